@@ -147,6 +147,16 @@ impl<F: Frame> CudaSide<F> {
         Ok(())
     }
 
+    /// Signals a frame whose signal behind its work has failed, and for which the renderer waits:
+    /// at once, from another stream.
+    pub(crate) fn signal_in_place(&self, value: u64) {
+        // SAFETY: the timeline lives until the stream is idle (`drop`); values of it are this
+        // side's alone and rise. The signal of the same value was refused.
+        if let Err(error) = unsafe { signal_one(&self.rescue, &self.computed, value) } {
+            log::error!("value {value}, which was announced, cannot be signalled: {error}");
+        }
+    }
+
     /// Waits until fewer than `most` frames are unfinished, for `limit` at most for each that has
     /// to end. Returns `false` if one has not ended by then.
     ///

@@ -79,6 +79,16 @@ pub enum Error {
         reason: String,
     },
 
+    /// An exchange in step was asked for, and a side does not allow it.
+    #[error("\"{exchange}\" cannot be had in step: {who}; both sides have to set it, or use `Worker::latest`")]
+    #[non_exhaustive]
+    NoTrust {
+        /// The exchange.
+        exchange: String,
+        /// The side that does not, and how it would.
+        who: &'static str,
+    },
+
     /// There is nothing to compute with.
     #[error("no backend that the renderer allows can be had: {reason}")]
     #[non_exhaustive]

@@ -26,6 +26,9 @@
 //! ends, the next call says so ([`Error::PeerLost`]), what this side's stream still waited for is
 //! signalled from another stream, and the program goes on: it may connect to the next renderer.
 //!
+//! With [`Worker::exchange`] the two processes go in step, where both have set `trust`: the renderer
+//! has each frame, once and in order, and the GPUs wait for each other.
+//!
 //! # Kernels are loaded before the first frame
 //! While a CUDA stream waits for the renderer, `cuModuleLoadData`, the first launch of a lazily
 //! loaded kernel, `cuMemFree` and `cuCtxSynchronize` block. Without
@@ -58,6 +61,8 @@ mod device;
 #[cfg(target_os = "linux")]
 mod element;
 #[cfg(target_os = "linux")]
+mod exchange;
+#[cfg(target_os = "linux")]
 mod frame;
 #[cfg(target_os = "linux")]
 mod host;
@@ -80,6 +85,8 @@ pub use cuda_import;
 #[cfg(target_os = "linux")]
 pub use element::{Buffer, Element, Image};
 pub use error::Error;
+#[cfg(target_os = "linux")]
+pub use exchange::{Exchange, ExchangeTurn};
 #[cfg(target_os = "linux")]
 pub use frame::Frame;
 #[cfg(target_os = "linux")]

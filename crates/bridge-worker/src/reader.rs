@@ -55,7 +55,7 @@ pub struct HostRead<'a, F: Frame> {
 
 impl<F: Frame> LatestReader<F> {
     pub(crate) fn new(shared: &Arc<Shared>, name: &str) -> Result<Self, Error> {
-        let Imported { side, offer, computed } = side::import(shared, name, Direction::RendererWrites)?;
+        let Imported { side, offer, computed } = side::import(shared, name, Direction::RendererWrites, false)?;
         let (end, shared) = (EndTrace::default(), Arc::clone(shared));
         let reader = Self { side, offer, held: None, next: None, computed, end, shared };
         reader.shared.ready(&reader.offer)?;

@@ -34,7 +34,12 @@ pub(crate) struct Imported<F: Frame> {
 
 /// Waits for the offer of this name, and imports what it has. Where that cannot be, the renderer is
 /// told.
-pub(crate) fn import<F: Frame>(shared: &Shared, name: &str, direction: Direction) -> Result<Imported<F>, Error> {
+pub(crate) fn import<F: Frame>(
+    shared: &Shared,
+    name: &str,
+    direction: Direction,
+    trust: bool,
+) -> Result<Imported<F>, Error> {
     let complete = |state: &mut State| {
         let phase = |id: u32| state.connection.session().exchange(id);
         let offered = |id: &u32| phase(*id) == Some(ExchangePhase::Offered);
@@ -50,7 +55,7 @@ pub(crate) fn import<F: Frame>(shared: &Shared, name: &str, direction: Direction
         ended => ended_error(shared, name, 0, None, ended),
     })?;
     let exchange = offer.exchange;
-    import_offer(shared, offer, direction, resources, timelines).inspect_err(|error| {
+    import_offer(shared, offer, (direction, trust), resources, timelines).inspect_err(|error| {
         let code = if matches!(error, Error::Mismatch { .. }) { Code::Resource } else { Code::Failure };
         shared.link.refuse(exchange, code, &error.to_string());
     })
@@ -59,7 +64,7 @@ pub(crate) fn import<F: Frame>(shared: &Shared, name: &str, direction: Direction
 fn import_offer<F: Frame>(
     shared: &Shared,
     offer: Offer,
-    direction: Direction,
+    (direction, trust): (Direction, bool),
     resources: Vec<(Resource, OsHandle)>,
     timelines: Vec<(Timeline, OsHandle)>,
 ) -> Result<Imported<F>, Error> {
@@ -70,6 +75,10 @@ fn import_offer<F: Frame>(
             Direction::WorkerWrites => ("worker", "reader"),
         };
         return Err(mismatch(format!("the {writes} writes it, and its {other} was asked for")));
+    }
+    if offer.trust != trust {
+        let (is, was) = if offer.trust { ("in step", "latest") } else { ("a latest exchange", "exchange") };
+        return Err(mismatch(format!("it is {is}, and `Worker::{was}` was called")));
     }
     if offer.resources as usize != F::RESOURCES {
         return Err(mismatch(format!("a slot has {} resources, and {} were asked for", offer.resources, F::RESOURCES)));

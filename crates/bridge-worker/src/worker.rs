@@ -10,6 +10,7 @@ use cuda_import::CudaDevice;
 
 use crate::device;
 use crate::error::Error;
+use crate::exchange::Exchange;
 use crate::frame::Frame;
 use crate::link::Link;
 use crate::reader::LatestReader;
@@ -31,11 +32,15 @@ pub struct WorkerInfo<'a> {
     pub timeout: Duration,
     /// The user whose process the renderer must be. Default: this process's own.
     pub user: Option<u32>,
+    /// Whether to take part in exchanges in step, where the renderer allows them too
+    /// ([`Worker::exchange`]): each GPU then waits for the other process, and the renderer ends
+    /// this one where it does not finish what it has announced. Default: no.
+    pub trust: bool,
 }
 
 impl Default for WorkerInfo<'_> {
     fn default() -> Self {
-        Self { name: "worker", backend: None, device: None, timeout: Duration::from_secs(5), user: None }
+        Self { name: "worker", backend: None, device: None, timeout: Duration::from_secs(5), user: None, trust: false }
     }
 }
 
@@ -52,6 +57,8 @@ pub(crate) struct Shared {
     pub(crate) cuda: Option<CudaDevice>,
     pub(crate) renderer: Hello,
     pub(crate) timeout: Duration,
+    /// This side's word; the renderer's is in its Hello.
+    pub(crate) trust: bool,
 }
 
 impl Worker {
@@ -90,11 +97,13 @@ impl Worker {
                 let version = device.driver_version();
                 version.major * 1000 + version.minor * 10
             }),
+            trust: info.trust,
             ..Hello::new(Role::Worker, info.name)
         };
         connection.send(&Message::Hello(hello), None, info.timeout)?;
         let link = Link::new(connection)?;
-        let shared = Shared { link, cuda, renderer, timeout: info.timeout };
+        let trust = info.trust;
+        let shared = Shared { link, cuda, renderer, timeout: info.timeout, trust };
         bridge_trace::event(shared.event("connect", &shared.renderer.name).peer(shared.renderer.pid));
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -122,7 +131,25 @@ impl Worker {
     /// `F`, and [`Error::Cuda`] where it cannot be imported: the renderer is told.
     /// [`Error::PeerLost`] and [`Error::Closed`] as for [`LatestWriter::begin`].
     pub fn latest<F: Frame>(&self, name: &str) -> Result<LatestWriter<F>, Error> {
-        LatestWriter::new(&self.shared, name)
+        LatestWriter::new(&self.shared, name, false)
+    }
+
+    /// The exchange in step of this name, which the renderer has offered or is about to: waited for
+    /// up to the limit. The renderer has each of its frames, once and in order, and each side's GPU
+    /// waits for the other's.
+    ///
+    /// Both sides have to ask for it: this one with [`WorkerInfo::trust`]. Load and launch every
+    /// kernel once before the first frame.
+    ///
+    /// # Errors
+    /// [`Error::NoTrust`] where a side has not; else as [`latest`](Self::latest).
+    pub fn exchange<F: Frame>(&self, name: &str) -> Result<Exchange<F>, Error> {
+        let who = match (self.shared.trust, self.shared.renderer.trust) {
+            (true, true) => return Exchange::new(&self.shared, name),
+            (false, _) => "this worker was connected without `WorkerInfo::trust`",
+            (true, false) => "the renderer accepts workers without `AcceptInfo::trust`",
+        };
+        Err(Error::NoTrust { exchange: name.to_owned(), who })
     }
 
     /// The reader of the exchange of this name, whose frames the renderer draws.

@@ -20,16 +20,16 @@ const LOOK: Duration = Duration::from_millis(20);
 /// The writer of an exchange. It belongs to one thread at a time.
 pub struct LatestWriter<F: Frame> {
     /// Before `shared`: the slots go before the connection.
-    side: Side<F>,
-    offer: Offer,
+    pub(crate) side: Side<F>,
+    pub(crate) offer: Offer,
     /// The slots that are this side's, with what the renderer's timeline reaches before they may be
     /// written.
     free: VecDeque<(u32, u64)>,
-    next_frame: u64,
+    pub(crate) next_frame: u64,
     /// The last value of this side's timeline.
-    computed: u64,
+    pub(crate) computed: u64,
     end: EndTrace,
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// The resources of a turn, and the means to compute.
@@ -59,8 +59,8 @@ pub struct HostWork<'a, F: Frame> {
 }
 
 impl<F: Frame> LatestWriter<F> {
-    pub(crate) fn new(shared: &Arc<Shared>, name: &str) -> Result<Self, Error> {
-        let Imported { side, offer, computed } = side::import(shared, name, Direction::WorkerWrites)?;
+    pub(crate) fn new(shared: &Arc<Shared>, name: &str, trust: bool) -> Result<Self, Error> {
+        let Imported { side, offer, computed } = side::import(shared, name, Direction::WorkerWrites, trust)?;
         let (free, end, shared) = (VecDeque::new(), EndTrace::default(), Arc::clone(shared));
         let writer = Self { side, offer, free, next_frame: 0, computed, end, shared };
         writer.shared.ready(&writer.offer)?;
@@ -160,19 +160,19 @@ impl<F: Frame> LatestWriter<F> {
     }
 
     /// Traces what becomes of the next frame, in its slot.
-    fn trace(&self, event: &'static str, slot: u32, value: Option<u64>) {
+    pub(crate) fn trace(&self, event: &'static str, slot: u32, value: Option<u64>) {
         if bridge_trace::is_on() {
             let event = self.shared.event(event, &self.offer.name).slot(slot.into()).frame(self.next_frame);
             bridge_trace::event(value.map_or(event, |value| event.value(value)));
         }
     }
 
-    fn closed(&mut self) -> Error {
+    pub(crate) fn closed(&mut self) -> Error {
         self.end.tell(&self.shared, "close", &self.offer.name);
         Error::Closed { exchange: self.offer.name.clone(), reason: format!("by {}", self.shared.link.peer()) }
     }
 
-    fn ended(&mut self, ended: Ended) -> Error {
+    pub(crate) fn ended(&mut self, ended: Ended) -> Error {
         self.end.tell_of(&self.shared, &ended, &self.offer.name);
         let owed = self.side.rescue(&ended);
         side::ended_error(&self.shared, &self.offer.name, self.next_frame, owed, ended)
@@ -197,9 +197,9 @@ impl<F: Frame> Drop for LatestWriter<F> {
 /// Dropped before that, it is as if [`skip`](Self::skip) had been called, and the log says so.
 #[must_use = "a turn that is dropped before `publish` gives no frame"]
 pub struct Turn<'a, F: Frame> {
-    writer: &'a mut LatestWriter<F>,
-    slot: u32,
-    done: bool,
+    pub(crate) writer: &'a mut LatestWriter<F>,
+    pub(crate) slot: u32,
+    pub(crate) done: bool,
 }
 
 impl<F: Frame> Turn<'_, F> {
@@ -266,7 +266,7 @@ impl<F: Frame> Turn<'_, F> {
         self.give_back()
     }
 
-    fn give_back(&mut self) -> Result<(), Error> {
+    pub(crate) fn give_back(&mut self) -> Result<(), Error> {
         self.done = true;
         self.writer.trace("skip", self.slot, None);
         // The wait for the renderer's use of the slot is in the stream already.

@@ -5,7 +5,7 @@ mod words;
 use std::time::Duration;
 
 use crate::compute::adapter::AdapterId;
-use crate::error::words::{hint, lost, whole};
+use crate::error::words::{hint, lost, settled, whole};
 use crate::timeline::signaller::Signaller;
 
 /// The result of this crate's calls.
@@ -271,7 +271,7 @@ pub enum Error {
     /// The process at the other end of an exchange is gone, or its connection is.
     #[error(
         "exchange \"{exchange}\": worker process {worker} {reason}; last whole frame: {}; slots that it held: {held}; signals that it \
-         owed: {owed}; the last whole frame stays, and another worker may take its place", whole(*.frame)
+         owed: {owed}{}; the last whole frame stays, and another worker may take its place", whole(*.frame), settled(torn, *.signalled)
     )]
     #[non_exhaustive]
     PeerLost {
@@ -291,8 +291,17 @@ pub enum Error {
         /// shown to nobody.
         held: usize,
         /// The frames that it had published, or the slots that it had given back, whose signals had
-        /// not come. Such frames are shown to nobody, and nothing waits for the signals.
+        /// not come. Such frames are shown to nobody, and nothing waits for the signals, unless the
+        /// exchange is in step.
         owed: u64,
+        /// In step, the frames that it had announced and will not finish, by the exchange's numbers.
+        /// Turns of them that were not taken are withdrawn; commands that were submitted go on,
+        /// with whatever is in the slots.
+        torn: Box<[u64]>,
+        /// In step, the value of the exchange's timeline that was signalled in its place, for
+        /// Vulkan to go on: the highest that it owed. `None` while it may still come, or where
+        /// nothing was owed.
+        signalled: Option<u64>,
     },
 
     /// The CPU backend's thread has stopped working.

@@ -28,7 +28,7 @@ use crate::compute::host::stream::HostStream;
 use crate::compute::inline::InlineCompute;
 use crate::compute::pair::DevicePair;
 #[cfg(all(target_os = "linux", feature = "remote"))]
-use crate::compute::remote::RemoteCompute;
+use crate::compute::remote::{RemoteCompute, Trust};
 use crate::compute::side::Side;
 use crate::compute::sided::Sided;
 use crate::error::{Error, Result};
@@ -217,14 +217,21 @@ impl Compute {
     #[cfg(all(target_os = "linux", feature = "remote"))]
     pub(crate) fn remote(device: &ExportDevice, peers: bool) -> Result<Self> {
         device.require_export("sharing with a worker that computes with CUDA")?;
-        Self::remote_of(device, peers)
+        Self::remote_of(device, peers, Trust::None)
+    }
+
+    /// [`remote`](Self::remote) for an exchange in step, whose timelines the worker has.
+    #[cfg(all(target_os = "linux", feature = "remote"))]
+    pub(crate) fn remote_in_step(device: &ExportDevice, peers: bool) -> Result<Self> {
+        device.require_export("sharing with a worker that computes with CUDA")?;
+        Self::remote_of(device, peers, Trust::Shared)
     }
 
     /// [`remote`](Self::remote) for a device that exports memory, whatever else it exports.
     #[cfg(all(target_os = "linux", feature = "remote"))]
-    pub(crate) fn remote_of(device: &ExportDevice, peers: bool) -> Result<Self> {
+    pub(crate) fn remote_of(device: &ExportDevice, peers: bool, trust: Trust) -> Result<Self> {
         crate::observe::trace::init();
-        let side = Sided::Remote(RemoteCompute::new(peers)?);
+        let side = Sided::Remote(RemoteCompute::new(peers, trust)?);
         let reason = "a worker in another process computes with CUDA".to_owned();
         Ok(Self(Arc::new(Inner { side, device: device.clone(), reason })))
     }
@@ -319,6 +326,10 @@ impl Peer for Inner {
 
     fn is_foreign(&self) -> bool {
         self.side.is_foreign()
+    }
+
+    fn takes_timelines(&self) -> bool {
+        self.side.takes_timelines()
     }
 
     fn check(&self) -> Result<()> {

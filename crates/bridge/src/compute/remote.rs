@@ -4,7 +4,7 @@
 //! This process maps nothing and needs no CUDA. The exchange's own timelines are not exported: what
 //! the worker has signalled on those of its connection is seen by the host, which signals the
 //! exchange's (`remote/feed/cuda.rs`), so that nothing which is submitted here waits for another
-//! process.
+//! process. With `trust` they are exported, and the worker signals them itself (`remote/step/`).
 
 use vk_export::Placement;
 
@@ -19,6 +19,19 @@ pub(crate) struct RemoteCompute {
     stream: HostStream,
     /// Whether their GPU may be another than the one that draws.
     peers: bool,
+    trust: Trust,
+}
+
+/// Who signals the timelines of an exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trust {
+    /// This process's host, for what it has seen reached.
+    None,
+    /// The worker, which has them by export.
+    Shared,
+    /// The same, played by a test on a device that exports none.
+    #[cfg(test)]
+    Played,
 }
 
 /// The mapping in this process of a resource that a worker in another process writes: none.
@@ -27,13 +40,13 @@ pub(crate) struct Unmapped;
 
 impl RemoteCompute {
     #[cfg_attr(not(all(target_os = "linux", feature = "remote")), expect(dead_code, reason = "workers are Linux's"))]
-    pub(super) fn new(peers: bool) -> Result<Self> {
-        Ok(Self { stream: HostStream::new()?, peers })
+    pub(super) fn new(peers: bool, trust: Trust) -> Result<Self> {
+        Ok(Self { stream: HostStream::new()?, peers, trust })
     }
 
     /// The same for other workers.
     pub(super) fn beside(&self) -> Result<Self> {
-        Ok(Self { stream: HostStream::new()?, peers: self.peers })
+        Ok(Self { stream: HostStream::new()?, peers: self.peers, trust: self.trust })
     }
 
     pub(super) fn stream(&self) -> &HostStream {
@@ -43,6 +56,16 @@ impl RemoteCompute {
     /// Returns `true` if their GPU may be another than the one that draws.
     pub(crate) fn is_peer(&self) -> bool {
         self.peers
+    }
+
+    /// Returns `true` if the worker's GPU signals the timelines of the exchange.
+    pub(crate) fn is_trusted(&self) -> bool {
+        self.trust != Trust::None
+    }
+
+    /// Returns `true` if the worker has the timelines of the exchange.
+    pub(super) fn takes_timelines(&self) -> bool {
+        self.trust == Trust::Shared
     }
 
     /// Creation parameters of memory that they import: as for CUDA in this process.

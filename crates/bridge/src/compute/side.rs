@@ -76,8 +76,19 @@ impl Side {
     pub(crate) fn is_foreign(&self) -> bool {
         match self {
             Self::Cuda(_) => true,
-            // The other process has timelines of its connection, and never those of the exchange.
-            Self::Host(_) | Self::Inline(_) | Self::Remote(_) => false,
+            // Without trust, the other process has timelines of its connection, and never those of
+            // the exchange.
+            Self::Remote(remote) => remote.is_trusted(),
+            Self::Host(_) | Self::Inline(_) => false,
+        }
+    }
+
+    /// Returns `true` if it has the timelines of an exchange by export.
+    pub(crate) fn takes_timelines(&self) -> bool {
+        match self {
+            Self::Cuda(_) => true,
+            Self::Remote(remote) => remote.takes_timelines(),
+            Self::Host(_) | Self::Inline(_) => false,
         }
     }
 

@@ -41,6 +41,13 @@ pub(super) fn lost(frame: u64, stage: Stage) -> String {
     }
 }
 
+/// What was signalled in the place of a worker in step.
+pub(super) fn settled(torn: &[u64], signalled: Option<u64>) -> String {
+    let Some(value) = signalled else { return String::new() };
+    let torn: Vec<_> = torn.iter().map(u64::to_string).collect();
+    format!(", of torn frames {}, and value {value} was signalled in its place", torn.join(", "))
+}
+
 pub(super) fn whole(frame: Option<u64>) -> String {
     frame.map_or("none".to_owned(), |frame| frame.to_string())
 }

@@ -78,7 +78,7 @@ impl<R: Resources> State<R> {
     }
 
     /// Returns the parts that [`flush`](Self::flush) would submit, for an engine.
-    pub(super) fn flush_parts(&self) -> Result<Option<SubmitParts>> {
+    pub(crate) fn flush_parts(&self) -> Result<Option<SubmitParts>> {
         let _order = self.submitting()?;
         let Some(value) = self.ledger().flush() else { return Ok(None) };
         // Point 0 is where a timeline starts.

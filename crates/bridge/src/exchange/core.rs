@@ -1,8 +1,8 @@
 //! State common to all generations of an exchange's slots: its configuration, its ledger and
 //! its locks.
 
-use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use vk_export::QueueKind;
@@ -13,8 +13,11 @@ use crate::buffer::pool::SharedPool;
 use crate::compute::Compute;
 use crate::observe::live::Alive;
 
+/// Called when a slot changes hands on Vulkan's side.
+pub(super) type Told = Box<dyn Fn() + Send + Sync>;
+
 /// State that stays when the resources of an exchange are replaced.
-pub(super) struct Core {
+pub(crate) struct Core {
     pub(super) ledger: Mutex<Ledger>,
     /// Held from taking a value of `computed` until its signal is enqueued, so that the values rise
     /// on the stream.
@@ -34,5 +37,7 @@ pub(super) struct Core {
     pub(super) failed: AtomicBool,
     /// Closing has already waited to no end.
     pub(super) gave_up: AtomicBool,
+    /// Told when Vulkan's side gives a slot back; where the compute side is in another process.
+    pub(super) changed: OnceLock<Told>,
     pub(super) _alive: Alive,
 }

@@ -128,7 +128,7 @@ impl<R: Resources> std::fmt::Debug for InitialTurn<R> {
 
 impl<R: Resources> State<R> {
     /// As [`Exchange::initialise`].
-    pub(super) fn initialise(&self) -> Result<()> {
+    pub(crate) fn initialise(&self) -> Result<()> {
         let _order = self.submitting()?;
         match self.ledger().initial() {
             Initial::Done => return Ok(()),
@@ -157,7 +157,7 @@ impl<R: Resources> State<R> {
     ///
     /// # Safety
     /// As [`Exchange::record_initial`].
-    pub(super) unsafe fn record_initial(self: &Arc<Self>, commands: vk::CommandBuffer) -> Result<InitialTurn<R>> {
+    pub(crate) unsafe fn record_initial(self: &Arc<Self>, commands: vk::CommandBuffer) -> Result<InitialTurn<R>> {
         let value = {
             let _order = self.submitting()?;
             let mut ledger = self.ledger();

@@ -67,7 +67,7 @@ impl<R: Resources> State<R> {
         Lease { kept, exchange: self.name.as_str().into(), slot, _alive: Alive::new(Kind::Lease) }
     }
 
-    pub(super) fn checked_lease(&self, slot: usize) -> Result<Lease> {
+    pub(crate) fn checked_lease(&self, slot: usize) -> Result<Lease> {
         let slots = self.held.slots.len();
         if slot < slots {
             return Ok(self.lease(slot));

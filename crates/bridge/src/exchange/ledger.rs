@@ -1,5 +1,7 @@
 //! Which slot is whose: the exchange's bookkeeping, without a driver.
 
+#[cfg(all(target_os = "linux", feature = "remote"))]
+mod away;
 mod initial;
 mod replaced;
 mod unjoined;
@@ -36,6 +38,9 @@ enum Slot {
     /// The compute side may still use it, and no signal that says when it is done could be
     /// enqueued.
     Unsignalled { frame: u64 },
+    /// The compute side is another process, which has it: to fill it for a later frame.
+    #[cfg_attr(not(all(target_os = "linux", feature = "remote")), expect(dead_code, reason = "workers are Linux's"))]
+    Away { after: u64 },
     /// Other GPUs may still use it, and that the one which leads waits for them could not be
     /// enqueued.
     Unjoined { frame: u64, after: u64 },
@@ -294,7 +299,11 @@ impl Ledger {
         self.slots.iter().enumerate().try_for_each(|(slot, state)| match state {
             Slot::Computing { frame, .. } => Err(Refusal::TurnOpen { frame: *frame, stage: Stage::Compute }),
             Slot::Rendering { frame, .. } | Slot::Lent { frame, .. } => Err(Refusal::SlotBusy { slot, frame: *frame }),
-            Slot::Free { .. } | Slot::Unknown { .. } | Slot::Unsignalled { .. } | Slot::Unjoined { .. } => Ok(()),
+            Slot::Free { .. }
+            | Slot::Unknown { .. }
+            | Slot::Away { .. }
+            | Slot::Unsignalled { .. }
+            | Slot::Unjoined { .. } => Ok(()),
         })
     }
 

@@ -71,6 +71,15 @@ impl<R: Resources> Lender<R> {
         }
     }
 
+    /// The other end of other timelines, for the next process; nothing is mapped in this one.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    #[cfg(all(target_os = "linux", feature = "remote"))]
+    pub(super) fn of_remote(link: Link) -> Result<Self> {
+        Self::on_remote(Arc::new(link.into_remote()?), Vec::new())
+    }
+
     fn on_cuda(link: Arc<CudaLink>, slots: Vec<Mappings<R>>) -> Result<Self> {
         let slots = slots.into_iter().map(Sided::into_cuda).collect::<Result<_>>()?;
         Ok(Self::Cuda(OnCuda { slots, link }))

@@ -117,6 +117,7 @@ impl<R: Resources, D: Direction> LentTurn<R, D> {
     pub unsafe fn not_submitted(mut self) {
         self.told = true;
         self.turn.shared.ledger().retract(self.turn.slot);
+        self.turn.shared.changed();
     }
 }
 
@@ -160,6 +161,7 @@ impl<R: Resources, D: Direction> Drop for LentTurn<R, D> {
         if !self.told {
             let (name, frame) = (&self.turn.shared.name, self.turn.frame);
             self.turn.shared.ledger().drop_render(self.turn.slot);
+            self.turn.shared.changed();
             log_warn!(
                 "exchange \"{name}\": frame {frame} was lent, and dropped without `submitted` or `not_submitted`"
             );

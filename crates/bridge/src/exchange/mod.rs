@@ -1,5 +1,7 @@
 //! The exchange: N slots of shared resources that go round between the compute side and Vulkan.
 
+#[cfg(all(target_os = "linux", feature = "remote"))]
+mod away;
 pub(crate) mod barriers;
 pub(crate) mod resources;
 pub(crate) mod submit;
@@ -42,6 +44,8 @@ use retired::Retired;
 use state::State;
 use submit::SubmitParts;
 
+#[cfg(all(target_os = "linux", feature = "remote"))]
+pub(crate) use away::{Announced, StepAway, Steps};
 pub use compute_turn::{ComputeTurn, CudaWork, HostWork, Work};
 pub use direction::{ComputeFirst, Direction, RenderFirst};
 pub use graph::FrameGraph;

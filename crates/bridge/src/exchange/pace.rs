@@ -13,6 +13,12 @@ impl Pace {
         Self { ring: vec![0; bound.max(1)].into(), noted: 0 }
     }
 
+    /// One with the same bound, of which nothing is noted.
+    #[cfg(all(target_os = "linux", feature = "remote"))]
+    pub(super) fn anew(&self) -> Self {
+        Self::new(self.ring.len())
+    }
+
     /// A frame ends when its last timeline reaches `value`.
     pub(super) fn note(&mut self, value: u64) {
         self.ring[self.noted % self.ring.len()] = value;

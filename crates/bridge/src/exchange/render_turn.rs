@@ -114,6 +114,7 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
     /// Notes what a submission that was accepted does.
     pub(super) fn submitted_point(&self, value: u64) -> TimelinePoint {
         self.shared.ledger().submitted(self.slot, value);
+        self.shared.changed();
         if self.computed.value() > 0 {
             self.shared.held.computed.awaited(self.computed.value());
         }
@@ -172,6 +173,7 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
         self.done = true;
         if let Err(error) = submitted {
             self.shared.ledger().skip(self.slot);
+            self.shared.changed();
             return Err(error);
         }
         Ok(self.submitted_point(value))
@@ -181,6 +183,7 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
     /// nothing on the GPU.
     pub fn skip(mut self) {
         self.shared.ledger().skip(self.slot);
+        self.shared.changed();
         self.done = true;
     }
 }
@@ -189,6 +192,7 @@ impl<R: Resources, D: Direction> Drop for RenderTurn<R, D> {
     fn drop(&mut self) {
         if !self.done {
             self.shared.ledger().drop_render(self.slot);
+            self.shared.changed();
             log_warn!("exchange \"{}\": the render turn of frame {} was dropped", self.shared.name, self.frame);
         }
     }

@@ -31,7 +31,7 @@ use crate::timeline::{Timeline, TimelinePoint};
 
 /// State shared by an exchange and its turns: one generation of slots, and what outlasts it. A
 /// turn keeps the generation that it was begun with.
-pub(super) struct State<R: Resources> {
+pub(crate) struct State<R: Resources> {
     /// Leaked where it may still be in use.
     pub(super) held: ManuallyDrop<Held<R>>,
     /// Barriers of each slot.
@@ -101,6 +101,7 @@ impl<R: Resources> State<R> {
             pool: info.pool.cloned(),
             failed: AtomicBool::new(false),
             gave_up: AtomicBool::new(false),
+            changed: OnceLock::new(),
             _alive: Alive::new(Kind::Exchange),
         });
         let (slots, mapped) = make_slots(&core, info.slots, resources)?;
@@ -187,6 +188,19 @@ impl<R: Resources> State<R> {
         if let Some(pace) = &self.pace {
             pace.lock().unwrap_or_else(PoisonError::into_inner).note(value);
         }
+    }
+
+    /// Vulkan's side has given a slot back, or lost it.
+    pub(super) fn changed(&self) {
+        if let Some(told) = self.changed.get() {
+            told();
+        }
+    }
+
+    /// For tests that play another process.
+    #[cfg(test)]
+    pub(crate) fn computed_semaphore(&self) -> &vk_export::Semaphore {
+        self.held.computed.semaphore()
     }
 
     /// The queue that Vulkan's side is submitted to.

@@ -3,12 +3,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use bridge_ipc::{Backend, Code, Connection};
+use bridge_ipc::{Code, Connection};
 
 use super::control::Control;
-use super::offer::{Memory, Terms};
 use super::part::{End, recover};
-use super::timelines::Timelines;
 use crate::error::{Error, Result};
 
 /// Time for which the end of an earlier worker is waited for, before the program is asked whether
@@ -34,18 +32,6 @@ pub(super) fn take<E: End>(home: &Home<E>) -> Option<Half<E>> {
 impl<E: End> Half<E> {
     pub(super) fn new(end: E) -> Self {
         Self { end, before: None }
-    }
-
-    /// The memory for the next worker.
-    pub(super) fn memory(&self, terms: &Terms) -> Result<Memory<'_>> {
-        match terms.backend {
-            Backend::Host => Ok(Memory::New),
-            Backend::Cuda => {
-                let timelines = Timelines::new(self.end.side().device(), self.end.exchange())?;
-                let slots = self.end.count();
-                Ok(Memory::Exported { slots, export: Box::new(|slot| self.end.export(slot)), timelines })
-            }
-        }
     }
 
     /// Waits until the worker before, if there was one, uses the slots no more: until its process

@@ -47,7 +47,8 @@ impl Link {
             // It went with a thread that panicked.
             let Some(mut half) = take(&home) else { return unheard.tell() };
             let given = half.await_quiet(&mut connection, &control, timeout).and_then(|()| {
-                let memory = half.memory(&terms)?;
+                half.end.prepare(terms.backend, timeout, &|| control.is_stopped())?;
+                let memory = half.end.memory(&terms)?;
                 terms.offer(&mut connection, memory, &control)
             });
             let given = match given {
@@ -60,8 +61,7 @@ impl Link {
                     status.lost(Lost {
                         reason: format!("has not taken the exchange: {error}"),
                         dead,
-                        held: 0,
-                        owed: 0,
+                        ..Lost::default()
                     });
                     tell(Err(error));
                     if !dead && control.await_death(&connection, None) {
@@ -81,7 +81,7 @@ impl Link {
         trace::event(Event::new("connect", "host", status.exchange()).peer(worker));
         let thread = std::thread::Builder::new().name("bridge-remote".into()).spawn(listen).map_err(|error| {
             let reason = format!("is not listened to, since no thread starts: {error}");
-            status.lost(Lost { reason: reason.clone(), dead: false, held: 0, owed: 0 });
+            status.lost(Lost { reason: reason.clone(), ..Lost::default() });
             Error::HostFailed { reason: format!("worker process {worker} {reason}") }
         })?;
         Ok(Self { control, thread: Some(thread) })
@@ -102,7 +102,7 @@ struct Unheard<'a>(&'a Status);
 impl Unheard<'_> {
     fn tell(&self) {
         // What was told before stands.
-        self.0.lost(Lost { reason: "is not listened to any more".to_owned(), dead: false, held: 0, owed: 0 });
+        self.0.lost(Lost { reason: "is not listened to any more".to_owned(), ..Lost::default() });
     }
 }
 

@@ -9,7 +9,7 @@ use vk_export::BufferAccess;
 use super::*;
 use crate::buffer::spec::BufferSpec;
 use crate::compute::{self, Compute};
-use crate::exchange::{Exchange, LatestInfo};
+use crate::exchange::{Exchange, LatestInfo, LatestReader, RenderFirst};
 use crate::remote::half::Half;
 use crate::remote::runs;
 use crate::remote::test_device::device;
@@ -39,7 +39,7 @@ fn a_worker_that_cannot_be_offered_the_exchange_is_told() {
     let (writer, reader) = Exchange::latest_render_first_of(&compute, &info, &spec).unwrap();
     // There is no memory of no bytes.
     let kinds = vec![runs::buffer::<u32>(0)];
-    let terms = Terms::new(&info, kinds, bridge_ipc::Direction::RendererWrites, Backend::Host);
+    let terms = Terms::new::<LatestReader<BufferSpec<u32>, RenderFirst>>(&info, kinds, Backend::Host);
     let status = Arc::new(Status::new("frames"));
     let home: Home<_> = Arc::new(Mutex::new(Some(Half::new(reader))));
     let link = Link::new(connection, &terms, &status, &home, &Arc::new(Wake::new().unwrap()), None).unwrap();

@@ -6,11 +6,12 @@ use std::time::Duration;
 use bridge_ipc::{Backend, Connection, Hello, Role};
 use vk_export::ExportDevice;
 
+use super::exchange::RemoteExchange;
 use super::reader::RemoteReader;
 use super::writer::RemoteWriter;
 use crate::error::Result;
-use crate::exchange::LatestInfo;
 use crate::exchange::resources::Resources;
+use crate::exchange::{ExchangeInfo, LatestInfo};
 use crate::observe::log_info;
 
 /// A socket that workers connect to, at a path which this user's processes alone may use.
@@ -19,6 +20,23 @@ use crate::observe::log_info;
 /// other. Dropping the listener removes the socket's file; workers that were accepted stay.
 #[derive(Debug)]
 pub struct Listener(bridge_ipc::Listener);
+
+/// Configuration of [`Listener::accept_with`].
+#[derive(Debug, Clone, Copy)]
+pub struct AcceptInfo {
+    /// The time for which a worker is waited for. Default: none.
+    pub timeout: Duration,
+    /// Whether to allow exchanges in step ([`Remote::exchange`]), which workers have to allow too:
+    /// commands of this process then wait, on the GPU, for frames that a worker has announced, and a
+    /// worker that does not finish them in time is killed. Default: no.
+    pub trust: bool,
+}
+
+impl Default for AcceptInfo {
+    fn default() -> Self {
+        Self { timeout: Duration::ZERO, trust: false }
+    }
+}
 
 /// A worker in another process that has been accepted.
 #[derive(Debug)]
@@ -59,8 +77,18 @@ impl Listener {
     /// nothing in time or what is no Hello, or has gone; its connection is closed, and the listener
     /// goes on.
     pub fn accept(&self, device: &ExportDevice, timeout: Duration) -> Result<Option<Remote>> {
+        self.accept_with(device, &AcceptInfo { timeout, ..AcceptInfo::default() })
+    }
+
+    /// [`accept`](Self::accept) with a configuration. A worker that was met with `trust` is not had
+    /// by calls without, and the other way round.
+    ///
+    /// # Errors
+    /// As [`accept`](Self::accept).
+    pub fn accept_with(&self, device: &ExportDevice, info: &AcceptInfo) -> Result<Option<Remote>> {
+        let AcceptInfo { timeout, trust } = *info;
         let mut hello = Hello::new(Role::Renderer, &device.name()[..device.name().floor_char_boundary(64)]);
-        (hello.host, hello.device_uuid) = (true, device.uuid());
+        (hello.host, hello.trust, hello.device_uuid) = (true, trust, device.uuid());
         let exports = device.require_export("workers that compute with CUDA");
         hello.cuda = exports.is_ok();
         let Some(connection) = self.0.greet(&hello, timeout)? else { return Ok(None) };
@@ -108,6 +136,31 @@ impl Remote {
     /// [`Exchange::latest`](crate::Exchange::latest).
     pub fn latest<R: Resources>(self, info: &LatestInfo<'_>, resources: R) -> Result<RemoteReader<R>> {
         RemoteReader::new(self, info, resources)
+    }
+
+    /// Returns `true` if both sides allow exchanges in step.
+    pub fn has_trust(&self) -> bool {
+        self.connection.session().has_trust()
+    }
+
+    /// Offers an exchange in step to the worker, and waits until it has taken it, for at most
+    /// [`ExchangeInfo::timeout`]. Each frame comes once and in order, as with
+    /// [`Exchange::new`](crate::Exchange::new) in one process: the worker announces it before it is
+    /// finished, its turn may be submitted at once, and the GPU waits for it.
+    ///
+    /// [`ExchangeInfo::timeout`] is the worker's limit too. One that does not finish what it has
+    /// announced within that time, though nothing but itself delays it, is killed, and what it owes
+    /// is signalled in its place: see [`RemoteExchange`].
+    ///
+    /// A worker on the CPU is copied from, one that computes with CUDA writes the slots themselves,
+    /// as in [`latest`](Self::latest).
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) where a side does not allow it
+    /// ([`AcceptInfo::trust`]), for more than 64 slots, and for a pool; else as
+    /// [`latest`](Self::latest).
+    pub fn exchange<R: Resources>(self, info: &ExchangeInfo<'_>, resources: R) -> Result<RemoteExchange<R>> {
+        RemoteExchange::new(self, info, resources)
     }
 
     /// Offers an exchange to the worker, which reads the newest frame that Vulkan has drawn at a

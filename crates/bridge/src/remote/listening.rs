@@ -8,11 +8,11 @@ use bridge_ipc::{Code, Connection, Message};
 use super::control::{Control, has_gone};
 use super::half::Half;
 use super::offer::EXCHANGE;
-use super::part::{Handed, Outcome, Part};
+use super::part::{Handed, Outcome, Part, Settled};
 use super::status::{Lost, Status};
 use super::wake::sleep;
-use crate::observe::log_warn;
 use crate::observe::trace::{self, Event};
+use crate::observe::{log_error, log_warn};
 
 /// The time by which the end of a process may follow the end of its connection, to be told as one.
 pub(super) const TOGETHER: Duration = Duration::from_millis(20);
@@ -42,11 +42,13 @@ struct End {
     reason: String,
     /// It has closed the exchange, behind all of its work: it uses its slots no more.
     closed: bool,
+    /// It was killed.
+    killed: bool,
 }
 
 impl From<String> for End {
     fn from(reason: String) -> Self {
-        Self { reason, closed: false }
+        Self { reason, closed: false, killed: false }
     }
 }
 
@@ -68,11 +70,17 @@ impl<P: Part> Listening<P> {
                 Ok(all) if (dead || deaf) && (all || after_the_end == AFTER_THE_END) => {
                     break if dead { "has ended" } else { CLOSED }.to_owned().into();
                 }
-                Ok(all) if !all || self.deaf => continue,
-                Ok(_) => {}
+                Ok(all) => {
+                    // However much it says.
+                    if let Some(overrun) = self.part.overrun(self.timeout) {
+                        break self.kill(&overrun);
+                    }
+                    if all && !self.deaf {
+                        self.sleep(true, self.part.retry());
+                    }
+                }
                 Err(end) => break end,
             }
-            self.sleep(true, self.part.retry());
         };
         let quiet = self.outlive(end);
         self.stop(quiet)
@@ -86,8 +94,14 @@ impl<P: Part> Listening<P> {
         // exchange.
         let heard = self.hear().and_then(|_| Ok(self.take_over()?));
         self.connection.close(Code::Done, "the renderer has ended the exchange");
-        let (dead, owed) = (self.connection.peer().is_dead(), self.part.owed() as u64);
-        self.status.lost(Lost { reason: "was disconnected".to_owned(), dead, held: self.held, owed });
+        let owed = self.part.owed() as u64;
+        // Nothing that was submitted waits for it afterwards.
+        let settled = match self.part.settle(false) {
+            Settled { value: None, .. } => self.enforce(),
+            settled => settled,
+        };
+        let dead = self.connection.peer().is_dead();
+        self.status.lost(Lost { reason: "was disconnected".to_owned(), dead, held: self.held, owed, settled });
         let quiet = has_gone(&self.connection) || heard.is_err_and(|end| end.closed);
         self.stop(quiet)
     }
@@ -119,12 +133,17 @@ impl<P: Part> Listening<P> {
                 Err(error) => return Err(ended(error).into()),
             };
             match &received.message {
-                said @ (Message::Publish { .. } | Message::Free { .. } | Message::Torn { .. }) => {
+                said @ (Message::Publish { .. }
+                | Message::Free { .. }
+                | Message::Torn { .. }
+                | Message::Done { .. }) => {
                     if let &Message::Publish { slot, frame, value, .. } = said {
                         let taken = Event::new("take", "host", self.status.exchange()).slot(slot.into());
                         trace::event(taken.frame(frame).value(value));
                     }
-                    self.held = self.held.saturating_sub(usize::from(!matches!(said, Message::Torn { .. })));
+                    self.held = self
+                        .held
+                        .saturating_sub(usize::from(matches!(said, Message::Publish { .. } | Message::Free { .. })));
                     let outcome = self.part.hear(said);
                     self.tell(outcome)?;
                 }
@@ -132,7 +151,7 @@ impl<P: Part> Listening<P> {
                     // The answer is of use to nobody that does not wait for it.
                     let _ = self.connection.send(&Message::Close { exchange }, None, Duration::ZERO);
                     self.connection.close(Code::Done, "the worker has closed the exchange");
-                    return Err(End { reason: "has closed the exchange".to_owned(), closed: true });
+                    return Err(End { closed: true, ..End::from("has closed the exchange".to_owned()) });
                 }
                 // The session allows nothing else that says anything.
                 _ => {}
@@ -190,14 +209,59 @@ impl<P: Part> Listening<P> {
         Ok(())
     }
 
+    /// Kills a worker that something waits for and that has overrun its limit.
+    fn kill(&self, overrun: &str) -> End {
+        trace::event(Event::new("kill", "host", self.status.exchange()).peer(self.status.worker()));
+        if let Err(error) = self.connection.peer().kill() {
+            log_error!("exchange \"{}\": the worker cannot be killed: {error}", self.status.exchange());
+        }
+        End { killed: true, ..End::from(format!("{overrun}, and was killed")) }
+    }
+
+    /// Waits, up to the worker's limit, for what it has announced; past that it is killed. Gives what
+    /// was signalled in its place then.
+    fn enforce(&mut self) -> Settled {
+        while self.part.is_waited_for() {
+            self.control.wake().clear();
+            if self.connection.peer().is_dead() {
+                return self.settle();
+            }
+            let broken = self.take_over().err();
+            if let Some(overrun) = self.part.overrun(self.timeout).or(broken) {
+                let End { reason, .. } = self.kill(&overrun);
+                log_warn!("exchange \"{}\": worker process {} {reason}", self.status.exchange(), self.status.worker());
+                if self.connection.peer().wait(KILL_LIMIT) {
+                    return self.settle();
+                }
+                log_error!("exchange \"{}\": the worker has not ended: Vulkan waits for it", self.status.exchange());
+                return Settled::default();
+            }
+            if self.part.is_waited_for() {
+                sleep([&**self.control.wake(), self.connection.peer()], self.part.retry());
+            }
+        }
+        Settled::default()
+    }
+
+    /// The worker's process has ended: signals what it owed and had not signalled itself.
+    fn settle(&mut self) -> Settled {
+        // Its GPU work may go on as long as a child of it lives. What it signals by then counts.
+        self.connection.wait_for_release(TOGETHER);
+        let _ = self.take_over();
+        self.part.settle(true)
+    }
+
     /// The worker is lost: tells so, and takes over what it had finished. Returns whether it uses
     /// its slots no more.
     fn outlive(&mut self, end: End) -> bool {
-        let End { mut reason, closed } = end;
+        let End { mut reason, closed, killed } = end;
         self.part.close();
         // The kernel closes a dead process's sockets before it tells of its end.
-        let dead = self.control.await_death(&self.connection, Some(TOGETHER));
-        if dead {
+        let dead = match killed {
+            true => self.connection.peer().wait(KILL_LIMIT),
+            false => self.control.await_death(&self.connection, Some(TOGETHER)),
+        };
+        if dead && !killed {
             "has ended".clone_into(&mut reason);
         }
         // Nothing more comes of a worker that has failed in this.
@@ -205,12 +269,15 @@ impl<P: Part> Listening<P> {
         // Behind its Close, all that it will ever finish is finished.
         usable &= !(closed && self.part.needs_worker());
         let owed = self.part.owed() as u64;
+        let settled = if dead { self.settle() } else { self.part.settle(false) };
         let lost = if dead { "lost" } else { "close" };
         trace::event(Event::new(lost, "host", self.status.exchange()).peer(self.status.worker()));
-        self.status.lost(Lost { reason, dead, held: self.held, owed });
+        self.status.lost(Lost { reason, dead, held: self.held, owed, settled });
         if let Some(error) = self.status.error() {
             log_warn!("{error}");
         }
+        let settled = self.enforce();
+        self.status.settled(settled);
         let start = Instant::now();
         while usable && self.part.is_busy() {
             self.control.wake().clear();
@@ -230,11 +297,16 @@ impl<P: Part> Listening<P> {
         self.part.release();
         // Its process may go on, and end later.
         if !dead && self.control.await_death(&self.connection, None) {
+            let settled = self.settle();
+            self.status.settled(settled);
             self.status.has_died();
         }
         closed || has_gone(&self.connection)
     }
 }
+
+/// The time within which a process that was killed ends: its driver may have to stop its work first.
+const KILL_LIMIT: Duration = Duration::from_secs(10);
 
 const CLOSED: &str = "has closed the connection";
 

@@ -2,7 +2,7 @@
 //! round.
 //!
 //! The renderer owns the Vulkan device, the slots and the timelines; nothing that it submits
-//! depends on the worker. `listener` accepts a worker, `offer` tells it what there is, `link` is
+//! depends on the worker, unless it is trusted. `listener` accepts a worker, `offer` tells it what there is, `link` is
 //! the thread of its connection, which then listens to it (`listening`). What is done with frames
 //! is a `part`, which has a handle of an exchange in one process (`exchange/latest/`) on behalf of
 //! the worker; the program has the other handle, and `workers` are replaced behind both.
@@ -13,9 +13,12 @@
 //! - Workers that read: `serve` has the exchange's reader, and the program the `writer`.
 //!   `serve/host.rs` copies finished frames for a worker on the CPU, `serve/cuda.rs` gives slots to
 //!   a worker, and takes those back that its timeline says it has finished with.
+//! - Workers in step, where both sides allow it: `step` announces frames and signals for workers that
+//!   are gone; the program has the `exchange`. Here commands do wait for the worker.
 
 mod control;
 mod copy;
+mod exchange;
 mod feed;
 mod half;
 mod link;
@@ -26,6 +29,7 @@ mod part;
 mod reader;
 mod serve;
 mod status;
+mod step;
 #[cfg(test)]
 mod test_device;
 mod timelines;
@@ -36,6 +40,7 @@ mod writer;
 pub(crate) mod exported;
 pub(crate) mod runs;
 
-pub use listener::{Listener, Remote};
+pub use exchange::RemoteExchange;
+pub use listener::{AcceptInfo, Listener, Remote};
 pub use reader::RemoteReader;
 pub use writer::RemoteWriter;

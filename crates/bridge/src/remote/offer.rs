@@ -1,21 +1,21 @@
 //! Telling a worker what there is to write, or to read.
 
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bridge_ipc::{
-    Backend, Code, Connection, Direction, Handle, MOST_SLOTS, Message, Offer, Received, Resource, SharedMemory, Uuid,
+    Backend, Code, Connection, Direction, Handle, MOST_SLOTS, Message, Offer, Received, Resource, SharedMemory,
+    Timeline, Uuid,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::control::Control;
-use super::copy::Memory as CopyMemory;
+use super::copy::{Files, Memory as CopyMemory};
 use super::exported::Exported;
-use super::part::Given;
+use super::part::{End, Given};
 use super::runs::ResourceKind;
-use super::timelines::Timelines;
 use crate::error::{Error, Result};
 use crate::exchange::LatestInfo;
 
@@ -26,12 +26,17 @@ pub(super) const EXCHANGE: u32 = 0;
 const AT_A_TIME: Duration = Duration::from_millis(10);
 
 /// The memory that a worker is given.
-pub(super) enum Memory<'a> {
+pub(super) enum Memory<'a, S> {
     /// Memory files, which are made for it.
     New,
-    /// The slots of the exchange, and the timelines of this connection. Each slot is exported when
-    /// it is sent: a process has a limit of descriptors.
-    Exported { slots: usize, export: Box<dyn Fn(usize) -> Result<Vec<Exported>> + 'a>, timelines: Timelines },
+    /// The slots of the exchange, and timelines that no other worker had. Each slot is exported
+    /// when it is sent: a process has a limit of descriptors.
+    Exported {
+        slots: usize,
+        export: Box<dyn Fn(usize) -> Result<Vec<Exported>> + 'a>,
+        handles: [(Timeline, OwnedFd); 2],
+        given: S,
+    },
 }
 
 /// Terms that are the same for every worker of an exchange.
@@ -46,21 +51,23 @@ pub(super) struct Terms {
     slots: u32,
     writer_in_flight: u32,
     reader_in_flight: u32,
+    trust: bool,
     pub(super) timeout: Duration,
 }
 
 impl Terms {
     /// `info` was checked.
-    pub(super) fn new(info: &LatestInfo<'_>, kinds: Vec<ResourceKind>, direction: Direction, backend: Backend) -> Self {
+    pub(super) fn new<E: End>(info: &LatestInfo<'_>, kinds: Vec<ResourceKind>, backend: Backend) -> Self {
         let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX).min(MOST_SLOTS);
         Self {
             name: info.name.to_owned(),
             kinds: kinds.into(),
-            direction,
+            direction: E::DIRECTION,
             backend,
             slots: number(info.slots),
             writer_in_flight: number(info.writer_in_flight),
             reader_in_flight: number(info.reader_in_flight),
+            trust: E::TRUST,
             timeout: info.timeout,
         }
     }
@@ -74,6 +81,8 @@ impl Terms {
             Direction::RendererWrites => self.reader_in_flight,
         };
         match self.backend {
+            // One for each of the exchange's.
+            Backend::Host if self.trust => self.slots,
             Backend::Host => in_flight.saturating_add(2).min(MOST_SLOTS),
             // It uses the exchange's own.
             Backend::Cuda => self.slots,
@@ -81,10 +90,10 @@ impl Terms {
     }
 
     /// Slots that are the worker's as soon as it has taken the exchange. Those of the exchange
-    /// itself are given once Vulkan is seen to be done with them.
+    /// itself are given once Vulkan is seen to be done with them; in step, as they come.
     pub(super) fn given(&self) -> u32 {
         match (self.direction, self.backend) {
-            (Direction::WorkerWrites, Backend::Host) => self.slots(),
+            (Direction::WorkerWrites, Backend::Host) if !self.trust => self.slots(),
             _ => 0,
         }
     }
@@ -95,7 +104,12 @@ impl Terms {
     ///
     /// # Errors
     /// The worker's refusal, or what the connection says.
-    pub(super) fn offer(&self, connection: &mut Connection, slots: Memory<'_>, control: &Control) -> Result<Given> {
+    pub(super) fn offer<S>(
+        &self,
+        connection: &mut Connection,
+        slots: Memory<'_, S>,
+        control: &Control,
+    ) -> Result<Given<S>> {
         let start = Instant::now();
         let left = || self.timeout.saturating_sub(start.elapsed());
         let offer = Offer {
@@ -105,23 +119,23 @@ impl Terms {
             resources: u32::try_from(self.kinds.len()).unwrap_or(u32::MAX),
             writer_in_flight: self.writer_in_flight,
             reader_in_flight: self.reader_in_flight,
-            trust: false,
+            trust: self.trust,
             name: self.name.clone(),
         };
         self.send(connection, &Message::Offer(offer), None, &left, control)?;
         let mut send = |message, handle: BorrowedFd<'_>| self.send(connection, &message, Some(handle), &left, control);
         let given = match slots {
-            Memory::New => self.send_files(send)?,
-            Memory::Exported { slots, export, timelines } => {
+            Memory::New => Given::Files(self.send_files(send)?),
+            Memory::Exported { slots, export, handles, given } => {
                 for (number, slot) in (0..).zip(0..slots) {
                     for ((index, kind), exported) in (0..).zip(&self.kinds).zip(export(slot)?) {
                         send(Message::Resource(exported.resource(EXCHANGE, number, index, *kind)), exported.as_fd())?;
                     }
                 }
-                for (timeline, handle) in timelines.export(EXCHANGE)? {
+                for (timeline, handle) in handles {
                     send(Message::Timeline(timeline), handle.as_fd())?;
                 }
-                Given::Slots(timelines)
+                Given::Slots(given)
             }
         };
         match self.answer(connection, &left, control)?.message {
@@ -146,7 +160,7 @@ impl Terms {
     }
 
     /// Makes memory for each slot, and sends it.
-    fn send_files(&self, mut send: impl FnMut(Message, BorrowedFd<'_>) -> Result<()>) -> Result<Given> {
+    fn send_files(&self, mut send: impl FnMut(Message, BorrowedFd<'_>) -> Result<()>) -> Result<Files> {
         let mut slots = Vec::new();
         for slot in 0..self.slots() {
             let mut files = Vec::new();
@@ -169,7 +183,7 @@ impl Terms {
             }
             slots.push(Arc::from(files));
         }
-        Ok(Given::Files(slots.into()))
+        Ok(slots.into())
     }
 
     /// Memory of a resource: what is sent to the worker, and what is kept.

@@ -4,9 +4,10 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bridge_ipc::{Direction, Message};
+use bridge_ipc::{Backend, Direction, Message};
 
 use super::copy::Files;
+use super::offer::{EXCHANGE, Memory, Terms};
 use super::timelines::Timelines;
 use super::wake::Wake;
 use crate::error::Result;
@@ -16,15 +17,47 @@ use crate::observe::log_warn;
 /// The handle of an exchange on behalf of its workers.
 pub(super) trait End: Away {
     const DIRECTION: Direction;
+    /// Whether frames are in step, and values announced before they are reached.
+    const TRUST: bool = false;
     type Part: Part<End = Self>;
+
+    /// The memory for the next worker.
+    fn memory(&self, terms: &Terms) -> Result<Memory<'_, Slots<Self>>>;
+
+    /// Prepares for the next worker, which computes with `backend`: none before uses anything any
+    /// more. Waits for at most `limit`, and no longer than the program wants it.
+    ///
+    /// # Errors
+    /// Why no worker can be taken now.
+    fn prepare(&mut self, _backend: Backend, _limit: Duration, _is_stopped: &dyn Fn() -> bool) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// What a part has of slots that the worker uses itself.
+pub(super) type Slots<E> = <<E as End>::Part as Part>::Slots;
+
+/// The memory of workers that never signal what others wait for: files, or the slots, with
+/// timelines of the connection.
+pub(super) fn untrusted_memory<'a>(end: &'a impl Away, terms: &Terms) -> Result<Memory<'a, Timelines>> {
+    match terms.backend {
+        Backend::Host => Ok(Memory::New),
+        Backend::Cuda => {
+            let given = Timelines::new(end.side().device(), end.exchange())?;
+            let (slots, handles) = (end.count(), given.export(EXCHANGE)?);
+            Ok(Memory::Exported { slots, export: Box::new(|slot| end.export(slot)), handles, given })
+        }
+    }
 }
 
 /// This process's part in the frames of a worker: what the worker says goes in, and what becomes of
 /// frames and slots comes out.
 pub(super) trait Part: Sized + Send + 'static {
     type End: End<Part = Self>;
+    /// What it has of slots that the worker uses itself.
+    type Slots: Send;
 
-    fn new(end: Self::End, given: Given, wake: &Arc<Wake>) -> Self;
+    fn new(end: Self::End, given: Given<Self::Slots>, wake: &Arc<Wake>) -> Self;
 
     /// Notes what the worker has said of a frame or a slot, as the session allows it. Gives what
     /// has come of it at once.
@@ -56,16 +89,42 @@ pub(super) trait Part: Sized + Send + 'static {
     /// Frees memory that was made for the worker: nothing more comes of it.
     fn release(&mut self);
 
+    /// What the worker has announced and not finished within `limit`, though nothing but itself
+    /// delays it: it is killed for that.
+    fn overrun(&mut self, _limit: Duration) -> Option<String> {
+        None
+    }
+
+    /// Returns `true` if something that is enqueued waits for the worker.
+    fn is_waited_for(&self) -> bool {
+        false
+    }
+
+    /// Signals what the worker owes and will not signal any more, where something waits for it. Its
+    /// connection has ended, and if `dead` its process.
+    fn settle(&mut self, _dead: bool) -> Settled {
+        Settled::default()
+    }
+
     /// Gives up what is on its way. Whether the worker is `quiet`: it uses none of its slots any
     /// more. Gives the handle, and whether all of its slots are its own.
     fn stop(self, quiet: bool) -> (Self::End, bool);
 }
 
 /// The memory that a worker uses.
-pub(super) enum Given {
+pub(super) enum Given<S> {
     Files(Files),
     /// The slots themselves.
-    Slots(Timelines),
+    Slots(S),
+}
+
+/// What was signalled in a worker's place.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Settled {
+    /// The frames that will not be whole.
+    pub(super) torn: Box<[u64]>,
+    /// The value of the exchange's timeline, the highest that was owed.
+    pub(super) value: Option<u64>,
 }
 
 /// The interval at which something is tried again that waits for an event which wakes nobody.

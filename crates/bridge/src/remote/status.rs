@@ -1,13 +1,16 @@
 //! The state of the worker at the other end.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
+use super::part::Settled;
 use crate::error::Error;
 
 /// The state of the worker at the other end of an exchange, for the thread that draws.
 pub(super) struct Status {
     exchange: String,
     state: Mutex<State>,
+    /// Told when the worker is lost.
+    on_loss: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 #[derive(Default)]
@@ -19,17 +22,19 @@ struct State {
 }
 
 /// The way in which a worker was lost.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Lost {
     pub(super) reason: String,
     pub(super) dead: bool,
     pub(super) held: usize,
     pub(super) owed: u64,
+    /// What was signalled in its place.
+    pub(super) settled: Settled,
 }
 
 impl Status {
     pub(super) fn new(exchange: &str) -> Self {
-        Self { exchange: exchange.to_owned(), state: Mutex::default() }
+        Self { exchange: exchange.to_owned(), state: Mutex::default(), on_loss: OnceLock::new() }
     }
 
     pub(super) fn exchange(&self) -> &str {
@@ -52,6 +57,24 @@ impl Status {
     /// The first word stands.
     pub(super) fn lost(&self, lost: Lost) {
         self.lock().lost.get_or_insert(lost);
+        // The lock is not held.
+        if let Some(told) = self.on_loss.get() {
+            told();
+        }
+    }
+
+    /// Something was signalled in the place of a worker that was lost.
+    pub(super) fn settled(&self, settled: Settled) {
+        if let Some(lost) = &mut self.lock().lost
+            && settled.value.is_some()
+        {
+            lost.settled = settled;
+        }
+    }
+
+    /// Has `told` called when a worker is lost.
+    pub(super) fn on_loss(&self, told: impl Fn() + Send + Sync + 'static) {
+        let _ = self.on_loss.set(Box::new(told));
     }
 
     /// The process of a worker that was lost has ended.
@@ -68,9 +91,19 @@ impl Status {
     /// The error, once the worker is lost.
     pub(super) fn error(&self) -> Option<Error> {
         let state = self.lock();
-        let Lost { reason, dead, held, owed } = state.lost.clone()?;
+        let Lost { reason, dead, held, owed, settled: Settled { torn, value: signalled } } = state.lost.clone()?;
         let exchange = self.exchange.clone();
-        Some(Error::PeerLost { exchange, worker: state.worker, reason, dead, frame: state.whole, held, owed })
+        Some(Error::PeerLost {
+            exchange,
+            worker: state.worker,
+            reason,
+            dead,
+            frame: state.whole,
+            held,
+            owed,
+            torn,
+            signalled,
+        })
     }
 }
 
@@ -79,7 +112,7 @@ mod tests {
     use super::*;
 
     fn lost(reason: &str) -> Lost {
-        Lost { reason: reason.to_owned(), dead: false, held: 2, owed: 0 }
+        Lost { reason: reason.to_owned(), held: 2, ..Lost::default() }
     }
 
     #[test]

@@ -36,7 +36,7 @@ impl Remote {
         match self.backend() {
             bridge_ipc::Backend::Host => Compute::new(&self.device, Backend::Host),
             bridge_ipc::Backend::Cuda => {
-                check_slots(info)?;
+                check_slots(info.name, info.slots)?;
                 Compute::remote(&self.device, self.is_on_another_gpu())
             }
         }
@@ -45,12 +45,12 @@ impl Remote {
 
 impl<E: End> Workers<E> {
     /// Offers an exchange to the worker, and waits until it has taken it.
-    pub(super) fn new(remote: Remote, info: &LatestInfo<'_>, kinds: Vec<ResourceKind>, end: E) -> Result<Self> {
+    pub(super) fn new(remote: Remote, info: &LatestInfo<'_>, kinds: Vec<ResourceKind>, mut end: E) -> Result<Self> {
         let (wake, compute) = (Arc::new(Wake::new()?), end.side().clone());
         let woken = Arc::clone(&wake);
         // What this process publishes or gives back is the worker's, and nobody else looks.
         end.on_change(move || woken.wake());
-        let terms = Terms::new(info, kinds, E::DIRECTION, remote.backend());
+        let terms = Terms::new::<E>(info, kinds, remote.backend());
         let status = Arc::new(Status::new(info.name));
         let home = Arc::new(Mutex::new(Some(Half::new(end))));
         let (tell, told) = std::sync::mpsc::sync_channel(1);
@@ -58,6 +58,10 @@ impl<E: End> Workers<E> {
         // It says so within the limit of the offer, or is gone.
         told.recv().unwrap_or_else(|_| Err(Error::HostFailed { reason: "the thread of a worker has ended".into() }))?;
         Ok(Self { link: Some(link), home, wake, status, terms, compute })
+    }
+
+    pub(super) fn status(&self) -> &Arc<Status> {
+        &self.status
     }
 
     pub(super) fn process(&self) -> u32 {
@@ -79,6 +83,9 @@ impl<E: End> Workers<E> {
         if remote.device.as_raw().handle() != self.compute.device().as_raw().handle() {
             return invalid("the worker was accepted for another device".into());
         }
+        if E::TRUST && !remote.has_trust() {
+            return invalid(NO_TRUST.into());
+        }
         if remote.backend() != self.terms.backend {
             let (first, next) = (self.terms.backend, remote.backend());
             return invalid(format!("it was made for workers with {first:?}, and the next has {next:?}"));
@@ -98,7 +105,7 @@ impl<E: End> Workers<E> {
     pub(super) fn disconnect(&mut self) {
         if self.link.take().is_some() {
             // Unless it has taken the exchange: its thread has told what it had.
-            self.status.lost(Lost { reason: "was disconnected".into(), dead: false, held: 0, owed: 0 });
+            self.status.lost(Lost { reason: "was disconnected".into(), ..Lost::default() });
         }
     }
 
@@ -109,16 +116,17 @@ impl<E: End> Workers<E> {
     }
 }
 
+/// Why a worker is not taken for an exchange in step.
+pub(super) const NO_TRUST: &str = "it is in step, so that each side's GPU waits for the other process, which both have to allow: \
+     accept the worker with `AcceptInfo::trust`, and let it connect with `WorkerInfo::trust`";
+
 /// Checks that a worker can be told of all slots.
-fn check_slots(info: &LatestInfo<'_>) -> Result<()> {
-    if info.slots <= MOST_SLOTS as usize {
+pub(super) fn check_slots(name: &str, slots: usize) -> Result<()> {
+    if slots <= MOST_SLOTS as usize {
         return Ok(());
     }
     Err(Error::InvalidArgument {
-        object: format!("latest exchange \"{}\"", info.name),
-        reason: format!(
-            "it has {} slots, and a worker that computes with CUDA has {MOST_SLOTS} at most; make `LatestInfo::slots` fewer",
-            info.slots
-        ),
+        object: format!("exchange \"{name}\""),
+        reason: format!("it has {slots} slots, and a worker has {MOST_SLOTS} at most; make its `slots` fewer"),
     })
 }

@@ -25,9 +25,12 @@ pub(crate) trait Peer: Send + Sync {
     /// Its name in a trace.
     fn name(&self) -> &'static str;
 
-    /// Returns `true` if it is another API on the GPU: it has the semaphore by export, its signals
-    /// are polled for, and only [`check`](Self::check) tells that it is gone.
+    /// Returns `true` if it is another API on the GPU: its signals are polled for, and only
+    /// [`check`](Self::check) tells that it is gone.
     fn is_foreign(&self) -> bool;
+
+    /// Returns `true` if it has the semaphore by export.
+    fn takes_timelines(&self) -> bool;
 
     /// Checks that it still works.
     fn check(&self) -> Result<()>;
@@ -57,7 +60,7 @@ impl Timeline {
         history: &Arc<History>,
     ) -> Result<Self> {
         let name = format!("{}.{}", history.exchange(), signaller.timeline());
-        let info = SemaphoreInfo { name: &name, kind: SemaphoreKind::Timeline, exportable: peer.is_foreign() };
+        let info = SemaphoreInfo { name: &name, kind: SemaphoreKind::Timeline, exportable: peer.takes_timelines() };
         let vulkan = Semaphore::new(device, &info)?;
         let object = Object::new(Kind::Timeline, &name, "vulkan", None);
         Ok(Self(Arc::new(Inner { vulkan, signaller, history: Arc::clone(history), peer, _object: object })))

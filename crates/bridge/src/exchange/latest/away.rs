@@ -6,59 +6,53 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::reader::LatestReader;
-use super::shared::Shared;
 use super::writer::LatestWriter;
 use crate::compute::Compute;
 use crate::error::{Error, Result};
 use crate::exchange::direction::{ComputeFirst, RenderFirst};
 use crate::exchange::initial::Initial;
 use crate::exchange::resources::{Resources, Share};
+use crate::exchange::state::State;
 use crate::remote::exported::Exported;
 
-/// The handle of a latest exchange on behalf of another process.
+/// The handle of an exchange on behalf of another process.
 pub(crate) trait Away: Send + Sized + 'static {
     type Resources: Resources;
 
     #[doc(hidden)]
-    fn of(&self) -> &Arc<Shared<Self::Resources>>;
+    fn state(&self) -> &Arc<State<Self::Resources>>;
+
+    /// The other process does nothing more with a slot that it held. No frame is in it.
+    fn come_back(&self, slot: usize);
+
+    /// The slots that the other process holds.
+    fn away(&self) -> Vec<usize>;
+
+    /// Has `told` called, from then on, whenever this process's side publishes a frame or gives a
+    /// slot back; its commands with the slot may not have ended.
+    fn on_change(&mut self, told: impl Fn() + Send + Sync + 'static);
 
     fn exchange(&self) -> &str {
-        &self.of().state.name
+        &self.state().name
     }
 
     fn count(&self) -> usize {
-        self.of().state.held.slots.len()
+        self.state().held.slots.len()
     }
 
     fn side(&self) -> &Compute {
-        &self.of().state.compute
+        &self.state().compute
     }
 
     /// Returns `true` if the device is lost, which a timeline tells that no other process has.
     fn is_lost(&self) -> bool {
-        self.of().state.held.rendered.value().is_err_and(|error| error.is_device_lost())
-    }
-
-    /// The other process does nothing more with a slot that it held. No frame is in it.
-    fn come_back(&self, slot: usize) {
-        self.of().ledger().come_back(slot);
-    }
-
-    /// The slots that the other process holds.
-    fn away(&self) -> Vec<usize> {
-        self.of().ledger().away().collect()
-    }
-
-    /// Has `told` called, from then on, whenever this process's side publishes a frame or gives a
-    /// slot back; its commands with the slot may not have ended.
-    fn on_change(&self, told: impl Fn() + Send + Sync + 'static) {
-        self.of().on_change(Box::new(told));
+        self.state().held.rendered.value().is_err_and(|error| error.is_device_lost())
     }
 
     /// Handles to the memory of a slot's resources. There is none of a slot that does not exist.
     fn export(&self, slot: usize) -> Result<Vec<Exported>> {
         let mut exported = Vec::new();
-        if let Some(slot) = self.of().state.held.slots.get(slot) {
+        if let Some(slot) = self.state().held.slots.get(slot) {
             Self::Resources::export(slot, &mut exported)?;
         }
         Ok(exported)
@@ -68,16 +62,40 @@ pub(crate) trait Away: Send + Sized + 'static {
 impl<R: Resources> Away for LatestWriter<R, ComputeFirst> {
     type Resources = R;
 
-    fn of(&self) -> &Arc<Shared<R>> {
-        self.shared()
+    fn state(&self) -> &Arc<State<R>> {
+        &self.shared().state
+    }
+
+    fn come_back(&self, slot: usize) {
+        self.shared().ledger().come_back(slot);
+    }
+
+    fn away(&self) -> Vec<usize> {
+        self.shared().ledger().away().collect()
+    }
+
+    fn on_change(&mut self, told: impl Fn() + Send + Sync + 'static) {
+        self.shared().on_change(Box::new(told));
     }
 }
 
 impl<R: Resources> Away for LatestReader<R, RenderFirst> {
     type Resources = R;
 
-    fn of(&self) -> &Arc<Shared<R>> {
-        self.shared()
+    fn state(&self) -> &Arc<State<R>> {
+        &self.shared().state
+    }
+
+    fn come_back(&self, slot: usize) {
+        self.shared().ledger().come_back(slot);
+    }
+
+    fn away(&self) -> Vec<usize> {
+        self.shared().ledger().away().collect()
+    }
+
+    fn on_change(&mut self, told: impl Fn() + Send + Sync + 'static) {
+        self.shared().on_change(Box::new(told));
     }
 }
 

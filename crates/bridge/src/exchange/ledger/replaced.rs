@@ -11,7 +11,11 @@ impl Ledger {
             Slot::Computing { frame, .. } => Some((*frame, Stage::Compute)),
             Slot::Rendering { frame, .. } => Some((*frame, Stage::Render)),
             Slot::Lent { frame, .. } => Some((*frame, Stage::Submit)),
-            Slot::Free { .. } | Slot::Unknown { .. } | Slot::Unsignalled { .. } | Slot::Unjoined { .. } => None,
+            Slot::Free { .. }
+            | Slot::Unknown { .. }
+            | Slot::Away { .. }
+            | Slot::Unsignalled { .. }
+            | Slot::Unjoined { .. } => None,
         })
     }
 

@@ -8,6 +8,7 @@ use vk_export::BufferAccess;
 use super::*;
 use crate::buffer::spec::BufferSpec;
 use crate::compute::Compute;
+use crate::compute::remote::Trust;
 use crate::exchange::{Exchange, LatestInfo, LatestReader};
 use crate::remote::test_device::device;
 
@@ -30,7 +31,7 @@ impl Worker {
     /// `None`, and the test is skipped, without a Vulkan device.
     fn new() -> Option<Self> {
         let device = device()?;
-        let compute = Compute::remote_of(&device, false).unwrap();
+        let compute = Compute::remote_of(&device, false, Trust::None).unwrap();
         let info = LatestInfo { name: "frames", ..Default::default() };
         let spec = Words::new(64, BufferAccess::TRANSFER_READ);
         let (writer, reader) = Exchange::latest_of(&compute, &info, &spec).unwrap();

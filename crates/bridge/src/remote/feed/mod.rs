@@ -9,8 +9,11 @@ use std::time::Duration;
 
 use bridge_ipc::{Direction, Message};
 
-use super::part::{End, Given, Outcome, Part, RETRY, index};
+use super::offer::{Memory, Terms};
+use super::part::{End, Given, Outcome, Part, RETRY, index, untrusted_memory};
+use super::timelines::Timelines;
 use super::wake::Wake;
+use crate::error::Result;
 use crate::exchange::resources::Resources;
 use crate::exchange::{ComputeFirst, LatestWriter};
 use cuda::CudaFeed;
@@ -36,12 +39,17 @@ pub(super) enum Feed<R: Resources> {
 impl<R: Resources> End for LatestWriter<R, ComputeFirst> {
     const DIRECTION: Direction = Direction::WorkerWrites;
     type Part = Feed<R>;
+
+    fn memory(&self, terms: &Terms) -> Result<Memory<'_, Timelines>> {
+        untrusted_memory(self, terms)
+    }
 }
 
 impl<R: Resources> Part for Feed<R> {
     type End = LatestWriter<R, ComputeFirst>;
+    type Slots = Timelines;
 
-    fn new(writer: Self::End, given: Given, wake: &Arc<Wake>) -> Self {
+    fn new(writer: Self::End, given: Given<Timelines>, wake: &Arc<Wake>) -> Self {
         match given {
             Given::Files(files) => Self::Host(HostFeed::new(writer, files, wake)),
             Given::Slots(timelines) => Self::Cuda(CudaFeed::new(writer, timelines)),

@@ -8,8 +8,11 @@ use std::time::Duration;
 
 use bridge_ipc::{Direction, Message};
 
-use super::part::{End, Given, Outcome, Part, index};
+use super::offer::{Memory, Terms};
+use super::part::{End, Given, Outcome, Part, index, untrusted_memory};
+use super::timelines::Timelines;
 use super::wake::Wake;
+use crate::error::Result;
 use crate::exchange::resources::Resources;
 use crate::exchange::{LatestReader, RenderFirst};
 use cuda::CudaServe;
@@ -24,12 +27,17 @@ pub(super) enum Serve<R: Resources> {
 impl<R: Resources> End for LatestReader<R, RenderFirst> {
     const DIRECTION: Direction = Direction::RendererWrites;
     type Part = Serve<R>;
+
+    fn memory(&self, terms: &Terms) -> Result<Memory<'_, Timelines>> {
+        untrusted_memory(self, terms)
+    }
 }
 
 impl<R: Resources> Part for Serve<R> {
     type End = LatestReader<R, RenderFirst>;
+    type Slots = Timelines;
 
-    fn new(reader: Self::End, given: Given, wake: &Arc<Wake>) -> Self {
+    fn new(reader: Self::End, given: Given<Timelines>, wake: &Arc<Wake>) -> Self {
         match given {
             Given::Files(files) => Self::Host(HostServe::new(reader, files, wake)),
             Given::Slots(timelines) => Self::Cuda(CudaServe::new(reader, timelines)),

@@ -1,0 +1,217 @@
+//! In step with the renderer, which has each frame once and in order: values are announced before
+//! they are reached.
+
+use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
+
+use bridge_ipc::Message;
+use cuda_import::cudarc::driver::CudaStream;
+
+use crate::error::Error;
+use crate::frame::Frame;
+use crate::side::{SEND_LIMIT, Side};
+use crate::worker::Shared;
+use crate::writer::{LatestWriter, Turn, Work};
+
+/// An exchange in step with the renderer, made by [`Worker::exchange`](crate::Worker::exchange). It
+/// belongs to one thread at a time.
+///
+/// The renderer has every frame, in order. It may submit the commands that draw one as soon as it
+/// is announced: its GPU waits for the frame, and this side's stream waits for the renderer's last
+/// commands with the slot. What is announced has to come: a worker that does not finish a frame
+/// within the renderer's limit is killed.
+pub struct Exchange<F: Frame> {
+    writer: LatestWriter<F>,
+    /// Why no frame can be announced any more.
+    broken: Option<String>,
+}
+
+impl<F: Frame> Exchange<F> {
+    pub(crate) fn new(shared: &Arc<Shared>, name: &str) -> Result<Self, Error> {
+        Ok(Self { writer: LatestWriter::new(shared, name, true)?, broken: None })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        self.writer.name()
+    }
+
+    /// Slots.
+    pub fn slots(&self) -> usize {
+        self.writer.slots()
+    }
+
+    /// The stream of its frames; `None` on the CPU.
+    pub fn stream(&self) -> Option<&Arc<CudaStream>> {
+        self.writer.stream()
+    }
+
+    /// Begins a frame, in the slot that the renderer freed first. Waits, up to the worker's limit,
+    /// for one: all slots are with a renderer that has not submitted commands with any of them.
+    /// With CUDA the stream then waits for those commands; on the CPU the renderer copies frames,
+    /// and a slot is free once its last frame was copied.
+    ///
+    /// # Errors
+    /// As [`LatestWriter::begin`]; [`Error::Closed`] once a value could not be signalled.
+    pub fn begin(&mut self) -> Result<ExchangeTurn<'_, F>, Error> {
+        if let Some(reason) = &self.broken {
+            return Err(Error::Closed { exchange: self.writer.name().to_owned(), reason: reason.clone() });
+        }
+        Ok(ExchangeTurn { turn: self.writer.begin()?, announced: false, broken: &mut self.broken })
+    }
+}
+
+impl<F: Frame> std::fmt::Debug for Exchange<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Exchange(\"{}\", {} slots)", self.name(), self.slots())
+    }
+}
+
+/// A frame that is being written. It has the slot until [`finish`](Self::finish).
+///
+/// Dropped before that, it is as if [`skip`](Self::skip) had been called, and the log says so.
+#[must_use = "a turn that is dropped before `finish` gives no frame"]
+pub struct ExchangeTurn<'a, F: Frame> {
+    turn: Turn<'a, F>,
+    /// The renderer was told of the frame: its value has to come.
+    announced: bool,
+    broken: &'a mut Option<String>,
+}
+
+impl<F: Frame> ExchangeTurn<'_, F> {
+    /// The number of the frame, from 0; the renderer has all numbers.
+    pub fn frame(&self) -> u64 {
+        self.turn.frame()
+    }
+
+    /// The slot.
+    pub fn slot(&self) -> usize {
+        self.turn.slot()
+    }
+
+    /// The resources of the turn, lent until it ends.
+    pub fn work(&mut self) -> Work<'_, F> {
+        self.turn.work()
+    }
+
+    /// Tells the renderer of the frame before it is finished, so that its commands are submitted
+    /// meanwhile and wait on the GPU. From here on the frame has to come within the renderer's
+    /// limit: past it, this process is killed.
+    ///
+    /// With CUDA, [`finish`](Self::finish) announces a frame that the GPU has not finished yet, and
+    /// this is of use only where the host takes long before it. On the CPU it is what lets the
+    /// renderer go ahead.
+    ///
+    /// # Errors
+    /// [`Error::PeerLost`] and [`Error::Closed`] as for [`Exchange::begin`]: nothing was announced.
+    pub fn announce(&mut self) -> Result<(), Error> {
+        if self.announced {
+            return Ok(());
+        }
+        let writer = &mut *self.turn.writer;
+        let (exchange, slot, frame, value) =
+            (writer.offer.exchange, self.turn.slot, writer.next_frame, writer.computed + 1);
+        if writer.shared.link.is_closed(exchange) {
+            return Err(writer.closed());
+        }
+        // Whoever receives it may give the slot back: it is the renderer's even if sending fails.
+        self.announced = true;
+        writer.computed = value;
+        writer.trace("publish", slot, Some(value));
+        self.say(&Message::Publish { exchange, slot, frame, value })
+    }
+
+    /// Hands the frame over. With CUDA nothing is waited for: the stream signals the frame behind
+    /// its work, and the renderer is told of it now.
+    ///
+    /// # Errors
+    /// [`Error::PeerLost`] and [`Error::Closed`] as for [`Exchange::begin`]; [`Error::Cuda`] where
+    /// the signal cannot be enqueued: the frame is torn, and the exchange gives no others.
+    pub fn finish(mut self) -> Result<(), Error> {
+        let said = match &self.turn.writer.side {
+            Side::Cuda(_) => {
+                // Before it is announced, where it was not so far: what is announced comes.
+                self.signal()?;
+                self.announce()
+            }
+            Side::Host(_) => self.announce().and_then(|()| self.say_done()),
+        };
+        // Where the renderer could not be told, it is told nothing any more.
+        self.end();
+        said
+    }
+
+    /// Gives the slot back without a frame; the frame's number is the next one's. A frame that was
+    /// announced is torn instead: the renderer is told, and it goes on with what is in the slot.
+    ///
+    /// # Errors
+    /// As [`finish`](Self::finish).
+    pub fn skip(mut self) -> Result<(), Error> {
+        if self.announced { self.tear() } else { self.turn.give_back() }
+    }
+
+    /// Enqueues the signal of the frame, or makes it out of order where that fails and the renderer
+    /// waits for it.
+    fn signal(&mut self) -> Result<(), Error> {
+        let (frame, slot, announced) = (self.turn.frame(), self.turn.slot, self.announced);
+        let writer = &mut *self.turn.writer;
+        let value = if announced { writer.computed } else { writer.computed + 1 };
+        let Side::Cuda(side) = &mut writer.side else { return Ok(()) };
+        let Err(error) = side.signal(frame, slot, value) else { return Ok(()) };
+        self.broken.get_or_insert_with(|| format!("a frame could not be signalled: {error}"));
+        if announced {
+            // It may have been enqueued all the same; the renderer waits for the value or more.
+            side.signal_in_place(value);
+            let torn = Message::Torn { exchange: writer.offer.exchange, slot, frame };
+            let _ = self.say(&torn);
+            self.end();
+        }
+        Err(error)
+    }
+
+    /// The frame will not be whole, and its value comes all the same.
+    fn tear(&mut self) -> Result<(), Error> {
+        let (exchange, slot, frame) = (self.turn.writer.offer.exchange, self.turn.slot, self.turn.frame());
+        let told = self.say(&Message::Torn { exchange, slot, frame });
+        let signalled = match &self.turn.writer.side {
+            Side::Cuda(_) => self.signal(),
+            Side::Host(_) => self.say_done(),
+        };
+        self.end();
+        told.and(signalled)
+    }
+
+    fn say_done(&mut self) -> Result<(), Error> {
+        // What was written is seen by whoever receives the message.
+        fence(Ordering::Release);
+        let (exchange, slot, frame) = (self.turn.writer.offer.exchange, self.turn.slot, self.turn.frame());
+        self.say(&Message::Done { exchange, slot, frame })
+    }
+
+    fn say(&mut self, message: &Message) -> Result<(), Error> {
+        let writer = &mut *self.turn.writer;
+        let sent = writer.shared.link.send(message, SEND_LIMIT);
+        sent.map_err(|ended| writer.ended(ended))
+    }
+
+    /// The slot is the renderer's, and the next frame follows.
+    fn end(&mut self) {
+        if !std::mem::replace(&mut self.turn.done, true) {
+            self.turn.writer.next_frame += 1;
+        }
+    }
+}
+
+impl<F: Frame> Drop for ExchangeTurn<'_, F> {
+    fn drop(&mut self) {
+        if !self.announced || self.turn.done {
+            // The turn in it gives the slot back, if it has it still.
+            return;
+        }
+        let (name, frame) = (&self.turn.writer.offer.name, self.turn.frame());
+        log::warn!("exchange \"{name}\": the turn of frame {frame}, which was announced, was dropped: it is torn");
+        if let Err(error) = self.tear() {
+            log::error!("exchange \"{}\": {error}", self.turn.writer.offer.name);
+        }
+    }
+}

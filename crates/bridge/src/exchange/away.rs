@@ -1,0 +1,361 @@
+//! An exchange in step whose compute side is another process: what the thread on its behalf does,
+//! and the frames that wait for the program.
+//!
+//! A frame is Vulkan's as soon as it is announced: its turn is a [`RenderTurn`] like any other, which
+//! waits for a value that the other process owes. Where that signals the timelines itself, each
+//! process has new ones, over the same slots.
+#![allow(unsafe_code)] // Signals in the place of a process that is gone.
+
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use bridge_ipc::{Side as TimelineSide, Timeline as Described};
+
+use super::Work;
+use super::barriers::Barriers;
+use super::core::Core;
+use super::info::ExchangeInfo;
+use super::initial::Initial;
+use super::latest::Away;
+use super::ledger::{First, Ledger};
+use super::lender::Lender;
+use super::render_turn::RenderTurn;
+use super::resources::Resources;
+use super::slots::{barriers, copy_stages, queue_of};
+use super::state::{Held, State};
+use vk_export::Queue;
+
+use crate::compute::Compute;
+use crate::error::Result;
+use crate::observe::live::{Alive, Kind};
+use crate::observe::log_error;
+use crate::remote::runs::Run;
+use crate::timeline::Timeline;
+use crate::timeline::history::History;
+use crate::timeline::signaller::Signaller;
+
+/// The compute side of an exchange in step, on behalf of another process.
+pub(crate) struct StepAway<R: Resources> {
+    steps: Arc<Steps<R>>,
+    state: Arc<State<R>>,
+    told: Arc<dyn Fn() + Send + Sync>,
+}
+
+/// What the program has of an exchange in step with another process.
+pub(crate) struct Steps<R: Resources> {
+    /// The frames that were announced and that it has not taken. Never held while a turn ends.
+    turns: Mutex<VecDeque<RenderTurn<R>>>,
+    changed: Condvar,
+    state: Mutex<Arc<State<R>>>,
+}
+
+/// A frame that was announced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Announced {
+    /// The exchange's number.
+    pub(crate) frame: u64,
+    pub(crate) slot: usize,
+    /// The value of `computed` that it owes.
+    pub(crate) value: u64,
+    /// The value of `rendered` of its slot's last use.
+    pub(crate) after: u64,
+}
+
+impl<R: Resources> StepAway<R> {
+    pub(crate) fn new(compute: &Compute, info: &ExchangeInfo<'_>, resources: &R) -> Result<Self> {
+        let state = State::new(compute, info, resources, First::Compute)?;
+        let (turns, changed) = (Mutex::default(), Condvar::new());
+        let steps = Arc::new(Steps { turns, changed, state: Mutex::new(Arc::clone(&state)) });
+        Ok(Self { steps, state, told: Arc::new(|| {}) })
+    }
+
+    pub(crate) fn steps(&self) -> Arc<Steps<R>> {
+        Arc::clone(&self.steps)
+    }
+
+    /// Has `told` called, from then on, whenever Vulkan's side gives a slot back.
+    pub(crate) fn on_slot(&mut self, told: impl Fn() + Send + Sync + 'static) {
+        self.told = Arc::new(told);
+        self.watch();
+    }
+
+    fn watch(&self) {
+        let told = Arc::clone(&self.told);
+        let _ = self.state.changed.set(Box::new(move || told()));
+    }
+
+    /// Gives the other process a slot that it `may` have: Vulkan's last commands with it are
+    /// submitted, with the signal of the value.
+    pub(crate) fn send_away(&self, may: impl Fn(usize) -> bool) -> Option<(usize, u64)> {
+        let rendered = &self.state.held.rendered;
+        let mut ledger = self.state.ledger();
+        let (slot, after) = ledger.send_away(may, || rendered.value().unwrap_or(0))?;
+        // Behind the first hand-over of new images, where there was one.
+        Some((slot, after.max(ledger.handed_over())))
+    }
+
+    /// Returns `true` if there may be a slot without a word of anybody's.
+    pub(crate) fn waits_unseen(&self) -> bool {
+        self.state.ledger().waits_unseen()
+    }
+
+    /// The other process has announced the frame in a slot that it holds: the program has its turn.
+    pub(crate) fn announce(&self, slot: usize) -> Option<Announced> {
+        let (frame, after, value) = {
+            let mut ledger = self.state.ledger();
+            let (frame, after) = ledger.announce(slot)?;
+            (frame, after, ledger.take_computed())
+        };
+        let point = self.state.held.computed.issue(value);
+        let turn = RenderTurn::new(Arc::clone(&self.state), frame, slot, point);
+        self.steps.turns().push_back(turn);
+        self.steps.changed.notify_all();
+        Some(Announced { frame, slot, value, after })
+    }
+
+    /// Lets the compute thread copy an announced frame into its slot, once Vulkan is done with that,
+    /// and signal it; without `copy`, signal alone.
+    ///
+    /// # Errors
+    /// Why nothing is copied; it is signalled all the same.
+    pub(crate) fn fill(
+        &self,
+        Announced { slot, value, after, .. }: Announced,
+        copy: Option<impl FnMut(Run, &mut [u8]) + Send + 'static>,
+    ) -> Result<()> {
+        let copied = copy.map_or(Ok(()), |copy| {
+            if after > 0 {
+                self.state.compute_waits(after)?;
+            }
+            // SAFETY: the slot is the compute side's until the signal below, and this handle is all
+            // that computes with it: it is given to nobody before the copy has ended. The wait for
+            // Vulkan's last use is before, in the same queue.
+            match unsafe { self.state.work(slot) } {
+                Work::Host(host) => host.run_on_bytes(copy),
+                _ => Ok(()),
+            }
+        });
+        self.signal(value);
+        copied
+    }
+
+    /// Signals an announced value of an exchange whose timelines this process signals, behind what
+    /// its compute thread was given.
+    pub(crate) fn signal(&self, value: u64) {
+        // SAFETY: frames end in the order in which they were announced, so that the values rise; the
+        // lender lives until the point was reached, which closing waits for.
+        let Err(error) = (unsafe { self.state.held.lender.signal(value) }) else { return };
+        log_error!("exchange \"{}\": the compute thread takes nothing more: {error}", self.state.name);
+        // It still signals what it was given before.
+        if self.state.compute.side().drain(self.state.timeout).unwrap_or(false)
+            && let Err(error) = self.state.held.computed.signal_from_host(value)
+        {
+            log_error!("{}: Vulkan may wait for ever: {error}", self.state.held.computed.name());
+        }
+    }
+
+    /// Signals, from this thread, all that was announced.
+    ///
+    /// # Safety
+    /// The process that signals the timeline has ended: none of its signals will come any more.
+    pub(crate) unsafe fn release(&self) -> Result<()> {
+        // SAFETY: handed on to the caller.
+        unsafe { self.state.held.computed.release() }
+    }
+
+    /// How far the other process has come, where it signals itself.
+    pub(crate) fn computed(&self) -> Result<u64> {
+        self.state.held.computed.value()
+    }
+
+    /// How far Vulkan has come.
+    pub(crate) fn rendered(&self) -> Result<u64> {
+        self.state.held.rendered.value()
+    }
+
+    /// Takes the turns of frames that will not be whole away from the program, where it has not
+    /// taken them.
+    pub(crate) fn withdraw(&self, torn: impl Fn(u64) -> bool) {
+        let withdrawn = {
+            let mut turns = self.steps.turns();
+            let (withdrawn, kept): (VecDeque<_>, _) = turns.drain(..).partition(|turn| torn(turn.frame()));
+            *turns = kept;
+            withdrawn
+        };
+        // Ends turns: the lock is not held.
+        withdrawn.into_iter().for_each(RenderTurn::skip);
+    }
+
+    /// The timelines, for the process that signals them itself.
+    pub(crate) fn export_timelines(&self, exchange: u32) -> Result<[(Described, OwnedFd); 2]> {
+        let export = |timeline: &Timeline, side| -> Result<_> {
+            let exported = timeline.semaphore().export()?;
+            let described = Described { exchange, side, device_uuid: exported.descriptor.device_uuid, value: 0 };
+            Ok((described, exported.handle))
+        };
+        let held = &self.state.held;
+        Ok([export(&held.computed, TimelineSide::Computed)?, export(&held.rendered, TimelineSide::Rendered)?])
+    }
+
+    /// Returns `true` if no process was told of the timelines and slots so far.
+    pub(crate) fn is_new(&self) -> bool {
+        let ledger = self.state.ledger();
+        ledger.next() == 0 && ledger.last_rendered() == ledger.handed_over()
+    }
+
+    /// Returns `true` if neither a turn nor a first hand-over is open, so that
+    /// [`renew`](Self::renew) may wait for the rest.
+    pub(crate) fn is_settled(&self) -> bool {
+        let ledger = self.state.ledger();
+        ledger.idle().is_ok() && ledger.initial() == Initial::Done
+    }
+
+    /// Makes new timelines for the next process, over the same slots: once neither side uses them
+    /// any more, which is waited for up to the exchange's limit. The process before has ended, or
+    /// uses nothing more.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`](crate::Error::Timeout) or the failed call; all stays as it is.
+    pub(crate) fn renew(&mut self) -> Result<()> {
+        let old = &self.state;
+        old.quiesce()?;
+        let state = old.renew_timelines()?;
+        *self.steps.lock_state() = Arc::clone(&state);
+        self.state = state;
+        self.watch();
+        Ok(())
+    }
+}
+
+impl<R: Resources> Steps<R> {
+    fn turns(&self) -> MutexGuard<'_, VecDeque<RenderTurn<R>>> {
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_state(&self) -> MutexGuard<'_, Arc<State<R>>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn state(&self) -> Arc<State<R>> {
+        Arc::clone(&self.lock_state())
+    }
+
+    /// The turn of the frame that was announced first. Waits for one, for at most `timeout`, unless
+    /// `over` says that none comes.
+    pub(crate) fn take(&self, timeout: Duration, over: impl Fn() -> bool) -> Option<RenderTurn<R>> {
+        let none = |turns: &mut VecDeque<_>| turns.is_empty() && !over();
+        let waited = self.changed.wait_timeout_while(self.turns(), timeout, none);
+        let (mut turns, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        turns.pop_front()
+    }
+
+    /// Has [`take`](Self::take) ask again whether any comes.
+    pub(crate) fn wake(&self) {
+        // Under the lock, so that nobody is between asking and sleeping.
+        let _turns = self.turns();
+        self.changed.notify_all();
+    }
+
+    /// Blocks while as many frames are unfinished as may be.
+    pub(crate) fn keep_pace(&self) -> Result<()> {
+        self.state().keep_pace()
+    }
+
+    /// The queue that turns are submitted to.
+    pub(crate) fn queue<'a>(&self, compute: &'a Compute) -> &'a Queue {
+        queue_of(compute, self.state().queue)
+    }
+
+    /// Returns `true` if new images were not handed over so far.
+    pub(crate) fn needs_initial(&self) -> bool {
+        self.state().ledger().initial() != Initial::Done
+    }
+
+    /// Waits for the end of all work, up to the limit. The thread on behalf of the other process has
+    /// ended.
+    ///
+    /// # Errors
+    /// As [`Exchange::close`](super::Exchange::close).
+    pub(crate) fn close(&self) -> Result<()> {
+        self.skip_all();
+        let state = self.state();
+        state.ledger().idle().map_err(|refusal| state.refused(refusal))?;
+        // Dropping would wait for as long once more.
+        state.quiesce().inspect_err(|_| state.gave_up.store(true, Ordering::Release))
+    }
+
+    /// Gives back the slots of all turns that the program has not taken.
+    pub(crate) fn skip_all(&self) {
+        let turns = std::mem::take(&mut *self.turns());
+        turns.into_iter().for_each(RenderTurn::skip);
+    }
+
+    /// The error of a turn that was dropped, once.
+    pub(crate) fn check_dropped(&self) -> Result<()> {
+        let state = self.state();
+        let dropped = state.ledger().take_dropped();
+        dropped.map_or(Ok(()), |refusal| Err(state.refused(refusal)))
+    }
+}
+
+impl<R: Resources> State<R> {
+    /// The same slots with timelines that nobody has used, of the same frames. Neither side uses
+    /// the slots.
+    fn renew_timelines(&self) -> Result<Arc<Self>> {
+        let history = Arc::new(History::new(&self.name));
+        let timeline = |signaller| Timeline::new(self.compute.device(), self.compute.peer(), signaller, &history);
+        let (computed, rendered) = (timeline(Signaller::Compute)?, timeline(Signaller::Queue)?);
+        let lender = Lender::of_remote(self.compute.side().connect(&computed, &rendered)?)?;
+        let mut ledger = Ledger::new(self.first, self.held.slots.len());
+        ledger.go_on_with(self.ledger().next());
+        let core = Arc::new(Core {
+            ledger: Mutex::new(ledger),
+            computing: Mutex::new(()),
+            submitting: Mutex::new(()),
+            pace: self.pace.as_ref().map(|pace| Mutex::new(pace.lock().unwrap_or_else(PoisonError::into_inner).anew())),
+            first: self.first,
+            compute: self.compute.clone(),
+            name: self.name.clone(),
+            timeout: self.timeout,
+            queue: self.queue,
+            pool: None,
+            failed: AtomicBool::new(false),
+            gave_up: AtomicBool::new(false),
+            changed: OnceLock::new(),
+            _alive: Alive::new(Kind::Exchange),
+        });
+        let slots = self.held.slots.clone();
+        let barriers: Box<[Barriers]> = slots.iter().map(|slot| barriers::<R>(slot)).collect();
+        Ok(Arc::new(Self {
+            stages: self.stages | copy_stages(&barriers),
+            barriers,
+            held: std::mem::ManuallyDrop::new(Held { lender, slots, computed, rendered }),
+            retired: OnceLock::new(),
+            moved: false,
+            core,
+        }))
+    }
+}
+
+impl<R: Resources> Away for StepAway<R> {
+    type Resources = R;
+
+    fn state(&self) -> &Arc<State<R>> {
+        &self.state
+    }
+
+    fn come_back(&self, slot: usize) {
+        self.state.ledger().come_back(slot);
+    }
+
+    fn away(&self) -> Vec<usize> {
+        self.state.ledger().away().collect()
+    }
+
+    fn on_change(&mut self, told: impl Fn() + Send + Sync + 'static) {
+        self.on_slot(told);
+    }
+}

@@ -1,0 +1,69 @@
+use super::*;
+use crate::error::Stage;
+use crate::exchange::ledger::First;
+
+fn ledger() -> Ledger {
+    Ledger::new(First::Compute, 3)
+}
+
+fn send(ledger: &mut Ledger) -> Option<(usize, u64)> {
+    ledger.send_away(|_| true, || 0)
+}
+
+#[test]
+fn slots_go_away_in_the_order_of_their_last_use_and_frames_are_numbered_as_they_are_announced() {
+    let mut ledger = ledger();
+    assert_eq!([(); 4].map(|()| send(&mut ledger)), [Some((0, 0)), Some((1, 0)), Some((2, 0)), None]);
+    assert_eq!([2, 0].map(|slot| ledger.announce(slot)), [Some((0, 0)), Some((1, 0))]);
+    assert_eq!((ledger.announce(2), ledger.announce(9)), (None, None), "it is Vulkan's, or is not");
+    // Submitted in another order.
+    let value = ledger.next_rendered(1).unwrap();
+    ledger.submitted(0, value);
+    let value = ledger.next_rendered(0).unwrap();
+    ledger.submitted(2, value);
+    assert_eq!([(); 3].map(|()| send(&mut ledger)), [Some((0, 1)), Some((2, 2)), None]);
+    // Skipped, there is nothing new to wait for.
+    assert_eq!(ledger.announce(2), Some((2, 2)));
+    ledger.skip(2);
+    assert_eq!(send(&mut ledger), Some((2, 2)));
+}
+
+#[test]
+fn what_a_lost_process_held_is_free_again_behind_its_last_use() {
+    let mut ledger = ledger();
+    while send(&mut ledger).is_some() {}
+    ledger.announce(1);
+    let value = ledger.next_rendered(0).unwrap();
+    ledger.submitted(1, value);
+    assert_eq!(send(&mut ledger), Some((1, 1)));
+    ledger.announce(0);
+    let held: Vec<_> = ledger.away().collect();
+    assert_eq!(held, [1, 2]);
+    held.into_iter().chain([0]).for_each(|slot| ledger.come_back(slot));
+    assert_eq!([(); 3].map(|()| send(&mut ledger)), [Some((2, 0)), Some((1, 1)), None], "slot 0 is Vulkan's");
+}
+
+#[test]
+fn what_is_not_ready_does_not_go_away() {
+    let mut ledger = ledger();
+    assert_eq!(ledger.send_away(|slot| slot == 2, || 0), Some((2, 0)));
+    assert_eq!(ledger.send_away(|slot| slot == 2, || 0), None);
+    ledger.require_initial();
+    assert!(send(&mut ledger).is_none() && ledger.waits_unseen());
+}
+
+#[test]
+fn a_dropped_turn_is_told_once_and_a_lost_submission_comes_back_behind_its_value() {
+    let mut ledger = ledger();
+    while send(&mut ledger).is_some() {}
+    for slot in 0..2 {
+        ledger.announce(slot).unwrap();
+    }
+    ledger.drop_render(0);
+    assert_eq!(ledger.take_dropped(), Some(Refusal::TurnLost { frame: 0, stage: Stage::Render }));
+    assert_eq!((ledger.take_dropped(), send(&mut ledger)), (None, Some((0, 0))));
+    let value = ledger.lend(1, 1).unwrap();
+    ledger.drop_render(1);
+    assert!(send(&mut ledger).is_none() && ledger.waits_unseen());
+    assert_eq!(ledger.send_away(|_| true, || value), Some((1, value)));
+}

@@ -1,0 +1,227 @@
+//! The exchange in step with a worker in another process.
+#![allow(unsafe_code)] // Recording.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use vk_export::Queue;
+use vk_export::ash::vk;
+
+use super::listener::Remote;
+use super::workers::{NO_TRUST, Workers, check_slots};
+use crate::compute::{Backend, Compute};
+use crate::error::{Error, Result};
+use crate::exchange::resources::Resources;
+use crate::exchange::submit::SubmitParts;
+use crate::exchange::{ExchangeInfo, InitialTurn, LatestInfo, Lease, RenderTurn, StepAway, Steps};
+
+/// An exchange in step with a worker in another process, made by [`Remote::exchange`]: each of its
+/// frames comes once and in order.
+///
+/// [`next`](Self::next) gives the turn of a frame as soon as the worker has announced it. It is
+/// submitted as any other [`RenderTurn`], and its commands wait on the GPU until the frame is
+/// finished, so that **the queue waits for another process**:
+/// - A worker that does not finish a frame within [`ExchangeInfo::timeout`], though nothing but itself
+///   delays it, is killed, stopped or not.
+/// - Once its process has ended, the highest value that it owed is signalled in its place: the queue
+///   goes on, with whatever is in the slots of those frames. [`check`](Self::check) names them
+///   ([`Error::PeerLost`], `torn`), and they are withdrawn where they were not taken.
+/// - A worker on the CPU signals by messages. Where its connection ends, that is done at once, whether
+///   its process lives or not, and slots of torn frames keep what they held.
+///
+/// Dropping it, or [`disconnect`](Self::disconnect), waits for what the worker has announced in the same
+/// way, so that nothing is left waiting.
+pub struct RemoteExchange<R: Resources> {
+    // Field order is drop order: the thread signals what the worker owes before the slots go.
+    workers: Workers<StepAway<R>>,
+    steps: Arc<Steps<R>>,
+    compute: Compute,
+    slots: usize,
+    name: String,
+}
+
+impl<R: Resources> RemoteExchange<R> {
+    pub(super) fn new(remote: Remote, info: &ExchangeInfo<'_>, resources: R) -> Result<Self> {
+        let invalid = |reason: &str| {
+            Err(Error::InvalidArgument { object: format!("exchange \"{}\"", info.name), reason: reason.into() })
+        };
+        if !remote.has_trust() {
+            return invalid(NO_TRUST);
+        }
+        if info.pool.is_some() {
+            return invalid(
+                "a worker is given memory of its own, and no part of a pool; leave `ExchangeInfo::pool` out",
+            );
+        }
+        check_slots(info.name, info.slots)?;
+        let compute = match remote.backend() {
+            bridge_ipc::Backend::Host => Compute::new(&remote.device, Backend::Host)?,
+            bridge_ipc::Backend::Cuda => Compute::remote_in_step(&remote.device, remote.is_on_another_gpu())?,
+        };
+        let mut kinds = Vec::new();
+        resources.kinds(&mut kinds);
+        let away = StepAway::new(&compute, info, &resources)?;
+        let steps = away.steps();
+        let terms = LatestInfo {
+            name: info.name,
+            slots: info.slots,
+            writer_in_flight: info.slots,
+            reader_in_flight: info.slots,
+            timeout: info.timeout,
+            queue: info.queue,
+            ..LatestInfo::default()
+        };
+        let workers = Workers::new(remote, &terms, kinds, away)?;
+        let waked = Arc::clone(&steps);
+        workers.status().on_loss(move || waked.wake());
+        Ok(Self { workers, steps, compute, slots: info.slots, name: info.name.to_owned() })
+    }
+
+    /// The turn of the next frame that the worker has announced, waited for on the host for at most
+    /// `timeout`; `None` if there is none by then. What it waits for on the GPU is not waited for.
+    ///
+    /// Each turn is to be submitted, lent or skipped; several may be held, up to the number of
+    /// slots, and submitted in any order.
+    ///
+    /// # Errors
+    /// [`Error::PeerLost`] once the worker is lost and all of its frames that are whole were taken,
+    /// until [`reconnect`](Self::reconnect); [`Error::TurnLost`] once after a turn was dropped;
+    /// [`Error::Timeout`] where [`ExchangeInfo::frames_in_flight`] frames do not end.
+    pub fn next(&mut self, timeout: Duration) -> Result<Option<RenderTurn<R>>> {
+        self.steps.check_dropped()?;
+        self.steps.keep_pace()?;
+        let status = self.workers.status();
+        match self.steps.take(timeout, || status.error().is_some()) {
+            Some(turn) => Ok(Some(turn)),
+            None => self.check().map(|()| None),
+        }
+    }
+
+    /// The process of the worker, or of the last one.
+    pub fn process(&self) -> u32 {
+        self.workers.process()
+    }
+
+    /// Checks that there is a worker.
+    ///
+    /// # Errors
+    /// [`Error::PeerLost`] once its process or its connection has ended, or it was killed or
+    /// disconnected, until [`reconnect`](Self::reconnect). Where `dead` is `true`, what it owed is
+    /// signalled.
+    pub fn check(&self) -> Result<()> {
+        self.workers.check()
+    }
+
+    /// Puts another worker in the place of one that is lost, with the same slots. Its frames follow
+    /// those of the one before, with the next numbers.
+    ///
+    /// Waits for nothing: [`check`](Self::check) tells if the worker refuses the exchange or says
+    /// nothing within [`ExchangeInfo::timeout`]. One that computes with CUDA gets the slots and new
+    /// timelines once the one before cannot use them any more, as with
+    /// [`RemoteReader::reconnect`](crate::RemoteReader::reconnect), and Vulkan's commands with frames
+    /// of that one have ended: turns that are still held are to be submitted or skipped.
+    ///
+    /// # Errors
+    /// As [`RemoteReader::reconnect`](crate::RemoteReader::reconnect), and
+    /// [`Error::InvalidArgument`] for a worker without trust.
+    pub fn reconnect(&mut self, remote: Remote) -> Result<()> {
+        self.workers.reconnect(remote)
+    }
+
+    /// Ends the connection with the worker, which is told. Waits, up to its limit, for frames that it
+    /// has announced; on the CPU they are torn at once.
+    pub fn disconnect(&mut self) {
+        self.workers.disconnect();
+    }
+
+    /// Ends the exchange, as [`Exchange::close`](crate::Exchange::close) does, and what
+    /// [`disconnect`](Self::disconnect) does before.
+    ///
+    /// # Errors
+    /// As [`Exchange::close`](crate::Exchange::close).
+    pub fn close(mut self) -> Result<()> {
+        drop(self.workers.end());
+        self.steps.close()
+    }
+
+    /// The name given.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Slots.
+    pub fn slots(&self) -> usize {
+        self.slots
+    }
+
+    /// The compute side: the thread that copies the frames of a worker on the CPU, or
+    /// [`Backend::Remote`].
+    pub fn compute(&self) -> &Compute {
+        &self.compute
+    }
+
+    /// The queue that turns are submitted to; its family is that of the turns' barriers.
+    pub fn queue(&self) -> &Queue {
+        self.steps.queue(&self.compute)
+    }
+
+    /// A [`Lease`] on the Vulkan objects in a slot.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a slot that there is not.
+    pub fn lease(&self, slot: usize) -> Result<Lease> {
+        self.steps.state().checked_lease(slot)
+    }
+
+    /// Returns `true` if new images wait for their first hand-over, as
+    /// [`Exchange::needs_initial`](crate::Exchange::needs_initial). Until then the worker has no slot.
+    pub fn needs_initial(&self) -> bool {
+        self.steps.needs_initial()
+    }
+
+    /// Submits the first hand-over of new images and waits for it, as
+    /// [`Exchange::initialise`](crate::Exchange::initialise).
+    ///
+    /// # Errors
+    /// As [`Exchange::initialise`](crate::Exchange::initialise).
+    pub fn initialise(&mut self) -> Result<()> {
+        self.steps.state().initialise()
+    }
+
+    /// Records the first hand-over of new images, as
+    /// [`Exchange::record_initial`](crate::Exchange::record_initial).
+    ///
+    /// # Errors
+    /// As [`Exchange::record_initial`](crate::Exchange::record_initial).
+    ///
+    /// # Safety
+    /// As [`Exchange::record_initial`](crate::Exchange::record_initial).
+    pub unsafe fn record_initial(&mut self, commands: vk::CommandBuffer) -> Result<InitialTurn<R>> {
+        // SAFETY: handed on to the caller.
+        unsafe { self.steps.state().record_initial(commands) }
+    }
+
+    /// A submission that brings back the slots of lent turns that were dropped, as
+    /// [`Exchange::flush_parts`](crate::Exchange::flush_parts).
+    ///
+    /// # Errors
+    /// As [`Exchange::flush_parts`](crate::Exchange::flush_parts).
+    pub fn flush_parts(&mut self) -> Result<Option<SubmitParts>> {
+        self.steps.state().flush_parts()
+    }
+}
+
+impl<R: Resources> Drop for RemoteExchange<R> {
+    fn drop(&mut self) {
+        // Its thread withdraws what is torn; the rest was not taken.
+        self.workers.disconnect();
+        self.steps.skip_all();
+    }
+}
+
+impl<R: Resources> std::fmt::Debug for RemoteExchange<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (name, slots, process) = (&self.name, self.slots, self.process());
+        write!(f, "RemoteExchange(\"{name}\", {slots} slots, worker process {process})")
+    }
+}

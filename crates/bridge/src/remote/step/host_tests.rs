@@ -1,0 +1,187 @@
+//! A worker on the CPU in step, whose memory is the test's.
+#![allow(unsafe_code)] // Submitting.
+
+use std::fs::File;
+use std::io::Write;
+
+use vk_export::BufferAccess;
+
+use super::*;
+use crate::buffer::spec::BufferSpec;
+use crate::compute::{self, Compute};
+use crate::exchange::{ExchangeInfo, RenderTurn, Steps};
+use crate::remote::copy::Memory as File_;
+use crate::remote::test_device::device;
+
+const LIMIT: Duration = Duration::from_secs(20);
+/// The time for which a queue is seen to hang.
+const HANGS: Duration = Duration::from_millis(100);
+
+type Words = BufferSpec<u32>;
+
+const LEN: usize = 16;
+
+/// A worker that fills its slots with the number of the frame.
+struct Worker {
+    step: Step<Words>,
+    steps: Arc<Steps<Words>>,
+    files: Vec<File>,
+    slots: VecDeque<usize>,
+    frames: u64,
+    whole: Vec<u64>,
+}
+
+impl Worker {
+    /// `None`, and the test is skipped, without a Vulkan device.
+    fn new() -> Option<Self> {
+        let device = device()?;
+        let compute = Compute::new(&device, compute::Backend::Host).unwrap();
+        let info = ExchangeInfo { name: "steps", slots: 2, ..Default::default() };
+        let away = StepAway::new(&compute, &info, &Words::new(LEN, BufferAccess::TRANSFER_READ)).unwrap();
+        let files = (0..2).map(|_| memory(LEN)).collect();
+        Some(Self::of(away, files))
+    }
+
+    fn of(away: StepAway<Words>, files: Vec<File>) -> Self {
+        let steps = away.steps();
+        let given: Vec<Arc<[File_]>> =
+            files.iter().map(|file| Arc::from([File_::Theirs(file.try_clone().unwrap())])).collect();
+        let step = Step::new(away, Given::Files(given.into()), &Arc::new(Wake::new().unwrap()));
+        Self { step, steps, files, slots: VecDeque::new(), frames: 0, whole: Vec::new() }
+    }
+
+    fn advance(&mut self) {
+        while let Some(Outcome { published, handed }) = self.step.advance().unwrap() {
+            self.whole.extend(published);
+            self.slots.extend(handed.map(|handed| {
+                assert_eq!(handed.value, 0, "there is no timeline");
+                handed.slot
+            }));
+        }
+    }
+
+    /// Announces a frame, and gives its slot.
+    fn announce(&mut self) -> usize {
+        self.advance();
+        let slot = self.slots.pop_front().unwrap();
+        let (frame, value) = (self.frames, self.frames + 1);
+        self.step.hear(&Message::Publish { exchange: EXCHANGE, slot: slot as u32, frame, value });
+        self.frames += 1;
+        slot
+    }
+
+    /// Fills the slot of a frame and says so.
+    fn done(&mut self, slot: usize, frame: u64) {
+        let bytes: Vec<u8> = (frame as u32).to_ne_bytes().repeat(LEN);
+        std::os::unix::fs::FileExt::write_all_at(&self.files[slot], &bytes, 0).unwrap();
+        self.step.hear(&Message::Done { exchange: EXCHANGE, slot: slot as u32, frame });
+    }
+
+    fn turn(&self) -> RenderTurn<Words> {
+        self.steps.take(Duration::ZERO, || true).unwrap()
+    }
+
+    /// Waits until a frame was copied.
+    fn copied(&mut self, frame: u64) {
+        let start = Instant::now();
+        while self.whole.last() != Some(&frame) {
+            self.advance();
+            assert!(start.elapsed() < LIMIT, "{:?}", self.whole);
+        }
+    }
+}
+
+fn memory(len: usize) -> File {
+    let mut file = File::from(rustix::fs::memfd_create("frames", rustix::fs::MemfdFlags::CLOEXEC).unwrap());
+    file.write_all(&vec![0xff; len * 4]).unwrap();
+    file
+}
+
+fn submit(turn: RenderTurn<Words>) -> crate::timeline::TimelinePoint {
+    // SAFETY: no commands use the slot, so that nothing is to be acquired or released.
+    unsafe { turn.submit(&[]) }.unwrap()
+}
+
+/// Nothing of a slot's memory is the worker's again before the copy has read it.
+#[test]
+fn the_queue_waits_for_the_copy_of_a_frame_that_is_done() {
+    let Some(mut worker) = Worker::new() else { return };
+    let slot = worker.announce();
+    let point = submit(worker.turn());
+    worker.advance();
+    assert!(!point.is_reached().unwrap() && !worker.slots.contains(&slot), "the worker fills it still");
+    worker.done(slot, 0);
+    point.wait(LIMIT).unwrap();
+    worker.copied(0);
+    assert!(worker.slots.contains(&slot));
+    // What is in the slot is what the worker wrote, frame after frame.
+    for frame in 1..6 {
+        let slot = worker.announce();
+        worker.done(slot, frame);
+        let read = worker.turn().read_back(LIMIT).unwrap();
+        assert_eq!(read, vec![frame as u32; LEN]);
+        worker.copied(frame);
+    }
+}
+
+/// The negative control is the first half: with the survivor's signal left out, the queue hangs.
+#[test]
+fn what_a_worker_owed_is_signalled_as_its_connection_ends_and_nothing_is_copied() {
+    let Some(mut worker) = Worker::new() else { return };
+    let [first, second] = [worker.announce(), worker.announce()];
+    worker.done(first, 0);
+    let (whole, torn) = (worker.turn(), worker.turn());
+    assert_eq!(whole.read_back(LIMIT).unwrap(), vec![0; LEN]);
+    std::os::unix::fs::FileExt::write_all_at(&worker.files[second], &[7; LEN * 4], 0).unwrap();
+    worker.step.close();
+    let point = submit(torn);
+    let hangs = point.wait(HANGS).unwrap_err();
+    assert!(matches!(hangs, Error::Timeout { .. }), "{hangs}");
+    assert_eq!(worker.step.settle(false), Settled { torn: [1].into(), value: Some(2) });
+    point.wait(LIMIT).unwrap();
+    // The next worker has memory of its own, at once, and the values go on.
+    let (mut away, recovered) = worker.step.stop(false);
+    assert!(recovered);
+    away.prepare(Backend::Host, Duration::ZERO, &|| true).unwrap();
+    let mut next = Worker::of(away, (0..2).map(|_| memory(LEN)).collect());
+    for frame in 0..4 {
+        let slot = next.announce();
+        let turn = next.turn();
+        assert_eq!((turn.frame(), turn.computed().value()), (frame + 2, frame + 3));
+        next.done(slot, frame);
+        assert_eq!(turn.read_back(LIMIT).unwrap(), vec![frame as u32; LEN]);
+        next.copied(frame + 2);
+    }
+}
+
+/// Whatever its state, what was submitted goes on.
+#[test]
+fn memory_that_cannot_be_read_is_the_workers_fault_and_the_queue_goes_on() {
+    let Some(mut worker) = Worker::new() else { return };
+    let slot = worker.announce();
+    let point = submit(worker.turn());
+    worker.files[slot].set_len(4).unwrap();
+    worker.step.hear(&Message::Done { exchange: EXCHANGE, slot: slot as u32, frame: 0 });
+    point.wait(LIMIT).unwrap();
+    let start = Instant::now();
+    let told = loop {
+        match worker.step.advance() {
+            Err(told) => break told,
+            Ok(_) => assert!(start.elapsed() < LIMIT),
+        }
+    };
+    assert!(told.contains("cannot be used"), "{told}");
+}
+
+#[test]
+fn a_frame_that_is_torn_is_signalled_when_it_is_done_and_not_copied() {
+    let Some(mut worker) = Worker::new() else { return };
+    let slot = worker.announce();
+    let point = submit(worker.turn());
+    worker.step.hear(&Message::Torn { exchange: EXCHANGE, slot: slot as u32, frame: 0 });
+    assert!(!point.is_reached().unwrap(), "its value is owed still");
+    worker.done(slot, 0);
+    point.wait(LIMIT).unwrap();
+    worker.advance();
+    assert!(worker.whole.is_empty() && worker.slots.contains(&slot));
+}

@@ -1,0 +1,312 @@
+//! Workers in step: each frame once and in order, and values that are announced before they are
+//! reached.
+//!
+//! A frame is the program's as soon as it is announced, and its commands wait on the GPU. Where the
+//! worker computes with CUDA, its stream signals the exchange's own timeline, and waits for
+//! Vulkan's. One on the CPU fills memory of its own: once it says that a frame is done, the compute
+//! thread copies it into the slot and signals in its place.
+//!
+//! What is announced has to come: past its limit (`owed`) the worker is killed, and once its
+//! process has ended, what it owes is signalled here. A message stands for the signal of a worker
+//! on the CPU, so that its connection's end is enough.
+#![allow(unsafe_code)] // Signals in the place of a process that is gone.
+
+mod owed;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bridge_ipc::{Backend, Direction, Message};
+
+use super::copy::{Copy, CopyEnd, Files};
+use super::offer::{EXCHANGE, Memory, Terms};
+use super::part::{End, Given, Handed, Outcome, Part, Patience, RETRY, Settled, blame, index};
+use super::wake::Wake;
+use crate::error::{Error, Result};
+use crate::exchange::resources::Resources;
+use crate::exchange::{Announced, Away, StepAway};
+use crate::observe::{log_error, log_warn};
+use owed::{Frame, Owed};
+
+/// The interval at which a frame that is owed is looked at, at least: the time of a worker that
+/// overruns is counted so often.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// The frames of a worker in step.
+pub(super) struct Step<R: Resources> {
+    away: StepAway<R>,
+    owed: Owed,
+    /// The memory of the worker's slots, where it computes on the CPU.
+    files: Option<Files>,
+    /// Frames that the worker has filled, in the hands of the compute thread.
+    copies: VecDeque<Copying>,
+    /// The highest value of `rendered` that the worker was told.
+    freed: u64,
+    /// What the worker has done that it may not.
+    broken: Option<String>,
+    /// The worker is given slots.
+    is_open: bool,
+    wake: Arc<Wake>,
+    patience: Patience,
+}
+
+struct Copying {
+    announced: Announced,
+    end: Arc<CopyEnd>,
+}
+
+impl<R: Resources> End for StepAway<R> {
+    const DIRECTION: Direction = Direction::WorkerWrites;
+    const TRUST: bool = true;
+    type Part = Step<R>;
+
+    fn memory(&self, terms: &Terms) -> Result<Memory<'_, ()>> {
+        match terms.backend {
+            Backend::Host => Ok(Memory::New),
+            Backend::Cuda => {
+                let (slots, handles) = (self.count(), self.export_timelines(EXCHANGE)?);
+                Ok(Memory::Exported { slots, export: Box::new(|slot| self.export(slot)), handles, given: () })
+            }
+        }
+    }
+
+    /// A worker with CUDA gets timelines that no other had. On the CPU they are this process's.
+    fn prepare(&mut self, backend: Backend, limit: Duration, is_stopped: &dyn Fn() -> bool) -> Result<()> {
+        if backend == Backend::Host || self.is_new() {
+            return Ok(());
+        }
+        let start = Instant::now();
+        while !self.is_settled() {
+            if is_stopped() || start.elapsed() >= limit {
+                return Err(Error::InvalidArgument {
+                    object: format!("exchange \"{}\"", self.exchange()),
+                    reason: "a frame of the last worker is not submitted, or its images were not handed over so far; submit, skip or \
+                             drop all turns, and let another worker connect then"
+                        .into(),
+                });
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.renew()
+    }
+}
+
+impl<R: Resources> Part for Step<R> {
+    type End = StepAway<R>;
+    type Slots = ();
+
+    fn new(away: StepAway<R>, given: Given<()>, wake: &Arc<Wake>) -> Self {
+        let files = match given {
+            Given::Files(files) => Some(files),
+            Given::Slots(()) => None,
+        };
+        Self {
+            away,
+            owed: Owed::new(Instant::now()),
+            files,
+            copies: VecDeque::new(),
+            freed: 0,
+            broken: None,
+            is_open: true,
+            wake: Arc::clone(wake),
+            patience: Patience::new(),
+        }
+    }
+
+    fn hear(&mut self, said: &Message) -> Option<Outcome> {
+        self.patience.renew();
+        match *said {
+            Message::Publish { slot, frame, value, .. } => self.announced(index(slot), frame, value),
+            Message::Done { .. } => self.done(),
+            Message::Torn { frame, .. } => {
+                if let Some(torn) = self.owed.torn(frame) {
+                    log_warn!("exchange \"{}\": frame {torn} is torn, as the worker says", self.away.exchange());
+                    self.away.withdraw(|frame| frame == torn);
+                }
+            }
+            // The session allows nothing else of a writer.
+            _ => {}
+        }
+        None
+    }
+
+    fn advance(&mut self) -> Result<Option<Outcome>, String> {
+        if let Some(broken) = self.broken.take() {
+            return Err(broken);
+        }
+        let whole = match self.is_host() {
+            true => self.copied()?,
+            false => self.reached()?,
+        };
+        let handed = if whole.is_none() { self.give() } else { None };
+        Ok((whole.is_some() || handed.is_some()).then_some(Outcome { published: whole, handed }))
+    }
+
+    fn is_busy(&self) -> bool {
+        self.owed.count() > 0 || !self.copies.is_empty()
+    }
+
+    fn retry(&self) -> Option<Duration> {
+        let looks = if self.is_host() { LOOK } else { LOOK.min(self.patience.sleep()) };
+        let owed = (self.owed.count() > 0).then_some(looks);
+        let unseen = (self.is_open && self.away.waits_unseen()).then_some(RETRY);
+        owed.into_iter().chain(unseen).min()
+    }
+
+    fn close(&mut self) {
+        self.is_open = false;
+    }
+
+    fn owed(&self) -> usize {
+        self.owed.count()
+    }
+
+    fn needs_worker(&self) -> bool {
+        !self.is_host()
+    }
+
+    fn release(&mut self) {
+        if let Some(files) = &mut self.files {
+            *files = Files::default();
+        }
+    }
+
+    fn overrun(&mut self, limit: Duration) -> Option<String> {
+        // On the CPU the worker waits for nothing of Vulkan's.
+        let rendered = if self.is_host() { u64::MAX } else { self.away.rendered().unwrap_or(u64::MAX) };
+        let Frame { announced: Announced { frame, value, .. }, .. } =
+            self.owed.overrun(rendered, limit, Instant::now())?;
+        Some(format!("has not finished frame {frame}, which it had announced with value {value}, within {limit:?}"))
+    }
+
+    fn is_waited_for(&self) -> bool {
+        self.owed.count() > 0
+    }
+
+    fn settle(&mut self, dead: bool) -> Settled {
+        if self.owed.count() == 0 || !dead && !self.is_host() {
+            return Settled::default();
+        }
+        let owed = self.owed.take();
+        let value = owed.last().map(|frame| frame.announced.value);
+        let torn: Box<[_]> = owed.iter().map(|frame| frame.announced.frame).collect();
+        // Before they are signalled: the program has none of them from here on.
+        self.away.withdraw(|frame| torn.contains(&frame));
+        match owed.last() {
+            Some(last) if self.is_host() => self.away.signal(last.announced.value),
+            _ => self.release_gpu(),
+        }
+        Settled { torn, value }
+    }
+
+    fn stop(self, quiet: bool) -> (StepAway<R>, bool) {
+        // What a worker on the CPU held was memory of its own.
+        let quiet = quiet || self.is_host();
+        if quiet {
+            super::part::recover(&self.away);
+        }
+        (self.away, quiet)
+    }
+}
+
+impl<R: Resources> Step<R> {
+    fn is_host(&self) -> bool {
+        self.files.is_some()
+    }
+
+    /// Signals all that a worker with CUDA owes, whose process has ended.
+    fn release_gpu(&self) {
+        // SAFETY: `settle` is told that the process has ended, and with it its work on the GPU.
+        if let Err(error) = unsafe { self.away.release() } {
+            log_error!("exchange \"{}\": Vulkan may wait for ever: {error}", self.away.exchange());
+        }
+    }
+
+    /// The session has seen that frame and value are the next, and that the slot is the worker's.
+    fn announced(&mut self, slot: usize, number: u64, value: u64) {
+        match self.away.announce(slot) {
+            Some(announced) => {
+                self.owed.announced(announced, number, Instant::now());
+                // On the CPU each worker counts from 1, and the exchange's timeline goes on.
+                if !self.is_host() && announced.value != value {
+                    let expected = announced.value;
+                    self.broken = Some(format!("it has announced value {value}, and {expected} is next"));
+                }
+            }
+            None => self.broken = Some(format!("it has announced a frame in slot {slot}, which it does not have")),
+        }
+    }
+
+    /// The worker has filled the oldest frame, as the session has seen.
+    fn done(&mut self) {
+        let Some(Frame { announced, torn, .. }) = self.owed.finish(Instant::now()) else { return };
+        let end = CopyEnd::new(&self.wake);
+        let files = self.files.as_ref().and_then(|files| files.get(announced.slot)).filter(|_| !torn);
+        let copy = files.map(|files| Copy::new(files, &end));
+        let copies = copy.is_some();
+        let filled = self.away.fill(announced, copy.map(|mut copy| move |place, run: &mut [u8]| copy.copy(place, run)));
+        if let Err(error) = filled {
+            log_warn!("exchange \"{}\": frame {} is lost: {error}", self.away.exchange(), announced.frame);
+        } else if copies {
+            self.copies.push_back(Copying { announced, end });
+        }
+    }
+
+    /// The oldest frame whose copy has ended.
+    ///
+    /// # Errors
+    /// Why the worker's memory cannot be read: it is not what it said.
+    fn copied(&mut self) -> Result<Option<u64>, String> {
+        while let Some(ended) = self.copies.pop_front_if(|copying| copying.end.result().is_some()) {
+            match ended.end.result() {
+                Some(Ok(())) => return Ok(Some(ended.announced.frame)),
+                Some(Err(error)) if self.away.side().check().is_ok() => return Err(error),
+                // The compute thread has failed, which is not the worker's fault.
+                _ => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// The oldest frame that the worker's GPU has finished since this was last asked.
+    fn reached(&mut self) -> Result<Option<u64>, String> {
+        while self.owed.count() > 0 {
+            let value = self.away.computed();
+            let reached = value.as_ref().map_or(0, |value| *value);
+            blame("the timeline of its frames cannot be used", value.map(drop), &self.away)?;
+            let Some(frame) = self.owed.reached(reached, Instant::now()) else { break };
+            self.patience.renew();
+            if !frame.torn {
+                return Ok(Some(frame.announced.frame));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A slot that is the worker's from now on: Vulkan's commands with it were submitted, and on the
+    /// CPU, where the worker has memory of its own, its last frame was copied.
+    fn give(&mut self) -> Option<Handed> {
+        if !self.is_open {
+            return None;
+        }
+        let is_host = self.is_host();
+        let (owed, copies) = (&self.owed, &self.copies);
+        let in_use = |slot| owed.has(slot) || copies.iter().any(|copying| copying.announced.slot == slot);
+        let (slot, after) = self.away.send_away(|slot| !is_host || !in_use(slot))?;
+        if is_host {
+            return Some(Handed { slot, frame: None, value: 0 });
+        }
+        // A frame that was skipped has an older value; what the worker is told does not fall.
+        self.freed = self.freed.max(after);
+        Some(Handed { slot, frame: None, value: self.freed })
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;
+
+#[cfg(test)]
+#[path = "host_tests.rs"]
+mod host_tests;

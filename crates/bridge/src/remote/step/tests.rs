@@ -1,0 +1,218 @@
+//! A worker with CUDA in step, whose GPU is played by the test: the software driver exports memory,
+//! and no timelines.
+#![allow(unsafe_code)] // Submitting, and the worker's signals.
+
+use vk_export::BufferAccess;
+
+use super::*;
+use crate::buffer::spec::BufferSpec;
+use crate::compute::Compute;
+use crate::compute::remote::Trust;
+use crate::exchange::{ExchangeInfo, RenderTurn, Steps};
+use crate::remote::test_device::device;
+
+const LIMIT: Duration = Duration::from_secs(20);
+/// The time for which a queue is seen to hang.
+const HANGS: Duration = Duration::from_millis(100);
+
+type Words = BufferSpec<u32>;
+
+/// What the worker knows: its slots, with the values that its stream waits for.
+struct Worker {
+    step: Step<Words>,
+    steps: Arc<Steps<Words>>,
+    slots: VecDeque<(usize, u64)>,
+    frames: u64,
+    whole: Vec<u64>,
+}
+
+impl Worker {
+    /// `None`, and the test is skipped, without a Vulkan device.
+    fn new() -> Option<Self> {
+        let device = device()?;
+        let compute = Compute::remote_of(&device, false, Trust::Played).unwrap();
+        let info = ExchangeInfo { name: "steps", ..Default::default() };
+        let away = StepAway::new(&compute, &info, &Words::new(64, BufferAccess::TRANSFER_READ)).unwrap();
+        Some(Self::of(away))
+    }
+
+    fn of(away: StepAway<Words>) -> Self {
+        let steps = away.steps();
+        let step = Step::new(away, Given::Slots(()), &Arc::new(Wake::new().unwrap()));
+        Self { step, steps, slots: VecDeque::new(), frames: 0, whole: Vec::new() }
+    }
+
+    /// Lets this process's part do what there is to do.
+    fn advance(&mut self) {
+        while let Some(Outcome { published, handed }) = self.step.advance().unwrap() {
+            self.whole.extend(published);
+            if let Some(Handed { slot, value, .. }) = handed {
+                assert!(self.slots.back().is_none_or(|(_, before)| *before <= value), "values do not fall");
+                self.slots.push_back((slot, value));
+            }
+        }
+    }
+
+    /// Announces a frame in the slot that came first; gives the slot and what the frame waits for.
+    fn announce(&mut self) -> (usize, u64) {
+        self.advance();
+        let (slot, after) = self.slots.pop_front().unwrap();
+        let (frame, value) = (self.frames, self.frames + 1);
+        let publish = Message::Publish { exchange: EXCHANGE, slot: u32::try_from(slot).unwrap(), frame, value };
+        assert_eq!(self.step.hear(&publish), None);
+        self.frames += 1;
+        (slot, after)
+    }
+
+    /// The worker's GPU has come to a value.
+    fn finish(&mut self, value: u64) {
+        let state = self.steps.state();
+        let computed = state.computed_semaphore();
+        let info = vk_export::ash::vk::SemaphoreSignalInfo::default().semaphore(computed.as_raw()).value(value);
+        // SAFETY: VUID-VkSemaphoreSignalInfo-value-03258 to -03260: tests signal it from one thread,
+        // with values that rise, and no submission does.
+        unsafe { computed.device().as_raw().signal_semaphore(&info) }.unwrap();
+        self.advance();
+    }
+
+    fn turn(&self) -> RenderTurn<Words> {
+        self.steps.take(Duration::ZERO, || true).unwrap()
+    }
+}
+
+fn submit(turn: RenderTurn<Words>) -> crate::timeline::TimelinePoint {
+    // SAFETY: no commands use the slot, so that nothing is to be acquired or released.
+    unsafe { turn.submit(&[]) }.unwrap()
+}
+
+/// The queue waits for what was announced, by nobody's leave, and the worker has the slot at once.
+#[test]
+fn a_frame_is_submitted_before_it_is_finished_and_its_slot_is_the_workers_again() {
+    let Some(mut worker) = Worker::new() else { return };
+    let (slot, after) = worker.announce();
+    assert_eq!((slot, after, worker.slots.len()), (0, 0, 2));
+    let point = submit(worker.turn());
+    worker.advance();
+    assert_eq!(worker.slots.back(), Some(&(0, point.value())), "it waits for the value on its GPU");
+    assert!(!point.is_reached().unwrap() && worker.step.is_waited_for());
+    assert!(worker.whole.is_empty() && worker.step.retry().is_some());
+    worker.finish(1);
+    point.wait(LIMIT).unwrap();
+    assert_eq!((&worker.whole[..], worker.step.owed(), worker.step.retry()), (&[0][..], 0, None));
+}
+
+#[test]
+fn frames_come_once_and_in_order_whatever_the_program_submits_first() {
+    let Some(mut worker) = Worker::new() else { return };
+    (0..3).for_each(|_| {
+        worker.announce();
+    });
+    let turns = [(); 3].map(|()| worker.turn());
+    assert_eq!(turns.each_ref().map(|turn| (turn.frame(), turn.slot())), [(0, 0), (1, 1), (2, 2)]);
+    assert!(worker.steps.take(Duration::ZERO, || true).is_none(), "each is had once");
+    let [first, second, third] = turns;
+    let points = [second, first, third].map(submit);
+    worker.finish(3);
+    points.iter().for_each(|point| point.wait(LIMIT).unwrap());
+    assert_eq!(
+        (&worker.whole[..], &Vec::from(worker.slots.clone())[..]),
+        (&[0, 1, 2][..], &[(1, 1), (0, 2), (2, 3)][..])
+    );
+}
+
+/// The negative control is the first half: with the survivor's signal left out, the queue hangs.
+#[test]
+fn what_a_dead_worker_owed_is_signalled_once_and_nothing_before() {
+    let Some(mut worker) = Worker::new() else { return };
+    (0..3).for_each(|_| {
+        worker.announce();
+    });
+    worker.finish(1);
+    let points = [(); 2].map(|()| submit(worker.turn()));
+    points[0].wait(LIMIT).unwrap();
+    worker.step.close();
+    assert_eq!(worker.step.settle(false), Settled::default(), "its signal may still come");
+    let hangs = points[1].wait(HANGS).unwrap_err();
+    assert!(matches!(hangs, Error::Timeout { .. }), "{hangs}");
+    assert_eq!(worker.step.settle(true), Settled { torn: [1, 2].into(), value: Some(3) });
+    points[1].wait(LIMIT).unwrap();
+    assert_eq!(worker.step.settle(true), Settled::default(), "once");
+    assert!(worker.steps.take(Duration::ZERO, || true).is_none(), "a torn frame that was not taken is withdrawn");
+    assert!(!worker.step.is_waited_for());
+}
+
+/// The next worker has the slots with timelines that no other had, and frames go on.
+#[test]
+fn the_next_worker_has_the_slots_once_all_of_the_last_is_over() {
+    let Some(mut worker) = Worker::new() else { return };
+    (0..2).for_each(|_| {
+        worker.announce();
+    });
+    worker.finish(1);
+    let (first, held) = (submit(worker.turn()), worker.turn());
+    worker.step.settle(true);
+    let (mut away, recovered) = worker.step.stop(true);
+    assert!(recovered && away.away().is_empty());
+    // A turn is open.
+    let refused = away.prepare(Backend::Cuda, HANGS, &|| false).unwrap_err().to_string();
+    assert!(refused.contains("is not submitted"), "{refused}");
+    submit(held).wait(LIMIT).unwrap();
+    away.prepare(Backend::Cuda, LIMIT, &|| false).unwrap();
+    assert!(first.is_reached().unwrap());
+    let mut next = Worker::of(away);
+    assert_eq!((next.steps.state().computed_semaphore().value().unwrap(), next.announce()), (0, (0, 0)));
+    let turn = next.turn();
+    assert_eq!((turn.frame(), turn.slot()), (2, 0));
+    let point = submit(turn);
+    next.finish(1);
+    point.wait(LIMIT).unwrap();
+    assert_eq!(next.whole, [2]);
+}
+
+#[test]
+fn a_worker_that_takes_a_frame_back_owes_its_value_still() {
+    let Some(mut worker) = Worker::new() else { return };
+    (0..2).for_each(|_| {
+        worker.announce();
+    });
+    let torn = |slot, frame| Message::Torn { exchange: EXCHANGE, slot, frame };
+    worker.step.hear(&torn(0, 0));
+    let turn = worker.turn();
+    assert_eq!((turn.frame(), worker.step.owed()), (1, 2), "the torn one is withdrawn");
+    let point = submit(turn);
+    worker.finish(2);
+    point.wait(LIMIT).unwrap();
+    assert_eq!(worker.whole, [1], "a torn frame is not whole when its value comes");
+}
+
+#[test]
+fn values_that_a_worker_may_not_announce_or_signal_are_refused() {
+    let Some(mut worker) = Worker::new() else { return };
+    worker.announce();
+    // The session has let it pass, which it does not.
+    worker.step.hear(&Message::Publish { exchange: EXCHANGE, slot: 1, frame: 1, value: 9 });
+    let told = worker.step.advance().unwrap_err();
+    assert!(told.contains("value 9, and 2 is next"), "{told}");
+    worker.step.hear(&Message::Publish { exchange: EXCHANGE, slot: 0, frame: 2, value: 3 });
+    let told = worker.step.advance().unwrap_err();
+    assert!(told.contains("which it does not have"), "{told}");
+    worker.step.settle(true);
+}
+
+#[test]
+fn a_frame_that_does_not_come_overruns_its_limit() {
+    let Some(mut worker) = Worker::new() else { return };
+    assert_eq!(worker.step.overrun(Duration::ZERO), None, "nothing is owed");
+    worker.announce();
+    let start = Instant::now();
+    let told = loop {
+        if let Some(told) = worker.step.overrun(HANGS) {
+            break told;
+        }
+        assert!(start.elapsed() < LIMIT);
+        std::thread::sleep(Duration::from_millis(1));
+    };
+    assert!(start.elapsed() >= HANGS && told.contains("frame 0") && told.contains("value 1"), "{told}");
+    worker.finish(1);
+    assert_eq!(worker.step.overrun(Duration::ZERO), None);
+}
