@@ -75,6 +75,33 @@ pub(crate) fn live() {
     write(worker, writer, &kernels, habit, mark);
 }
 
+/// Writes the pattern from `first` on, after a time in which one block alone is busy. The kernel is
+/// the probe's `fill_after`.
+pub(crate) fn fill(
+    kernel: &Kernel,
+    stream: &Arc<CudaStream>,
+    words: &mut DeviceViewMut<'_, u32>,
+    first: u32,
+    delay: Duration,
+) {
+    let words_of = |len: u32, delay: Duration| {
+        let (words, nanoseconds) = (words.as_raw(), delay.as_nanos() as u64);
+        let args: [*const c_void; 4] = [
+            std::ptr::from_ref(&words).cast(),
+            std::ptr::from_ref(&len).cast(),
+            std::ptr::from_ref(&first).cast(),
+            std::ptr::from_ref(&nanoseconds).cast(),
+        ];
+        // SAFETY: the kernel's four parameters, of these types, and it writes `len` elements of the
+        // slot, which lives until the stream is idle.
+        unsafe { kernel.launch(stream, &LaunchConfig::for_num_elems(len.max(1)), &args) }.unwrap();
+    };
+    if !delay.is_zero() {
+        words_of(0, delay);
+    }
+    words_of(words.len() as u32, Duration::ZERO);
+}
+
 /// Kernels, loaded before the first frame.
 struct Kernels {
     fill: Kernel,
@@ -87,25 +114,8 @@ impl Kernels {
         Self { fill: module.kernel("fill_after").unwrap(), fault: module.kernel("fault").unwrap() }
     }
 
-    /// Writes the pattern from `first` on, after a time in which one block alone is busy.
     fn fill(&self, stream: &Arc<CudaStream>, words: &mut DeviceViewMut<'_, u32>, first: u32, delay: Duration) {
-        if !delay.is_zero() {
-            self.launch(stream, words.as_raw(), 0, first, delay);
-        }
-        self.launch(stream, words.as_raw(), words.len() as u32, first, Duration::ZERO);
-    }
-
-    fn launch(&self, stream: &CudaStream, words: u64, len: u32, first: u32, delay: Duration) {
-        let nanoseconds = delay.as_nanos() as u64;
-        let args: [*const c_void; 4] = [
-            std::ptr::from_ref(&words).cast(),
-            std::ptr::from_ref(&len).cast(),
-            std::ptr::from_ref(&first).cast(),
-            std::ptr::from_ref(&nanoseconds).cast(),
-        ];
-        // SAFETY: the kernel's four parameters, of these types, and it writes `len` elements of the
-        // slot, which lives until the stream is idle.
-        unsafe { self.fill.launch(stream, &LaunchConfig::for_num_elems(len.max(1)), &args) }.unwrap();
+        fill(&self.fill, stream, words, first, delay);
     }
 
     /// Ends the context.

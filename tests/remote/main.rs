@@ -25,6 +25,8 @@ mod matrix;
 #[cfg(target_os = "linux")]
 mod matrix_reads;
 #[cfg(target_os = "linux")]
+mod matrix_steps;
+#[cfg(target_os = "linux")]
 mod painter;
 #[cfg(target_os = "linux")]
 mod reading;
@@ -34,6 +36,14 @@ mod renderer;
 mod scene;
 #[cfg(target_os = "linux")]
 mod shown;
+#[cfg(target_os = "linux")]
+mod step;
+#[cfg(target_os = "linux")]
+mod step_cuda;
+#[cfg(target_os = "linux")]
+mod step_worker;
+#[cfg(target_os = "linux")]
+mod steps;
 #[cfg(target_os = "linux")]
 mod traced;
 #[cfg(target_os = "linux")]
@@ -58,6 +68,13 @@ fn the_other_process_with_cuda() {
 #[cfg(target_os = "linux")]
 fn the_other_process_that_reads() {
     reading::live();
+}
+
+/// Not a test: the process of a worker in step, where the environment says so.
+#[test]
+#[cfg(target_os = "linux")]
+fn the_other_process_in_step() {
+    step_worker::live();
 }
 
 /// Not a test: the process of a worker that is traced, where the environment says so.

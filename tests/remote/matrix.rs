@@ -18,7 +18,7 @@ const STATES: [(&str, Habit); 5] = [
     ("frame published", Habit::StopsBehindPublish),
 ];
 
-const SIGNALS: [(&str, Signal); 4] =
+pub(crate) const SIGNALS: [(&str, Signal); 4] =
     [("KILL", Signal::KILL), ("SEGV", Signal::SEGV), ("TERM", Signal::TERM), ("STOP, KILL", Signal::STOP)];
 
 /// How often each; once where the environment names no number.

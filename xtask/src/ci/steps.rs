@@ -32,11 +32,15 @@ const PROCESSES: &str = "examples/remote_particles --frames 60";
 
 /// The tests that kill: each prints its table.
 const MATRIX: &str = "test --workspace --test remote -- --exact --nocapture --test-threads=1";
-const MATRIX_OF_HOST: [&str; 2] =
-    ["matrix::each_state_and_each_signal_is_survived", "matrix_reads::each_state_of_a_reader_is_survived"];
-const MATRIX_OF_CUDA: [&str; 2] = [
+const MATRIX_OF_HOST: [&str; 3] = [
+    "matrix::each_state_and_each_signal_is_survived",
+    "matrix_reads::each_state_of_a_reader_is_survived",
+    "matrix_steps::each_state_in_step_is_survived",
+];
+const MATRIX_OF_CUDA: [&str; 3] = [
     "matrix::each_state_with_cuda_and_each_signal_is_survived",
     "matrix_reads::each_state_of_a_reader_with_cuda_is_survived",
+    "matrix_steps::each_state_in_step_with_cuda_is_survived",
 ];
 /// The run of one renderer, which prints what it holds.
 const SOAK: &str = "test --workspace --test remote_soak -- --exact --nocapture";

@@ -1,0 +1,42 @@
+//! Workers in step, each state against each signal, while the queue waits for a frame of theirs.
+
+use std::time::Duration;
+
+use crate::matrix::{SIGNALS, rounds};
+use crate::step_worker::Habit;
+use crate::steps::Stepping;
+
+const STATES: [(&str, Habit); 2] = [("in step, running", Habit::Runs), ("in step, a frame owed", Habit::Owes)];
+
+/// Whether the queue goes on, whatever a worker has announced, and another takes its place.
+#[test]
+fn each_state_in_step_is_survived() {
+    survive(&mut Stepping::new());
+}
+
+/// The same for workers that compute with CUDA.
+#[test]
+fn each_state_in_step_with_cuda_is_survived() {
+    if let Some(mut stepping) = Stepping::with_cuda() {
+        survive(&mut stepping);
+    }
+}
+
+fn survive(stepping: &mut Stepping) {
+    let rounds = rounds();
+    println!(
+        "{:34} {:12} {:>7} {:>14} {:>12} {:>18}",
+        "state of the process", "signal", "rounds", "queue goes on", "told within", "next within"
+    );
+    for (state, habit) in STATES {
+        for (name, signal) in SIGNALS {
+            let mut most = [Duration::ZERO; 3];
+            for _ in 0..rounds {
+                let took: [Duration; 3] = stepping.survive(habit, signal);
+                most.iter_mut().zip(took).for_each(|(most, took)| *most = took.max(*most));
+            }
+            let [on, told, next] = most;
+            println!("{state:34} {name:12} {rounds:7} {on:14.1?} {told:12.1?} {next:18.1?}");
+        }
+    }
+}

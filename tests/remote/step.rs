@@ -1,0 +1,273 @@
+//! In step with workers on the CPU: what is announced, and what becomes of it when they end.
+
+use std::time::{Duration, Instant};
+
+use bridge::{Error, ExchangeInfo, LatestInfo};
+use bridge_ipc::{ConnectInfo, Connection, Hello, Message, Role};
+use bridge_tests::Rig;
+use bridge_worker::bridge_ipc::Backend;
+use bridge_worker::{Buffer, Worker, WorkerInfo};
+use rustix::process::Signal;
+
+use crate::scene::Scene;
+use crate::step_worker::{self, Habit, start};
+use crate::steps::{Stepping, accept, submit};
+
+/// No test that waits for the end of a worker has it.
+const FAR: Duration = Duration::from_secs(20);
+
+#[test]
+fn each_frame_comes_once_and_in_order() {
+    let mut stepping = Stepping::new();
+    let (_worker, mut steps) = stepping.with(Habit::Runs, 1, FAR);
+    (0..200).for_each(|_| stepping.read(&mut steps, 1));
+    // Several at a time, whose commands are submitted in another order.
+    let mut turns = [(); 3].map(|()| stepping.turn(&mut steps));
+    turns.reverse();
+    let points = turns.map(submit);
+    points.iter().for_each(|point| point.wait(Rig::LONG).unwrap());
+    (0..20).for_each(|_| stepping.read(&mut steps, 1));
+    // What is skipped gives its slot back, and what is dropped is told once.
+    stepping.turn(&mut steps).skip();
+    drop(stepping.turn(&mut steps));
+    assert!(matches!(steps.next(FAR), Err(Error::TurnLost { .. })));
+    (0..20).for_each(|_| stepping.read(&mut steps, 1));
+    steps.check().unwrap();
+    steps.close().unwrap();
+}
+
+/// The queue waits for a frame that the worker has not finished, and goes on as soon as it is dead.
+#[test]
+fn a_worker_is_killed_while_the_queue_waits_for_it_and_another_takes_its_place() {
+    for (habit, whole) in [(Habit::Owes, 5), (Habit::OwesTwo, 6)] {
+        let mut stepping = Stepping::new();
+        let (mut worker, mut steps) = stepping.with(habit, 1, FAR);
+        (0..whole).for_each(|_| stepping.read(&mut steps, 1));
+        worker.is_there();
+        let point = submit(stepping.turn(&mut steps));
+        // Nothing but the worker, or its end, lets the queue go on.
+        assert!(matches!(point.wait(Duration::from_millis(50)), Err(Error::Timeout { .. })), "the queue does not wait");
+        steps.check().unwrap();
+        worker.kill();
+        point.wait(FAR).unwrap();
+        let error = Stepping::lost(&steps);
+        let Error::PeerLost { worker: process, dead, frame, owed, torn, signalled, .. } = &error else {
+            panic!("{error}")
+        };
+        assert_eq!((*process, *dead, *frame, *owed), (worker.pid(), true, Some(whole - 1), 1), "{error}");
+        assert_eq!((&**torn, *signalled), (&[whole][..], Some(whole + 1)), "{error}");
+        assert!(matches!(steps.next(FAR), Err(Error::PeerLost { .. })), "no frame comes any more");
+        let _next = stepping.go_on(&mut steps, 2);
+        steps.close().unwrap();
+    }
+}
+
+/// A frame that is torn before the program has taken it is not given to it; those before are.
+#[test]
+fn what_was_whole_is_had_after_the_end_and_what_was_not_is_not() {
+    let mut stepping = Stepping::new();
+    let (mut worker, mut steps) = stepping.with(Habit::Idles, 1, FAR);
+    // The first of them are still with the program when the worker is gone.
+    (0..3).for_each(|_| stepping.read(&mut steps, 1));
+    worker.is_there();
+    worker.kill();
+    let error = Stepping::lost(&steps);
+    assert!(matches!(&error, Error::PeerLost { owed: 0, signalled: None, .. }), "{error}");
+    (3..5).for_each(|_| stepping.read(&mut steps, 1));
+    assert!(matches!(steps.next(FAR), Err(Error::PeerLost { .. })));
+    steps.close().unwrap();
+    // Tests take turns with the device.
+    drop(stepping);
+
+    let mut stepping = Stepping::new();
+    let (mut worker, mut steps) = stepping.with(Habit::Owes, 1, FAR);
+    (0..5).for_each(|_| stepping.read(&mut steps, 1));
+    worker.is_there();
+    worker.kill();
+    Stepping::lost(&steps);
+    assert!(matches!(steps.next(FAR), Err(Error::PeerLost { .. })), "the torn frame is given out");
+    steps.close().unwrap();
+}
+
+/// Stopped is not dead, and a worker that owes nothing may be so for as long as it likes.
+#[test]
+fn a_stopped_worker_that_owes_a_frame_overruns_its_limit_and_one_that_owes_none_does_not() {
+    let limit = Duration::from_secs(1);
+    let mut idle = Stepping::new();
+    let (mut worker, mut steps) = idle.with(Habit::Idles, 1, limit);
+    (0..5).for_each(|_| idle.read(&mut steps, 1));
+    worker.is_there();
+    worker.signal(Signal::STOP);
+    assert!(steps.next(limit + limit / 4).unwrap().is_none());
+    steps.check().unwrap();
+    drop((worker, steps, idle));
+
+    let mut stepping = Stepping::new();
+    let (mut worker, mut steps) = stepping.with(Habit::Owes, 1, limit);
+    (0..5).for_each(|_| stepping.read(&mut steps, 1));
+    let point = submit(stepping.turn(&mut steps));
+    worker.is_there();
+    worker.signal(Signal::STOP);
+    // Nobody but the renderer ends it.
+    point.wait(FAR).unwrap();
+    let error = Stepping::lost(&steps);
+    let Error::PeerLost { reason, dead: true, torn, signalled: Some(6), .. } = &error else { panic!("{error}") };
+    assert!(reason.contains("frame 5") && reason.contains("was killed") && **torn == [5], "{error}");
+    let _next = stepping.go_on(&mut steps, 2);
+    steps.close().unwrap();
+}
+
+#[test]
+fn a_frame_that_is_taken_back_is_torn_and_the_next_follow() {
+    let stepping = Stepping::new();
+    let (_worker, mut steps) = stepping.with(Habit::Tears, 1, FAR);
+    let mut seen = Vec::new();
+    while seen.len() < 20 {
+        // Frames that are taken back in time are not given out; the others wait for nothing.
+        let turn = steps.next(Rig::LONG).unwrap().unwrap();
+        seen.push(turn.frame());
+        turn.read_back(Rig::LONG).unwrap();
+    }
+    assert!(seen.is_sorted_by(|one, next| one < next), "{seen:?}");
+    let whole = seen.iter().filter(|frame| *frame % 3 != 2).count() as u64;
+    assert!(*seen.last().unwrap() < 2 * whole, "whole frames are left out: {seen:?}");
+    steps.check().unwrap();
+    steps.close().unwrap();
+}
+
+/// Leaving the program waits for no worker on the CPU, and leaves nothing waiting.
+#[test]
+fn the_renderer_leaves_while_its_queue_waits_for_a_worker() {
+    for drops in [false, true] {
+        let mut stepping = Stepping::new();
+        let (mut worker, mut steps) = stepping.with(Habit::Owes, 1, FAR);
+        (0..5).for_each(|_| stepping.read(&mut steps, 1));
+        worker.is_there();
+        let point = submit(stepping.turn(&mut steps));
+        let start = Instant::now();
+        if drops {
+            drop(steps);
+        } else {
+            steps.disconnect();
+            point.wait(FAR).unwrap();
+            let error = Stepping::lost(&steps);
+            assert!(matches!(&error, Error::PeerLost { dead: false, signalled: Some(6), .. }), "{error}");
+            steps.close().unwrap();
+        }
+        assert!(start.elapsed() < FAR, "the end waits for the worker");
+        assert!(point.is_reached().unwrap());
+        // It was not killed.
+        worker.signal(Signal::STOP);
+    }
+}
+
+/// What a worker has announced before it hangs up, or says what it may not, comes no more.
+#[test]
+fn hostile_announcements_are_refused_and_the_queue_goes_on() {
+    let publish = |slot, frame, value| Message::Publish { exchange: 0, slot, frame, value };
+    let done = |slot, frame| Message::Done { exchange: 0, slot, frame };
+    let (nothing, own) = (None, Some(publish(0, 0, 1)));
+    for (announced, said) in [
+        (nothing.clone(), publish(0, 0, 2)),
+        (nothing.clone(), publish(0, 1, 1)),
+        (nothing.clone(), publish(64, 0, 1)),
+        (nothing, done(0, 0)),
+        (own.clone(), publish(0, 1, 2)),
+        (own.clone(), publish(1, 1, 1 << 20)),
+        (own.clone(), publish(1, 1, u64::MAX)),
+        (own.clone(), publish(1, 0, 2)),
+        (own.clone(), done(0, 1)),
+        (own.clone(), done(1, 0)),
+        (own, Message::Free { exchange: 0, slot: 0, value: 0 }),
+    ] {
+        let scene = Scene::new();
+        let path = scene.path();
+        let (owes, last) = (announced.is_some(), said.clone());
+        let worker = std::thread::spawn(move || {
+            let mut connection = Connection::connect(&path, &ConnectInfo::default()).unwrap();
+            let hello = Hello { host: true, trust: true, ..Hello::new(Role::Worker, "hostile") };
+            connection.send(&Message::Hello(hello), None, FAR).unwrap();
+            let Message::Offer(offer) = connection.receive(FAR).unwrap().message else { panic!() };
+            assert!(offer.trust);
+            (0..offer.slots).for_each(|_| drop(connection.receive(FAR).unwrap()));
+            connection.send(&Message::Ready { exchange: 0 }, None, FAR).unwrap();
+            (0..offer.slots).for_each(|_| drop(connection.receive(FAR).unwrap()));
+            // This side's session would not let it pass.
+            let raw = rustix::io::dup(&connection).unwrap();
+            announced.iter().chain([&last]).for_each(|said| crate::hostile::say(&raw, &said.encode().unwrap()));
+            while connection.receive(FAR).is_ok() {}
+        });
+        let info = ExchangeInfo { name: "steps", timeout: FAR, ..Default::default() };
+        let mut steps = accept(&scene.listener, &scene.rig, true).exchange(&info, Scene::spec()).unwrap();
+        // It is torn already, or its commands wait for it until it is.
+        let point = if owes { steps.next(FAR).ok().flatten().map(submit) } else { None };
+        let error = Stepping::lost(&steps);
+        // This very process was the worker, and it lives.
+        assert!(
+            error.to_string().contains("cut off") && matches!(error, Error::PeerLost { dead: false, .. }),
+            "{error}"
+        );
+        point.iter().for_each(|point| point.wait(FAR).unwrap());
+        assert!(matches!(steps.next(FAR), Err(Error::PeerLost { .. })));
+        worker.join().unwrap();
+        if matches!(said, Message::Free { .. }) {
+            let _next = Stepping::of(scene).go_on(&mut steps, 9);
+        }
+    }
+}
+
+/// Neither side is drawn into it by the other.
+#[test]
+fn both_sides_have_to_allow_it() {
+    let scene = Scene::new();
+    for (renderer, worker) in [(false, true), (true, false), (false, false)] {
+        let path = scene.path();
+        let other = std::thread::spawn(move || {
+            let info = WorkerInfo { trust: worker, ..step_worker::info(Backend::Host) };
+            let connected = Worker::connect_with(path, &info).unwrap();
+            connected.exchange::<Buffer<u32>>("steps").map(drop).unwrap_err()
+        });
+        let remote = accept(&scene.listener, &scene.rig, renderer);
+        assert!(!remote.has_trust());
+        let refused = remote.exchange(&ExchangeInfo::default(), Scene::spec()).unwrap_err();
+        assert!(matches!(&refused, Error::InvalidArgument { reason, .. } if reason.contains("AcceptInfo::trust")));
+        let told = other.join().unwrap();
+        let side = if worker { "AcceptInfo::trust" } else { "WorkerInfo::trust" };
+        assert!(told.to_string().contains(side), "{told}");
+    }
+    // An exchange of the other kind is refused in words.
+    for in_step in [false, true] {
+        let path = scene.path();
+        let other = std::thread::spawn(move || {
+            let worker = Worker::connect_with(path, &step_worker::info(Backend::Host)).unwrap();
+            match in_step {
+                true => worker.latest::<Buffer<u32>>("steps").map(drop).unwrap_err(),
+                false => worker.exchange::<Buffer<u32>>("steps").map(drop).unwrap_err(),
+            }
+        });
+        let remote = accept(&scene.listener, &scene.rig, true);
+        let offered = match in_step {
+            true => remote.exchange(&ExchangeInfo { name: "steps", ..Default::default() }, Scene::spec()).map(drop),
+            false => remote.latest(&LatestInfo { name: "steps", ..Default::default() }, Scene::spec()).map(drop),
+        };
+        let (refused, told) = (offered.unwrap_err().to_string(), other.join().unwrap().to_string());
+        assert!(refused.contains(&told), "{refused}: {told}");
+        assert!(told.contains(if in_step { "it is in step" } else { "a latest exchange" }), "{told}");
+    }
+    let too_many = ExchangeInfo { slots: 65, ..Default::default() };
+    let _worker = start(&scene.path(), Backend::Host, Habit::Runs, 1);
+    let refused = accept(&scene.listener, &scene.rig, true).exchange(&too_many, Scene::spec()).unwrap_err();
+    assert!(refused.to_string().contains("64 at most"), "{refused}");
+}
+
+#[test]
+fn a_worker_that_leaves_owes_nothing_and_another_goes_on() {
+    let mut stepping = Stepping::new();
+    let (mut worker, mut steps) = stepping.with(Habit::Leaves, 1, FAR);
+    (0..5).for_each(|_| stepping.read(&mut steps, 1));
+    worker.is_there();
+    let error = Stepping::lost(&steps);
+    assert!(matches!(&error, Error::PeerLost { dead: false, owed: 0, signalled: None, .. }), "{error}");
+    let _next = stepping.go_on(&mut steps, 2);
+    steps.close().unwrap();
+}

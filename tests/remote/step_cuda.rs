@@ -1,0 +1,110 @@
+//! In step with workers that compute with CUDA: the GPUs wait for each other.
+
+use std::time::{Duration, Instant};
+
+use bridge::Error;
+use bridge_tests::Rig;
+use rustix::process::Signal;
+
+use crate::step_worker::Habit;
+use crate::steps::{Stepping, submit};
+
+/// No test that waits for the end of a worker has it.
+const FAR: Duration = Duration::from_secs(20);
+
+#[test]
+fn frames_of_cuda_come_once_in_order_and_whole() {
+    let Some(mut stepping) = Stepping::with_cuda() else { return };
+    let (_worker, mut steps) = stepping.with(Habit::Runs, 1, FAR);
+    let start = Instant::now();
+    (0..2000).for_each(|_| stepping.read(&mut steps, 1));
+    println!("2000 frames in {:.1?}", start.elapsed());
+    let mut turns = [(); 3].map(|()| stepping.turn(&mut steps));
+    turns.reverse();
+    turns.map(submit).iter().for_each(|point| point.wait(Rig::LONG).unwrap());
+    (0..20).for_each(|_| stepping.read(&mut steps, 1));
+    steps.check().unwrap();
+    steps.close().unwrap();
+}
+
+/// The negative control: a frame whose kernels are behind no wait and before no signal is seen to be
+/// wrong.
+#[test]
+fn frames_in_step_that_are_not_ordered_are_seen_to_be_wrong() {
+    let Some(mut stepping) = Stepping::with_cuda() else { return };
+    let (_worker, mut steps) = stepping.with(Habit::IsUnordered, 1, FAR);
+    let start = Instant::now();
+    loop {
+        let frame = stepping.frame();
+        let words = stepping.turn(&mut steps).read_back(Rig::LONG).unwrap();
+        if words.iter().zip((1 << 20) + frame as u32..).any(|(word, expected)| *word != expected) {
+            return println!("frame {frame} is wrong");
+        }
+        assert!(start.elapsed() < Rig::LONG, "the check sees nothing wrong in {frame} frames");
+    }
+}
+
+#[test]
+fn a_worker_is_killed_in_a_kernel_that_the_queue_waits_for() {
+    let Some(mut stepping) = Stepping::with_cuda() else { return };
+    let (mut worker, mut steps) = stepping.with(Habit::Owes, 1, FAR);
+    (0..5).for_each(|_| stepping.read(&mut steps, 1));
+    worker.is_there();
+    let point = submit(stepping.turn(&mut steps));
+    assert!(matches!(point.wait(Duration::from_millis(100)), Err(Error::Timeout { .. })), "the queue does not wait");
+    let start = Instant::now();
+    worker.kill();
+    point.wait(FAR).unwrap();
+    println!("the queue goes on {:.1?} after the kill", start.elapsed());
+    let error = Stepping::lost(&steps);
+    let Error::PeerLost { dead: true, frame: Some(4), owed: 1, torn, signalled: Some(6), .. } = &error else {
+        panic!("{error}")
+    };
+    assert_eq!(**torn, [5], "{error}");
+    let _next = stepping.go_on(&mut steps, 2);
+    steps.close().unwrap();
+}
+
+#[test]
+fn a_kernel_that_overruns_its_limit_costs_its_worker_the_life() {
+    for stopped in [false, true] {
+        let Some(mut stepping) = Stepping::with_cuda() else { return };
+        let (mut worker, mut steps) = stepping.with(Habit::Owes, 1, Duration::from_secs(3));
+        (0..5).for_each(|_| stepping.read(&mut steps, 1));
+        let point = submit(stepping.turn(&mut steps));
+        worker.is_there();
+        if stopped {
+            worker.signal(Signal::STOP);
+        }
+        point.wait(FAR).unwrap();
+        let error = Stepping::lost(&steps);
+        assert!(error.to_string().contains("was killed"), "{error}");
+        let _next = stepping.go_on(&mut steps, 2);
+        steps.close().unwrap();
+    }
+}
+
+/// The end of the renderer's exchange waits for the worker up to its limit, and then ends it.
+#[test]
+fn the_renderer_leaves_while_its_queue_waits_for_a_kernel() {
+    let Some(mut stepping) = Stepping::with_cuda() else { return };
+    let (mut worker, mut steps) = stepping.with(Habit::Owes, 1, Duration::from_secs(2));
+    (0..5).for_each(|_| stepping.read(&mut steps, 1));
+    worker.is_there();
+    let point = submit(stepping.turn(&mut steps));
+    let start = Instant::now();
+    drop(steps);
+    assert!(point.is_reached().unwrap() && start.elapsed() < FAR);
+}
+
+#[test]
+fn a_worker_with_cuda_that_leaves_owes_nothing_and_another_goes_on() {
+    let Some(mut stepping) = Stepping::with_cuda() else { return };
+    let (mut worker, mut steps) = stepping.with(Habit::Leaves, 1, FAR);
+    (0..5).for_each(|_| stepping.read(&mut steps, 1));
+    worker.is_there();
+    let error = Stepping::lost(&steps);
+    assert!(matches!(&error, Error::PeerLost { dead: false, owed: 0, signalled: None, .. }), "{error}");
+    let _next = stepping.go_on(&mut steps, 2);
+    steps.close().unwrap();
+}

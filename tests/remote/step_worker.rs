@@ -1,0 +1,180 @@
+//! The other process, as a worker in step: this program once more.
+//!
+//! It writes frames of `u32`s that rise by one from element to element, from a first one that is
+//! its mark and the frame's number.
+
+use std::ffi::CString;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use bridge_tests::PROBE;
+use bridge_worker::bridge_ipc::Backend;
+use bridge_worker::cuda_import::KernelModule;
+use bridge_worker::{Buffer, Exchange, ExchangeTurn, Work, Worker, WorkerInfo};
+
+use crate::cuda_worker::fill;
+use crate::worker::{Process, forever, there};
+
+const PLACE: &str = "BRIDGE_TEST_STEP_WORKER";
+
+/// Longer than any test waits.
+const LONG: Duration = Duration::from_secs(40);
+
+/// What a worker does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Habit {
+    /// Writes frame after frame. Every other one is announced before it is written.
+    Runs,
+    /// Writes five frames and says nothing more.
+    Idles,
+    /// Has announced a sixth frame, which does not end: on the CPU half of it is written, with CUDA
+    /// its kernel runs on.
+    Owes,
+    /// As `Owes`, with two frames, of which only the first is said to be done.
+    OwesTwo,
+    /// Takes every third frame back after it was announced.
+    Tears,
+    /// Writes five frames, leaves as it should, and lives on.
+    Leaves,
+    /// With CUDA: frames whose kernels are on a stream that nothing is ordered with.
+    IsUnordered,
+}
+
+const HABITS: [Habit; 7] =
+    [Habit::Runs, Habit::Idles, Habit::Owes, Habit::OwesTwo, Habit::Tears, Habit::Leaves, Habit::IsUnordered];
+
+/// Starts one that connects to `path`.
+pub(crate) fn start(path: &Path, backend: Backend, habit: Habit, mark: u32) -> Process {
+    let (habit, cuda) = (HABITS.iter().position(|one| *one == habit).unwrap(), backend == Backend::Cuda);
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "the_other_process_in_step", "--nocapture", "--test-threads=1"])
+        .env(PLACE, format!("{habit} {mark} {cuda} {}", path.display()))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let said = child.stdout.take().unwrap();
+    Process::new(child, said)
+}
+
+/// A worker in step that computes with this backend.
+pub(crate) fn info(backend: Backend) -> WorkerInfo<'static> {
+    WorkerInfo { backend: Some(backend), timeout: LONG, trust: true, ..Default::default() }
+}
+
+/// The life of a worker, if this process is one.
+pub(crate) fn live() {
+    let Ok(place) = std::env::var(PLACE) else { return };
+    let [habit, mark, cuda, path] = place.splitn(4, ' ').collect::<Vec<_>>().try_into().unwrap();
+    let (habit, mark) = (HABITS[habit.parse::<usize>().unwrap()], mark.parse::<u32>().unwrap());
+    let backend = if cuda.parse().unwrap() { Backend::Cuda } else { Backend::Host };
+    let worker = Worker::connect_with(path, &info(backend)).unwrap();
+    let exchange = worker.exchange("steps").unwrap();
+    // Loaded before the first frame.
+    let kernel = worker.cuda().map(|cuda| {
+        let module = KernelModule::new(cuda, "probe", &CString::new(PROBE).unwrap()).unwrap();
+        let unordered = cuda.new_stream().unwrap();
+        (module.kernel("fill_after").unwrap(), unordered)
+    });
+    // The renderer may end at any time.
+    let _ = write(worker, exchange, kernel.as_ref(), habit, mark);
+}
+
+type Kernel =
+    (bridge_worker::cuda_import::Kernel, std::sync::Arc<bridge_worker::cuda_import::cudarc::driver::CudaStream>);
+
+fn write(
+    worker: Worker,
+    mut exchange: Exchange<Buffer<u32>>,
+    kernel: Option<&Kernel>,
+    habit: Habit,
+    mark: u32,
+) -> Result<(), bridge_worker::Error> {
+    for frame in 0u32.. {
+        let stops = frame == 5;
+        if stops && habit == Habit::Leaves {
+            drop(exchange);
+            drop(worker);
+            there();
+            forever();
+        }
+        if stops && habit == Habit::Idles {
+            there();
+            forever();
+        }
+        let mut turn = exchange.begin()?;
+        assert_eq!(turn.frame(), u64::from(frame));
+        if frame % 2 == 1 {
+            turn.announce()?;
+        }
+        let first = (mark << 20) + frame;
+        match habit {
+            Habit::Owes if stops => {
+                leave_owed(turn, kernel, first)?;
+                there();
+                forever();
+            }
+            Habit::OwesTwo if stops => {
+                fill_turn(&mut turn, kernel, first, Duration::ZERO, false);
+                turn.finish()?;
+                leave_owed(exchange.begin()?, kernel, first + 1)?;
+                there();
+                forever();
+            }
+            Habit::Tears if frame % 3 == 2 => {
+                turn.announce()?;
+                turn.skip()?;
+            }
+            _ => {
+                let unordered = habit == Habit::IsUnordered;
+                let delay = if unordered { Duration::from_millis(3) } else { Duration::ZERO };
+                fill_turn(&mut turn, kernel, first, delay, unordered);
+                turn.finish()?;
+            }
+        }
+        if stops {
+            there();
+        }
+    }
+    Ok(())
+}
+
+/// Announces a frame that will not be finished.
+fn leave_owed(
+    mut turn: ExchangeTurn<'_, Buffer<u32>>,
+    kernel: Option<&Kernel>,
+    first: u32,
+) -> Result<(), bridge_worker::Error> {
+    if kernel.is_some() {
+        fill_turn(&mut turn, kernel, first, LONG, false);
+        return turn.finish();
+    }
+    turn.announce()?;
+    let Work::Host(mut host) = turn.work() else { panic!("it computes with CUDA") };
+    let half: Vec<u32> = (first..).take(host.views.len() / 2).collect();
+    host.views.write_from(0, &half)?;
+    // Neither finished nor dropped.
+    std::mem::forget(turn);
+    Ok(())
+}
+
+fn fill_turn(
+    turn: &mut ExchangeTurn<'_, Buffer<u32>>,
+    kernel: Option<&Kernel>,
+    first: u32,
+    delay: Duration,
+    is_unordered: bool,
+) {
+    match (turn.work(), kernel) {
+        (Work::Cuda(mut work), Some((kernel, unordered))) => {
+            let stream = if is_unordered { unordered } else { work.stream };
+            fill(kernel, stream, &mut work.views, first, delay);
+        }
+        (Work::Host(mut host), None) => {
+            let words: Vec<u32> = (first..).take(host.views.len()).collect();
+            host.views.write_from(0, &words).unwrap();
+        }
+        _ => panic!("it computes with another backend"),
+    }
+}

@@ -1,0 +1,153 @@
+//! A renderer in step with a worker, which it trusts: its queue waits for frames that are
+//! announced.
+
+use std::time::{Duration, Instant};
+
+use bridge::{AcceptInfo, BufferSpec, Error, ExchangeInfo, Listener, Remote, RemoteExchange, RenderTurn};
+use bridge_tests::Rig;
+use bridge_worker::bridge_ipc::Backend;
+use rustix::process::Signal;
+
+use crate::scene::Scene;
+use crate::step_worker::{Habit, start};
+use crate::worker::Process;
+
+pub(crate) type Steps = RemoteExchange<BufferSpec<u32>>;
+
+/// A renderer, and the frame that comes next.
+pub(crate) struct Stepping {
+    pub(crate) scene: Scene,
+    pub(crate) backend: Backend,
+    next: u64,
+    /// The first frame of this worker.
+    from: u64,
+}
+
+impl Stepping {
+    pub(crate) fn new() -> Self {
+        Self { scene: Scene::new(), backend: Backend::Host, next: 0, from: 0 }
+    }
+
+    pub(crate) fn of(scene: Scene) -> Self {
+        Self { scene, backend: Backend::Host, next: 0, from: 0 }
+    }
+
+    /// `None`, and the test is skipped, where CUDA and Vulkan share no GPU.
+    pub(crate) fn with_cuda() -> Option<Self> {
+        let scene = Scene::new();
+        bridge_tests::compute(scene.rig.device(), bridge::Backend::Cuda)?;
+        Some(Self { scene, backend: Backend::Cuda, next: 0, from: 0 })
+    }
+
+    pub(crate) fn accept(&self) -> Remote {
+        accept(&self.scene.listener, &self.scene.rig, true)
+    }
+
+    /// Starts a worker that is killed where it does not finish a frame within `limit`.
+    pub(crate) fn with(&self, habit: Habit, mark: u32, limit: Duration) -> (Process, Steps) {
+        let worker = start(&self.scene.path(), self.backend, habit, mark);
+        let info = ExchangeInfo { name: "steps", timeout: limit, ..Default::default() };
+        let steps = self.accept().exchange(&info, Scene::spec()).unwrap();
+        (worker, steps)
+    }
+
+    /// The number of the next frame.
+    pub(crate) fn frame(&self) -> u64 {
+        self.next
+    }
+
+    /// The turn of the next frame, whether it is finished or not.
+    pub(crate) fn turn(&mut self, steps: &mut Steps) -> RenderTurn<BufferSpec<u32>> {
+        let turn = steps.next(Rig::LONG).unwrap().expect("no frame is announced");
+        assert_eq!(turn.frame(), self.next, "each frame comes once");
+        self.next += 1;
+        turn
+    }
+
+    /// Reads the next frame, which is whole.
+    pub(crate) fn read(&mut self, steps: &mut Steps, mark: u32) {
+        let frame = (self.next - self.from) as u32;
+        let words = self.turn(steps).read_back(Rig::LONG).unwrap();
+        Self::check(&words, (mark << 20) + frame);
+    }
+
+    fn check(words: &[u32], first: u32) {
+        let wrong = words.iter().zip(first..).find(|(word, expected)| **word != *expected);
+        assert_eq!(wrong, None, "{first:#x} is expected first, and {:#x} is", words[0]);
+    }
+
+    /// Ends a worker while the queue waits for a frame of it. Gives how long it was from its end
+    /// until the queue went on and until it was told to be lost, and from the start of the next one's
+    /// process to its first frames.
+    pub(crate) fn survive(&mut self, habit: Habit, signal: Signal) -> [Duration; 3] {
+        let (mut worker, mut steps) = self.with(habit, 1, Rig::LONG);
+        (self.next, self.from) = (0, 0);
+        (0..5).for_each(|_| self.read(&mut steps, 1));
+        worker.is_there();
+        let point = submit(self.turn(&mut steps));
+        worker.signal(signal);
+        if signal == Signal::STOP {
+            // Stopped is not dead.
+            std::thread::sleep(Duration::from_millis(30));
+            steps.check().unwrap();
+        }
+        worker.kill();
+        let start = Instant::now();
+        point.wait(Rig::LONG).unwrap();
+        let on = start.elapsed();
+        let error = Self::lost(&steps);
+        let told = start.elapsed();
+        let Error::PeerLost { torn, signalled, .. } = &error else { panic!("{error}") };
+        assert_eq!(signalled.is_some(), !torn.is_empty(), "{error}");
+        assert!(habit != Habit::Owes || **torn == [5], "{error}");
+        // Those before its end are whole.
+        while let Ok(Some(turn)) = steps.next(Duration::ZERO) {
+            let frame = turn.frame();
+            assert_eq!(frame, self.next);
+            Self::check(&turn.read_back(Rig::LONG).unwrap(), (1 << 20) + frame as u32);
+            self.next += 1;
+        }
+        let start = Instant::now();
+        let _next = self.go_on(&mut steps, 2);
+        let next = start.elapsed();
+        steps.close().unwrap();
+        [on, told, next]
+    }
+
+    /// Waits until the worker is told to be lost.
+    pub(crate) fn lost(steps: &Steps) -> Error {
+        let start = Instant::now();
+        loop {
+            match steps.check() {
+                Err(error) => return error,
+                Ok(()) => std::thread::sleep(Duration::from_millis(1)),
+            }
+            assert!(start.elapsed() < Rig::LONG, "the worker is not told to be lost");
+        }
+    }
+
+    /// Takes another worker, whose first frame is the next.
+    pub(crate) fn go_on(&mut self, steps: &mut Steps, mark: u32) -> Process {
+        let next = start(&self.scene.path(), self.backend, Habit::Runs, mark);
+        steps.reconnect(self.accept()).unwrap();
+        // Frames that were torn before they were taken have left their numbers out.
+        let first = steps.next(Rig::LONG).unwrap().expect("the next worker announces nothing");
+        assert!(first.frame() >= self.next);
+        (self.from, self.next) = (first.frame(), first.frame() + 1);
+        Self::check(&first.read_back(Rig::LONG).unwrap(), mark << 20);
+        (0..8).for_each(|_| self.read(steps, mark));
+        next
+    }
+}
+
+pub(crate) fn accept(listener: &Listener, rig: &Rig, trust: bool) -> Remote {
+    let info = AcceptInfo { timeout: Rig::LONG, trust };
+    listener.accept_with(rig.device(), &info).unwrap().unwrap()
+}
+
+/// Submits a turn whose slot is used by no commands.
+pub(crate) fn submit(turn: RenderTurn<BufferSpec<u32>>) -> bridge::TimelinePoint {
+    // SAFETY: no commands use the slot, so that nothing is to be acquired or released.
+    #[allow(unsafe_code)]
+    unsafe { turn.submit(&[]) }.unwrap()
+}
