@@ -5,15 +5,12 @@
 
 mod common;
 
-use std::fs::File;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::process::{Child, Command};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bridge_worker::bridge_ipc::{Backend, Listener, Message, Uuid};
 use bridge_worker::{Buffer, Error, LatestWriter, Work};
 use common::assert_clean;
-use common::renderer::{Exports, LEN, LIMIT, Renderer, connect, connect_on};
+use common::renderer::{Exports, LEN, Renderer, connect, connect_on};
 use common::world::import_semaphore;
 use cuda_import::{SemaphoreKind, probe};
 use driver_double::Double;
@@ -189,60 +186,4 @@ fn a_forgotten_turn_is_waited_for() {
     });
     drop(exports);
     assert_clean(&double);
-}
-
-/// The renderer is a process of its own, which has announced that it will have drawn, and is killed
-/// before it has.
-#[test]
-fn what_a_dead_renderer_owes_is_signalled_from_here() {
-    const NAME: &str = "what_a_dead_renderer_owes_is_signalled_from_here";
-    const RENDERER: &str = "WORKER_TEST_RENDERER";
-    if let Ok(told) = std::env::var(RENDERER) {
-        let mut told = told.split(',');
-        let (path, gpu) = (told.next().unwrap().to_owned(), told.next().unwrap().parse().unwrap());
-        let descriptors: Vec<OwnedFd> =
-            told.map(|path| File::options().read(true).write(true).open(path).unwrap().into()).collect();
-        let listener = Listener::bind(path).unwrap();
-        let mut renderer = Renderer::offer(&listener, gpu, true, &descriptors.iter().collect::<Vec<_>>());
-        renderer.receive();
-        renderer.send(Message::Free { exchange: 1, slot: 0, value: 5 });
-        std::thread::sleep(Duration::from_secs(60));
-        return;
-    }
-    let Some(double) = Double::in_child(NAME) else { return };
-    let gpu = probe().unwrap().devices[0].uuid;
-    let exports = Exports::new(&double);
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("s");
-    let own = format!("/proc/{}/fd", std::process::id());
-    let mut told = vec![path.display().to_string(), gpu.to_string()];
-    told.extend(exports.all().iter().map(|descriptor| format!("{own}/{}", descriptor.as_raw_fd())));
-    let mut child = spawn(NAME, RENDERER, &told.join(","));
-    let start = Instant::now();
-    let worker = loop {
-        match connect(&path) {
-            Ok(worker) => break worker,
-            Err(_) if start.elapsed() < LIMIT => std::thread::sleep(Duration::from_millis(10)),
-            Err(error) => panic!("{error}"),
-        }
-    };
-    let mut writer = worker.latest("x").unwrap();
-    // Its work waits for the renderer, which never comes to it.
-    write(&mut writer).unwrap();
-    child.kill().unwrap();
-    assert_eq!(double.value(exports.computed.1), 0);
-    let killed = Instant::now();
-    let error = writer.begin().err().unwrap();
-    assert!(matches!(&error, Error::PeerLost { frame: 1, owed: Some(5), .. }), "{error}");
-    assert!(killed.elapsed() < Duration::from_millis(500), "{:?}", killed.elapsed());
-    double.until("the stream to go on", |double| double.value(exports.computed.1) == 1);
-    assert_eq!(double.value(exports.rendered.1), 5);
-    assert!(matches!(writer.begin(), Err(Error::PeerLost { owed: None, .. })), "signalled once");
-    child.wait().unwrap();
-    drop((writer, worker, exports));
-    assert_clean(&double);
-}
-
-fn spawn(test: &str, variable: &str, value: &str) -> Child {
-    Command::new(std::env::current_exe().unwrap()).args(["--exact", test]).env(variable, value).spawn().unwrap()
 }

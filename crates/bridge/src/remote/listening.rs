@@ -212,7 +212,9 @@ impl<P: Part> Listening<P> {
     /// Kills a worker that something waits for and that has overrun its limit.
     fn kill(&self, overrun: &str) -> End {
         trace::event(Event::new("kill", "host", self.status.exchange()).peer(self.status.worker()));
-        if let Err(error) = self.connection.peer().kill() {
+        if self.status.worker() == std::process::id() {
+            log_error!("exchange \"{}\": the worker is this process, which is not killed", self.status.exchange());
+        } else if let Err(error) = self.connection.peer().kill() {
             log_error!("exchange \"{}\": the worker cannot be killed: {error}", self.status.exchange());
         }
         End { killed: true, ..End::from(format!("{overrun}, and was killed")) }

@@ -59,7 +59,7 @@ impl Renderer {
         descriptors: &[&OwnedFd],
     ) -> Self {
         let mut connection = listener.accept(LIMIT).unwrap().unwrap();
-        let hello = Hello { cuda: true, device_uuid: gpu, ..Hello::new(Role::Renderer, "renderer") };
+        let hello = Hello { cuda: true, trust, device_uuid: gpu, ..Hello::new(Role::Renderer, "renderer") };
         assert_eq!(connection.greet(&hello, LIMIT).unwrap().backend(), Some(Backend::Cuda));
         let mut renderer = Self { connection };
         renderer.send(Message::Offer(Offer {
@@ -107,8 +107,7 @@ pub(crate) fn connect(path: &Path) -> Result<Worker, Error> {
 }
 
 pub(crate) fn connect_on(path: &Path, device: Option<Uuid>) -> Result<Worker, Error> {
-    Worker::connect_with(
-        path,
-        &WorkerInfo { backend: Some(Backend::Cuda), device, timeout: LIMIT, ..Default::default() },
-    )
+    // Exchanges in step are had where the renderer offers them.
+    let info = WorkerInfo { backend: Some(Backend::Cuda), device, timeout: LIMIT, trust: true, ..Default::default() };
+    Worker::connect_with(path, &info)
 }

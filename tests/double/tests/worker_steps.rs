@@ -1,0 +1,170 @@
+//! A worker in step that computes with CUDA, against a scripted renderer: it announces what its stream
+//! will signal, and waits on the GPU for what the renderer has announced.
+#![cfg(target_os = "linux")]
+#![allow(unsafe_code, clippy::unwrap_used, reason = "a test")]
+
+mod common;
+
+use std::fs::File;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use bridge_worker::bridge_ipc::{Listener, Message};
+use bridge_worker::{Buffer, Error, Exchange, Work};
+use common::assert_clean;
+use common::renderer::{Exports, LEN, LIMIT, Renderer, connect};
+use cuda_import::probe;
+use driver_double::Double;
+
+fn write(exchange: &mut Exchange<Buffer<f32>>) -> Result<(), Error> {
+    let mut turn = exchange.begin()?;
+    match turn.work() {
+        Work::Cuda(cuda) => assert_eq!(cuda.views.len() as u64, LEN),
+        _ => panic!("computes with CUDA"),
+    }
+    turn.finish()
+}
+
+/// A renderer that has offered its exchange in step, and what the worker does with it.
+fn in_step(
+    double: &Double,
+    render: impl Fn(&mut Renderer, &Exports) + Sync,
+    work: impl FnOnce(&mut Exchange<Buffer<f32>>),
+) {
+    let gpu = probe().unwrap().devices[0].uuid;
+    let exports = Exports::new(double);
+    let folder = tempfile::tempdir().unwrap();
+    let listener = Listener::bind(folder.path().join("s")).unwrap();
+    std::thread::scope(|scope| {
+        let renderer = scope.spawn(|| {
+            let mut renderer = Renderer::offer(&listener, gpu, true, &exports.all());
+            assert_eq!(renderer.receive(), Message::Ready { exchange: 1 });
+            render(&mut renderer, &exports);
+            assert_eq!(renderer.receive(), Message::Close { exchange: 1 });
+        });
+        let worker = connect(listener.path()).unwrap();
+        let mut exchange = worker.exchange("x").unwrap();
+        work(&mut exchange);
+        drop((exchange, worker));
+        renderer.join().unwrap();
+    });
+    drop(exports);
+    assert_clean(double);
+}
+
+fn free(slot: u32, value: u64) -> Message {
+    Message::Free { exchange: 1, slot, value }
+}
+
+/// Frames go ahead of the GPUs, whose waits order them.
+#[test]
+fn frames_are_announced_while_the_stream_waits_for_the_renderer() {
+    const NAME: &str = "frames_are_announced_while_the_stream_waits_for_the_renderer";
+    const FRAMES: u64 = 20;
+    let Some(double) = Double::in_child(NAME) else { return };
+    let render = |renderer: &mut Renderer, exports: &Exports| {
+        let mut announced = Vec::new();
+        for frame in 0..FRAMES {
+            // Vulkan's commands with the slot are submitted, and have not run.
+            let drawn = if frame < 2 { 0 } else { frame - 1 };
+            renderer.send(free((frame % 2) as u32, drawn));
+            let Message::Publish { slot, frame: of, value, .. } = renderer.receive() else { panic!() };
+            assert_eq!((u64::from(slot), of, value), (frame % 2, frame, frame + 1));
+            announced.push((drawn, value));
+            if frame >= 2 {
+                std::thread::sleep(Duration::from_millis(1));
+                assert!(double.value(exports.computed.1) < value, "frame {frame} did not wait for the renderer");
+                double.signal(exports.rendered.1, drawn);
+            }
+            double.until("the frame to be whole", |double| double.value(exports.computed.1) >= value);
+        }
+    };
+    in_step(&double, render, |exchange| (0..FRAMES).for_each(|_| write(exchange).unwrap()));
+}
+
+/// It is announced before anything is enqueued; taken back, its value comes all the same.
+#[test]
+fn a_frame_that_is_taken_back_is_torn_and_signalled() {
+    let Some(double) = Double::in_child("a_frame_that_is_taken_back_is_torn_and_signalled") else { return };
+    let render = |renderer: &mut Renderer, exports: &Exports| {
+        (0..2).for_each(|slot| renderer.send(free(slot, 0)));
+        for frame in 0..2 {
+            let Message::Publish { frame: of, value, .. } = renderer.receive() else { panic!() };
+            assert_eq!((of, value), (frame, frame + 1));
+            assert!(matches!(renderer.receive(), Message::Torn { frame: of, .. } if of == frame));
+            double.until("its value", |double| double.value(exports.computed.1) >= value);
+            renderer.send(free(frame as u32, 0));
+        }
+        let Message::Publish { frame, value, .. } = renderer.receive() else { panic!() };
+        assert_eq!((frame, value), (2, 3));
+        double.until("its value", |double| double.value(exports.computed.1) >= value);
+    };
+    in_step(&double, render, |exchange| {
+        let mut turn = exchange.begin().unwrap();
+        turn.announce().unwrap();
+        turn.skip().unwrap();
+        let mut turn = exchange.begin().unwrap();
+        turn.announce().unwrap();
+        drop(turn);
+        // Not announced, nobody hears of it.
+        exchange.begin().unwrap().skip().unwrap();
+        write(exchange).unwrap();
+    });
+}
+
+/// The renderer is a process of its own, which has announced that it will have drawn, and is killed
+/// before it has.
+#[test]
+fn what_a_dead_renderer_owes_is_signalled_from_here() {
+    const NAME: &str = "what_a_dead_renderer_owes_is_signalled_from_here";
+    const RENDERER: &str = "WORKER_TEST_RENDERER";
+    if let Ok(told) = std::env::var(RENDERER) {
+        let mut told = told.split(',');
+        let (path, gpu) = (told.next().unwrap().to_owned(), told.next().unwrap().parse().unwrap());
+        let descriptors: Vec<OwnedFd> =
+            told.map(|path| File::options().read(true).write(true).open(path).unwrap().into()).collect();
+        let listener = Listener::bind(path).unwrap();
+        let mut renderer = Renderer::offer(&listener, gpu, true, &descriptors.iter().collect::<Vec<_>>());
+        renderer.receive();
+        renderer.send(Message::Free { exchange: 1, slot: 0, value: 5 });
+        std::thread::sleep(Duration::from_secs(60));
+        return;
+    }
+    let Some(double) = Double::in_child(NAME) else { return };
+    let gpu = probe().unwrap().devices[0].uuid;
+    let exports = Exports::new(&double);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    let own = format!("/proc/{}/fd", std::process::id());
+    let mut told = vec![path.display().to_string(), gpu.to_string()];
+    told.extend(exports.all().iter().map(|descriptor| format!("{own}/{}", descriptor.as_raw_fd())));
+    let mut child = spawn(NAME, RENDERER, &told.join(","));
+    let start = Instant::now();
+    let worker = loop {
+        match connect(&path) {
+            Ok(worker) => break worker,
+            Err(_) if start.elapsed() < LIMIT => std::thread::sleep(Duration::from_millis(10)),
+            Err(error) => panic!("{error}"),
+        }
+    };
+    let mut exchange = worker.exchange("x").unwrap();
+    // Its work waits for the renderer, which never comes to it.
+    write(&mut exchange).unwrap();
+    child.kill().unwrap();
+    assert_eq!(double.value(exports.computed.1), 0);
+    let killed = Instant::now();
+    let error = exchange.begin().err().unwrap();
+    assert!(matches!(&error, Error::PeerLost { frame: 1, owed: Some(5), .. }), "{error}");
+    assert!(killed.elapsed() < Duration::from_millis(500), "{:?}", killed.elapsed());
+    double.until("the stream to go on", |double| double.value(exports.computed.1) == 1);
+    assert_eq!(double.value(exports.rendered.1), 5);
+    assert!(matches!(exchange.begin(), Err(Error::PeerLost { owed: None, .. })), "signalled once");
+    child.wait().unwrap();
+    drop((exchange, worker, exports));
+    assert_clean(&double);
+}
+
+fn spawn(test: &str, variable: &str, value: &str) -> Child {
+    Command::new(std::env::current_exe().unwrap()).args(["--exact", test]).env(variable, value).spawn().unwrap()
+}
