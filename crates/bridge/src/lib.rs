@@ -41,7 +41,7 @@
 //! | pair the two sides | [`Compute`], [`Backend`] |
 //! | share resources over several frames in flight | [`Exchange`], [`BufferSpec`], [`Resources`] |
 //! | let both sides go at rates of their own | [`Exchange::latest`], [`LatestWriter`], [`LatestReader`] |
-//! | draw what another process computes, and outlive it | `Listener` (Linux, feature `remote`) |
+//! | draw what another process computes, and outlive it; or in step with it | `Listener` (Linux, feature `remote`) |
 //! | grow buffers, or resize images, while frames are in flight | [`Exchange::grow`], [`Exchange::resize`], [`Exchange::replace`] |
 //! | make many buffers cheaply | [`SharedPool`] |
 //! | compute and draw one frame | [`ComputeTurn`], [`RenderTurn`] |
