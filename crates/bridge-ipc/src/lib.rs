@@ -45,7 +45,9 @@ pub use message::timeline::{Side, Timeline};
 pub use message::{Code, DecodeError, Message, Received};
 pub use session::{ExchangePhase, Session, Verdict, Violation};
 pub use shared_memory::{MappedMemory, SharedMemory};
-pub use transport::{ConnectInfo, Connection, Listener, ListenerInfo, OsHandle, PeerProcess, Waited, Waiter};
+pub use transport::{
+    ConnectInfo, Connection, Listener, ListenerInfo, OsHandle, PeerProcess, PeerWatch, Waited, Waiter,
+};
 pub use uuid::Uuid;
 pub use wire::{FORMATS, MOST_BYTES};
 

@@ -4,36 +4,31 @@
 use std::collections::VecDeque;
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use bridge_ipc::{OsHandle, Resource, Side, Timeline};
+use bridge_ipc::{OsHandle, PeerWatch, Resource, Side, Timeline};
 use cuda_import::cudarc::driver::CudaStream;
 use cuda_import::{
-    CudaDevice, ImportedMemory, ImportedSemaphore, MemoryImportInfo, Restoring, SemaphoreKind, StreamMark, mark, query,
-    signal_one, wait_one,
+    CudaDevice, ImportedMemory, ImportedSemaphore, MemoryImportInfo, Restoring, SemaphoreKind, StreamMark, mark,
+    signal_one,
 };
 
 use crate::device::refused_timeline;
 use crate::error::Error;
 use crate::frame::Frame;
+use crate::rescue::{Guard, Rescue};
 
 /// The limit of a drop's wait for the stream.
 const DROP_LIMIT: Duration = Duration::from_secs(2);
-/// The time that signals of a killed renderer may still take: its queue drains.
-const DRAIN: Duration = Duration::from_millis(20);
 
 pub(crate) struct CudaSide<F: Frame> {
     slots: ManuallyDrop<Vec<F::Mapped>>,
     computed: ManuallyDrop<ImportedSemaphore>,
-    rendered: ManuallyDrop<ImportedSemaphore>,
+    /// The renderer's timeline.
+    rescue: ManuallyDrop<Arc<Rescue>>,
     stream: Restoring<Arc<CudaStream>>,
-    /// Signals what the renderer owes when it is gone. Made at the start; it never waits for
-    /// anything.
-    rescue: Restoring<Arc<CudaStream>>,
-    /// The highest value of `rendered` that the stream waits for.
-    waited: u64,
-    /// The highest value of `rendered` that was signalled in the renderer's place.
-    signalled: u64,
+    /// In step, what notices that the renderer dies.
+    guard: Option<Guard>,
     /// A wait for the stream has timed out: nothing is freed.
     stuck: bool,
     /// The frames that the stream has not finished, so far as is known.
@@ -65,15 +60,13 @@ impl<F: Frame> CudaSide<F> {
         let (Some(computed), Some(rendered)) = (computed, rendered) else {
             return Err(Error::Mismatch { exchange: name.to_owned(), reason: "it has not two timelines".to_owned() });
         };
-        let (stream, rescue) = (Restoring::new(device.new_stream()?), Restoring::new(device.new_stream()?));
+        let (stream, signals) = (Restoring::new(device.new_stream()?), Restoring::new(device.new_stream()?));
         let mut side = Self {
             slots: ManuallyDrop::new(Vec::new()),
             computed: ManuallyDrop::new(computed),
-            rendered: ManuallyDrop::new(rendered),
+            rescue: ManuallyDrop::new(Arc::new(Rescue::new(rendered, signals, &stream))),
             stream,
-            rescue,
-            waited: 0,
-            signalled: 0,
+            guard: None,
             stuck: false,
             unfinished: VecDeque::new(),
             spare: Vec::new(),
@@ -117,15 +110,13 @@ impl<F: Frame> CudaSide<F> {
 
     /// Work that is enqueued from now on comes after the renderer's use of the slot.
     pub(crate) fn wait(&mut self, value: u64) -> Result<(), Error> {
-        if value == 0 {
-            return Ok(());
-        }
-        // SAFETY: the timeline lives until the stream is idle (`drop`). The renderer has seen the
-        // value reached, or with `trust` has announced it; should it end before, `rescue` signals
-        // it.
-        unsafe { wait_one(&self.stream, &self.rendered, value) }?;
-        self.waited = self.waited.max(value);
-        Ok(())
+        self.rescue.wait(value)
+    }
+
+    /// From now on the stream waits for values that are not reached: a thread signals them should
+    /// the renderer die.
+    pub(crate) fn guard(&mut self, watch: PeerWatch) {
+        self.guard = Guard::new(watch, &self.rescue);
     }
 
     /// The next signal covers what other streams did with the slot.
@@ -152,7 +143,7 @@ impl<F: Frame> CudaSide<F> {
     pub(crate) fn signal_in_place(&self, value: u64) {
         // SAFETY: the timeline lives until the stream is idle (`drop`); values of it are this
         // side's alone and rise. The signal of the same value was refused.
-        if let Err(error) = unsafe { signal_one(&self.rescue, &self.computed, value) } {
+        if let Err(error) = unsafe { signal_one(self.rescue.signals(), &self.computed, value) } {
             log::error!("value {value}, which was announced, cannot be signalled: {error}");
         }
     }
@@ -180,22 +171,7 @@ impl<F: Frame> CudaSide<F> {
     /// The renderer is dead: frees the stream of what it waits for. Returns the value that had to
     /// be signalled.
     pub(crate) fn rescue(&mut self) -> Option<u64> {
-        if self.waited <= self.signalled || self.is_idle_within(DRAIN) {
-            return None;
-        }
-        // SAFETY: the timeline lives until the stream is idle (`drop`). The value is greater than
-        // all that were signalled: the stream still waits for it, and the process that would have
-        // signalled it has ended and its queue had time to drain.
-        match unsafe { signal_one(&self.rescue, &self.rendered, self.waited) } {
-            Ok(()) => {
-                self.signalled = self.waited;
-                Some(self.waited)
-            }
-            Err(error) => {
-                log::error!("what the renderer owed could not be signalled in its place: {error}");
-                None
-            }
-        }
+        self.rescue.rescue()
     }
 
     /// Waits for all work with the slots, that on other streams included, up to a limit. Returns
@@ -203,7 +179,7 @@ impl<F: Frame> CudaSide<F> {
     /// may still be in use.
     pub(crate) fn finish(&mut self) -> bool {
         if !self.stuck {
-            self.stuck = !self.is_joined() || !self.is_idle_within(DROP_LIMIT);
+            self.stuck = !self.is_joined() || !self.rescue.is_idle_within(DROP_LIMIT);
         }
         !self.stuck
     }
@@ -220,24 +196,14 @@ impl<F: Frame> CudaSide<F> {
             _ => true,
         }
     }
-
-    fn is_idle_within(&self, limit: Duration) -> bool {
-        let start = Instant::now();
-        loop {
-            match (query(&self.stream), query(&self.rescue)) {
-                (Ok(true), Ok(true)) => return true,
-                // After a failure of the context nothing runs any more.
-                (Err(error), _) | (_, Err(error)) if error.is_context_lost() => return true,
-                _ if start.elapsed() >= limit => return false,
-                _ => std::thread::sleep(Duration::from_micros(200)),
-            }
-        }
-    }
 }
 
 impl<F: Frame> Drop for CudaSide<F> {
     fn drop(&mut self) {
-        if !self.finish() {
+        let finished = self.finish();
+        // Its thread may still have had something to signal.
+        self.guard = None;
+        if !finished {
             // Freeing would block for as long as the stream waits, and memory in use is never
             // freed.
             log::error!(
@@ -253,8 +219,8 @@ impl<F: Frame> Drop for CudaSide<F> {
         unsafe { ManuallyDrop::drop(&mut self.slots) };
         // SAFETY: as above; every wait and signal has completed, since the streams are idle.
         unsafe { ManuallyDrop::drop(&mut self.computed) };
-        // SAFETY: as above.
-        unsafe { ManuallyDrop::drop(&mut self.rendered) };
+        // SAFETY: as above; the thread that had it too has ended.
+        unsafe { ManuallyDrop::drop(&mut self.rescue) };
     }
 }
 

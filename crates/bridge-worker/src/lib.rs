@@ -73,6 +73,8 @@ mod other;
 #[cfg(target_os = "linux")]
 mod reader;
 #[cfg(target_os = "linux")]
+mod rescue;
+#[cfg(target_os = "linux")]
 mod side;
 #[cfg(target_os = "linux")]
 mod worker;

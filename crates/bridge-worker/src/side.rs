@@ -90,7 +90,13 @@ fn import_offer<F: Frame>(
     let computed = timelines.iter().find(|(timeline, _)| timeline.side == TimelineSide::Computed);
     let computed = computed.map_or(0, |(timeline, _)| timeline.value);
     let side = match &shared.cuda {
-        Some(device) => Side::Cuda(CudaSide::new(device, &offer.name, resources, timelines)?),
+        Some(device) => {
+            let mut side = CudaSide::new(device, &offer.name, resources, timelines)?;
+            if trust {
+                side.guard(shared.link.state().connection.peer().watch()?);
+            }
+            Side::Cuda(side)
+        }
         None => Side::Host(host_slots::<F>(&offer, resources)?),
     };
     Ok(Imported { side, offer, computed })

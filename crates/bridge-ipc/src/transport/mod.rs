@@ -25,9 +25,9 @@ pub use connection::{Connection, Waiter};
 #[cfg(target_os = "linux")]
 pub use listener::Listener;
 #[cfg(not(target_os = "linux"))]
-pub use other::{Connection, Listener, PeerProcess, Waiter};
+pub use other::{Connection, Listener, PeerProcess, PeerWatch, Waiter};
 #[cfg(target_os = "linux")]
-pub use peer::PeerProcess;
+pub use peer::{PeerProcess, PeerWatch};
 
 /// Object sent with a message: a file descriptor.
 #[cfg(unix)]

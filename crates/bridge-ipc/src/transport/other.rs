@@ -10,6 +10,10 @@ use crate::transport::{ConnectInfo, ListenerInfo};
 #[derive(Debug)]
 pub struct PeerProcess(Infallible);
 
+/// Waits for the end of a process. There is none on this system.
+#[derive(Debug)]
+pub struct PeerWatch(Infallible);
+
 /// A connection. There is none on this system.
 #[derive(Debug)]
 pub struct Connection(Infallible);

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, geteuid, pidfd_open, pidfd_send_signal};
 
@@ -65,6 +65,17 @@ impl PeerProcess {
         ready.is_ok_and(|ready| ready > 0)
     }
 
+    /// Returns an object that waits for its end on another thread, which can be stopped.
+    ///
+    /// # Errors
+    /// [`Error::System`] where the process has no descriptors left.
+    pub fn watch(&self) -> Result<PeerWatch, Error> {
+        let failed = |call| move |source| Error::System { call, object: format!("process {}", self.pid), source };
+        let process = self.pidfd.try_clone().map_err(failed("dup"))?;
+        let stop = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
+        Ok(PeerWatch { process, stop: stop.map_err(|error| failed("eventfd")(error.into()))? })
+    }
+
     /// Kills it (`SIGKILL`). Its end is to be waited for.
     ///
     /// # Errors
@@ -78,6 +89,34 @@ impl PeerProcess {
                 source: error.into(),
             }),
         }
+    }
+}
+
+/// Waits for the end of a process, until it is stopped. Made by [`PeerProcess::watch`].
+#[derive(Debug)]
+pub struct PeerWatch {
+    process: OwnedFd,
+    stop: OwnedFd,
+}
+
+impl PeerWatch {
+    /// Waits until the process has ended; returns `false` once the watch is stopped.
+    pub fn wait(&self) -> bool {
+        let mut fds = [PollFd::new(&self.process, PollFlags::IN), PollFd::new(&self.stop, PollFlags::IN)];
+        let ready = poll_until(&mut fds, None).is_ok();
+        ready && fds[1].revents().is_empty()
+    }
+
+    /// Waits for at most `timeout`; returns whether the watch is stopped.
+    pub fn is_stopped_within(&self, timeout: Duration) -> bool {
+        let ready = poll_until(&mut [PollFd::new(&self.stop, PollFlags::IN)], Instant::now().checked_add(timeout));
+        ready.is_ok_and(|ready| ready > 0)
+    }
+
+    /// Ends every wait, from now on.
+    pub fn stop(&self) {
+        // It fails only where the counter is full: then it is stopped already.
+        let _ = rustix::io::write(&self.stop, &1u64.to_ne_bytes());
     }
 }
 

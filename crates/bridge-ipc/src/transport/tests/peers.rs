@@ -72,3 +72,19 @@ fn the_end_of_the_process_is_death_even_if_the_socket_stays_open() {
     child.wait().unwrap();
     connection.peer().kill().unwrap();
 }
+
+#[test]
+fn a_watch_ends_with_the_process_or_when_it_is_stopped() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let listener = Listener::bind(folder.path().join("s")).unwrap();
+    // This very process, which does not end.
+    let (_socket, connection) = raw(&listener);
+    let watch = std::sync::Arc::new(connection.peer().watch().unwrap());
+    assert!(!watch.is_stopped_within(Duration::from_millis(1)));
+    let waits = std::sync::Arc::clone(&watch);
+    let waiting = std::thread::spawn(move || waits.wait());
+    watch.stop();
+    assert!(!waiting.join().unwrap() && watch.is_stopped_within(LIMIT));
+    assert!(!watch.wait(), "it stays stopped");
+}
