@@ -36,6 +36,9 @@ impl Stepping {
     pub(crate) fn with_cuda() -> Option<Self> {
         let scene = Scene::new();
         bridge_tests::compute(scene.rig.device(), bridge::Backend::Cuda)?;
+        // The layer does not see what CUDA signals, so that it misjudges the signal in the place of a
+        // dead worker.
+        scene.rig.allow(&["VUID-VkSemaphoreSignalInfo-value-03259"]);
         Some(Self { scene, backend: Backend::Cuda, next: 0, from: 0 })
     }
 

@@ -22,6 +22,8 @@ pub struct Event<'a> {
     frame: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     peer: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    count: Option<u64>,
 }
 
 impl<'a> Event<'a> {
@@ -58,6 +60,12 @@ impl<'a> Event<'a> {
     #[must_use]
     pub fn frame(self, frame: u64) -> Self {
         Self { frame: Some(frame), ..self }
+    }
+
+    /// A number of lines.
+    #[must_use]
+    pub(crate) fn count(self, count: u64) -> Self {
+        Self { count: Some(count), ..self }
     }
 
     /// The process at the other end.

@@ -7,6 +7,7 @@
 //! | `clock` | the time that all processes of a machine share |
 //! | `target` | where `BRIDGE_TRACE` sends the trace |
 //! | `trace` | lines on their way to the sink |
+//! | `waiting` | how many of them may wait for it |
 //!
 //! The crates `vk-cuda-bridge` and `vk-cuda-bridge-worker` write to it and re-export [`trace_to`]
 //! and [`trace_off`]; a process that uses both has one trace. The repository's `docs/trace.md`
@@ -18,6 +19,7 @@ mod clock;
 mod event;
 mod target;
 mod trace;
+mod waiting;
 
 pub use event::Event;
 pub use trace::{Held, event, init, is_on, trace_off, trace_to};

@@ -1,12 +1,12 @@
 //! Lines on their way to the sink.
 
 use std::cell::Cell;
-use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, Once, OnceLock, PoisonError};
 
 use crate::event::{Event, Line};
+use crate::waiting::{self, Next, Waiting};
 use crate::{VARIABLE, clock, isolated, log_error, target};
 
 type Sink = Box<dyn Write + Send>;
@@ -16,7 +16,7 @@ static SINK: Mutex<Option<Sink>> = Mutex::new(None);
 /// Replacement that a sink has set for itself.
 static NEXT: Mutex<Option<Sink>> = Mutex::new(None);
 /// Lines that are not written yet, in order.
-static LINES: Mutex<VecDeque<Vec<u8>>> = Mutex::new(VecDeque::new());
+static LINES: Mutex<Waiting> = Mutex::new(Waiting::new(waiting::MOST));
 
 /// Writes the trace of the whole process to `sink` from now on: one JSON object a line, such as
 /// `{"ns":81234567890,"us":512,"pid":4711,"event":"signal","side":"cuda","object":"particles.computed","value":7}`.
@@ -28,7 +28,8 @@ static LINES: Mutex<VecDeque<Vec<u8>>> = Mutex::new(VecDeque::new());
 /// waits and signals are written when they are enqueued. The variable `BRIDGE_TRACE=stderr` (or a
 /// file's path) does the same from outside; several processes may write to one file. A sink that
 /// fails or panics ends the trace with a line in the log. The sink is called while a frame is under
-/// way, so it should return soon. It may use this crate; what it does there on its own thread is
+/// way, so it should return soon: beyond 65536 lines that wait for it, others are dropped, and an
+/// event `dropped` says how many. It may use this crate; what it does there on its own thread is
 /// not traced.
 pub fn trace_to(sink: impl Write + Send + 'static) {
     start();
@@ -141,12 +142,9 @@ impl Drop for Writing {
 fn write(event: Event<'_>) {
     // A sink that uses this crate would trace itself without end.
     let Some(_writing) = Writing::enter() else { return };
-    match serde_json::to_vec(&Line::now(start(), event)) {
-        Ok(mut bytes) => {
-            bytes.push(b'\n');
-            lines().push_back(bytes);
-        }
-        Err(error) => end(&io::Error::from(error)),
+    match bytes(event) {
+        Ok(bytes) => lines().push(bytes),
+        Err(error) => end(&error),
     }
     if HELD.get() == 0 {
         drain_all();
@@ -187,11 +185,22 @@ fn replaced(sink: &mut Option<Sink>) -> Option<Sink> {
 fn drain(sink: &mut Option<Sink>) -> io::Result<()> {
     loop {
         // Not held while the sink writes.
-        let Some(line) = lines().pop_front() else { return Ok(()) };
+        let Some(next) = lines().pop() else { return Ok(()) };
+        let line = match next {
+            Next::Line(line) => line,
+            Next::Dropped(count) => bytes(Event::new("dropped", "host", "trace").count(count))?,
+        };
         let Some(writer) = sink.as_mut() else { continue };
         // One call a line: lines of several processes in one file stay whole.
         isolated(|| writer.write_all(&line)).unwrap_or_else(|| Err(panicked()))?;
     }
+}
+
+/// An event of this moment as a line.
+fn bytes(event: Event<'_>) -> io::Result<Vec<u8>> {
+    let mut bytes = serde_json::to_vec(&Line::now(start(), event))?;
+    bytes.push(b'\n');
+    Ok(bytes)
 }
 
 fn panicked() -> io::Error {
@@ -206,7 +215,7 @@ fn end(error: &io::Error) {
     log_error!("the trace ends here, its sink failed: {error}");
 }
 
-fn lines() -> MutexGuard<'static, VecDeque<Vec<u8>>> {
+fn lines() -> MutexGuard<'static, Waiting> {
     LINES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

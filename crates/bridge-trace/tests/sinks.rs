@@ -122,6 +122,42 @@ impl log::Log for Logger {
 }
 
 /// Not a test: another process, where the environment says so.
+/// Whatever a sink does, what waits for it has a bound, and what is missing is said.
+#[test]
+fn lines_that_a_blocked_sink_does_not_take_are_dropped_and_counted() {
+    struct Blocked<W>(W, Option<(std::sync::mpsc::Sender<()>, std::sync::mpsc::Receiver<()>)>);
+    impl<W: Write> Write for Blocked<W> {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if let Some((begun, goes_on)) = self.1.take() {
+                begun.send(()).unwrap();
+                goes_on.recv().unwrap();
+            }
+            self.0.write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            self.0.flush()
+        }
+    }
+    let _alone = alone();
+    let ((sink, lines), (begin, begun), (go_on, goes_on)) = (kept(|| ()), channel(), channel());
+    trace_to(Blocked(sink, Some((begin, goes_on))));
+    let blocked = thread::spawn(|| tell("first"));
+    begun.recv_timeout(HANGS).unwrap();
+    // One is with the sink.
+    (0..(1 << 16) + 100).for_each(|_| tell("waits"));
+    go_on.send(()).unwrap();
+    blocked.join().unwrap();
+    tell("last");
+    trace_off();
+    let text = text(&lines);
+    let told: Vec<_> = text.lines().collect();
+    assert_eq!(told.iter().filter(|line| line.contains("\"waits\"")).count(), 1 << 16);
+    let [.., dropped, last] = &told[..] else { panic!() };
+    assert!(dropped.contains("\"event\":\"dropped\"") && dropped.ends_with("\"count\":100}"), "{dropped}");
+    assert!(last.contains("\"last\"") && told.len() == (1 << 16) + 3, "{last}");
+}
+
 #[test]
 fn the_other_process() {
     if std::env::var_os(OTHER).is_none() {

@@ -24,8 +24,8 @@ const CHECKED: &str = "x86_64-pc-windows-msvc";
 
 /// All that is built to be run: with other packages named, cargo would choose other features of the
 /// dependencies and build them once more.
-const PACKAGES: &str = "-p vk-export -p cuda-import -p vk-cuda-bridge -p bridge-examples -p doctor -p driver-double \
-                        -p bridge-tests";
+const PACKAGES: &str = "-p vk-export -p cuda-import -p vk-cuda-bridge-trace -p vk-cuda-bridge -p bridge-examples -p doctor \
+                        -p driver-double -p bridge-tests";
 
 /// Test programs that can fail on Windows alone, beside the tests inside the crates: those of the
 /// double, which is `nvcuda.dll` and counts handles, and of those on a device the ones that export,

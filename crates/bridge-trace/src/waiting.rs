@@ -1,0 +1,72 @@
+//! Lines that are not written yet.
+
+use std::collections::VecDeque;
+
+/// The most lines that wait while a sink does not return: of about 150 bytes each, 10 MB in all.
+pub(crate) const MOST: usize = 1 << 16;
+
+/// Lines in order, at most so many. Those beyond are dropped, and counted.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    lines: VecDeque<Vec<u8>>,
+    most: usize,
+    dropped: u64,
+}
+
+/// What is to be written next.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    Line(Vec<u8>),
+    /// So many lines were dropped here.
+    Dropped(u64),
+}
+
+impl Waiting {
+    pub(crate) const fn new(most: usize) -> Self {
+        Self { lines: VecDeque::new(), most, dropped: 0 }
+    }
+
+    /// Adds a line, unless there is no room, or lines before it were dropped and that was not said
+    /// so far.
+    pub(crate) fn push(&mut self, line: Vec<u8>) {
+        if self.dropped > 0 || self.lines.len() >= self.most {
+            self.dropped += 1;
+        } else {
+            self.lines.push_back(line);
+        }
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<Next> {
+        if let Some(line) = self.lines.pop_front() {
+            return Some(Next::Line(line));
+        }
+        let dropped = std::mem::take(&mut self.dropped);
+        (dropped > 0).then_some(Next::Dropped(dropped))
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lines.is_empty() && self.dropped == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(number: u8) -> Next {
+        Next::Line(vec![number])
+    }
+
+    #[test]
+    fn what_finds_no_room_is_dropped_and_counted_where_it_would_have_been() {
+        let mut waiting = Waiting::new(2);
+        (0..5).for_each(|number| waiting.push(vec![number]));
+        assert_eq!(waiting.pop(), Some(line(0)));
+        // There is room, but not in front of what is to be said of the dropped ones.
+        waiting.push(vec![5]);
+        assert_eq!([waiting.pop(), waiting.pop()], [Some(line(1)), Some(Next::Dropped(4))]);
+        assert!(waiting.is_empty() && waiting.pop().is_none());
+        (6..8).for_each(|number| waiting.push(vec![number]));
+        assert_eq!([waiting.pop(), waiting.pop(), waiting.pop()], [Some(line(6)), Some(line(7)), None]);
+    }
+}
