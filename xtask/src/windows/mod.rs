@@ -63,8 +63,7 @@ const EXPLORATION: &str = "exchange::latest::ledger";
 
 /// Tests inside the crates. Those beside them in `bridge-examples` and `doctor` start programs for
 /// Linux.
-const INSIDE: &str =
-    "-p vk-export -p cuda-import -p vk-cuda-bridge -p vk-cuda-bridge-view -p bridge-examples -p doctor --lib";
+const INSIDE: &str = "-p vk-export -p cuda-import -p vk-cuda-bridge-trace -p vk-cuda-bridge -p vk-cuda-bridge-view -p bridge-examples -p doctor --lib";
 /// Whole packages of tests.
 const BESIDE: &str = "-p driver-double -p bridge-tests";
 

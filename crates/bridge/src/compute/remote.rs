@@ -30,7 +30,7 @@ pub(crate) enum Trust {
     /// The worker, which has them by export.
     Shared,
     /// The same, played by a test on a device that exports none.
-    #[cfg(test)]
+    #[cfg(all(test, target_os = "linux", feature = "remote"))]
     Played,
 }
 

@@ -198,7 +198,7 @@ impl<R: Resources> State<R> {
     }
 
     /// For tests that play another process.
-    #[cfg(test)]
+    #[cfg(all(test, target_os = "linux", feature = "remote"))]
     pub(crate) fn computed_semaphore(&self) -> &vk_export::Semaphore {
         self.held.computed.semaphore()
     }
