@@ -330,3 +330,7 @@ mod tests;
 #[cfg(test)]
 #[path = "listening_reads_tests.rs"]
 mod reads;
+
+#[cfg(test)]
+#[path = "listening_steps_tests.rs"]
+mod steps;

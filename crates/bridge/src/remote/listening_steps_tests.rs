@@ -1,0 +1,251 @@
+//! The thread that listens to a worker with CUDA in step, whose process is one of its own and whose
+//! GPU is played by the test.
+#![allow(unsafe_code)] // Submitting, and the worker's signals.
+
+use std::io::{BufRead, BufReader};
+use std::os::fd::AsFd;
+use std::process::{Child, Command, Stdio};
+
+use bridge_ipc::{ConnectInfo, Direction, Hello, Listener, Offer, Role, Side, Timeline};
+use vk_export::{BufferAccess, ExportDevice};
+
+use super::*;
+use crate::buffer::spec::BufferSpec;
+use crate::compute::Compute;
+use crate::compute::remote::Trust;
+use crate::error::Error;
+use crate::exchange::{Away, ExchangeInfo, StepAway, Steps};
+use crate::remote::part::Given;
+use crate::remote::runs;
+use crate::remote::step::Step;
+use crate::remote::test_device::device;
+use crate::remote::wake::Wake;
+use crate::timeline::TimelinePoint;
+
+type Words = BufferSpec<u32>;
+
+/// What no test waits for, if all goes well.
+const LIMIT: Duration = Duration::from_secs(20);
+const LEN: usize = 64;
+const SLOTS: u32 = 3;
+/// Set for a process that is a worker: where it connects, and whether it hangs up.
+const PLACE: &str = "BRIDGE_STEPS_WORKER";
+
+/// Not a test: a worker that announces two frames, and lives on.
+#[test]
+fn the_worker() {
+    let Ok(place) = std::env::var(PLACE) else { return };
+    let (ends, path) = place.split_once(' ').unwrap();
+    let mut connection = Connection::connect(path, &ConnectInfo::default()).unwrap();
+    let device_uuid = connection.peer_hello().unwrap().device_uuid;
+    let hello = Hello { cuda: true, trust: true, device_uuid, ..Hello::new(Role::Worker, "worker") };
+    connection.send(&Message::Hello(hello), None, LIMIT).unwrap();
+    let is_last = |message: &Message| matches!(message, Message::Timeline(Timeline { side: Side::Rendered, .. }));
+    while !is_last(&connection.receive(LIMIT).unwrap().message) {}
+    connection.send(&Message::Ready { exchange: EXCHANGE }, None, LIMIT).unwrap();
+    for frame in 0..2 {
+        let Message::Free { slot, .. } = connection.receive(LIMIT).unwrap().message else { panic!() };
+        let publish = Message::Publish { exchange: EXCHANGE, slot, frame, value: frame + 1 };
+        connection.send(&publish, None, LIMIT).unwrap();
+    }
+    match ends {
+        "hangs-up" => drop(connection),
+        "closes" => {
+            connection.send(&Message::Close { exchange: EXCHANGE }, None, LIMIT).unwrap();
+            drop(connection);
+        }
+        _ => std::mem::forget(connection),
+    }
+    println!("there");
+    std::thread::sleep(LIMIT * 2);
+}
+
+/// A renderer whose queue waits for the second of two frames that its worker has announced.
+struct Scene {
+    worker: Child,
+    device: ExportDevice,
+    steps: Arc<Steps<Words>>,
+    status: Arc<Status>,
+    control: Arc<Control>,
+    thread: Option<std::thread::JoinHandle<Half<StepAway<Words>>>>,
+    point: TimelinePoint,
+}
+
+impl Scene {
+    /// `None`, and the test is skipped, without a Vulkan device. The worker has `limit` for a frame.
+    fn new(name: &str, ends: &str, limit: Duration) -> Option<Self> {
+        let device = device()?;
+        let path = std::env::temp_dir().join(format!("bridge-steps-{}-{name}", std::process::id()));
+        let listener = Listener::bind(&path).unwrap();
+        let mut worker = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "--nocapture", "remote::listening::steps::the_worker"])
+            .env(PLACE, format!("{ends} {}", path.display()))
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let compute = Compute::remote_of(&device, false, Trust::Played).unwrap();
+        let info = ExchangeInfo { name: "steps", ..Default::default() };
+        let mut away = StepAway::new(&compute, &info, &Words::new(LEN, BufferAccess::TRANSFER_READ)).unwrap();
+        let wake = Arc::new(Wake::new().unwrap());
+        let woken = Arc::clone(&wake);
+        away.on_change(move || woken.wake());
+        let (control, status) = (Arc::new(Control::new(&wake)), Arc::new(Status::new("steps")));
+        let steps = away.steps();
+        let connection = Self::offered(&listener, &device, &away);
+        status.connected(worker.id());
+        let part = Step::new(away, Given::Slots(()), &wake);
+        let (timeout, held, deaf) = (limit, 0, false);
+        let listening = Listening {
+            connection,
+            part,
+            control: Arc::clone(&control),
+            status: Arc::clone(&status),
+            timeout,
+            held,
+            deaf,
+        };
+        let thread = Some(std::thread::spawn(move || listening.run()));
+        let [first, second] = [(); 2].map(|()| {
+            // SAFETY: no commands use the slot, so that nothing is to be acquired or released.
+            unsafe { steps.take(LIMIT, || false).unwrap().submit(&[]) }.unwrap()
+        });
+        let said = BufReader::new(worker.stdout.take().unwrap()).lines();
+        assert!(said.map_while(Result::ok).any(|line| line.ends_with("there")));
+        let scene = Self { worker, device, steps, status, control, thread, point: second };
+        scene.finish(1);
+        first.wait(LIMIT).unwrap();
+        Some(scene)
+    }
+
+    fn offered(listener: &Listener, device: &ExportDevice, away: &StepAway<Words>) -> Connection {
+        let mut connection = listener.accept(LIMIT).unwrap().unwrap();
+        let hello = Hello { cuda: true, trust: true, device_uuid: device.uuid(), ..Hello::new(Role::Renderer, "test") };
+        connection.greet(&hello, LIMIT).unwrap();
+        let mut say = |message, descriptor: Option<&dyn AsFd>| {
+            connection.send(&message, descriptor.map(AsFd::as_fd), LIMIT).unwrap();
+        };
+        say(
+            Message::Offer(Offer {
+                exchange: EXCHANGE,
+                direction: Direction::WorkerWrites,
+                slots: SLOTS,
+                resources: 1,
+                writer_in_flight: SLOTS,
+                reader_in_flight: SLOTS,
+                trust: true,
+                name: "steps".to_owned(),
+            }),
+            None,
+        );
+        for slot in 0..SLOTS {
+            let exported = &away.export(slot as usize).unwrap()[0];
+            let resource = exported.resource(EXCHANGE, slot, 0, runs::buffer::<u32>(LEN));
+            say(Message::Resource(resource), Some(exported));
+        }
+        let nothing = rustix::fs::memfd_create("timeline", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+        for side in [Side::Computed, Side::Rendered] {
+            let timeline = Timeline { exchange: EXCHANGE, side, device_uuid: device.uuid(), value: 0 };
+            say(Message::Timeline(timeline), Some(&nothing));
+        }
+        assert_eq!(connection.receive(LIMIT).unwrap().message, Message::Ready { exchange: EXCHANGE });
+        connection
+    }
+
+    /// The worker's GPU has come to a value.
+    fn finish(&self, value: u64) {
+        let state = self.steps.state();
+        let semaphore = state.computed_semaphore().as_raw();
+        let info = vk_export::ash::vk::SemaphoreSignalInfo::default().semaphore(semaphore).value(value);
+        // SAFETY: VUID-VkSemaphoreSignalInfo-value-03258 to -03260: the values rise, and the thread
+        // signals it only once the worker is dead, which signals no more then.
+        unsafe { self.device.as_raw().signal_semaphore(&info) }.unwrap();
+    }
+
+    fn is_alive(&mut self) -> bool {
+        self.worker.try_wait().unwrap().is_none()
+    }
+
+    fn hangs(&self) -> bool {
+        matches!(self.point.wait(Duration::from_millis(50)), Err(Error::Timeout { .. }))
+    }
+
+    /// What the program is told, once the thread has ended.
+    fn end(&mut self) -> (Error, Half<StepAway<Words>>) {
+        let half = self.thread.take().unwrap().join().unwrap();
+        (self.status.error().unwrap(), half)
+    }
+
+    /// The queue has gone on, with the second frame torn, and nobody uses the slots.
+    fn assert_settled(&mut self, reason: &str) {
+        self.point.wait(LIMIT).unwrap();
+        let (error, half) = self.end();
+        let Error::PeerLost { dead: true, frame: Some(0), torn, signalled: Some(2), .. } = &error else {
+            panic!("{error}")
+        };
+        assert!(**torn == [1] && error.to_string().contains(reason), "{error}");
+        assert!(half.before.is_none() && half.end.away().is_empty(), "its slots are free");
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        let _ = self.worker.kill();
+        let _ = self.worker.wait();
+    }
+}
+
+/// The negative control is that the queue hangs until then.
+#[test]
+fn the_queue_goes_on_once_the_worker_is_dead_and_not_before() {
+    let Some(mut scene) = Scene::new("death", "stays", LIMIT) else { return };
+    assert!(scene.hangs() && scene.status.error().is_none());
+    scene.worker.kill().unwrap();
+    scene.assert_settled("has ended");
+}
+
+#[test]
+fn a_worker_that_overruns_its_limit_is_killed_whether_it_is_connected_or_not() {
+    for ends in ["stays", "hangs-up", "closes"] {
+        let Some(mut scene) = Scene::new("overrun", ends, Duration::from_millis(300)) else { return };
+        // Nobody else ends it.
+        scene.point.wait(LIMIT).unwrap();
+        scene.assert_settled(if ends == "stays" { "and was killed" } else { "has closed" });
+        assert!(!scene.is_alive());
+    }
+}
+
+/// The end of a connection is not death: what comes in time counts.
+#[test]
+fn a_worker_that_has_hung_up_and_finishes_in_time_is_not_killed() {
+    let Some(mut scene) = Scene::new("hang-up", "hangs-up", LIMIT) else { return };
+    let start = Instant::now();
+    while scene.status.error().is_none() {
+        assert!(start.elapsed() < LIMIT);
+    }
+    assert!(scene.hangs());
+    scene.finish(2);
+    scene.point.wait(LIMIT).unwrap();
+    assert!(scene.is_alive());
+    scene.control.stop();
+    let (error, half) = scene.end();
+    assert!(matches!(&error, Error::PeerLost { dead: false, owed: 1, signalled: None, .. }), "{error}");
+    assert!(half.before.is_some(), "it may still use its slots");
+}
+
+/// Leaving takes as long as the worker's limit at most, and leaves nothing waiting.
+#[test]
+fn the_program_leaves_while_its_queue_waits() {
+    for finishes in [true, false] {
+        let limit = if finishes { LIMIT } else { Duration::from_millis(300) };
+        let Some(mut scene) = Scene::new("leave", "stays", limit) else { return };
+        scene.control.stop();
+        if finishes {
+            assert!(scene.hangs(), "it is given its time");
+            scene.finish(2);
+        }
+        scene.point.wait(LIMIT).unwrap();
+        let (error, _) = scene.end();
+        let Error::PeerLost { signalled, dead, .. } = &error else { panic!("{error}") };
+        assert_eq!((signalled.is_none(), *dead, scene.is_alive()), (finishes, !finishes, finishes), "{error}");
+    }
+}
