@@ -1,16 +1,13 @@
-//! An exchange in step whose compute side is another process: what the thread on its behalf does,
-//! and the frames that wait for the program.
+//! An exchange in step whose compute side is another process: what the thread on its behalf does.
 //!
 //! A frame is Vulkan's as soon as it is announced: its turn is a [`RenderTurn`] like any other, which
 //! waits for a value that the other process owes. Where that signals the timelines itself, each
 //! process has new ones, over the same slots.
 #![allow(unsafe_code)] // Signals in the place of a process that is gone.
 
-use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bridge_ipc::{Side as TimelineSide, Timeline as Described};
 
@@ -24,9 +21,9 @@ use super::ledger::{First, Ledger};
 use super::lender::Lender;
 use super::render_turn::RenderTurn;
 use super::resources::Resources;
-use super::slots::{barriers, copy_stages, queue_of};
+use super::slots::{barriers, copy_stages};
 use super::state::{Held, State};
-use vk_export::Queue;
+use super::steps::Steps;
 
 use crate::compute::Compute;
 use crate::error::Result;
@@ -44,14 +41,6 @@ pub(crate) struct StepAway<R: Resources> {
     told: Arc<dyn Fn() + Send + Sync>,
 }
 
-/// What the program has of an exchange in step with another process.
-pub(crate) struct Steps<R: Resources> {
-    /// The frames that were announced and that it has not taken. Never held while a turn ends.
-    turns: Mutex<VecDeque<RenderTurn<R>>>,
-    changed: Condvar,
-    state: Mutex<Arc<State<R>>>,
-}
-
 /// A frame that was announced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Announced {
@@ -67,9 +56,7 @@ pub(crate) struct Announced {
 impl<R: Resources> StepAway<R> {
     pub(crate) fn new(compute: &Compute, info: &ExchangeInfo<'_>, resources: &R) -> Result<Self> {
         let state = State::new(compute, info, resources, First::Compute)?;
-        let (turns, changed) = (Mutex::default(), Condvar::new());
-        let steps = Arc::new(Steps { turns, changed, state: Mutex::new(Arc::clone(&state)) });
-        Ok(Self { steps, state, told: Arc::new(|| {}) })
+        Ok(Self { steps: Steps::new(&state), state, told: Arc::new(|| {}) })
     }
 
     pub(crate) fn steps(&self) -> Arc<Steps<R>> {
@@ -111,8 +98,7 @@ impl<R: Resources> StepAway<R> {
         };
         let point = self.state.held.computed.issue(value);
         let turn = RenderTurn::new(Arc::clone(&self.state), frame, slot, point);
-        self.steps.turns().push_back(turn);
-        self.steps.changed.notify_all();
+        self.steps.announced(turn);
         Some(Announced { frame, slot, value, after })
     }
 
@@ -179,14 +165,7 @@ impl<R: Resources> StepAway<R> {
     /// Takes the turns of frames that will not be whole away from the program, where it has not
     /// taken them.
     pub(crate) fn withdraw(&self, torn: impl Fn(u64) -> bool) {
-        let withdrawn = {
-            let mut turns = self.steps.turns();
-            let (withdrawn, kept): (VecDeque<_>, _) = turns.drain(..).partition(|turn| torn(turn.frame()));
-            *turns = kept;
-            withdrawn
-        };
-        // Ends turns: the lock is not held.
-        withdrawn.into_iter().for_each(RenderTurn::skip);
+        self.steps.withdraw(torn);
     }
 
     /// The timelines, for the process that signals them itself.
@@ -223,81 +202,10 @@ impl<R: Resources> StepAway<R> {
         let old = &self.state;
         old.quiesce()?;
         let state = old.renew_timelines()?;
-        *self.steps.lock_state() = Arc::clone(&state);
+        self.steps.renewed(&state);
         self.state = state;
         self.watch();
         Ok(())
-    }
-}
-
-impl<R: Resources> Steps<R> {
-    fn turns(&self) -> MutexGuard<'_, VecDeque<RenderTurn<R>>> {
-        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn lock_state(&self) -> MutexGuard<'_, Arc<State<R>>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn state(&self) -> Arc<State<R>> {
-        Arc::clone(&self.lock_state())
-    }
-
-    /// The turn of the frame that was announced first. Waits for one, for at most `timeout`, unless
-    /// `over` says that none comes.
-    pub(crate) fn take(&self, timeout: Duration, over: impl Fn() -> bool) -> Option<RenderTurn<R>> {
-        let none = |turns: &mut VecDeque<_>| turns.is_empty() && !over();
-        let waited = self.changed.wait_timeout_while(self.turns(), timeout, none);
-        let (mut turns, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        turns.pop_front()
-    }
-
-    /// Has [`take`](Self::take) ask again whether any comes.
-    pub(crate) fn wake(&self) {
-        // Under the lock, so that nobody is between asking and sleeping.
-        let _turns = self.turns();
-        self.changed.notify_all();
-    }
-
-    /// Blocks while as many frames are unfinished as may be.
-    pub(crate) fn keep_pace(&self) -> Result<()> {
-        self.state().keep_pace()
-    }
-
-    /// The queue that turns are submitted to.
-    pub(crate) fn queue<'a>(&self, compute: &'a Compute) -> &'a Queue {
-        queue_of(compute, self.state().queue)
-    }
-
-    /// Returns `true` if new images were not handed over so far.
-    pub(crate) fn needs_initial(&self) -> bool {
-        self.state().ledger().initial() != Initial::Done
-    }
-
-    /// Waits for the end of all work, up to the limit. The thread on behalf of the other process has
-    /// ended.
-    ///
-    /// # Errors
-    /// As [`Exchange::close`](super::Exchange::close).
-    pub(crate) fn close(&self) -> Result<()> {
-        self.skip_all();
-        let state = self.state();
-        state.ledger().idle().map_err(|refusal| state.refused(refusal))?;
-        // Dropping would wait for as long once more.
-        state.quiesce().inspect_err(|_| state.gave_up.store(true, Ordering::Release))
-    }
-
-    /// Gives back the slots of all turns that the program has not taken.
-    pub(crate) fn skip_all(&self) {
-        let turns = std::mem::take(&mut *self.turns());
-        turns.into_iter().for_each(RenderTurn::skip);
-    }
-
-    /// The error of a turn that was dropped, once.
-    pub(crate) fn check_dropped(&self) -> Result<()> {
-        let state = self.state();
-        let dropped = state.ledger().take_dropped();
-        dropped.map_or(Ok(()), |refusal| Err(state.refused(refusal)))
     }
 }
 

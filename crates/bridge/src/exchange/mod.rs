@@ -28,6 +28,8 @@ mod retired;
 mod slots;
 mod split;
 mod state;
+#[cfg(all(target_os = "linux", feature = "remote"))]
+mod steps;
 mod values;
 
 use std::marker::PhantomData;
@@ -45,7 +47,7 @@ use state::State;
 use submit::SubmitParts;
 
 #[cfg(all(target_os = "linux", feature = "remote"))]
-pub(crate) use away::{Announced, StepAway, Steps};
+pub(crate) use away::{Announced, StepAway};
 pub use compute_turn::{ComputeTurn, CudaWork, HostWork, Work};
 pub use direction::{ComputeFirst, Direction, RenderFirst};
 pub use graph::FrameGraph;
@@ -62,6 +64,8 @@ pub use lease::Lease;
 pub use lent_turn::LentTurn;
 pub use render_turn::RenderTurn;
 pub use split::CudaPart;
+#[cfg(all(target_os = "linux", feature = "remote"))]
+pub(crate) use steps::Steps;
 pub use submit::SubmitInfo;
 
 /// N slots of shared resources that go round: one side fills a slot, the other uses it, and it

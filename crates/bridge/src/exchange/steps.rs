@@ -1,0 +1,123 @@
+//! What the program has of an exchange in step with another process: the frames that were announced.
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use vk_export::Queue;
+
+use super::initial::Initial;
+use super::render_turn::RenderTurn;
+use super::resources::Resources;
+use super::slots::queue_of;
+use super::state::State;
+use crate::compute::Compute;
+use crate::error::Result;
+
+/// What the program has of an exchange in step with another process.
+pub(crate) struct Steps<R: Resources> {
+    /// The frames that were announced and that it has not taken. Never held while a turn ends.
+    turns: Mutex<VecDeque<RenderTurn<R>>>,
+    changed: Condvar,
+    state: Mutex<Arc<State<R>>>,
+}
+
+impl<R: Resources> Steps<R> {
+    pub(super) fn new(state: &Arc<State<R>>) -> Arc<Self> {
+        let (turns, changed) = (Mutex::default(), Condvar::new());
+        Arc::new(Self { turns, changed, state: Mutex::new(Arc::clone(state)) })
+    }
+
+    /// A frame was announced.
+    pub(super) fn announced(&self, turn: RenderTurn<R>) {
+        self.turns().push_back(turn);
+        self.changed.notify_all();
+    }
+
+    /// Takes the turns of these frames away from the program, where it has not taken them.
+    pub(super) fn withdraw(&self, torn: impl Fn(u64) -> bool) {
+        let withdrawn = {
+            let mut turns = self.turns();
+            let (withdrawn, kept): (VecDeque<_>, _) = turns.drain(..).partition(|turn| torn(turn.frame()));
+            *turns = kept;
+            withdrawn
+        };
+        // Ends turns: the lock is not held.
+        withdrawn.into_iter().for_each(RenderTurn::skip);
+    }
+
+    /// The slots have new timelines.
+    pub(super) fn renewed(&self, state: &Arc<State<R>>) {
+        *self.lock_state() = Arc::clone(state);
+    }
+
+    fn turns(&self) -> MutexGuard<'_, VecDeque<RenderTurn<R>>> {
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_state(&self) -> MutexGuard<'_, Arc<State<R>>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn state(&self) -> Arc<State<R>> {
+        Arc::clone(&self.lock_state())
+    }
+
+    /// The turn of the frame that was announced first. Waits for one, for at most `timeout`, unless
+    /// `over` says that none comes.
+    pub(crate) fn take(&self, timeout: Duration, over: impl Fn() -> bool) -> Option<RenderTurn<R>> {
+        let none = |turns: &mut VecDeque<_>| turns.is_empty() && !over();
+        let waited = self.changed.wait_timeout_while(self.turns(), timeout, none);
+        let (mut turns, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        turns.pop_front()
+    }
+
+    /// Has [`take`](Self::take) ask again whether any comes.
+    pub(crate) fn wake(&self) {
+        // Under the lock, so that nobody is between asking and sleeping.
+        let _turns = self.turns();
+        self.changed.notify_all();
+    }
+
+    /// Blocks while as many frames are unfinished as may be.
+    pub(crate) fn keep_pace(&self) -> Result<()> {
+        self.state().keep_pace()
+    }
+
+    /// The queue that turns are submitted to.
+    pub(crate) fn queue<'a>(&self, compute: &'a Compute) -> &'a Queue {
+        queue_of(compute, self.state().queue)
+    }
+
+    /// Returns `true` if new images were not handed over so far.
+    pub(crate) fn needs_initial(&self) -> bool {
+        self.state().ledger().initial() != Initial::Done
+    }
+
+    /// Waits for the end of all work, up to the limit. The thread on behalf of the other process has
+    /// ended.
+    ///
+    /// # Errors
+    /// As [`Exchange::close`](super::Exchange::close).
+    pub(crate) fn close(&self) -> Result<()> {
+        self.skip_all();
+        let state = self.state();
+        state.ledger().idle().map_err(|refusal| state.refused(refusal))?;
+        // Dropping would wait for as long once more.
+        state.quiesce().inspect_err(|_| state.gave_up.store(true, Ordering::Release))
+    }
+
+    /// Gives back the slots of all turns that the program has not taken.
+    pub(crate) fn skip_all(&self) {
+        let turns = std::mem::take(&mut *self.turns());
+        turns.into_iter().for_each(RenderTurn::skip);
+    }
+
+    /// The error of a turn that was dropped, once.
+    pub(crate) fn check_dropped(&self) -> Result<()> {
+        let state = self.state();
+        let dropped = state.ledger().take_dropped();
+        dropped.map_or(Ok(()), |refusal| Err(state.refused(refusal)))
+    }
+}
