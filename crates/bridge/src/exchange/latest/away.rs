@@ -101,11 +101,12 @@ impl<R: Resources> Away for LatestReader<R, RenderFirst> {
 
 impl<R: Resources> LatestWriter<R, ComputeFirst> {
     /// Takes the slots that the other process may write: nobody here uses them any more, nor will.
-    /// Returns them, and whether there will be others once a timeline rises, or the engine has
-    /// handed its images over, which wakes nobody.
+    /// Returns them, each with whether Vulkan has read it since that process had it last; and
+    /// whether there will be others once a timeline rises, or the engine has handed its images over,
+    /// which wakes nobody.
     ///
     /// What Vulkan has done with the slots is ordered before what the caller's host does next.
-    pub(crate) fn send_away(&self) -> Result<(Vec<usize>, bool)> {
+    pub(crate) fn send_away(&self) -> Result<(Vec<(usize, bool)>, bool)> {
         let state = &self.shared().state;
         state.check_compute()?;
         let rendered = &state.held.rendered;
@@ -135,7 +136,8 @@ impl<R: Resources> LatestWriter<R, ComputeFirst> {
     /// Publishes what the other process has written to a slot that it held. Gives the number of the
     /// frame.
     ///
-    /// What it did is ordered before this call, on the host.
+    /// What it did is ordered before this call, on the host. The reader may have the frame at once:
+    /// its commands wait for a signal which a thread of this process is about to make.
     pub(crate) fn publish_away(&self, slot: usize) -> Result<u64> {
         let state = &self.shared().state;
         let point = state.compute_signals(slot)?;

@@ -9,15 +9,16 @@ use super::{Behind, Ledger, Slot};
 impl Ledger {
     /// Gives the writer a slot that the reader wants nothing of, and whose last uses have ended:
     /// the reader's timeline has reached `read`, and the writer's `written`. Of several, the one
-    /// whose last reader is furthest in the past.
-    pub(in crate::exchange::latest) fn send_away(&mut self, read: u64, written: u64) -> Option<usize> {
+    /// whose last reader is furthest in the past. Gives the slot, and whether somebody has read it
+    /// since the writer had it last.
+    pub(in crate::exchange::latest) fn send_away(&mut self, read: u64, written: u64) -> Option<(usize, bool)> {
         self.reach(written);
         let floor = self.floor();
         let free = self.slots.iter().enumerate().filter_map(|(index, slot)| Some((slot.free(floor)?, index)));
         let ended = free.filter(|(behind, _)| behind.read <= read && behind.written <= written);
-        let (_, slot) = ended.min()?;
+        let (behind, slot) = ended.min()?;
         self.slots[slot] = Slot::Away;
-        Some(slot)
+        Some((slot, behind.read > 0))
     }
 
     /// Returns `true` if a slot may be the writer's as soon as a timeline rises, which tells
@@ -32,13 +33,16 @@ impl Ledger {
         })
     }
 
-    /// The writer has filled a slot that it holds: its timeline reaches `value` behind that. Gives
-    /// the frame's number.
+    /// The writer has filled a slot that it holds. Gives the frame's number.
+    ///
+    /// The frame is finished: the signal of `value`, which this process makes, is all that is still
+    /// to come. The reader may have it, and no longer wants those before.
     pub(in crate::exchange::latest) fn publish_away(&mut self, slot: usize, value: u64) -> Option<u64> {
         let held = self.slots.get_mut(slot).filter(|held| **held == Slot::Away)?;
         let frame = self.next;
         *held = Slot::Published { frame, value };
         self.next += 1;
+        self.finished = self.finished.max(value);
         Some(frame)
     }
 

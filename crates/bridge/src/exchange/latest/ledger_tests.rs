@@ -108,7 +108,7 @@ fn a_frame_that_is_shown_too_early_is_found() {
 #[test]
 fn slots_that_are_away_are_told() {
     let mut ledger = Ledger::new(4, Newest::Finished);
-    let away: Vec<_> = std::iter::from_fn(|| ledger.send_away(0, 0)).collect();
+    let away: Vec<_> = std::iter::from_fn(|| ledger.send_away(0, 0)).map(|(slot, _)| slot).collect();
     assert_eq!((away, ledger.away().count()), (vec![0, 1, 2, 3], 4));
     assert_eq!((ledger.publish_away(2, 1), ledger.publish_away(2, 2)), (Some(0), None), "it is the reader's now");
     assert_eq!(ledger.publish_away(9, 3), None, "there is none");
@@ -119,9 +119,9 @@ fn slots_that_are_away_are_told() {
     assert!(!ledger.is_ending(0, 2), "the turn is open");
     ledger.read(2);
     assert_eq!((ledger.is_ending(1, 2), ledger.send_away(1, 2)), (true, None), "the submission with it has not ended");
-    assert_eq!((ledger.is_ending(2, 2), ledger.send_away(2, 2)), (false, Some(2)));
+    assert_eq!((ledger.is_ending(2, 2), ledger.send_away(2, 2)), (false, Some((2, true))));
     ledger.come_back(1);
-    assert_eq!((ledger.away().collect::<Vec<_>>(), ledger.send_away(2, 2)), (vec![2, 3], Some(1)));
+    assert_eq!((ledger.away().collect::<Vec<_>>(), ledger.send_away(2, 2)), (vec![2, 3], Some((1, false))));
 }
 
 fn never() -> u64 {

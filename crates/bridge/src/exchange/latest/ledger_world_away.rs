@@ -1,0 +1,69 @@
+//! The model of a side in another process.
+
+use super::{Content, World};
+
+impl World {
+    /// Gives the writer a slot if there is one; says whether there was.
+    pub(super) fn send_away(&mut self) -> Result<bool, String> {
+        let reads = if self.careless { u64::MAX } else { self.read_reached };
+        // What the reader should get next, or has had.
+        let floor = self.wanted().or(self.shown.map(|frame| frame + 1));
+        let of_reader = |slot| {
+            let of_turn = self.reading.is_some_and(|turn| turn.slot == slot || turn.old == Some(slot));
+            of_turn || self.held == Some(slot)
+        };
+        let is_free = |(slot, content): (usize, &Content)| {
+            // Who has read it had waited for its publication.
+            let ended = content.read <= self.read_reached && (content.read > 0 || content.written <= self.reached);
+            let unwanted = content.frame.is_none() || content.frame < floor;
+            !content.away && !content.retired && !of_reader(slot) && ended && unwanted
+        };
+        let free: Vec<_> = self.contents.iter().enumerate().map(is_free).collect();
+        // What is free once all has ended, without another step of the reader's.
+        let last = self.published.filter(|_| self.published > self.shown).or(self.shown.map(|frame| frame + 1));
+        let is_free_later = |(slot, content): (usize, &Content)| {
+            let unwanted = content.frame.is_none() || content.frame < last;
+            !content.away && !content.retired && !of_reader(slot) && unwanted
+        };
+        let later = self.contents.iter().enumerate().any(is_free_later);
+        let Some((slot, was_read)) = self.ledger.send_away(reads, self.reached) else {
+            if free.contains(&true) || later && !self.ledger.is_ending(self.read_reached, self.reached) {
+                return Err(format!("a slot is kept back, or nobody looks again: {free:?}"));
+            }
+            return Ok(false);
+        };
+        if !free[slot] {
+            return Err(format!("slot {slot} is in use: {:?}", self.contents[slot]));
+        }
+        if was_read != (self.contents[slot].read > 0) {
+            return Err(format!("slot {slot} was read: {was_read}, {:?}", self.contents[slot]));
+        }
+        self.contents[slot] = Content { away: true, ..Content::default() };
+        Ok(true)
+    }
+
+    /// Gives the reader the newest frame if it may have it; says whether it may.
+    pub(super) fn show_away(&mut self) -> Result<bool, String> {
+        let most = self.sizes.slots - self.sizes.writer - 1;
+        let reached = if self.careless { u64::MAX } else { self.reached };
+        let wanted = self.wanted().filter(|_| self.contents.iter().filter(|content| content.away).count() < most);
+        let shown = self.ledger.show_away(reached, most);
+        if let Some((slot, frame)) = shown {
+            if Some(frame) != wanted || self.contents[slot].frame != wanted || self.contents[slot].away {
+                return Err(format!(
+                    "frame {frame} in slot {slot} is shown instead of {wanted:?}: {:?}",
+                    self.contents
+                ));
+            }
+            self.contents[slot] = Content { away: true, ..Content::default() };
+            self.shown = Some(frame);
+        } else if wanted.is_some() {
+            return Err(format!("{wanted:?} is kept back"));
+        }
+        let drawing = self.unwritten.iter().any(|(_, frame)| frame.is_some() && *frame > self.shown);
+        if self.ledger.is_drawing(self.reached) != drawing {
+            return Err(format!("whether a frame is being drawn is told wrongly: {drawing}"));
+        }
+        Ok(shown.is_some())
+    }
+}
