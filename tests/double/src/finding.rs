@@ -1,8 +1,26 @@
 //! What can be found wrong with the use of the driver.
 
 use std::fmt;
+use std::fs::OpenOptions;
+use std::io::Write as _;
 
 use crate::abi::Code;
+
+/// Names a file to which each finding is appended as it is made: its kind and what happened, with a
+/// tab between them. For tests that do not ask the double themselves.
+const LOG: &str = "DRIVER_DOUBLE_FINDINGS";
+
+/// Appends to the file that [`LOG`] names, if it does.
+///
+/// # Panics
+/// When the file cannot be written.
+pub(crate) fn log(kind: Kind, text: &str) {
+    let Some(path) = std::env::var_os(LOG) else { return };
+    let line = format!("{kind}\t{text}\n");
+    let file = OpenOptions::new().create(true).append(true).open(&path);
+    let written = file.and_then(|mut file| file.write_all(line.as_bytes()));
+    written.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+}
 
 /// A rule that was broken. The names are what tests compare.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

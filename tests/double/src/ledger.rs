@@ -7,7 +7,7 @@ use crate::abi::{Code, INVALID_CONTEXT, INVALID_HANDLE, INVALID_VALUE, UNKNOWN};
 use crate::array::{Array, Level, Object};
 use crate::descriptor::{self, Raw};
 use crate::export::{Export, Exports, Payload};
-use crate::finding::{Kind, Refusal};
+use crate::finding::{self, Kind, Refusal};
 use crate::gate::Gate;
 use crate::graph::{Capture, Exec, Graph};
 use crate::module::{Function, Module};
@@ -190,6 +190,7 @@ impl Ledger {
     }
 
     pub(crate) fn find(&mut self, kind: Kind, text: String) {
+        finding::log(kind, &text);
         self.findings.push((kind, text));
     }
 

@@ -31,6 +31,24 @@ fn right_use_finds_nothing() {
     });
 }
 
+/// A test that does not ask finds it there.
+#[test]
+#[allow(unsafe_code)]
+fn findings_go_to_the_file_that_is_named() {
+    let name = "findings_go_to_the_file_that_is_named";
+    finds(name, &["use-after-destroy"], |double| {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("findings");
+        let memory = memory(double);
+        assert_eq!(raw::destroy_memory(memory), 0);
+        // SAFETY: no other thread of this process reads or writes the environment.
+        unsafe { std::env::set_var("DRIVER_DOUBLE_FINDINGS", &file) };
+        assert_ne!(raw::destroy_memory(memory), 0);
+        let said = std::fs::read_to_string(&file).unwrap();
+        assert!(said.starts_with("use-after-destroy\t") && said.lines().count() == 1, "{said}");
+    });
+}
+
 #[test]
 #[cfg(target_os = "linux")]
 fn a_descriptor_closed_twice() {

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 
 use crate::setup::consent::Consent;
 use crate::setup::{self, Scope};
-use crate::{adapters, api, bench, fuzz, kernels, publish, python, windows};
+use crate::{adapters, api, bench, fuzz, kernels, publish, python, test, windows};
 use steps::cargo;
 
 pub(crate) use lanes::ends_with_its_parent;
@@ -50,6 +50,7 @@ const STEPS: &[Step] = &[
     step("package", publish::package),
     step("misuse", || misuse(false)),
     step("test", steps::tests),
+    step("double", test::on_the_double),
     step("kill-matrix", || kill_matrix(2, false)),
     step("fuzz", fuzz::in_ci),
     step("demo", steps::demo),

@@ -18,6 +18,7 @@ use packages::{Manager, Need};
 use validation::Layer;
 
 pub(crate) use validation::layer_path;
+pub(crate) use vulkan::opens;
 
 /// What winit opens at run time to show a window on X11.
 const WINDOW_LIBRARIES: &[&str] =

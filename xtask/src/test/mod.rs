@@ -1,5 +1,6 @@
 //! `cargo xtask test`: every test this machine can run, and at the end what was skipped and why.
 
+mod double;
 mod expected;
 mod tally;
 
@@ -17,6 +18,8 @@ use crate::screen::VirtualScreen;
 use crate::setup::consent::Consent;
 use crate::setup::{self, Scope};
 use crate::shell;
+
+pub(crate) use double::run as on_the_double;
 
 /// Names the file that a test appends to when it cannot run here: program, test, case and reason,
 /// tabs between them.
