@@ -1,6 +1,7 @@
 //! An engine's own Vulkan: instance, device and queue, made without the bridge.
 #![allow(unsafe_code)] // Plain Vulkan.
 
+use std::collections::BTreeSet;
 use std::ffi::{CStr, c_void};
 
 use bridge::ash::{self, ext, khr, vk};
@@ -149,13 +150,15 @@ impl Engine {
 }
 
 impl Engine {
-    /// Fails the test if the validation layer said anything. Dropping the engine asks this too.
+    /// Fails the test if the validation layer said anything since the last call. Dropping the engine
+    /// asks this too.
     ///
     /// # Panics
     /// When it did.
     pub fn assert_silent(&self) {
-        let messages = self.layer.as_ref().map(Layer::messages).unwrap_or_default();
-        assert!(messages.is_empty(), "the validation layer said: {messages:#?}");
+        let messages = self.layer.as_ref().map(Layer::take_messages).unwrap_or_default();
+        let ids: BTreeSet<_> = messages.iter().map(|message| message.split(": ").next()).collect();
+        assert!(messages.is_empty(), "the validation layer said {ids:?}: {messages:#?}");
     }
 }
 

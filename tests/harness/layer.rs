@@ -40,9 +40,9 @@ impl Layer {
         Self { functions, messenger, heard }
     }
 
-    /// What was said so far.
-    pub(crate) fn messages(&self) -> Vec<String> {
-        self.heard.lock().unwrap().clone()
+    /// What was said since the last call.
+    pub(crate) fn take_messages(&self) -> Vec<String> {
+        std::mem::take(&mut self.heard.lock().unwrap())
     }
 
     /// Ends listening, before the instance is destroyed, and returns what was said.

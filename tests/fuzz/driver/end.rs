@@ -8,7 +8,7 @@ use cuda_import::{Error, leaks};
 use crate::memories::SIZE;
 use crate::op::{Ending, What};
 use crate::outcome::Outcome;
-use crate::world::World;
+use crate::world::{World, kinds};
 
 /// What stays because it was forgotten.
 #[derive(Debug, Default)]
@@ -193,10 +193,10 @@ pub(crate) fn end(world: World<'_>) -> Counts {
     drop(device);
     let leaked = usize::try_from(leaks() - before).unwrap();
     assert!(leaked == 0 || faulted, "{leaked} leaked with no call failing");
-    let findings = double.findings();
+    let mut findings = double.findings();
     // What a failing call left in a context goes down with that.
-    let findings: Vec<_> = findings.iter().filter(|it| it.kind != "outlives-context" || !faulted).collect();
-    assert!(findings.is_empty(), "the end broke rules: {findings:#?}");
+    findings.retain(|it| it.kind != "outlives-context" || !faulted);
+    assert!(findings.is_empty(), "the end broke rules, {}: {findings:#?}", kinds(&findings));
     let live = double.live();
     assert!(live.iter().all(|it| it.kind() != "descriptor"), "descriptors are left: {live:#?}");
     if !lost {

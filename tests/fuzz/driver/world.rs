@@ -1,12 +1,13 @@
 //! A case: a device of the double, three streams, and what the operations make.
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use bridge_fuzz::Counts;
 use cuda_import::cudarc::driver::{CudaStream, result};
 use cuda_import::{CudaDevice, probe};
-use driver_double::Double;
+use driver_double::{Double, Finding};
 
 use crate::arrays::{Array, Block};
 use crate::end::Forgotten;
@@ -123,7 +124,7 @@ impl<'d> World<'d> {
         // "A null one where no order can be had: whatever is enqueued with that fails."
         let is_null = |text: &str| text.contains(" at 0x0 ");
         findings.retain(|it| !(self.faulted && it.kind == "out-of-bounds" && is_null(&it.text)));
-        assert!(findings.is_empty(), "{op:?} broke rules: {findings:#?}");
+        assert!(findings.is_empty(), "{op:?} broke rules, {}: {findings:#?}", kinds(&findings));
     }
 
     fn act(&mut self, op: Op, fault: Option<Fault>, current: Current) {
@@ -201,6 +202,11 @@ impl<'d> World<'d> {
             Op::End { what, which, how } => self.end(what, which, how),
         }
     }
+}
+
+/// In one line: by it the fuzzer tells failures apart.
+pub(crate) fn kinds(findings: &[Finding]) -> String {
+    findings.iter().map(|it| it.kind.as_str()).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(" and ")
 }
 
 /// Runs a case, after `plant`.

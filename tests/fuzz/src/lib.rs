@@ -1,17 +1,18 @@
 //! Runs random cases against a model until the time is up, each from a seed of its own.
 //!
 //! `cargo xtask fuzz` sets the variables below. Without them, as in `cargo test`, a few seconds
-//! from seed 0 are run. A case that fails is made smaller, and printed with its seed: `cargo xtask
-//! fuzz --seed SEED` begins with it.
+//! from seed 0 are run. A case that fails is made smaller as long as it fails in the same way, and
+//! printed with its seed: `cargo xtask fuzz --seed SEED` begins with it.
+
+mod failure;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
-use std::panic;
 use std::time::{Duration, Instant};
 
 use proptest::strategy::Strategy;
-use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
 /// Seconds to run for.
 pub const SECONDS: &str = "BRIDGE_FUZZ_SECONDS";
@@ -51,9 +52,8 @@ impl Counts {
 /// Runs cases that `strategy` makes until the time is up.
 ///
 /// # Panics
-/// When a case panics, with its seed and the smallest case that was found to fail too.
+/// When a case panics, with its seed and the smallest case that was found to fail in the same way.
 pub fn fuzz<S: Strategy>(target: &str, strategy: &S, run: impl Fn(S::Value) -> Counts) {
-    silence_what_is_on_purpose();
     let seconds = variable(SECONDS).unwrap_or(DEFAULT_SECONDS);
     let first = variable(SEED).unwrap_or(0);
     let (start, limit) = (Instant::now(), Duration::from_secs(seconds));
@@ -61,10 +61,7 @@ pub fn fuzz<S: Strategy>(target: &str, strategy: &S, run: impl Fn(S::Value) -> C
     while cases == 0 || start.elapsed() < limit {
         let seed = first.wrapping_add(cases);
         let begun = Instant::now();
-        let outcome = runner(seed).run(strategy, |value| {
-            counts.borrow_mut().merge(&run(value));
-            Ok(())
-        });
+        let outcome = smallest(&mut runner(seed), strategy, |value| counts.borrow_mut().merge(&run(value)));
         if let Err(error) = outcome {
             let again = format!("cargo xtask fuzz --target {target} --seed {seed}");
             report(&format!("{target}: case of seed {seed} failed; again with `{again}`\n{error}"));
@@ -82,6 +79,28 @@ pub fn fuzz<S: Strategy>(target: &str, strategy: &S, run: impl Fn(S::Value) -> C
         start.elapsed().as_secs_f64(),
         each.join(", ")
     ));
+}
+
+/// Runs one case. If it fails, makes it smaller: a smaller one that fails in another way counts as
+/// one that passes, and its failure is told beside that of the first.
+fn smallest<S: Strategy>(runner: &mut TestRunner, strategy: &S, run: impl Fn(S::Value)) -> Result<(), String> {
+    let first = RefCell::new(None);
+    let others = RefCell::new(BTreeSet::new());
+    let outcome = runner.run(strategy, |value| {
+        let Err(failure) = failure::of(|| run(value)) else { return Ok(()) };
+        if *first.borrow_mut().get_or_insert_with(|| failure.key.clone()) == failure.key {
+            return Err(TestCaseError::fail(failure.text));
+        }
+        others.borrow_mut().insert(failure.key);
+        Ok(())
+    });
+    let Err(error) = outcome else { return Ok(()) };
+    let mut text = match error {
+        TestError::Fail(why, value) => format!("{why}\nthe smallest case that fails so: {value:#?}"),
+        TestError::Abort(why) => format!("no case was made: {why}"),
+    };
+    others.borrow().iter().for_each(|key| text += &format!("\na smaller case fails otherwise: {key}"));
+    Err(text)
 }
 
 /// The case of a seed, as [`fuzz`] runs it.
@@ -126,19 +145,9 @@ fn report(line: &str) {
     written.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
 }
 
-fn silence_what_is_on_purpose() {
-    let usual = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        if !info.payload_as_str().is_some_and(|text| text.contains(ON_PURPOSE)) {
-            usual(info);
-        }
-    }));
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use proptest::test_runner::TestError;
 
     use super::*;
 
@@ -152,13 +161,31 @@ mod tests {
         assert_ne!(values(7), values(8));
     }
 
+    /// The failure of the case of seed 7, in which small cases fail too, but otherwise.
+    fn failure(fails: impl Fn(&[u32])) -> String {
+        smallest(&mut runner(7), &prop::collection::vec(0u32..1000, 1..64), |case| fails(&case)).unwrap_err()
+    }
+
+    fn assert_smallest(failure: &str, case: &[u32]) {
+        assert!(failure.ends_with(&format!("fails so: {case:#?}")), "{failure}");
+    }
+
     #[test]
     fn a_case_that_fails_is_made_as_small_as_can_be() {
-        let found = runner(7).run(&prop::collection::vec(0u32..1000, 1..64), |case| {
-            prop_assert!(case.iter().all(|&value| value < 500));
-            Ok(())
-        });
-        let Err(TestError::Fail(_, smallest)) = found else { panic!("{found:?}") };
-        assert_eq!(smallest, [500]);
+        assert_smallest(&failure(|case| assert!(case.iter().all(|&value| value < 500), "too large")), &[500]);
+    }
+
+    #[test]
+    fn a_smaller_case_that_fails_otherwise_is_not_taken_for_it() {
+        let why = |case: &[u32]| match case.len() {
+            0..4 => panic!("short"),
+            length if case.contains(&0) => panic!("a zero in {length}"),
+            length => panic!("long: {length}"),
+        };
+        let failure = failure(why);
+        let (own, others) = failure.split_once("\na smaller case fails otherwise: ").unwrap();
+        assert!(own.starts_with("long: 4\n"), "{own}");
+        assert_smallest(own, &[1; 4]);
+        assert!(others.contains("short") && others.contains("a zero in #"), "{others}");
     }
 }

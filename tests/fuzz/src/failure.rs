@@ -1,0 +1,120 @@
+//! How a case fails, and whether another one fails in the same way.
+
+use std::any::Any;
+use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+
+use crate::ON_PURPOSE;
+
+/// A failure of a case.
+#[derive(Debug, Clone)]
+pub(crate) struct Failure {
+    /// Where it failed, and the first line of why without its numbers: the same for cases that
+    /// differ in their frames, handles and words only.
+    pub(crate) key: String,
+    pub(crate) text: String,
+}
+
+/// The first panic since a case began, on any thread, but for those on purpose.
+static FIRST: Mutex<Option<Failure>> = Mutex::new(None);
+
+/// Runs a case, one at a time, since its threads are not known.
+pub(crate) fn of<R>(case: impl FnOnce() -> R) -> Result<R, Failure> {
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    listen();
+    *first() = None;
+    panic::catch_unwind(AssertUnwindSafe(case)).map_err(|payload| {
+        // None if what was caught before is raised again.
+        let first = first().take();
+        first.unwrap_or_else(|| Failure::new("raised again", text_of(&*payload)))
+    })
+}
+
+/// Notes panics from now on, and lets none be printed that is on purpose.
+fn listen() {
+    static LISTENING: Once = Once::new();
+    LISTENING.call_once(|| {
+        let usual = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if !text_of(info.payload()).contains(ON_PURPOSE) {
+                first().get_or_insert_with(|| Failure::at(info));
+                usual(info);
+            }
+        }));
+    });
+}
+
+fn first() -> MutexGuard<'static, Option<Failure>> {
+    FIRST.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn text_of(payload: &(dyn Any + Send)) -> &str {
+    let text = payload.downcast_ref::<&str>().copied();
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("a panic without words")
+}
+
+impl Failure {
+    fn new(place: &str, text: &str) -> Self {
+        let line = text.lines().next().unwrap_or_default();
+        Self { key: format!("{place}: {}", without_numbers(line)), text: text.to_owned() }
+    }
+
+    fn at(info: &PanicHookInfo<'_>) -> Self {
+        let place = info.location().map(ToString::to_string).unwrap_or_default();
+        Self::new(&place, text_of(info.payload()))
+    }
+}
+
+/// The text with `#` for each word that begins with a digit, for each number at the end of a word,
+/// and for each list of them.
+fn without_numbers(text: &str) -> String {
+    let is_of_word = |c: char| c.is_alphanumeric() || c == '_';
+    let mut short = String::new();
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let end = rest.find(|c| is_of_word(c) != is_of_word(first)).unwrap_or(rest.len());
+        let (piece, behind) = rest.split_at(end);
+        let name = piece.trim_end_matches(|c: char| c.is_ascii_digit());
+        if first.is_ascii_digit() {
+            short.push('#');
+        } else if name.len() < piece.len() {
+            short.extend([name, "#"]);
+        } else {
+            short.push_str(piece);
+        }
+        rest = behind;
+    }
+    while short.contains("#, #") {
+        short = short.replace("#, #", "#");
+    }
+    short
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_the_same_for_other_numbers_and_another_for_other_words_or_places() {
+        let fail = |numbers: &[u32], word: &str| {
+            of(|| panic!("{numbers:?} at 0x{:x} of ring{} {word}\nand more", numbers[0], numbers[0])).unwrap_err()
+        };
+        let one = fail(&[7], "is stale");
+        assert_eq!(one.key, fail(&[0xfffe, 2, 3], "is stale").key);
+        assert_ne!(one.key, fail(&[7], "is torn").key);
+        assert_ne!(one.key, of(|| panic!("[7] at 0x7 of ring7 is stale")).unwrap_err().key);
+        assert!(one.key.ends_with(": [#] at # of ring# is stale"), "{}", one.key);
+        assert!(one.text.ends_with("and more"), "{}", one.text);
+    }
+
+    #[test]
+    fn the_first_panic_of_any_thread_is_the_failure() {
+        let failure = of(|| {
+            let _ = panic::catch_unwind(|| panic!("{ON_PURPOSE}"));
+            std::thread::spawn(|| panic!("why")).join().expect("the other thread")
+        });
+        assert!(failure.unwrap_err().key.ends_with(": why"));
+        assert!(of(|| ()).is_ok());
+    }
+}
