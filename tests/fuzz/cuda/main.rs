@@ -1,12 +1,18 @@
 //! Exchanges on the CUDA backend, with the driver double as CUDA and as the Vulkan driver that
-//! exports to it, while calls of both drivers fail at random. The cases and what is asked of them
-//! are those of `faults`.
+//! exports to it. The cases and what is asked of them are those of `faults`, in which calls of both
+//! drivers fail at random, and those of `latest`.
 #![cfg(target_os = "linux")]
 #![allow(unsafe_code, clippy::unwrap_used)] // What fails here fails the case.
 
 mod driver;
+#[path = "../faults/graph.rs"]
+mod graph;
 #[path = "../faults/hook.rs"]
 mod hook;
+#[path = "../latest/case/mod.rs"]
+mod latest;
+#[path = "../faults/lent.rs"]
+mod lent;
 #[path = "../faults/op.rs"]
 #[allow(dead_code)] // For the other target.
 mod op;
@@ -20,28 +26,45 @@ mod transfer;
 #[path = "../exchange/way.rs"]
 #[allow(dead_code)] // For the other target.
 mod way;
+#[path = "../faults/work.rs"]
+mod work;
 #[path = "../faults/world.rs"]
 mod world;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bridge::Backend;
 use bridge::ash::vk;
 use bridge::vk_export::{ExportDevice, QueueLock};
-use bridge_fuzz::fuzz;
+use bridge_fuzz::{Counts, fuzz};
 use bridge_tests::{Engine, Need, skip};
 use driver_double::Double;
 use proptest::prelude::*;
 
 use crate::op::Op;
 
-/// The bridge's own threads do not submit, and the case has one.
-struct Lock;
+/// Cases of `latest` have two threads.
+struct Lock(Mutex<()>);
 
 impl QueueLock for Lock {
     fn with(&self, _: vk::Queue, f: &mut dyn FnMut()) {
+        let _submitting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         f();
     }
+}
+
+#[derive(Debug, Clone)]
+enum Case {
+    InStep(Vec<Op>),
+    Latest(latest::Case),
+}
+
+fn in_step() -> impl Strategy<Value = Case> {
+    op::case_with(Backend::Cuda, arm()).prop_map(|(_, ops)| Case::InStep(ops))
+}
+
+fn latest() -> impl Strategy<Value = Case> {
+    latest::case().prop_map(Case::Latest)
 }
 
 /// What of CUDA's fails, and how: not enough memory, a wrong argument, what the driver does not
@@ -64,14 +87,24 @@ fn cuda() {
     driver::start(double);
     let engine = Box::leak(Box::new(Engine::new(Some(hook::hook))));
     let mut info = engine.info();
-    info.queue_lock = Some(Arc::new(Lock));
+    info.queue_lock = Some(Arc::new(Lock(Mutex::new(()))));
     info.features.buffer_device_address = true;
     // SAFETY: the engine's own handles, which live forever, with the feature that it turns on
     // where it can.
     let device = unsafe { ExportDevice::adopt(info) }.unwrap();
-    fuzz("cuda", &op::case_with(Backend::Cuda, arm()), |(backend, ops)| {
-        let counts = world::run(&device, backend, &ops);
+    fuzz("cuda", &prop_oneof![7 => in_step(), 1 => latest()], |case| {
+        let counts = run(&device, &case);
         engine.assert_silent();
         counts
     });
+}
+
+fn run(device: &ExportDevice, case: &Case) -> Counts {
+    driver::reset();
+    let mut counts = match case {
+        Case::InStep(ops) => world::run(device, Backend::Cuda, ops, true),
+        Case::Latest(case) => latest::run(device, Backend::Cuda, case),
+    };
+    driver::check(&mut counts);
+    counts
 }

@@ -2,8 +2,8 @@
 #![allow(unsafe_code)] // Submitting.
 
 use bridge::{
-    Compute, ComputeFirst, ComputeTurn, Direction, Error, Exchange, ExchangeInfo, LentTurn, RenderFirst, RenderTurn,
-    TimelinePoint,
+    Compute, ComputeFirst, ComputeTurn, Direction, Error, Exchange, ExchangeInfo, FrameGraph, LentTurn, RecordError,
+    RenderFirst, RenderTurn, TimelinePoint, Work,
 };
 
 use crate::shape::Shape;
@@ -13,6 +13,18 @@ pub(crate) enum Next<S: Shape, D: Direction> {
     Compute(ComputeTurn<S, D>),
     Render(RenderTurn<S, D>),
     Done(TimelinePoint),
+}
+
+impl<S: Shape, D: Direction> Next<S, D> {
+    /// The slot of the turn, if it is one.
+    #[allow(dead_code)] // For the other targets.
+    pub(crate) fn slot(&self) -> Option<usize> {
+        match self {
+            Self::Compute(turn) => Some(turn.slot()),
+            Self::Render(turn) => Some(turn.slot()),
+            Self::Done(_) => None,
+        }
+    }
 }
 
 pub(crate) trait Way: Direction + Sized {
@@ -25,6 +37,18 @@ pub(crate) trait Way: Direction + Sized {
 
     /// The end of the work before a render turn, if there is any.
     fn computed<S: Shape>(turn: &RenderTurn<S, Self>) -> Option<TimelinePoint>;
+
+    /// Computes a frame with a graph; `None` where there is no turn for it.
+    ///
+    /// # Safety
+    /// As `Exchange::compute_with`.
+    #[allow(dead_code)] // For the other targets.
+    unsafe fn compute_with<S: Shape>(
+        exchange: &mut Exchange<S, Self>,
+        turn: Option<ComputeTurn<S, Self>>,
+        graph: &mut FrameGraph<S>,
+        record: impl FnOnce(usize, Work<'_, S>) -> Result<(), RecordError>,
+    ) -> Option<Result<Next<S, Self>, Error>>;
 
     /// # Safety
     /// As `LentTurn::submitted`.
@@ -54,6 +78,16 @@ impl Way for ComputeFirst {
         Some(turn.computed().clone())
     }
 
+    unsafe fn compute_with<S: Shape>(
+        exchange: &mut Exchange<S>,
+        _: Option<ComputeTurn<S>>,
+        graph: &mut FrameGraph<S>,
+        record: impl FnOnce(usize, Work<'_, S>) -> Result<(), RecordError>,
+    ) -> Option<Result<Next<S, Self>, Error>> {
+        // SAFETY: the same contract.
+        Some(unsafe { exchange.compute_with(graph, record) }.map(Next::Render))
+    }
+
     unsafe fn lent_submitted<S: Shape>(lent: LentTurn<S>) -> Result<Next<S, Self>, Error> {
         // SAFETY: the same contract.
         Ok(Next::Done(unsafe { lent.submitted() }))
@@ -81,6 +115,16 @@ impl Way for RenderFirst {
 
     fn computed<S: Shape>(_: &RenderTurn<S, Self>) -> Option<TimelinePoint> {
         None
+    }
+
+    unsafe fn compute_with<S: Shape>(
+        _: &mut Exchange<S, Self>,
+        turn: Option<ComputeTurn<S, Self>>,
+        graph: &mut FrameGraph<S>,
+        record: impl FnOnce(usize, Work<'_, S>) -> Result<(), RecordError>,
+    ) -> Option<Result<Next<S, Self>, Error>> {
+        // SAFETY: the same contract.
+        Some(unsafe { turn?.compute_with(graph, record) }.map(Next::Done))
     }
 
     unsafe fn lent_submitted<S: Shape>(lent: LentTurn<S, Self>) -> Result<Next<S, Self>, Error> {

@@ -4,7 +4,9 @@
 #![allow(unsafe_code, clippy::unwrap_used)] // What fails here fails the case.
 
 mod driver;
+mod graph;
 mod hook;
+mod lent;
 mod lost;
 #[path = "../exchange/shape.rs"]
 #[allow(dead_code)] // For the other target.
@@ -17,6 +19,7 @@ mod way;
 
 mod op;
 mod ring;
+mod work;
 mod world;
 
 use std::sync::Arc;
@@ -49,7 +52,7 @@ fn faults() {
     lost::work_of_another_turn_is_not_lost_in_silence(&device);
     engine.assert_silent();
     fuzz("faults", &op::case(), |(backend, ops)| {
-        let counts = world::run(&device, backend, &ops);
+        let counts = world::run(&device, backend, &ops, true);
         engine.assert_silent();
         counts
     });

@@ -12,6 +12,7 @@ pub(crate) enum Op {
     Open {
         vulkan_first: bool,
         slots: usize,
+        pooled: bool,
     },
     On(u8, RingOp),
     /// Recorded work copies from the turn of one exchange to that of another.
@@ -21,6 +22,17 @@ pub(crate) enum Op {
     /// As [`Arm`](Self::Arm), a call of CUDA's driver.
     #[allow(dead_code)] // For the other target.
     ArmDriver(driver::Plan),
+}
+
+/// What becomes of a lent turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// Submitted, and the turn is told.
+    Told,
+    /// Submitted, and dropped without a word.
+    Dropped,
+    /// Not submitted, and told.
+    Retracted,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +51,16 @@ pub(crate) enum RingOp {
     Frame {
         fill: bool,
     },
+    /// As `Submit`, by the case itself.
+    Lent {
+        fill: bool,
+        fate: Fate,
+    },
+    /// As `Frame`, with a graph on the compute side.
+    Graph {
+        fill: bool,
+    },
+    DropGraph,
     Replace,
     Wait,
     Ask {
@@ -49,7 +71,11 @@ pub(crate) enum RingOp {
 }
 
 fn open() -> impl Strategy<Value = Op> {
-    (any::<bool>(), 1usize..4).prop_map(|(vulkan_first, slots)| Op::Open { vulkan_first, slots })
+    (any::<bool>(), 1usize..4, prop::bool::weighted(0.3)).prop_map(|(vulkan_first, slots, pooled)| Op::Open {
+        vulkan_first,
+        slots,
+        pooled,
+    })
 }
 
 fn arm() -> impl Strategy<Value = Op> {
@@ -59,6 +85,11 @@ fn arm() -> impl Strategy<Value = Op> {
         .prop_map(|(function, left, result)| Op::Arm(Plan { function, left, result }))
 }
 
+fn lent() -> impl Strategy<Value = RingOp> {
+    let fate = prop_oneof![3 => Just(Fate::Told), 1 => Just(Fate::Dropped), 1 => Just(Fate::Retracted)];
+    (any::<bool>(), fate).prop_map(|(fill, fate)| RingOp::Lent { fill, fate })
+}
+
 fn ring_op() -> impl Strategy<Value = RingOp> {
     prop_oneof![
         10 => Just(RingOp::Begin),
@@ -66,6 +97,9 @@ fn ring_op() -> impl Strategy<Value = RingOp> {
         8 => Just(RingOp::Finish),
         8 => any::<bool>().prop_map(|fill| RingOp::Submit { fill }),
         6 => any::<bool>().prop_map(|fill| RingOp::Frame { fill }),
+        4 => lent(),
+        4 => any::<bool>().prop_map(|fill| RingOp::Graph { fill }),
+        1 => Just(RingOp::DropGraph),
         4 => Just(RingOp::Wait),
         3 => Just(RingOp::Replace),
         2 => any::<bool>().prop_map(|wait| RingOp::Ask { wait }),

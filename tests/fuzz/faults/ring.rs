@@ -4,17 +4,15 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bridge::ash::vk;
-use bridge::cudarc::driver::DriverError;
 use bridge::vk_export::{Semaphore, SemaphoreInfo, SemaphoreKind};
-use bridge::{
-    BufferSpec, ComputeTurn, CudaWork, Error, Exchange, ExchangeInfo, ExportDevice, RenderTurn, SubmitInfo, Work,
-};
+use bridge::{BufferSpec, ComputeTurn, Error, Exchange, ExchangeInfo, ExportDevice, RenderTurn, SubmitInfo};
 use bridge_tests::Rig;
 
+use crate::graph::Graph;
 use crate::hook::inside;
 use crate::op::RingOp;
-use crate::shape::{Content, Part, Shape};
-use crate::transfer::{Transfer, barrier, copy, fill_with};
+use crate::shape::{Content, Shape};
+use crate::transfer::Transfer;
 use crate::way::{Next, Way};
 use crate::world::Shared;
 
@@ -37,29 +35,31 @@ pub(crate) trait AnyRing {
     fn is_done(&self) -> bool;
 }
 
-struct Flight {
-    own: u64,
-    transfer: Transfer,
-    expected: Option<Content>,
+pub(crate) struct Flight {
+    pub(crate) own: u64,
+    pub(crate) transfer: Transfer,
+    pub(crate) expected: Option<Content>,
 }
 
 pub(crate) struct Ring<D: Way> {
-    device: ExportDevice,
-    exchange: Option<Exchange<Words, D>>,
-    compute: Option<ComputeTurn<Words, D>>,
-    render: VecDeque<RenderTurn<Words, D>>,
-    flights: VecDeque<Flight>,
-    contents: Vec<Option<Content>>,
+    pub(crate) device: ExportDevice,
+    pub(crate) exchange: Option<Exchange<Words, D>>,
+    pub(crate) compute: Option<ComputeTurn<Words, D>>,
+    pub(crate) render: VecDeque<RenderTurn<Words, D>>,
+    pub(crate) graph: Graph,
+    pub(crate) flights: VecDeque<Flight>,
+    pub(crate) contents: Vec<Option<Content>>,
     /// Signalled behind each submission.
-    own: (Semaphore, u64),
+    pub(crate) own: (Semaphore, u64),
 }
 
 impl<D: Way> Ring<D> {
     /// `None` where a call failed.
-    pub(crate) fn open(shared: &mut Shared, slots: usize) -> Option<Self> {
+    pub(crate) fn open(shared: &mut Shared, slots: usize, pooled: bool) -> Option<Self> {
         let (device, compute) = shared.side();
         let (device, compute) = (&device, &compute);
-        let info = ExchangeInfo { name: "fuzzed", slots, timeout: LIMIT, ..Default::default() };
+        let pool = if pooled { Some(shared.pool()?) } else { None };
+        let info = ExchangeInfo { name: "fuzzed", slots, timeout: LIMIT, pool: pool.as_ref(), ..Default::default() };
         let (exchange, hit) = inside(|| D::open(compute, &info));
         shared.note(hit);
         let exchange = match exchange {
@@ -75,13 +75,14 @@ impl<D: Way> Ring<D> {
             exchange: Some(exchange),
             compute: None,
             render: VecDeque::new(),
+            graph: Graph::default(),
             flights: VecDeque::new(),
             contents: vec![None; slots],
             own: (Semaphore::new(device, &own).unwrap(), 0),
         })
     }
 
-    fn begin(&mut self, shared: &mut Shared) {
+    pub(crate) fn begin(&mut self, shared: &mut Shared) {
         let Some(exchange) = &mut self.exchange else { return };
         let (begun, hit) = inside(|| exchange.begin());
         shared.note(hit);
@@ -92,56 +93,11 @@ impl<D: Way> Ring<D> {
         }
     }
 
-    fn go_on(&mut self, next: Next<Words, D>) {
+    pub(crate) fn go_on(&mut self, next: Next<Words, D>) {
         match next {
             Next::Compute(turn) => self.compute = Some(turn),
             Next::Render(turn) => self.render.push_back(turn),
             Next::Done(_) => {}
-        }
-    }
-
-    fn work(&mut self, shared: &mut Shared) {
-        let Some(turn) = &mut self.compute else { return };
-        let (slot, tag) = (turn.slot(), shared.tag());
-        let content = Content::Flat(tag);
-        let expected = self.contents[slot];
-        let (worked, hit) = match turn.work() {
-            Work::Host(host) => {
-                let faults = shared.faults();
-                inside(|| {
-                    host.run(move |words| {
-                        let difference = expected.and_then(|content| content.difference(words));
-                        faults.lock().unwrap().extend(difference);
-                        words.fill(tag);
-                    })
-                })
-            }
-            Work::Inline(work) => {
-                let mut parts = Vec::new();
-                Words::kernel_parts(&work.resources, &mut parts);
-                let record = |commands| {
-                    between(&self.device, commands, || {
-                        parts.iter().for_each(|part| fill_with(&self.device, commands, part, tag));
-                    });
-                };
-                // SAFETY: barriers from and to what is around it, and the turn's own buffer.
-                inside(|| unsafe { work.record(record) })
-            }
-            Work::Cuda(cuda) => {
-                let (worked, hit) = on_cuda(cuda, expected, tag);
-                shared.note(hit);
-                self.contents[slot] = worked.is_ok().then_some(content);
-                return shared.worked_on_cuda(worked, hit);
-            }
-            _ => unreachable!("no other backend is opened"),
-        };
-        shared.note(hit);
-        match worked {
-            Ok(()) => {
-                self.contents[slot] = Some(content);
-                shared.count("works");
-            }
-            Err(error) => shared.allow(&error, hit),
         }
     }
 
@@ -178,7 +134,16 @@ impl<D: Way> Ring<D> {
         }
     }
 
-    fn submit(&mut self, fill: bool, shared: &mut Shared) {
+    /// The signal of the ring's own for the next submission.
+    pub(crate) fn next_signal(&mut self) -> vk::SemaphoreSubmitInfo<'static> {
+        self.own.1 += 1;
+        vk::SemaphoreSubmitInfo::default()
+            .semaphore(self.own.0.as_raw())
+            .value(self.own.1)
+            .stage_mask(vk::PipelineStageFlags2::ALL_COMMANDS)
+    }
+
+    pub(crate) fn submit(&mut self, fill: bool, shared: &mut Shared) {
         let Some(turn) = self.render.pop_front() else { return };
         let slot = turn.slot();
         let mut transfer = shared.transfer();
@@ -189,11 +154,7 @@ impl<D: Way> Ring<D> {
         let acquire = |commands| unsafe { turn.record_acquire(commands) };
         // SAFETY: as above.
         let commands = transfer.record(&parts, word, acquire, |commands| unsafe { turn.record_release(commands) });
-        self.own.1 += 1;
-        let signals = [vk::SemaphoreSubmitInfo::default()
-            .semaphore(self.own.0.as_raw())
-            .value(self.own.1)
-            .stage_mask(vk::PipelineStageFlags2::ALL_COMMANDS)];
+        let signals = [self.next_signal()];
         let info = SubmitInfo { commands: &[commands], signals: &signals, ..Default::default() };
         // SAFETY: recorded with the turn's barriers; the transfer is kept until the frame was
         // waited for, and the further signal's values rise on the one queue.
@@ -252,6 +213,7 @@ impl<D: Way> Ring<D> {
         let ((), hit) = inside(|| {
             drop((self.compute.take(), std::mem::take(&mut self.render)));
             drop(self.exchange.take());
+            drop(std::mem::take(&mut self.graph));
         });
         shared.note(hit);
     }
@@ -294,6 +256,12 @@ impl<D: Way> AnyRing for Ring<D> {
                     self.submit(fill, shared);
                 }
             }
+            RingOp::Lent { fill, fate } => self.lend(fill, fate, shared),
+            RingOp::Graph { fill } => self.frame_by_graph(fill, shared),
+            RingOp::DropGraph => {
+                let ((), hit) = inside(|| drop(std::mem::take(&mut self.graph)));
+                shared.note(hit);
+            }
             RingOp::Replace => self.replace(shared),
             RingOp::Wait => self.wait(shared),
             RingOp::Ask { wait } => self.ask(wait, shared),
@@ -314,34 +282,11 @@ impl<D: Way> AnyRing for Ring<D> {
     }
 
     fn buffer(&mut self) -> Option<(vk::Buffer, Option<Content>)> {
-        let turn = self.compute.as_mut()?;
-        let content = self.contents[turn.slot()];
-        match turn.work() {
-            Work::Inline(work) => Some((work.resources.as_raw()?, content)),
-            _ => None,
-        }
+        self.inline_buffer()
     }
 
     fn copy_from(&mut self, source: vk::Buffer, content: Option<Content>, shared: &mut Shared) {
-        let Some(turn) = &mut self.compute else { return };
-        let slot = turn.slot();
-        let Work::Inline(work) = turn.work() else { return };
-        let Some(target) = work.resources.as_raw() else { return };
-        let part = Part::Buffer { raw: source, size: 4 * work.resources.len() as u64 };
-        let record = |commands| {
-            between(&self.device, commands, || copy(&self.device, commands, &part, target, 0));
-        };
-        // SAFETY: barriers from and to what is around it, and the buffers of two open turns of one
-        // compute side.
-        let (copied, hit) = inside(|| unsafe { work.record(record) });
-        shared.note(hit);
-        match copied {
-            Ok(()) => {
-                self.contents[slot] = content;
-                shared.count("recorded copies between turns");
-            }
-            Err(error) => shared.allow(&error, hit),
-        }
+        self.copy_inline(source, content, shared);
     }
 
     fn end(&mut self, shared: &mut Shared) {
@@ -352,31 +297,6 @@ impl<D: Way> AnyRing for Ring<D> {
     }
 
     fn is_done(&self) -> bool {
-        self.exchange.is_none() && self.compute.is_none() && self.render.is_empty()
+        self.exchange.is_none() && self.compute.is_none() && self.render.is_empty() && self.graph.is_none()
     }
-}
-
-/// Enqueues: all words are `tag`. Of one tag in four, what was there before is looked at first,
-/// once the stream has come so far, which it always does: the word that differs.
-fn on_cuda(
-    cuda: CudaWork<'_, Words>,
-    expected: Option<Content>,
-    tag: u32,
-) -> (Result<Option<String>, DriverError>, Option<&'static str>) {
-    let (stream, mut words) = (cuda.stream, cuda.resources);
-    let expected = expected.filter(|_| tag.is_multiple_of(4));
-    inside(|| {
-        let seen = expected.map(|_| stream.clone_dtoh(&words.as_view())).transpose()?;
-        stream.memcpy_htod(&vec![tag; words.len()], &mut words)?;
-        Ok(expected.zip(seen).and_then(|(expected, seen)| expected.difference(&seen)))
-    })
-}
-
-/// Puts transfer commands between work at the stage of kernels.
-fn between(device: &ExportDevice, commands: vk::CommandBuffer, record: impl FnOnce()) {
-    let all = |stages| (stages, vk::AccessFlags2::MEMORY_READ | vk::AccessFlags2::MEMORY_WRITE);
-    let (kernels, transfer) = (vk::PipelineStageFlags2::COMPUTE_SHADER, vk::PipelineStageFlags2::ALL_TRANSFER);
-    barrier(device, commands, all(kernels), all(transfer));
-    record();
-    barrier(device, commands, all(transfer), all(kernels));
 }

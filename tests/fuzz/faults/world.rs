@@ -4,17 +4,23 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bridge::cudarc::driver::DriverError;
-use bridge::{Backend, Compute, ComputeFirst, Error, ExportDevice, LiveObjects, QueueKind, RenderFirst};
+use bridge::{
+    Backend, Compute, ComputeFirst, Error, ExportDevice, LiveObjects, QueueKind, RenderFirst, SharedPool,
+    SharedPoolInfo,
+};
 use bridge_fuzz::Counts;
 
 use crate::driver;
-use crate::hook;
+use crate::hook::{self, inside};
 use crate::op::Op;
 use crate::ring::{AnyRing, Ring};
 use crate::transfer::Transfer;
 
 /// How long threads of the bridge may hold what is over.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Of the pool, in bytes.
+const BLOCK: u64 = 64 << 10;
 
 /// More are not opened.
 const MOST_RINGS: usize = 3;
@@ -31,6 +37,10 @@ pub(crate) struct Shared {
     tag: u32,
     /// Whether any call has failed.
     faulted: bool,
+    /// Of all pooled buffers, made for the first.
+    pool: Option<SharedPool>,
+    /// Whether what the case submits itself waits for the compute side, as it must.
+    pub(crate) engine_waits: bool,
 }
 
 impl Shared {
@@ -40,6 +50,20 @@ impl Shared {
 
     pub(crate) fn side(&self) -> (ExportDevice, Compute) {
         (self.device.clone(), self.compute.clone())
+    }
+
+    /// `None` where a call failed.
+    pub(crate) fn pool(&mut self) -> Option<SharedPool> {
+        if self.pool.is_none() {
+            let info = SharedPoolInfo { name: "pool", block_size: BLOCK, ..Default::default() };
+            let (made, hit) = inside(|| SharedPool::new(&self.compute, &info));
+            self.note(hit);
+            match made {
+                Ok(pool) => self.pool = Some(pool),
+                Err(error) => self.allow(&error, hit),
+            }
+        }
+        self.pool.clone()
     }
 
     pub(crate) fn tag(&mut self) -> u32 {
@@ -110,9 +134,8 @@ impl Shared {
     }
 }
 
-pub(crate) fn run(device: &ExportDevice, backend: Backend, ops: &[Op]) -> Counts {
+pub(crate) fn run(device: &ExportDevice, backend: Backend, ops: &[Op], engine_waits: bool) -> Counts {
     hook::plan(None);
-    driver::reset();
     let _ = hook::hit();
     let before = LiveObjects::now();
     let compute = match backend {
@@ -128,6 +151,8 @@ pub(crate) fn run(device: &ExportDevice, backend: Backend, ops: &[Op]) -> Counts
         faults: Arc::default(),
         tag: 0x5eed_0000,
         faulted: false,
+        pool: None,
+        engine_waits,
     };
     shared.count(match backend {
         Backend::Inline => "cases on inline",
@@ -147,14 +172,13 @@ pub(crate) fn run(device: &ExportDevice, backend: Backend, ops: &[Op]) -> Counts
     shared.note(hook::hit());
     // SAFETY: a live queue, under its lock.
     device.queue().with(|queue| unsafe { device.as_raw().queue_wait_idle(queue) }).unwrap().unwrap();
-    let Shared { compute, mut counts, faults, faulted, .. } = shared;
+    let Shared { compute, mut counts, faults, faulted, pool, .. } = shared;
     let faulted = faulted || !driver::hits().is_empty();
     let failed = compute.check().is_err();
-    drop(compute);
+    drop((pool, compute));
     settle(&before, faulted);
     let faults = faults.lock().unwrap();
     assert!(faults.is_empty() || failed, "closures found: {faults:#?}");
-    driver::check(&mut counts);
     if faulted {
         counts.add("cases with a failed call");
     }
@@ -167,7 +191,7 @@ pub(crate) fn run(device: &ExportDevice, backend: Backend, ops: &[Op]) -> Counts
 fn step(op: Op, rings: &mut Vec<Box<dyn AnyRing>>, shared: &mut Shared) {
     let count = rings.len().max(1);
     match op {
-        Op::Open { vulkan_first, slots } => {
+        Op::Open { vulkan_first, slots, pooled } => {
             if let Some(done) = rings.iter().position(|ring| ring.is_done()) {
                 rings.swap_remove(done).end(shared);
             }
@@ -175,9 +199,9 @@ fn step(op: Op, rings: &mut Vec<Box<dyn AnyRing>>, shared: &mut Shared) {
                 return;
             }
             let opened: Option<Box<dyn AnyRing>> = if vulkan_first {
-                Ring::<RenderFirst>::open(shared, slots).map(|ring| Box::new(ring) as _)
+                Ring::<RenderFirst>::open(shared, slots, pooled).map(|ring| Box::new(ring) as _)
             } else {
-                Ring::<ComputeFirst>::open(shared, slots).map(|ring| Box::new(ring) as _)
+                Ring::<ComputeFirst>::open(shared, slots, pooled).map(|ring| Box::new(ring) as _)
             };
             if let Some(ring) = opened {
                 rings.push(ring);

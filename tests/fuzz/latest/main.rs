@@ -3,88 +3,14 @@
 //! published; nothing hangs, the validation layer is silent, and in the end nothing is alive.
 #![allow(unsafe_code, clippy::unwrap_used)] // What fails here fails the case.
 
-mod compute_first;
-mod op;
-mod render_first;
+mod case;
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
-
-use bridge::{Backend, Compute, LiveObjects};
-use bridge_fuzz::{Counts, fuzz};
+use bridge::Backend;
+use bridge_fuzz::fuzz;
 use bridge_tests::Rig;
-
-use op::Case;
-
-/// Elements of a frame.
-const LEN: usize = 1024;
-
-/// What both threads of a case know.
-#[derive(Default)]
-struct Common {
-    counts: Mutex<Counts>,
-    /// One more than the last frame that was seen finished.
-    finished: AtomicU64,
-    /// One more than the last frame that was published.
-    published: AtomicU64,
-}
-
-impl Common {
-    fn count(&self, what: &'static str) {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner).add(what);
-    }
-
-    /// `frame` is published, or about to be.
-    fn note_published(&self, frame: u64) {
-        self.published.fetch_max(frame + 1, Ordering::SeqCst);
-    }
-
-    fn note_finished(&self, frame: u64) {
-        self.finished.fetch_max(frame + 1, Ordering::SeqCst);
-    }
-
-    /// Checks the frame that the reader got: `before` is what was finished before it asked.
-    fn check(&self, before: u64, frame: Option<u64>, last: Option<u64>, lost: bool) {
-        let published = self.published.load(Ordering::SeqCst);
-        let Some(frame) = frame else {
-            // Without a frame that was lost, there is one once one is finished.
-            assert!(before == 0 || lost, "no frame, and {before} are finished");
-            return;
-        };
-        assert!(frame < published, "frame {frame} of {published}");
-        assert!(Some(frame) >= last, "frame {frame} after {last:?}");
-        assert!(frame + 1 >= before, "frame {frame}, and {before} were finished");
-    }
-}
-
-/// The words of a frame, if they are of one.
-fn whole(words: &[u32], frame: u64) -> Result<(), String> {
-    let word = u32::try_from(frame).unwrap();
-    match words.iter().position(|found| *found != word) {
-        None => Ok(()),
-        Some(i) => Err(format!("word {i} of frame {frame} is {}", words[i])),
-    }
-}
 
 #[test]
 fn latest() {
     let rig = Rig::open();
-    fuzz("latest", &op::case(), |case: Case| {
-        let before = LiveObjects::now();
-        let compute = Compute::new(rig.device(), Backend::Host).unwrap();
-        let common = Common::default();
-        if case.render_first {
-            render_first::run(&compute, &case, &common);
-        } else {
-            compute_first::run(&compute, &case, &common);
-        }
-        drop(compute);
-        let start = Instant::now();
-        while LiveObjects::now() != before {
-            assert!(start.elapsed() < Rig::LONG, "alive are {}, and before were {before}", LiveObjects::now());
-            std::thread::sleep(Duration::from_micros(200));
-        }
-        common.counts.into_inner().unwrap_or_else(PoisonError::into_inner)
-    });
+    fuzz("latest", &case::case(), |case| case::run(rig.device(), Backend::Host, &case));
 }

@@ -10,8 +10,8 @@ use bridge::{
 };
 use bridge_tests::{Readback, Rig};
 
-use crate::op::{Case, Read, Write};
-use crate::{Common, LEN, whole};
+use super::op::{Case, Read, Write};
+use super::{Common, LEN, cuda, whole};
 
 type Words = BufferSpec<u32>;
 const SIZE: u64 = 4 * LEN as u64;
@@ -39,6 +39,22 @@ pub(crate) fn run(compute: &Compute, case: &Case, common: &Common) {
     });
 }
 
+/// Writes a frame in two halves.
+fn compute(work: Work<'_, Words>, word: u32, delay: Duration) {
+    match work {
+        Work::Host(host) => {
+            let frame = move |words: &mut [u32]| {
+                words[..LEN / 2].fill(word);
+                std::thread::sleep(delay);
+                words[LEN / 2..].fill(word);
+            };
+            host.run(frame).unwrap();
+        }
+        Work::Cuda(cuda) => cuda::write(cuda, word),
+        _ => panic!("another backend"),
+    }
+}
+
 fn write(mut writer: LatestWriter<Words>, case: &Case, common: &Common) -> LatestWriter<Words> {
     let mut last: Option<(u64, TimelinePoint)> = None;
     let mut dropped = false;
@@ -64,15 +80,9 @@ fn write(mut writer: LatestWriter<Words>, case: &Case, common: &Common) -> Lates
                 };
                 assert!(!dropped, "a dropped turn is told");
                 let frame = turn.frame();
-                let Work::Host(host) = turn.work() else { panic!("another backend") };
                 let (word, delay) =
                     (u32::try_from(frame).unwrap(), if let Write::Frame(delay) = step { *delay } else { 0 });
-                host.run(move |words| {
-                    words[..LEN / 2].fill(word);
-                    std::thread::sleep(Duration::from_micros(delay.into()));
-                    words[LEN / 2..].fill(word);
-                })
-                .unwrap();
+                compute(turn.work(), word, Duration::from_micros(delay.into()));
                 match step {
                     Write::Skip => turn.skip().unwrap(),
                     Write::Drop => {

@@ -12,8 +12,9 @@ use bridge::{
 };
 use bridge_tests::{Commands, Rig};
 
-use crate::op::{Case, Read, Write};
-use crate::{Common, LEN, whole};
+use super::cuda::Looks;
+use super::op::{Case, Read, Write};
+use super::{Common, LEN, whole};
 
 type Words = BufferSpec<u32>;
 
@@ -176,6 +177,7 @@ fn read(
     common: &Common,
 ) -> LatestReader<Words, RenderFirst> {
     let (sender, seen) = mpsc::channel();
+    let mut copies = Looks::default();
     let (mut in_flight, mut last, mut looks) = (VecDeque::<TimelinePoint>::new(), None, 0);
     for step in &case.reader {
         match *step {
@@ -195,10 +197,15 @@ fn read(
                 let frame = turn.frame();
                 last = Some(frame);
                 if !matches!(step, Read::Skip) {
-                    let sender = sender.clone();
-                    let Work::Host(host) = turn.work() else { panic!("another backend") };
-                    host.run(move |words| sender.send(whole(words, frame)).unwrap()).unwrap();
-                    looks += 1;
+                    match turn.work() {
+                        Work::Host(host) => {
+                            let sender = sender.clone();
+                            host.run(move |words| sender.send(whole(words, frame)).unwrap()).unwrap();
+                            looks += 1;
+                        }
+                        Work::Cuda(cuda) => copies.take(cuda, frame),
+                        _ => panic!("another backend"),
+                    }
                 }
                 common.count(if turn.is_new() { "new frames looked at" } else { "frames looked at again" });
                 match step {
@@ -211,5 +218,6 @@ fn read(
     for _ in 0..looks {
         assert_eq!(seen.recv_timeout(Rig::LONG).unwrap(), Ok(()));
     }
+    copies.end();
     reader
 }

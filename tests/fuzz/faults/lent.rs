@@ -1,0 +1,66 @@
+//! Turns that the case submits itself, as an engine does.
+
+use bridge::ash::vk;
+
+use crate::hook::inside;
+use crate::op::Fate;
+use crate::ring::{Flight, Ring, Words};
+use crate::shape::{Content, Shape};
+use crate::way::Way;
+use crate::world::Shared;
+
+impl<D: Way> Ring<D> {
+    /// Lends the oldest render turn, and submits its parts or gives them back.
+    pub(crate) fn lend(&mut self, fill: bool, fate: Fate, shared: &mut Shared) {
+        let Some(turn) = self.render.pop_front() else { return };
+        let slot = turn.slot();
+        let (lent, hit) = inside(|| turn.lend());
+        shared.note(hit);
+        let lent = match lent {
+            Ok(lent) => lent,
+            Err(error) => {
+                self.contents[slot] = None;
+                return shared.allow(&error, hit);
+            }
+        };
+        shared.count("lent turns");
+        if fate == Fate::Retracted {
+            // SAFETY: the parts were not used.
+            let ((), hit) = inside(|| unsafe { lent.not_submitted() });
+            return shared.note(hit);
+        }
+        let mut transfer = shared.transfer();
+        let word = fill.then(|| shared.tag());
+        let mut parts = Vec::new();
+        Words::parts(lent.resources(), &mut parts);
+        // SAFETY: recording, of the right family, submitted with this turn.
+        let acquire = |commands| unsafe { lent.record_acquire(commands) };
+        // SAFETY: as above.
+        let commands = transfer.record(&parts, word, acquire, |commands| unsafe { lent.record_release(commands) });
+        let (waits, signals) = ([lent.parts().wait], [lent.parts().signal, self.next_signal()]);
+        let commands = [vk::CommandBufferSubmitInfo::default().command_buffer(commands)];
+        let batch = vk::SubmitInfo2::default().command_buffer_infos(&commands).signal_semaphore_infos(&signals);
+        let batch = if shared.engine_waits { batch.wait_semaphore_infos(&waits) } else { batch };
+        // SAFETY: the turn's own parts, in the order of its contract; the transfer is kept until
+        // the frame was waited for.
+        unsafe { lent.queue().submit(&[batch], vk::Fence::null()) }.unwrap();
+        let expected = self.contents[slot];
+        self.flights.push_back(Flight { own: self.own.1, transfer, expected });
+        self.contents[slot] = word.map(Content::Flat).or(expected);
+        shared.count("submissions by an engine");
+        if fate == Fate::Dropped {
+            let ((), hit) = inside(|| drop(lent));
+            return shared.note(hit);
+        }
+        // SAFETY: submitted above.
+        let (told, hit) = inside(|| unsafe { D::lent_submitted::<Words>(lent) });
+        shared.note(hit);
+        match told {
+            Ok(next) => self.go_on(next),
+            Err(error) => {
+                self.contents[slot] = None;
+                shared.allow(&error, hit);
+            }
+        }
+    }
+}
