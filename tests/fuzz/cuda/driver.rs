@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, OnceLock};
 
 use bridge_fuzz::Counts;
-use driver_double::Double;
+use driver_double::{Double, Planted};
 
 /// One call that is to fail.
 #[derive(Debug, Clone, Copy)]
@@ -17,6 +17,7 @@ pub(crate) struct Plan {
 }
 
 static DOUBLE: OnceLock<Double> = OnceLock::new();
+static PLANTED: Mutex<Option<(Planted, &str)>> = Mutex::new(None);
 static PLAN: Mutex<Option<Plan>> = Mutex::new(None);
 /// Those that have failed in this case.
 static HITS: Mutex<Vec<&'static str>> = Mutex::new(Vec::new());
@@ -35,11 +36,28 @@ pub(crate) fn plan(plan: Option<Plan>) {
     *PLAN.lock().unwrap() = plan;
 }
 
+/// What becomes of the calls of a name in the cases from now on.
+pub(crate) fn plant(planted: Option<(Planted, &'static str)>) {
+    *PLANTED.lock().unwrap() = planted;
+}
+
 /// A case begins: nothing of another is known any more.
 pub(crate) fn reset() {
     plan(None);
     HITS.lock().unwrap().clear();
     double().forget();
+    if let Some((planted, name)) = *PLANTED.lock().unwrap() {
+        double().plant(planted, name, 0);
+    }
+}
+
+/// What is enqueued on streams waits for [`go_on`].
+pub(crate) fn hold() {
+    double().hold_work();
+}
+
+pub(crate) fn go_on() {
+    double().let_work_go();
 }
 
 /// An operation begins.

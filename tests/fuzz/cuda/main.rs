@@ -16,6 +16,7 @@ mod lent;
 #[path = "../faults/op.rs"]
 #[allow(dead_code)] // For the other target.
 mod op;
+mod planted;
 #[path = "../faults/ring.rs"]
 mod ring;
 #[path = "../exchange/shape.rs"]
@@ -41,7 +42,9 @@ use bridge_tests::{Engine, Need, skip};
 use driver_double::Double;
 use proptest::prelude::*;
 
+use crate::latest::held;
 use crate::op::Op;
+use crate::world::Trial;
 
 /// Cases of `latest` have two threads.
 struct Lock(Mutex<()>);
@@ -75,15 +78,15 @@ fn arm() -> impl Strategy<Value = Op> {
     (1u64..14, failure).prop_map(|(nth, (code, sticky))| Op::ArmDriver(driver::Plan { nth, code, sticky }))
 }
 
-#[test]
-fn cuda() {
+/// In a process of the test's own, with the double.
+fn on_the_double(name: &str, test: impl FnOnce(&Engine, &ExportDevice)) {
     if !Double::has_software_vulkan() {
         return skip(
             Need::Other,
             "there is no software Vulkan driver (Debian, Ubuntu: `apt install mesa-vulkan-drivers`)",
         );
     }
-    let Some(double) = Double::in_child_with_vulkan("cuda") else { return };
+    let Some(double) = Double::in_child_with_vulkan(name) else { return };
     driver::start(double);
     let engine = Box::leak(Box::new(Engine::new(Some(hook::hook))));
     let mut info = engine.info();
@@ -92,18 +95,30 @@ fn cuda() {
     // SAFETY: the engine's own handles, which live forever, with the feature that it turns on
     // where it can.
     let device = unsafe { ExportDevice::adopt(info) }.unwrap();
-    fuzz("cuda", &prop_oneof![7 => in_step(), 1 => latest()], |case| {
-        let counts = run(&device, &case);
-        engine.assert_silent();
-        counts
+    test(engine, &device);
+}
+
+#[test]
+fn cuda() {
+    on_the_double("cuda", |engine, device| {
+        fuzz("cuda", &prop_oneof![7 => in_step(), 1 => latest()], |case| {
+            let counts = run(device, &case, Trial::default());
+            engine.assert_silent();
+            counts
+        });
     });
 }
 
-fn run(device: &ExportDevice, case: &Case) -> Counts {
+#[test]
+fn left_out_waits_are_found() {
+    on_the_double("left_out_waits_are_found", |_, device| planted::are_found(device));
+}
+
+fn run(device: &ExportDevice, case: &Case, trial: Trial) -> Counts {
     driver::reset();
     let mut counts = match case {
-        Case::InStep(ops) => world::run(device, Backend::Cuda, ops, true),
-        Case::Latest(case) => latest::run(device, Backend::Cuda, case),
+        Case::InStep(ops) => world::run(device, Backend::Cuda, ops, trial),
+        Case::Latest(case) => latest::run(device, Backend::Cuda, case, trial.held),
     };
     driver::check(&mut counts);
     counts

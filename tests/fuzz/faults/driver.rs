@@ -6,6 +6,10 @@ pub(crate) enum Plan {}
 
 pub(crate) fn plan(_: Option<Plan>) {}
 
+pub(crate) fn hold() {}
+
+pub(crate) fn go_on() {}
+
 pub(crate) fn begin() {}
 
 pub(crate) fn end() -> Option<&'static str> {

@@ -40,7 +40,8 @@ impl<D: Way> Ring<D> {
         let (waits, signals) = ([lent.parts().wait], [lent.parts().signal, self.next_signal()]);
         let commands = [vk::CommandBufferSubmitInfo::default().command_buffer(commands)];
         let batch = vk::SubmitInfo2::default().command_buffer_infos(&commands).signal_semaphore_infos(&signals);
-        let batch = if shared.engine_waits { batch.wait_semaphore_infos(&waits) } else { batch };
+        let batch = if shared.trial.engine_forgets { batch } else { batch.wait_semaphore_infos(&waits) };
+        shared.hold_queue();
         // SAFETY: the turn's own parts, in the order of its contract; the transfer is kept until
         // the frame was waited for.
         unsafe { lent.queue().submit(&[batch], vk::Fence::null()) }.unwrap();

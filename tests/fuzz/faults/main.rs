@@ -5,6 +5,8 @@
 
 mod driver;
 mod graph;
+#[path = "../latest/case/held.rs"]
+mod held;
 mod hook;
 mod lent;
 mod lost;
@@ -29,6 +31,8 @@ use bridge::vk_export::{ExportDevice, QueueLock};
 use bridge_fuzz::fuzz;
 use bridge_tests::Engine;
 
+use world::Trial;
+
 /// The bridge's own threads do not submit, and the case has one.
 struct Lock;
 
@@ -52,7 +56,7 @@ fn faults() {
     lost::work_of_another_turn_is_not_lost_in_silence(&device);
     engine.assert_silent();
     fuzz("faults", &op::case(), |(backend, ops)| {
-        let counts = world::run(&device, backend, &ops, true);
+        let counts = world::run(&device, backend, &ops, Trial::default());
         engine.assert_silent();
         counts
     });

@@ -83,6 +83,7 @@ impl<D: Way> Ring<D> {
     }
 
     pub(crate) fn begin(&mut self, shared: &mut Shared) {
+        shared.hold_streams();
         let Some(exchange) = &mut self.exchange else { return };
         let (begun, hit) = inside(|| exchange.begin());
         shared.note(hit);
@@ -155,6 +156,7 @@ impl<D: Way> Ring<D> {
         // SAFETY: as above.
         let commands = transfer.record(&parts, word, acquire, |commands| unsafe { turn.record_release(commands) });
         let signals = [self.next_signal()];
+        shared.hold_queue();
         let info = SubmitInfo { commands: &[commands], signals: &signals, ..Default::default() };
         // SAFETY: recorded with the turn's barriers; the transfer is kept until the frame was
         // waited for, and the further signal's values rise on the one queue.
@@ -220,6 +222,9 @@ impl<D: Way> Ring<D> {
 
     fn wait(&mut self, shared: &mut Shared) {
         let Some(Flight { own, transfer, expected }) = self.flights.pop_front() else { return };
+        if !shared.trial.engine_forgets {
+            shared.go_on();
+        }
         if self.own.0.wait(own, MOMENT).is_err() && shared.side().1.check().is_err() {
             // The queue waits for a signal that a lost context does not make, which nobody has
             // asked for: the end of the exchange does.
@@ -227,6 +232,7 @@ impl<D: Way> Ring<D> {
             shared.count("lost contexts that the queue waited for");
         }
         self.own.0.wait(own, Rig::LONG).unwrap_or_else(|error| panic!("a submitted frame does not end: {error}"));
+        shared.go_on();
         let difference = expected.and_then(|content| content.difference(&transfer.words()));
         assert!(difference.is_none() || shared.has_failed(), "a frame is not its own: {difference:?}");
         shared.give_back(transfer);

@@ -40,7 +40,7 @@ impl<D: Way> Ring<D> {
                 inside(|| unsafe { work.record(record) })
             }
             Work::Cuda(cuda) => {
-                let (worked, hit) = on_cuda(cuda, expected, tag);
+                let (worked, hit) = on_cuda(cuda, expected.filter(|_| !shared.is_held()), tag);
                 shared.note(hit);
                 self.contents[slot] = worked.is_ok().then_some(content);
                 return shared.worked_on_cuda(worked, hit);

@@ -11,6 +11,7 @@ use bridge::{
 use bridge_fuzz::Counts;
 
 use crate::driver;
+use crate::held::{Held, Queue};
 use crate::hook::{self, inside};
 use crate::op::Op;
 use crate::ring::{AnyRing, Ring};
@@ -39,8 +40,16 @@ pub(crate) struct Shared {
     faulted: bool,
     /// Of all pooled buffers, made for the first.
     pool: Option<SharedPool>,
-    /// Whether what the case submits itself waits for the compute side, as it must.
-    pub(crate) engine_waits: bool,
+    pub(crate) trial: Trial,
+    queue: Queue,
+}
+
+/// What is made otherwise to see that a fault is found.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Trial {
+    pub(crate) held: Held,
+    /// What the case submits itself does not wait for the compute side.
+    pub(crate) engine_forgets: bool,
 }
 
 impl Shared {
@@ -64,6 +73,31 @@ impl Shared {
             }
         }
         self.pool.clone()
+    }
+
+    /// Before work of the compute side.
+    pub(crate) fn hold_streams(&self) {
+        if self.trial.held == Held::Streams {
+            driver::hold();
+        }
+    }
+
+    /// Before a submission.
+    pub(crate) fn hold_queue(&mut self) {
+        self.queue.hold(&self.device);
+    }
+
+    /// Whether the case may not wait for the compute side.
+    pub(crate) fn is_held(&self) -> bool {
+        self.queue.is_held() || self.trial.held == Held::Streams
+    }
+
+    /// Before the case waits.
+    pub(crate) fn go_on(&mut self) {
+        self.queue.go_on();
+        if self.trial.held == Held::Streams {
+            driver::go_on();
+        }
     }
 
     pub(crate) fn tag(&mut self) -> u32 {
@@ -134,7 +168,7 @@ impl Shared {
     }
 }
 
-pub(crate) fn run(device: &ExportDevice, backend: Backend, ops: &[Op], engine_waits: bool) -> Counts {
+pub(crate) fn run(device: &ExportDevice, backend: Backend, ops: &[Op], trial: Trial) -> Counts {
     hook::plan(None);
     let _ = hook::hit();
     let before = LiveObjects::now();
@@ -152,7 +186,8 @@ pub(crate) fn run(device: &ExportDevice, backend: Backend, ops: &[Op], engine_wa
         tag: 0x5eed_0000,
         faulted: false,
         pool: None,
-        engine_waits,
+        trial,
+        queue: Queue::new(trial.held),
     };
     shared.count(match backend {
         Backend::Inline => "cases on inline",

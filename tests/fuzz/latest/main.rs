@@ -9,8 +9,10 @@ use bridge::Backend;
 use bridge_fuzz::fuzz;
 use bridge_tests::Rig;
 
+use case::held::Held;
+
 #[test]
 fn latest() {
     let rig = Rig::open();
-    fuzz("latest", &case::case(), |case| case::run(rig.device(), Backend::Host, &case));
+    fuzz("latest", &case::case(), |case| case::run(rig.device(), Backend::Host, &case, Held::Nothing));
 }

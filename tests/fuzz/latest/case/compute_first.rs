@@ -10,8 +10,9 @@ use bridge::{
 };
 use bridge_tests::{Readback, Rig};
 
+use super::held::{Held, Queue};
 use super::op::{Case, Read, Write};
-use super::{Common, LEN, cuda, whole};
+use super::{Common, LEN, cuda, joined, whole};
 
 type Words = BufferSpec<u32>;
 const SIZE: u64 = 4 * LEN as u64;
@@ -22,17 +23,18 @@ pub(crate) fn run(compute: &Compute, case: &Case, common: &Common) {
     std::thread::scope(|scope| {
         let writing = scope.spawn(|| {
             let writer = write(writer, case, common);
+            common.writer_is_done.store(true, Ordering::SeqCst);
             case.closes.then_some(writer)
         });
         let mut reading = Reading::new(compute, reader, case, common);
         case.reader.iter().for_each(|read| reading.step(*read));
         let (reader, rest) = reading.end();
         if case.closes {
-            let writer = writing.join().unwrap().unwrap();
+            let writer = joined(writing).unwrap();
             writer.close(reader).unwrap();
         } else {
             drop(reader);
-            writing.join().unwrap();
+            joined(writing);
         }
         // What was lost may run until the exchange is gone.
         drop(rest);
@@ -112,12 +114,18 @@ struct Reading<'a> {
     rest: Vec<Readback>,
     last: Option<u64>,
     lost: bool,
+    queue: Queue,
+    slots: usize,
 }
 
 impl<'a> Reading<'a> {
     fn new(compute: &'a Compute, reader: LatestReader<Words>, case: &Case, common: &'a Common) -> Self {
         let (in_flight, idle, rest) = (VecDeque::new(), Vec::new(), Vec::new());
-        Self { compute, reader, common, in_flight, bound: case.reader_in_flight, idle, rest, last: None, lost: false }
+        let (queue, slots) = (Queue::new(common.held), case.info().slots);
+        // With so many submissions as it was made for, no slot is ever written before its wait is
+        // over: more of them show that there is one.
+        let bound = if common.held == Held::Queue { slots } else { case.reader_in_flight };
+        Self { compute, reader, common, in_flight, bound, idle, rest, last: None, lost: false, queue, slots }
     }
 
     fn step(&mut self, step: Read) {
@@ -156,6 +164,7 @@ impl<'a> Reading<'a> {
         }
         let readback = self.idle.pop().unwrap_or_else(|| Readback::new(self.compute.device(), SIZE));
         let commands = readback.record_read(&turn, &[(turn.resources().as_raw(), SIZE)]);
+        self.queue.hold(self.compute.device());
         let point = if let Read::Lend { happens, told } = step {
             let turn = turn.lend().unwrap();
             if happens {
@@ -194,10 +203,14 @@ impl<'a> Reading<'a> {
         self.common.count(if new { "new frames read" } else { "frames read again" });
         (self.last, self.lost) = (Some(frame), false);
         self.in_flight.push_back((point, readback, frame));
+        if self.queue.is_held() {
+            self.common.let_writer_go_round(self.slots);
+        }
     }
 
     fn wait(&mut self) {
         let Some((point, readback, frame)) = self.in_flight.pop_front() else { return };
+        self.queue.go_on();
         point.wait(Rig::LONG).unwrap();
         assert_eq!(whole(&readback.words()[..LEN], frame), Ok(()));
         self.idle.push(readback);

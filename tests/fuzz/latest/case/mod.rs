@@ -2,21 +2,28 @@
 
 mod compute_first;
 mod cuda;
+#[allow(dead_code)] // For the other targets.
+pub(crate) mod held;
 mod op;
 mod render_first;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
 use bridge::{Backend, Compute, ExportDevice, LiveObjects};
 use bridge_fuzz::Counts;
 use bridge_tests::Rig;
 
+use held::Held;
 pub(crate) use op::{Case, case};
 
 /// Elements of a frame.
 const LEN: usize = 1024;
+
+/// For a writer's frames, where it waits for none.
+const MOMENT: Duration = Duration::from_millis(5);
 
 /// What both threads of a case know.
 #[derive(Default)]
@@ -26,6 +33,9 @@ pub(crate) struct Common {
     finished: AtomicU64,
     /// One more than the last frame that was published.
     published: AtomicU64,
+    /// Where the compute side writes.
+    writer_is_done: AtomicBool,
+    held: Held,
 }
 
 impl Common {
@@ -40,6 +50,16 @@ impl Common {
 
     fn note_finished(&self, frame: u64) {
         self.finished.fetch_max(frame + 1, Ordering::SeqCst);
+    }
+
+    /// Gives a writer that does not wait for the reader, as it should, the time to write each slot.
+    fn let_writer_go_round(&self, slots: usize) {
+        let published = || self.published.load(Ordering::SeqCst);
+        let (before, start) = (published(), Instant::now());
+        let goes_on = || published() <= before + slots as u64 && !self.writer_is_done.load(Ordering::SeqCst);
+        while goes_on() && start.elapsed() < MOMENT {
+            std::thread::sleep(Duration::from_micros(100));
+        }
     }
 
     /// Checks the frame that the reader got: `before` is what was finished before it asked.
@@ -65,11 +85,16 @@ fn whole(words: &[u32], frame: u64) -> Result<(), String> {
     }
 }
 
+/// What the other thread returned, or its panic.
+fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
 /// Runs a case, and sees that nothing of it is alive in the end.
-pub(crate) fn run(device: &ExportDevice, backend: Backend, case: &Case) -> Counts {
+pub(crate) fn run(device: &ExportDevice, backend: Backend, case: &Case, held: Held) -> Counts {
     let before = LiveObjects::now();
     let compute = Compute::new(device, backend).unwrap();
-    let common = Common::default();
+    let common = Common { held, ..Common::default() };
     if case.render_first {
         render_first::run(&compute, case, &common);
     } else {

@@ -85,6 +85,23 @@ pub(crate) fn case() -> impl Strategy<Value = Case> {
 }
 
 impl Case {
+    /// The case with a direction, and with frames that neither side loses.
+    #[allow(dead_code)] // For the other target.
+    pub(crate) fn plain(mut self, render_first: bool) -> Self {
+        self.render_first = render_first;
+        for step in &mut self.writer {
+            if !matches!(step, Write::Wait | Write::Pause(_)) {
+                *step = Write::Frame(0);
+            }
+        }
+        for step in &mut self.reader {
+            if !matches!(step, Read::Wait | Read::WaitForAll | Read::Pause(_)) {
+                *step = Read::Frame;
+            }
+        }
+        self
+    }
+
     pub(crate) fn info(&self) -> bridge::LatestInfo<'static> {
         bridge::LatestInfo {
             name: "fuzzed",

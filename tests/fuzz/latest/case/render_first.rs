@@ -13,8 +13,9 @@ use bridge::{
 use bridge_tests::{Commands, Rig};
 
 use super::cuda::Looks;
+use super::held::Queue;
 use super::op::{Case, Read, Write};
-use super::{Common, LEN, whole};
+use super::{Common, LEN, joined, whole};
 
 type Words = BufferSpec<u32>;
 
@@ -36,15 +37,16 @@ pub(crate) fn run(compute: &Compute, case: &Case, common: &Common) {
             rest: Vec::new(),
             dropped: false,
             lost: false,
+            queue: Queue::new(common.held),
         };
         case.writer.iter().for_each(|step| writing.step(*step));
         let (writer, rest) = writing.end();
         if case.closes {
-            let reader = reading.join().unwrap().unwrap();
+            let reader = joined(reading).unwrap();
             writer.close(reader).unwrap();
         } else {
             drop(writer);
-            reading.join().unwrap();
+            joined(reading);
         }
         // What was lost may run until the exchange is gone.
         drop(rest);
@@ -61,6 +63,7 @@ struct Writing<'a> {
     rest: Vec<Commands>,
     dropped: bool,
     lost: bool,
+    queue: Queue,
 }
 
 impl Writing<'_> {
@@ -101,6 +104,7 @@ impl Writing<'_> {
         }
         let commands = self.idle.pop().unwrap_or_else(|| Commands::new(self.compute.device()));
         let raw = self.record(&turn, &commands);
+        self.queue.hold(self.compute.device());
         let point = if let Write::Lend { happens, told } = step {
             let turn = turn.lend().unwrap();
             if happens {
@@ -160,6 +164,7 @@ impl Writing<'_> {
 
     fn wait(&mut self) {
         let Some((point, commands, frame)) = self.in_flight.pop_front() else { return };
+        self.queue.go_on();
         point.wait(Rig::LONG).unwrap();
         self.common.note_finished(frame);
         self.idle.push(commands);

@@ -1,0 +1,112 @@
+//! Waits that are left out, as if the bridge or an engine had forgotten them, and are found.
+
+use std::panic::{self, AssertUnwindSafe};
+
+use bridge::ExportDevice;
+use bridge_fuzz::case_of_seed;
+use driver_double::Planted;
+use proptest::prelude::*;
+
+use crate::latest::held::Held;
+use crate::op::{Fate, Op, RingOp};
+use crate::world::Trial;
+use crate::{Case, driver, latest, run};
+
+/// So many cases are tried for each.
+const CASES: u64 = 200;
+/// So many are run with all waits.
+const CONTROLS: u64 = 2;
+
+/// What a failure says: a frame is seen that is another, or a part of one.
+const WORDS: &[&str] = &["a frame is not its own", "of frame"];
+
+const WAIT: &str = "cuWaitExternalSemaphoresAsync";
+const WAIT_OF_GRAPH: &str = "cuGraphExecExternalSemaphoresWaitNodeSetParams";
+
+/// A wait that is left out.
+struct Fault {
+    what: &'static str,
+    /// Those that it is in.
+    cases: fn() -> BoxedStrategy<Case>,
+    /// A call of CUDA's that does nothing; else it is the engine that does not wait.
+    call: Option<&'static str>,
+}
+
+const FAULTS: &[Fault] = &[
+    Fault { what: "frames", cases: || frames(false, Frames::Whole), call: Some(WAIT) },
+    Fault { what: "frames in a pool", cases: || frames(true, Frames::Whole), call: Some(WAIT) },
+    Fault { what: "lent turns", cases: || frames(false, Frames::Lent), call: Some(WAIT) },
+    Fault { what: "an engine's submissions", cases: || frames(false, Frames::Lent), call: None },
+    Fault { what: "graphs", cases: || frames(false, Frames::Graphs), call: Some(WAIT_OF_GRAPH) },
+    Fault { what: "a latest exchange that CUDA writes", cases: || latest_of(false), call: Some(WAIT) },
+    Fault { what: "a latest exchange that CUDA reads", cases: || latest_of(true), call: Some(WAIT) },
+];
+
+#[derive(Debug, Clone, Copy)]
+enum Frames {
+    Whole,
+    Lent,
+    Graphs,
+}
+
+/// One exchange that CUDA begins, with such frames, and waits for some of them.
+fn frames(pooled: bool, frames: Frames) -> BoxedStrategy<Case> {
+    let frame = (any::<bool>(), prop::bool::weighted(0.2)).prop_map(move |(fill, waits)| {
+        let mut ops = match frames {
+            Frames::Whole => vec![RingOp::Frame { fill }],
+            Frames::Lent => {
+                vec![RingOp::Begin, RingOp::Work, RingOp::Finish, RingOp::Lent { fill, fate: Fate::Told }]
+            }
+            Frames::Graphs => vec![RingOp::Graph { fill }],
+        };
+        ops.extend(waits.then_some(RingOp::Wait));
+        ops
+    });
+    let open = (1usize..4).prop_map(move |slots| Op::Open { vulkan_first: false, slots, pooled });
+    (open, prop::collection::vec(frame, 1..20))
+        .prop_map(|(open, frames)| {
+            let ops = frames.into_iter().flatten().map(|op| Op::On(0, op));
+            Case::InStep(std::iter::once(open).chain(ops).collect())
+        })
+        .boxed()
+}
+
+/// One latest exchange in which nothing is lost.
+fn latest_of(render_first: bool) -> BoxedStrategy<Case> {
+    latest::case().prop_map(move |case| Case::Latest(case.plain(render_first))).boxed()
+}
+
+/// That each fault is found, and nothing where there is none.
+pub(crate) fn are_found(device: &ExportDevice) {
+    let usual = panic::take_hook();
+    // They panic.
+    panic::set_hook(Box::new(|_| ()));
+    let wrong: Vec<_> = FAULTS.iter().filter_map(|fault| is_found(device, fault).err()).collect();
+    panic::set_hook(usual);
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+fn is_found(device: &ExportDevice, fault: &Fault) -> Result<(), String> {
+    let what = fault.what;
+    let mut control = (0..CONTROLS).filter_map(|seed| failure(device, fault, seed, false));
+    if let Some(why) = control.next() {
+        return Err(format!("{what}: with every wait, {why}"));
+    }
+    let found = (0..CASES).find_map(|seed| failure(device, fault, seed, true).map(|why| (seed, why)));
+    let (seed, why) = found.ok_or_else(|| format!("{what}: it is not found"))?;
+    println!("{what}: found at seed {seed}");
+    if WORDS.iter().any(|words| why.contains(words)) { Ok(()) } else { Err(format!("{what}: found as {why}")) }
+}
+
+/// Why the case of a seed fails, if it does.
+fn failure(device: &ExportDevice, fault: &Fault, seed: u64, planted: bool) -> Option<String> {
+    let case = case_of_seed(&(fault.cases)(), seed);
+    driver::plant(fault.call.filter(|_| planted).map(|call| (Planted::Skipped, call)));
+    let trial = match fault.call {
+        Some(_) => Trial { held: Held::Queue, engine_forgets: false },
+        None => Trial { held: Held::Streams, engine_forgets: planted },
+    };
+    let failed = panic::catch_unwind(AssertUnwindSafe(|| run(device, &case, trial))).err();
+    driver::plant(None);
+    failed.map(|panic| panic.downcast_ref::<String>().cloned().unwrap_or_default())
+}
