@@ -1,10 +1,9 @@
 //! Operations last enqueued on an exchange's two timelines, for the message of a wait that did not
 //! end.
 
-use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-
+use super::sync::atomic::{AtomicU64, Ordering};
 use crate::timeline::signaller::Signaller;
+use std::fmt;
 
 /// The last signal and the last wait that were enqueued on each timeline of an exchange.
 #[derive(Debug)]
@@ -72,27 +71,5 @@ impl fmt::Display for Marks {
 impl fmt::Display for History {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "computed: {}; rendered: {}", self.computed, self.rendered)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_last_of_each_is_told_apart() {
-        let history = History::new("frames");
-        assert_eq!(history.exchange(), "frames");
-        assert_eq!(history.to_string(), "computed: signal none, wait none; rendered: signal none, wait none");
-        history.signalled(Signaller::Compute, 3);
-        history.waited(Signaller::Compute, 2);
-        history.signalled(Signaller::Queue, 5);
-        assert_eq!(history.last_signal(Signaller::Compute), 3);
-        assert_eq!(history.last_signal(Signaller::Queue), 5);
-        // What is told late does not undo what is known.
-        history.signalled(Signaller::Compute, 1);
-        history.waited(Signaller::Queue, 4);
-        history.waited(Signaller::Queue, 4);
-        assert_eq!(history.to_string(), "computed: signal 3, wait 2; rendered: signal 5, wait 4");
     }
 }

@@ -2,7 +2,12 @@
 
 #![allow(unsafe_code)] // Signalling from the host.
 pub(crate) mod history;
+#[cfg(test)]
+mod history_tests;
+#[cfg(all(test, target_os = "linux"))]
+mod schedules;
 pub(crate) mod signaller;
+mod sync;
 pub(crate) mod wait;
 
 use std::sync::Arc;

@@ -19,7 +19,13 @@ mod once;
 mod reader;
 mod render_read;
 mod render_write;
+#[cfg(all(test, target_os = "linux"))]
+mod schedules;
 mod shared;
+mod shared_ledger;
+#[cfg(test)]
+mod shared_ledger_tests;
+mod sync;
 mod writer;
 
 use super::Exchange;

@@ -2,15 +2,15 @@
 #![allow(unsafe_code)] // Submitting.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, MutexGuard, OnceLock};
 
 use super::info::LatestInfo;
 use super::ledger::{Begun, Chosen, Ledger, Refusal};
+use super::shared_ledger::SharedLedger;
 use crate::compute::Compute;
 use crate::error::{Error, Result, Stage};
 use crate::exchange::initial::{self, Initial};
 use crate::exchange::ledger::First;
-use crate::exchange::pace::Pace;
 use crate::exchange::resources::Resources;
 use crate::exchange::state::State;
 use crate::exchange::submit::SubmitInfo;
@@ -21,9 +21,7 @@ type Told = Box<dyn Fn() + Send + Sync>;
 
 /// State that the handles and the turns of a latest exchange share.
 pub(crate) struct Shared<R: Resources> {
-    ledger: Mutex<Ledger>,
-    /// The values that the writer's unfinished frames end with.
-    pace: Mutex<Pace>,
+    ledger: SharedLedger,
     /// Told when this process's side gives a slot back or publishes a frame; where the other side
     /// is in another process.
     changed: OnceLock<Told>,
@@ -39,8 +37,7 @@ impl<R: Resources> Shared<R> {
         info.check()?;
         let own = compute.beside(&format!("latest exchange \"{}\"", info.name))?;
         Ok(Arc::new(Self {
-            ledger: Mutex::new(Ledger::new(info.slots, info.newest)),
-            pace: Mutex::new(Pace::new(info.writer_in_flight)),
+            ledger: SharedLedger::new(info.slots, info.newest, info.writer_in_flight),
             changed: OnceLock::new(),
             writer_in_flight: info.writer_in_flight,
             state: State::new(&own, &info.in_step(), resources, first)?,
@@ -49,11 +46,7 @@ impl<R: Resources> Shared<R> {
 
     /// Never held while the state's ledger is.
     pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        lock(&self.ledger)
-    }
-
-    fn pace(&self) -> MutexGuard<'_, Pace> {
-        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+        self.ledger.lock()
     }
 
     /// The timeline on which frames are published.
@@ -70,19 +63,14 @@ impl<R: Resources> Shared<R> {
         if self.state.ledger().initial() != Initial::Done {
             return Err(Error::NotInitialised { exchange: self.state.name.clone() });
         }
-        // The lock is not held during the wait.
-        let due = self.pace().due();
-        if let Some(value) = due {
-            self.written().wait_value(value, self.state.timeout)?;
-        }
-        let reached = || self.written().value().unwrap_or(0);
-        let begun = self.ledger().begin(due.unwrap_or(0), reached);
+        let wait = |value| self.written().wait_value(value, self.state.timeout);
+        let begun = self.ledger.begin(wait, || self.written().value().unwrap_or(0))?;
         begun.map_err(|refusal| self.refused(refusal, self.writer()))
     }
 
     /// Chooses the reader's frame. Does not block.
     pub(super) fn newest(&self) -> Result<Option<Chosen>> {
-        let chosen = choose(&self.ledger, || self.written().value(), || self.check())?;
+        let chosen = self.ledger.newest(|| self.written().value(), || self.check())?;
         chosen.map_err(|refusal| self.refused(refusal, self.reader()))
     }
 
@@ -97,8 +85,7 @@ impl<R: Resources> Shared<R> {
 
     /// The frame in `slot` is published; the writer's timeline reaches `value` behind it.
     pub(super) fn published(&self, slot: usize, value: u64) {
-        self.ledger().publish(slot, value);
-        self.pace().note(value);
+        self.ledger.published(slot, value);
         self.changed();
     }
 
@@ -243,34 +230,3 @@ impl<R: Resources> Shared<R> {
         }
     }
 }
-
-/// Chooses the reader's frame by the value of the writer's timeline, if the compute side is
-/// `sound`.
-///
-/// That is asked last. Whoever raises the timeline in place of a compute side that has failed notes
-/// the failure before, and so does the CPU's thread before it signals a frame that is not what it
-/// should be: a frame that was chosen by such a value, whichever side has looked at it, is followed
-/// by an error here.
-fn choose(
-    ledger: &Mutex<Ledger>,
-    reached: impl FnOnce() -> Result<u64>,
-    sound: impl FnOnce() -> Result<()>,
-) -> Result<Result<Option<Chosen>, Refusal>> {
-    let reached = reached()?;
-    let chosen = lock(ledger).newest(reached);
-    if let Err(error) = sound() {
-        if let Ok(Some(_)) = chosen {
-            lock(ledger).skip_read();
-        }
-        return Err(error);
-    }
-    Ok(chosen)
-}
-
-fn lock(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
-    ledger.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[cfg(test)]
-#[path = "shared_tests.rs"]
-mod tests;

@@ -2,14 +2,16 @@
 
 use std::cell::Cell;
 
-use super::*;
-use crate::exchange::latest::info::Newest;
+use super::info::Newest;
+use super::ledger::Chosen;
+use super::shared_ledger::SharedLedger;
+use crate::error::{Error, Result};
 
 /// The exchange at the moments of a call of the reader's. At one of them the compute side fails,
 /// and what waits for it is released: the timeline reaches the value of a frame that was never
 /// computed. The writer, which has looked for a failure before, sees that value.
 struct Moments {
-    ledger: Mutex<Ledger>,
+    ledger: SharedLedger,
     failed: Cell<bool>,
     reached: Cell<u64>,
     left: Cell<usize>,
@@ -18,19 +20,19 @@ struct Moments {
 impl Moments {
     /// Frame 0 is computed, frame 1 is published, and the failure comes with moment `fails`.
     fn new(fails: usize) -> Self {
-        let mut ledger = Ledger::new(5, Newest::Finished);
+        let ledger = SharedLedger::new(5, Newest::Finished, 5);
         for value in 1..=2 {
-            let slot = ledger.begin(0, || 0).unwrap().slot;
-            ledger.publish(slot, value);
+            let slot = ledger.lock().begin(0, || 0).unwrap().slot;
+            ledger.published(slot, value);
         }
-        Self { ledger: Mutex::new(ledger), failed: Cell::new(false), reached: Cell::new(1), left: Cell::new(fails) }
+        Self { ledger, failed: Cell::new(false), reached: Cell::new(1), left: Cell::new(fails) }
     }
 
     fn moment(&self) {
         let Some(left) = self.left.get().checked_sub(1) else {
             if !self.failed.replace(true) {
                 self.reached.set(2);
-                let mut ledger = lock(&self.ledger);
+                let mut ledger = self.ledger.lock();
                 let slot = ledger.begin(2, || 2).unwrap().slot;
                 ledger.skip_write(slot);
             }
@@ -51,7 +53,7 @@ impl Moments {
         let reached = || Ok(self.around(|| self.reached.get()));
         let failure = || Error::HostFailed { reason: "on purpose".into() };
         let sound = || self.around(|| if self.failed.get() { Err(failure()) } else { Ok(()) });
-        Ok(choose(&self.ledger, reached, sound)?.unwrap())
+        Ok(self.ledger.newest(reached, sound)?.unwrap())
     }
 }
 
@@ -62,10 +64,10 @@ fn a_frame_that_was_never_computed_is_not_read() {
         match moments.newest() {
             Ok(Some(chosen)) => {
                 assert_eq!(chosen.frame, 0, "the failure came with moment {fails}");
-                lock(&moments.ledger).read(1);
+                moments.ledger.lock().read(1);
             }
             Ok(None) => panic!("frame 0 is finished"),
-            Err(_) => assert_eq!(lock(&moments.ledger).open(), (None, None), "no turn is open"),
+            Err(_) => assert_eq!(moments.ledger.lock().open(), (None, None), "no turn is open"),
         }
         moments.left.set(0);
         moments.moment();
@@ -79,5 +81,5 @@ fn an_open_turn_outlasts_the_error() {
     assert_eq!(moments.newest().unwrap().unwrap().frame, 0);
     moments.left.set(0);
     assert!(moments.newest().is_err());
-    assert_eq!(lock(&moments.ledger).open(), (None, Some(0)));
+    assert_eq!(moments.ledger.lock().open(), (None, Some(0)));
 }

@@ -1,0 +1,236 @@
+//! The two handles of a latest exchange under a scheduler that decides which thread goes on at each
+//! lock and atomic access. The GPU's two sides are threads as well, which wait and signal as the
+//! handles ask.
+#![allow(clippy::unwrap_used)] // What fails here fails the test.
+
+use sync::atomic::{AtomicBool, Ordering};
+use sync::{Arc, Condvar, Mutex, mpsc, thread};
+
+use super::info::Newest;
+use super::ledger::Chosen;
+use crate::error::{Error, Result};
+
+mod sync {
+    pub(super) use std::sync::PoisonError;
+
+    pub(super) use shuttle::sync::{Arc, Condvar, Mutex, MutexGuard, atomic, mpsc};
+    pub(super) use shuttle::thread;
+}
+
+#[allow(clippy::duplicate_mod, reason = "the same code on other locks")]
+#[path = "shared_ledger.rs"]
+mod shared_ledger;
+
+use shared_ledger::SharedLedger;
+
+/// For one frame of each side in flight.
+const SLOTS: usize = 4;
+const FRAMES: u64 = 8;
+
+fn explore(test: impl Fn() + Send + Sync + Copy + 'static) {
+    shuttle::check_random(test, 1_000);
+    shuttle::check_pct(test, 1_000, 3);
+}
+
+/// A semaphore's counter.
+#[derive(Default)]
+struct Timeline(Mutex<u64>, Condvar);
+
+impl Timeline {
+    fn value(&self) -> u64 {
+        *self.0.lock().unwrap()
+    }
+
+    fn signal(&self, value: u64) {
+        let mut counter = self.0.lock().unwrap();
+        assert!(*counter < value, "{value} is signalled behind {counter}");
+        *counter = value;
+        self.1.notify_all();
+    }
+
+    fn wait(&self, value: u64) {
+        let mut counter = self.0.lock().unwrap();
+        while *counter < value {
+            counter = self.1.wait(counter).unwrap();
+        }
+    }
+}
+
+/// An exchange, and what the GPU has of it.
+struct World {
+    ledger: SharedLedger,
+    written: Timeline,
+    read: Timeline,
+    failed: AtomicBool,
+    /// The frame that each slot holds.
+    slots: [Mutex<Option<u64>>; SLOTS],
+}
+
+impl World {
+    fn new(newest: Newest) -> Arc<Self> {
+        Arc::new(Self {
+            ledger: SharedLedger::new(SLOTS, newest, 1),
+            written: Timeline::default(),
+            read: Timeline::default(),
+            failed: AtomicBool::new(false),
+            slots: std::array::from_fn(|_| Mutex::new(None)),
+        })
+    }
+
+    /// The writer: each frame is enqueued and published. It `waits` for the reader, as it must.
+    fn write(self: &Arc<Self>, waits: bool) {
+        let (queue, jobs) = mpsc::channel::<(u64, usize, u64, u64)>();
+        let world = Arc::clone(self);
+        let gpu = thread::spawn(move || {
+            for (frame, slot, behind_read, behind_written) in jobs {
+                if waits {
+                    world.read.wait(behind_read);
+                }
+                world.written.wait(behind_written);
+                *world.slots[slot].lock().unwrap() = None;
+                *world.slots[slot].lock().unwrap() = Some(frame);
+                world.written.signal(frame + 1);
+            }
+        });
+        for frame in 0..FRAMES {
+            let wait = |value| {
+                self.written.wait(value);
+                Ok(())
+            };
+            let begun = self.ledger.begin(wait, || self.written.value()).unwrap().unwrap();
+            assert_eq!(begun.frame, frame);
+            queue.send((frame, begun.slot, begun.behind.read, begun.behind.written)).unwrap();
+            self.ledger.published(begun.slot, frame + 1);
+        }
+        drop(queue);
+        gpu.join().unwrap();
+    }
+
+    /// The reader: reads what it is given, up to the last frame, with so many submissions in
+    /// flight. It skips frames that it has read twice.
+    fn look(self: &Arc<Self>, newest: Newest, in_flight: u64) {
+        let (queue, jobs) = mpsc::channel::<(Chosen, u64)>();
+        let world = Arc::clone(self);
+        let gpu = thread::spawn(move || {
+            for (chosen, value) in jobs {
+                world.written.wait(chosen.value);
+                for _ in 0..2 {
+                    let seen = *world.slots[chosen.slot].lock().unwrap();
+                    assert_eq!(seen, Some(chosen.frame), "the slot is written while it is read");
+                }
+                world.read.signal(value);
+            }
+        });
+        let (mut last, mut again, mut value) = (None, false, 0_u64);
+        while last != Some(FRAMES - 1) {
+            self.read.wait((value + 1).saturating_sub(in_flight));
+            let finished = self.written.value();
+            let chosen = self.ledger.newest(|| Ok(self.written.value()), || Ok(())).unwrap().unwrap();
+            let Some(chosen) = chosen else {
+                self.wait_for_more(0);
+                continue;
+            };
+            assert!(Some(chosen.frame) >= last, "frame {} after {last:?}", chosen.frame);
+            assert!(newest == Newest::Issued || chosen.value <= self.written.value(), "an unfinished frame");
+            // The last frame that is finished may not be published yet.
+            assert!(chosen.value + 1 >= finished, "frame {}, and {finished} are finished", chosen.frame);
+            if std::mem::replace(&mut again, !chosen.new) && !chosen.new {
+                self.ledger.lock().skip_read();
+                self.wait_for_more(chosen.frame + 1);
+                continue;
+            }
+            last = Some(chosen.frame);
+            value += 1;
+            queue.send((chosen, value)).unwrap();
+            self.ledger.lock().read(value);
+        }
+        drop(queue);
+        gpu.join().unwrap();
+    }
+
+    /// Blocks until more than so many frames are finished. Perhaps the writer has not published the
+    /// last one then.
+    fn wait_for_more(&self, frames: u64) {
+        if self.written.value() > frames {
+            return thread::yield_now();
+        }
+        self.written.wait(frames + 1);
+    }
+
+    /// What the reader is given while the compute side may fail.
+    fn checked(&self, asks_first: bool) -> Result<Option<Chosen>> {
+        let sound = || match self.failed.load(Ordering::Acquire) {
+            true => Err(Error::HostFailed { reason: "on purpose".into() }),
+            false => Ok(()),
+        };
+        let chosen = if asks_first {
+            self.ledger.newest(|| sound().map(|()| self.written.value()), || Ok(()))
+        } else {
+            self.ledger.newest(|| Ok(self.written.value()), sound)
+        };
+        Ok(chosen?.unwrap())
+    }
+}
+
+fn both_sides(newest: Newest, in_flight: u64, waits: bool) {
+    let world = World::new(newest);
+    let writer = Arc::clone(&world);
+    let writer = thread::spawn(move || writer.write(waits));
+    world.look(newest, in_flight);
+    writer.join().unwrap();
+    assert_eq!(world.ledger.lock().open(), (None, None));
+}
+
+#[test]
+fn each_frame_is_whole_and_none_goes_back() {
+    explore(|| both_sides(Newest::Finished, 1, true));
+    explore(|| both_sides(Newest::Issued, 1, true));
+}
+
+/// The writer waits for their slots.
+#[test]
+fn with_more_submissions_than_were_said_each_frame_is_whole() {
+    explore(|| both_sides(Newest::Finished, FRAMES, true));
+    explore(|| both_sides(Newest::Issued, FRAMES, true));
+}
+
+/// The negative control.
+#[test]
+#[should_panic(expected = "the slot is written while it is read")]
+fn without_its_wait_the_writer_overwrites_what_is_read() {
+    explore(|| both_sides(Newest::Finished, FRAMES, false));
+}
+
+/// Frame 0 is computed; frame 1 never is, and what waits for it is released.
+fn failing(asks_first: bool) {
+    let world = World::new(Newest::Finished);
+    for frame in 0..2 {
+        let begun = world.ledger.lock().begin(0, || 0).unwrap();
+        world.ledger.published(begun.slot, frame + 1);
+    }
+    world.written.signal(1);
+    let other = Arc::clone(&world);
+    let fails = thread::spawn(move || {
+        other.failed.store(true, Ordering::Release);
+        other.written.signal(2);
+    });
+    if let Ok(chosen) = world.checked(asks_first) {
+        assert_eq!(chosen.map(|chosen| chosen.frame), Some(0), "a frame that was never computed");
+        world.ledger.lock().read(1);
+    }
+    fails.join().unwrap();
+    assert!(world.checked(asks_first).is_err());
+    assert_eq!(world.ledger.lock().open(), (None, None), "no turn is open");
+}
+
+#[test]
+fn a_frame_that_was_never_computed_is_not_read() {
+    explore(|| failing(false));
+}
+
+/// The negative control.
+#[test]
+#[should_panic(expected = "a frame that was never computed")]
+fn asked_first_a_failure_comes_too_late() {
+    explore(|| failing(true));
+}

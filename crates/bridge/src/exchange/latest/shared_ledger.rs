@@ -1,0 +1,73 @@
+//! The ledger as two threads use it: what is asked of the timelines and the compute side, and when.
+
+use super::sync::{Mutex, MutexGuard, PoisonError};
+use crate::error::Result;
+use crate::exchange::latest::info::Newest;
+use crate::exchange::latest::ledger::{Begun, Chosen, Ledger, Refusal};
+use crate::exchange::pace::Pace;
+
+/// The ledger and the writer's pace, each under its lock. Neither lock is held while the other is,
+/// nor while the writer waits.
+pub(in crate::exchange::latest) struct SharedLedger {
+    ledger: Mutex<Ledger>,
+    /// The values that the writer's unfinished frames end with.
+    pace: Mutex<Pace>,
+}
+
+impl SharedLedger {
+    pub(in crate::exchange::latest) fn new(slots: usize, newest: Newest, writer_in_flight: usize) -> Self {
+        Self { ledger: Mutex::new(Ledger::new(slots, newest)), pace: Mutex::new(Pace::new(writer_in_flight)) }
+    }
+
+    /// Locks the ledger, which is never held while that of the exchange's state is.
+    pub(in crate::exchange::latest) fn lock(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn pace(&self) -> MutexGuard<'_, Pace> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the slot of the writer's next frame, once few enough of its own are unfinished: `wait`
+    /// blocks until the writer's timeline has a value, and `reached` returns its value.
+    pub(in crate::exchange::latest) fn begin(
+        &self,
+        wait: impl FnOnce(u64) -> Result<()>,
+        reached: impl FnOnce() -> u64,
+    ) -> Result<Result<Begun, Refusal>> {
+        let due = self.pace().due();
+        if let Some(value) = due {
+            wait(value)?;
+        }
+        Ok(self.lock().begin(due.unwrap_or(0), reached))
+    }
+
+    /// Chooses the reader's frame by the value that the writer's timeline has `reached`, if the
+    /// compute side is `sound`.
+    ///
+    /// That is asked last. Whoever raises the timeline in place of a compute side that has failed
+    /// notes the failure before, and so does the CPU's thread before it signals a frame that is not
+    /// what it should be: a frame that was chosen by such a value, whichever side has looked at it,
+    /// is followed by an error here.
+    pub(in crate::exchange::latest) fn newest(
+        &self,
+        reached: impl FnOnce() -> Result<u64>,
+        sound: impl FnOnce() -> Result<()>,
+    ) -> Result<Result<Option<Chosen>, Refusal>> {
+        let reached = reached()?;
+        let chosen = self.lock().newest(reached);
+        if let Err(error) = sound() {
+            if let Ok(Some(_)) = chosen {
+                self.lock().skip_read();
+            }
+            return Err(error);
+        }
+        Ok(chosen)
+    }
+
+    /// The frame in `slot` is published; the writer's timeline reaches `value` behind it.
+    pub(in crate::exchange::latest) fn published(&self, slot: usize, value: u64) {
+        self.lock().publish(slot, value);
+        self.pace().note(value);
+    }
+}

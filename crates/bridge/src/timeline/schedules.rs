@@ -1,0 +1,65 @@
+//! The history under a scheduler that decides which thread goes on at each atomic access.
+#![allow(clippy::unwrap_used)] // What fails here fails the test.
+
+use sync::{Arc, Mutex, thread};
+
+use super::signaller::Signaller;
+
+mod sync {
+    pub(super) use shuttle::sync::{Arc, Mutex, atomic};
+    pub(super) use shuttle::thread;
+}
+
+#[allow(dead_code, clippy::duplicate_mod, reason = "the same code with other atomics")]
+#[path = "history.rs"]
+mod history;
+
+use history::History;
+
+const SIGNALS: u64 = 6;
+
+/// Two threads signal, under the lock of the compute side or, wrong on purpose, with values of
+/// their own; a third asks meanwhile.
+fn signals(locked: bool) {
+    let (history, next) = (Arc::new(History::new("frames")), Arc::new(Mutex::new(0)));
+    let signallers: Vec<_> = (0..2)
+        .map(|thread| {
+            let (history, next) = (Arc::clone(&history), Arc::clone(&next));
+            thread::spawn(move || {
+                for own in 0..SIGNALS / 2 {
+                    let mut next = locked.then(|| next.lock().unwrap());
+                    let value = next.as_deref_mut().map_or(2 * own + thread + 1, |next| {
+                        *next += 1;
+                        *next
+                    });
+                    history.signalled(Signaller::Compute, value);
+                }
+            })
+        })
+        .collect();
+    let mut last = 0;
+    for _ in 0..SIGNALS {
+        let now = history.last_signal(Signaller::Compute);
+        assert!(now >= last, "signal {now} behind {last}");
+        last = now;
+    }
+    signallers.into_iter().for_each(|signaller| signaller.join().unwrap());
+    assert_eq!(history.last_signal(Signaller::Compute), SIGNALS, "the last signal is forgotten");
+}
+
+fn explore(test: impl Fn() + Send + Sync + Copy + 'static) {
+    shuttle::check_random(test, 1_000);
+    shuttle::check_pct(test, 1_000, 3);
+}
+
+#[test]
+fn under_the_lock_of_its_side_no_signal_is_forgotten() {
+    explore(|| signals(true));
+}
+
+/// The negative control.
+#[test]
+#[should_panic]
+fn without_the_lock_one_is() {
+    explore(|| signals(false));
+}
