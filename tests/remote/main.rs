@@ -41,6 +41,8 @@ mod step;
 #[cfg(target_os = "linux")]
 mod step_cuda;
 #[cfg(target_os = "linux")]
+mod step_images;
+#[cfg(target_os = "linux")]
 mod step_worker;
 #[cfg(target_os = "linux")]
 mod steps;

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use bridge::{AcceptInfo, BufferSpec, Error, ExchangeInfo, Listener, Remote, RemoteExchange, RenderTurn};
+use bridge::{AcceptInfo, BufferSpec, Error, ExchangeInfo, ExportDevice, Listener, Remote, RemoteExchange, RenderTurn};
 use bridge_tests::Rig;
 use bridge_worker::bridge_ipc::Backend;
 use rustix::process::Signal;
@@ -144,8 +144,12 @@ impl Stepping {
 }
 
 pub(crate) fn accept(listener: &Listener, rig: &Rig, trust: bool) -> Remote {
+    accept_on(listener, rig.device(), trust)
+}
+
+pub(crate) fn accept_on(listener: &Listener, device: &ExportDevice, trust: bool) -> Remote {
     let info = AcceptInfo { timeout: Rig::LONG, trust };
-    listener.accept_with(rig.device(), &info).unwrap().unwrap()
+    listener.accept_with(device, &info).unwrap().unwrap()
 }
 
 /// Submits a turn whose slot is used by no commands.

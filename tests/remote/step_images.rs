@@ -1,0 +1,71 @@
+//! Images in step, on the device of an engine, which hands them over and submits frames itself.
+
+use std::time::Duration;
+
+use bridge::vk_export::ExportDevice;
+use bridge::vk_export::ash::vk;
+use bridge::{Error, ExchangeInfo, ImageAccess, ImageSpec, Listener};
+use bridge_tests::{Engine, Rig};
+use bridge_worker::bridge_ipc::Backend;
+use bridge_worker::{Image, Work, Worker};
+
+use crate::step_worker::info;
+use crate::steps::accept_on;
+
+/// Frames of 16 times 16 texels, each with the number of its frame, until the renderer is gone.
+fn work(path: &std::path::Path) {
+    let worker = Worker::connect_with(path, &info(Backend::Host)).unwrap();
+    let mut exchange = worker.exchange::<Image<f32>>("steps").unwrap();
+    while let Ok(mut turn) = exchange.begin() {
+        turn.announce().unwrap();
+        let texels = [turn.frame() as f32; 256];
+        let Work::Host(mut host) = turn.work() else { panic!("it computes with CUDA") };
+        host.views.write_from(0, 0, &texels).unwrap();
+        if turn.finish().is_err() {
+            return;
+        }
+    }
+}
+
+#[test]
+fn an_engine_hands_its_images_over_and_loses_no_frame() {
+    // One test at a time counts descriptors.
+    let _alone = Rig::open();
+    // Never destroyed: NVIDIA's driver deadlocks when a device goes while a thread that has used
+    // Vulkan exits.
+    let engine = std::mem::ManuallyDrop::new(Engine::new(None));
+    // SAFETY: the engine's own handles, which live for ever.
+    #[allow(unsafe_code)]
+    let device = unsafe { ExportDevice::adopt(engine.info()) }.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let listener = Listener::bind(folder.path().join("renderer")).unwrap();
+    let path = listener.path().to_owned();
+    let worker = std::thread::spawn(move || work(&path));
+    let spec = ImageSpec::<f32>::new(vk::Format::R32_SFLOAT, [16, 16], ImageAccess::TRANSFER_READ);
+    let exchange = ExchangeInfo { name: "steps", timeout: Rig::LONG, ..Default::default() };
+    let mut steps = accept_on(&listener, &device, true).exchange(&exchange, spec).unwrap();
+    assert!(steps.needs_initial());
+    assert!(steps.next(Duration::from_millis(100)).unwrap().is_none(), "a slot is given before its image is there");
+    steps.initialise().unwrap();
+    for frame in 0..20u64 {
+        let turn = steps.next(Rig::LONG).unwrap().unwrap();
+        assert_eq!((turn.frame(), turn.read_back(Rig::LONG).unwrap()), (frame, vec![frame as f32; 256]));
+    }
+    // One that was lent comes back: never submitted, at once; forgotten, behind a flush.
+    let lent = steps.next(Rig::LONG).unwrap().unwrap().lend().unwrap();
+    // SAFETY: nothing was submitted.
+    #[allow(unsafe_code)]
+    unsafe {
+        lent.not_submitted();
+    }
+    drop(steps.next(Rig::LONG).unwrap().unwrap().lend().unwrap());
+    for frame in 22..30u64 {
+        let turn = steps.next(Rig::LONG).unwrap().unwrap();
+        assert_eq!((turn.frame(), turn.read_back(Rig::LONG).unwrap()), (frame, vec![frame as f32; 256]));
+    }
+    steps.disconnect();
+    assert!(matches!(steps.check(), Err(Error::PeerLost { dead: false, .. })));
+    steps.close().unwrap();
+    worker.join().unwrap();
+    engine.assert_silent();
+}
