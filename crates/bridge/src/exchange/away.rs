@@ -146,7 +146,8 @@ impl<R: Resources> StepAway<R> {
     /// Signals, from this thread, all that was announced.
     ///
     /// # Safety
-    /// The process that signals the timeline has ended: none of its signals will come any more.
+    /// The process that signals the timeline has ended: none of its signals will come any more, or
+    /// none that anything waits for.
     pub(crate) unsafe fn release(&self) -> Result<()> {
         // SAFETY: handed on to the caller.
         unsafe { self.state.held.computed.release() }

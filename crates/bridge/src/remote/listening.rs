@@ -141,9 +141,8 @@ impl<P: Part> Listening<P> {
                         let taken = Event::new("take", "host", self.status.exchange()).slot(slot.into());
                         trace::event(taken.frame(frame).value(value));
                     }
-                    self.held = self
-                        .held
-                        .saturating_sub(usize::from(matches!(said, Message::Publish { .. } | Message::Free { .. })));
+                    let gives = matches!(said, Message::Publish { .. } | Message::Free { .. });
+                    self.held = self.held.saturating_sub(usize::from(gives));
                     let outcome = self.part.hear(said);
                     self.tell(outcome)?;
                 }

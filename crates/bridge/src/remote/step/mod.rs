@@ -173,6 +173,9 @@ impl<R: Resources> Part for Step<R> {
     }
 
     fn overrun(&mut self, limit: Duration) -> Option<String> {
+        if self.owed.count() == 0 {
+            return None;
+        }
         // On the CPU the worker waits for nothing of Vulkan's.
         let rendered = if self.is_host() { u64::MAX } else { self.away.rendered().unwrap_or(u64::MAX) };
         let Frame { announced: Announced { frame, value, .. }, .. } =
@@ -217,7 +220,9 @@ impl<R: Resources> Step<R> {
 
     /// Signals all that a worker with CUDA owes, whose process has ended.
     fn release_gpu(&self) {
-        // SAFETY: `settle` is told that the process has ended, and with it its work on the GPU.
+        // SAFETY: `settle` is told that the process has ended, and with it its work on the GPU; what
+        // a child that was forked from it keeps going is signalled behind values that nothing waits
+        // for any more, on a timeline that nobody uses again.
         if let Err(error) = unsafe { self.away.release() } {
             log_error!("exchange \"{}\": Vulkan may wait for ever: {error}", self.away.exchange());
         }
