@@ -10,10 +10,11 @@ use crate::lint;
 use crate::setup;
 use crate::shell;
 
-/// What is run of `bridge-wgpu`: programs that check their own pictures, as small as they can.
+/// What is run of `bridge-wgpu`: programs that check their own results, as small as they can.
 const WGPU_EXAMPLES: &[&str] = &[
     "wgpu_particles --frames 8 --particles 20000 --size 640x360 --backend host",
     "wgpu_filter --frames 6 --size 320x180 --backend host",
+    "wgpu_cost --frames 4 --samples 1 --rounds 1 --mib 1 --backend host",
 ];
 
 /// What is run of `bevy-vk-cuda`: as a machine without CUDA does it, and as one with CUDA, on the

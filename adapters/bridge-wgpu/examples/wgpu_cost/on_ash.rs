@@ -1,0 +1,299 @@
+//! The frame on raw Vulkan, on a device of the bridge's own: with nothing shared, and by the bridge.
+//! It is recorded anew in each frame, as wgpu does.
+
+use std::collections::VecDeque;
+
+use anyhow::{Context, Result, bail};
+use ash::vk;
+use bridge_wgpu::TimelinePoint;
+use bridge_wgpu::bridge::vk_export::{Buffer, BufferInfo, Placement};
+use bridge_wgpu::bridge::{BufferAccess, BufferSpec, Compute, Exchange, Kernel, RenderTurn};
+
+use super::{IN_FLIGHT, LIMIT, Way, fill, info};
+
+/// Bytes of a copy that keeps the queue busy.
+const BUSY: u64 = 16 << 20;
+
+pub(crate) struct OnAsh<'c> {
+    compute: &'c Compute,
+    source: Source,
+    target: Buffer,
+    busy: [Buffer; 2],
+    kernel: Option<Kernel>,
+    pool: vk::CommandPool,
+    queries: vk::QueryPool,
+    /// Those of the two timestamps.
+    clock: [vk::CommandBuffer; 2],
+    free: VecDeque<Recording>,
+    pending: VecDeque<(Recording, Option<TimelinePoint>)>,
+}
+
+/// What is copied in a frame.
+enum Source {
+    Alone(Buffer),
+    Shared { exchange: Exchange<BufferSpec<u32>>, frame: Option<RenderTurn<BufferSpec<u32>>> },
+}
+
+struct Recording {
+    commands: vk::CommandBuffer,
+    /// Of frames with nothing shared.
+    fence: vk::Fence,
+}
+
+impl<'c> OnAsh<'c> {
+    pub(crate) fn alone(compute: &'c Compute, len: usize) -> Result<Self> {
+        let source = Source::Alone(buffer(compute, 4 * len as u64, Placement::DeviceLocal)?);
+        Self::new(compute, source, len, None)
+    }
+
+    pub(crate) fn shared(compute: &'c Compute, len: usize, kernel: Option<Kernel>) -> Result<Self> {
+        let spec = BufferSpec::<u32>::new(len, BufferAccess::TRANSFER_READ);
+        let source = Source::Shared { exchange: Exchange::new(compute, &info(), spec)?, frame: None };
+        Self::new(compute, source, len, kernel)
+    }
+
+    fn new(compute: &'c Compute, source: Source, len: usize, kernel: Option<Kernel>) -> Result<Self> {
+        let target = buffer(compute, 4 * len as u64, Placement::DeviceLocal)?;
+        let busy = [buffer(compute, BUSY, Placement::DeviceLocal)?, buffer(compute, BUSY, Placement::DeviceLocal)?];
+        let (device, family) = (compute.device().as_raw(), compute.device().queue().family());
+        let create = vk::CommandPoolCreateInfo::default()
+            .queue_family_index(family)
+            .flags(vk::CommandPoolCreateFlags::RESET_COMMAND_BUFFER);
+        // SAFETY: the family is one of the device's; destroyed in `drop`, behind all frames.
+        let pool = unsafe { device.create_command_pool(&create, None) }?;
+        let mut this = Self {
+            compute,
+            source,
+            target,
+            busy,
+            kernel,
+            pool,
+            queries: vk::QueryPool::null(),
+            clock: [vk::CommandBuffer::null(); 2],
+            free: VecDeque::new(),
+            pending: VecDeque::new(),
+        };
+        let create = vk::QueryPoolCreateInfo::default().query_type(vk::QueryType::TIMESTAMP).query_count(3);
+        // SAFETY: destroyed in `drop`.
+        this.queries = unsafe { device.create_query_pool(&create, None) }?;
+        let allocate =
+            vk::CommandBufferAllocateInfo::default().command_pool(pool).command_buffer_count(IN_FLIGHT as u32 + 3);
+        // SAFETY: of the pool above, which one thread uses.
+        let mut commands = unsafe { device.allocate_command_buffers(&allocate) }?;
+        this.clock = [commands.pop(), commands.pop()].map(Option::unwrap_or_default);
+        for commands in commands {
+            // SAFETY: a plain fence, destroyed in `drop`.
+            let fence = unsafe { device.create_fence(&vk::FenceCreateInfo::default(), None) }?;
+            this.free.push_back(Recording { commands, fence });
+        }
+        Ok(this)
+    }
+
+    /// Waits for the oldest frame. A fence is asked without pause, as the bridge asks its points.
+    fn wait_for_oldest(&mut self) -> Result<()> {
+        let Some((recording, point)) = self.pending.pop_front() else { return Ok(()) };
+        let device = self.compute.device().as_raw();
+        match point {
+            Some(point) => point.wait(LIMIT)?,
+            None => {
+                // SAFETY: a fence of this device.
+                while !unsafe { device.get_fence_status(recording.fence) }? {
+                    std::hint::spin_loop();
+                }
+                // SAFETY: no submission has it any more.
+                unsafe { device.reset_fences(&[recording.fence]) }?;
+            }
+        }
+        self.free.push_back(recording);
+        Ok(())
+    }
+
+    fn record(&self, commands: vk::CommandBuffer, record: impl FnOnce(&ash::Device)) -> Result<()> {
+        let device = self.compute.device().as_raw();
+        let begin = vk::CommandBufferBeginInfo::default().flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
+        // SAFETY: not pending: what used it was waited for.
+        unsafe { device.begin_command_buffer(commands, &begin) }?;
+        record(device);
+        // SAFETY: recording.
+        Ok(unsafe { device.end_command_buffer(commands) }?)
+    }
+
+    fn push(&self, commands: vk::CommandBuffer, fence: vk::Fence) -> Result<()> {
+        let infos = [vk::CommandBufferSubmitInfo::default().command_buffer(commands)];
+        let batch = vk::SubmitInfo2::default().command_buffer_infos(&infos);
+        // SAFETY: recorded above, of this device and the queue's family; it and the buffers live
+        // until all frames were waited for.
+        Ok(unsafe { self.compute.device().queue().submit(&[batch], fence) }?)
+    }
+
+    /// Records a timestamp, and the query's reset before it, as wgpu does.
+    fn timestamp(&self, device: &ash::Device, commands: vk::CommandBuffer, query: u32) {
+        // SAFETY: recording, outside of a pass; the pool has three queries.
+        unsafe { device.cmd_reset_query_pool(commands, self.queries, query, 1) };
+        let stage = vk::PipelineStageFlags::BOTTOM_OF_PIPE;
+        // SAFETY: recording; the query was reset.
+        unsafe { device.cmd_write_timestamp(commands, stage, self.queries, query) };
+    }
+}
+
+impl Way for OnAsh<'_> {
+    fn compute(&mut self, base: u32) -> Result<()> {
+        if let Source::Shared { exchange, frame } = &mut self.source {
+            let mut turn = exchange.begin()?;
+            fill(turn.work(), self.kernel.as_ref(), base)?;
+            *frame = Some(turn.finish()?);
+        }
+        if self.pending.len() == IN_FLIGHT {
+            self.wait_for_oldest()?;
+        }
+        Ok(())
+    }
+
+    fn computed(&self) -> Result<()> {
+        match &self.source {
+            Source::Shared { frame: Some(turn), .. } => Ok(turn.computed().wait(LIMIT)?),
+            _ => Ok(()),
+        }
+    }
+
+    fn submit(&mut self) -> Result<()> {
+        let recording = self.free.pop_front().context("a command buffer is free")?;
+        let (commands, target, region) =
+            (recording.commands, self.target.as_raw(), vk::BufferCopy::default().size(self.target.size()));
+        let turn = match &mut self.source {
+            Source::Alone(_) => None,
+            Source::Shared { frame, .. } => Some(frame.take().context("the compute side was first")?),
+        };
+        let source = match (&self.source, &turn) {
+            (_, Some(turn)) => turn.resources().as_raw(),
+            (Source::Alone(buffer), None) => buffer.as_raw(),
+            (Source::Shared { .. }, None) => bail!("the compute side was first"),
+        };
+        self.record(commands, |device| {
+            let barrier = vk::MemoryBarrier::default()
+                .src_access_mask(vk::AccessFlags::TRANSFER_WRITE)
+                .dst_access_mask(vk::AccessFlags::TRANSFER_WRITE);
+            // The frame before has written the target; wgpu's barriers say so, too.
+            pipeline_barrier(device, commands, barrier, vk::PipelineStageFlags::TRANSFER);
+            if let Some(turn) = &turn {
+                // SAFETY: recording, outside of a pass, on the exchange's device.
+                unsafe { turn.record_acquire(commands) };
+            }
+            // SAFETY: both buffers have that size, and these usages.
+            unsafe { device.cmd_copy_buffer(commands, source, target, &[region]) };
+            if let Some(turn) = &turn {
+                // SAFETY: as above.
+                unsafe { turn.record_release(commands) };
+            }
+        })?;
+        let point = match turn {
+            // SAFETY: recorded with the turn's barriers; recorded again once the point was reached.
+            Some(turn) => Some(unsafe { turn.submit(&[commands]) }?),
+            None => {
+                self.push(commands, recording.fence)?;
+                None
+            }
+        };
+        self.pending.push_back((recording, point));
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        while !self.pending.is_empty() {
+            self.wait_for_oldest()?;
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, copies: u32) -> Result<()> {
+        let [commands, _] = self.clock;
+        self.record(commands, |device| {
+            self.timestamp(device, commands, 0);
+            let [from, to] = self.busy.each_ref().map(Buffer::as_raw);
+            let region = [vk::BufferCopy::default().size(BUSY)];
+            for _ in 0..copies {
+                // SAFETY: recording; both buffers have that size, and these usages.
+                unsafe { device.cmd_copy_buffer(commands, from, to, &region) };
+            }
+            self.timestamp(device, commands, 1);
+        })?;
+        self.push(commands, vk::Fence::null())
+    }
+
+    fn close(&mut self) -> Result<()> {
+        let [_, commands] = self.clock;
+        self.record(commands, |device| self.timestamp(device, commands, 2))?;
+        self.push(commands, vk::Fence::null())
+    }
+
+    fn times(&mut self) -> Result<[f64; 2]> {
+        self.finish()?;
+        let device = self.compute.device();
+        let mut ticks = [0u64; 3];
+        let flags = vk::QueryResultFlags::TYPE_64 | vk::QueryResultFlags::WAIT;
+        // SAFETY: all three queries were submitted.
+        unsafe { device.as_raw().get_query_pool_results(self.queries, 0, &mut ticks, flags) }?;
+        // The timestamps' commands are recorded again once they have ended.
+        // SAFETY: nobody else uses the device's queues.
+        unsafe { device.as_raw().device_wait_idle() }?;
+        let each = f64::from(device.physical().limits.timestamp_period) / 1e3;
+        Ok([0, 1].map(|index| ticks[index + 1].wrapping_sub(ticks[index]) as f64 * each))
+    }
+
+    fn target(&mut self) -> Result<Option<Vec<u32>>> {
+        if matches!(self.source, Source::Alone(_)) {
+            return Ok(None);
+        }
+        let device = self.compute.device();
+        let mapped = buffer(self.compute, self.target.size(), Placement::HostVisible)?;
+        let region = [vk::BufferCopy::default().size(self.target.size())];
+        let copy = |commands| {
+            // SAFETY: recording; both buffers have that size, and these usages.
+            unsafe { device.as_raw().cmd_copy_buffer(commands, self.target.as_raw(), mapped.as_raw(), &region) };
+            let barrier = vk::MemoryBarrier::default()
+                .src_access_mask(vk::AccessFlags::TRANSFER_WRITE)
+                .dst_access_mask(vk::AccessFlags::HOST_READ);
+            pipeline_barrier(device.as_raw(), commands, barrier, vk::PipelineStageFlags::HOST);
+        };
+        // SAFETY: the queue is the device's; both buffers live until the copy was waited for, and
+        // the process ends where that fails.
+        unsafe { device.run_once(device.queue(), "copy of the target", LIMIT, copy) }?;
+        let bytes = mapped.host_ptr().context("the buffer is mapped")?;
+        let len = usize::try_from(mapped.size())? / 4;
+        // SAFETY: mapped, of that size, aligned as allocations are, and nobody writes it any more.
+        Ok(Some(unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast::<u32>(), len) }.to_vec()))
+    }
+}
+
+impl Drop for OnAsh<'_> {
+    fn drop(&mut self) {
+        let device = self.compute.device().as_raw();
+        // SAFETY: nobody else uses the device's queues. Where it fails, nothing runs any more.
+        let _ = unsafe { device.device_wait_idle() };
+        // SAFETY: of this device; no submission uses it any more.
+        unsafe { device.destroy_query_pool(self.queries, None) };
+        // SAFETY: as above.
+        unsafe { device.destroy_command_pool(self.pool, None) };
+        for recording in self.free.iter().chain(self.pending.iter().map(|(recording, _)| recording)) {
+            // SAFETY: as above.
+            unsafe { device.destroy_fence(recording.fence, None) };
+        }
+    }
+}
+
+/// Records a barrier from copies to a stage.
+fn pipeline_barrier(
+    device: &ash::Device,
+    commands: vk::CommandBuffer,
+    barrier: vk::MemoryBarrier<'_>,
+    to: vk::PipelineStageFlags,
+) {
+    let (from, none) = (vk::PipelineStageFlags::TRANSFER, vk::DependencyFlags::empty());
+    // SAFETY: recording, outside of a pass, on a queue that copies.
+    unsafe { device.cmd_pipeline_barrier(commands, from, to, none, &[barrier], &[], &[]) };
+}
+
+fn buffer(compute: &Compute, size: u64, placement: Placement) -> Result<Buffer> {
+    let usage = vk::BufferUsageFlags::TRANSFER_SRC | vk::BufferUsageFlags::TRANSFER_DST;
+    Ok(Buffer::new(compute.device(), &BufferInfo { name: "cost", size, usage, placement })?)
+}
