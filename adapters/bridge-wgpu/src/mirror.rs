@@ -41,7 +41,7 @@ impl<S: Shared> Mirror<S> {
         Ok((specs, Arc::new(Self { gpu: gpu.clone(), flow, name, timeout, objects, shared, slots })))
     }
 
-    /// Checks that it is submitted with the `Bridge` that it was made with.
+    /// Checks that it is submitted with a `Bridge` of the device that it was made on.
     pub(crate) fn check(&self, gpu: &Bridge) -> Result<()> {
         if gpu.is_same(&self.gpu) {
             return Ok(());

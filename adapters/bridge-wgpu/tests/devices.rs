@@ -3,12 +3,13 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bridge_wgpu::bridge::EnabledFeatures;
 use bridge_wgpu::bridge::vk_export::EXPORT_EXTENSIONS;
-use bridge_wgpu::{Backend, Bridge, Error, Exchange, Requirements, SharedBuffer, wgpu};
-use support::{Filler, adapter, info, read_buffer, validation_messages};
+use bridge_wgpu::{Backend, Bridge, Error, Exchange, Requirements, SharedBuffer, Work, wgpu};
+use support::{Filler, adapter, bridge_on, info, read_buffer, validation_messages};
 use wgpu::hal::api::Vulkan;
 
 fn fails(adapter: &wgpu::Adapter, descriptor: &wgpu::DeviceDescriptor<'_>, backend: Backend) -> Error {
@@ -162,4 +163,35 @@ fn cuda_or_the_reason_why_not() {
             assert!(bridge.load("kernels", "").is_err());
         }
     }
+}
+
+/// What a frame lends is on the stream that the program has made, and frames of the device's other
+/// compute side go along.
+#[test]
+fn cuda_computes_on_the_programs_own_stream() {
+    let Some(cuda) = bridge_on(Backend::Cuda) else { return };
+    let stream = cuda.cuda().unwrap().device().context().new_stream().unwrap();
+    for other in [cuda, bridge_on(Backend::Host).unwrap()] {
+        let bridge = other.on_stream(Arc::clone(&stream)).unwrap();
+        assert_eq!((bridge.backend(), bridge.reason()), (Backend::Cuda, "the program's own stream"));
+        check(&bridge);
+        let spec = || SharedBuffer::<u32>::new(256, wgpu::BufferUsages::COPY_SRC);
+        let mut on_own = Exchange::new(&bridge, &info("on its own"), spec()).unwrap();
+        let mut beside = Exchange::new(&other, &info("beside"), spec()).unwrap();
+        let (filler, other_filler) = (Filler::new(&bridge), Filler::new(&other));
+        for frame in 0..4 {
+            let mut turn = on_own.begin().unwrap();
+            match turn.work() {
+                Work::Cuda(cuda) => assert!(Arc::ptr_eq(cuda.stream, &stream)),
+                _ => panic!("it computes with CUDA"),
+            }
+            filler.fill(&mut turn, frame, Duration::from_millis(5));
+            let mut second = beside.begin().unwrap();
+            other_filler.fill(&mut second, 1000 + frame, Duration::ZERO);
+            bridge.submit([], (turn.finish().unwrap(), second.finish().unwrap())).unwrap();
+            assert_eq!(read_buffer(&bridge, on_own.objects()), Filler::pattern(256, frame));
+            assert_eq!(read_buffer(&bridge, beside.objects()), Filler::pattern(256, 1000 + frame));
+        }
+    }
+    assert_eq!(validation_messages(), [""; 0]);
 }

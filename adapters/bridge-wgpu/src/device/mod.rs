@@ -1,6 +1,7 @@
 //! A wgpu device and the bridge beside it.
 #![allow(unsafe_code)] // Lends wgpu's device to the bridge.
 
+mod on_stream;
 mod request;
 pub(crate) mod requirements;
 
@@ -18,7 +19,8 @@ use crate::scope::capture;
 /// one.
 ///
 /// Made by [`request_device`](Self::request_device), or by [`adopt`](Self::adopt) from a device
-/// that was created elsewhere.
+/// that was created elsewhere. [`on_stream`](Self::on_stream) makes a second one of the same device
+/// that computes on a CUDA stream of the program's own.
 ///
 /// # Submissions
 /// wgpu has a lock of its own around its queue, which nobody else can take. So everything that this
@@ -27,9 +29,13 @@ use crate::scope::capture;
 pub struct Bridge(Arc<Inner>);
 
 struct Inner {
-    // Field order is drop order: the compute side before the queue and the device that it stands
-    // on.
+    // Field order is drop order: the compute side before the device that it stands on.
     compute: Compute,
+    shared: Arc<Gpu>,
+}
+
+/// wgpu's side, which is the same for all compute sides of a device.
+struct Gpu {
     queue: wgpu::Queue,
     device: wgpu::Device,
     adapter: wgpu::Adapter,
@@ -91,23 +97,24 @@ impl Bridge {
         let export = unsafe { ExportDevice::adopt(info) }?;
         drop(hal);
         let compute = Compute::new(&export, backend)?;
-        Ok(Self(Arc::new(Inner {
-            compute,
-            queue: queue.clone(),
-            device: device.clone(),
-            adapter: adapter.clone(),
-            submitting: Submitting::default(),
-        })))
+        let (queue, device, adapter) = (queue.clone(), device.clone(), adapter.clone());
+        let shared = Arc::new(Gpu { queue, device, adapter, submitting: Submitting::default() });
+        Ok(Self(Arc::new(Inner { compute, shared })))
+    }
+
+    /// The same wgpu device with another compute side, which is one of that device.
+    pub(crate) fn beside(&self, compute: Compute) -> Self {
+        Self(Arc::new(Inner { compute, shared: Arc::clone(&self.0.shared) }))
     }
 
     /// wgpu's device.
     pub fn device(&self) -> &wgpu::Device {
-        &self.0.device
+        &self.0.shared.device
     }
 
     /// wgpu's queue.
     pub fn queue(&self) -> &wgpu::Queue {
-        &self.0.queue
+        &self.0.shared.queue
     }
 
     /// The backend in use, which is not [`Backend::Auto`].
@@ -133,9 +140,10 @@ impl Bridge {
         Ok(self.0.compute.load(name, ptx)?)
     }
 
-    /// Returns `true` if both are clones of the same bridge.
+    /// Returns `true` if both are of the same wgpu device, so that frames of both may be submitted
+    /// together.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        Arc::ptr_eq(&self.0.shared, &other.0.shared)
     }
 
     pub(crate) fn compute(&self) -> &Compute {
@@ -145,8 +153,8 @@ impl Bridge {
     /// A texture format as wgpu's Vulkan backend has it.
     pub(crate) fn format(&self, format: wgpu::TextureFormat) -> Result<ash::vk::Format> {
         // SAFETY: the guard is only read from.
-        let adapter = unsafe { self.0.adapter.as_hal::<Vulkan>() };
-        Ok(adapter.ok_or_else(|| not_vulkan(&self.0.adapter))?.texture_format_as_raw(format))
+        let adapter = unsafe { self.0.shared.adapter.as_hal::<Vulkan>() };
+        Ok(adapter.ok_or_else(|| not_vulkan(&self.0.shared.adapter))?.texture_format_as_raw(format))
     }
 
     /// Held while frames are lent and submitted.
@@ -155,7 +163,7 @@ impl Bridge {
     /// [`Error::InvalidArgument`] on a thread that holds it: wgpu calls the program's callbacks
     /// while it submits.
     pub(crate) fn submitting(&self) -> Result<Held<'_>> {
-        let Submitting { mutex, holder } = &self.0.submitting;
+        let Submitting { mutex, holder } = &self.0.shared.submitting;
         let holder = || holder.lock().unwrap_or_else(PoisonError::into_inner);
         if *holder() == Some(thread::current().id()) {
             let reason =
@@ -164,12 +172,12 @@ impl Bridge {
         }
         let guard = mutex.lock().unwrap_or_else(PoisonError::into_inner);
         *holder() = Some(thread::current().id());
-        Ok(Held { holder: &self.0.submitting.holder, _guard: guard })
+        Ok(Held { holder: &self.0.shared.submitting.holder, _guard: guard })
     }
 
     /// wgpu's errors meanwhile, as a result.
     pub(crate) fn capture<R>(&self, call: &'static str, object: &str, f: impl FnOnce() -> R) -> Result<R> {
-        capture(&self.0.device, call, object, f)
+        capture(&self.0.shared.device, call, object, f)
     }
 }
 

@@ -188,3 +188,26 @@ fn with_a_signal_that_another_submission_takes_frames_are_wrong() {
         assert!(is_seen(is_wrong), "the place of the signal is not what makes frames right");
     }
 }
+
+/// Two compute sides of one wgpu device, as [`Bridge::on_stream`] makes them: one submission takes
+/// frames of both, whichever side submits it.
+#[test]
+fn frames_of_two_compute_sides_go_together() {
+    for first in bridges() {
+        let second = first.beside(bridge::Compute::new(first.compute().device(), first.backend()).unwrap());
+        let spec = || SharedBuffer::<u32>::new(LEN, wgpu::BufferUsages::COPY_SRC);
+        let mut there = Exchange::new(&first, &info("first"), spec()).unwrap();
+        let mut beside = Exchange::new(&second, &info("second"), spec()).unwrap();
+        let fillers = [&first, &second].map(Filler::new);
+        for frame in 0..6 {
+            let (mut one, mut other) = (there.begin().unwrap(), beside.begin().unwrap());
+            fillers[0].fill(&mut one, frame, Duration::ZERO);
+            fillers[1].fill(&mut other, 1000 + frame, Duration::from_millis(5));
+            let frames = (one.finish().unwrap(), other.finish().unwrap());
+            [&first, &second][frame as usize % 2].submit([], frames).unwrap();
+            assert_eq!(support::read_buffer(&first, there.objects()), Filler::pattern(LEN, frame));
+            assert_eq!(support::read_buffer(&first, beside.objects()), Filler::pattern(LEN, 1000 + frame));
+        }
+    }
+    assert_eq!(validation_messages(), [""; 0]);
+}

@@ -1,0 +1,44 @@
+//! CUDA on a stream that the program has already.
+
+use std::sync::Arc;
+
+use bridge::Compute;
+use bridge::cudarc::driver::CudaStream;
+
+use super::Bridge;
+use crate::error::Result;
+
+impl Bridge {
+    /// The same wgpu device, with CUDA on a stream that the program has already, such as that of a
+    /// library. What exchanges of the new `Bridge` lend to CUDA is ordered on that stream: its
+    /// earlier work runs before a frame's, and no event or wait of another stream is needed.
+    ///
+    /// Any `Bridge` of the device will do, of any backend; with [`Backend::Host`](crate::Backend)
+    /// no other stream is made. Frames of both may be [submitted](Self::submit) together. The two
+    /// sides of [`Exchange::latest`](crate::Exchange::latest) go at rates of their own, so that its
+    /// compute side has a stream of its own in the same context.
+    ///
+    /// ```no_run
+    /// use bridge_wgpu::bridge::cudarc::driver::CudaContext;
+    /// use bridge_wgpu::{Backend, Bridge, wgpu};
+    ///
+    /// # fn own(adapter: &wgpu::Adapter) -> Result<Bridge, Box<dyn std::error::Error>> {
+    /// let descriptor = wgpu::DeviceDescriptor::default();
+    /// let bridge = Bridge::request_device(adapter, &descriptor, Backend::Host)?;
+    /// let context = CudaContext::new(0)?;
+    /// // Or `context.wrap_borrowed_stream` with a `CUstream` of another library.
+    /// let stream = context.new_stream()?;
+    /// let bridge = bridge.on_stream(stream)?;
+    /// assert_eq!(bridge.backend(), Backend::Cuda);
+    /// # Ok(bridge)
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`bridge::Error::DifferentDevices`] naming both devices where the stream is of another GPU,
+    /// and what [`Compute::on_stream`] says. The stream is dropped then; this `Bridge` is as
+    /// before.
+    pub fn on_stream(&self, stream: Arc<CudaStream>) -> Result<Self> {
+        Ok(self.beside(Compute::on_stream(self.compute().device(), stream)?))
+    }
+}
