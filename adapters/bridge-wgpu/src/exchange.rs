@@ -21,8 +21,8 @@ use crate::shared::{Flow, Shared};
 /// Dropping it waits for the frames in flight, as dropping a [`bridge::Exchange`] does.
 /// [`objects`](Self::objects) are wgpu's own and may be cloned and kept longer.
 pub struct Exchange<S: Shared, D: Direction = ComputeFirst> {
-    exchange: bridge::Exchange<S::Specs, D>,
-    mirror: Arc<Mirror<S>>,
+    pub(crate) exchange: bridge::Exchange<S::Specs, D>,
+    pub(crate) mirror: Arc<Mirror<S>>,
 }
 
 impl<S: Shared> Exchange<S, ComputeFirst> {
@@ -41,6 +41,7 @@ impl<S: Shared> Exchange<S, ComputeFirst> {
     /// # Errors
     /// As [`bridge::Exchange::begin`].
     pub fn begin(&mut self) -> Result<ComputeTurn<S>> {
+        self.hand_over()?;
         Ok(ComputeTurn { turn: self.exchange.begin()?, mirror: Arc::clone(&self.mirror) })
     }
 }
@@ -61,25 +62,39 @@ impl<S: Shared> Exchange<S, RenderFirst> {
     /// # Errors
     /// As [`bridge::Exchange::begin`].
     pub fn begin(&mut self) -> Result<Frame<S, RenderFirst>> {
+        self.hand_over()?;
         Ok(Frame::new(self.exchange.begin()?, Arc::clone(&self.mirror)))
     }
 }
 
 impl<S: Shared, D: Direction> Exchange<S, D> {
-    /// Hands new images over to the compute side, through wgpu's queue.
     fn initialised(exchange: bridge::Exchange<S::Specs, D>, mirror: Arc<Mirror<S>>) -> Result<Self> {
         let mut this = Self { exchange, mirror };
-        if !this.exchange.needs_initial() {
-            return Ok(this);
-        }
-        let Self { exchange, mirror } = &mut this;
-        // SAFETY: `initialise` submits what is recorded, or drops the turn.
-        initialise(mirror, |commands| unsafe { exchange.record_initial(commands) })?;
+        this.hand_over()?;
         Ok(this)
     }
 
+    /// Hands new images over to the compute side, through wgpu's queue, if there are any.
+    pub(crate) fn hand_over(&mut self) -> Result<()> {
+        let Self { exchange, mirror } = self;
+        if !exchange.needs_initial() {
+            return Ok(());
+        }
+        // SAFETY: `initialise` submits what is recorded, or drops the turn.
+        initialise(mirror, |commands| unsafe { exchange.record_initial(commands) })
+    }
+
+    /// Submits a signal behind frames of which wgpu did not tell whether they were submitted, so
+    /// that they are seen to end.
+    pub(crate) fn flush(&mut self) -> Result<()> {
+        let Self { exchange, mirror } = self;
+        let Some(parts) = exchange.flush_parts()? else { return Ok(()) };
+        let _order = mirror.gpu.submitting()?;
+        mirror.gpu.signal(&mirror.name, &[parts.signal])
+    }
+
     /// wgpu's objects: a [`wgpu::Buffer`], a [`wgpu::Texture`], or a tuple of them. They are the
-    /// same in every frame. (Of what wgpu uses in the slots there are none: [`Frame::objects`]
+    /// same in every frame, until they are [replaced](Self::replace). (Of what wgpu uses in the slots there are none: [`Frame::objects`]
     /// lends that.)
     ///
     /// They are ordinary objects of wgpu, to be used in any submission. What a frame brings is in
@@ -101,13 +116,7 @@ impl<S: Shared, D: Direction> Exchange<S, D> {
 
 impl<S: Shared, D: Direction> Drop for Exchange<S, D> {
     fn drop(&mut self) {
-        // Frames of which wgpu did not tell whether they were submitted end with one more signal.
-        let Self { exchange, mirror } = self;
-        let flushed = exchange.flush_parts().map_err(crate::Error::from).and_then(|parts| {
-            let Some(parts) = parts else { return Ok(()) };
-            let _order = mirror.gpu.submitting()?;
-            mirror.gpu.signal(&mirror.name, &[parts.signal])
-        });
+        let flushed = self.flush();
         if let Err(error) = flushed {
             log::error!("exchange \"{}\": its last frames may not be seen to end: {error}", self.mirror.name);
         }

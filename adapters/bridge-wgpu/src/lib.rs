@@ -9,6 +9,7 @@ mod kernels;
 mod latest;
 mod mirror;
 mod raw;
+mod replace;
 mod scope;
 mod shared;
 mod submit;

@@ -21,7 +21,7 @@ pub(crate) struct Mirror<S: Shared> {
     /// Timeout of waits on the host.
     pub(crate) timeout: Duration,
     pub(crate) objects: S::Objects,
-    shared: S,
+    pub(crate) shared: S,
     /// Wrapped when they are first used.
     slots: Box<[OnceLock<S::Slot>]>,
 }

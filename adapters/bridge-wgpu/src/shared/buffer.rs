@@ -29,6 +29,16 @@ impl<T: Pod + Send + Sync> SharedBuffer<T> {
     pub fn new(len: usize, usage: wgpu::BufferUsages) -> Self {
         Self { len, usage, element: PhantomData }
     }
+
+    /// Elements.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The same with another length.
+    pub(crate) fn with_len(&self, len: usize) -> Self {
+        Self { len, ..self.clone() }
+    }
 }
 
 /// The size of a buffer in bytes, which wgpu copies in multiples of 4.

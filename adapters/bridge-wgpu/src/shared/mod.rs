@@ -2,6 +2,7 @@
 
 pub(crate) mod buffer;
 pub(crate) mod raw;
+pub(crate) mod shape;
 pub(crate) mod slot_buffer;
 pub(crate) mod slot_texture;
 pub(crate) mod texture;

@@ -37,6 +37,16 @@ impl<T: Pod + Send + Sync> SlotBuffer<T> {
     pub unsafe fn new(len: usize, usage: wgpu::BufferUsages) -> Self {
         Self { len, usage, element: PhantomData }
     }
+
+    /// Elements.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The same with another length.
+    pub(crate) fn with_len(&self, len: usize) -> Self {
+        Self { len, ..self.clone() }
+    }
 }
 
 impl<T: Pod + Send + Sync> Shared for SlotBuffer<T> {

@@ -5,13 +5,13 @@ use std::marker::PhantomData;
 
 use bridge::{ImageSpec, RenderImage, Texel};
 
-use super::texture::descriptor;
+use super::shape::{Place, Shape, shaped};
 use super::{Flow, Share, Shared, SlotInfo, raw};
 use crate::access;
 use crate::device::Bridge;
 use crate::error::Result;
 
-/// A 2D texture with texels of type `T` without a copy: wgpu uses the slots themselves.
+/// A texture with texels of type `T` without a copy: wgpu uses the slots themselves.
 ///
 /// Each [`Frame`](crate::Frame) lends the [`wgpu::Texture`] of its slot with
 /// [`objects`](crate::Frame::objects). There are as many as slots, the same one whenever the slot
@@ -22,21 +22,66 @@ use crate::error::Result;
 #[derive(Debug, Clone)]
 pub struct SlotTexture<T> {
     format: wgpu::TextureFormat,
-    size: [u32; 2],
+    pub(super) shape: Shape,
     usage: wgpu::TextureUsages,
     texel: PhantomData<fn() -> T>,
 }
 
+shaped!(SlotTexture);
+
 impl<T: Texel> SlotTexture<T> {
-    /// A texture of width and height in texels that wgpu uses as `usage` says.
+    /// A 2D texture of width and height in texels, with one level and one layer, that wgpu uses as
+    /// `usage` says.
     ///
     /// # Safety
     /// The texture that a frame lends, its clones and their views are used in the commands that are
     /// [submitted](Bridge::submit) with that frame and nowhere else: in no other submission, and
     /// not by [`wgpu::Queue::write_texture`]. The compute side works on it before and after, and it
     /// is in another layout meanwhile.
+    ///
+    /// Views as cubes are made only of what was made by [`cube`](Self::cube).
     pub unsafe fn new(format: wgpu::TextureFormat, size: [u32; 2], usage: wgpu::TextureUsages) -> Self {
-        Self { format, size, usage, texel: PhantomData }
+        Self::with_shape(format, Shape::d2(size), usage)
+    }
+
+    /// As [`new`](Self::new), a 1D texture of a width in texels.
+    ///
+    /// # Safety
+    /// As [`new`](Self::new).
+    pub unsafe fn d1(format: wgpu::TextureFormat, width: u32, usage: wgpu::TextureUsages) -> Self {
+        Self::with_shape(format, Shape::d1(width), usage)
+    }
+
+    /// As [`new`](Self::new), a 3D texture of width, height and depth in texels. It cannot be a
+    /// `RENDER_ATTACHMENT`.
+    ///
+    /// # Safety
+    /// As [`new`](Self::new).
+    pub unsafe fn d3(format: wgpu::TextureFormat, size: [u32; 3], usage: wgpu::TextureUsages) -> Self {
+        Self::with_shape(format, Shape::d3(size), usage)
+    }
+
+    /// As [`new`](Self::new), a cube map whose faces have this many texels a side: a 2D texture of
+    /// wgpu's with six layers.
+    ///
+    /// # Safety
+    /// As [`new`](Self::new).
+    pub unsafe fn cube(format: wgpu::TextureFormat, side: u32, usage: wgpu::TextureUsages) -> Self {
+        Self::with_shape(format, Shape::cube(side), usage)
+    }
+
+    fn with_shape(format: wgpu::TextureFormat, shape: Shape, usage: wgpu::TextureUsages) -> Self {
+        Self { format, shape, usage, texel: PhantomData }
+    }
+
+    /// Width and height of the first level in texels.
+    pub(crate) fn size(&self) -> [u32; 2] {
+        self.shape.width_and_height()
+    }
+
+    /// The same with another width and height.
+    pub(crate) fn resized(&self, size: [u32; 2]) -> Self {
+        Self { shape: self.shape.resized(size), ..self.clone() }
     }
 }
 
@@ -58,8 +103,10 @@ impl<T: Texel> Share<Self> for SlotTexture<T> {
     const IN_PLACE: bool = true;
 
     fn specs(&self, gpu: &Bridge, _: Flow) -> Result<ImageSpec<T>> {
-        let (accesses, _) = access::of_texture(self.usage, "slot texture")?;
-        Ok(ImageSpec::new(gpu.format(self.format)?, self.size, accesses))
+        let object = "slot texture";
+        let (accesses, _) = access::of_texture(self.usage, object)?;
+        self.shape.check(self.usage, Place::Slot, object)?;
+        Ok(self.shape.spec(gpu.format(self.format)?, accesses))
     }
 
     fn objects(&self, _: &Bridge, _: Flow, _: &str) -> Result<()> {
@@ -68,7 +115,7 @@ impl<T: Texel> Share<Self> for SlotTexture<T> {
 
     fn wrap(&self, slot: &SlotInfo<'_>, render: RenderImage<'_>) -> Result<TextureSlot> {
         let (_, state) = access::of_texture(self.usage, slot.name)?;
-        let (descriptor, lease) = (descriptor(slot.name, self.format, self.size, self.usage), slot.lease.clone());
+        let (descriptor, lease) = (self.shape.descriptor(slot.name, self.format, self.usage), slot.lease.clone());
         let texture =
             // SAFETY: made as described, by `specs`; of an sRGB format as UNORM with
             // `MUTABLE_FORMAT`, so that views of it are sRGB. The lease keeps it until wgpu is done

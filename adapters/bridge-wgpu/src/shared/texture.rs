@@ -5,12 +5,13 @@ use std::marker::PhantomData;
 
 use bridge::{ImageAccess, ImageSpec, RenderImage, Texel};
 
+use super::shape::{Place, Shape, shaped};
 use super::{Flow, Share, Shared, SlotInfo, raw};
 use crate::device::Bridge;
 use crate::error::Result;
 
-/// A 2D texture with texels of type `T` in a [`wgpu::Texture`] that stays the same, so that views
-/// and bind groups stay valid.
+/// A texture with texels of type `T` in a [`wgpu::Texture`] that stays the same, so that views and
+/// bind groups stay valid.
 ///
 /// `T` is the texel as the compute side sees it: `[u8; 4]` for `Rgba8Unorm`, `f32` for `R32Float`.
 /// sRGB formats are shared as their bytes.
@@ -18,44 +19,59 @@ use crate::error::Result;
 /// In an exchange whose frames the compute side begins, submitting a frame first copies the frame
 /// into it, then runs the submitted commands. In one whose frames wgpu begins, the commands run
 /// first, and then it is copied out. Either is one copy on the GPU, from or to the slot that the
-/// compute side works on.
+/// compute side works on, of all mip levels and layers.
+///
+/// Depth and stencil formats, compressed ones and several samples per texel are not shared.
 #[derive(Debug, Clone)]
 pub struct SharedTexture<T> {
     format: wgpu::TextureFormat,
-    size: [u32; 2],
+    pub(super) shape: Shape,
     usage: wgpu::TextureUsages,
     texel: PhantomData<fn() -> T>,
 }
 
+shaped!(SharedTexture);
+
 impl<T: Texel> SharedTexture<T> {
-    /// A texture of width and height in texels that wgpu uses as `usage` says; what the copy needs
-    /// is added.
+    /// A 2D texture of width and height in texels, with one level and one layer, that wgpu uses as
+    /// `usage` says; what the copy needs is added.
     pub fn new(format: wgpu::TextureFormat, size: [u32; 2], usage: wgpu::TextureUsages) -> Self {
-        Self { format, size, usage, texel: PhantomData }
+        Self::with_shape(format, Shape::d2(size), usage)
+    }
+
+    /// As [`new`](Self::new), a 1D texture of a width in texels.
+    pub fn d1(format: wgpu::TextureFormat, width: u32, usage: wgpu::TextureUsages) -> Self {
+        Self::with_shape(format, Shape::d1(width), usage)
+    }
+
+    /// As [`new`](Self::new), a 3D texture of width, height and depth in texels.
+    pub fn d3(format: wgpu::TextureFormat, size: [u32; 3], usage: wgpu::TextureUsages) -> Self {
+        Self::with_shape(format, Shape::d3(size), usage)
+    }
+
+    /// As [`new`](Self::new), a cube map whose faces have this many texels a side: a 2D texture of
+    /// wgpu's with six layers.
+    pub fn cube(format: wgpu::TextureFormat, side: u32, usage: wgpu::TextureUsages) -> Self {
+        Self::with_shape(format, Shape::cube(side), usage)
+    }
+
+    fn with_shape(format: wgpu::TextureFormat, shape: Shape, usage: wgpu::TextureUsages) -> Self {
+        Self { format, shape, usage, texel: PhantomData }
+    }
+
+    /// Width and height of the first level in texels.
+    pub(crate) fn size(&self) -> [u32; 2] {
+        self.shape.width_and_height()
+    }
+
+    /// The same with another width and height.
+    pub(crate) fn resized(&self, size: [u32; 2]) -> Self {
+        Self { shape: self.shape.resized(size), ..self.clone() }
     }
 
     /// Format of the slots: wgpu copies between formats that differ in sRGB alone.
     fn slot_format(&self) -> wgpu::TextureFormat {
         self.format.remove_srgb_suffix()
-    }
-}
-
-/// A 2D texture with one level.
-pub(super) fn descriptor(
-    name: &str,
-    format: wgpu::TextureFormat,
-    [width, height]: [u32; 2],
-    usage: wgpu::TextureUsages,
-) -> wgpu::TextureDescriptor<'_> {
-    wgpu::TextureDescriptor {
-        label: Some(name),
-        size: wgpu::Extent3d { width, height, depth_or_array_layers: 1 },
-        mip_level_count: 1,
-        sample_count: 1,
-        dimension: wgpu::TextureDimension::D2,
-        format,
-        usage,
-        view_formats: &[],
     }
 }
 
@@ -74,7 +90,8 @@ impl<T: Texel> Share<Self> for SharedTexture<T> {
             Flow::In => ImageAccess::TRANSFER_READ,
             Flow::Out => ImageAccess::TRANSFER_WRITE,
         };
-        Ok(ImageSpec::new(gpu.format(self.slot_format())?, self.size, accesses))
+        self.shape.check(self.usage, Place::Own, "shared texture")?;
+        Ok(self.shape.spec(gpu.format(self.slot_format())?, accesses))
     }
 
     fn objects(&self, gpu: &Bridge, flow: Flow, name: &str) -> Result<wgpu::Texture> {
@@ -82,7 +99,7 @@ impl<T: Texel> Share<Self> for SharedTexture<T> {
             Flow::In => wgpu::TextureUsages::COPY_DST,
             Flow::Out => wgpu::TextureUsages::COPY_SRC,
         };
-        let descriptor = descriptor(name, self.format, self.size, self.usage | copied);
+        let descriptor = self.shape.descriptor(name, self.format, self.usage | copied);
         let object = format!("texture \"{name}\"");
         gpu.capture("Device::create_texture", &object, || gpu.device().create_texture(&descriptor))
     }
@@ -93,7 +110,7 @@ impl<T: Texel> Share<Self> for SharedTexture<T> {
             Flow::In => (wgpu::TextureUsages::COPY_SRC, wgpu::TextureUses::COPY_SRC),
             Flow::Out => (wgpu::TextureUsages::COPY_DST, wgpu::TextureUses::COPY_DST),
         };
-        let descriptor = descriptor(slot.name, self.slot_format(), self.size, usage);
+        let descriptor = self.shape.descriptor(slot.name, self.slot_format(), usage);
         // SAFETY: made as described, by `specs`. Nobody is lent the wrapper: it is used in
         // submissions with a frame of the exchange, which keeps the image until these have run. Its
         // state is the one that the bridge's acquire leaves it in, which is recorded before wgpu's
@@ -110,7 +127,11 @@ impl<T: Texel> Share<Self> for SharedTexture<T> {
             Flow::In => (slot, objects),
             Flow::Out => (objects, slot),
         };
-        commands.copy_texture_to_texture(from.as_image_copy(), to.as_image_copy(), objects.size());
+        for mip_level in 0..objects.mip_level_count() {
+            let size = objects.size().mip_level_size(mip_level, objects.dimension());
+            let level = |texture| wgpu::TexelCopyTextureInfo { mip_level, ..wgpu::Texture::as_image_copy(texture) };
+            commands.copy_texture_to_texture(level(from), level(to), size);
+        }
     }
 
     fn settle(_: &wgpu::Texture, _: &mut wgpu::CommandEncoder) {}

@@ -1,0 +1,129 @@
+//! Other resources in the slots of a running exchange: longer buffers, textures of another size.
+
+use bridge::{Direction, Texel};
+use bytemuck::Pod;
+
+use crate::error::{Error, Result};
+use crate::exchange::Exchange;
+use crate::mirror::Mirror;
+use crate::shared::Shared;
+use crate::shared::buffer::SharedBuffer;
+use crate::shared::slot_buffer::SlotBuffer;
+use crate::shared::slot_texture::SlotTexture;
+use crate::shared::texture::SharedTexture;
+
+impl<S: Shared, D: Direction> Exchange<S, D> {
+    /// Puts other resources into the slots, with another size, format or usage, as
+    /// [`bridge::Exchange::replace`]. The host waits for nothing, and frames in flight go on with
+    /// the old ones.
+    ///
+    /// The contents of **buffers' slots are kept**, as far as both reach; what is beyond is
+    /// undefined. Those of **textures' slots are undefined**.
+    ///
+    /// [`objects`](Self::objects) are new ones, which hold zeros until a frame is submitted: views
+    /// and bind groups are made anew. Clones of the old ones are ordinary objects of wgpu, and keep
+    /// what they hold. What frames lend of slots is new as well; clones of what they lent before
+    /// stay valid, and the compute side does not work on them any more.
+    ///
+    /// # Errors
+    /// [`bridge::Error::ReplacedWhileOpen`] while a turn or frame is neither submitted nor skipped,
+    /// what [`Exchange::new`] says, and what [`bridge::Exchange::replace`] says. The exchange goes
+    /// on with the resources that it had. If the last step fails, wgpu's submission of the first
+    /// hand-over of textures, it has the new ones, and `begin` tries that once more.
+    pub fn replace(&mut self, shared: S) -> Result<()> {
+        let Mirror { gpu, flow, name, timeout, .. } = &*self.mirror;
+        let (specs, mirror) = Mirror::new(gpu, *flow, (name, self.exchange.slots()), *timeout, shared)?;
+        // The end of frames whose fate wgpu did not tell is seen behind a later signal.
+        self.flush()?;
+        self.exchange.replace(specs)?;
+        self.mirror = mirror;
+        self.hand_over()
+    }
+}
+
+impl<T: Pod + Send + Sync, D: Direction> Exchange<SharedBuffer<T>, D> {
+    /// Makes the buffer longer while frames are in flight, to `len` elements. The slots keep what
+    /// they hold, and what is beyond is undefined; [`replace`](Self::replace) says more. Does
+    /// nothing where it has as many.
+    ///
+    /// ```no_run
+    /// # use bridge_wgpu::{Exchange, SharedBuffer};
+    /// # fn grow(exchange: &mut Exchange<SharedBuffer<[f32; 4]>>, points: usize) -> bridge_wgpu::Result<()> {
+    /// exchange.grow(points)?;
+    /// // A new buffer: bind groups of the old one are made anew.
+    /// let vertices = exchange.objects().clone();
+    /// # drop(vertices);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for fewer elements than there are, else as
+    /// [`replace`](Self::replace).
+    pub fn grow(&mut self, len: usize) -> Result<()> {
+        match self.grows(self.mirror.shared.len(), len)? {
+            true => self.replace(self.mirror.shared.with_len(len)),
+            false => Ok(()),
+        }
+    }
+}
+
+impl<T: Pod + Send + Sync, D: Direction> Exchange<SlotBuffer<T>, D> {
+    /// Makes the buffers of the slots longer while frames are in flight, to `len` elements. They
+    /// keep what they hold, and what is beyond is undefined; [`replace`](Self::replace) says more.
+    /// Does nothing where they have as many.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for fewer elements than there are, else as
+    /// [`replace`](Self::replace).
+    pub fn grow(&mut self, len: usize) -> Result<()> {
+        match self.grows(self.mirror.shared.len(), len)? {
+            true => self.replace(self.mirror.shared.with_len(len)),
+            false => Ok(()),
+        }
+    }
+}
+
+impl<T: Texel, D: Direction> Exchange<SharedTexture<T>, D> {
+    /// Gives the texture another width and height while frames are in flight, for instance those of
+    /// a window. What it holds is undefined until the next frame; [`replace`](Self::replace) says
+    /// more. Depth, layers and format stay; a texture with all mip levels has all of them again,
+    /// else as many as before and fit. Does nothing where the size is the same.
+    ///
+    /// # Errors
+    /// As [`replace`](Self::replace); a size of 0, as a minimised window has, is refused.
+    pub fn resize(&mut self, size: [u32; 2]) -> Result<()> {
+        match size == self.mirror.shared.size() {
+            true => Ok(()),
+            false => self.replace(self.mirror.shared.resized(size)),
+        }
+    }
+}
+
+impl<T: Texel, D: Direction> Exchange<SlotTexture<T>, D> {
+    /// Gives the textures of the slots another width and height while frames are in flight, for
+    /// instance those of a window. What they hold is undefined; [`replace`](Self::replace) says
+    /// more. Depth, layers and format stay; a texture with all mip levels has all of them again,
+    /// else as many as before and fit. Does nothing where the size is the same.
+    ///
+    /// # Errors
+    /// As [`replace`](Self::replace); a size of 0, as a minimised window has, is refused.
+    pub fn resize(&mut self, size: [u32; 2]) -> Result<()> {
+        match size == self.mirror.shared.size() {
+            true => Ok(()),
+            false => self.replace(self.mirror.shared.resized(size)),
+        }
+    }
+}
+
+impl<S: Shared, D: Direction> Exchange<S, D> {
+    /// Whether there is anything to do for a buffer of `now` elements that is to have `len`.
+    fn grows(&self, now: usize, len: usize) -> Result<bool> {
+        if len < now {
+            let reason =
+                format!("its buffer has {now} elements and cannot grow to {len}; `Exchange::replace` shortens");
+            return Err(Error::invalid(format!("exchange \"{}\"", self.name()), reason));
+        }
+        Ok(len > now)
+    }
+}

@@ -1,0 +1,229 @@
+//! Dimensions, mip levels and layers of textures.
+
+use bridge::vk_export::mip_count;
+use bridge::{ImageAccess, ImageKind, ImageSpec, Texel};
+
+use crate::error::{Error, Result};
+
+/// Dimensions, mip levels and layers of a texture.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Shape {
+    kind: ImageKind,
+    /// Width, height and depth in texels; those that the kind lacks are 1.
+    size: [u32; 3],
+    levels: Levels,
+    /// `None` for what is no array.
+    layers: Option<u32>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Levels {
+    Count(u32),
+    All,
+}
+
+impl Shape {
+    fn of_kind(kind: ImageKind, size: [u32; 3]) -> Self {
+        Self { kind, size, levels: Levels::Count(1), layers: None }
+    }
+
+    pub(crate) fn d1(width: u32) -> Self {
+        Self::of_kind(ImageKind::D1, [width, 1, 1])
+    }
+
+    pub(crate) fn d2([width, height]: [u32; 2]) -> Self {
+        Self::of_kind(ImageKind::D2, [width, height, 1])
+    }
+
+    pub(crate) fn d3(size: [u32; 3]) -> Self {
+        Self::of_kind(ImageKind::D3, size)
+    }
+
+    pub(crate) fn cube(side: u32) -> Self {
+        Self::of_kind(ImageKind::Cube, [side, side, 1])
+    }
+
+    pub(crate) fn mips(self, levels: u32) -> Self {
+        Self { levels: Levels::Count(levels), ..self }
+    }
+
+    pub(crate) fn all_mips(self) -> Self {
+        Self { levels: Levels::All, ..self }
+    }
+
+    pub(crate) fn layers(self, layers: u32) -> Self {
+        Self { layers: Some(layers), ..self }
+    }
+
+    /// Width and height in texels.
+    pub(crate) fn width_and_height(&self) -> [u32; 2] {
+        let [width, height, _] = self.size;
+        [width, height]
+    }
+
+    /// The same with another width and height: with all levels again, or as many as before and fit.
+    pub(crate) fn resized(&self, [width, height]: [u32; 2]) -> Self {
+        let [_, _, depth] = self.size;
+        let size = [width, height, depth];
+        let levels = match self.levels {
+            // An extent of 0 is refused with its own message.
+            Levels::Count(levels) => Levels::Count(levels.min(mip_count(size).max(1))),
+            Levels::All => Levels::All,
+        };
+        Self { size, levels, ..self.clone() }
+    }
+
+    fn level_count(&self) -> u32 {
+        match self.levels {
+            Levels::Count(levels) => levels,
+            Levels::All => mip_count(self.size).max(1),
+        }
+    }
+
+    /// Checks what neither wgpu nor the bridge can know; they check the rest.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] with what to change.
+    pub(crate) fn check(&self, usage: wgpu::TextureUsages, place: Place, object: &str) -> Result<()> {
+        let drawn_to = usage.contains(wgpu::TextureUsages::RENDER_ATTACHMENT);
+        let reason = match (self.kind, place) {
+            (ImageKind::D1, _) if self.layers.is_some() => "wgpu has no arrays of 1D textures; make it 2D of height 1",
+            (ImageKind::D1, _) if self.level_count() > 1 => {
+                "a 1D texture of wgpu has one mip level; make it 2D of height 1"
+            }
+            (ImageKind::D1, _) if drawn_to => "wgpu does not draw to 1D textures; make it 2D of height 1",
+            (ImageKind::D3, Place::Slot) if drawn_to => {
+                "a slot cannot be a 3D texture that is drawn to: Vulkan draws to a slice only of images that are made for it; \
+                 `SharedTexture` can be, whose texture is wgpu's own"
+            }
+            (ImageKind::D3, _) if self.layers.is_some() => {
+                "a 3D texture has no layers; use its depth, or a 2D texture with layers"
+            }
+            _ => return Ok(()),
+        };
+        Err(Error::invalid(object, reason))
+    }
+
+    /// The image of a slot.
+    pub(crate) fn spec<T: Texel>(&self, format: ash::vk::Format, accesses: ImageAccess) -> ImageSpec<T> {
+        let [width, height, _] = self.size;
+        let spec = match self.kind {
+            ImageKind::D1 => ImageSpec::d1(format, width, accesses),
+            ImageKind::D2 => ImageSpec::new(format, [width, height], accesses),
+            ImageKind::D3 => ImageSpec::d3(format, self.size, accesses),
+            ImageKind::Cube => ImageSpec::cube(format, width, accesses).with_extent([width, height]),
+        };
+        let spec = spec.mips(self.level_count());
+        match self.layers {
+            Some(layers) => spec.layers(layers),
+            None => spec,
+        }
+    }
+
+    pub(crate) fn descriptor<'a>(
+        &self,
+        name: &'a str,
+        format: wgpu::TextureFormat,
+        usage: wgpu::TextureUsages,
+    ) -> wgpu::TextureDescriptor<'a> {
+        let ([width, height, depth], layers) = (self.size, self.layers.unwrap_or(1));
+        let (dimension, depth_or_array_layers) = match self.kind {
+            ImageKind::D1 => (wgpu::TextureDimension::D1, 1),
+            ImageKind::D2 => (wgpu::TextureDimension::D2, layers),
+            ImageKind::D3 => (wgpu::TextureDimension::D3, depth),
+            ImageKind::Cube => (wgpu::TextureDimension::D2, layers.saturating_mul(6)),
+        };
+        wgpu::TextureDescriptor {
+            label: Some(name),
+            size: wgpu::Extent3d { width, height, depth_or_array_layers },
+            mip_level_count: self.level_count(),
+            sample_count: 1,
+            dimension,
+            format,
+            usage,
+            view_formats: &[],
+        }
+    }
+}
+
+/// Where wgpu uses a texture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In a texture of its own, between which and a slot is copied.
+    Own,
+    /// In the slot.
+    Slot,
+}
+
+/// What a texture's description has beside its constructors.
+macro_rules! shaped {
+    ($texture:ident) => {
+        impl<T: bridge::Texel> $texture<T> {
+            /// With this many mip levels, at most those that the size has. Who fills them is up to
+            /// the program.
+            ///
+            /// With CUDA an array, and a cube is one, has one level or all: in between, CUDA places
+            /// the layers elsewhere than Vulkan does. That is refused.
+            #[must_use]
+            pub fn mips(self, levels: u32) -> Self {
+                Self { shape: self.shape.mips(levels), ..self }
+            }
+
+            /// With all mip levels down to one texel.
+            #[must_use]
+            pub fn all_mips(self) -> Self {
+                Self { shape: self.shape.all_mips(), ..self }
+            }
+
+            /// An array of this many layers, or of this many cubes; CUDA kernels see an array even
+            /// of one.
+            #[must_use]
+            pub fn layers(self, layers: u32) -> Self {
+                Self { shape: self.shape.layers(layers), ..self }
+            }
+        }
+    };
+}
+pub(super) use shaped;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // Tests.
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_chain_stays_one_and_others_are_cut() {
+        let full = Shape::d2([64, 16]).all_mips();
+        assert_eq!((full.level_count(), full.resized([256, 3]).level_count()), (7, 9));
+        let some = Shape::d2([64, 16]).mips(5);
+        assert_eq!((some.resized([256, 256]).level_count(), some.resized([4, 2]).level_count()), (5, 3));
+        // The size is what is wrong, not the levels.
+        assert_eq!(full.resized([0, 0]).level_count(), 1);
+    }
+
+    #[test]
+    fn cubes_have_six_layers_each() {
+        let format = wgpu::TextureFormat::R32Float;
+        let cubes = Shape::cube(32).layers(2);
+        let descriptor = cubes.descriptor("cubes", format, wgpu::TextureUsages::COPY_SRC);
+        assert_eq!((descriptor.dimension, descriptor.size.depth_or_array_layers), (wgpu::TextureDimension::D2, 12));
+        let volume = Shape::d3([8, 4, 2]).all_mips();
+        let descriptor = volume.descriptor("volume", format, wgpu::TextureUsages::COPY_SRC);
+        assert_eq!((descriptor.size.depth_or_array_layers, descriptor.mip_level_count), (2, 4));
+    }
+
+    #[test]
+    fn what_wgpu_has_not_is_named() {
+        let drawn = wgpu::TextureUsages::RENDER_ATTACHMENT;
+        let copied = wgpu::TextureUsages::COPY_SRC;
+        let fault = |shape: Shape, usage, place| shape.check(usage, place, "texture").unwrap_err().to_string();
+        assert!(fault(Shape::d1(8).layers(2), copied, Place::Own).contains("no arrays of 1D"));
+        assert!(fault(Shape::d1(8).all_mips(), copied, Place::Slot).contains("one mip level"));
+        assert!(fault(Shape::d1(8), drawn, Place::Own).contains("does not draw to 1D"));
+        assert!(fault(Shape::d3([8, 8, 8]), drawn, Place::Slot).contains("`SharedTexture`"));
+        assert!(fault(Shape::d3([8, 8, 8]).layers(2), copied, Place::Own).contains("use its depth"));
+        Shape::d3([8, 8, 8]).check(drawn, Place::Own, "texture").unwrap();
+        Shape::d1(8).all_mips().check(copied, Place::Own, "texture").unwrap_err();
+        Shape::d1(1).all_mips().check(copied, Place::Own, "texture").unwrap();
+    }
+}
