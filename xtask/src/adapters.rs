@@ -13,7 +13,7 @@ use crate::shell;
 /// What is run of `bridge-wgpu`: programs that check their own results, as small as they can.
 const WGPU_EXAMPLES: &[&str] = &[
     "wgpu_particles --frames 8 --particles 20000 --size 640x360 --backend host",
-    "wgpu_filter --frames 6 --size 320x180 --backend host",
+    "wgpu_filter --frames 6 --size 320x180 --resize 150x200 --backend host",
     "wgpu_cost --frames 4 --samples 1 --rounds 1 --mib 1 --backend host",
 ];
 

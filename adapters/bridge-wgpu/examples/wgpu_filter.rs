@@ -27,7 +27,7 @@ struct Filter {
     view_group: wgpu::BindGroup,
     target: wgpu::TextureView,
     compare: wgpu::RenderPipeline,
-    /// Made once: both textures stay the same.
+    /// Both textures stay the same until they are resized.
     textures: wgpu::BindGroup,
 }
 
@@ -81,6 +81,26 @@ fn group(gpu: &Bridge, pipeline: &wgpu::RenderPipeline, entries: &[wgpu::BindGro
     gpu.device().create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries })
 }
 
+/// A view of the scene, and both textures for the shader that compares them.
+fn views(
+    gpu: &Bridge,
+    compare: &wgpu::RenderPipeline,
+    scene: &Exchange<Image, RenderFirst>,
+    filtered: &Exchange<Image>,
+) -> (wgpu::TextureView, wgpu::BindGroup) {
+    let target = scene.objects().create_view(&Default::default());
+    let shown = filtered.objects().create_view(&Default::default());
+    let textures = group(
+        gpu,
+        compare,
+        &[
+            wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::TextureView(&target) },
+            wgpu::BindGroupEntry { binding: 1, resource: wgpu::BindingResource::TextureView(&shown) },
+        ],
+    );
+    (target, textures)
+}
+
 impl Demo for Filter {
     const NAME: &str = "filter";
 
@@ -103,18 +123,17 @@ impl Demo for Filter {
             mapped_at_creation: false,
         });
         let view_group = group(gpu, &draw, &[wgpu::BindGroupEntry { binding: 0, resource: view.as_entire_binding() }]);
-        let target = scene.objects().create_view(&Default::default());
-        let shown = filtered.objects().create_view(&Default::default());
-        let textures = group(
-            gpu,
-            &compare,
-            &[
-                wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::TextureView(&target) },
-                wgpu::BindGroupEntry { binding: 1, resource: wgpu::BindingResource::TextureView(&shown) },
-            ],
-        );
+        let (target, textures) = views(gpu, &compare, &scene, &filtered);
         let size = args.size;
         Ok(Self { scene, filtered, kernel, size, draw, view, view_group, target, compare, textures })
+    }
+
+    fn resize(&mut self, gpu: &Bridge, size: [u32; 2]) -> Result<()> {
+        self.scene.resize(size)?;
+        self.filtered.resize(size)?;
+        (self.target, self.textures) = views(gpu, &self.compare, &self.scene, &self.filtered);
+        self.size = size;
+        Ok(())
     }
 
     fn frame(&mut self, gpu: &Bridge, frame: u32, target: &wgpu::TextureView) -> Result<()> {

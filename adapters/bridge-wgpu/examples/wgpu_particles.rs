@@ -22,6 +22,8 @@ struct Particles {
     kernel: Option<Kernel>,
     count: u32,
     pipeline: wgpu::RenderPipeline,
+    /// The size of the picture.
+    uniform: wgpu::Buffer,
     size: wgpu::BindGroup,
 }
 
@@ -98,7 +100,12 @@ impl Demo for Particles {
             layout: &pipeline.get_bind_group_layout(0),
             entries: &[wgpu::BindGroupEntry { binding: 0, resource: uniform.as_entire_binding() }],
         });
-        Ok(Self { exchange, kernel, count: args.particles, pipeline, size })
+        Ok(Self { exchange, kernel, count: args.particles, pipeline, uniform, size })
+    }
+
+    fn resize(&mut self, gpu: &Bridge, size: [u32; 2]) -> Result<()> {
+        gpu.queue().write_buffer(&self.uniform, 0, bytemuck::cast_slice(&size.map(|side| side as f32)));
+        Ok(())
     }
 
     fn frame(&mut self, gpu: &Bridge, frame: u32, target: &wgpu::TextureView) -> Result<()> {
@@ -127,7 +134,12 @@ impl Demo for Particles {
         // Where a particle is, there is light.
         let [width, height] = picture.size.map(|side| side as f32);
         for [x, y, ..] in particles {
-            let at = [(x * height / width + 1.0) * 0.5 * width, (1.0 - y) * 0.5 * height].map(|at| at as usize);
+            let at = [(x * height / width + 1.0) * 0.5 * width, (1.0 - y) * 0.5 * height];
+            // A picture that is higher than wide does not show all.
+            if !(0.0..width).contains(&at[0]) {
+                continue;
+            }
+            let at = at.map(|at| at as usize);
             let texel = picture.texels.get(at[1] * picture.size[0] as usize + at[0]).context("outside")?;
             if texel[..3] == [0; 3] {
                 bail!("no light at {at:?}, where a particle is");

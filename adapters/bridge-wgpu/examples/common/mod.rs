@@ -17,6 +17,7 @@ pub(crate) struct Args {
     pub(crate) size: [u32; 2],
     pub(crate) particles: u32,
     pub(crate) backend: Backend,
+    resize: Option<[u32; 2]>,
     out: PathBuf,
     window: bool,
 }
@@ -26,6 +27,7 @@ const USAGE: &str = "\
     --frames N      frames without a window; the picture of the last is written (60)\n  \
     --out DIR       where to (out)\n  \
     --size WxH      of the picture (960x540)\n  \
+    --resize WxH    its size from the middle of the frames on; a window is resized by its user\n  \
     --particles N   of wgpu_particles (100000)\n  \
     --backend NAME  auto, cuda or host (auto)";
 
@@ -36,6 +38,7 @@ impl Args {
             size: [960, 540],
             particles: 100_000,
             backend: Backend::Auto,
+            resize: None,
             out: "out".into(),
             window: false,
         };
@@ -46,21 +49,28 @@ impl Args {
                 "--window" => args.window = true,
                 "--frames" => args.frames = value()?.parse()?,
                 "--out" => args.out = value()?.into(),
-                "--size" => {
-                    let value = value()?;
-                    let (width, height) = value.split_once('x').context("--size is WIDTHxHEIGHT")?;
-                    args.size = [width.parse()?, height.parse()?];
-                }
+                "--size" => args.size = size(&value()?)?,
+                "--resize" => args.resize = Some(size(&value()?)?),
                 "--particles" => args.particles = value()?.parse()?,
                 "--backend" => args.backend = value()?.parse()?,
                 _ => bail!("what is {word}? There are\n  {USAGE}"),
             }
         }
-        if args.frames == 0 || args.size.contains(&0) || args.particles == 0 {
-            bail!("at least one frame, one texel and one particle");
+        if args.frames == 0 || args.particles == 0 {
+            bail!("at least one frame and one particle");
         }
         Ok(args)
     }
+}
+
+/// WIDTHxHEIGHT in texels.
+fn size(text: &str) -> Result<[u32; 2]> {
+    let (width, height) = text.split_once('x').with_context(|| format!("{text} is not WIDTHxHEIGHT"))?;
+    let size = [width.parse()?, height.parse()?];
+    if size.contains(&0) {
+        bail!("a picture has at least one texel");
+    }
+    Ok(size)
 }
 
 /// A program that draws frames, and knows what they should look like.
@@ -69,6 +79,9 @@ pub(crate) trait Demo: Sized {
     const NAME: &str;
 
     fn new(gpu: &Bridge, args: &Args, format: wgpu::TextureFormat) -> Result<Self>;
+
+    /// The target of the frames that follow is of this size.
+    fn resize(&mut self, gpu: &Bridge, size: [u32; 2]) -> Result<()>;
 
     /// Computes and draws a frame.
     fn frame(&mut self, gpu: &Bridge, frame: u32, target: &wgpu::TextureView) -> Result<()>;
@@ -107,14 +120,20 @@ fn headless<D: Demo>(args: &Args) -> Result<()> {
     let adapter = pollster::block_on(instance.request_adapter(&options))?;
     let gpu = Bridge::request_device(&adapter, &wgpu::DeviceDescriptor::default(), args.backend)?;
     println!("wgpu on {}, compute on {} ({})", adapter.get_info().name, gpu.backend(), gpu.reason());
-    let target = target(&gpu, args.size, FORMAT);
-    let view = target.create_view(&Default::default());
+    let mut picture = target(&gpu, args.size, FORMAT);
+    let mut view = picture.create_view(&Default::default());
     let mut demo = D::new(&gpu, args, FORMAT)?;
     let start = std::time::Instant::now();
     for frame in 0..args.frames {
+        if let Some(size) = args.resize.filter(|_| frame == args.frames / 2) {
+            // Frames of the old size are in flight.
+            demo.resize(&gpu, size)?;
+            picture = target(&gpu, size, FORMAT);
+            view = picture.create_view(&Default::default());
+        }
         demo.frame(&gpu, frame, &view).with_context(|| format!("frame {frame}"))?;
         if frame == 0 || frame == args.frames / 2 || frame + 1 == args.frames {
-            let picture = Picture::read(&gpu, &target)?;
+            let picture = Picture::read(&gpu, &picture)?;
             demo.check(&gpu, frame, &picture).with_context(|| format!("frame {frame} is wrong"))?;
             if frame + 1 == args.frames {
                 let path = args.out.join(format!("{}.png", D::NAME));

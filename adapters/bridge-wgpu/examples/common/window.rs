@@ -25,7 +25,7 @@ pub(super) fn show<D: Demo>(args: Args) -> Result<()> {
     }
     let mut shown = app.shown.context("no window came")?;
     let Shown { gpu, demo, config, frame, .. } = &mut shown;
-    let picture = target(gpu, app.args.size, config.format);
+    let picture = target(gpu, [config.width, config.height], config.format);
     demo.frame(gpu, *frame, &picture.create_view(&Default::default()))?;
     demo.check(gpu, *frame, &Picture::read(gpu, &picture)?).with_context(|| format!("frame {frame} is wrong"))?;
     println!("{frame} frames in a window, and the one that was looked at is right");
@@ -51,7 +51,7 @@ struct Shown<D> {
 impl<D: Demo> Shown<D> {
     fn new(events: &ActiveEventLoop, args: &Args) -> Result<Self> {
         let size = PhysicalSize::new(args.size[0], args.size[1]);
-        let attributes = Window::default_attributes().with_title(D::NAME).with_inner_size(size).with_resizable(false);
+        let attributes = Window::default_attributes().with_title(D::NAME).with_inner_size(size);
         let window = Arc::new(events.create_window(attributes)?);
         let display = Box::new(events.owned_display_handle());
         let mut descriptor = wgpu::InstanceDescriptor::new_with_display_handle(display);
@@ -77,6 +77,16 @@ impl<D: Demo> Shown<D> {
         surface.configure(gpu.device(), &config);
         let demo = D::new(&gpu, args, config.format)?;
         Ok(Self { demo, surface, config, window, gpu, frame: 0 })
+    }
+
+    /// A minimised window is of no size, and keeps the one that it had.
+    fn resize(&mut self, size: PhysicalSize<u32>) -> Result<()> {
+        if size.width == 0 || size.height == 0 || (size.width, size.height) == (self.config.width, self.config.height) {
+            return Ok(());
+        }
+        (self.config.width, self.config.height) = (size.width, size.height);
+        self.surface.configure(self.gpu.device(), &self.config);
+        self.demo.resize(&self.gpu, size.into())
     }
 
     fn draw(&mut self) -> Result<()> {
@@ -120,6 +130,12 @@ impl<D: Demo> ApplicationHandler for App<D> {
     fn window_event(&mut self, events: &ActiveEventLoop, _: WindowId, event: WindowEvent) {
         match event {
             WindowEvent::CloseRequested => events.exit(),
+            WindowEvent::Resized(size) => {
+                let resized = self.shown.as_mut().map_or(Ok(()), |shown| shown.resize(size));
+                if let Err(error) = resized {
+                    self.end(events, error);
+                }
+            }
             WindowEvent::RedrawRequested => {
                 let Some(shown) = &mut self.shown else { return };
                 if let Err(error) = shown.draw() {
