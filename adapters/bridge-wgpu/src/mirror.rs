@@ -35,7 +35,7 @@ impl<S: Shared> Mirror<S> {
         timeout: Duration,
         shared: S,
     ) -> Result<(S::Specs, Arc<Self>)> {
-        let specs = shared.specs(gpu, flow)?;
+        let specs = shared.specs(gpu, flow, name)?;
         let objects = shared.objects(gpu, flow, name)?;
         let (slots, name) = ((0..slots).map(|_| OnceLock::new()).collect(), name.to_owned());
         Ok((specs, Arc::new(Self { gpu: gpu.clone(), flow, name, timeout, objects, shared, slots })))

@@ -272,7 +272,7 @@ fn what_is_not_shared_is_named() {
     // SAFETY: nothing is made of it.
     let slot = unsafe { SlotTexture::<u32>::d3(R32Uint, [8, 8, 8], drawn) };
     let slot = Exchange::new(&bridge, &info("texture"), slot).unwrap_err().to_string();
-    assert!(slot.contains("`SharedTexture`"), "{slot}");
+    assert!(slot.contains("slot texture \"texture\"") && slot.contains("`SharedTexture`"), "{slot}");
     // Whose own texture wgpu may draw to.
     let own = SharedTexture::<u32>::d3(R32Uint, [8, 8, 8], drawn);
     Exchange::render_first(&bridge, &info("texture"), own).unwrap();

@@ -63,7 +63,7 @@ impl<T: Pod + Send + Sync> Shared for SharedBuffer<T> {
 impl<T: Pod + Send + Sync> Share<Self> for SharedBuffer<T> {
     const IN_PLACE: bool = false;
 
-    fn specs(&self, _: &Bridge, flow: Flow) -> Result<BufferSpec<T>> {
+    fn specs(&self, _: &Bridge, flow: Flow, _: &str) -> Result<BufferSpec<T>> {
         let accesses = match flow {
             Flow::In => BufferAccess::TRANSFER_READ,
             Flow::Out => BufferAccess::TRANSFER_WRITE,

@@ -36,8 +36,8 @@ pub(crate) trait Share<S: Shared> {
     /// Whether the program's commands use any of it in the slots.
     const IN_PLACE: bool;
 
-    /// Returns the description for the bridge.
-    fn specs(&self, gpu: &Bridge, flow: Flow) -> Result<S::Specs>;
+    /// Returns the description for the bridge; `name` is the exchange's.
+    fn specs(&self, gpu: &Bridge, flow: Flow, name: &str) -> Result<S::Specs>;
 
     /// Makes the objects that stay.
     fn objects(&self, gpu: &Bridge, flow: Flow, name: &str) -> Result<S::Objects>;
@@ -85,8 +85,8 @@ macro_rules! tuple {
         impl<$($part: Shared),*> Share<Self> for ($($part,)*) {
             const IN_PLACE: bool = $($part::IN_PLACE)||*;
 
-            fn specs(&self, gpu: &Bridge, flow: Flow) -> Result<<Self as Shared>::Specs> {
-                Ok(($(self.$index.specs(gpu, flow)?,)*))
+            fn specs(&self, gpu: &Bridge, flow: Flow, name: &str) -> Result<<Self as Shared>::Specs> {
+                Ok(($(self.$index.specs(gpu, flow, name)?,)*))
             }
 
             fn objects(&self, gpu: &Bridge, flow: Flow, name: &str) -> Result<<Self as Shared>::Objects> {

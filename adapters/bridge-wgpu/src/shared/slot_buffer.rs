@@ -59,10 +59,10 @@ impl<T: Pod + Send + Sync> Shared for SlotBuffer<T> {
 impl<T: Pod + Send + Sync> Share<Self> for SlotBuffer<T> {
     const IN_PLACE: bool = true;
 
-    fn specs(&self, _: &Bridge, _: Flow) -> Result<BufferSpec<T>> {
-        let object = "slot buffer";
-        size::<T>(self.len, object)?;
-        Ok(BufferSpec::new(self.len, access::of_buffer(self.usage, object)?))
+    fn specs(&self, _: &Bridge, _: Flow, name: &str) -> Result<BufferSpec<T>> {
+        let object = format!("slot buffer \"{name}\"");
+        size::<T>(self.len, &object)?;
+        Ok(BufferSpec::new(self.len, access::of_buffer(self.usage, &object)?))
     }
 
     fn objects(&self, _: &Bridge, _: Flow, _: &str) -> Result<()> {

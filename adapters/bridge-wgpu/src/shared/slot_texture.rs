@@ -102,10 +102,10 @@ impl<T: Texel> Shared for SlotTexture<T> {
 impl<T: Texel> Share<Self> for SlotTexture<T> {
     const IN_PLACE: bool = true;
 
-    fn specs(&self, gpu: &Bridge, _: Flow) -> Result<ImageSpec<T>> {
-        let object = "slot texture";
-        let (accesses, _) = access::of_texture(self.usage, object)?;
-        self.shape.check(self.usage, Place::Slot, object)?;
+    fn specs(&self, gpu: &Bridge, _: Flow, name: &str) -> Result<ImageSpec<T>> {
+        let object = format!("slot texture \"{name}\"");
+        let (accesses, _) = access::of_texture(self.usage, &object)?;
+        self.shape.check(self.usage, Place::Slot, &object)?;
         Ok(self.shape.spec(gpu.format(self.format)?, accesses))
     }
 

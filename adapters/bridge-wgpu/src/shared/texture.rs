@@ -85,12 +85,12 @@ impl<T: Texel> Shared for SharedTexture<T> {
 impl<T: Texel> Share<Self> for SharedTexture<T> {
     const IN_PLACE: bool = false;
 
-    fn specs(&self, gpu: &Bridge, flow: Flow) -> Result<ImageSpec<T>> {
+    fn specs(&self, gpu: &Bridge, flow: Flow, name: &str) -> Result<ImageSpec<T>> {
         let accesses = match flow {
             Flow::In => ImageAccess::TRANSFER_READ,
             Flow::Out => ImageAccess::TRANSFER_WRITE,
         };
-        self.shape.check(self.usage, Place::Own, "shared texture")?;
+        self.shape.check(self.usage, Place::Own, &format!("texture \"{name}\""))?;
         Ok(self.shape.spec(gpu.format(self.slot_format())?, accesses))
     }
 
