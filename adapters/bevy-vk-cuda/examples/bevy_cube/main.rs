@@ -36,6 +36,7 @@ const USAGE: &str = "\
     --way NAME      auto, host (the CPU computes, frames are copied as with CUDA) or upload (auto)\n  \
     --share-queue   on devices with one queue, copies are submitted to Bevy's\n  \
     --still         the simulations stop after their first frames, to compare rates\n  \
+    --constant      the particles stand still: the CPU computes them once, and uploads them each time\n  \
     --validate      with the validation layer";
 
 struct Args {
@@ -44,6 +45,7 @@ struct Args {
     particles: Option<u32>,
     plugin: CudaPlugin,
     still: bool,
+    constant: bool,
     validate: bool,
 }
 
@@ -55,6 +57,7 @@ fn arguments() -> Result<Args> {
         particles: None,
         plugin: CudaPlugin::default(),
         still: false,
+        constant: false,
         validate: false,
     };
     let mut words = std::env::args().skip(1);
@@ -76,6 +79,7 @@ fn arguments() -> Result<Args> {
             // `multi_threaded`.
             "--share-queue" => args.plugin = unsafe { args.plugin.share_queue() },
             "--still" => args.still = true,
+            "--constant" => args.constant = true,
             "--validate" => args.validate = true,
             _ => bail!("what is {word}? There are\n  {USAGE}"),
         }
@@ -112,7 +116,7 @@ fn main() -> Result<()> {
     cube::spawn(app.world_mut(), cube_place())?;
     let tilted =
         Transform::from_xyz(1.9, 0.0, 0.0).with_rotation(Quat::from_rotation_x(-0.9)).with_scale(Vec3::splat(2.0));
-    swarm::spawn(app.world_mut(), particles, tilted)?;
+    swarm::spawn(app.world_mut(), particles, tilted, args.constant)?;
     let target = camera(&mut app);
 
     app.insert_resource(Running);

@@ -52,6 +52,14 @@ pub(crate) struct Swarm {
     pub(crate) count: u32,
     /// Frames so far.
     pub(crate) frames: u32,
+    /// Whether all of them are the same.
+    constant: bool,
+}
+
+impl Swarm {
+    fn time(&self, frame: u32) -> f32 {
+        if self.constant { 0.0 } else { frame as f32 / 30.0 }
+    }
 }
 
 pub(crate) fn plugin(app: &mut App) {
@@ -62,7 +70,7 @@ pub(crate) fn plugin(app: &mut App) {
 }
 
 /// Puts particles into a scene.
-pub(crate) fn spawn(world: &mut World, count: u32, transform: Transform) -> anyhow::Result<()> {
+pub(crate) fn spawn(world: &mut World, count: u32, transform: Transform, constant: bool) -> anyhow::Result<()> {
     let cuda = world.resource::<Cuda>().clone();
     let buffer = CudaBuffer::new(&cuda, &mut world.resource_mut(), "particles", count as usize)?;
     let kernels = cuda.load("swarm", include_str!("../../../../shaders/wgpu.ptx"))?;
@@ -75,7 +83,7 @@ pub(crate) fn spawn(world: &mut World, count: u32, transform: Transform) -> anyh
     let mesh = world.resource_mut::<Assets<Mesh>>().add(mesh);
     let material = SwarmMaterial { particles: buffer.handle().clone() };
     let material = world.resource_mut::<Assets<SwarmMaterial>>().add(material);
-    let swarm = Swarm { buffer, kernel, count, frames: 0 };
+    let swarm = Swarm { buffer, kernel, count, frames: 0, constant };
     world.spawn((Mesh3d(mesh), MeshMaterial3d(material), transform, NoFrustumCulling, swarm));
     Ok(())
 }
@@ -83,11 +91,17 @@ pub(crate) fn spawn(world: &mut World, count: u32, transform: Transform) -> anyh
 /// The system that computes.
 pub(crate) fn simulate(mut swarms: Query<'_, '_, &mut Swarm>) -> Result {
     for mut swarm in &mut swarms {
-        let Swarm { buffer, kernel, count, frames } = &mut *swarm;
+        let time = swarm.time(swarm.frames + 1);
+        let Swarm { buffer, kernel, count, frames, constant } = &mut *swarm;
         let Some(writer) = buffer.writer() else { continue };
-        let (count, time) = (*count, time(*frames + 1));
+        let (count, constant) = (*count, *constant);
         let written = writer.write(|frame| match (frame, kernel) {
             (Frame::Cpu(cpu), _) => cpu.run(move |particles| {
+                // What the CPU is given holds an older frame, or zeros: the last particle is
+                // written last.
+                if constant && particles.last() == Some(&particle(count - 1, count, time)) {
+                    return;
+                }
                 (0..).zip(particles).for_each(|(i, target)| *target = particle(i, count, time));
             }),
             (Frame::Cuda(work), Some(kernel)) => {
@@ -104,13 +118,9 @@ pub(crate) fn simulate(mut swarms: Query<'_, '_, &mut Swarm>) -> Result {
     Ok(())
 }
 
-fn time(frame: u32) -> f32 {
-    frame as f32 / 30.0
-}
-
 /// The expected last frame.
 pub(crate) fn expected(swarm: &Swarm) -> impl Iterator<Item = Particle> + use<> {
-    let (count, time) = (swarm.count, time(swarm.frames));
+    let (count, time) = (swarm.count, swarm.time(swarm.frames));
     (0..count).map(move |i| particle(i, count, time))
 }
 
