@@ -98,8 +98,10 @@ impl Stepping {
         let start = Instant::now();
         point.wait(Rig::LONG).unwrap();
         let on = start.elapsed();
-        let error = Self::lost(&steps);
+        Self::lost(&steps);
         let told = start.elapsed();
+        // What was owed is told with its death, of which its socket may have told before.
+        let error = Self::dead(&steps);
         let Error::PeerLost { torn, signalled, .. } = &error else { panic!("{error}") };
         assert_eq!(signalled.is_some(), !torn.is_empty(), "{error}");
         assert!(habit != Habit::Owes || **torn == [5], "{error}");
@@ -115,6 +117,17 @@ impl Stepping {
         let next = start.elapsed();
         steps.close().unwrap();
         [on, told, next]
+    }
+
+    /// Waits until the worker is told to be dead.
+    fn dead(steps: &Steps) -> Error {
+        let start = Instant::now();
+        loop {
+            match steps.check() {
+                Err(error @ Error::PeerLost { dead: true, .. }) => return error,
+                told => assert!(start.elapsed() < Rig::LONG, "{told:?}"),
+            }
+        }
     }
 
     /// Waits until the worker is told to be lost.

@@ -229,15 +229,16 @@ impl Way for OnAsh<'_> {
     fn times(&mut self) -> Result<[f64; 2]> {
         self.finish()?;
         let device = self.compute.device();
+        // Before their resets have run, queries have the values of the frame before. The commands of
+        // the timestamps are recorded again after this, too.
+        // SAFETY: nobody else uses the device's queues.
+        unsafe { device.as_raw().device_wait_idle() }?;
         let mut ticks = [0u64; 3];
         let flags = vk::QueryResultFlags::TYPE_64 | vk::QueryResultFlags::WAIT;
         // SAFETY: all three queries were submitted.
         unsafe { device.as_raw().get_query_pool_results(self.queries, 0, &mut ticks, flags) }?;
-        // The timestamps' commands are recorded again once they have ended.
-        // SAFETY: nobody else uses the device's queues.
-        unsafe { device.as_raw().device_wait_idle() }?;
         let each = f64::from(device.physical().limits.timestamp_period) / 1e3;
-        Ok([0, 1].map(|index| ticks[index + 1].wrapping_sub(ticks[index]) as f64 * each))
+        Ok([0, 1].map(|index| ticks[index + 1].wrapping_sub(ticks[index]).cast_signed() as f64 * each))
     }
 
     fn target(&mut self) -> Result<Option<Vec<u32>>> {

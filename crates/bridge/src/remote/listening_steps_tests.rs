@@ -2,7 +2,7 @@
 //! GPU is played by the test.
 #![allow(unsafe_code)] // Submitting, and the worker's signals.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::os::fd::AsFd;
 use std::process::{Child, Command, Stdio};
 
@@ -48,6 +48,9 @@ fn the_worker() {
         let publish = Message::Publish { exchange: EXCHANGE, slot, frame, value: frame + 1 };
         connection.send(&publish, None, LIMIT).unwrap();
     }
+    println!("there");
+    // Until the first frame is finished.
+    std::io::stdin().read_line(&mut String::new()).unwrap();
     match ends {
         "hangs-up" => drop(connection),
         "closes" => {
@@ -56,7 +59,6 @@ fn the_worker() {
         }
         _ => std::mem::forget(connection),
     }
-    println!("there");
     std::thread::sleep(LIMIT * 2);
 }
 
@@ -80,6 +82,7 @@ impl Scene {
         let mut worker = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "--nocapture", "remote::listening::steps::the_worker"])
             .env(PLACE, format!("{ends} {}", path.display()))
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -111,9 +114,10 @@ impl Scene {
         });
         let said = BufReader::new(worker.stdout.take().unwrap()).lines();
         assert!(said.map_while(Result::ok).any(|line| line.ends_with("there")));
-        let scene = Self { worker, device, steps, status, control, thread, point: second };
+        let mut scene = Self { worker, device, steps, status, control, thread, point: second };
         scene.finish(1);
         first.wait(LIMIT).unwrap();
+        writeln!(scene.worker.stdin.as_mut().unwrap()).unwrap();
         Some(scene)
     }
 
