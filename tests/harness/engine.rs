@@ -150,8 +150,8 @@ impl Engine {
 }
 
 impl Engine {
-    /// Fails the test if the validation layer said anything since the last call. Dropping the engine
-    /// asks this too.
+    /// Fails the test if the validation layer said anything since the last call. Dropping the
+    /// engine asks this too.
     ///
     /// # Panics
     /// When it did.

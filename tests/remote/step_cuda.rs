@@ -27,8 +27,8 @@ fn frames_of_cuda_come_once_in_order_and_whole() {
     steps.close().unwrap();
 }
 
-/// The negative control: a frame whose kernels are behind no wait and before no signal is seen to be
-/// wrong.
+/// The negative control: a frame whose kernels are behind no wait and before no signal is seen to
+/// be wrong.
 #[test]
 fn frames_in_step_that_are_not_ordered_are_seen_to_be_wrong() {
     let Some(mut stepping) = Stepping::with_cuda() else { return };

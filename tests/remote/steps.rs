@@ -36,8 +36,8 @@ impl Stepping {
     pub(crate) fn with_cuda() -> Option<Self> {
         let scene = Scene::new();
         bridge_tests::compute(scene.rig.device(), bridge::Backend::Cuda)?;
-        // The layer does not see what CUDA signals, so that it misjudges the signal in the place of a
-        // dead worker.
+        // The layer does not see what CUDA signals, so that it misjudges the signal in the place of
+        // a dead worker.
         scene.rig.allow(&["VUID-VkSemaphoreSignalInfo-value-03259"]);
         Some(Self { scene, backend: Backend::Cuda, next: 0, from: 0 })
     }
@@ -80,8 +80,8 @@ impl Stepping {
     }
 
     /// Ends a worker while the queue waits for a frame of it. Gives how long it was from its end
-    /// until the queue went on and until it was told to be lost, and from the start of the next one's
-    /// process to its first frames.
+    /// until the queue went on and until it was told to be lost, and from the start of the next
+    /// one's process to its first frames.
     pub(crate) fn survive(&mut self, habit: Habit, signal: Signal) -> [Duration; 3] {
         let (mut worker, mut steps) = self.with(habit, 1, Rig::LONG);
         (self.next, self.from) = (0, 0);

@@ -94,8 +94,8 @@ impl<S: Shared, D: Direction> Exchange<S, D> {
     }
 
     /// wgpu's objects: a [`wgpu::Buffer`], a [`wgpu::Texture`], or a tuple of them. They are the
-    /// same in every frame, until they are [replaced](Self::replace). (Of what wgpu uses in the slots there are none: [`Frame::objects`]
-    /// lends that.)
+    /// same in every frame, until they are [replaced](Self::replace). (Of what wgpu uses in the
+    /// slots there are none: [`Frame::objects`] lends that.)
     ///
     /// They are ordinary objects of wgpu, to be used in any submission. What a frame brings is in
     /// them behind the submission of that frame.

@@ -26,8 +26,8 @@
 //! ends, the next call says so ([`Error::PeerLost`]), what this side's stream still waited for is
 //! signalled from another stream, and the program goes on: it may connect to the next renderer.
 //!
-//! With [`Worker::exchange`] the two processes go in step, where both have set `trust`: the renderer
-//! has each frame, once and in order, and the GPUs wait for each other.
+//! With [`Worker::exchange`] the two processes go in step, where both have set `trust`: the
+//! renderer has each frame, once and in order, and the GPUs wait for each other.
 //!
 //! # Kernels are loaded before the first frame
 //! While a CUDA stream waits for the renderer, `cuModuleLoadData`, the first launch of a lazily

@@ -1,4 +1,5 @@
-//! What a stream waits for of the renderer, and its signals in the renderer's place once that is dead.
+//! What a stream waits for of the renderer, and its signals in the renderer's place once that is
+//! dead.
 #![allow(unsafe_code)] // Waits and signals.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -66,8 +67,8 @@ impl Rescue {
         Ok(())
     }
 
-    /// The renderer is dead: frees the stream of what it waits for. Returns the value that had to be
-    /// signalled, once.
+    /// The renderer is dead: frees the stream of what it waits for. Returns the value that had to
+    /// be signalled, once.
     pub(crate) fn rescue(&self) -> Option<u64> {
         let mut values = self.values();
         self.signal(&mut values);

@@ -294,9 +294,9 @@ pub enum Error {
         /// not come. Such frames are shown to nobody, and nothing waits for the signals, unless the
         /// exchange is in step.
         owed: u64,
-        /// In step, the frames that it had announced and will not finish, by the exchange's numbers.
-        /// Turns of them that were not taken are withdrawn; commands that were submitted go on,
-        /// with whatever is in the slots.
+        /// In step, the frames that it had announced and will not finish, by the exchange's
+        /// numbers. Turns of them that were not taken are withdrawn; commands that were submitted
+        /// go on, with whatever is in the slots.
         torn: Box<[u64]>,
         /// In step, the value of the exchange's timeline that was signalled in its place, for
         /// Vulkan to go on: the highest that it owed. `None` while it may still come, or where

@@ -1,5 +1,5 @@
-//! A worker in step that computes with CUDA, against a scripted renderer: it announces what its stream
-//! will signal, and waits on the GPU for what the renderer has announced.
+//! A worker in step that computes with CUDA, against a scripted renderer: it announces what its
+//! stream will signal, and waits on the GPU for what the renderer has announced.
 #![cfg(target_os = "linux")]
 #![allow(unsafe_code, clippy::unwrap_used, reason = "a test")]
 

@@ -1,4 +1,5 @@
-//! `cargo xtask tables`: the figures in the documents, from the published results of the benchmarks.
+//! `cargo xtask tables`: the figures in the documents, from the published results of the
+//! benchmarks.
 //!
 //! A document holds `<!-- figures: NAME -->` and `<!-- end of figures -->`; what is between them is
 //! the template `benches/tables/NAME.md` with its placeholders filled in, from the results of

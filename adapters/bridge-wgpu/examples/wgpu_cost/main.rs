@@ -13,8 +13,8 @@
 //!   frame's barriers, its copies and what the queue takes for its submissions, for all ways
 //!   alike; neither the time of the CPU nor the wait for the compute side is in it.
 //!
-//! The last line is the same as JSON, which `--out` also writes to a file. On software Vulkan all of
-//! it runs, and the figures mean nothing.
+//! The last line is the same as JSON, which `--out` also writes to a file. On software Vulkan all
+//! of it runs, and the figures mean nothing.
 #![allow(unsafe_code)] // Raw Vulkan, to compare with, kernel launches, and slots.
 
 mod on_ash;

@@ -1,5 +1,5 @@
-//! The frame on raw Vulkan, on a device of the bridge's own: with nothing shared, and by the bridge.
-//! It is recorded anew in each frame, as wgpu does.
+//! The frame on raw Vulkan, on a device of the bridge's own: with nothing shared, and by the
+//! bridge. It is recorded anew in each frame, as wgpu does.
 
 use std::collections::VecDeque;
 
@@ -229,8 +229,8 @@ impl Way for OnAsh<'_> {
     fn times(&mut self) -> Result<[f64; 2]> {
         self.finish()?;
         let device = self.compute.device();
-        // Before their resets have run, queries have the values of the frame before. The commands of
-        // the timestamps are recorded again after this, too.
+        // Before their resets have run, queries have the values of the frame before. The commands
+        // of the timestamps are recorded again after this, too.
         // SAFETY: nobody else uses the device's queues.
         unsafe { device.as_raw().device_wait_idle() }?;
         let mut ticks = [0u64; 3];

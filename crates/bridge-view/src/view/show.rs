@@ -28,8 +28,8 @@ impl View {
         self.take(Box::new(frame), checked.map(|()| Content::Image(format, *look)))
     }
 
-    /// As [`show_image`](Self::show_image), of a shared image: it is drawn from where its texels lie,
-    /// with the format and the size that its [`ImageSpec`](bridge::ImageSpec) has.
+    /// As [`show_image`](Self::show_image), of a shared image: it is drawn from where its texels
+    /// lie, with the format and the size that its [`ImageSpec`](bridge::ImageSpec) has.
     ///
     /// The frame is of an exchange on the view's device and its graphics queue, of a 2D image with
     /// one layer that has [`COMPUTE_SAMPLED`](bridge::ImageAccess::COMPUTE_SAMPLED) among its

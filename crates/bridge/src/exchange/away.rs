@@ -1,8 +1,8 @@
 //! An exchange in step whose compute side is another process: what the thread on its behalf does.
 //!
-//! A frame is Vulkan's as soon as it is announced: its turn is a [`RenderTurn`] like any other, which
-//! waits for a value that the other process owes. Where that signals the timelines itself, each
-//! process has new ones, over the same slots.
+//! A frame is Vulkan's as soon as it is announced: its turn is a [`RenderTurn`] like any other,
+//! which waits for a value that the other process owes. Where that signals the timelines itself,
+//! each process has new ones, over the same slots.
 #![allow(unsafe_code)] // Signals in the place of a process that is gone.
 
 use std::os::fd::OwnedFd;
@@ -102,8 +102,8 @@ impl<R: Resources> StepAway<R> {
         Some(Announced { frame, slot, value, after })
     }
 
-    /// Lets the compute thread copy an announced frame into its slot, once Vulkan is done with that,
-    /// and signal it; without `copy`, signal alone.
+    /// Lets the compute thread copy an announced frame into its slot, once Vulkan is done with
+    /// that, and signal it; without `copy`, signal alone.
     ///
     /// # Errors
     /// Why nothing is copied; it is signalled all the same.
@@ -131,8 +131,8 @@ impl<R: Resources> StepAway<R> {
     /// Signals an announced value of an exchange whose timelines this process signals, behind what
     /// its compute thread was given.
     pub(crate) fn signal(&self, value: u64) {
-        // SAFETY: frames end in the order in which they were announced, so that the values rise; the
-        // lender lives until the point was reached, which closing waits for.
+        // SAFETY: frames end in the order in which they were announced, so that the values rise;
+        // the lender lives until the point was reached, which closing waits for.
         let Err(error) = (unsafe { self.state.held.lender.signal(value) }) else { return };
         log_error!("exchange \"{}\": the compute thread takes nothing more: {error}", self.state.name);
         // It still signals what it was given before.

@@ -1,4 +1,5 @@
-//! What the program has of an exchange in step with another process: the frames that were announced.
+//! What the program has of an exchange in step with another process: the frames that were
+//! announced.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -95,8 +96,8 @@ impl<R: Resources> Steps<R> {
         self.state().ledger().initial() != Initial::Done
     }
 
-    /// Waits for the end of all work, up to the limit. The thread on behalf of the other process has
-    /// ended.
+    /// Waits for the end of all work, up to the limit. The thread on behalf of the other process
+    /// has ended.
     ///
     /// # Errors
     /// As [`Exchange::close`](super::Exchange::close).

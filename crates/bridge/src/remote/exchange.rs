@@ -21,16 +21,16 @@ use crate::exchange::{ExchangeInfo, InitialTurn, LatestInfo, Lease, RenderTurn, 
 /// [`next`](Self::next) gives the turn of a frame as soon as the worker has announced it. It is
 /// submitted as any other [`RenderTurn`], and its commands wait on the GPU until the frame is
 /// finished, so that **the queue waits for another process**:
-/// - A worker that does not finish a frame within [`ExchangeInfo::timeout`], though nothing but itself
-///   delays it, is killed, stopped or not.
-/// - Once its process has ended, the highest value that it owed is signalled in its place: the queue
-///   goes on, with whatever is in the slots of those frames. [`check`](Self::check) names them
-///   ([`Error::PeerLost`], `torn`), and they are withdrawn where they were not taken.
-/// - A worker on the CPU signals by messages. Where its connection ends, that is done at once, whether
-///   its process lives or not, and slots of torn frames keep what they held.
+/// - A worker that does not finish a frame within [`ExchangeInfo::timeout`], though nothing but
+///   itself delays it, is killed, stopped or not.
+/// - Once its process has ended, the highest value that it owed is signalled in its place: the
+///   queue goes on, with whatever is in the slots of those frames. [`check`](Self::check) names
+///   them ([`Error::PeerLost`], `torn`), and they are withdrawn where they were not taken.
+/// - A worker on the CPU signals by messages. Where its connection ends, that is done at once,
+///   whether its process lives or not, and slots of torn frames keep what they held.
 ///
-/// Dropping it, or [`disconnect`](Self::disconnect), waits for what the worker has announced in the same
-/// way, so that nothing is left waiting.
+/// Dropping it, or [`disconnect`](Self::disconnect), waits for what the worker has announced in the
+/// same way, so that nothing is left waiting.
 pub struct RemoteExchange<R: Resources> {
     // Field order is drop order: the thread signals what the worker owes before the slots go.
     workers: Workers<StepAway<R>>,
@@ -118,8 +118,8 @@ impl<R: Resources> RemoteExchange<R> {
     /// Waits for nothing: [`check`](Self::check) tells if the worker refuses the exchange or says
     /// nothing within [`ExchangeInfo::timeout`]. One that computes with CUDA gets the slots and new
     /// timelines once the one before cannot use them any more, as with
-    /// [`RemoteReader::reconnect`](crate::RemoteReader::reconnect), and Vulkan's commands with frames
-    /// of that one have ended: turns that are still held are to be submitted or skipped.
+    /// [`RemoteReader::reconnect`](crate::RemoteReader::reconnect), and Vulkan's commands with
+    /// frames of that one have ended: turns that are still held are to be submitted or skipped.
     ///
     /// # Errors
     /// As [`RemoteReader::reconnect`](crate::RemoteReader::reconnect), and
@@ -128,8 +128,8 @@ impl<R: Resources> RemoteExchange<R> {
         self.workers.reconnect(remote)
     }
 
-    /// Ends the connection with the worker, which is told. Waits, up to its limit, for frames that it
-    /// has announced; on the CPU they are torn at once.
+    /// Ends the connection with the worker, which is told. Waits, up to its limit, for frames that
+    /// it has announced; on the CPU they are torn at once.
     pub fn disconnect(&mut self) {
         self.workers.disconnect();
     }
@@ -174,7 +174,8 @@ impl<R: Resources> RemoteExchange<R> {
     }
 
     /// Returns `true` if new images wait for their first hand-over, as
-    /// [`Exchange::needs_initial`](crate::Exchange::needs_initial). Until then the worker has no slot.
+    /// [`Exchange::needs_initial`](crate::Exchange::needs_initial). Until then the worker has no
+    /// slot.
     pub fn needs_initial(&self) -> bool {
         self.steps.needs_initial()
     }

@@ -27,8 +27,8 @@ pub struct AcceptInfo {
     /// The time for which a worker is waited for. Default: none.
     pub timeout: Duration,
     /// Whether to allow exchanges in step ([`Remote::exchange`]), which workers have to allow too:
-    /// commands of this process then wait, on the GPU, for frames that a worker has announced, and a
-    /// worker that does not finish them in time is killed. Default: no.
+    /// commands of this process then wait, on the GPU, for frames that a worker has announced, and
+    /// a worker that does not finish them in time is killed. Default: no.
     pub trust: bool,
 }
 
@@ -63,10 +63,10 @@ impl Listener {
     /// The next worker, for exchanges on `device`, waited for at most `timeout`. `None` if none has
     /// come.
     ///
-    /// A worker counts once it has said its Hello, which takes as long as CUDA takes to start there.
-    /// One that has connected and not said it stays with the listener for up to 30 seconds, for a
-    /// later call with this device. So a `timeout` of zero never waits, as in a frame of an engine's
-    /// loop.
+    /// A worker counts once it has said its Hello, which takes as long as CUDA takes to start
+    /// there. One that has connected and not said it stays with the listener for up to 30 seconds,
+    /// for a later call with this device. So a `timeout` of zero never waits, as in a frame of an
+    /// engine's loop.
     ///
     /// Workers compute on the CPU, or with CUDA where the device exports its memory and timelines
     /// ([`ExportDevice::require_export`]); they are told which may be, and choose. This process

@@ -219,8 +219,8 @@ impl<P: Part> Listening<P> {
         End { killed: true, ..End::from(format!("{overrun}, and was killed")) }
     }
 
-    /// Waits, up to the worker's limit, for what it has announced; past that it is killed. Gives what
-    /// was signalled in its place then.
+    /// Waits, up to the worker's limit, for what it has announced; past that it is killed. Gives
+    /// what was signalled in its place then.
     fn enforce(&mut self) -> Settled {
         while self.part.is_waited_for() {
             self.control.wake().clear();
@@ -306,7 +306,8 @@ impl<P: Part> Listening<P> {
     }
 }
 
-/// The time within which a process that was killed ends: its driver may have to stop its work first.
+/// The time within which a process that was killed ends: its driver may have to stop its work
+/// first.
 const KILL_LIMIT: Duration = Duration::from_secs(10);
 
 const CLOSED: &str = "has closed the connection";

@@ -74,7 +74,8 @@ struct Scene {
 }
 
 impl Scene {
-    /// `None`, and the test is skipped, without a Vulkan device. The worker has `limit` for a frame.
+    /// `None`, and the test is skipped, without a Vulkan device. The worker has `limit` for a
+    /// frame.
     fn new(name: &str, ends: &str, limit: Duration) -> Option<Self> {
         let device = device()?;
         let path = std::env::temp_dir().join(format!("bridge-steps-{}-{name}", std::process::id()));

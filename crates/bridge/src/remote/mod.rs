@@ -2,10 +2,11 @@
 //! round.
 //!
 //! The renderer owns the Vulkan device, the slots and the timelines; nothing that it submits
-//! depends on the worker, unless it is trusted. `listener` accepts a worker, `offer` tells it what there is, `link` is
-//! the thread of its connection, which then listens to it (`listening`). What is done with frames
-//! is a `part`, which has a handle of an exchange in one process (`exchange/latest/`) on behalf of
-//! the worker; the program has the other handle, and `workers` are replaced behind both.
+//! depends on the worker, unless it is trusted. `listener` accepts a worker, `offer` tells it what
+//! there is, `link` is the thread of its connection, which then listens to it (`listening`). What
+//! is done with frames is a `part`, which has a handle of an exchange in one process
+//! (`exchange/latest/`) on behalf of the worker; the program has the other handle, and `workers`
+//! are replaced behind both.
 //!
 //! - Workers that write: `feed` has the exchange's writer, and the program the `reader`.
 //!   `feed/host.rs` copies the frames of a worker on the CPU, `feed/cuda.rs` publishes slots that a
@@ -13,8 +14,8 @@
 //! - Workers that read: `serve` has the exchange's reader, and the program the `writer`.
 //!   `serve/host.rs` copies finished frames for a worker on the CPU, `serve/cuda.rs` gives slots to
 //!   a worker, and takes those back that its timeline says it has finished with.
-//! - Workers in step, where both sides allow it: `step` announces frames and signals for workers that
-//!   are gone; the program has the `exchange`. Here commands do wait for the worker.
+//! - Workers in step, where both sides allow it: `step` announces frames and signals for workers
+//!   that are gone; the program has the `exchange`. Here commands do wait for the worker.
 
 mod control;
 mod copy;

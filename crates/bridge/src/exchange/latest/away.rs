@@ -102,8 +102,8 @@ impl<R: Resources> Away for LatestReader<R, RenderFirst> {
 impl<R: Resources> LatestWriter<R, ComputeFirst> {
     /// Takes the slots that the other process may write: nobody here uses them any more, nor will.
     /// Returns them, each with whether Vulkan has read it since that process had it last; and
-    /// whether there will be others once a timeline rises, or the engine has handed its images over,
-    /// which wakes nobody.
+    /// whether there will be others once a timeline rises, or the engine has handed its images
+    /// over, which wakes nobody.
     ///
     /// What Vulkan has done with the slots is ordered before what the caller's host does next.
     pub(crate) fn send_away(&self) -> Result<(Vec<(usize, bool)>, bool)> {

@@ -142,8 +142,8 @@ impl<R: Resources> CudaFeed<R> {
         if slots.is_empty() {
             return Ok(());
         }
-        // What Vulkan has not touched since the worker had it needs no signal, which takes 10 µs and
-        // a hundred times that while other threads use the device.
+        // What Vulkan has not touched since the worker had it needs no signal, which takes 10 µs
+        // and a hundred times that while other threads use the device.
         let slots = slots.into_iter().map(|(slot, was_read)| (slot, self.is_new(slot) || was_read));
         let slots: Vec<(usize, bool)> = slots.collect();
         let signalled = slots.iter().any(|(_, behind)| *behind).then(|| self.timelines.signal_next());

@@ -220,9 +220,9 @@ impl<R: Resources> Step<R> {
 
     /// Signals all that a worker with CUDA owes, whose process has ended.
     fn release_gpu(&self) {
-        // SAFETY: `settle` is told that the process has ended, and with it its work on the GPU; what
-        // a child that was forked from it keeps going is signalled behind values that nothing waits
-        // for any more, on a timeline that nobody uses again.
+        // SAFETY: `settle` is told that the process has ended, and with it its work on the GPU;
+        // what a child that was forked from it keeps going is signalled behind values that nothing
+        // waits for any more, on a timeline that nobody uses again.
         if let Err(error) = unsafe { self.away.release() } {
             log_error!("exchange \"{}\": Vulkan may wait for ever: {error}", self.away.exchange());
         }
@@ -289,8 +289,8 @@ impl<R: Resources> Step<R> {
         Ok(None)
     }
 
-    /// A slot that is the worker's from now on: Vulkan's commands with it were submitted, and on the
-    /// CPU, where the worker has memory of its own, its last frame was copied.
+    /// A slot that is the worker's from now on: Vulkan's commands with it were submitted, and on
+    /// the CPU, where the worker has memory of its own, its last frame was copied.
     fn give(&mut self) -> Option<Handed> {
         if !self.is_open {
             return None;

@@ -68,9 +68,9 @@ impl Owed {
         (self.waited, self.looked) = (Duration::ZERO, now);
     }
 
-    /// Counts the time since the last look, if nothing but the worker delays the oldest frame: where
-    /// it waits for Vulkan's last use of its slot, `rendered` is how far Vulkan is. Gives the frame
-    /// once that is more than `limit`.
+    /// Counts the time since the last look, if nothing but the worker delays the oldest frame:
+    /// where it waits for Vulkan's last use of its slot, `rendered` is how far Vulkan is. Gives the
+    /// frame once that is more than `limit`.
     pub(super) fn overrun(&mut self, rendered: u64, limit: Duration, now: Instant) -> Option<Frame> {
         let oldest = *self.frames.front()?;
         let since = now.saturating_duration_since(self.looked);

@@ -69,8 +69,8 @@ impl Worker {
         let state = self.steps.state();
         let computed = state.computed_semaphore();
         let info = vk_export::ash::vk::SemaphoreSignalInfo::default().semaphore(computed.as_raw()).value(value);
-        // SAFETY: VUID-VkSemaphoreSignalInfo-value-03258 to -03260: tests signal it from one thread,
-        // with values that rise, and no submission does.
+        // SAFETY: VUID-VkSemaphoreSignalInfo-value-03258 to -03260: tests signal it from one
+        // thread, with values that rise, and no submission does.
         unsafe { computed.device().as_raw().signal_semaphore(&info) }.unwrap();
         self.advance();
     }
