@@ -16,6 +16,7 @@ use crate::child::{self, Library as Which};
 use crate::descriptor::{self, Raw};
 use crate::exporter::{Exported, Exporter};
 use crate::refused::Refused;
+use crate::told::{BlockedCall, Call, Finding, Live};
 
 /// What the system's loader is asked for.
 const DRIVER: &str = if cfg!(windows) { "nvcuda.dll" } else { "libcuda.so.1" };
@@ -41,55 +42,6 @@ const CALLED_BY_TESTS: &[&str] = &[
 #[derive(Debug)]
 pub struct Double {
     library: Library,
-}
-
-/// A rule that was broken.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// As `double-close`.
-    pub kind: String,
-    /// What happened to what.
-    pub text: String,
-}
-
-/// A call of the driver.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Call {
-    /// As cuda.h has it, with its version.
-    pub name: String,
-    /// The handle, device address or descriptor that it was about, or 0.
-    pub object: u64,
-    /// Returned code.
-    pub code: u32,
-}
-
-/// A call of the driver that has not returned.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BlockedCall {
-    /// As cuda.h has it, with its version.
-    pub name: String,
-    /// As in [`Call`].
-    pub object: u64,
-    /// As `stream 0xd00000000040 waits for semaphore 0xd00000000060 to reach 1`.
-    pub waits_for: String,
-}
-
-/// Something that was made and is still there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Live {
-    /// The handle, device address or descriptor.
-    pub handle: u64,
-    /// As `memory 0xd00000000040`.
-    pub name: String,
-    /// A fault hit the call that was to destroy it, or its context is lost.
-    pub refused: bool,
-}
-
-impl Live {
-    /// The first word of its name, as `mapping`, `reservation`, `context` or `descriptor`.
-    pub fn kind(&self) -> &str {
-        self.name.split(' ').next().unwrap_or_default()
-    }
 }
 
 impl Double {
@@ -232,7 +184,7 @@ impl Double {
     /// No call is to fail any more; a context that is lost stays so. The call that the fault hit,
     /// if it hit one.
     pub fn disarm(&self) -> Option<Call> {
-        let hit = self.lines("double_fault").first().map(|line| call(line));
+        let hit = self.lines("double_fault").first().map(|line| Call::from_line(line));
         self.fail_nth(0, 0, false);
         hit
     }
@@ -240,7 +192,7 @@ impl Double {
     /// The calls since [`forget_calls`](Self::forget_calls), in order. Looking up an error's name
     /// is not one.
     pub fn calls(&self) -> Vec<Call> {
-        self.lines("double_calls").iter().map(|line| call(line)).collect()
+        self.lines("double_calls").iter().map(|line| Call::from_line(line)).collect()
     }
 
     /// Begins the list of [`calls`](Self::calls) anew.
@@ -250,12 +202,7 @@ impl Double {
 
     /// The calls that block now, in the order in which they began to.
     pub fn blocked_calls(&self) -> Vec<BlockedCall> {
-        let blocked = |[name, object, waits_for]: [&str; 3]| BlockedCall {
-            name: name.to_owned(),
-            object: number(object),
-            waits_for: waits_for.to_owned(),
-        };
-        self.lines("double_blocked").iter().map(|line| blocked(fields(line))).collect()
+        self.lines("double_blocked").iter().map(|line| BlockedCall::from_line(line)).collect()
     }
 
     /// Makes all calls that block now return `CUDA_ERROR_UNKNOWN`, each with a finding `hang`, as
@@ -309,8 +256,7 @@ impl Double {
 
     /// What was found since this was asked last.
     pub fn findings(&self) -> Vec<Finding> {
-        let finding = |[kind, text]: [&str; 2]| Finding { kind: kind.to_owned(), text: text.to_owned() };
-        self.lines("double_findings").iter().map(|line| finding(fields(line))).collect()
+        self.lines("double_findings").iter().map(|line| Finding::from_line(line)).collect()
     }
 
     /// [`findings`](Self::findings), with everything that is left as a leak.
@@ -319,14 +265,9 @@ impl Double {
         self.findings()
     }
 
-    /// Available value.
+    /// What was made and is still there.
     pub fn live(&self) -> Vec<Live> {
-        let live = |[handle, name, state]: [&str; 3]| Live {
-            handle: number(handle),
-            name: name.to_owned(),
-            refused: state == "refused",
-        };
-        self.lines("double_live").iter().map(|line| live(fields(line))).collect()
+        self.lines("double_live").iter().map(|line| Live::from_line(line)).collect()
     }
 
     /// Drops all that is left, with all faults and findings, as if the process had begun anew.
@@ -364,18 +305,4 @@ impl Double {
         unsafe { list(push, (&raw mut lines).cast()) };
         lines
     }
-}
-
-fn call(line: &str) -> Call {
-    let [name, object, code] = fields(line);
-    Call { name: name.to_owned(), object: number(object), code: number(code) as u32 }
-}
-
-fn fields<const N: usize>(line: &str) -> [&str; N] {
-    let fields: Vec<_> = line.splitn(N, '\t').collect();
-    fields.try_into().unwrap_or_else(|_| panic!("{N} fields are expected in {line:?}"))
-}
-
-fn number(text: &str) -> u64 {
-    text.parse().unwrap_or_else(|_| panic!("a number is expected, not {text:?}"))
 }

@@ -12,7 +12,7 @@
 //!
 //! | file | subject |
 //! |---|---|
-//! | `client`, `exporter`, `child` | the tests' side |
+//! | `client`, `told`, `exporter`, `child` | the tests' side |
 //! | `calls/*` | the entry points, as cuda.h has them, and the double's own in `calls/control` |
 //! | `gate` | what every call passes: the log, faults, the current context |
 //! | `plant` | calls made wrong on purpose, to see that a test finds it |
@@ -58,6 +58,7 @@ mod queue;
 mod refused;
 mod stream;
 mod table;
+mod told;
 mod twin;
 mod vmm;
 #[cfg(target_os = "linux")]
@@ -67,10 +68,11 @@ mod watch;
 #[cfg(windows)]
 use nt_handle as descriptor;
 
-pub use client::{BlockedCall, Call, Double, Finding, Live};
+pub use client::Double;
 #[cfg(windows)]
 pub use client_nt::Shared;
 pub use export::ImageShape;
 pub use exporter::{Exported, Exporter};
 pub use plant::Planted;
 pub use refused::Refused;
+pub use told::{BlockedCall, Call, Finding, Live};

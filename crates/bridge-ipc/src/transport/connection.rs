@@ -302,18 +302,6 @@ impl Connection {
         Ok(Waited { dead: ready(&fds[0]), readable: !self.ended && ready(&fds[1]) })
     }
 
-    /// Returns an object that waits as [`wait`](Self::wait) does while another thread uses the
-    /// connection. It keeps the socket open.
-    ///
-    /// # Errors
-    /// [`Error::System`] where the process has no descriptors left.
-    pub fn waiter(&self) -> Result<Waiter, Error> {
-        let failed = |source| Error::System { call: "dup", object: self.name(), source };
-        let socket = self.socket.try_clone().map_err(failed)?;
-        let process = self.peer.as_fd().try_clone_to_owned().map_err(failed)?;
-        Ok(Waiter { socket, process })
-    }
-
     /// Ends the connection: the peer is told why, if it still listens, and receives nothing more.
     /// Waits for nothing.
     pub fn close(&mut self, code: Code, text: &str) {
@@ -353,32 +341,6 @@ impl AsFd for Connection {
     /// The socket, for event loops. Its messages are read with [`Connection::try_receive`] only.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
-    }
-}
-
-/// Waits for a message or for the end of the peer's process, and reads nothing. Made by
-/// [`Connection::waiter`].
-#[derive(Debug)]
-pub struct Waiter {
-    socket: OwnedFd,
-    process: OwnedFd,
-}
-
-impl Waiter {
-    /// Waits for at most `timeout`. After the end of the connection it returns at once.
-    ///
-    /// # Errors
-    /// [`Error::System`] where the system refuses to wait.
-    pub fn wait(&self, timeout: Duration) -> Result<Waited, Error> {
-        let mut fds = [PollFd::new(&self.process, PollFlags::IN), PollFd::new(&self.socket, PollFlags::IN)];
-        let polled = poll_until(&mut fds, Instant::now().checked_add(timeout));
-        polled.map_err(|error| Error::System {
-            call: "poll",
-            object: "a connection".to_owned(),
-            source: error.into(),
-        })?;
-        let [dead, readable] = fds.map(|fd| !fd.revents().is_empty());
-        Ok(Waited { readable, dead })
     }
 }
 

@@ -19,15 +19,19 @@ mod socket;
 #[cfg(target_os = "linux")]
 #[cfg(test)]
 mod tests;
+#[cfg(target_os = "linux")]
+mod waiter;
 
 #[cfg(target_os = "linux")]
-pub use connection::{Connection, Waiter};
+pub use connection::Connection;
 #[cfg(target_os = "linux")]
 pub use listener::Listener;
 #[cfg(not(target_os = "linux"))]
 pub use other::{Connection, Listener, PeerProcess, PeerWatch, Waiter};
 #[cfg(target_os = "linux")]
 pub use peer::{PeerProcess, PeerWatch};
+#[cfg(target_os = "linux")]
+pub use waiter::Waiter;
 
 /// Object sent with a message: a file descriptor.
 #[cfg(unix)]

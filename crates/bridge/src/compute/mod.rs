@@ -6,6 +6,7 @@ pub(crate) mod cuda;
 pub(crate) mod gpus;
 pub(crate) mod host;
 pub(crate) mod inline;
+pub(crate) mod loss;
 pub(crate) mod mapped;
 pub(crate) mod pair;
 pub(crate) mod peer;

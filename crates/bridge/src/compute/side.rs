@@ -22,6 +22,7 @@ use crate::compute::host::stream::HostStream;
 use crate::compute::inline::image::InlineImage;
 use crate::compute::inline::memory::{InlineBlock, InlineBuffer};
 use crate::compute::inline::{InlineCompute, InlineLink};
+use crate::compute::loss::Loss;
 use crate::compute::mapped::{Mapped, Mapping, Sharing, Whole};
 use crate::compute::remote::{RemoteCompute, Unmapped};
 use crate::compute::sided::Sided;
@@ -48,17 +49,6 @@ pub(crate) type Tied<C, H, I, V> = Sided<Mapped<C, V>, Mapped<H, V>, Mapped<I, V
 
 /// A block of a pool as a side maps it.
 pub(crate) type BlockMapping = Sided<CudaBlock, HostBlock, InlineBlock>;
-
-/// The loss of a side, as far as the timeline that it signals goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Loss {
-    /// Its signals come.
-    None,
-    /// They do not, while other GPUs may go on with their work.
-    Signaller,
-    /// Nothing of it goes on.
-    All,
-}
 
 impl Side {
     /// Its name in a trace.

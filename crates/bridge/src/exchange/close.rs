@@ -14,7 +14,7 @@ use super::barriers::count_leaked;
 use super::resources::Resources;
 use super::state::State;
 use super::submit::{SubmitParts, rendered_info};
-use crate::compute::side::Loss;
+use crate::compute::loss::Loss;
 use crate::error::{Error, Result, both};
 use crate::observe::live;
 use crate::observe::live::Kind;

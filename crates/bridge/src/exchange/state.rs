@@ -20,7 +20,7 @@ use super::pace::Pace;
 use super::resources::Resources;
 use super::slots::{barriers, check_resources, copy_stages, make_slots, queue_of};
 use crate::compute::Compute;
-use crate::compute::side::Loss;
+use crate::compute::loss::Loss;
 use crate::error::{Error, Result, both};
 use crate::observe::live::{Alive, Kind};
 use crate::observe::log_error;

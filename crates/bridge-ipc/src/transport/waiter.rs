@@ -1,0 +1,51 @@
+//! Waiting for a connection while another thread uses it.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags};
+
+use crate::error::Error;
+use crate::transport::Waited;
+use crate::transport::connection::Connection;
+use crate::transport::peer::poll_until;
+
+/// Waits for a message or for the end of the peer's process, and reads nothing. Made by
+/// [`Connection::waiter`].
+#[derive(Debug)]
+pub struct Waiter {
+    socket: OwnedFd,
+    process: OwnedFd,
+}
+
+impl Waiter {
+    /// Waits for at most `timeout`. After the end of the connection it returns at once.
+    ///
+    /// # Errors
+    /// [`Error::System`] where the system refuses to wait.
+    pub fn wait(&self, timeout: Duration) -> Result<Waited, Error> {
+        let mut fds = [PollFd::new(&self.process, PollFlags::IN), PollFd::new(&self.socket, PollFlags::IN)];
+        let polled = poll_until(&mut fds, Instant::now().checked_add(timeout));
+        polled.map_err(|error| Error::System {
+            call: "poll",
+            object: "a connection".to_owned(),
+            source: error.into(),
+        })?;
+        let [dead, readable] = fds.map(|fd| !fd.revents().is_empty());
+        Ok(Waited { readable, dead })
+    }
+}
+
+impl Connection {
+    /// Returns an object that waits as [`wait`](Self::wait) does while another thread uses the
+    /// connection. It keeps the socket open.
+    ///
+    /// # Errors
+    /// [`Error::System`] where the process has no descriptors left.
+    pub fn waiter(&self) -> Result<Waiter, Error> {
+        let failed = |source| Error::System { call: "dup", object: self.name(), source };
+        let socket = self.as_fd().try_clone_to_owned().map_err(failed)?;
+        let process = self.peer().as_fd().try_clone_to_owned().map_err(failed)?;
+        Ok(Waiter { socket, process })
+    }
+}

@@ -1,0 +1,67 @@
+//! Steps of the model.
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum Step {
+    Begin,
+    Publish,
+    SkipWrite,
+    DropWrite,
+    /// A lent turn of the writer is dropped, whose submission happened or not.
+    LoseWrite(bool),
+    Newest,
+    Read,
+    SkipRead,
+    LoseRead(bool),
+    /// The writer, in another process, is given a slot, has filled the first of its slots, or gives
+    /// it back empty.
+    SendAway,
+    PublishAway,
+    ComeBack,
+    /// The reader, in another process, is given a frame. It gives the slot back by `ComeBack`.
+    ShowAway,
+    /// What is retired is initialised anew, behind all submissions.
+    Revive,
+    /// The oldest unfinished work of the writer ends.
+    Written,
+    /// The oldest unfinished submission of the reader ends.
+    Rendered,
+}
+
+pub(in super::super) const SOUND: [Step; 8] = [
+    Step::Begin,
+    Step::Publish,
+    Step::SkipWrite,
+    Step::Newest,
+    Step::Read,
+    Step::SkipRead,
+    Step::Written,
+    Step::Rendered,
+];
+
+/// With a writer in another process.
+pub(in super::super) const AWAY: [Step; 8] = [
+    Step::SendAway,
+    Step::PublishAway,
+    Step::ComeBack,
+    Step::Newest,
+    Step::Read,
+    Step::SkipRead,
+    Step::Written,
+    Step::Rendered,
+];
+
+/// With a reader in another process.
+pub(in super::super) const SHOWN: [Step; 6] =
+    [Step::Begin, Step::Publish, Step::SkipWrite, Step::ShowAway, Step::ComeBack, Step::Written];
+
+/// Faults of a writer here, whose reader is in another process.
+pub(in super::super) const FAULTY_WRITER: [Step; 3] = [Step::DropWrite, Step::LoseWrite(true), Step::LoseWrite(false)];
+
+pub(in super::super) const FAULTY: [Step; 6] = [
+    Step::DropWrite,
+    Step::LoseWrite(true),
+    Step::LoseWrite(false),
+    Step::LoseRead(true),
+    Step::LoseRead(false),
+    Step::Revive,
+];
