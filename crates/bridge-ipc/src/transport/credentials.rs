@@ -23,13 +23,21 @@ pub(super) fn credentials(socket: BorrowedFd<'_>) -> io::Result<Credentials> {
     Ok(Credentials { pid: ucred.pid, uid: ucred.uid })
 }
 
-/// A descriptor of the very process that connected. `None` where the kernel has none to give: it is
-/// too old, or the process is gone.
-pub(super) fn pidfd(socket: BorrowedFd<'_>) -> Option<OwnedFd> {
-    let fd: libc::c_int = option(socket, SO_PEERPIDFD).ok().filter(|fd| *fd >= 0)?;
+/// A descriptor of the very process that connected. `None` where the kernel is too old to give one.
+///
+/// # Errors
+/// The process is gone, and its number may be another's; or there are no descriptors left.
+pub(super) fn pidfd(socket: BorrowedFd<'_>) -> io::Result<Option<OwnedFd>> {
+    let fd: libc::c_int = match option(socket, SO_PEERPIDFD) {
+        Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT) => return Ok(None),
+        fd => fd?,
+    };
+    if fd < 0 {
+        return Err(io::Error::from(io::ErrorKind::InvalidData));
+    }
     // SAFETY: the kernel has just opened it for us, close-on-exec, and nobody else knows its
     // number.
-    Some(unsafe { OwnedFd::from_raw_fd(fd) })
+    Ok(Some(unsafe { OwnedFd::from_raw_fd(fd) }))
 }
 
 /// `T` is what the option is: a C struct or number for which all bits are valid.

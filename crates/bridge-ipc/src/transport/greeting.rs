@@ -1,5 +1,6 @@
 //! Workers that have connected and not said their Hello so far.
 
+use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,11 +17,16 @@ use crate::transport::peer::poll_until;
 /// Connections that may be without a Hello at a time.
 pub(super) const MOST: usize = 64;
 
+/// The time after which a wait looks again: another thread may have met a worker meanwhile.
+const LOOK: Duration = Duration::from_millis(20);
+
 /// The connections of one [`Listener`] whose Hello has not come.
 #[derive(Debug)]
 pub(super) struct Greetings {
     limit: Duration,
     waiting: Mutex<Vec<Waiting>>,
+    /// Failures that no call has returned so far.
+    failures: Mutex<VecDeque<Error>>,
 }
 
 /// A connection that has the renderer's Hello.
@@ -34,12 +40,16 @@ struct Waiting {
 
 impl Greetings {
     pub(super) fn new(limit: Duration) -> Self {
-        Self { limit, waiting: Mutex::new(Vec::new()) }
+        Self { limit, waiting: Mutex::default(), failures: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Waiting>> {
         // Complete at every point where a panic could come from.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn failures(&self) -> MutexGuard<'_, VecDeque<Error>> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -63,17 +73,28 @@ impl Listener {
     pub fn greet(&self, hello: &Hello, timeout: Duration) -> Result<Option<Connection>, Error> {
         let deadline = Instant::now().checked_add(timeout);
         loop {
-            while let Some(connection) = self.accept(Duration::ZERO)? {
-                self.admit(connection, hello)?;
-            }
-            if let Some(connection) = self.answered(hello)? {
+            // Whoever fails, at whatever rate, keeps nobody else from being had.
+            let met = self.meet(hello);
+            if let Some(connection) = self.answered(hello) {
                 return Ok(Some(connection));
+            }
+            met?;
+            if let Some(failure) = self.greetings.failures().pop_front() {
+                return Err(failure);
             }
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 return Ok(None);
             }
             self.wait_for_answers(hello, deadline)?;
         }
+    }
+
+    /// Sends the Hello to all that have connected, up to the first failure.
+    fn meet(&self, hello: &Hello) -> Result<(), Error> {
+        while let Some(connection) = self.accept(Duration::ZERO)? {
+            self.admit(connection, hello)?;
+        }
+        Ok(())
     }
 
     /// Sends a worker the Hello, and keeps its connection.
@@ -90,28 +111,31 @@ impl Listener {
         Ok(())
     }
 
-    /// Takes out the first connection whose answer is there.
-    fn answered(&self, hello: &Hello) -> Result<Option<Connection>, Error> {
+    /// Takes out the first connection whose answer is there, and all that have failed before it.
+    fn answered(&self, hello: &Hello) -> Option<Connection> {
         let mut waiting = self.greetings.lock();
         let mut at = 0;
         while let Some(one) = waiting.get_mut(at) {
             let answer = if one.hello == *hello { one.connection.try_receive_hello() } else { Ok(None) };
-            match answer {
-                Ok(Some(_)) => return Ok(Some(waiting.remove(at).connection)),
-                Err(error) => {
-                    waiting.remove(at);
-                    return Err(error);
+            let failure = match answer {
+                Ok(Some(_)) => return Some(waiting.remove(at).connection),
+                Ok(None) if one.since.elapsed() < self.greetings.limit => {
+                    at += 1;
+                    continue;
                 }
-                Ok(None) if one.since.elapsed() >= self.greetings.limit => {
-                    let mut connection = waiting.remove(at).connection;
-                    connection.close(Code::Failure, "no Hello has come");
-                    let what = format!("the Hello of {}", connection.name());
-                    return Err(Error::Timeout { what, waited: self.greetings.limit });
+                Ok(None) => {
+                    one.connection.close(Code::Failure, "no Hello has come");
+                    let what = format!("the Hello of {}", one.connection.name());
+                    Error::Timeout { what, waited: self.greetings.limit }
                 }
-                Ok(None) => at += 1,
-            }
+                Err(error) => error,
+            };
+            waiting.remove(at);
+            let mut failures = self.greetings.failures();
+            failures.truncate(MOST - 1);
+            failures.push_back(failure);
         }
-        Ok(None)
+        None
     }
 
     /// Waits until somebody connects or answers, or a limit is over.
@@ -124,7 +148,7 @@ impl Listener {
             let sockets = ours.map(|one| one.connection.as_fd().try_clone_to_owned());
             let sockets = sockets.collect::<std::io::Result<Vec<OwnedFd>>>().map_err(failed)?;
             let limits = waiting.iter().filter_map(|one| one.since.checked_add(self.greetings.limit));
-            (sockets, limits.chain(deadline).min())
+            (sockets, limits.chain(deadline).chain(Instant::now().checked_add(LOOK)).min())
         };
         let mut fds: Vec<_> = sockets.iter().map(|socket| PollFd::new(socket, PollFlags::IN)).collect();
         fds.push(PollFd::new(self, PollFlags::IN));

@@ -34,10 +34,11 @@ impl PeerProcess {
         let Some(pid) = Pid::from_raw(found.pid) else {
             return Err(Error::PidMismatch { hello: 0, credentials: found.pid });
         };
-        let pidfd = match credentials::pidfd(socket) {
+        let object = format!("process {}", found.pid);
+        let pidfd = match credentials::pidfd(socket).map_err(failed("getsockopt(SO_PEERPIDFD)", &object))? {
             Some(pidfd) => pidfd,
-            // Its number may be another process's by now: the connection would then have ended,
-            // which the first receive sees, or the Hello would state another pid.
+            // Before Linux 6.5. Its number may be another process's by now, if it has ended and a
+            // child of its has the socket.
             None => pidfd_open(pid, PidfdFlags::empty())
                 .map_err(|error| failed("pidfd_open", &format!("process {}", found.pid))(error.into()))?,
         };

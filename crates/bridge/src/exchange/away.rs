@@ -6,7 +6,7 @@
 #![allow(unsafe_code)] // Signals in the place of a process that is gone.
 
 use std::os::fd::OwnedFd;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bridge_ipc::{Side as TimelineSide, Timeline as Described};
@@ -39,6 +39,8 @@ pub(crate) struct StepAway<R: Resources> {
     steps: Arc<Steps<R>>,
     state: Arc<State<R>>,
     told: Arc<dyn Fn() + Send + Sync>,
+    /// A process was told of the timelines, whatever has become of it.
+    exported: AtomicBool,
 }
 
 /// A frame that was announced.
@@ -56,7 +58,7 @@ pub(crate) struct Announced {
 impl<R: Resources> StepAway<R> {
     pub(crate) fn new(compute: &Compute, info: &ExchangeInfo<'_>, resources: &R) -> Result<Self> {
         let state = State::new(compute, info, resources, First::Compute)?;
-        Ok(Self { steps: Steps::new(&state), state, told: Arc::new(|| {}) })
+        Ok(Self { steps: Steps::new(&state), state, told: Arc::new(|| {}), exported: AtomicBool::new(false) })
     }
 
     pub(crate) fn steps(&self) -> Arc<Steps<R>> {
@@ -171,6 +173,7 @@ impl<R: Resources> StepAway<R> {
 
     /// The timelines, for the process that signals them itself.
     pub(crate) fn export_timelines(&self, exchange: u32) -> Result<[(Described, OwnedFd); 2]> {
+        self.exported.store(true, Ordering::Relaxed);
         let export = |timeline: &Timeline, side| -> Result<_> {
             let exported = timeline.semaphore().export()?;
             let described = Described { exchange, side, device_uuid: exported.descriptor.device_uuid, value: 0 };
@@ -180,10 +183,10 @@ impl<R: Resources> StepAway<R> {
         Ok([export(&held.computed, TimelineSide::Computed)?, export(&held.rendered, TimelineSide::Rendered)?])
     }
 
-    /// Returns `true` if no process was told of the timelines and slots so far.
+    /// Returns `true` if no process was told of the timelines so far. One that was may have signalled
+    /// them without having announced a frame, and may keep them.
     pub(crate) fn is_new(&self) -> bool {
-        let ledger = self.state.ledger();
-        ledger.next() == 0 && ledger.last_rendered() == ledger.handed_over()
+        !self.exported.load(Ordering::Relaxed)
     }
 
     /// Returns `true` if neither a turn nor a first hand-over is open, so that
@@ -205,6 +208,7 @@ impl<R: Resources> StepAway<R> {
         let state = old.renew_timelines()?;
         self.steps.renewed(&state);
         self.state = state;
+        *self.exported.get_mut() = false;
         self.watch();
         Ok(())
     }

@@ -74,6 +74,11 @@ impl<R: Resources> Steps<R> {
         turns.pop_front()
     }
 
+    /// As [`Exchange::begin`](super::Exchange::begin) asks, of the thread that copies.
+    pub(crate) fn check_compute(&self) -> Result<()> {
+        self.state().check_compute()
+    }
+
     /// Has [`take`](Self::take) ask again whether any comes.
     pub(crate) fn wake(&self) {
         // Under the lock, so that nobody is between asking and sleeping.

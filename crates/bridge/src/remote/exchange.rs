@@ -86,15 +86,23 @@ impl<R: Resources> RemoteExchange<R> {
     /// # Errors
     /// [`Error::PeerLost`] once the worker is lost and all of its frames that are whole were taken,
     /// until [`reconnect`](Self::reconnect); [`Error::TurnLost`] once after a turn was dropped;
-    /// [`Error::Timeout`] where [`ExchangeInfo::frames_in_flight`] frames do not end.
+    /// [`Error::Timeout`] where [`ExchangeInfo::frames_in_flight`] frames do not end;
+    /// [`Error::HostFailed`] once frames of a worker on the CPU can no longer be copied, for example
+    /// since Vulkan has not been done with a slot within [`ExchangeInfo::timeout`]: make a new
+    /// exchange.
     pub fn next(&mut self, timeout: Duration) -> Result<Option<RenderTurn<R>>> {
         self.steps.check_dropped()?;
         self.steps.keep_pace()?;
         let status = self.workers.status();
-        match self.steps.take(timeout, || status.error().is_some()) {
-            Some(turn) => Ok(Some(turn)),
-            None => self.check().map(|()| None),
+        let Some(turn) = self.steps.take(timeout, || status.error().is_some()) else {
+            return self.check().map(|()| None);
+        };
+        // Asked last: the thread that copies frames of the CPU signals them after a failure, too.
+        if let Err(error) = self.steps.check_compute() {
+            turn.skip();
+            return Err(error);
         }
+        Ok(Some(turn))
     }
 
     /// The process of the worker, or of the last one.
@@ -107,15 +115,17 @@ impl<R: Resources> RemoteExchange<R> {
     /// # Errors
     /// [`Error::PeerLost`] once its process or its connection has ended, or it was killed or
     /// disconnected, until [`reconnect`](Self::reconnect). Where `dead` is `true`, what it owed is
-    /// signalled.
+    /// signalled. [`Error::HostFailed`] as for [`next`](Self::next).
     pub fn check(&self) -> Result<()> {
-        self.workers.check()
+        self.workers.check()?;
+        self.steps.check_compute()
     }
 
     /// Puts another worker in the place of one that is lost, with the same slots. Its frames follow
     /// those of the one before, with the next numbers.
     ///
-    /// Waits for nothing: [`check`](Self::check) tells if the worker refuses the exchange or says
+    /// Waits for nothing, unless the last worker has closed its connection, lives on and owes frames:
+    /// then for these, up to its limit. [`check`](Self::check) tells if the worker refuses the exchange or says
     /// nothing within [`ExchangeInfo::timeout`]. One that computes with CUDA gets the slots and new
     /// timelines once the one before cannot use them any more, as with
     /// [`RemoteReader::reconnect`](crate::RemoteReader::reconnect), and Vulkan's commands with

@@ -219,16 +219,19 @@ impl<P: Part> Listening<P> {
         End { killed: true, ..End::from(format!("{overrun}, and was killed")) }
     }
 
-    /// Waits, up to the worker's limit, for what it has announced; past that it is killed. Gives
-    /// what was signalled in its place then.
+    /// Waits, up to the worker's limit for all of it together, for what it has announced; past that
+    /// it is killed. Gives what was signalled in its place then.
     fn enforce(&mut self) -> Settled {
+        let start = Instant::now();
         while self.part.is_waited_for() {
             self.control.wake().clear();
             if self.connection.peer().is_dead() {
                 return self.settle();
             }
             let broken = self.take_over().err();
-            if let Some(overrun) = self.part.overrun(self.timeout).or(broken) {
+            let late = || format!("has not finished what it had announced within {:?}", self.timeout);
+            let late = (start.elapsed() > self.timeout).then(late);
+            if let Some(overrun) = self.part.overrun(self.timeout).or(broken).or(late) {
                 let End { reason, .. } = self.kill(&overrun);
                 log_warn!("exchange \"{}\": worker process {} {reason}", self.status.exchange(), self.status.worker());
                 if self.connection.peer().wait(KILL_LIMIT) {

@@ -130,3 +130,39 @@ fn silent_processes_do_not_add_up() {
     while listener.greet(&ours, Duration::ZERO).is_err() {}
     assert_eq!(open_descriptors(), before);
 }
+
+/// Processes that connect and fail, at whatever rate, keep nobody else from being had; each is told
+/// of.
+#[test]
+fn a_worker_that_has_answered_is_had_whoever_fails() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let listener = listener(&folder, Duration::from_secs(600));
+    let ours = hello(Role::Renderer);
+    let early = silent(&listener);
+    assert!(listener.greet(&ours, Duration::ZERO).unwrap().is_none());
+    let answers = silent(&listener);
+    drop(early);
+    answer(&answers);
+    assert!(listener.greet(&ours, LIMIT).unwrap().is_some());
+    assert!(matches!(listener.greet(&ours, Duration::ZERO), Err(Error::Closed { .. })));
+    assert!(listener.greet(&ours, Duration::ZERO).unwrap().is_none());
+}
+
+/// A worker that one thread has met is had by another, which waits already.
+#[test]
+fn threads_wait_for_the_same_workers() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let listener = listener(&folder, Duration::from_secs(600));
+    let ours = hello(Role::Renderer);
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(|| listener.greet(&ours, Duration::from_secs(600)).unwrap());
+        let socket = silent(&listener);
+        for _ in 0..20 {
+            assert!(listener.greet(&ours, Duration::ZERO).unwrap().is_none());
+        }
+        answer(&socket);
+        assert!(waits.join().unwrap().is_some());
+    });
+}

@@ -31,7 +31,7 @@ impl<R: Resources> ComputeWrite<R> {
         let turn = Self { shared: Arc::clone(shared), frame, slot, done: false, _alive: Alive::new(Kind::Turn) };
         // What this stream wrote before is before in its order; what Vulkan does with the slot is
         // not.
-        let unused = begun.behind == Default::default();
+        let unused = (begun.behind.read, begun.behind.written) == (0, 0);
         let after = if unused { shared.state.ledger().handed_over() } else { begun.behind.read };
         if after > 0 {
             shared.state.compute_waits(after)?;

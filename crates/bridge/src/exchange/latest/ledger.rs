@@ -14,6 +14,8 @@ pub(super) struct Behind {
     pub(super) read: u64,
     /// On the writer's own.
     pub(super) written: u64,
+    /// It was initialised anew since, behind all of these.
+    pub(super) revived: bool,
 }
 
 /// The states of one slot.
@@ -47,7 +49,9 @@ impl Slot {
         match *self {
             Self::Free { behind } => Some(behind),
             // Nobody has read it: it is rewritten behind its own publication.
-            Self::Published { frame, value } if Some(frame) < floor => Some(Behind { read: 0, written: value }),
+            Self::Published { frame, value } if Some(frame) < floor => {
+                Some(Behind { written: value, ..Behind::default() })
+            }
             _ => None,
         }
     }
@@ -229,7 +233,7 @@ impl Ledger {
     pub(super) fn read(&mut self, value: u64) {
         let Some(Chosen { frame, slot, value: published, new: true, old }) = self.reading.take() else { return };
         if let Some(old) = old {
-            self.slots[old] = Slot::Free { behind: Behind { read: value, written: 0 } };
+            self.slots[old] = Slot::Free { behind: Behind { read: value, ..Behind::default() } };
         }
         self.slots[slot] = Slot::Held { frame, value: published };
         self.shown = Some(frame);
@@ -269,7 +273,7 @@ impl Ledger {
     pub(super) fn revive(&mut self, slots: &[usize], read: u64) {
         for slot in slots {
             if self.slots[*slot] == Slot::Retired {
-                self.slots[*slot] = Slot::Free { behind: Behind { read, written: 0 } };
+                self.slots[*slot] = Slot::Free { behind: Behind { read, revived: true, ..Behind::default() } };
             }
         }
     }

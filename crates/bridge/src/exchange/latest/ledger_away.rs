@@ -9,8 +9,8 @@ use super::{Behind, Ledger, Slot};
 impl Ledger {
     /// Gives the writer a slot that the reader wants nothing of, and whose last uses have ended:
     /// the reader's timeline has reached `read`, and the writer's `written`. Of several, the one
-    /// whose last reader is furthest in the past. Gives the slot, and whether somebody has read it
-    /// since the writer had it last.
+    /// whose last reader is furthest in the past. Gives the slot, and whether Vulkan has used it since
+    /// the writer had it last.
     pub(in crate::exchange::latest) fn send_away(&mut self, read: u64, written: u64) -> Option<(usize, bool)> {
         self.reach(written);
         let floor = self.floor();
@@ -18,7 +18,7 @@ impl Ledger {
         let ended = free.filter(|(behind, _)| behind.read <= read && behind.written <= written);
         let (behind, slot) = ended.min()?;
         self.slots[slot] = Slot::Away;
-        Some((slot, behind.read > 0))
+        Some((slot, behind.read > 0 || behind.revived))
     }
 
     /// Returns `true` if a slot may be the writer's as soon as a timeline rises, which tells

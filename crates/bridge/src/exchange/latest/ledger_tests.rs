@@ -238,5 +238,21 @@ fn a_lost_write_is_waited_for_at_the_value_that_was_seen() {
     let begun = ledger.begin(0, || unreachable!("nothing is lost")).unwrap();
     ledger.lose_write(begun.slot, 1);
     let begun = ledger.begin(0, || 3).unwrap();
-    assert_eq!(begun.behind, Behind { read: 0, written: 3 });
+    assert_eq!(begun.behind, Behind { written: 3, ..Behind::default() });
+}
+
+/// Vulkan has handed it over anew: the writer's GPU waits for that.
+#[test]
+fn a_slot_that_was_initialised_anew_counts_as_used() {
+    let mut ledger = Ledger::new(4, Newest::Finished);
+    while ledger.send_away(0, 0).is_some() {}
+    ledger.publish_away(0, 1);
+    assert_eq!(ledger.newest(1).unwrap().unwrap().slot, 0);
+    ledger.lose_read();
+    let retired: Vec<_> = ledger.retired().collect();
+    assert_eq!((retired.clone(), ledger.send_away(0, 1)), (vec![0], None));
+    ledger.revive(&retired, 0);
+    assert_eq!(ledger.send_away(0, 1), Some((0, true)));
+    ledger.come_back(0);
+    assert_eq!(ledger.send_away(0, 1), Some((0, false)));
 }

@@ -4,7 +4,8 @@
 use std::fs::File;
 use std::io::Write;
 
-use vk_export::BufferAccess;
+use vk_export::ash::vk;
+use vk_export::{BufferAccess, Semaphore, SemaphoreInfo, SemaphoreKind};
 
 use super::*;
 use crate::buffer::spec::BufferSpec;
@@ -184,4 +185,42 @@ fn a_frame_that_is_torn_is_signalled_when_it_is_done_and_not_copied() {
     point.wait(LIMIT).unwrap();
     worker.advance();
     assert!(worker.whole.is_empty() && worker.slots.contains(&slot));
+}
+
+/// Once Vulkan has not been done with a slot in time, nothing is copied any more, and the program is
+/// told: the values are signalled all the same.
+#[test]
+fn frames_that_cannot_be_copied_are_told_of() {
+    let Some(device) = device() else { return };
+    let compute = Compute::new(&device, compute::Backend::Host).unwrap();
+    let info = ExchangeInfo { name: "late", slots: 1, timeout: Duration::from_millis(50), ..Default::default() };
+    let away = StepAway::new(&compute, &info, &Words::new(LEN, BufferAccess::TRANSFER_READ)).unwrap();
+    let mut worker = Worker::of(away, vec![memory(LEN)]);
+    let kind = SemaphoreKind::Timeline;
+    let gate = Semaphore::new(&device, &SemaphoreInfo { name: "gate", kind, exportable: false }).unwrap();
+    let waits = [vk::SemaphoreSubmitInfo::default()
+        .semaphore(gate.as_raw())
+        .value(1)
+        .stage_mask(vk::PipelineStageFlags2::ALL_COMMANDS)];
+    let batch = vk::SubmitInfo2::default().wait_semaphore_infos(&waits);
+    // SAFETY: a timeline of this device, signalled below, which lives until the points were reached.
+    unsafe { device.queue().submit(&[batch], vk::Fence::null()) }.unwrap();
+    let slot = worker.announce();
+    worker.done(slot, 0);
+    worker.copied(0);
+    let first = submit(worker.turn());
+    let slot = worker.announce();
+    worker.done(slot, 1);
+    let second = submit(worker.turn());
+    let start = Instant::now();
+    let error = loop {
+        match worker.steps.check_compute() {
+            Err(error) => break error.to_string(),
+            Ok(()) => assert!(start.elapsed() < LIMIT, "it is not told"),
+        }
+    };
+    // SAFETY: nobody else signals it.
+    unsafe { gate.signal(1) }.unwrap();
+    [first, second].iter().for_each(|point| point.wait(LIMIT).unwrap());
+    assert!(error.contains("\"late.rendered\""), "{error}");
 }

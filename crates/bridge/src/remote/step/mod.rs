@@ -13,7 +13,7 @@
 
 mod owed;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -43,6 +43,8 @@ pub(super) struct Step<R: Resources> {
     copies: VecDeque<Copying>,
     /// The highest value of `rendered` that the worker was told.
     freed: u64,
+    /// That which it was told with each slot.
+    told: BTreeMap<usize, u64>,
     /// What the worker has done that it may not.
     broken: Option<String>,
     /// The worker is given slots.
@@ -107,6 +109,7 @@ impl<R: Resources> Part for Step<R> {
             files,
             copies: VecDeque::new(),
             freed: 0,
+            told: BTreeMap::new(),
             broken: None,
             is_open: true,
             wake: Arc::clone(wake),
@@ -231,7 +234,9 @@ impl<R: Resources> Step<R> {
     /// The session has seen that frame and value are the next, and that the slot is the worker's.
     fn announced(&mut self, slot: usize, number: u64, value: u64) {
         match self.away.announce(slot) {
-            Some(announced) => {
+            Some(mut announced) => {
+                // What its stream waits for is what it was told, which may be more than the slot's.
+                announced.after = announced.after.max(self.told.get(&slot).copied().unwrap_or(0));
                 self.owed.announced(announced, number, Instant::now());
                 // On the CPU each worker counts from 1, and the exchange's timeline goes on.
                 if !self.is_host() && announced.value != value {
@@ -298,12 +303,17 @@ impl<R: Resources> Step<R> {
         let is_host = self.is_host();
         let (owed, copies) = (&self.owed, &self.copies);
         let in_use = |slot| owed.has(slot) || copies.iter().any(|copying| copying.announced.slot == slot);
+        // Of frames that are owed there are no more than slots when another one may be announced.
+        if owed.count() >= self.away.count() {
+            return None;
+        }
         let (slot, after) = self.away.send_away(|slot| !is_host || !in_use(slot))?;
         if is_host {
             return Some(Handed { slot, frame: None, value: 0 });
         }
         // A frame that was skipped has an older value; what the worker is told does not fall.
         self.freed = self.freed.max(after);
+        self.told.insert(slot, self.freed);
         Some(Handed { slot, frame: None, value: self.freed })
     }
 }

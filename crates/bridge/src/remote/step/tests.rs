@@ -153,6 +153,8 @@ fn the_next_worker_has_the_slots_once_all_of_the_last_is_over() {
     worker.step.settle(true);
     let (mut away, recovered) = worker.step.stop(true);
     assert!(recovered && away.away().is_empty());
+    // As when it was offered them; the software driver exports none.
+    let _ = away.export_timelines(EXCHANGE);
     // A turn is open.
     let refused = away.prepare(Backend::Cuda, HANGS, &|| false).unwrap_err().to_string();
     assert!(refused.contains("is not submitted"), "{refused}");
@@ -215,4 +217,70 @@ fn a_frame_that_does_not_come_overruns_its_limit() {
     assert!(start.elapsed() >= HANGS && told.contains("frame 0") && told.contains("value 1"), "{told}");
     worker.finish(1);
     assert_eq!(worker.step.overrun(Duration::ZERO), None);
+}
+
+/// A worker may have signalled before it announces, and may keep what it was told of.
+#[test]
+fn timelines_that_a_worker_was_told_of_are_no_other_workers() {
+    let Some(worker) = Worker::new() else { return };
+    let Worker { step, steps, .. } = worker;
+    let (mut away, _) = step.stop(true);
+    let before = steps.state().computed_semaphore().as_raw();
+    away.prepare(Backend::Cuda, LIMIT, &|| false).unwrap();
+    assert_eq!(steps.state().computed_semaphore().as_raw(), before, "nobody has had them");
+    // The software driver exports none.
+    let _ = away.export_timelines(EXCHANGE);
+    let old = steps.state();
+    away.prepare(Backend::Cuda, LIMIT, &|| false).unwrap();
+    assert_ne!(steps.state().computed_semaphore().as_raw(), old.computed_semaphore().as_raw());
+}
+
+/// The worker's stream waits for what it was told, which may be of another slot.
+#[test]
+fn a_worker_that_waits_for_vulkan_does_not_overrun_its_limit() {
+    let Some(mut worker) = Worker::new() else { return };
+    let limit = Duration::from_millis(30);
+    worker.announce();
+    worker.announce();
+    let (first, second) = (worker.turn(), worker.turn());
+    // The queue is held by the second frame, and the first one's slot goes back without a use.
+    let point = submit(second);
+    worker.advance();
+    first.skip();
+    worker.advance();
+    let (slot, told) = worker.slots[2];
+    assert_eq!((slot, told), (0, point.value()));
+    worker.slots.rotate_left(2);
+    worker.announce();
+    worker.step.owed.take().into_iter().skip(2).for_each(|frame| {
+        assert_eq!(frame.announced.after, point.value());
+        worker.step.owed.announced(frame.announced, frame.number, Instant::now());
+    });
+    let start = Instant::now();
+    while start.elapsed() < limit * 3 {
+        assert_eq!(worker.step.overrun(limit), None, "it waits for Vulkan");
+    }
+    worker.finish(2);
+    point.wait(LIMIT).unwrap();
+    while worker.step.overrun(limit).is_none() {
+        assert!(start.elapsed() < LIMIT, "it waits for nothing any more");
+    }
+    worker.finish(3);
+}
+
+/// One that announces and finishes nothing is given no slots for ever.
+#[test]
+fn a_worker_owes_a_bounded_number_of_frames() {
+    let Some(mut worker) = Worker::new() else { return };
+    let mut points = Vec::new();
+    worker.advance();
+    while !worker.slots.is_empty() {
+        worker.announce();
+        points.push(submit(worker.turn()));
+        assert!(points.len() < 6, "three slots");
+        worker.advance();
+    }
+    worker.finish(points.len() as u64);
+    points.iter().for_each(|point| point.wait(LIMIT).unwrap());
+    assert_eq!(worker.slots.len(), 3);
 }
