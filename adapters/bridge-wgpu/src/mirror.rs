@@ -48,7 +48,7 @@ impl<S: Shared> Mirror<S> {
         }
         Err(Error::invalid(
             format!("a frame of exchange \"{}\"", self.name),
-            "it is of another `Bridge`; submit it with the one that its exchange was made with",
+            "it is of another wgpu device; submit it with a `Bridge` of the device that its exchange is of",
         ))
     }
 

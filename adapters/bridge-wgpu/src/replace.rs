@@ -87,8 +87,8 @@ impl<T: Pod + Send + Sync, D: Direction> Exchange<SlotBuffer<T>, D> {
 impl<T: Texel, D: Direction> Exchange<SharedTexture<T>, D> {
     /// Gives the texture another width and height while frames are in flight, for instance those of
     /// a window. What it holds is undefined until the next frame; [`replace`](Self::replace) says
-    /// more. Depth, layers and format stay; a texture with all mip levels has all of them again,
-    /// else as many as before and fit. Does nothing where the size is the same.
+    /// more. Depth, layers and format stay; a texture that was made with `all_mips` has all of
+    /// them again, else those that it was made with, as many as fit. Does nothing where the size is the same.
     ///
     /// # Errors
     /// As [`replace`](Self::replace); a size of 0, as a minimised window has, is refused.
@@ -103,8 +103,8 @@ impl<T: Texel, D: Direction> Exchange<SharedTexture<T>, D> {
 impl<T: Texel, D: Direction> Exchange<SlotTexture<T>, D> {
     /// Gives the textures of the slots another width and height while frames are in flight, for
     /// instance those of a window. What they hold is undefined; [`replace`](Self::replace) says
-    /// more. Depth, layers and format stay; a texture with all mip levels has all of them again,
-    /// else as many as before and fit. Does nothing where the size is the same.
+    /// more. Depth, layers and format stay; a texture that was made with `all_mips` has all of
+    /// them again, else those that it was made with, as many as fit. Does nothing where the size is the same.
     ///
     /// # Errors
     /// As [`replace`](Self::replace); a size of 0, as a minimised window has, is refused.

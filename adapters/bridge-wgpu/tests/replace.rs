@@ -315,3 +315,40 @@ fn a_lost_device_is_told_of_by_each_call() {
     assert_eq!(LiveObjects::now(), before);
     assert_eq!(validation_messages(), [""; 0]);
 }
+
+/// wgpu takes the size that it is told of a slot's image for true.
+#[test]
+fn a_1d_texture_keeps_its_height() {
+    let _alone = alone();
+    for bridge in bridges() {
+        let usage = wgpu::TextureUsages::COPY_SRC;
+        // SAFETY: what frames lend is used in their commands.
+        let slots = unsafe { SlotTexture::<u32>::d1(R32Uint, 40, usage) };
+        let mut slots = Exchange::new(&bridge, &info("slots"), slots).unwrap();
+        let mut stays = Exchange::new(&bridge, &info("stays"), SharedTexture::<u32>::d1(R32Uint, 40, usage)).unwrap();
+        for told in [slots.resize([40, 5]), stays.resize([40, 5])] {
+            let told = told.unwrap_err().to_string();
+            assert!(told.contains("height of 1"), "{told}");
+        }
+        slots.resize([80, 1]).unwrap();
+        stays.resize([80, 1]).unwrap();
+    }
+    assert_eq!(validation_messages(), [""; 0]);
+}
+
+/// Levels that do not fit a small size are there again in a larger one.
+#[test]
+fn levels_come_back_with_the_size() {
+    let _alone = alone();
+    for bridge in bridges() {
+        let texture = SharedTexture::<u32>::new(R32Uint, [64, 16], wgpu::TextureUsages::COPY_SRC).mips(5);
+        let mut exchange = Exchange::new(&bridge, &info("levels"), texture).unwrap();
+        for (size, levels) in [([64, 16], 5), ([1, 1], 1), ([64, 16], 5), ([4, 4], 3), ([256, 256], 5)] {
+            exchange.resize(size).unwrap();
+            let turn = exchange.begin().unwrap().finish().unwrap();
+            assert_eq!(turn.objects().unwrap().mip_level_count(), levels, "{size:?}");
+            bridge.submit([], turn).unwrap();
+        }
+    }
+    assert_eq!(validation_messages(), [""; 0]);
+}

@@ -19,6 +19,8 @@ pub(crate) struct Shape {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Levels {
     Count(u32),
+    /// That many, as far as the size has them.
+    AtMost(u32),
     All,
 }
 
@@ -61,13 +63,12 @@ impl Shape {
         [width, height]
     }
 
-    /// The same with another width and height: with all levels again, or as many as before and fit.
+    /// The same with another width and height: with all levels again, or those that it was made with, as many as fit.
     pub(crate) fn resized(&self, [width, height]: [u32; 2]) -> Self {
         let [_, _, depth] = self.size;
         let size = [width, height, depth];
         let levels = match self.levels {
-            // An extent of 0 is refused with its own message.
-            Levels::Count(levels) => Levels::Count(levels.min(mip_count(size).max(1))),
+            Levels::Count(levels) | Levels::AtMost(levels) => Levels::AtMost(levels),
             Levels::All => Levels::All,
         };
         Self { size, levels, ..self.clone() }
@@ -76,6 +77,8 @@ impl Shape {
     fn level_count(&self) -> u32 {
         match self.levels {
             Levels::Count(levels) => levels,
+            // An extent of 0 is refused with its own message.
+            Levels::AtMost(levels) => levels.min(mip_count(self.size).max(1)),
             Levels::All => mip_count(self.size).max(1),
         }
     }
@@ -87,6 +90,7 @@ impl Shape {
     pub(crate) fn check(&self, usage: wgpu::TextureUsages, place: Place, object: &str) -> Result<()> {
         let drawn_to = usage.contains(wgpu::TextureUsages::RENDER_ATTACHMENT);
         let reason = match (self.kind, place) {
+            (ImageKind::D1, _) if self.size[1] != 1 => "a 1D texture has a height of 1; give `resize` that one",
             (ImageKind::D1, _) if self.layers.is_some() => "wgpu has no arrays of 1D textures; make it 2D of height 1",
             (ImageKind::D1, _) if self.level_count() > 1 => {
                 "a 1D texture of wgpu has one mip level; make it 2D of height 1"
@@ -108,7 +112,8 @@ impl Shape {
     pub(crate) fn spec<T: Texel>(&self, format: ash::vk::Format, accesses: ImageAccess) -> ImageSpec<T> {
         let [width, height, _] = self.size;
         let spec = match self.kind {
-            ImageKind::D1 => ImageSpec::d1(format, width, accesses),
+            // The bridge refuses a height that the kind cannot have: wgpu would take it for true.
+            ImageKind::D1 => ImageSpec::d1(format, width, accesses).with_extent([width, height]),
             ImageKind::D2 => ImageSpec::new(format, [width, height], accesses),
             ImageKind::D3 => ImageSpec::d3(format, self.size, accesses),
             ImageKind::Cube => ImageSpec::cube(format, width, accesses).with_extent([width, height]),
