@@ -88,7 +88,8 @@ impl<T: Texel, D: Direction> Exchange<SharedTexture<T>, D> {
     /// Gives the texture another width and height while frames are in flight, for instance those of
     /// a window. What it holds is undefined until the next frame; [`replace`](Self::replace) says
     /// more. Depth, layers and format stay; a texture that was made with `all_mips` has all of
-    /// them again, else those that it was made with, as many as fit. Does nothing where the size is the same.
+    /// them again, else those that it was made with, as many as fit. Does nothing where the size is
+    /// the same.
     ///
     /// # Errors
     /// As [`replace`](Self::replace); a size of 0, as a minimised window has, is refused.
@@ -104,7 +105,8 @@ impl<T: Texel, D: Direction> Exchange<SlotTexture<T>, D> {
     /// Gives the textures of the slots another width and height while frames are in flight, for
     /// instance those of a window. What they hold is undefined; [`replace`](Self::replace) says
     /// more. Depth, layers and format stay; a texture that was made with `all_mips` has all of
-    /// them again, else those that it was made with, as many as fit. Does nothing where the size is the same.
+    /// them again, else those that it was made with, as many as fit. Does nothing where the size is
+    /// the same.
     ///
     /// # Errors
     /// As [`replace`](Self::replace); a size of 0, as a minimised window has, is refused.
@@ -117,7 +119,7 @@ impl<T: Texel, D: Direction> Exchange<SlotTexture<T>, D> {
 }
 
 impl<S: Shared, D: Direction> Exchange<S, D> {
-    /// Whether there is anything to do for a buffer of `now` elements that is to have `len`.
+    /// Returns `true` if a buffer of `now` elements has to be replaced by one of `len`.
     fn grows(&self, now: usize, len: usize) -> Result<bool> {
         if len < now {
             let reason =

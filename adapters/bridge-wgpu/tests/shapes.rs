@@ -278,3 +278,19 @@ fn what_is_not_shared_is_named() {
     Exchange::render_first(&bridge, &info("texture"), own).unwrap();
     assert_eq!(validation_messages(), [""; 0]);
 }
+
+/// Levels that do not fit a small size are there again in a larger one.
+#[test]
+fn levels_come_back_with_the_size() {
+    for bridge in bridges() {
+        let texture = SharedTexture::<u32>::new(R32Uint, [64, 16], wgpu::TextureUsages::COPY_SRC).mips(5);
+        let mut exchange = Exchange::new(&bridge, &info("levels"), texture).unwrap();
+        for (size, levels) in [([64, 16], 5), ([1, 1], 1), ([64, 16], 5), ([4, 4], 3), ([256, 256], 5)] {
+            exchange.resize(size).unwrap();
+            let turn = exchange.begin().unwrap().finish().unwrap();
+            assert_eq!(turn.objects().unwrap().mip_level_count(), levels, "{size:?}");
+            bridge.submit([], turn).unwrap();
+        }
+    }
+    assert_eq!(validation_messages(), [""; 0]);
+}

@@ -125,6 +125,9 @@ impl<F: Frame> CudaSide<F> {
     }
 
     /// Signals the frame behind all work.
+    ///
+    /// # Errors
+    /// Nothing was signalled.
     pub(crate) fn signal(&mut self, frame: u64, slot: u32, value: u64) -> Result<(), Error> {
         self.join(slot)?;
         // SAFETY: the timeline lives until the stream is idle (`drop`); values of it are this
@@ -134,7 +137,11 @@ impl<F: Frame> CudaSide<F> {
             Some(spare) => spare.move_to_end(&self.stream).map(|()| spare),
             None => mark(&self.stream),
         };
-        self.unfinished.push_back((frame, slot, end?));
+        match end {
+            Ok(end) => self.unfinished.push_back((frame, slot, end)),
+            // The frame comes all the same. It is not counted among those in flight.
+            Err(error) => log::warn!("the end of frame {frame} cannot be asked for: {error}"),
+        }
         Ok(())
     }
 
@@ -142,7 +149,7 @@ impl<F: Frame> CudaSide<F> {
     /// at once, from another stream.
     pub(crate) fn signal_in_place(&self, value: u64) {
         // SAFETY: the timeline lives until the stream is idle (`drop`); values of it are this
-        // side's alone and rise. The signal of the same value was refused.
+        // side's alone and rise. The signal of the same value was refused (`signal`).
         if let Err(error) = unsafe { signal_one(self.rescue.signals(), &self.computed, value) } {
             log::error!("value {value}, which was announced, cannot be signalled: {error}");
         }

@@ -160,7 +160,7 @@ impl<F: Frame> ExchangeTurn<'_, F> {
         let Err(error) = side.signal(frame, slot, value) else { return Ok(()) };
         self.broken.get_or_insert_with(|| format!("a frame could not be signalled: {error}"));
         if announced {
-            // It may have been enqueued all the same; the renderer waits for the value or more.
+            // It was not enqueued, and the renderer waits for it.
             side.signal_in_place(value);
             let torn = Message::Torn { exchange: writer.offer.exchange, slot, frame };
             let _ = self.say(&torn);

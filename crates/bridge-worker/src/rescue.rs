@@ -58,12 +58,16 @@ impl Rescue {
         if value == 0 {
             return Ok(());
         }
-        let mut values = self.values();
+        // Before the call, which may block, and without the lock during it: the thread that rescues
+        // needs that to end it.
+        {
+            let mut values = self.values();
+            values.waited = values.waited.max(value);
+        }
         // SAFETY: the timeline lives until the stream is idle (`CudaSide::drop`). The renderer has
         // seen the value reached, or with `trust` has announced it; should it end before, `rescue`
         // signals it.
         unsafe { wait_one(&self.stream, &self.rendered, value) }?;
-        values.waited = values.waited.max(value);
         Ok(())
     }
 

@@ -8,6 +8,7 @@ mod common;
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::{Child, Command};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use bridge_worker::bridge_ipc::{Listener, Message};
@@ -112,6 +113,55 @@ fn a_frame_that_is_taken_back_is_torn_and_signalled() {
         write(exchange).unwrap();
     });
 }
+
+/// Whichever call of the driver fails, what was announced comes, once.
+#[test]
+fn an_announced_value_is_signalled_once_whatever_fails() {
+    const NAME: &str = "an_announced_value_is_signalled_once_whatever_fails";
+    let Some(double) = Double::in_child(NAME) else { return };
+    let mut torn = 0;
+    for nth in 1.. {
+        // cudarc leaves its context current on the thread, destroyed or not.
+        let (hit, failed) =
+            std::thread::scope(|scope| scope.spawn(|| finish_with_a_failure(&double, nth)).join().unwrap());
+        torn += usize::from(failed);
+        if !hit {
+            break;
+        }
+    }
+    assert!(torn > 0, "no call was the signal");
+}
+
+/// A second frame whose `nth` call of the driver from `finish` on fails, after one without; returns
+/// whether there is such a call, and whether `finish` failed.
+fn finish_with_a_failure(double: &Double, nth: u64) -> (bool, bool) {
+    let (end, ended) = std::sync::mpsc::channel();
+    let ended = Mutex::new(ended);
+    let render = |renderer: &mut Renderer, exports: &Exports| {
+        (0..2).for_each(|slot| renderer.send(free(slot, 0)));
+        for frame in 0..2 {
+            assert!(matches!(renderer.receive(), Message::Publish { frame: of, .. } if of == frame));
+        }
+        if ended.lock().unwrap().recv().unwrap() {
+            assert!(matches!(renderer.receive(), Message::Torn { frame: 1, .. }));
+        }
+        double.until("its value", |double| double.value(exports.computed.1) == 2);
+    };
+    let mut outcome = (false, false);
+    in_step(double, render, |exchange| {
+        write(exchange).unwrap();
+        let mut turn = exchange.begin().unwrap();
+        turn.announce().unwrap();
+        double.fail_nth(nth, INVALID_VALUE, false);
+        let failed = turn.finish().is_err();
+        outcome = (double.disarm().is_some(), failed);
+        end.send(failed).unwrap();
+    });
+    outcome
+}
+
+/// `CUDA_ERROR_INVALID_VALUE`
+const INVALID_VALUE: u32 = 1;
 
 /// The renderer is a process of its own, which has announced that it will have drawn, and is killed
 /// before it has.

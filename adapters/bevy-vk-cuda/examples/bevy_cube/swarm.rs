@@ -52,7 +52,7 @@ pub(crate) struct Swarm {
     pub(crate) count: u32,
     /// Frames so far.
     pub(crate) frames: u32,
-    /// Whether all of them are the same.
+    /// Every frame is the same: nothing is computed after the first.
     constant: bool,
 }
 

@@ -28,7 +28,7 @@ pub(crate) struct OnAsh<'c> {
     pending: VecDeque<(Recording, Option<TimelinePoint>)>,
 }
 
-/// What is copied in a frame.
+/// The source of a frame's copy.
 enum Source {
     Alone(Buffer),
     Shared { exchange: Exchange<BufferSpec<u32>>, frame: Option<RenderTurn<BufferSpec<u32>>> },

@@ -19,7 +19,7 @@ pub(crate) struct OnWgpu<'g> {
     clock: Clock,
 }
 
-/// What is copied in a frame.
+/// The source of a frame's copy.
 enum Source {
     Alone { buffer: wgpu::Buffer, pending: VecDeque<wgpu::SubmissionIndex> },
     Slots { exchange: Exchange<SlotBuffer<u32>>, frame: Option<Frame<SlotBuffer<u32>>> },

@@ -1,10 +1,10 @@
-//! What was measured, as a table and as JSON.
+//! The results, as a table and as JSON.
 
 use std::fmt::Write;
 
 use bridge_wgpu::{Backend, wgpu};
 
-/// What was measured of one way, in microseconds.
+/// Results of one way, in microseconds.
 pub(crate) struct Row {
     pub(crate) name: &'static str,
     /// Copies that keep the queue busy while a frame is submitted; as many as it takes.
@@ -93,7 +93,7 @@ impl Report {
     }
 }
 
-/// What is said of the ways together: ratios, and a difference in microseconds.
+/// Comparisons of two ways: ratios, and a difference in microseconds.
 fn derived(rows: &[Row]) -> Vec<(&'static str, [f64; 3])> {
     let of = |name| rows.iter().find(|row| row.name == name).map_or([f64::NAN; 3], Row::medians);
     let pair = |a: [f64; 3], b: [f64; 3], f: fn(f64, f64) -> f64| [f(a[0], b[0]), f(a[1], b[1]), f(a[2], b[2])];

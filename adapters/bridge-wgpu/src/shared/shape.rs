@@ -63,7 +63,8 @@ impl Shape {
         [width, height]
     }
 
-    /// The same with another width and height: with all levels again, or those that it was made with, as many as fit.
+    /// The same with another width and height: with all levels again, or those that it was made
+    /// with, as many as fit.
     pub(crate) fn resized(&self, [width, height]: [u32; 2]) -> Self {
         let [_, _, depth] = self.size;
         let size = [width, height, depth];
@@ -151,7 +152,7 @@ impl Shape {
     }
 }
 
-/// Where wgpu uses a texture.
+/// The texture that wgpu's commands use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
     /// In a texture of its own, between which and a slot is copied.

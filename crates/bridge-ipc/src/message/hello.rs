@@ -62,7 +62,7 @@ pub struct Hello {
     pub device_uuid: Uuid,
     /// Version of the GPU's driver, as that API counts: for logs.
     pub driver_version: u32,
-    /// Whether it takes part in exchanges whose values are announced before they are reached
+    /// It takes part in exchanges whose values are announced before they are reached
     /// ([`Offer::trust`](crate::Offer::trust)). There are some only where both sides say so.
     pub trust: bool,
     /// For errors and logs, up to 64 bytes.

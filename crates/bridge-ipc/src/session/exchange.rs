@@ -269,7 +269,7 @@ impl Exchange {
         Ok(())
     }
 
-    /// Whether a message, and no timeline, tells that a frame is finished.
+    /// Returns `true` if a message, and no timeline, says that a frame is finished.
     fn tells_done(&self) -> bool {
         self.offer.trust && self.backend == Backend::Host
     }

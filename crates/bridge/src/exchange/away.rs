@@ -183,8 +183,8 @@ impl<R: Resources> StepAway<R> {
         Ok([export(&held.computed, TimelineSide::Computed)?, export(&held.rendered, TimelineSide::Rendered)?])
     }
 
-    /// Returns `true` if no process was told of the timelines so far. One that was may have signalled
-    /// them without having announced a frame, and may keep them.
+    /// Returns `true` if no process was told of the timelines so far. One that was may have
+    /// signalled them without having announced a frame, and may keep them.
     pub(crate) fn is_new(&self) -> bool {
         !self.exported.load(Ordering::Relaxed)
     }

@@ -87,9 +87,9 @@ impl<R: Resources> RemoteExchange<R> {
     /// [`Error::PeerLost`] once the worker is lost and all of its frames that are whole were taken,
     /// until [`reconnect`](Self::reconnect); [`Error::TurnLost`] once after a turn was dropped;
     /// [`Error::Timeout`] where [`ExchangeInfo::frames_in_flight`] frames do not end;
-    /// [`Error::HostFailed`] once frames of a worker on the CPU can no longer be copied, for example
-    /// since Vulkan has not been done with a slot within [`ExchangeInfo::timeout`]: make a new
-    /// exchange.
+    /// [`Error::HostFailed`] once frames of a worker on the CPU can no longer be copied, for
+    /// example since Vulkan has not been done with a slot within [`ExchangeInfo::timeout`]: make a
+    /// new exchange.
     pub fn next(&mut self, timeout: Duration) -> Result<Option<RenderTurn<R>>> {
         self.steps.check_dropped()?;
         self.steps.keep_pace()?;
@@ -124,10 +124,10 @@ impl<R: Resources> RemoteExchange<R> {
     /// Puts another worker in the place of one that is lost, with the same slots. Its frames follow
     /// those of the one before, with the next numbers.
     ///
-    /// Waits for nothing, unless the last worker has closed its connection, lives on and owes frames:
-    /// then for these, up to its limit. [`check`](Self::check) tells if the worker refuses the exchange or says
-    /// nothing within [`ExchangeInfo::timeout`]. One that computes with CUDA gets the slots and new
-    /// timelines once the one before cannot use them any more, as with
+    /// Waits for nothing, unless the last worker has closed its connection, lives on and owes
+    /// frames: then for these, up to its limit. [`check`](Self::check) tells if the worker refuses
+    /// the exchange or says nothing within [`ExchangeInfo::timeout`]. One that computes with CUDA
+    /// gets the slots and new timelines once the one before cannot use them any more, as with
     /// [`RemoteReader::reconnect`](crate::RemoteReader::reconnect), and Vulkan's commands with
     /// frames of that one have ended: turns that are still held are to be submitted or skipped.
     ///

@@ -9,8 +9,8 @@ use super::{Behind, Ledger, Slot};
 impl Ledger {
     /// Gives the writer a slot that the reader wants nothing of, and whose last uses have ended:
     /// the reader's timeline has reached `read`, and the writer's `written`. Of several, the one
-    /// whose last reader is furthest in the past. Gives the slot, and whether Vulkan has used it since
-    /// the writer had it last.
+    /// whose last reader is furthest in the past. Gives the slot, and whether Vulkan has used it
+    /// since the writer had it last.
     pub(in crate::exchange::latest) fn send_away(&mut self, read: u64, written: u64) -> Option<(usize, bool)> {
         self.reach(written);
         let floor = self.floor();

@@ -187,8 +187,8 @@ fn a_frame_that_is_torn_is_signalled_when_it_is_done_and_not_copied() {
     assert!(worker.whole.is_empty() && worker.slots.contains(&slot));
 }
 
-/// Once Vulkan has not been done with a slot in time, nothing is copied any more, and the program is
-/// told: the values are signalled all the same.
+/// Once Vulkan has not been done with a slot in time, nothing is copied any more, and the program
+/// is told: the values are signalled all the same.
 #[test]
 fn frames_that_cannot_be_copied_are_told_of() {
     let Some(device) = device() else { return };
@@ -203,7 +203,8 @@ fn frames_that_cannot_be_copied_are_told_of() {
         .value(1)
         .stage_mask(vk::PipelineStageFlags2::ALL_COMMANDS)];
     let batch = vk::SubmitInfo2::default().wait_semaphore_infos(&waits);
-    // SAFETY: a timeline of this device, signalled below, which lives until the points were reached.
+    // SAFETY: a timeline of this device, signalled below, which lives until the points were
+    // reached.
     unsafe { device.queue().submit(&[batch], vk::Fence::null()) }.unwrap();
     let slot = worker.announce();
     worker.done(slot, 0);

@@ -43,7 +43,7 @@ pub(super) struct Step<R: Resources> {
     copies: VecDeque<Copying>,
     /// The highest value of `rendered` that the worker was told.
     freed: u64,
-    /// That which it was told with each slot.
+    /// The value that it was last told with each slot.
     told: BTreeMap<usize, u64>,
     /// What the worker has done that it may not.
     broken: Option<String>,
