@@ -24,7 +24,7 @@ const SLOTS: usize = 3;
 /// Texels of the corner that Vulkan copies, each way.
 const CORNER: u32 = 128;
 /// A texel as the buffer's elements are: 8 bytes.
-type Packed = u64;
+pub(super) type Packed = u64;
 
 type Images = ImageSpec<[f16; 4]>;
 type Buffers = BufferSpec<Packed>;
@@ -139,12 +139,12 @@ fn write_buffer(
     Ok(turn.finish()?)
 }
 
-fn corner(device: &ExportDevice, name: &str) -> Result<LocalBuffer> {
+pub(super) fn corner(device: &ExportDevice, name: &str) -> Result<LocalBuffer> {
     let size = u64::from(CORNER * CORNER) * size_of::<Packed>() as u64;
     Ok(LocalBuffer::new(device, name, size, vk::BufferUsageFlags::TRANSFER_DST, MemoryLocation::GpuOnly)?)
 }
 
-fn local_image(device: &ExportDevice, [width, height]: [u32; 2]) -> Result<LocalImage> {
+pub(super) fn local_image(device: &ExportDevice, [width, height]: [u32; 2]) -> Result<LocalImage> {
     let info = LocalImageInfo {
         name: "copied",
         format: FORMAT,
@@ -160,7 +160,7 @@ fn region(width: u32, height: u32) -> vk::BufferImageCopy {
 }
 
 /// Records the copy of a corner of an image in a layout; both are of one slot, which is recorded.
-fn copy_corner(
+pub(super) fn copy_corner(
     device: &ExportDevice,
     commands: vk::CommandBuffer,
     (image, layout): (vk::Image, vk::ImageLayout),
@@ -173,7 +173,7 @@ fn copy_corner(
 }
 
 /// Records the copy of a slot's buffer into its image, which is then in `TRANSFER_SRC_OPTIMAL`.
-fn fill_image(device: &ExportDevice, commands: vk::CommandBuffer, from: vk::Buffer, to: &LocalImage) {
+pub(super) fn fill_image(device: &ExportDevice, commands: vk::CommandBuffer, from: vk::Buffer, to: &LocalImage) {
     use vk::{AccessFlags2 as Access, ImageLayout as Layout};
     let range =
         vk::ImageSubresourceRange::default().aspect_mask(vk::ImageAspectFlags::COLOR).level_count(1).layer_count(1);

@@ -6,6 +6,7 @@ mod filter;
 mod frames;
 mod graph;
 mod handover;
+mod host_image;
 mod image;
 mod inline;
 mod inside;
@@ -91,6 +92,7 @@ pub(crate) fn all(profile: &Profile) -> Vec<Case> {
         load::cases(profile),
         capture::cases(profile),
         image::cases(profile),
+        host_image::cases(profile),
         bandwidth::cases(profile),
         memory::cases(profile),
         resources::cases(profile),
