@@ -53,9 +53,8 @@ fn run(bench: &Bench, rows: &mut Rows, kind: QueueKind, slots: usize, what: &str
     let wall = twin.then(|| Goal::times(1.02));
     rows.lower("wall", what, "µs", &ours.wall, &[against(&raw.wall)], wall)?;
     if !ours.cpu.is_empty() {
-        let adds = Goal { of: Bounded::Difference, bound: 1.0, better: Better::Lower, strict: false };
         let what = format!("{what}: processor time");
-        rows.lower("cpu", what, "µs", &ours.cpu, &[against(&raw.cpu)], twin.then_some(adds))?;
+        rows.lower("cpu", what, "µs", &ours.cpu, &[against(&raw.cpu)], twin.then(|| Goal::adds(0.3)))?;
     }
     let none = Goal { of: Bounded::Value, bound: 0.0, better: Better::Lower, strict: true };
     let allocated = format!("{what}: heap allocations");

@@ -65,7 +65,7 @@ fn costs(bench: &Bench, rows: &mut Rows, what: &str, adds: f64, ours: &mut dyn F
     let twin = gpu.is_cuda();
     let against = |samples| if twin { Samples::rival(RAW, samples) } else { Samples::beside("on one thread", samples) };
     if !ours.cpu.is_empty() {
-        let adds = Goal { of: Bounded::Difference, bound: adds, better: Better::Lower, strict: false };
+        let adds = Goal::adds(adds);
         rows.lower(
             "cpu",
             format!("{what}: processor time"),

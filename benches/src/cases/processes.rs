@@ -49,8 +49,10 @@ fn run(bench: &Bench, rows: &mut Rows, lag: usize, kernels: usize, what: &str) -
     rows.parameter("kernels", kernels);
     rows.parameter("bytes", 4 * len);
     rows.parameter("frames", frames);
-    let info =
-        LatestInfo { name: "processes", slots: lag + 4, writer_in_flight: lag, timeout: LIMIT, ..Default::default() };
+    // A slot comes back to another process once that is told: with `lag + 4` of them the writer
+    // waits for one in a quarter of its frames.
+    let slots = lag + 8;
+    let info = LatestInfo { name: "processes", slots, writer_in_flight: lag, timeout: LIMIT, ..Default::default() };
     let spec = BufferSpec::new(len, BufferAccess::TRANSFER_READ);
     let mut other = Other::start(gpu, &info, spec.clone())?;
     let scrambler = gpu.compute.cuda().map(|cuda| Scrambler::new(cuda.device())).transpose()?;

@@ -15,7 +15,7 @@ use crate::options::Profile;
 use crate::raw::commands::Commands;
 use crate::raw::cuda::{Kernel, Module};
 use crate::raw::ring::{Recording, Ring};
-use crate::report::{Better, Bounded, Goal, RAW, Samples};
+use crate::report::{Goal, RAW, Samples};
 
 /// Elements of a slot's buffer.
 const LEN: usize = 16 << 10;
@@ -43,9 +43,8 @@ fn run(bench: &Bench, rows: &mut Rows, slots: usize, what: &str) -> Result<()> {
     let against = |samples| if twin { Samples::rival(RAW, samples) } else { Samples::beside("on one thread", samples) };
     rows.lower("wall", what, "µs", &ours.wall, &[against(&raw.wall)], twin.then(|| Goal::times(1.02)))?;
     if !ours.cpu.is_empty() {
-        let adds = Goal { of: Bounded::Difference, bound: 1.0, better: Better::Lower, strict: false };
         let what = format!("{what}: processor time");
-        rows.lower("cpu", what, "µs", &ours.cpu, &[against(&raw.cpu)], twin.then_some(adds))?;
+        rows.lower("cpu", what, "µs", &ours.cpu, &[against(&raw.cpu)], twin.then(|| Goal::adds(0.3)))?;
     }
     Ok(())
 }

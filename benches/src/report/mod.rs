@@ -143,6 +143,11 @@ impl Goal {
     pub(crate) fn times(bound: f64) -> Self {
         Self { of: Bounded::Ratio, bound, better: Better::Lower, strict: false }
     }
+
+    /// So much more than the best of the others at most.
+    pub(crate) fn adds(bound: f64) -> Self {
+        Self { of: Bounded::Difference, bound, better: Better::Lower, strict: false }
+    }
 }
 
 /// Samples of one way, with its name; rivals are what the bridge is measured against.
