@@ -77,7 +77,7 @@ pub(super) fn toolchain() -> Result<()> {
 }
 
 /// The oldest and the newest binding of CUDA, each alone: no two of them build together, and what
-/// both have, all between them have.
+/// both have, all between them have. Two at once are refused.
 pub(super) fn features() -> Result<()> {
     let crates = shell::root().join("crates");
     let mut checked = 0;
@@ -95,6 +95,18 @@ pub(super) fn features() -> Result<()> {
     }
     if checked == 0 {
         bail!("no crate under {} has a cuda- feature", crates.display());
+    }
+    refused_bindings()
+}
+
+/// All bindings at once do not build, and one of the errors says why.
+fn refused_bindings() -> Result<()> {
+    let mut command = shell::cargo();
+    command.args(["check", "--all-features", "--package", "cuda-import"]);
+    let output = command.output().with_context(|| format!("cannot run `{}`", shell::shown(&command)))?;
+    let text = String::from_utf8_lossy(&output.stderr);
+    if output.status.success() || !text.contains("choose exactly one version of CUDA's binding") {
+        bail!("`{}` does not say that the bindings exclude one another:\n{text}", shell::shown(&command));
     }
     Ok(())
 }
