@@ -32,6 +32,11 @@ pub use shared::slot_texture::SlotTexture;
 pub use shared::texture::SharedTexture;
 pub use wgpu;
 
+/// The guide's snippets, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/embedding/wgpu.md")]
+struct Guide;
+
 /// The tests' support is written for programs.
 #[cfg(test)]
 extern crate self as bridge_wgpu;

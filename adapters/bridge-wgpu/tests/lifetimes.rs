@@ -4,13 +4,15 @@
 mod support;
 
 use std::any::Any;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bridge_wgpu::bridge::LiveObjects;
 use bridge_wgpu::{
-    Backend, Bridge, ComputeFirst, Error, Exchange, Frame, RenderFirst, SharedBuffer, SharedTexture, wgpu,
+    Backend, Bridge, ComputeFirst, Error, Exchange, Frame, LatestInfo, RenderFirst, SharedBuffer, SharedTexture, Work,
+    wgpu,
 };
 use support::{Filler, alone, bridge_on, bridges, info, read_buffer, validation_messages};
+use test_support::open_descriptors;
 
 const LEN: usize = 256;
 
@@ -94,6 +96,62 @@ fn everything_is_dropped_in_every_order() {
         }
     }
     assert_eq!(LiveObjects::now(), before);
+    assert_eq!(validation_messages(), [""; 0]);
+}
+
+/// Both directions and `latest`, each with a frame or two.
+fn come_and_go(bridge: &Bridge, filler: &Filler) {
+    let mut exchange = Exchange::new(bridge, &info("numbers"), numbers()).unwrap();
+    let first = frame(&mut exchange, filler, 1);
+    bridge.submit([], first).unwrap();
+    let unfinished = exchange.begin().unwrap();
+    drop(unfinished);
+    let usage = wgpu::TextureUsages::RENDER_ATTACHMENT;
+    let spec = SharedTexture::<[u8; 4]>::new(wgpu::TextureFormat::Rgba8Unorm, [4, 4], usage);
+    let mut scene = Exchange::render_first(bridge, &info("scene"), spec).unwrap();
+    let turn = scene.begin().unwrap();
+    drop(bridge.submit([], turn).unwrap());
+    let info = LatestInfo { name: "latest", ..Default::default() };
+    let (mut writer, mut reader) = Exchange::latest(bridge, &info, numbers()).unwrap();
+    let mut turn = writer.begin().unwrap();
+    match turn.work() {
+        Work::Host(host) => host.run(|words| words.fill(1)).unwrap(),
+        Work::Cuda(mut cuda) => cuda.stream.memcpy_htod(&[1; LEN], &mut cuda.resources).unwrap(),
+        _ => unreachable!("no other backend is opened"),
+    }
+    turn.publish().unwrap();
+    if let Some(newest) = reader.newest().unwrap() {
+        bridge.submit([], newest).unwrap();
+    }
+}
+
+/// What is alive and open, once nothing is on its way out any more.
+fn settled(before: Option<&(LiveObjects, usize)>) -> (LiveObjects, usize) {
+    let end = Instant::now() + Duration::from_secs(20);
+    loop {
+        let now = (LiveObjects::now(), open_descriptors());
+        if before.is_none_or(|before| now == *before) || Instant::now() > end {
+            return now;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn a_thousand_come_and_go_and_leave_nothing() {
+    let _alone = alone();
+    for bridge in bridges() {
+        let filler = Filler::new(&bridge);
+        // What the first use of anything leaves for good is not a leak.
+        let empty = LiveObjects::now();
+        come_and_go(&bridge, &filler);
+        let after = settled(Some(&(empty, open_descriptors())));
+        assert_eq!(after.0, empty);
+        for _ in 0..334 {
+            come_and_go(&bridge, &filler);
+        }
+        assert_eq!(settled(Some(&after)), after);
+    }
     assert_eq!(validation_messages(), [""; 0]);
 }
 

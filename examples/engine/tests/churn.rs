@@ -13,6 +13,9 @@ use test_support::open_descriptors;
 
 mod common;
 
+/// The environment variable that makes them come and go more often than in each run of the tests.
+const ROUNDS: &str = "ENGINE_CHURN_ROUNDS";
+
 #[test]
 fn systems_come_and_go_a_hundred_times_and_leave_nothing() {
     let Some(mut world) = common::world() else { return };
@@ -21,7 +24,8 @@ fn systems_come_and_go_a_hundred_times_and_leave_nothing() {
     // What the first use of anything leaves for good is not a leak.
     come_and_go(&mut world);
     let (objects, descriptors) = (settled(&world), open_descriptors());
-    for _ in 0..100 {
+    let rounds = std::env::var(ROUNDS).ok().map_or(100, |rounds| rounds.parse().unwrap());
+    for _ in 0..rounds {
         come_and_go(&mut world);
     }
     assert_eq!(settled(&world), objects);

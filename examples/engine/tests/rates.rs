@@ -47,16 +47,16 @@ fn either_side_may_be_the_slower_one() {
     assert!(slow.len() == 40 && distinct(&slow) <= most, "{} states in {seconds} s: {slow:?}", distinct(&slow));
     world.remove("particles").unwrap();
 
-    // 400 steps a second under a loop that stands still for most of the time: every frame has
-    // another state, many steps later.
+    // 400 steps a second under a loop of 60 frames a second that stands still for most of the time:
+    // each frame has a later state.
     world.add_particles_at(400).unwrap();
     while steps(&mut world, 1, Duration::from_millis(1)).0.is_empty() {}
-    let (fast, seconds) = steps(&mut world, 12, Duration::from_millis(50));
+    let (fast, seconds) = steps(&mut world, 40, Duration::from_micros(16_667));
     let passed = fast.last().unwrap() - fast[0];
-    assert!(distinct(&fast) == fast.len(), "{fast:?}");
-    // Half of what a clock without other work would make of the 11 pauses; no faster than it, but
+    assert!(distinct(&fast) > fast.len() / 2 && fast.is_sorted(), "{fast:?}");
+    // Half of what a clock without other work would make of the 39 pauses; no faster than it, but
     // for what the first state was late.
-    assert!(passed >= 11 * 10 && f64::from(passed) <= seconds * 400.0 + 100.0, "{passed} steps in {seconds} s");
+    assert!(passed >= 39 * 3 && f64::from(passed) <= seconds * 400.0 + 100.0, "{passed} steps in {seconds} s");
 
     // A second without a frame: the simulation goes on, and the next frame shows where it is.
     std::thread::sleep(Duration::from_secs(1));
