@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{TryRecvError, channel};
 use std::time::{Duration, Instant};
 
@@ -90,7 +92,7 @@ fn a_writer_on_a_thread_of_its_own_is_never_torn_and_never_backwards() {
     let _alone = alone();
     for plugin in ways() {
         let mut app = app(plugin);
-        // Buffers are for CUDA what this is for the CPU, below.
+        // Numbers in texels are for the CPU; the pictures below are for CUDA too.
         if cuda(&app).way() == Way::Cuda {
             continue;
         }
@@ -134,6 +136,51 @@ fn a_writer_on_a_thread_of_its_own_is_never_torn_and_never_backwards() {
         assert!(changes > 10, "{changes} frames seen");
         stop.send(()).unwrap();
         assert!(thread.join().unwrap() > 10);
+    }
+    assert_eq!(errors(), [""; 0]);
+}
+
+/// What a kernel or the CPU paints, as fast as it can: each picture is all of one frame, which is
+/// no older than one before.
+#[test]
+fn pictures_of_a_writer_on_a_thread_of_its_own_are_whole_and_in_order() {
+    /// Frames by which the writer may be ahead of what was seen: the patterns go round after 256.
+    const AHEAD: u32 = 100;
+    let _alone = alone();
+    for plugin in ways() {
+        let mut app = app(plugin);
+        camera(&mut app);
+        let painter = Painter::new(&cuda(&app));
+        let mut image = picture(&mut app, "picture", [TEXELS; 2]);
+        square(&mut app, image.handle().clone());
+        let mut writer = image.take_writer().unwrap();
+        let seen = Arc::new(AtomicU32::new(0));
+        let told = Arc::clone(&seen);
+        let (stop, stopped) = channel::<()>();
+        let thread = std::thread::spawn(move || {
+            let mut frame = 1;
+            while stopped.try_recv() == Err(TryRecvError::Empty) {
+                let may_paint = frame < told.load(Ordering::Relaxed) + AHEAD;
+                if may_paint && painter.paint(&mut writer, TEXELS, frame).unwrap() {
+                    frame += 1;
+                } else {
+                    std::thread::yield_now();
+                }
+            }
+        });
+        let shown = |app: &App, last: u32| (last.max(1)..last + AHEAD).find(|frame| shows(app, *frame));
+        until(&mut app, "the first frame", |app| shown(app, 0).is_some());
+        let (mut last, mut changes) = (0, 0);
+        while changes < 30 {
+            let frame = shown(&app, last);
+            let frame = frame.unwrap_or_else(|| panic!("torn, or older than {last}"));
+            changes += usize::from(frame > last);
+            last = frame;
+            seen.store(last, Ordering::Relaxed);
+            app.update();
+        }
+        drop(stop);
+        thread.join().unwrap();
     }
     assert_eq!(errors(), [""; 0]);
 }
