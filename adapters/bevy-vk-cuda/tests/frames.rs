@@ -76,74 +76,10 @@ fn a_plugin_in_the_wrong_place_uploads() {
     forget_errors();
 }
 
-/// A number in three digits, far enough apart for what filters and colour spaces round.
-fn digits(number: u32) -> [u8; 4] {
-    let digit = |place: u32| (number >> place & 15) as u8 * 16 + 8;
-    [digit(0), digit(4), digit(8), 255]
-}
-
-fn number(texel: &[u8]) -> u32 {
-    texel[..3].iter().rev().fold(0, |number, digit| number * 16 + u32::from(digit / 16))
-}
-
-/// A frame in the picture is whole and no older than one before, however fast the writer is.
-#[test]
-fn a_writer_on_a_thread_of_its_own_is_never_torn_and_never_backwards() {
-    let _alone = alone();
-    for plugin in ways() {
-        let mut app = app(plugin);
-        // Numbers in texels are for the CPU; the pictures below are for CUDA too.
-        if cuda(&app).way() == Way::Cuda {
-            continue;
-        }
-        camera(&mut app);
-        let mut image = picture(&mut app, "picture", [TEXELS; 2]);
-        square(&mut app, image.handle().clone());
-        let mut writer = image.take_writer().unwrap();
-        assert!(image.writer().is_none());
-        let (stop, stopped) = channel::<()>();
-        let thread = std::thread::spawn(move || {
-            let mut frame = 1u32;
-            while stopped.try_recv() == Err(TryRecvError::Empty) {
-                let written = writer.write(|work| match work {
-                    Frame::Cpu(cpu) => cpu.run(move |mut rows| {
-                        rows.fill_with(|_, _| digits(frame));
-                    }),
-                    _ => panic!("no CUDA was asked for"),
-                });
-                frame += u32::from(written.unwrap());
-                // Some frames in one of Bevy's, so that the numbers do not go round unseen.
-                std::thread::sleep(Duration::from_millis(4));
-            }
-            frame
-        });
-        let (mut last, mut changes) = (0, 0);
-        for _ in 0..150 {
-            app.update();
-            let seen = &app.world().resource::<Seen>().picture;
-            let mut frames = seen.chunks_exact(4).map(number);
-            // Black before the first.
-            if let Some(frame) = frames.next().filter(|frame| *frame > 0) {
-                let other = frames.find(|other| *other != frame);
-                assert_eq!(other, None, "torn, beside {frame}");
-                // The numbers go round.
-                let step = frame.wrapping_sub(last) & 0xfff;
-                assert!(last == 0 || step < 0x800, "{frame} after {last}");
-                changes += usize::from(step > 0);
-                last = frame;
-            }
-        }
-        assert!(changes > 10, "{changes} frames seen");
-        stop.send(()).unwrap();
-        assert!(thread.join().unwrap() > 10);
-    }
-    assert_eq!(errors(), [""; 0]);
-}
-
 /// What a kernel or the CPU paints, as fast as it can: each picture is all of one frame, which is
 /// no older than one before.
 #[test]
-fn pictures_of_a_writer_on_a_thread_of_its_own_are_whole_and_in_order() {
+fn a_writer_on_a_thread_of_its_own_is_never_torn_and_never_backwards() {
     /// Frames by which the writer may be ahead of what was seen: the patterns go round after 256.
     const AHEAD: u32 = 100;
     let _alone = alone();
@@ -171,14 +107,14 @@ fn pictures_of_a_writer_on_a_thread_of_its_own_are_whole_and_in_order() {
         let shown = |app: &App, last: u32| (last.max(1)..last + AHEAD).find(|frame| shows(app, *frame));
         until(&mut app, "the first frame", |app| shown(app, 0).is_some());
         let (mut last, mut changes) = (0, 0);
-        while changes < 30 {
-            let frame = shown(&app, last);
+        until(&mut app, "thirty pictures", |app| {
+            let frame = shown(app, last);
             let frame = frame.unwrap_or_else(|| panic!("torn, or older than {last}"));
             changes += usize::from(frame > last);
             last = frame;
             seen.store(last, Ordering::Relaxed);
-            app.update();
-        }
+            changes == 30
+        });
         drop(stop);
         thread.join().unwrap();
     }
