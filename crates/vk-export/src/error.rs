@@ -3,7 +3,7 @@
 use ash::vk;
 
 use crate::device::requirements::{Requirement, in_words};
-use crate::kernel::ptx::PtxRefusal;
+use crate::kernel::ptx::refusal::PtxRefusal;
 
 /// The result of this crate's calls.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -5,6 +5,7 @@ mod body;
 mod declaration;
 mod lexer;
 mod module;
+pub(crate) mod refusal;
 
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 
 use self::body::Refused;
 use self::module::{Function, Module};
+use self::refusal::PtxRefusal;
 use crate::error::{Error, Result};
 
 pub use declaration::PtxParam;
@@ -57,19 +59,6 @@ pub struct PtxEntry {
     max_threads: Option<u32>,
     required_block: Option<[u32; 3]>,
     refused: Option<PtxRefusal>,
-}
-
-/// Reasons why a kernel must not run in a Vulkan queue.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{instruction} in line {line}{}", if in_function.is_empty() { String::new() } else { format!(", in \"{in_function}\"") })]
-#[non_exhaustive]
-pub struct PtxRefusal {
-    /// The instruction, call or directive, in words.
-    pub instruction: String,
-    /// Its line in the text, from 1.
-    pub line: u32,
-    /// The function that it is in; empty where it is in none.
-    pub in_function: String,
 }
 
 impl Ptx {

@@ -1,0 +1,65 @@
+//! Configuration of a device of our own.
+
+use std::ffi::CStr;
+
+use ash::vk;
+
+use crate::device::select::DeviceSelector;
+
+/// Configuration for opening a device.
+#[derive(Debug, Clone)]
+pub struct OpenInfo<'a> {
+    /// The application's name, for the driver. Default: empty.
+    pub application_name: &'a str,
+    /// Which physical device. Default: the best.
+    pub device: DeviceSelector,
+    /// The validation layer, with synchronization validation. What it says is in the log and in
+    /// [`validation_messages`](crate::ExportDevice::validation_messages). Default: off.
+    pub validation: Validation,
+    /// Further instance extensions, such as a surface's, with those that they need. Default: none.
+    pub instance_extensions: &'a [&'a CStr],
+    /// Further device extensions, such as `VK_KHR_swapchain`, with those that they need:
+    /// `VK_KHR_surface` among the instance extensions for that one. Default: none.
+    pub device_extensions: &'a [&'a CStr],
+    /// Further features of Vulkan 1.0 that the program needs; every value but 0 is `VK_TRUE`.
+    /// Default: none.
+    pub features: vk::PhysicalDeviceFeatures,
+    /// Whether the program needs `dynamicRendering` (Vulkan 1.3). Default: no.
+    pub dynamic_rendering: bool,
+    /// Whether the program needs `bufferDeviceAddress`, for buffers with `SHADER_DEVICE_ADDRESS`.
+    /// Default: no.
+    pub buffer_device_address: bool,
+    /// Whether the program records CUDA kernels into command buffers: it needs
+    /// [`CUDA_KERNEL_EXTENSIONS`](crate::CUDA_KERNEL_EXTENSIONS), which NVIDIA's driver alone has,
+    /// and `bufferDeviceAddress`, which is on then too. Default: no.
+    pub cuda_kernels: bool,
+}
+
+impl Default for OpenInfo<'_> {
+    fn default() -> Self {
+        Self {
+            application_name: "",
+            device: DeviceSelector::Best,
+            validation: Validation::Off,
+            instance_extensions: &[],
+            device_extensions: &[],
+            features: vk::PhysicalDeviceFeatures::default(),
+            dynamic_rendering: false,
+            buffer_device_address: false,
+            cuda_kernels: false,
+        }
+    }
+}
+
+/// Whether the Khronos validation layer watches.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Validation {
+    /// No layer.
+    #[default]
+    Off,
+    /// The layer where it is installed, with a warning in the log where it is not.
+    IfPresent,
+    /// The layer, or an error.
+    Required,
+}
