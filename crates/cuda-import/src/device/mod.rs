@@ -45,7 +45,7 @@ impl CudaDevice {
     pub fn by_uuid(uuid: Uuid) -> Result<Self, Error> {
         let found = probe::probe()?;
         let Some(device) = found.devices.iter().find(|device| device.uuid == uuid) else {
-            return Err(Error::no_such_device(uuid, found.devices));
+            return Err(found.has_no(uuid));
         };
         let _caller = Driver::load()?.keep_current();
         let context = CudaContext::new(device.ordinal)

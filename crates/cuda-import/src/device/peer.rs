@@ -29,10 +29,10 @@ pub enum PeerAccess {
 /// driver lacks calls; else those of [`probe`](crate::probe()).
 #[doc(alias = "cuDeviceCanAccessPeer")]
 pub fn peer_access(accessing: Uuid, owner: Uuid) -> Result<PeerAccess, Error> {
-    let devices = probe()?.devices;
-    let ordinal = |uuid| devices.iter().find(|device| device.uuid == uuid).map(|device| device.ordinal);
+    let found = probe()?;
+    let ordinal = |uuid| found.devices.iter().find(|device| device.uuid == uuid).map(|device| device.ordinal);
     let Some(from) = ordinal(accessing) else {
-        return Err(Error::no_such_device(accessing, devices));
+        return Err(found.has_no(accessing));
     };
     if accessing == owner {
         return Ok(PeerAccess::Same);
@@ -43,6 +43,6 @@ pub fn peer_access(accessing: Uuid, owner: Uuid) -> Result<PeerAccess, Error> {
     // Ordinals are those of the list, and fit what they came from.
     let device = |ordinal: usize| driver.device(i32::try_from(ordinal).unwrap_or(i32::MAX));
     let asked = device(from).and_then(|from| vmm.can_access_peer(from, device(to)?));
-    let can = asked.map_err(|error| error.at("access to a peer's memory", &devices[from].name))?;
+    let can = asked.map_err(|error| error.at("access to a peer's memory", &found.devices[from].name))?;
     Ok(if can { PeerAccess::Direct } else { PeerAccess::None })
 }

@@ -4,7 +4,7 @@ use cudarc::driver::sys::{CUdevice, CUdevice_attribute as Attribute};
 use uuid::Uuid;
 
 use crate::device::version::DriverVersion;
-use crate::error::Error;
+use crate::error::{Error, PresentDevice};
 use crate::sys::{CallError, CallResult, Driver, INVALID_VALUE};
 
 /// The driver and its devices.
@@ -94,6 +94,14 @@ impl CudaDeviceReport {
             obstacles.push("it is a MIG instance, which graphics APIs do not see under this UUID");
         }
         obstacles
+    }
+}
+
+impl DriverReport {
+    /// The error where no device has this UUID: it names those that are there.
+    pub(crate) fn has_no(self, uuid: Uuid) -> Error {
+        let present = self.devices.into_iter().map(|device| PresentDevice { name: device.name, uuid: device.uuid });
+        Error::NoSuchDevice { uuid, present: present.collect() }
     }
 }
 

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::device::probe::CudaDeviceReport;
 use crate::device::version::DriverVersion;
 use crate::error::code::DriverCode;
 use crate::image::problem::ImageProblem;
@@ -307,11 +306,6 @@ pub enum Error {
 }
 
 impl Error {
-    pub(crate) fn no_such_device(uuid: Uuid, found: Vec<CudaDeviceReport>) -> Self {
-        let present = found.into_iter().map(|device| PresentDevice { name: device.name, uuid: device.uuid });
-        Self::NoSuchDevice { uuid, present: present.collect() }
-    }
-
     /// Returns `true` if the CUDA context is lost: every later call in it will fail, see
     /// [`DriverCode::is_context_lost`].
     ///

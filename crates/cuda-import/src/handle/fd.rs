@@ -14,15 +14,9 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 
-use super::ImportHandle;
+use super::{ImportHandle, RawHandle};
 use crate::error::{Error, Object};
 use crate::sys::CallResult;
-
-/// As the driver's functions want it. It stays its owner's.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum RawHandle {
-    Fd(RawFd),
-}
 
 /// Lends the raw handle to `import` and settles who owns it afterwards.
 ///

@@ -7,13 +7,15 @@
 mod fd;
 #[cfg(windows)]
 mod nt;
+mod raw;
 
 #[cfg(unix)]
-pub(crate) use fd::{RawHandle, give};
+pub(crate) use fd::give;
+#[cfg(windows)]
+pub(crate) use nt::give;
 #[cfg(windows)]
 pub use nt::{KmtHandle, NtName};
-#[cfg(windows)]
-pub(crate) use nt::{RawHandle, give};
+pub(crate) use raw::RawHandle;
 
 /// An operating-system handle that owns what it names: a descriptor of exported memory or of an
 /// exported semaphore (`OPAQUE_FD`).

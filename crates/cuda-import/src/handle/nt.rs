@@ -3,15 +3,14 @@
 //! Unsafe because Windows is asked about handles.
 #![allow(unsafe_code)]
 
-use std::ffi::c_void;
 use std::mem::ManuallyDrop;
 use std::os::windows::io::AsRawHandle;
-use std::ptr::{null, null_mut};
+use std::ptr::null_mut;
 
 use windows_sys::Wdk::Foundation::{NtQueryObject, ObjectTypeInformation};
 use windows_sys::Win32::Foundation::{GetHandleInformation, HANDLE, UNICODE_STRING};
 
-use super::ImportHandle;
+use super::{ImportHandle, RawHandle};
 use crate::error::{Error, Object};
 use crate::sys::CallResult;
 
@@ -42,26 +41,6 @@ impl KmtHandle {
     /// The number that the exporting side got.
     pub fn from_raw(raw: isize) -> Self {
         Self(raw)
-    }
-}
-
-/// As the driver's functions want it. It stays its owner's.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum RawHandle {
-    Nt(HANDLE),
-    /// A NUL ends it.
-    Name(*const u16),
-    Kmt(HANDLE),
-}
-
-impl RawHandle {
-    /// "If handle is not NULL, then it must represent a valid shared NT handle […]; if handle is
-    /// NULL, name": one of the two is null.
-    pub(crate) fn parts(self) -> (HANDLE, *const c_void) {
-        match self {
-            Self::Nt(handle) | Self::Kmt(handle) => (handle, null()),
-            Self::Name(name) => (null_mut(), name.cast()),
-        }
     }
 }
 
@@ -150,6 +129,7 @@ unsafe fn text(name: &UNICODE_STRING) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use std::os::windows::io::{FromRawHandle, OwnedHandle};
+    use std::ptr::null;
 
     use super::*;
     use crate::sys::CallError;

@@ -8,6 +8,7 @@ pub(crate) mod linear;
 pub(crate) mod mapping;
 pub(crate) mod origin;
 pub(crate) mod peer;
+mod peer_allocation;
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -4,7 +4,7 @@
 #![allow(unsafe_code)]
 
 use crate::device::CudaDevice;
-use crate::memory::peer::PeerAllocation;
+use crate::memory::peer_allocation::PeerAllocation;
 use crate::reaper;
 use crate::reaper::NotFreed;
 use crate::sys::MemoryHandle;

@@ -11,88 +11,17 @@
 
 use std::sync::Arc;
 
-use cudarc::driver::sys::{CUdevice, CUdeviceptr};
-
 use crate::device::CudaDevice;
 use crate::error::{Error, Object};
 use crate::handle::OsHandle;
-use crate::leak::count_leak;
 use crate::logging::isolated;
 use crate::memory::origin::Origin;
+use crate::memory::peer_allocation::PeerAllocation;
 use crate::memory::{ImportedMemory, MemoryImportInfo};
-use crate::sys::{AllocationHandle, CallError, CallResult, Vmm};
+use crate::sys::{AllocationHandle, Vmm};
 
 /// Granularity of the size of memory for several GPUs, in bytes.
 pub const PEER_GRANULARITY: u64 = 2 << 20;
-
-/// An allocation by handle, and who may access it.
-#[derive(Debug)]
-pub(crate) struct PeerAllocation {
-    handle: AllocationHandle,
-    vmm: Vmm,
-    /// In bytes.
-    size: usize,
-    /// All devices with access, as the driver numbers them.
-    access: Box<[CUdevice]>,
-    /// All but the first.
-    others: Box<[CudaDevice]>,
-}
-
-impl PeerAllocation {
-    pub(crate) fn others(&self) -> &[CudaDevice] {
-        &self.others
-    }
-
-    pub(crate) fn vmm(&self) -> Vmm {
-        self.vmm
-    }
-
-    pub(crate) fn handle(&self) -> AllocationHandle {
-        self.handle
-    }
-
-    /// In bytes.
-    pub(crate) fn size(&self) -> usize {
-        self.size
-    }
-
-    /// Maps all of `memory`, whose origin this is, for all devices. On an error nothing is mapped.
-    pub(crate) fn map(&self, memory: &Arc<ImportedMemory>) -> CallResult<CUdeviceptr> {
-        let (vmm, size) = (self.vmm, self.size);
-        let address = vmm.reserve(size)?;
-        // SAFETY: the range was just reserved; `memory` keeps the handle, which is of `size` bytes.
-        if let Err(error) = unsafe { vmm.map(address, size, self.handle) } {
-            self.free_address(memory, address);
-            return Err(error);
-        }
-        // SAFETY: mapped above, at this range.
-        if let Err(error) = unsafe { vmm.set_access(address, size, &self.access) } {
-            // SAFETY: mapped above; nobody else knows the address, and none has access.
-            match unsafe { vmm.unmap(address, size) } {
-                Ok(()) => self.free_address(memory, address),
-                Err(error) => left(memory, error),
-            }
-            return Err(error);
-        }
-        Ok(address)
-    }
-
-    /// Frees an address that was not mapped after all.
-    fn free_address(&self, memory: &Arc<ImportedMemory>, address: CUdeviceptr) {
-        // SAFETY: reserved with this size, and nothing is mapped there.
-        if let Err(error) = unsafe { self.vmm.free_address(address, self.size) } {
-            left(memory, error);
-        }
-    }
-}
-
-/// Something of a mapping that was given up could not be undone.
-fn left(memory: &Arc<ImportedMemory>, error: CallError) {
-    memory.keep();
-    count_leak();
-    let error = error.at(memory.object(), memory.device().name());
-    isolated(|| log::error!("{error}"));
-}
 
 impl ImportedMemory {
     /// Imports memory of any GPU of this driver for kernels and copies of `device` and `others`,
@@ -150,7 +79,7 @@ impl ImportedMemory {
         let allocation = unsafe { import(vmm, &handle, device, &object) }?;
         drop(handle);
         let access = all.iter().map(|device| device.context().cu_device()).collect();
-        let peer = PeerAllocation { handle: allocation, vmm, size, access, others: others.into() };
+        let peer = PeerAllocation::new(allocation, vmm, size, access, others.into());
         let imported = Self::new(Origin::Peer(peer), device, info);
         isolated(|| log::trace!("import {object} for {} devices: {} bytes", all.len(), info.allocation_size));
         Ok(imported)
