@@ -82,6 +82,11 @@ impl<C, H, I, R> Sided<C, H, I, R> {
         }
     }
 
+    /// The error where `found` is another side's than this.
+    pub(crate) fn mismatch(&self, found: &Self) -> Error {
+        mismatch(self.owner(), found.owner())
+    }
+
     /// Whose it is, for errors.
     fn owner(&self) -> &'static str {
         match self {
@@ -119,6 +124,8 @@ mod tests {
         let error = side.gather(vec![Sided::<_, _, u8>::Host(1), Sided::Cuda(2)]).unwrap_err().to_string();
         assert!(error.contains("mapped by CUDA") && error.contains("computes with the CPU"), "{error}");
         let error = Sided::<u8, _, u8>::Host(1).into_cuda().unwrap_err().to_string();
+        assert!(error.contains("mapped by the CPU") && error.contains("computes with CUDA"), "{error}");
+        let error = Sided::<u8, _, u8>::Cuda(1).mismatch(&Sided::Host(2)).to_string();
         assert!(error.contains("mapped by the CPU") && error.contains("computes with CUDA"), "{error}");
         let gathered = side.gather(vec![Sided::<u8, _, u8>::Host(1), Sided::Host(2)]).unwrap();
         assert_eq!(gathered.host(), Some(&vec![1, 2]));

@@ -5,10 +5,11 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use vk_export::OneTimeCommands;
 use vk_export::ash::vk;
-use vk_export::{ExportDevice, OneTimeCommands, Queue};
 
 use super::barriers::Barriers;
+use super::hand_over::{Initial, may_still_run, record, submit};
 use super::resources::Resources;
 use super::state::State;
 use super::submit::rendered_info;
@@ -16,17 +17,6 @@ use super::{Direction, Exchange};
 use crate::error::{Error, Result};
 use crate::observe::log_warn;
 use crate::timeline::TimelinePoint;
-
-/// Whether the images of an exchange are the compute side's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Initial {
-    /// They are, or there are none.
-    Done,
-    /// The hand-over is to be submitted.
-    Needed,
-    /// An engine has it, with this value of `rendered`.
-    Lent(u64),
-}
 
 /// The first hand-over of new images, recorded for an engine that submits it itself, see
 /// [`Exchange::record_initial`].
@@ -212,50 +202,5 @@ impl<R: Resources> State<R> {
         self.ledger().take_rendered();
         self.held.rendered.issue(value);
         Ok((value, commands))
-    }
-}
-
-/// Returns `true` if there is anything to hand over.
-pub(super) fn is_needed(slots: &[Barriers]) -> bool {
-    slots.iter().any(|slot| slot.images() > 0)
-}
-
-/// Submits the first hand-over of images that nobody uses, and waits for it.
-pub(super) fn submit<'a>(
-    device: &ExportDevice,
-    queue: &Queue,
-    exchange: &str,
-    limit: std::time::Duration,
-    slots: impl IntoIterator<Item = &'a Barriers>,
-) -> Result<()> {
-    let name = format!("{exchange}: first hand-over of images");
-    // SAFETY: `run_once` records on this device, for the barriers' family, outside a render pass.
-    let recorded = |commands| unsafe { record(device, slots, commands) };
-    // SAFETY: only these barriers are recorded, of images that the caller keeps for good where this
-    // fails.
-    Ok(unsafe { device.run_once(queue, &name, limit, recorded) }?)
-}
-
-/// Returns `true` if what [`submit`] has failed with leaves commands behind that may still run:
-/// where their end was waited for in vain, and not where nothing was submitted. On a lost device
-/// nothing runs.
-pub(super) fn may_still_run(error: &Error) -> bool {
-    match error {
-        Error::Vulkan(vk_export::Error::Unfinished { .. }) => true,
-        Error::Vulkan(error @ vk_export::Error::Vulkan { call: "vkWaitForFences", .. }) => !error.is_device_lost(),
-        _ => false,
-    }
-}
-
-/// # Safety
-/// As [`Exchange::record_initial`].
-unsafe fn record<'a>(
-    device: &ExportDevice,
-    slots: impl IntoIterator<Item = &'a Barriers>,
-    commands: vk::CommandBuffer,
-) {
-    for slot in slots {
-        // SAFETY: handed on to the caller.
-        unsafe { slot.record_initial(device, commands) };
     }
 }

@@ -6,7 +6,8 @@ mod initial;
 mod replaced;
 mod unjoined;
 
-use super::initial::Initial;
+use super::hand_over::Initial;
+use super::refusal::Refusal;
 use super::values::Values;
 use crate::error::Stage;
 
@@ -60,16 +61,6 @@ pub(super) struct Ledger {
     initial: Initial,
     /// The value of the first hand-over, where an engine submitted it.
     handed_over: u64,
-}
-
-/// Reasons why a step is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refusal {
-    TurnOpen { frame: u64, stage: Stage },
-    SlotBusy { slot: usize, frame: u64 },
-    TurnLost { frame: u64, stage: Stage },
-    OutOfOrder { frame: u64, first: u64 },
-    NotInitialised,
 }
 
 /// A frame that has begun.

@@ -105,6 +105,10 @@ impl<R: Resources> Lender<R> {
     /// Enqueues copies of what the slots of `old` hold to the slots of this, one for one, as far as
     /// both reach.
     ///
+    /// # Errors
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) if they are of two sides; else those
+    /// of the copies.
+    ///
     /// # Safety
     /// Nothing else uses either's slots until the copies have ended; all earlier use is before them
     /// on the compute side. Both live until then.
@@ -131,8 +135,9 @@ impl<R: Resources> Lender<R> {
                 // to.
                 unsafe { new.link.stream().copy([], &copies) }
             }
-            // Both were made from one link.
-            _ => Ok(()),
+            // Both are another process's: nothing is mapped here.
+            (Self::Remote(_), Self::Remote(_)) => Ok(()),
+            (new, old) => Err(new.mismatch(old)),
         }
     }
 

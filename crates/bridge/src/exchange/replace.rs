@@ -7,7 +7,7 @@ use bytemuck::Pod;
 use cuda_import::Texel;
 
 use super::close::Retirement;
-use super::initial::{self, Initial};
+use super::hand_over::{self, Initial};
 use super::ledger::First;
 use super::resources::Resources;
 use super::state::State;
@@ -159,7 +159,7 @@ impl<R: Resources> State<R> {
         }
         let computed = self.mark()?;
 
-        let images = initial::is_needed(&new.barriers);
+        let images = hand_over::is_needed(&new.barriers);
         let submits = self.compute.device().queues_are_synchronized();
         let (handed_over, commands) = match images && submits {
             true => {

@@ -12,11 +12,12 @@ use vk_export::ash::vk;
 use super::barriers::{Barriers, count_leaked};
 use super::close::Retirement;
 use super::core::Core;
+use super::hand_over;
 use super::info::ExchangeInfo;
-use super::initial;
-use super::ledger::{Begun, First, Ledger, Refusal};
+use super::ledger::{Begun, First, Ledger};
 use super::lender::Lender;
 use super::pace::Pace;
+use super::refusal::Refusal;
 use super::resources::Resources;
 use super::slots::{barriers, check_resources, copy_stages, make_slots, queue_of};
 use crate::compute::Compute;
@@ -108,11 +109,11 @@ impl<R: Resources> State<R> {
         let lender = Lender::new(link, mapped)?;
         let barriers: Box<[_]> = slots.iter().map(|slot| barriers::<R>(slot)).collect();
         let copies = copy_stages(&barriers);
-        if initial::is_needed(&barriers) {
+        if hand_over::is_needed(&barriers) {
             if compute.device().queues_are_synchronized() {
                 let queue = queue_of(compute, info.queue);
-                if let Err(error) = initial::submit(compute.device(), queue, info.name, info.timeout, &barriers) {
-                    if initial::may_still_run(&error) {
+                if let Err(error) = hand_over::submit(compute.device(), queue, info.name, info.timeout, &barriers) {
+                    if hand_over::may_still_run(&error) {
                         // What the commands use is kept for good.
                         std::mem::forget(slots);
                         count_leaked(&barriers);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use vk_export::Queue;
 
-use super::initial::Initial;
+use super::hand_over::Initial;
 use super::render_turn::RenderTurn;
 use super::resources::Resources;
 use super::slots::queue_of;

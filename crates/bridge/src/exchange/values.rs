@@ -1,6 +1,6 @@
 //! The values of the two timelines: which were taken, and which are certain to come.
 
-use super::ledger::Refusal;
+use super::refusal::Refusal;
 
 /// The values that the signals of an exchange have taken.
 #[derive(Debug, Clone, Default)]

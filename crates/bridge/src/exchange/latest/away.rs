@@ -10,7 +10,7 @@ use super::writer::LatestWriter;
 use crate::compute::Compute;
 use crate::error::{Error, Result};
 use crate::exchange::direction::{ComputeFirst, RenderFirst};
-use crate::exchange::initial::Initial;
+use crate::exchange::hand_over::Initial;
 use crate::exchange::resources::{Resources, Share};
 use crate::exchange::state::State;
 use crate::remote::exported::Exported;

@@ -9,7 +9,7 @@ use super::ledger::{Begun, Chosen, Ledger, Refusal};
 use super::shared_ledger::SharedLedger;
 use crate::compute::Compute;
 use crate::error::{Error, Result, Stage};
-use crate::exchange::initial::{self, Initial};
+use crate::exchange::hand_over::{self, Initial};
 use crate::exchange::ledger::First;
 use crate::exchange::resources::Resources;
 use crate::exchange::state::State;
@@ -173,7 +173,7 @@ impl<R: Resources> Shared<R> {
         }
         let _order = state.submitting()?;
         // Nothing is recorded: it is waited for what was submitted before, which may use the slots.
-        initial::submit(state.compute.device(), state.queue(), &state.name, state.timeout, [])?;
+        hand_over::submit(state.compute.device(), state.queue(), &state.name, state.timeout, [])?;
         state.submit_initial(retired.iter().map(|slot| &state.barriers[*slot]))?;
         self.ledger().revive(&retired, 0);
         self.changed();

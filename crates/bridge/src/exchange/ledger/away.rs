@@ -2,7 +2,7 @@
 //! several at once, and announces frames in the order in which it fills them.
 
 use super::{Ledger, Refusal, Slot};
-use crate::exchange::initial::Initial;
+use crate::exchange::hand_over::Initial;
 
 impl Ledger {
     /// Gives the other process the free slot whose last use is the oldest, of those that it `may`

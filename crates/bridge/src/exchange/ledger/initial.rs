@@ -1,7 +1,7 @@
 //! The first hand-over of an exchange's images, before any frame.
 
 use super::{First, Ledger, Slot};
-use crate::exchange::initial::Initial;
+use crate::exchange::hand_over::Initial;
 
 impl Ledger {
     /// Images are to be handed over before the first frame.

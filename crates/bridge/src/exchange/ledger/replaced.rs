@@ -2,7 +2,7 @@
 
 use super::{Ledger, Refusal, Slot};
 use crate::error::Stage;
-use crate::exchange::initial::Initial;
+use crate::exchange::hand_over::Initial;
 
 impl Ledger {
     /// A turn that uses the slots, of either side.
