@@ -1,18 +1,16 @@
 //! Arguments of kernels, packed as CUDA packs them.
 
 use bytemuck::Pod;
-use cuda_import::cudarc::driver::CudaStream;
 use smallvec::SmallVec;
 use vk_export::{PtxEntry, PtxParam};
 
-use crate::compute::host::stream::HostStream;
 use crate::compute::inline::segment::Keep;
-use crate::compute::inline::stream::InlineStream;
 use crate::error::{Error, Result};
 use crate::kernel::buffer::KernelBuffer;
 use crate::kernel::host_arg::HostArg;
 use crate::kernel::image::{KernelSurface, KernelTexture};
 use crate::kernel::memory::KernelMemory;
+use crate::kernel::site::Site;
 
 /// Bytes of arguments that need no heap.
 const FEW: usize = 256;
@@ -158,15 +156,6 @@ impl<T: Pod> Pack for &KernelMemory<T> {
     fn host(&self, param: &PtxParam) -> HostArg {
         self.on_host_arg().unwrap_or_else(|| self.address().host(param))
     }
-}
-
-/// The stream that a launch goes to.
-#[derive(Clone, Copy)]
-pub(crate) enum Site<'t> {
-    /// The compute stream, also while a graph for it is captured on another.
-    Cuda(&'t CudaStream),
-    Queue(&'t InlineStream),
-    Host(&'t HostStream),
 }
 
 /// Arguments as the driver takes them, each at the offset that the kernel's PTX gives it.

@@ -16,8 +16,8 @@ use crate::compute::inline::upload::Uploaded;
 use crate::compute::remote;
 use crate::compute::sided::Sided;
 use crate::error::{Error, Result};
-use crate::kernel::args::Site;
 use crate::kernel::host_arg::{HostArg, HostCells, HostPtr};
+use crate::kernel::site::Site;
 use crate::observe::live::{Alive, Kind};
 
 /// Device memory for the state of kernels, and host memory for that of their twins on the CPU.

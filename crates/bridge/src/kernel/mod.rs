@@ -7,5 +7,6 @@ pub(crate) mod host_arg;
 pub(crate) mod image;
 pub(crate) mod memory;
 pub(crate) mod module;
+pub(crate) mod site;
 pub(crate) mod twin;
 pub(crate) mod work;

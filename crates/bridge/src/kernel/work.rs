@@ -15,8 +15,9 @@ use crate::error::{Error, Result};
 use crate::exchange::resources::Resources;
 #[cfg(doc)]
 use crate::kernel::args::KernelArg;
-use crate::kernel::args::{KernelArgs, MOST_ARGS, Packed, Site, launch_error};
+use crate::kernel::args::{KernelArgs, MOST_ARGS, Packed, launch_error};
 use crate::kernel::module::{Function, Kernel, of_context};
+use crate::kernel::site::Site;
 
 /// A frame's work as launches of kernels, on a CUDA stream, in a command buffer of the Vulkan
 /// queue, or of their twins on the CPU. [`Work::kernels`](crate::Work::kernels) gives it, for
