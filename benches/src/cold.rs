@@ -13,7 +13,6 @@ use bridge::{
 };
 
 use crate::harness::LIMIT;
-use crate::options::Options;
 use crate::raw::cuda::check;
 
 /// What the process prints when it has begun.
@@ -42,17 +41,17 @@ impl Cold {
     }
 }
 
-/// Does it, and says so.
-pub(crate) fn run(way: Cold, options: &Options) -> Result<()> {
-    let gpu: Uuid = options.gpu.as_deref().unwrap_or_default().parse().context("a cold start takes a GPU's UUID")?;
+/// Does it with the GPU of this UUID, and says so.
+pub(crate) fn run(way: Cold, gpu: Option<&str>, backend: Backend) -> Result<()> {
+    let gpu: Uuid = gpu.unwrap_or_default().parse().context("a cold start takes a GPU's UUID")?;
     match way {
         Cold::Bridge => {
-            let exchange = first_frame(gpu, options.backend)?;
+            let exchange = first_frame(gpu, backend)?;
             say()?;
             exchange.close()?;
         }
         Cold::Devices => {
-            let _made = Devices::new(gpu, options.backend)?;
+            let _made = Devices::new(gpu, backend)?;
             say()?;
         }
         Cold::Nothing => say()?,

@@ -46,7 +46,7 @@ fn main() -> ExitCode {
 
 fn start(options: &Options) -> Result<ExitCode> {
     if let Some(way) = options.cold_start {
-        cold::run(way, options)?;
+        cold::run(way, options.gpu.as_deref(), options.backend)?;
         return Ok(ExitCode::SUCCESS);
     }
     #[cfg(target_os = "linux")]
