@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use crate::setup::consent::Consent;
 use crate::setup::{self, Scope};
-use crate::shell;
+use crate::{programs, shell};
 
 /// Options with which it measures nothing.
 const HARMLESS: &[&str] =
@@ -31,7 +31,7 @@ pub(crate) fn check() -> Result<()> {
     // The example makes cargo count in what only tests need, as it did when it built the tests:
     // nothing is built again.
     shell::run(shell::cargo().args(["build", "--bin", "bridge-bench", "--example", "particles"]))?;
-    let mut command = shell::built("bridge-bench");
+    let mut command = programs::built("bridge-bench");
     command.args(["--quick", "--backend", "host", "--validate", "--out"]).arg(shell::target_dir().join("ci/bench"));
     shell::run(&mut command)
 }

@@ -1,5 +1,6 @@
-//! `cargo xtask demo` and `cargo xtask doctor`: build a program and become it.
+//! Programs of the workspace: `cargo xtask demo` and `cargo xtask doctor` build one and become it.
 
+use std::env;
 use std::ffi::OsString;
 use std::process::{Command, ExitCode};
 
@@ -24,6 +25,18 @@ pub(crate) fn doctor(arguments: Vec<OsString>) -> Result<ExitCode> {
         eprintln!("doctor: no Vulkan loader on this machine. `cargo xtask setup` installs one; by hand:\n    {advice}");
     }
     shell::become_command(release(&["--package", "doctor"], &arguments))
+}
+
+/// A program that cargo has built with the profile `dev`, by its path in that folder, in the root
+/// of the workspace; with a current validation layer where there is one.
+pub(crate) fn built(path: &str) -> Command {
+    let program = shell::target_dir().join("debug").join(format!("{path}{}", env::consts::EXE_SUFFIX));
+    let mut command = Command::new(program);
+    command.current_dir(shell::root());
+    if let Some(path) = setup::layer_path() {
+        command.env("VK_LAYER_PATH", path);
+    }
+    command
 }
 
 fn release(program: &[&str], arguments: &[OsString]) -> Command {

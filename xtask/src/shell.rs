@@ -9,8 +9,6 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
 
-use crate::setup;
-
 /// The root of the workspace: the parent of this package's folder.
 pub(crate) fn root() -> PathBuf {
     let package =
@@ -50,18 +48,6 @@ pub(crate) fn cargo_here(word: &str) -> Command {
     command.arg(word);
     if env::current_dir().is_ok_and(|here| here != root()) {
         command.arg("--manifest-path").arg(root().join("Cargo.toml"));
-    }
-    command
-}
-
-/// A program that cargo has built with the profile `dev`, by its path in that folder, in the root
-/// of the workspace; with a current validation layer where there is one.
-pub(crate) fn built(path: &str) -> Command {
-    let program = target_dir().join("debug").join(format!("{path}{}", env::consts::EXE_SUFFIX));
-    let mut command = Command::new(program);
-    command.current_dir(root());
-    if let Some(path) = setup::layer_path() {
-        command.env("VK_LAYER_PATH", path);
     }
     command
 }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::setup;
 use crate::setup::consent::Consent;
-use crate::{python, shell, test, windows};
+use crate::{programs, python, shell, test, windows};
 
 /// Builds all that [`demo`] runs. It names no package, and an example: cargo chooses the features
 /// of the dependencies by the packages and kinds of targets of a command, and would build the
@@ -190,7 +190,7 @@ pub(super) fn demo() -> Result<()> {
 /// A program that cargo has built, with its arguments.
 fn program(words: &str) -> Command {
     let mut words = words.split_whitespace();
-    let mut command = shell::built(words.next().unwrap_or_default());
+    let mut command = programs::built(words.next().unwrap_or_default());
     command.args(words);
     command
 }

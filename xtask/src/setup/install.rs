@@ -1,7 +1,6 @@
 //! Installing: what it will be is shown, the user is asked if there is one, and then the package
 //! manager does it.
 
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -115,12 +114,6 @@ impl Privilege {
     }
 }
 
-/// Whether pacman has package lists. A fresh container has none.
-pub(super) fn pacman_has_lists(folder: &Path) -> bool {
-    let Ok(files) = folder.read_dir() else { return false };
-    files.filter_map(Result::ok).any(|file| file.path().extension().is_some_and(|extension| extension == "db"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,15 +131,5 @@ mod tests {
         assert_eq!(words(Privilege::Sudo), "sudo --non-interactive env DEBIAN_FRONTEND=noninteractive tool install");
         assert_eq!(words(Privilege::SudoOnTerminal), "sudo env DEBIAN_FRONTEND=noninteractive tool install");
         assert_eq!(words(Privilege::Root), "env DEBIAN_FRONTEND=noninteractive tool install");
-    }
-
-    #[test]
-    fn lists_of_pacman_are_files_that_end_in_db() {
-        let folder = tempfile::tempdir().unwrap();
-        assert!(!pacman_has_lists(&folder.path().join("none")));
-        std::fs::write(folder.path().join("core.files"), "").unwrap();
-        assert!(!pacman_has_lists(folder.path()));
-        std::fs::write(folder.path().join("core.db"), "").unwrap();
-        assert!(pacman_has_lists(folder.path()));
     }
 }

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use super::install::pacman_has_lists;
 use crate::shell;
 
 /// Where pacman keeps its package lists.
@@ -240,6 +239,12 @@ impl Manager {
     }
 }
 
+/// Whether pacman has package lists. A fresh container has none.
+fn pacman_has_lists(folder: &Path) -> bool {
+    let Ok(files) = folder.read_dir() else { return false };
+    files.filter_map(Result::ok).any(|file| file.path().extension().is_some_and(|extension| extension == "db"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -316,5 +321,15 @@ mod tests {
         let pacman = Manager::Pacman.read_size("1500000\n2000000\n");
         assert_eq!(pacman.as_deref(), Some("2 packages with what they need, 3.5 MB to fetch"));
         assert_eq!(Manager::Pacman.read_size("error: database file does not exist\n"), None);
+    }
+
+    #[test]
+    fn lists_of_pacman_are_files_that_end_in_db() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(!pacman_has_lists(&folder.path().join("none")));
+        std::fs::write(folder.path().join("core.files"), "").unwrap();
+        assert!(!pacman_has_lists(folder.path()));
+        std::fs::write(folder.path().join("core.db"), "").unwrap();
+        assert!(pacman_has_lists(folder.path()));
     }
 }
