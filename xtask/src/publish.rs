@@ -123,6 +123,11 @@ fn licences_of(manifest: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Fails for an import cycle between files of a package that is not a known one.
+pub(crate) fn cycles() -> Result<()> {
+    shell::run(shell::cargo().args(["run", "--quiet", "--package", "xtask-checks", "--", "cycles"]))
+}
+
 /// Writes the figures of the published results into the documents, or checks that they are there.
 pub(crate) fn tables(check: bool) -> Result<()> {
     let mut checks = shell::cargo();

@@ -1,9 +1,10 @@
 //! The parts of `cargo xtask` that read JSON: the public API as text, the licences of the
-//! dependencies, the figures in the documents.
+//! dependencies, the figures in the documents. Beside them, import cycles between files.
 //!
 //! A package of its own, so that `cargo xtask demo` does not wait for serde and what else these
 //! need.
 
+mod cycles;
 mod licence;
 mod tables;
 
@@ -27,12 +28,13 @@ fn run() -> Result<()> {
     let arguments: Vec<String> = env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["api", json] => api(json),
+        ["cycles"] => cycles::run(),
         ["licences", deny] => licences(deny),
         ["tables"] => tables::run(false),
         ["tables", "--check"] => tables::run(true),
         _ => bail!(
-            "usage: xtask-checks api RUSTDOC.json | xtask-checks licences deny.toml < METADATA.json | \
-             xtask-checks tables [--check]"
+            "usage: xtask-checks api RUSTDOC.json | xtask-checks cycles | \
+             xtask-checks licences deny.toml < METADATA.json | xtask-checks tables [--check]"
         ),
     }
 }

@@ -41,6 +41,7 @@ const STEPS: &[Step] = &[
     step("toolchain", steps::toolchain),
     step("setup", || setup::run(Scope::Tests, Consent::of_environment())),
     step("format", || cargo("fmt --all -- --check")),
+    step("cycles", publish::cycles),
     step("kernels", || kernels::run(true)),
     step("tables", || publish::tables(true)),
     step("clippy", || cargo("clippy --workspace --all-targets -- -D warnings")),
@@ -172,7 +173,7 @@ mod tests {
     fn a_step_is_found_by_name_and_an_unknown_one_lists_all() {
         assert_eq!(find("docs").unwrap().name, "docs");
         let error = find("doc").err().unwrap().to_string();
-        assert!(error.contains("`doc`") && error.contains("format, kernels, tables, clippy"), "{error}");
+        assert!(error.contains("`doc`") && error.contains("format, cycles, kernels, tables, clippy"), "{error}");
     }
 
     #[test]

@@ -1,0 +1,156 @@
+//! Import cycles between the files of a package.
+//!
+//! A file imports another one by a path to an item of it, in a `use` or elsewhere. A path by way of
+//! a re-export leads to the file of the item; the file that re-exports imports it only if it uses
+//! it too. What a file imports from those above it, of which it is a part, does not count, nor do
+//! tests.
+
+mod source;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+
+use source::Source;
+
+/// Known cycles: an import that closes one a line, `FROM -> TO`.
+const KNOWN: &str = "xtask/checks/cycles.txt";
+const FOLDERS: [&str; 6] = ["adapters", "benches", "crates", "examples", "tools", "xtask"];
+
+/// Two files, and the line in which the one imports the other first.
+type Imports = BTreeMap<(String, String), usize>;
+
+/// The files of a package by their modules.
+type Package = BTreeMap<Vec<String>, Source>;
+
+/// Compares the cycles in the packages of the current folder with the known ones.
+pub(crate) fn run() -> Result<()> {
+    let (mut imports, mut packages) = (Imports::new(), 0);
+    for folder in FOLDERS {
+        visit(Path::new(folder), &mut imports, &mut packages)?;
+    }
+    let known = fs::read_to_string(KNOWN).with_context(|| format!("cannot read {KNOWN}"))?;
+    let known: BTreeSet<_> = known.lines().filter_map(|line| line.split_once(" -> ")).collect();
+    let problems = problems(&imports, &known);
+    if !problems.is_empty() {
+        bail!("import cycles between files:\n{}", problems.join("\n"));
+    }
+    println!("cycles: none in {packages} packages but {} known ones", known.len());
+    Ok(())
+}
+
+/// Adds the imports of all packages in a folder.
+fn visit(folder: &Path, imports: &mut Imports, packages: &mut usize) -> Result<()> {
+    if folder.join("Cargo.toml").is_file() && folder.join("src").is_dir() {
+        let mut package = Package::new();
+        read(&folder.join("src"), &[], &mut package)?;
+        imports.extend(imports_of(&package));
+        *packages += 1;
+    }
+    for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
+        let path = entry?.path();
+        if path.is_dir() && !["src", "target"].iter().any(|name| path.ends_with(name)) {
+            visit(&path, imports, packages)?;
+        }
+    }
+    Ok(())
+}
+
+fn read(folder: &Path, module: &[String], package: &mut Package) -> Result<()> {
+    for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
+        let path = entry?.path();
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let is_root = ["lib", "main", "mod"].contains(&stem.as_str());
+        let inner = if is_root { module.to_vec() } else { [module, &[stem]].concat() };
+        if path.is_dir() {
+            read(&path, &inner, package)?;
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            package.insert(inner, Source::parse(&path.display().to_string().replace('\\', "/"), &text));
+        }
+    }
+    Ok(())
+}
+
+fn imports_of(package: &Package) -> Imports {
+    let mut imports = Imports::new();
+    let is_of_tests = |module: &[String]| {
+        let declared = |at| package.get(&module[..at]).is_some_and(|file: &Source| file.tests.contains(&module[at]));
+        (0..module.len()).any(declared)
+    };
+    for (module, file) in package.iter().filter(|(module, _)| !is_of_tests(module)) {
+        for import in file.imports.iter().filter(|import| !import.exported || file.words.contains(&import.name)) {
+            let target = resolve(package, module, &import.path, 0).filter(|target| !module.starts_with(target));
+            if let Some(target) = target {
+                imports.entry((file.name.clone(), package[&target].name.clone())).or_insert(import.line);
+            }
+        }
+    }
+    imports
+}
+
+/// The module of the item that a path means in another one; `None` for items of other packages.
+fn resolve(package: &Package, module: &[String], path: &[String], depth: usize) -> Option<Vec<String>> {
+    let (first, mut rest) = path.split_first().filter(|_| depth < 16)?;
+    let mut at = match first.as_str() {
+        "crate" => Vec::new(),
+        "self" => module.to_vec(),
+        "super" => module.split_last()?.1.to_vec(),
+        _ => (module.to_vec(), rest = path).0,
+    };
+    while let Some((name, left)) = rest.split_first() {
+        let inner = if name == "super" { at.split_last()?.1.to_vec() } else { [&at[..], &rest[..1]].concat() };
+        if package.contains_key(&inner) {
+            (at, rest) = (inner, left);
+            continue;
+        }
+        let mut bound = package.get(&at)?.imports.iter().filter(|import| import.binds);
+        return match bound.find(|import| import.name == *name) {
+            Some(import) => resolve(package, &at, &[&import.path, left].concat(), depth + 1),
+            None => (rest.len() < path.len()).then_some(at),
+        };
+    }
+    Some(at)
+}
+
+/// The shortest cycle through each import, and known imports that close none.
+fn problems(imports: &Imports, known: &BTreeSet<(&str, &str)>) -> Vec<String> {
+    let unknown = |(from, to): &&(String, String)| !known.contains(&(from.as_str(), to.as_str()));
+    let mut next = HashMap::<&str, Vec<&str>>::new();
+    for (from, to) in imports.keys().filter(unknown) {
+        next.entry(from).or_default().push(to);
+    }
+    let mut cycles = BTreeMap::new();
+    for (from, to) in imports.keys().filter(unknown) {
+        if let Some(cycle) = way(&next, to, from) {
+            cycles.entry(cycle.iter().copied().collect::<BTreeSet<_>>()).or_insert(cycle);
+        }
+    }
+    let line = |from: &str, to: &str| imports.get(&(from.to_owned(), to.to_owned()));
+    let shown = cycles.into_values().map(|cycle| {
+        let steps = cycle.iter().zip(cycle.iter().cycle().skip(1));
+        let steps = steps.map(|(from, to)| format!("{from}:{} imports {to}", line(from, to).unwrap_or(&0)));
+        format!("    {}", steps.collect::<Vec<_>>().join("\n      "))
+    });
+    let stale = known.iter().filter(|(from, to)| line(from, to).is_none() || way(&next, to, from).is_none());
+    shown.chain(stale.map(|(from, to)| format!("    {from} -> {to} closes no cycle: delete it in {KNOWN}"))).collect()
+}
+
+/// The shortest way from one file to another, both included.
+fn way<'a>(next: &HashMap<&'a str, Vec<&'a str>>, from: &'a str, to: &str) -> Option<Vec<&'a str>> {
+    let mut queue = VecDeque::from([vec![from]]);
+    let mut seen = HashSet::from([from]);
+    while let Some(way) = queue.pop_front() {
+        let last = *way.last()?;
+        if last == to {
+            return Some(way);
+        }
+        let files = next.get(last).into_iter().flatten();
+        queue.extend(files.filter(|file| seen.insert(file)).map(|file| [&way[..], &[file]].concat()));
+    }
+    None
+}
