@@ -1,9 +1,7 @@
-//! Vulkan draws an image, the compute side filters it into a second one, and Vulkan reads the
-//! result.
+//! Vulkan draws an image, the compute side filters it into a second one, which Vulkan reads.
 //!
-//! Run it with `cargo run --example 03_post_process`. It needs a Vulkan device, which may be a
-//! software one, and uses CUDA where the device's GPU has it. It checks the result, and exits with
-//! an error if it is wrong.
+//! Run it with `cargo run --example 03_post_process`, on any Vulkan device; it uses CUDA where the
+//! device's GPU has it. It checks the result, and exits with an error if it is wrong.
 
 #![allow(unsafe_code)] // Commands and kernels: what they do is for the program to know.
 
@@ -21,8 +19,7 @@ const WIDTH: u32 = 320;
 const HEIGHT: u32 = 200;
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// The filter on the CPU: darkens towards the left edge, as the kernel `fade` in `shaders/first.cu`
-/// does.
+/// The filter on the CPU: darkens towards the left edge, as `fade` in `shaders/first.cu` does.
 fn fade([r, g, b, a]: [u8; 4], x: u32) -> [u8; 4] {
     let [r, g, b] = [r, g, b].map(|channel| (u32::from(channel) * x / WIDTH) as u8);
     [r, g, b, a]
@@ -55,8 +52,7 @@ fn run() -> Result<(), Box<dyn Error>> {
         Exchange::new(&compute, &info("shown"), image(ImageAccess::SAMPLED | ImageAccess::TRANSFER_READ))?;
 
     for frame in 0..6 {
-        // Vulkan's turn: it "draws" by clearing the image. The closure records between the turn's
-        // two barriers.
+        // Vulkan's turn: it "draws" by clearing the image, between the turn's two barriers.
         let color = [200, 40 * frame, 100, 255];
         let clear = vk::ClearColorValue { float32: color.map(|channel| f32::from(channel) / 255.0) };
         let draw = |commands, image: RenderImage<'_>| {
@@ -77,8 +73,7 @@ fn run() -> Result<(), Box<dyn Error>> {
                 let mut launch = source.stream.launch_builder(kernel);
                 launch.arg(&texture).arg(&mut surface).arg(&WIDTH).arg(&HEIGHT);
                 let grid_dim = (WIDTH.div_ceil(32), HEIGHT.div_ceil(8), 1);
-                // SAFETY: these are the kernel's parameters, and it stays within WIDTH x HEIGHT
-                // texels.
+                // SAFETY: these are the kernel's parameters, and it stays within WIDTH x HEIGHT.
                 unsafe { launch.launch(LaunchConfig { grid_dim, block_dim: (32, 8, 1), shared_mem_bytes: 0 }) }?;
             }
             (Work::Host(mut source), Work::Host(mut target), _) => {

@@ -1,8 +1,7 @@
 //! A Vulkan device that an engine has made itself is lent to the bridge.
 //!
-//! Run it with `cargo run --example 04_adopt_a_device`. It needs a Vulkan 1.3 device, which may be
-//! a software one, and uses CUDA where the device's GPU has it. It checks what Vulkan sees and
-//! exits with an error if that is wrong.
+//! Run it with `cargo run --example 04_adopt_a_device`, on any Vulkan 1.3 device; it uses CUDA
+//! where the GPU has it. It checks what Vulkan sees and exits with an error if that is wrong.
 
 #![allow(unsafe_code)] // Plain Vulkan.
 
@@ -29,8 +28,7 @@ struct Engine {
 }
 
 impl Engine {
-    /// The set-up of an engine, reduced to the least. What the bridge asks for are extensions and
-    /// features.
+    /// The least set-up of an engine. What the bridge asks for are extensions and features.
     fn new() -> Result<Self, Box<dyn Error>> {
         // SAFETY: loads the system's Vulkan loader.
         let entry = unsafe { Entry::load() }?;
@@ -40,8 +38,7 @@ impl Engine {
         let instance = unsafe { entry.create_instance(&info, None) }?;
         // SAFETY: the instance is alive.
         let physical = *unsafe { instance.enumerate_physical_devices() }?.first().ok_or("there is no Vulkan device")?;
-        // What sharing needs, as far as this device has it: without some of the extensions only the
-        // CPU backend works.
+        // What sharing needs: without some of the extensions only the CPU backend works.
         // SAFETY: the physical device is one of the instance's, which was made with this version.
         let needed = unsafe { requirements_for(&instance, VERSION, physical) }?;
         needed.check()?;
@@ -54,8 +51,7 @@ impl Engine {
             .enabled_extension_names(&names)
             .push_next(&mut features.timeline_semaphore)
             .push_next(&mut features.synchronization2);
-        // SAFETY: the extensions are there, the features are those of every Vulkan 1.3 device, and
-        // family 0 exists.
+        // SAFETY: the extensions are there, Vulkan 1.3 has the features, and family 0 exists.
         let device = unsafe { instance.create_device(physical, &info, None) }?;
         Ok(Self { entry, instance, physical, device, extensions })
     }
@@ -78,8 +74,7 @@ fn run() -> Result<(), Box<dyn Error>> {
         info.device_extensions = &engine.extensions;
         info.features.timeline_semaphore = true;
         info.features.synchronization2 = true;
-        // SAFETY: the handles belong together and outlive `device`; the lists name what was enabled
-        // above.
+        // SAFETY: the handles belong together and outlive `device`; all that is named is enabled.
         let device = unsafe { ExportDevice::adopt(info) }?;
         let compute = Compute::for_device(&device)?;
         println!("Vulkan on {}, compute on {} ({})", device.name(), compute.backend(), compute.reason());
