@@ -24,7 +24,7 @@ mod adopt_raw;
 mod kernels;
 mod once;
 mod open;
-mod open_info;
+mod opening;
 mod select;
 
 use std::any::Any;
@@ -50,7 +50,7 @@ use crate::kernel::calls::KernelCalls;
 
 pub use adopt::{AdoptInfo, EnabledFeatures};
 pub use adopt_raw::{RawHandles, requirements_for_raw};
-pub use open_info::{OpenInfo, Validation};
+pub use open::{OpenInfo, Validation};
 pub use select::DeviceSelector;
 
 /// A Vulkan device that can export. Cloning it is cheap and gives the same device.

@@ -1,195 +1,65 @@
-//! Opening a device of our own.
-#![allow(unsafe_code)] // Instance and device creation.
+//! Configuration of a device of our own.
 
 use std::ffi::CStr;
 
-use ash::{ext, khr, vk};
+use ash::vk;
 
-use super::{EnabledFeatures, ExportDevice, OpenInfo, Ownership, Parts};
-use crate::device::dependencies::{missing_of_device, missing_of_instance};
-use crate::device::instance::OwnedInstance;
-use crate::device::physical::PhysicalDeviceInfo;
-use crate::device::queue::QueueKind;
-use crate::device::requirements::{CUDA_KERNEL_EXTENSIONS, EXPORT_EXTENSIONS, base_extensions, in_words};
-use crate::device::requirements::{RequiredFeatures, Requirement};
-use crate::device::resident::load;
-use crate::error::{Error, Result};
+use crate::device::select::DeviceSelector;
 
-impl ExportDevice {
-    /// Opens a device with everything on that the crate needs, and with what exporting needs where
-    /// the driver has it.
-    ///
-    /// A device that cannot export is opened all the same, [`export_gaps`](Self::export_gaps)
-    /// tells: memory that only the CPU shares needs no export.
-    ///
-    /// # Errors
-    /// [`Error::NoLoader`], [`Error::NoDevice`], [`Error::Missing`] with all that is missing, or
-    /// the failed call.
-    pub fn open(info: &OpenInfo<'_>) -> Result<Self> {
-        let info = &OpenInfo {
-            features: normalised(info.features),
-            buffer_device_address: info.buffer_device_address || info.cuda_kernels,
-            ..info.clone()
-        };
-        let entry = load()?;
-        let instance = OwnedInstance::new(&entry, info)?;
-        let physical = info.device.pick(candidates(&instance, info)?)?;
-        let api_version = instance.api_version.min(physical.api_version);
-        let family = physical.queue_family(QueueKind::Graphics).unwrap_or(0);
-        let more = [QueueKind::Compute, QueueKind::Transfer].map(|kind| physical.queue_family(kind));
-        let families = std::iter::once(family).chain(more.into_iter().flatten());
+/// Configuration for opening a device.
+#[derive(Debug, Clone)]
+pub struct OpenInfo<'a> {
+    /// The application's name, for the driver. Default: empty.
+    pub application_name: &'a str,
+    /// Which physical device. Default: the best.
+    pub device: DeviceSelector,
+    /// The validation layer, with synchronization validation. What it says is in the log and in
+    /// [`validation_messages`](crate::ExportDevice::validation_messages). Default: off.
+    pub validation: Validation,
+    /// Further instance extensions, such as a surface's, with those that they need. Default: none.
+    pub instance_extensions: &'a [&'a CStr],
+    /// Further device extensions, such as `VK_KHR_swapchain`, with those that they need:
+    /// `VK_KHR_surface` among the instance extensions for that one. Default: none.
+    pub device_extensions: &'a [&'a CStr],
+    /// Further features of Vulkan 1.0 that the program needs; every value but 0 is `VK_TRUE`.
+    /// Default: none.
+    pub features: vk::PhysicalDeviceFeatures,
+    /// Whether the program needs `dynamicRendering` (Vulkan 1.3). Default: no.
+    pub dynamic_rendering: bool,
+    /// Whether the program needs `bufferDeviceAddress`, for buffers with `SHADER_DEVICE_ADDRESS`.
+    /// Default: no.
+    pub buffer_device_address: bool,
+    /// Whether the program records CUDA kernels into command buffers: it needs
+    /// [`CUDA_KERNEL_EXTENSIONS`](crate::CUDA_KERNEL_EXTENSIONS), which NVIDIA's driver alone has,
+    /// and `bufferDeviceAddress`, which is on then too. Default: no.
+    pub cuda_kernels: bool,
+}
 
-        let export_gaps = physical.gaps().export;
-        let mut extensions: Vec<&CStr> = info.device_extensions.to_vec();
-        extensions.extend(base_extensions(api_version));
-        extensions.extend(EXPORT_EXTENSIONS.iter().filter(|name| physical.has_extension(name)));
-        if info.dynamic_rendering && api_version < vk::API_VERSION_1_3 {
-            extensions.push(khr::dynamic_rendering::NAME);
+impl Default for OpenInfo<'_> {
+    fn default() -> Self {
+        Self {
+            application_name: "",
+            device: DeviceSelector::Best,
+            validation: Validation::Off,
+            instance_extensions: &[],
+            device_extensions: &[],
+            features: vk::PhysicalDeviceFeatures::default(),
+            dynamic_rendering: false,
+            buffer_device_address: false,
+            cuda_kernels: false,
         }
-        if info.cuda_kernels {
-            extensions.extend(CUDA_KERNEL_EXTENSIONS);
-        }
-        extensions.sort_unstable();
-        extensions.dedup();
-        let mut of_instance = info.instance_extensions.to_vec();
-        if instance.names {
-            of_instance.push(ext::debug_utils::NAME);
-        }
-        let mut missing = missing_of_instance(&extensions, &of_instance);
-        missing.extend(missing_of_device(&extensions, api_version));
-        if !missing.is_empty() {
-            return Err(Error::Missing { device: physical.name, purpose: "this program", missing });
-        }
-        let names_of: Vec<_> = extensions.iter().map(|e| e.as_ptr()).collect();
-        let queues: Vec<_> = families
-            .clone()
-            .map(|family| vk::DeviceQueueCreateInfo::default().queue_family_index(family).queue_priorities(&[1.0]))
-            .collect();
-        let mut required = RequiredFeatures::default();
-        // For the views of shared cubes.
-        let image_cube_array = vk::Bool32::from(physical.features.image_cube_array != vk::FALSE);
-        let features = vk::PhysicalDeviceFeatures { image_cube_array, ..info.features };
-        let mut rendering = vk::PhysicalDeviceDynamicRenderingFeatures::default().dynamic_rendering(true);
-        let mut addresses = vk::PhysicalDeviceBufferDeviceAddressFeatures::default().buffer_device_address(true);
-        let enabled = EnabledFeatures {
-            timeline_semaphore: true,
-            synchronization2: true,
-            image_cube_array: image_cube_array != 0,
-            buffer_device_address: info.buffer_device_address,
-            geometry_shader: info.features.geometry_shader != 0,
-            tessellation_shader: info.features.tessellation_shader != 0,
-            ..EnabledFeatures::default()
-        };
-        let mut device_info = vk::DeviceCreateInfo::default()
-            .queue_create_infos(&queues)
-            .enabled_extension_names(&names_of)
-            .enabled_features(&features)
-            .push_next(&mut required.timeline_semaphore)
-            .push_next(&mut required.synchronization2);
-        if info.dynamic_rendering {
-            device_info = device_info.push_next(&mut rendering);
-        }
-        if info.buffer_device_address {
-            device_info = device_info.push_next(&mut addresses);
-        }
-        // SAFETY: VUID-vkCreateDevice-ppEnabledExtensionNames-01387 and the feature VUIDs:
-        // `candidates` let only a device through that has every extension and feature which is
-        // enabled here, and what extensions need was checked.
-        let raw = unsafe { instance.raw.create_device(physical.handle, &device_info, None) }.map_err(|result| {
-            Error::Vulkan { call: "vkCreateDevice", result, object: "device".into(), device: physical.name.clone() }
-        })?;
-        // SAFETY: VUID-vkGetDeviceQueue-queueFamilyIndex-00384: one queue of each of these families
-        // was created above.
-        let queue_of = |family| (unsafe { raw.get_device_queue(family, 0) }, family);
-        let (queue, more_queues) = (queue_of(family), families.skip(1).map(queue_of).collect());
-        let device = Self::assemble(Parts {
-            entry,
-            instance: instance.raw.clone(),
-            raw,
-            physical,
-            api_version,
-            queue,
-            more_queues,
-            queue_lock: None,
-            export_gaps,
-            enabled,
-            extensions: extensions.into_iter().map(CStr::to_owned).collect(),
-            names: instance.names,
-            ownership: Ownership::Opened(Box::new(instance)),
-        });
-        if info.cuda_kernels {
-            device.kernel_calls()?;
-        }
-        // Only now: a logger that panics drops the device, and the instance after it.
-        log::info!("Vulkan device: {}", device.physical().summary());
-        Ok(device)
     }
 }
 
-/// The physical devices, each with what speaks against it.
-fn candidates(instance: &OwnedInstance, info: &OpenInfo<'_>) -> Result<Vec<(PhysicalDeviceInfo, Vec<String>)>> {
-    // SAFETY: the instance is alive; VUID-vkEnumeratePhysicalDevices-instance-parameter.
-    let handles = unsafe { instance.raw.enumerate_physical_devices() }.map_err(|result| Error::Vulkan {
-        call: "vkEnumeratePhysicalDevices",
-        result,
-        object: "instance".into(),
-        device: "any device".into(),
-    })?;
-    handles
-        .into_iter()
-        .map(|handle| {
-            let device = PhysicalDeviceInfo::query(&instance.raw, handle, instance.api_version)?;
-            let mut missing = device.gaps().base;
-            missing.extend(
-                info.device_extensions
-                    .iter()
-                    .filter(|name| !device.has_extension(name))
-                    .map(|name| Requirement::device_extension(name)),
-            );
-            if info.dynamic_rendering && !device.dynamic_rendering {
-                missing.push(Requirement::Feature("dynamicRendering"));
-            }
-            if info.cuda_kernels {
-                missing.extend(device.kernel_gaps());
-            } else if info.buffer_device_address && !device.buffer_device_address {
-                missing.push(Requirement::Feature("bufferDeviceAddress"));
-            }
-            if device.queue_family(QueueKind::Graphics).is_none() {
-                missing.push(Requirement::QueueFamily("graphics and compute"));
-            }
-            missing.extend(missing_features(&info.features, &device.features));
-            Ok((device, in_words(&missing)))
-        })
-        .collect()
-}
-
-/// The features with every value 0 or 1: a `VkBool32` must be one of the two, and what is compared
-/// must be too.
-fn normalised(features: vk::PhysicalDeviceFeatures) -> vk::PhysicalDeviceFeatures {
-    type Words = [vk::Bool32; size_of::<vk::PhysicalDeviceFeatures>() / size_of::<vk::Bool32>()];
-    // SAFETY: the structure is `repr(C)` and has `VkBool32` fields alone (Vulkan specification,
-    // `VkPhysicalDeviceFeatures`), so it has no padding, and every value of the fields is valid.
-    let words = unsafe { std::mem::transmute::<vk::PhysicalDeviceFeatures, Words>(features) };
-    // SAFETY: as above.
-    unsafe { std::mem::transmute::<Words, vk::PhysicalDeviceFeatures>(words.map(|word| u32::from(word != vk::FALSE))) }
-}
-
-/// Features of Vulkan 1.0 that are wanted but not there, by name. The structures are arrays of
-/// `VkBool32`; their `Debug` output names the fields, which beats a table of 55 names that could go
-/// stale.
-fn missing_features(wanted: &vk::PhysicalDeviceFeatures, there: &vk::PhysicalDeviceFeatures) -> Vec<Requirement> {
-    let fields = |features: &vk::PhysicalDeviceFeatures| {
-        format!("{features:?}")
-            .trim_start_matches("PhysicalDeviceFeatures {")
-            .trim_end_matches('}')
-            .split(',')
-            .map(|field| field.trim().to_owned())
-            .collect::<Vec<_>>()
-    };
-    fields(wanted)
-        .into_iter()
-        .zip(fields(there))
-        .filter(|(wanted, there)| wanted.ends_with(": 1") && there.ends_with(": 0"))
-        .map(|(wanted, _)| Requirement::CoreFeature(wanted.trim_end_matches(": 1").to_owned()))
-        .collect()
+/// Whether the Khronos validation layer watches.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Validation {
+    /// No layer.
+    #[default]
+    Off,
+    /// The layer where it is installed, with a warning in the log where it is not.
+    IfPresent,
+    /// The layer, or an error.
+    Required,
 }
