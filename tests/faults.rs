@@ -23,6 +23,9 @@ fn faults_end_in_errors() {
     for backend in [Backend::Host, Backend::Cuda] {
         Rig::case(backend, "work_that_does_not_end_in_time", work_that_does_not_end_in_time);
     }
+    for backend in [Backend::Host, Backend::Cuda] {
+        Rig::case(backend, "the_end_of_an_exchange_beside_one_that_stalls", the_end_beside_one_that_stalls);
+    }
     Rig::case(
         Backend::Host,
         "a_refused_wait_is_told_behind_the_end_of_its_frame",
@@ -94,6 +97,49 @@ fn work_that_does_not_end_in_time(rig: &Rig, compute: &Compute) {
     gate.open();
     point.wait(Rig::LONG).unwrap();
     assert!(readback.words() == Filler::pattern(LEN, 9));
+}
+
+/// An exchange that is done is not held up by others on the same compute side, and where the driver
+/// frees nothing meanwhile, the error does not blame its timelines.
+fn the_end_beside_one_that_stalls(rig: &Rig, compute: &Compute) {
+    let (filler, readback) = (Filler::new(compute), Readback::new(rig.device(), SIZE));
+    let [mut stalled, mut done, mut dropped, mut left] = [(); 4].map(|()| exchange(compute, 1));
+    for exchange in [&mut done, &mut dropped] {
+        let mut turn = exchange.begin().unwrap();
+        filler.fill(&mut turn, 1);
+        submit(&readback, turn.finish().unwrap()).unwrap().wait(Rig::LONG).unwrap();
+    }
+    let gate = Gate::on(compute);
+    let mut turn = stalled.begin().unwrap();
+    gate.hold(&mut turn);
+    filler.fill(&mut turn, 9);
+    let point = submit(&readback, turn.finish().unwrap()).unwrap();
+    let before = LiveObjects::now();
+
+    let (closed, start) = (done.close(), Instant::now());
+    drop(dropped);
+    assert!(start.elapsed() < Rig::LONG, "{:?}", start.elapsed());
+    let now = LiveObjects::now();
+    let leaked = now.leaked_buffers - before.leaked_buffers;
+    if compute.backend() == Backend::Host {
+        closed.unwrap();
+        assert_eq!((before.buffers - now.buffers, before.timelines - now.timelines, leaked), (2, 4, 0));
+    } else {
+        let error = closed.unwrap_err();
+        assert!(matches!(error, Error::ComputeBusy { .. }) && error.to_string().contains("\"faulty\""), "{error}");
+        assert_eq!((before.buffers - now.buffers, before.timelines - now.timelines, leaked), (0, 0, 2));
+    }
+    // What a turn left behind that was dropped may use the slot, once the gate is open.
+    let mut turn = left.begin().unwrap();
+    filler.fill(&mut turn, 2);
+    drop(turn);
+    let error = left.close().unwrap_err();
+    assert!(matches!(error, Error::ComputeBusy { waited, .. } if waited >= LIMIT), "{error}");
+    assert_eq!(LiveObjects::now().leaked_buffers, now.leaked_buffers + 1, "what is in use is leaked, not freed");
+    gate.open();
+    point.wait(Rig::LONG).unwrap();
+    assert!(readback.words() == Filler::pattern(LEN, 9));
+    stalled.close().unwrap();
 }
 
 fn a_compute_side_that_fails(rig: &Rig, compute: &Compute) {

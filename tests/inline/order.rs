@@ -2,8 +2,8 @@
 //! due.
 
 use bridge::ash::vk;
-use bridge::{ComputeFirst, Exchange, LiveObjects, RenderTurn};
-use bridge_tests::{Commands, Readback, Rig};
+use bridge::{ComputeFirst, Exchange, LiveObjects, QueueKind, RenderTurn};
+use bridge_tests::{Commands, Gate, Readback, Rig};
 
 use super::{Inline, LEN, SIZE, Words, copy, fill, info, words};
 
@@ -59,6 +59,29 @@ fn work_runs_when_somebody_asks_for_it() {
     turn.skip();
     exchange.close().unwrap();
     drop((past, readback));
+    inline.finish();
+}
+
+/// What another exchange's work waits for is nothing to one that is done.
+#[test]
+fn an_exchange_that_is_done_ends_beside_one_that_stalls() {
+    let inline = Inline::open();
+    let readback = Readback::new(&inline.device, SIZE);
+    let (mut done, mut stalled) = (inline.exchange("done", 1), inline.exchange("stalled", 1));
+    let mut turn = done.begin().unwrap();
+    fill(&inline, &mut turn, 1);
+    assert!(read(&readback, turn.finish().unwrap()) == pattern(1));
+    let gate = Gate::new(&inline.device);
+    gate.hold_queue(&inline.device, QueueKind::Graphics);
+    let mut turn = stalled.begin().unwrap();
+    fill(&inline, &mut turn, 2);
+    // SAFETY: no commands.
+    let point = unsafe { turn.finish().unwrap().submit(&[]) }.unwrap();
+    done.close().unwrap();
+    assert!(!point.is_reached().unwrap(), "the gate holds nothing");
+    drop(gate);
+    stalled.close().unwrap();
+    drop(readback);
     inline.finish();
 }
 

@@ -1,12 +1,18 @@
 //! Errors of the two sides.
 
+mod outcome;
+mod stage;
 mod words;
 
 use std::time::Duration;
 
+use crate::compute::Backend;
 use crate::compute::adapter::AdapterId;
-use crate::error::words::{hint, lost, settled, whole};
+use crate::error::words::{busy, hint, lost, settled, whole};
 use crate::timeline::signaller::Signaller;
+
+pub(crate) use crate::error::outcome::both;
+pub use crate::error::stage::Stage;
 
 /// The result of this crate's calls.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -268,6 +274,18 @@ pub enum Error {
         history: String,
     },
 
+    /// All signals of an exchange have come, but not the end of what its compute side was given.
+    #[error("exchange \"{exchange}\": all of its signals have come, but after {waited:?} {backend} is still busy; {}", busy(*.backend))]
+    #[non_exhaustive]
+    ComputeBusy {
+        /// The exchange's name.
+        exchange: String,
+        /// The kind of compute side.
+        backend: Backend,
+        /// Duration of the wait.
+        waited: Duration,
+    },
+
     /// The process at the other end of an exchange is gone, or its connection is.
     #[error(
         "exchange \"{exchange}\": worker process {worker} {reason}; last whole frame: {}; slots that it held: {held}; signals that it \
@@ -315,26 +333,6 @@ pub enum Error {
 
 /// Error of the closure that records a frame's work: any error, by `?`.
 pub type RecordError = Box<dyn std::error::Error + Send + Sync>;
-
-/// Stage at which a turn was lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Stage {
-    /// Before `ComputeTurn::finish`.
-    Compute,
-    /// After it, before the frame was submitted or skipped.
-    Render,
-    /// As a `LentTurn`: the submission may or may not have happened.
-    Submit,
-}
-
-/// Both outcomes as one: a lost device is named only where nothing else failed.
-pub(crate) fn both(first: Result<()>, second: Result<()>) -> Result<()> {
-    match (first, second) {
-        (Ok(()), other) | (other, Ok(())) => other,
-        (Err(first), Err(second)) => Err(if first.is_device_lost() { second } else { first }),
-    }
-}
 
 impl Error {
     /// Returns `true` if the device of either side is lost, so that nothing on it will ever

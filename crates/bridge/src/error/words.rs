@@ -1,27 +1,8 @@
 //! Phrases of the errors' messages.
 
+use crate::compute::Backend;
 use crate::error::Stage;
 use crate::timeline::signaller::Signaller;
-
-impl Stage {
-    /// Returns the name of that turn.
-    pub(super) fn turn(self) -> &'static str {
-        match self {
-            Self::Compute => "compute",
-            Self::Render => "render",
-            Self::Submit => "lent",
-        }
-    }
-
-    /// Returns the calls that end that turn.
-    pub(super) fn end(self) -> &'static str {
-        match self {
-            Self::Compute => "finish or drop",
-            Self::Render => "submit or skip",
-            Self::Submit => "end (`submitted`, `not_submitted`)",
-        }
-    }
-}
 
 pub(super) fn lost(frame: u64, stage: Stage) -> String {
     match stage {
@@ -56,5 +37,19 @@ pub(super) fn hint(signaller: Signaller) -> &'static str {
     match signaller {
         Signaller::Compute => "a kernel may be stuck, or waiting for a frame that Vulkan never submitted",
         Signaller::Queue => "the queue may be stuck, or the submission may wait for work that never ends",
+    }
+}
+
+/// What holds a compute side up whose signals have come.
+pub(super) fn busy(backend: Backend) -> &'static str {
+    match backend {
+        Backend::Cuda => {
+            "what others gave it holds the end up (another exchange of the same `Compute`, or another stream of the context: CUDA \
+             frees nothing while one waits), or what a turn left that was dropped or skipped; close the exchange once that has ended"
+        }
+        _ => {
+            "what a turn left that was dropped or skipped has not ended, or waits behind another exchange of the same `Compute`; close \
+             the exchange once that has ended"
+        }
     }
 }

@@ -40,7 +40,7 @@ impl<R: Resources> State<R> {
     /// Does not block.
     pub(super) fn has_ended(&self) -> bool {
         let reached = |timeline: &Timeline, value| timeline.value().is_ok_and(|reached| reached >= value);
-        let drained = || self.join_all().and_then(|()| self.compute.side().drain(Duration::ZERO)).unwrap_or(false);
+        let drained = || self.join_all().and_then(|()| self.held.lender.drain(Duration::ZERO)).unwrap_or(false);
         self.retired.get().is_some_and(|ends| {
             let computed = ends.computed.map_or_else(drained, |value| reached(&self.held.computed, value));
             computed && reached(&self.held.rendered, ends.rendered)
@@ -133,13 +133,13 @@ impl<R: Resources> State<R> {
     }
 
     /// Waits, since `start` for at most the timeout, until the compute side has done what it was
-    /// given.
+    /// given. All signals have come by then, so that no timeline is late.
     fn drain(&self, start: Instant) -> Result<()> {
-        if self.compute.side().drain(self.timeout.saturating_sub(start.elapsed()))? {
+        if self.held.lender.drain(self.timeout.saturating_sub(start.elapsed()))? {
             return Ok(());
         }
-        let value = self.held.computed.last_issued().map_or(0, |point| point.value());
-        Err(self.held.computed.timed_out(value, start.elapsed())?)
+        let backend = self.compute.backend();
+        Err(Error::ComputeBusy { exchange: self.name.clone(), backend, waited: start.elapsed() })
     }
 
     /// What a lost GPU leaves behind is not in use: its work ended with it. Others of its group go

@@ -223,6 +223,7 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
                 // The next compute turn of the slot is on the same stream, behind what is joined
                 // here.
                 self.shared.held.lender.join(self.slot)?;
+                self.shared.held.lender.note_unsignalled();
                 self.shared.ledger().skip_compute(self.slot);
             }
             First::Render => {
@@ -254,7 +255,10 @@ impl<R: Resources, D: Direction> Drop for ComputeTurn<R, D> {
         // What was enqueued may still use the slot: its next frame is behind that, on the stream
         // that leads, or behind the signal that Vulkan waits for.
         let ended = match D::FIRST {
-            First::Compute => self.join_split().map(|()| None),
+            First::Compute => {
+                self.shared.held.lender.note_unsignalled();
+                self.join_split().map(|()| None)
+            }
             First::Render => self.shared.compute_signals(self.slot).map(|point| Some(point.value())),
         };
         let mut ledger = self.shared.ledger();

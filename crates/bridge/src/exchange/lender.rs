@@ -183,6 +183,29 @@ impl<R: Resources> Lender<R> {
         }
     }
 
+    /// Notes that a turn has ended without a signal behind what the compute side was given in it.
+    pub(super) fn note_unsignalled(&self) {
+        match self {
+            // All that it was given is waited for in any case.
+            Self::Cuda(_) => {}
+            Self::Host(host) => host.link.note_unsignalled(),
+            Self::Remote(remote) => remote.link.note_unsignalled(),
+            Self::Inline(inline) => inline.link.note_unsignalled(),
+        }
+    }
+
+    /// Waits, for at most `limit`, until the compute side has done what the exchange gave it, where
+    /// its signals have been waited for, and returns whether it has. With CUDA that is all that its
+    /// streams were given: the driver frees a mapping only once no stream of the context waits.
+    pub(super) fn drain(&self, limit: Duration) -> Result<bool> {
+        match self {
+            Self::Cuda(cuda) => cuda.link.gpus().drain(limit),
+            Self::Host(host) => Ok(host.link.drain(limit)),
+            Self::Remote(remote) => Ok(remote.link.drain(limit)),
+            Self::Inline(inline) => inline.link.drain(limit),
+        }
+    }
+
     /// Lets the mappings be freed without another wait.
     ///
     /// # Safety

@@ -165,7 +165,7 @@ impl Timeline {
     }
 
     /// The error of a wait for `value` that did not end.
-    pub(crate) fn timed_out(&self, value: u64, waited: Duration) -> Result<Error> {
+    fn timed_out(&self, value: u64, waited: Duration) -> Result<Error> {
         Ok(Error::Timeout {
             exchange: self.0.history.exchange().to_owned(),
             timeline: self.name().to_owned(),

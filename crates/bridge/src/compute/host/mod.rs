@@ -9,6 +9,7 @@ pub(crate) mod stream;
 mod stream_tests;
 mod sync;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use vk_export::ash::vk;
@@ -31,11 +32,13 @@ pub(crate) struct HostLink {
     stream: HostStream,
     computed: Timeline,
     rendered: Timeline,
+    /// The place in the queue behind which nothing is the exchange's.
+    end: AtomicU64,
 }
 
 impl HostLink {
     pub(super) fn new(stream: &HostStream, computed: &Timeline, rendered: &Timeline) -> Self {
-        Self { stream: stream.clone(), computed: computed.clone(), rendered: rendered.clone() }
+        Self { stream: stream.clone(), computed: computed.clone(), rendered: rendered.clone(), end: AtomicU64::new(0) }
     }
 
     pub(crate) fn stream(&self) -> &HostStream {
@@ -45,12 +48,37 @@ impl HostLink {
     /// Lets later work wait for a value of `rendered`; past `limit` the stream fails.
     pub(crate) fn wait(&self, value: u64, limit: Duration) -> Result<()> {
         let rendered = self.rendered.clone();
-        self.stream.wait(move || rendered.wait_value(value, limit))
+        self.note(self.stream.wait(move || rendered.wait_value(value, limit)))
     }
 
     /// Lets the thread signal a value of `computed`, behind all work before.
     pub(crate) fn signal(&self, value: u64) -> Result<()> {
         let computed = self.computed.clone();
-        self.stream.signal(move || computed.signal_from_host(value))
+        self.note(self.stream.signal(move || computed.signal_from_host(value)))
+    }
+
+    /// Notes that what the stream was given so far may be the exchange's, and has no signal behind
+    /// it.
+    pub(crate) fn note_unsignalled(&self) {
+        self.end.fetch_max(self.stream.end(), Ordering::AcqRel);
+    }
+
+    /// Waits until the stream has done what is the exchange's, for at most `limit`, and returns
+    /// whether it has.
+    pub(crate) fn drain(&self, limit: Duration) -> bool {
+        self.stream.drain_to(self.end.load(Ordering::Acquire), limit)
+    }
+
+    fn note(&self, enqueued: Result<u64>) -> Result<()> {
+        match enqueued {
+            Ok(place) => {
+                self.end.fetch_max(place, Ordering::AcqRel);
+                Ok(())
+            }
+            Err(error) => {
+                self.note_unsignalled();
+                Err(error)
+            }
+        }
     }
 }

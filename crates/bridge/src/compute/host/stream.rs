@@ -110,8 +110,8 @@ impl HostStream {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Lets the thread wait; where that fails, so does the stream.
-    pub(super) fn wait(&self, wait: impl Fn() -> Result<()> + Send + 'static) -> Result<()> {
+    /// Lets the thread wait; where that fails, so does the stream. Returns the place in the queue.
+    pub(super) fn wait(&self, wait: impl Fn() -> Result<()> + Send + 'static) -> Result<u64> {
         let step: Step = smallbox!(wait);
         self.push(Job::Wait(step))
     }
@@ -125,11 +125,11 @@ impl HostStream {
             }
         };
         let closure: Closure = smallbox!(once);
-        self.push(Job::Run(closure))
+        self.push(Job::Run(closure)).map(|_| ())
     }
 
-    /// Lets the thread signal, after all work before.
-    pub(super) fn signal(&self, signal: impl Fn() -> Result<()> + Send + 'static) -> Result<()> {
+    /// Lets the thread signal, after all work before. Returns the place in the queue.
+    pub(super) fn signal(&self, signal: impl Fn() -> Result<()> + Send + 'static) -> Result<u64> {
         let step: Step = smallbox!(signal);
         self.push(Job::Signal(step))
     }
@@ -152,17 +152,28 @@ impl HostStream {
     /// it is. Inside one of the stream's own closures it returns `false` at once: that closure is
     /// part of the work.
     pub(crate) fn drain(&self, limit: Duration) -> bool {
-        self.0.shared.drain(limit)
+        self.0.shared.drain(self.end(), limit)
     }
 
-    fn push(&self, job: Job) -> Result<()> {
+    /// The same for the work up to a place in the queue.
+    pub(super) fn drain_to(&self, place: u64, limit: Duration) -> bool {
+        self.0.shared.drain(place, limit)
+    }
+
+    /// The place of what was enqueued last.
+    pub(super) fn end(&self) -> u64 {
+        self.0.shared.lock().enqueued
+    }
+
+    fn push(&self, job: Job) -> Result<u64> {
         self.check()?;
         let mut state = self.0.shared.lock();
         state.jobs.push_back(job);
         state.enqueued += 1;
+        let place = state.enqueued;
         drop(state);
         self.0.shared.changed.notify_all();
-        Ok(())
+        Ok(place)
     }
 }
 
@@ -175,13 +186,12 @@ impl Worker {
         self.worker.get() == Some(&thread::current().id())
     }
 
-    fn drain(&self, limit: Duration) -> bool {
+    fn drain(&self, end: u64, limit: Duration) -> bool {
         if self.is_current() {
             return false;
         }
         let start = Instant::now();
         let mut state = self.lock();
-        let end = state.enqueued;
         while state.done < end {
             let Some(left) = limit.checked_sub(start.elapsed()) else { return false };
             state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
@@ -262,7 +272,8 @@ impl Drop for Owner {
             // The last clone went inside a job: the thread ends by itself after it.
             return;
         }
-        if self.shared.drain(STOP_LIMIT) {
+        let end = self.shared.lock().enqueued;
+        if self.shared.drain(end, STOP_LIMIT) {
             // A panic was caught where it happened, there is none to hear of here.
             let _ = worker.join();
         } else {

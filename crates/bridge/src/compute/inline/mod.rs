@@ -13,6 +13,7 @@ pub(crate) mod segment;
 pub(crate) mod stream;
 pub(crate) mod upload;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use vk_export::ash::vk;
@@ -111,11 +112,14 @@ impl InlineCompute {
 pub(crate) struct InlineLink {
     stream: InlineStream,
     computed: Timeline,
+    /// Something of the exchange's was recorded that may have no signal behind it.
+    unsignalled: AtomicBool,
 }
 
 impl InlineLink {
     pub(super) fn new(inline: &InlineCompute, computed: &Timeline) -> Self {
-        Self { stream: inline.stream.of_exchange(), computed: computed.clone() }
+        let stream = inline.stream.of_exchange();
+        Self { stream, computed: computed.clone(), unsignalled: AtomicBool::new(false) }
     }
 
     pub(crate) fn stream(&self) -> &InlineStream {
@@ -130,6 +134,19 @@ impl InlineLink {
     /// value is reached, the device is lost, or forever.
     pub(crate) unsafe fn signal(&self, value: u64) -> Result<()> {
         // SAFETY: handed on to the caller.
-        unsafe { self.stream.end(self.computed.semaphore().as_raw(), value) }
+        let ended = unsafe { self.stream.end(self.computed.semaphore().as_raw(), value) };
+        self.unsignalled.store(ended.is_err(), Ordering::Release);
+        ended
+    }
+
+    /// Notes that what was recorded so far may be the exchange's, and has no signal behind it.
+    pub(crate) fn note_unsignalled(&self) {
+        self.unsignalled.store(true, Ordering::Release);
+    }
+
+    /// Waits until the queue has done what is the exchange's and no signal is behind, for at most
+    /// `limit`, and returns whether it has.
+    pub(crate) fn drain(&self, limit: Duration) -> Result<bool> {
+        if self.unsignalled.load(Ordering::Acquire) { self.stream.drain(limit) } else { Ok(true) }
     }
 }
