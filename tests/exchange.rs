@@ -5,7 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bridge::ash::vk;
-use bridge::{BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, QueueKind, RenderTurn, TimelinePoint, Work};
+use bridge::{
+    Backend, BufferAccess, BufferSpec, Compute, Error, Exchange, ExchangeInfo, QueueKind, RenderTurn, TimelinePoint,
+    Work,
+};
 use bridge_tests::{Filler, Gate, Readback, Rig, on_both_backends, on_peers};
 
 on_both_backends!(
@@ -17,6 +20,7 @@ on_both_backends!(
     several_resources_cross_together,
     dropping_with_frames_in_flight_is_safe,
     closing_does_not_wait_for_others,
+    what_is_presented_is_on_its_way,
 );
 
 on_peers!(
@@ -280,4 +284,27 @@ fn closing_does_not_wait_for_others(rig: &Rig, compute: &Compute) {
         assert!(right);
         result.unwrap();
     });
+}
+
+/// The CPU's signal is waited for, up to the exchange's limit; that of CUDA is on its way although
+/// the work has not begun.
+fn what_is_presented_is_on_its_way(_: &Rig, compute: &Compute) {
+    let gate = Gate::on(compute);
+    let info = ExchangeInfo { name: "words", slots: 1, timeout: Duration::from_millis(300), ..Default::default() };
+    let spec = BufferSpec::<u32>::new(LEN, BufferAccess::TRANSFER_READ);
+    let mut exchange = Exchange::new(compute, &info, spec).unwrap();
+    let mut turn = exchange.begin().unwrap();
+    gate.hold(&mut turn);
+    let turn = turn.finish().unwrap();
+    let prepared = turn.prepare_present();
+    assert!(!turn.computed().is_reached().unwrap(), "the gate holds nothing");
+    match compute.backend() {
+        Backend::Host => assert!(matches!(prepared, Err(Error::Timeout { value: 1, .. })), "{prepared:?}"),
+        _ => prepared.unwrap(),
+    }
+    gate.open();
+    turn.computed().wait(Rig::LONG).unwrap();
+    turn.prepare_present().unwrap();
+    turn.skip();
+    exchange.close().unwrap();
 }

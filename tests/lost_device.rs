@@ -7,8 +7,11 @@ use std::time::Instant;
 
 use bridge::ash::vk;
 use bridge::vk_export::{ExportDevice, QueueLock};
-use bridge::{Backend, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, LatestInfo, LiveObjects, QueueKind};
-use bridge_tests::{Engine, Need, Readback, Rig, case_on, skip_case};
+use bridge::{
+    Backend, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, LatestInfo, LiveObjects, QueueKind,
+    TimelinePoint, Work,
+};
+use bridge_tests::{Engine, Gate, Need, Readback, Rig, case_on, skip_case};
 use bridge_view::{Element, ImageFormat, Look, View, ViewInfo};
 
 /// What a driver reports as the value of a timeline once the device is lost. Waits, submits and
@@ -164,6 +167,9 @@ fn lose(device: &ExportDevice, compute: &Compute, counter: Counter) {
 
     // Nothing is pending, so that what each counter says is known.
     turn.computed().wait(Rig::LONG).unwrap();
+    if compute.backend() != Backend::Inline {
+        wait_for_what_does_not_come(compute, counter);
+    }
 
     *LOST.lock().unwrap() = Some(counter);
     let start = Instant::now();
@@ -182,6 +188,33 @@ fn lose(device: &ExportDevice, compute: &Compute, counter: Counter) {
     let now = LiveObjects::now();
     assert!(now.is_empty(), "{counter:?}: {now}");
     assert!(start.elapsed() < Rig::LONG, "{:?}", start.elapsed());
+}
+
+/// A point that the compute side has not reached: its counter goes on saying so, or says nonsense,
+/// and the wait is told all the same.
+fn wait_for_what_does_not_come(compute: &Compute, counter: Counter) {
+    let info = ExchangeInfo { name: "held", timeout: 10 * Rig::LONG, ..Default::default() };
+    let mut exchange = Exchange::new(compute, &info, BufferSpec::<u32>::new(16, BufferAccess::TRANSFER_READ)).unwrap();
+    let gate = Gate::on(compute);
+    // The CPU's thread would be told of the loss where it waits for a gate.
+    let (open, opened) = std::sync::mpsc::channel::<()>();
+    let mut turn = exchange.begin().unwrap();
+    match turn.work() {
+        Work::Host(host) => host.run(move |_| assert!(opened.recv().is_err())).unwrap(),
+        work => gate.hold_work(work),
+    }
+    let turn = turn.finish().unwrap();
+    for wait in [TimelinePoint::wait, TimelinePoint::wait_blocking] {
+        *LOST.lock().unwrap() = Some(counter);
+        let error = wait(turn.computed(), Rig::LONG).unwrap_err();
+        *LOST.lock().unwrap() = None;
+        assert!(error.is_device_lost(), "{counter:?}: {error}");
+    }
+    drop(open);
+    gate.open();
+    turn.computed().wait(Rig::LONG).unwrap();
+    turn.skip();
+    exchange.close().unwrap();
 }
 
 /// Two sides at rates of their own: both are told, and nothing is waited for.

@@ -8,7 +8,9 @@
 
 mod compute_first;
 mod lost;
+mod present;
 mod render_first;
+mod split;
 
 use bridge::{Backend, BufferAccess, BufferSpec, Compute, ExchangeInfo, LiveObjects};
 use bridge_tests::{Need, Rig, assert_silent, skip};
@@ -40,13 +42,18 @@ fn double(name: &str) -> Option<Double> {
 /// Runs a test of a compute side, in a process of its own, and sees that nothing of it is left and
 /// no rule was broken.
 fn with_cuda(name: &str, test: fn(&Rig, &Compute)) {
+    with_double(name, |_, rig, compute| test(rig, compute));
+}
+
+/// As [`with_cuda`], for a test that has calls fail, or looks at them.
+fn with_double(name: &str, test: impl FnOnce(&Double, &Rig, &Compute)) {
     let Some(double) = double(name) else { return };
     let rig = Rig::open();
     assert!(rig.device().is_validated() || std::env::var_os("VK_LAYER_PATH").is_none(), "the layer is not loaded");
     let compute = Compute::new(rig.device(), Backend::Cuda).unwrap();
     assert_eq!(compute.backend(), Backend::Cuda);
     let before = LiveObjects::now();
-    test(&rig, &compute);
+    test(&double, &rig, &compute);
     assert_eq!(LiveObjects::now(), before);
     drop(compute);
     let findings = double.findings_at_exit();
@@ -94,6 +101,21 @@ fn cuda_waits_for_slow_commands() {
 fn without_its_wait_cuda_reads_the_frame_before() {
     let name = "without_its_wait_cuda_reads_the_frame_before";
     without_waits(name, |rig, compute| render_first::behind_slow_commands(rig, compute, 1));
+}
+
+#[test]
+fn a_slot_without_its_signal_is_given_to_nobody() {
+    with_double("a_slot_without_its_signal_is_given_to_nobody", render_first::signals_fail);
+}
+
+#[test]
+fn a_slot_of_gpus_out_of_order_is_given_to_nobody() {
+    with_double("a_slot_of_gpus_out_of_order_is_given_to_nobody", split::joins_fail);
+}
+
+#[test]
+fn preparing_a_present_queries_the_stream_once() {
+    with_double("preparing_a_present_queries_the_stream_once", present::is_one_query);
 }
 
 #[test]

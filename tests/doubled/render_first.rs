@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use bridge::cudarc::driver::{CudaSlice, CudaStream};
-use bridge::{Compute, ComputeTurn, Exchange, QueueKind, RenderFirst, RenderTurn, Work};
+use bridge::{Compute, ComputeTurn, Error, Exchange, QueueKind, RenderFirst, RenderTurn, Stage, Work};
 use bridge_tests::{Commands, Gate, Rig};
+use driver_double::Double;
 
 use crate::{LEN, Words, info, words};
 
@@ -77,5 +78,41 @@ pub(crate) fn behind_slow_commands(rig: &Rig, compute: &Compute, seen: u32) {
     read.wait(Rig::LONG).unwrap();
     rendered.wait(Rig::LONG).unwrap();
     assert!(reader.words() == [seen; LEN]);
+    exchange.close().unwrap();
+}
+
+/// `CUDA_ERROR_OUT_OF_MEMORY`
+const NO_MEMORY: u32 = 2;
+
+/// The signal of a frame fails, that of its turn's end as well, and the next try: until one is made,
+/// Vulkan must not have the slot, which CUDA still reads.
+pub(crate) fn signals_fail(double: &Double, rig: &Rig, compute: &Compute) {
+    const SIGNAL: &str = "cuSignalExternalSemaphoresAsync";
+    let commands = Commands::new(rig.device());
+    let mut reader = Reader::new(compute);
+    let mut exchange = Exchange::render_first(compute, &info(1), words()).unwrap();
+    let mut turn = draw(&commands, exchange.begin().unwrap(), 1);
+    turn.rendered().wait(Rig::LONG).unwrap();
+    double.hold_work();
+    reader.read(&mut turn);
+    double.forget_calls();
+    double.fail_named(SIGNAL, 4, NO_MEMORY);
+    let error = turn.finish().unwrap_err().to_string();
+    assert!(error.contains(SIGNAL), "{error}");
+    // The first says that the turn was lost, the second that there is no slot.
+    for _ in 0..2 {
+        let error = exchange.begin().unwrap_err();
+        assert!(matches!(error, Error::TurnLost { stage: Stage::Compute, .. }), "{error}");
+    }
+    let tried: Vec<_> = double.calls().into_iter().filter(|call| call.name == SIGNAL).map(|call| call.code).collect();
+    assert_eq!(tried, [NO_MEMORY; 4], "of `finish`, the turn's end, and each `begin`");
+
+    let turn = draw(&commands, exchange.begin().unwrap(), 2);
+    let rendered = turn.rendered();
+    turn.skip().unwrap();
+    assert!(!rendered.is_reached().unwrap(), "Vulkan draws over what CUDA still reads");
+    double.let_work_go();
+    rendered.wait(Rig::LONG).unwrap();
+    assert!(reader.words() == [1; LEN]);
     exchange.close().unwrap();
 }

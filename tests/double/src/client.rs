@@ -169,6 +169,13 @@ impl Double {
         self.control::<extern "C" fn(u64, Code, c_int)>("double_fail_nth")(nth, code, sticky.into());
     }
 
+    /// The next `count` calls of this name fail with `code`, in place of what was to fail before.
+    pub fn fail_named(&self, name: &str, count: u64, code: Code) {
+        let fail = self.control::<unsafe extern "C" fn(*const u8, usize, u64, Code)>("double_fail_named");
+        // SAFETY: a name of so many bytes.
+        unsafe { fail(name.as_ptr(), name.len(), count, code) };
+    }
+
     /// A kernel faults in the primary context of the device with this ordinal: every later call in
     /// that context returns `code`, until it is released. Calls in other contexts, and those in
     /// none, go on.
@@ -181,8 +188,8 @@ impl Double {
         self.control::<extern "C" fn(Refused)>("double_set_refused")(refused);
     }
 
-    /// No call is to fail any more; a context that is lost stays so. The call that the fault hit,
-    /// if it hit one.
+    /// No call is to fail any more; a context that is lost stays so. The first call that the fault
+    /// hit, if it hit one.
     pub fn disarm(&self) -> Option<Call> {
         let hit = self.lines("double_fault").first().map(|line| Call::from_line(line));
         self.fail_nth(0, 0, false);

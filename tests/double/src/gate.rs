@@ -46,6 +46,10 @@ pub(crate) struct Fault {
     /// The call that fails is the one after so many more.
     pub(crate) after: u64,
     pub(crate) code: Code,
+    /// Calls that fail from there on.
+    pub(crate) left: u64,
+    /// Calls of this name alone fail, and count; of any, where it is empty.
+    pub(crate) name: String,
     /// The context in which it fails is lost. Calls in no context neither fail nor count.
     pub(crate) sticky: bool,
     /// The call that failed first.
@@ -79,14 +83,16 @@ impl Gate {
     /// The code that this call is made to return, and whether its context is lost with it.
     fn strike(&mut self, name: &'static str, object: u64, in_context: bool) -> Option<(Code, bool)> {
         let fault = self.fault.as_mut()?;
-        if fault.fired.is_some() || (fault.sticky && !in_context) {
+        let other = !fault.name.is_empty() && fault.name != name;
+        if fault.left == 0 || other || (fault.sticky && !in_context) {
             return None;
         }
         if fault.after > 0 {
             fault.after -= 1;
             return None;
         }
-        fault.fired = Some(Logged { name, object, code: fault.code });
+        fault.left -= 1;
+        fault.fired.get_or_insert(Logged { name, object, code: fault.code });
         Some((fault.code, fault.sticky))
     }
 }

@@ -74,6 +74,19 @@ fn no_device_and_others_than_the_one_asked_for() {
     assert_clean(&double);
 }
 
+/// What the driver returns from its first call in a process that was forked from one that used it.
+#[test]
+fn a_process_that_was_forked() {
+    let Some(double) = Double::in_child("a_process_that_was_forked") else { return };
+    double.fail_nth(1, 3, false);
+    let error = probe().unwrap_err();
+    assert!(!error.is_context_lost(), "{error}");
+    let text = error.to_string();
+    assert!(text.starts_with("cuInit failed: CUDA_ERROR_NOT_INITIALIZED (3)"), "{text}");
+    assert!(["forked", "spawn", "before the first use"].iter().all(|part| text.contains(part)), "{text}");
+    assert_clean(&double);
+}
+
 #[test]
 fn a_device_without_timelines() {
     let Some(double) = Double::in_child("a_device_without_timelines") else { return };

@@ -85,8 +85,19 @@ extern "C" fn double_hold(held: c_int) {
 /// lost. 0: none does.
 #[unsafe(no_mangle)]
 extern "C" fn double_fail_nth(nth: u64, code: Code, sticky: c_int) {
-    let fault = |before| Fault { after: before, code, sticky: sticky != 0, fired: None };
+    let fault = |after| Fault { after, left: 1, name: String::new(), code, sticky: sticky != 0, fired: None };
     gate::ledger().gate.fault = nth.checked_sub(1).map(fault);
+}
+
+/// The next `count` calls of a name fail.
+///
+/// # Safety
+/// `name` is `len` bytes.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn double_fail_named(name: *const u8, len: usize, count: u64, code: Code) {
+    // SAFETY: the caller's promise.
+    let name = String::from_utf8_lossy(unsafe { std::slice::from_raw_parts(name, len) }).into_owned();
+    gate::ledger().gate.fault = Some(Fault { after: 0, left: count, name, code, sticky: false, fired: None });
 }
 
 /// A fault takes the device's primary context, as that of a kernel does: between two calls.

@@ -1,0 +1,36 @@
+//! What a frame that is presented asks of CUDA.
+
+use bridge::{Compute, Exchange};
+use bridge_tests::{Gate, Rig};
+use driver_double::Double;
+
+use crate::{info, words};
+
+/// The stream is queried once, which makes drivers that batch work submit it; nothing is waited
+/// for.
+pub(crate) fn is_one_query(double: &Double, _: &Rig, compute: &Compute) {
+    let gate = Gate::on(compute);
+    let mut exchange = Exchange::new(compute, &info(1), words()).unwrap();
+    let mut turn = exchange.begin().unwrap();
+    gate.hold(&mut turn);
+    let turn = turn.finish().unwrap();
+    let stream = compute.cuda().unwrap().stream().cu_stream().addr() as u64;
+    // Beside the context that is made current, and the question whether somebody captures.
+    let expected = [("cuStreamIsCapturing", stream), ("cuStreamQuery", stream)];
+    let asked = || {
+        let calls = double.calls().into_iter().map(|call| (call.name, call.object));
+        calls.filter(|(name, _)| !name.starts_with("cuCtx")).collect::<Vec<_>>()
+    };
+    double.forget_calls();
+    turn.prepare_present().unwrap();
+    assert_eq!(asked(), expected.map(|(name, object)| (name.to_owned(), object)));
+    let turn = turn.lend().unwrap();
+    double.forget_calls();
+    turn.prepare_present().unwrap();
+    assert_eq!(asked(), expected.map(|(name, object)| (name.to_owned(), object)), "of a lent turn");
+    assert!(!turn.computed().is_reached().unwrap(), "the gate holds nothing");
+    // SAFETY: its parts were given to nobody.
+    unsafe { turn.not_submitted() };
+    gate.open();
+    exchange.close().unwrap();
+}
