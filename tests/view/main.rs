@@ -4,6 +4,8 @@
 #[cfg(target_os = "linux")]
 mod handles;
 mod images;
+#[cfg(target_os = "linux")]
+mod own_images;
 mod points;
 mod read;
 mod refused;

@@ -44,7 +44,7 @@ pub(crate) fn adopt(own: &Arc<Own>) -> Window {
 }
 
 /// Of a device that can show pictures, which is never destroyed, as that of [`Rig`].
-fn compute(window: &Window) -> Option<Compute> {
+pub(crate) fn compute(window: &Window) -> Option<Compute> {
     static COMPUTE: OnceLock<Result<Compute, String>> = OnceLock::new();
     let open = || {
         let info = OpenInfo { validation: Validation::IfPresent, ..OpenInfo::default() };

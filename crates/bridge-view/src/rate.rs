@@ -11,12 +11,11 @@ const SPAN: Duration = Duration::from_secs(1);
 pub(crate) struct Rate {
     frames: u32,
     since: Instant,
-    last: f64,
 }
 
 impl Rate {
     pub(crate) fn new() -> Self {
-        Self { frames: 0, since: Instant::now(), last: 0.0 }
+        Self { frames: 0, since: Instant::now() }
     }
 
     /// Counts a frame. Returns the rate if it was measured anew.
@@ -26,13 +25,8 @@ impl Rate {
         if since < SPAN {
             return None;
         }
-        self.last = f64::from(take(&mut self.frames)) / since.as_secs_f64();
+        let rate = f64::from(take(&mut self.frames)) / since.as_secs_f64();
         self.since = Instant::now();
-        Some(self.last)
-    }
-
-    /// Frames per second when it was measured last; 0 before that.
-    pub(crate) fn last(&self) -> f64 {
-        self.last
+        Some(rate)
     }
 }

@@ -141,11 +141,6 @@ impl View {
         self.size
     }
 
-    /// Frames drawn per second, measured anew every second; 0 before the first time.
-    pub fn frame_rate(&self) -> f64 {
-        self.rate.last()
-    }
-
     /// Waits until what was drawn is finished.
     ///
     /// # Errors

@@ -22,7 +22,8 @@ use crate::window::swapchain::{Swapchain, Target};
 /// wait and signal among the semaphores of its submission, and shows it
 /// ([`present`](Self::present)). Frames are copied to the images, so they need not have their size.
 ///
-/// Dropping it waits for the queue.
+/// Dropping it waits for the queue, with a limit ([`set_timeout`](Self::set_timeout)); what may still
+/// be in use then is leaked.
 #[doc(alias = "VkSwapchainKHR")]
 pub struct WindowImages {
     /// `None` where the window has no area. Before its surface.
@@ -31,8 +32,12 @@ pub struct WindowImages {
     acquired: Vec<vk::Semaphore>,
     /// `None` only while it is dropped.
     surface: Option<Surface>,
+    limit: Duration,
     device: ExportDevice,
 }
+
+/// Limit on a wait for the queue, unless another is set.
+const LIMIT: Duration = Duration::from_secs(10);
 
 /// An image to write in this frame.
 #[derive(Clone, Copy, Debug)]
@@ -79,22 +84,31 @@ impl WindowImages {
     ) -> Result<Self> {
         // SAFETY: the window outlives the surface, as this function.
         let surface = unsafe { Surface::new(device, window) }?;
-        let mut made = Self { swapchain: None, acquired: Vec::new(), surface: Some(surface), device: device.clone() };
+        let (swapchain, surface, device) = (None, Some(surface), device.clone());
+        let mut made = Self { swapchain, acquired: Vec::new(), surface, limit: LIMIT, device };
         for _ in 0..frames {
             let info = vk::SemaphoreCreateInfo::default();
             // SAFETY: VUID-VkSemaphoreCreateInfo-flags-zerobitmask: no flags, and no chain.
-            let semaphore = unsafe { device.as_raw().create_semaphore(&info, None) };
-            made.acquired.push(semaphore.map_err(failed(device, "vkCreateSemaphore"))?);
+            let semaphore = unsafe { made.device.as_raw().create_semaphore(&info, None) };
+            let semaphore = semaphore.map_err(failed(&made.device, "vkCreateSemaphore"))?;
+            made.acquired.push(semaphore);
         }
         made.resize(size)?;
         Ok(made)
+    }
+
+    /// Sets the limit of the waits for the queue, in [`resize`](Self::resize) and when this is
+    /// dropped: 10 seconds at first.
+    pub fn set_timeout(&mut self, limit: Duration) {
+        self.limit = limit;
     }
 
     /// Waits for the queue and makes the images anew. A window without any area, such as a
     /// minimised one, leaves none.
     ///
     /// # Errors
-    /// The failed call. [`Error::SurfaceLost`]: the images are to be made anew.
+    /// [`Error::Bridge`] past the limit, or the failed call; the images stay as they are where the
+    /// queue was waited for in vain. [`Error::SurfaceLost`]: the images are to be made anew.
     pub fn resize(&mut self, size: [u32; 2]) -> Result<()> {
         self.wait()?;
         self.swapchain = None;
@@ -153,15 +167,15 @@ impl WindowImages {
         Ok(or_none(fits)?.unwrap_or(false))
     }
 
-    /// Waits until the queue is done with the images.
+    /// Waits until the queue is done with the images, for at most the limit.
     fn wait(&self) -> Result<()> {
-        // SAFETY: VUID-vkQueueWaitIdle-queue-parameter: the device's own; inside of `with` it is
-        // externally synchronized.
-        let idle = self.device.queue().with(|queue| unsafe { self.device.as_raw().queue_wait_idle(queue) })?;
-        match idle {
-            // It uses nothing any more.
-            Ok(()) | Err(vk::Result::ERROR_DEVICE_LOST) => Ok(()),
-            Err(code) => Err(failed(&self.device, "vkQueueWaitIdle")(code)),
+        let (queue, name) = (self.device.queue(), "the end of a window's images");
+        // Its fence is behind all that the queue was given before.
+        // SAFETY: the device's own queue; nothing is recorded.
+        match unsafe { self.device.run_once(queue, name, self.limit, |_| {}) } {
+            Err(error) if !error.is_device_lost() => Err(error.into()),
+            // A lost device uses nothing any more.
+            _ => Ok(()),
         }
     }
 }
