@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bridge::ash::vk;
+use bridge::cuda_import::mark;
 use bridge::{Compute, LatestInfo, Newest};
 use bridge_tests::{Filler, Gate, Readback, Rig};
 
@@ -59,18 +60,30 @@ pub(crate) fn a_torn_frame_is_seen_to_be_torn(rig: &Rig, compute: &Compute) {
     let half: Vec<u32> = (base(20)..).take(LEN / 2).collect();
     let gate = Gate::on(writer.compute());
     let mut turn = writer.begin().unwrap();
-    match turn.work() {
-        bridge::Work::Host(host) => host.run(move |words| words[..LEN / 2].copy_from_slice(&half)).unwrap(),
+    let (tell, told) = std::sync::mpsc::channel();
+    let marked = match turn.work() {
+        bridge::Work::Host(host) => {
+            let write = move |words: &mut [u32]| {
+                words[..LEN / 2].copy_from_slice(&half);
+                tell.send(()).unwrap();
+            };
+            host.run(write).unwrap();
+            None
+        }
         bridge::Work::Cuda(mut cuda) => {
             cuda.stream.memcpy_htod(&half, &mut cuda.resources).unwrap();
+            Some(mark(cuda.stream).unwrap())
         }
         _ => unreachable!("no other backend is opened here"),
-    }
+    };
     gate.hold_work(turn.work());
     filler.fill_work(turn.work(), base(20), Duration::ZERO);
     let published = turn.publish().unwrap();
     // The first half is written, and the gate holds the second.
-    std::thread::sleep(Duration::from_millis(50));
+    match marked {
+        Some(mark) => assert!(mark.wait(Rig::LONG).unwrap()),
+        None => told.recv_timeout(Rig::LONG).unwrap(),
+    }
     let turn = reader.newest().unwrap().unwrap();
     let seen = frame_of(&read_without_wait(rig, turn, &readback));
     assert!(seen.is_err(), "half of frame 20 passed for frame {seen:?}");

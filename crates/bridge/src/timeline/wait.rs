@@ -123,6 +123,19 @@ mod tests {
         assert!(start.elapsed() < Duration::from_secs(30));
     }
 
+    /// No sleep is shorter than it was told to be, except the last before the limit.
+    #[test]
+    fn a_nap_looks_no_more_often_than_it_sleeps() {
+        let (start, mut looks) = (Instant::now(), 0);
+        let reached = || {
+            looks += 1;
+            Ok(false)
+        };
+        assert!(!nap(Duration::from_millis(5), reached, || Ok(())).unwrap());
+        let most = start.elapsed().as_micros() / SHORTEST_NAP.as_micros() + 2;
+        assert!((2..=most).contains(&looks), "{looks} looks, of at most {most}");
+    }
+
     #[test]
     fn blocking_gets_what_is_left() {
         let limit = Duration::from_secs(60);
