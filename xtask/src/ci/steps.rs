@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::setup;
 use crate::setup::consent::Consent;
-use crate::{programs, python, shell, test, windows};
+use crate::{api, programs, python, shell, test, windows};
 
 /// Builds all that [`demo`] runs. It names no package, and an example: cargo chooses the features
 /// of the dependencies by the packages and kinds of targets of a command, and would build the
@@ -62,8 +62,9 @@ pub(super) fn cargo(words: &str) -> Result<()> {
     shell::run(shell::cargo().args(words.split_whitespace()))
 }
 
-/// The two components a minimal toolchain lacks.
+/// The compiler that two of the steps need, and the two components a minimal toolchain lacks.
 pub(super) fn toolchain() -> Result<()> {
+    api::require_compiler()?;
     let lacks = |tool: &&str| !shell::succeeds(shell::cargo().args([tool, "--version"]));
     let missing: Vec<_> = ["fmt", "clippy"].into_iter().filter(lacks).collect();
     if missing.is_empty() {
