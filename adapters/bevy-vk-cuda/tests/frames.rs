@@ -12,7 +12,7 @@ use bevy::asset::RenderAssetUsages;
 use bevy::prelude::*;
 use bevy::render::render_resource::TextureFormat;
 use bevy::render::storage::ShaderBuffer;
-use bevy_vk_cuda::{CudaBuffer, CudaImage, CudaPlugin, Error, Frame, Way};
+use bevy_vk_cuda::{CudaBuffer, CudaImage, CudaPlugin, Error, Way};
 use support::simulation::{Filler, Painter, numbers, picture};
 use support::*;
 
