@@ -7,6 +7,7 @@
 #![allow(unsafe_code, clippy::unwrap_used)] // Submitting.
 
 mod compute_first;
+mod images;
 mod lost;
 mod present;
 mod render_first;

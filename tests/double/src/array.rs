@@ -1,12 +1,12 @@
-//! Mipmapped arrays in imported memory. How a GPU lays texels out is its secret; here levels follow
-//! one another, and in each slices and rows do.
+//! Mipmapped arrays in imported memory.
 
 use crate::abi::{
     ARRAY_COLOR, ARRAY_CUBEMAP, ARRAY_LAYERED, ARRAY_SURFACE, ArrayDesc, Code, FORMAT_FLOAT, FORMAT_HALF, FORMATS,
-    INVALID_VALUE,
+    INVALID_VALUE, UNKNOWN,
 };
-use crate::descriptor::Raw;
+use crate::descriptor::{self, Raw};
 use crate::finding::Refusal;
+use crate::layout::Rows;
 use crate::ledger::Ledger;
 
 /// A mipmapped array.
@@ -18,6 +18,8 @@ pub(crate) struct Array {
     pub(crate) offset: u64,
     pub(crate) desc: ArrayDesc,
     pub(crate) levels: u32,
+    /// One a level.
+    pub(crate) rows: Vec<Rows>,
 }
 
 /// One level of an array.
@@ -32,6 +34,8 @@ pub(crate) struct Level {
 pub(crate) struct Object {
     pub(crate) context: u64,
     pub(crate) array: u64,
+    /// The handle of the one level that it is of; `None` of all.
+    pub(crate) level: Option<u64>,
 }
 
 /// Bytes of a row, rows, and slices: layers, or the depth of a block.
@@ -68,7 +72,7 @@ impl Array {
         }
     }
 
-    /// In the memory, in bytes.
+    /// Where levels that follow one another start in the memory, in bytes.
     pub(crate) fn start(&self, level: u32) -> u64 {
         self.offset + (0..level).map(|level| self.size(level).bytes()).sum::<u64>()
     }
@@ -102,12 +106,25 @@ impl Ledger {
         Ok((array, level))
     }
 
-    /// The bytes behind a level: a descriptor and an offset in it.
-    pub(crate) fn level_place(&self, handle: u64) -> Result<(Raw, u64, Size), Refusal> {
+    /// Where the level lies: a descriptor, and where in it the rows are.
+    fn level_place(&self, handle: u64) -> Result<(Raw, Rows), Refusal> {
         let level = *self.levels.get(handle)?;
         let array = self.arrays.get(level.array)?;
         let memory = self.memories.get(array.memory)?;
-        Ok((memory.descriptor.raw, array.start(level.level), array.size(level.level)))
+        let rows = array.rows.get(level.level as usize).ok_or(INVALID_VALUE)?;
+        Ok((memory.descriptor.raw, *rows))
+    }
+
+    /// Bytes of one row of a level, from a place in it on.
+    pub(crate) fn load_row(&self, handle: u64, [x, row, slice]: [u64; 3], len: u64) -> Result<Vec<u8>, Refusal> {
+        let (raw, rows) = self.level_place(handle)?;
+        descriptor::read(raw, rows.at(x, row, slice), len as usize).map_err(|_| UNKNOWN.into())
+    }
+
+    /// Writes bytes of one row of a level, from a place in it on.
+    pub(crate) fn store_row(&self, handle: u64, [x, row, slice]: [u64; 3], bytes: &[u8]) -> Result<(), Refusal> {
+        let (raw, rows) = self.level_place(handle)?;
+        descriptor::write(raw, rows.at(x, row, slice), bytes).map_err(|_| UNKNOWN.into())
     }
 }
 
@@ -120,7 +137,7 @@ mod tests {
     #[test]
     fn levels_follow_one_another() {
         let desc = ArrayDesc { depth: 3, flags: ARRAY_LAYERED, ..DESC };
-        let array = Array { context: 0, memory: 0, offset: 100, desc, levels: 3 };
+        let array = Array { context: 0, memory: 0, offset: 100, desc, levels: 3, rows: Vec::new() };
         assert_eq!(array.size(1), Size { row: 16, rows: 2, slices: 3 });
         assert_eq!((array.start(0), array.start(2)), (100, 100 + 384 + 96));
         let block = Array { desc: ArrayDesc { depth: 4, ..DESC }, ..array };

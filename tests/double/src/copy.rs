@@ -122,11 +122,7 @@ impl End {
                 Ok(unsafe { std::slice::from_raw_parts::<u8>(place, len as usize) }.to_vec())
             }
             Self::Device { address, pitch, rows } => ledger.load(address + (slice * rows + row) * pitch, len),
-            Self::Array { level, x, y, z } => {
-                let (raw, start, size) = ledger.level_place(level)?;
-                let place = start + x + ((z + slice) * size.rows + y + row) * size.row;
-                descriptor::read(raw, place, len as usize).map_err(|_| UNKNOWN.into())
-            }
+            Self::Array { level, x, y, z } => ledger.load_row(level, [x, y + row, z + slice], len),
         }
     }
 
@@ -142,10 +138,7 @@ impl End {
             Self::Device { address, pitch, rows } => {
                 ledger.place(address + (slice * rows + row) * pitch, bytes.len() as u64)?
             }
-            Self::Array { level, x, y, z } => {
-                let (raw, start, size) = ledger.level_place(level)?;
-                (raw, start + x + ((z + slice) * size.rows + y + row) * size.row)
-            }
+            Self::Array { level, x, y, z } => return ledger.store_row(level, [x, y + row, z + slice], bytes),
         };
         descriptor::write(raw, place, bytes).map_err(|_| UNKNOWN.into())
     }

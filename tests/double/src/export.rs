@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::abi::{ARRAY_COLOR, ARRAY_CUBEMAP, ARRAY_LAYERED, ArrayDesc};
 use crate::finding::Kind;
+use crate::layout::Rows;
 #[cfg(target_os = "linux")]
 use crate::vulkan::Shared;
 
@@ -18,13 +19,30 @@ pub(crate) enum Export {
         device: i32,
         size: u64,
         dedicated: bool,
-        image: Option<ImageShape>,
+        image: Option<ExportedImage>,
     },
     Semaphore(Payload),
     /// Takes the place of a descriptor that was closed, see
     /// [`descriptor::replace`](crate::descriptor::replace).
     #[cfg(not(windows))]
     Decoy,
+}
+
+/// An image in exported memory.
+#[derive(Clone, Debug)]
+pub(crate) struct ExportedImage {
+    pub(crate) shape: ImageShape,
+    /// Where a Vulkan driver has placed its levels; none where no driver has.
+    pub(crate) rows: Vec<Rows>,
+}
+
+impl ExportedImage {
+    /// The image as what is mapped with `flags` may take it. Vulkan does not say whether an image
+    /// of one layer is an array.
+    pub(crate) fn mapped_with(mut self, flags: u32) -> Self {
+        self.shape.layered |= !self.rows.is_empty() && flags & ARRAY_LAYERED != 0;
+        self
+    }
 }
 
 /// An image as the exporting side made it.

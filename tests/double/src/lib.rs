@@ -47,6 +47,7 @@ mod exporter;
 mod finding;
 mod gate;
 mod graph;
+mod layout;
 mod ledger;
 mod lost;
 mod module;

@@ -29,6 +29,8 @@ pub(crate) struct Launch {
     pub(crate) args: Vec<Vec<u8>>,
     /// Of the first dimension.
     pub(crate) threads: u64,
+    /// Of the second dimension.
+    pub(crate) rows: u64,
 }
 
 impl Launch {

@@ -29,9 +29,34 @@ impl Ledger {
                 }
                 self.store(to, &sums)
             }
+            (name, [surface, memory, width, height]) if name.starts_with("store_") || name.starts_with("load_") => {
+                let size = (word(width)?.into(), word(height)?.into());
+                self.texels(launch, address(surface)?, address(memory)?, size)
+            }
             ("fault", [_]) => Err(ILLEGAL_ADDRESS.into()),
             _ => Ok(()),
         }
+    }
+
+    /// Stores texels of one layer of a surface, or loads them.
+    fn texels(&mut self, launch: &Launch, surface: u64, memory: u64, size: (u64, u64)) -> Result<(), Refusal> {
+        let (name, texel) = launch.kernel.split_once('_').ok_or(UNKNOWN)?;
+        let texel: u64 = texel.parse().map_err(|_| UNKNOWN)?;
+        let level = self.surfaces.get(surface)?.level.ok_or(UNKNOWN)?;
+        let (array, its) = (self.levels.get(level)?.array, self.levels.get(level)?.level);
+        let whole = self.arrays.get(array)?.size(its);
+        let (row, rows) = (size.0.min(launch.threads) * texel, size.1.min(launch.rows));
+        if row > whole.row || rows > whole.rows {
+            // What lies outside traps.
+            return Err(ILLEGAL_ADDRESS.into());
+        }
+        (0..rows).try_for_each(|y| {
+            let at = memory + y * size.0 * texel;
+            match name {
+                "store" => self.store_row(level, [0, y, 0], &self.load(at, row)?),
+                _ => self.store(at, &self.load_row(level, [0, y, 0], row)?),
+            }
+        })
     }
 
     fn store(&mut self, address: u64, bytes: &[u8]) -> Result<(), Refusal> {

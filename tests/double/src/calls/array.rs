@@ -8,9 +8,10 @@ use std::ffi::c_uint;
 use super::put;
 use crate::abi::{Code, INVALID_VALUE, MipmappedArrayDesc};
 use crate::array::{self, Array, Level};
-use crate::export::Export;
+use crate::export::{Export, ExportedImage};
 use crate::finding::Kind;
 use crate::gate::{Needs, entry};
+use crate::layout::Rows;
 use crate::ledger::Ledger;
 
 /// The driver takes most wrong descriptions without a word, so those are findings only.
@@ -28,16 +29,30 @@ unsafe extern "C" fn cuExternalMemoryGetMappedMipmappedArray(
         ledger.of(context, "memory", imported.context)?;
         let (size, export) = (imported.size, imported.descriptor.export);
         array::validate(&desc.array, desc.levels)?;
-        let array = Array { context, memory, offset: desc.offset, desc: desc.array, levels: desc.levels };
+        let (offset, levels) = (desc.offset, desc.levels);
+        let mut array = Array { context, memory, offset, desc: desc.array, levels, rows: Vec::new() };
         if desc.reserved != [0; 16] || desc.offset >= size || array.start(desc.levels) > size {
             return Err(INVALID_VALUE.into());
         }
+        array.rows = place(ledger, export, &array, desc);
         compare(ledger, memory, export, desc);
         let handle = ledger.new_handle();
         ledger.arrays.insert(handle, array);
         // SAFETY: cuda.h: an output; a handle is a pointer.
         unsafe { put(mipmapped, handle) }
     })
+}
+
+/// Where the driver looks for the texels, which it takes from the description alone: where the image
+/// has them if that is described, and lies alike.
+fn place(ledger: &Ledger, export: u64, array: &Array, desc: &MipmappedArrayDesc) -> Vec<Rows> {
+    let Some(Export::Memory { image: Some(image), .. }) = ledger.exports.get(&export) else { return array.by_level() };
+    let ExportedImage { shape, rows } = image.clone().mapped_with(desc.array.flags);
+    if !shape.lies_alike() {
+        return array.by_layer();
+    }
+    let is_it = shape.differences(desc.offset, &desc.array, desc.levels).is_empty();
+    if is_it && !rows.is_empty() { rows } else { array.by_level() }
 }
 
 /// Finds what is said of the image and is not so.
@@ -47,7 +62,7 @@ fn compare(ledger: &mut Ledger, memory: u64, export: u64, desc: &MipmappedArrayD
         ledger.find(Kind::ImageDiffers, format!("{name} has no image"));
         return;
     };
-    let image = *image;
+    let image = image.clone().mapped_with(desc.array.flags).shape;
     if !image.lies_alike() {
         let text = format!(
             "{name} has {image:?}: CUDA places the layers of an array elsewhere unless it has one mip level, or several \

@@ -9,7 +9,7 @@ use std::ffi::{c_int, c_void};
 
 use crate::abi::Code;
 use crate::descriptor::{self, Raw};
-use crate::export::{Export, ImageShape, Payload};
+use crate::export::{Export, ExportedImage, ImageShape, Payload};
 use crate::gate::{self, Fault, Logged};
 use crate::ledger::Ledger;
 use crate::plant::{Plant, Planted};
@@ -33,7 +33,15 @@ extern "C" fn double_export_memory(device: c_int, size: u64, dedicated: c_int) -
 unsafe extern "C" fn double_export_image(device: c_int, size: u64, dedicated: c_int, image: *const ImageShape) -> Raw {
     // SAFETY: the caller's promise.
     let image = unsafe { image.read() };
-    export(size, Export::Memory { device, size, dedicated: dedicated != 0, image: Some(image) })
+    export(
+        size,
+        Export::Memory {
+            device,
+            size,
+            dedicated: dedicated != 0,
+            image: Some(ExportedImage { shape: image, rows: Vec::new() }),
+        },
+    )
 }
 
 /// The exporting side makes a semaphore and exports it, as [`double_export_memory`] does.

@@ -213,7 +213,8 @@ unsafe extern "C" fn cuLaunchKernel(
             args.push(unsafe { std::slice::from_raw_parts(param, size) }.to_vec());
         }
         let threads = u64::from(grid_x) * u64::from(block_x);
-        ledger.enqueue(stream, Work::Launch(Launch { kernel: kernel.name, args, threads }));
+        let rows = u64::from(grid_y) * u64::from(block_y);
+        ledger.enqueue(stream, Work::Launch(Launch { kernel: kernel.name, args, threads, rows }));
         Ok(Step::Done)
     })
 }

@@ -42,7 +42,8 @@ unsafe extern "C" fn cuTexObjectCreate(
         }
         validate_texture(texture, array, resource.kind == RESOURCE_MIPMAPPED_ARRAY)?;
         let made = ledger.new_handle();
-        ledger.textures.insert(made, Object { context, array: handle });
+        let level = (resource.kind == RESOURCE_ARRAY).then_some(resource.array);
+        ledger.textures.insert(made, Object { context, array: handle, level });
         // SAFETY: cuda.h: an output.
         unsafe { put(object, made) }
     })
@@ -99,7 +100,7 @@ unsafe extern "C" fn cuSurfObjectCreate(object: *mut u64, resource: *const Resou
             return Err(INVALID_VALUE.into());
         }
         let made = ledger.new_handle();
-        ledger.surfaces.insert(made, Object { context, array: level.array });
+        ledger.surfaces.insert(made, Object { context, array: level.array, level: Some(resource.array) });
         // SAFETY: cuda.h: an output.
         unsafe { put(object, made) }
     })

@@ -156,18 +156,34 @@ pub(super) unsafe extern "system" fn external_semaphores(
     unsafe { ask(physical, question, answer) };
 }
 
-/// No image leaves this driver: where its texels lie is the driver's below to know.
+/// As the driver below makes it for itself.
 pub(super) unsafe extern "system" fn image_format(
     physical: vk::PhysicalDevice,
     question: *const vk::PhysicalDeviceImageFormatInfo2<'_>,
     answer: *mut vk::ImageFormatProperties2<'_>,
 ) -> vk::Result {
+    let ask = below().instance.fp_v1_1().get_physical_device_image_format_properties2;
     // SAFETY: the specification: a valid chain.
     let external = unsafe { find::<vk::PhysicalDeviceExternalImageFormatInfo<'_>>(question.cast()) };
     // SAFETY: as above.
-    if external.is_some_and(|external| is_opaque(unsafe { (*external).handle_type })) {
-        return vk::Result::ERROR_FORMAT_NOT_SUPPORTED;
+    if !external.is_some_and(|external| is_opaque(unsafe { (*external).handle_type })) {
+        // SAFETY: the same contract.
+        return unsafe { ask(physical, question, answer) };
     }
-    // SAFETY: the same contract.
-    unsafe { (below().instance.fp_v1_1().get_physical_device_image_format_properties2)(physical, question, answer) }
+    // SAFETY: as above.
+    let list = unsafe { find::<vk::ImageFormatListCreateInfo<'_>>(question.cast()) };
+    // SAFETY: as above; what else is chained the driver below does not take either.
+    let list = list.map(|list| vk::ImageFormatListCreateInfo { p_next: std::ptr::null(), ..unsafe { *list } });
+    let next = list.as_ref().map_or(std::ptr::null(), |list| std::ptr::from_ref(list).cast());
+    // SAFETY: the specification: a valid structure.
+    let plain = vk::PhysicalDeviceImageFormatInfo2 { p_next: next, ..unsafe { *question } };
+    // SAFETY: the same contract, with a chain that lives until the call returns.
+    let result = unsafe { ask(physical, &plain, answer) };
+    // SAFETY: the specification: a valid chain.
+    let properties = unsafe { find::<vk::ExternalImageFormatProperties<'_>>(answer.cast()) };
+    if let Some(properties) = properties {
+        // SAFETY: as above.
+        unsafe { (*properties).external_memory_properties = exportable() };
+    }
+    result
 }

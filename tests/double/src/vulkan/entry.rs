@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use ash::vk;
 use libloading::os::unix::{Library, RTLD_NOW};
 
-use super::{device, memory, timeline};
+use super::{device, image, memory, timeline};
 
 /// The driver below, for machines that call it otherwise.
 const BELOW: &str = "DRIVER_DOUBLE_VULKAN";
@@ -138,6 +138,10 @@ fn own(name: &CStr) -> vk::PFN_vkVoidFunction {
         "vkGetPhysicalDeviceExternalBufferProperties" => device::external_buffers as _,
         "vkGetPhysicalDeviceExternalSemaphoreProperties" => device::external_semaphores as _,
         "vkGetPhysicalDeviceImageFormatProperties2" => device::image_format as _,
+        "vkCreateImage" => image::create as _,
+        "vkDestroyImage" => image::destroy as _,
+        "vkBindImageMemory" => image::bind as _,
+        "vkBindImageMemory2" => image::bind_several as _,
         "vkAllocateMemory" => memory::allocate as _,
         "vkFreeMemory" => memory::free as _,
         "vkGetMemoryFd" => memory::get_fd as _,

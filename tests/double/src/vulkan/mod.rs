@@ -3,15 +3,17 @@
 //! the program, its loader and its layers run unmodified.
 //!
 //! Exportable memory is an anonymous file, which the software driver takes by its address
-//! (`VK_EXT_external_memory_host`); CUDA's copies read and write the file. Exportable timelines are
-//! the software driver's, which CUDA's waits ask and its signals signal. All else is the software
-//! driver's own.
+//! (`VK_EXT_external_memory_host`); CUDA's copies read and write the file. Of an image in it, the
+//! software driver says where the texels lie, and CUDA's arrays look there. Exportable timelines
+//! are the software driver's, which CUDA's waits ask and its signals signal. All else is the
+//! software driver's own.
 //!
 //! | file | subject |
 //! |---|---|
 //! | `entry` | the entry points of a driver, and which functions are replaced |
 //! | `device` | what is said of the device, and its creation |
-//! | `memory`, `timeline` | what is exported |
+//! | `memory`, `image`, `timeline` | what is exported |
+//! | `texel` | formats of images, as CUDA names them |
 //! | `watch` | the thread that notices what the software driver has signalled |
 //!
 //! Unsafe because these are C functions; what each asks of its caller stands in the Vulkan
@@ -20,7 +22,9 @@
 mod chain;
 mod device;
 mod entry;
+mod image;
 mod memory;
+mod texel;
 mod timeline;
 mod watch;
 
@@ -28,6 +32,7 @@ use std::collections::BTreeMap;
 
 use crate::descriptor::{self, Raw};
 use crate::watch::Descriptor;
+use image::Image;
 use memory::Memory;
 use timeline::Timeline;
 
@@ -41,6 +46,7 @@ const DEVICE: i32 = 0;
 #[derive(Debug)]
 pub(crate) struct Vulkan {
     memories: BTreeMap<u64, Memory>,
+    images: BTreeMap<u64, Image>,
     timelines: BTreeMap<u64, Timeline>,
     /// Bytes that may be allocated in all.
     room: u64,
@@ -48,7 +54,7 @@ pub(crate) struct Vulkan {
 
 impl Vulkan {
     pub(crate) const fn new() -> Self {
-        Self { memories: BTreeMap::new(), timelines: BTreeMap::new(), room: 0 }
+        Self { memories: BTreeMap::new(), images: BTreeMap::new(), timelines: BTreeMap::new(), room: 0 }
     }
 
     /// Whether so many more bytes can be allocated.
@@ -65,6 +71,7 @@ impl Vulkan {
         }
         std::mem::take(&mut self.memories).into_values().for_each(std::mem::forget);
         self.timelines.clear();
+        self.images.clear();
     }
 
     /// The descriptors that belong to this driver.
