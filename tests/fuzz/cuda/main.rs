@@ -4,6 +4,8 @@
 #![cfg(target_os = "linux")]
 #![allow(unsafe_code, clippy::unwrap_used)] // What fails here fails the case.
 
+#[path = "../faults/crossing.rs"]
+mod crossing;
 mod driver;
 #[path = "../faults/graph.rs"]
 mod graph;

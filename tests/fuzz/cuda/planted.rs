@@ -33,11 +33,15 @@ struct Fault {
 }
 
 const FAULTS: &[Fault] = &[
-    Fault { what: "frames", cases: || frames(false, Frames::Whole), call: Some(WAIT) },
-    Fault { what: "frames in a pool", cases: || frames(true, Frames::Whole), call: Some(WAIT) },
-    Fault { what: "lent turns", cases: || frames(false, Frames::Lent), call: Some(WAIT) },
-    Fault { what: "an engine's submissions", cases: || frames(false, Frames::Lent), call: None },
-    Fault { what: "graphs", cases: || frames(false, Frames::Graphs), call: Some(WAIT_OF_GRAPH) },
+    Fault { what: "frames", cases: || frames(false, false, Frames::Whole), call: Some(WAIT) },
+    Fault { what: "frames in a pool", cases: || frames(false, true, Frames::Whole), call: Some(WAIT) },
+    Fault { what: "lent turns", cases: || frames(false, false, Frames::Lent), call: Some(WAIT) },
+    Fault { what: "an engine's submissions", cases: || frames(false, false, Frames::Lent), call: None },
+    Fault { what: "graphs", cases: || frames(false, false, Frames::Graphs), call: Some(WAIT_OF_GRAPH) },
+    Fault { what: "frames of images", cases: || frames(true, false, Frames::Whole), call: Some(WAIT) },
+    Fault { what: "lent turns of images", cases: || frames(true, false, Frames::Lent), call: Some(WAIT) },
+    Fault { what: "an engine's submissions of images", cases: || frames(true, false, Frames::Lent), call: None },
+    Fault { what: "graphs of images", cases: || frames(true, false, Frames::Graphs), call: Some(WAIT_OF_GRAPH) },
     Fault { what: "a latest exchange that CUDA writes", cases: || latest_of(false), call: Some(WAIT) },
     Fault { what: "a latest exchange that CUDA reads", cases: || latest_of(true), call: Some(WAIT) },
 ];
@@ -50,7 +54,7 @@ enum Frames {
 }
 
 /// One exchange that CUDA begins, with such frames, and waits for some of them.
-fn frames(pooled: bool, frames: Frames) -> BoxedStrategy<Case> {
+fn frames(images: bool, pooled: bool, frames: Frames) -> BoxedStrategy<Case> {
     let frame = (any::<bool>(), prop::bool::weighted(0.2)).prop_map(move |(fill, waits)| {
         let mut ops = match frames {
             Frames::Whole => vec![RingOp::Frame { fill }],
@@ -62,7 +66,7 @@ fn frames(pooled: bool, frames: Frames) -> BoxedStrategy<Case> {
         ops.extend(waits.then_some(RingOp::Wait));
         ops
     });
-    let open = (1usize..4).prop_map(move |slots| Op::Open { vulkan_first: false, slots, pooled });
+    let open = (1usize..4).prop_map(move |slots| Op::Open { vulkan_first: false, slots, pooled, images });
     (open, prop::collection::vec(frame, 1..20))
         .prop_map(|(open, frames)| {
             let ops = frames.into_iter().flatten().map(|op| Op::On(0, op));

@@ -6,7 +6,7 @@ use bridge::{
 };
 
 /// Of an image.
-const EXTENT: [u32; 2] = [17, 9];
+pub(crate) const EXTENT: [u32; 2] = [17, 9];
 
 /// The words of a slot, all together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

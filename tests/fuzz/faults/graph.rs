@@ -2,30 +2,43 @@
 
 use std::cell::Cell;
 
-use bridge::cudarc::driver::DevicePtrMut;
-use bridge::cudarc::driver::result::memset_d8_async;
-use bridge::{CudaWork, Error, FrameGraph, RecordError, Work};
+use bridge::cudarc::driver::CudaSlice;
+use bridge::{Error, FrameGraph, RecordError, Work};
 
+use crate::crossing::Crossing;
 use crate::driver;
 use crate::hook::inside;
-use crate::ring::{Ring, Words};
-use crate::shape::{Content, Shape};
+use crate::ring::Ring;
+use crate::shape::Content;
 use crate::transfer::fill_with;
 use crate::way::Way;
 use crate::work::between;
 use crate::world::Shared;
 
-/// The graphs of an exchange, with the word that each slot's writes.
-#[derive(Default)]
-pub(crate) struct Graph(Option<(FrameGraph<Words>, Vec<Option<u32>>)>);
+/// The graphs of an exchange.
+pub(crate) struct Graph<S: Crossing>(Option<Graphs<S>>);
 
-impl Graph {
+struct Graphs<S: Crossing> {
+    graph: FrameGraph<S>,
+    /// What each slot's writes.
+    words: Vec<Option<u32>>,
+    /// What they copy from.
+    sources: Vec<CudaSlice<u32>>,
+}
+
+impl<S: Crossing> Default for Graph<S> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<S: Crossing> Graph<S> {
     pub(crate) fn is_none(&self) -> bool {
         self.0.is_none()
     }
 }
 
-impl<D: Way> Ring<D> {
+impl<S: Crossing, D: Way> Ring<S, D> {
     /// All of a frame in a row, or what is left of one that Vulkan began.
     pub(crate) fn frame_by_graph(&mut self, fill: bool, shared: &mut Shared) {
         if !D::VULKAN_FIRST {
@@ -42,21 +55,26 @@ impl<D: Way> Ring<D> {
     fn compute_by_graph(&mut self, shared: &mut Shared) {
         let Some(exchange) = &mut self.exchange else { return };
         let slots = self.contents.len();
-        let (graph, words) = self.graph.0.get_or_insert_with(|| (FrameGraph::new(exchange), vec![None; slots]));
+        let new = || Graphs { graph: FrameGraph::new(exchange), words: vec![None; slots], sources: Vec::new() };
+        let Graphs { graph, words, sources } = self.graph.0.get_or_insert_with(new);
         // Where the compute side begins, the graph does, and an open turn is in its way.
         let turn = self.compute.take_if(|_| D::VULKAN_FIRST);
         let mut slot = turn.as_ref().map(|turn| turn.slot());
         let byte = shared.tag().to_ne_bytes()[0];
         let word = u32::from_ne_bytes([byte; 4]);
+        // Before a capture, in which no memory is made.
+        let source = shared.side().1.cuda().map(|cuda| S::source_of_graph(cuda.stream(), word));
+        let Ok(source) = source.transpose() else { return shared.count("sources that cannot be made") };
+        let source = source.flatten();
         let called = Cell::new(None);
         let device = &self.device;
-        let record = |slot: usize, work: Work<'_, Words>| -> Result<(), RecordError> {
+        let record = |slot: usize, work: Work<'_, S>| -> Result<(), RecordError> {
             called.set(Some(slot));
             match work {
-                Work::Host(host) => host.run(move |words| words.fill(word))?,
+                Work::Host(host) => host.run(move |lent| S::words(lent, &mut |words| words.fill(word)))?,
                 Work::Inline(work) => {
                     let mut parts = Vec::new();
-                    Words::kernel_parts(&work.resources, &mut parts);
+                    S::kernel_parts(&work.resources, &mut parts);
                     let record = |commands| {
                         between(device, commands, || {
                             parts.iter().for_each(|part| fill_with(device, commands, part, word));
@@ -65,7 +83,7 @@ impl<D: Way> Ring<D> {
                     // SAFETY: barriers from and to what is around it, and the turn's own buffer.
                     unsafe { work.record(record) }?;
                 }
-                Work::Cuda(cuda) => on_cuda(cuda, byte)?,
+                Work::Cuda(cuda) => S::record_on_cuda(cuda, byte, source.as_ref())?,
                 _ => unreachable!("no other backend is opened"),
             }
             Ok(())
@@ -75,6 +93,7 @@ impl<D: Way> Ring<D> {
         shared.note(hit);
         if let Some(slot) = called.get() {
             words[slot] = Some(word);
+            sources.extend(source);
         }
         let Some(computed) = computed else { return };
         match computed {
@@ -94,17 +113,6 @@ impl<D: Way> Ring<D> {
             }
         }
     }
-}
-
-/// Enqueues: all bytes are `byte`.
-fn on_cuda(mut cuda: CudaWork<'_, Words>, byte: u8) -> Result<(), RecordError> {
-    let stream = cuda.stream;
-    stream.context().bind_to_thread()?;
-    let size = 4 * cuda.resources.len();
-    let (address, _order) = cuda.resources.device_ptr_mut(stream);
-    // SAFETY: the turn's own buffer, on the stream that is lent.
-    unsafe { memset_d8_async(address, byte, size, stream.cu_stream()) }?;
-    Ok(())
 }
 
 impl Shared {

@@ -2,14 +2,15 @@
 
 use bridge::ash::vk;
 
+use crate::crossing::Crossing;
 use crate::hook::inside;
 use crate::op::Fate;
-use crate::ring::{Flight, Ring, Words};
-use crate::shape::{Content, Shape};
+use crate::ring::{Flight, Ring};
+use crate::shape::Content;
 use crate::way::Way;
 use crate::world::Shared;
 
-impl<D: Way> Ring<D> {
+impl<S: Crossing, D: Way> Ring<S, D> {
     /// Lends the oldest render turn, and submits its parts or gives them back.
     pub(crate) fn lend(&mut self, fill: bool, fate: Fate, shared: &mut Shared) {
         let Some(turn) = self.render.pop_front() else { return };
@@ -32,7 +33,7 @@ impl<D: Way> Ring<D> {
         let mut transfer = shared.transfer();
         let word = fill.then(|| shared.tag());
         let mut parts = Vec::new();
-        Words::parts(lent.resources(), &mut parts);
+        S::parts(lent.resources(), &mut parts);
         // SAFETY: recording, of the right family, submitted with this turn.
         let acquire = |commands| unsafe { lent.record_acquire(commands) };
         // SAFETY: as above.
@@ -54,7 +55,7 @@ impl<D: Way> Ring<D> {
             return shared.note(hit);
         }
         // SAFETY: submitted above.
-        let (told, hit) = inside(|| unsafe { D::lent_submitted::<Words>(lent) });
+        let (told, hit) = inside(|| unsafe { D::lent_submitted::<S>(lent) });
         shared.note(hit);
         match told {
             Ok(next) => self.go_on(next),

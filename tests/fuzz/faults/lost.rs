@@ -1,10 +1,9 @@
 //! Work of one exchange that is lost with a call of another is said by its own turn.
 
 use bridge::ash::vk;
-use bridge::{Compute, Exchange, ExchangeInfo, ExportDevice, QueueKind, Work};
+use bridge::{BufferSpec, Compute, Exchange, ExchangeInfo, ExportDevice, QueueKind, Work};
 
 use crate::hook::{self, NAMES, Plan, inside};
-use crate::ring::Words;
 use crate::shape::Shape;
 
 /// Turns of two exchanges have work in one command buffer. The end of one fails, and both frames
@@ -13,7 +12,7 @@ pub(crate) fn work_of_another_turn_is_not_lost_in_silence(device: &ExportDevice)
     let compute = Compute::inline(device, QueueKind::Graphics).unwrap();
     let exchange = |name| {
         let info = ExchangeInfo { name, slots: 1, ..Default::default() };
-        Exchange::new(&compute, &info, Words::spec()).unwrap()
+        Exchange::new(&compute, &info, <BufferSpec<u32>>::spec()).unwrap()
     };
     let (mut one, mut other) = (exchange("one"), exchange("other"));
     let (mut first, mut second) = (one.begin().unwrap(), other.begin().unwrap());

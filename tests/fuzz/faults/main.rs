@@ -3,6 +3,7 @@
 //! the end only what is counted as leaked is alive.
 #![allow(unsafe_code, clippy::unwrap_used)] // What fails here fails the case.
 
+mod crossing;
 mod driver;
 mod graph;
 #[path = "../latest/case/held.rs"]

@@ -13,6 +13,7 @@ pub(crate) enum Op {
         vulkan_first: bool,
         slots: usize,
         pooled: bool,
+        images: bool,
     },
     On(u8, RingOp),
     /// Recorded work copies from the turn of one exchange to that of another.
@@ -71,11 +72,8 @@ pub(crate) enum RingOp {
 }
 
 fn open() -> impl Strategy<Value = Op> {
-    (any::<bool>(), 1usize..4, prop::bool::weighted(0.3)).prop_map(|(vulkan_first, slots, pooled)| Op::Open {
-        vulkan_first,
-        slots,
-        pooled,
-    })
+    (any::<bool>(), 1usize..4, prop::bool::weighted(0.3), prop::bool::weighted(0.4))
+        .prop_map(|(vulkan_first, slots, pooled, images)| Op::Open { vulkan_first, slots, pooled, images })
 }
 
 fn arm() -> impl Strategy<Value = Op> {

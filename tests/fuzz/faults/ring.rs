@@ -5,18 +5,17 @@ use std::time::Duration;
 
 use bridge::ash::vk;
 use bridge::vk_export::{Semaphore, SemaphoreInfo, SemaphoreKind};
-use bridge::{BufferSpec, ComputeTurn, Error, Exchange, ExchangeInfo, ExportDevice, RenderTurn, SubmitInfo};
+use bridge::{ComputeTurn, Error, Exchange, ExchangeInfo, ExportDevice, RenderTurn, SubmitInfo};
 use bridge_tests::Rig;
 
+use crate::crossing::Crossing;
 use crate::graph::Graph;
 use crate::hook::inside;
 use crate::op::RingOp;
-use crate::shape::{Content, Shape};
+use crate::shape::Content;
 use crate::transfer::Transfer;
 use crate::way::{Next, Way};
 use crate::world::Shared;
-
-pub(crate) type Words = BufferSpec<u32>;
 
 /// The limit of the exchanges' own waits; what is submitted here always ends.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -41,19 +40,19 @@ pub(crate) struct Flight {
     pub(crate) expected: Option<Content>,
 }
 
-pub(crate) struct Ring<D: Way> {
+pub(crate) struct Ring<S: Crossing, D: Way> {
     pub(crate) device: ExportDevice,
-    pub(crate) exchange: Option<Exchange<Words, D>>,
-    pub(crate) compute: Option<ComputeTurn<Words, D>>,
-    pub(crate) render: VecDeque<RenderTurn<Words, D>>,
-    pub(crate) graph: Graph,
+    pub(crate) exchange: Option<Exchange<S, D>>,
+    pub(crate) compute: Option<ComputeTurn<S, D>>,
+    pub(crate) render: VecDeque<RenderTurn<S, D>>,
+    pub(crate) graph: Graph<S>,
     pub(crate) flights: VecDeque<Flight>,
     pub(crate) contents: Vec<Option<Content>>,
     /// Signalled behind each submission.
     pub(crate) own: (Semaphore, u64),
 }
 
-impl<D: Way> Ring<D> {
+impl<S: Crossing, D: Way> Ring<S, D> {
     /// `None` where a call failed.
     pub(crate) fn open(shared: &mut Shared, slots: usize, pooled: bool) -> Option<Self> {
         let (device, compute) = shared.side();
@@ -88,13 +87,13 @@ impl<D: Way> Ring<D> {
         let (begun, hit) = inside(|| exchange.begin());
         shared.note(hit);
         match begun {
-            Ok(begun) => self.go_on(D::begun::<Words>(begun)),
+            Ok(begun) => self.go_on(D::begun::<S>(begun)),
             Err(Error::TurnOpen { .. } | Error::SlotBusy { .. } | Error::TurnLost { .. }) => {}
             Err(error) => shared.allow(&error, hit),
         }
     }
 
-    pub(crate) fn go_on(&mut self, next: Next<Words, D>) {
+    pub(crate) fn go_on(&mut self, next: Next<S, D>) {
         match next {
             Next::Compute(turn) => self.compute = Some(turn),
             Next::Render(turn) => self.render.push_back(turn),
@@ -108,7 +107,7 @@ impl<D: Way> Ring<D> {
         let (finished, hit) = inside(|| turn.finish());
         shared.note(hit);
         match finished {
-            Ok(finished) => self.go_on(D::finished::<Words>(finished)),
+            Ok(finished) => self.go_on(D::finished::<S>(finished)),
             Err(error) => {
                 self.contents[slot] = None;
                 shared.allow(&error, hit);
@@ -150,7 +149,7 @@ impl<D: Way> Ring<D> {
         let mut transfer = shared.transfer();
         let word = fill.then(|| shared.tag());
         let mut parts = Vec::new();
-        Words::parts(turn.resources(), &mut parts);
+        S::parts(turn.resources(), &mut parts);
         // SAFETY: recording, of the right family, submitted with this turn.
         let acquire = |commands| unsafe { turn.record_acquire(commands) };
         // SAFETY: as above.
@@ -167,7 +166,7 @@ impl<D: Way> Ring<D> {
                 let expected = self.contents[slot];
                 self.flights.push_back(Flight { own: self.own.1, transfer, expected });
                 self.contents[slot] = word.map(Content::Flat).or(expected);
-                self.go_on(D::submitted::<Words>(submitted));
+                self.go_on(D::submitted::<S>(submitted));
                 shared.count("submissions");
             }
             Err(error) => {
@@ -191,10 +190,15 @@ impl<D: Way> Ring<D> {
 
     fn replace(&mut self, shared: &mut Shared) {
         let Some(exchange) = &mut self.exchange else { return };
-        let (replaced, hit) = inside(|| exchange.replace(Words::spec()));
+        let (replaced, hit) = inside(|| exchange.replace(S::spec()));
         shared.note(hit);
         match replaced {
-            Ok(()) => shared.count("replacements"),
+            Ok(()) => {
+                if !S::CARRIED {
+                    self.contents.fill(None);
+                }
+                shared.count("replacements");
+            }
             Err(Error::ReplacedWhileOpen { .. } | Error::TurnLost { .. }) => {}
             Err(error) => shared.allow(&error, hit),
         }
@@ -240,7 +244,7 @@ impl<D: Way> Ring<D> {
     }
 }
 
-impl<D: Way> AnyRing for Ring<D> {
+impl<S: Crossing, D: Way> AnyRing for Ring<S, D> {
     fn step(&mut self, op: RingOp, shared: &mut Shared) {
         match op {
             RingOp::Begin => self.begin(shared),

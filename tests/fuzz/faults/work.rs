@@ -1,17 +1,17 @@
 //! The compute side's work in an open turn.
 
 use bridge::ash::vk;
-use bridge::cudarc::driver::DriverError;
-use bridge::{CudaWork, ExportDevice, Work};
+use bridge::{ExportDevice, Work};
 
+use crate::crossing::Crossing;
 use crate::hook::inside;
-use crate::ring::{Ring, Words};
-use crate::shape::{Content, Part, Shape};
+use crate::ring::Ring;
+use crate::shape::{Content, Part};
 use crate::transfer::{barrier, copy, fill_with};
 use crate::way::Way;
 use crate::world::Shared;
 
-impl<D: Way> Ring<D> {
+impl<S: Crossing, D: Way> Ring<S, D> {
     pub(crate) fn work(&mut self, shared: &mut Shared) {
         let Some(turn) = &mut self.compute else { return };
         let (slot, tag) = (turn.slot(), shared.tag());
@@ -21,16 +21,18 @@ impl<D: Way> Ring<D> {
             Work::Host(host) => {
                 let faults = shared.faults();
                 inside(|| {
-                    host.run(move |words| {
-                        let difference = expected.and_then(|content| content.difference(words));
-                        faults.lock().unwrap().extend(difference);
-                        words.fill(tag);
+                    host.run(move |lent| {
+                        S::words(lent, &mut |words| {
+                            let difference = expected.and_then(|content| content.difference(words));
+                            faults.lock().unwrap().extend(difference);
+                            words.fill(tag);
+                        });
                     })
                 })
             }
             Work::Inline(work) => {
                 let mut parts = Vec::new();
-                Words::kernel_parts(&work.resources, &mut parts);
+                S::kernel_parts(&work.resources, &mut parts);
                 let record = |commands| {
                     between(&self.device, commands, || {
                         parts.iter().for_each(|part| fill_with(&self.device, commands, part, tag));
@@ -40,7 +42,9 @@ impl<D: Way> Ring<D> {
                 inside(|| unsafe { work.record(record) })
             }
             Work::Cuda(cuda) => {
-                let (worked, hit) = on_cuda(cuda, expected.filter(|_| !shared.is_held()), tag);
+                // Of one tag in four, what was there before is looked at.
+                let expected = expected.filter(|_| tag.is_multiple_of(4) && !shared.is_held());
+                let (worked, hit) = inside(|| S::write_on_cuda(cuda, expected, tag));
                 shared.note(hit);
                 self.contents[slot] = worked.is_ok().then_some(content);
                 return shared.worked_on_cuda(worked, hit);
@@ -62,7 +66,10 @@ impl<D: Way> Ring<D> {
         let turn = self.compute.as_mut()?;
         let content = self.contents[turn.slot()];
         match turn.work() {
-            Work::Inline(work) => Some((work.resources.as_raw()?, content)),
+            Work::Inline(work) => match part::<S>(&work.resources)? {
+                Part::Buffer { raw, .. } => Some((raw, content)),
+                Part::Image { .. } => None,
+            },
             _ => None,
         }
     }
@@ -72,8 +79,8 @@ impl<D: Way> Ring<D> {
         let Some(turn) = &mut self.compute else { return };
         let slot = turn.slot();
         let Work::Inline(work) = turn.work() else { return };
-        let Some(target) = work.resources.as_raw() else { return };
-        let part = Part::Buffer { raw: source, size: 4 * work.resources.len() as u64 };
+        let Some(Part::Buffer { raw: target, size }) = part::<S>(&work.resources) else { return };
+        let part = Part::Buffer { raw: source, size };
         let record = |commands| {
             between(&self.device, commands, || copy(&self.device, commands, &part, target, 0));
         };
@@ -91,20 +98,11 @@ impl<D: Way> Ring<D> {
     }
 }
 
-/// Enqueues: all words are `tag`. Of one tag in four, what was there before is looked at first,
-/// once the stream has come so far, which it always does: the word that differs.
-fn on_cuda(
-    cuda: CudaWork<'_, Words>,
-    expected: Option<Content>,
-    tag: u32,
-) -> (Result<Option<String>, DriverError>, Option<&'static str>) {
-    let (stream, mut words) = (cuda.stream, cuda.resources);
-    let expected = expected.filter(|_| tag.is_multiple_of(4));
-    inside(|| {
-        let seen = expected.map(|_| stream.clone_dtoh(&words.as_view())).transpose()?;
-        stream.memcpy_htod(&vec![tag; words.len()], &mut words)?;
-        Ok(expected.zip(seen).and_then(|(expected, seen)| expected.difference(&seen)))
-    })
+/// The one part of a resource, as work in command buffers sees it.
+fn part<S: Crossing>(lent: &S::Kernel<'_>) -> Option<Part> {
+    let mut parts = Vec::new();
+    S::kernel_parts(lent, &mut parts);
+    parts.pop()
 }
 
 /// Puts transfer commands between work at the stage of kernels.

@@ -3,19 +3,20 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use bridge::cudarc::driver::DriverError;
 use bridge::{
-    Backend, Compute, ComputeFirst, Error, ExportDevice, LiveObjects, QueueKind, RenderFirst, SharedPool,
-    SharedPoolInfo,
+    Backend, BufferSpec, Compute, ComputeFirst, Error, ExportDevice, ImageSpec, LiveObjects, QueueKind, RenderFirst,
+    SharedPool, SharedPoolInfo,
 };
 use bridge_fuzz::Counts;
 
+use crate::crossing::Crossing;
 use crate::driver;
 use crate::held::{Held, Queue};
 use crate::hook::{self, inside};
 use crate::op::Op;
 use crate::ring::{AnyRing, Ring};
 use crate::transfer::Transfer;
+use crate::way::Way;
 
 /// How long threads of the bridge may hold what is over.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -130,7 +131,7 @@ impl Shared {
     }
 
     /// What came of a case's own calls on a CUDA stream.
-    pub(crate) fn worked_on_cuda(&mut self, worked: Result<Option<String>, DriverError>, hit: Option<&'static str>) {
+    pub(crate) fn worked_on_cuda(&mut self, worked: Result<Option<String>, String>, hit: Option<&'static str>) {
         match worked {
             Ok(difference) => {
                 assert!(difference.is_none() || self.has_failed(), "CUDA reads another frame: {difference:?}");
@@ -226,17 +227,18 @@ pub(crate) fn run(device: &ExportDevice, backend: Backend, ops: &[Op], trial: Tr
 fn step(op: Op, rings: &mut Vec<Box<dyn AnyRing>>, shared: &mut Shared) {
     let count = rings.len().max(1);
     match op {
-        Op::Open { vulkan_first, slots, pooled } => {
+        Op::Open { vulkan_first, slots, pooled, images } => {
             if let Some(done) = rings.iter().position(|ring| ring.is_done()) {
                 rings.swap_remove(done).end(shared);
             }
             if rings.len() >= MOST_RINGS {
                 return;
             }
-            let opened: Option<Box<dyn AnyRing>> = if vulkan_first {
-                Ring::<RenderFirst>::open(shared, slots, pooled).map(|ring| Box::new(ring) as _)
-            } else {
-                Ring::<ComputeFirst>::open(shared, slots, pooled).map(|ring| Box::new(ring) as _)
+            let opened = match (vulkan_first, images) {
+                (true, true) => open::<ImageSpec<u32>, RenderFirst>(shared, slots, pooled),
+                (true, false) => open::<BufferSpec<u32>, RenderFirst>(shared, slots, pooled),
+                (false, true) => open::<ImageSpec<u32>, ComputeFirst>(shared, slots, pooled),
+                (false, false) => open::<BufferSpec<u32>, ComputeFirst>(shared, slots, pooled),
             };
             if let Some(ring) = opened {
                 rings.push(ring);
@@ -263,15 +265,26 @@ fn step(op: Op, rings: &mut Vec<Box<dyn AnyRing>>, shared: &mut Shared) {
     }
 }
 
+/// `None` where a call failed.
+fn open<S: Crossing, D: Way>(shared: &mut Shared, slots: usize, pooled: bool) -> Option<Box<dyn AnyRing>> {
+    let ring = Ring::<S, D>::open(shared, slots, pooled)?;
+    if S::IMAGES > 0 {
+        shared.count("exchanges of images");
+    }
+    Some(Box::new(ring))
+}
+
 /// Waits until nothing of the case is alive but what is counted as leaked; without a failed call,
 /// nothing is leaked.
 fn settle(before: &LiveObjects, faulted: bool) {
     let start = Instant::now();
     loop {
         let now = LiveObjects::now();
-        let (buffers, timelines) =
-            (now.leaked_buffers - before.leaked_buffers, now.leaked_timelines - before.leaked_timelines);
-        let alive = (now.buffers - before.buffers, now.timelines - before.timelines, now.turns - before.turns);
+        let leaked = |all: &LiveObjects| (all.leaked_buffers + all.leaked_images, all.leaked_timelines);
+        let live = |all: &LiveObjects| (all.buffers + all.images, all.timelines, all.turns);
+        let (buffers, timelines) = (leaked(&now).0 - leaked(before).0, leaked(&now).1 - leaked(before).1);
+        let (now, before) = (live(&now), live(before));
+        let alive = (now.0 - before.0, now.1 - before.1, now.2 - before.2);
         // Resources that others had replaced are leaked with clones of the timelines, which are not
         // counted as leaked.
         let timelines_fit = alive.1 == timelines || alive.1 > timelines && buffers > 0;
