@@ -1,24 +1,23 @@
 //! `cargo xtask ci --step double`: tests that need a device and CUDA, on the driver double as both
 //! of them (docs/testing.md, "CUDA without a GPU").
 
-use std::collections::VecDeque;
+use std::borrow::Borrow;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::{Mutex, PoisonError, mpsc};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::each::each;
 use super::expected::{self, Difference};
 use super::tally::Tally;
 use super::{SKIP_LOG, read_log};
 use crate::{setup, shell};
 
 /// A test program of the package `bridge-tests`.
-struct Program {
-    name: &'static str,
+pub(super) struct Program {
+    pub(super) name: &'static str,
     /// Tests whose names contain one of these are left out.
     without: &'static [&'static str],
 }
@@ -32,16 +31,18 @@ const fn part(name: &'static str, without: &'static [&'static str]) -> Program {
 }
 
 /// Those in which CUDA has a part and that the double can run, the longest first. What they leave
-/// out are images, which the double does not export, kernels without a twin in it, and what takes
-/// seconds for the number of its frames; every program, the tests of the CPU's backend ([`HOST`]).
-const PROGRAMS: &[Program] = &[
+/// out are kernels without a twin in it, what CUDA has no part in, and what takes seconds for the
+/// number of its frames; every program, the tests of the CPU's backend ([`HOST`]).
+pub(super) const PROGRAMS: &[Program] = &[
     part("peers", &["hidden::"]),
-    part("latest", &["images", "several_resources_are_of_one_frame", "a_thousand_come_and_go"]),
+    part("latest", &["a_thousand_come_and_go"]),
+    part("images", &["every_mip_chain", "textures_are_what_a_reference_computes"]),
+    part("view", &["handles::", "refused::", "window::"]),
     whole("exchange"),
     whole("turns"),
     part("graphs", &["values_rise_over_a_thousand_frames"]),
     whole("faults"),
-    part("grow", &["images"]),
+    whole("grow"),
     whole("pool"),
     whole("observe"),
     whole("latest_joined"),
@@ -50,18 +51,23 @@ const PROGRAMS: &[Program] = &[
     part("pacing", &["processor_time"]),
     whole("flush"),
     whole("lost_device"),
-    part("run_once", &["images", "what_may_not_be_copied_from"]),
-    part("doc_examples", &["kernel", "image", "images"]),
-    part("leases", &["a_lease_outlives_its_exchange"]),
+    whole("grow_faults"),
+    whole("adopt"),
+    whole("embedding"),
+    whole("run_once"),
+    part("doc_examples", &["kernel"]),
+    whole("leases"),
     whole("schedules"),
-    part("allocations", &["images"]),
+    whole("allocations"),
     whole("export"),
     whole("dedicated_only"),
     whole("pairs"),
+    whole("barriers"),
+    whole("latest_engine"),
 ];
 
 /// The module of tests that `cargo xtask test` has run as well as they can be.
-const HOST: &str = "on_host::";
+const HOST: &str = "on_host";
 
 /// What the double finds and is no fault of the crates: its kind and how the text begins.
 const KNOWN: &[(&str, &str)] = &[
@@ -82,7 +88,7 @@ pub(crate) fn run() -> Result<()> {
     if let Some(reason) = why_not() {
         bail!("nothing is tested: {reason}");
     }
-    let built = Built::new()?;
+    let built = Built::new(PROGRAMS, Stdio::inherit())?;
     let folder = shell::target_dir().join("doubled");
     let place = Place::new(&folder, &built.double)?;
     fs::write(place.skips(), "")?;
@@ -90,7 +96,7 @@ pub(crate) fn run() -> Result<()> {
     let mut wrong = Vec::new();
     each(
         PROGRAMS,
-        |program| place.run(program, &built),
+        |program| place.run(program, &built, None),
         |program, ran| {
             let Ran { output, time, findings } = ran?;
             println!("== {} {:.1} s", program.name, time.as_secs_f64());
@@ -118,7 +124,7 @@ pub(crate) fn run() -> Result<()> {
 }
 
 /// Why nothing can be run here.
-fn why_not() -> Option<String> {
+pub(super) fn why_not() -> Option<String> {
     if !cfg!(target_os = "linux") {
         return Some("the driver double is a Vulkan driver on Linux only".to_owned());
     }
@@ -129,19 +135,19 @@ fn why_not() -> Option<String> {
 }
 
 /// What cargo has built.
-struct Built {
-    double: PathBuf,
+pub(super) struct Built {
+    pub(super) double: PathBuf,
     /// The programs, in folders of cargo's and with a hash behind their names.
     programs: Vec<PathBuf>,
 }
 
 impl Built {
     /// With the features of the whole workspace, with which `cargo test --workspace` has built it.
-    fn new() -> Result<Self> {
+    pub(super) fn new<P: Borrow<Program>>(programs: &[P], errors: Stdio) -> Result<Self> {
         let mut command = shell::cargo();
         command.args(["test", "--workspace", "--no-run", "--message-format=json"]);
-        PROGRAMS.iter().for_each(|program| _ = command.args(["--test", program.name]));
-        let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
+        programs.iter().for_each(|program| _ = command.args(["--test", program.borrow().name]));
+        let output = command.stdin(Stdio::null()).stderr(errors).output();
         let output = output.with_context(|| format!("cannot start `{}`", shell::shown(&command)))?;
         ensure!(output.status.success(), "`{}` failed: {}", shell::shown(&command), output.status);
         Self::of(&String::from_utf8_lossy(&output.stdout), &package())
@@ -179,21 +185,21 @@ fn package() -> PathBuf {
 }
 
 /// How a program ended.
-struct Ran {
-    output: Output,
+pub(super) struct Ran {
+    pub(super) output: Output,
     time: Duration,
     /// Those that are not known.
-    findings: Vec<String>,
+    pub(super) findings: Vec<String>,
 }
 
 /// The folder in which the loaders find the double.
-struct Place {
+pub(super) struct Place {
     folder: PathBuf,
 }
 
 impl Place {
     /// Makes it anew.
-    fn new(folder: &Path, double: &Path) -> Result<Self> {
+    pub(super) fn new(folder: &Path, double: &Path) -> Result<Self> {
         if folder.exists() {
             fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
         }
@@ -212,9 +218,14 @@ impl Place {
         self.folder.join("skips.log")
     }
 
-    fn run(&self, program: &Program, built: &Built) -> Result<Ran> {
+    /// Runs a program, for so many seconds at most.
+    pub(super) fn run(&self, program: &Program, built: &Built, limit: Option<u64>) -> Result<Ran> {
         let findings = self.folder.join(format!("{}.findings", program.name));
-        let mut command = Command::new(built.program(program.name)?);
+        let path = built.program(program.name)?;
+        let mut command = match limit {
+            Some(seconds) => limited(path, seconds),
+            None => Command::new(path),
+        };
         // As cargo starts it.
         command.current_dir(package()).env("CARGO_MANIFEST_DIR", package()).env("CARGO_PKG_NAME", "bridge-tests");
         for word in program.without.iter().chain([&HOST]) {
@@ -240,6 +251,13 @@ impl Place {
     }
 }
 
+/// The program, ended after so many seconds.
+fn limited(program: &Path, seconds: u64) -> Command {
+    let mut command = Command::new("timeout");
+    command.args(["--kill-after", "5", &seconds.to_string()]).arg(program);
+    command
+}
+
 /// The findings that are not known, one a line.
 fn unknown(log: &str) -> Vec<String> {
     let is_known = |line: &str| {
@@ -252,34 +270,6 @@ fn unknown(log: &str) -> Vec<String> {
 /// Whether all that was asked for was left out, or is not there any more.
 fn has_run_nothing(said: &str) -> bool {
     !said.lines().any(|line| line.starts_with("running ") && !line.starts_with("running 0 "))
-}
-
-/// Runs `work` on all items, on one thread more than there are processors, since tests of order
-/// wait. Hands over what it returns, in the order in which it ends; the first error of `take` ends
-/// the run.
-fn each<T: Sync, R: Send>(
-    items: &[T],
-    work: impl Fn(&T) -> R + Sync,
-    mut take: impl FnMut(&T, R) -> Result<()>,
-) -> Result<()> {
-    let left = Mutex::new(items.iter().collect::<VecDeque<_>>());
-    let next = || left.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-    let (tell, ended) = mpsc::channel();
-    let threads = thread::available_parallelism().map_or(1, usize::from) + 1;
-    thread::scope(|scope| {
-        for _ in 0..threads {
-            let (tell, next, work) = (tell.clone(), &next, &work);
-            scope.spawn(move || {
-                while let Some(item) = next() {
-                    if tell.send((item, work(item))).is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-        drop(tell);
-        ended.into_iter().try_for_each(|(item, result)| take(item, result))
-    })
 }
 
 #[cfg(test)]
@@ -325,18 +315,5 @@ mod tests {
         assert!(has_run_nothing("\nrunning 0 tests\n\ntest result: ok. 0 passed; 0 failed"));
         assert!(has_run_nothing(""));
         assert!(!has_run_nothing("\nrunning 1 test\n"));
-    }
-
-    #[test]
-    fn each_item_is_worked_on_once_and_an_error_ends_the_run() {
-        let mut taken = Vec::new();
-        let take = |_: &i32, square: i32| {
-            taken.push(square);
-            Ok(())
-        };
-        each(&[1, 2, 3, 4], |item| item * item, take).unwrap();
-        taken.sort_unstable();
-        assert_eq!(taken, [1, 4, 9, 16]);
-        assert!(each(&[1], |item| *item, |_, _| anyhow::bail!("why")).is_err());
     }
 }

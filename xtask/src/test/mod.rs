@@ -1,7 +1,9 @@
 //! `cargo xtask test`: every test this machine can run, and at the end what was skipped and why.
 
 mod double;
+mod each;
 mod expected;
+mod mutants;
 mod tally;
 
 use std::ffi::OsString;
@@ -20,6 +22,7 @@ use crate::setup::{self, Scope};
 use crate::shell;
 
 pub(crate) use double::run as on_the_double;
+pub(crate) use mutants::run as mutants;
 
 /// Names the file that a test appends to when it cannot run here: program, test, case and reason,
 /// tabs between them.
