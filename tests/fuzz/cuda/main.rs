@@ -112,8 +112,8 @@ fn cuda() {
 }
 
 #[test]
-fn left_out_waits_are_found() {
-    on_the_double("left_out_waits_are_found", |_, device| planted::are_found(device));
+fn left_out_calls_are_found() {
+    on_the_double("left_out_calls_are_found", |_, device| planted::are_found(device));
 }
 
 fn run(device: &ExportDevice, case: &Case, trial: Trial) -> Counts {

@@ -1,4 +1,5 @@
-//! Waits that are left out, as if the bridge or an engine had forgotten them, and are found.
+//! Waits and copies that are left out, as if the bridge, an engine or a program had forgotten them, and
+//! are found.
 
 use std::panic::{self, AssertUnwindSafe};
 
@@ -14,16 +15,17 @@ use crate::{Case, driver, latest, run};
 
 /// So many cases are tried for each.
 const CASES: u64 = 200;
-/// So many are run with all waits.
+/// So many are run with all calls.
 const CONTROLS: u64 = 2;
 
 /// What a failure says: a frame is seen that is another, or a part of one.
 const WORDS: &[&str] = &["a frame is not its own", "of frame"];
 
 const WAIT: &str = "cuWaitExternalSemaphoresAsync";
+const COPY: &str = "cuMemcpy3DAsync_v2";
 const WAIT_OF_GRAPH: &str = "cuGraphExecExternalSemaphoresWaitNodeSetParams";
 
-/// A wait that is left out.
+/// What is left out.
 struct Fault {
     what: &'static str,
     /// Those that it is in.
@@ -42,8 +44,11 @@ const FAULTS: &[Fault] = &[
     Fault { what: "lent turns of images", cases: || frames(true, false, Frames::Lent), call: Some(WAIT) },
     Fault { what: "an engine's submissions of images", cases: || frames(true, false, Frames::Lent), call: None },
     Fault { what: "graphs of images", cases: || frames(true, false, Frames::Graphs), call: Some(WAIT_OF_GRAPH) },
-    Fault { what: "a latest exchange that CUDA writes", cases: || latest_of(false), call: Some(WAIT) },
-    Fault { what: "a latest exchange that CUDA reads", cases: || latest_of(true), call: Some(WAIT) },
+    Fault { what: "copies into images", cases: || frames(true, false, Frames::Whole), call: Some(COPY) },
+    Fault { what: "a latest exchange that CUDA writes", cases: || latest_of(false, false), call: Some(WAIT) },
+    Fault { what: "a latest exchange that CUDA reads", cases: || latest_of(true, false), call: Some(WAIT) },
+    Fault { what: "a latest exchange of images that CUDA writes", cases: || latest_of(false, true), call: Some(WAIT) },
+    Fault { what: "a latest exchange of images that CUDA reads", cases: || latest_of(true, true), call: Some(WAIT) },
 ];
 
 #[derive(Debug, Clone, Copy)]
@@ -76,8 +81,8 @@ fn frames(images: bool, pooled: bool, frames: Frames) -> BoxedStrategy<Case> {
 }
 
 /// One latest exchange in which nothing is lost.
-fn latest_of(render_first: bool) -> BoxedStrategy<Case> {
-    latest::case().prop_map(move |case| Case::Latest(case.plain(render_first))).boxed()
+fn latest_of(render_first: bool, images: bool) -> BoxedStrategy<Case> {
+    latest::case().prop_map(move |case| Case::Latest(case.plain(render_first, images))).boxed()
 }
 
 /// That each fault is found, and nothing where there is none.
@@ -94,7 +99,7 @@ fn is_found(device: &ExportDevice, fault: &Fault) -> Result<(), String> {
     let what = fault.what;
     let mut control = (0..CONTROLS).filter_map(|seed| failure(device, fault, seed, false));
     if let Some(why) = control.next() {
-        return Err(format!("{what}: with every wait, {why}"));
+        return Err(format!("{what}: with every call, {why}"));
     }
     let found = (0..CASES).find_map(|seed| failure(device, fault, seed, true).map(|why| (seed, why)));
     let (seed, why) = found.ok_or_else(|| format!("{what}: it is not found"))?;

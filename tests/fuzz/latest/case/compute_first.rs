@@ -5,21 +5,16 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bridge::ash::vk;
-use bridge::{
-    BufferAccess, BufferSpec, Compute, Error, Exchange, LatestReader, LatestWriter, RenderRead, TimelinePoint, Work,
-};
+use bridge::{Compute, Error, Exchange, LatestReader, LatestWriter, RenderRead, TimelinePoint, Work};
 use bridge_tests::{Readback, Rig};
 
+use super::frames::{Frames, SIZE};
 use super::held::{Held, Queue};
 use super::op::{Case, Read, Write};
-use super::{Common, LEN, cuda, joined, whole};
+use super::{Common, joined, whole};
 
-type Words = BufferSpec<u32>;
-const SIZE: u64 = 4 * LEN as u64;
-
-pub(crate) fn run(compute: &Compute, case: &Case, common: &Common) {
-    let spec = Words::new(LEN, BufferAccess::TRANSFER_READ);
-    let (writer, reader) = Exchange::latest(compute, &case.info(), spec).unwrap();
+pub(crate) fn run<S: Frames>(compute: &Compute, case: &Case, common: &Common) {
+    let (writer, reader) = Exchange::latest(compute, &case.info(), S::spec()).unwrap();
     std::thread::scope(|scope| {
         let writing = scope.spawn(|| {
             let writer = write(writer, case, common);
@@ -41,23 +36,15 @@ pub(crate) fn run(compute: &Compute, case: &Case, common: &Common) {
     });
 }
 
-/// Writes a frame in two halves.
-fn compute(work: Work<'_, Words>, word: u32, delay: Duration) {
+fn compute<S: Frames>(work: Work<'_, S>, word: u32, delay: Duration) {
     match work {
-        Work::Host(host) => {
-            let frame = move |words: &mut [u32]| {
-                words[..LEN / 2].fill(word);
-                std::thread::sleep(delay);
-                words[LEN / 2..].fill(word);
-            };
-            host.run(frame).unwrap();
-        }
-        Work::Cuda(cuda) => cuda::write(cuda, word),
+        Work::Host(host) => host.run(move |lent| S::write(lent, word, delay)).unwrap(),
+        Work::Cuda(cuda) => S::write_on_cuda(cuda, word),
         _ => panic!("another backend"),
     }
 }
 
-fn write(mut writer: LatestWriter<Words>, case: &Case, common: &Common) -> LatestWriter<Words> {
+fn write<S: Frames>(mut writer: LatestWriter<S>, case: &Case, common: &Common) -> LatestWriter<S> {
     let mut last: Option<(u64, TimelinePoint)> = None;
     let mut dropped = false;
     for step in &case.writer {
@@ -103,9 +90,9 @@ fn write(mut writer: LatestWriter<Words>, case: &Case, common: &Common) -> Lates
     writer
 }
 
-struct Reading<'a> {
+struct Reading<'a, S: Frames> {
     compute: &'a Compute,
-    reader: LatestReader<Words>,
+    reader: LatestReader<S>,
     common: &'a Common,
     in_flight: VecDeque<(TimelinePoint, Readback, u64)>,
     bound: usize,
@@ -118,8 +105,8 @@ struct Reading<'a> {
     slots: usize,
 }
 
-impl<'a> Reading<'a> {
-    fn new(compute: &'a Compute, reader: LatestReader<Words>, case: &Case, common: &'a Common) -> Self {
+impl<'a, S: Frames> Reading<'a, S> {
+    fn new(compute: &'a Compute, reader: LatestReader<S>, case: &Case, common: &'a Common) -> Self {
         let (in_flight, idle, rest) = (VecDeque::new(), Vec::new(), Vec::new());
         let (queue, slots) = (Queue::new(common.held), case.info().slots);
         // With so many submissions as it was made for, no slot is ever written before its wait is
@@ -155,7 +142,7 @@ impl<'a> Reading<'a> {
         }
     }
 
-    fn read(&mut self, turn: RenderRead<Words>, step: Read) {
+    fn read(&mut self, turn: RenderRead<S>, step: Read) {
         let (frame, new) = (turn.frame(), turn.is_new());
         match step {
             Read::Skip => return turn.skip(),
@@ -163,7 +150,7 @@ impl<'a> Reading<'a> {
             _ => {}
         }
         let readback = self.idle.pop().unwrap_or_else(|| Readback::new(self.compute.device(), SIZE));
-        let commands = readback.record_read(&turn, &[(turn.resources().as_raw(), SIZE)]);
+        let commands = S::record_read(&readback, &turn);
         self.queue.hold(self.compute.device());
         let point = if let Read::Lend { happens, told } = step {
             let turn = turn.lend().unwrap();
@@ -212,11 +199,11 @@ impl<'a> Reading<'a> {
         let Some((point, readback, frame)) = self.in_flight.pop_front() else { return };
         self.queue.go_on();
         point.wait(Rig::LONG).unwrap();
-        assert_eq!(whole(&readback.words()[..LEN], frame), Ok(()));
+        assert_eq!(whole(&readback.words()[..S::LEN], frame), Ok(()));
         self.idle.push(readback);
     }
 
-    fn end(mut self) -> (LatestReader<Words>, Vec<Readback>) {
+    fn end(mut self) -> (LatestReader<S>, Vec<Readback>) {
         self.step(Read::WaitForAll);
         (self.reader, self.rest)
     }

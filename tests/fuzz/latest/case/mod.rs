@@ -1,7 +1,7 @@
 //! A case: a latest exchange, with a thread for each side.
 
 mod compute_first;
-mod cuda;
+mod frames;
 #[allow(dead_code)] // For the other targets.
 pub(crate) mod held;
 mod op;
@@ -12,15 +12,12 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
-use bridge::{Backend, Compute, ExportDevice, LiveObjects};
+use bridge::{Backend, BufferSpec, Compute, ExportDevice, ImageSpec, LiveObjects};
 use bridge_fuzz::Counts;
 use bridge_tests::Rig;
 
 use held::Held;
 pub(crate) use op::{Case, case};
-
-/// Elements of a frame.
-const LEN: usize = 1024;
 
 /// For a writer's frames, where it waits for none.
 const MOMENT: Duration = Duration::from_millis(5);
@@ -95,10 +92,14 @@ pub(crate) fn run(device: &ExportDevice, backend: Backend, case: &Case, held: He
     let before = LiveObjects::now();
     let compute = Compute::new(device, backend).unwrap();
     let common = Common { held, ..Common::default() };
-    if case.render_first {
-        render_first::run(&compute, case, &common);
-    } else {
-        compute_first::run(&compute, case, &common);
+    match (case.render_first, case.images) {
+        (true, true) => render_first::run::<ImageSpec<u32>>(&compute, case, &common),
+        (true, false) => render_first::run::<BufferSpec<u32>>(&compute, case, &common),
+        (false, true) => compute_first::run::<ImageSpec<u32>>(&compute, case, &common),
+        (false, false) => compute_first::run::<BufferSpec<u32>>(&compute, case, &common),
+    }
+    if case.images {
+        common.count("cases of images");
     }
     drop(compute);
     let start = Instant::now();

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 #[derive(Debug, Clone)]
 pub(crate) struct Case {
     pub(crate) render_first: bool,
+    pub(crate) images: bool,
     pub(crate) issued: bool,
     pub(crate) writer_in_flight: usize,
     pub(crate) reader_in_flight: usize,
@@ -69,26 +70,30 @@ pub(crate) fn case() -> impl Strategy<Value = Case> {
         1 => Just(Read::WaitForAll),
         2 => (0u16..1000).prop_map(Read::Pause),
     ];
-    let shape = (any::<bool>(), any::<bool>(), 1usize..4, 1usize..4, 0usize..3, any::<bool>());
+    let kind = (any::<bool>(), prop::bool::weighted(0.3), any::<bool>());
+    let shape = (kind, 1usize..4, 1usize..4, 0usize..3, any::<bool>());
     (shape, prop::collection::vec(write, 1..120), prop::collection::vec(read, 1..120)).prop_map(
-        |((render_first, issued, writer_in_flight, reader_in_flight, more_slots, closes), writer, reader)| Case {
-            render_first,
-            issued,
-            writer_in_flight,
-            reader_in_flight,
-            more_slots,
-            writer,
-            reader,
-            closes,
+        |(((render_first, images, issued), writer_in_flight, reader_in_flight, more_slots, closes), writer, reader)| {
+            Case {
+                render_first,
+                images,
+                issued,
+                writer_in_flight,
+                reader_in_flight,
+                more_slots,
+                writer,
+                reader,
+                closes,
+            }
         },
     )
 }
 
 impl Case {
-    /// The case with a direction, and with frames that neither side loses.
+    /// The case with a direction and a kind of resources, and with frames that neither side loses.
     #[allow(dead_code)] // For the other target.
-    pub(crate) fn plain(mut self, render_first: bool) -> Self {
-        self.render_first = render_first;
+    pub(crate) fn plain(mut self, render_first: bool, images: bool) -> Self {
+        (self.render_first, self.images) = (render_first, images);
         for step in &mut self.writer {
             if !matches!(step, Write::Wait | Write::Pause(_)) {
                 *step = Write::Frame(0);

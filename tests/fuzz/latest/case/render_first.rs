@@ -7,21 +7,17 @@ use std::time::Duration;
 
 use bridge::ash::vk;
 use bridge::{
-    BufferAccess, BufferSpec, Compute, ComputeRead, Error, Exchange, LatestReader, LatestWriter, RenderFirst,
-    RenderWrite, TimelinePoint, Work,
+    Compute, ComputeRead, Error, Exchange, LatestReader, LatestWriter, RenderFirst, RenderWrite, TimelinePoint, Work,
 };
 use bridge_tests::{Commands, Rig};
 
-use super::cuda::Looks;
+use super::frames::{Frames, Looks};
 use super::held::Queue;
 use super::op::{Case, Read, Write};
-use super::{Common, LEN, joined, whole};
+use super::{Common, joined, whole};
 
-type Words = BufferSpec<u32>;
-
-pub(crate) fn run(compute: &Compute, case: &Case, common: &Common) {
-    let spec = Words::new(LEN, BufferAccess::TRANSFER_WRITE);
-    let (writer, reader) = Exchange::latest_render_first(compute, &case.info(), spec).unwrap();
+pub(crate) fn run<S: Frames>(compute: &Compute, case: &Case, common: &Common) {
+    let (writer, reader) = Exchange::latest_render_first(compute, &case.info(), S::spec()).unwrap();
     std::thread::scope(|scope| {
         let reading = scope.spawn(|| {
             let reader = read(reader, case, common);
@@ -53,9 +49,9 @@ pub(crate) fn run(compute: &Compute, case: &Case, common: &Common) {
     });
 }
 
-struct Writing<'a> {
+struct Writing<'a, S: Frames> {
     compute: &'a Compute,
-    writer: LatestWriter<Words, RenderFirst>,
+    writer: LatestWriter<S, RenderFirst>,
     common: &'a Common,
     in_flight: VecDeque<(TimelinePoint, Commands, u64)>,
     bound: usize,
@@ -66,7 +62,7 @@ struct Writing<'a> {
     queue: Queue,
 }
 
-impl Writing<'_> {
+impl<S: Frames> Writing<'_, S> {
     fn step(&mut self, step: Write) {
         match step {
             Write::Pause(micros) => std::thread::sleep(Duration::from_micros(micros.into())),
@@ -92,7 +88,7 @@ impl Writing<'_> {
         }
     }
 
-    fn write(&mut self, turn: RenderWrite<Words>, step: Write) {
+    fn write(&mut self, turn: RenderWrite<S>, step: Write) {
         let frame = turn.frame();
         match step {
             Write::Skip => return turn.skip(),
@@ -145,17 +141,13 @@ impl Writing<'_> {
         self.in_flight.push_back((point, commands, frame));
     }
 
-    /// Records: fill the frame with its number, half by half.
-    fn record(&self, turn: &RenderWrite<Words>, commands: &Commands) -> vk::CommandBuffer {
+    /// Records: fill the frame with its number.
+    fn record(&self, turn: &RenderWrite<S>, commands: &Commands) -> vk::CommandBuffer {
         let raw = commands.begin();
-        let (device, buffer) = (self.compute.device().as_raw(), turn.resources().as_raw());
-        let (half, word) = (2 * LEN as u64, u32::try_from(turn.frame()).unwrap());
         // SAFETY: recording, of the right family, submitted with this turn.
         unsafe { turn.record_acquire(raw) };
-        for offset in [0, half] {
-            // SAFETY: recording; both halves are inside the buffer, which may be filled.
-            unsafe { device.cmd_fill_buffer(raw, buffer, offset, half, word) };
-        }
+        let word = u32::try_from(turn.frame()).unwrap();
+        S::record_write(self.compute.device(), raw, turn.resources(), word);
         // SAFETY: as above.
         unsafe { turn.record_release(raw) };
         commands.end();
@@ -170,17 +162,17 @@ impl Writing<'_> {
         self.idle.push(commands);
     }
 
-    fn end(mut self) -> (LatestWriter<Words, RenderFirst>, Vec<Commands>) {
+    fn end(mut self) -> (LatestWriter<S, RenderFirst>, Vec<Commands>) {
         self.step(Write::Wait);
         (self.writer, self.rest)
     }
 }
 
-fn read(
-    mut reader: LatestReader<Words, RenderFirst>,
+fn read<S: Frames>(
+    mut reader: LatestReader<S, RenderFirst>,
     case: &Case,
     common: &Common,
-) -> LatestReader<Words, RenderFirst> {
+) -> LatestReader<S, RenderFirst> {
     let (sender, seen) = mpsc::channel();
     let mut copies = Looks::default();
     let (mut in_flight, mut last, mut looks) = (VecDeque::<TimelinePoint>::new(), None, 0);
@@ -205,7 +197,12 @@ fn read(
                     match turn.work() {
                         Work::Host(host) => {
                             let sender = sender.clone();
-                            host.run(move |words| sender.send(whole(words, frame)).unwrap()).unwrap();
+                            let look = move |lent: S::Host<'_>| {
+                                let mut seen = Ok(());
+                                S::look(lent, &mut |words| seen = seen.clone().and_then(|()| whole(words, frame)));
+                                sender.send(seen).unwrap();
+                            };
+                            host.run(look).unwrap();
                             looks += 1;
                         }
                         Work::Cuda(cuda) => copies.take(cuda, frame),

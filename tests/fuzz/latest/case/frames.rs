@@ -1,0 +1,156 @@
+//! What a latest exchange of a case shares, as each side writes and reads it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bridge::ash::vk;
+use bridge::cudarc::driver::{CudaSlice, CudaStream};
+use bridge::{BufferAccess, BufferSpec, CudaWork, ExportDevice, ImageAccess, ImageSpec, RenderRead, Resources};
+use bridge_tests::Readback;
+
+/// Elements of the longest frame.
+const MOST: usize = 1024;
+/// Of an image, with rows that no driver lays out without gaps.
+const EXTENT: [u32; 2] = [31, 33];
+/// The most bytes of a frame.
+pub(crate) const SIZE: u64 = 4 * MOST as u64;
+
+/// Resources of 32-bit words.
+pub(crate) trait Frames: Resources {
+    /// Elements of a frame.
+    const LEN: usize;
+
+    fn spec() -> Self;
+
+    /// Writes a frame in two halves.
+    fn write(lent: Self::Host<'_>, word: u32, delay: Duration);
+
+    /// Lends all words, piece by piece.
+    fn look(lent: Self::Host<'_>, visit: &mut dyn FnMut(&[u32]));
+
+    /// Enqueues a frame.
+    fn write_on_cuda(cuda: CudaWork<'_, Self>, word: u32);
+
+    /// Enqueues a copy of a frame.
+    fn copy_on_cuda(cuda: CudaWork<'_, Self>) -> (Arc<CudaStream>, CudaSlice<u32>);
+
+    /// Records a frame.
+    fn record_write(device: &ExportDevice, commands: vk::CommandBuffer, lent: Self::Render<'_>, word: u32);
+
+    /// Records a copy of a frame.
+    fn record_read(readback: &Readback, turn: &RenderRead<Self>) -> vk::CommandBuffer;
+}
+
+impl Frames for BufferSpec<u32> {
+    const LEN: usize = MOST;
+
+    fn spec() -> Self {
+        Self::new(MOST, BufferAccess::TRANSFER_READ | BufferAccess::TRANSFER_WRITE)
+    }
+
+    fn write(words: &mut [u32], word: u32, delay: Duration) {
+        let (first, second) = words.split_at_mut(MOST / 2);
+        first.fill(word);
+        std::thread::sleep(delay);
+        second.fill(word);
+    }
+
+    fn look(words: &mut [u32], visit: &mut dyn FnMut(&[u32])) {
+        visit(words);
+    }
+
+    /// In two halves.
+    fn write_on_cuda(mut cuda: CudaWork<'_, Self>, word: u32) {
+        let half = [word; MOST / 2];
+        for range in [0..MOST / 2, MOST / 2..MOST] {
+            cuda.stream.memcpy_htod(&half, &mut cuda.resources.slice_mut(range).unwrap()).unwrap();
+        }
+    }
+
+    fn copy_on_cuda(cuda: CudaWork<'_, Self>) -> (Arc<CudaStream>, CudaSlice<u32>) {
+        let mut copy = cuda.stream.alloc_zeros(MOST).unwrap();
+        cuda.stream.memcpy_dtod(&cuda.resources.as_view(), &mut copy).unwrap();
+        (Arc::clone(cuda.stream), copy)
+    }
+
+    /// Half by half.
+    fn record_write(device: &ExportDevice, commands: vk::CommandBuffer, lent: Self::Render<'_>, word: u32) {
+        for offset in [0, SIZE / 2] {
+            // SAFETY: recording; both halves are inside the buffer, which may be filled.
+            unsafe { device.as_raw().cmd_fill_buffer(commands, lent.as_raw(), offset, SIZE / 2, word) };
+        }
+    }
+
+    fn record_read(readback: &Readback, turn: &RenderRead<Self>) -> vk::CommandBuffer {
+        readback.record_read(turn, &[(turn.resources().as_raw(), SIZE)])
+    }
+}
+
+impl Frames for ImageSpec<u32> {
+    const LEN: usize = (EXTENT[0] * EXTENT[1]) as usize;
+
+    fn spec() -> Self {
+        Self::new(vk::Format::R32_UINT, EXTENT, ImageAccess::TRANSFER_READ | ImageAccess::TRANSFER_WRITE)
+    }
+
+    fn write(mut image: Self::Host<'_>, word: u32, delay: Duration) {
+        for (row, texels) in image.rows_mut().enumerate() {
+            if row == EXTENT[1] as usize / 2 {
+                std::thread::sleep(delay);
+            }
+            texels.fill(word);
+        }
+    }
+
+    fn look(mut image: Self::Host<'_>, visit: &mut dyn FnMut(&[u32])) {
+        image.rows_mut().for_each(|row| visit(row));
+    }
+
+    fn write_on_cuda(mut cuda: CudaWork<'_, Self>, word: u32) {
+        // Not from the host, for which the stream would be waited for.
+        let source = cuda.stream.clone_htod(&[word; Self::LEN]).unwrap();
+        cuda.resources.copy_from_buffer(cuda.stream, 0, .., &source).unwrap();
+    }
+
+    fn copy_on_cuda(cuda: CudaWork<'_, Self>) -> (Arc<CudaStream>, CudaSlice<u32>) {
+        let mut copy = cuda.stream.alloc_zeros(Self::LEN).unwrap();
+        cuda.resources.copy_to_buffer(cuda.stream, 0, .., &mut copy).unwrap();
+        (Arc::clone(cuda.stream), copy)
+    }
+
+    fn record_write(device: &ExportDevice, commands: vk::CommandBuffer, lent: Self::Render<'_>, word: u32) {
+        let color = vk::ClearColorValue { uint32: [word; 4] };
+        let (image, layout, range) = (lent.as_raw(), lent.layout(), [lent.range()]);
+        // SAFETY: recording; the image is in that layout between the turn's barriers.
+        unsafe { device.as_raw().cmd_clear_color_image(commands, image, layout, &color, &range) };
+    }
+
+    fn record_read(readback: &Readback, turn: &RenderRead<Self>) -> vk::CommandBuffer {
+        let image = turn.resources();
+        readback.record_read_all(turn, &[], &[(image.as_raw(), image.layout(), EXTENT)])
+    }
+}
+
+/// Copies of the frames that were read, which are looked at in the end.
+#[derive(Default)]
+pub(crate) struct Looks {
+    stream: Option<Arc<CudaStream>>,
+    copies: Vec<(CudaSlice<u32>, u64)>,
+}
+
+impl Looks {
+    /// Enqueues a copy of a frame.
+    pub(crate) fn take<S: Frames>(&mut self, cuda: CudaWork<'_, S>, frame: u64) {
+        let (stream, copy) = S::copy_on_cuda(cuda);
+        self.stream = Some(stream);
+        self.copies.push((copy, frame));
+    }
+
+    /// Checks all copies.
+    pub(crate) fn end(self) {
+        let Some(stream) = self.stream else { return };
+        for (copy, frame) in self.copies {
+            assert_eq!(super::whole(&stream.clone_dtoh(&copy).unwrap(), frame), Ok(()));
+        }
+    }
+}
