@@ -11,9 +11,9 @@ const LAUNCH_FAILED: u32 = 719;
 /// In nanoseconds: time for a frame to be seen to end that does not.
 const MOMENT: u64 = 200_000_000;
 
-/// An engine that waits for its own fence waits for CUDA, which signals no more, until the exchange
-/// is asked or dropped.
-pub(crate) fn the_queue_goes_on(name: &str, ask: fn(Exchange<Words>)) {
+/// An engine that waits for its own fence waits for CUDA, which signals no more, until an exchange
+/// of the compute side is asked or dropped.
+pub(crate) fn the_queue_goes_on(name: &str, ask: fn(Exchange<Words>, Exchange<Words>)) {
     let Some(double) = double(name) else { return };
     let rig = Rig::open();
     // The host signals in place of the lost context; the layer cannot know that CUDA's signal never
@@ -21,6 +21,7 @@ pub(crate) fn the_queue_goes_on(name: &str, ask: fn(Exchange<Words>)) {
     rig.allow(&["VUID-VkSemaphoreSignalInfo-value-03259"]);
     let compute = Compute::new(rig.device(), Backend::Cuda).unwrap();
     let mut exchange = Exchange::new(&compute, &info(2), words()).unwrap();
+    let other = Exchange::new(&compute, &info(2), words()).unwrap();
     let raw = rig.device().as_raw();
     // SAFETY: a live device.
     let fence = unsafe { raw.create_fence(&vk::FenceCreateInfo::default(), None) }.unwrap();
@@ -36,7 +37,7 @@ pub(crate) fn the_queue_goes_on(name: &str, ask: fn(Exchange<Words>)) {
     assert_eq!(wait(MOMENT), Err(vk::Result::TIMEOUT), "the control: nobody has asked");
     let error = rendered.wait(Rig::LONG).unwrap_err();
     assert!(error.is_device_lost(), "a wait of the bridge's is told at once: {error}");
-    ask(exchange);
+    ask(exchange, other);
     wait(u64::try_from(Rig::LONG.as_nanos()).unwrap()).unwrap();
     // SAFETY: the submission that has it has ended.
     unsafe { raw.destroy_fence(fence, None) };

@@ -9,6 +9,7 @@
 mod compute_first;
 mod images;
 mod lost;
+mod missed;
 mod present;
 mod render_first;
 mod split;
@@ -121,10 +122,29 @@ fn preparing_a_present_queries_the_stream_once() {
 
 #[test]
 fn a_lost_context_is_noticed_by_the_next_frame() {
-    lost::the_queue_goes_on("a_lost_context_is_noticed_by_the_next_frame", lost::begin);
+    lost::the_queue_goes_on("a_lost_context_is_noticed_by_the_next_frame", |exchange, _| lost::begin(exchange));
 }
 
 #[test]
 fn a_lost_context_is_noticed_by_the_end_of_the_exchange() {
-    lost::the_queue_goes_on("a_lost_context_is_noticed_by_the_end_of_the_exchange", drop);
+    lost::the_queue_goes_on("a_lost_context_is_noticed_by_the_end_of_the_exchange", |exchange, _| drop(exchange));
+}
+
+/// Its frames may be behind those of the first.
+#[test]
+fn a_lost_context_is_noticed_by_another_exchange() {
+    lost::the_queue_goes_on("a_lost_context_is_noticed_by_another_exchange", |exchange, other| {
+        lost::begin(other);
+        std::mem::forget(exchange);
+    });
+}
+
+#[test]
+fn a_signal_that_fails_twice_is_made_by_a_later_frame() {
+    missed::is_made_by_a_later_frame("a_signal_that_fails_twice_is_made_by_a_later_frame");
+}
+
+#[test]
+fn a_join_that_fails_twice_is_made_by_a_later_frame() {
+    missed::joins_are_made_by_a_later_frame("a_join_that_fails_twice_is_made_by_a_later_frame");
 }

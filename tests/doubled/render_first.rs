@@ -10,31 +10,35 @@ use driver_double::Double;
 use crate::{LEN, Words, info, words};
 
 /// Takes a copy of what a turn holds, on its stream.
-struct Reader {
+pub(crate) struct Reader {
     stream: Arc<CudaStream>,
     copy: CudaSlice<u32>,
 }
 
 impl Reader {
-    fn new(compute: &Compute) -> Self {
+    pub(crate) fn new(compute: &Compute) -> Self {
         let stream = Arc::clone(compute.cuda().unwrap().stream());
         let copy = stream.alloc_zeros(LEN).unwrap();
         Self { stream, copy }
     }
 
-    fn read(&mut self, turn: &mut ComputeTurn<Words, RenderFirst>) {
+    pub(crate) fn read(&mut self, turn: &mut ComputeTurn<Words, RenderFirst>) {
         let Work::Cuda(cuda) = turn.work() else { unreachable!("no other backend is opened") };
         cuda.stream.memcpy_dtod(&cuda.resources.as_view(), &mut self.copy).unwrap();
     }
 
     /// The copy; its turn has ended.
-    fn words(&self) -> Vec<u32> {
+    pub(crate) fn words(&self) -> Vec<u32> {
         self.stream.clone_dtoh(&self.copy).unwrap()
     }
 }
 
 /// Submits a fill of the turn's buffer.
-fn draw(commands: &Commands, turn: RenderTurn<Words, RenderFirst>, word: u32) -> ComputeTurn<Words, RenderFirst> {
+pub(crate) fn draw(
+    commands: &Commands,
+    turn: RenderTurn<Words, RenderFirst>,
+    word: u32,
+) -> ComputeTurn<Words, RenderFirst> {
     let recorded = commands.fill(&turn, turn.resources().as_raw(), word);
     // SAFETY: recorded with the turn's barriers; noted below, and so waited for before the commands
     // are recorded again.

@@ -20,7 +20,8 @@ use images::{
 };
 use order::{
     copied_too_early_the_contents_are_stale, frames_in_flight_go_on_with_the_old_buffers,
-    the_copy_waits_for_a_slow_writer, vulkan_reads_a_copy_too_early, vulkan_waits_for_the_copy,
+    new_slots_are_waited_for_at_the_same_stages, the_copy_waits_for_a_slow_writer, vulkan_reads_a_copy_too_early,
+    vulkan_waits_for_the_copy,
 };
 use refused::{
     an_open_turn_is_named, lent_turns_that_were_dropped_are_waited_for, nothing_is_waited_for_twice,
@@ -37,6 +38,7 @@ on_both_backends!(
     frames_in_flight_go_on_with_the_old_buffers,
     the_copy_waits_for_a_slow_writer,
     copied_too_early_the_contents_are_stale,
+    new_slots_are_waited_for_at_the_same_stages,
     vulkan_waits_for_the_copy,
     vulkan_reads_a_copy_too_early,
     an_open_turn_is_named,

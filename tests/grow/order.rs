@@ -146,3 +146,21 @@ pub(crate) fn vulkan_waits_for_the_copy(rig: &Rig, compute: &Compute) {
 pub(crate) fn vulkan_reads_a_copy_too_early(rig: &Rig, compute: &Compute) {
     frame_behind_a_slow_computation(rig, compute, 0x5eed_0000, false);
 }
+
+/// What a submission waits for is waited for at the stages that use the resources, which are the
+/// same ones.
+pub(crate) fn new_slots_are_waited_for_at_the_same_stages(_: &Rig, compute: &Compute) {
+    let mut exchange = words(compute, 1);
+    let stages = |exchange: &mut Exchange<Words>| {
+        let lent = exchange.begin().unwrap().finish().unwrap().lend().unwrap();
+        let stages = lent.parts().wait.stage_mask;
+        // SAFETY: the parts were not used.
+        unsafe { lent.not_submitted() };
+        stages
+    };
+    let before = stages(&mut exchange);
+    assert!(!before.is_empty());
+    exchange.grow(2 * LEN).unwrap();
+    assert_eq!(stages(&mut exchange), before);
+    exchange.close().unwrap();
+}

@@ -17,6 +17,8 @@ pub enum Planted {
     Twice,
     /// Where a fault hits one, it returns success: the caller does not say that it failed.
     Silent,
+    /// Each fails with `CUDA_ERROR_UNKNOWN`, and does nothing.
+    Failing,
 }
 
 #[derive(Debug)]
@@ -40,11 +42,17 @@ impl Plant {
 
 impl Double {
     /// Calls of this name about `object`, or all if that is 0, are made wrong from now on, until
-    /// [`forget`](Self::forget); but for those that are made while a stream is captured.
+    /// [`unplant`](Self::unplant) or [`forget`](Self::forget); but for those that are made while a stream is captured.
     pub fn plant(&self, planted: Planted, name: &str, object: u64) {
         type Control = unsafe extern "C" fn(Planted, *const u8, usize, u64);
         let plant = self.control::<Control>("double_plant");
         // SAFETY: a name of so many bytes.
         unsafe { plant(planted, name.as_ptr(), name.len(), object) };
+    }
+
+    /// Calls are made as the caller asks from now on.
+    pub fn unplant(&self) {
+        // No call has this name.
+        self.plant(Planted::Skipped, "", 0);
     }
 }

@@ -15,6 +15,7 @@ mod hook;
 mod latest;
 #[path = "../faults/lent.rs"]
 mod lent;
+mod lost;
 #[path = "../faults/op.rs"]
 #[allow(dead_code)] // For the other target.
 mod op;
@@ -114,6 +115,14 @@ fn cuda() {
 #[test]
 fn left_out_calls_are_found() {
     on_the_double("left_out_calls_are_found", |_, device| planted::are_found(device));
+}
+
+#[test]
+fn frames_behind_another_exchanges_end() {
+    on_the_double("frames_behind_another_exchanges_end", |engine, device| {
+        lost::frames_behind_another_exchanges_end(device);
+        engine.assert_silent();
+    });
 }
 
 fn run(device: &ExportDevice, case: &Case, trial: Trial) -> Counts {

@@ -8,13 +8,13 @@ pub(crate) mod host;
 pub(crate) mod inline;
 pub(crate) mod loss;
 pub(crate) mod mapped;
+mod open;
 pub(crate) mod pair;
 pub(crate) mod peer;
 pub(crate) mod remote;
+pub(crate) mod siblings;
 pub(crate) mod side;
 pub(crate) mod sided;
-
-mod open;
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -104,6 +104,7 @@ struct Inner {
     side: Side,
     device: ExportDevice,
     reason: String,
+    siblings: siblings::Siblings,
 }
 
 impl Compute {
@@ -188,7 +189,7 @@ impl Compute {
         let side = Sided::Inline(InlineCompute::new(device, queue)?);
         let reason = format!("CUDA kernels are recorded into command buffers of the {queue} queue");
         log_info!("computing in the Vulkan queue of {} ({reason})", device.name());
-        Ok(Self(Arc::new(Inner { side, device: device.clone(), reason })))
+        Ok(Self(Inner::new(side, device.clone(), reason)))
     }
 
     fn cuda_by_uuid(device: &ExportDevice) -> Result<Self> {
@@ -201,12 +202,12 @@ impl Compute {
     fn cuda_with(pair: DevicePair, stream: Arc<CudaStream>, reason: String) -> Self {
         log_info!("computing with CUDA on {} ({reason})", pair.cuda().name());
         let device = pair.vulkan().clone();
-        Self(Arc::new(Inner { side: Sided::Cuda(CudaCompute::new(Gpus::same(pair, stream))), device, reason }))
+        Self(Inner::new(Sided::Cuda(CudaCompute::new(Gpus::same(pair, stream))), device, reason))
     }
 
     fn host(device: &ExportDevice, reason: String) -> Result<Self> {
         log_info!("computing on the CPU ({reason})");
-        Ok(Self(Arc::new(Inner { side: Sided::Host(HostStream::new()?), device: device.clone(), reason })))
+        Ok(Self(Inner::new(Sided::Host(HostStream::new()?), device.clone(), reason)))
     }
 
     /// Workers in other processes, which compute with CUDA: on the GPU of `device`, or on others
@@ -234,7 +235,7 @@ impl Compute {
         crate::observe::trace::init();
         let side = Sided::Remote(RemoteCompute::new(peers, trust)?);
         let reason = "a worker in another process computes with CUDA".to_owned();
-        Ok(Self(Arc::new(Inner { side, device: device.clone(), reason })))
+        Ok(Self(Inner::new(side, device.clone(), reason)))
     }
 
     /// That this process computes with it.
@@ -268,7 +269,7 @@ impl Compute {
                 });
             }
         };
-        Ok(Self(Arc::new(Inner { side, device: inner.device.clone(), reason: inner.reason.clone() })))
+        Ok(Self(Inner::new(side, inner.device.clone(), inner.reason.clone())))
     }
 
     /// Returns `true` if both are clones of the same `Compute`.

@@ -26,6 +26,7 @@ use super::state::{Held, State};
 use super::steps::Steps;
 
 use crate::compute::Compute;
+use crate::compute::siblings::Signalled;
 use crate::error::Result;
 use crate::observe::live::{Alive, Kind};
 use crate::observe::log_error;
@@ -235,17 +236,18 @@ impl<R: Resources> State<R> {
             timeout: self.timeout,
             queue: self.queue,
             pool: None,
-            failed: AtomicBool::new(false),
+            failed: Arc::default(),
             gave_up: AtomicBool::new(false),
             changed: OnceLock::new(),
             _alive: Alive::new(Kind::Exchange),
         });
         let slots = self.held.slots.clone();
+        let signalled = Signalled::new(&computed, &core.failed);
         let barriers: Box<[Barriers]> = slots.iter().map(|slot| barriers::<R>(slot)).collect();
         Ok(Arc::new(Self {
             stages: self.stages | copy_stages(&barriers),
             barriers,
-            held: std::mem::ManuallyDrop::new(Held { lender, slots, computed, rendered }),
+            held: std::mem::ManuallyDrop::new(Held { lender, slots, computed, rendered, signalled }),
             retired: OnceLock::new(),
             moved: false,
             core,

@@ -2,7 +2,7 @@
 //! its locks.
 
 use std::sync::atomic::AtomicBool;
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use vk_export::QueueKind;
@@ -34,7 +34,7 @@ pub(crate) struct Core {
     /// Pool in which buffers are made, if any.
     pub(super) pool: Option<SharedPool>,
     /// The compute side was seen to have failed: every frame asks first.
-    pub(super) failed: AtomicBool,
+    pub(super) failed: Arc<AtomicBool>,
     /// Closing has already waited to no end.
     pub(super) gave_up: AtomicBool,
     /// Told when Vulkan's side gives a slot back; where the compute side is in another process.

@@ -22,6 +22,7 @@ use super::resources::Resources;
 use super::slots::{barriers, check_resources, copy_stages, make_slots, queue_of};
 use crate::compute::Compute;
 use crate::compute::loss::Loss;
+use crate::compute::siblings::Signalled;
 use crate::error::{Error, Result, both};
 use crate::observe::live::{Alive, Kind};
 use crate::observe::log_error;
@@ -64,6 +65,8 @@ pub(super) struct Held<R: Resources> {
     pub(super) slots: Box<[Arc<R::Slot>]>,
     pub(super) computed: Timeline,
     pub(super) rendered: Timeline,
+    /// What is released once the compute side is lost.
+    pub(super) signalled: Arc<Signalled>,
 }
 
 /// A lock under which the order of signals is decided. No sink of the trace is called before it is
@@ -100,7 +103,7 @@ impl<R: Resources> State<R> {
             timeout: info.timeout,
             queue: info.queue,
             pool: info.pool.cloned(),
-            failed: AtomicBool::new(false),
+            failed: Arc::default(),
             gave_up: AtomicBool::new(false),
             changed: OnceLock::new(),
             _alive: Alive::new(Kind::Exchange),
@@ -124,8 +127,10 @@ impl<R: Resources> State<R> {
                 core.ledger.lock().unwrap_or_else(PoisonError::into_inner).require_initial();
             }
         }
+        let signalled = Signalled::new(&computed, &core.failed);
+        compute.register(&signalled);
         Ok(Arc::new(Self {
-            held: ManuallyDrop::new(Held { lender, slots, computed, rendered }),
+            held: ManuallyDrop::new(Held { lender, slots, computed, rendered, signalled }),
             barriers,
             stages: compute.side().wait_stages(stages | copies),
             retired: OnceLock::new(),
@@ -141,11 +146,12 @@ impl<R: Resources> State<R> {
         let (slots, mapped) = make_slots(&self.core, self.held.slots.len(), resources)?;
         let lender = self.held.lender.renew(mapped)?;
         let (computed, rendered) = (self.held.computed.clone(), self.held.rendered.clone());
+        let signalled = self.held.signalled.clone();
         let barriers: Box<[_]> = slots.iter().map(|slot| barriers::<R>(slot)).collect();
         Ok(Arc::new(Self {
             stages: self.compute.side().wait_stages(stages | copy_stages(&barriers)),
             barriers,
-            held: ManuallyDrop::new(Held { lender, slots, computed, rendered }),
+            held: ManuallyDrop::new(Held { lender, slots, computed, rendered, signalled }),
             retired: OnceLock::new(),
             moved: false,
             core: Arc::clone(&self.core),
@@ -310,19 +316,18 @@ impl<R: Resources> State<R> {
     }
 
     /// Checks that the compute side still works. Once it does not, what Vulkan has been told to
-    /// wait for is signalled in its place, so that the queue goes on; where other GPUs still work,
-    /// once they have ended.
+    /// wait for is signalled in its place, for all exchanges, so that the queue goes on; where other
+    /// GPUs still work, for this one, once they have ended.
     pub(super) fn check_compute(&self) -> Result<()> {
         let checked = self.compute.check();
         if checked.as_ref().is_err_and(Error::is_device_lost) && self.is_over() {
-            // Before the host signals what CUDA did not: no other thread may take a frame for
-            // finished.
-            self.failed.store(true, Ordering::Release);
             // SAFETY: the context that signals is lost for good. (The CPU's thread signals even
             // after a failure.)
-            let released = unsafe { self.held.computed.release() };
-            if let Err(error) = released {
-                log_error!("{}: Vulkan may wait for ever: {error}", self.held.computed.name());
+            unsafe { self.held.signalled.release() };
+            if self.compute.side().loss() == Loss::All {
+                // What is in the queue may be behind frames of other exchanges.
+                // SAFETY: the context that signals them all is lost for good.
+                unsafe { self.compute.release_all() };
             }
         }
         checked

@@ -2,8 +2,6 @@
 
 pub(crate) mod probe;
 
-use std::sync::Arc;
-
 use cuda_import::{CudaDevice, PeerAccess, peer_access};
 use vk_export::ExportDevice;
 
@@ -81,7 +79,7 @@ impl Compute {
         let reason = format!("{} writes memory of \"{}\"", names.join(" and "), device.name());
         log_info!("computing with CUDA on another GPU: {reason}");
         let side = Sided::Cuda(CudaCompute::new(gpus));
-        Ok(Self(Arc::new(Inner { side, device: device.clone(), reason })))
+        Ok(Self(Inner::new(side, device.clone(), reason)))
     }
 }
 

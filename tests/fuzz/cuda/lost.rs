@@ -1,0 +1,27 @@
+//! A context that is lost while frames of two exchanges are in Vulkan's queue.
+
+use bridge::ExportDevice;
+
+use crate::latest::held::Held;
+use crate::op::{Op, RingOp};
+use crate::world::Trial;
+use crate::{Case, driver, run};
+
+/// The frame of the second is behind that of the first, which CUDA does not signal any more.
+pub(crate) fn frames_behind_another_exchanges_end(device: &ExportDevice) {
+    let open = Op::Open { vulkan_first: false, slots: 2, pooled: false, images: false };
+    let frame = RingOp::Frame { fill: true };
+    let lost = Op::ArmDriver(driver::Plan { nth: 1, code: 719, sticky: true });
+    let ops = vec![
+        open,
+        open,
+        Op::On(0, frame),
+        Op::On(1, frame),
+        Op::On(1, RingOp::Begin),
+        lost,
+        Op::On(1, RingOp::Work),
+        Op::On(1, RingOp::Wait),
+    ];
+    let trial = Trial { held: Held::Streams, engine_forgets: false };
+    run(device, &Case::InStep(ops), trial);
+}
