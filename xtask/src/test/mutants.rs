@@ -27,6 +27,7 @@ const CATCHERS: &[&str] = &[
     "latest_joined",
     "leases",
     "observe",
+    "pacing",
 ];
 
 /// Files of the bridge whose mutants are run if none is named.
