@@ -22,7 +22,7 @@ pub(super) struct Program {
     without: &'static [&'static str],
 }
 
-const fn whole(name: &'static str) -> Program {
+pub(super) const fn whole(name: &'static str) -> Program {
     Program { name, without: &[] }
 }
 

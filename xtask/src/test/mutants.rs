@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::double::{Built, PROGRAMS, Place, Program, Ran, why_not};
+use super::double::{Built, PROGRAMS, Place, Program, Ran, whole, why_not};
 use super::each::each;
 use crate::shell;
 
@@ -30,22 +30,26 @@ const CATCHERS: &[&str] = &[
     "pacing",
 ];
 
+/// It brings the double with it.
+const DOUBLED: Program = whole("doubled");
+
 /// Files of the bridge whose mutants are run if none is named.
 const FILES: &[&str] = &["exchange/state.rs", "exchange/order.rs", "handoff.rs", "timeline/mod.rs"];
 
 /// A program that a mutant has hung is ended after so many seconds.
 const LIMIT: u64 = 60;
 
-/// Runs the mutants of the files that have `only` in their names. The report is written to
+/// Runs the mutants of the files that have one of `only` in their names, or all. The report is written to
 /// `target/mutants.txt`.
-pub(crate) fn run(files: &[String], only: Option<&str>) -> Result<()> {
+pub(crate) fn run(files: &[String], only: &[String]) -> Result<()> {
     if let Some(reason) = why_not() {
         bail!("nothing is tested: {reason}");
     }
     let mut mutants = list(files)?;
-    mutants.retain(|mutant| only.is_none_or(|word| mutant.name.contains(word)));
+    mutants.retain(|mutant| only.is_empty() || only.iter().any(|word| mutant.name.contains(word)));
     ensure!(!mutants.is_empty(), "no mutant has such a name");
-    let programs: Vec<_> = PROGRAMS.iter().filter(|program| CATCHERS.contains(&program.name)).collect();
+    let of_step = PROGRAMS.iter().filter(|program| CATCHERS.contains(&program.name));
+    let programs: Vec<_> = of_step.chain([&DOUBLED]).collect();
     let control = outcome(&programs)?;
     ensure!(control == Outcome::Survives, "without a mutant: {control}");
     let report = shell::target_dir().join("mutants.txt");
