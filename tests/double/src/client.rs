@@ -65,7 +65,7 @@ impl Double {
     }
 
     /// As [`in_child`](Self::in_child), with the double as the system's one Vulkan driver too: its
-    /// device exports buffers and timelines to the double's first GPU.
+    /// device exports buffers, images and timelines to the double's first GPU.
     ///
     /// # Panics
     /// As [`in_child`](Self::in_child).
