@@ -30,6 +30,9 @@ pub(crate) trait AnyRing {
     fn buffer(&mut self) -> Option<(vk::Buffer, Option<Content>)>;
     /// Records a copy of that buffer, which holds `content`, behind what was recorded.
     fn copy_from(&mut self, source: vk::Buffer, content: Option<Content>, shared: &mut Shared);
+    /// What was recorded in the open compute turn may be lost with a call of another exchange, which
+    /// its own turn will say.
+    fn forget_open(&mut self);
     fn end(&mut self, shared: &mut Shared);
     fn is_done(&self) -> bool;
 }
@@ -297,6 +300,12 @@ impl<S: Crossing, D: Way> AnyRing for Ring<S, D> {
 
     fn copy_from(&mut self, source: vk::Buffer, content: Option<Content>, shared: &mut Shared) {
         self.copy_inline(source, content, shared);
+    }
+
+    fn forget_open(&mut self) {
+        if let Some(turn) = &self.compute {
+            self.contents[turn.slot()] = None;
+        }
     }
 
     fn end(&mut self, shared: &mut Shared) {

@@ -39,6 +39,8 @@ pub(crate) struct Shared {
     tag: u32,
     /// Whether any call has failed.
     faulted: bool,
+    /// Whether commands were lost, with all that open turns have recorded.
+    commands_lost: bool,
     /// Of all pooled buffers, made for the first.
     pool: Option<SharedPool>,
     pub(crate) trial: Trial,
@@ -126,6 +128,7 @@ impl Shared {
     pub(crate) fn note(&mut self, hit: Option<&'static str>) {
         if let Some(name) = hit {
             self.faulted = true;
+            self.commands_lost |= ["vkEndCommandBuffer", "vkQueueSubmit2"].contains(&name);
             self.count(name);
         }
     }
@@ -186,6 +189,7 @@ pub(crate) fn run(device: &ExportDevice, backend: Backend, ops: &[Op], trial: Tr
         faults: Arc::default(),
         tag: 0x5eed_0000,
         faulted: false,
+        commands_lost: false,
         pool: None,
         trial,
         queue: Queue::new(trial.held),
@@ -198,6 +202,9 @@ pub(crate) fn run(device: &ExportDevice, backend: Backend, ops: &[Op], trial: Tr
     let mut rings: Vec<Box<dyn AnyRing>> = Vec::new();
     for op in ops {
         step(*op, &mut rings, &mut shared);
+        if std::mem::take(&mut shared.commands_lost) {
+            rings.iter_mut().for_each(|ring| ring.forget_open());
+        }
         shared.count("operations");
     }
     for ring in &mut rings {
