@@ -124,6 +124,7 @@ impl<'a, S: Frames> Reading<'a, S> {
                     self.wait();
                 }
             }
+            Read::Initialise if !S::BROUGHT_BACK => {}
             Read::Initialise => {
                 self.reader.initialise().unwrap();
                 assert_eq!(self.reader.retired(), 0);
@@ -153,7 +154,6 @@ impl<'a, S: Frames> Reading<'a, S> {
         let commands = S::record_read(&readback, &turn);
         self.queue.hold(self.compute.device());
         let point = if let Read::Lend { happens, told } = step {
-            let happens = happens && (told || S::MAY_LOSE_READS);
             let turn = turn.lend().unwrap();
             if happens {
                 let (parts, infos) = (turn.parts(), [vk::CommandBufferSubmitInfo::default().command_buffer(commands)]);

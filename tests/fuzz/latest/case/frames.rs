@@ -19,10 +19,10 @@ pub(crate) const SIZE: u64 = 4 * MOST as u64;
 pub(crate) trait Frames: Resources {
     /// Elements of a frame.
     const LEN: usize;
-    /// Whether a submission that reads a frame may be lost, and its slot brought back. Of images
-    /// the validation layer then says that they are handed over while they are read: it does not
-    /// see the fence behind that read, which is waited for first.
-    const MAY_LOSE_READS: bool;
+    /// Whether slots that were lost are brought back. Of images the validation layer then says that
+    /// they are handed over while they are read: whether it overlooks the fence that is waited for
+    /// in between is not settled.
+    const BROUGHT_BACK: bool;
 
     fn spec() -> Self;
 
@@ -47,7 +47,7 @@ pub(crate) trait Frames: Resources {
 
 impl Frames for BufferSpec<u32> {
     const LEN: usize = MOST;
-    const MAY_LOSE_READS: bool = true;
+    const BROUGHT_BACK: bool = true;
 
     fn spec() -> Self {
         Self::new(MOST, BufferAccess::TRANSFER_READ | BufferAccess::TRANSFER_WRITE)
@@ -93,7 +93,7 @@ impl Frames for BufferSpec<u32> {
 
 impl Frames for ImageSpec<u32> {
     const LEN: usize = (EXTENT[0] * EXTENT[1]) as usize;
-    const MAY_LOSE_READS: bool = false;
+    const BROUGHT_BACK: bool = false;
 
     fn spec() -> Self {
         Self::new(vk::Format::R32_UINT, EXTENT, ImageAccess::TRANSFER_READ | ImageAccess::TRANSFER_WRITE)
