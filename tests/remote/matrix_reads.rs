@@ -1,4 +1,4 @@
-//! Each state of a worker that reads against signals: `cargo xtask kill-matrix --rounds N`.
+//! Each state of a worker that reads against each signal: `cargo xtask kill-matrix --rounds N`.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use bridge_worker::bridge_ipc::Backend;
 use bridge_worker::{Buffer, Error, LatestReader, Read};
 use rustix::process::Signal;
 
-use crate::matrix::rounds;
+use crate::matrix::{SIGNALS, rounds};
 use crate::painter::Painter;
 use crate::reading::Habit;
 use crate::renderer::{self, Renderer};
@@ -19,9 +19,6 @@ const STATES: [(&str, Habit); 5] = [
     ("waiting for a frame", Habit::Waits),
     ("frame given back, others unread", Habit::StopsBehindFree),
 ];
-
-/// The others end a process as the first does, which `matrix` has.
-const SIGNALS: [(&str, Signal); 2] = [("KILL", Signal::KILL), ("STOP, KILL", Signal::STOP)];
 
 /// Whether each state of the worker's process leaves a renderer that draws, and another worker all
 /// that it needs.

@@ -12,7 +12,7 @@ use rustix::process::Signal;
 
 use crate::painter::Painter;
 use crate::scene::Scene;
-use crate::worker::send;
+use crate::worker::{self, Habit, send};
 
 /// Where the renderer listens.
 const PLACE: &str = "BRIDGE_TEST_RENDERER";
@@ -155,6 +155,26 @@ fn a_worker_outlives_its_renderer_and_goes_to_the_next() {
     let _next = Renderer::start(&path);
     let (_worker, mut writer) = connect(&path);
     (0..20).for_each(|_| write(&mut writer).unwrap());
+}
+
+/// A next renderer and a next worker find the place of two that were killed.
+#[test]
+fn both_are_killed_at_once_and_another_pair_takes_their_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("renderer");
+    for mark in 1..4 {
+        let mut renderer = Renderer::start(&path);
+        // It listens once this connection has crossed.
+        let (_own, mut writer) = connect(&path);
+        write(&mut writer).unwrap();
+        let mut worker = worker::Worker::start(&path, Habit::Runs, mark);
+        // More frames than there are slots: the renderer has taken some and given them back.
+        worker.is_there();
+        renderer.signal(Signal::KILL);
+        worker.signal(Signal::KILL);
+        renderer.kill();
+        worker.kill();
+    }
 }
 
 /// Stopped is not dead: the worker waits, and goes on where the renderer does.
