@@ -6,7 +6,11 @@ use crate::matrix::{SIGNALS, rounds};
 use crate::step_worker::Habit;
 use crate::steps::Stepping;
 
-const STATES: [(&str, Habit); 2] = [("in step, running", Habit::Runs), ("in step, a frame owed", Habit::Owes)];
+const STATES: [(&str, Habit); 3] = [
+    ("in step, running", Habit::Runs),
+    ("in step, a frame owed", Habit::Owes),
+    ("in step, a frame owed, not taken", Habit::OwesTwo),
+];
 
 /// Whether the queue goes on, whatever a worker has announced, and another takes its place.
 #[test]

@@ -105,6 +105,7 @@ impl Stepping {
         let Error::PeerLost { torn, signalled, .. } = &error else { panic!("{error}") };
         assert_eq!(signalled.is_some(), !torn.is_empty(), "{error}");
         assert!(habit != Habit::Owes || **torn == [5], "{error}");
+        assert!(habit != Habit::OwesTwo || **torn == [6], "{error}");
         // Those before its end are whole.
         while let Ok(Some(turn)) = steps.next(Duration::ZERO) {
             let frame = turn.frame();
