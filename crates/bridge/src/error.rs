@@ -6,8 +6,8 @@ mod words;
 
 use std::time::Duration;
 
-use crate::compute::Backend;
 use crate::compute::adapter::AdapterId;
+use crate::compute::backend::Backend;
 use crate::error::words::{busy, hint, lost, settled, whole};
 use crate::timeline::signaller::Signaller;
 

@@ -1,6 +1,6 @@
 //! Phrases of the errors' messages.
 
-use crate::compute::Backend;
+use crate::compute::backend::Backend;
 use crate::error::Stage;
 use crate::timeline::signaller::Signaller;
 

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use vk_export::OneTimeCommands;
 use vk_export::ash::vk;
 
 use super::barriers::count_leaked;
@@ -22,18 +21,6 @@ use crate::observe::log_error;
 use crate::observe::trace;
 use crate::observe::trace::Event;
 use crate::timeline::Timeline;
-
-/// The end of use of resources that others have replaced.
-pub(super) struct Retirement {
-    /// The highest value of `rendered` that may have been submitted by then.
-    pub(super) rendered: u64,
-    /// A value of `computed` behind all work with them; `None` where its signal could not be
-    /// enqueued.
-    pub(super) computed: Option<u64>,
-    /// The commands that handed the first images of their successors over, if there were any: they
-    /// end with `rendered`.
-    pub(super) _commands: Option<OneTimeCommands>,
-}
 
 impl<R: Resources> State<R> {
     /// Returns `true` if others have replaced the resources, and neither side uses these any more.

@@ -27,6 +27,7 @@ mod refusal;
 mod render_turn;
 mod replace;
 mod retired;
+mod retirement;
 mod slots;
 mod split;
 mod state;

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use bytemuck::Pod;
 use cuda_import::Texel;
 
-use super::close::Retirement;
 use super::hand_over::{self, Initial};
 use super::ledger::First;
 use super::resources::Resources;
+use super::retirement::Retirement;
 use super::state::State;
 use super::{Direction, Exchange};
 use crate::buffer::spec::BufferSpec;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use super::close::Retirement;
 use super::resources::Resources;
+use super::retirement::Retirement;
 use super::state::State;
 use crate::observe::log_warn;
 

@@ -10,7 +10,6 @@ use vk_export::Queue;
 use vk_export::ash::vk;
 
 use super::barriers::{Barriers, count_leaked};
-use super::close::Retirement;
 use super::core::Core;
 use super::hand_over;
 use super::info::ExchangeInfo;
@@ -19,6 +18,7 @@ use super::lender::Lender;
 use super::pace::Pace;
 use super::refusal::Refusal;
 use super::resources::Resources;
+use super::retirement::Retirement;
 use super::slots::{barriers, check_resources, copy_stages, make_slots, queue_of};
 use crate::compute::Compute;
 use crate::compute::loss::Loss;

@@ -1,0 +1,45 @@
+//! Names of the compute sides.
+
+use std::fmt;
+
+/// Which compute side to use.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Backend {
+    /// CUDA where it is the same GPU and can share, the CPU otherwise.
+    #[default]
+    Auto,
+    /// CUDA, or an error.
+    Cuda,
+    /// The CPU, over memory that both it and the device reach. Images that it cannot reach are
+    /// copied when a frame is handed over, see [`ImageSpec`](crate::ImageSpec).
+    Host,
+    /// CUDA kernels recorded into command buffers of the Vulkan queue, or an error. `Auto` never
+    /// chooses it.
+    ///
+    /// Kernels and Vulkan's commands alternate without a switch of the GPU's context, which a
+    /// hand-over to a CUDA stream pays with some 300 us. It is for kernels of the program's own, as
+    /// PTX: libraries, copies and memory that CUDA works on elsewhere need [`Backend::Cuda`]. It
+    /// stands on `VK_NVX_binary_import`, experimental by name, which NVIDIA's drivers for Linux and
+    /// Windows have. The device is opened with
+    /// [`OpenInfo::cuda_kernels`](crate::OpenInfo::cuda_kernels), or adopted with
+    /// [`CUDA_KERNEL_EXTENSIONS`](vk_export::CUDA_KERNEL_EXTENSIONS), `bufferDeviceAddress` and a
+    /// [`queue_lock`](crate::AdoptInfo::queue_lock). [`Compute::inline`](crate::Compute::inline) takes the compute queue.
+    Inline,
+    /// A worker in another process that computes with CUDA, in memory that it imports from this
+    /// one; nothing is computed here. It is the backend of what `Remote::latest` and
+    /// `Remote::latest_render_first` give, and cannot be asked for.
+    Remote,
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Cuda => "cuda",
+            Self::Host => "host",
+            Self::Inline => "inline",
+            Self::Remote => "remote",
+        })
+    }
+}
