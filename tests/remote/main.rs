@@ -43,6 +43,8 @@ mod step_cuda;
 #[cfg(target_os = "linux")]
 mod step_images;
 #[cfg(target_os = "linux")]
+mod step_liar;
+#[cfg(target_os = "linux")]
 mod step_worker;
 #[cfg(target_os = "linux")]
 mod steps;
@@ -77,6 +79,13 @@ fn the_other_process_that_reads() {
 #[cfg(target_os = "linux")]
 fn the_other_process_in_step() {
     step_worker::live();
+}
+
+/// Not a test: the process of a worker that lies, where the environment says so.
+#[test]
+#[cfg(target_os = "linux")]
+fn the_other_process_that_lies() {
+    step_liar::live();
 }
 
 /// Not a test: the process of a worker that is traced, where the environment says so.

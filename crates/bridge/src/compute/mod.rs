@@ -37,6 +37,7 @@ use crate::compute::sided::Sided;
 use crate::error::{Error, Result};
 use crate::observe::{log_info, log_warn};
 use crate::timeline::Peer;
+use crate::timeline::signaller::Signaller;
 
 impl FromStr for Backend {
     type Err = Error;
@@ -290,8 +291,8 @@ impl Peer for Inner {
         self.side.is_foreign()
     }
 
-    fn takes_timelines(&self) -> bool {
-        self.side.takes_timelines()
+    fn takes_timeline(&self, signaller: Signaller) -> bool {
+        self.side.takes_timeline(signaller)
     }
 
     fn check(&self) -> Result<()> {

@@ -4,7 +4,8 @@
 //! This process maps nothing and needs no CUDA. The exchange's own timelines are not exported: what
 //! the worker has signalled on those of its connection is seen by the host, which signals the
 //! exchange's (`remote/feed/cuda.rs`), so that nothing which is submitted here waits for another
-//! process. With `trust` they are exported, and the worker signals them itself (`remote/step/`).
+//! process. With `trust` `computed` is exported, and the worker signals it itself (`remote/step/`);
+//! `rendered` has a mirror for it, and is never exported (`exchange/mirror.rs`).
 
 use vk_export::Placement;
 
@@ -27,7 +28,7 @@ pub(crate) struct RemoteCompute {
 pub(crate) enum Trust {
     /// This process's host, for what it has seen reached.
     None,
-    /// The worker, which has them by export.
+    /// The worker: `computed`, which it has by export.
     Shared,
     /// The same, played by a test on a device that exports none.
     #[cfg(all(test, target_os = "linux", feature = "remote"))]
@@ -63,7 +64,7 @@ impl RemoteCompute {
         self.trust != Trust::None
     }
 
-    /// Returns `true` if the worker has the timelines of the exchange.
+    /// Returns `true` if the worker has `computed`, and a mirror of `rendered`.
     pub(super) fn takes_timelines(&self) -> bool {
         self.trust == Trust::Shared
     }

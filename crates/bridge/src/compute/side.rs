@@ -31,6 +31,7 @@ use crate::error::Result;
 use crate::image::staging::Staging;
 use crate::observe::object::Object;
 use crate::timeline::Timeline;
+use crate::timeline::signaller::Signaller;
 
 /// A compute side.
 pub(crate) type Side = Sided<CudaCompute, HostStream, InlineCompute, RemoteCompute>;
@@ -73,13 +74,19 @@ impl Side {
         }
     }
 
-    /// Returns `true` if it has the timelines of an exchange by export.
-    pub(crate) fn takes_timelines(&self) -> bool {
+    /// Returns `true` if it has a timeline of an exchange by export.
+    pub(crate) fn takes_timeline(&self, signaller: Signaller) -> bool {
         match self {
             Self::Cuda(_) => true,
-            Self::Remote(remote) => remote.takes_timelines(),
+            // Of Vulkan's it has a mirror (`exchange/mirror.rs`).
+            Self::Remote(remote) => remote.takes_timelines() && signaller == Signaller::Compute,
             Self::Host(_) | Self::Inline(_) => false,
         }
+    }
+
+    /// Returns `true` for another process that waits for Vulkan on its GPU.
+    pub(crate) fn is_another_process_in_step(&self) -> bool {
+        matches!(self, Self::Remote(remote) if remote.is_trusted())
     }
 
     /// Returns `true` if a signal is a submitted operation for Vulkan as soon as it is enqueued, or

@@ -5,11 +5,13 @@
 //! each process has new ones, over the same slots.
 #![allow(unsafe_code)] // Signals in the place of a process that is gone.
 
+use std::cell::OnceCell;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bridge_ipc::{Side as TimelineSide, Timeline as Described};
+use vk_export::Semaphore;
 
 use super::Work;
 use super::barriers::Barriers;
@@ -19,6 +21,7 @@ use super::info::ExchangeInfo;
 use super::latest::Away;
 use super::ledger::{First, Ledger};
 use super::lender::Lender;
+use super::mirror::Mirror;
 use super::render_turn::RenderTurn;
 use super::resources::Resources;
 use super::slots::{barriers, copy_stages};
@@ -26,6 +29,7 @@ use super::state::{Held, State};
 use super::steps::Steps;
 
 use crate::compute::Compute;
+use crate::compute::remote::nothing_here;
 use crate::compute::siblings::Signalled;
 use crate::error::Result;
 use crate::observe::live::{Alive, Kind};
@@ -78,18 +82,31 @@ impl<R: Resources> StepAway<R> {
     }
 
     /// Gives the other process a slot that it `may` have: Vulkan's last commands with it are
-    /// submitted, with the signal of the value.
+    /// submitted, with the signal of the value, or were seen to end.
     pub(crate) fn send_away(&self, may: impl Fn(usize) -> bool) -> Option<(usize, u64)> {
-        let rendered = &self.state.held.rendered;
-        let mut ledger = self.state.ledger();
-        let (slot, after) = ledger.send_away(may, || rendered.value().unwrap_or(0))?;
-        // Behind the first hand-over of new images, where there was one.
-        Some((slot, after.max(ledger.handed_over())))
+        let Held { rendered, mirror, .. } = &*self.state.held;
+        let reached = || rendered.value().unwrap_or(0);
+        let Some(mirror) = mirror else {
+            return self.state.ledger().send_away(|slot, _| may(slot), reached);
+        };
+        // An engine that submits itself signals `rendered` alone: the other process cannot wait for
+        // that, and has the slot once it is reached.
+        let (covered, ended) = (mirror.covers(), OnceCell::new());
+        let has_ended = |after| after <= covered || after <= *ended.get_or_init(reached);
+        let sent = self.state.ledger().send_away(|slot, after| may(slot) && has_ended(after), reached);
+        sent.map(|(slot, after)| (slot, after.min(covered)))
     }
 
     /// Returns `true` if there may be a slot without a word of anybody's.
     pub(crate) fn waits_unseen(&self) -> bool {
         self.state.ledger().waits_unseen()
+    }
+
+    /// Returns `true` if there will be a slot once Vulkan's commands with it, which an engine has
+    /// submitted, have ended.
+    pub(crate) fn waits_for_engine(&self) -> bool {
+        let mirror = self.state.held.mirror.as_ref();
+        mirror.is_some_and(|mirror| self.state.ledger().has_free_after(mirror.covers()))
     }
 
     /// The other process has announced the frame in a slot that it holds: the program has its turn.
@@ -172,16 +189,20 @@ impl<R: Resources> StepAway<R> {
         self.steps.withdraw(torn);
     }
 
-    /// The timelines, for the process that signals them itself.
+    /// The timelines, for the process that computes: `computed`, and the mirror of `rendered`.
+    /// Nothing that is concluded from `rendered` depends on that process.
     pub(crate) fn export_timelines(&self, exchange: u32) -> Result<[(Described, OwnedFd); 2]> {
         self.exported.store(true, Ordering::Relaxed);
-        let export = |timeline: &Timeline, side| -> Result<_> {
-            let exported = timeline.semaphore().export()?;
+        let export = |semaphore: &Semaphore, side| -> Result<_> {
+            let exported = semaphore.export()?;
             let described = Described { exchange, side, device_uuid: exported.descriptor.device_uuid, value: 0 };
             Ok((described, exported.handle))
         };
-        let held = &self.state.held;
-        Ok([export(&held.computed, TimelineSide::Computed)?, export(&held.rendered, TimelineSide::Rendered)?])
+        let Held { computed, mirror: Some(mirror), .. } = &*self.state.held else {
+            return Err(nothing_here(format!("exchange \"{}\"", self.state.name)));
+        };
+        let computed = export(computed.semaphore(), TimelineSide::Computed)?;
+        Ok([computed, export(mirror.semaphore(), TimelineSide::Rendered)?])
     }
 
     /// Returns `true` if no process was told of the timelines so far. One that was may have
@@ -222,6 +243,7 @@ impl<R: Resources> State<R> {
         let history = Arc::new(History::new(&self.name));
         let timeline = |signaller| Timeline::new(self.compute.device(), self.compute.peer(), signaller, &history);
         let (computed, rendered) = (timeline(Signaller::Compute)?, timeline(Signaller::Queue)?);
+        let mirror = Mirror::new(&self.compute, &self.name)?.map(Arc::new);
         let lender = Lender::of_remote(self.compute.side().connect(&computed, &rendered)?)?;
         let mut ledger = Ledger::new(self.first, self.held.slots.len());
         ledger.go_on_with(self.ledger().next());
@@ -247,7 +269,7 @@ impl<R: Resources> State<R> {
         Ok(Arc::new(Self {
             stages: self.stages | copy_stages(&barriers),
             barriers,
-            held: std::mem::ManuallyDrop::new(Held { lender, slots, computed, rendered, signalled }),
+            held: std::mem::ManuallyDrop::new(Held { lender, slots, computed, rendered, mirror, signalled }),
             retired: OnceLock::new(),
             moved: false,
             core,

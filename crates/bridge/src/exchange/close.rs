@@ -12,7 +12,7 @@ use vk_export::ash::vk;
 use super::barriers::count_leaked;
 use super::resources::Resources;
 use super::state::State;
-use super::submit::{SubmitParts, rendered_info};
+use super::submit::SubmitParts;
 use crate::compute::loss::Loss;
 use crate::error::{Error, Result, both};
 use crate::observe::live;
@@ -53,12 +53,13 @@ impl<R: Resources> State<R> {
         }
         let _order = self.submitting()?;
         let Some(value) = self.ledger().flush() else { return Ok(()) };
-        let signals = [rendered_info(&self.held.rendered, value)];
+        let signals = self.rendered_signals(value);
         let batch = vk::SubmitInfo2::default().signal_semaphore_infos(&signals);
         // SAFETY: VUID-VkSubmitInfo2-semaphore-03882: `rendered` has this queue as its only
         // signaller; its values are taken and submitted under one lock, and none is lent. The
-        // timeline lives until the value was reached.
+        // timeline, and its mirror, live until the value was reached.
         unsafe { self.queue().submit(&[batch], vk::Fence::null()) }?;
+        self.note_signals(value);
         self.ledger().flushed(value);
         self.held.rendered.issue(value);
         Ok(())
@@ -184,7 +185,7 @@ impl<R: Resources> Drop for State<R> {
             if let Some(ends) = self.retired.take() {
                 std::mem::forget(ends);
             } else {
-                live::leaked(Kind::Timeline, 2);
+                live::leaked(Kind::Timeline, 2 + usize::from(self.held.mirror.is_some()));
                 // What it has replaced is not waited for as long once more.
                 self.gave_up.store(true, Ordering::Release);
             }

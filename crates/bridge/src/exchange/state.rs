@@ -15,6 +15,7 @@ use super::hand_over;
 use super::info::ExchangeInfo;
 use super::ledger::{Begun, First, Ledger};
 use super::lender::Lender;
+use super::mirror::Mirror;
 use super::pace::Pace;
 use super::refusal::Refusal;
 use super::resources::Resources;
@@ -67,6 +68,8 @@ pub(super) struct Held<R: Resources> {
     pub(super) rendered: Timeline,
     /// What is released once the compute side is lost.
     pub(super) signalled: Arc<Signalled>,
+    /// What another process in step has of `rendered`.
+    pub(super) mirror: Option<Arc<Mirror>>,
 }
 
 /// A lock under which the order of signals is decided. No sink of the trace is called before it is
@@ -91,6 +94,7 @@ impl<R: Resources> State<R> {
         let history = Arc::new(History::new(info.name));
         let timeline = |signaller| Timeline::new(compute.device(), compute.peer(), signaller, &history);
         let (computed, rendered) = (timeline(Signaller::Compute)?, timeline(Signaller::Queue)?);
+        let mirror = Mirror::new(compute, info.name)?.map(Arc::new);
         let link = compute.side().connect(&computed, &rendered)?;
         let core = Arc::new(Core {
             ledger: Mutex::new(Ledger::new(first, info.slots)),
@@ -130,7 +134,7 @@ impl<R: Resources> State<R> {
         let signalled = Signalled::new(&computed, &core.failed);
         compute.register(&signalled);
         Ok(Arc::new(Self {
-            held: ManuallyDrop::new(Held { lender, slots, computed, rendered, signalled }),
+            held: ManuallyDrop::new(Held { lender, slots, computed, rendered, mirror, signalled }),
             barriers,
             stages: compute.side().wait_stages(stages | copies),
             retired: OnceLock::new(),
@@ -147,11 +151,12 @@ impl<R: Resources> State<R> {
         let lender = self.held.lender.renew(mapped)?;
         let (computed, rendered) = (self.held.computed.clone(), self.held.rendered.clone());
         let signalled = self.held.signalled.clone();
+        let mirror = self.held.mirror.clone();
         let barriers: Box<[_]> = slots.iter().map(|slot| barriers::<R>(slot)).collect();
         Ok(Arc::new(Self {
             stages: self.compute.side().wait_stages(stages | copy_stages(&barriers)),
             barriers,
-            held: ManuallyDrop::new(Held { lender, slots, computed, rendered, signalled }),
+            held: ManuallyDrop::new(Held { lender, slots, computed, rendered, mirror, signalled }),
             retired: OnceLock::new(),
             moved: false,
             core: Arc::clone(&self.core),
@@ -208,6 +213,12 @@ impl<R: Resources> State<R> {
     #[cfg(all(test, target_os = "linux", feature = "remote"))]
     pub(crate) fn computed_semaphore(&self) -> &vk_export::Semaphore {
         self.held.computed.semaphore()
+    }
+
+    /// The same: the timeline on which that process sees how far Vulkan is.
+    #[cfg(all(test, target_os = "linux", feature = "remote"))]
+    pub(crate) fn mirror_semaphore(&self) -> Option<&vk_export::Semaphore> {
+        self.held.mirror.as_ref().map(|mirror| mirror.semaphore())
     }
 
     /// The queue that Vulkan's side is submitted to.

@@ -102,7 +102,7 @@ impl<R: Resources> State<R> {
         let in_queue = self.compute.side().waits_in_queue();
         let wait: SmallVec<[_; 2]> =
             after.iter().filter(|_| !in_queue).map(|point| point.wait_info(self.stages)).collect();
-        let signal = [rendered_info(&self.held.rendered, value)];
+        let signal = self.rendered_signals(value);
         let commands: SmallVec<[_; INLINE]> =
             info.commands.iter().map(|c| vk::CommandBufferSubmitInfo::default().command_buffer(*c)).collect();
         let (mut waits, mut signals) = (SmallVec::new(), SmallVec::new());
@@ -110,10 +110,26 @@ impl<R: Resources> State<R> {
             .command_buffer_infos(&commands)
             .wait_semaphore_infos(joined(&wait, info.waits, &mut waits))
             .signal_semaphore_infos(joined(&signal, info.signals, &mut signals));
-        // SAFETY: VUID-VkSubmitInfo2-semaphore-03882: `rendered` has this queue as its only
-        // signaller; its values are taken and submitted under one lock, and none is taken while a
-        // lower one is lent. The rest is the caller's.
-        unsafe { self.compute.side().submit(self.queue(), batch, info.fence) }
+        // SAFETY: VUID-VkSubmitInfo2-semaphore-03882: `rendered` and its mirror have this queue as
+        // their only signaller, unless another process breaks the rules on the mirror; its values
+        // are taken and submitted under one lock, and none is taken while a lower one is lent. The
+        // rest is the caller's.
+        unsafe { self.compute.side().submit(self.queue(), batch, info.fence) }?;
+        self.note_signals(value);
+        Ok(())
+    }
+
+    /// The signals of a value of `rendered` in a submission that this process makes.
+    pub(super) fn rendered_signals(&self, value: u64) -> SmallVec<[vk::SemaphoreSubmitInfo<'static>; 2]> {
+        let mirrored = self.held.mirror.as_ref().map(|mirror| mirror.signal_info(value));
+        [rendered_info(&self.held.rendered, value)].into_iter().chain(mirrored).collect()
+    }
+
+    /// A submission with [`rendered_signals`](Self::rendered_signals) was accepted.
+    pub(super) fn note_signals(&self, value: u64) {
+        if let Some(mirror) = &self.held.mirror {
+            mirror.submitted(value);
+        }
     }
 
     /// Makes sure that the signal of `computed`, which a frame waits for, is a submitted operation.

@@ -34,8 +34,8 @@ pub(crate) trait Peer: Send + Sync {
     /// [`check`](Self::check) tells that it is gone.
     fn is_foreign(&self) -> bool;
 
-    /// Returns `true` if it has the semaphore by export.
-    fn takes_timelines(&self) -> bool;
+    /// Returns `true` if it has the timeline of a signaller by export.
+    fn takes_timeline(&self, signaller: Signaller) -> bool;
 
     /// Checks that it still works.
     fn check(&self) -> Result<()>;
@@ -65,7 +65,8 @@ impl Timeline {
         history: &Arc<History>,
     ) -> Result<Self> {
         let name = format!("{}.{}", history.exchange(), signaller.timeline());
-        let info = SemaphoreInfo { name: &name, kind: SemaphoreKind::Timeline, exportable: peer.takes_timelines() };
+        let info =
+            SemaphoreInfo { name: &name, kind: SemaphoreKind::Timeline, exportable: peer.takes_timeline(signaller) };
         let vulkan = Semaphore::new(device, &info)?;
         let object = Object::new(Kind::Timeline, &name, "vulkan", None);
         Ok(Self(Arc::new(Inner { vulkan, signaller, history: Arc::clone(history), peer, _object: object })))

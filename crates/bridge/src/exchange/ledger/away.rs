@@ -6,10 +6,10 @@ use crate::exchange::hand_over::Initial;
 
 impl Ledger {
     /// Gives the other process the free slot whose last use is the oldest, of those that it `may`
-    /// have, with the value of that use. `reached` is as for [`begin`](Self::begin).
+    /// have with the value of that use. `reached` is as for [`begin`](Self::begin).
     pub(in crate::exchange) fn send_away(
         &mut self,
-        may: impl Fn(usize) -> bool,
+        may: impl Fn(usize, u64) -> bool,
         reached: impl FnOnce() -> u64,
     ) -> Option<(usize, u64)> {
         if self.initial != Initial::Done {
@@ -17,7 +17,7 @@ impl Ledger {
         }
         self.recover(reached);
         let free = self.slots.iter().enumerate().filter_map(|(slot, state)| match state {
-            Slot::Free { after } if may(slot) => Some((*after, slot)),
+            Slot::Free { after } if may(slot, *after) => Some((*after, slot)),
             _ => None,
         });
         let (after, slot) = free.min()?;
@@ -29,6 +29,11 @@ impl Ledger {
     /// have run, or once new images were handed over.
     pub(in crate::exchange) fn waits_unseen(&self) -> bool {
         self.initial != Initial::Done || self.slots.iter().any(|slot| matches!(slot, Slot::Unknown { .. }))
+    }
+
+    /// Returns `true` if a slot is free whose last use has a greater value.
+    pub(in crate::exchange) fn has_free_after(&self, value: u64) -> bool {
+        self.slots.iter().any(|slot| matches!(slot, Slot::Free { after } if *after > value))
     }
 
     /// The other process fills a slot that it holds, for Vulkan. Gives the frame's number, and the

@@ -7,7 +7,7 @@ fn ledger() -> Ledger {
 }
 
 fn send(ledger: &mut Ledger) -> Option<(usize, u64)> {
-    ledger.send_away(|_| true, || 0)
+    ledger.send_away(|_, _| true, || 0)
 }
 
 #[test]
@@ -46,8 +46,8 @@ fn what_a_lost_process_held_is_free_again_behind_its_last_use() {
 #[test]
 fn what_is_not_ready_does_not_go_away() {
     let mut ledger = ledger();
-    assert_eq!(ledger.send_away(|slot| slot == 2, || 0), Some((2, 0)));
-    assert_eq!(ledger.send_away(|slot| slot == 2, || 0), None);
+    assert_eq!(ledger.send_away(|slot, _| slot == 2, || 0), Some((2, 0)));
+    assert_eq!(ledger.send_away(|slot, _| slot == 2, || 0), None);
     ledger.require_initial();
     assert!(send(&mut ledger).is_none() && ledger.waits_unseen());
 }
@@ -65,5 +65,5 @@ fn a_dropped_turn_is_told_once_and_a_lost_submission_comes_back_behind_its_value
     let value = ledger.lend(1, 1).unwrap();
     ledger.drop_render(1);
     assert!(send(&mut ledger).is_none() && ledger.waits_unseen());
-    assert_eq!(ledger.send_away(|_| true, || value), Some((1, value)));
+    assert_eq!(ledger.send_away(|_, _| true, || value), Some((1, value)));
 }

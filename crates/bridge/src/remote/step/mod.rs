@@ -50,6 +50,8 @@ pub(super) struct Step<R: Resources> {
     /// The worker is given slots.
     is_open: bool,
     wake: Arc<Wake>,
+    /// A slot is the worker's once the commands that an engine has submitted have ended.
+    ending: bool,
     patience: Patience,
 }
 
@@ -113,6 +115,7 @@ impl<R: Resources> Part for Step<R> {
             broken: None,
             is_open: true,
             wake: Arc::clone(wake),
+            ending: false,
             patience: Patience::new(),
         }
     }
@@ -154,7 +157,8 @@ impl<R: Resources> Part for Step<R> {
         let looks = if self.is_host() { LOOK } else { LOOK.min(self.patience.sleep()) };
         let owed = (self.owed.count() > 0).then_some(looks);
         let unseen = (self.is_open && self.away.waits_unseen()).then_some(RETRY);
-        owed.into_iter().chain(unseen).min()
+        let ending = (self.is_open && self.ending).then(|| self.patience.sleep());
+        owed.into_iter().chain(unseen).chain(ending).min()
     }
 
     fn close(&mut self) {
@@ -307,7 +311,12 @@ impl<R: Resources> Step<R> {
         if owed.count() >= self.away.count() {
             return None;
         }
-        let (slot, after) = self.away.send_away(|slot| !is_host || !in_use(slot))?;
+        let sent = self.away.send_away(|slot| !is_host || !in_use(slot));
+        let was_ending = std::mem::replace(&mut self.ending, self.away.waits_for_engine());
+        if self.ending && !was_ending {
+            self.patience.renew();
+        }
+        let (slot, after) = sent?;
         if is_host {
             return Some(Handed { slot, frame: None, value: 0 });
         }
@@ -321,6 +330,10 @@ impl<R: Resources> Step<R> {
 #[cfg(test)]
 #[path = "tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "mirror_tests.rs"]
+mod mirror_tests;
 
 #[cfg(test)]
 #[path = "host_tests.rs"]

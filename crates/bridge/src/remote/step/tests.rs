@@ -11,27 +11,29 @@ use crate::compute::remote::Trust;
 use crate::exchange::{ExchangeInfo, RenderTurn, Steps};
 use crate::remote::test_device::device;
 
-const LIMIT: Duration = Duration::from_secs(20);
+pub(super) const LIMIT: Duration = Duration::from_secs(20);
+/// The limit of the exchange itself, which ends with what hangs.
+const END: Duration = Duration::from_secs(2);
 /// The time for which a queue is seen to hang.
-const HANGS: Duration = Duration::from_millis(100);
+pub(super) const HANGS: Duration = Duration::from_millis(100);
 
-type Words = BufferSpec<u32>;
+pub(super) type Words = BufferSpec<u32>;
 
 /// What the worker knows: its slots, with the values that its stream waits for.
-struct Worker {
-    step: Step<Words>,
-    steps: Arc<Steps<Words>>,
-    slots: VecDeque<(usize, u64)>,
+pub(super) struct Worker {
+    pub(super) step: Step<Words>,
+    pub(super) steps: Arc<Steps<Words>>,
+    pub(super) slots: VecDeque<(usize, u64)>,
     frames: u64,
     whole: Vec<u64>,
 }
 
 impl Worker {
     /// `None`, and the test is skipped, without a Vulkan device.
-    fn new() -> Option<Self> {
+    pub(super) fn new() -> Option<Self> {
         let device = device()?;
         let compute = Compute::remote_of(&device, false, Trust::Played).unwrap();
-        let info = ExchangeInfo { name: "steps", ..Default::default() };
+        let info = ExchangeInfo { name: "steps", timeout: END, ..Default::default() };
         let away = StepAway::new(&compute, &info, &Words::new(64, BufferAccess::TRANSFER_READ)).unwrap();
         Some(Self::of(away))
     }
@@ -43,7 +45,7 @@ impl Worker {
     }
 
     /// Lets this process's part do what there is to do.
-    fn advance(&mut self) {
+    pub(super) fn advance(&mut self) {
         while let Some(Outcome { published, handed }) = self.step.advance().unwrap() {
             self.whole.extend(published);
             if let Some(Handed { slot, value, .. }) = handed {
@@ -54,7 +56,7 @@ impl Worker {
     }
 
     /// Announces a frame in the slot that came first; gives the slot and what the frame waits for.
-    fn announce(&mut self) -> (usize, u64) {
+    pub(super) fn announce(&mut self) -> (usize, u64) {
         self.advance();
         let (slot, after) = self.slots.pop_front().unwrap();
         let (frame, value) = (self.frames, self.frames + 1);
@@ -65,7 +67,7 @@ impl Worker {
     }
 
     /// The worker's GPU has come to a value.
-    fn finish(&mut self, value: u64) {
+    pub(super) fn finish(&mut self, value: u64) {
         let state = self.steps.state();
         let computed = state.computed_semaphore();
         let info = vk_export::ash::vk::SemaphoreSignalInfo::default().semaphore(computed.as_raw()).value(value);
@@ -75,12 +77,12 @@ impl Worker {
         self.advance();
     }
 
-    fn turn(&self) -> RenderTurn<Words> {
+    pub(super) fn turn(&self) -> RenderTurn<Words> {
         self.steps.take(Duration::ZERO, || true).unwrap()
     }
 }
 
-fn submit(turn: RenderTurn<Words>) -> crate::timeline::TimelinePoint {
+pub(super) fn submit(turn: RenderTurn<Words>) -> crate::timeline::TimelinePoint {
     // SAFETY: no commands use the slot, so that nothing is to be acquired or released.
     unsafe { turn.submit(&[]) }.unwrap()
 }

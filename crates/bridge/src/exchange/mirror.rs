@@ -1,0 +1,66 @@
+//! The timeline on which another process in step sees how far Vulkan is.
+//!
+//! Whoever has a semaphore can signal it, with any value. What this process concludes from
+//! `rendered` (that a slot, a command pool or the exchange itself is in use no more) must not
+//! depend on another process, so that `rendered` is never exported: the other process has this one,
+//! which the same submissions signal with the same values.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use vk_export::ash::vk;
+use vk_export::{Semaphore, SemaphoreInfo, SemaphoreKind};
+
+use crate::compute::Compute;
+use crate::error::Result;
+use crate::observe::live::Kind;
+use crate::observe::object::Object;
+use crate::timeline::signaller::Signaller;
+
+/// The signals of `rendered`, once more for another process. Nothing here waits for it or asks for
+/// its value.
+pub(super) struct Mirror {
+    semaphore: Semaphore,
+    /// The highest value whose signal was submitted.
+    submitted: AtomicU64,
+    _object: Object,
+}
+
+impl Mirror {
+    /// One for an exchange whose compute side is another process that waits for Vulkan on its GPU;
+    /// `None` for others.
+    pub(super) fn new(compute: &Compute, exchange: &str) -> Result<Option<Self>> {
+        let side = compute.side();
+        if !side.is_another_process_in_step() {
+            return Ok(None);
+        }
+        let name = format!("{exchange}.worker.rendered");
+        // On a device that exports none, tests play the other process.
+        let exportable = side.takes_timeline(Signaller::Compute);
+        let info = SemaphoreInfo { name: &name, kind: SemaphoreKind::Timeline, exportable };
+        let semaphore = Semaphore::new(compute.device(), &info)?;
+        let object = Object::new(Kind::Timeline, &name, "vulkan", None);
+        Ok(Some(Self { semaphore, submitted: AtomicU64::new(0), _object: object }))
+    }
+
+    /// Vulkan's semaphore, lent.
+    pub(super) fn semaphore(&self) -> &Semaphore {
+        &self.semaphore
+    }
+
+    /// The signal of a value, behind all commands before it.
+    pub(super) fn signal_info(&self, value: u64) -> vk::SemaphoreSubmitInfo<'static> {
+        let signal = vk::SemaphoreSubmitInfo::default().semaphore(self.semaphore.as_raw()).value(value);
+        signal.stage_mask(vk::PipelineStageFlags2::ALL_COMMANDS)
+    }
+
+    /// A submission with the signal of a value was accepted. The values rise.
+    pub(super) fn submitted(&self, value: u64) {
+        self.submitted.store(value, Ordering::Release);
+    }
+
+    /// The highest value whose signal was submitted. What an engine submits itself is not among
+    /// them.
+    pub(super) fn covers(&self) -> u64 {
+        self.submitted.load(Ordering::Acquire)
+    }
+}

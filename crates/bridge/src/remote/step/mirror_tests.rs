@@ -1,0 +1,139 @@
+//! What a worker with CUDA sees of Vulkan, and what it can do with it: it has a timeline that it
+//! can signal with any value, and this process concludes nothing from that.
+#![allow(unsafe_code)] // Submitting, and the worker's signals.
+
+use vk_export::ash::vk;
+
+use super::tests::{HANGS, LIMIT, Words, Worker, submit};
+use super::*;
+use crate::compute::Compute;
+use crate::compute::remote::Trust;
+use crate::exchange::RenderTurn;
+use crate::remote::test_device::device;
+use crate::timeline::signaller::Signaller;
+
+impl Worker {
+    /// How far it sees Vulkan.
+    fn sees(&self) -> u64 {
+        self.steps.state().mirror_semaphore().unwrap().value().unwrap()
+    }
+
+    /// It signals what is Vulkan's to signal.
+    fn lies(&self, value: u64) {
+        let state = self.steps.state();
+        let semaphore = state.mirror_semaphore().unwrap();
+        let info = vk::SemaphoreSignalInfo::default().semaphore(semaphore.as_raw()).value(value);
+        // SAFETY: the handle is of this device. VUID-VkSemaphoreSignalInfo-value-03258 holds; what
+        // the queue signals behind it is wrong on purpose, and no more than a number here.
+        unsafe { semaphore.device().as_raw().signal_semaphore(&info) }.unwrap();
+    }
+}
+
+/// A turn that an engine submits: it signals what the parts say, and nothing else.
+fn lend(turn: RenderTurn<Words>) -> crate::timeline::TimelinePoint {
+    let lent = turn.lend().unwrap();
+    let (waits, signals) = ([lent.parts().wait], [lent.parts().signal]);
+    let batch = vk::SubmitInfo2::default().wait_semaphore_infos(&waits).signal_semaphore_infos(&signals);
+    // SAFETY: no commands use the slot; the parts are submitted unchanged, to the turn's queue.
+    unsafe { lent.queue().submit(&[batch], vk::Fence::null()) }.unwrap();
+    // SAFETY: they were, by the call above.
+    unsafe { lent.submitted() }
+}
+
+/// Nothing is free, reused or over before the queue has said so on a timeline that the worker does
+/// not have.
+#[test]
+fn a_worker_that_signals_for_vulkan_ends_no_wait_of_the_renderers() {
+    let Some(mut worker) = Worker::new() else { return };
+    worker.announce();
+    let point = submit(worker.turn());
+    // The queue waits for the worker, which says that Vulkan is long done.
+    worker.lies(1000);
+    assert_eq!(worker.sees(), 1000);
+    assert!(!point.is_reached().unwrap(), "the worker's word is taken for Vulkan's");
+    assert!(matches!(point.wait(HANGS), Err(Error::Timeout { .. })));
+    // The next worker would have the slots, and the timelines be gone.
+    let _ = worker.step.away.export_timelines(EXCHANGE);
+    let refused = worker.step.away.renew().unwrap_err();
+    assert!(matches!(refused, Error::Timeout { .. }), "{refused}");
+    worker.finish(1);
+    point.wait(LIMIT).unwrap();
+    worker.steps.close().unwrap();
+}
+
+/// The time in which a worker waits for Vulkan is none that it says itself.
+#[test]
+fn what_vulkan_delays_is_not_the_workers_to_say() {
+    let Some(mut worker) = Worker::new() else { return };
+    let limit = Duration::from_millis(30);
+    let slots: Vec<_> = (0..3).map(|_| worker.announce().0).collect();
+    let points: Vec<_> = (0..3).map(|_| submit(worker.turn())).collect();
+    worker.advance();
+    assert_eq!((slots, worker.slots.len()), (vec![0, 1, 2], 0), "it owes as many as there are slots");
+    worker.lies(1000);
+    assert_eq!(worker.step.away.rendered().unwrap(), 0);
+    worker.finish(3);
+    points.iter().for_each(|point| point.wait(LIMIT).unwrap());
+    assert_eq!((worker.step.away.rendered().unwrap(), worker.step.overrun(limit)), (3, None));
+}
+
+/// The loss of the device is told by a timeline that the worker does not have.
+#[test]
+fn a_worker_that_signals_the_value_of_a_lost_device_loses_no_device() {
+    let Some(worker) = Worker::new() else { return };
+    worker.lies(u64::MAX);
+    assert!(worker.steps.state().mirror_semaphore().unwrap().value().unwrap_err().is_device_lost());
+    assert!(!worker.step.away.is_lost());
+}
+
+#[test]
+fn a_worker_sees_each_value_of_the_queues() {
+    let Some(mut worker) = Worker::new() else { return };
+    for frame in 1..=5 {
+        worker.announce();
+        let point = submit(worker.turn());
+        assert!(worker.sees() < frame && !point.is_reached().unwrap());
+        worker.finish(frame);
+        point.wait(LIMIT).unwrap();
+        worker.steps.state().mirror_semaphore().unwrap().wait(point.value(), LIMIT).unwrap();
+    }
+    assert_eq!(worker.sees(), 5);
+}
+
+/// An engine signals `rendered` alone: the worker has the slot once its commands have ended, and is
+/// told a value that it will see.
+#[test]
+fn a_slot_that_an_engine_has_submitted_is_the_workers_once_it_is_over() {
+    let Some(mut worker) = Worker::new() else { return };
+    worker.announce();
+    worker.announce();
+    let (first, second) = (submit(worker.turn()), lend(worker.turn()));
+    worker.advance();
+    assert_eq!(Vec::from(worker.slots.clone()), [(2, 0), (0, first.value())], "the second is in use");
+    assert!(worker.step.retry().is_some());
+    worker.finish(2);
+    second.wait(LIMIT).unwrap();
+    worker.advance();
+    assert_eq!(worker.slots.back(), Some(&(1, first.value())), "behind what it sees");
+    assert_eq!((worker.sees(), worker.step.retry()), (first.value(), None));
+    // A submission of the bridge's own covers what the engine did.
+    worker.announce();
+    worker.announce();
+    let (third, fourth) = (lend(worker.turn()), submit(worker.turn()));
+    worker.advance();
+    assert_eq!(Vec::from(worker.slots.clone()), [(1, 1), (2, third.value()), (0, fourth.value())]);
+    worker.finish(4);
+    fourth.wait(LIMIT).unwrap();
+    worker.steps.state().mirror_semaphore().unwrap().wait(fourth.value(), LIMIT).unwrap();
+}
+
+/// Of a worker that has the timelines, on a device that exports them.
+#[test]
+fn the_timeline_of_the_queue_is_exported_to_no_worker() {
+    let Some(device) = device() else { return };
+    for (trust, computed) in [(Trust::None, false), (Trust::Shared, true)] {
+        let compute = Compute::remote_of(&device, false, trust).unwrap();
+        let taken = [Signaller::Compute, Signaller::Queue].map(|signaller| compute.side().takes_timeline(signaller));
+        assert_eq!(taken, [computed, false]);
+    }
+}

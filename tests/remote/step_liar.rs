@@ -1,0 +1,83 @@
+//! A worker in step that computes with CUDA and signals what is the renderer's to signal: how far
+//! Vulkan is.
+#![allow(unsafe_code)] // Imports and signals.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use bridge::{Error, ExchangeInfo};
+use bridge_ipc::{ConnectInfo, Connection, Hello, Message, Role, Side, Timeline};
+use bridge_worker::cuda_import::{CudaDevice, ImportedSemaphore, SemaphoreKind, signal_one};
+
+use crate::scene::Scene;
+use crate::steps::{Stepping, submit};
+use crate::worker::{Process, forever, there};
+
+const PLACE: &str = "BRIDGE_TEST_LYING_WORKER";
+/// No test that waits for the end of a worker has it.
+const FAR: Duration = Duration::from_secs(20);
+/// What the worker says that Vulkan has come to.
+const LIE: u64 = 1000;
+
+fn start(path: &Path) -> Process {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "the_other_process_that_lies", "--nocapture", "--test-threads=1"])
+        .env(PLACE, path)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let said = child.stdout.take().unwrap();
+    Process::new(child, said)
+}
+
+/// The life of a worker that has announced a frame which never comes, and says that Vulkan has done
+/// with it, if this process is one.
+pub(crate) fn live() {
+    let Some(path) = std::env::var_os(PLACE) else { return };
+    let mut connection = Connection::connect(path, &ConnectInfo::default()).unwrap();
+    let device_uuid = connection.peer_hello().unwrap().device_uuid;
+    let device = CudaDevice::by_uuid(device_uuid).unwrap();
+    let hello = Hello { cuda: true, trust: true, device_uuid, ..Hello::new(Role::Worker, "liar") };
+    connection.send(&Message::Hello(hello), None, FAR).unwrap();
+    let rendered = loop {
+        let received = connection.receive(FAR).unwrap();
+        if let Message::Timeline(Timeline { side: Side::Rendered, .. }) = received.message {
+            break received.descriptor.unwrap();
+        }
+    };
+    // SAFETY: a timeline that Vulkan has exported on this GPU, as the message says.
+    let rendered = unsafe { ImportedSemaphore::import(&device, rendered, SemaphoreKind::Timeline, "lie") }.unwrap();
+    connection.send(&Message::Ready { exchange: 0 }, None, FAR).unwrap();
+    let Message::Free { slot, .. } = connection.receive(FAR).unwrap().message else { panic!() };
+    connection.send(&Message::Publish { exchange: 0, slot, frame: 0, value: 1 }, None, FAR).unwrap();
+    let stream = device.new_stream().unwrap();
+    // SAFETY: the timeline lives until the process ends. That its signaller is another is what this
+    // process does not care about.
+    unsafe { signal_one(&stream, &rendered, LIE) }.unwrap();
+    stream.synchronize().unwrap();
+    there();
+    forever();
+}
+
+/// The renderer goes by a timeline that the worker does not have, so that its wait ends with what
+/// it waits for, and its slots and commands are in use until then.
+#[test]
+fn a_worker_that_signals_for_vulkan_is_not_believed() {
+    let Some(mut stepping) = Stepping::with_cuda() else { return };
+    let mut worker = start(&stepping.scene.path());
+    let info = ExchangeInfo { name: "steps", timeout: FAR, ..Default::default() };
+    let mut steps = stepping.accept().exchange(&info, Scene::spec()).unwrap();
+    let point = submit(steps.next(FAR).unwrap().expect("no frame is announced"));
+    worker.is_there();
+    assert!(!point.is_reached().unwrap(), "the worker's word is taken for Vulkan's");
+    assert!(matches!(point.wait(Duration::from_millis(100)), Err(Error::Timeout { .. })));
+    worker.kill();
+    point.wait(FAR).unwrap();
+    let error = Stepping::lost(&steps);
+    assert!(matches!(&error, Error::PeerLost { .. }), "{error}");
+    // The next one has timelines that nobody has lied on.
+    let _next = stepping.go_on(&mut steps, 2);
+    steps.close().unwrap();
+}
