@@ -1,6 +1,6 @@
 //! Errors of the two sides.
 
-mod outcome;
+mod loss;
 mod stage;
 mod words;
 
@@ -11,11 +11,14 @@ use crate::compute::backend::Backend;
 use crate::error::words::{busy, hint, lost, settled, whole};
 use crate::timeline::signaller::Signaller;
 
-pub(crate) use crate::error::outcome::both;
+pub(crate) use crate::error::loss::both;
 pub use crate::error::stage::Stage;
 
 /// The result of this crate's calls.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Error of the closure that records a frame's work: any error, by `?`.
+pub type RecordError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Errors of the two sides.
 #[derive(Debug, thiserror::Error)]
@@ -322,6 +325,41 @@ pub enum Error {
         signalled: Option<u64>,
     },
 
+    /// A worker in step that is lost owes frames still: another takes its place once they have come
+    /// or it was killed.
+    #[error(
+        "exchange \"{exchange}\": worker process {worker}, which is lost and has not ended, owes frames {frames:?}, and is killed if it \
+         does not finish them within {limit:?}; let another worker connect once `RemoteExchange::owed` gives none"
+    )]
+    #[non_exhaustive]
+    FramesOwed {
+        /// The exchange's name.
+        exchange: String,
+        /// The process, by its number.
+        worker: u32,
+        /// The frames, by the exchange's numbers.
+        frames: Box<[u64]>,
+        /// For all of them together.
+        limit: Duration,
+    },
+
+    /// In step, frames of a worker that another has replaced are torn: the exchange goes on.
+    #[error(
+        "exchange \"{exchange}\": frames {torn:?} of worker process {worker}, which another has replaced, are torn; value {signalled} was \
+         signalled in its place"
+    )]
+    #[non_exhaustive]
+    FramesTorn {
+        /// The exchange's name.
+        exchange: String,
+        /// The process, by its number.
+        worker: u32,
+        /// The frames, as [`PeerLost`](Self::PeerLost) has them.
+        torn: Box<[u64]>,
+        /// The value of the exchange's timeline that was signalled in its place.
+        signalled: u64,
+    },
+
     /// The CPU backend's thread has stopped working.
     #[error("the host compute thread has failed: {reason}; its exchanges compute no more")]
     #[non_exhaustive]
@@ -329,20 +367,4 @@ pub enum Error {
         /// Description of the failure.
         reason: String,
     },
-}
-
-/// Error of the closure that records a frame's work: any error, by `?`.
-pub type RecordError = Box<dyn std::error::Error + Send + Sync>;
-
-impl Error {
-    /// Returns `true` if the device of either side is lost, so that nothing on it will ever
-    /// complete.
-    pub fn is_device_lost(&self) -> bool {
-        match self {
-            Self::Vulkan(error) => error.is_device_lost(),
-            Self::Cuda(error) => error.is_context_lost(),
-            Self::HostFailed { .. } => true,
-            _ => false,
-        }
-    }
 }

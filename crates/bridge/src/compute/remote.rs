@@ -64,6 +64,12 @@ impl RemoteCompute {
         self.trust != Trust::None
     }
 
+    /// Returns `true` if a test plays the worker's GPU.
+    #[cfg(all(test, target_os = "linux", feature = "remote"))]
+    pub(crate) fn is_played(&self) -> bool {
+        self.trust == Trust::Played
+    }
+
     /// Returns `true` if the worker has `computed`, and a mirror of `rendered`.
     pub(super) fn takes_timelines(&self) -> bool {
         self.trust == Trust::Shared

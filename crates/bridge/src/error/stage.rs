@@ -1,4 +1,4 @@
-//! Stages of a frame.
+//! The stages of a frame, as errors name them.
 
 /// Stage at which a turn was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

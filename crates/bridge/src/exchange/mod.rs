@@ -47,7 +47,7 @@ use crate::error::{Error, Result};
 use ledger::First;
 use resources::Resources;
 use retired::Retired;
-use state::State;
+pub(crate) use state::State;
 use submit::SubmitParts;
 
 #[cfg(all(target_os = "linux", feature = "remote"))]

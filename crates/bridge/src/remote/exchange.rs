@@ -58,6 +58,10 @@ impl<R: Resources> RemoteExchange<R> {
             bridge_ipc::Backend::Host => Compute::new(&remote.device, Backend::Host)?,
             bridge_ipc::Backend::Cuda => Compute::remote_in_step(&remote.device, remote.is_on_another_gpu())?,
         };
+        Self::of(remote, compute, info, resources)
+    }
+
+    fn of(remote: Remote, compute: Compute, info: &ExchangeInfo<'_>, resources: R) -> Result<Self> {
         let mut kinds = Vec::new();
         resources.kinds(&mut kinds);
         let away = StepAway::new(&compute, info, &resources)?;
@@ -85,7 +89,8 @@ impl<R: Resources> RemoteExchange<R> {
     ///
     /// # Errors
     /// [`Error::PeerLost`] once the worker is lost and all of its frames that are whole were taken,
-    /// until [`reconnect`](Self::reconnect); [`Error::TurnLost`] once after a turn was dropped;
+    /// until [`reconnect`](Self::reconnect); [`Error::FramesTorn`] once for frames of an earlier
+    /// worker of which the program was not told before; [`Error::TurnLost`] once after a turn was dropped;
     /// [`Error::Timeout`] where [`ExchangeInfo::frames_in_flight`] frames do not end;
     /// [`Error::HostFailed`] once frames of a worker on the CPU can no longer be copied, for
     /// example since Vulkan has not been done with a slot within [`ExchangeInfo::timeout`]: make a
@@ -94,7 +99,10 @@ impl<R: Resources> RemoteExchange<R> {
         self.steps.check_dropped()?;
         self.steps.keep_pace()?;
         let status = self.workers.status();
-        let Some(turn) = self.steps.take(timeout, || status.error().is_some()) else {
+        if let Some(torn) = status.tell_torn() {
+            return Err(torn);
+        }
+        let Some(turn) = self.steps.take(timeout, || status.is_lost()) else {
             return self.check().map(|()| None);
         };
         // Asked last: the thread that copies frames of the CPU signals them after a failure, too.
@@ -115,7 +123,7 @@ impl<R: Resources> RemoteExchange<R> {
     /// # Errors
     /// [`Error::PeerLost`] once its process or its connection has ended, or it was killed or
     /// disconnected, until [`reconnect`](Self::reconnect). Where `dead` is `true`, what it owed is
-    /// signalled. [`Error::HostFailed`] as for [`next`](Self::next).
+    /// signalled. [`Error::FramesTorn`] and [`Error::HostFailed`] as for [`next`](Self::next).
     pub fn check(&self) -> Result<()> {
         self.workers.check()?;
         self.steps.check_compute()
@@ -124,18 +132,30 @@ impl<R: Resources> RemoteExchange<R> {
     /// Puts another worker in the place of one that is lost, with the same slots. Its frames follow
     /// those of the one before, with the next numbers.
     ///
-    /// Waits for nothing, unless the last worker has closed its connection, lives on and owes
-    /// frames: then for these, up to its limit. [`check`](Self::check) tells if the worker refuses
+    /// Waits for nobody. While a last worker that has closed its connection and lives on
+    /// [owes](Self::owed) frames, it is refused: they come, or that worker is killed at its limit.
+    /// [`check`](Self::check) tells if the worker refuses
     /// the exchange or says nothing within [`ExchangeInfo::timeout`]. One that computes with CUDA
     /// gets the slots and new timelines once the one before cannot use them any more, as with
     /// [`RemoteReader::reconnect`](crate::RemoteReader::reconnect), and Vulkan's commands with
     /// frames of that one have ended: turns that are still held are to be submitted or skipped.
     ///
     /// # Errors
-    /// As [`RemoteReader::reconnect`](crate::RemoteReader::reconnect), and
-    /// [`Error::InvalidArgument`] for a worker without trust.
+    /// As [`RemoteReader::reconnect`](crate::RemoteReader::reconnect);
+    /// [`Error::InvalidArgument`] for a worker without trust, and [`Error::FramesOwed`] while the
+    /// last one owes frames. The connection with the worker that was to come is closed.
     pub fn reconnect(&mut self, remote: Remote) -> Result<()> {
         self.workers.reconnect(remote)
+    }
+
+    /// The frames that a worker which is lost and lives on has announced and not finished, by the
+    /// exchange's numbers: the queue may wait for them, and
+    /// [`reconnect`](Self::reconnect) is refused. None once they have come, or the worker was
+    /// killed at its limit and their values signalled in its place, of which
+    /// [`check`](Self::check) tells. Until then leave the next worker with the
+    /// [`Listener`](crate::Listener).
+    pub fn owed(&self) -> Box<[u64]> {
+        self.workers.status().owed()
     }
 
     /// Ends the connection with the worker, which is told. Waits, up to its limit, for frames that
@@ -236,3 +256,7 @@ impl<R: Resources> std::fmt::Debug for RemoteExchange<R> {
         write!(f, "RemoteExchange(\"{name}\", {slots} slots, worker process {process})")
     }
 }
+
+#[cfg(test)]
+#[path = "exchange_tests.rs"]
+mod tests;

@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 use bridge_ipc::{Code, Connection, Message};
 
 use super::control::{Control, has_gone};
+use super::enforce::KILL_LIMIT;
 use super::half::Half;
 use super::offer::EXCHANGE;
 use super::part::{Handed, Outcome, Part, Settled};
 use super::status::{Lost, Status};
 use super::wake::sleep;
+use crate::observe::log_warn;
 use crate::observe::trace::{self, Event};
-use crate::observe::{log_error, log_warn};
 
 /// The time by which the end of a process may follow the end of its connection, to be told as one.
 pub(super) const TOGETHER: Duration = Duration::from_millis(20);
@@ -38,12 +39,12 @@ pub(super) struct Listening<P: Part> {
 }
 
 /// The way in which a worker was lost.
-struct End {
-    reason: String,
+pub(super) struct End {
+    pub(super) reason: String,
     /// It has closed the exchange, behind all of its work: it uses its slots no more.
-    closed: bool,
+    pub(super) closed: bool,
     /// It was killed.
-    killed: bool,
+    pub(super) killed: bool,
 }
 
 impl From<String> for End {
@@ -160,7 +161,7 @@ impl<P: Part> Listening<P> {
     }
 
     /// Takes over what the worker has finished, and gives it slots or frames.
-    fn take_over(&mut self) -> Result<(), String> {
+    pub(super) fn take_over(&mut self) -> Result<(), String> {
         loop {
             match self.part.advance() {
                 Ok(Some(outcome)) => self.tell(Some(outcome))?,
@@ -208,53 +209,6 @@ impl<P: Part> Listening<P> {
         Ok(())
     }
 
-    /// Kills a worker that something waits for and that has overrun its limit.
-    fn kill(&self, overrun: &str) -> End {
-        trace::event(Event::new("kill", "host", self.status.exchange()).peer(self.status.worker()));
-        if self.status.worker() == std::process::id() {
-            log_error!("exchange \"{}\": the worker is this process, which is not killed", self.status.exchange());
-        } else if let Err(error) = self.connection.peer().kill() {
-            log_error!("exchange \"{}\": the worker cannot be killed: {error}", self.status.exchange());
-        }
-        End { killed: true, ..End::from(format!("{overrun}, and was killed")) }
-    }
-
-    /// Waits, up to the worker's limit for all of it together, for what it has announced; past that
-    /// it is killed. Gives what was signalled in its place then.
-    fn enforce(&mut self) -> Settled {
-        let start = Instant::now();
-        while self.part.is_waited_for() {
-            self.control.wake().clear();
-            if self.connection.peer().is_dead() {
-                return self.settle();
-            }
-            let broken = self.take_over().err();
-            let late = || format!("has not finished what it had announced within {:?}", self.timeout);
-            let late = (start.elapsed() > self.timeout).then(late);
-            if let Some(overrun) = self.part.overrun(self.timeout).or(broken).or(late) {
-                let End { reason, .. } = self.kill(&overrun);
-                log_warn!("exchange \"{}\": worker process {} {reason}", self.status.exchange(), self.status.worker());
-                if self.connection.peer().wait(KILL_LIMIT) {
-                    return self.settle();
-                }
-                log_error!("exchange \"{}\": the worker has not ended: Vulkan waits for it", self.status.exchange());
-                return Settled::default();
-            }
-            if self.part.is_waited_for() {
-                sleep([&**self.control.wake(), self.connection.peer()], self.part.retry());
-            }
-        }
-        Settled::default()
-    }
-
-    /// The worker's process has ended: signals what it owed and had not signalled itself.
-    fn settle(&mut self) -> Settled {
-        // Its GPU work may go on as long as a child of it lives. What it signals by then counts.
-        self.connection.wait_for_release(TOGETHER);
-        let _ = self.take_over();
-        self.part.settle(true)
-    }
-
     /// The worker is lost: tells so, and takes over what it had finished. Returns whether it uses
     /// its slots no more.
     fn outlive(&mut self, end: End) -> bool {
@@ -276,12 +230,14 @@ impl<P: Part> Listening<P> {
         let settled = if dead { self.settle() } else { self.part.settle(false) };
         let lost = if dead { "lost" } else { "close" };
         trace::event(Event::new(lost, "host", self.status.exchange()).peer(self.status.worker()));
+        // Before the program knows of the loss, and may ask for another worker.
+        self.status.owes(self.part.waited_for());
         self.status.lost(Lost { reason, dead, held: self.held, owed, settled });
         if let Some(error) = self.status.error() {
             log_warn!("{error}");
         }
         let settled = self.enforce();
-        self.status.settled(settled);
+        self.settled(settled);
         let start = Instant::now();
         while usable && self.part.is_busy() {
             self.control.wake().clear();
@@ -302,16 +258,12 @@ impl<P: Part> Listening<P> {
         // Its process may go on, and end later.
         if !dead && self.control.await_death(&self.connection, None) {
             let settled = self.settle();
-            self.status.settled(settled);
+            self.settled(settled);
             self.status.has_died();
         }
         closed || has_gone(&self.connection)
     }
 }
-
-/// The time within which a process that was killed ends: its driver may have to stop its work
-/// first.
-const KILL_LIMIT: Duration = Duration::from_secs(10);
 
 const CLOSED: &str = "has closed the connection";
 
@@ -336,4 +288,8 @@ mod reads;
 
 #[cfg(test)]
 #[path = "listening_steps_tests.rs"]
-mod steps;
+pub(super) mod steps;
+
+#[cfg(test)]
+#[path = "deadline_tests.rs"]
+mod deadline;

@@ -4,6 +4,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use bridge_ipc::{ConnectInfo, Direction, Hello, Listener, Offer, Role, Side, Timeline};
@@ -22,10 +23,10 @@ use crate::remote::test_device::device;
 use crate::remote::wake::Wake;
 use crate::timeline::TimelinePoint;
 
-type Words = BufferSpec<u32>;
+pub(in crate::remote) type Words = BufferSpec<u32>;
 
 /// What no test waits for, if all goes well.
-const LIMIT: Duration = Duration::from_secs(20);
+pub(in crate::remote) const LIMIT: Duration = Duration::from_secs(20);
 const LEN: usize = 64;
 const SLOTS: u32 = 3;
 /// Set for a process that is a worker: where it connects, and whether it hangs up.
@@ -62,9 +63,86 @@ fn the_worker() {
     std::thread::sleep(LIMIT * 2);
 }
 
+/// A process that is a worker.
+pub(in crate::remote) struct Peer(Child);
+
+impl Peer {
+    /// Starts one, which ends its connection so once it was told to go on.
+    pub(in crate::remote) fn start(path: &Path, ends: &str) -> Self {
+        let worker = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "--nocapture", "remote::listening::steps::the_worker"])
+            .env(PLACE, format!("{ends} {}", path.display()))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn();
+        Self(worker.unwrap())
+    }
+
+    pub(in crate::remote) fn process(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// It has announced its frames, and goes on.
+    pub(in crate::remote) fn go_on(&mut self) {
+        let said = BufReader::new(self.0.stdout.take().unwrap()).lines();
+        assert!(said.map_while(Result::ok).any(|line| line.ends_with("there")));
+        writeln!(self.0.stdin.as_mut().unwrap()).unwrap();
+    }
+
+    pub(in crate::remote) fn is_alive(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_none()
+    }
+
+    pub(in crate::remote) fn kill(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The connection with a worker that has taken the exchange.
+pub(in crate::remote) fn offered(listener: &Listener, device: &ExportDevice, away: &StepAway<Words>) -> Connection {
+    let mut connection = listener.accept(LIMIT).unwrap().unwrap();
+    let hello = Hello { cuda: true, trust: true, device_uuid: device.uuid(), ..Hello::new(Role::Renderer, "test") };
+    connection.greet(&hello, LIMIT).unwrap();
+    let mut say = |message, descriptor: Option<&dyn AsFd>| {
+        connection.send(&message, descriptor.map(AsFd::as_fd), LIMIT).unwrap();
+    };
+    say(
+        Message::Offer(Offer {
+            exchange: EXCHANGE,
+            direction: Direction::WorkerWrites,
+            slots: SLOTS,
+            resources: 1,
+            writer_in_flight: SLOTS,
+            reader_in_flight: SLOTS,
+            trust: true,
+            name: "steps".to_owned(),
+        }),
+        None,
+    );
+    for slot in 0..SLOTS {
+        let exported = &away.export(slot as usize).unwrap()[0];
+        let resource = exported.resource(EXCHANGE, slot, 0, runs::buffer::<u32>(LEN));
+        say(Message::Resource(resource), Some(exported));
+    }
+    let nothing = rustix::fs::memfd_create("timeline", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+    for side in [Side::Computed, Side::Rendered] {
+        let timeline = Timeline { exchange: EXCHANGE, side, device_uuid: device.uuid(), value: 0 };
+        say(Message::Timeline(timeline), Some(&nothing));
+    }
+    assert_eq!(connection.receive(LIMIT).unwrap().message, Message::Ready { exchange: EXCHANGE });
+    connection
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
 /// A renderer whose queue waits for the second of two frames that its worker has announced.
 struct Scene {
-    worker: Child,
+    worker: Peer,
     device: ExportDevice,
     steps: Arc<Steps<Words>>,
     status: Arc<Status>,
@@ -80,13 +158,7 @@ impl Scene {
         let device = device()?;
         let path = std::env::temp_dir().join(format!("bridge-steps-{}-{name}", std::process::id()));
         let listener = Listener::bind(&path).unwrap();
-        let mut worker = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "--nocapture", "remote::listening::steps::the_worker"])
-            .env(PLACE, format!("{ends} {}", path.display()))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let worker = Peer::start(&path, ends);
         let compute = Compute::remote_of(&device, false, Trust::Played).unwrap();
         let info = ExchangeInfo { name: "steps", ..Default::default() };
         let mut away = StepAway::new(&compute, &info, &Words::new(LEN, BufferAccess::TRANSFER_READ)).unwrap();
@@ -95,8 +167,8 @@ impl Scene {
         away.on_change(move || woken.wake());
         let (control, status) = (Arc::new(Control::new(&wake)), Arc::new(Status::new("steps")));
         let steps = away.steps();
-        let connection = Self::offered(&listener, &device, &away);
-        status.connected(worker.id());
+        let connection = offered(&listener, &device, &away);
+        status.connected(worker.process());
         let part = Step::new(away, Given::Slots(()), &wake);
         let (timeout, held, deaf) = (limit, 0, false);
         let listening = Listening {
@@ -113,47 +185,11 @@ impl Scene {
             // SAFETY: no commands use the slot, so that nothing is to be acquired or released.
             unsafe { steps.take(LIMIT, || false).unwrap().submit(&[]) }.unwrap()
         });
-        let said = BufReader::new(worker.stdout.take().unwrap()).lines();
-        assert!(said.map_while(Result::ok).any(|line| line.ends_with("there")));
         let mut scene = Self { worker, device, steps, status, control, thread, point: second };
         scene.finish(1);
         first.wait(LIMIT).unwrap();
-        writeln!(scene.worker.stdin.as_mut().unwrap()).unwrap();
+        scene.worker.go_on();
         Some(scene)
-    }
-
-    fn offered(listener: &Listener, device: &ExportDevice, away: &StepAway<Words>) -> Connection {
-        let mut connection = listener.accept(LIMIT).unwrap().unwrap();
-        let hello = Hello { cuda: true, trust: true, device_uuid: device.uuid(), ..Hello::new(Role::Renderer, "test") };
-        connection.greet(&hello, LIMIT).unwrap();
-        let mut say = |message, descriptor: Option<&dyn AsFd>| {
-            connection.send(&message, descriptor.map(AsFd::as_fd), LIMIT).unwrap();
-        };
-        say(
-            Message::Offer(Offer {
-                exchange: EXCHANGE,
-                direction: Direction::WorkerWrites,
-                slots: SLOTS,
-                resources: 1,
-                writer_in_flight: SLOTS,
-                reader_in_flight: SLOTS,
-                trust: true,
-                name: "steps".to_owned(),
-            }),
-            None,
-        );
-        for slot in 0..SLOTS {
-            let exported = &away.export(slot as usize).unwrap()[0];
-            let resource = exported.resource(EXCHANGE, slot, 0, runs::buffer::<u32>(LEN));
-            say(Message::Resource(resource), Some(exported));
-        }
-        let nothing = rustix::fs::memfd_create("timeline", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
-        for side in [Side::Computed, Side::Rendered] {
-            let timeline = Timeline { exchange: EXCHANGE, side, device_uuid: device.uuid(), value: 0 };
-            say(Message::Timeline(timeline), Some(&nothing));
-        }
-        assert_eq!(connection.receive(LIMIT).unwrap().message, Message::Ready { exchange: EXCHANGE });
-        connection
     }
 
     /// The worker's GPU has come to a value.
@@ -164,10 +200,6 @@ impl Scene {
         // SAFETY: VUID-VkSemaphoreSignalInfo-value-03258 to -03260: the values rise, and the thread
         // signals it only once the worker is dead, which signals no more then.
         unsafe { self.device.as_raw().signal_semaphore(&info) }.unwrap();
-    }
-
-    fn is_alive(&mut self) -> bool {
-        self.worker.try_wait().unwrap().is_none()
     }
 
     fn hangs(&self) -> bool {
@@ -188,14 +220,8 @@ impl Scene {
             panic!("{error}")
         };
         assert!(**torn == [1] && error.to_string().contains(reason), "{error}");
+        assert!(self.status.owed().is_empty());
         assert!(half.before.is_none() && half.end.away().is_empty(), "its slots are free");
-    }
-}
-
-impl Drop for Scene {
-    fn drop(&mut self) {
-        let _ = self.worker.kill();
-        let _ = self.worker.wait();
     }
 }
 
@@ -204,7 +230,7 @@ impl Drop for Scene {
 fn the_queue_goes_on_once_the_worker_is_dead_and_not_before() {
     let Some(mut scene) = Scene::new("death", "stays", LIMIT) else { return };
     assert!(scene.hangs() && scene.status.error().is_none());
-    scene.worker.kill().unwrap();
+    scene.worker.kill();
     scene.assert_settled("has ended");
 }
 
@@ -214,8 +240,9 @@ fn a_worker_that_overruns_its_limit_is_killed_whether_it_is_connected_or_not() {
         let Some(mut scene) = Scene::new("overrun", ends, Duration::from_millis(300)) else { return };
         // Nobody else ends it.
         scene.point.wait(LIMIT).unwrap();
-        scene.assert_settled(if ends == "stays" { "and was killed" } else { "has closed" });
-        assert!(!scene.is_alive());
+        // Whoever has hung up is killed for it later, and both are said.
+        scene.assert_settled(if ends == "stays" { "has not finished frame 1" } else { "has closed" });
+        assert!(!scene.worker.is_alive());
     }
 }
 
@@ -228,9 +255,10 @@ fn a_worker_that_has_hung_up_and_finishes_in_time_is_not_killed() {
         assert!(start.elapsed() < LIMIT);
     }
     assert!(scene.hangs());
+    assert_eq!(*scene.status.owed(), [1]);
     scene.finish(2);
     scene.point.wait(LIMIT).unwrap();
-    assert!(scene.is_alive());
+    assert!(scene.worker.is_alive());
     scene.control.stop();
     let (error, half) = scene.end();
     assert!(matches!(&error, Error::PeerLost { dead: false, owed: 1, signalled: None, .. }), "{error}");
@@ -251,6 +279,6 @@ fn the_program_leaves_while_its_queue_waits() {
         scene.point.wait(LIMIT).unwrap();
         let (error, _) = scene.end();
         let Error::PeerLost { signalled, dead, .. } = &error else { panic!("{error}") };
-        assert_eq!((signalled.is_none(), *dead, scene.is_alive()), (finishes, !finishes, finishes), "{error}");
+        assert_eq!((signalled.is_none(), *dead, scene.worker.is_alive()), (finishes, !finishes, finishes), "{error}");
     }
 }

@@ -100,6 +100,11 @@ pub(super) trait Part: Sized + Send + 'static {
         false
     }
 
+    /// The frames that something waits for, by the exchange's numbers.
+    fn waited_for(&self) -> Box<[u64]> {
+        Box::default()
+    }
+
     /// Signals what the worker owes and will not signal any more, where something waits for it. Its
     /// connection has ended, and if `dead` its process.
     fn settle(&mut self, _dead: bool) -> Settled {

@@ -1,5 +1,6 @@
 //! The state of the worker at the other end.
 
+use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::part::Settled;
@@ -19,6 +20,15 @@ struct State {
     /// The number of its last frame that was published, or of the last that it was shown.
     whole: Option<u64>,
     lost: Option<Lost>,
+    /// The program was told what was signalled in its place.
+    told: bool,
+    /// Why it was killed once it was lost, or was no more wanted.
+    killed: Option<String>,
+    /// Frames that it owes after its loss, and that something waits for: in step, by the exchange's
+    /// numbers.
+    owed: Box<[u64]>,
+    /// What was signalled in the place of workers before, of which the program was not told.
+    untold: VecDeque<(u32, Settled)>,
 }
 
 /// The way in which a worker was lost.
@@ -47,7 +57,12 @@ impl Status {
 
     /// Another worker has come.
     pub(super) fn connected(&self, worker: u32) {
-        *self.lock() = State { worker, ..State::default() };
+        let mut state = self.lock();
+        let last = std::mem::take(&mut *state);
+        let mut untold = last.untold;
+        let settled = last.lost.filter(|_| !last.told).map(|lost| lost.settled);
+        untold.extend(settled.filter(|settled| !settled.torn.is_empty()).map(|settled| (last.worker, settled)));
+        *state = State { worker, untold, ..State::default() };
     }
 
     pub(super) fn published(&self, frame: u64) {
@@ -72,6 +87,21 @@ impl Status {
         }
     }
 
+    /// It was killed, for what it owed.
+    pub(super) fn killed(&self, reason: &str) {
+        self.lock().killed = Some(reason.to_owned());
+    }
+
+    /// The worker is lost, and owes these frames still, if any.
+    pub(super) fn owes(&self, frames: Box<[u64]>) {
+        self.lock().owed = frames;
+    }
+
+    /// The frames that a worker which is lost owes.
+    pub(super) fn owed(&self) -> Box<[u64]> {
+        self.lock().owed.clone()
+    }
+
     /// Has `told` called when a worker is lost.
     pub(super) fn on_loss(&self, told: impl Fn() + Send + Sync + 'static) {
         let _ = self.on_loss.set(Box::new(told));
@@ -88,13 +118,37 @@ impl Status {
         self.lock().worker
     }
 
+    pub(super) fn is_lost(&self) -> bool {
+        self.lock().lost.is_some()
+    }
+
+    /// The error for frames of an earlier worker that are torn, once.
+    pub(super) fn tell_torn(&self) -> Option<Error> {
+        let (worker, Settled { torn, value }) = self.lock().untold.pop_front()?;
+        let signalled = value.unwrap_or(0);
+        Some(Error::FramesTorn { exchange: self.exchange.clone(), worker, torn, signalled })
+    }
+
+    /// What the program is told: of an earlier worker, and of the loss of this one.
+    pub(super) fn tell(&self) -> Option<Error> {
+        if let Some(torn) = self.tell_torn() {
+            return Some(torn);
+        }
+        let mut state = self.lock();
+        state.told |= state.lost.as_ref().is_some_and(|lost| lost.settled.value.is_some());
+        self.error_of(&state)
+    }
+
     /// The error, once the worker is lost.
     pub(super) fn error(&self) -> Option<Error> {
-        let state = self.lock();
-        let Lost { reason, dead, held, owed, settled: Settled { torn, value: signalled } } = state.lost.clone()?;
-        let exchange = self.exchange.clone();
+        self.error_of(&self.lock())
+    }
+
+    fn error_of(&self, state: &State) -> Option<Error> {
+        let Lost { mut reason, dead, held, owed, settled: Settled { torn, value: signalled } } = state.lost.clone()?;
+        state.killed.iter().for_each(|killed| reason = format!("{reason}, {killed}"));
         Some(Error::PeerLost {
-            exchange,
+            exchange: self.exchange.clone(),
             worker: state.worker,
             reason,
             dead,
@@ -129,5 +183,36 @@ mod tests {
         assert!(told.contains("worker process 7 has ended") && told.contains("last whole frame: 4"), "{told}");
         status.connected(8);
         assert!(status.error().is_none());
+    }
+
+    /// What was signalled in a worker's place becomes known when it may have been replaced.
+    #[test]
+    fn frames_that_are_torn_are_told_once_also_behind_the_next_worker() {
+        let status = Status::new("cells");
+        let torn = |frame| Settled { torn: [frame].into(), value: Some(frame + 1) };
+        let told = |status: &Status| match status.tell()? {
+            Error::FramesTorn { worker, torn, signalled, .. } => Some((worker, torn[0], signalled)),
+            Error::PeerLost { .. } => None,
+            other => panic!("{other}"),
+        };
+        status.connected(7);
+        status.lost(lost("has closed the connection"));
+        assert!(matches!(status.tell(), Some(Error::PeerLost { signalled: None, .. })));
+        status.settled(torn(3));
+        assert!(status.is_lost());
+        // A third one comes before the program asks.
+        status.connected(8);
+        status.lost(Lost { settled: torn(5), ..lost("has ended") });
+        status.connected(9);
+        assert_eq!([(); 3].map(|()| told(&status)), [Some((7, 3, 4)), Some((8, 5, 6)), None]);
+        // One that was told of is not told again.
+        status.lost(Lost { settled: torn(6), ..lost("has ended") });
+        assert!(matches!(status.tell(), Some(Error::PeerLost { signalled: Some(7), .. })));
+        status.connected(10);
+        assert!(status.tell().is_none());
+        // Nothing was signalled.
+        status.lost(lost("has ended"));
+        status.connected(11);
+        assert!(status.tell().is_none());
     }
 }

@@ -68,8 +68,9 @@ impl<E: End> Workers<E> {
         self.status.worker()
     }
 
+    /// Of frames of an earlier worker that are torn, it tells once.
     pub(super) fn check(&self) -> Result<()> {
-        self.status.error().map_or(Ok(()), Err)
+        self.status.tell().map_or(Ok(()), Err)
     }
 
     /// As [`RemoteReader::reconnect`](super::RemoteReader::reconnect).
@@ -77,7 +78,7 @@ impl<E: End> Workers<E> {
         let invalid = |reason: String| {
             Err(Error::InvalidArgument { object: format!("exchange \"{}\"", self.status.exchange()), reason })
         };
-        if self.link.is_some() && self.check().is_ok() {
+        if self.link.is_some() && !self.status.is_lost() {
             return invalid(format!("worker process {} has it; `disconnect` it first", self.process()));
         }
         if remote.device.as_raw().handle() != self.compute.device().as_raw().handle() {
@@ -95,6 +96,12 @@ impl<E: End> Workers<E> {
             return invalid(
                 "the worker computes on another GPU, and the slots were made for the one that draws".into(),
             );
+        }
+        // Its thread ends only once they have come, or it was killed.
+        let frames = self.status.owed();
+        if !frames.is_empty() {
+            let (exchange, worker) = (self.status.exchange().to_owned(), self.process());
+            return Err(Error::FramesOwed { exchange, worker, frames, limit: self.terms.timeout });
         }
         self.link = None;
         self.link = Some(Link::new(remote.connection, &self.terms, &self.status, &self.home, &self.wake, None)?);

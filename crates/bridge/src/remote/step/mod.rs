@@ -194,6 +194,10 @@ impl<R: Resources> Part for Step<R> {
         self.owed.count() > 0
     }
 
+    fn waited_for(&self) -> Box<[u64]> {
+        self.owed.frames()
+    }
+
     fn settle(&mut self, dead: bool) -> Settled {
         if self.owed.count() == 0 || !dead && !self.is_host() {
             return Settled::default();

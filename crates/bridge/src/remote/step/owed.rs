@@ -90,6 +90,11 @@ impl Owed {
         self.frames.len()
     }
 
+    /// The exchange's numbers of all.
+    pub(super) fn frames(&self) -> Box<[u64]> {
+        self.frames.iter().map(|frame| frame.announced.frame).collect()
+    }
+
     /// Returns `true` if the frame in a slot is not finished.
     pub(super) fn has(&self, slot: usize) -> bool {
         self.frames.iter().any(|frame| frame.announced.slot == slot)

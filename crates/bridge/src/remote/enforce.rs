@@ -1,0 +1,71 @@
+//! What a worker has announced has to come: it is killed where it does not, and what a dead one owes
+//! is signalled in its place.
+
+use std::time::{Duration, Instant};
+
+use super::listening::{End, Listening, TOGETHER};
+use super::part::{Part, Settled};
+use super::wake::sleep;
+use crate::observe::trace::{self, Event};
+use crate::observe::{log_error, log_warn};
+
+/// The time within which a process that was killed ends: its driver may have to stop its work
+/// first.
+pub(super) const KILL_LIMIT: Duration = Duration::from_secs(10);
+
+impl<P: Part> Listening<P> {
+    /// Kills a worker that something waits for and that has overrun its limit.
+    pub(super) fn kill(&self, overrun: &str) -> End {
+        trace::event(Event::new("kill", "host", self.status.exchange()).peer(self.status.worker()));
+        if self.status.worker() == std::process::id() {
+            log_error!("exchange \"{}\": the worker is this process, which is not killed", self.status.exchange());
+        } else if let Err(error) = self.connection.peer().kill() {
+            log_error!("exchange \"{}\": the worker cannot be killed: {error}", self.status.exchange());
+        }
+        End { killed: true, ..End::from(format!("{overrun}, and was killed")) }
+    }
+
+    /// Waits, up to the worker's limit for all of it together, for what it has announced; past that
+    /// it is killed. Gives what was signalled in its place then.
+    pub(super) fn enforce(&mut self) -> Settled {
+        let start = Instant::now();
+        while self.part.is_waited_for() {
+            self.control.wake().clear();
+            if self.connection.peer().is_dead() {
+                return self.settle();
+            }
+            let broken = self.take_over().err();
+            let late = || format!("has not finished what it had announced within {:?}", self.timeout);
+            let late = (start.elapsed() > self.timeout).then(late);
+            if let Some(overrun) = self.part.overrun(self.timeout).or(broken).or(late) {
+                let End { reason, .. } = self.kill(&overrun);
+                log_warn!("exchange \"{}\": worker process {} {reason}", self.status.exchange(), self.status.worker());
+                self.status.killed(&reason);
+                if self.connection.peer().wait(KILL_LIMIT) {
+                    return self.settle();
+                }
+                log_error!("exchange \"{}\": the worker has not ended: Vulkan waits for it", self.status.exchange());
+                return Settled::default();
+            }
+            if self.part.is_waited_for() {
+                self.status.owes(self.part.waited_for());
+                sleep([&**self.control.wake(), self.connection.peer()], self.part.retry());
+            }
+        }
+        Settled::default()
+    }
+
+    /// Tells what was signalled in the place of a worker that was lost, and what it owes still.
+    pub(super) fn settled(&self, settled: Settled) {
+        self.status.settled(settled);
+        self.status.owes(self.part.waited_for());
+    }
+
+    /// The worker's process has ended: signals what it owed and had not signalled itself.
+    pub(super) fn settle(&mut self) -> Settled {
+        // Its GPU work may go on as long as a child of it lives. What it signals by then counts.
+        self.connection.wait_for_release(TOGETHER);
+        let _ = self.take_over();
+        self.part.settle(true)
+    }
+}

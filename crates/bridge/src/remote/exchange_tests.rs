@@ -1,0 +1,141 @@
+//! One worker with CUDA after the other, whose processes are processes of their own and whose GPU
+//! is played by the test.
+#![allow(unsafe_code)] // Submitting, and the worker's signals.
+
+use bridge_ipc::{ConnectInfo, Connection, Hello, Listener, Message, Role};
+use vk_export::{BufferAccess, ExportDevice};
+
+use super::*;
+use crate::buffer::spec::BufferSpec;
+use crate::compute::remote::Trust;
+use crate::remote::listening::steps::Peer;
+use crate::remote::test_device::device;
+use crate::timeline::TimelinePoint;
+
+type Words = BufferSpec<u32>;
+
+/// What no test waits for, if all goes well.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// A renderer, and where its workers connect.
+struct Scene {
+    device: ExportDevice,
+    listener: Listener,
+}
+
+impl Scene {
+    /// `None`, and the test is skipped, without a Vulkan device.
+    fn new(name: &str) -> Option<Self> {
+        let device = device()?;
+        let path = std::env::temp_dir().join(format!("bridge-in-step-{}-{name}", std::process::id()));
+        Some(Self { device, listener: Listener::bind(path).unwrap() })
+    }
+
+    fn accept(&self) -> Remote {
+        let mut connection = self.listener.accept(LIMIT).unwrap().unwrap();
+        let uuid = self.device.uuid();
+        let hello = Hello { cuda: true, trust: true, device_uuid: uuid, ..Hello::new(Role::Renderer, "test") };
+        connection.greet(&hello, LIMIT).unwrap();
+        Remote { connection, device: self.device.clone() }
+    }
+
+    /// A worker that has announced two frames, of which the first is finished, and has hung up.
+    fn hung_up(&self) -> (Peer, RemoteExchange<Words>, TimelinePoint) {
+        let mut worker = Peer::start(self.listener.path(), "hangs-up");
+        let compute = Compute::remote_of(&self.device, false, Trust::Played).unwrap();
+        let info = ExchangeInfo { name: "steps", timeout: LIMIT, ..Default::default() };
+        let words = Words::new(64, BufferAccess::TRANSFER_READ);
+        let mut exchange = RemoteExchange::of(self.accept(), compute, &info, words).unwrap();
+        let [first, second] = [(); 2].map(|()| submit(&mut exchange));
+        finish(&exchange, 1);
+        first.wait(LIMIT).unwrap();
+        worker.go_on();
+        let lost = until(|| exchange.check().err());
+        assert!(matches!(&lost, Error::PeerLost { dead: false, owed: 1, signalled: None, .. }), "{lost}");
+        (worker, exchange, second)
+    }
+}
+
+fn submit(exchange: &mut RemoteExchange<Words>) -> TimelinePoint {
+    let turn = exchange.next(LIMIT).unwrap().expect("no frame is announced");
+    // SAFETY: no commands use the slot, so that nothing is to be acquired or released.
+    unsafe { turn.submit(&[]) }.unwrap()
+}
+
+/// The worker's GPU has come to a value.
+fn finish(exchange: &RemoteExchange<Words>, value: u64) {
+    let state = exchange.steps.state();
+    let computed = state.computed_semaphore();
+    let info = vk::SemaphoreSignalInfo::default().semaphore(computed.as_raw()).value(value);
+    // SAFETY: VUID-VkSemaphoreSignalInfo-value-03258 to -03260: the values rise, and the thread
+    // signals it only once the worker is dead, which signals no more then.
+    unsafe { computed.device().as_raw().signal_semaphore(&info) }.unwrap();
+}
+
+fn until<T>(mut found: impl FnMut() -> Option<T>) -> T {
+    let start = std::time::Instant::now();
+    loop {
+        if let Some(found) = found() {
+            return found;
+        }
+        assert!(start.elapsed() < LIMIT);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// The queue waits for a worker that has hung up; the program does not, and knows for what it would.
+#[test]
+fn no_worker_takes_the_place_of_one_that_owes_frames_and_nobody_waits_for_it() {
+    let Some(scene) = Scene::new("owes") else { return };
+    let (mut worker, mut exchange, point) = scene.hung_up();
+    assert_eq!(*exchange.owed(), [1]);
+    let path = scene.listener.path().to_owned();
+    let next = std::thread::spawn(move || {
+        let mut connection = Connection::connect(path, &ConnectInfo::default()).unwrap();
+        let device_uuid = connection.peer_hello().unwrap().device_uuid;
+        let hello = Hello { cuda: true, trust: true, device_uuid, ..Hello::new(Role::Worker, "next") };
+        connection.send(&Message::Hello(hello), None, LIMIT).unwrap();
+        assert!(connection.receive(LIMIT).is_err(), "it is offered nothing");
+    });
+    let refused = exchange.reconnect(scene.accept()).unwrap_err();
+    let Error::FramesOwed { worker: process, frames, limit: LIMIT, .. } = &refused else { panic!("{refused}") };
+    assert_eq!((*process, &**frames), (worker.process(), &[1][..]));
+    next.join().unwrap();
+    // Whoever waits for the worker waits until it finishes.
+    assert!(!point.is_reached().unwrap() && worker.is_alive());
+    finish(&exchange, 2);
+    point.wait(LIMIT).unwrap();
+    until(|| exchange.owed().is_empty().then_some(()));
+    assert!(worker.is_alive(), "it came in time");
+    let told = exchange.check().unwrap_err();
+    assert!(matches!(&told, Error::PeerLost { signalled: None, torn, .. } if torn.is_empty()), "{told}");
+}
+
+/// What was signalled in the place of the last worker is told, whenever the next one comes.
+#[test]
+fn frames_that_are_torn_are_told_of_behind_the_next_worker() {
+    let Some(scene) = Scene::new("torn") else { return };
+    for asks in [true, false] {
+        let (mut worker, mut exchange, point) = scene.hung_up();
+        worker.kill();
+        point.wait(LIMIT).unwrap();
+        until(|| exchange.owed().is_empty().then_some(()));
+        if asks {
+            let told = exchange.check().unwrap_err();
+            assert!(matches!(&told, Error::PeerLost { torn, signalled: Some(2), .. } if **torn == [1]), "{told}");
+        }
+        let mut next = Peer::start(scene.listener.path(), "stays");
+        exchange.reconnect(scene.accept()).unwrap();
+        if !asks {
+            let told = exchange.next(LIMIT).unwrap_err();
+            let Error::FramesTorn { worker: process, torn, signalled: 2, .. } = &told else { panic!("{told}") };
+            assert_eq!((*process, &**torn), (worker.process(), &[1][..]));
+        }
+        exchange.check().unwrap();
+        let points = [(); 2].map(|()| submit(&mut exchange));
+        finish(&exchange, 2);
+        points.iter().for_each(|point| point.wait(LIMIT).unwrap());
+        next.kill();
+        exchange.close().unwrap();
+    }
+}
