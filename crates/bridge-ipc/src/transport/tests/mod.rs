@@ -18,6 +18,7 @@ use crate::message::{Code, Message};
 use crate::shared_memory::SharedMemory;
 
 mod greeting;
+mod identity;
 mod listening;
 mod memory;
 mod messages;
