@@ -19,7 +19,7 @@ fn write(turn: &mut ComputeTurn<Words>, byte: u8, frame: u32) {
     unsafe { memcpy_htod_async(address, &[frame], stream.cu_stream()) }.unwrap();
 }
 
-fn written(byte: u8, frame: u32) -> Vec<u32> {
+pub(crate) fn written(byte: u8, frame: u32) -> Vec<u32> {
     let mut words = vec![u32::from_ne_bytes([byte; 4]); LEN];
     words[0] = frame;
     words

@@ -8,6 +8,7 @@
 
 mod compute_first;
 mod images;
+mod in_step;
 mod lost;
 mod missed;
 mod present;

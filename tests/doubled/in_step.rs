@@ -1,0 +1,207 @@
+//! In step with a worker that computes with CUDA: a thread of this process, which knows of the
+//! renderer what the socket carries.
+
+use std::path::Path;
+use std::sync::mpsc::{Receiver, channel};
+
+use bridge::ash::vk;
+use bridge::cudarc::driver::result::{memcpy_htod_async, memset_d8_async};
+use bridge::{AcceptInfo, Error, ExportDevice, Listener, RemoteExchange, RenderTurn, TimelinePoint};
+use bridge_ipc::{ConnectInfo, Connection, Hello, Message, Role, Side, Timeline};
+use bridge_tests::{Readback, Rig, assert_silent};
+use bridge_worker::cuda_import::{CudaDevice, ImportedSemaphore, SemaphoreKind, signal_one};
+use bridge_worker::{Buffer, Exchange, Work, Worker, WorkerInfo};
+
+use crate::compute_first::written;
+use crate::{LEN, SIZE, Words, double, info, words};
+
+/// A test with a device, in a process of its own in which no rule of the drivers' is broken.
+fn with_device(name: &str, test: fn(&Rig)) {
+    let Some(double) = double(name) else { return };
+    let rig = Rig::open();
+    test(&rig);
+    let findings = double.findings_at_exit();
+    assert!(findings.is_empty(), "{findings:#?}");
+    assert_silent(rig.device());
+}
+
+/// A renderer and a worker thread that does `work`.
+fn between(rig: &Rig, slots: usize, work: impl FnOnce(&Path) + Send, render: impl FnOnce(&mut RemoteExchange<Words>)) {
+    let folder = tempfile::tempdir().unwrap();
+    let listener = Listener::bind(folder.path().join("s")).unwrap();
+    let path = listener.path().to_owned();
+    std::thread::scope(|scope| {
+        let worker = scope.spawn(move || work(&path));
+        let mut exchange = accept(&listener, rig.device(), slots);
+        render(&mut exchange);
+        worker.join().unwrap();
+        exchange.close().unwrap();
+    });
+}
+
+fn accept(listener: &Listener, device: &ExportDevice, slots: usize) -> RemoteExchange<Words> {
+    let accepting = AcceptInfo { timeout: Rig::LONG, trust: true };
+    let remote = listener.accept_with(device, &accepting).unwrap().expect("no worker has come");
+    remote.exchange(&info(slots), words()).unwrap()
+}
+
+/// Writes a frame: all of the buffer is a byte, and the first word the frame's number.
+fn write(exchange: &mut Exchange<Buffer<u32>>, frame: u32) {
+    let mut turn = exchange.begin().unwrap();
+    let Work::Cuda(cuda) = turn.work() else { panic!("it computes on the CPU") };
+    let (stream, address) = (cuda.stream, cuda.views.as_raw());
+    stream.context().bind_to_thread().unwrap();
+    // SAFETY: the turn's own buffer, on the exchange's own stream.
+    unsafe { memset_d8_async(address, frame as u8 + 1, 4 * LEN, stream.cu_stream()) }.unwrap();
+    // SAFETY: as above; the word is copied before the call returns.
+    unsafe { memcpy_htod_async(address, &[frame], stream.cu_stream()) }.unwrap();
+    turn.finish().unwrap();
+}
+
+/// Writes so many frames, and leaves once the renderer has had them.
+fn writes(path: &Path, frames: u32, had: &Receiver<()>) {
+    let info = WorkerInfo {
+        backend: Some(bridge_ipc::Backend::Cuda),
+        timeout: Rig::LONG,
+        trust: true,
+        ..WorkerInfo::default()
+    };
+    let worker = Worker::connect_with(path, &info).unwrap();
+    let mut exchange = worker.exchange("doubled").unwrap();
+    (0..frames).for_each(|frame| write(&mut exchange, frame));
+    // An error where the test has failed.
+    let _ = had.recv();
+}
+
+fn next(exchange: &mut RemoteExchange<Words>) -> RenderTurn<Words> {
+    exchange.next(Rig::LONG).unwrap().expect("no frame is announced")
+}
+
+#[test]
+fn what_a_worker_in_step_writes_vulkan_reads() {
+    with_device("in_step::what_a_worker_in_step_writes_vulkan_reads", |rig| {
+        let readback = &Readback::new(rig.device(), SIZE);
+        for slots in 1..=3 {
+            let (have, had) = channel();
+            between(
+                rig,
+                slots,
+                move |path| writes(path, 30, &had),
+                move |exchange| {
+                    for frame in 0..30 {
+                        let turn = next(exchange);
+                        let source = (turn.resources().as_raw(), SIZE);
+                        let read = readback.run(turn, &[source]);
+                        assert!(read == written(frame as u8 + 1, frame), "frame {frame} of {slots} slots");
+                    }
+                    have.send(()).unwrap();
+                },
+            );
+        }
+    });
+}
+
+/// An engine signals what the parts say, which the worker does not see: it has the slot all the
+/// same, and waits for nothing that does not come.
+#[test]
+fn a_worker_in_step_has_the_slots_that_an_engine_has_submitted() {
+    with_device("in_step::a_worker_in_step_has_the_slots_that_an_engine_has_submitted", |rig| {
+        for slots in 1..=3 {
+            let (have, had) = channel();
+            between(
+                rig,
+                slots,
+                move |path| writes(path, 40, &had),
+                move |exchange| {
+                    for frame in 0..40 {
+                        let turn = next(exchange);
+                        assert_eq!(turn.frame(), frame);
+                        // Two by two, so that each kind follows each.
+                        let point = if frame % 4 < 2 { lend(turn) } else { submit(turn) };
+                        if frame % 8 == 7 {
+                            point.wait(Rig::LONG).unwrap();
+                        }
+                    }
+                    have.send(()).unwrap();
+                },
+            );
+        }
+    });
+}
+
+fn submit(turn: RenderTurn<Words>) -> TimelinePoint {
+    // SAFETY: no commands use the slot, so that nothing is to be acquired or released.
+    unsafe { turn.submit(&[]) }.unwrap()
+}
+
+fn lend(turn: RenderTurn<Words>) -> TimelinePoint {
+    let lent = turn.lend().unwrap();
+    let (waits, signals) = ([lent.parts().wait], [lent.parts().signal]);
+    let batch = vk::SubmitInfo2::default().wait_semaphore_infos(&waits).signal_semaphore_infos(&signals);
+    // SAFETY: as above; the parts are submitted unchanged, to the turn's queue.
+    unsafe { lent.queue().submit(&[batch], vk::Fence::null()) }.unwrap();
+    // SAFETY: they were, by the call above.
+    unsafe { lent.submitted() }
+}
+
+/// What the worker says that Vulkan has come to.
+const LIE: u64 = 1000;
+
+/// It has announced a frame, and says on the timeline that it was given that Vulkan is done.
+fn lies(path: &Path, told: &std::sync::mpsc::Sender<()>, ends: &Receiver<()>) {
+    let mut connection = Connection::connect(path, &ConnectInfo::default()).unwrap();
+    let device_uuid = connection.peer_hello().unwrap().device_uuid;
+    let hello = Hello { cuda: true, trust: true, device_uuid, ..Hello::new(Role::Worker, "liar") };
+    connection.send(&Message::Hello(hello), None, Rig::LONG).unwrap();
+    let device = CudaDevice::by_uuid(device_uuid).unwrap();
+    let mut timelines = Vec::new();
+    while timelines.len() < 2 {
+        let received = connection.receive(Rig::LONG).unwrap();
+        if let Message::Timeline(Timeline { side, .. }) = received.message {
+            let handle = received.descriptor.unwrap();
+            // SAFETY: a timeline that Vulkan has exported on this GPU, as the message says.
+            let imported = unsafe { ImportedSemaphore::import(&device, handle, SemaphoreKind::Timeline, "liar") };
+            timelines.push((side, imported.unwrap()));
+        }
+    }
+    let [(Side::Computed, computed), (Side::Rendered, rendered)] = &timelines[..] else { panic!("{timelines:?}") };
+    connection.send(&Message::Ready { exchange: 0 }, None, Rig::LONG).unwrap();
+    let Message::Free { slot, .. } = connection.receive(Rig::LONG).unwrap().message else { panic!() };
+    connection.send(&Message::Publish { exchange: 0, slot, frame: 0, value: 1 }, None, Rig::LONG).unwrap();
+    let stream = device.new_stream().unwrap();
+    let signal = |timeline: &ImportedSemaphore, value| {
+        // SAFETY: the timelines live until the stream is idle, below. That a signaller of one is
+        // another is what is tested.
+        unsafe { signal_one(&stream, timeline, value) }.unwrap();
+        stream.synchronize().unwrap();
+    };
+    signal(rendered, LIE);
+    told.send(()).unwrap();
+    // An error where the test has failed.
+    let _ = ends.recv();
+    signal(computed, 1);
+    let _ = ends.recv();
+}
+
+#[test]
+fn a_worker_in_step_that_signals_for_vulkan_is_not_believed() {
+    let Some(_double) = double("in_step::a_worker_in_step_that_signals_for_vulkan_is_not_believed") else { return };
+    let rig = Rig::open();
+    let ((tell, told), (end, ends)) = (channel(), channel());
+    between(
+        &rig,
+        3,
+        move |path| lies(path, &tell, &ends),
+        // Should it fail, the worker goes on: nothing is sent to it any more.
+        move |exchange| {
+            let point = submit(next(exchange));
+            told.recv().unwrap();
+            assert!(!point.is_reached().unwrap(), "the worker's word is taken for Vulkan's");
+            let waited = point.wait(std::time::Duration::from_millis(100));
+            assert!(matches!(waited, Err(Error::Timeout { last_seen: 0, .. })), "{waited:?}");
+            end.send(()).unwrap();
+            point.wait(Rig::LONG).unwrap();
+            end.send(()).unwrap();
+        },
+    );
+}
