@@ -103,8 +103,8 @@ mod processor_time {
     on_both_backends!(a_blocking_wait_takes_none);
 
     /// A wait that spins first takes 2 ms of processor time, for points of either side. One that
-    /// lasts longer looks more often, so that on a machine with other work it is tried again until it
-    /// took as long as it was held.
+    /// lasts longer looks more often, so that on a machine with other work it is tried again until
+    /// it took as long as it was held.
     fn a_blocking_wait_takes_none(rig: &Rig, compute: &Compute) {
         for rendered in [false, true] {
             let begun = Instant::now();

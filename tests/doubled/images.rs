@@ -140,7 +140,8 @@ fn read(array: sys::CUmipmappedArray, level: u32, layer: u32, [width, height]: [
         Height: height,
         Depth: 1,
     };
-    // SAFETY: rows of a live level to memory of their size, which is there until the stream is idle.
+    // SAFETY: rows of a live level to memory of their size, which is there until the stream is
+    // idle.
     unsafe { sys::cuMemcpy3DAsync_v2(&copy, std::ptr::null_mut()) }.result().unwrap();
     // SAFETY: the default stream.
     unsafe { sys::cuStreamSynchronize(std::ptr::null_mut()) }.result().unwrap();

@@ -88,8 +88,8 @@ pub(crate) fn behind_slow_commands(rig: &Rig, compute: &Compute, seen: u32) {
 /// `CUDA_ERROR_OUT_OF_MEMORY`
 const NO_MEMORY: u32 = 2;
 
-/// The signal of a frame fails, that of its turn's end as well, and the next try: until one is made,
-/// Vulkan must not have the slot, which CUDA still reads.
+/// The signal of a frame fails, that of its turn's end as well, and the next try: until one is
+/// made, Vulkan must not have the slot, which CUDA still reads.
 pub(crate) fn signals_fail(double: &Double, rig: &Rig, compute: &Compute) {
     const SIGNAL: &str = "cuSignalExternalSemaphoresAsync";
     let commands = Commands::new(rig.device());

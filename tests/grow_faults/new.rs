@@ -7,8 +7,8 @@ use bridge::{ComputeFirst, Exchange, LiveObjects};
 use crate::hook::{arm, disarm};
 use crate::{Shared, Walked};
 
-/// Makes an exchange whose images are handed over, with each call failing once. What is left of it is
-/// counted as leaked: where the hand-over was submitted, and its end was not seen.
+/// Makes an exchange whose images are handed over, with each call failing once. What is left of it
+/// is counted as leaked: where the hand-over was submitted, and its end was not seen.
 pub(crate) fn walk_new(make: &dyn Fn() -> bridge::Result<Exchange<Shared>>) {
     let (mut called, mut leaking) = (BTreeSet::new(), BTreeSet::new());
     for call in 0.. {
@@ -47,7 +47,8 @@ fn has_leaked(before: &LiveObjects, what: &str) -> bool {
     leaked != [0; 3]
 }
 
-/// The hand-over of an exchange on an engine's device fails, and is made again: it covers the first.
+/// The hand-over of an exchange on an engine's device fails, and is made again: it covers the
+/// first.
 pub(crate) fn walk_initialise(make: &dyn Fn() -> Exchange<Shared>) {
     let mut called = BTreeSet::new();
     for call in 0.. {

@@ -42,7 +42,8 @@ impl Plant {
 
 impl Double {
     /// Calls of this name about `object`, or all if that is 0, are made wrong from now on, until
-    /// [`unplant`](Self::unplant) or [`forget`](Self::forget); but for those that are made while a stream is captured.
+    /// [`unplant`](Self::unplant) or [`forget`](Self::forget); but for those that are made while a
+    /// stream is captured.
     pub fn plant(&self, planted: Planted, name: &str, object: u64) {
         type Control = unsafe extern "C" fn(Planted, *const u8, usize, u64);
         let plant = self.control::<Control>("double_plant");

@@ -1,5 +1,5 @@
-//! Waits and copies that are left out, as if the bridge, an engine or a program had forgotten them, and
-//! are found.
+//! Waits and copies that are left out, as if the bridge, an engine or a program had forgotten them,
+//! and are found.
 
 use std::panic::{self, AssertUnwindSafe};
 

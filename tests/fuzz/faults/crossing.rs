@@ -1,5 +1,5 @@
-//! What exchanges of a case share: how each kind of resource is worked on by a CUDA stream, and what
-//! becomes of it when it is replaced.
+//! What exchanges of a case share: how each kind of resource is worked on by a CUDA stream, and
+//! what becomes of it when it is replaced.
 
 use bridge::cudarc::driver::result::memset_d8_async;
 use bridge::cudarc::driver::{CudaSlice, CudaStream, DevicePtrMut, DriverError};

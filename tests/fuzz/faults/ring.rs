@@ -30,8 +30,8 @@ pub(crate) trait AnyRing {
     fn buffer(&mut self) -> Option<(vk::Buffer, Option<Content>)>;
     /// Records a copy of that buffer, which holds `content`, behind what was recorded.
     fn copy_from(&mut self, source: vk::Buffer, content: Option<Content>, shared: &mut Shared);
-    /// What was recorded in the open compute turn may be lost with a call of another exchange, which
-    /// its own turn will say.
+    /// What was recorded in the open compute turn may be lost with a call of another exchange,
+    /// which its own turn will say.
     fn forget_open(&mut self);
     fn end(&mut self, shared: &mut Shared);
     fn is_done(&self) -> bool;

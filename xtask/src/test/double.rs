@@ -37,7 +37,7 @@ pub(super) const PROGRAMS: &[Program] = &[
     part("peers", &["hidden::"]),
     part("latest", &["a_thousand_come_and_go"]),
     part("images", &["every_mip_chain", "textures_are_what_a_reference_computes"]),
-    part("view", &["handles::", "refused::", "window::"]),
+    part("view", &["handles::", "refused::", "own_images::", "window::"]),
     whole("exchange"),
     whole("turns"),
     part("graphs", &["values_rise_over_a_thousand_frames"]),

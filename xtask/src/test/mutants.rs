@@ -39,8 +39,8 @@ const FILES: &[&str] = &["exchange/state.rs", "exchange/order.rs", "handoff.rs",
 /// A program that a mutant has hung is ended after so many seconds.
 const LIMIT: u64 = 60;
 
-/// Runs the mutants of the files that have one of `only` in their names, or all. The report is written to
-/// `target/mutants.txt`.
+/// Runs the mutants of the files that have one of `only` in their names, or all. The report is
+/// written to `target/mutants.txt`.
 pub(crate) fn run(files: &[String], only: &[String]) -> Result<()> {
     if let Some(reason) = why_not() {
         bail!("nothing is tested: {reason}");

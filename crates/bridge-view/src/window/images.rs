@@ -22,8 +22,8 @@ use crate::window::swapchain::{Swapchain, Target};
 /// wait and signal among the semaphores of its submission, and shows it
 /// ([`present`](Self::present)). Frames are copied to the images, so they need not have their size.
 ///
-/// Dropping it waits for the queue, with a limit ([`set_timeout`](Self::set_timeout)); what may still
-/// be in use then is leaked.
+/// Dropping it waits for the queue, with a limit ([`set_timeout`](Self::set_timeout)); what may
+/// still be in use then is leaked.
 #[doc(alias = "VkSwapchainKHR")]
 pub struct WindowImages {
     /// `None` where the window has no area. Before its surface.

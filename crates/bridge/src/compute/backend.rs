@@ -24,7 +24,8 @@ pub enum Backend {
     /// Windows have. The device is opened with
     /// [`OpenInfo::cuda_kernels`](crate::OpenInfo::cuda_kernels), or adopted with
     /// [`CUDA_KERNEL_EXTENSIONS`](vk_export::CUDA_KERNEL_EXTENSIONS), `bufferDeviceAddress` and a
-    /// [`queue_lock`](crate::AdoptInfo::queue_lock). [`Compute::inline`](crate::Compute::inline) takes the compute queue.
+    /// [`queue_lock`](crate::AdoptInfo::queue_lock). [`Compute::inline`](crate::Compute::inline)
+    /// takes the compute queue.
     Inline,
     /// A worker in another process that computes with CUDA, in memory that it imports from this
     /// one; nothing is computed here. It is the backend of what `Remote::latest` and

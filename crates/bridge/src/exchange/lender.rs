@@ -106,8 +106,8 @@ impl<R: Resources> Lender<R> {
     /// both reach.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) if they are of two sides; else those
-    /// of the copies.
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) if they are of two sides; else
+    /// those of the copies.
     ///
     /// # Safety
     /// Nothing else uses either's slots until the copies have ended; all earlier use is before them

@@ -191,9 +191,10 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     /// [`Error::TurnOpen`] or [`Error::SlotBusy`] while a turn is still held, [`Error::Timeout`],
     /// [`Error::ComputeBusy`] or the failed call when the work could not be seen to end; the
     /// resources are then leaked on purpose. With CUDA that takes the end of what other exchanges
-    /// gave the same [`Compute`] before, since the driver frees nothing while a stream waits. On an adopted device, the end of lent turns that were dropped is seen only behind a
-    /// later frame or [`flush_parts`](Self::flush_parts). On a lost Vulkan device nothing is in use
-    /// any more, so that everything is freed.
+    /// gave the same [`Compute`] before, since the driver frees nothing while a stream waits. On an
+    /// adopted device, the end of lent turns that were dropped is seen only behind a later frame or
+    /// [`flush_parts`](Self::flush_parts). On a lost Vulkan device nothing is in use any more, so
+    /// that everything is freed.
     pub fn close(self) -> Result<(), Error> {
         self.shared.ledger().idle().map_err(|refusal| self.shared.refused(refusal))?;
         if self.shared.compute.side().is_inside() {

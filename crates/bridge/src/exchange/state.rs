@@ -327,8 +327,8 @@ impl<R: Resources> State<R> {
     }
 
     /// Checks that the compute side still works. Once it does not, what Vulkan has been told to
-    /// wait for is signalled in its place, for all exchanges, so that the queue goes on; where other
-    /// GPUs still work, for this one, once they have ended.
+    /// wait for is signalled in its place, for all exchanges, so that the queue goes on; where
+    /// other GPUs still work, for this one, once they have ended.
     pub(super) fn check_compute(&self) -> Result<()> {
         let checked = self.compute.check();
         if checked.as_ref().is_err_and(Error::is_device_lost) && self.is_over() {

@@ -1,17 +1,13 @@
-//! What a worker has announced has to come: it is killed where it does not, and what a dead one owes
-//! is signalled in its place.
+//! What a worker has announced has to come: it is killed where it does not, and what a dead one
+//! owes is signalled in its place.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::listening::{End, Listening, TOGETHER};
+use super::listening::{End, KILL_LIMIT, Listening, TOGETHER};
 use super::part::{Part, Settled};
 use super::wake::sleep;
 use crate::observe::trace::{self, Event};
 use crate::observe::{log_error, log_warn};
-
-/// The time within which a process that was killed ends: its driver may have to stop its work
-/// first.
-pub(super) const KILL_LIMIT: Duration = Duration::from_secs(10);
 
 impl<P: Part> Listening<P> {
     /// Kills a worker that something waits for and that has overrun its limit.

@@ -90,8 +90,8 @@ impl<R: Resources> RemoteExchange<R> {
     /// # Errors
     /// [`Error::PeerLost`] once the worker is lost and all of its frames that are whole were taken,
     /// until [`reconnect`](Self::reconnect); [`Error::FramesTorn`] once for frames of an earlier
-    /// worker of which the program was not told before; [`Error::TurnLost`] once after a turn was dropped;
-    /// [`Error::Timeout`] where [`ExchangeInfo::frames_in_flight`] frames do not end;
+    /// worker of which the program was not told before; [`Error::TurnLost`] once after a turn was
+    /// dropped; [`Error::Timeout`] where [`ExchangeInfo::frames_in_flight`] frames do not end;
     /// [`Error::HostFailed`] once frames of a worker on the CPU can no longer be copied, for
     /// example since Vulkan has not been done with a slot within [`ExchangeInfo::timeout`]: make a
     /// new exchange.

@@ -83,7 +83,8 @@ fn until<T>(mut found: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// The queue waits for a worker that has hung up; the program does not, and knows for what it would.
+/// The queue waits for a worker that has hung up; the program does not, and knows for what it
+/// would.
 #[test]
 fn no_worker_takes_the_place_of_one_that_owes_frames_and_nobody_waits_for_it() {
     let Some(scene) = Scene::new("owes") else { return };

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use bridge_ipc::{Code, Connection, Message};
 
 use super::control::{Control, has_gone};
-use super::enforce::KILL_LIMIT;
 use super::half::Half;
 use super::offer::EXCHANGE;
 use super::part::{Handed, Outcome, Part, Settled};
@@ -17,6 +16,10 @@ use crate::observe::trace::{self, Event};
 
 /// The time by which the end of a process may follow the end of its connection, to be told as one.
 pub(super) const TOGETHER: Duration = Duration::from_millis(20);
+
+/// The time within which a process that was killed ends: its driver may have to stop its work
+/// first.
+pub(super) const KILL_LIMIT: Duration = Duration::from_secs(10);
 
 /// Messages that are read before the thread looks at what else there is.
 const AT_ONCE: usize = 64;

@@ -15,7 +15,8 @@
 //!   `serve/host.rs` copies finished frames for a worker on the CPU, `serve/cuda.rs` gives slots to
 //!   a worker, and takes those back that its timeline says it has finished with.
 //! - Workers in step, where both sides allow it: `step` announces frames and signals for workers
-//!   that are gone (`enforce` sees to it that what is announced comes); the program has the `exchange`. Here commands do wait for the worker.
+//!   that are gone (`enforce` sees to it that what is announced comes); the program has the
+//!   `exchange`. Here commands do wait for the worker.
 
 mod control;
 mod copy;

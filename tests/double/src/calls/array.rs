@@ -43,8 +43,8 @@ unsafe extern "C" fn cuExternalMemoryGetMappedMipmappedArray(
     })
 }
 
-/// Where the driver looks for the texels, which it takes from the description alone: where the image
-/// has them if that is described, and lies alike.
+/// Where the driver looks for the texels, which it takes from the description alone: where the
+/// image has them if that is described, and lies alike.
 fn place(ledger: &Ledger, export: u64, array: &Array, desc: &MipmappedArrayDesc) -> Vec<Rows> {
     let Some(Export::Memory { image: Some(image), .. }) = ledger.exports.get(&export) else { return array.by_level() };
     let ExportedImage { shape, rows } = image.clone().mapped_with(desc.array.flags);

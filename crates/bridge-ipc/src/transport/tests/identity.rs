@@ -4,8 +4,8 @@ use std::process::{Child, Stdio};
 
 use super::*;
 
-/// Set for a process that connects, with what its heir says it is; and for the heir, with the number
-/// of the socket that it has.
+/// Set for a process that connects, with what its heir says it is; and for the heir, with the
+/// number of the socket that it has.
 const PEER: &str = "BRIDGE_IPC_TEST_IDENTITY";
 const HEIR: &str = "BRIDGE_IPC_TEST_HEIR";
 
@@ -25,8 +25,8 @@ fn start(test: &str, variable: &str, value: &str) -> Child {
 /// as that one. Ends with the connection.
 fn inherit(told: &str) {
     let [socket, whose] = told.split(' ').collect::<Vec<_>>().try_into().unwrap();
-    // SAFETY: `FromRawFd::from_raw_fd`: the descriptor is open, since the parent has left it so, and
-    // nothing else in this process owns it.
+    // SAFETY: `FromRawFd::from_raw_fd`: the descriptor is open, since the parent has left it so,
+    // and nothing else in this process owns it.
     #[allow(unsafe_code)]
     let socket = unsafe { <OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(socket.parse().unwrap()) };
     let mut hello = hello(Role::Worker);

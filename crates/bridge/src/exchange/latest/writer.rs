@@ -73,8 +73,8 @@ impl<R: Resources, D: Direction> LatestWriter<R, D> {
     /// [`Error::InvalidArgument`] for the reader of another exchange, [`Error::TurnOpen`] while a
     /// turn is open, [`Error::NotInitialised`] while an [`InitialTurn`] is, [`Error::Timeout`],
     /// [`Error::ComputeBusy`] or the failed call when the work could not be seen to end; the
-    /// resources are then leaked on purpose. On an adopted device without a `queue_lock`, the end of lent turns that were
-    /// dropped is seen only behind a later turn or `flush_parts` ([the
+    /// resources are then leaked on purpose. On an adopted device without a `queue_lock`, the end
+    /// of lent turns that were dropped is seen only behind a later turn or `flush_parts` ([the
     /// reader's](crate::LatestReader::flush_parts), or with [`RenderFirst`] [the
     /// writer's](crate::LatestWriter::flush_parts)).
     pub fn close(self, reader: LatestReader<R, D>) -> Result<()> {
