@@ -43,6 +43,7 @@ impl Mirror {
     }
 
     /// Vulkan's semaphore, lent.
+    #[cfg(all(target_os = "linux", feature = "remote"))]
     pub(super) fn semaphore(&self) -> &Semaphore {
         &self.semaphore
     }
@@ -60,6 +61,7 @@ impl Mirror {
 
     /// The highest value whose signal was submitted. What an engine submits itself is not among
     /// them.
+    #[cfg(all(target_os = "linux", feature = "remote"))]
     pub(super) fn covers(&self) -> u64 {
         self.submitted.load(Ordering::Acquire)
     }

@@ -147,6 +147,10 @@ impl InlineLink {
     /// Waits until the queue has done what is the exchange's and no signal is behind, for at most
     /// `limit`, and returns whether it has.
     pub(crate) fn drain(&self, limit: Duration) -> Result<bool> {
-        if self.unsignalled.load(Ordering::Acquire) { self.stream.drain(limit) } else { Ok(true) }
+        if self.unsignalled.load(Ordering::Acquire) {
+            return self.stream.drain(limit);
+        }
+        self.stream.reap();
+        Ok(true)
     }
 }

@@ -265,6 +265,17 @@ impl InlineStream {
         Ok(())
     }
 
+    /// Lets go of what was used by work that has completed, without waiting for any.
+    pub(super) fn reap(&self) {
+        if self.0.is_inside() {
+            return;
+        }
+        // What cannot be asked now is let go of later.
+        if let Ok(reached) = self.0.progress.value() {
+            self.0.state().reap(reached);
+        }
+    }
+
     /// Submits all that was recorded and waits until it has run, for at most `limit`; returns
     /// whether it has.
     pub(super) fn drain(&self, limit: Duration) -> Result<bool> {
