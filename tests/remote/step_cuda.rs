@@ -56,7 +56,7 @@ fn a_worker_is_killed_in_a_kernel_that_the_queue_waits_for() {
     worker.kill();
     point.wait(FAR).unwrap();
     println!("the queue goes on {:.1?} after the kill", start.elapsed());
-    let error = Stepping::lost(&steps);
+    let error = Stepping::dead(&steps);
     let Error::PeerLost { dead: true, frame: Some(4), owed: 1, torn, signalled: Some(6), .. } = &error else {
         panic!("{error}")
     };

@@ -75,7 +75,7 @@ fn a_worker_that_signals_for_vulkan_is_not_believed() {
     assert!(matches!(point.wait(Duration::from_millis(100)), Err(Error::Timeout { .. })));
     worker.kill();
     point.wait(FAR).unwrap();
-    let error = Stepping::lost(&steps);
+    let error = Stepping::dead(&steps);
     assert!(matches!(&error, Error::PeerLost { .. }), "{error}");
     // The next one has timelines that nobody has lied on.
     let _next = stepping.go_on(&mut steps, 2);
