@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bridge::ash::vk;
 use bridge::{Backend, BufferAccess, BufferSpec, Compute, Error, ImageAccess, ImageSpec, LatestInfo};
 use bridge_ipc::{ConnectInfo, Connection};
-use bridge_tests::{Readback, Rig};
+use bridge_tests::{Need, Readback, Rig, skip};
 use rustix::process::Signal;
 
 use crate::cuda_worker::{Habit, start};
@@ -126,6 +126,10 @@ fn nothing_waits_for_a_kernel_at_the_end() {
 
 #[test]
 fn a_worker_that_fails_tears_its_frame_and_no_other() {
+    // What faulted outlives the process: nothing else may be able to render afterwards.
+    if std::env::var_os("BRIDGE_TEST_GPU_FAULTS").is_none() {
+        return skip(Need::Other, "it faults the GPU; set BRIDGE_TEST_GPU_FAULTS=1 to run it");
+    }
     let Some(mut shown) = Shown::new() else { return };
     let (mut worker, mut reader) = shown.with(Habit::Faults, 1);
     worker.is_there();

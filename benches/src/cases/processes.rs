@@ -52,6 +52,7 @@ fn run(bench: &Bench, rows: &mut Rows, lag: usize, kernels: usize, what: &str) -
     // A slot comes back to another process once that is told: with `lag + 4` of them the writer
     // waits for one in a quarter of its frames.
     let slots = lag + 8;
+    rows.parameter("slots", slots);
     let info = LatestInfo { name: "processes", slots, writer_in_flight: lag, timeout: LIMIT, ..Default::default() };
     let spec = BufferSpec::new(len, BufferAccess::TRANSFER_READ);
     let mut other = Other::start(gpu, &info, spec.clone())?;

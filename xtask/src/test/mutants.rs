@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -112,10 +112,11 @@ fn parse(listed: &str) -> Vec<Mutant> {
     mutants
 }
 
-/// A changed file, which is as it was once this is dropped.
+/// A changed file, which is as it was once this is dropped, unless somebody has changed it too.
 struct Applied<'m> {
     file: &'m Path,
     before: String,
+    mutated: String,
 }
 
 impl<'m> Applied<'m> {
@@ -127,13 +128,20 @@ impl<'m> Applied<'m> {
         let mut child = git.spawn().context("cannot start `git`")?;
         child.stdin.take().context("`git` takes no input")?.write_all(diff.as_bytes())?;
         ensure!(child.wait()?.success(), "the file has changed since it was listed: {name}");
-        Ok(Self { file, before })
+        let mutated = fs::read_to_string(shell::root().join(file))?;
+        Ok(Self { file, before, mutated })
     }
 }
 
 impl Drop for Applied<'_> {
     fn drop(&mut self) {
-        if let Err(error) = fs::write(shell::root().join(self.file), &self.before) {
+        let path = shell::root().join(self.file);
+        let restored = match fs::read_to_string(&path) {
+            Ok(now) if now == self.mutated => fs::write(&path, &self.before),
+            Ok(_) => Err(io::Error::other("it was changed meanwhile")),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = restored {
             eprintln!("mutants: {} still has a mutant in it: {error}", self.file.display());
         }
     }
