@@ -105,6 +105,8 @@ impl<P: Part> Listening<P> {
             settled => settled,
         };
         let dead = self.connection.peer().is_dead();
+        // What has come or was signalled is owed no more: another worker may take its place.
+        self.status.owes(self.part.waited_for());
         self.status.lost(Lost { reason: "was disconnected".to_owned(), dead, held: self.held, owed, settled });
         let quiet = has_gone(&self.connection) || heard.is_err_and(|end| end.closed);
         self.stop(quiet)

@@ -278,7 +278,9 @@ fn the_program_leaves_while_its_queue_waits() {
             scene.finish(2);
         }
         scene.point.wait(LIMIT).unwrap();
+        let status = Arc::clone(&scene.status);
         let (error, _) = scene.end();
+        assert_eq!(*status.owed(), [0; 0], "another worker would be refused");
         let Error::PeerLost { signalled, dead, .. } = &error else { panic!("{error}") };
         assert_eq!((signalled.is_none(), *dead, scene.worker.is_alive()), (finishes, !finishes, finishes), "{error}");
     }
