@@ -1,7 +1,11 @@
 //! A CUDA context that is lost while Vulkan's queue waits for it.
 
+use std::io::Write;
+use std::sync::{Arc, Barrier, Mutex};
+use std::time::Duration;
+
 use bridge::ash::vk;
-use bridge::{Backend, Compute, Error, Exchange, SubmitInfo};
+use bridge::{Backend, Compute, Error, Exchange, ExchangeInfo, LatestInfo, Newest, SubmitInfo, trace_to};
 use bridge_tests::Rig;
 
 use crate::{Words, double, info, words};
@@ -10,42 +14,186 @@ use crate::{Words, double, info, words};
 const LAUNCH_FAILED: u32 = 719;
 /// In nanoseconds: time for a frame to be seen to end that does not.
 const MOMENT: u64 = 200_000_000;
+/// The same, for one that does.
+const LONG: u64 = Rig::LONG.as_nanos() as u64;
+
+/// What is asked of the exchanges once the context is lost. Those that are not asked are kept:
+/// their end, too, signals what Vulkan waits for.
+pub(crate) type Ask = fn(Exchange<Words>, Exchange<Words>);
 
 /// An engine that waits for its own fence waits for CUDA, which signals no more, until an exchange
 /// of the compute side is asked or dropped.
-pub(crate) fn the_queue_goes_on(name: &str, ask: fn(Exchange<Words>, Exchange<Words>)) {
+pub(crate) fn the_queue_goes_on(name: &str, info: &ExchangeInfo<'_>, ask: Ask) {
     let Some(double) = double(name) else { return };
     let rig = Rig::open();
     // The host signals in place of the lost context; the layer cannot know that CUDA's signal never
     // comes.
     rig.allow(&["VUID-VkSemaphoreSignalInfo-value-03259"]);
     let compute = Compute::new(rig.device(), Backend::Cuda).unwrap();
-    let mut exchange = Exchange::new(&compute, &info(2), words()).unwrap();
-    let other = Exchange::new(&compute, &info(2), words()).unwrap();
-    let raw = rig.device().as_raw();
-    // SAFETY: a live device.
-    let fence = unsafe { raw.create_fence(&vk::FenceCreateInfo::default(), None) }.unwrap();
-    // SAFETY: a fence of the device.
-    let wait = |limit| unsafe { raw.wait_for_fences(&[fence], true, limit) };
+    let mut exchange = Exchange::new(&compute, info, words()).unwrap();
+    let other = Exchange::new(&compute, info, words()).unwrap();
+    let fence = Fence::new(&rig);
 
     double.hold_work();
     let turn = exchange.begin().unwrap().finish().unwrap();
     // SAFETY: no commands; the fence is new.
-    let rendered = unsafe { turn.submit_with(&SubmitInfo { fence, ..Default::default() }) }.unwrap();
+    let rendered = unsafe { turn.submit_with(&SubmitInfo { fence: fence.raw, ..Default::default() }) }.unwrap();
     double.lose_context(0, LAUNCH_FAILED);
     double.let_work_go();
-    assert_eq!(wait(MOMENT), Err(vk::Result::TIMEOUT), "the control: nobody has asked");
+    assert_eq!(fence.wait(MOMENT), Err(vk::Result::TIMEOUT), "the control: nobody has asked");
     let error = rendered.wait(Rig::LONG).unwrap_err();
     assert!(error.is_device_lost(), "a wait of the bridge's is told at once: {error}");
+    assert_eq!(fence.wait(MOMENT), Err(vk::Result::TIMEOUT), "a wait signals nothing");
     ask(exchange, other);
-    wait(u64::try_from(Rig::LONG.as_nanos()).unwrap()).unwrap();
-    // SAFETY: the submission that has it has ended.
-    unsafe { raw.destroy_fence(fence, None) };
+    fence.wait(LONG).unwrap();
 }
 
-pub(crate) fn begin(mut exchange: Exchange<Words>) {
+pub(crate) fn begin(mut exchange: Exchange<Words>, other: Exchange<Words>) {
     let error: Error = exchange.begin().unwrap_err();
     assert!(error.is_device_lost(), "{error}");
-    // Its end, too, signals what Vulkan waits for.
-    std::mem::forget(exchange);
+    std::mem::forget((exchange, other));
+}
+
+pub(crate) fn end(exchange: Exchange<Words>, other: Exchange<Words>) {
+    drop(exchange);
+    std::mem::forget(other);
+}
+
+/// A frame of a latest exchange, whose compute side has a stream of its own, is in the queue, and a
+/// frame of an exchange of the same compute side is asked.
+pub(crate) fn a_latest_exchange_goes_on_with_the_others(name: &str) {
+    let Some(double) = double(name) else { return };
+    let rig = Rig::open();
+    rig.allow(&["VUID-VkSemaphoreSignalInfo-value-03259"]);
+    let compute = Compute::new(rig.device(), Backend::Cuda).unwrap();
+    let other = Exchange::new(&compute, &info(2), words()).unwrap();
+    let latest = LatestInfo { name: "latest", newest: Newest::Issued, timeout: Rig::LONG, ..Default::default() };
+    let (mut writer, mut reader) = Exchange::latest(&compute, &latest, words()).unwrap();
+    let fence = Fence::new(&rig);
+
+    double.hold_work();
+    writer.begin().unwrap().publish().unwrap();
+    let turn = reader.newest().unwrap().unwrap();
+    // SAFETY: no commands; the fence is new.
+    unsafe { turn.submit_with(&SubmitInfo { fence: fence.raw, ..Default::default() }) }.unwrap();
+    double.lose_context(0, LAUNCH_FAILED);
+    double.let_work_go();
+    assert_eq!(fence.wait(MOMENT), Err(vk::Result::TIMEOUT), "the control: nobody has asked");
+    drop(other);
+    fence.wait(LONG).unwrap();
+    std::mem::forget((writer, reader));
+}
+
+/// The writer of a latest exchange waits for its own frames, which the lost context does not end.
+pub(crate) fn a_writer_that_waits_lets_the_queue_go_on(name: &str) {
+    let Some(double) = double(name) else { return };
+    let rig = Rig::open();
+    rig.allow(&["VUID-VkSemaphoreSignalInfo-value-03259"]);
+    let compute = Compute::new(rig.device(), Backend::Cuda).unwrap();
+    let latest = LatestInfo {
+        name: "latest",
+        newest: Newest::Issued,
+        writer_in_flight: 1,
+        timeout: Rig::LONG,
+        ..Default::default()
+    };
+    let (mut writer, mut reader) = Exchange::latest(&compute, &latest, words()).unwrap();
+    let fence = Fence::new(&rig);
+
+    double.hold_work();
+    writer.begin().unwrap().publish().unwrap();
+    let turn = reader.newest().unwrap().unwrap();
+    // SAFETY: no commands; the fence is new.
+    unsafe { turn.submit_with(&SubmitInfo { fence: fence.raw, ..Default::default() }) }.unwrap();
+    double.lose_context(0, LAUNCH_FAILED);
+    double.let_work_go();
+    assert_eq!(fence.wait(MOMENT), Err(vk::Result::TIMEOUT), "the control: nobody has asked");
+    let error = writer.begin().map(drop).unwrap_err();
+    assert!(error.is_device_lost(), "{error}");
+    fence.wait(LONG).unwrap();
+    std::mem::forget((writer, reader));
+}
+
+/// Threads that notice the loss at once signal each timeline once: the layer sees values that do
+/// not rise. One stops in the trace's sink, which must not be between the look at a value and its
+/// signal.
+pub(crate) fn is_noticed_by_threads_at_once(name: &str) {
+    const THREADS: usize = 4;
+    let Some(double) = double(name) else { return };
+    let rig = Rig::open();
+    rig.allow(&["VUID-VkSemaphoreSignalInfo-value-03259"]);
+    let compute = Compute::new(rig.device(), Backend::Cuda).unwrap();
+    let mut exchanges: Vec<_> = (0..THREADS).map(|_| Exchange::new(&compute, &info(2), words()).unwrap()).collect();
+    double.hold_work();
+    let turns: Vec<_> = exchanges.iter_mut().map(|exchange| exchange.begin().unwrap().finish().unwrap()).collect();
+    // SAFETY: no commands.
+    turns.into_iter().for_each(|turn| drop(unsafe { turn.submit(&[]) }.unwrap()));
+    double.lose_context(0, LAUNCH_FAILED);
+    double.let_work_go();
+    let sink = Slow::default();
+    trace_to(sink.clone());
+    let together = Barrier::new(THREADS);
+    std::thread::scope(|scope| {
+        for exchange in &mut exchanges {
+            let together = &together;
+            scope.spawn(move || {
+                together.wait();
+                assert!(exchange.begin().unwrap_err().is_device_lost());
+            });
+        }
+    });
+    for exchange in exchanges {
+        exchange.close().unwrap();
+    }
+    let signals = sink.0.lock().unwrap();
+    assert_eq!(signals.len(), THREADS, "a signal each: {signals:#?}");
+    bridge_tests::assert_silent(rig.device());
+}
+
+/// A sink that takes its time for each signal that the host makes, and keeps the line.
+#[derive(Clone, Default)]
+struct Slow(Arc<Mutex<Vec<String>>>);
+
+impl Write for Slow {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        for line in String::from_utf8_lossy(bytes).lines() {
+            if line.contains("signal") && line.contains("host") {
+                std::thread::sleep(Duration::from_millis(50));
+                self.0.lock().unwrap().push(line.to_owned());
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A fence of the program's. It is destroyed once it was signalled.
+struct Fence<'r> {
+    raw: vk::Fence,
+    rig: &'r Rig,
+}
+
+impl<'r> Fence<'r> {
+    fn new(rig: &'r Rig) -> Self {
+        // SAFETY: a live device.
+        let raw = unsafe { rig.device().as_raw().create_fence(&vk::FenceCreateInfo::default(), None) }.unwrap();
+        Self { raw, rig }
+    }
+
+    fn wait(&self, limit: u64) -> Result<(), vk::Result> {
+        // SAFETY: a fence of the device.
+        unsafe { self.rig.device().as_raw().wait_for_fences(&[self.raw], true, limit) }
+    }
+}
+
+impl Drop for Fence<'_> {
+    fn drop(&mut self) {
+        if self.wait(0).is_ok() {
+            // SAFETY: the submission that has it has ended.
+            unsafe { self.rig.device().as_raw().destroy_fence(self.raw, None) };
+        }
+    }
 }

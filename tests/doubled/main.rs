@@ -10,7 +10,6 @@ mod compute_first;
 mod images;
 mod in_step;
 mod lost;
-mod missed;
 mod present;
 mod render_first;
 mod split;
@@ -123,29 +122,40 @@ fn preparing_a_present_queries_the_stream_once() {
 
 #[test]
 fn a_lost_context_is_noticed_by_the_next_frame() {
-    lost::the_queue_goes_on("a_lost_context_is_noticed_by_the_next_frame", |exchange, _| lost::begin(exchange));
+    lost::the_queue_goes_on("a_lost_context_is_noticed_by_the_next_frame", &info(2), lost::begin);
+}
+
+/// It waits for the frame before, and not for the compute side.
+#[test]
+fn a_lost_context_is_noticed_by_a_frame_that_waits_for_its_turn() {
+    let info = ExchangeInfo { frames_in_flight: Some(1), ..info(2) };
+    lost::the_queue_goes_on("a_lost_context_is_noticed_by_a_frame_that_waits_for_its_turn", &info, lost::begin);
+}
+
+#[test]
+fn a_lost_context_is_noticed_by_a_writer_that_waits_for_its_turn() {
+    lost::a_writer_that_waits_lets_the_queue_go_on("a_lost_context_is_noticed_by_a_writer_that_waits_for_its_turn");
 }
 
 #[test]
 fn a_lost_context_is_noticed_by_the_end_of_the_exchange() {
-    lost::the_queue_goes_on("a_lost_context_is_noticed_by_the_end_of_the_exchange", |exchange, _| drop(exchange));
+    lost::the_queue_goes_on("a_lost_context_is_noticed_by_the_end_of_the_exchange", &info(2), lost::end);
+}
+
+#[test]
+fn a_lost_context_is_noticed_for_a_latest_exchange_too() {
+    lost::a_latest_exchange_goes_on_with_the_others("a_lost_context_is_noticed_for_a_latest_exchange_too");
+}
+
+#[test]
+fn a_lost_context_is_noticed_by_threads_at_once() {
+    lost::is_noticed_by_threads_at_once("a_lost_context_is_noticed_by_threads_at_once");
 }
 
 /// Its frames may be behind those of the first.
 #[test]
 fn a_lost_context_is_noticed_by_another_exchange() {
-    lost::the_queue_goes_on("a_lost_context_is_noticed_by_another_exchange", |exchange, other| {
-        lost::begin(other);
-        std::mem::forget(exchange);
+    lost::the_queue_goes_on("a_lost_context_is_noticed_by_another_exchange", &info(2), |exchange, other| {
+        lost::begin(other, exchange);
     });
-}
-
-#[test]
-fn a_signal_that_fails_twice_is_made_by_a_later_frame() {
-    missed::is_made_by_a_later_frame("a_signal_that_fails_twice_is_made_by_a_later_frame");
-}
-
-#[test]
-fn a_join_that_fails_twice_is_made_by_a_later_frame() {
-    missed::joins_are_made_by_a_later_frame("a_join_that_fails_twice_is_made_by_a_later_frame");
 }

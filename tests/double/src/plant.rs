@@ -17,8 +17,6 @@ pub enum Planted {
     Twice,
     /// Where a fault hits one, it returns success: the caller does not say that it failed.
     Silent,
-    /// Each fails with `CUDA_ERROR_UNKNOWN`, and does nothing.
-    Failing,
 }
 
 #[derive(Debug)]

@@ -230,7 +230,7 @@ impl Compute {
                 });
             }
         };
-        Ok(Self(Inner::new(side, inner.device.clone(), inner.reason.clone())))
+        Ok(Self(inner.beside(side)))
     }
 
     /// Returns `true` if both are clones of the same `Compute`.

@@ -1,5 +1,5 @@
-//! Exchanges of one compute side, which Vulkan's queue waits for together: a frame of one may be
-//! behind a frame of another, whose signal a lost compute side does not make.
+//! Exchanges of one compute side, those beside it included. A frame of one may be behind a frame of
+//! another in Vulkan's queue, so that what a lost compute side owes is signalled for all of them.
 #![allow(unsafe_code)] // Signals in place of a lost side.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +12,7 @@ use super::{Compute, Inner};
 use crate::observe::log_error;
 use crate::timeline::Timeline;
 
-/// What the compute side signals for one exchange.
+/// The timeline of an exchange that its compute side signals.
 pub(crate) struct Signalled {
     computed: Timeline,
     /// The compute side was seen to have failed.
@@ -38,13 +38,19 @@ impl Signalled {
     }
 }
 
-/// The exchanges that there are.
-#[derive(Default)]
-pub(super) struct Siblings(Mutex<Vec<Weak<Signalled>>>);
+/// The timelines of the exchanges that are alive. Cloning it gives the same ones.
+#[derive(Clone, Default)]
+pub(super) struct Siblings(Arc<Mutex<Vec<Weak<Signalled>>>>);
 
 impl Inner {
     pub(super) fn new(side: Side, device: ExportDevice, reason: String) -> Arc<Self> {
         Arc::new(Self { side, device, reason, siblings: Siblings::default() })
+    }
+
+    /// With another side on the same contexts, which are lost together.
+    pub(super) fn beside(&self, side: Side) -> Arc<Self> {
+        let (device, reason, siblings) = (self.device.clone(), self.reason.clone(), self.siblings.clone());
+        Arc::new(Self { side, device, reason, siblings })
     }
 }
 

@@ -53,13 +53,16 @@ impl<R: Resources> State<R> {
         }
         let _order = self.submitting()?;
         let Some(value) = self.ledger().flush() else { return Ok(()) };
-        let signals = self.rendered_signals(value);
-        let batch = vk::SubmitInfo2::default().signal_semaphore_infos(&signals);
-        // SAFETY: VUID-VkSubmitInfo2-semaphore-03882: `rendered` has this queue as its only
-        // signaller; its values are taken and submitted under one lock, and none is lent. The
-        // timeline, and its mirror, live until the value was reached.
-        unsafe { self.queue().submit(&[batch], vk::Fence::null()) }?;
-        self.note_signals(value);
+        let signal = [self.first_signal(value)];
+        let batch = vk::SubmitInfo2::default().signal_semaphore_infos(&signal);
+        match &self.held.mirror {
+            // SAFETY: VUID-VkSubmitInfo2-semaphore-03882: `rendered` has this queue as its only
+            // signaller; its values are taken and submitted under one lock, and none is lent. The
+            // timeline lives until the value was reached.
+            None => unsafe { self.queue().submit(&[batch], vk::Fence::null()) }?,
+            // SAFETY: as above, for the mirror too.
+            Some(mirror) => unsafe { self.submit_mirrored(mirror, batch, value, vk::Fence::null()) }?,
+        }
         self.ledger().flushed(value);
         self.held.rendered.issue(value);
         Ok(())
@@ -85,7 +88,7 @@ impl<R: Resources> State<R> {
             self.outlive(start)?;
         }
         let reach = |timeline: &Timeline, value| match compute_lost {
-            true => timeline.wait_out(value, left()),
+            true => timeline.wait_out(value, left(), || drop(self.check_compute())),
             false => timeline.wait_value(value, left()),
         };
         let signals = || {

@@ -1,4 +1,4 @@
-//! How the first hand-over of new images stands, and its commands.
+//! State of the first hand-over of new images, and its commands.
 #![allow(unsafe_code)] // Recording and submitting.
 
 use vk_export::ash::vk;
@@ -7,10 +7,10 @@ use vk_export::{ExportDevice, Queue};
 use super::barriers::Barriers;
 use crate::error::{Error, Result};
 
-/// Whether the images of an exchange are the compute side's.
+/// State of an exchange's images before their first frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Initial {
-    /// They are, or there are none.
+    /// They are the compute side's, or there are none.
     Done,
     /// The hand-over is to be submitted.
     Needed,

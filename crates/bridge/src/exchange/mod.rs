@@ -19,6 +19,7 @@ mod lease;
 mod ledger;
 mod lender;
 mod lent_turn;
+mod lost;
 mod mirror;
 mod once;
 mod order;

@@ -22,7 +22,6 @@ use super::resources::Resources;
 use super::retirement::Retirement;
 use super::slots::{barriers, check_resources, copy_stages, make_slots, queue_of};
 use crate::compute::Compute;
-use crate::compute::loss::Loss;
 use crate::compute::siblings::Signalled;
 use crate::error::{Error, Result, both};
 use crate::observe::live::{Alive, Kind};
@@ -66,9 +65,9 @@ pub(super) struct Held<R: Resources> {
     pub(super) slots: Box<[Arc<R::Slot>]>,
     pub(super) computed: Timeline,
     pub(super) rendered: Timeline,
-    /// What is released once the compute side is lost.
+    /// `computed`, for the release of all exchanges once the compute side is lost.
     pub(super) signalled: Arc<Signalled>,
-    /// What another process in step has of `rendered`.
+    /// The copy of `rendered` that another process in step is given.
     pub(super) mirror: Option<Arc<Mirror>>,
 }
 
@@ -170,7 +169,7 @@ impl<R: Resources> State<R> {
         if !self.compute.side().is_foreign() || self.failed.load(Ordering::Acquire) {
             self.check_compute()?;
         }
-        self.keep_pace()?;
+        self.noticed(self.keep_pace())?;
         let mut ledger = self.ledger();
         if ledger.unsignalled().or_else(|| ledger.unjoined()).is_some() {
             drop(ledger);
@@ -262,14 +261,6 @@ impl<R: Resources> State<R> {
         Ok(self.held.computed.issue(value))
     }
 
-    /// Asks whether the compute side is lost, if its call failed.
-    fn noticed<T>(&self, result: Result<T>) -> Result<T> {
-        if result.is_err() && self.check_compute().is_err() {
-            self.failed.store(true, Ordering::Release);
-        }
-        result
-    }
-
     /// Held while a value of `rendered` is taken and submitted.
     ///
     /// # Errors
@@ -323,35 +314,6 @@ impl<R: Resources> State<R> {
             Refusal::TurnLost { frame, stage } => Error::TurnLost { exchange, frame, stage },
             Refusal::NotInitialised => Error::NotInitialised { exchange },
             Refusal::OutOfOrder { frame, first } => Error::OutOfOrder { exchange, frame, first },
-        }
-    }
-
-    /// Checks that the compute side still works. Once it does not, what Vulkan has been told to
-    /// wait for is signalled in its place, for all exchanges, so that the queue goes on; where
-    /// other GPUs still work, for this one, once they have ended.
-    pub(super) fn check_compute(&self) -> Result<()> {
-        let checked = self.compute.check();
-        if checked.as_ref().is_err_and(Error::is_device_lost) && self.is_over() {
-            // SAFETY: the context that signals is lost for good. (The CPU's thread signals even
-            // after a failure.)
-            unsafe { self.held.signalled.release() };
-            if self.compute.side().loss() == Loss::All {
-                // What is in the queue may be behind frames of other exchanges.
-                // SAFETY: the context that signals them all is lost for good.
-                unsafe { self.compute.release_all() };
-            }
-        }
-        checked
-    }
-
-    /// Returns `true` if the compute side's signals do not come any more, and nothing of it uses a
-    /// slot that Vulkan waits for.
-    fn is_over(&self) -> bool {
-        let side = self.compute.side();
-        match side.loss() {
-            Loss::None => false,
-            Loss::Signaller => self.join_living().is_ok() && side.is_idle().unwrap_or(false),
-            Loss::All => true,
         }
     }
 }

@@ -4,6 +4,7 @@
 use smallvec::SmallVec;
 use vk_export::ash::vk;
 
+use super::mirror::Mirror;
 use super::resources::Resources;
 use super::state::State;
 use crate::error::Result;
@@ -102,7 +103,7 @@ impl<R: Resources> State<R> {
         let in_queue = self.compute.side().waits_in_queue();
         let wait: SmallVec<[_; 2]> =
             after.iter().filter(|_| !in_queue).map(|point| point.wait_info(self.stages)).collect();
-        let signal = self.rendered_signals(value);
+        let signal = [self.first_signal(value)];
         let commands: SmallVec<[_; INLINE]> =
             info.commands.iter().map(|c| vk::CommandBufferSubmitInfo::default().command_buffer(*c)).collect();
         let (mut waits, mut signals) = (SmallVec::new(), SmallVec::new());
@@ -110,26 +111,44 @@ impl<R: Resources> State<R> {
             .command_buffer_infos(&commands)
             .wait_semaphore_infos(joined(&wait, info.waits, &mut waits))
             .signal_semaphore_infos(joined(&signal, info.signals, &mut signals));
-        // SAFETY: VUID-VkSubmitInfo2-semaphore-03882: `rendered` and its mirror have this queue as
-        // their only signaller, unless another process breaks the rules on the mirror; its values
-        // are taken and submitted under one lock, and none is taken while a lower one is lent. The
-        // rest is the caller's.
-        unsafe { self.compute.side().submit(self.queue(), batch, info.fence) }?;
-        self.note_signals(value);
-        Ok(())
-    }
-
-    /// The signals of a value of `rendered` in a submission that this process makes.
-    pub(super) fn rendered_signals(&self, value: u64) -> SmallVec<[vk::SemaphoreSubmitInfo<'static>; 2]> {
-        let mirrored = self.held.mirror.as_ref().map(|mirror| mirror.signal_info(value));
-        [rendered_info(&self.held.rendered, value)].into_iter().chain(mirrored).collect()
-    }
-
-    /// A submission with [`rendered_signals`](Self::rendered_signals) was accepted.
-    pub(super) fn note_signals(&self, value: u64) {
-        if let Some(mirror) = &self.held.mirror {
-            mirror.submitted(value);
+        match &self.held.mirror {
+            // SAFETY: VUID-VkSubmitInfo2-semaphore-03882: `rendered` has this queue as its only
+            // signaller; its values are taken and submitted under one lock, and none is taken while
+            // a lower one is lent. The rest is the caller's.
+            None => unsafe { self.compute.side().submit(self.queue(), batch, info.fence) },
+            // SAFETY: as above.
+            Some(mirror) => unsafe { self.submit_mirrored(mirror, batch, value, info.fence) },
         }
+    }
+
+    /// The signal of a value in the batch of the commands: that of the mirror where there is one,
+    /// else that of `rendered`.
+    pub(super) fn first_signal(&self, value: u64) -> vk::SemaphoreSubmitInfo<'static> {
+        let mirrored = self.held.mirror.as_ref().map(|mirror| mirror.signal_info(value));
+        mirrored.unwrap_or_else(|| rendered_info(&self.held.rendered, value))
+    }
+
+    /// Submits a batch that signals the mirror, and behind it one that signals `rendered`: whoever
+    /// sees `rendered` reach the value may free the mirror, so that it must not come before.
+    ///
+    /// # Safety
+    /// As [`submit_batch`](Self::submit_batch).
+    pub(super) unsafe fn submit_mirrored(
+        &self,
+        mirror: &Mirror,
+        batch: vk::SubmitInfo2<'_>,
+        value: u64,
+        fence: vk::Fence,
+    ) -> Result<()> {
+        let rendered = [rendered_info(&self.held.rendered, value)];
+        let behind = vk::SubmitInfo2::default().signal_semaphore_infos(&rendered);
+        // SAFETY: VUID-VkSubmitInfo2-semaphore-03882, as the caller promises for `rendered`, and
+        // for the mirror unless another process has raised it against the rules. Signals of a later
+        // batch come after those of an earlier one (Vulkan specification, "Signal Operation
+        // Order").
+        unsafe { self.queue().submit(&[batch, behind], fence) }?;
+        mirror.submitted(value);
+        Ok(())
     }
 
     /// Makes sure that the signal of `computed`, which a frame waits for, is a submitted operation.

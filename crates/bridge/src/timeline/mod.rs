@@ -1,19 +1,19 @@
-//! Timelines with one signaller each, and the points on them.
-
+//! Timelines with one signaller each.
 #![allow(unsafe_code)] // Signalling from the host.
+
 pub(crate) mod history;
 #[cfg(test)]
 mod history_tests;
+mod point;
 #[cfg(all(test, target_os = "linux"))]
 mod schedules;
 pub(crate) mod signaller;
 mod sync;
 pub(crate) mod wait;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use vk_export::ash::vk;
 use vk_export::{ExportDevice, Semaphore, SemaphoreInfo, SemaphoreKind};
 
 use crate::error::{Error, Result};
@@ -23,6 +23,7 @@ use crate::observe::object::Object;
 use crate::observe::trace;
 use crate::observe::trace::Event;
 use crate::timeline::history::History;
+pub use crate::timeline::point::TimelinePoint;
 use crate::timeline::signaller::Signaller;
 
 /// The compute side as its timelines see it.
@@ -53,6 +54,8 @@ struct Inner {
     signaller: Signaller,
     history: Arc<History>,
     peer: Arc<dyn Peer>,
+    /// Held from the look at a value to its signal, where the host signals for the compute side.
+    releasing: Mutex<()>,
     _object: Object,
 }
 
@@ -69,7 +72,8 @@ impl Timeline {
             SemaphoreInfo { name: &name, kind: SemaphoreKind::Timeline, exportable: peer.takes_timeline(signaller) };
         let vulkan = Semaphore::new(device, &info)?;
         let object = Object::new(Kind::Timeline, &name, "vulkan", None);
-        Ok(Self(Arc::new(Inner { vulkan, signaller, history: Arc::clone(history), peer, _object: object })))
+        let (history, releasing) = (Arc::clone(history), Mutex::default());
+        Ok(Self(Arc::new(Inner { vulkan, signaller, history, peer, releasing, _object: object })))
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -93,12 +97,12 @@ impl Timeline {
             Signaller::Queue => "vulkan",
         };
         trace::event(Event::new("signal", side, self.name()).value(value));
-        TimelinePoint { timeline: self.clone(), value }
+        TimelinePoint::new(self, value)
     }
 
     /// The point of a signal that was enqueued before, or the start of the timeline.
     pub(crate) fn issued(&self, value: u64) -> TimelinePoint {
-        TimelinePoint { timeline: self.clone(), value }
+        TimelinePoint::new(self, value)
     }
 
     /// Notes that a wait for `value` has just been enqueued by the other side than the signaller.
@@ -114,7 +118,7 @@ impl Timeline {
     /// The highest point whose signal was enqueued.
     pub(crate) fn last_issued(&self) -> Option<TimelinePoint> {
         let value = self.0.history.last_signal(self.0.signaller);
-        (value > 0).then(|| TimelinePoint { timeline: self.clone(), value })
+        (value > 0).then(|| TimelinePoint::new(self, value))
     }
 
     /// Blocks until `value` is reached, asking the side that signals; for at most `limit`.
@@ -148,10 +152,15 @@ impl Timeline {
     }
 
     /// [`wait_value`](Self::wait_value) where the compute side is known to have lost a GPU, which
-    /// does not end the wait: only a lost Vulkan device does.
-    pub(crate) fn wait_out(&self, value: u64, limit: Duration) -> Result<()> {
+    /// does not end the wait: only a lost Vulkan device does. `release` is called now and then: the
+    /// queue may be behind a value that was issued meanwhile.
+    pub(crate) fn wait_out(&self, value: u64, limit: Duration, release: impl Fn()) -> Result<()> {
         let (start, inner) = (Instant::now(), &*self.0);
-        if wait::poll(limit, || Ok(inner.vulkan.value()? >= value), || inner.check_vulkan(value))? {
+        let alive = || {
+            release();
+            inner.check_vulkan(value)
+        };
+        if wait::poll(limit, || Ok(inner.vulkan.value()? >= value), alive)? {
             return Ok(());
         }
         Err(self.timed_out(value, start.elapsed())?)
@@ -185,15 +194,34 @@ impl Timeline {
     /// The compute side signals this timeline and has failed for good ([`Peer::check`] says so):
     /// none of its signals will come any more.
     pub(crate) unsafe fn release(&self) -> Result<()> {
-        let Some(point) = self.last_issued() else { return Ok(()) };
-        if point.is_reached()? {
-            return Ok(());
+        let traced = trace::Held::new();
+        let releasing = self.0.releasing.lock().unwrap_or_else(PoisonError::into_inner);
+        // SAFETY: handed on to the caller.
+        let released = unsafe { self.release_last() };
+        // The program's logger and sink may take any lock.
+        drop(releasing);
+        drop(traced);
+        if released? {
+            log_error!("{}: signalled by the host, since its signaller has failed", self.name());
         }
-        log_error!("{}: signalled by the host, since its signaller has failed", self.name());
-        trace::event(Event::new("signal", "host", self.name()).value(point.value));
-        // SAFETY: VUID-VkSemaphoreSignalInfo-value-03259 and -03260: the pending signals of lower
-        // values are those of the failed side, which do not come, by this function's contract.
-        Ok(unsafe { self.0.vulkan.signal(point.value) }?)
+        Ok(())
+    }
+
+    /// Signals the last value that was issued, and returns whether it had not been reached.
+    ///
+    /// # Safety
+    /// As [`release`](Self::release); no other thread is in here.
+    unsafe fn release_last(&self) -> Result<bool> {
+        let Some(point) = self.last_issued() else { return Ok(false) };
+        if point.is_reached()? {
+            return Ok(false);
+        }
+        trace::event(Event::new("signal", "host", self.name()).value(point.value()));
+        // SAFETY: VUID-VkSemaphoreSignalInfo-value-03258: not reached, and nobody else signals by
+        // this function's contract; -03259 and -03260: the pending signals of lower values are
+        // those of the failed side, which do not come.
+        unsafe { self.0.vulkan.signal(point.value()) }?;
+        Ok(true)
     }
 
     /// Signals from the thread of the CPU backend, the only signaller of such a timeline.
@@ -249,85 +277,5 @@ impl Inner {
 impl std::fmt::Debug for Timeline {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Timeline(\"{}\")", self.name())
-    }
-}
-
-/// A point on a timeline whose signal has been enqueued.
-///
-/// There is no other way to come by one, so whoever waits for a point waits for something that will
-/// happen (CUDA programming guide 6.2.16: "It is illegal to issue a wait before the corresponding
-/// signal has been issued").
-#[doc = concat!("\n# Examples\n```\n", include_str!("../../docs/timeline_point.rs"), "```")]
-#[derive(Debug, Clone)]
-pub struct TimelinePoint {
-    timeline: Timeline,
-    value: u64,
-}
-
-impl TimelinePoint {
-    /// The value of the point.
-    pub fn value(&self) -> u64 {
-        self.value
-    }
-
-    /// The name of its timeline.
-    pub fn timeline_name(&self) -> &str {
-        self.timeline.name()
-    }
-
-    /// Side that signals it.
-    pub fn signaller(&self) -> Signaller {
-        self.timeline.0.signaller
-    }
-
-    /// Returns `true` if the point has been reached; does not block. With
-    /// [`Backend::Inline`](crate::Backend::Inline), work that is not on the queue yet is submitted
-    /// first.
-    ///
-    /// # Errors
-    /// The failed call.
-    pub fn is_reached(&self) -> Result<bool> {
-        self.timeline.flush()?;
-        Ok(self.timeline.value()? >= self.value)
-    }
-
-    /// Blocks the calling thread until the point is reached, for at most `limit`.
-    ///
-    /// With [`Backend::Inline`](crate::Backend::Inline), work that is not on the queue yet is
-    /// submitted first: do not call it under a lock that the engine's
-    /// [`QueueLock`](vk_export::QueueLock) takes.
-    ///
-    /// The side that signals is asked, in the way that answers soonest: a CUDA signal is polled,
-    /// since `vkWaitSemaphores` notices it only after milliseconds; what a queue or the CPU signals
-    /// is blocked on.
-    ///
-    /// # Errors
-    /// [`Error::Timeout`] with the last value seen, or the failed call.
-    pub fn wait(&self, limit: Duration) -> Result<()> {
-        self.timeline.wait_value(self.value, limit)
-    }
-
-    /// Blocks like [`wait`](Self::wait), but without spinning for up to 2 ms first.
-    ///
-    /// The thread takes next to no processor time. It wakes tens of microseconds later than with
-    /// `wait`, and up to half a millisecond later for a point that CUDA signals. Use it where other
-    /// work is queued behind the point, such as when waiting for the frame before the last.
-    ///
-    /// # Errors
-    /// As [`wait`](Self::wait).
-    pub fn wait_blocking(&self, limit: Duration) -> Result<()> {
-        self.timeline.block_on_value(self.value, limit)
-    }
-
-    /// The wait for this point in a `VkSubmitInfo2`, at `stages`. It submits first what
-    /// [`wait`](Self::wait) does.
-    pub fn wait_info(&self, stages: vk::PipelineStageFlags2) -> vk::SemaphoreSubmitInfo<'static> {
-        if let Err(error) = self.timeline.flush() {
-            log_error!("{}: point {} is not on its way: {error}", self.timeline_name(), self.value);
-        }
-        vk::SemaphoreSubmitInfo::default()
-            .semaphore(self.timeline.semaphore().as_raw())
-            .value(self.value)
-            .stage_mask(stages)
     }
 }

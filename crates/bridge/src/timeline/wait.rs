@@ -133,7 +133,7 @@ mod tests {
         };
         assert!(!nap(Duration::from_millis(5), reached, || Ok(())).unwrap());
         let most = start.elapsed().as_micros() / SHORTEST_NAP.as_micros() + 2;
-        assert!((2..=most).contains(&looks), "{looks} looks, of at most {most}");
+        assert!((1..=most).contains(&looks), "{looks} looks, of at most {most}");
     }
 
     #[test]

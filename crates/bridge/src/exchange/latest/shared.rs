@@ -63,7 +63,7 @@ impl<R: Resources> Shared<R> {
         if self.state.ledger().initial() != Initial::Done {
             return Err(Error::NotInitialised { exchange: self.state.name.clone() });
         }
-        let wait = |value| self.written().wait_value(value, self.state.timeout);
+        let wait = |value| self.state.noticed(self.written().wait_value(value, self.state.timeout));
         let begun = self.ledger.begin(wait, || self.written().value().unwrap_or(0))?;
         begun.map_err(|refusal| self.refused(refusal, self.writer()))
     }

@@ -1,0 +1,48 @@
+//! A compute side that is lost: how an exchange notices it, and lets Vulkan go on.
+#![allow(unsafe_code)] // Signals in place of a lost side.
+
+use std::sync::atomic::Ordering;
+
+use super::resources::Resources;
+use super::state::State;
+use crate::compute::loss::Loss;
+use crate::error::{Error, Result};
+
+impl<R: Resources> State<R> {
+    /// Asks whether the compute side is lost, if a call of it or a wait for it failed.
+    pub(in crate::exchange) fn noticed<T>(&self, result: Result<T>) -> Result<T> {
+        if result.is_err() && self.check_compute().is_err() {
+            self.failed.store(true, Ordering::Release);
+        }
+        result
+    }
+
+    /// Checks that the compute side still works. Once it does not, what Vulkan has been told to
+    /// wait for is signalled in its place, for all exchanges, so that the queue goes on; where
+    /// other GPUs still work, for this one, once they have ended.
+    pub(super) fn check_compute(&self) -> Result<()> {
+        let checked = self.compute.check();
+        if checked.as_ref().is_err_and(Error::is_device_lost) && self.is_over() {
+            // SAFETY: the context that signals is lost for good. (The CPU's thread signals even
+            // after a failure.)
+            unsafe { self.held.signalled.release() };
+            if self.compute.side().loss() == Loss::All {
+                // What is in the queue may be behind frames of other exchanges.
+                // SAFETY: the context that signals them all is lost for good.
+                unsafe { self.compute.release_all() };
+            }
+        }
+        checked
+    }
+
+    /// Returns `true` if the compute side's signals do not come any more, and nothing of it uses a
+    /// slot that Vulkan waits for.
+    fn is_over(&self) -> bool {
+        let side = self.compute.side();
+        match side.loss() {
+            Loss::None => false,
+            Loss::Signaller => self.join_living().is_ok() && side.is_idle().unwrap_or(false),
+            Loss::All => true,
+        }
+    }
+}

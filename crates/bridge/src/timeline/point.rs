@@ -1,0 +1,95 @@
+//! Points on timelines.
+
+use std::time::Duration;
+
+use vk_export::ash::vk;
+
+use super::Timeline;
+use crate::error::Result;
+use crate::observe::log_error;
+use crate::timeline::signaller::Signaller;
+
+/// A point on a timeline whose signal has been enqueued.
+///
+/// There is no other way to come by one, so whoever waits for a point waits for something that will
+/// happen (CUDA programming guide 6.2.16: "It is illegal to issue a wait before the corresponding
+/// signal has been issued").
+#[doc = concat!("\n# Examples\n```\n", include_str!("../../docs/timeline_point.rs"), "```")]
+#[derive(Debug, Clone)]
+pub struct TimelinePoint {
+    timeline: Timeline,
+    value: u64,
+}
+
+impl TimelinePoint {
+    /// A point whose signal the caller knows to be enqueued.
+    pub(super) fn new(timeline: &Timeline, value: u64) -> Self {
+        Self { timeline: timeline.clone(), value }
+    }
+
+    /// The value of the point.
+    pub fn value(&self) -> u64 {
+        self.value
+    }
+
+    /// The name of its timeline.
+    pub fn timeline_name(&self) -> &str {
+        self.timeline.name()
+    }
+
+    /// Side that signals it.
+    pub fn signaller(&self) -> Signaller {
+        self.timeline.0.signaller
+    }
+
+    /// Returns `true` if the point has been reached; does not block. With
+    /// [`Backend::Inline`](crate::Backend::Inline), work that is not on the queue yet is submitted
+    /// first.
+    ///
+    /// # Errors
+    /// The failed call.
+    pub fn is_reached(&self) -> Result<bool> {
+        self.timeline.flush()?;
+        Ok(self.timeline.value()? >= self.value)
+    }
+
+    /// Blocks the calling thread until the point is reached, for at most `limit`.
+    ///
+    /// With [`Backend::Inline`](crate::Backend::Inline), work that is not on the queue yet is
+    /// submitted first: do not call it under a lock that the engine's
+    /// [`QueueLock`](vk_export::QueueLock) takes.
+    ///
+    /// The side that signals is asked, in the way that answers soonest: a CUDA signal is polled,
+    /// since `vkWaitSemaphores` notices it only after milliseconds; what a queue or the CPU signals
+    /// is blocked on.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] with the last value seen, or the failed call.
+    pub fn wait(&self, limit: Duration) -> Result<()> {
+        self.timeline.wait_value(self.value, limit)
+    }
+
+    /// Blocks like [`wait`](Self::wait), but without spinning for up to 2 ms first.
+    ///
+    /// The thread takes next to no processor time. It wakes tens of microseconds later than with
+    /// `wait`, and up to half a millisecond later for a point that CUDA signals. Use it where other
+    /// work is queued behind the point, such as when waiting for the frame before the last.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait).
+    pub fn wait_blocking(&self, limit: Duration) -> Result<()> {
+        self.timeline.block_on_value(self.value, limit)
+    }
+
+    /// The wait for this point in a `VkSubmitInfo2`, at `stages`. It submits first what
+    /// [`wait`](Self::wait) does.
+    pub fn wait_info(&self, stages: vk::PipelineStageFlags2) -> vk::SemaphoreSubmitInfo<'static> {
+        if let Err(error) = self.timeline.flush() {
+            log_error!("{}: point {} is not on its way: {error}", self.timeline_name(), self.value);
+        }
+        vk::SemaphoreSubmitInfo::default()
+            .semaphore(self.timeline.semaphore().as_raw())
+            .value(self.value)
+            .stage_mask(stages)
+    }
+}
