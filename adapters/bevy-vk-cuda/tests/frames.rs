@@ -76,8 +76,8 @@ fn a_plugin_in_the_wrong_place_uploads() {
     forget_errors();
 }
 
-/// What a kernel or the CPU paints, as fast as it can: each picture is all of one frame, which is
-/// no older than one before.
+/// A writer paints frames as fast as it can. Each picture is whole, and none is older than the one
+/// before.
 #[test]
 fn a_writer_on_a_thread_of_its_own_is_never_torn_and_never_backwards() {
     /// Frames by which the writer may be ahead of what was seen: the patterns go round after 256.

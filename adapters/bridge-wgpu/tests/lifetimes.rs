@@ -125,7 +125,7 @@ fn come_and_go(bridge: &Bridge, filler: &Filler) {
     }
 }
 
-/// What is alive and open, once nothing is on its way out any more.
+/// Counts live objects and open descriptors, once they are as `before`, or a limit has passed.
 fn settled(before: Option<&(LiveObjects, usize)>) -> (LiveObjects, usize) {
     let end = Instant::now() + Duration::from_secs(20);
     loop {

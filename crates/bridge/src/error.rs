@@ -277,8 +277,9 @@ pub enum Error {
         history: String,
     },
 
-    /// All signals of an exchange have come, but not the end of what its compute side was given.
-    #[error("exchange \"{exchange}\": all of its signals have come, but after {waited:?} {backend} is still busy; {}", busy(*.backend))]
+    /// The compute side was still busy when the wait for the end of an exchange reached its limit.
+    /// No timeline of the exchange is late.
+    #[error("exchange \"{exchange}\": {backend} is still busy after {waited:?}; {}", busy(*.backend))]
     #[non_exhaustive]
     ComputeBusy {
         /// The exchange's name.

@@ -40,7 +40,7 @@ pub(super) fn hint(signaller: Signaller) -> &'static str {
     }
 }
 
-/// What holds a compute side up whose signals have come.
+/// Reasons for a compute side to be busy although no signal is late.
 pub(super) fn busy(backend: Backend) -> &'static str {
     match backend {
         Backend::Cuda => {

@@ -13,12 +13,13 @@ impl<P: Part> Listening<P> {
     /// Kills a worker that something waits for and that has overrun its limit.
     pub(super) fn kill(&self, overrun: &str) -> End {
         trace::event(Event::new("kill", "host", self.status.exchange()).peer(self.status.worker()));
-        if self.status.worker() == std::process::id() {
-            log_error!("exchange \"{}\": the worker is this process, which is not killed", self.status.exchange());
-        } else if let Err(error) = self.connection.peer().kill() {
-            log_error!("exchange \"{}\": the worker cannot be killed: {error}", self.status.exchange());
-        }
-        End { killed: true, ..End::from(format!("{overrun}, and was killed")) }
+        let done = if self.status.worker() == std::process::id() {
+            "is this process, which is not killed".to_owned()
+        } else {
+            let killed = self.connection.peer().kill();
+            killed.map_or_else(|error| format!("cannot be killed: {error}"), |()| "was killed".to_owned())
+        };
+        End { killed: true, ..End::from(format!("{overrun}, and {done}")) }
     }
 
     /// Waits, up to the worker's limit for all of it together, for what it has announced; past that

@@ -150,7 +150,7 @@ impl<R: Resources> RemoteExchange<R> {
 
     /// The frames that a worker which is lost and lives on has announced and not finished, by the
     /// exchange's numbers: the queue may wait for them, and
-    /// [`reconnect`](Self::reconnect) is refused. None once they have come, or the worker was
+    /// [`reconnect`](Self::reconnect) is refused. Empty once they have come, or the worker was
     /// killed at its limit and their values signalled in its place, of which
     /// [`check`](Self::check) tells. Until then leave the next worker with the
     /// [`Listener`](crate::Listener).

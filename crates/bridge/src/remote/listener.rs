@@ -28,7 +28,10 @@ pub struct AcceptInfo {
     pub timeout: Duration,
     /// Whether to allow exchanges in step ([`Remote::exchange`]), which workers have to allow too:
     /// commands of this process then wait, on the GPU, for frames that a worker has announced, and
-    /// a worker that does not finish them in time is killed. Default: no.
+    /// a worker that does not finish them in time is killed. A worker with CUDA can signal the
+    /// timelines that it was given with any value, and this process then submits lower ones
+    /// (VUID-VkSubmitInfo2-semaphore-03882): trust only workers that keep to the protocol.
+    /// Default: no.
     pub trust: bool,
 }
 

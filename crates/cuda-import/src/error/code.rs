@@ -58,8 +58,8 @@ const fn explained(code: u32, name: &'static str, advice: &'static str) -> Expla
 const LOST: &str = "the CUDA context is lost: an earlier kernel or copy failed (compute-sanitizer finds which); \
     release everything and start the process again";
 
-const FORKED: &str = "this process was forked from one that used CUDA already, which the driver does not work in: start processes that \
-    use it anew (`exec`; `spawn` or `forkserver` in Python), or fork before the first use";
+const FORKED: &str = "this process was probably forked from one that used CUDA already, which the driver does not work in: \
+    start processes that use it anew (`exec`; `spawn` or `forkserver` in Python), or fork before the first use";
 
 const CAPTURE: &str = "while a stream is captured it cannot be waited for or asked, and its thread cannot allocate or free memory with \
     the calls that wait: do that before the capture";
