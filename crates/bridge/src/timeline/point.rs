@@ -64,7 +64,7 @@ impl TimelinePoint {
     /// is blocked on.
     ///
     /// # Errors
-    /// [`Error::Timeout`] with the last value seen, or the failed call.
+    /// [`Error::Timeout`](crate::Error::Timeout) with the last value seen, or the failed call.
     pub fn wait(&self, limit: Duration) -> Result<()> {
         self.timeline.wait_value(self.value, limit)
     }
