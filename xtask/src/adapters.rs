@@ -35,6 +35,15 @@ pub(crate) fn bevy() -> Result<()> {
     adapter("bevy-vk-cuda", &[], BEVY_EXAMPLES)
 }
 
+/// Lints the program on vulkano and runs it under validation.
+pub(crate) fn vulkano() -> Result<()> {
+    let manifest = shell::root().join("examples/vulkano/Cargo.toml");
+    shell::run(cargo(&manifest, "fmt").args(["--", "--check"]))?;
+    let mut run = cargo(&manifest, "run");
+    lint::with_lints(&mut run)?;
+    shell::run(run.args(["--locked", "--", "--validate"]))
+}
+
 fn adapter(name: &str, features: &[&str], examples: &[&str]) -> Result<()> {
     let manifest = shell::root().join("adapters").join(name).join("Cargo.toml");
     shell::run(cargo(&manifest, "fmt").args(["--", "--check"]))?;

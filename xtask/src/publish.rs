@@ -88,7 +88,7 @@ fn manifest() -> String {
 }
 
 /// The workspaces beside the one of the crates.
-const WORKSPACES: &[&str] = &["adapters/bridge-wgpu", "adapters/bevy-vk-cuda", "python"];
+const WORKSPACES: &[&str] = &["adapters/bridge-wgpu", "adapters/bevy-vk-cuda", "examples/vulkano", "python"];
 
 /// Every dependency's licence is one that `deny.toml` allows: cargo-deny says so where it is
 /// installed, and this program where it is not, and for the other workspaces. Installing it would

@@ -61,6 +61,7 @@ const STEPS: &[Step] = &[
     beside("bevy", adapters::bevy),
     beside("windows", || windows::run(Consent::of_environment(), false)),
     beside("wgpu", adapters::wgpu),
+    beside("vulkano", adapters::vulkano),
     beside("python", python::ci),
 ];
 

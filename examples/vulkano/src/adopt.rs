@@ -1,0 +1,109 @@
+//! A device of vulkano's, and its adoption.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use bridge::ash::vk;
+use bridge::{AdoptInfo, DeviceRequirements, ExportDevice, QueueLock, RawHandles, requirements_for_raw};
+use vulkano::device::physical::PhysicalDevice;
+use vulkano::device::{Device, DeviceCreateInfo, DeviceExtensions, DeviceFeatures, Queue, QueueCreateInfo};
+use vulkano::instance::{Instance, InstanceCreateInfo};
+use vulkano::{Handle as _, Version, VulkanLibrary, VulkanObject as _};
+
+use crate::validation::Validation;
+
+/// vulkano's lock around its queue, under which the bridge submits.
+struct QueueOfVulkano(Arc<Queue>);
+
+impl QueueLock for QueueOfVulkano {
+    fn with(&self, _: vk::Queue, f: &mut dyn FnMut()) {
+        self.0.with(|_locked| f());
+    }
+}
+
+/// What an engine on vulkano has anyway, and what its device was found to need.
+pub struct Engine {
+    pub device: Arc<Device>,
+    pub queue: Arc<Queue>,
+    needed: DeviceRequirements,
+}
+
+impl Engine {
+    /// A device with what the bridge needs. An engine adds its own extensions and features.
+    pub fn new(validation: Option<&Validation>) -> Result<Self, Box<dyn Error>> {
+        let library = VulkanLibrary::new()?;
+        let mut create = InstanceCreateInfo { max_api_version: Some(Version::V1_3), ..Default::default() };
+        if let Some(validation) = validation {
+            validation.enable(&library, &mut create)?;
+        }
+        let instance = Instance::new(library, create)?;
+        let physical = instance.enumerate_physical_devices()?.next().ok_or("there is no Vulkan device")?;
+        let loader = (get_instance_proc_addr(&instance), instance.handle().as_raw());
+        // SAFETY: the function is the instance's own, which was made for 1.3 and has this device.
+        let needed =
+            unsafe { requirements_for_raw(loader.0, (loader.1, version(&instance)), physical.handle().as_raw()) }?;
+        needed.check()?; // one error with everything that is missing
+        let (device, mut queues) = Device::new(physical.clone(), create_info(&physical, &needed)?)?;
+        let queue = queues.next().ok_or("there is no queue")?;
+        Ok(Self { device, queue, needed })
+    }
+
+    /// The name of the GPU.
+    pub fn name(&self) -> &str {
+        &self.device.physical_device().properties().device_name
+    }
+
+    /// Lends the device to the bridge, which keeps it alive.
+    pub fn adopt(&self) -> Result<ExportDevice, Box<dyn Error>> {
+        let (device, instance) = (&self.device, self.device.instance());
+        let handles = RawHandles {
+            instance: instance.handle().as_raw(),
+            api_version: version(instance),
+            physical_device: device.physical_device().handle().as_raw(),
+            device: device.handle().as_raw(),
+            queue: self.queue.handle().as_raw(),
+            queue_family: self.queue.queue_family_index(),
+        };
+        // SAFETY: the handles belong together; `keep_alive` has them outlive the bridge's objects.
+        let mut info = unsafe { AdoptInfo::from_raw(get_instance_proc_addr(instance), &handles) }?;
+        info.device_extensions = &self.needed.extensions;
+        info.features = self.needed.features;
+        info.queue_lock = Some(Arc::new(QueueOfVulkano(self.queue.clone())));
+        info.keep_alive = Some(Box::new((device.clone(), self.queue.clone())));
+        // SAFETY: as above, and `create_info` has enabled what is named.
+        Ok(unsafe { ExportDevice::adopt(info) }?)
+    }
+}
+
+/// What the device is made with.
+fn create_info(physical: &PhysicalDevice, needed: &DeviceRequirements) -> Result<DeviceCreateInfo, Box<dyn Error>> {
+    let names = needed.extensions.iter().map(|name| name.to_str()).collect::<Result<Vec<_>, _>>()?;
+    let families = physical.queue_family_properties();
+    let graphics = families
+        .iter()
+        .position(|family| family.queue_flags.contains(vulkano::device::QueueFlags::GRAPHICS))
+        .ok_or("there is no graphics queue")?;
+    Ok(DeviceCreateInfo {
+        queue_create_infos: vec![QueueCreateInfo {
+            queue_family_index: u32::try_from(graphics)?,
+            ..Default::default()
+        }],
+        enabled_extensions: names.into_iter().collect::<DeviceExtensions>(),
+        enabled_features: DeviceFeatures { timeline_semaphore: true, synchronization2: true, ..Default::default() },
+        ..Default::default()
+    })
+}
+
+/// The instance's `apiVersion`, packed.
+fn version(instance: &Instance) -> u32 {
+    let Version { major, minor, patch } = instance.max_api_version();
+    vk::make_api_version(0, major, minor, patch)
+}
+
+/// vulkano's own `vkGetInstanceProcAddr`, through which the bridge loads every function.
+fn get_instance_proc_addr(instance: &Instance) -> *const std::ffi::c_void {
+    let name = c"vkGetInstanceProcAddr".as_ptr();
+    // SAFETY: VUID-vkGetInstanceProcAddr-instance-parameter: a live instance, and a string.
+    let function = unsafe { instance.library().get_instance_proc_addr(instance.handle(), name) };
+    function.map_or(std::ptr::null(), |function| function as *const std::ffi::c_void)
+}

@@ -1,0 +1,78 @@
+//! vulkano's part of a frame: a copy out of the shared buffer.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use bridge::ash::vk;
+use bridge::ash::vk::Handle as _;
+use bridge::{Backend, BufferSpec, RenderTurn};
+use vulkano::buffer::sys::RawBuffer;
+use vulkano::buffer::{Buffer, BufferCreateInfo, BufferUsage, Subbuffer};
+use vulkano::command_buffer::allocator::StandardCommandBufferAllocator;
+
+use vulkano::VulkanObject as _;
+use vulkano::command_buffer::{
+    CommandBuffer, CommandBufferBeginInfo, CommandBufferLevel, CommandBufferUsage, CopyBufferInfo,
+    RecordingCommandBuffer,
+};
+use vulkano::memory::ExternalMemoryHandleTypes;
+use vulkano::memory::allocator::{AllocationCreateInfo, MemoryTypeFilter, StandardMemoryAllocator};
+
+use crate::adopt::Engine;
+
+/// A buffer of vulkano's own that the host reads.
+pub fn target(engine: &Engine, len: u32) -> Result<Subbuffer<[u32]>, Box<dyn Error>> {
+    let allocator = Arc::new(StandardMemoryAllocator::new_default(engine.device.clone()));
+    let buffer = BufferCreateInfo { usage: BufferUsage::TRANSFER_DST, ..Default::default() };
+    let memory = AllocationCreateInfo {
+        memory_type_filter: MemoryTypeFilter::PREFER_HOST | MemoryTypeFilter::HOST_RANDOM_ACCESS,
+        ..Default::default()
+    };
+    Ok(Buffer::new_slice(allocator, buffer, memory, len.into())?)
+}
+
+/// Records a copy of the turn's buffer to `target`, between the turn's two barriers.
+pub fn record(
+    engine: &Engine,
+    backend: Backend,
+    turn: &RenderTurn<BufferSpec<u32>>,
+    target: &Subbuffer<[u32]>,
+) -> Result<CommandBuffer, Box<dyn Error>> {
+    let allocator = Arc::new(StandardCommandBufferAllocator::new(engine.device.clone(), Default::default()));
+    let begin = CommandBufferBeginInfo { usage: CommandBufferUsage::OneTimeSubmit, ..Default::default() };
+    let family = engine.queue.queue_family_index();
+    let mut commands = RecordingCommandBuffer::new(allocator, family, CommandBufferLevel::Primary, begin)?;
+    let raw = vk::CommandBuffer::from_raw(commands.handle().as_raw());
+    let source = shared(engine, backend, turn);
+    // SAFETY: the commands are recording, outside of a render pass.
+    unsafe { turn.record_acquire(raw) };
+    // SAFETY: both buffers live until the copy is done: the caller waits for it.
+    unsafe { commands.copy_buffer(&CopyBufferInfo::buffers(source, target.clone())) }?;
+    // SAFETY: as for the acquire.
+    unsafe { turn.record_release(raw) };
+    // SAFETY: what was recorded is alive until the caller has waited for the submission.
+    Ok(unsafe { commands.end() }?)
+}
+
+/// The turn's buffer as one of vulkano's, which does not destroy it.
+fn shared(engine: &Engine, backend: Backend, turn: &RenderTurn<BufferSpec<u32>>) -> Subbuffer<[u8]> {
+    let buffer = turn.resources();
+    let info = BufferCreateInfo {
+        size: buffer.size(),
+        usage: BufferUsage::TRANSFER_SRC,
+        // Only CUDA's memory is exported.
+        external_memory_handle_types: match backend {
+            Backend::Cuda if cfg!(windows) => ExternalMemoryHandleTypes::OPAQUE_WIN32,
+            Backend::Cuda => ExternalMemoryHandleTypes::OPAQUE_FD,
+            _ => ExternalMemoryHandleTypes::empty(),
+        },
+        ..Default::default()
+    };
+    // SAFETY: a live buffer of this device, bound to memory. It is the exchange's, which outlives
+    // what is recorded here.
+    let buffer = unsafe {
+        RawBuffer::from_handle_borrowed(engine.device.clone(), vk::Buffer::from_raw(buffer.as_raw().as_raw()), info)
+            .assume_bound()
+    };
+    Subbuffer::new(Arc::new(buffer))
+}
