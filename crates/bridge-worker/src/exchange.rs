@@ -9,8 +9,8 @@ use cuda_import::cudarc::driver::CudaStream;
 
 use crate::error::Error;
 use crate::frame::Frame;
+use crate::shared::Shared;
 use crate::side::{SEND_LIMIT, Side};
-use crate::worker::Shared;
 use crate::writer::{LatestWriter, Turn, Work};
 
 /// An exchange in step with the renderer, made by [`Worker::exchange`](crate::Worker::exchange). It

@@ -75,6 +75,8 @@ mod reader;
 #[cfg(target_os = "linux")]
 mod rescue;
 #[cfg(target_os = "linux")]
+mod shared;
+#[cfg(target_os = "linux")]
 mod side;
 #[cfg(target_os = "linux")]
 mod worker;

@@ -9,8 +9,8 @@ use cuda_import::cudarc::driver::CudaStream;
 use crate::error::Error;
 use crate::frame::Frame;
 use crate::link::{Ended, Published};
+use crate::shared::Shared;
 use crate::side::{self, EndTrace, Imported, SEND_LIMIT, Side};
-use crate::worker::Shared;
 
 /// The reader of an exchange. It belongs to one thread at a time.
 pub struct LatestReader<F: Frame> {

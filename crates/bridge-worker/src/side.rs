@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::frame::Frame;
 use crate::host::HostMemory;
 use crate::link::{Ended, State};
-use crate::worker::Shared;
+use crate::shared::Shared;
 
 /// The limit of sending to a renderer that does not read.
 pub(crate) const SEND_LIMIT: Duration = Duration::from_secs(1);

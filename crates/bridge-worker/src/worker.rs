@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bridge_ipc::{Backend, Code, ConnectInfo, Connection, Hello, Message, Role, Uuid};
-use bridge_trace::Event;
 use cuda_import::CudaDevice;
 
 use crate::device;
@@ -14,6 +13,7 @@ use crate::exchange::Exchange;
 use crate::frame::Frame;
 use crate::link::Link;
 use crate::reader::LatestReader;
+use crate::shared::Shared;
 use crate::writer::LatestWriter;
 
 /// Configuration of a [`Worker`].
@@ -48,17 +48,6 @@ impl Default for WorkerInfo<'_> {
 #[derive(Debug)]
 pub struct Worker {
     shared: Arc<Shared>,
-}
-
-/// State that a worker's exchanges share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) link: Arc<Link>,
-    pub(crate) cuda: Option<CudaDevice>,
-    pub(crate) renderer: Hello,
-    pub(crate) timeout: Duration,
-    /// This side's word; the renderer's is in its Hello.
-    pub(crate) trust: bool,
 }
 
 impl Worker {
@@ -158,19 +147,6 @@ impl Worker {
     /// As [`latest`](Self::latest).
     pub fn latest_reader<F: Frame>(&self, name: &str) -> Result<LatestReader<F>, Error> {
         LatestReader::new(&self.shared, name)
-    }
-}
-
-impl Shared {
-    /// An event of the trace, of this side.
-    pub(crate) fn event<'a>(&self, event: &'static str, object: &'a str) -> Event<'a> {
-        Event::new(event, if self.cuda.is_some() { "cuda" } else { "host" }, object)
-    }
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        self.link.bye();
     }
 }
 

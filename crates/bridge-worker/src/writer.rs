@@ -11,8 +11,8 @@ use cuda_import::cudarc::driver::CudaStream;
 use crate::error::Error;
 use crate::frame::Frame;
 use crate::link::Ended;
+use crate::shared::Shared;
 use crate::side::{self, EndTrace, Imported, SEND_LIMIT, Side};
-use crate::worker::Shared;
 
 /// Interval at which a wait for the GPU looks after the renderer.
 const LOOK: Duration = Duration::from_millis(20);
