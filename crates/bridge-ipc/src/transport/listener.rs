@@ -1,36 +1,21 @@
-//! Socket on which a renderer waits for workers.
+//! Accepting workers.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
-
-use rustix::event::{PollFd, PollFlags};
-use rustix::fs::{FileType, FlockOperation, Mode, OFlags, Stat, chmod, flock, lstat, open, unlink};
-use rustix::io::Errno;
-use rustix::net::{SocketAddrUnix, SocketFlags, accept_with, bind, connect, listen};
-use rustix::process::geteuid;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+use std::time::Duration;
 
 use crate::error::Error;
-use crate::message::hello::Role;
+use crate::message::hello::Hello;
 use crate::transport::ListenerInfo;
-use crate::transport::connection::{Connection, new_socket};
+use crate::transport::bound::BoundSocket;
+use crate::transport::connection::Connection;
 use crate::transport::greeting::Greetings;
-use crate::transport::peer::poll_until;
-
-/// Limit on how long another process may be binding in the same folder.
-const LOCK_LIMIT: Duration = Duration::from_secs(1);
-/// Workers that have connected and were not accepted.
-const BACKLOG: i32 = 16;
 
 /// A socket at a path, which workers connect to. Dropping it removes the socket's file.
 #[derive(Debug)]
 pub struct Listener {
-    socket: OwnedFd,
-    path: PathBuf,
-    /// Device and inode of the file: only this one is removed.
-    file: (u64, u64),
-    info: ListenerInfo,
-    pub(super) greetings: Greetings,
+    socket: BoundSocket,
+    greetings: Greetings,
 }
 
 impl Listener {
@@ -49,37 +34,13 @@ impl Listener {
     /// # Errors
     /// As [`bind`](Self::bind).
     pub fn bind_with(path: impl AsRef<Path>, info: &ListenerInfo) -> Result<Self, Error> {
-        let path = path.as_ref();
-        let failed =
-            |call| move |error: Errno| Error::System { call, object: path.display().to_string(), source: error.into() };
-        let address = SocketAddrUnix::new(path).map_err(failed("bind"))?;
-        let socket = new_socket().map_err(failed("socket"))?;
-        // Two processes that find the same stale file must not remove each other's new one.
-        let _folder = lock_folder(path)?;
-        match bind(&socket, &address) {
-            Err(Errno::ADDRINUSE) => {
-                remove_stale(path, &address)?;
-                bind(&socket, &address).map_err(failed("bind"))?;
-            }
-            other => other.map_err(failed("bind"))?,
-        }
-        // Nobody can connect before `listen`.
-        let stat = lstat(path).map_err(failed("lstat"))?;
-        let listener = Self {
-            socket,
-            path: path.to_owned(),
-            file: identity(&stat),
-            info: *info,
-            greetings: Greetings::new(info.greeting),
-        };
-        chmod(path, Mode::RUSR | Mode::WUSR).map_err(failed("chmod"))?;
-        listen(&listener.socket, BACKLOG).map_err(failed("listen"))?;
-        Ok(listener)
+        let socket = BoundSocket::new(path.as_ref(), info.user)?;
+        Ok(Self { socket, greetings: Greetings::new(info.greeting) })
     }
 
     /// Returns the path on which it listens.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.socket.path()
     }
 
     /// The next worker that has connected, waited for at most `timeout`; `None` if none has.
@@ -90,31 +51,25 @@ impl Listener {
     /// connection is closed; [`Error::System`] where the system refuses. The listener goes on
     /// either way.
     pub fn accept(&self, timeout: Duration) -> Result<Option<Connection>, Error> {
-        let deadline = Instant::now().checked_add(timeout);
-        loop {
-            match accept_with(&self.socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
-                Ok(socket) => return Connection::new(socket, Role::Renderer, self.info.user).map(Some),
-                Err(Errno::INTR | Errno::CONNABORTED) => continue,
-                Err(Errno::AGAIN) => {}
-                Err(error) => return Err(self.system("accept", error)),
-            }
-            let ready = poll_until(&mut [PollFd::new(&self.socket, PollFlags::IN)], deadline);
-            if ready.map_err(|error| self.system("poll", error))? == 0 {
-                return Ok(None);
-            }
-        }
+        self.socket.accept(timeout)
     }
 
-    pub(super) fn system(&self, call: &'static str, error: Errno) -> Error {
-        Error::System { call, object: self.path.display().to_string(), source: error.into() }
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        if lstat(&self.path).is_ok_and(|stat| identity(&stat) == self.file) {
-            let _ = unlink(&self.path);
-        }
+    /// The next worker that has answered `hello` with its own
+    /// ([`peer_hello`](Connection::peer_hello)), waited for at most `timeout`; `None` if none has.
+    ///
+    /// Workers that have connected are sent `hello` at once. Those whose answer has not come when
+    /// this returns are kept, and a later call with an equal Hello has them; a worker may take
+    /// seconds to start CUDA. So a `timeout` of zero never waits, and loses nobody.
+    ///
+    /// Several threads may call this at a time.
+    ///
+    /// # Errors
+    /// As [`accept`](Self::accept) and [`Connection::receive`], for one worker, whose connection is
+    /// closed: [`Error::Timeout`] where it has said nothing for [`ListenerInfo::greeting`],
+    /// [`Error::Closed`] where it has gone or 64 others are waited for already. The listener goes
+    /// on.
+    pub fn greet(&self, hello: &Hello, timeout: Duration) -> Result<Option<Connection>, Error> {
+        self.greetings.greet(&self.socket, hello, timeout)
     }
 }
 
@@ -122,49 +77,5 @@ impl AsFd for Listener {
     /// The socket, for event loops: it is readable when a worker has connected.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
-    }
-}
-
-#[allow(clippy::useless_conversion, reason = "their width differs between architectures")]
-fn identity(stat: &Stat) -> (u64, u64) {
-    (stat.st_dev.into(), stat.st_ino.into())
-}
-
-fn lock_folder(path: &Path) -> Result<OwnedFd, Error> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let failed =
-        |call| move |error: Errno| Error::System { call, object: folder.display().to_string(), source: error.into() };
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let opened = open(folder, flags, Mode::empty()).map_err(failed("open"))?;
-    let start = Instant::now();
-    loop {
-        match flock(&opened, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(opened),
-            Err(Errno::INTR) => {}
-            Err(Errno::WOULDBLOCK) if start.elapsed() < LOCK_LIMIT => std::thread::sleep(Duration::from_millis(5)),
-            Err(error) => return Err(failed("flock")(error)),
-        }
-    }
-}
-
-/// Removes the socket file that a process left behind, if nobody listens there.
-fn remove_stale(path: &Path, address: &SocketAddrUnix) -> Result<(), Error> {
-    let failed =
-        |call| move |error: Errno| Error::System { call, object: path.display().to_string(), source: error.into() };
-    let stat = lstat(path).map_err(failed("lstat"))?;
-    if FileType::from_raw_mode(stat.st_mode) != FileType::Socket || stat.st_uid != geteuid().as_raw() {
-        return Err(Error::NotOurs { path: path.to_owned() });
-    }
-    let probe = new_socket().map_err(failed("socket"))?;
-    match connect(&probe, address) {
-        Err(Errno::CONNREFUSED) => unlink(path).map_err(failed("unlink")),
-        // AGAIN: somebody listens, and its queue is full.
-        Ok(()) | Err(Errno::AGAIN) => Err(Error::InUse { path: path.to_owned() }),
-        // A socket of another type.
-        Err(Errno::PROTOTYPE) => Err(Error::InUse { path: path.to_owned() }),
-        Err(error) => Err(failed("connect")(error)),
     }
 }
