@@ -7,8 +7,9 @@ use std::time::Duration;
 use vk_export::Queue;
 use vk_export::ash::vk;
 
-use super::listener::Remote;
-use super::workers::{NO_TRUST, Workers, check_slots};
+use super::accepted::Remote;
+use super::terms::check_slots;
+use super::workers::Workers;
 use crate::compute::{Backend, Compute};
 use crate::error::{Error, Result};
 use crate::exchange::resources::Resources;
@@ -40,14 +41,34 @@ pub struct RemoteExchange<R: Resources> {
     name: String,
 }
 
+impl Remote {
+    /// Offers an exchange in step to the worker, and waits until it has taken it, for at most
+    /// [`ExchangeInfo::timeout`]. Each frame comes once and in order, as with
+    /// [`Exchange::new`](crate::Exchange::new) in one process: the worker announces it before it is
+    /// finished, its turn may be submitted at once, and the GPU waits for it.
+    ///
+    /// [`ExchangeInfo::timeout`] is the worker's limit too. One that does not finish what it has
+    /// announced within that time, though nothing but itself delays it, is killed, and what it owes
+    /// is signalled in its place: see [`RemoteExchange`].
+    ///
+    /// A worker on the CPU is copied from, one that computes with CUDA writes the slots themselves,
+    /// as in [`latest`](Self::latest).
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] where a side does not allow it
+    /// ([`AcceptInfo::trust`](crate::AcceptInfo::trust)), for more than 64 slots, and for a pool;
+    /// else as [`latest`](Self::latest).
+    pub fn exchange<R: Resources>(self, info: &ExchangeInfo<'_>, resources: R) -> Result<RemoteExchange<R>> {
+        RemoteExchange::new(self, info, resources)
+    }
+}
+
 impl<R: Resources> RemoteExchange<R> {
     pub(super) fn new(remote: Remote, info: &ExchangeInfo<'_>, resources: R) -> Result<Self> {
         let invalid = |reason: &str| {
             Err(Error::InvalidArgument { object: format!("exchange \"{}\"", info.name), reason: reason.into() })
         };
-        if !remote.has_trust() {
-            return invalid(NO_TRUST);
-        }
+        remote.require_trust(info.name)?;
         if info.pool.is_some() {
             return invalid(
                 "a worker is given memory of its own, and no part of a pool; leave `ExchangeInfo::pool` out",

@@ -3,13 +3,13 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use bridge_ipc::{Backend, ConnectInfo, Error as IpcError, Hello, Listener, Message, Role};
+use bridge_ipc::{Backend, ConnectInfo, Direction, Error as IpcError, Hello, Listener, Message, Role};
 use vk_export::BufferAccess;
 
 use super::*;
 use crate::buffer::spec::BufferSpec;
 use crate::compute::{self, Compute};
-use crate::exchange::{Exchange, LatestInfo, LatestReader, RenderFirst};
+use crate::exchange::{Exchange, LatestInfo};
 use crate::remote::half::Half;
 use crate::remote::runs;
 use crate::remote::test_device::device;
@@ -39,7 +39,7 @@ fn a_worker_that_cannot_be_offered_the_exchange_is_told() {
     let (writer, reader) = Exchange::latest_render_first_of(&compute, &info, &spec).unwrap();
     // There is no memory of no bytes.
     let kinds = vec![runs::buffer::<u32>(0)];
-    let terms = Terms::new::<LatestReader<BufferSpec<u32>, RenderFirst>>(&info, kinds, Backend::Host);
+    let terms = Terms::new(&info, kinds, Backend::Host, Direction::RendererWrites, false);
     let status = Arc::new(Status::new("frames"));
     let home: Home<_> = Arc::new(Mutex::new(Some(Half::new(reader))));
     let link = Link::new(connection, &terms, &status, &home, &Arc::new(Wake::new().unwrap()), None).unwrap();

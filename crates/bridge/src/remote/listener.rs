@@ -3,15 +3,11 @@
 use std::path::Path;
 use std::time::Duration;
 
-use bridge_ipc::{Backend, Connection, Hello, Role};
+use bridge_ipc::{Hello, Role};
 use vk_export::ExportDevice;
 
-use super::exchange::RemoteExchange;
-use super::reader::RemoteReader;
-use super::writer::RemoteWriter;
+use super::accepted::Remote;
 use crate::error::Result;
-use crate::exchange::resources::Resources;
-use crate::exchange::{ExchangeInfo, LatestInfo};
 use crate::observe::log_info;
 
 /// A socket that workers connect to, at a path which this user's processes alone may use.
@@ -39,13 +35,6 @@ impl Default for AcceptInfo {
     fn default() -> Self {
         Self { timeout: Duration::ZERO, trust: false }
     }
-}
-
-/// A worker in another process that has been accepted.
-#[derive(Debug)]
-pub struct Remote {
-    pub(super) connection: Connection,
-    pub(super) device: ExportDevice,
 }
 
 impl Listener {
@@ -99,85 +88,5 @@ impl Listener {
             log_info!("workers compute on the CPU: {error}");
         }
         Ok(Some(Remote { connection, device: device.clone() }))
-    }
-}
-
-impl Remote {
-    /// The worker's process.
-    pub fn process(&self) -> u32 {
-        self.connection.peer().pid().unsigned_abs()
-    }
-
-    /// Its name, as it says.
-    pub fn name(&self) -> &str {
-        self.connection.peer_hello().map_or("", |hello| &hello.name)
-    }
-
-    /// The backend that it computes with.
-    pub(super) fn backend(&self) -> Backend {
-        // A worker has one, as the session has seen to.
-        self.connection.session().backend().unwrap_or(Backend::Host)
-    }
-
-    /// Returns `true` if it computes with CUDA on another GPU than the one that draws.
-    pub(super) fn is_on_another_gpu(&self) -> bool {
-        let uuid = self.connection.peer_hello().map(|hello| hello.device_uuid);
-        self.backend() == Backend::Cuda && uuid != Some(self.device.uuid())
-    }
-
-    /// Offers an exchange to the worker, which writes frames at a rate of its own, and waits until
-    /// it has taken it, for at most [`LatestInfo::timeout`]. What comes back reads the newest, as
-    /// the reader of [`Exchange::latest`](crate::Exchange::latest) does.
-    ///
-    /// The frames of a worker on the CPU are copied into the slots. One that computes with CUDA
-    /// writes the slots themselves, of which there may be 64 then; on another GPU than the one that
-    /// draws, buffers only.
-    ///
-    /// # Errors
-    /// [`Error::Connection`](crate::Error::Connection) where the worker refuses it, for example
-    /// since it expects other resources, or is gone; else as
-    /// [`Exchange::latest`](crate::Exchange::latest).
-    pub fn latest<R: Resources>(self, info: &LatestInfo<'_>, resources: R) -> Result<RemoteReader<R>> {
-        RemoteReader::new(self, info, resources)
-    }
-
-    /// Returns `true` if both sides allow exchanges in step.
-    pub fn has_trust(&self) -> bool {
-        self.connection.session().has_trust()
-    }
-
-    /// Offers an exchange in step to the worker, and waits until it has taken it, for at most
-    /// [`ExchangeInfo::timeout`]. Each frame comes once and in order, as with
-    /// [`Exchange::new`](crate::Exchange::new) in one process: the worker announces it before it is
-    /// finished, its turn may be submitted at once, and the GPU waits for it.
-    ///
-    /// [`ExchangeInfo::timeout`] is the worker's limit too. One that does not finish what it has
-    /// announced within that time, though nothing but itself delays it, is killed, and what it owes
-    /// is signalled in its place: see [`RemoteExchange`].
-    ///
-    /// A worker on the CPU is copied from, one that computes with CUDA writes the slots themselves,
-    /// as in [`latest`](Self::latest).
-    ///
-    /// # Errors
-    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) where a side does not allow it
-    /// ([`AcceptInfo::trust`]), for more than 64 slots, and for a pool; else as
-    /// [`latest`](Self::latest).
-    pub fn exchange<R: Resources>(self, info: &ExchangeInfo<'_>, resources: R) -> Result<RemoteExchange<R>> {
-        RemoteExchange::new(self, info, resources)
-    }
-
-    /// Offers an exchange to the worker, which reads the newest frame that Vulkan has drawn at a
-    /// rate of its own, and waits until it has taken it, for at most [`LatestInfo::timeout`]. What
-    /// comes back writes, as the writer of
-    /// [`Exchange::latest_render_first`](crate::Exchange::latest_render_first) does.
-    ///
-    /// Frames are copied for a worker on the CPU; one that computes with CUDA reads the slots
-    /// themselves, as in [`latest`](Self::latest). The worker has frames that are finished,
-    /// whatever [`LatestInfo::newest`] says.
-    ///
-    /// # Errors
-    /// As [`latest`](Self::latest).
-    pub fn latest_render_first<R: Resources>(self, info: &LatestInfo<'_>, resources: R) -> Result<RemoteWriter<R>> {
-        RemoteWriter::new(self, info, resources)
     }
 }

@@ -7,9 +7,9 @@ use bridge_ipc::{Code, Connection, Message};
 
 use super::control::{Control, has_gone};
 use super::half::Half;
-use super::offer::EXCHANGE;
 use super::part::{Handed, Outcome, Part, Settled};
 use super::status::{Lost, Status};
+use super::terms::EXCHANGE;
 use super::wake::sleep;
 use crate::observe::log_warn;
 use crate::observe::trace::{self, Event};

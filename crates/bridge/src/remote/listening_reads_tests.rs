@@ -15,7 +15,7 @@ use crate::compute::Compute;
 use crate::compute::remote::Trust;
 use crate::error::Error;
 use crate::exchange::{Away, Exchange, LatestInfo, LatestReader, LatestWriter, RenderFirst};
-use crate::remote::part::Given;
+use crate::remote::memory::Given;
 use crate::remote::runs;
 use crate::remote::serve::Serve;
 use crate::remote::test_device::device;

@@ -16,7 +16,7 @@ use crate::compute::Compute;
 use crate::compute::remote::Trust;
 use crate::error::Error;
 use crate::exchange::{Away, ExchangeInfo, StepAway, Steps};
-use crate::remote::part::Given;
+use crate::remote::memory::Given;
 use crate::remote::runs;
 use crate::remote::step::Step;
 use crate::remote::test_device::device;

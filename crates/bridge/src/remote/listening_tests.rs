@@ -17,7 +17,7 @@ use crate::compute::remote::Trust;
 use crate::error::Error;
 use crate::exchange::{Away, Exchange, LatestInfo, LatestReader};
 use crate::remote::feed::Feed;
-use crate::remote::part::Given;
+use crate::remote::memory::Given;
 use crate::remote::runs;
 use crate::remote::test_device::device;
 use crate::remote::timelines::Timelines;

@@ -2,11 +2,11 @@
 //! round.
 //!
 //! The renderer owns the Vulkan device, the slots and the timelines; nothing that it submits
-//! depends on the worker, unless it is trusted. `listener` accepts a worker, `offer` tells it what
-//! there is, `link` is the thread of its connection, which then listens to it (`listening`). What
-//! is done with frames is a `part`, which has a handle of an exchange in one process
-//! (`exchange/latest/`) on behalf of the worker; the program has the other handle, and `workers`
-//! are replaced behind both.
+//! depends on the worker, unless it is trusted. `listener` accepts a worker (`accepted`), `offer`
+//! tells it the `terms` of the exchange and gives it `memory`, `link` is the thread of its
+//! connection, which then listens to it (`listening`). What is done with frames is a `part`, which
+//! has a handle of an exchange in one process (`exchange/latest/`) on behalf of the worker; the
+//! program has the other handle, and `workers` are replaced behind both.
 //!
 //! - Workers that write: `feed` has the exchange's writer, and the program the `reader`.
 //!   `feed/host.rs` copies the frames of a worker on the CPU, `feed/cuda.rs` publishes slots that a
@@ -18,6 +18,7 @@
 //!   that are gone (`enforce` sees to it that what is announced comes); the program has the
 //!   `exchange`. Here commands do wait for the worker.
 
+mod accepted;
 mod control;
 mod copy;
 mod enforce;
@@ -27,12 +28,14 @@ mod half;
 mod link;
 mod listener;
 mod listening;
+mod memory;
 mod offer;
 mod part;
 mod reader;
 mod serve;
 mod status;
 mod step;
+mod terms;
 #[cfg(test)]
 mod test_device;
 mod timelines;
@@ -43,7 +46,8 @@ mod writer;
 pub(crate) mod exported;
 pub(crate) mod runs;
 
+pub use accepted::Remote;
 pub use exchange::RemoteExchange;
-pub use listener::{AcceptInfo, Listener, Remote};
+pub use listener::{AcceptInfo, Listener};
 pub use reader::RemoteReader;
 pub use writer::RemoteWriter;

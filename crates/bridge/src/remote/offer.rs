@@ -1,103 +1,23 @@
 //! Telling a worker what there is to write, or to read.
 
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bridge_ipc::{
-    Backend, Code, Connection, Direction, Handle, MOST_SLOTS, Message, Offer, Received, Resource, SharedMemory,
-    Timeline, Uuid,
-};
+use bridge_ipc::{Code, Connection, Direction, Handle, Message, Offer, Received, Resource, SharedMemory, Uuid};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::control::Control;
 use super::copy::{Files, Memory as CopyMemory};
-use super::exported::Exported;
-use super::part::{End, Given};
-use super::runs::ResourceKind;
+use super::memory::{Given, Memory};
+use super::terms::{EXCHANGE, Terms};
 use crate::error::{Error, Result};
-use crate::exchange::LatestInfo;
-
-/// The number of the one exchange of a connection.
-pub(super) const EXCHANGE: u32 = 0;
 
 /// The interval at which a wait for an answer looks at whether the program still wants it.
 const AT_A_TIME: Duration = Duration::from_millis(10);
 
-/// The memory that a worker is given.
-pub(super) enum Memory<'a, S> {
-    /// Memory files, which are made for it.
-    New,
-    /// The slots of the exchange, and timelines that no other worker had. Each slot is exported
-    /// when it is sent: a process has a limit of descriptors.
-    Exported {
-        slots: usize,
-        export: Box<dyn Fn(usize) -> Result<Vec<Exported>> + 'a>,
-        handles: [(Timeline, OwnedFd); 2],
-        given: S,
-    },
-}
-
-/// Terms that are the same for every worker of an exchange.
-#[derive(Debug, Clone)]
-pub(super) struct Terms {
-    name: String,
-    kinds: Box<[ResourceKind]>,
-    direction: Direction,
-    /// The workers' backend, which decides what memory they are given.
-    pub(super) backend: Backend,
-    /// The number of the exchange's slots.
-    slots: u32,
-    writer_in_flight: u32,
-    reader_in_flight: u32,
-    trust: bool,
-    pub(super) timeout: Duration,
-}
-
 impl Terms {
-    /// `info` was checked.
-    pub(super) fn new<E: End>(info: &LatestInfo<'_>, kinds: Vec<ResourceKind>, backend: Backend) -> Self {
-        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX).min(MOST_SLOTS);
-        Self {
-            name: info.name.to_owned(),
-            kinds: kinds.into(),
-            direction: E::DIRECTION,
-            backend,
-            slots: number(info.slots),
-            writer_in_flight: number(info.writer_in_flight),
-            reader_in_flight: number(info.reader_in_flight),
-            trust: E::TRUST,
-            timeout: info.timeout,
-        }
-    }
-
-    pub(super) fn slots(&self) -> u32 {
-        let in_flight = match self.direction {
-            // One more than the worker writes is copied here, and one waits for that: the worker
-            // never does.
-            Direction::WorkerWrites => self.writer_in_flight,
-            // It has one, and one more is filled here, besides those that it has not looked at.
-            Direction::RendererWrites => self.reader_in_flight,
-        };
-        match self.backend {
-            // One for each of the exchange's.
-            Backend::Host if self.trust => self.slots,
-            Backend::Host => in_flight.saturating_add(2).min(MOST_SLOTS),
-            // It uses the exchange's own.
-            Backend::Cuda => self.slots,
-        }
-    }
-
-    /// Slots that are the worker's as soon as it has taken the exchange. Those of the exchange
-    /// itself are given once Vulkan is seen to be done with them; in step, as they come.
-    pub(super) fn given(&self) -> u32 {
-        match (self.direction, self.backend) {
-            (Direction::WorkerWrites, Backend::Host) if !self.trust => self.slots(),
-            _ => 0,
-        }
-    }
-
     /// Offers the exchange, and waits for the answer until `control` is stopped. A worker on the
     /// CPU gets memory that no other ever had, and all of its slots to write to; one that computes
     /// with CUDA gets what `slots` are, timelines that no other ever had, and no slot so far.

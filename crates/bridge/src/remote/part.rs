@@ -6,9 +6,8 @@ use std::time::{Duration, Instant};
 
 use bridge_ipc::{Backend, Direction, Message};
 
-use super::copy::Files;
-use super::offer::{EXCHANGE, Memory, Terms};
-use super::timelines::Timelines;
+use super::memory::{Given, Memory};
+use super::terms::Terms;
 use super::wake::Wake;
 use crate::error::Result;
 use crate::exchange::Away;
@@ -36,19 +35,6 @@ pub(super) trait End: Away {
 
 /// What a part has of slots that the worker uses itself.
 pub(super) type Slots<E> = <<E as End>::Part as Part>::Slots;
-
-/// The memory of workers that never signal what others wait for: files, or the slots, with
-/// timelines of the connection.
-pub(super) fn untrusted_memory<'a>(end: &'a impl Away, terms: &Terms) -> Result<Memory<'a, Timelines>> {
-    match terms.backend {
-        Backend::Host => Ok(Memory::New),
-        Backend::Cuda => {
-            let given = Timelines::new(end.side().device(), end.exchange())?;
-            let (slots, handles) = (end.count(), given.export(EXCHANGE)?);
-            Ok(Memory::Exported { slots, export: Box::new(|slot| end.export(slot)), handles, given })
-        }
-    }
-}
 
 /// This process's part in the frames of a worker: what the worker says goes in, and what becomes of
 /// frames and slots comes out.
@@ -114,13 +100,6 @@ pub(super) trait Part: Sized + Send + 'static {
     /// Gives up what is on its way. Whether the worker is `quiet`: it uses none of its slots any
     /// more. Gives the handle, and whether all of its slots are its own.
     fn stop(self, quiet: bool) -> (Self::End, bool);
-}
-
-/// The memory that a worker uses.
-pub(super) enum Given<S> {
-    Files(Files),
-    /// The slots themselves.
-    Slots(S),
 }
 
 /// What was signalled in a worker's place.

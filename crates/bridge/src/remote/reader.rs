@@ -2,7 +2,7 @@
 
 use std::ops::{Deref, DerefMut};
 
-use super::listener::Remote;
+use super::accepted::Remote;
 use super::workers::Workers;
 use crate::error::Result;
 use crate::exchange::resources::Resources;
@@ -23,6 +23,24 @@ pub struct RemoteReader<R: Resources> {
     // Field order is drop order: the thread brings the writer back before both halves go.
     workers: Workers<LatestWriter<R>>,
     reader: LatestReader<R>,
+}
+
+impl Remote {
+    /// Offers an exchange to the worker, which writes frames at a rate of its own, and waits until
+    /// it has taken it, for at most [`LatestInfo::timeout`]. What comes back reads the newest, as
+    /// the reader of [`Exchange::latest`](crate::Exchange::latest) does.
+    ///
+    /// The frames of a worker on the CPU are copied into the slots. One that computes with CUDA
+    /// writes the slots themselves, of which there may be 64 then; on another GPU than the one that
+    /// draws, buffers only.
+    ///
+    /// # Errors
+    /// [`Error::Connection`](crate::Error::Connection) where the worker refuses it, for example
+    /// since it expects other resources, or is gone; else as
+    /// [`Exchange::latest`](crate::Exchange::latest).
+    pub fn latest<R: Resources>(self, info: &LatestInfo<'_>, resources: R) -> Result<RemoteReader<R>> {
+        RemoteReader::new(self, info, resources)
+    }
 }
 
 impl<R: Resources> RemoteReader<R> {

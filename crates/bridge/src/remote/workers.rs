@@ -2,18 +2,16 @@
 
 use std::sync::{Arc, Mutex};
 
-use bridge_ipc::MOST_SLOTS;
-
+use super::accepted::Remote;
 use super::half::{Half, Home, take};
 use super::link::Link;
-use super::listener::Remote;
-use super::offer::Terms;
 use super::part::End;
 use super::runs::ResourceKind;
 use super::status::{Lost, Status};
+use super::terms::Terms;
 use super::wake::Wake;
+use crate::compute::Compute;
 use crate::compute::remote::RemoteCompute;
-use crate::compute::{Backend, Compute};
 use crate::error::{Error, Result};
 use crate::exchange::LatestInfo;
 
@@ -30,19 +28,6 @@ pub(super) struct Workers<E: End> {
     compute: Compute,
 }
 
-impl Remote {
-    /// The compute side of an exchange for workers like this one.
-    pub(super) fn compute(&self, info: &LatestInfo<'_>) -> Result<Compute> {
-        match self.backend() {
-            bridge_ipc::Backend::Host => Compute::new(&self.device, Backend::Host),
-            bridge_ipc::Backend::Cuda => {
-                check_slots(info.name, info.slots)?;
-                Compute::remote(&self.device, self.is_on_another_gpu())
-            }
-        }
-    }
-}
-
 impl<E: End> Workers<E> {
     /// Offers an exchange to the worker, and waits until it has taken it.
     pub(super) fn new(remote: Remote, info: &LatestInfo<'_>, kinds: Vec<ResourceKind>, mut end: E) -> Result<Self> {
@@ -50,7 +35,7 @@ impl<E: End> Workers<E> {
         let woken = Arc::clone(&wake);
         // What this process publishes or gives back is the worker's, and nobody else looks.
         end.on_change(move || woken.wake());
-        let terms = Terms::new::<E>(info, kinds, remote.backend());
+        let terms = Terms::new(info, kinds, remote.backend(), E::DIRECTION, E::TRUST);
         let status = Arc::new(Status::new(info.name));
         let home = Arc::new(Mutex::new(Some(Half::new(end))));
         let (tell, told) = std::sync::mpsc::sync_channel(1);
@@ -84,8 +69,8 @@ impl<E: End> Workers<E> {
         if remote.device.as_raw().handle() != self.compute.device().as_raw().handle() {
             return invalid("the worker was accepted for another device".into());
         }
-        if E::TRUST && !remote.has_trust() {
-            return invalid(NO_TRUST.into());
+        if E::TRUST {
+            remote.require_trust(self.status.exchange())?;
         }
         if remote.backend() != self.terms.backend {
             let (first, next) = (self.terms.backend, remote.backend());
@@ -121,19 +106,4 @@ impl<E: End> Workers<E> {
         self.disconnect();
         take(&self.home).map(|half| half.end)
     }
-}
-
-/// Why a worker is not taken for an exchange in step.
-pub(super) const NO_TRUST: &str = "it is in step, so that each side's GPU waits for the other process, which both have to allow: \
-     accept the worker with `AcceptInfo::trust`, and let it connect with `WorkerInfo::trust`";
-
-/// Checks that a worker can be told of all slots.
-pub(super) fn check_slots(name: &str, slots: usize) -> Result<()> {
-    if slots <= MOST_SLOTS as usize {
-        return Ok(());
-    }
-    Err(Error::InvalidArgument {
-        object: format!("exchange \"{name}\""),
-        reason: format!("it has {slots} slots, and a worker has {MOST_SLOTS} at most; make its `slots` fewer"),
-    })
 }

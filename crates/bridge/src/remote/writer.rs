@@ -2,7 +2,7 @@
 
 use std::ops::{Deref, DerefMut};
 
-use super::listener::Remote;
+use super::accepted::Remote;
 use super::workers::Workers;
 use crate::error::Result;
 use crate::exchange::resources::Resources;
@@ -25,6 +25,23 @@ pub struct RemoteWriter<R: Resources> {
     // Field order is drop order: the thread brings the reader back before both halves go.
     workers: Workers<LatestReader<R, RenderFirst>>,
     writer: LatestWriter<R, RenderFirst>,
+}
+
+impl Remote {
+    /// Offers an exchange to the worker, which reads the newest frame that Vulkan has drawn at a
+    /// rate of its own, and waits until it has taken it, for at most [`LatestInfo::timeout`]. What
+    /// comes back writes, as the writer of
+    /// [`Exchange::latest_render_first`](crate::Exchange::latest_render_first) does.
+    ///
+    /// Frames are copied for a worker on the CPU; one that computes with CUDA reads the slots
+    /// themselves, as in [`latest`](Self::latest). The worker has frames that are finished,
+    /// whatever [`LatestInfo::newest`] says.
+    ///
+    /// # Errors
+    /// As [`latest`](Self::latest).
+    pub fn latest_render_first<R: Resources>(self, info: &LatestInfo<'_>, resources: R) -> Result<RemoteWriter<R>> {
+        RemoteWriter::new(self, info, resources)
+    }
 }
 
 impl<R: Resources> RemoteWriter<R> {

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use bridge_ipc::{Direction, Message};
 
-use super::offer::{Memory, Terms};
-use super::part::{End, Given, Outcome, Part, index, untrusted_memory};
+use super::memory::{Given, Memory, untrusted_memory};
+use super::part::{End, Outcome, Part, index};
+use super::terms::Terms;
 use super::timelines::Timelines;
 use super::wake::Wake;
 use crate::error::Result;

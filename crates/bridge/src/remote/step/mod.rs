@@ -20,8 +20,9 @@ use std::time::{Duration, Instant};
 use bridge_ipc::{Backend, Direction, Message};
 
 use super::copy::{Copy, CopyEnd, Files};
-use super::offer::{EXCHANGE, Memory, Terms};
-use super::part::{End, Given, Handed, Outcome, Part, Patience, RETRY, Settled, blame, index};
+use super::memory::{Given, Memory};
+use super::part::{End, Handed, Outcome, Part, Patience, RETRY, Settled, blame, index};
+use super::terms::{EXCHANGE, Terms};
 use super::wake::Wake;
 use crate::error::{Error, Result};
 use crate::exchange::resources::Resources;

@@ -1,0 +1,68 @@
+//! A worker that was accepted, before an exchange is offered to it.
+
+use bridge_ipc::Connection;
+use vk_export::ExportDevice;
+
+use super::terms::check_slots;
+use crate::compute::{Backend, Compute};
+use crate::error::{Error, Result};
+use crate::exchange::LatestInfo;
+
+/// Why a worker is not taken for an exchange in step.
+const NO_TRUST: &str = "it is in step, so that each side's GPU waits for the other process, which both have to allow: \
+     accept the worker with `AcceptInfo::trust`, and let it connect with `WorkerInfo::trust`";
+
+/// A worker in another process that has been accepted.
+#[derive(Debug)]
+pub struct Remote {
+    pub(super) connection: Connection,
+    pub(super) device: ExportDevice,
+}
+
+impl Remote {
+    /// The worker's process.
+    pub fn process(&self) -> u32 {
+        self.connection.peer().pid().unsigned_abs()
+    }
+
+    /// Its name, as it says.
+    pub fn name(&self) -> &str {
+        self.connection.peer_hello().map_or("", |hello| &hello.name)
+    }
+
+    /// Returns `true` if both sides allow exchanges in step.
+    pub fn has_trust(&self) -> bool {
+        self.connection.session().has_trust()
+    }
+
+    /// Checks that both sides allow the exchange, which is in step.
+    pub(super) fn require_trust(&self, exchange: &str) -> Result<()> {
+        if self.has_trust() {
+            return Ok(());
+        }
+        Err(Error::InvalidArgument { object: format!("exchange \"{exchange}\""), reason: NO_TRUST.into() })
+    }
+
+    /// The backend that it computes with.
+    pub(super) fn backend(&self) -> bridge_ipc::Backend {
+        // A worker has one, as the session has seen to.
+        self.connection.session().backend().unwrap_or(bridge_ipc::Backend::Host)
+    }
+
+    /// Returns `true` if it computes with CUDA on another GPU than the one that draws.
+    pub(super) fn is_on_another_gpu(&self) -> bool {
+        let uuid = self.connection.peer_hello().map(|hello| hello.device_uuid);
+        self.backend() == bridge_ipc::Backend::Cuda && uuid != Some(self.device.uuid())
+    }
+
+    /// The compute side of an exchange for workers like this one.
+    pub(super) fn compute(&self, info: &LatestInfo<'_>) -> Result<Compute> {
+        match self.backend() {
+            bridge_ipc::Backend::Host => Compute::new(&self.device, Backend::Host),
+            bridge_ipc::Backend::Cuda => {
+                check_slots(info.name, info.slots)?;
+                Compute::remote(&self.device, self.is_on_another_gpu())
+            }
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! The memory that a worker is given.
+
+use std::os::fd::OwnedFd;
+
+use bridge_ipc::{Backend, Timeline};
+
+use super::copy::Files;
+use super::exported::Exported;
+use super::terms::{EXCHANGE, Terms};
+use super::timelines::Timelines;
+use crate::error::Result;
+use crate::exchange::Away;
+
+/// The memory that a worker is offered.
+pub(super) enum Memory<'a, S> {
+    /// Memory files, which are made for it.
+    New,
+    /// The slots of the exchange, and timelines that no other worker had. Each slot is exported
+    /// when it is sent: a process has a limit of descriptors.
+    Exported {
+        slots: usize,
+        export: Box<dyn Fn(usize) -> Result<Vec<Exported>> + 'a>,
+        handles: [(Timeline, OwnedFd); 2],
+        given: S,
+    },
+}
+
+/// The memory that a worker has taken.
+pub(super) enum Given<S> {
+    Files(Files),
+    /// The slots themselves.
+    Slots(S),
+}
+
+/// The memory of workers that never signal what others wait for: files, or the slots, with
+/// timelines of the connection.
+pub(super) fn untrusted_memory<'a>(end: &'a impl Away, terms: &Terms) -> Result<Memory<'a, Timelines>> {
+    match terms.backend {
+        Backend::Host => Ok(Memory::New),
+        Backend::Cuda => {
+            let given = Timelines::new(end.side().device(), end.exchange())?;
+            let (slots, handles) = (end.count(), given.export(EXCHANGE)?);
+            Ok(Memory::Exported { slots, export: Box::new(|slot| end.export(slot)), handles, given })
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! What every worker of an exchange is offered.
+
+use std::time::Duration;
+
+use bridge_ipc::{Backend, Direction, MOST_SLOTS};
+
+use super::runs::ResourceKind;
+use crate::error::{Error, Result};
+use crate::exchange::LatestInfo;
+
+/// The number of the one exchange of a connection.
+pub(super) const EXCHANGE: u32 = 0;
+
+/// Terms that are the same for every worker of an exchange.
+#[derive(Debug, Clone)]
+pub(super) struct Terms {
+    pub(super) name: String,
+    pub(super) kinds: Box<[ResourceKind]>,
+    pub(super) direction: Direction,
+    /// The workers' backend, which decides what memory they are given.
+    pub(super) backend: Backend,
+    /// The number of the exchange's slots.
+    slots: u32,
+    pub(super) writer_in_flight: u32,
+    pub(super) reader_in_flight: u32,
+    pub(super) trust: bool,
+    pub(super) timeout: Duration,
+}
+
+impl Terms {
+    /// `info` was checked.
+    pub(super) fn new(
+        info: &LatestInfo<'_>,
+        kinds: Vec<ResourceKind>,
+        backend: Backend,
+        direction: Direction,
+        trust: bool,
+    ) -> Self {
+        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX).min(MOST_SLOTS);
+        Self {
+            name: info.name.to_owned(),
+            kinds: kinds.into(),
+            direction,
+            backend,
+            slots: number(info.slots),
+            writer_in_flight: number(info.writer_in_flight),
+            reader_in_flight: number(info.reader_in_flight),
+            trust,
+            timeout: info.timeout,
+        }
+    }
+
+    pub(super) fn slots(&self) -> u32 {
+        let in_flight = match self.direction {
+            // One more than the worker writes is copied here, and one waits for that: the worker
+            // never does.
+            Direction::WorkerWrites => self.writer_in_flight,
+            // It has one, and one more is filled here, besides those that it has not looked at.
+            Direction::RendererWrites => self.reader_in_flight,
+        };
+        match self.backend {
+            // One for each of the exchange's.
+            Backend::Host if self.trust => self.slots,
+            Backend::Host => in_flight.saturating_add(2).min(MOST_SLOTS),
+            // It uses the exchange's own.
+            Backend::Cuda => self.slots,
+        }
+    }
+
+    /// Slots that are the worker's as soon as it has taken the exchange. Those of the exchange
+    /// itself are given once Vulkan is seen to be done with them; in step, as they come.
+    pub(super) fn given(&self) -> u32 {
+        match (self.direction, self.backend) {
+            (Direction::WorkerWrites, Backend::Host) if !self.trust => self.slots(),
+            _ => 0,
+        }
+    }
+}
+
+/// Checks that a worker can be told of all slots.
+pub(super) fn check_slots(name: &str, slots: usize) -> Result<()> {
+    if slots <= MOST_SLOTS as usize {
+        return Ok(());
+    }
+    Err(Error::InvalidArgument {
+        object: format!("exchange \"{name}\""),
+        reason: format!("it has {slots} slots, and a worker has {MOST_SLOTS} at most; make its `slots` fewer"),
+    })
+}
