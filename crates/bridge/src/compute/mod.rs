@@ -9,6 +9,7 @@ pub(crate) mod host;
 pub(crate) mod inline;
 pub(crate) mod loss;
 pub(crate) mod mapped;
+pub(crate) mod mappings;
 mod open;
 pub(crate) mod pair;
 pub(crate) mod peer;

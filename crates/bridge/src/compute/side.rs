@@ -7,29 +7,27 @@
 //! (`kernel/`).
 #![allow(unsafe_code)] // Hands on contracts.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytemuck::Pod;
-use cuda_import::{MappedBuffer, MappedImage, Texel};
+use cuda_import::Texel;
 use vk_export::ash::vk;
 use vk_export::{Block, Buffer, ExportDevice, Image, ImageAccess, ImageInfo, Queue, QueueKind, image_support};
 
-use crate::compute::cuda::{CudaBlock, CudaCompute, CudaLink};
+use crate::compute::cuda::{CudaCompute, CudaLink};
 use crate::compute::host::HostLink;
-use crate::compute::host::memory::{HostBlock, HostBuffer, HostImage};
+use crate::compute::host::memory::{HostBlock, HostBuffer};
 use crate::compute::host::stream::HostStream;
 use crate::compute::inline::image::InlineImage;
 use crate::compute::inline::memory::{InlineBlock, InlineBuffer};
 use crate::compute::inline::{InlineCompute, InlineLink};
 use crate::compute::loss::Loss;
-use crate::compute::mapped::{Mapped, Mapping, Sharing, Whole};
+use crate::compute::mapped::Sharing;
+use crate::compute::mappings::{BlockMapping, BufferMapping, Reached};
 use crate::compute::remote::{RemoteCompute, Unmapped};
 use crate::compute::sided::Sided;
 use crate::compute::{cuda, host, inline};
 use crate::error::Result;
-use crate::image::staging::Staging;
-use crate::observe::object::Object;
 use crate::timeline::Timeline;
 use crate::timeline::signaller::Signaller;
 
@@ -38,18 +36,6 @@ pub(crate) type Side = Sided<CudaCompute, HostStream, InlineCompute, RemoteCompu
 
 /// A side's end of the timelines of an exchange. For another process, the host waits and signals.
 pub(crate) type Link = Sided<CudaLink, HostLink, InlineLink, HostLink>;
-
-/// A buffer as a side maps it.
-pub(crate) type BufferMapping<T> = Sided<MappedBuffer<T>, HostBuffer<T>, InlineBuffer<T>>;
-
-/// An image as a side maps it.
-pub(crate) type ImageMapping<T> = Sided<MappedImage<T>, HostImage<T>, InlineImage<T>>;
-
-/// A mapping tied to its object.
-pub(crate) type Tied<C, H, I, V> = Sided<Mapped<C, V>, Mapped<H, V>, Mapped<I, V>>;
-
-/// A block of a pool as a side maps it.
-pub(crate) type BlockMapping = Sided<CudaBlock, HostBlock, InlineBlock>;
 
 impl Side {
     /// Its name in a trace.
@@ -306,47 +292,6 @@ impl Side {
             Self::Host(_) => host::images::can_share(device, info, accesses),
             Self::Inline(_) => image_support(device, &inline::image_info(device, info)).is_ok(),
             Self::Remote(remote) => !remote.is_peer() && cuda::is_image_exportable(device, info),
-        }
-    }
-}
-
-/// An image that a side reaches.
-pub(crate) struct Reached<T> {
-    pub(crate) image: Image,
-    /// The staging buffer, where the side maps that in the image's place.
-    pub(crate) staging: Option<Staging>,
-    pub(crate) mapping: ImageMapping<T>,
-}
-
-impl BlockMapping {
-    /// Maps `len` elements at `offset` bytes in the block, where `buffer` lies.
-    pub(crate) fn map_part<T: Pod>(&self, buffer: &Buffer, offset: u64, len: usize) -> Result<BufferMapping<T>> {
-        Ok(match self {
-            Self::Cuda(block) => Sided::Cuda(block.map_part(offset, len)?),
-            Self::Host(HostBlock) => Sided::Host(HostBuffer::map(buffer, len)?),
-            Self::Inline(InlineBlock) => Sided::Inline(InlineBuffer::map(buffer, len)?),
-            Self::Remote(Unmapped) => Sided::Remote(Unmapped),
-        })
-    }
-}
-
-impl Mapping for BlockMapping {
-    fn close(self) -> Result<()> {
-        match self {
-            Self::Cuda(block) => block.close(),
-            Self::Host(HostBlock) | Self::Inline(InlineBlock) | Self::Remote(Unmapped) => Ok(()),
-        }
-    }
-}
-
-impl<C: Mapping, H: Mapping, I: Mapping> Sided<C, H, I> {
-    /// Ties the mapping to its object, and to what it is part of, if it is.
-    pub(crate) fn tie<V: AsRef<Object>>(self, vulkan: &Arc<V>, whole: Option<Whole>) -> Tied<C, H, I, V> {
-        match self {
-            Self::Cuda(mapping) => Sided::Cuda(Mapped::new(mapping, vulkan, whole)),
-            Self::Host(mapping) => Sided::Host(Mapped::new(mapping, vulkan, whole)),
-            Self::Inline(mapping) => Sided::Inline(Mapped::new(mapping, vulkan, whole)),
-            Self::Remote(Unmapped) => Sided::Remote(Unmapped),
         }
     }
 }

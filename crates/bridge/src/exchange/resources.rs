@@ -8,7 +8,7 @@ use vk_export::ash::vk;
 
 use crate::buffer::pool::SharedPool;
 use crate::compute::Compute;
-use crate::compute::inline::stream::BufferCopy;
+use crate::compute::inline::copy::BufferCopy;
 use crate::compute::remote::Unmapped;
 use crate::compute::sided::Sided;
 use crate::error::{Result, both};

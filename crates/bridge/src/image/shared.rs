@@ -9,10 +9,10 @@ use vk_export::{Image, ImageAccess, ImageHandover, ImageInfo};
 
 use crate::compute::Compute;
 use crate::compute::host::memory::HostImage;
+use crate::compute::inline::copy::BufferCopy;
 use crate::compute::inline::image::InlineImage;
-use crate::compute::inline::stream::BufferCopy;
 use crate::compute::mapped::Mapped;
-use crate::compute::side::{Reached, Tied};
+use crate::compute::mappings::{Reached, Tied};
 use crate::error::Result;
 use crate::exchange::barriers::Barriers;
 use crate::exchange::resources::{Made, Resources, Share, SlotInfo};

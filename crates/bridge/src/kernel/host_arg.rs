@@ -5,10 +5,6 @@ use std::any::TypeId;
 use std::cell::UnsafeCell;
 
 use bytemuck::Pod;
-use cuda_import::Texel;
-
-use crate::compute::host::memory::HostImage;
-use crate::image::host::HostImageMut;
 
 /// The start of a slice, or a mapped image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,22 +52,6 @@ impl HostArg {
             (Self::Image { mapping, .. }, Self::Image { mapping: other, .. }) => mapping == other,
             _ => false,
         }
-    }
-
-    /// The texels of an image.
-    ///
-    /// # Safety
-    /// It is an image of `T`, which lives for `'a`, and no other view of it exists meanwhile.
-    pub(crate) unsafe fn image<'a, T: Texel>(&self) -> HostImageMut<'a, T> {
-        let pointer = match self {
-            Self::Image { mapping, .. } => mapping.0,
-            _ => std::ptr::null_mut(),
-        };
-        debug_assert!(!pointer.is_null());
-        // SAFETY: a mapping of this type, alive for `'a`, by this function's contract.
-        let mapping = unsafe { &*pointer.cast_const().cast::<HostImage<T>>() };
-        // SAFETY: handed on to the caller.
-        unsafe { mapping.view_mut() }
     }
 }
 

@@ -8,6 +8,7 @@ use bytemuck::Pod;
 use cuda_import::Texel;
 use vk_export::{LaunchConfig, PtxEntry};
 
+use crate::compute::host::memory::HostImage;
 use crate::image::host::HostImageMut;
 use crate::kernel::host_arg::HostArg;
 
@@ -146,9 +147,16 @@ impl<T: Texel> TwinArg for TwinImage<T> {
 
 impl<T: Texel> Lend for TwinImage<T> {
     unsafe fn take<'a>(arg: &HostArg, _: &[u8]) -> Self::Lent<'a> {
-        // SAFETY: the texel type is `T`, which `accepts` has seen; the rest is handed on to the
-        // caller.
-        unsafe { arg.image::<T>() }
+        let pointer = match arg {
+            HostArg::Image { mapping, .. } => mapping.0,
+            _ => std::ptr::null_mut(),
+        };
+        debug_assert!(!pointer.is_null());
+        // SAFETY: a mapping of an image of `T`, which `accepts` has seen; alive for `'a` by this
+        // function's contract.
+        let mapping = unsafe { &*pointer.cast_const().cast::<HostImage<T>>() };
+        // SAFETY: alive and used by nobody else, by this function's contract.
+        unsafe { mapping.view_mut() }
     }
 }
 

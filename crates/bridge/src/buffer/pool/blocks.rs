@@ -7,7 +7,7 @@ use vk_export::{Block, Buffer};
 
 use super::ranges::{Ranges, Taken};
 use crate::compute::mapped::{Mapped, Whole};
-use crate::compute::side::{BlockMapping, BufferMapping};
+use crate::compute::mappings::{BlockMapping, BufferMapping};
 use crate::error::{Error, Result};
 use crate::observe::object::Object;
 

@@ -8,7 +8,7 @@ use vk_export::ash::vk;
 use vk_export::{ExportDevice, Image, ImageAccess, ImageInfo, Placement, image_support};
 
 use crate::compute::host::memory::HostImage;
-use crate::compute::side::Reached;
+use crate::compute::mappings::Reached;
 use crate::compute::sided::Sided;
 use crate::error::{Error, Result};
 use crate::image::staging::{Staging, copy_usage};

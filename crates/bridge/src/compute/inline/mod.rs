@@ -5,6 +5,7 @@
 //! do what semaphores do for CUDA streams.
 #![allow(unsafe_code)] // Hands on contracts.
 
+pub(crate) mod copy;
 pub(crate) mod image;
 mod inside;
 pub(crate) mod memory;

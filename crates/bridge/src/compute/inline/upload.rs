@@ -7,8 +7,9 @@ use vk_export::ash::vk;
 use vk_export::{Buffer, BufferInfo, ExportDevice, Placement};
 
 use crate::compute::inline::InlineCompute;
+use crate::compute::inline::copy::BufferCopy;
 use crate::compute::inline::segment::{Keep, Lost};
-use crate::compute::inline::stream::{BufferCopy, InlineStreamId};
+use crate::compute::inline::stream::InlineStreamId;
 use crate::error::{Error, Result};
 
 /// Accesses of kernels, and of copies by the program's own commands.

@@ -2,7 +2,7 @@
 
 use vk_export::ash::vk;
 
-use crate::compute::inline::stream::BufferCopy;
+use crate::compute::inline::copy::BufferCopy;
 use crate::error::{Result, both};
 use crate::exchange::barriers::Barriers;
 use crate::exchange::resources::{Made, Resources, Share, SlotInfo};
