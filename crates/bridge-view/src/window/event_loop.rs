@@ -17,11 +17,10 @@ use winit::platform::pump_events::{EventLoopExtPumpEvents, PumpStatus};
 use winit::window::{Window as WinitWindow, WindowAttributes, WindowId};
 
 use crate::error::Error;
+use crate::window::WindowInfo;
 use crate::window::ended;
 use crate::window::guard::guarded;
-use crate::window::handle::Handle;
 use crate::window::input::State;
-use crate::window::{Window, WindowInfo};
 
 /// The part of a monitor that a new window takes at most.
 const ROOM: f64 = 0.9;
@@ -128,8 +127,8 @@ fn no_window(reason: &str) -> Error {
     Error::NoWindow { reason: reason.to_owned() }
 }
 
-/// Opens a window.
-pub(crate) fn open(info: &WindowInfo) -> Result<Window, Error> {
+/// Opens a window. Its state has the events.
+pub(crate) fn open(info: &WindowInfo) -> Result<(WinitWindow, Arc<State>), Error> {
     with(true, |events| {
         events.app.wanted = Some(info.clone());
         let pumped = events.pump(Duration::ZERO);
@@ -144,7 +143,7 @@ pub(crate) fn open(info: &WindowInfo) -> Result<Window, Error> {
         let state = Arc::new(State::default());
         events.app.windows.retain(|_, state| state.strong_count() > 0);
         events.app.windows.insert(window.id(), Arc::downgrade(&state));
-        Ok(Window { handle: Handle::opened(window), state, info: info.clone() })
+        Ok((window, state))
     })
 }
 

@@ -84,7 +84,8 @@ impl Window {
             return Err(Error::invalid("window", "its title has a null character"));
         }
         crate::format::check_sides(|| format!("a window of {:?} pixels", info.size), info.size)?;
-        event_loop::open(info)
+        let (window, state) = event_loop::open(info)?;
+        Ok(Self { handle: Handle::opened(window), state, info: info.clone() })
     }
 
     /// Opens the compute side, on a device that can show pictures in the window: `info` with the

@@ -10,7 +10,7 @@ use crate::gpu::Gpu;
 use crate::job::JobThread;
 use crate::memory::Image;
 use crate::pipeline::{Pipeline, PipelineInfo};
-use crate::submission::SceneJob;
+use crate::scene::{SceneJob, Targets};
 use crate::system::System;
 use crate::window::Swapchain;
 
@@ -26,12 +26,6 @@ pub struct Engine {
     frame: u64,
     finished: Vec<Captured>,
     pub(crate) gpu: Arc<Gpu>,
-}
-
-/// Target that a frame is drawn to.
-pub(crate) struct Targets {
-    pub(crate) scene: Image,
-    pub(crate) picture: Image,
 }
 
 /// What the host sees of a frame that was sampled.

@@ -9,7 +9,7 @@ use ash::vk;
 
 use crate::gpu::Gpu;
 use crate::memory::Buffer;
-use crate::system::Pass;
+use crate::pass::Pass;
 
 /// The longest that a frame may take on the GPU.
 const PATIENCE: Duration = Duration::from_secs(30);

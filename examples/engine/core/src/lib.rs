@@ -10,6 +10,7 @@
 //! | [`gpu`] | instance, device, the validation layer's messages |
 //! | [`queue`] | the one queue and the engine's lock around it |
 //! | [`memory`] | buffers and images from the engine's allocator |
+//! | [`pass`] | the two passes of a frame |
 //! | [`pipeline`] | graphics pipelines |
 //! | [`recorder`] | what a system records with |
 //! | [`system`] | what a system is |
@@ -26,13 +27,16 @@ pub mod frame;
 pub mod gpu;
 pub mod job;
 pub mod memory;
+pub mod pass;
 pub mod pipeline;
 pub mod queue;
 pub mod recorder;
+mod scene;
 mod submission;
 pub mod system;
 pub mod window;
 
 pub use engine::{Captured, Engine, Outcome};
 pub use gpu::{Gpu, GpuInfo};
-pub use system::{Pass, System};
+pub use pass::Pass;
+pub use system::System;

@@ -9,8 +9,8 @@ use ash::vk;
 use crate::frame::{FrameSlot, Sample};
 use crate::gpu::Gpu;
 use crate::memory::{Buffer, Image, LAYERS, RANGE};
+use crate::pass::Pass;
 use crate::pipeline::{CONSTANT_STAGES, Pipeline};
-use crate::system::Pass;
 
 type Stage = vk::PipelineStageFlags2;
 type Access = vk::AccessFlags2;

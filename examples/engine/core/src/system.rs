@@ -4,16 +4,8 @@
 use anyhow::Result;
 use ash::vk;
 
+use crate::pass::Pass;
 use crate::recorder::Recorder;
-
-/// The two submissions of a frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pass {
-    /// Everything that is drawn.
-    Scene,
-    /// The picture that is shown, composed of the scene.
-    Picture,
-}
 
 /// Waits and signals of a submission, besides the engine's own.
 #[derive(Default)]

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use super::problem::{Problem, Stopped};
-use super::worker::{Task, VARIABLE};
+use super::task::{Task, VARIABLE};
 use super::{Direction, StartWorker};
 
 /// Limit of the wait for the end of a process that was killed: one that a driver holds in the

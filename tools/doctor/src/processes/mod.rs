@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `renderer` | this process's side, in both directions |
 //! | `worker` | the other process's side |
+//! | `task` | what the other process is told |
 //! | `child` | the other process: started, listened to, ended |
 //! | `contents` | the words of a frame |
 //! | `problem` | kinds of failures |
@@ -24,6 +25,8 @@ mod child;
 mod contents;
 #[cfg(target_os = "linux")]
 mod renderer;
+#[cfg(target_os = "linux")]
+mod task;
 #[cfg(all(test, target_os = "linux"))]
 mod tests;
 #[cfg(target_os = "linux")]

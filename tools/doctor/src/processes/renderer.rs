@@ -13,13 +13,12 @@ use bridge::{
 use super::child::Worker;
 use super::contents::{BYTES, FRAMES, WORDS, contents, frame_of};
 use super::problem::{Problem, ProcessFailure, Stopped};
+use super::task::NAME;
 use super::{Candidate, Direction, ProcessTrial, StartWorker};
 use crate::trial::milliseconds;
 
 /// The limit of every wait. The slowest, for CUDA's start in the worker, takes a second or two.
 pub(super) const LIMIT: Duration = Duration::from_secs(10);
-/// The name of the exchange.
-pub(super) const NAME: &str = "doctor";
 
 /// How long a worker may take to end once it was told that it is over.
 const FAREWELL: Duration = Duration::from_secs(5);

@@ -15,7 +15,7 @@ const LONG: Duration = Duration::from_secs(30);
 /// Not a test: the worker's process, where the environment says so.
 #[test]
 fn the_other_process() {
-    if std::env::var_os(worker::VARIABLE).is_some() {
+    if std::env::var_os(task::VARIABLE).is_some() {
         let _ = work();
         // The harness has more to say, which is no JSON.
     }

@@ -1,7 +1,7 @@
 //! The other process's side.
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -11,43 +11,10 @@ use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 
 use super::contents::{FRAMES, WORDS, contents, frame_of};
 use super::problem::{Problem, Stopped};
-use super::renderer::NAME;
-
-/// The environment variable that holds a worker's [`Task`].
-pub(super) const VARIABLE: &str = "BRIDGE_DOCTOR_WORKER";
+use super::task::{NAME, Task, VARIABLE};
 
 /// Pause between two frames, so that the renderer sees more than the last one.
 const PAUSE: Duration = Duration::from_millis(1);
-
-/// What a worker is to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Task {
-    pub(super) cuda: bool,
-    pub(super) writes: bool,
-    /// The process without which it ends.
-    pub(super) doctor: u32,
-    /// The limit of every wait.
-    pub(super) limit: Duration,
-}
-
-impl Task {
-    pub(super) fn to_value(&self, socket: &Path) -> std::ffi::OsString {
-        let Self { cuda, writes, doctor, limit } = self;
-        let mut value = std::ffi::OsString::from(format!("{cuda} {writes} {doctor} {} ", limit.as_millis()));
-        value.push(socket);
-        value
-    }
-
-    /// The task, and the socket.
-    fn of(value: &str) -> Option<(Self, PathBuf)> {
-        let mut words = value.splitn(5, ' ');
-        let cuda = words.next()?.parse().ok()?;
-        let writes = words.next()?.parse().ok()?;
-        let doctor = words.next()?.parse().ok()?;
-        let limit = Duration::from_millis(words.next()?.parse().ok()?);
-        Some((Self { cuda, writes, doctor, limit }, words.next()?.into()))
-    }
-}
 
 /// The life of a worker that a doctor has started: it does what its environment says, and prints
 /// the outcome as a line of JSON.
@@ -150,18 +117,4 @@ fn read(mut reader: LatestReader<Buffer<u32>>, limit: Duration) -> Result<u32, S
     let start = Instant::now();
     while reader.wait_for_newer(PAUSE).is_ok() && start.elapsed() < limit {}
     Ok(seen)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_task_is_read_as_it_was_written() {
-        let task = Task { cuda: true, writes: false, doctor: 7, limit: Duration::from_millis(1500) };
-        let socket = Path::new("/a folder/with spaces");
-        let value = task.to_value(socket);
-        assert_eq!(Task::of(value.to_str().unwrap()), Some((task, socket.to_owned())));
-        assert_eq!(Task::of("true false"), None);
-    }
 }
