@@ -6,7 +6,7 @@ use bevy_ecs::resource::Resource;
 use bridge::{Backend, Compute, KernelModule};
 
 use crate::error::Result;
-use crate::present::Present;
+use crate::present::frame::Present;
 use crate::vulkan::CopyQueue;
 
 /// The way in which frames reach Bevy.

@@ -3,13 +3,14 @@
 
 use std::sync::Arc;
 
-use bridge::{ComputeFirst, Direction, ExchangeInfo, RenderFirst, TimelinePoint, Work};
+use bridge::{ComputeFirst, Direction, ExchangeInfo, RenderFirst};
 
 use crate::device::Bridge;
 use crate::error::Result;
 use crate::frame::Frame;
 use crate::mirror::{Mirror, initialise};
 use crate::shared::{Flow, Shared};
+use crate::turn::ComputeTurn;
 
 /// Slots that go round between the compute side and wgpu, and the wgpu objects through which wgpu
 /// sees what is in them.
@@ -42,7 +43,7 @@ impl<S: Shared> Exchange<S, ComputeFirst> {
     /// As [`bridge::Exchange::begin`].
     pub fn begin(&mut self) -> Result<ComputeTurn<S>> {
         self.hand_over()?;
-        Ok(ComputeTurn { turn: self.exchange.begin()?, mirror: Arc::clone(&self.mirror) })
+        Ok(ComputeTurn::new(self.exchange.begin()?, Arc::clone(&self.mirror)))
     }
 }
 
@@ -126,71 +127,5 @@ impl<S: Shared, D: Direction> Drop for Exchange<S, D> {
 impl<S: Shared, D: Direction> std::fmt::Debug for Exchange<S, D> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.exchange.fmt(f)
-    }
-}
-
-/// The compute side's part of a frame: it owns the slot until [`finish`](Self::finish).
-///
-/// Dropped before that, its frame is lost: the next `begin` says so, and the one after goes on.
-#[must_use = "a turn that is dropped before `finish` loses its frame"]
-pub struct ComputeTurn<S: Shared, D: Direction = ComputeFirst> {
-    turn: bridge::ComputeTurn<S::Specs, D>,
-    mirror: Arc<Mirror<S>>,
-}
-
-impl<S: Shared, D: Direction> ComputeTurn<S, D> {
-    pub(crate) fn from_parts(turn: bridge::ComputeTurn<S::Specs, D>, mirror: Arc<Mirror<S>>) -> Self {
-        Self { turn, mirror }
-    }
-
-    /// Resources to compute with, lent until the turn is finished.
-    pub fn work(&mut self) -> Work<'_, S::Specs> {
-        self.turn.work()
-    }
-
-    /// The number of the frame, from 0.
-    pub fn frame(&self) -> u64 {
-        self.turn.frame()
-    }
-
-    /// The slot, below [`Exchange::slots`].
-    pub fn slot(&self) -> usize {
-        self.turn.slot()
-    }
-
-    /// Gives the slot back without handing it over, as [`bridge::ComputeTurn::skip`].
-    ///
-    /// # Errors
-    /// As [`bridge::ComputeTurn::skip`].
-    pub fn skip(self) -> Result<()> {
-        Ok(self.turn.skip()?)
-    }
-}
-
-impl<S: Shared> ComputeTurn<S, ComputeFirst> {
-    /// Hands the slot over: the compute side signals when all its work is done. Gives the frame for
-    /// [`Bridge::submit`].
-    ///
-    /// # Errors
-    /// The failed call; the frame is then lost, as if the turn had been dropped.
-    pub fn finish(self) -> Result<Frame<S, ComputeFirst>> {
-        Ok(Frame::new(self.turn.finish()?, self.mirror))
-    }
-}
-
-impl<S: Shared> ComputeTurn<S, RenderFirst> {
-    /// Gives the slot back: the compute side signals when all its work is done. Gives the point at
-    /// which that is.
-    ///
-    /// # Errors
-    /// The failed call; the frame is then lost, as if the turn had been dropped.
-    pub fn finish(self) -> Result<TimelinePoint> {
-        Ok(self.turn.finish()?)
-    }
-}
-
-impl<S: Shared, D: Direction> std::fmt::Debug for ComputeTurn<S, D> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.turn.fmt(f)
     }
 }

@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use bridge::{ComputeFirst, Direction, LentTurn, RenderFirst, RenderTurn, TimelinePoint};
 
+use crate::batch::{Batch, Frames};
 use crate::device::Bridge;
 #[cfg(doc)]
 use crate::error::Error;
 use crate::error::Result;
-use crate::exchange::ComputeTurn;
 use crate::mirror::Mirror;
+use crate::parts::Parts;
 use crate::shared::Shared;
-use crate::submit::Parts;
+use crate::turn::ComputeTurn;
 
 /// wgpu's part of a frame: it owns the slot until it is [submitted](Bridge::submit) or skipped.
 ///
@@ -60,46 +61,21 @@ impl<S: Shared, D: Direction> Frame<S, D> {
     }
 }
 
+impl<S: Shared> ComputeTurn<S, ComputeFirst> {
+    /// Hands the slot over: the compute side signals when all its work is done. Gives the frame for
+    /// [`Bridge::submit`].
+    ///
+    /// # Errors
+    /// The failed call; the frame is then lost, as if the turn had been dropped.
+    pub fn finish(self) -> Result<Frame<S, ComputeFirst>> {
+        Ok(Frame::new(self.turn.finish()?, self.mirror))
+    }
+}
+
 impl<S: Shared, D: Direction> std::fmt::Debug for Frame<S, D> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.turn.fmt(f)
     }
-}
-
-/// Frames that are submitted together: a [`Frame`], a frame of a [latest
-/// exchange](crate::Exchange::latest), a pair, a `Vec`, or an `Option` of such; of different
-/// exchanges. The trait is closed.
-#[allow(private_bounds)] // Closed on purpose.
-pub trait Frames: Batch<Done = <Self as Frames>::Submitted> {
-    /// Type that [`Bridge::submit`] returns: the [`TimelinePoint`] at which the GPU is done with
-    /// the frame, or, with [`RenderFirst`], the frame's [`ComputeTurn`].
-    type Submitted;
-}
-
-/// Order in which frames are submitted.
-pub(crate) trait Batch: Sized {
-    /// Frames whose waits and signals are lent.
-    type Lent;
-    /// [`Frames::Submitted`].
-    type Done;
-
-    /// Does what has to be done before any of them is lent.
-    fn prepare(&self, gpu: &Bridge) -> Result<()>;
-
-    /// Lends the frames and records their hand-over.
-    fn lend(self, parts: &mut Parts) -> Result<Self::Lent>;
-
-    /// Says that none of it was submitted.
-    ///
-    /// # Safety
-    /// No submission with the parts was accepted, and none will be.
-    unsafe fn refused(lent: Self::Lent);
-
-    /// Says that all of it was submitted.
-    ///
-    /// # Safety
-    /// The parts were submitted to wgpu's queue: waits, then commands, then signals.
-    unsafe fn submitted(lent: Self::Lent) -> Result<Self::Done>;
 }
 
 /// A lent frame.
@@ -201,117 +177,6 @@ impl<S: Shared> Batch for Frame<S, RenderFirst> {
         // SAFETY: the same contract; the slot is used by the recorded copy alone, between the
         // turn's barriers.
         let turn = unsafe { lent.turn.submitted() }?;
-        Ok(ComputeTurn::from_parts(turn, lent.mirror))
-    }
-}
-
-impl<F: Frames> Frames for Vec<F> {
-    type Submitted = Vec<F::Submitted>;
-}
-
-impl<F: Frames> Batch for Vec<F> {
-    type Lent = Vec<F::Lent>;
-    type Done = Vec<F::Submitted>;
-
-    fn prepare(&self, gpu: &Bridge) -> Result<()> {
-        self.iter().try_for_each(|frame| frame.prepare(gpu))
-    }
-
-    fn lend(self, parts: &mut Parts) -> Result<Self::Lent> {
-        let mut all = Vec::new();
-        for frame in self {
-            match frame.lend(parts) {
-                Ok(lent) => all.push(lent),
-                Err(error) => {
-                    // SAFETY: nothing was submitted.
-                    unsafe { Self::refused(all) };
-                    return Err(error);
-                }
-            }
-        }
-        Ok(all)
-    }
-
-    unsafe fn refused(lent: Self::Lent) {
-        // SAFETY: the same contract.
-        lent.into_iter().for_each(|lent| unsafe { F::refused(lent) });
-    }
-
-    unsafe fn submitted(lent: Self::Lent) -> Result<Self::Done> {
-        // Each is told, whatever becomes of the others.
-        // SAFETY: the same contract.
-        let all: Vec<_> = lent.into_iter().map(|lent| unsafe { F::submitted(lent) }).collect();
-        all.into_iter().collect()
-    }
-}
-
-impl<F: Frames> Frames for Option<F> {
-    type Submitted = Option<F::Submitted>;
-}
-
-impl<F: Frames> Batch for Option<F> {
-    type Lent = Option<F::Lent>;
-    type Done = Option<F::Submitted>;
-
-    fn prepare(&self, gpu: &Bridge) -> Result<()> {
-        self.as_ref().map_or(Ok(()), |frame| frame.prepare(gpu))
-    }
-
-    fn lend(self, parts: &mut Parts) -> Result<Self::Lent> {
-        self.map(|frame| frame.lend(parts)).transpose()
-    }
-
-    unsafe fn refused(lent: Self::Lent) {
-        if let Some(lent) = lent {
-            // SAFETY: the same contract.
-            unsafe { F::refused(lent) };
-        }
-    }
-
-    unsafe fn submitted(lent: Self::Lent) -> Result<Self::Done> {
-        // SAFETY: the same contract.
-        lent.map(|lent| unsafe { F::submitted(lent) }).transpose()
-    }
-}
-
-impl<A: Frames, B: Frames> Frames for (A, B) {
-    type Submitted = (A::Submitted, B::Submitted);
-}
-
-impl<A: Frames, B: Frames> Batch for (A, B) {
-    type Lent = (A::Lent, B::Lent);
-    type Done = (A::Submitted, B::Submitted);
-
-    fn prepare(&self, gpu: &Bridge) -> Result<()> {
-        self.0.prepare(gpu)?;
-        self.1.prepare(gpu)
-    }
-
-    fn lend(self, parts: &mut Parts) -> Result<Self::Lent> {
-        let first = self.0.lend(parts)?;
-        match self.1.lend(parts) {
-            Ok(second) => Ok((first, second)),
-            Err(error) => {
-                // SAFETY: nothing was submitted.
-                unsafe { A::refused(first) };
-                Err(error)
-            }
-        }
-    }
-
-    unsafe fn refused((first, second): Self::Lent) {
-        // SAFETY: the same contract.
-        unsafe { A::refused(first) };
-        // SAFETY: the same contract.
-        unsafe { B::refused(second) };
-    }
-
-    unsafe fn submitted((first, second): Self::Lent) -> Result<Self::Done> {
-        // Each is told, whatever becomes of the other.
-        // SAFETY: the same contract.
-        let first = unsafe { A::submitted(first) };
-        // SAFETY: the same contract.
-        let second = unsafe { B::submitted(second) };
-        Ok((first?, second?))
+        Ok(ComputeTurn::new(turn, lent.mirror))
     }
 }

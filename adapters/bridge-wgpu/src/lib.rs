@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod access;
+mod batch;
 mod device;
 mod error;
 mod exchange;
@@ -8,20 +9,23 @@ mod frame;
 mod kernels;
 mod latest;
 mod mirror;
+mod parts;
 mod raw;
 mod replace;
 mod scope;
 mod shared;
 mod submit;
+mod turn;
 
+pub use batch::Frames;
 pub use bridge::{
     self, Backend, ComputeFirst, ExchangeInfo, LatestInfo, LaunchConfig, Newest, RenderFirst, TimelinePoint, Work,
 };
 pub use device::Bridge;
 pub use device::requirements::Requirements;
 pub use error::{Error, Result};
-pub use exchange::{ComputeTurn, Exchange};
-pub use frame::{Frame, Frames};
+pub use exchange::Exchange;
+pub use frame::Frame;
 pub use kernels::{KernelBuffer, LaunchArg};
 pub use latest::frame::{NewestFrame, WrittenFrame};
 pub use latest::{LatestReader, LatestWriter};
@@ -30,6 +34,7 @@ pub use shared::buffer::SharedBuffer;
 pub use shared::slot_buffer::SlotBuffer;
 pub use shared::slot_texture::SlotTexture;
 pub use shared::texture::SharedTexture;
+pub use turn::ComputeTurn;
 pub use wgpu;
 
 /// The guide's snippets, compiled.

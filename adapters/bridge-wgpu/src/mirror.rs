@@ -9,9 +9,9 @@ use bridge::{InitialTurn, Lease, Resources};
 
 use crate::device::Bridge;
 use crate::error::{Error, Result};
+use crate::parts::Parts;
 use crate::raw;
 use crate::shared::{Flow, Shared, SlotInfo};
-use crate::submit::Parts;
 
 /// wgpu's view of an exchange.
 pub(crate) struct Mirror<S: Shared> {

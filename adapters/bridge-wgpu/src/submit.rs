@@ -15,18 +15,10 @@ use bridge::Backend;
 use wgpu::hal::api::Vulkan;
 use wgpu::hal::vulkan;
 
+use crate::batch::Frames;
 use crate::device::Bridge;
 use crate::error::{Error, Result};
-use crate::frame::Frames;
-
-/// Additions of frames to a submission.
-#[derive(Default)]
-pub(crate) struct Parts {
-    pub(crate) before: Vec<wgpu::CommandBuffer>,
-    pub(crate) behind: Vec<wgpu::CommandBuffer>,
-    pub(crate) waits: Vec<vk::SemaphoreSubmitInfo<'static>>,
-    pub(crate) signals: Vec<vk::SemaphoreSubmitInfo<'static>>,
-}
+use crate::parts::Parts;
 
 impl Bridge {
     /// Submits `commands`, which may be none, together with one frame or several. What the compute

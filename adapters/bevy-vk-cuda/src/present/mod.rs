@@ -2,6 +2,7 @@
 #![allow(unsafe_code)] // Records a barrier through `wgpu::hal`.
 
 pub(crate) mod connect;
+pub(crate) mod frame;
 mod shared;
 pub(crate) mod target;
 mod upload;
@@ -18,41 +19,8 @@ use bevy_render::texture::GpuImage;
 use wgpu::hal::api::Vulkan;
 
 use crate::cuda::Cuda;
-use crate::error::Result;
+use crate::present::frame::{Present, PresentFrame};
 use crate::vulkan::copier::record_visible;
-
-/// Brings the newest frame of one image or buffer to Bevy.
-pub(crate) trait Present: Send + Sync {
-    /// Called once a frame of Bevy's, before it draws.
-    fn present(&mut self, frame: &mut PresentFrame<'_>) -> Result<()>;
-
-    /// Returns `true` if the program has dropped its object.
-    fn is_dropped(&self) -> bool;
-
-    fn name(&self) -> &str;
-}
-
-/// A frame of Bevy's.
-pub(crate) struct PresentFrame<'a> {
-    pub(crate) device: &'a wgpu::Device,
-    pub(crate) queue: &'a wgpu::Queue,
-    pub(crate) images: &'a RenderAssets<GpuImage>,
-    pub(crate) buffers: &'a RenderAssets<GpuShaderBuffer>,
-    /// The number of the submission that holds `commands`.
-    pub(crate) serial: u64,
-    /// The number of Bevy's last submission that the host has seen the end of.
-    pub(crate) done: u64,
-    /// Made when they are first recorded into.
-    pub(crate) commands: Option<wgpu::CommandEncoder>,
-}
-
-impl PresentFrame<'_> {
-    /// Commands that run before Bevy's of this frame.
-    pub(crate) fn commands(&mut self) -> &mut wgpu::CommandEncoder {
-        let descriptor = wgpu::CommandEncoderDescriptor { label: Some("newest frames") };
-        self.commands.get_or_insert_with(|| self.device.create_command_encoder(&descriptor))
-    }
-}
 
 /// Images and buffers that are presented.
 #[derive(Resource, Default)]

@@ -5,8 +5,8 @@ use std::sync::Weak;
 
 use bridge::LatestReader;
 
+use super::frame::{Present, PresentFrame};
 use super::target::{Target, check_shape};
-use super::{Present, PresentFrame};
 use crate::error::Result;
 use crate::ring::{PLACES, Ring};
 use crate::vulkan::copier::{Copier, Source};

@@ -11,7 +11,7 @@ use bridge::{BufferSpec, ImageSpec, Texel};
 use bytemuck::Pod;
 use wgpu::hal::api::Vulkan;
 
-use super::PresentFrame;
+use super::frame::PresentFrame;
 use crate::content::Content;
 use crate::error::{Error, Result};
 use crate::vulkan::buffer;

@@ -2,8 +2,8 @@
 
 use std::sync::Weak;
 
+use super::frame::{Present, PresentFrame};
 use super::target::{Target, check_shape};
-use super::{Present, PresentFrame};
 use crate::error::Result;
 use crate::upload::Newest;
 

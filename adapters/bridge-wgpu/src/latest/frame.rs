@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use bridge::{Lendable, LentLatest, RenderRead, RenderWrite, TimelinePoint};
 
+use crate::batch::{Batch, Frames};
 use crate::device::Bridge;
 use crate::error::Result;
-use crate::frame::{Batch, Frames};
 use crate::mirror::Mirror;
+use crate::parts::Parts;
 use crate::raw;
 use crate::shared::Shared;
-use crate::submit::Parts;
 
 /// The newest frame of the compute side, for one submission of wgpu's, see
 /// [`LatestReader::newest`](crate::LatestReader::newest).

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use bridge::TimelinePoint;
 
-use super::Parts;
-use crate::frame::Batch;
+use crate::batch::Batch;
+use crate::parts::Parts;
 use crate::{Backend, Bridge, Exchange, ExchangeInfo, Frame, SharedBuffer};
 use support::{Filler, bridges, info, mapped, staging, validation_messages};
 

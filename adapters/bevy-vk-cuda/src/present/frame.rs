@@ -1,0 +1,40 @@
+//! A frame of Bevy's, and what is presented in it.
+
+use bevy_render::render_asset::RenderAssets;
+use bevy_render::storage::GpuShaderBuffer;
+use bevy_render::texture::GpuImage;
+
+use crate::error::Result;
+
+/// Brings the newest frame of one image or buffer to Bevy.
+pub(crate) trait Present: Send + Sync {
+    /// Called once a frame of Bevy's, before it draws.
+    fn present(&mut self, frame: &mut PresentFrame<'_>) -> Result<()>;
+
+    /// Returns `true` if the program has dropped its object.
+    fn is_dropped(&self) -> bool;
+
+    fn name(&self) -> &str;
+}
+
+/// A frame of Bevy's.
+pub(crate) struct PresentFrame<'a> {
+    pub(crate) device: &'a wgpu::Device,
+    pub(crate) queue: &'a wgpu::Queue,
+    pub(crate) images: &'a RenderAssets<GpuImage>,
+    pub(crate) buffers: &'a RenderAssets<GpuShaderBuffer>,
+    /// The number of the submission that holds `commands`.
+    pub(crate) serial: u64,
+    /// The number of Bevy's last submission that the host has seen the end of.
+    pub(crate) done: u64,
+    /// Made when they are first recorded into.
+    pub(crate) commands: Option<wgpu::CommandEncoder>,
+}
+
+impl PresentFrame<'_> {
+    /// Commands that run before Bevy's of this frame.
+    pub(crate) fn commands(&mut self) -> &mut wgpu::CommandEncoder {
+        let descriptor = wgpu::CommandEncoderDescriptor { label: Some("newest frames") };
+        self.commands.get_or_insert_with(|| self.device.create_command_encoder(&descriptor))
+    }
+}

@@ -1,0 +1,64 @@
+//! The compute side's part of a frame.
+
+use std::sync::Arc;
+
+use bridge::{ComputeFirst, Direction, RenderFirst, TimelinePoint, Work};
+
+use crate::error::Result;
+use crate::mirror::Mirror;
+use crate::shared::Shared;
+
+/// The compute side's part of a frame: it owns the slot until [`finish`](Self::finish).
+///
+/// Dropped before that, its frame is lost: the next `begin` says so, and the one after goes on.
+#[must_use = "a turn that is dropped before `finish` loses its frame"]
+pub struct ComputeTurn<S: Shared, D: Direction = ComputeFirst> {
+    pub(crate) turn: bridge::ComputeTurn<S::Specs, D>,
+    pub(crate) mirror: Arc<Mirror<S>>,
+}
+
+impl<S: Shared, D: Direction> ComputeTurn<S, D> {
+    pub(crate) fn new(turn: bridge::ComputeTurn<S::Specs, D>, mirror: Arc<Mirror<S>>) -> Self {
+        Self { turn, mirror }
+    }
+
+    /// Resources to compute with, lent until the turn is finished.
+    pub fn work(&mut self) -> Work<'_, S::Specs> {
+        self.turn.work()
+    }
+
+    /// The number of the frame, from 0.
+    pub fn frame(&self) -> u64 {
+        self.turn.frame()
+    }
+
+    /// The slot, below [`Exchange::slots`](crate::Exchange::slots).
+    pub fn slot(&self) -> usize {
+        self.turn.slot()
+    }
+
+    /// Gives the slot back without handing it over, as [`bridge::ComputeTurn::skip`].
+    ///
+    /// # Errors
+    /// As [`bridge::ComputeTurn::skip`].
+    pub fn skip(self) -> Result<()> {
+        Ok(self.turn.skip()?)
+    }
+}
+
+impl<S: Shared> ComputeTurn<S, RenderFirst> {
+    /// Gives the slot back: the compute side signals when all its work is done. Gives the point at
+    /// which that is.
+    ///
+    /// # Errors
+    /// The failed call; the frame is then lost, as if the turn had been dropped.
+    pub fn finish(self) -> Result<TimelinePoint> {
+        Ok(self.turn.finish()?)
+    }
+}
+
+impl<S: Shared, D: Direction> std::fmt::Debug for ComputeTurn<S, D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.turn.fmt(f)
+    }
+}
