@@ -1,14 +1,20 @@
 //! Errors of the two sides.
 
+mod devices;
+mod invalid;
 mod loss;
 mod stage;
+mod turns;
 mod words;
+mod workers;
 
 use std::time::Duration;
 
 use crate::compute::adapter::AdapterId;
 use crate::compute::backend::Backend;
-use crate::error::words::{busy, hint, lost, settled, whole};
+use crate::error::turns::lost;
+use crate::error::words::{busy, hint};
+use crate::error::workers::{settled, whole};
 use crate::timeline::signaller::Signaller;
 
 pub(crate) use crate::error::loss::both;
@@ -38,9 +44,7 @@ pub enum Error {
     Connection(#[from] bridge_ipc::Error),
 
     /// The two sides are not the same GPU.
-    #[error(
-        "\"{vulkan}\" ({vulkan_uuid}) and \"{cuda}\" ({cuda_uuid}) are different GPUs: nothing can be shared between them; open the CUDA device by the UUID of the Vulkan device"
-    )]
+    #[error(fmt = devices::different_devices)]
     #[non_exhaustive]
     DifferentDevices {
         /// The Vulkan device's name.
@@ -54,10 +58,7 @@ pub enum Error {
     },
 
     /// The two sides have one UUID, yet Windows knows them as two GPUs.
-    #[error(
-        "\"{vulkan}\" ({vulkan_adapter}) and \"{cuda}\" ({cuda_adapter}) have the same UUID, but are different adapters or \
-         nodes of Windows: nothing can be shared between them"
-    )]
+    #[error(fmt = devices::different_adapters)]
     #[non_exhaustive]
     DifferentAdapters {
         /// The Vulkan device's name.
@@ -81,10 +82,7 @@ pub enum Error {
     },
 
     /// A GPU cannot compute in the memory of another one, which draws.
-    #[error(
-        "\"{cuda}\" ({cuda_uuid}) cannot compute in memory of \"{vulkan}\" ({vulkan_uuid}): {reason}; `Compute::new` computes on \
-         the GPU that draws"
-    )]
+    #[error(fmt = devices::no_peer)]
     #[non_exhaustive]
     NoPeer {
         /// The Vulkan device's name.
@@ -142,8 +140,7 @@ pub enum Error {
     },
 
     /// A turn is still open, so the next frame cannot begin.
-    #[error("exchange \"{exchange}\": the {} turn of frame {frame} is still open; {} it before the next begins",
-        .stage.turn(), .stage.end())]
+    #[error(fmt = turns::turn_open)]
     #[non_exhaustive]
     TurnOpen {
         /// The exchange's name.
@@ -155,10 +152,7 @@ pub enum Error {
     },
 
     /// The resources of an exchange were to be replaced while a turn uses them.
-    #[error(
-        "exchange \"{exchange}\": its resources cannot be replaced while the {} turn of frame {frame} is open; {} it first",
-        .stage.turn(), .stage.end()
-    )]
+    #[error(fmt = turns::replaced_while_open)]
     #[non_exhaustive]
     ReplacedWhileOpen {
         /// The exchange's name.
@@ -170,10 +164,7 @@ pub enum Error {
     },
 
     /// New images on an adopted device have not been handed over to the compute side.
-    #[error(
-        "exchange \"{exchange}\" has new images that are not the compute side's so far, and submits nothing behind the engine's \
-         back: call `Exchange::initialise`, or submit what `Exchange::record_initial` records and call `submitted`"
-    )]
+    #[error(fmt = turns::not_initialised)]
     #[non_exhaustive]
     NotInitialised {
         /// The exchange's name.
@@ -181,10 +172,7 @@ pub enum Error {
     },
 
     /// All slots are waiting for Vulkan.
-    #[error(
-        "exchange \"{exchange}\": slot {slot} still holds frame {frame}, whose render turn was neither submitted nor \
-         skipped; render in step with computing, or use more than {slots} slots"
-    )]
+    #[error(fmt = turns::slot_busy)]
     #[non_exhaustive]
     SlotBusy {
         /// The exchange's name.
@@ -199,10 +187,7 @@ pub enum Error {
 
     /// Lent turns of unknown fate have taken too many slots of an
     /// [`Exchange::latest`](crate::Exchange::latest) out of use.
-    #[error(
-        "exchange \"{exchange}\": no slot is left to write: {retired} of {slots} are retired, since turns that were lent were dropped \
-         without `submitted` or `not_submitted`; `LatestReader::initialise` brings them back"
-    )]
+    #[error(fmt = turns::slots_retired)]
     #[non_exhaustive]
     SlotsRetired {
         /// The exchange's name.
@@ -226,10 +211,7 @@ pub enum Error {
     },
 
     /// A frame was submitted or lent while another frame of the exchange is lent.
-    #[error(
-        "exchange \"{exchange}\": frame {frame} cannot be submitted or lent while frame {first} is lent: its signal would \
-         come too late; end that `LentTurn` first, with `submitted` or `not_submitted`"
-    )]
+    #[error(fmt = turns::out_of_order)]
     #[non_exhaustive]
     OutOfOrder {
         /// The exchange's name.
@@ -328,10 +310,7 @@ pub enum Error {
 
     /// A worker in step that is lost owes frames still: another takes its place once they have come
     /// or it was killed.
-    #[error(
-        "exchange \"{exchange}\": worker process {worker}, which is lost and has not ended, owes frames {frames:?}, and is killed if it \
-         does not finish them within {limit:?}; let another worker connect once `RemoteExchange::owed` gives none"
-    )]
+    #[error(fmt = workers::frames_owed)]
     #[non_exhaustive]
     FramesOwed {
         /// The exchange's name.
@@ -345,10 +324,7 @@ pub enum Error {
     },
 
     /// In step, frames of a worker that another has replaced are torn: the exchange goes on.
-    #[error(
-        "exchange \"{exchange}\": frames {torn:?} of worker process {worker}, which another has replaced, are torn; value {signalled} was \
-         signalled in its place"
-    )]
+    #[error(fmt = workers::frames_torn)]
     #[non_exhaustive]
     FramesTorn {
         /// The exchange's name.

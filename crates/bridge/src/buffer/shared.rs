@@ -169,7 +169,7 @@ impl<T: Pod> SharedBuffer<T> {
 
 /// In bytes, if that is any number that this machine can address.
 fn size_in_bytes<T>(len: usize, object: &str) -> Result<u64> {
-    let invalid = |reason: &str| Error::InvalidArgument { object: object.to_owned(), reason: reason.to_owned() };
+    let invalid = |reason: &str| Error::invalid(object, reason);
     if len == 0 || size_of::<T>() == 0 {
         return Err(invalid("it has no bytes; share at least one element that has a size"));
     }

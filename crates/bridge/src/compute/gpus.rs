@@ -215,7 +215,7 @@ mod tests {
     }
 
     fn failed<T>() -> Result<T> {
-        Err(Error::InvalidArgument { object: "a stream".into(), reason: "it is captured".into() })
+        Err(Error::invalid("a stream", "it is captured"))
     }
 
     #[test]

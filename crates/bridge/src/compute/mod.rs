@@ -49,10 +49,7 @@ impl FromStr for Backend {
             "cuda" => Ok(Self::Cuda),
             "host" => Ok(Self::Host),
             "inline" => Ok(Self::Inline),
-            _ => Err(Error::InvalidArgument {
-                object: format!("backend \"{text}\""),
-                reason: "there are auto, cuda, host and inline".into(),
-            }),
+            _ => Err(Error::invalid(format!("backend \"{text}\""), "there are auto, cuda, host and inline")),
         }
     }
 }
@@ -96,10 +93,10 @@ impl Compute {
                 return Self::inline(device, QueueKind::Graphics);
             }
             Backend::Remote => {
-                return Err(Error::InvalidArgument {
-                    object: "backend \"remote\"".into(),
-                    reason: "a worker is accepted by a `Listener`, and `Remote::latest` makes its exchange".into(),
-                });
+                return Err(Error::invalid(
+                    "backend \"remote\"",
+                    "a worker is accepted by a `Listener`, and `Remote::latest` makes its exchange",
+                ));
             }
             Backend::Auto | Backend::Cuda => {}
         }
@@ -223,12 +220,11 @@ impl Compute {
             Sided::Host(_) => Sided::Host(HostStream::new()?),
             Sided::Remote(remote) => Sided::Remote(remote.beside()?),
             Sided::Inline(_) => {
-                return Err(Error::InvalidArgument {
-                    object: object.to_owned(),
-                    reason: "with `Backend::Inline` both sides are on one queue, where neither runs ahead of the other; use \
-                             `Backend::Cuda` or `Backend::Host`, or an exchange in step (`Exchange::new`, `Exchange::render_first`)"
-                        .into(),
-                });
+                return Err(Error::invalid(
+                    object,
+                    "with `Backend::Inline` both sides are on one queue, where neither runs ahead of the other; use \
+                             `Backend::Cuda` or `Backend::Host`, or an exchange in step (`Exchange::new`, `Exchange::render_first`)",
+                ));
             }
         };
         Ok(Self(inner.beside(side)))

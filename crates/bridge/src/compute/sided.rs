@@ -104,12 +104,12 @@ const INLINE: &str = "kernels in command buffers";
 const REMOTE: &str = "another process";
 
 fn mismatch(expected: &str, found: &str) -> Error {
-    Error::InvalidArgument {
-        object: "a slot".into(),
-        reason: format!(
+    Error::invalid(
+        "a slot",
+        format!(
             "a resource is mapped by {found} where the exchange computes with {expected}; make all of them with one `Compute`"
         ),
-    }
+    )
 }
 
 #[cfg(test)]

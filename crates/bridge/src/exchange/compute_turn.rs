@@ -318,10 +318,10 @@ impl<R: Resources> HostWork<'_, R> {
         work: impl for<'a> FnOnce(R::Host<'a>, S::Host<'a>) + Send + 'static,
     ) -> Result<(), Error> {
         if !self.stream.is_same(other.stream) {
-            return Err(Error::InvalidArgument {
-                object: "host work of two turns".into(),
-                reason: "their exchanges are on different compute sides; make both with the same `Compute`".into(),
-            });
+            return Err(Error::invalid(
+                "host work of two turns",
+                "their exchanges are on different compute sides; make both with the same `Compute`",
+            ));
         }
         let (mine, my_slot) = (Arc::clone(self.slots), self.slot);
         let (others, other_slot) = (Arc::clone(other.slots), other.slot);

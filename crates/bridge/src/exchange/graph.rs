@@ -99,10 +99,10 @@ impl<R: Resources> FrameGraph<R> {
             self.shared = Arc::clone(shared);
             return Ok(());
         }
-        Err(Error::InvalidArgument {
-            object: format!("the frame graph of exchange \"{}\"", self.shared.name),
-            reason: format!("it was used with exchange \"{}\"; make one for each with `FrameGraph::new`", shared.name),
-        })
+        Err(Error::invalid(
+            format!("the frame graph of exchange \"{}\"", self.shared.name),
+            format!("it was used with exchange \"{}\"; make one for each with `FrameGraph::new`", shared.name),
+        ))
     }
 }
 

@@ -63,10 +63,7 @@ impl Default for ExchangeInfo<'_> {
 impl ExchangeInfo<'_> {
     /// Checks the numbers that no driver would.
     pub(super) fn validate(&self) -> Result<()> {
-        let invalid = |reason: &str| Error::InvalidArgument {
-            object: format!("exchange \"{}\"", self.name),
-            reason: reason.to_owned(),
-        };
+        let invalid = |reason: &str| Error::invalid(format!("exchange \"{}\"", self.name), reason);
         if self.slots == 0 {
             return Err(invalid("it has 0 slots; 3 keep both sides busy, 1 makes them take turns"));
         }

@@ -155,10 +155,10 @@ impl<R: Resources> State<R> {
                 Initial::Needed => ledger.lend_initial(),
                 Initial::Lent(_) => return Err(self.lent_initial()),
                 Initial::Done => {
-                    return Err(Error::InvalidArgument {
-                        object: format!("exchange \"{}\"", self.name),
-                        reason: "its images, if it has any, are handed over already".into(),
-                    });
+                    return Err(Error::invalid(
+                        format!("exchange \"{}\"", self.name),
+                        "its images, if it has any, are handed over already",
+                    ));
                 }
             }
         };
@@ -170,10 +170,10 @@ impl<R: Resources> State<R> {
     }
 
     pub(super) fn lent_initial(&self) -> Error {
-        Error::InvalidArgument {
-            object: format!("exchange \"{}\"", self.name),
-            reason: "the first hand-over of its images is lent; end that `InitialTurn` first".into(),
-        }
+        Error::invalid(
+            format!("exchange \"{}\"", self.name),
+            "the first hand-over of its images is lent; end that `InitialTurn` first",
+        )
     }
 }
 

@@ -72,10 +72,10 @@ impl<R: Resources> State<R> {
         if slot < slots {
             return Ok(self.lease(slot));
         }
-        Err(Error::InvalidArgument {
-            object: format!("exchange \"{}\"", self.name),
-            reason: format!("there is no slot {slot} to lease; it has {slots}, counted from 0"),
-        })
+        Err(Error::invalid(
+            format!("exchange \"{}\"", self.name),
+            format!("there is no slot {slot} to lease; it has {slots}, counted from 0"),
+        ))
     }
 }
 

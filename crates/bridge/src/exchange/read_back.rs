@@ -92,10 +92,10 @@ pub(super) fn require_readable(readable: bool, (frame, exchange): (u64, &str), n
     if readable {
         return Ok(());
     }
-    Err(Error::InvalidArgument {
-        object: format!("reading frame {frame} of exchange \"{exchange}\" back"),
-        reason: format!("it was made without {needed}, so Vulkan may not copy from it; add that use to its spec"),
-    })
+    Err(Error::invalid(
+        format!("reading frame {frame} of exchange \"{exchange}\" back"),
+        format!("it was made without {needed}, so Vulkan may not copy from it; add that use to its spec"),
+    ))
 }
 
 /// Host-visible memory for a copy of `len` elements.
@@ -192,10 +192,10 @@ impl<T: Pod> HostCopy<T> {
             }
             return Err(error);
         }
-        let start = self.buffer.host_ptr().ok_or_else(|| Error::InvalidArgument {
-            object: "memory for reading back".into(),
-            reason: "the driver has not mapped it".into(),
-        })?;
+        let start = self
+            .buffer
+            .host_ptr()
+            .ok_or_else(|| Error::invalid("memory for reading back", "the driver has not mapped it"))?;
         let mut elements = vec![T::zeroed(); self.len];
         let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut elements);
         // SAFETY: the buffer has exactly this many bytes, mapped for as long as it lives; the copy

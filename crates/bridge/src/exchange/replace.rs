@@ -95,12 +95,10 @@ impl<T: Pod + Send + Sync, D: Direction> Exchange<BufferSpec<T>, D> {
             return Ok(());
         }
         if len < now {
-            return Err(Error::InvalidArgument {
-                object: format!("exchange \"{}\"", self.shared.name),
-                reason: format!(
-                    "its buffers have {now} elements and cannot grow to {len}; `Exchange::replace` shortens"
-                ),
-            });
+            return Err(Error::invalid(
+                format!("exchange \"{}\"", self.shared.name),
+                format!("its buffers have {now} elements and cannot grow to {len}; `Exchange::replace` shortens"),
+            ));
         }
         self.replace(self.resources.with_len(len))
     }

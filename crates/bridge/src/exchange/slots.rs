@@ -25,8 +25,7 @@ pub(super) fn check_resources<R: Resources>(
     queue: QueueKind,
     resources: &R,
 ) -> Result<vk::PipelineStageFlags2> {
-    let invalid =
-        |reason: &str| Error::InvalidArgument { object: format!("exchange \"{name}\""), reason: reason.to_owned() };
+    let invalid = |reason: &str| Error::invalid(format!("exchange \"{name}\""), reason);
     let stages = resources.stages();
     if stages.is_empty() {
         return Err(invalid("it shares nothing that Vulkan uses; give it at least one buffer or image"));

@@ -80,10 +80,7 @@ impl<T: Pod + Send + Sync, D: Direction> ComputeTurn<BufferSpec<T>, D> {
     /// bytes, other than at the buffer's end, since two GPUs would write parts of one cache line;
     /// on another backend than CUDA. Else the failed call, and nothing is lent.
     pub fn work_split(&mut self, ranges: &[Range<usize>]) -> Result<Vec<CudaPart<'_, T>>> {
-        let invalid = |reason| Error::InvalidArgument {
-            object: format!("the split work of exchange \"{}\"", self.shared.name),
-            reason,
-        };
+        let invalid = |reason| Error::invalid(format!("the split work of exchange \"{}\"", self.shared.name), reason);
         let lender = &self.shared.held.lender;
         let Some(cuda) = lender.cuda() else {
             let backend = self.shared.compute.backend();

@@ -83,10 +83,10 @@ impl<T: Texel> KernelImage<'_, T> {
             On::Stream(view) => view.surface(level)?.as_raw(),
             On::Queue { handles, image, .. } => handles.surface(image, level)?,
             On::Host(_) if level != 0 => {
-                return Err(Error::InvalidArgument {
-                    object: format!("mip level {level} of an image, as a twin in Rust gets it"),
-                    reason: "a twin gets the whole image; give it level 0, and take planes of that".into(),
-                });
+                return Err(Error::invalid(
+                    format!("mip level {level} of an image, as a twin in Rust gets it"),
+                    "a twin gets the whole image; give it level 0, and take planes of that",
+                ));
             }
             On::Host(_) => 0,
         };

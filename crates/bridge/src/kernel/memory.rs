@@ -69,7 +69,7 @@ impl Compute {
         let bytes: &[u8] = bytemuck::cast_slice(contents);
         let object = || format!("kernel memory \"{name}\"");
         if bytes.is_empty() {
-            return Err(Error::InvalidArgument { object: object(), reason: "it has no bytes".into() });
+            return Err(Error::invalid(object(), "it has no bytes"));
         }
         let (place, address) = match self.side() {
             Sided::Cuda(cuda) => on_stream(name, bytes, cuda.stream())?,
@@ -103,7 +103,7 @@ impl Compute {
         contents: &[T],
         ranges: &[Range<usize>],
     ) -> Result<Vec<Option<KernelMemory<T>>>> {
-        let invalid = |reason: String| Error::InvalidArgument { object: format!("kernel memory \"{name}\""), reason };
+        let invalid = |reason: String| Error::invalid(format!("kernel memory \"{name}\""), reason);
         let Some(cuda) = self.cuda() else {
             return Err(invalid("it is for the GPUs of CUDA; use `Compute::kernel_memory`".into()));
         };
@@ -126,9 +126,11 @@ impl Compute {
 
 /// Memory of the stream's GPU with these bytes in it.
 fn on_stream(name: &str, bytes: &[u8], stream: &Arc<CudaStream>) -> Result<(Place, u64)> {
-    let failed = |error: DriverError| Error::InvalidArgument {
-        object: format!("kernel memory \"{name}\""),
-        reason: format!("CUDA does not give {} bytes for it: {error}", bytes.len()),
+    let failed = |error: DriverError| {
+        Error::invalid(
+            format!("kernel memory \"{name}\""),
+            format!("CUDA does not give {} bytes for it: {error}", bytes.len()),
+        )
     };
     let memory = stream.clone_htod(bytes).map_err(failed)?;
     let address = memory.device_ptr(stream).0;

@@ -99,9 +99,11 @@ impl<'t, R: Resources> KernelWork<'t, R> {
             Target::Host(stream, _) => Site::Host(stream),
         };
         let packed = Packed::new(entry, site, &args)?;
-        let another_side = || Error::InvalidArgument {
-            object: format!("kernel \"{}\"", entry.name()),
-            reason: "it was loaded for another compute side; load it with this exchange's `Compute`".into(),
+        let another_side = || {
+            Error::invalid(
+                format!("kernel \"{}\"", entry.name()),
+                "it was loaded for another compute side; load it with this exchange's `Compute`",
+            )
         };
         match (&self.target, kernel.function()) {
             (Target::Stream { stream, .. }, Function::Stream(functions)) => {
@@ -183,10 +185,10 @@ impl<'t, R: Resources> KernelWork<'t, R> {
     ///   they have run.
     pub unsafe fn record(&self, record: impl FnOnce(vk::CommandBuffer)) -> Result<()> {
         let Target::Queue(stream) = &self.target else {
-            return Err(Error::InvalidArgument {
-                object: "recording commands in a turn".into(),
-                reason: "its compute side is no Vulkan queue; use `CudaWork::stream` or `HostWork::run`, or `Backend::Inline`".into(),
-            });
+            return Err(Error::invalid(
+                "recording commands in a turn",
+                "its compute side is no Vulkan queue; use `CudaWork::stream` or `HostWork::run`, or `Backend::Inline`",
+            ));
         };
         // SAFETY: handed on to the caller.
         unsafe { stream.record_with(record) }

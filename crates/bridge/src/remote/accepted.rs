@@ -40,7 +40,7 @@ impl Remote {
         if self.has_trust() {
             return Ok(());
         }
-        Err(Error::InvalidArgument { object: format!("exchange \"{exchange}\""), reason: NO_TRUST.into() })
+        Err(Error::invalid(format!("exchange \"{exchange}\""), NO_TRUST))
     }
 
     /// The backend that it computes with.

@@ -65,9 +65,7 @@ impl Remote {
 
 impl<R: Resources> RemoteExchange<R> {
     pub(super) fn new(remote: Remote, info: &ExchangeInfo<'_>, resources: R) -> Result<Self> {
-        let invalid = |reason: &str| {
-            Err(Error::InvalidArgument { object: format!("exchange \"{}\"", info.name), reason: reason.into() })
-        };
+        let invalid = |reason: &str| Err(Error::invalid(format!("exchange \"{}\"", info.name), reason));
         remote.require_trust(info.name)?;
         if info.pool.is_some() {
             return invalid(

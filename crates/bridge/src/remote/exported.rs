@@ -30,10 +30,10 @@ impl Exported {
 
     fn new(handle: MemoryHandle, memory: &MemoryDescriptor) -> Result<Self> {
         let MemoryHandle::Fd(handle) = handle else {
-            return Err(Error::InvalidArgument {
-                object: memory.name.clone(),
-                reason: format!("a worker is sent file descriptors, and its memory has {handle:?}"),
-            });
+            return Err(Error::invalid(
+                memory.name.clone(),
+                format!("a worker is sent file descriptors, and its memory has {handle:?}"),
+            ));
         };
         Ok(Self {
             handle,

@@ -39,8 +39,7 @@ impl<E: End> Half<E> {
     /// longer than `limit`.
     pub(super) fn await_quiet(&mut self, next: &mut Connection, control: &Control, limit: Duration) -> Result<()> {
         let Some(before) = &self.before else { return Ok(()) };
-        let invalid =
-            |reason| Err(Error::InvalidArgument { object: format!("exchange \"{}\"", self.end.exchange()), reason });
+        let invalid = |reason| Err(Error::invalid(format!("exchange \"{}\"", self.end.exchange()), reason));
         let same = before.peer().pid() == next.peer().pid();
         let start = Instant::now();
         while !(before.peer().wait(AT_A_TIME) && before.wait_for_release(AT_A_TIME)) {

@@ -160,6 +160,6 @@ impl Terms {
     }
 
     fn invalid(&self, reason: String) -> Error {
-        Error::InvalidArgument { object: format!("exchange \"{}\"", self.name), reason }
+        Error::invalid(format!("exchange \"{}\"", self.name), reason)
     }
 }

@@ -82,8 +82,8 @@ pub(super) fn check_slots(name: &str, slots: usize) -> Result<()> {
     if slots <= MOST_SLOTS as usize {
         return Ok(());
     }
-    Err(Error::InvalidArgument {
-        object: format!("exchange \"{name}\""),
-        reason: format!("it has {slots} slots, and a worker has {MOST_SLOTS} at most; make its `slots` fewer"),
-    })
+    Err(Error::invalid(
+        format!("exchange \"{name}\""),
+        format!("it has {slots} slots, and a worker has {MOST_SLOTS} at most; make its `slots` fewer"),
+    ))
 }

@@ -13,10 +13,7 @@ pub(super) struct Wake(OwnedFd);
 impl Wake {
     pub(super) fn new() -> Result<Self> {
         let made = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
-        made.map(Self).map_err(|error| Error::InvalidArgument {
-            object: "the thread of a connection".into(),
-            reason: format!("eventfd: {error}"),
-        })
+        made.map(Self).map_err(|error| Error::invalid("the thread of a connection", format!("eventfd: {error}")))
     }
 
     pub(super) fn wake(&self) {

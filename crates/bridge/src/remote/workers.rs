@@ -60,9 +60,7 @@ impl<E: End> Workers<E> {
 
     /// As [`RemoteReader::reconnect`](super::RemoteReader::reconnect).
     pub(super) fn reconnect(&mut self, remote: Remote) -> Result<()> {
-        let invalid = |reason: String| {
-            Err(Error::InvalidArgument { object: format!("exchange \"{}\"", self.status.exchange()), reason })
-        };
+        let invalid = |reason: String| Err(Error::invalid(format!("exchange \"{}\"", self.status.exchange()), reason));
         if self.link.is_some() && !self.status.is_lost() {
             return invalid(format!("worker process {} has it; `disconnect` it first", self.process()));
         }

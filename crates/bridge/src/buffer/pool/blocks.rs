@@ -71,7 +71,7 @@ impl PoolRange {
     pub(crate) fn map<T: Pod>(&self, buffer: &Buffer, len: usize) -> Result<(BufferMapping<T>, Option<Whole>)> {
         let blocks = self.blocks.upgrade();
         let block = blocks.and_then(|blocks| lock(&blocks).find(&self.block).map(|entry| Arc::clone(&entry.block)));
-        let gone = || Error::InvalidArgument { object: format!("{self:?}"), reason: "its pool is gone".into() };
+        let gone = || Error::invalid(format!("{self:?}"), "its pool is gone");
         let block = block.ok_or_else(gone)?;
         let mapping = block.mapping.map_part(buffer, self.offset(), len)?;
         let whole: Whole = block;

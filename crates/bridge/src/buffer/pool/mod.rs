@@ -125,10 +125,7 @@ impl SharedPool {
     /// sides say; among it [`vk_export::Error::NotExportable`] where the driver wants an allocation
     /// of its own for each buffer.
     pub fn new(compute: &Compute, info: &SharedPoolInfo<'_>) -> Result<Self> {
-        let invalid = |reason: &str| Error::InvalidArgument {
-            object: format!("shared pool \"{}\"", info.name),
-            reason: reason.to_owned(),
-        };
+        let invalid = |reason: &str| Error::invalid(format!("shared pool \"{}\"", info.name), reason);
         if info.block_size == 0 {
             return Err(invalid("its blocks have 0 bytes; 64 MiB hold many buffers"));
         }
@@ -179,7 +176,7 @@ impl SharedPool {
 
     /// Checks that `object` may be made here for `compute` and used as `accesses` says.
     pub(crate) fn check(&self, compute: &Compute, accesses: BufferAccess, object: &str) -> Result<()> {
-        let invalid = |reason| Err(Error::InvalidArgument { object: object.to_owned(), reason });
+        let invalid = |reason| Err(Error::invalid(object, reason));
         if !self.0.compute.is_same(compute) {
             return invalid(format!(
                 "pool \"{}\" was made with another Compute; make the pool and the exchange with clones of one",
@@ -217,7 +214,7 @@ impl SharedPool {
         self.grow(&mut blocks)?;
         let object = format!("shared pool \"{}\"", self.name());
         let reason = format!("a new block has no room for {size} bytes");
-        self.take_from(&mut blocks, size, alignment).map(Place::Block).ok_or(Error::InvalidArgument { object, reason })
+        self.take_from(&mut blocks, size, alignment).map(Place::Block).ok_or(Error::invalid(object, reason))
     }
 
     /// Returns `true` if a driver may compress the blocks: see [`SharedPool`].
@@ -251,7 +248,7 @@ impl SharedPool {
     fn grow(&self, blocks: &mut Blocks) -> Result<()> {
         let size = self.0.block_size;
         let object = || format!("shared pool \"{}\"", self.name());
-        let uncounted = || Error::InvalidArgument { object: object(), reason: format!("blocks of {size} bytes") };
+        let uncounted = || Error::invalid(object(), format!("blocks of {size} bytes"));
         let ranges = Ranges::new(size).ok_or_else(uncounted)?;
         let block = self.make_block(blocks, size)?;
         blocks.list.push(Entry { block, ranges });

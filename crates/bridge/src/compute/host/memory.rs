@@ -33,10 +33,7 @@ unsafe impl<T: Sync> Sync for HostBuffer<T> {}
 impl<T: Pod> HostBuffer<T> {
     /// `len` elements are known to fit.
     pub(in crate::compute) fn map(buffer: &Buffer, len: usize) -> Result<Self> {
-        let invalid = |reason: &str| Error::InvalidArgument {
-            object: format!("shared buffer \"{}\"", buffer.name()),
-            reason: reason.to_owned(),
-        };
+        let invalid = |reason: &str| Error::invalid(format!("shared buffer \"{}\"", buffer.name()), reason);
         let start = buffer.host_ptr().ok_or_else(|| invalid("its memory could not be mapped"))?.cast::<T>();
         if !start.is_aligned() {
             return Err(invalid("its elements want more alignment than the driver's mappings have"));
@@ -80,10 +77,7 @@ impl<T: Texel> HostImage<T> {
     /// Finds the planes, in the order of [`HostImageMut`], and checks them against the image's
     /// memory.
     pub(in crate::compute) fn map(image: &Image) -> Result<Self> {
-        let invalid = |reason: &str| Error::InvalidArgument {
-            object: format!("shared image \"{}\"", image.name()),
-            reason: reason.to_owned(),
-        };
+        let invalid = |reason: &str| Error::invalid(format!("shared image \"{}\"", image.name()), reason);
         let start = image.host_ptr().ok_or_else(|| invalid("its memory could not be mapped"))?.cast::<T>();
         let size = usize::try_from(image.host_size()).unwrap_or(usize::MAX);
         let mut planes = Vec::new();
@@ -103,10 +97,7 @@ impl<T: Texel> HostImage<T> {
     /// Takes the planes of a staging buffer, whose rows are copied into the image and back.
     pub(in crate::compute) fn of_rows(image: &Image, staging: &Staging) -> Result<Self> {
         let buffer = staging.buffer();
-        let invalid = |reason: &str| Error::InvalidArgument {
-            object: format!("staging buffer \"{}\"", buffer.name()),
-            reason: reason.to_owned(),
-        };
+        let invalid = |reason: &str| Error::invalid(format!("staging buffer \"{}\"", buffer.name()), reason);
         let start = buffer.host_ptr().ok_or_else(|| invalid("its memory could not be mapped"))?.cast::<T>();
         let size = usize::try_from(buffer.size()).unwrap_or(usize::MAX);
         let fits = |plane: &PlaneLayout| plane.fits::<T>(size);

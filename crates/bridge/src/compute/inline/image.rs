@@ -46,8 +46,7 @@ impl<T> InlineImage<T> {
     pub(crate) fn texture(&self, image: &Image, format: vk::Format, info: &TextureInfo) -> Result<u64> {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         find_or_make(&mut made.textures, info, image, || {
-            let sampled = sampling(info, image, format)
-                .map_err(|reason| Error::InvalidArgument { object: object(image), reason: reason.to_owned() })?;
+            let sampled = sampling(info, image, format).map_err(|reason| Error::invalid(object(image), reason))?;
             Ok(KernelTexture::new(image, &sampled)?)
         })
         .map(|texture| u64::from(texture.handle()))
@@ -75,7 +74,7 @@ fn find_or_make<'a, K: PartialEq + Clone, V>(
         Some(index) => index,
         None if list.len() >= MOST => {
             let reason = format!("{MOST} descriptions are the most; make each once, not one a frame");
-            return Err(Error::InvalidArgument { object: object(image), reason });
+            return Err(Error::invalid(object(image), reason));
         }
         None => {
             list.push((key.clone(), make()?));

@@ -20,9 +20,11 @@ pub struct InlineBuffer<T> {
 
 impl<T> InlineBuffer<T> {
     pub(in crate::compute) fn map(buffer: &Buffer, len: usize) -> Result<Self> {
-        let address = buffer.device_address().ok_or_else(|| Error::InvalidArgument {
-            object: format!("shared buffer \"{}\"", buffer.name()),
-            reason: "its device has no buffer addresses; open it with `OpenInfo::cuda_kernels`".into(),
+        let address = buffer.device_address().ok_or_else(|| {
+            Error::invalid(
+                format!("shared buffer \"{}\"", buffer.name()),
+                "its device has no buffer addresses; open it with `OpenInfo::cuda_kernels`",
+            )
         })?;
         Ok(Self { address, len, buffer: buffer.as_raw(), element: PhantomData })
     }

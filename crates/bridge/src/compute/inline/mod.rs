@@ -59,7 +59,7 @@ impl InlineCompute {
     /// [`Error::InvalidArgument`] where the device has no buffer addresses or no such queue, or the
     /// bridge may not submit to it.
     pub(super) fn new(device: &ExportDevice, queue: QueueKind) -> Result<Self> {
-        let invalid = |reason: String| Error::InvalidArgument { object: "the inline backend".into(), reason };
+        let invalid = |reason: String| Error::invalid("the inline backend", reason);
         if !device.has_buffer_device_address() {
             return Err(invalid(format!(
                 "\"{}\" was opened without buffer addresses; set `OpenInfo::cuda_kernels` or `OpenInfo::buffer_device_address`",
@@ -95,13 +95,13 @@ impl InlineCompute {
         if queue == own {
             return Ok(());
         }
-        Err(Error::InvalidArgument {
-            object: format!("exchange \"{exchange}\""),
-            reason: format!(
+        Err(Error::invalid(
+            format!("exchange \"{exchange}\""),
+            format!(
                 "it is on the {queue} queue, and the inline backend on the {own} queue; make both on one queue with \
                  `ExchangeInfo::queue` or `Compute::inline`"
             ),
-        })
+        ))
     }
 
     pub(super) fn drain(&self, limit: Duration) -> Result<bool> {

@@ -271,11 +271,10 @@ impl Inner {
         if !self.is_inside() {
             return Ok(());
         }
-        Err(Error::InvalidArgument {
-            object: "the inline backend".into(),
-            reason: "it was used inside of a closure of `KernelWork::record`, which would wait for itself; call it behind the closure"
-                .into(),
-        })
+        Err(Error::invalid(
+            "the inline backend",
+            "it was used inside of a closure of `KernelWork::record`, which would wait for itself; call it behind the closure",
+        ))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -284,9 +283,11 @@ impl Inner {
     }
 
     fn queue(&self) -> Result<&Queue> {
-        self.device.queue_of(self.queue).ok_or_else(|| Error::InvalidArgument {
-            object: "the inline backend".into(),
-            reason: format!("\"{}\" has no {} queue any more", self.device.name(), self.queue),
+        self.device.queue_of(self.queue).ok_or_else(|| {
+            Error::invalid(
+                "the inline backend",
+                format!("\"{}\" has no {} queue any more", self.device.name(), self.queue),
+            )
         })
     }
 

@@ -37,16 +37,13 @@ impl InlineCompute {
         let object = || format!("kernel memory \"{name}\"");
         let size = bytes.len() as u64;
         let to = Buffer::new(device, &BufferInfo { name, size, usage: USAGE, placement: Placement::DeviceLocal })?;
-        let address = to.device_address().ok_or_else(|| Error::InvalidArgument {
-            object: object(),
-            reason: "its device has no buffer addresses".into(),
-        })?;
+        let address =
+            to.device_address().ok_or_else(|| Error::invalid(object(), "its device has no buffer addresses"))?;
         let usage = vk::BufferUsageFlags::TRANSFER_SRC;
         let from = Buffer::new(device, &BufferInfo { name, size, usage, placement: Placement::HostVisible })?;
-        let start = from.host_ptr().ok_or_else(|| Error::InvalidArgument {
-            object: object(),
-            reason: "the driver has not mapped the memory for its contents".into(),
-        })?;
+        let start = from
+            .host_ptr()
+            .ok_or_else(|| Error::invalid(object(), "the driver has not mapped the memory for its contents"))?;
         // SAFETY: the buffer has exactly this many bytes, mapped, and nothing else knows it. The
         // submission of the copy makes them visible to it (Vulkan specification, "Host Write
         // Ordering Guarantees").

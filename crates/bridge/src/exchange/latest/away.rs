@@ -142,9 +142,8 @@ impl<R: Resources> LatestWriter<R, ComputeFirst> {
         let state = &self.shared().state;
         let point = state.compute_signals(slot)?;
         let frame = self.shared().ledger().publish_away(slot, point.value());
-        frame.ok_or_else(|| Error::InvalidArgument {
-            object: format!("exchange \"{}\"", state.name),
-            reason: format!("slot {slot} is not the other process's"),
+        frame.ok_or_else(|| {
+            Error::invalid(format!("exchange \"{}\"", state.name), format!("slot {slot} is not the other process's"))
         })
     }
 }

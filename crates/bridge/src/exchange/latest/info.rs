@@ -68,9 +68,7 @@ impl<'a> LatestInfo<'a> {
     /// Checks that there are enough slots for neither side to wait for the other.
     pub(super) fn check(&self) -> Result<()> {
         let Self { slots, writer_in_flight: writer, reader_in_flight: reader, .. } = *self;
-        let invalid = |reason: String| {
-            Err(Error::InvalidArgument { object: format!("latest exchange \"{}\"", self.name), reason })
-        };
+        let invalid = |reason: String| Err(Error::invalid(format!("latest exchange \"{}\"", self.name), reason));
         for (who, count, least) in [("writer", writer, "2 keep the GPU busy"), ("reader", reader, "2 is common")] {
             if count == 0 || count > MOST_IN_FLIGHT {
                 return invalid(format!(

@@ -79,10 +79,10 @@ impl<R: Resources, D: Direction> LatestWriter<R, D> {
     /// writer's](crate::LatestWriter::flush_parts)).
     pub fn close(self, reader: LatestReader<R, D>) -> Result<()> {
         if !Arc::ptr_eq(&self.shared, reader.shared()) {
-            return Err(Error::InvalidArgument {
-                object: format!("the writer of exchange \"{}\"", self.name()),
-                reason: format!("it was closed with the reader of exchange \"{}\"", reader.name()),
-            });
+            return Err(Error::invalid(
+                format!("the writer of exchange \"{}\"", self.name()),
+                format!("it was closed with the reader of exchange \"{}\"", reader.name()),
+            ));
         }
         self.shared.close()
     }

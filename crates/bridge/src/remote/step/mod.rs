@@ -84,12 +84,11 @@ impl<R: Resources> End for StepAway<R> {
         let start = Instant::now();
         while !self.is_settled() {
             if is_stopped() || start.elapsed() >= limit {
-                return Err(Error::InvalidArgument {
-                    object: format!("exchange \"{}\"", self.exchange()),
-                    reason: "a frame of the last worker is not submitted, or its images were not handed over so far; submit, skip or \
-                             drop all turns, and let another worker connect then"
-                        .into(),
-                });
+                return Err(Error::invalid(
+                    format!("exchange \"{}\"", self.exchange()),
+                    "a frame of the last worker is not submitted, or its images were not handed over so far; submit, skip or \
+                             drop all turns, and let another worker connect then",
+                ));
             }
             std::thread::sleep(Duration::from_millis(1));
         }

@@ -1,0 +1,79 @@
+//! Messages of errors about turns and slots.
+
+use std::fmt::{self, Formatter};
+
+use crate::error::Stage;
+
+pub(super) fn turn_open(exchange: &str, frame: &u64, stage: &Stage, f: &mut Formatter<'_>) -> fmt::Result {
+    write!(
+        f,
+        "exchange \"{exchange}\": the {} turn of frame {frame} is still open; {} it before the next begins",
+        stage.turn(),
+        stage.end()
+    )
+}
+
+pub(super) fn replaced_while_open(exchange: &str, frame: &u64, stage: &Stage, f: &mut Formatter<'_>) -> fmt::Result {
+    write!(
+        f,
+        "exchange \"{exchange}\": its resources cannot be replaced while the {} turn of frame {frame} is open; {} it first",
+        stage.turn(),
+        stage.end()
+    )
+}
+
+pub(super) fn not_initialised(exchange: &str, f: &mut Formatter<'_>) -> fmt::Result {
+    write!(
+        f,
+        "exchange \"{exchange}\" has new images that are not the compute side's so far, and submits nothing behind the engine's \
+         back: call `Exchange::initialise`, or submit what `Exchange::record_initial` records and call `submitted`"
+    )
+}
+
+pub(super) fn slot_busy(
+    exchange: &str,
+    slot: &usize,
+    frame: &u64,
+    slots: &usize,
+    f: &mut Formatter<'_>,
+) -> fmt::Result {
+    write!(
+        f,
+        "exchange \"{exchange}\": slot {slot} still holds frame {frame}, whose render turn was neither submitted nor \
+         skipped; render in step with computing, or use more than {slots} slots"
+    )
+}
+
+pub(super) fn slots_retired(exchange: &str, retired: &usize, slots: &usize, f: &mut Formatter<'_>) -> fmt::Result {
+    write!(
+        f,
+        "exchange \"{exchange}\": no slot is left to write: {retired} of {slots} are retired, since turns that were lent were dropped \
+         without `submitted` or `not_submitted`; `LatestReader::initialise` brings them back"
+    )
+}
+
+pub(super) fn out_of_order(exchange: &str, frame: &u64, first: &u64, f: &mut Formatter<'_>) -> fmt::Result {
+    write!(
+        f,
+        "exchange \"{exchange}\": frame {frame} cannot be submitted or lent while frame {first} is lent: its signal would \
+         come too late; end that `LentTurn` first, with `submitted` or `not_submitted`"
+    )
+}
+
+pub(super) fn lost(frame: u64, stage: Stage) -> String {
+    match stage {
+        Stage::Compute => {
+            format!(
+                "the compute turn of frame {frame} was dropped before `finish` or `publish`; the next `begin` goes on"
+            )
+        }
+        Stage::Render => format!(
+            "the render turn of frame {frame} was dropped before it was submitted; call `skip` where that is meant"
+        ),
+        Stage::Submit => format!(
+            "the render turn of frame {frame} was lent and dropped, and its signal has not \
+             come: call `submitted` after a successful vkQueueSubmit2, `not_submitted` if it never happened; \
+             `Exchange::flush_parts` brings the slot back"
+        ),
+    }
+}
