@@ -123,7 +123,7 @@ fn licences_of(manifest: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Fails for an import cycle between files of a package that is not a known one.
+/// Fails for an import cycle between files of a package.
 pub(crate) fn cycles() -> Result<()> {
     shell::run(shell::cargo().args(["run", "--quiet", "--package", "xtask-checks", "--", "cycles"]))
 }

@@ -17,8 +17,6 @@ use anyhow::{Context, Result, bail};
 
 use source::Source;
 
-/// Known cycles: an import that closes one a line, `FROM -> TO`.
-const KNOWN: &str = "xtask/checks/cycles.txt";
 const FOLDERS: [&str; 6] = ["adapters", "benches", "crates", "examples", "tools", "xtask"];
 
 /// Two files, and the line in which the one imports the other first.
@@ -27,19 +25,17 @@ type Imports = BTreeMap<(String, String), usize>;
 /// The files of a package by their modules.
 type Package = BTreeMap<Vec<String>, Source>;
 
-/// Compares the cycles in the packages of the current folder with the known ones.
+/// Fails for an import cycle in a package of the current folder.
 pub(crate) fn run() -> Result<()> {
     let (mut imports, mut packages) = (Imports::new(), 0);
     for folder in FOLDERS {
         visit(Path::new(folder), &mut imports, &mut packages)?;
     }
-    let known = fs::read_to_string(KNOWN).with_context(|| format!("cannot read {KNOWN}"))?;
-    let known: BTreeSet<_> = known.lines().filter_map(|line| line.split_once(" -> ")).collect();
-    let problems = problems(&imports, &known);
-    if !problems.is_empty() {
-        bail!("import cycles between files:\n{}", problems.join("\n"));
+    let cycles = cycles(&imports);
+    if !cycles.is_empty() {
+        bail!("import cycles between files:\n{}", cycles.join("\n"));
     }
-    println!("cycles: none in {packages} packages but {} known ones", known.len());
+    println!("cycles: none in {packages} packages");
     Ok(())
 }
 
@@ -117,27 +113,25 @@ fn resolve(package: &Package, module: &[String], path: &[String], depth: usize) 
     Some(at)
 }
 
-/// The shortest cycle through each import, and known imports that close none.
-fn problems(imports: &Imports, known: &BTreeSet<(&str, &str)>) -> Vec<String> {
-    let unknown = |(from, to): &&(String, String)| !known.contains(&(from.as_str(), to.as_str()));
+/// The shortest cycle through each import.
+fn cycles(imports: &Imports) -> Vec<String> {
     let mut next = HashMap::<&str, Vec<&str>>::new();
-    for (from, to) in imports.keys().filter(unknown) {
+    for (from, to) in imports.keys() {
         next.entry(from).or_default().push(to);
     }
     let mut cycles = BTreeMap::new();
-    for (from, to) in imports.keys().filter(unknown) {
+    for (from, to) in imports.keys() {
         if let Some(cycle) = way(&next, to, from) {
             cycles.entry(cycle.iter().copied().collect::<BTreeSet<_>>()).or_insert(cycle);
         }
     }
     let line = |from: &str, to: &str| imports.get(&(from.to_owned(), to.to_owned()));
-    let shown = cycles.into_values().map(|cycle| {
+    let shown = |cycle: Vec<&str>| {
         let steps = cycle.iter().zip(cycle.iter().cycle().skip(1));
         let steps = steps.map(|(from, to)| format!("{from}:{} imports {to}", line(from, to).unwrap_or(&0)));
         format!("    {}", steps.collect::<Vec<_>>().join("\n      "))
-    });
-    let stale = known.iter().filter(|(from, to)| line(from, to).is_none() || way(&next, to, from).is_none());
-    shown.chain(stale.map(|(from, to)| format!("    {from} -> {to} closes no cycle: delete it in {KNOWN}"))).collect()
+    };
+    cycles.into_values().map(shown).collect()
 }
 
 /// The shortest way from one file to another, both included.

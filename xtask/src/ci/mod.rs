@@ -1,6 +1,7 @@
 //! `cargo xtask ci`: all that has to hold before a change goes in, in steps, the quick ones first.
 
 mod lanes;
+mod lengths;
 mod misuse;
 mod steps;
 
@@ -40,7 +41,7 @@ const fn beside(name: &'static str, run: fn() -> Result<()>) -> Step {
 const STEPS: &[Step] = &[
     step("toolchain", steps::toolchain),
     step("setup", || setup::run(Scope::Tests, Consent::of_environment())),
-    step("format", || cargo("fmt --all -- --check")),
+    step("format", format),
     step("cycles", publish::cycles),
     step("kernels", || kernels::run(true)),
     step("tables", || publish::tables(true)),
@@ -65,6 +66,11 @@ const STEPS: &[Step] = &[
     beside("python", python::ci),
 ];
 
+fn format() -> Result<()> {
+    cargo("fmt --all -- --check")?;
+    lengths::check()
+}
+
 /// What is over before a step is run beside another.
 const FIRST_ALONE: &str = "tables";
 
@@ -77,7 +83,7 @@ const CRATES: &str = "-p vk-export -p vk-local -p cuda-import -p vk-cuda-bridge-
 
 /// The steps of [`check`], on the crates alone.
 const QUICK: &[Step] = &[
-    step("format", || cargo("fmt --all -- --check")),
+    step("format", format),
     step("clippy", || cargo(&format!("clippy {CRATES} --lib --tests -- -D warnings"))),
     step("unit", || cargo(&format!("test --quiet {CRATES} --lib"))),
     step("double", || cargo("test --quiet -p driver-double")),

@@ -1,16 +1,14 @@
-use std::collections::BTreeSet;
-
 use super::source::Source;
-use super::{Package, imports_of, problems};
+use super::{Package, cycles, imports_of};
 
-/// What is wrong with a package of these files, each with its text.
-fn found(files: &[(&str, &str)], known: &[(&str, &str)]) -> Vec<String> {
+/// The cycles in a package of these files, each with its text.
+fn found(files: &[(&str, &str)]) -> Vec<String> {
     let module = |name: &str| {
         let parts = name.trim_end_matches(".rs").split('/').filter(|part| !["lib", "mod"].contains(part));
         parts.map(str::to_owned).collect()
     };
     let package: Package = files.iter().map(|(name, text)| (module(name), Source::parse(name, text))).collect();
-    problems(&imports_of(&package), &known.iter().copied().collect::<BTreeSet<_>>())
+    cycles(&imports_of(&package))
 }
 
 #[test]
@@ -22,21 +20,12 @@ fn a_planted_cycle_is_named_with_its_files_and_lines() {
         ("c.rs", "use crate::A;\n"),
     ];
     let expected = "    a.rs:3 imports b.rs\n      b.rs:2 imports c.rs\n      c.rs:1 imports a.rs";
-    let mut cycle = found(&files, &[]);
+    let mut cycle = found(&files);
     assert_eq!(cycle.len(), 1, "{cycle:?}");
     let mut lines: Vec<_> = cycle.remove(0).lines().map(|line| line.trim().to_owned()).collect();
     lines.sort();
     assert_eq!(lines, expected.lines().map(str::trim).collect::<Vec<_>>());
-    assert!(found(&files[..3], &[]).is_empty(), "without the file that closes it there is none");
-}
-
-#[test]
-fn a_known_cycle_passes_until_it_is_cut() {
-    let files = [("lib.rs", "mod a;\nmod b;\n"), ("a.rs", "use super::b::B;\n"), ("b.rs", "use super::a::A;\n")];
-    assert_eq!(found(&files, &[("b.rs", "a.rs")]), [""; 0]);
-    let cut = [files[0], files[1], ("b.rs", "struct B;\n")];
-    let stale = found(&cut, &[("b.rs", "a.rs")]);
-    assert!(stale.len() == 1 && stale[0].contains("b.rs -> a.rs closes no cycle"), "{stale:?}");
+    assert!(found(&files[..3]).is_empty(), "without the file that closes it there is none");
 }
 
 #[test]
@@ -47,27 +36,26 @@ fn a_map_is_no_part_of_a_cycle_unless_it_uses_what_it_exports() {
     let b = ("b.rs", "use crate::map::Two;\n");
     let two_of_a = ("map/two.rs", "use crate::b::B;\npub struct Two;\n");
     let map = ("map/mod.rs", "mod one;\nmod two;\npub use one::One;\npub(crate) use two::Two;\n");
-    assert!(found(&[("lib.rs", "mod a;"), map, ("a.rs", "use crate::map::Two;\n"), one, two], &[]).is_empty());
-    assert_eq!(found(&[map, a, one], &[]).len(), 1, "by way of the re-export");
+    assert!(found(&[("lib.rs", "mod a;"), map, ("a.rs", "use crate::map::Two;\n"), one, two]).is_empty());
+    assert_eq!(found(&[map, a, one]).len(), 1, "by way of the re-export");
     let uses = ("map/mod.rs", "mod two;\npub(crate) use two::Two;\npub fn of(two: Two) {}\n");
     let of_map = ("b.rs", "use crate::map::of;\n");
-    assert!(found(&[("map/mod.rs", "pub(crate) use two::Two;\npub fn of() {}\n"), of_map, two_of_a], &[]).is_empty());
-    assert_eq!(found(&[uses, of_map, two_of_a], &[]).len(), 1);
-    assert_eq!(found(&[map, b, two_of_a], &[]).len(), 1);
+    assert!(found(&[("map/mod.rs", "pub(crate) use two::Two;\npub fn of() {}\n"), of_map, two_of_a]).is_empty());
+    assert_eq!(found(&[uses, of_map, two_of_a]).len(), 1);
+    assert_eq!(found(&[map, b, two_of_a]).len(), 1);
 }
 
 #[test]
 fn parts_of_a_file_and_tests_do_not_count() {
     let parent = ("a.rs", "mod part;\nuse part::Part;\npub struct A;\n");
-    assert!(found(&[parent, ("a/part.rs", "use super::A;\npub struct Part;\n")], &[]).is_empty());
+    assert!(found(&[parent, ("a/part.rs", "use super::A;\npub struct Part;\n")]).is_empty());
     let tested = "pub struct C;\n\n#[cfg(test)]\nmod tests {\n    use crate::d::D;\n}\n";
     let d = ("d.rs", "use crate::c::C; // as crate::e\n");
-    assert!(found(&[("c.rs", tested), d], &[]).is_empty());
+    assert!(found(&[("c.rs", tested), d]).is_empty());
     let of_tests = ("c.rs", "#[cfg(all(test, unix))]\nmod c_tests;\n");
     assert!(
-        found(&[of_tests, ("c/c_tests.rs", "use crate::d::D;\n"), ("d.rs", "use crate::c::c_tests::T;\n")], &[])
-            .is_empty()
+        found(&[of_tests, ("c/c_tests.rs", "use crate::d::D;\n"), ("d.rs", "use crate::c::c_tests::T;\n")]).is_empty()
     );
     let inline = ("c.rs", "mod inner {\n    use super::C;\n    use crate::d::D;\n}\npub struct C;\n");
-    assert_eq!(found(&[inline, d], &[]).len(), 1, "modules in a file are the file's");
+    assert_eq!(found(&[inline, d]).len(), 1, "modules in a file are the file's");
 }
