@@ -156,6 +156,11 @@ impl Scene {
     /// `None`, and the test is skipped, without a Vulkan device. The worker has `limit` for a
     /// frame.
     fn new(name: &str, ends: &str, limit: Duration) -> Option<Self> {
+        Self::with(name, ends, limit, |_| {})
+    }
+
+    /// The same; `change` sees what becomes of the worker's frames.
+    fn with(name: &str, ends: &str, limit: Duration, change: impl FnOnce(&mut Step<Words>)) -> Option<Self> {
         let device = device()?;
         let path = std::env::temp_dir().join(format!("bridge-steps-{}-{name}", std::process::id()));
         let listener = Listener::bind(&path).unwrap();
@@ -170,7 +175,8 @@ impl Scene {
         let steps = away.steps();
         let connection = offered(&listener, &device, &away);
         status.connected(worker.process());
-        let part = Step::new(away, Given::Slots(()), &wake);
+        let mut part = Step::new(away, Given::Slots(()), &wake);
+        change(&mut part);
         let (timeout, held, deaf) = (limit, 0, false);
         let listening = Listening {
             connection,
@@ -226,13 +232,27 @@ impl Scene {
     }
 }
 
-/// The negative control is that the queue hangs until then.
 #[test]
 fn the_queue_goes_on_once_the_worker_is_dead_and_not_before() {
     let Some(mut scene) = Scene::new("death", "stays", LIMIT) else { return };
     assert!(scene.hangs() && scene.status.error().is_none());
     scene.worker.kill();
     scene.assert_settled("has ended");
+}
+
+/// The negative control: all else is done for a worker that was killed, and the queue hangs.
+#[test]
+fn without_the_signal_in_the_place_of_a_dead_worker_the_queue_hangs() {
+    let signals_nothing = |step: &mut Step<Words>| step.signals_nothing = true;
+    let Some(mut scene) = Scene::with("control", "stays", LIMIT, signals_nothing) else { return };
+    scene.worker.kill();
+    // Nobody is left who would signal once the thread has ended.
+    let (error, _) = scene.end();
+    let Error::PeerLost { dead: true, torn, signalled: Some(2), .. } = &error else { panic!("{error}") };
+    assert!(**torn == [1] && scene.hangs(), "{error}");
+    // The queue is that of other tests, too.
+    scene.finish(2);
+    scene.point.wait(LIMIT).unwrap();
 }
 
 #[test]

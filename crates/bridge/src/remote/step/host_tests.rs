@@ -125,7 +125,6 @@ fn the_queue_waits_for_the_copy_of_a_frame_that_is_done() {
     }
 }
 
-/// The negative control is the first half: with the survivor's signal left out, the queue hangs.
 #[test]
 fn what_a_worker_owed_is_signalled_as_its_connection_ends_and_nothing_is_copied() {
     let Some(mut worker) = Worker::new() else { return };
@@ -136,8 +135,7 @@ fn what_a_worker_owed_is_signalled_as_its_connection_ends_and_nothing_is_copied(
     std::os::unix::fs::FileExt::write_all_at(&worker.files[second], &[7; LEN * 4], 0).unwrap();
     worker.step.close();
     let point = submit(torn);
-    let hangs = point.wait(HANGS).unwrap_err();
-    assert!(matches!(hangs, Error::Timeout { .. }), "{hangs}");
+    assert!(!point.is_reached().unwrap(), "the queue does not wait for the worker");
     assert_eq!(worker.step.settle(false), Settled { torn: [1].into(), value: Some(2) });
     point.wait(LIMIT).unwrap();
     // The next worker has memory of its own, at once, and the values go on.
@@ -153,6 +151,23 @@ fn what_a_worker_owed_is_signalled_as_its_connection_ends_and_nothing_is_copied(
         assert_eq!(turn.read_back(LIMIT).unwrap(), vec![frame as u32; LEN]);
         next.copied(frame + 2);
     }
+}
+
+/// The negative control: all else is done for a worker that is gone, and the queue hangs.
+#[test]
+fn without_the_signal_in_the_place_of_a_worker_on_the_cpu_the_queue_hangs() {
+    let Some(mut worker) = Worker::new() else { return };
+    worker.announce();
+    let point = submit(worker.turn());
+    worker.step.signals_nothing = true;
+    worker.step.close();
+    assert_eq!(worker.step.settle(false), Settled { torn: [0].into(), value: Some(1) });
+    worker.advance();
+    let hangs = point.wait(HANGS).unwrap_err();
+    assert!(matches!(hangs, Error::Timeout { .. }), "{hangs}");
+    // The queue is that of other tests, too.
+    worker.step.away.signal(1);
+    point.wait(LIMIT).unwrap();
 }
 
 /// Whatever its state, what was submitted goes on.
