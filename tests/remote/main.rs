@@ -33,6 +33,8 @@ mod reading;
 #[cfg(target_os = "linux")]
 mod renderer;
 #[cfg(target_os = "linux")]
+mod renderer_steps;
+#[cfg(target_os = "linux")]
 mod scene;
 #[cfg(target_os = "linux")]
 mod shown;
@@ -100,4 +102,11 @@ fn the_other_process_that_is_traced() {
 #[cfg(target_os = "linux")]
 fn the_other_renderer() {
     renderer::live();
+}
+
+/// Not a test: the process of a renderer in step, where the environment says so.
+#[test]
+#[cfg(target_os = "linux")]
+fn the_other_renderer_in_step() {
+    renderer_steps::live();
 }

@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
+use bridge_worker::bridge_ipc::Backend;
+
 use crate::matrix::{SIGNALS, rounds};
+use crate::renderer_steps;
 use crate::step_worker::Habit;
 use crate::steps::Stepping;
 
-const STATES: [(&str, Habit); 3] = [
+const STATES: [(&str, Habit); 4] = [
     ("in step, running", Habit::Runs),
+    ("in step, idle", Habit::Idles),
     ("in step, a frame owed", Habit::Owes),
     ("in step, a frame owed, not taken", Habit::OwesTwo),
 ];
@@ -16,6 +20,7 @@ const STATES: [(&str, Habit); 3] = [
 #[test]
 fn each_state_in_step_is_survived() {
     survive(&mut Stepping::new());
+    outlive(Backend::Host);
 }
 
 /// The same for workers that compute with CUDA.
@@ -23,6 +28,36 @@ fn each_state_in_step_is_survived() {
 fn each_state_in_step_with_cuda_is_survived() {
     if let Some(mut stepping) = Stepping::with_cuda() {
         survive(&mut stepping);
+        outlive(Backend::Cuda);
+    }
+}
+
+/// The renderers, their states and whether the worker has announced a frame that it does not
+/// finish.
+const RENDERERS: [(&str, renderer_steps::Habit, bool); 4] = [
+    ("renderer in step, reading", renderer_steps::Habit::Reads, false),
+    ("renderer in step, a frame owed", renderer_steps::Habit::Reads, true),
+    ("renderer in step, slots kept", renderer_steps::Habit::Keeps, false),
+    // On the CPU no stream waits for it.
+    ("renderer in step, queue stalled", renderer_steps::Habit::Stalls, false),
+];
+
+/// Whether a worker is told of the end of its renderer, and finds another.
+fn outlive(backend: Backend) {
+    let on_the_cpu = backend == Backend::Host;
+    for (state, habit, announced) in RENDERERS {
+        if on_the_cpu && habit == renderer_steps::Habit::Stalls {
+            continue;
+        }
+        for (name, signal) in SIGNALS {
+            let mut most = [Duration::ZERO; 2];
+            for _ in 0..rounds() {
+                let (took, _) = renderer_steps::outlive(backend, habit, announced, signal);
+                most.iter_mut().zip(took).for_each(|(most, took)| *most = took.max(*most));
+            }
+            let [told, next] = most;
+            println!("{state:34} {name:12} {:7} {:14} {told:12.1?} {next:18.1?}", rounds(), "");
+        }
     }
 }
 

@@ -1,0 +1,196 @@
+//! In step the other way round: this process is the worker, and the renderer is the one that dies.
+#![allow(unsafe_code)] // Submitting.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use bridge::{ExchangeInfo, Listener, SubmitInfo};
+use bridge_tests::{Gate, Rig};
+use bridge_worker::bridge_ipc::Backend;
+use bridge_worker::{Buffer, Error, Exchange, Work, Worker, WorkerInfo};
+use rustix::process::Signal;
+
+use crate::scene::Scene;
+use crate::step_worker;
+use crate::steps::accept_on;
+use crate::worker::{Process, forever, there};
+
+/// Where the renderer listens, and what it does.
+const PLACE: &str = "BRIDGE_TEST_RENDERER_IN_STEP";
+/// Of the exchange.
+const SLOTS: usize = 3;
+
+/// What a renderer does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Habit {
+    /// Reads frame after frame. Has come there once it has taken the sixth.
+    Reads,
+    /// Keeps the turns of all slots, so that the worker has none.
+    Keeps,
+    /// Submits its turns behind what never comes. Has come there with the fourth, whose slot has
+    /// the worker's stream wait for the first.
+    Stalls,
+}
+
+const HABITS: [Habit; 3] = [Habit::Reads, Habit::Keeps, Habit::Stalls];
+
+pub(crate) fn start(path: &Path, habit: Habit) -> Process {
+    let habit = HABITS.iter().position(|one| *one == habit).unwrap();
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "the_other_renderer_in_step", "--nocapture", "--test-threads=1"])
+        .env(PLACE, format!("{habit} {}", path.display()))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let said = child.stdout.take().unwrap();
+    Process::new(child, said)
+}
+
+/// The life of a renderer, if this process is one.
+pub(crate) fn live() {
+    let Ok(place) = std::env::var(PLACE) else { return };
+    let (habit, path) = place.split_once(' ').unwrap();
+    let habit = HABITS[habit.parse::<usize>().unwrap()];
+    let device = Rig::open_own();
+    let listener = Listener::bind(path).unwrap();
+    let remote = accept_on(&listener, &device, true);
+    let info = ExchangeInfo { name: "steps", slots: SLOTS, timeout: Rig::LONG, ..Default::default() };
+    let mut steps = remote.exchange(&info, Scene::spec()).unwrap();
+    let gate = Gate::new(&device);
+    let mut kept = Vec::new();
+    for frame in 0.. {
+        // The worker may end at any time.
+        let Ok(Some(turn)) = steps.next(Rig::LONG) else { return };
+        match habit {
+            Habit::Reads => {
+                if frame == 5 {
+                    there();
+                }
+                turn.read_back(Rig::LONG).unwrap();
+            }
+            Habit::Keeps => {
+                kept.push(turn);
+                if kept.len() == SLOTS {
+                    there();
+                    forever();
+                }
+            }
+            Habit::Stalls => {
+                let info = SubmitInfo { waits: &[gate.wait_info()], ..SubmitInfo::default() };
+                // SAFETY: no commands use the slot, so that nothing is to be acquired or released;
+                // the gate outlives what waits for it, which ends with this process.
+                unsafe { turn.submit_with(&info) }.unwrap();
+                if frame == SLOTS {
+                    there();
+                    forever();
+                }
+            }
+        }
+    }
+}
+
+/// The exchange of a renderer, once it listens.
+pub(crate) fn connect(path: &Path, backend: Backend) -> (Worker, Exchange<Buffer<u32>>) {
+    let start = Instant::now();
+    // Far more than any test waits: a renderer that is gone is told before.
+    let info = WorkerInfo { timeout: Rig::LONG * 2, ..step_worker::info(backend) };
+    loop {
+        match Worker::connect_with(path, &info) {
+            Ok(worker) => {
+                let exchange = worker.exchange("steps").unwrap();
+                return (worker, exchange);
+            }
+            Err(error) => assert!(start.elapsed() < Rig::LONG, "{error}"),
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Writes one frame; with CUDA nothing is in it.
+pub(crate) fn write(exchange: &mut Exchange<Buffer<u32>>) -> Result<(), Error> {
+    let mut turn = exchange.begin()?;
+    let value = turn.frame() as u32;
+    if let Work::Host(mut host) = turn.work() {
+        host.views.write_from(0, &vec![value; host.views.len()])?;
+    }
+    turn.finish()
+}
+
+/// Ends a renderer that has come there while this process writes frames, or, with `announced`, has
+/// announced its sixth and not finished it. Gives how long it was from the end of the renderer's
+/// process to the word of it, and from the start of the next one's to its frames; and the word.
+pub(crate) fn outlive(backend: Backend, habit: Habit, announced: bool, signal: Signal) -> ([Duration; 2], Error) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("renderer");
+    let mut renderer = start(&path, habit);
+    let (worker, mut exchange) = connect(&path, backend);
+    let killing = std::thread::spawn(move || {
+        renderer.is_there();
+        renderer.signal(signal);
+        if signal == Signal::STOP {
+            // Stopped is not dead.
+            std::thread::sleep(Duration::from_millis(30));
+        }
+        renderer.kill();
+        Instant::now()
+    });
+    let (killed, error) = if announced {
+        (0..5).for_each(|_| write(&mut exchange).unwrap());
+        let mut turn = exchange.begin().unwrap();
+        turn.announce().unwrap();
+        let killed = killing.join().unwrap();
+        // Whether it can still be said or not, the next frame cannot be begun.
+        let said = turn.finish();
+        (killed, said.and_then(|()| write(&mut exchange)).unwrap_err())
+    } else {
+        let error = loop {
+            if let Err(error) = write(&mut exchange) {
+                break error;
+            }
+        };
+        let told = Instant::now();
+        let killed = killing.join().unwrap();
+        (killed.min(told), error)
+    };
+    let told = killed.elapsed();
+    assert!(matches!(error, Error::PeerLost { .. } | Error::Closed { .. }), "{error}");
+    // Nothing of this process waits for it.
+    if let Some(stream) = exchange.stream() {
+        stream.synchronize().unwrap();
+    }
+    drop((exchange, worker));
+    let start_of_next = Instant::now();
+    let _next = start(&path, Habit::Reads);
+    let (_worker, mut exchange) = connect(&path, backend);
+    (0..8).for_each(|_| write(&mut exchange).unwrap());
+    ([told, start_of_next.elapsed()], error)
+}
+
+/// A worker that waits for a slot, with no limit that any test comes to, is told.
+#[test]
+fn the_end_of_a_renderer_in_step_is_told_to_a_worker_that_waits_for_a_slot() {
+    let (_, error) = outlive(Backend::Host, Habit::Keeps, false, Signal::KILL);
+    let Error::PeerLost { frame, owed: None, .. } = error else { panic!("{error}") };
+    assert_eq!(frame, SLOTS as u64, "all slots are with the renderer");
+}
+
+#[test]
+fn a_worker_that_has_announced_a_frame_outlives_its_renderer() {
+    let (_, error) = outlive(Backend::Host, Habit::Reads, true, Signal::KILL);
+    assert!(matches!(error, Error::PeerLost { frame: 5 | 6, owed: None, .. }), "{error}");
+}
+
+/// The stream waits for commands of the renderer's that never end: it is freed as the renderer
+/// ends, whatever this process does meanwhile.
+#[test]
+fn a_stream_that_waits_for_a_renderer_goes_on_once_that_is_dead() {
+    let rig = Rig::open();
+    if bridge_tests::compute(rig.device(), bridge::Backend::Cuda).is_none() {
+        return;
+    }
+    let (took, error) = outlive(Backend::Cuda, Habit::Stalls, false, Signal::KILL);
+    println!("told within {:.1?}, the next renderer has frames within {:.1?}", took[0], took[1]);
+    assert!(matches!(error, Error::PeerLost { .. }), "{error}");
+}
