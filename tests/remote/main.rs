@@ -9,6 +9,8 @@ mod cuda_worker;
 #[cfg(target_os = "linux")]
 mod death;
 #[cfg(target_os = "linux")]
+mod dialogue;
+#[cfg(target_os = "linux")]
 mod drawn;
 #[cfg(target_os = "linux")]
 mod drawn_cuda;
@@ -22,6 +24,8 @@ mod frames;
 mod hostile;
 #[cfg(target_os = "linux")]
 mod matrix;
+#[cfg(target_os = "linux")]
+mod matrix_messages;
 #[cfg(target_os = "linux")]
 mod matrix_reads;
 #[cfg(target_os = "linux")]
@@ -109,4 +113,11 @@ fn the_other_renderer() {
 #[cfg(target_os = "linux")]
 fn the_other_renderer_in_step() {
     renderer_steps::live();
+}
+
+/// Not a test: the process of one side of a dialogue, where the environment says so.
+#[test]
+#[cfg(target_os = "linux")]
+fn the_other_side_of_a_dialogue() {
+    dialogue::live();
 }

@@ -32,12 +32,14 @@ const PROCESSES: &str = "examples/remote_particles --frames 60";
 
 /// The tests that kill: each prints its table.
 const MATRIX: &str = "test --workspace --test remote -- --exact --nocapture --test-threads=1";
-const MATRIX_OF_HOST: [&str; 3] = [
+const MATRIX_OF_HOST: &[&str] = &[
     "matrix::each_state_and_each_signal_is_survived",
+    "matrix_messages::the_end_of_a_renderer_behind_each_message_is_survived",
+    "matrix_messages::the_end_of_a_worker_behind_each_message_is_survived",
     "matrix_reads::each_state_of_a_reader_is_survived",
     "matrix_steps::each_state_in_step_is_survived",
 ];
-const MATRIX_OF_CUDA: [&str; 3] = [
+const MATRIX_OF_CUDA: &[&str] = &[
     "matrix::each_state_with_cuda_and_each_signal_is_survived",
     "matrix_reads::each_state_of_a_reader_with_cuda_is_survived",
     "matrix_steps::each_state_in_step_with_cuda_is_survived",
@@ -142,7 +144,7 @@ pub(super) fn tests() -> Result<()> {
 /// Workers compute on the CPU, or with CUDA.
 pub(crate) fn kill_matrix(rounds: u32, cuda: bool) -> Result<()> {
     let tests = if cuda { MATRIX_OF_CUDA } else { MATRIX_OF_HOST };
-    kill(MATRIX, &tests, "BRIDGE_KILL_ROUNDS", u64::from(rounds))
+    kill(MATRIX, tests, "BRIDGE_KILL_ROUNDS", u64::from(rounds))
 }
 
 /// One renderer whose workers are killed one after another, for so many minutes: prints what it
