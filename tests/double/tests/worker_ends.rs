@@ -1,0 +1,116 @@
+//! A worker that computes with CUDA, whose renderer ends behind each message that crosses: it is
+//! told, nothing of it waits, and nothing is left with the driver.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod common;
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use bridge_worker::bridge_ipc::{Direction, Error as Ipc, Listener, Message};
+use bridge_worker::{Buffer, Error};
+use common::assert_clean;
+use common::renderer::{Exports, LIMIT, Renderer, connect};
+use cuda_import::probe;
+use driver_double::Double;
+
+const NAME: &str = "a_renderer_that_ends_behind_any_message_leaves_nothing_behind";
+/// Set for the renderer's process: after how many messages it stops, where it listens, its GPU and
+/// the paths of its descriptors.
+const RENDERER: &str = "WORKER_TEST_RENDERER";
+
+#[test]
+fn a_renderer_that_ends_behind_any_message_leaves_nothing_behind() {
+    if let Ok(told) = std::env::var(RENDERER) {
+        return render(&told);
+    }
+    let Some(double) = Double::in_child(NAME) else { return };
+    let mut kinds = Vec::new();
+    for last in 1.. {
+        let Some(kind) = outlive(&double, last) else { break };
+        kinds.push(kind);
+    }
+    let dialogue = ["Hello", "Hello", "Offer", "Resource", "Resource", "Timeline", "Timeline"];
+    let frames = ["Ready", "Free", "Free", "Publish", "Free", "Publish"];
+    assert_eq!(kinds, [&dialogue[..], &frames].concat());
+}
+
+/// The process of a renderer: in step, whose commands with the slots never end.
+fn render(told: &str) {
+    let mut told = told.split(',');
+    let last = told.next().unwrap().parse().unwrap();
+    let (path, gpu) = (PathBuf::from(told.next().unwrap()), told.next().unwrap().parse().unwrap());
+    let open = |path| OwnedFd::from(File::options().read(true).write(true).open(path).unwrap());
+    let descriptors: Vec<OwnedFd> = told.map(open).collect();
+    let listener = Listener::bind(path).unwrap();
+    let descriptors: Vec<_> = descriptors.iter().collect();
+    let mut renderer = Renderer::offer_stopping(last, Direction::WorkerWrites, &listener, gpu, true, &descriptors);
+    assert_eq!(renderer.receive(), Message::Ready { exchange: 1 });
+    (0..2).for_each(|slot| renderer.send(Message::Free { exchange: 1, slot, value: 0 }));
+    let Message::Publish { slot, .. } = renderer.receive() else { panic!() };
+    renderer.send(Message::Free { exchange: 1, slot, value: 5 });
+    renderer.receive();
+    println!("\n@over");
+    std::thread::sleep(Duration::from_secs(60));
+}
+
+/// Ends a renderer behind its `last` message, and gives the kind of that; `None` where all was
+/// said before.
+fn outlive(double: &Double, last: u32) -> Option<String> {
+    let gpu = probe().unwrap().devices[0].uuid;
+    let exports = Exports::new(double);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    let own = format!("/proc/{}/fd", std::process::id());
+    let mut told = vec![last.to_string(), path.display().to_string(), gpu.to_string()];
+    told.extend(exports.all().iter().map(|descriptor| format!("{own}/{}", descriptor.as_raw_fd())));
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", NAME, "--nocapture"])
+        .env(RENDERER, told.join(","))
+        .stdout(Stdio::piped())
+        .spawn();
+    let ended = end(child.unwrap());
+    let error = live(&path).unwrap_err();
+    let is_told = matches!(error, Error::PeerLost { .. } | Error::Closed { .. } | Error::Ipc(Ipc::Closed { .. }));
+    assert!(is_told, "behind message {last}: {error}");
+    let kind = ended.join().unwrap();
+    drop(exports);
+    assert_clean(double);
+    kind
+}
+
+/// Ends a process that has stopped, or has said all.
+fn end(mut child: Child) -> JoinHandle<Option<String>> {
+    std::thread::spawn(move || {
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut lines = lines.map_while(Result::ok);
+        let line = lines.find(|line| line.starts_with("@there ") || line == "@over").expect("it has ended itself");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        line.strip_prefix("@there ").map(str::to_owned)
+    })
+}
+
+/// The life of a worker, up to the end of its renderer.
+fn live(path: &Path) -> Result<(), Error> {
+    let start = Instant::now();
+    let worker = loop {
+        match connect(path) {
+            // Nobody listens so far.
+            Err(Error::Ipc(Ipc::System { .. })) if start.elapsed() < LIMIT => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            met => break met?,
+        }
+    };
+    let mut exchange = worker.exchange::<Buffer<f32>>("x")?;
+    loop {
+        exchange.begin()?.finish()?;
+    }
+}
