@@ -1,0 +1,101 @@
+//! When the end of a process is told: by its socket, by its pidfd, and to whoever reaps it.
+//! `docs/processes.md` has the figures that this prints.
+
+use std::time::Instant;
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+
+use super::*;
+use crate::transport::peer::poll_until;
+
+/// How often each kind of process is killed; 3 times where the environment names no number.
+const ROUNDS: &str = "BRIDGE_KILL_ROUNDS";
+/// Set for the process that is killed: where it connects, and what it has.
+const PEER: &str = "BRIDGE_IPC_TEST_ENDS";
+const TEST: &str = "transport::tests::ends::an_end_is_told_before_anybody_has_reaped_the_process";
+
+/// What a process has that is killed.
+const KINDS: [&str; 4] = ["nothing", "stopped", "256 MiB", "8 busy threads"];
+
+/// The times since the kill.
+struct Times {
+    socket: Duration,
+    pidfd: Duration,
+    reaped: Duration,
+}
+
+#[test]
+fn an_end_is_told_before_anybody_has_reaped_the_process() {
+    if let Ok(place) = std::env::var(PEER) {
+        return live(&place);
+    }
+    let _alone = alone();
+    let rounds = std::env::var(ROUNDS).map_or(3, |rounds| rounds.parse().unwrap());
+    let columns = ["a process with", "kill to socket", "socket to pidfd", "pidfd to reaped", "socket first"];
+    println!("{:16} {:>24} {:>24} {:>24} {:>14}", columns[0], columns[1], columns[2], columns[3], columns[4]);
+    for (number, kind) in KINDS.iter().enumerate() {
+        let times: Vec<_> = (0..rounds).map(|_| kill(number)).collect();
+        let column = |of: fn(&Times) -> Duration| {
+            let mut column: Vec<_> = times.iter().map(of).collect();
+            column.sort_unstable();
+            format!("{:.1?}, at most {:.1?}", column[rounds / 2], column[rounds - 1])
+        };
+        let socket = column(|times| times.socket);
+        let pidfd = column(|times| times.pidfd.saturating_sub(times.socket));
+        let reaped = column(|times| times.reaped.saturating_sub(times.pidfd));
+        let first = times.iter().filter(|times| times.socket <= times.pidfd).count();
+        println!("{kind:16} {socket:>24} {pidfd:>24} {reaped:>24} {:>14}", format!("{first} of {rounds}"));
+    }
+}
+
+/// The process that is killed.
+fn live(place: &str) {
+    let (kind, path) = place.split_once(' ').unwrap();
+    let mut worker = Connection::connect(path, &ConnectInfo::default()).unwrap();
+    let _memory = (KINDS[kind.parse::<usize>().unwrap()] == "256 MiB").then(|| vec![1u8; 256 << 20]);
+    if KINDS[kind.parse::<usize>().unwrap()] == "8 busy threads" {
+        (0..8).for_each(|_| drop(std::thread::spawn(|| while std::hint::black_box(true) {})));
+    }
+    worker.send(&Message::Hello(hello(Role::Worker)), None, LIMIT).unwrap();
+    std::thread::sleep(Duration::from_secs(60));
+}
+
+fn kill(kind: usize) -> Times {
+    let folder = tempfile::tempdir().unwrap();
+    let listener = Listener::bind(folder.path().join("s")).unwrap();
+    let place = format!("{kind} {}", listener.path().display());
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", TEST])
+        .env(PEER, place)
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut connection = listener.accept(LIMIT).unwrap().unwrap();
+    connection.greet(&hello(Role::Renderer), LIMIT).unwrap();
+    let pid = Pid::from_child(&child);
+    if KINDS[kind] == "stopped" {
+        kill_process(pid, Signal::STOP).unwrap();
+        waitpid(Some(pid), WaitOptions::UNTRACED).unwrap();
+    }
+    let start = Instant::now();
+    kill_process(pid, Signal::KILL).unwrap();
+    let (mut socket, mut pidfd) = (None, None);
+    while socket.is_none() || pidfd.is_none() {
+        let mut fds = [PollFd::new(&connection, PollFlags::IN), PollFd::new(connection.peer(), PollFlags::IN)];
+        // What was told stays so: only the other is waited for then.
+        let left = match (socket, pidfd) {
+            (Some(_), _) => &mut fds[1..],
+            (_, Some(_)) => &mut fds[..1],
+            _ => &mut fds[..],
+        };
+        assert!(poll_until(left, start.checked_add(LIMIT)).unwrap() > 0, "its end is not told");
+        let now = start.elapsed();
+        let [ended, dead] = fds.map(|fd| !fd.revents().is_empty());
+        socket = socket.or(ended.then_some(now));
+        pidfd = pidfd.or(dead.then_some(now));
+    }
+    // Nobody has reaped it so far.
+    child.wait().unwrap();
+    Times { socket: socket.unwrap(), pidfd: pidfd.unwrap(), reaped: start.elapsed() }
+}
