@@ -45,8 +45,9 @@ impl Scene {
         BufferSpec::new(LEN, BufferAccess::TRANSFER_READ)
     }
 
+    /// What waits for a worker waits for longer than [`Rig::LONG`], by which tests tell it.
     pub(crate) fn info() -> LatestInfo<'static> {
-        LatestInfo { name: "remote", timeout: Duration::from_secs(10), ..Default::default() }
+        LatestInfo { name: "remote", timeout: Rig::LONG * 4, ..Default::default() }
     }
 
     /// Starts a worker and reads what it writes.
