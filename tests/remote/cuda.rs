@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use bridge::ash::vk;
 use bridge::{Backend, BufferAccess, BufferSpec, Compute, Error, ImageAccess, ImageSpec, LatestInfo};
 use bridge_ipc::{ConnectInfo, Connection};
-use bridge_tests::{Need, Readback, Rig, skip};
+use bridge_tests::{Need, Peers, Readback, Rig, skip};
 use rustix::process::Signal;
 
-use crate::cuda_worker::{Habit, start};
+use crate::cuda_worker::{Habit, start, start_with};
 use crate::scene::Scene;
 use crate::shown::Shown;
 use crate::worker::{LEN, Worker};
@@ -238,6 +238,20 @@ fn a_worker_on_the_cpu_does_not_take_the_place_of_one_with_cuda() {
     ] {
         assert!(error.to_string().contains("a worker in another process"), "{error}");
     }
+}
+
+/// Memory of a GPU that CUDA does not see can be imported, and its timelines cannot: the worker
+/// says so, and the renderer goes on with the next.
+#[test]
+fn a_worker_that_sees_another_gpu_only_is_refused_in_words() {
+    let scene = Scene::new();
+    let Some(other) = Peers::Other.devices(scene.rig.device()) else { return };
+    let visible = format!("GPU-{}", other[0].uuid());
+    let _worker = start_with(&scene.path(), Habit::Runs, 1, |program| program.env("CUDA_VISIBLE_DEVICES", visible));
+    let refused = scene.accept().latest(&Scene::info(), Scene::spec()).unwrap_err().to_string();
+    assert!(refused.contains("which CUDA does not see"), "{refused}");
+    let _next = start(&scene.path(), Habit::Runs, 2);
+    scene.accept().latest(&Scene::info(), Scene::spec()).unwrap().close().unwrap();
 }
 
 #[test]

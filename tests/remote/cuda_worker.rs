@@ -47,14 +47,23 @@ const HABITS: [Habit; 7] =
 
 /// Starts one that connects to `path`.
 pub(crate) fn start(path: &Path, habit: Habit, mark: u32) -> Process {
+    start_with(path, habit, mark, |program| program)
+}
+
+pub(crate) fn start_with(
+    path: &Path,
+    habit: Habit,
+    mark: u32,
+    with: impl FnOnce(&mut Command) -> &mut Command,
+) -> Process {
     let place = format!("{} {mark} {}", HABITS.iter().position(|one| *one == habit).unwrap(), path.display());
-    let mut child = Command::new(std::env::current_exe().unwrap())
+    let mut program = Command::new(std::env::current_exe().unwrap());
+    program
         .args(["--exact", "the_other_process_with_cuda", "--nocapture", "--test-threads=1"])
         .env(PLACE, place)
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+        .stdout(Stdio::piped());
+    let mut child = with(&mut program).spawn().unwrap();
     let said: ChildStdout = child.stdout.take().unwrap();
     let child: Child = child;
     Process::new(child, said)
