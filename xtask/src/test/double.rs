@@ -88,7 +88,7 @@ pub(crate) fn run() -> Result<()> {
     if let Some(reason) = why_not() {
         bail!("nothing is tested: {reason}");
     }
-    let built = Built::new(PROGRAMS, Stdio::inherit())?;
+    let built = Built::new(PROGRAMS, shell::cargo(), &shell::root())?;
     let folder = shell::target_dir().join("doubled");
     let place = Place::new(&folder, &built.double)?;
     fs::write(place.skips(), "")?;
@@ -139,22 +139,31 @@ pub(super) struct Built {
     pub(super) double: PathBuf,
     /// The programs, in folders of cargo's and with a hash behind their names.
     programs: Vec<PathBuf>,
+    /// The folder of their package, in which they run.
+    package: PathBuf,
 }
 
 impl Built {
-    /// With the features of the whole workspace, with which `cargo test --workspace` has built it.
-    pub(super) fn new<P: Borrow<Program>>(programs: &[P], errors: Stdio) -> Result<Self> {
-        let mut command = shell::cargo();
-        command.args(["test", "--workspace", "--no-run", "--message-format=json"]);
-        programs.iter().for_each(|program| _ = command.args(["--test", program.borrow().name]));
-        let output = command.stdin(Stdio::null()).stderr(errors).output();
+    /// Of the workspace at `root`, where `cargo` is. With the features of the whole workspace, with
+    /// which `cargo test --workspace` has built it.
+    pub(super) fn new<P: Borrow<Program>>(programs: &[P], cargo: Command, root: &Path) -> Result<Self> {
+        let mut command = Self::command(programs, cargo);
+        let output = command.stderr(Stdio::inherit()).output();
         let output = output.with_context(|| format!("cannot start `{}`", shell::shown(&command)))?;
         ensure!(output.status.success(), "`{}` failed: {}", shell::shown(&command), output.status);
-        Self::of(&String::from_utf8_lossy(&output.stdout), &package())
+        Self::of(&String::from_utf8_lossy(&output.stdout), &package(root))
+    }
+
+    /// What builds the programs and says on its output what it has built.
+    pub(super) fn command<P: Borrow<Program>>(programs: &[P], mut cargo: Command) -> Command {
+        cargo.args(["test", "--workspace", "--no-run", "--message-format=json-render-diagnostics"]);
+        programs.iter().for_each(|program| _ = cargo.args(["--test", program.borrow().name]));
+        cargo.stdin(Stdio::null());
+        cargo
     }
 
     /// Reads cargo's messages, one JSON object a line.
-    fn of(messages: &str, package: &Path) -> Result<Self> {
+    pub(super) fn of(messages: &str, package: &Path) -> Result<Self> {
         let mut double = None;
         let mut programs = Vec::new();
         let manifest = format!(r#""manifest_path":"{}""#, package.join("Cargo.toml").display());
@@ -167,7 +176,8 @@ impl Built {
                 programs.extend(path.split('"').next().map(PathBuf::from));
             }
         }
-        Ok(Self { double: double.context("cargo does not say where the driver double is")?, programs })
+        let double = double.context("cargo does not say where the driver double is")?;
+        Ok(Self { double, programs, package: package.to_owned() })
     }
 
     fn program(&self, name: &str) -> Result<&Path> {
@@ -179,9 +189,9 @@ impl Built {
     }
 }
 
-/// The package of the programs, in whose folder they run.
-fn package() -> PathBuf {
-    shell::root().join("tests")
+/// The package of the programs.
+pub(super) fn package(root: &Path) -> PathBuf {
+    root.join("tests")
 }
 
 /// How a program ended.
@@ -227,7 +237,8 @@ impl Place {
             None => Command::new(path),
         };
         // As cargo starts it.
-        command.current_dir(package()).env("CARGO_MANIFEST_DIR", package()).env("CARGO_PKG_NAME", "bridge-tests");
+        let package = &built.package;
+        command.current_dir(package).env("CARGO_MANIFEST_DIR", package).env("CARGO_PKG_NAME", "bridge-tests");
         for word in program.without.iter().chain([&HOST]) {
             command.args(["--skip", word]);
         }
@@ -278,7 +289,7 @@ mod tests {
 
     #[test]
     fn every_program_is_one_of_the_package() {
-        let manifest = fs::read_to_string(package().join("Cargo.toml")).unwrap();
+        let manifest = fs::read_to_string(package(&shell::root()).join("Cargo.toml")).unwrap();
         for program in PROGRAMS {
             let line = format!("name = \"{}\"\n", program.name);
             assert_eq!(manifest.matches(&line).count(), 1, "{}", program.name);

@@ -1,15 +1,19 @@
 //! `cargo xtask mutants`: mutants of what calls a device, which unit tests cannot catch, run on the
 //! driver double one after the other (docs/testing.md, "Mutation testing").
 
-use std::fmt;
+mod copy;
+mod outcome;
+
 use std::fs;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::double::{Built, PROGRAMS, Place, Program, Ran, whole, why_not};
+use self::copy::Copy;
+use self::outcome::{Outcome, error_in};
+use super::double::{Built, PROGRAMS, Place, Program, Ran, package, whole, why_not};
 use super::each::each;
 use crate::shell;
 
@@ -50,13 +54,14 @@ pub(crate) fn run(files: &[String], only: &[String]) -> Result<()> {
     ensure!(!mutants.is_empty(), "no mutant has such a name");
     let of_step = PROGRAMS.iter().filter(|program| CATCHERS.contains(&program.name));
     let programs: Vec<_> = of_step.chain([&DOUBLED]).collect();
-    let control = outcome(&programs)?;
+    let copy = Copy::new(&shell::target_dir().join("mutants"))?;
+    let control = outcome(&programs, &copy, None)?;
     ensure!(control == Outcome::Survives, "without a mutant: {control}");
     let report = shell::target_dir().join("mutants.txt");
     fs::write(&report, "")?;
     for mutant in &mutants {
-        let applied = Applied::new(mutant)?;
-        let outcome = outcome(&programs)?;
+        let applied = copy.apply(mutant)?;
+        let outcome = outcome(&programs, &copy, Some(&mutant.file))?;
         drop(applied);
         let line = format!("{outcome}\t{}\n", mutant.name);
         print!("{line}");
@@ -112,77 +117,36 @@ fn parse(listed: &str) -> Vec<Mutant> {
     mutants
 }
 
-/// A changed file, which is as it was once this is dropped, unless somebody has changed it too.
-struct Applied<'m> {
-    file: &'m Path,
-    before: String,
-    mutated: String,
-}
-
-impl<'m> Applied<'m> {
-    fn new(mutant: &'m Mutant) -> Result<Self> {
-        let Mutant { name, file, diff } = mutant;
-        let before = fs::read_to_string(shell::root().join(file))?;
-        let mut git = Command::new("git");
-        git.args(["apply", "-p0", "--unidiff-zero", "-"]).current_dir(shell::root()).stdin(Stdio::piped());
-        let mut child = git.spawn().context("cannot start `git`")?;
-        child.stdin.take().context("`git` takes no input")?.write_all(diff.as_bytes())?;
-        ensure!(child.wait()?.success(), "the file has changed since it was listed: {name}");
-        let mutated = fs::read_to_string(shell::root().join(file))?;
-        Ok(Self { file, before, mutated })
+/// Builds and runs the programs in the copy, until a test fails or a rule of the driver's is broken.
+fn outcome(programs: &[&'static Program], copy: &Copy, file: Option<&Path>) -> Result<Outcome> {
+    let mut command = Built::command(programs, copy.cargo());
+    let output = command.output().with_context(|| format!("cannot start `{}`", shell::shown(&command)))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        let error = file.and_then(|file| error_in(file, &said));
+        return error
+            .map(Outcome::Unviable)
+            .with_context(|| format!("no mutant is at fault, but cargo fails:\n{said}"));
     }
-}
-
-impl Drop for Applied<'_> {
-    fn drop(&mut self) {
-        let path = shell::root().join(self.file);
-        let restored = match fs::read_to_string(&path) {
-            Ok(now) if now == self.mutated => fs::write(&path, &self.before),
-            Ok(_) => Err(io::Error::other("it was changed meanwhile")),
-            Err(error) => Err(error),
-        };
-        if let Err(error) = restored {
-            eprintln!("mutants: {} still has a mutant in it: {error}", self.file.display());
-        }
-    }
-}
-
-/// What became of a mutant.
-#[derive(Debug, PartialEq, Eq)]
-enum Outcome {
-    DoesNotBuild,
-    Survives,
-    /// By a program.
-    Caught(&'static str),
-}
-
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::DoesNotBuild => f.write_str("does not build"),
-            Self::Survives => f.write_str("survives"),
-            Self::Caught(by) => write!(f, "caught by {by}"),
-        }
-    }
-}
-
-/// Builds and runs the programs, until one of them fails or breaks a rule of the driver's.
-fn outcome(programs: &[&'static Program]) -> Result<Outcome> {
-    let Ok(built) = Built::new(programs, Stdio::null()) else { return Ok(Outcome::DoesNotBuild) };
+    let built = Built::of(&String::from_utf8_lossy(&output.stdout), &package(copy.root()))?;
     let place = Place::new(&shell::target_dir().join("mutated"), &built.double)?;
-    let mut caught = None;
+    let mut ended: Option<Outcome> = None;
     let take = |program: &&'static Program, ran: Result<Ran>| {
         let Ran { output, findings, .. } = ran?;
         let breaks_rules = !findings.is_empty() && program.name != DOUBLED.name;
-        if !output.status.success() || breaks_rules {
-            caught = caught.or(Some(program.name));
-            bail!("caught");
+        if let Some(outcome) = Outcome::of(program.name, output.status, breaks_rules)
+            && ended.as_ref().is_none_or(|before| outcome.says_more_than(before))
+        {
+            ended = Some(outcome);
         }
+        // Where one hangs, another may fail.
+        let is_caught = ended.as_ref().is_some_and(|outcome| !matches!(outcome, Outcome::Hangs(_)));
+        ensure!(!is_caught, "caught");
         Ok(())
     };
     let ran = each(programs, |program| place.run(program, &built, Some(LIMIT)), take);
-    match caught {
-        Some(by) => Ok(Outcome::Caught(by)),
+    match ended {
+        Some(outcome) => Ok(outcome),
         None => ran.map(|()| Outcome::Survives),
     }
 }

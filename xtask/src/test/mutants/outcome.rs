@@ -1,0 +1,93 @@
+//! What becomes of a mutant.
+
+use std::fmt;
+use std::path::Path;
+use std::process::ExitStatus;
+
+/// What became of a mutant.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// The compiler refuses it, with this error.
+    Unviable(String),
+    Survives,
+    /// A test of this program fails.
+    Caught(&'static str),
+    /// This program breaks a rule of the driver's.
+    BreaksRules(&'static str),
+    /// This program did not end within its limit.
+    Hangs(&'static str),
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unviable(error) => write!(f, "does not build ({error})"),
+            Self::Survives => f.write_str("survives"),
+            Self::Caught(by) => write!(f, "caught by {by}"),
+            Self::BreaksRules(by) => write!(f, "caught by a rule that {by} breaks"),
+            Self::Hangs(by) => write!(f, "hangs in {by}"),
+        }
+    }
+}
+
+impl Outcome {
+    /// How a program that was given a limit has ended; `None` if it has passed.
+    pub(super) fn of(program: &'static str, status: ExitStatus, breaks_rules: bool) -> Option<Self> {
+        // 124 is `timeout`'s own code, and 137 what it returns once it had to kill the program.
+        match status.code() {
+            Some(0) => breaks_rules.then_some(Self::BreaksRules(program)),
+            Some(124 | 137) => Some(Self::Hangs(program)),
+            _ => Some(Self::Caught(program)),
+        }
+    }
+
+    /// A test that fails says more than one that does not end.
+    pub(super) fn says_more_than(&self, other: &Self) -> bool {
+        matches!(other, Self::Hangs(_)) && !matches!(self, Self::Hangs(_))
+    }
+}
+
+/// The compiler's first error in a file, as `error[E0308]: mismatched types`. `None` if it has none
+/// there: then it is no mutant of this file that does not build.
+pub(super) fn error_in(file: &Path, said: &str) -> Option<String> {
+    let place = format!("--> {}:", file.display());
+    let mut error = None;
+    for line in said.lines() {
+        if line.starts_with("error") || line.starts_with("warning") {
+            error = line.strip_prefix("error").map(|_| line);
+        } else if line.trim_start().starts_with(&place) && error.is_some() {
+            return error.map(str::to_owned);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn a_program_that_is_ended_is_not_one_that_fails() {
+        use std::os::unix::process::ExitStatusExt as _;
+        let of = |code: i32, rules| Outcome::of("turns", ExitStatus::from_raw(code << 8), rules);
+        assert_eq!(of(0, false), None);
+        assert_eq!(of(0, true), Some(Outcome::BreaksRules("turns")));
+        assert_eq!(of(101, true), Some(Outcome::Caught("turns")));
+        assert_eq!([of(124, false), of(137, true)], [Some(Outcome::Hangs("turns")), Some(Outcome::Hangs("turns"))]);
+        // It crashed: `timeout` ends in the same way.
+        assert_eq!(Outcome::of("turns", ExitStatus::from_raw(11), false), Some(Outcome::Caught("turns")));
+        assert!(Outcome::Caught("turns").says_more_than(&Outcome::Hangs("turns")));
+        assert!(!Outcome::Hangs("turns").says_more_than(&Outcome::Hangs("turns")));
+        assert!(!Outcome::Hangs("turns").says_more_than(&Outcome::Caught("turns")));
+    }
+
+    #[test]
+    fn an_error_is_one_of_the_mutant_if_it_is_in_its_file() {
+        let said = "   Compiling a v0.1.0\nwarning: unused variable: `x`\n --> a/b.rs:1:1\n\nerror[E0308]: mismatched types\n  \
+                    --> a/b.rs:2:5\n   |\nerror: aborting due to 1 previous error\n";
+        assert_eq!(error_in(Path::new("a/b.rs"), said).as_deref(), Some("error[E0308]: mismatched types"));
+        assert_eq!(error_in(Path::new("a/c.rs"), said), None);
+        assert_eq!(error_in(Path::new("a/b.rs"), "warning: unused\n --> a/b.rs:1:1\nerror: no space left\n"), None);
+    }
+}
