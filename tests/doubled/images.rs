@@ -5,13 +5,13 @@ use std::os::fd::IntoRawFd;
 
 use bridge::ash::vk;
 use bridge::cudarc::driver::sys;
-use bridge::vk_export::{Image, ImageInfo, MemoryHandle};
+use bridge::vk_export::{Image, ImageInfo, MemoryDescriptor, MemoryHandle};
 use bridge::{Backend, Compute};
 use bridge_tests::{Commands, Rig};
 
 use crate::double;
 
-const EXTENT: [u32; 3] = [17, 9, 1];
+pub(crate) const EXTENT: [u32; 3] = [17, 9, 1];
 const LAYERS: u32 = 3;
 /// Of such an image.
 const ALL_LEVELS: u32 = 5;
@@ -31,7 +31,7 @@ fn subresource(level: u32, layer: u32) -> vk::ImageSubresourceRange {
 }
 
 /// An exportable image, filled.
-fn drawn(rig: &Rig, levels: u32) -> Image {
+pub(crate) fn drawn(rig: &Rig, levels: u32) -> Image {
     let info = ImageInfo {
         name: "layers",
         format: vk::Format::R32_UINT,
@@ -74,11 +74,9 @@ fn each(levels: u32) -> impl Iterator<Item = (u32, u32)> {
     (0..levels).flat_map(|level| (0..LAYERS).map(move |layer| (level, layer)))
 }
 
-/// The image as CUDA maps it, with its memory.
-fn mapped(image: &Image, extent: [u32; 3]) -> (sys::CUmipmappedArray, sys::CUexternalMemory) {
-    let exported = image.export().unwrap();
-    let MemoryHandle::Fd(handle) = exported.handle else { panic!("no descriptor") };
-    let memory = exported.descriptor.memory;
+/// Memory as CUDA imports it.
+pub(crate) fn imported(handle: MemoryHandle, memory: &MemoryDescriptor) -> sys::CUexternalMemory {
+    let MemoryHandle::Fd(handle) = handle else { panic!("no descriptor") };
     let desc = sys::CUDA_EXTERNAL_MEMORY_HANDLE_DESC {
         type_: sys::CUexternalMemoryHandleType::CU_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_FD,
         handle: sys::CUDA_EXTERNAL_MEMORY_HANDLE_DESC_st__bindgen_ty_1 { fd: handle.into_raw_fd() },
@@ -86,9 +84,18 @@ fn mapped(image: &Image, extent: [u32; 3]) -> (sys::CUmipmappedArray, sys::CUext
         flags: memory.dedicated.into(),
         reserved: [0; 16],
     };
-    let (mut imported, mut array) = (std::ptr::null_mut(), std::ptr::null_mut());
+    let mut imported = std::ptr::null_mut();
     // SAFETY: a whole descriptor, and a place for the result.
     unsafe { sys::cuImportExternalMemory(&mut imported, &desc) }.result().unwrap();
+    imported
+}
+
+/// The image as CUDA maps it, with its memory.
+pub(crate) fn mapped(image: &Image, extent: [u32; 3]) -> (sys::CUmipmappedArray, sys::CUexternalMemory) {
+    let exported = image.export().unwrap();
+    let memory = exported.descriptor.memory;
+    let imported = imported(exported.handle, &memory);
+    let mut array = std::ptr::null_mut();
     let desc = sys::CUDA_EXTERNAL_MEMORY_MIPMAPPED_ARRAY_DESC {
         offset: memory.offset,
         arrayDesc: sys::CUDA_ARRAY3D_DESCRIPTOR {

@@ -7,6 +7,7 @@
 #![allow(unsafe_code, clippy::unwrap_used)] // Submitting.
 
 mod compute_first;
+mod findings;
 mod images;
 mod in_step;
 mod lost;

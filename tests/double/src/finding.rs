@@ -35,6 +35,11 @@ pub(crate) enum Kind {
     UnknownHandle,
     /// "Destroying the memory object doesn't free any mapping": it must have been freed before.
     MappedAtDestroy,
+    /// Vulkan destroys an image, or frees memory, that CUDA has mapped. Drivers keep the memory, but
+    /// who frees it in this order takes it for unused.
+    MappedAtFree,
+    /// VUID-VkBindImageMemoryInfo-image-07460: an image is bound to memory once.
+    BoundTwice,
     /// "Any outstanding signals or waits must have completed."
     PendingAtDestroy,
     /// A binary semaphore's signal must have been submitted before its wait, one for each.
@@ -85,6 +90,8 @@ impl fmt::Display for Kind {
             Self::UseAfterDestroy => "use-after-destroy",
             Self::UnknownHandle => "unknown-handle",
             Self::MappedAtDestroy => "mapped-at-destroy",
+            Self::MappedAtFree => "mapped-at-free",
+            Self::BoundTwice => "bound-twice",
             Self::PendingAtDestroy => "pending-at-destroy",
             Self::WaitBeforeSignal => "wait-before-signal",
             Self::SignalOverSignal => "signal-over-signal",

@@ -11,6 +11,7 @@ use super::entry::below;
 use super::texel::texel;
 use crate::array::Size;
 use crate::export::{Export, ExportedImage, ImageShape};
+use crate::finding::Kind;
 use crate::gate;
 use crate::layout::Rows;
 use crate::ledger::Ledger;
@@ -20,6 +21,17 @@ use crate::ledger::Ledger;
 pub(super) struct Image {
     shape: ImageShape,
     texel_size: u64,
+    bound: Bound,
+}
+
+/// Whether an image has memory.
+#[derive(Clone, Copy, Debug)]
+enum Bound {
+    No,
+    /// To memory that is not exported.
+    Unexported,
+    /// To the memory of this export.
+    To(u64),
 }
 
 impl Image {
@@ -43,7 +55,7 @@ impl Image {
             channels,
             color_attachment: info.usage.contains(vk::ImageUsageFlags::COLOR_ATTACHMENT),
         };
-        Some(Self { shape, texel_size: channel_size * u64::from(channels) })
+        Some(Self { shape, texel_size: channel_size * u64::from(channels), bound: Bound::No })
     }
 
     fn size(&self, level: u32) -> Size {
@@ -101,7 +113,15 @@ pub(super) unsafe extern "system" fn destroy(
     image: vk::Image,
     allocator: *const vk::AllocationCallbacks<'_>,
 ) {
-    gate::ledger().vulkan.images.remove(&image.as_raw());
+    let mut ledger = gate::ledger();
+    if let Some(Image { bound: Bound::To(export), .. }) = ledger.vulkan.images.remove(&image.as_raw()) {
+        ledger.image_goes(export);
+        // What maps the memory from now on maps no image.
+        if let Some(Export::Memory { image, .. }) = ledger.exports.get_mut(&export) {
+            *image = None;
+        }
+    }
+    drop(ledger);
     // SAFETY: the same contract.
     unsafe { (below().device.fp_v1_0().destroy_image)(device, image, allocator) };
 }
@@ -142,12 +162,17 @@ fn note(
     memory: vk::DeviceMemory,
     offset: u64,
 ) -> vk::Result {
-    let Some(bound) = ledger.vulkan.images.get(&image.as_raw()) else { return vk::Result::SUCCESS };
-    let Some(exported) = ledger.vulkan.memories.get(&memory.as_raw()) else { return vk::Result::SUCCESS };
-    let Some(mut rows) = bound.rows(device, image) else { return vk::Result::ERROR_UNKNOWN };
+    let Some(bound) = ledger.vulkan.images.get_mut(&image.as_raw()) else { return vk::Result::SUCCESS };
+    let export = ledger.vulkan.memories.get(&memory.as_raw()).map(|memory| memory.descriptor.export);
+    let before = std::mem::replace(&mut bound.bound, export.map_or(Bound::Unexported, Bound::To));
+    let (shape, rows) = (bound.shape, bound.rows(device, image));
+    if !matches!(before, Bound::No) {
+        ledger.find(Kind::BoundTwice, format!("image {:#x} is bound to memory again", image.as_raw()));
+    }
+    let Some(number) = export else { return vk::Result::SUCCESS };
+    let Some(mut rows) = rows else { return vk::Result::ERROR_UNKNOWN };
     rows.iter_mut().for_each(|rows| rows.start += offset);
-    let made = ExportedImage { shape: ImageShape { offset, ..bound.shape }, rows };
-    let number = exported.descriptor.export;
+    let made = ExportedImage { shape: ImageShape { offset, ..shape }, rows };
     if let Some(Export::Memory { image, .. }) = ledger.exports.get_mut(&number) {
         *image = Some(made);
     }

@@ -106,13 +106,18 @@ pub(super) unsafe extern "system" fn allocate(
     vk::Result::SUCCESS
 }
 
-/// What CUDA has imported goes on.
+/// What CUDA has imported goes on; what it has mapped is a finding.
 pub(super) unsafe extern "system" fn free(
     device: vk::Device,
     memory: vk::DeviceMemory,
     allocator: *const vk::AllocationCallbacks<'_>,
 ) {
-    let exported = gate::ledger().vulkan.memories.remove(&memory.as_raw());
+    let mut ledger = gate::ledger();
+    let exported = ledger.vulkan.memories.remove(&memory.as_raw());
+    if let Some(Memory { descriptor, .. }) = &exported {
+        ledger.memory_goes(descriptor.export);
+    }
+    drop(ledger);
     // SAFETY: the same contract.
     unsafe { (below().device.fp_v1_0().free_memory)(device, memory, allocator) };
     if let Some(Memory { descriptor, mapped }) = exported {

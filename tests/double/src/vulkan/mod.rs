@@ -13,6 +13,7 @@
 //! | `entry` | the entry points of a driver, and which functions are replaced |
 //! | `device` | what is said of the device, and its creation |
 //! | `memory`, `image`, `timeline` | what is exported |
+//! | `mapped` | what CUDA still has of it when it is destroyed |
 //! | `texel` | formats of images, as CUDA names them |
 //! | `watch` | the thread that notices what the software driver has signalled |
 //!
@@ -23,6 +24,7 @@ mod chain;
 mod device;
 mod entry;
 mod image;
+mod mapped;
 mod memory;
 mod texel;
 mod timeline;

@@ -1,0 +1,38 @@
+//! What CUDA has mapped of exported memory, when Vulkan destroys it.
+
+use crate::finding::Kind;
+use crate::ledger::Ledger;
+
+impl Ledger {
+    /// Vulkan destroys an image in exported memory: no array of CUDA's may be mapped to it.
+    pub(super) fn image_goes(&mut self, export: u64) {
+        let arrays = self.arrays_of(export);
+        self.find_mapped("an image is destroyed", &arrays);
+    }
+
+    /// Vulkan frees exported memory: CUDA may have imported it, and has mapped nothing of it.
+    pub(super) fn memory_goes(&mut self, export: u64) {
+        let mut mapped = self.arrays_of(export);
+        let buffers = self.mappings.iter().filter(|(_, mapping)| self.is_of(mapping.memory, export));
+        mapped.extend(buffers.map(|(address, _)| (address, self.mappings.name(address))));
+        self.find_mapped("exported memory is freed", &mapped);
+    }
+
+    fn arrays_of(&self, export: u64) -> Vec<(u64, String)> {
+        let arrays = self.arrays.iter().filter(|(_, array)| self.is_of(array.memory, export));
+        arrays.map(|(handle, _)| (handle, self.arrays.name(handle))).collect()
+    }
+
+    fn is_of(&self, memory: u64, export: u64) -> bool {
+        self.memories.find(memory).is_some_and(|memory| memory.descriptor.export == export)
+    }
+
+    /// A lost context has mapped nothing any more.
+    fn find_mapped(&mut self, what: &str, mapped: &[(u64, String)]) {
+        for (handle, name) in mapped {
+            if !self.went_down(*handle) {
+                self.find(Kind::MappedAtFree, format!("{what} while CUDA has {name} of it"));
+            }
+        }
+    }
+}
