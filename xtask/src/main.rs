@@ -135,6 +135,9 @@ enum Task {
         /// Only mutants with this in their names; several of them, all that have one of these
         #[arg(long)]
         only: Vec<String>,
+        /// Only these programs of the step `double`, or `doubled`: fewer are built sooner
+        #[arg(long)]
+        with: Vec<String>,
     },
     /// Kill either process of two that share frames, in each state it can be in, and see that the
     /// other goes on (Linux)
@@ -209,7 +212,7 @@ fn main() -> ExitCode {
         Task::Windows { all, installing } => done(windows::run(installing.consent(), all)),
         Task::Misuse { update } => done(ci::misuse(update)),
         Task::Fuzz { seconds, seed, target, backend: _ } => done(fuzz::run(target.as_deref(), seconds, seed)),
-        Task::Mutants { files, only } => done(test::mutants(&files, &only)),
+        Task::Mutants { files, only, with } => done(test::mutants(&files, &only, &with)),
         Task::KillMatrix { backend, minutes: Some(minutes), .. } => done(ci::kill_soak(minutes, backend == "cuda")),
         Task::KillMatrix { rounds, backend, .. } => done(ci::kill_matrix(rounds, backend == "cuda")),
         Task::Wheel { profile } => done(wheel::run(&profile)),

@@ -96,7 +96,7 @@ pub(crate) fn run() -> Result<()> {
     let mut wrong = Vec::new();
     each(
         PROGRAMS,
-        |program| place.run(program, &built, None),
+        |program| place.run(program, &built, &[HOST], None),
         |program, ran| {
             let Ran { output, time, findings } = ran?;
             println!("== {} {:.1} s", program.name, time.as_secs_f64());
@@ -228,8 +228,9 @@ impl Place {
         self.folder.join("skips.log")
     }
 
-    /// Runs a program, for so many seconds at most.
-    pub(super) fn run(&self, program: &Program, built: &Built, limit: Option<u64>) -> Result<Ran> {
+    /// Runs a program without the tests that have one of `without` in their names, for so many
+    /// seconds at most.
+    pub(super) fn run(&self, program: &Program, built: &Built, without: &[&str], limit: Option<u64>) -> Result<Ran> {
         let findings = self.folder.join(format!("{}.findings", program.name));
         let path = built.program(program.name)?;
         let mut command = match limit {
@@ -239,7 +240,7 @@ impl Place {
         // As cargo starts it.
         let package = &built.package;
         command.current_dir(package).env("CARGO_MANIFEST_DIR", package).env("CARGO_PKG_NAME", "bridge-tests");
-        for word in program.without.iter().chain([&HOST]) {
+        for word in program.without.iter().chain(without) {
             command.args(["--skip", word]);
         }
         let own = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();

@@ -43,17 +43,16 @@ const FILES: &[&str] = &["exchange/state.rs", "exchange/order.rs", "handoff.rs",
 /// A program that a mutant has hung is ended after so many seconds.
 const LIMIT: u64 = 60;
 
-/// Runs the mutants of the files that have one of `only` in their names, or all. The report is
-/// written to `target/mutants.txt`.
-pub(crate) fn run(files: &[String], only: &[String]) -> Result<()> {
+/// Runs the mutants of the files that have one of `only` in their names, or all, with the programs
+/// `with`, or all. The report is written to `target/mutants.txt`.
+pub(crate) fn run(files: &[String], only: &[String], with: &[String]) -> Result<()> {
     if let Some(reason) = why_not() {
         bail!("nothing is tested: {reason}");
     }
     let mut mutants = list(files)?;
     mutants.retain(|mutant| only.is_empty() || only.iter().any(|word| mutant.name.contains(word)));
     ensure!(!mutants.is_empty(), "no mutant has such a name");
-    let of_step = PROGRAMS.iter().filter(|program| CATCHERS.contains(&program.name));
-    let programs: Vec<_> = of_step.chain([&DOUBLED]).collect();
+    let programs = programs(with)?;
     let copy = Copy::new(&shell::target_dir().join("mutants"))?;
     let control = outcome(&programs, &copy, None)?;
     ensure!(control == Outcome::Survives, "without a mutant: {control}");
@@ -68,6 +67,19 @@ pub(crate) fn run(files: &[String], only: &[String]) -> Result<()> {
         fs::OpenOptions::new().append(true).open(&report)?.write_all(line.as_bytes())?;
     }
     Ok(())
+}
+
+/// The programs of these names, or [`CATCHERS`] and [`DOUBLED`] if none is named.
+fn programs(names: &[String]) -> Result<Vec<&'static Program>> {
+    let all = || PROGRAMS.iter().chain([&DOUBLED]);
+    if names.is_empty() {
+        return Ok(all().filter(|program| [CATCHERS, &[DOUBLED.name]].concat().contains(&program.name)).collect());
+    }
+    let find = |name: &String| all().find(|program| program.name == name);
+    names
+        .iter()
+        .map(|name| find(name).with_context(|| format!("`{name}` is no program of the step `double`")))
+        .collect()
 }
 
 /// A change of one file.
@@ -144,7 +156,7 @@ fn outcome(programs: &[&'static Program], copy: &Copy, file: Option<&Path>) -> R
         ensure!(!is_caught, "caught");
         Ok(())
     };
-    let ran = each(programs, |program| place.run(program, &built, Some(LIMIT)), take);
+    let ran = each(programs, |program| place.run(program, &built, &[], Some(LIMIT)), take);
     match ended {
         Some(outcome) => Ok(outcome),
         None => ran.map(|()| Outcome::Survives),
@@ -167,6 +179,14 @@ mod tests {
         );
         assert_eq!(mutants[0].diff, "--- a/b.rs\n+++ a/b.rs\n@@ -1,3 +1,3 @@\n fn f() {\n-    false\n+    true\n }\n");
         assert_eq!(mutants[1].diff, "--- a/b.rs\n+++ a/b.rs\n@@ x\n");
+    }
+
+    #[test]
+    fn programs_are_chosen_by_name() {
+        let names = |programs: Vec<&Program>| programs.iter().map(|program| program.name).collect::<Vec<_>>();
+        assert_eq!(names(programs(&["pacing".to_owned(), "doubled".to_owned()]).unwrap()), ["pacing", "doubled"]);
+        assert_eq!(programs(&[]).unwrap().len(), CATCHERS.len() + 1);
+        assert!(programs(&["pace".to_owned()]).is_err());
     }
 
     #[test]
