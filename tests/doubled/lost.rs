@@ -17,9 +17,9 @@ const MOMENT: u64 = 200_000_000;
 /// The same, for one that does.
 const LONG: u64 = Rig::LONG.as_nanos() as u64;
 
-/// What is asked of the exchanges once the context is lost. Those that are not asked are kept:
-/// their end, too, signals what Vulkan waits for.
-pub(crate) type Ask = fn(Exchange<Words>, Exchange<Words>);
+/// What is asked of the exchanges once the context is lost. What it leaves in place is kept, since
+/// the end of an exchange, too, signals what Vulkan waits for.
+pub(crate) type Ask = fn(&mut Option<Exchange<Words>>, &mut Option<Exchange<Words>>);
 
 /// An engine that waits for its own fence waits for CUDA, which signals no more, until an exchange
 /// of the compute side is asked or dropped.
@@ -31,7 +31,7 @@ pub(crate) fn the_queue_goes_on(name: &str, info: &ExchangeInfo<'_>, ask: Ask) {
     rig.allow(&["VUID-VkSemaphoreSignalInfo-value-03259"]);
     let compute = Compute::new(rig.device(), Backend::Cuda).unwrap();
     let mut exchange = Exchange::new(&compute, info, words()).unwrap();
-    let other = Exchange::new(&compute, info, words()).unwrap();
+    let mut other = Some(Exchange::new(&compute, info, words()).unwrap());
     let fence = Fence::new(&rig);
 
     double.hold_work();
@@ -44,19 +44,22 @@ pub(crate) fn the_queue_goes_on(name: &str, info: &ExchangeInfo<'_>, ask: Ask) {
     let error = rendered.wait(Rig::LONG).unwrap_err();
     assert!(error.is_device_lost(), "a wait of the bridge's is told at once: {error}");
     assert_eq!(fence.wait(MOMENT), Err(vk::Result::TIMEOUT), "a wait signals nothing");
-    ask(exchange, other);
+    let mut exchange = Some(exchange);
+    ask(&mut exchange, &mut other);
     fence.wait(LONG).unwrap();
-}
-
-pub(crate) fn begin(mut exchange: Exchange<Words>, other: Exchange<Words>) {
-    let error: Error = exchange.begin().unwrap_err();
-    assert!(error.is_device_lost(), "{error}");
+    // Their end was no part of it.
     std::mem::forget((exchange, other));
 }
 
-pub(crate) fn end(exchange: Exchange<Words>, other: Exchange<Words>) {
-    drop(exchange);
-    std::mem::forget(other);
+/// A frame of the first.
+pub(crate) fn begin(exchange: &mut Option<Exchange<Words>>, _: &mut Option<Exchange<Words>>) {
+    let error: Error = exchange.as_mut().unwrap().begin().unwrap_err();
+    assert!(error.is_device_lost(), "{error}");
+}
+
+/// The end of the first.
+pub(crate) fn end(exchange: &mut Option<Exchange<Words>>, _: &mut Option<Exchange<Words>>) {
+    drop(exchange.take());
 }
 
 /// A frame of a latest exchange, whose compute side has a stream of its own, is in the queue, and a
@@ -142,11 +145,12 @@ pub(crate) fn is_noticed_by_threads_at_once(name: &str) {
             });
         }
     });
+    let signals = || sink.0.lock().unwrap().clone();
+    assert_eq!(signals().len(), THREADS, "a signal each: {:#?}", signals());
     for exchange in exchanges {
         exchange.close().unwrap();
     }
-    let signals = sink.0.lock().unwrap();
-    assert_eq!(signals.len(), THREADS, "a signal each: {signals:#?}");
+    assert_eq!(signals().len(), THREADS, "their ends have nothing left to signal: {:#?}", signals());
     bridge_tests::assert_silent(rig.device());
 }
 

@@ -7,7 +7,21 @@ use bridge::cuda_import::mark;
 use bridge::{Compute, LatestInfo, Newest};
 use bridge_tests::{Filler, Gate, Readback, Rig};
 
-use crate::{LEN, SIZE, base, frame_of, info, publish, read, words};
+use crate::{LEN, Pair, SIZE, base, frame_of, info, publish, submit, words};
+
+/// Publishes and reads 20 frames, so that all slots hold one; gives the frame in each slot.
+fn fill_all_slots((writer, reader): &mut Pair, filler: &Filler, readback: &Readback) -> Vec<u64> {
+    let mut frames = vec![None; LatestInfo::default().slots];
+    for frame in 0..20 {
+        publish(writer, filler, 0).wait(Rig::LONG).unwrap();
+        let turn = reader.newest().unwrap().unwrap();
+        frames[turn.slot()] = Some(turn.frame());
+        submit(turn, readback);
+        readback.finish();
+        assert_eq!(frame_of(&readback.words()[..LEN]), Ok(frame));
+    }
+    frames.into_iter().map(Option::unwrap).collect()
+}
 
 /// Submits the turn's copy without the turn's wait, and waits for it.
 fn read_without_wait(rig: &Rig, turn: bridge::RenderRead<crate::Words>, readback: &Readback) -> Vec<u32> {
@@ -29,12 +43,9 @@ fn read_without_wait(rig: &Rig, turn: bridge::RenderRead<crate::Words>, readback
 /// held before.
 pub(crate) fn a_reader_without_its_wait_sees_a_stale_frame(rig: &Rig, compute: &Compute) {
     let (filler, readback) = (Filler::new(compute), Readback::new(rig.device(), SIZE));
-    let (mut writer, mut reader) = words(compute, &LatestInfo { newest: Newest::Issued, ..info() });
-    // All slots hold a frame.
-    for frame in 0..20 {
-        publish(&mut writer, &filler, 0).wait(Rig::LONG).unwrap();
-        assert_eq!(read(&mut reader, &readback), Some(frame));
-    }
+    let mut pair = words(compute, &LatestInfo { newest: Newest::Issued, ..info() });
+    let held = fill_all_slots(&mut pair, &filler, &readback);
+    let (mut writer, mut reader) = pair;
     let gate = Gate::on(writer.compute());
     let mut turn = writer.begin().unwrap();
     gate.hold_work(turn.work());
@@ -42,8 +53,9 @@ pub(crate) fn a_reader_without_its_wait_sees_a_stale_frame(rig: &Rig, compute: &
     let published = turn.publish().unwrap();
     let turn = reader.newest().unwrap().unwrap();
     assert_eq!((turn.frame(), turn.is_new()), (20, true));
+    let old = held[turn.slot()];
     let seen = frame_of(&read_without_wait(rig, turn, &readback));
-    assert!(seen.as_ref().is_ok_and(|frame| *frame < 20), "without its wait it has to see an old frame, not {seen:?}");
+    assert_eq!(seen, Ok(old), "without its wait it has to see what the slot held before");
     gate.open();
     published.wait(Rig::LONG).unwrap();
     writer.close(reader).unwrap();
@@ -52,11 +64,9 @@ pub(crate) fn a_reader_without_its_wait_sees_a_stale_frame(rig: &Rig, compute: &
 /// A frame that is read in the middle of being written fails the check.
 pub(crate) fn a_torn_frame_is_seen_to_be_torn(rig: &Rig, compute: &Compute) {
     let (filler, readback) = (Filler::new(compute), Readback::new(rig.device(), SIZE));
-    let (mut writer, mut reader) = words(compute, &LatestInfo { newest: Newest::Issued, ..info() });
-    for frame in 0..20 {
-        publish(&mut writer, &filler, 0).wait(Rig::LONG).unwrap();
-        assert_eq!(read(&mut reader, &readback), Some(frame));
-    }
+    let mut pair = words(compute, &LatestInfo { newest: Newest::Issued, ..info() });
+    let held = fill_all_slots(&mut pair, &filler, &readback);
+    let (mut writer, mut reader) = pair;
     let half: Vec<u32> = (base(20)..).take(LEN / 2).collect();
     let gate = Gate::on(writer.compute());
     let mut turn = writer.begin().unwrap();
@@ -85,8 +95,12 @@ pub(crate) fn a_torn_frame_is_seen_to_be_torn(rig: &Rig, compute: &Compute) {
         None => told.recv_timeout(Rig::LONG).unwrap(),
     }
     let turn = reader.newest().unwrap().unwrap();
-    let seen = frame_of(&read_without_wait(rig, turn, &readback));
-    assert!(seen.is_err(), "half of frame 20 passed for frame {seen:?}");
+    let old = held[turn.slot()];
+    let seen = read_without_wait(rig, turn, &readback);
+    let torn: Vec<u32> = (base(20)..).take(LEN / 2).chain((base(old)..).take(LEN).skip(LEN / 2)).collect();
+    assert!(seen == torn, "it has to see half of frame 20 and half of frame {old}, not {:?}", frame_of(&seen));
+    let error = frame_of(&seen).expect_err("half of frame 20 passes for a frame");
+    assert!(error.contains("word 0 is of frame 20") && error.contains(&format!("of frame {old}")), "{error}");
     gate.open();
     published.wait(Rig::LONG).unwrap();
     writer.close(reader).unwrap();

@@ -23,5 +23,15 @@ pub(crate) fn frames_behind_another_exchanges_end(device: &ExportDevice) {
         Op::On(1, RingOp::Wait),
     ];
     let trial = Trial { held: Held::Streams, engine_forgets: false };
-    run(device, &Case::InStep(ops), trial);
+    let counts = run(device, &Case::InStep(ops), trial);
+    // Both frames were in the queue when the context was lost, and it was the case that let them end.
+    for (what, count) in [
+        ("exchanges", 2),
+        ("submissions", 2),
+        ("compute sides lost", 1),
+        ("lost contexts that the queue waited for", 1),
+        ("frames seen", 2),
+    ] {
+        assert_eq!(counts.of(what), count, "{what}: {counts:?}");
+    }
 }

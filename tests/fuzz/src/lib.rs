@@ -43,6 +43,11 @@ impl Counts {
         *self.0.entry(what).or_default() += 1;
     }
 
+    /// How often it was done.
+    pub fn of(&self, what: &str) -> u64 {
+        self.0.get(what).copied().unwrap_or_default()
+    }
+
     /// Those of another case.
     pub fn merge(&mut self, other: &Self) {
         other.0.iter().for_each(|(what, count)| *self.0.entry(what).or_default() += count);

@@ -48,7 +48,7 @@ pub(super) const PROGRAMS: &[Program] = &[
     whole("latest_joined"),
     whole("hostile"),
     whole("render_first"),
-    part("pacing", &["processor_time"]),
+    whole("pacing"),
     whole("flush"),
     whole("lost_device"),
     whole("grow_faults"),

@@ -1,0 +1,142 @@
+//! How often a waiting thread asks for the value of a timeline: that is what spinning consists of.
+//! One test: the device's function is stood in for.
+
+use std::cell::Cell;
+use std::ffi::{CStr, c_void};
+use std::sync::OnceLock;
+use std::time::Instant;
+
+use bridge::ash::vk;
+use bridge::{Backend, ExportDevice};
+use bridge_tests::{Engine, case_on};
+
+use super::*;
+
+type Look = vk::PFN_vkGetSemaphoreCounterValue;
+type Block = vk::PFN_vkWaitSemaphores;
+
+static LOOK: OnceLock<Look> = OnceLock::new();
+static BLOCK: OnceLock<Block> = OnceLock::new();
+
+thread_local! {
+    static LOOKS: Cell<u128> = const { Cell::new(0) };
+    static BLOCKS: Cell<u128> = const { Cell::new(0) };
+}
+
+unsafe extern "system" fn look(device: vk::Device, semaphore: vk::Semaphore, value: *mut u64) -> vk::Result {
+    LOOKS.set(LOOKS.get() + 1);
+    let real = LOOK.get().unwrap();
+    // SAFETY: handed on.
+    unsafe { real(device, semaphore, value) }
+}
+
+unsafe extern "system" fn block(device: vk::Device, info: *const vk::SemaphoreWaitInfo<'_>, limit: u64) -> vk::Result {
+    BLOCKS.set(BLOCKS.get() + 1);
+    let real = BLOCK.get().unwrap();
+    // SAFETY: handed on.
+    unsafe { real(device, info, limit) }
+}
+
+fn hook(name: &CStr, real: *const c_void) -> *const c_void {
+    match name.to_bytes() {
+        b"vkGetSemaphoreCounterValue" => {
+            // SAFETY: the function of that name has this type.
+            let _ = LOOK.set(unsafe { std::mem::transmute::<*const c_void, Look>(real) });
+            look as *const c_void
+        }
+        b"vkWaitSemaphores" => {
+            // SAFETY: as above.
+            let _ = BLOCK.set(unsafe { std::mem::transmute::<*const c_void, Block>(real) });
+            block as *const c_void
+        }
+        _ => real,
+    }
+}
+
+#[test]
+fn a_blocking_wait_does_not_spin() {
+    // Never destroyed: NVIDIA's driver deadlocks when a device goes while a thread that has used
+    // Vulkan exits.
+    let engine = Box::leak(Box::new(Engine::new(Some(hook))));
+    for backend in [Backend::Host, Backend::Cuda] {
+        // SAFETY: the engine's own handles, which live forever.
+        let device = unsafe { ExportDevice::adopt(engine.info()) }.unwrap();
+        if let Some(compute) = case_on(&device, backend, "a_held_frame") {
+            a_held_frame(&device, &compute);
+        }
+    }
+    engine.assert_silent();
+}
+
+/// Waits for both points of a frame that is held, so that each wait ends by its limit.
+fn a_held_frame(device: &ExportDevice, compute: &Compute) {
+    let (filler, readback) = (Filler::new(compute), Readback::new(device, SIZE));
+    let info = ExchangeInfo { name: "looks", timeout: Rig::LONG, ..Default::default() };
+    let spec = BufferSpec::new(LEN, BufferAccess::TRANSFER_READ);
+    let mut exchange = Exchange::<BufferSpec<u32>>::new(compute, &info, spec).unwrap();
+    let gate = Gate::on(compute);
+    let mut turn = exchange.begin().unwrap();
+    gate.hold(&mut turn);
+    filler.fill(&mut turn, 1);
+    let turn = turn.finish().unwrap();
+    let computed = turn.computed().clone();
+    let commands = readback.record(&turn, &[(turn.resources().as_raw(), SIZE)]);
+    // SAFETY: recorded with the turn's barriers; waited for below.
+    let rendered = unsafe { turn.submit(&[commands]) }.unwrap();
+    match compute.backend() {
+        Backend::Cuda => polls(&computed),
+        _ => blocks(&computed),
+    }
+    blocks(&rendered);
+    gate.open();
+    rendered.wait_blocking(Rig::LONG).unwrap();
+    assert!(computed.is_reached().unwrap() && rendered.is_reached().unwrap());
+}
+
+const LIMIT: Duration = Duration::from_millis(5);
+
+/// What a wait that does not end has done.
+struct Waited {
+    looks: u128,
+    /// Calls in which the driver was to block.
+    blocks: u128,
+    time: Duration,
+}
+
+impl Waited {
+    fn of(wait: impl FnOnce() -> bridge::Result<()>) -> Self {
+        let (looks, blocks, start) = (LOOKS.get(), BLOCKS.get(), Instant::now());
+        let error = wait().unwrap_err();
+        let time = start.elapsed();
+        assert!(matches!(error, bridge::Error::Timeout { .. }), "{error}");
+        Self { looks: LOOKS.get() - looks, blocks: BLOCKS.get() - blocks, time }
+    }
+}
+
+/// Vulkan or the CPU signals: the driver is asked to block. Each time that it returned too early,
+/// and in the end, the error that is made says how far the timeline has come: a look each.
+fn blocks(point: &TimelinePoint) {
+    let Waited { looks, blocks, .. } = Waited::of(|| point.wait_blocking(LIMIT));
+    assert_eq!(looks, blocks + 1, "with {blocks} calls that block");
+    // Negative control.
+    let Waited { looks, blocks, .. } = Waited::of(|| point.wait(LIMIT));
+    assert!(looks > blocks + 1, "a wait that spins looks {looks} times, with {blocks} calls that block");
+}
+
+/// CUDA signals: between two looks the thread sleeps for 20 us or more, so that there are only so
+/// many of them, however long the wait takes.
+fn polls(point: &TimelinePoint) {
+    let most = |time: Duration| time.as_micros() / 20 + 3;
+    let Waited { looks, time, .. } = Waited::of(|| point.wait_blocking(LIMIT));
+    assert!(looks <= most(time), "{looks} looks in {time:?}");
+    // Negative control: one that spins looks more often. Where others want the processor it may
+    // get to look less often, so that it has some tries.
+    let start = Instant::now();
+    loop {
+        let Waited { looks, time, .. } = Waited::of(|| point.wait(LIMIT));
+        if looks > most(time) {
+            return;
+        }
+        assert!(start.elapsed() < Rig::LONG, "a wait that spins looks {looks} times in {time:?}");
+    }
+}
