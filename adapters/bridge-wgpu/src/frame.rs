@@ -86,7 +86,7 @@ pub(crate) struct Lent<S: Shared, D: Direction> {
 
 impl<S: Shared, D: Direction> Frame<S, D> {
     fn prepare(&self, gpu: &Bridge) -> Result<()> {
-        self.mirror.check(gpu)?;
+        self.mirror.require_device(gpu)?;
         // wgpu orders its submissions by binary semaphores, and what these depend on must have been
         // submitted (VUID-vkQueueSubmit-pWaitSemaphores-03238). A signal of the CPU is so only once
         // it is made, as for a present.

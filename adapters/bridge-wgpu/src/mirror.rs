@@ -42,7 +42,7 @@ impl<S: Shared> Mirror<S> {
     }
 
     /// Checks that it is submitted with a `Bridge` of the device that it was made on.
-    pub(crate) fn check(&self, gpu: &Bridge) -> Result<()> {
+    pub(crate) fn require_device(&self, gpu: &Bridge) -> Result<()> {
         if gpu.is_same(&self.gpu) {
             return Ok(());
         }

@@ -25,7 +25,7 @@ impl Default for Camera {
 }
 
 impl Camera {
-    pub(crate) fn check(&self) -> Result<()> {
+    pub(crate) fn validate(&self) -> Result<()> {
         let Self { target: [x, y, z], distance, yaw, pitch, field_of_view } = *self;
         let finite = [x, y, z, distance, yaw, pitch].iter().all(|number| number.is_finite());
         if finite && distance > 0.0 && (0.01..=3.0).contains(&field_of_view) {
@@ -80,7 +80,7 @@ mod tests {
     #[test]
     fn a_camera_that_cannot_be_is_an_error() {
         let good = Camera::default();
-        assert!(good.check().is_ok());
+        assert!(good.validate().is_ok());
         let [far, flat, wide] = [f32::INFINITY, 0.0, 3.1];
         for bad in [
             Camera { target: [0.0, far, 0.0], ..good },
@@ -88,7 +88,7 @@ mod tests {
             Camera { pitch: f32::NAN, ..good },
             Camera { field_of_view: wide, ..good },
         ] {
-            assert!(bad.check().is_err(), "{bad:?}");
+            assert!(bad.validate().is_err(), "{bad:?}");
         }
     }
 }

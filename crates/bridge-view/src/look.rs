@@ -27,7 +27,7 @@ pub enum ColorMap {
 }
 
 impl Look {
-    pub(crate) fn check(&self) -> Result<()> {
+    pub(crate) fn validate(&self) -> Result<()> {
         if self.exposure.is_finite() {
             return Ok(());
         }
@@ -53,10 +53,10 @@ impl Default for PointLook {
 }
 
 impl PointLook {
-    pub(crate) fn check(&self) -> Result<()> {
+    pub(crate) fn validate(&self) -> Result<()> {
         if !(1..=64).contains(&self.size) {
             return Err(Error::invalid("points", format!("size is {}; it is from 1 to 64 pixels", self.size)));
         }
-        self.camera.check()
+        self.camera.validate()
     }
 }

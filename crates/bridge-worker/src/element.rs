@@ -38,10 +38,10 @@ pub trait Element: sealed::Element {
 
     /// Whether the resource is one of these; the reason if not.
     #[doc(hidden)]
-    fn check(resource: &Resource) -> Result<(), String>;
+    fn check_resource(resource: &Resource) -> Result<(), String>;
 
     /// # Safety
-    /// The memory is what the resource says, and the resource has passed `check`.
+    /// The memory is what the resource says, and the resource has passed `check_resource`.
     #[doc(hidden)]
     unsafe fn map(
         memory: &Arc<ImportedMemory>,
@@ -83,7 +83,7 @@ impl<T: Pod + Send + Sync> Element for Buffer<T> {
     type HostSource<'a> = ReadOnly<HostBuffer<'a, T>>;
     type Mapped = MappedBuffer<T>;
 
-    fn check(resource: &Resource) -> Result<(), String> {
+    fn check_resource(resource: &Resource) -> Result<(), String> {
         let asked = std::any::type_name::<T>();
         match &resource.kind {
             ResourceKind::Buffer(buffer) if u64::from(buffer.element_size) == size_of::<T>() as u64 => {
@@ -144,7 +144,7 @@ impl<T: Texel> Element for Image<T> {
     type HostSource<'a> = ReadOnly<HostImage<'a, T>>;
     type Mapped = MappedImage<T>;
 
-    fn check(resource: &Resource) -> Result<(), String> {
+    fn check_resource(resource: &Resource) -> Result<(), String> {
         let image = match &resource.kind {
             ResourceKind::Image(image) => image,
             ResourceKind::Buffer(_) => {

@@ -30,12 +30,12 @@ pub trait Frame: sealed::Frame {
 
     /// For one slot; `resources` has as many as `RESOURCES`.
     #[doc(hidden)]
-    fn check(resources: &[Resource]) -> Result<(), String>;
+    fn check_resources(resources: &[Resource]) -> Result<(), String>;
 
     /// There are as many as `RESOURCES`.
     ///
     /// # Safety
-    /// Each memory is what its resource says, and they have passed `check`.
+    /// Each memory is what its resource says, and they have passed `check_resources`.
     #[doc(hidden)]
     unsafe fn map(imported: &[Imported], home: &Arc<CudaStream>) -> Result<Self::Mapped, cuda_import::Error>;
 
@@ -81,8 +81,8 @@ impl<E: Element> Frame for E {
     const RESOURCES: usize = 1;
     type Mapped = E::Mapped;
 
-    fn check(resources: &[Resource]) -> Result<(), String> {
-        <E as Element>::check(&resources[0])
+    fn check_resources(resources: &[Resource]) -> Result<(), String> {
+        <E as Element>::check_resource(&resources[0])
     }
 
     unsafe fn map(imported: &[Imported], home: &Arc<CudaStream>) -> Result<Self::Mapped, cuda_import::Error> {
@@ -126,8 +126,8 @@ macro_rules! tuples {
             const RESOURCES: usize = $count;
             type Mapped = ($($element::Mapped,)*);
 
-            fn check(resources: &[Resource]) -> Result<(), String> {
-                $(<$element as Element>::check(&resources[$place])
+            fn check_resources(resources: &[Resource]) -> Result<(), String> {
+                $(<$element as Element>::check_resource(&resources[$place])
                     .map_err(|reason| format!("resource {}: {reason}", $place))?;)*
                 Ok(())
             }

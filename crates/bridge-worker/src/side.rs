@@ -85,7 +85,7 @@ fn import_offer<F: Frame>(
     }
     let described: Vec<_> = resources.iter().map(|(resource, _)| *resource).collect();
     for slot in described.chunks_exact(F::RESOURCES) {
-        F::check(slot).map_err(mismatch)?;
+        F::check_resources(slot).map_err(mismatch)?;
     }
     let computed = timelines.iter().find(|(timeline, _)| timeline.side == TimelineSide::Computed);
     let computed = computed.map_or(0, |(timeline, _)| timeline.value);

@@ -135,7 +135,7 @@ impl<S: Shared> Batch for NewestFrame<S> {
     type Done = TimelinePoint;
 
     fn prepare(&self, gpu: &Bridge) -> Result<()> {
-        self.mirror.check(gpu)?;
+        self.mirror.require_device(gpu)?;
         Ok(self.turn.prepare_present()?)
     }
 
@@ -180,7 +180,7 @@ impl<S: Shared> Batch for WrittenFrame<S> {
     type Done = TimelinePoint;
 
     fn prepare(&self, gpu: &Bridge) -> Result<()> {
-        self.mirror.check(gpu)
+        self.mirror.require_device(gpu)
     }
 
     fn lend(self, parts: &mut Parts) -> Result<Self::Lent> {

@@ -88,7 +88,7 @@ impl Shape {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] with what to change.
-    pub(crate) fn check(&self, usage: wgpu::TextureUsages, place: Place, object: &str) -> Result<()> {
+    pub(crate) fn check_usage(&self, usage: wgpu::TextureUsages, place: Place, object: &str) -> Result<()> {
         let drawn_to = usage.contains(wgpu::TextureUsages::RENDER_ATTACHMENT);
         let reason = match (self.kind, place) {
             (ImageKind::D1, _) if self.size[1] != 1 => "a 1D texture has a height of 1; give `resize` that one",
@@ -222,14 +222,14 @@ mod tests {
     fn what_wgpu_has_not_is_named() {
         let drawn = wgpu::TextureUsages::RENDER_ATTACHMENT;
         let copied = wgpu::TextureUsages::COPY_SRC;
-        let fault = |shape: Shape, usage, place| shape.check(usage, place, "texture").unwrap_err().to_string();
+        let fault = |shape: Shape, usage, place| shape.check_usage(usage, place, "texture").unwrap_err().to_string();
         assert!(fault(Shape::d1(8).layers(2), copied, Place::Own).contains("no arrays of 1D"));
         assert!(fault(Shape::d1(8).all_mips(), copied, Place::Slot).contains("one mip level"));
         assert!(fault(Shape::d1(8), drawn, Place::Own).contains("does not draw to 1D"));
         assert!(fault(Shape::d3([8, 8, 8]), drawn, Place::Slot).contains("`SharedTexture`"));
         assert!(fault(Shape::d3([8, 8, 8]).layers(2), copied, Place::Own).contains("use its depth"));
-        Shape::d3([8, 8, 8]).check(drawn, Place::Own, "texture").unwrap();
-        Shape::d1(8).all_mips().check(copied, Place::Own, "texture").unwrap_err();
-        Shape::d1(1).all_mips().check(copied, Place::Own, "texture").unwrap();
+        Shape::d3([8, 8, 8]).check_usage(drawn, Place::Own, "texture").unwrap();
+        Shape::d1(8).all_mips().check_usage(copied, Place::Own, "texture").unwrap_err();
+        Shape::d1(1).all_mips().check_usage(copied, Place::Own, "texture").unwrap();
     }
 }

@@ -105,7 +105,7 @@ impl<T: Texel> Share<Self> for SlotTexture<T> {
     fn specs(&self, gpu: &Bridge, _: Flow, name: &str) -> Result<ImageSpec<T>> {
         let object = format!("slot texture \"{name}\"");
         let (accesses, _) = access::of_texture(self.usage, &object)?;
-        self.shape.check(self.usage, Place::Slot, &object)?;
+        self.shape.check_usage(self.usage, Place::Slot, &object)?;
         Ok(self.shape.spec(gpu.format(self.format)?, accesses))
     }
 

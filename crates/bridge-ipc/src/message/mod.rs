@@ -169,7 +169,7 @@ impl Message {
             Self::Hello(hello) => Encoded::new(&hello.to_wire()?),
             Self::Offer(offer) => Encoded::new(&offer.to_wire()?),
             Self::Resource(resource) => {
-                resource.check()?;
+                resource.validate()?;
                 Encoded::new(&resource.to_wire())
             }
             Self::Timeline(timeline) => Encoded::new(&timeline.to_wire()),

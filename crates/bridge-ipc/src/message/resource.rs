@@ -154,7 +154,7 @@ impl ImageDescriptor {
         Some((levels, end))
     }
 
-    fn check(&self) -> Result<(), DecodeError> {
+    fn validate(&self) -> Result<(), DecodeError> {
         let [width, height, depth] = self.extent;
         let bad = |reason| Err(DecodeError::Image { reason });
         if self.extent.contains(&0) {
@@ -299,7 +299,7 @@ impl Resource {
             allocation_size: wire.allocation_size.get(),
             offset: wire.offset.get(),
         };
-        resource.check()?;
+        resource.validate()?;
         if resource.to_wire().as_bytes() != wire.as_bytes() {
             return Err(DecodeError::Size {
                 reason: "its size, or fields that it does not use, are not as its kind has them",
@@ -309,7 +309,7 @@ impl Resource {
     }
 
     /// Checks that the numbers are consistent.
-    pub(crate) fn check(&self) -> Result<(), DecodeError> {
+    pub(crate) fn validate(&self) -> Result<(), DecodeError> {
         let bad = |reason| Err(DecodeError::Size { reason });
         match &self.kind {
             ResourceKind::Buffer(buffer) => {
@@ -320,7 +320,7 @@ impl Resource {
                     return bad("a buffer's size is no multiple of its element's");
                 }
             }
-            ResourceKind::Image(image) => image.check()?,
+            ResourceKind::Image(image) => image.validate()?,
         }
         let Some(size) = self.least_size() else { return bad("an image's texels do not fit into 64 bits") };
         let end = self.offset.checked_add(size);

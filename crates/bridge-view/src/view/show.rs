@@ -24,7 +24,7 @@ impl View {
     /// [`Error::TooLarge`] for more bytes than the device's shaders read. The frame is given back
     /// undrawn, and what was shown before stays.
     pub fn show_image(&mut self, frame: impl Frame, format: ImageFormat, look: &Look) -> Result<()> {
-        let checked = look.check().and_then(|()| self.check(&frame, &format, format.buffer_size()));
+        let checked = look.validate().and_then(|()| self.check_turn(&frame, &format, format.buffer_size()));
         self.take(Box::new(frame), checked.map(|()| Content::Image(format, *look)))
     }
 
@@ -57,7 +57,7 @@ impl View {
     /// # Errors
     /// As [`show_image`](Self::show_image).
     pub fn show_texture(&mut self, frame: impl TextureFrame, look: &Look) -> Result<()> {
-        let checked = look.check().and_then(|()| self.check_texture(&frame));
+        let checked = look.validate().and_then(|()| self.check_texture(&frame));
         self.take(Box::new(frame), checked.map(|texels| Content::Texture(texels, *look)))
     }
 
@@ -70,7 +70,7 @@ impl View {
     /// # Errors
     /// As [`show_image`](Self::show_image), and for memory of the view's own.
     pub fn show_points(&mut self, frame: impl Frame, format: PointFormat, look: &PointLook) -> Result<()> {
-        let checked = look.check().and_then(|()| self.check(&frame, &format, format.size()));
+        let checked = look.validate().and_then(|()| self.check_turn(&frame, &format, format.size()));
         let checked = checked.and_then(|()| self.make_depths());
         self.take(Box::new(frame), checked.map(|()| Content::Points(format, *look)))
     }
@@ -100,7 +100,7 @@ impl View {
     }
 
     /// Checks that `size` bytes of the frame can be drawn from.
-    fn check(&self, frame: &dyn Turn, what: &dyn std::fmt::Display, size: u64) -> Result<()> {
+    fn check_turn(&self, frame: &dyn Turn, what: &dyn std::fmt::Display, size: u64) -> Result<()> {
         let wrong = |reason: String| Error::invalid(what.to_string(), reason);
         self.check_queue(frame, what)?;
         let Slot::Buffer(buffer) = frame.slot() else {

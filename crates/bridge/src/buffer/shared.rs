@@ -100,7 +100,7 @@ impl<T: Pod> SharedBuffer<T> {
         let (side, sharing) = (compute.side(), compute.side().sharing());
         let place = match pool {
             Some(pool) => {
-                pool.check(compute, accesses, &object)?;
+                pool.check_use(compute, accesses, &object)?;
                 Some(pool.take(size, align_of::<T>() as u64)?)
             }
             None => None,

@@ -81,7 +81,7 @@ impl CudaCompute {
         &self.gpus
     }
 
-    pub(super) fn check(&self) -> Result<()> {
+    pub(super) fn ensure_alive(&self) -> Result<()> {
         Ok(self.gpus.streams().iter().try_for_each(|stream| query(stream).map(|_| ()))?)
     }
 

@@ -275,7 +275,7 @@ impl Compute {
     /// # Errors
     /// [`Error::Cuda`] with the sticky code, or [`Error::HostFailed`].
     pub fn check(&self) -> Result<()> {
-        self.0.side.check()
+        self.0.side.ensure_alive()
     }
 }
 
@@ -292,8 +292,8 @@ impl Peer for Inner {
         self.side.takes_timeline(signaller)
     }
 
-    fn check(&self) -> Result<()> {
-        self.side.check()
+    fn ensure_alive(&self) -> Result<()> {
+        self.side.ensure_alive()
     }
 
     fn flush(&self) -> Result<()> {

@@ -97,11 +97,11 @@ impl Side {
     }
 
     /// Checks that it still works: no kernel has faulted, no closure has panicked.
-    pub(crate) fn check(&self) -> Result<()> {
+    pub(crate) fn ensure_alive(&self) -> Result<()> {
         match self {
-            Self::Cuda(cuda) => cuda.check(),
-            Self::Host(host) => host.check(),
-            Self::Remote(remote) => remote.stream().check(),
+            Self::Cuda(cuda) => cuda.ensure_alive(),
+            Self::Host(host) => host.ensure_alive(),
+            Self::Remote(remote) => remote.stream().ensure_alive(),
             // A kernel that faults loses the Vulkan device, which every later call tells.
             Self::Inline(_) => Ok(()),
         }

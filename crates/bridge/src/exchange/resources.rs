@@ -137,7 +137,7 @@ pub(crate) trait Share<R: Resources> {
     fn stages(&self) -> vk::PipelineStageFlags2;
 
     /// Validates the description without calling a driver.
-    fn check(&self) -> Result<()> {
+    fn validate(&self) -> Result<()> {
         Ok(())
     }
 }
@@ -274,8 +274,8 @@ macro_rules! tuple {
                 vk::PipelineStageFlags2::NONE $(| self.$index.stages())+
             }
 
-            fn check(&self) -> Result<()> {
-                $(self.$index.check()?;)+
+            fn validate(&self) -> Result<()> {
+                $(self.$index.validate()?;)+
                 Ok(())
             }
         }

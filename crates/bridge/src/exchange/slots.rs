@@ -30,7 +30,7 @@ pub(super) fn check_resources<R: Resources>(
     if stages.is_empty() {
         return Err(invalid("it shares nothing that Vulkan uses; give it at least one buffer or image"));
     }
-    resources.check()?;
+    resources.validate()?;
     let device = compute.device();
     let Some(found) = device.queue_of(queue) else {
         return Err(invalid(&format!("{} has no {queue} queue; use the main one", device.name())));

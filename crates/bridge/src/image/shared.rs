@@ -290,7 +290,7 @@ impl<T: Texel> Share<Self> for ImageSpec<T> {
         self.accesses.stages
     }
 
-    fn check(&self) -> Result<()> {
+    fn validate(&self) -> Result<()> {
         check_texel::<T>(self.format)
     }
 }

@@ -144,7 +144,7 @@ impl<R: Resources> RemoteExchange<R> {
     /// disconnected, until [`reconnect`](Self::reconnect). Where `dead` is `true`, what it owed is
     /// signalled. [`Error::FramesTorn`] and [`Error::HostFailed`] as for [`next`](Self::next).
     pub fn check(&self) -> Result<()> {
-        self.workers.check()?;
+        self.workers.require_worker()?;
         self.steps.check_compute()
     }
 

@@ -63,7 +63,7 @@ impl<R: Resources> RemoteReader<R> {
     /// it was disconnected, until [`reconnect`](Self::reconnect). Frames that it has finished
     /// before are still read.
     pub fn check(&self) -> Result<()> {
-        self.workers.check()
+        self.workers.require_worker()
     }
 
     /// Puts another worker in the place of one that is lost, with the same slots: the frame that is

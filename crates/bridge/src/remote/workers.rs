@@ -54,7 +54,7 @@ impl<E: End> Workers<E> {
     }
 
     /// Of frames of an earlier worker that are torn, it tells once.
-    pub(super) fn check(&self) -> Result<()> {
+    pub(super) fn require_worker(&self) -> Result<()> {
         self.status.tell().map_or(Ok(()), Err)
     }
 

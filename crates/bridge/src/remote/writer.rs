@@ -64,7 +64,7 @@ impl<R: Resources> RemoteWriter<R> {
     /// [`Error::PeerLost`](crate::Error::PeerLost) once its process or its connection has ended, or
     /// it was disconnected, until [`reconnect`](Self::reconnect).
     pub fn check(&self) -> Result<()> {
-        self.workers.check()
+        self.workers.require_worker()
     }
 
     /// Puts another worker in the place of one that is lost, with the same slots. Frames go on

@@ -32,14 +32,14 @@ pub(crate) trait Peer: Send + Sync {
     fn name(&self) -> &'static str;
 
     /// Returns `true` if it is another API on the GPU: its signals are polled for, and only
-    /// [`check`](Self::check) tells that it is gone.
+    /// [`ensure_alive`](Self::ensure_alive) tells that it is gone.
     fn is_foreign(&self) -> bool;
 
     /// Returns `true` if it has the timeline of a signaller by export.
     fn takes_timeline(&self, signaller: Signaller) -> bool;
 
     /// Checks that it still works.
-    fn check(&self) -> Result<()>;
+    fn ensure_alive(&self) -> Result<()>;
 
     /// Submits work that is not on its way to the GPU yet.
     fn flush(&self) -> Result<()>;
@@ -246,7 +246,7 @@ impl Inner {
     /// Checks that neither the compute side nor the Vulkan device is lost. Some drivers report a
     /// lost device from waits and submissions only, while the counter keeps its last value.
     fn check_signaller(&self, value: u64) -> Result<()> {
-        self.peer.check()?;
+        self.peer.ensure_alive()?;
         self.check_vulkan(value)
     }
 
@@ -266,7 +266,7 @@ impl Inner {
             match self.vulkan.wait(value, left.min(STRETCH)) {
                 Ok(()) => return Ok(true),
                 Err(vk_export::Error::Timeout { .. }) if left.is_zero() => return Ok(false),
-                Err(vk_export::Error::Timeout { .. }) if self.peer.is_foreign() => self.peer.check()?,
+                Err(vk_export::Error::Timeout { .. }) if self.peer.is_foreign() => self.peer.ensure_alive()?,
                 Err(vk_export::Error::Timeout { .. }) => {}
                 Err(error) => return Err(error.into()),
             }

@@ -25,7 +25,7 @@ impl ImageInfo<'_> {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] with what to change.
-    pub(crate) fn check(&self, limits: &vk::PhysicalDeviceLimits) -> Result<()> {
+    pub(crate) fn validate(&self, limits: &vk::PhysicalDeviceLimits) -> Result<()> {
         match self.fault(limits) {
             None => Ok(()),
             Some(reason) => Err(Error::InvalidArgument { object: self.object(), reason }),
@@ -168,7 +168,7 @@ mod tests {
 
     #[track_caller]
     fn refused(info: ImageInfo<'_>, because: &str) {
-        let text = info.check(&limits()).err().map(|error| error.to_string()).unwrap_or_default();
+        let text = info.validate(&limits()).err().map(|error| error.to_string()).unwrap_or_default();
         assert!(text.starts_with("image \"smoke\": ") && text.contains(because), "{text:?}");
     }
 
@@ -183,10 +183,10 @@ mod tests {
             (Cube, [8192, 8192, 1], 12, 1),
         ] {
             let info = ImageInfo { kind, extent, array_layers, mip_levels, ..info() };
-            assert!(info.check(&limits()).is_ok(), "{info:?}");
+            assert!(info.validate(&limits()).is_ok(), "{info:?}");
         }
         let views = [vk::Format::R8G8B8A8_SRGB, vk::Format::R32_UINT, vk::Format::R8G8B8A8_UNORM];
-        assert!(ImageInfo { view_formats: &views, ..info() }.check(&limits()).is_ok());
+        assert!(ImageInfo { view_formats: &views, ..info() }.validate(&limits()).is_ok());
     }
 
     #[test]
@@ -247,7 +247,7 @@ mod tests {
                 view_formats: &view,
                 ..info()
             };
-            if info.check(&limits()).is_ok() {
+            if info.validate(&limits()).is_ok() {
                 prop_assert!(mip_levels <= mip_count(extent));
                 prop_assert!(info.least_size().is_none_or(|size| size > 0));
             }

@@ -87,7 +87,7 @@ impl Image {
     ) -> Result<Self> {
         let object = info.object();
         let support = image_support(device, info)?;
-        support.check(device, info)?;
+        support.check_info(device, info)?;
         let [width, height, depth] = info.extent;
         let formats = info.formats();
         let mut list = vk::ImageFormatListCreateInfo::default().view_formats(&formats);

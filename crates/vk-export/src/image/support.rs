@@ -41,7 +41,7 @@ pub struct ImageSupport {
 /// [`Error::UnsupportedImage`] with what to change, else the failed call.
 #[doc(alias = "vkGetPhysicalDeviceImageFormatProperties2")]
 pub fn image_support(device: &ExportDevice, info: &ImageInfo<'_>) -> Result<ImageSupport> {
-    info.check(&device.physical().limits)?;
+    info.validate(&device.physical().limits)?;
     if let Some(reason) = device.format_fault(info.format) {
         return Err(Error::InvalidArgument { object: info.object(), reason });
     }
@@ -162,7 +162,7 @@ fn advice(device: &ExportDevice, info: &ImageInfo<'_>) -> String {
 
 impl ImageSupport {
     /// Checks that `info` is within the limits, and can leave if it shall.
-    pub(crate) fn check(&self, device: &ExportDevice, info: &ImageInfo<'_>) -> Result<()> {
+    pub(crate) fn check_info(&self, device: &ExportDevice, info: &ImageInfo<'_>) -> Result<()> {
         if let Some(reason) = self.fault(info) {
             let reason = format!("{reason} on {}", device.name());
             return Err(Error::InvalidArgument { object: info.object(), reason });

@@ -175,7 +175,7 @@ impl SharedPool {
     }
 
     /// Checks that `object` may be made here for `compute` and used as `accesses` says.
-    pub(crate) fn check(&self, compute: &Compute, accesses: BufferAccess, object: &str) -> Result<()> {
+    pub(crate) fn check_use(&self, compute: &Compute, accesses: BufferAccess, object: &str) -> Result<()> {
         let invalid = |reason| Err(Error::invalid(object, reason));
         if !self.0.compute.is_same(compute) {
             return invalid(format!(

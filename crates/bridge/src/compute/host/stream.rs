@@ -135,7 +135,7 @@ impl HostStream {
     }
 
     /// Checks that the stream still works.
-    pub(crate) fn check(&self) -> Result<()> {
+    pub(crate) fn ensure_alive(&self) -> Result<()> {
         if self.0.shared.failed.load(Ordering::Acquire) {
             let reason = self.0.shared.lock().failure.clone().unwrap_or_default();
             return Err(Error::HostFailed { reason });
@@ -166,7 +166,7 @@ impl HostStream {
     }
 
     fn push(&self, job: Job) -> Result<u64> {
-        self.check()?;
+        self.ensure_alive()?;
         let mut state = self.0.shared.lock();
         state.jobs.push_back(job);
         state.enqueued += 1;

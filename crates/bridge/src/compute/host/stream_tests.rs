@@ -126,5 +126,5 @@ fn a_signal_that_fails_is_tried_again() {
     stream.signal(signal).unwrap();
     assert!(stream.drain(LONG));
     assert_eq!(calls.load(Ordering::SeqCst), 3);
-    stream.check().unwrap();
+    stream.ensure_alive().unwrap();
 }

@@ -66,7 +66,7 @@ impl Default for LatestInfo<'_> {
 
 impl<'a> LatestInfo<'a> {
     /// Checks that there are enough slots for neither side to wait for the other.
-    pub(super) fn check(&self) -> Result<()> {
+    pub(super) fn validate(&self) -> Result<()> {
         let Self { slots, writer_in_flight: writer, reader_in_flight: reader, .. } = *self;
         let invalid = |reason: String| Err(Error::invalid(format!("latest exchange \"{}\"", self.name), reason));
         for (who, count, least) in [("writer", writer, "2 keep the GPU busy"), ("reader", reader, "2 is common")] {
@@ -107,7 +107,7 @@ mod tests {
 
     fn refused(slots: usize, writer_in_flight: usize, reader_in_flight: usize) -> Option<String> {
         let info = LatestInfo { slots, writer_in_flight, reader_in_flight, ..Default::default() };
-        info.check().err().map(|error| error.to_string())
+        info.validate().err().map(|error| error.to_string())
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub(crate) struct Shared<R: Resources> {
 
 impl<R: Resources> Shared<R> {
     pub(super) fn new(compute: &Compute, info: &LatestInfo<'_>, resources: &R, first: First) -> Result<Arc<Self>> {
-        info.check()?;
+        info.validate()?;
         let own = compute.beside(&format!("latest exchange \"{}\"", info.name))?;
         Ok(Arc::new(Self {
             ledger: SharedLedger::new(info.slots, info.newest, info.writer_in_flight),
@@ -59,7 +59,7 @@ impl<R: Resources> Shared<R> {
 
     /// Takes the slot of the writer's next frame, once few enough of its own are unfinished.
     pub(super) fn begin(&self) -> Result<Begun> {
-        self.check()?;
+        self.ensure_alive()?;
         if self.state.ledger().initial() != Initial::Done {
             return Err(Error::NotInitialised { exchange: self.state.name.clone() });
         }
@@ -70,12 +70,12 @@ impl<R: Resources> Shared<R> {
 
     /// Chooses the reader's frame. Does not block.
     pub(super) fn newest(&self) -> Result<Option<Chosen>> {
-        let chosen = self.ledger.newest(|| self.written().value(), || self.check())?;
+        let chosen = self.ledger.newest(|| self.written().value(), || self.ensure_alive())?;
         chosen.map_err(|refusal| self.refused(refusal, self.reader()))
     }
 
     /// Checks that the compute side has not failed, as far as a call has noticed.
-    fn check(&self) -> Result<()> {
+    fn ensure_alive(&self) -> Result<()> {
         let state = &self.state;
         if !state.compute.side().is_foreign() || state.failed.load(Ordering::Acquire) {
             return state.check_compute();

@@ -130,7 +130,7 @@ impl<R: Resources> Share<Self> for Vec<R> {
         self.iter().map(R::stages).fold(vk::PipelineStageFlags2::NONE, |all, stages| all | stages)
     }
 
-    fn check(&self) -> Result<()> {
-        self.iter().try_for_each(R::check)
+    fn validate(&self) -> Result<()> {
+        self.iter().try_for_each(R::validate)
     }
 }

@@ -120,7 +120,7 @@ fn after_a_failure_nothing_runs_and_all_is_signalled() {
             })
             .collect();
         let taken: usize = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
-        assert!(stream.drain(LIMIT) && stream.check().is_err());
+        assert!(stream.drain(LIMIT) && stream.ensure_alive().is_err());
         assert_eq!(signals.load(Ordering::SeqCst), taken, "Vulkan waits for a signal that nobody gives");
     });
 }
