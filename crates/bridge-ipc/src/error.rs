@@ -75,8 +75,8 @@ pub enum Error {
     /// The peer speaks no common version of the protocol.
     #[error(
         "the peer speaks versions {oldest} to {newest} of the protocol, and this side {} to {}; update the older of the two",
-        crate::OLDEST_VERSION,
-        crate::VERSION
+        crate::limits::OLDEST_VERSION,
+        crate::limits::VERSION
     )]
     #[non_exhaustive]
     Version {

@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `message` | what is said: a type for each message, checked when it is decoded |
 //! | `wire` | the same as bytes |
+//! | `limits` | versions and limits of the protocol |
 //! | `session` | which message is allowed when; no I/O |
 //! | `transport` | the socket, the peer's process, descriptors (Linux) |
 //! | `seals` | seals of memory files that a system may not know (Linux) |
@@ -27,6 +28,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod error;
+mod limits;
 mod message;
 #[cfg(target_os = "linux")]
 mod seals;
@@ -36,6 +38,7 @@ mod transport;
 mod wire;
 
 pub use error::{Error, MemoryProblem};
+pub use limits::{MOST_EXCHANGES, MOST_RESOURCES, MOST_SLOTS, MOST_STEP, OLDEST_VERSION, VERSION};
 pub use message::hello::{Backend, Hello, Role};
 pub use message::offer::{Direction, Offer};
 pub use message::resource::{
@@ -50,16 +53,3 @@ pub use transport::{
 };
 pub use uuid::Uuid;
 pub use wire::{FORMATS, MOST_BYTES};
-
-/// The newest version of the protocol that this crate speaks.
-pub const VERSION: u32 = 2;
-/// The oldest version of the protocol that this crate speaks.
-pub const OLDEST_VERSION: u32 = 1;
-/// The most slots of an exchange.
-pub const MOST_SLOTS: u32 = 64;
-/// The most resources of a slot.
-pub const MOST_RESOURCES: u32 = 16;
-/// The most exchanges that are open on a connection at a time.
-pub const MOST_EXCHANGES: usize = 64;
-/// Limit on how far a timeline may rise from one signal to the next.
-pub const MOST_STEP: u64 = 1 << 20;

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `event` | what a line says |
 //! | `clock` | the time that all processes of a machine share |
+//! | `isolated` | calls of code that the program supplied |
 //! | `target` | where `BRIDGE_TRACE` sends the trace |
 //! | `trace` | lines on their way to the sink |
 //! | `waiting` | how many of them may wait for it |
@@ -17,34 +18,11 @@
 
 mod clock;
 mod event;
+mod isolated;
 mod target;
 mod trace;
 mod waiting;
 
 pub use event::Event;
-pub use trace::{Held, event, init, is_on, trace_off, trace_to};
-
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
-/// The environment variable that turns the trace on: `stderr` (or `1`), or the path of a file.
-pub const VARIABLE: &str = "BRIDGE_TRACE";
-
-/// Calls code that the program supplied, a logger or a trace sink, and keeps its panic from
-/// unwinding into the bookkeeping around a driver call. Returns `None` if it panicked.
-pub fn isolated<T>(call: impl FnOnce() -> T) -> Option<T> {
-    match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(value) => Some(value),
-        Err(panic) => {
-            // The payload may panic in turn when it is dropped.
-            std::mem::forget(panic);
-            None
-        }
-    }
-}
-
-/// `log::error!`, isolated.
-macro_rules! log_error {
-    ($($arg:tt)+) => {{ $crate::isolated(|| log::error!($($arg)+)); }};
-}
-
-pub(crate) use log_error;
+pub use isolated::isolated;
+pub use trace::{Held, VARIABLE, event, init, is_on, trace_off, trace_to};

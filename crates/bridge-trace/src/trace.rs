@@ -6,8 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, Once, OnceLock, PoisonError};
 
 use crate::event::{Event, Line};
+use crate::isolated::{isolated, log_error};
 use crate::waiting::{self, Next, Waiting};
-use crate::{VARIABLE, clock, isolated, log_error, target};
+use crate::{clock, target};
+
+/// The environment variable that turns the trace on: `stderr` (or `1`), or the path of a file.
+pub const VARIABLE: &str = "BRIDGE_TRACE";
 
 type Sink = Box<dyn Write + Send>;
 

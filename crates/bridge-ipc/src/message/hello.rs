@@ -2,6 +2,7 @@
 
 use uuid::Uuid;
 
+use crate::limits::{OLDEST_VERSION, VERSION};
 use crate::message::{DecodeError, code, read_name, write_name};
 use crate::wire;
 
@@ -73,8 +74,8 @@ impl Hello {
     /// The Hello of this process.
     pub fn new(role: Role, name: &str) -> Self {
         Self {
-            version: crate::VERSION,
-            oldest: crate::OLDEST_VERSION,
+            version: VERSION,
+            oldest: OLDEST_VERSION,
             pid: std::process::id(),
             role,
             cuda: false,
@@ -177,8 +178,8 @@ const TRUST_SINCE: u32 = 2;
 
 /// The newest version that is spoken here and by who speaks `oldest` to `newest`.
 fn common(oldest: u32, newest: u32) -> Option<u32> {
-    let version = newest.min(crate::VERSION);
-    (version >= oldest.max(crate::OLDEST_VERSION)).then_some(version)
+    let version = newest.min(VERSION);
+    (version >= oldest.max(OLDEST_VERSION)).then_some(version)
 }
 
 /// Bit 0: opaque descriptors of memory, bit 1: of timelines, bit 2: sealed memory files.

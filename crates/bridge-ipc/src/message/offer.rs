@@ -1,7 +1,8 @@
 //! An exchange, as the renderer offers it.
 
+use crate::limits::{MOST_RESOURCES, MOST_SLOTS};
 use crate::message::{DecodeError, code, range, read_name, reserved, write_name};
-use crate::{MOST_RESOURCES, MOST_SLOTS, wire};
+use crate::wire;
 
 /// Which side writes frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -2,13 +2,13 @@
 
 use uuid::Uuid;
 
+use crate::limits::{MOST_RESOURCES, MOST_SLOTS, MOST_STEP};
 use crate::message::Message;
 use crate::message::hello::{Backend, Role};
 use crate::message::offer::{Direction, Offer};
 use crate::message::resource::{Handle, Resource};
 use crate::message::timeline::{Side, Timeline};
 use crate::session::Verdict;
-use crate::{MOST_RESOURCES, MOST_SLOTS, MOST_STEP};
 
 /// State of an exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,7 +12,7 @@ mod trust_tests;
 
 use std::collections::BTreeMap;
 
-use crate::MOST_EXCHANGES;
+use crate::limits::MOST_EXCHANGES;
 use crate::message::Message;
 use crate::message::hello::{Backend, Hello, Role};
 use exchange::Exchange;

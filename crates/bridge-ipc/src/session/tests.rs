@@ -180,7 +180,7 @@ fn values_and_frames_rise() {
     pair.say(Role::Worker, publish(1, 9, 12)).unwrap();
 }
 
-const MOST: u64 = crate::MOST_STEP;
+const MOST: u64 = crate::limits::MOST_STEP;
 
 #[test]
 fn where_the_renderer_writes_the_slots_are_its_own_at_first() {

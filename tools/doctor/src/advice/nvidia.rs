@@ -1,8 +1,9 @@
 //! An NVIDIA GPU that one side or the other cannot use.
 
 use super::{Advice, advice, limits, sandbox};
-use crate::system::major;
-use crate::{Cuda, CudaProblemKind, System, Vulkan, VulkanDevice};
+use crate::cuda::{Cuda, CudaProblemKind};
+use crate::system::{System, major};
+use crate::vulkan::{Vulkan, VulkanDevice};
 
 /// The oldest driver that the kernels run on: their PTX is of version 8.0.
 const OLDEST_DRIVER: u32 = 525;

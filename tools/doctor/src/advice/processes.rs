@@ -1,7 +1,8 @@
 //! Two processes that do not reach each other, although frames cross within one.
 
 use super::{Advice, advice};
-use crate::{Problem, ProcessTrial, System};
+use crate::processes::{Problem, ProcessTrial};
+use crate::system::System;
 
 /// What to do about the trials that failed; each kind of failure is told once.
 pub(crate) fn advise(system: &System, trials: &[ProcessTrial]) -> Vec<Advice> {

@@ -2,8 +2,7 @@
 //! helps.
 
 use super::{Advice, advice};
-use crate::System;
-use crate::system::{FLATPAK, SNAP};
+use crate::system::{FLATPAK, SNAP, System};
 
 /// What to do so that the driver's libraries are in the sandbox, if this is one.
 pub(super) fn action(system: &System) -> Option<String> {
