@@ -13,7 +13,7 @@ const SEED: &str = "BRIDGE_FUZZ_SEED";
 const REPORT: &str = "BRIDGE_FUZZ_REPORT";
 
 /// The test programs of `tests/fuzz`; the time is shared among them.
-const TARGETS: &[&str] = &["cuda", "driver", "exchange", "faults", "latest"];
+const TARGETS: &[&str] = &["cuda", "driver", "exchange", "faults", "ipc", "latest"];
 
 /// The seconds of the step in continuous integration.
 const IN_CI: u64 = 60;

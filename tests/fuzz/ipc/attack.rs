@@ -1,0 +1,223 @@
+//! A hostile process, which is a thread of this one: its socket, and what an honest one would say.
+
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use bridge_fuzz::Counts;
+use bridge_ipc::{
+    BufferDescriptor, Direction, Handle, Hello, Message, Offer, Resource, ResourceKind, Role, SharedMemory, Uuid,
+};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use rustix::net::{
+    AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, SocketType, recv,
+    sendmsg, shutdown, socket,
+};
+
+use crate::op::{Case, Kind, Op, Thing, Victim};
+
+/// Elements of four bytes in a frame.
+pub(crate) const LEN: usize = 64;
+const BYTES: u64 = LEN as u64 * 4;
+const SLOTS: u32 = 2;
+
+/// How long an honest step waits for a message: one that does not come may be none.
+const MOMENT: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+
+/// A step of an honest process.
+enum Step {
+    Say(Message),
+    Hear,
+}
+
+/// The other side of the victim.
+pub(crate) struct Attacker {
+    socket: OwnedFd,
+    honest: std::vec::IntoIter<Step>,
+    reads: bool,
+    last: Option<Message>,
+    counts: Counts,
+}
+
+impl Attacker {
+    pub(crate) fn new(socket: OwnedFd, case: &Case) -> Self {
+        let honest = match case.victim {
+            Victim::Renderer => of_a_worker(case.kind),
+            Victim::Worker => of_a_renderer(case.kind),
+        };
+        let reads = case.kind == Kind::Reads;
+        Self { socket, honest: honest.into_iter(), reads, last: None, counts: Counts::default() }
+    }
+
+    /// Does all, and hangs up.
+    pub(crate) fn run(mut self, ops: &[Op]) -> Counts {
+        ops.iter().for_each(|op| self.act(op));
+        // Descriptors that came are closed with what was not received.
+        self.counts
+    }
+
+    fn act(&mut self, op: &Op) {
+        match op {
+            Op::Honest => match self.honest.next() {
+                Some(Step::Say(message)) => self.say(message, None),
+                _ => self.hear(),
+            },
+            Op::LeaveOut => drop(self.honest.next()),
+            Op::Again => {
+                if let Some(message) = self.last.clone() {
+                    self.say(message, None);
+                }
+            }
+            Op::Changed(changes, cut, things) => match self.honest.next() {
+                Some(Step::Say(message)) => {
+                    let mut bytes = message.encode().unwrap();
+                    for (place, byte) in changes {
+                        let place = place.index(bytes.len());
+                        bytes[place] = *byte;
+                    }
+                    if let Some(cut) = cut {
+                        bytes.truncate(cut.index(bytes.len()));
+                    }
+                    self.counts.add("changed messages");
+                    let usual = || vec![Thing::Memory; message.descriptors()];
+                    self.send(&bytes, &things.clone().unwrap_or_else(usual));
+                }
+                _ => self.hear(),
+            },
+            Op::Message(message, things) => {
+                self.counts.add("messages of any kind");
+                self.say(message.clone(), things.as_deref());
+            }
+            Op::Bytes(bytes, things) => {
+                self.counts.add("runs of bytes");
+                self.send(bytes, things);
+            }
+            Op::Hear => self.hear(),
+            Op::Shutdown(reading) => {
+                self.counts.add("shutdowns");
+                let _ = shutdown(&self.socket, if *reading { Shutdown::Read } else { Shutdown::Write });
+            }
+        }
+    }
+
+    fn say(&mut self, message: Message, things: Option<&[Thing]>) {
+        self.counts.add("messages");
+        let usual = vec![Thing::Memory; message.descriptors()];
+        self.send(&message.encode().unwrap(), things.unwrap_or(&usual));
+        self.last = Some(message);
+    }
+
+    fn send(&mut self, bytes: &[u8], things: &[Thing]) {
+        // Whatever it is: it is a message as a whole, or none.
+        if let Ok(message) = Message::decode(bytes) {
+            assert_eq!(message.encode().unwrap(), bytes, "{message:?} is not what it was decoded from");
+        }
+        let handles: Vec<_> = things.iter().map(|thing| made(*thing, self.reads)).collect();
+        let handles: Vec<_> = handles.iter().map(AsFd::as_fd).collect();
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        assert!(handles.is_empty() || control.push(SendAncillaryMessage::ScmRights(&handles)));
+        // A victim that has hung up, or does not read, is no fault.
+        let _ = sendmsg(&self.socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
+    }
+
+    /// Waits a moment for a message, whose descriptors are closed at once.
+    fn hear(&mut self) {
+        self.counts.add("waits for a message");
+        let _ = poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&MOMENT));
+        let _ = recv(&self.socket, &mut [0; 600][..], RecvFlags::DONTWAIT);
+    }
+}
+
+fn made(thing: Thing, reads: bool) -> OwnedFd {
+    let unsealed = |bytes| {
+        let file = memfd_create("fuzz", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).unwrap();
+        ftruncate(&file, bytes).unwrap();
+        file
+    };
+    match thing {
+        Thing::Memory if reads => {
+            let (file, _) = SharedMemory::new_for_reading("fuzz", BYTES).unwrap();
+            file.handle().try_clone().unwrap()
+        }
+        Thing::Memory => SharedMemory::new("fuzz", BYTES).unwrap().handle().try_clone().unwrap(),
+        Thing::Unsealed => unsealed(BYTES),
+        Thing::Small => unsealed(1),
+        Thing::Pipe => std::io::pipe().unwrap().0.into(),
+        Thing::Socket => socket(AddressFamily::UNIX, SocketType::SEQPACKET, None).unwrap(),
+    }
+}
+
+fn hello(role: Role, kind: Kind) -> Message {
+    Message::Hello(Hello { host: true, trust: kind == Kind::InStep, ..Hello::new(role, "honest") })
+}
+
+/// What a worker on the CPU says and hears that has `2` frames.
+fn of_a_worker(kind: Kind) -> Vec<Step> {
+    let exchange = 0;
+    let mut steps = vec![Step::Hear, Step::Say(hello(Role::Worker, kind)), Step::Hear];
+    // Four slots, or in step two.
+    let slots = if kind == Kind::InStep { SLOTS } else { SLOTS + 2 };
+    steps.extend((0..slots).map(|_| Step::Hear));
+    steps.push(Step::Say(Message::Ready { exchange }));
+    if kind == Kind::Reads {
+        steps.push(Step::Hear);
+        steps.extend((0..2).map(|slot| Step::Say(Message::Free { exchange, slot, value: 0 })));
+    } else {
+        steps.extend((0..slots).map(|_| Step::Hear));
+        for frame in 0..2 {
+            let slot = frame as u32;
+            steps.push(Step::Say(Message::Publish { exchange, slot, frame, value: frame + 1 }));
+            if kind == Kind::InStep {
+                steps.push(Step::Say(Message::Done { exchange, slot, frame }));
+            }
+        }
+    }
+    steps.extend([Step::Say(Message::Close { exchange }), Step::Hear]);
+    steps
+}
+
+/// What a renderer says and hears that offers two slots.
+fn of_a_renderer(kind: Kind) -> Vec<Step> {
+    let exchange = 0;
+    let reads = kind == Kind::Reads;
+    let offer = Offer {
+        exchange,
+        direction: if reads { Direction::RendererWrites } else { Direction::WorkerWrites },
+        slots: SLOTS,
+        resources: 1,
+        writer_in_flight: 1,
+        reader_in_flight: 1,
+        trust: kind == Kind::InStep,
+        name: "x".to_owned(),
+    };
+    let mut steps = vec![Step::Say(hello(Role::Renderer, kind)), Step::Hear, Step::Say(Message::Offer(offer))];
+    steps.extend((0..SLOTS).map(|slot| {
+        Step::Say(Message::Resource(Resource {
+            exchange,
+            slot,
+            index: 0,
+            kind: ResourceKind::Buffer(BufferDescriptor { size: BYTES, element_size: 4 }),
+            handle: Handle::MemoryFile,
+            dedicated: false,
+            device_uuid: Uuid::nil(),
+            allocation_size: BYTES,
+            offset: 0,
+        }))
+    }));
+    steps.push(Step::Hear);
+    for slot in 0..SLOTS {
+        let frame = u64::from(slot);
+        steps.push(Step::Say(match reads {
+            true => Message::Publish { exchange, slot, frame, value: frame + 1 },
+            false => Message::Free { exchange, slot, value: 0 },
+        }));
+    }
+    steps.extend([Step::Hear, Step::Hear, Step::Say(Message::Close { exchange }), Step::Hear]);
+    steps
+}
+
+/// The limit of what a victim does, if all goes well.
+pub(crate) const LIMIT: Duration = Duration::from_secs(20);

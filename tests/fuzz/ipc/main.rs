@@ -1,0 +1,57 @@
+//! A renderer and a worker against a hostile process at the other end: whatever bytes,
+//! descriptors and messages come in whatever order, nothing panics or hangs, the next worker is met,
+//! and no descriptor is left.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used)] // What fails here fails the case.
+
+mod attack;
+mod op;
+mod victim;
+
+use std::time::{Duration, Instant};
+
+use bridge_fuzz::fuzz;
+use bridge_tests::Rig;
+
+use op::Victim;
+
+#[test]
+fn ipc() {
+    let rig = Rig::open();
+    fuzz("ipc", &op::case(), |case| {
+        let folder = tempfile::tempdir().unwrap();
+        leaves_nothing(|| match case.victim {
+            Victim::Renderer => victim::renderer(rig.device(), folder.path(), &case),
+            Victim::Worker => victim::worker(folder.path(), &case),
+        })
+    });
+}
+
+/// The descriptors of connections. A graphics driver opens others when it likes.
+fn descriptors() -> usize {
+    let links = std::fs::read_dir("/proc/self/fd").unwrap().filter_map(|entry| entry.ok()?.path().read_link().ok());
+    let ours = ["socket:", "pidfd", "eventfd", "pipe:", "/memfd:vk-cuda-bridge", "/memfd:fuzz"];
+    links.filter(|link| ours.iter().any(|kind| link.to_string_lossy().contains(kind))).count()
+}
+
+/// Fails unless as many descriptors are open after `case` as before.
+fn leaves_nothing<T>(case: impl FnOnce() -> T) -> T {
+    let before = descriptors();
+    let result = case();
+    let start = Instant::now();
+    // Sockets that were in flight are closed a little later.
+    while descriptors() != before {
+        assert!(start.elapsed() < Duration::from_secs(5), "{} descriptors are open, {before} were", descriptors());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    result
+}
+
+/// The negative control.
+#[test]
+fn a_descriptor_that_is_left_open_is_seen() {
+    let _alone = Rig::open();
+    let kept = std::panic::AssertUnwindSafe(std::cell::RefCell::new(None));
+    let leaks = || leaves_nothing(|| kept.replace(Some(std::io::pipe().unwrap().0)));
+    assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(leaks)).is_err());
+}

@@ -1,0 +1,152 @@
+//! The side that is attacked: what the program has of it ends in errors.
+#![allow(unsafe_code)] // Submitting.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use bridge::{AcceptInfo, BufferAccess, BufferSpec, Error, ExchangeInfo, ExportDevice, LatestInfo, Listener, Remote};
+use bridge_fuzz::Counts;
+use bridge_ipc::{Backend, ConnectInfo, Connection, Hello, Message, Role};
+use bridge_worker::{Buffer, Worker, WorkerInfo};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
+
+use crate::attack::{Attacker, LEN, LIMIT};
+use crate::op::{Case, Kind};
+
+type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+
+/// A renderer, and a hostile worker. Afterwards the listener meets an honest one.
+pub(crate) fn renderer(device: &ExportDevice, folder: &Path, case: &Case) -> Counts {
+    let listener = Listener::bind(folder.join("s")).unwrap();
+    let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::SEQPACKET, None).unwrap();
+    rustix::net::connect(&socket, &SocketAddrUnix::new(listener.path()).unwrap()).unwrap();
+    let attacker = Attacker::new(socket, case);
+    let trust = case.kind == Kind::InStep;
+    let mut counts = std::thread::scope(|scope| {
+        let attack = scope.spawn(|| attacker.run(&case.ops));
+        let accepted = listener.accept_with(device, &AcceptInfo { timeout: LIMIT, trust });
+        let ended = match accepted.map(|remote| remote.expect("a process that has hung up is waited for")) {
+            Ok(remote) => draw(remote, case.kind).unwrap_or("exchanges of a renderer that were not made"),
+            Err(_) => "workers that were not met",
+        };
+        let mut counts = attack.join().unwrap();
+        counts.add(ended);
+        counts
+    });
+    let path = listener.path().to_owned();
+    let honest = std::thread::spawn(move || {
+        let mut connection = Connection::connect(path, &ConnectInfo::default()).unwrap();
+        let hello = Hello { host: true, ..Hello::new(Role::Worker, "honest") };
+        connection.send(&Message::Hello(hello), None, LIMIT).unwrap();
+        connection
+    });
+    let met = listener.accept(device, LIMIT).unwrap().expect("an honest worker is not met");
+    assert_eq!(met.name(), "honest");
+    drop((honest.join().unwrap(), met));
+    counts.add("honest workers met behind");
+    counts
+}
+
+/// Takes frames, or draws some, until the worker is lost.
+fn draw(remote: Remote, kind: Kind) -> Outcome<&'static str> {
+    let latest = LatestInfo { name: "x", timeout: LIMIT, ..Default::default() };
+    let start = Instant::now();
+    let lost = |checked: bridge::Result<()>| {
+        assert!(start.elapsed() < LIMIT, "the end of a worker is not told");
+        matches!(checked, Err(Error::PeerLost { .. }))
+    };
+    match kind {
+        Kind::Writes => {
+            let spec = BufferSpec::<u32>::new(LEN, BufferAccess::TRANSFER_READ);
+            let mut reader = remote.latest(&latest, spec)?;
+            while !lost(reader.check()) {
+                reader.newest().unwrap().into_iter().for_each(|turn| turn.skip());
+            }
+            reader.close().unwrap();
+        }
+        Kind::Reads => {
+            let spec = BufferSpec::<u32>::new(LEN, BufferAccess::TRANSFER_WRITE);
+            let mut writer = remote.latest_render_first(&latest, spec)?;
+            while !lost(writer.check()) {
+                let turn = writer.begin().unwrap();
+                // SAFETY: no commands use the slot, so that nothing is to be acquired or released.
+                unsafe { turn.submit(&[]) }.unwrap();
+                std::thread::sleep(Duration::from_micros(200));
+            }
+            writer.close().unwrap();
+        }
+        Kind::InStep => {
+            let info = ExchangeInfo { name: "x", slots: 2, timeout: LIMIT, ..Default::default() };
+            let spec = BufferSpec::<u32>::new(LEN, BufferAccess::TRANSFER_READ);
+            let mut steps = remote.exchange(&info, spec)?;
+            let mut points = Vec::new();
+            while !lost(steps.check()) {
+                if let Ok(Some(turn)) = steps.next(Duration::from_millis(1)) {
+                    // SAFETY: as above.
+                    points.push(unsafe { turn.submit(&[]) }.unwrap());
+                }
+            }
+            // Whatever was announced.
+            points.iter().for_each(|point| point.wait(LIMIT).unwrap());
+            steps.close().unwrap();
+        }
+    }
+    Ok("exchanges of a renderer")
+}
+
+/// A worker, and a hostile renderer.
+pub(crate) fn worker(folder: &Path, case: &Case) -> Counts {
+    let listener = bridge_ipc::Listener::bind(folder.join("s")).unwrap();
+    std::thread::scope(|scope| {
+        let attack = scope.spawn(|| {
+            // The listener does not block.
+            let connected = poll(&mut [PollFd::new(&listener, PollFlags::IN)], None);
+            assert_eq!(connected, Ok(1));
+            let socket = rustix::net::accept(&listener).unwrap();
+            Attacker::new(socket, case).run(&case.ops)
+        });
+        let start = Instant::now();
+        let ended = write(listener.path(), case.kind).unwrap_or("exchanges of a worker that were not had");
+        assert!(start.elapsed() < LIMIT, "a worker waits for {:?}", start.elapsed());
+        let mut counts = attack.join().unwrap();
+        counts.add(ended);
+        counts
+    })
+}
+
+/// Writes frames, or reads some, until the renderer is gone.
+fn write(path: &Path, kind: Kind) -> Outcome<&'static str> {
+    // A renderer that says nothing more is not waited for to its end.
+    let timeout = Duration::from_millis(300);
+    let trust = kind == Kind::InStep;
+    let info = WorkerInfo { backend: Some(Backend::Host), timeout, trust, ..Default::default() };
+    let worker = Worker::connect_with(path, &info)?;
+    match kind {
+        Kind::Writes => {
+            let mut writer = worker.latest::<Buffer<u32>>("x")?;
+            while let Ok(mut turn) = writer.begin() {
+                let bridge_worker::Work::Host(mut host) = turn.work() else { panic!("it computes with CUDA") };
+                host.views.write_from(0, &vec![7; host.views.len()])?;
+                turn.publish()?;
+            }
+        }
+        Kind::Reads => {
+            let mut reader = worker.latest_reader::<Buffer<u32>>("x")?;
+            while reader.wait_for_newer(timeout).is_ok_and(|newer| newer) {
+                let Some(turn) = reader.newest()? else { continue };
+                let bridge_worker::Read::Host(host) = turn.work() else { panic!("it computes with CUDA") };
+                host.views.read_into(0, &mut vec![0; host.views.len()])?;
+            }
+        }
+        Kind::InStep => {
+            let mut exchange = worker.exchange::<Buffer<u32>>("x")?;
+            while let Ok(mut turn) = exchange.begin() {
+                let bridge_worker::Work::Host(mut host) = turn.work() else { panic!("it computes with CUDA") };
+                host.views.write_from(0, &vec![7; host.views.len()])?;
+                turn.finish()?;
+            }
+        }
+    }
+    Ok("exchanges of a worker")
+}
