@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use bridge::cuda_import::cudarc::driver::{CudaStream, LaunchConfig};
 use bridge::cuda_import::{CudaDevice, Kernel, KernelModule};
 use bridge_worker::bridge_ipc::Backend;
-use bridge_worker::{Buffer, LatestWriter, Work, Worker, WorkerInfo};
+use bridge_worker::{Buffer, Exchange, LatestWriter, Work, Worker, WorkerInfo};
 
 use crate::harness::LIMIT;
 use crate::raw::cuda::Module;
@@ -51,15 +51,24 @@ impl Scrambler {
     }
 }
 
+/// What frames are written to.
+enum Writer {
+    Latest(LatestWriter<Buffer<u32>>),
+    InStep(Exchange<Buffer<u32>>),
+}
+
 /// Connects to the benchmark that has started this process, and publishes as many frames as each
-/// line of the standard input says, each written as often as its second number says. Answers with
-/// the nanoseconds that they took.
+/// line of the standard input says, each written as often as its second number says; in step where
+/// the benchmark allows that. Answers with the nanoseconds that they took.
 pub(crate) fn run(socket: &Path, backend: bridge::Backend) -> Result<()> {
     let backend = if backend == bridge::Backend::Cuda { Backend::Cuda } else { Backend::Host };
-    let info = WorkerInfo { backend: Some(backend), timeout: LIMIT, ..Default::default() };
+    let info = WorkerInfo { backend: Some(backend), timeout: LIMIT, trust: true, ..Default::default() };
     let worker = Worker::connect_with(socket, &info)?;
     let scrambler = worker.cuda().map(Scrambler::new).transpose()?;
-    let mut writer = worker.latest::<Buffer<u32>>("processes")?;
+    let mut writer = match worker.renderer().trust {
+        true => Writer::InStep(worker.exchange("processes")?),
+        false => Writer::Latest(worker.latest("processes")?),
+    };
     let (mut words, mut number) = (Vec::new(), 0);
     for line in std::io::stdin().lock().lines() {
         let line = line?;
@@ -78,16 +87,36 @@ pub(crate) fn run(socket: &Path, backend: bridge::Backend) -> Result<()> {
 }
 
 fn frame(
-    writer: &mut LatestWriter<Buffer<u32>>,
+    writer: &mut Writer,
     scrambler: Option<&Scrambler>,
     words: &mut Vec<u32>,
     number: u64,
     times: usize,
 ) -> Result<()> {
-    let mut turn = writer.begin()?;
-    match (turn.work(), scrambler) {
+    match writer {
+        Writer::Latest(writer) => {
+            let mut turn = writer.begin()?;
+            fill(turn.work(), scrambler, words, number, times)?;
+            Ok(turn.publish()?)
+        }
+        Writer::InStep(exchange) => {
+            let mut turn = exchange.begin()?;
+            fill(turn.work(), scrambler, words, number, times)?;
+            Ok(turn.finish()?)
+        }
+    }
+}
+
+fn fill(
+    work: Work<'_, Buffer<u32>>,
+    scrambler: Option<&Scrambler>,
+    words: &mut Vec<u32>,
+    number: u64,
+    times: usize,
+) -> Result<()> {
+    match (work, scrambler) {
         (Work::Cuda(work), Some(scrambler)) => {
-            // SAFETY: the slot is this turn's, which is published on the same stream.
+            // SAFETY: the slot is this turn's, which is handed over on the same stream.
             unsafe { scrambler.launch(work.stream, work.views.as_raw(), work.views.len(), number, times) }?;
         }
         (Work::Host(mut work), _) => {
@@ -97,5 +126,5 @@ fn frame(
         }
         _ => bail!("a worker with CUDA has loaded its kernel"),
     }
-    Ok(turn.publish()?)
+    Ok(())
 }

@@ -2,22 +2,24 @@
 //! one after the other while the renderer takes the newest.
 #![allow(unsafe_code)] // Kernel launches.
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+mod comeback;
+mod other;
+mod step;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
-use bridge::{BufferAccess, BufferSpec, Exchange, LatestInfo, LatestWriter, Listener, RemoteReader, Work};
+use anyhow::{Result, anyhow, bail};
+use bridge::{BufferAccess, BufferSpec, Exchange, LatestInfo, LatestWriter, Work};
 
 use super::{Bench, Case, Rows};
-use crate::gpu::Gpu;
 use crate::harness::LIMIT;
 use crate::harness::rounds::alternate;
 use crate::options::Profile;
 use crate::report::{Goal, Samples};
 use crate::worker::Scrambler;
+use other::{Other, Place};
 
 /// From picture to picture of the renderer.
 const PICTURE: Duration = Duration::from_millis(1);
@@ -38,7 +40,7 @@ pub(super) fn cases(profile: &Profile) -> Vec<Case> {
             Case::new(name, what.clone(), move |bench, rows| run(bench, rows, lag, kernels, &what))
         })
     });
-    cases.collect()
+    cases.chain(step::cases(profile)).chain(comeback::cases(profile)).collect()
 }
 
 type Spec = BufferSpec<u32>;
@@ -55,15 +57,17 @@ fn run(bench: &Bench, rows: &mut Rows, lag: usize, kernels: usize, what: &str) -
     rows.parameter("slots", slots);
     let info = LatestInfo { name: "processes", slots, writer_in_flight: lag, timeout: LIMIT, ..Default::default() };
     let spec = BufferSpec::new(len, BufferAccess::TRANSFER_READ);
-    let mut other = Other::start(gpu, &info, spec.clone())?;
+    let place = Place::new()?;
+    let (mut other, remote) = Other::start(gpu, &place, false)?;
+    let mut theirs = remote.latest(&info, spec.clone())?;
     let scrambler = gpu.compute.cuda().map(|cuda| Scrambler::new(cuda.device())).transpose()?;
     let (mut writer, mut reader) = Exchange::latest(&gpu.compute, &info, spec)?;
     let samples = alternate(&bench.profile, bench.profile.rounds, 2, |way| {
         let took = if way == 0 {
-            let Other { reader, stdin, stdout, .. } = &mut other;
+            let (reader, other) = (&mut theirs, &mut other);
             beside(
                 || Ok(reader.newest()?.map(|turn| turn.read_back(LIMIT)).transpose()?.is_some()),
-                || ask(stdin, stdout, frames, kernels),
+                || other.ask(frames, kernels).and_then(|()| other.took()),
             )?
         } else {
             beside(
@@ -74,6 +78,7 @@ fn run(bench: &Bench, rows: &mut Rows, lag: usize, kernels: usize, what: &str) -
         Ok(took.as_secs_f64() * 1e6 / frames as f64)
     })?;
     writer.close(reader)?;
+    theirs.close()?;
     other.end()?;
     let [theirs, ours] = &samples[..] else { bail!("two ways were measured") };
     let goal = (gpu.is_cuda() && lag > 1).then(|| Goal::times(1.02));
@@ -109,61 +114,22 @@ fn write(
     for _ in 0..frames {
         let mut turn = writer.begin()?;
         let number = turn.frame();
-        match (turn.work(), scrambler) {
-            (Work::Cuda(work), Some(scrambler)) => {
-                let (address, words) = (work.resources.as_raw(), work.resources.len());
-                // SAFETY: the slot is this turn's, which is published on the same stream.
-                unsafe { scrambler.launch(work.stream, address, words, number, kernels) }?;
-            }
-            (Work::Host(host), _) => host.run(move |words| words.fill(number as u32))?,
-            _ => bail!("no bench of this backend"),
-        }
+        launch(turn.work(), scrambler, number, kernels)?;
         turn.publish()?;
     }
     Ok(begun.elapsed())
 }
 
-/// Lets the other process publish frames.
-fn ask(stdin: &mut ChildStdin, stdout: &mut BufReader<ChildStdout>, frames: usize, kernels: usize) -> Result<Duration> {
-    writeln!(stdin, "{frames} {kernels}").context("the worker has ended")?;
-    let mut line = String::new();
-    stdout.read_line(&mut line)?;
-    Ok(Duration::from_nanos(line.trim().parse().context("the worker has ended")?))
-}
-
-/// This program as a worker, and what it writes.
-struct Other {
-    reader: RemoteReader<Spec>,
-    stdin: ChildStdin,
-    stdout: BufReader<ChildStdout>,
-    child: Child,
-    /// Keeps the socket.
-    _folder: tempfile::TempDir,
-}
-
-impl Other {
-    fn start(gpu: &Gpu, info: &LatestInfo<'_>, spec: Spec) -> Result<Self> {
-        let folder = tempfile::tempdir()?;
-        let socket = folder.path().join("renderer");
-        let listener = Listener::bind(&socket)?;
-        let program = std::env::current_exe().context("this program does not know its file")?;
-        let mut command = Command::new(program);
-        command.arg("--worker").arg(&socket).args(["--backend", &gpu.compute.backend().to_string()]);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        let stdin = child.stdin.take().context("no input")?;
-        let stdout = BufReader::new(child.stdout.take().context("no output")?);
-        let remote = listener.accept(&gpu.device, LIMIT)?.context("no worker has come")?;
-        Ok(Self { reader: remote.latest(info, spec)?, stdin, stdout, child, _folder: folder })
-    }
-
-    fn end(mut self) -> Result<()> {
-        self.reader.close()?;
-        // The worker reads to the end.
-        drop(self.stdin);
-        let status = self.child.wait()?;
-        if !status.success() {
-            bail!("the worker failed: {status}");
+/// Writes a frame `kernels` times.
+fn launch(work: Work<'_, Spec>, scrambler: Option<&Scrambler>, number: u64, kernels: usize) -> Result<()> {
+    match (work, scrambler) {
+        (Work::Cuda(work), Some(scrambler)) => {
+            let (address, words) = (work.resources.as_raw(), work.resources.len());
+            // SAFETY: the slot is this turn's, which is handed over on the same stream.
+            unsafe { scrambler.launch(work.stream, address, words, number, kernels) }?;
         }
-        Ok(())
+        (Work::Host(host), _) => host.run(move |words| words.fill(number as u32))?,
+        _ => bail!("no bench of this backend"),
     }
+    Ok(())
 }

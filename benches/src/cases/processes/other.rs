@@ -1,0 +1,88 @@
+//! This program once more, as a worker.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use bridge::{AcceptInfo, Listener, Remote};
+
+use crate::gpu::Gpu;
+use crate::harness::LIMIT;
+
+/// A socket in a folder of its own.
+pub(super) struct Place {
+    pub(super) listener: Listener,
+    _folder: tempfile::TempDir,
+}
+
+impl Place {
+    pub(super) fn new() -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        Ok(Self { listener: Listener::bind(folder.path().join("renderer"))?, _folder: folder })
+    }
+}
+
+/// A worker's process, which writes frames when it is asked to.
+pub(super) struct Other {
+    child: Child,
+    // None once it is to end.
+    stdin: Option<ChildStdin>,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Other {
+    /// Starts one, which has started CUDA when it is met. It takes what it is offered, in step with
+    /// `trust`.
+    pub(super) fn start(gpu: &Gpu, place: &Place, trust: bool) -> Result<(Self, Remote)> {
+        let program = std::env::current_exe().context("this program does not know its file")?;
+        let mut command = Command::new(program);
+        command.arg("--worker").arg(place.listener.path());
+        command.args(["--backend", &gpu.compute.backend().to_string()]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let stdin = Some(child.stdin.take().context("no input")?);
+        let stdout = BufReader::new(child.stdout.take().context("no output")?);
+        let other = Self { child, stdin, stdout };
+        let info = AcceptInfo { timeout: LIMIT, trust };
+        let remote = place.listener.accept_with(&gpu.device, &info)?.context("no worker has come")?;
+        Ok((other, remote))
+    }
+
+    /// Lets it write frames, each as often as `kernels` says.
+    pub(super) fn ask(&mut self, frames: usize, kernels: usize) -> Result<()> {
+        let stdin = self.stdin.as_mut().context("the worker is to end")?;
+        writeln!(stdin, "{frames} {kernels}").context("the worker has ended")
+    }
+
+    /// The time that they took it, once they are written.
+    pub(super) fn took(&mut self) -> Result<Duration> {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line)?;
+        Ok(Duration::from_nanos(line.trim().parse().context("the worker has ended")?))
+    }
+
+    pub(super) fn kill(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Ends it, behind its exchange.
+    pub(super) fn end(mut self) -> Result<()> {
+        // The worker reads to the end.
+        self.stdin = None;
+        let status = self.child.wait()?;
+        if !status.success() {
+            bail!("the worker failed: {status}");
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Other {
+    /// After an error, or where it has ended already.
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

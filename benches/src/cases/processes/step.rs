@@ -1,0 +1,104 @@
+//! A worker in step, beside the same exchange in one process.
+#![allow(unsafe_code)] // Submissions.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow, bail};
+use bridge::{BufferAccess, BufferSpec, Exchange, ExchangeInfo, RemoteExchange, RenderTurn};
+
+use super::other::{Other, Place};
+use super::{LONG, Spec, launch};
+use crate::cases::{Bench, Case, Rows};
+use crate::harness::LIMIT;
+use crate::harness::rounds::alternate;
+use crate::options::Profile;
+use crate::report::Samples;
+use crate::worker::Scrambler;
+
+pub(super) fn cases(profile: &Profile) -> Vec<Case> {
+    let slots: &[usize] = profile.pick(&[1, 2, 3], &[2]);
+    let sizes = profile.pick(vec![("", LONG), ("short/", 1)], vec![("", 1)]);
+    let cases = sizes.into_iter().flat_map(|(prefix, kernels)| {
+        slots.iter().map(move |&slots| {
+            let plural = if slots == 1 { "" } else { "s" };
+            let short = if prefix.is_empty() { "" } else { "short " };
+            let what = format!("{short}frame of a worker in step in another process, {slots} slot{plural}");
+            let name = format!("processes/step/{prefix}{slots}");
+            Case::new(name, what.clone(), move |bench, rows| run(bench, rows, slots, kernels, &what))
+        })
+    });
+    cases.collect()
+}
+
+fn run(bench: &Bench, rows: &mut Rows, slots: usize, kernels: usize, what: &str) -> Result<()> {
+    let gpu = &bench.gpu;
+    let (len, frames) = if gpu.is_cuda() { (4 << 20, bench.profile.pick(1000, 100)) } else { (64 << 10, 50) };
+    rows.parameter("kernels", kernels);
+    rows.parameter("bytes", 4 * len);
+    rows.parameter("frames", frames);
+    rows.parameter("slots", slots);
+    let info = ExchangeInfo { name: "processes", slots, timeout: LIMIT, ..Default::default() };
+    let spec = BufferSpec::new(len, BufferAccess::TRANSFER_READ);
+    let place = Place::new()?;
+    let (mut other, remote) = Other::start(gpu, &place, true)?;
+    let mut steps = remote.exchange(&info, spec.clone())?;
+    let scrambler = gpu.compute.cuda().map(|cuda| Scrambler::new(cuda.device())).transpose()?;
+    let mut exchange = Exchange::new(&gpu.compute, &info, spec)?;
+    let samples = alternate(&bench.profile, bench.profile.rounds, 2, |way| {
+        let took = match way {
+            0 => draw(&mut steps, &mut other, frames, kernels)?,
+            _ => make(&mut exchange, scrambler.as_ref(), frames, kernels)?,
+        };
+        Ok(took.as_secs_f64() * 1e6 / frames as f64)
+    })?;
+    exchange.close()?;
+    steps.close()?;
+    other.end()?;
+    let [theirs, ours] = &samples[..] else { bail!("two ways were measured") };
+    const OWN: &str = "in one process, on one thread";
+    let ours = if gpu.is_cuda() { Samples::rival(OWN, ours) } else { Samples::beside(OWN, ours) };
+    rows.lower("", what, "µs", theirs, &[ours], None)
+}
+
+/// Submits each frame as it is announced, until all are written.
+fn draw(steps: &mut RemoteExchange<Spec>, other: &mut Other, frames: usize, kernels: usize) -> Result<Duration> {
+    other.ask(frames, kernels)?;
+    let ended = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            let took = other.took();
+            ended.store(true, Ordering::Release);
+            took
+        });
+        while !ended.load(Ordering::Acquire) {
+            if let Some(turn) = steps.next(Duration::from_millis(1))? {
+                submit(turn)?;
+            }
+        }
+        asking.join().map_err(|_| anyhow!("the thread that asks panicked"))?
+    })
+}
+
+fn make(
+    exchange: &mut Exchange<Spec>,
+    scrambler: Option<&Scrambler>,
+    frames: usize,
+    kernels: usize,
+) -> Result<Duration> {
+    let begun = Instant::now();
+    for _ in 0..frames {
+        let mut turn = exchange.begin()?;
+        let number = turn.frame();
+        launch(turn.work(), scrambler, number, kernels)?;
+        submit(turn.finish()?)?;
+    }
+    Ok(begun.elapsed())
+}
+
+fn submit(turn: RenderTurn<Spec>) -> Result<()> {
+    // SAFETY: no commands use the slot, so that nothing is to be acquired or released.
+    unsafe { turn.submit(&[]) }?;
+    Ok(())
+}
