@@ -1,11 +1,15 @@
 //! Images, and several resources at once.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
 use bridge::ash::vk;
 use bridge::cuda_import::cudarc::driver::CudaSlice;
 use bridge::{
-    BufferAccess, BufferSpec, Compute, ComputeWrite, Exchange, ImageAccess, ImageSpec, LatestWriter, RenderRead, Work,
+    BufferAccess, BufferSpec, Compute, ComputeWrite, Exchange, ImageAccess, ImageSpec, LatestInfo, LatestWriter,
+    Newest, RenderRead, Work,
 };
-use bridge_tests::{Commands, Readback, Rig};
+use bridge_tests::{Commands, Gate, Readback, Rig};
 
 use crate::info;
 
@@ -47,6 +51,11 @@ impl Paints {
 
 fn publish(writer: &mut LatestWriter<Heights>, paints: &Paints) {
     let mut turn = writer.begin().unwrap();
+    fill(&mut turn, paints);
+    turn.publish().unwrap().wait(Rig::LONG).unwrap();
+}
+
+fn fill(turn: &mut ComputeWrite<Heights>, paints: &Paints) {
     let value = value(turn.frame());
     match turn.work() {
         Work::Host(host) => {
@@ -55,7 +64,6 @@ fn publish(writer: &mut LatestWriter<Heights>, paints: &Paints) {
         Work::Cuda(mut cuda) => cuda.resources.copy_from_buffer(cuda.stream, 0, .., paints.of(value)).unwrap(),
         _ => unreachable!("no other backend is opened here"),
     }
-    turn.publish().unwrap().wait(Rig::LONG).unwrap();
 }
 
 pub(crate) fn images_keep_what_they_hold_from_turn_to_turn(_: &Rig, compute: &Compute) {
@@ -106,19 +114,11 @@ pub(crate) fn images_of_unknown_layout_are_initialised_anew(rig: &Rig, compute: 
             // SAFETY: recording, of the right family, submitted with this turn or not at all.
             unsafe { turn.record_acquire(raw) };
             commands.end();
-            let turn = turn.lend().unwrap();
             if happens {
-                let (parts, infos) = (turn.parts(), [vk::CommandBufferSubmitInfo::default().command_buffer(raw)]);
-                let signals = [parts.signal()];
-                let batch = vk::SubmitInfo2::default()
-                    .wait_semaphore_infos(parts.waits())
-                    .command_buffer_infos(&infos)
-                    .signal_semaphore_infos(&signals);
-                // SAFETY: the parts of an open turn, and its commands, which `initialise` waits
-                // for.
-                unsafe { rig.device().queue().submit(&[batch], vk::Fence::null()) }.unwrap();
+                lose(rig, turn, raw);
+            } else {
+                drop(turn.lend().unwrap());
             }
-            drop(turn);
             assert_eq!(reader.retired(), 2, "round {round}");
             reader.initialise().unwrap();
             assert_eq!(reader.retired(), 0);
@@ -131,6 +131,75 @@ pub(crate) fn images_of_unknown_layout_are_initialised_anew(rig: &Rig, compute: 
         }
         writer.close(reader).unwrap();
     }
+}
+
+/// A read is lost while it waits for its frame: bringing its slots back waits for the read, which
+/// sees the whole frame.
+///
+/// Where the frame's signal comes after the submission that waits for it, the validation layer
+/// (1.4.364) does not see that a fence behind both was waited for, and takes the hand-over for a
+/// write after a read; where the signal comes first it does. The specification knows no such
+/// difference: the first synchronization scope of a fence's signal includes "all commands that
+/// occur earlier in submission order" ("Fences").
+pub(crate) fn images_are_brought_back_behind_a_read(rig: &Rig, compute: &Compute) {
+    for held in [false, true] {
+        if held {
+            rig.allow(&["SYNC-HAZARD-WRITE-AFTER-READ"]);
+        }
+        let info = LatestInfo { newest: Newest::Issued, ..info() };
+        let (mut writer, mut reader) = Exchange::latest(compute, &info, spec()).unwrap();
+        let paints = Paints::new(writer.compute());
+        let readback = Readback::new(rig.device(), 4 * TEXELS as u64);
+        publish(&mut writer, &paints);
+        let gate = Gate::on(writer.compute());
+        let mut turn = writer.begin().unwrap();
+        gate.hold_work(turn.work());
+        fill(&mut turn, &paints);
+        let published = turn.publish().unwrap();
+        if !held {
+            gate.open();
+            published.wait(Rig::LONG).unwrap();
+        }
+        let turn = reader.newest().unwrap().unwrap();
+        assert_eq!(turn.frame(), 1);
+        let image = turn.resources();
+        let raw = readback.record_read_all(&turn, &[], &[(image.as_raw(), image.layout(), [SIDE, SIDE])]);
+        lose(rig, turn, raw);
+        assert_eq!(reader.retired(), 1);
+        let brought_back = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let brought_back = &brought_back;
+            let opener = held.then(|| {
+                scope.spawn(move || {
+                    // Time for one that does not wait to be seen.
+                    std::thread::sleep(Duration::from_millis(20));
+                    assert!(!brought_back.load(Ordering::Acquire), "the slot is back while it is read");
+                    gate.open();
+                    gate
+                })
+            });
+            reader.initialise().unwrap();
+            brought_back.store(true, Ordering::Release);
+            assert!(published.is_reached().unwrap(), "nothing was waited for");
+            drop(opener.map(|opener| opener.join().unwrap()));
+        });
+        assert_eq!(reader.retired(), 0);
+        assert_eq!(readback.words()[..TEXELS], vec![f32::from(value(1)).to_bits(); TEXELS]);
+        writer.close(reader).unwrap();
+    }
+}
+
+/// Submits a read, and says nothing of it.
+fn lose(rig: &Rig, turn: RenderRead<Heights>, commands: vk::CommandBuffer) {
+    let turn = turn.lend().unwrap();
+    let (parts, infos) = (turn.parts(), [vk::CommandBufferSubmitInfo::default().command_buffer(commands)]);
+    let signals = [parts.signal()];
+    let batch = vk::SubmitInfo2::default()
+        .wait_semaphore_infos(parts.waits())
+        .command_buffer_infos(&infos)
+        .signal_semaphore_infos(&signals);
+    // SAFETY: the parts of an open turn, and its commands, which `initialise` waits for.
+    unsafe { rig.device().queue().submit(&[batch], vk::Fence::null()) }.unwrap();
 }
 
 fn fill_all(turn: &mut ComputeWrite<All>, paints: &Paints) {

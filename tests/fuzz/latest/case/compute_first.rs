@@ -103,6 +103,8 @@ struct Reading<'a, S: Frames> {
     lost: bool,
     queue: Queue,
     slots: usize,
+    /// Frames are read before they are finished.
+    issued: bool,
 }
 
 impl<'a, S: Frames> Reading<'a, S> {
@@ -112,7 +114,8 @@ impl<'a, S: Frames> Reading<'a, S> {
         // With so many submissions as it was made for, no slot is ever written before its wait is
         // over: more of them show that there is one.
         let bound = if common.held == Held::Queue { slots } else { case.reader_in_flight };
-        Self { compute, reader, common, in_flight, bound, idle, rest, last: None, lost: false, queue, slots }
+        let (last, lost, issued) = (None, false, case.issued);
+        Self { compute, reader, common, in_flight, bound, idle, rest, last, lost, queue, slots, issued }
     }
 
     fn step(&mut self, step: Read) {
@@ -124,8 +127,11 @@ impl<'a, S: Frames> Reading<'a, S> {
                     self.wait();
                 }
             }
-            Read::Initialise if !S::BROUGHT_BACK => {}
+            Read::Initialise if self.issued && !S::BROUGHT_BACK_UNFINISHED => {}
             Read::Initialise => {
+                if self.reader.retired() > 0 {
+                    self.common.count("times that slots were brought back");
+                }
                 self.reader.initialise().unwrap();
                 assert_eq!(self.reader.retired(), 0);
             }
