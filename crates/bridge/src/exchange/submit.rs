@@ -174,3 +174,7 @@ fn joined<'a, 'i>(
     room.extend_from_slice(more);
     room
 }
+
+#[cfg(all(test, target_os = "linux", feature = "remote"))]
+#[path = "submit_tests.rs"]
+mod tests;
