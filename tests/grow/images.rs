@@ -47,6 +47,24 @@ pub(crate) fn images_follow_every_size(_: &Rig, compute: &Compute) {
     assert_eq!(LiveObjects::now(), before);
 }
 
+/// The stages at which the queue waits for a frame are those of its uses and of the hand-over's own
+/// copies, in each generation of images.
+pub(crate) fn resized_images_are_waited_for_at_the_same_stages(_: &Rig, compute: &Compute) {
+    let mut exchange = images(compute, 1);
+    let mut stages = || {
+        let turn = exchange.begin().unwrap().finish().unwrap().lend().unwrap();
+        let stages = turn.parts().wait.stage_mask;
+        // SAFETY: its parts were given to nobody.
+        unsafe { turn.not_submitted() };
+        exchange.resize([exchange.resources().extent()[0] + 1, 16]).unwrap();
+        stages
+    };
+    let first = stages();
+    assert!(first.intersects(vk::PipelineStageFlags2::ALL_TRANSFER | vk::PipelineStageFlags2::ALL_COMMANDS));
+    assert_eq!([stages(), stages()], [first; 2]);
+    exchange.close().unwrap();
+}
+
 /// In both directions: the queue is held while the images are resized, and the host waits for
 /// nothing. What the queue will use is still there.
 pub(crate) fn frames_in_flight_keep_their_images(rig: &Rig, compute: &Compute) {

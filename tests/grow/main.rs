@@ -8,7 +8,7 @@ mod order;
 mod refused;
 
 use bridge::{BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, RenderTurn};
-use bridge_tests::{Readback, Rig, on_both_backends, on_peers};
+use bridge_tests::{Readback, Rig, on_both_backends, on_host_without_linear_images, on_peers};
 
 use contents::{
     every_slot_keeps_its_contents, graphs_are_captured_anew, many_resources_grow_together, pooled_buffers_grow,
@@ -16,7 +16,7 @@ use contents::{
 };
 use images::{
     frames_in_flight_keep_their_images, images_are_kept_for_a_slow_queue, images_follow_every_size,
-    images_with_buffers, mips_follow,
+    images_with_buffers, mips_follow, resized_images_are_waited_for_at_the_same_stages,
 };
 use order::{
     copied_too_early_the_contents_are_stale, frames_in_flight_go_on_with_the_old_buffers,
@@ -50,7 +50,10 @@ on_both_backends!(
     images_are_kept_for_a_slow_queue,
     images_with_buffers,
     mips_follow,
+    resized_images_are_waited_for_at_the_same_stages,
 );
+
+on_host_without_linear_images!(resized_images_are_waited_for_at_the_same_stages);
 
 on_peers!(
     every_slot_keeps_its_contents,

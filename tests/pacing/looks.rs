@@ -123,12 +123,14 @@ fn blocks(point: &TimelinePoint) {
     assert!(looks > blocks + 1, "a wait that spins looks {looks} times, with {blocks} calls that block");
 }
 
-/// CUDA signals: between two looks the thread sleeps for 20 us or more, so that there are only so
-/// many of them, however long the wait takes.
+/// CUDA signals, which the driver notices late where it is asked to block: the thread looks itself.
+/// Between two looks it sleeps for 20 us or more, so that there are only so many of them, however
+/// long the wait takes; whether the device is lost is asked every 20 ms.
 fn polls(point: &TimelinePoint) {
     let most = |time: Duration| time.as_micros() / 20 + 3;
-    let Waited { looks, time, .. } = Waited::of(|| point.wait_blocking(LIMIT));
+    let Waited { looks, blocks, time } = Waited::of(|| point.wait_blocking(LIMIT));
     assert!(looks <= most(time), "{looks} looks in {time:?}");
+    assert!(blocks <= time.as_millis() / 20, "{blocks} calls that block in {time:?}");
     // Negative control: one that spins looks more often. Where others want the processor it may
     // get to look less often, so that it has some tries.
     let start = Instant::now();
