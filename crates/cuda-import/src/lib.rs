@@ -120,6 +120,7 @@ pub use image::MappedImage;
 pub use image::info::ImageMappingInfo;
 pub use image::kind::ImageKind;
 pub use image::problem::ImageProblem;
+pub use image::rows::ImageRows;
 pub use image::texel::{ChannelType, Texel, TexelFormat};
 pub use image::texture::{AddressMode, Filter, ReadMode, Surface, Texture, TextureInfo};
 pub use image::view::{ImageView, ImageViewMut};
@@ -149,6 +150,7 @@ const _: () = {
     shared::<ImageViewMut<'_, f32>>();
     shared::<Texture<'_>>();
     shared::<Surface<'_>>();
+    shared::<ImageRows<'_, f32>>();
     shared::<SemaphorePoint<'_>>();
     shared::<StreamMark>();
     shared::<StreamGraph>();

@@ -63,6 +63,15 @@ impl Copy3d {
         level(self.from).into_iter().chain(level(self.to))
     }
 
+    /// Whether its first row in linear memory is at one of these addresses.
+    pub(crate) fn is_in(&self, inside: impl Fn(u64) -> bool) -> bool {
+        let first = |end| match end {
+            End::Device { address, .. } => Some(address),
+            End::Host { .. } | End::Array { .. } => None,
+        };
+        first(self.from).into_iter().chain(first(self.to)).any(inside)
+    }
+
     pub(crate) fn perform(&self, ledger: &mut Ledger) -> Result<(), Refusal> {
         for z in 0..self.size.slices {
             for y in 0..self.size.rows {
@@ -102,7 +111,8 @@ impl End {
             Self::Host { .. } => Ok(()),
             Self::Device { address, pitch, rows } => {
                 let before_last = ((size.slices - 1) * rows + size.rows - 1) * pitch;
-                ledger.place(address, before_last + size.row).map(drop)
+                ledger.place(address, before_last + size.row)?;
+                ledger.check_access(context, address)
             }
             Self::Array { level, x, y, z } => {
                 let (array, level) = ledger.level(context, level)?;

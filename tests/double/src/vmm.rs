@@ -127,6 +127,7 @@ impl Ledger {
         self.queues.values().flat_map(|queue| &queue.work).any(|(_, work)| match work {
             Work::Write { address, .. } => inside(*address),
             Work::Copy { to, from, .. } => inside(*to) || inside(*from),
+            Work::Copy3d(copy) => copy.is_in(inside),
             Work::Launch(launch) => launch.words().any(inside),
             _ => false,
         })

@@ -12,8 +12,8 @@ use common::walk::{Failure, Operation, walk};
 use common::world::{LEN, NAME, World};
 use cuda_import::cudarc::driver::CudaStream;
 use cuda_import::{
-    BufferMappingInfo, CudaDevice, ImportedMemory, MappedBuffer, MemoryImportInfo, PEER_GRANULARITY, mark, peer_access,
-    signal_one, wait_one,
+    BufferMappingInfo, CudaDevice, ImageMappingInfo, ImportedMemory, MappedBuffer, MappedImage, MemoryImportInfo,
+    PEER_GRANULARITY, mark, peer_access, signal_one, wait_one,
 };
 
 /// What stays where something cannot be undone.
@@ -49,6 +49,20 @@ fn a_peer() {
         unsafe { signal_one(&home, &world.goods.timelines[0], 2) }?;
         Ok(buffer.close()?)
     });
+    let image = Operation::new("import, map rows, write, read, signal, close", |world| {
+        let memory = import(world, &[])?;
+        let home = Arc::clone(&world.home);
+        let info = ImageMappingInfo { extent: [8, 4, 1], layers: 2, levels: 2, ..Default::default() };
+        let mut image = MappedImage::<u32>::map_rows(&memory, &info, &[0, 256], &home)?;
+        drop(memory);
+        let mut view = image.view_mut();
+        view.write_from_host(&home, 1, .., &[1; 16])?;
+        view.rows(1)?;
+        view.read_to_host(&home, 1, .., &mut [0; 16])?;
+        // SAFETY: the semaphore outlives the call and is at 1.
+        unsafe { signal_one(&home, &world.goods.timelines[0], 2) }?;
+        Ok(image.close()?)
+    });
     let unknown = |call: &driver_double::Call| call.name == "cuDeviceGetAttribute" && call.code == 1;
     walk(
         "a_peer",
@@ -56,6 +70,7 @@ fn a_peer() {
             Operation { device: false, shrugs_off: unknown, ..ask },
             Operation { object: NAME, leaves: LEAVES, ..import_it },
             Operation { leaves: LEAVES, ..whole },
+            Operation { object: NAME, leaves: LEAVES, ..image },
         ],
     );
 }

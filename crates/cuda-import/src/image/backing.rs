@@ -1,9 +1,14 @@
-//! An image's half of a mapping: its mipmapped array, made in imported memory and given back to it.
+//! An image's half of a mapping: a mipmapped array, made in imported memory and given back to it, or
+//! rows in linear memory.
+//!
+//! Unsafe because it maps and frees.
 
 #![allow(unsafe_code)]
 
 use std::ops::Range;
 use std::sync::Arc;
+
+use cudarc::driver::sys::CUdeviceptr;
 
 use crate::error::{Error, Object};
 use crate::image::info::ImageMappingInfo;
@@ -13,13 +18,25 @@ use crate::image::texel::Texel;
 use crate::leak::count_leak;
 use crate::logging::isolated;
 use crate::memory::ImportedMemory;
+use crate::memory::linear::LinearMapping;
 use crate::memory::mapping::Backing;
-use crate::sys::{self, ArrayHandle, CallResult, Driver, MemoryHandle, MipmappedArrayHandle};
+use crate::sys::{self, ArrayHandle, CallResult, Driver, ImageEnd, MemoryHandle, MipmappedArrayHandle};
+
+/// Where the texels are.
+#[derive(Debug)]
+pub(super) enum ImageBacking {
+    /// In a CUDA array, in the order that suits the GPU.
+    Array(ArrayBacking),
+    /// In linear memory.
+    Rows(RowsBacking),
+}
 
 /// A mipmapped array with its texture and surface objects.
 #[derive(Debug)]
-pub(super) struct ImageBacking {
+pub(super) struct ArrayBacking {
     pub(super) array: MipmappedArrayHandle,
+    /// One a mip level, owned by the array.
+    pub(super) levels: Box<[ArrayHandle]>,
     pub(super) range: Range<u64>,
     /// Destroyed before `array`.
     pub(super) objects: ImageObjects,
@@ -27,15 +44,76 @@ pub(super) struct ImageBacking {
     pub(super) memory: Arc<ImportedMemory>,
 }
 
+/// Rows without gaps, level after level, in each the layers (or slices) one after the other.
+#[derive(Debug)]
+pub(super) struct RowsBacking {
+    pub(super) mapping: LinearMapping,
+    /// The address of the first texel of each mip level.
+    pub(super) levels: Box<[CUdeviceptr]>,
+}
+
+impl ImageBacking {
+    /// The array, for texture and surface objects.
+    pub(super) fn array(&self) -> Result<&ArrayBacking, ImageProblem> {
+        match self {
+            Self::Array(array) => Ok(array),
+            Self::Rows(_) => Err(ImageProblem::InRows),
+        }
+    }
+
+    /// The rows, for pointers.
+    pub(super) fn rows(&self) -> Result<&RowsBacking, ImageProblem> {
+        match self {
+            Self::Array(_) => Err(ImageProblem::NoRows),
+            Self::Rows(rows) => Ok(rows),
+        }
+    }
+
+    /// A mip level, as copies name it.
+    pub(super) fn end(&self, level: u32) -> Result<ImageEnd, ImageProblem> {
+        Ok(match self {
+            Self::Array(array) => ImageEnd::Array(nth(&array.levels, level)?),
+            Self::Rows(rows) => ImageEnd::Rows(nth(&rows.levels, level)?),
+        })
+    }
+}
+
+/// What there is of a level.
+pub(super) fn nth<L: Copy>(levels: &[L], level: u32) -> Result<L, ImageProblem> {
+    let of_level = usize::try_from(level).ok().and_then(|level| levels.get(level));
+    let no_such = || ImageProblem::NoSuchLevel { level, levels: u32::try_from(levels.len()).unwrap_or(u32::MAX) };
+    of_level.copied().ok_or_else(no_such)
+}
+
 impl Backing for ImageBacking {
     fn memory(&self) -> &Arc<ImportedMemory> {
-        &self.memory
+        match self {
+            Self::Array(array) => &array.memory,
+            Self::Rows(rows) => rows.mapping.memory(),
+        }
     }
 
     fn object(&self) -> Object<'_> {
-        Object("image", self.memory.name())
+        Object("image", self.memory().name())
     }
 
+    unsafe fn release(&mut self) -> Result<(), Error> {
+        match self {
+            // SAFETY: the same contract.
+            Self::Array(array) => unsafe { array.release() },
+            // SAFETY: the same contract.
+            Self::Rows(rows) => unsafe { rows.mapping.release() },
+        }
+    }
+
+    fn keep(&mut self) {
+        self.memory().keep();
+    }
+}
+
+impl ArrayBacking {
+    /// # Safety
+    /// As [`Backing::release`].
     unsafe fn release(&mut self) -> Result<(), Error> {
         let (objects, array) = (self.objects.take(), self.array);
         self.memory.unmap(&self.range, "cuMipmappedArrayDestroy", move |driver| {
@@ -46,10 +124,6 @@ impl Backing for ImageBacking {
             // memory.
             unsafe { driver.destroy_array(array) }
         })
-    }
-
-    fn keep(&mut self) {
-        self.memory.keep();
     }
 }
 

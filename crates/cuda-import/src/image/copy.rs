@@ -19,7 +19,7 @@ use crate::image::problem::ImageProblem;
 use crate::image::texel::Texel;
 use crate::stream::capture::{Role, role};
 use crate::stream::refusal::check_stream;
-use crate::sys::{CallError, INVALID_VALUE, Linear, array_copy};
+use crate::sys::{CallError, INVALID_VALUE, Linear, image_copy};
 
 /// The part of the image that `len` texels are copied from or to.
 pub(crate) fn region<T>(
@@ -126,7 +126,7 @@ unsafe fn enqueue<T: Texel>(
     region: &Region,
     linear: Linear,
 ) -> Result<(), Error> {
-    let copy = array_copy(image.level(region.level)?, region, size_of::<T>(), linear);
+    let copy = image_copy(image.end(region.level)?, region, size_of::<T>(), linear);
     let captured = Cell::new(false);
     let enqueued = image.call(|driver| {
         // Asked once more, directly before: a logger or another thread may have begun a capture
@@ -136,7 +136,7 @@ unsafe fn enqueue<T: Texel>(
             captured.set(true);
             return Ok(());
         }
-        // SAFETY: the region lies within the level, whose array lives as long as the image; that
+        // SAFETY: the region lies within the level, which lives as long as the image; that
         // waits for its streams before it goes. The caller answers for the other end.
         unsafe { driver.copy(&copy, stream) }
     });

@@ -11,6 +11,7 @@ pub(crate) mod kind;
 pub(crate) mod limits;
 pub(crate) mod objects;
 pub(crate) mod problem;
+pub(crate) mod rows;
 pub(crate) mod texel;
 pub(crate) mod texture;
 pub(crate) mod view;
@@ -22,7 +23,7 @@ use cudarc::driver::CudaStream;
 
 use crate::device::check_recorded;
 use crate::error::{Error, Object};
-use crate::image::backing::{ImageBacking, map_array, refuse};
+use crate::image::backing::{ArrayBacking, ImageBacking, map_array, nth, refuse};
 use crate::image::info::{ImageMappingInfo, level_extent};
 use crate::image::kind::ImageKind;
 use crate::image::objects::ImageObjects;
@@ -32,11 +33,15 @@ use crate::image::texture::TextureInfo;
 use crate::memory::mapping::{Backing, Mapping};
 use crate::memory::{ImportedMemory, range_within};
 use crate::stream::order::StreamOrder;
-use crate::sys::{ArrayHandle, CallResult, Current, Driver, Resource};
+use crate::sys::{CallResult, Current, Driver, ImageEnd, Resource};
 
 /// An image of `T` in imported memory, with its mip levels and layers, on a home stream. Reached
 /// through [`view`](Self::view) and [`view_mut`](Self::view_mut), which lend texture and surface
 /// objects for kernels and copy. Any thread may use it.
+///
+/// It is a CUDA array ([`map`](Self::map)), or rows in linear memory ([`map_rows`](Self::map_rows)),
+/// which is all that a GPU other than the exporting one can map: kernels then get an address
+/// ([`ImageViewMut::rows`](crate::ImageViewMut::rows)), copies are the same.
 ///
 /// ```no_run
 /// # #![allow(unsafe_code)]
@@ -80,8 +85,6 @@ use crate::sys::{ArrayHandle, CallResult, Current, Driver, Resource};
 #[doc(alias = "CUmipmappedArray")]
 #[derive(Debug)]
 pub struct MappedImage<T> {
-    /// One a mip level, owned by the mapping's array.
-    levels: Box<[ArrayHandle]>,
     info: ImageMappingInfo,
     mapping: Mapping<ImageBacking>,
     texel: PhantomData<fn() -> T>,
@@ -129,15 +132,15 @@ impl<T: Texel> MappedImage<T> {
             // destroys the array first.
             unsafe { map_array::<T>(driver, handle, info, memory) }
         })?;
-        let backing = ImageBacking { array, range, objects: ImageObjects::default(), memory: Arc::clone(memory) };
-        let mapped = Self { levels, info: *info, mapping: Mapping::new(backing, order), texel: PhantomData };
-        memory.log_mapped(&mapped.mapping.backing().range);
-        Ok(mapped)
+        memory.log_mapped(&range);
+        let objects = ImageObjects::default();
+        let backing = ArrayBacking { array, levels, range, objects, memory: Arc::clone(memory) };
+        Ok(Self { info: *info, mapping: Mapping::new(ImageBacking::Array(backing), order), texel: PhantomData })
     }
 
     /// The texture object of this description.
     pub(crate) fn texture(&self, texture: &TextureInfo) -> Result<u64, Error> {
-        let objects = &self.mapping.backing().objects;
+        let ArrayBacking { array, levels: of_levels, objects, .. } = self.array()?;
         if let Some(made) = objects.find_texture(texture) {
             return Ok(made);
         }
@@ -146,8 +149,8 @@ impl<T: Texel> MappedImage<T> {
         // A chain takes normalised coordinates even if it has one level, which alone does not.
         let one = texture.level.or((!texture.normalized_coordinates).then_some(0));
         let (resource, levels) = match one {
-            Some(level) => (Resource::Level(self.level(level)?), 1),
-            None => (Resource::Levels(self.mapping.backing().array), self.info.levels),
+            Some(level) => (Resource::Level(nth(of_levels, level).map_err(|problem| self.refuse(problem))?), 1),
+            None => (Resource::Levels(*array), self.info.levels),
         };
         // Not under the lock of the list: giving the context back may call the logger.
         let _current = self.bind()?;
@@ -163,11 +166,11 @@ impl<T: Texel> MappedImage<T> {
 
     /// The surface object of this mip level.
     pub(crate) fn surface(&self, level: u32) -> Result<u64, Error> {
-        let objects = &self.mapping.backing().objects;
+        let ArrayBacking { levels, objects, .. } = self.array()?;
         if let Some(made) = objects.find_surface(level) {
             return Ok(made);
         }
-        let array = self.level(level)?;
+        let array = nth(levels, level).map_err(|problem| self.refuse(problem))?;
         if !self.info.surface {
             return Err(self.refuse(ImageProblem::NoSurfaces));
         }
@@ -222,7 +225,7 @@ impl<T> MappedImage<T> {
 
     /// Returns the memory that it is in. Lent: nothing else can be mapped from it with this.
     pub fn memory(&self) -> &ImportedMemory {
-        &self.mapping.backing().memory
+        self.mapping.backing().memory()
     }
 
     /// As [`MappedBuffer::has_foreign_work`](crate::MappedBuffer::has_foreign_work).
@@ -282,8 +285,12 @@ impl<T> MappedImage<T> {
         device.bind().map_err(|error| error.at(self.object(), device.name()))
     }
 
-    pub(crate) fn level(&self, level: u32) -> Result<ArrayHandle, Error> {
-        let array = usize::try_from(level).ok().and_then(|level| self.levels.get(level));
-        array.copied().ok_or_else(|| self.refuse(ImageProblem::NoSuchLevel { level, levels: self.info.levels }))
+    /// A mip level, as copies name it.
+    pub(crate) fn end(&self, level: u32) -> Result<ImageEnd, Error> {
+        self.mapping.backing().end(level).map_err(|problem| self.refuse(problem))
+    }
+
+    fn array(&self) -> Result<&ArrayBacking, Error> {
+        self.mapping.backing().array().map_err(|problem| self.refuse(problem))
     }
 }

@@ -8,11 +8,37 @@ use crate::image::texel::TexelFormat;
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImageProblem {
-    /// Memory that was imported for GPUs which need not be the exporter's.
+    /// An array in memory that was imported for GPUs which need not be the exporter's.
     #[error(
-        "no image can be mapped for another GPU; share a buffer with it, and copy that into an image on the drawing GPU"
+        "no array can be mapped for another GPU; map rows (`MappedImage::map_rows`), which are copied into an image on the drawing GPU"
     )]
     SeveralGpus,
+
+    /// A texture or a surface of an image whose texels lie in rows.
+    #[error(
+        "its texels lie in rows of linear memory, as for a GPU other than the one that draws, and rows have no texture and no surface; \
+         take their address (`rows`)"
+    )]
+    InRows,
+
+    /// The address of an image that is an array.
+    #[error("it is a CUDA array, whose texels have no address; take a texture or a surface (`texture`, `surface`)")]
+    NoRows,
+
+    /// Mip levels that do not lie in memory as rows can.
+    #[error(
+        "{levels} mip levels are given {offsets} offsets; each level has one, a multiple of the texel's {texel} bytes, behind the last \
+         texel of the level before"
+    )]
+    #[non_exhaustive]
+    RowOffsets {
+        /// There are.
+        levels: u32,
+        /// As given.
+        offsets: usize,
+        /// In bytes.
+        texel: usize,
+    },
 
     /// A side of no texels.
     #[error("its {side} is zero; the extent is in texels, unused dimensions are 1")]

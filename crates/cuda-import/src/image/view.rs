@@ -12,6 +12,7 @@ use crate::buffer::linear::{DeviceSink, DeviceSource};
 use crate::error::Error;
 use crate::image::MappedImage;
 use crate::image::copy::{copy_on_device, copy_on_host, lent, region};
+use crate::image::rows::ImageRows;
 use crate::image::texel::Texel;
 use crate::image::texture::{Surface, Texture, TextureInfo};
 use crate::stream::refusal::{check_context, check_stream};
@@ -95,8 +96,8 @@ impl<'a, T: Texel> ImageView<'a, T> {
     /// first time, a look into a list afterwards, and stays until the image is closed.
     ///
     /// # Errors
-    /// [`Error::Image`] for a combination that CUDA forbids; [`Error::Driver`] when the driver
-    /// refuses.
+    /// [`Error::Image`] for a combination that CUDA forbids, and for an image in
+    /// [rows](MappedImage::has_rows); [`Error::Driver`] when the driver refuses.
     #[doc(alias = "cuTexObjectCreate")]
     pub fn texture(&self, info: &TextureInfo) -> Result<Texture<'a>, Error> {
         Ok(Texture::new(self.image.texture(info)?, self.image.order()))
@@ -187,11 +188,21 @@ impl<T: Texel> ImageViewMut<'_, T> {
     /// A mip level as a kernel loads and stores it. Made once per level, as textures are.
     ///
     /// # Errors
-    /// [`Error::Image`] where there is no such level, or where the image was mapped without
-    /// surfaces; [`Error::Driver`] when the driver refuses.
+    /// [`Error::Image`] where there is no such level, where the image was mapped without surfaces,
+    /// and for one in [rows](MappedImage::has_rows); [`Error::Driver`] when the driver refuses.
     #[doc(alias = "cuSurfObjectCreate")]
     pub fn surface(&self, level: u32) -> Result<Surface<'_>, Error> {
         Ok(Surface::new(self.image.surface(level)?, self.image.order()))
+    }
+
+    /// A mip level as rows in linear memory, where it [has](MappedImage::has_rows) them: a pointer
+    /// for kernels, which load and store texels there. Calls no driver.
+    ///
+    /// # Errors
+    /// [`Error::Image`] where there is no such level, and for an image that is an array, of which
+    /// [`texture`](Self::texture) and [`surface`](Self::surface) are what kernels get.
+    pub fn rows(&self, level: u32) -> Result<ImageRows<'_, T>, Error> {
+        self.image.rows(level)
     }
 
     /// As [`ImageView::read_to_host`].

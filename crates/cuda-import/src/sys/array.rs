@@ -94,8 +94,16 @@ pub(crate) enum Linear {
     DeviceSink(cu::CUdeviceptr),
 }
 
-/// A copy of `region`, which lies in the level `array`, from or to `linear`.
-pub(crate) fn array_copy(array: ArrayHandle, region: &Region, texel_size: usize, linear: Linear) -> ArrayCopy {
+/// A mip level as one end of a copy.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum ImageEnd {
+    Array(ArrayHandle),
+    /// The address of its first texel, of rows and slices without gaps.
+    Rows(cu::CUdeviceptr),
+}
+
+/// A copy of `region`, which lies in the level `image`, from or to `linear`.
+pub(crate) fn image_copy(image: ImageEnd, region: &Region, texel_size: usize, linear: Linear) -> ArrayCopy {
     use cu::CUmemorytype::{CU_MEMORYTYPE_ARRAY, CU_MEMORYTYPE_DEVICE, CU_MEMORYTYPE_HOST};
     let [width, height, depth] = region.extent.map(|size| size as usize);
     let (row_size, slice) = (width * texel_size, region.first_slice as usize);
@@ -126,15 +134,30 @@ pub(crate) fn array_copy(array: ArrayHandle, region: &Region, texel_size: usize,
         Height: height,
         Depth: depth,
     };
-    let into_array = ArrayCopy { dstArray: array.0, dstZ: slice, srcPitch: row_size, srcHeight: height, ..nothing };
-    let out_of_array = ArrayCopy { srcArray: array.0, srcZ: slice, dstPitch: row_size, dstHeight: height, ..nothing };
-    match linear {
-        Linear::HostSource(source) => ArrayCopy { srcMemoryType: CU_MEMORYTYPE_HOST, srcHost: source, ..into_array },
-        Linear::DeviceSource(source) => {
-            ArrayCopy { srcMemoryType: CU_MEMORYTYPE_DEVICE, srcDevice: source, ..into_array }
+    let (into_image, out_of_image) = match image {
+        ImageEnd::Array(ArrayHandle(array)) => (
+            ArrayCopy { dstArray: array, dstZ: slice, ..nothing },
+            ArrayCopy { srcArray: array, srcZ: slice, ..nothing },
+        ),
+        // By the slice's own address: it fits, since the region lies in what was mapped.
+        ImageEnd::Rows(start) => {
+            let first = start + (slice * height * row_size) as u64;
+            let (pitch, memory) = (row_size, CU_MEMORYTYPE_DEVICE);
+            (
+                ArrayCopy { dstMemoryType: memory, dstDevice: first, dstPitch: pitch, dstHeight: height, ..nothing },
+                ArrayCopy { srcMemoryType: memory, srcDevice: first, srcPitch: pitch, srcHeight: height, ..nothing },
+            )
         }
-        Linear::HostSink(sink) => ArrayCopy { dstMemoryType: CU_MEMORYTYPE_HOST, dstHost: sink, ..out_of_array },
-        Linear::DeviceSink(sink) => ArrayCopy { dstMemoryType: CU_MEMORYTYPE_DEVICE, dstDevice: sink, ..out_of_array },
+    };
+    let into_image = ArrayCopy { srcPitch: row_size, srcHeight: height, ..into_image };
+    let out_of_image = ArrayCopy { dstPitch: row_size, dstHeight: height, ..out_of_image };
+    match linear {
+        Linear::HostSource(source) => ArrayCopy { srcMemoryType: CU_MEMORYTYPE_HOST, srcHost: source, ..into_image },
+        Linear::DeviceSource(source) => {
+            ArrayCopy { srcMemoryType: CU_MEMORYTYPE_DEVICE, srcDevice: source, ..into_image }
+        }
+        Linear::HostSink(sink) => ArrayCopy { dstMemoryType: CU_MEMORYTYPE_HOST, dstHost: sink, ..out_of_image },
+        Linear::DeviceSink(sink) => ArrayCopy { dstMemoryType: CU_MEMORYTYPE_DEVICE, dstDevice: sink, ..out_of_image },
     }
 }
 
@@ -235,15 +258,34 @@ mod tests {
     fn copies_have_tight_rows() {
         let array = ArrayHandle(std::ptr::without_provenance_mut(0x40));
         let region = Region { level: 1, first_slice: 2, extent: [5, 3, 4] };
-        let out = array_copy(array, &region, 8, Linear::DeviceSink(0x1000));
+        let out = image_copy(ImageEnd::Array(array), &region, 8, Linear::DeviceSink(0x1000));
         assert_eq!((out.WidthInBytes, out.Height, out.Depth), (40, 3, 4));
         assert_eq!((out.srcMemoryType, out.srcArray, out.srcZ), (CUmemorytype::CU_MEMORYTYPE_ARRAY, array.0, 2));
         assert_eq!((out.dstMemoryType, out.dstDevice, out.dstZ), (CUmemorytype::CU_MEMORYTYPE_DEVICE, 0x1000, 0));
         assert_eq!((out.dstPitch, out.dstHeight), (40, 3));
         let source = std::ptr::without_provenance(0x2000);
-        let into = array_copy(array, &region, 8, Linear::HostSource(source));
+        let into = image_copy(ImageEnd::Array(array), &region, 8, Linear::HostSource(source));
         assert_eq!((into.dstMemoryType, into.dstArray, into.dstZ), (CUmemorytype::CU_MEMORYTYPE_ARRAY, array.0, 2));
         assert_eq!((into.srcMemoryType, into.srcHost), (CUmemorytype::CU_MEMORYTYPE_HOST, source));
         assert_eq!((into.srcPitch, into.srcHeight, into.srcZ), (40, 3, 0));
+    }
+
+    #[test]
+    fn copies_of_rows_begin_at_the_slice() {
+        let region = Region { level: 1, first_slice: 2, extent: [5, 3, 4] };
+        let (device, host) = (CUmemorytype::CU_MEMORYTYPE_DEVICE, CUmemorytype::CU_MEMORYTYPE_HOST);
+        let rows = ImageEnd::Rows(0x1_0000);
+        let first = 0x1_0000 + 2 * 3 * 40;
+        let out = image_copy(rows, &region, 8, Linear::DeviceSink(0x1000));
+        assert_eq!(
+            (out.srcMemoryType, out.srcDevice, out.srcPitch, out.srcHeight, out.srcZ),
+            (device, first, 40, 3, 0)
+        );
+        assert_eq!((out.dstMemoryType, out.dstDevice, out.dstPitch, out.dstHeight), (device, 0x1000, 40, 3));
+        let source = std::ptr::without_provenance(0x2000);
+        let into = image_copy(rows, &region, 8, Linear::HostSource(source));
+        assert_eq!((into.dstMemoryType, into.dstDevice, into.dstPitch, into.dstHeight), (device, first, 40, 3));
+        assert_eq!((into.srcMemoryType, into.srcHost, into.srcPitch, into.srcHeight), (host, source, 40, 3));
+        assert_eq!((into.WidthInBytes, into.Height, into.Depth, into.dstZ), (40, 3, 4, 0));
     }
 }

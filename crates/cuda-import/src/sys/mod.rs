@@ -26,7 +26,7 @@ use std::sync::OnceLock;
 
 use cudarc::driver::{CudaStream, sys as cu};
 
-pub(crate) use array::{ArrayHandle, Linear, MipmappedArrayHandle, array_copy, mipmapped_array_desc};
+pub(crate) use array::{ArrayHandle, ImageEnd, Linear, MipmappedArrayHandle, image_copy, mipmapped_array_desc};
 pub(crate) use current::Current;
 pub use current::{Owner, Restoring};
 pub(crate) use event::EventHandle;
