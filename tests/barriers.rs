@@ -1,20 +1,20 @@
 //! What a turn records, in both directions: every resource is taken over before and given back
 //! after, with the right families, and images are brought into their layout in between. Neither the
-//! validation layer nor a forgiving driver would tell. One test: the device's functions are stood
-//! in for.
+//! validation layer nor a forgiving driver would tell. One test at a time: the device's functions
+//! are stood in for.
 #![allow(unsafe_code, clippy::unwrap_used)] // A stand-in for a Vulkan function.
 
 use std::ffi::{CStr, c_void};
 use std::marker::PhantomData;
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bridge::ash::vk;
-use bridge::vk_export::ExportDevice;
+use bridge::vk_export::{ExportDevice, QueueLock};
 use bridge::{
-    Backend, BufferAccess, BufferSpec, Compute, Direction, Exchange, ExchangeInfo, ImageAccess, ImageSpec, RenderImage,
-    RenderTurn,
+    Backend, BufferAccess, BufferSpec, Compute, CudaCompute, Direction, Exchange, ExchangeInfo, ImageAccess, ImageSpec,
+    RenderImage, RenderTurn,
 };
-use bridge_tests::{Commands, Engine, Need, Rig, case_on, skip_case};
+use bridge_tests::{Commands, Engine, Need, Peers, Rig, case_on, skip_case};
 
 /// The buffer and image barriers of one dependency.
 #[derive(Debug, Default)]
@@ -23,7 +23,10 @@ struct Dependency {
     images: Vec<vk::ImageMemoryBarrier2<'static>>,
 }
 
-static REAL: OnceLock<vk::PFN_vkCmdPipelineBarrier2> = OnceLock::new();
+/// That of the test's own engine.
+static REAL: Mutex<Option<vk::PFN_vkCmdPipelineBarrier2>> = Mutex::new(None);
+/// The tests take turns.
+static TURN: Mutex<()> = Mutex::new(());
 /// The recorded dependencies with such barriers.
 static RECORDED: Mutex<Vec<Dependency>> = Mutex::new(Vec::new());
 
@@ -50,7 +53,7 @@ unsafe extern "system" fn listen(commands: vk::CommandBuffer, dependency: *const
             images: images.iter().map(|i| vk::ImageMemoryBarrier2 { _marker: PhantomData, ..*i }).collect(),
         });
     }
-    let real = REAL.get().unwrap();
+    let real = REAL.lock().unwrap().unwrap();
     // SAFETY: handed on.
     unsafe { real(commands, dependency) };
 }
@@ -60,12 +63,14 @@ fn hook(name: &CStr, real: *const c_void) -> *const c_void {
         return real;
     }
     // SAFETY: the function of that name has this type.
-    let _ = REAL.set(unsafe { std::mem::transmute::<*const c_void, vk::PFN_vkCmdPipelineBarrier2>(real) });
+    let real = unsafe { std::mem::transmute::<*const c_void, vk::PFN_vkCmdPipelineBarrier2>(real) };
+    *REAL.lock().unwrap() = Some(real);
     listen as *const c_void
 }
 
 #[test]
 fn every_resource_is_taken_over_and_given_back() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let engine = Engine::new(Some(hook));
     for backend in [Backend::Host, Backend::Cuda] {
         // SAFETY: the engine's own handles, which outlive the loop.
@@ -75,6 +80,30 @@ fn every_resource_is_taken_over_and_given_back() {
             render_first(&device, &compute);
         }
     }
+}
+
+/// The probe submits, and the test is the engine's only thread.
+struct Alone;
+
+impl QueueLock for Alone {
+    fn with(&self, _: vk::Queue, f: &mut dyn FnMut()) {
+        f();
+    }
+}
+
+/// Those of images are of rows, which another GPU has.
+#[test]
+fn every_resource_of_another_gpu_is_taken_over_and_given_back() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let engine = Engine::new(Some(hook));
+    let mut info = engine.info();
+    info.queue_lock = Some(Arc::new(Alone));
+    // SAFETY: the engine's own handles, which outlive the device.
+    let device = unsafe { ExportDevice::adopt(info) }.unwrap();
+    let Some(devices) = Peers::Other.devices(&device) else { return };
+    let compute = Compute::group(&device, &devices).unwrap();
+    compute_first(&device, &compute);
+    render_first(&device, &compute);
 }
 
 type Set = (BufferSpec<[f32; 4]>, Vec<BufferSpec<u32>>, Vec<ImageSpec<f32>>);
@@ -166,11 +195,23 @@ fn recorded<D: Direction>(
         assert!(barriers.iter().all(|b| (b.offset, b.size) == (0, vk::WHOLE_SIZE)));
         assert!(barriers.iter().all(|b| (b.src_queue_family_index, b.dst_queue_family_index) == families));
     }
-    let buffers = [acquired.buffers[0], released.buffers[0]];
+    let first = [acquired.buffers[0], released.buffers[0]];
+    if compute.cuda().is_some_and(CudaCompute::is_peer) {
+        assert!(images.iter().all(RenderImage::is_staged));
+        for (dependency, families) in [(acquired, taken), (released, given)] {
+            let rows = &dependency.buffers[buffers.len()..];
+            assert_eq!(rows.len(), images.len(), "whatever is copied");
+            assert!(rows.iter().all(|b| (b.src_queue_family_index, b.dst_queue_family_index) == families));
+            // The image is Vulkan's alone.
+            let own = |b: &vk::ImageMemoryBarrier2<'_>| (b.src_queue_family_index, b.dst_queue_family_index) == nobody;
+            assert!(dependency.images.iter().all(own));
+        }
+        return (raw, first);
+    }
     if images.iter().any(RenderImage::is_staged) {
         // The test `staging` has what these record, on every device.
         skip_case(Need::Other, "barriers of images", "the CPU does not map such images on this device");
-        return (raw, buffers);
+        return (raw, first);
     }
     let [acquired, entered, left, released] = recorded.as_slice() else { panic!("{recorded:#?}") };
     let image = |index: usize| images[index].as_raw();
@@ -193,5 +234,5 @@ fn recorded<D: Direction>(
         }
     }
     assert!(entered.buffers.is_empty() && left.buffers.is_empty());
-    (raw, buffers)
+    (raw, first)
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bridge::ash::vk;
 use bridge::{BufferAccess, BufferSpec, Compute, Error, Exchange, ExchangeInfo, ImageAccess, ImageSpec, Stage, Work};
-use bridge_tests::{Filler, Gate, Rig, on_both_backends};
+use bridge_tests::{Filler, Gate, Rig, on_another_gpu_alone, on_both_backends};
 
 on_both_backends!(
     buffers_are_read_back,
@@ -15,6 +15,8 @@ on_both_backends!(
     frames_that_vulkan_begins_run_once_too,
     a_limit_is_kept_and_the_exchange_goes_on,
 );
+
+on_another_gpu_alone!(images_are_read_back_without_padding);
 
 const LEN: usize = 1000;
 

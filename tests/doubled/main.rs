@@ -11,6 +11,7 @@ mod findings;
 mod images;
 mod in_step;
 mod lost;
+mod peer_images;
 mod present;
 mod render_first;
 mod split;

@@ -8,7 +8,7 @@ mod order;
 mod refused;
 
 use bridge::{BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, RenderTurn};
-use bridge_tests::{Readback, Rig, on_both_backends, on_host_without_linear_images, on_peers};
+use bridge_tests::{Readback, Rig, on_another_gpu_alone, on_both_backends, on_host_without_linear_images, on_peers};
 
 use contents::{
     every_slot_keeps_its_contents, graphs_are_captured_anew, many_resources_grow_together, pooled_buffers_grow,
@@ -62,6 +62,14 @@ on_peers!(
     frames_in_flight_go_on_with_the_old_buffers,
     the_copy_waits_for_a_slow_writer,
     copied_too_early_the_contents_are_stale,
+);
+
+on_another_gpu_alone!(
+    images_follow_every_size,
+    frames_in_flight_keep_their_images,
+    images_are_kept_for_a_slow_queue,
+    images_with_buffers,
+    mips_follow,
 );
 
 const LEN: usize = 16 << 10;

@@ -75,3 +75,14 @@ macro_rules! on_peers {
         }
     };
 }
+
+/// Makes a test of a `fn(&Rig, &Compute)` for compute on another GPU alone: for what is the same in
+/// whichever of the ways of [`on_peers`].
+#[macro_export]
+macro_rules! on_another_gpu_alone {
+    ($($name:ident),+ $(,)?) => {
+        mod on_another_gpu_alone {
+            $(#[test] fn $name() { $crate::Peers::Other.run(super::$name) })+
+        }
+    };
+}

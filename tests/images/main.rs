@@ -12,7 +12,9 @@ mod surfaces;
 mod together;
 mod transfer;
 
-use bridge_tests::{Linear, Rig, on_both_backends, on_cuda_alone, on_host_without_linear_images};
+use bridge_tests::{
+    Linear, Rig, on_another_gpu_alone, on_both_backends, on_cuda_alone, on_host_without_linear_images, on_peers,
+};
 
 use order::{computing_waits_for_a_slow_reader_of_an_image, vulkan_waits_for_a_slow_image};
 use refused::{bad_images_are_refused_before_anything_is_made, formats_that_cannot_cross_name_a_substitute};
@@ -37,6 +39,24 @@ on_both_backends!(
     an_srgb_format_is_unorm_memory_under_an_srgb_view,
     bad_images_are_refused_before_anything_is_made,
     formats_that_cannot_cross_name_a_substitute,
+);
+
+on_another_gpu_alone!(
+    every_format_crosses_in_every_shape,
+    every_mip_chain_crosses_or_is_refused,
+    every_usage_crosses,
+    an_srgb_format_is_unorm_memory_under_an_srgb_view,
+    bad_images_are_refused_before_anything_is_made,
+    formats_that_cannot_cross_name_a_substitute,
+    what_is_staged_says_so,
+);
+
+on_peers!(
+    images_and_buffers_cross_together,
+    an_image_of_its_own_is_handed_over_by_hand,
+    each_side_keeps_what_the_other_did_not_write,
+    vulkan_waits_for_a_slow_image,
+    computing_waits_for_a_slow_reader_of_an_image,
 );
 
 on_cuda_alone!(kernels_store_and_load_every_size_of_texel, textures_are_what_a_reference_computes);

@@ -15,7 +15,7 @@ mod schedules;
 use bridge::{
     BufferAccess, BufferSpec, Compute, Exchange, LatestInfo, LatestReader, LatestWriter, RenderRead, TimelinePoint,
 };
-use bridge_tests::{Filler, Readback, Rig, on_both_backends, on_host_without_linear_images};
+use bridge_tests::{Filler, Readback, Rig, on_another_gpu_alone, on_both_backends, on_host_without_linear_images};
 
 use contents::{every_frame_is_whole_and_none_goes_back, the_same_frame_comes_again_without_a_wait};
 use controls::{a_reader_without_its_wait_sees_a_stale_frame, a_torn_frame_is_seen_to_be_torn};
@@ -71,6 +71,13 @@ on_both_backends!(
     slots_of_lost_submissions_come_back,
     the_last_handle_goes_inside_its_own_closure,
     every_schedule_keeps_to_the_model,
+);
+
+on_another_gpu_alone!(
+    images_keep_what_they_hold_from_turn_to_turn,
+    images_of_unknown_layout_are_initialised_anew,
+    images_that_vulkan_writes_are_read_whole,
+    several_resources_are_of_one_frame,
 );
 
 on_host_without_linear_images!(

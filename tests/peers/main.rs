@@ -5,6 +5,7 @@
 
 mod guests;
 mod hidden;
+mod images;
 mod lives;
 mod lost;
 mod order;
@@ -22,13 +23,17 @@ use guests::{
     a_copy_of_a_dropped_turn_is_waited_for, kernels_come_after_a_copy_of_their_part,
     the_leader_comes_after_a_copy_on_another_stream,
 };
+use images::{
+    images_leave_nothing, kernels_write_an_image_by_its_rows, other_streams_of_the_leader_come_before_vulkan,
+    the_view_says_that_it_has_rows,
+};
 use lives::nothing_is_left;
 use order::{
     a_follower_of_a_dropped_turn_is_waited_for, a_follower_waits_for_a_slow_reader, the_leader_comes_after_a_split,
     unknown_to_the_turn_a_follower_is_too_late, unknown_to_the_turn_a_follower_overwrites,
     vulkan_waits_for_a_slow_follower,
 };
-use refused::{images_are_refused_by_name, one_place_to_compute_is_not_split, ranges_that_cannot_be_are_refused};
+use refused::{one_place_to_compute_is_not_split, ranges_that_cannot_be_are_refused};
 use split::{each_gpu_writes_its_part, parts_are_grown_and_kept, two_splits_follow_each_other};
 
 on_peers!(
@@ -39,7 +44,10 @@ on_peers!(
     the_leader_comes_after_a_copy_on_another_stream,
     a_copy_of_a_dropped_turn_is_waited_for,
     kernels_come_after_a_copy_of_their_part,
-    images_are_refused_by_name,
+    kernels_write_an_image_by_its_rows,
+    other_streams_of_the_leader_come_before_vulkan,
+    the_view_says_that_it_has_rows,
+    images_leave_nothing,
     ranges_that_cannot_be_are_refused,
     nothing_is_left,
 );

@@ -2,20 +2,10 @@
 
 use std::ops::Range;
 
-use bridge::ash::vk;
-use bridge::{Backend, Compute, Error, Exchange, ExchangeInfo, ImageAccess, ImageSpec, Work};
+use bridge::{Backend, Compute, Error, Work};
 use bridge_tests::{Filler, Readback, Rig};
 
 use crate::{LEN, read, words};
-
-pub(crate) fn images_are_refused_by_name(rig: &Rig, compute: &Compute) {
-    let spec = ImageSpec::<u32>::new(vk::Format::R32_UINT, [64, 64], ImageAccess::TRANSFER_READ);
-    let info = ExchangeInfo { name: "pictures", ..Default::default() };
-    let Err(error) = Exchange::new(compute, &info, spec) else { panic!("an image was made") };
-    let text = error.to_string();
-    let named = ["pictures", "BufferSpec", rig.device().name(), compute.cuda().unwrap().device().name()];
-    assert!(named.iter().all(|part| text.contains(part)), "{text}");
-}
 
 /// Each leaves the turn as it was: it computes a whole frame afterwards.
 pub(crate) fn ranges_that_cannot_be_are_refused(rig: &Rig, compute: &Compute) {

@@ -35,15 +35,9 @@ pub(crate) fn image(image: &Image, gpus: &Gpus, layered: bool) -> Result<(Arc<Im
     let exported = image.export()?;
     let descriptor = &exported.descriptor;
     let memory = import(image.device().name(), exported.handle, &descriptor.memory, gpus)?;
-    let kind = match descriptor.kind {
-        ImageKind::D1 => cuda_import::ImageKind::D1,
-        ImageKind::D2 => cuda_import::ImageKind::D2,
-        ImageKind::D3 => cuda_import::ImageKind::D3,
-        ImageKind::Cube => cuda_import::ImageKind::Cube,
-    };
     let mapping = ImageMappingInfo {
         offset: descriptor.memory.offset,
-        kind,
+        kind: kind(descriptor.kind),
         extent: descriptor.extent,
         layers: descriptor.array_layers,
         layered,
@@ -52,6 +46,27 @@ pub(crate) fn image(image: &Image, gpus: &Gpus, layered: bool) -> Result<(Arc<Im
         color_attachment: descriptor.usage.contains(vk::ImageUsageFlags::COLOR_ATTACHMENT),
     };
     Ok((memory, mapping))
+}
+
+/// What the mapping of an image's rows must repeat, which lie in memory of their own.
+pub(crate) fn shape(image: &Image, layered: bool) -> ImageMappingInfo {
+    ImageMappingInfo {
+        kind: kind(image.kind()),
+        extent: image.extent(),
+        layers: image.array_layers(),
+        layered,
+        levels: image.mip_levels(),
+        ..ImageMappingInfo::default()
+    }
+}
+
+fn kind(kind: ImageKind) -> cuda_import::ImageKind {
+    match kind {
+        ImageKind::D1 => cuda_import::ImageKind::D1,
+        ImageKind::D2 => cuda_import::ImageKind::D2,
+        ImageKind::D3 => cuda_import::ImageKind::D3,
+        ImageKind::Cube => cuda_import::ImageKind::Cube,
+    }
 }
 
 fn import(

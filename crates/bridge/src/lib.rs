@@ -97,8 +97,8 @@ pub use vk_export::ash;
 
 // What programs name of the two halves.
 pub use cuda_import::{
-    AddressMode, DeviceView, DeviceViewMut, Filter, ImageView, ImageViewMut, ReadMode, Surface, Texel, Texture,
-    TextureInfo, cudarc, half,
+    AddressMode, DeviceView, DeviceViewMut, Filter, ImageRows, ImageView, ImageViewMut, ReadMode, Surface, Texel,
+    Texture, TextureInfo, cudarc, half,
 };
 pub use vk_export::{
     AdoptInfo, AllocatedBytes, DeviceRequirements, DeviceSelector, EnabledFeatures, InUse, Queue, QueueLock,
@@ -132,7 +132,7 @@ pub use image::shared::SharedImage;
 pub use image::spec::ImageSpec;
 pub use kernel::args::{KernelArg, KernelArgs};
 pub use kernel::buffer::KernelBuffer;
-pub use kernel::image::{KernelImage, KernelSurface, KernelTexture};
+pub use kernel::image::{KernelImage, KernelRows, KernelSurface, KernelTexture};
 pub use kernel::memory::KernelMemory;
 pub use kernel::module::{Kernel, KernelModule};
 pub use kernel::twin::{TwinArg, TwinArgs, TwinImage, TwinSlice};
@@ -176,6 +176,7 @@ const _: () = {
     shared::<KernelBuffer<'_, f32>>();
     shared::<KernelImage<'_, f32>>();
     shared::<KernelSurface<'_>>();
+    shared::<KernelRows<'_, f32>>();
     shared::<KernelTexture<'_>>();
     shared::<(TwinSlice<f32>, TwinImage<f32>)>();
     shared::<Compute>();

@@ -10,12 +10,16 @@ use cuda_import::{
     query, signal_one, wait_one,
 };
 use vk_export::ash::vk;
-use vk_export::{Block, Buffer, Counterpart, ExportDevice, Image, ImageInfo, Placement, image_support, mip_count};
+use vk_export::{
+    Block, Buffer, Counterpart, ExportDevice, Image, ImageAccess, ImageInfo, Placement, image_support, mip_count,
+};
 
 use crate::compute::gpus::{Gpus, Pair};
 use crate::compute::mapped::{Mapping, Sharing};
 use crate::error::{Error, Result};
 use crate::handoff;
+use crate::image::staging::{Staging, staged_info};
+use crate::observe::log_info;
 use crate::timeline::Timeline;
 
 /// Memory is exported.
@@ -93,20 +97,6 @@ impl CudaCompute {
         }
     }
 
-    /// Checks that this side maps images: of several GPUs, only the one that draws does.
-    pub(super) fn check_images(&self, name: &str) -> Result<()> {
-        let Pair::Peer(vulkan) = self.gpus.pair() else { return Ok(()) };
-        Err(Error::InvalidArgument {
-            object: format!("shared image \"{name}\""),
-            reason: format!(
-                "images are mapped by CUDA on the GPU that draws alone, and {} computes for \"{}\" as a peer; share a \
-                 buffer with it (`BufferSpec`), and copy that into an image with vkCmdCopyBufferToImage between the turn's barriers",
-                self.device().name(),
-                vulkan.name()
-            ),
-        })
-    }
-
     pub(super) fn map_buffer<T: Pod>(&self, buffer: &Buffer, len: usize) -> Result<MappedBuffer<T>> {
         let memory = handoff::memory(buffer, &self.gpus)?;
         Ok(MappedBuffer::map_on(&memory, &BufferMappingInfo { offset: 0, len }, self.gpus.streams())?)
@@ -124,6 +114,29 @@ impl CudaCompute {
         // SAFETY: rule "mappings must match those of the exporting API": every number comes from
         // the exporter's descriptor of this very image; the caller vouches for the texel type.
         Ok(unsafe { MappedImage::map(&memory, &mapping, self.stream()) }?)
+    }
+
+    /// Makes an image on the GPU that draws, and its rows in memory that all GPUs of this side map;
+    /// the hand-over copies. The GPU that leads uses the rows.
+    pub(super) fn share_rows<T: Texel>(
+        &self,
+        device: &ExportDevice,
+        info: &ImageInfo<'_>,
+        layered: bool,
+        accesses: ImageAccess,
+        family: u32,
+    ) -> Result<(Image, Staging, MappedImage<T>)> {
+        let image = Image::new(device, &staged_info(info, accesses))?;
+        let staging = Staging::new(&image, size_of::<T>() as u64, accesses, self.sharing(), family)?;
+        let memory = handoff::memory(staging.buffer(), &self.gpus)?;
+        let (shape, offsets) = (handoff::shape(&image, layered), staging.level_offsets());
+        let rows = MappedImage::map_rows(&memory, &shape, &offsets, self.stream())?;
+        log_info!(
+            "image \"{}\": CUDA on another GPU works on rows in a staging buffer of {} bytes, copied when a frame is handed over",
+            info.name,
+            staging.buffer().size()
+        );
+        Ok((image, staging, rows))
     }
 
     /// Checks that CUDA places the layers of an array where Vulkan does. Measured over formats,

@@ -28,6 +28,7 @@ use crate::compute::remote::{RemoteCompute, Unmapped};
 use crate::compute::sided::Sided;
 use crate::compute::{cuda, host, inline};
 use crate::error::Result;
+use crate::image::staging::staged_info;
 use crate::timeline::Timeline;
 use crate::timeline::signaller::Signaller;
 
@@ -251,7 +252,7 @@ impl Side {
 
     /// Makes an image as this side can reach it, and maps it. The tiling and the placement of
     /// `info` are this side's to choose. `layered` is for kernels: whether they see an array of
-    /// images even if there is one layer.
+    /// images even if there is one layer. `family` is that of the queue that Vulkan uses it on.
     ///
     /// # Safety
     /// `T` is the texel type of the image's format.
@@ -261,10 +262,14 @@ impl Side {
         info: &ImageInfo<'_>,
         layered: bool,
         accesses: ImageAccess,
+        family: u32,
     ) -> Result<Reached<T>> {
         match self {
+            Self::Cuda(cuda) if cuda.is_peer() => {
+                let (image, staging, rows) = cuda.share_rows(device, info, layered, accesses, family)?;
+                Ok(Reached { image, staging: Some(staging), mapping: Sided::Cuda(rows) })
+            }
             Self::Cuda(cuda) => {
-                cuda.check_images(info.name)?;
                 CudaCompute::check_levels(info, layered)?;
                 let image = Image::new(device, &cuda::image_info(info))?;
                 // SAFETY: handed on to the caller.
@@ -288,7 +293,8 @@ impl Side {
     /// Whether [`share_image`](Self::share_image) makes such an image, as far as the driver tells.
     pub(crate) fn can_share_image(&self, device: &ExportDevice, info: &ImageInfo<'_>, accesses: ImageAccess) -> bool {
         match self {
-            Self::Cuda(cuda) => !cuda.is_peer() && cuda::is_image_exportable(device, info),
+            Self::Cuda(cuda) if cuda.is_peer() => image_support(device, &staged_info(info, accesses)).is_ok(),
+            Self::Cuda(_) => cuda::is_image_exportable(device, info),
             Self::Host(_) => host::images::can_share(device, info, accesses),
             Self::Inline(_) => image_support(device, &inline::image_info(device, info)).is_ok(),
             Self::Remote(remote) => !remote.is_peer() && cuda::is_image_exportable(device, info),

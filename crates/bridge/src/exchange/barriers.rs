@@ -47,20 +47,21 @@ impl Barriers {
         self.first_release.images.push(handover.release());
     }
 
-    /// Adds the barriers and copies of an image that the CPU reaches through a staging buffer.
+    /// Adds the barriers and copies of an image that the compute side reaches through a staging
+    /// buffer.
     pub(crate) fn add_staged(&mut self, staging: &Staging) {
         let handover = staging.handover();
-        self.acquire.buffers.push(handover.acquire_rows());
+        self.acquire.buffers.push(staging.acquire_rows());
         self.acquire.images.push(handover.acquire_image());
         self.copies_in.push(staging.copies().clone());
         self.transition_in.images.push(handover.transition_in());
         self.transition_out.images.extend(handover.transition_out());
-        self.transition_out.buffers.extend(handover.turn_rows());
+        self.transition_out.buffers.extend(staging.turn_rows());
         if handover.is_copied_back() {
             self.copies_out.push(staging.copies().clone());
         }
         self.release.images.push(handover.release_image());
-        self.release.buffers.extend(handover.release_rows());
+        self.release.buffers.extend(staging.release_rows());
         self.initial.images.push(handover.initial());
     }
 

@@ -81,9 +81,9 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
         R::render(&self.shared.held.slots[self.slot])
     }
 
-    /// Records what takes all resources over from the compute side: barriers, and with the CPU
-    /// backend the copies into [staged](crate::RenderImage::is_staged) images. Goes before their
-    /// first use, outside a render pass.
+    /// Records what takes all resources over from the compute side: barriers, and the copies into
+    /// [staged](crate::RenderImage::is_staged) images. Goes before their first use, outside a
+    /// render pass.
     ///
     /// # Safety
     /// `commands` is recording on the exchange's device for the family of [`queue`](Self::queue),
@@ -95,7 +95,7 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
         unsafe { shared.barriers[self.slot].record_acquire(shared.compute.device(), commands) };
     }
 
-    /// Records what gives all resources back: barriers, and with the CPU backend the copies out of
+    /// Records what gives all resources back: barriers, and the copies out of
     /// [staged](crate::RenderImage::is_staged) images that Vulkan may have written. Goes after
     /// their last use, outside a render pass.
     ///

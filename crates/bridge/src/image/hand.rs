@@ -10,8 +10,8 @@ use crate::image::staging::Staging;
 pub(crate) enum Hand {
     /// Barriers: both sides reach the same memory.
     Direct(ImageHandover),
-    /// Barriers and copies: the CPU reaches rows in a staging buffer, which is freed with the
-    /// image.
+    /// Barriers and copies: the compute side reaches rows in a staging buffer, which is freed with
+    /// the image.
     Staged(Box<Staging>),
 }
 

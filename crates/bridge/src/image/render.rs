@@ -87,9 +87,11 @@ impl<'t> RenderImage<'t> {
         self.hand.barriers()
     }
 
-    /// Returns `true` where the CPU backend works on rows in a staging buffer, which the hand-over
-    /// copies into the image and back, since the device makes no such image that the CPU can map.
-    /// Never on a CUDA stream or in the Vulkan queue.
+    /// Returns `true` where the compute side works on rows in a staging buffer, which the hand-over
+    /// copies into the image and back: on the CPU backend where the device makes no such image that
+    /// the CPU can map, and always with CUDA on another GPU than the one that draws
+    /// ([`Compute::on_peer`](crate::Compute::on_peer),
+    /// [`Compute::group`](crate::Compute::group)).
     pub fn is_staged(&self) -> bool {
         self.hand.is_staged()
     }

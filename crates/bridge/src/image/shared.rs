@@ -36,8 +36,8 @@ use crate::remote::runs::{self, ResourceKind, Run};
 ///
 /// [`record_initial`](Self::record_initial) gives the new image to the compute side; from then on
 /// each use by Vulkan stands between [`record_acquire`](Self::record_acquire) and
-/// [`record_release`](Self::record_release). With the CPU backend these record copies too where the
-/// image is [staged](Self::is_staged).
+/// [`record_release`](Self::record_release). These record copies too where the image is
+/// [staged](Self::is_staged).
 #[derive(Debug)]
 pub struct SharedImage<T> {
     mapping: Tied<MappedImage<T>, HostImage<T>, InlineImage<T>, VulkanImage>,
@@ -95,7 +95,7 @@ impl<T: Texel> SharedImage<T> {
         device.check_stages(family, stages, access, &object)?;
         device.check_layout(layout, usage, &object)?;
         // SAFETY: the texel type is that of the format, by the table.
-        let reached = unsafe { side.share_image::<T>(device, &info, spec.layered, spec.accesses) }?;
+        let reached = unsafe { side.share_image::<T>(device, &info, spec.layered, spec.accesses, family) }?;
         let Reached { image: vulkan, staging, mapping } = reached;
         let hand = match staging {
             Some(staging) => Hand::Staged(Box::new(staging)),
@@ -119,9 +119,10 @@ impl<T: Texel> SharedImage<T> {
         self.vulkan.hand.barriers()
     }
 
-    /// Returns `true` where the CPU backend works on rows in a staging buffer, which the hand-over
-    /// copies into the image and back, since the device makes no such image that the CPU can map.
-    /// Never with CUDA.
+    /// Returns `true` where the compute side works on rows in a staging buffer, which the hand-over
+    /// copies into the image and back: on the CPU backend where the device makes no such image that
+    /// the CPU can map, and always with CUDA on another GPU than the one that draws
+    /// ([`Compute::on_peer`], [`Compute::group`]).
     pub fn is_staged(&self) -> bool {
         self.vulkan.hand.is_staged()
     }

@@ -15,6 +15,12 @@ use vk_export::{ImageAccess, ImageKind, mip_count};
 /// With CUDA its texels lie in the order that suits the GPU (OPTIMAL), as CUDA's arrays do; rows
 /// one after the other are a [`BufferSpec`](crate::BufferSpec)'s matter.
 ///
+/// With CUDA on another GPU than the one that draws ([`Compute::on_peer`](crate::Compute::on_peer),
+/// [`Compute::group`](crate::Compute::group)), which can map no image, the compute side works on
+/// rows in a staging buffer on the drawing GPU, as the CPU does below. Copies of the view are the
+/// same, kernels get the rows' address ([`ImageViewMut::rows`](crate::ImageViewMut::rows),
+/// [`KernelImage::rows`](crate::KernelImage::rows)); there are no textures and surfaces.
+///
 /// With the CPU backend the compute side works on rows. Where the driver makes the image LINEAR,
 /// and can do as much with it, these are the image's own memory. Everywhere else the image lies on
 /// the device as with CUDA, the rows in a staging buffer, and the hand-over copies: all rows into
@@ -84,7 +90,7 @@ impl<T: Texel> ImageSpec<T> {
     ///
     /// With CUDA an array, and a cube is one, has one level or all: between the two CUDA places the
     /// layers elsewhere than Vulkan does, without a word (seen with driver 580.159.04). That is
-    /// refused.
+    /// refused, but not on another GPU than the one that draws, where CUDA has rows.
     #[must_use]
     pub fn mips(mut self, levels: u32) -> Self {
         self.mip_levels = levels;

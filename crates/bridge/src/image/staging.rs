@@ -1,5 +1,5 @@
-//! The CPU's side of an image that it cannot map: rows in a staging buffer, and the barriers and
-//! copies between the two.
+//! The compute side's half of an image that it cannot map, on the CPU or on another GPU than the one
+//! that draws: rows in a staging buffer, and the barriers and copies between the two.
 //!
 //! The rows and the image are one image for the program: what either side left is what the other
 //! finds. A frame therefore begins with a copy of the rows into the image, all of it, and ends with
@@ -11,32 +11,38 @@
 //!
 //! | step | image | staging buffer |
 //! |---|---|---|
-//! | 1 acquire | `GENERAL` to `TRANSFER_DST_OPTIMAL` | the host's writes become visible to the copy |
+//! | 1 acquire | `GENERAL` to `TRANSFER_DST_OPTIMAL` | from the compute side: its writes become visible to the copy |
 //! | copy in | written | read |
 //! | 2 transition in | to the layout of the accesses | |
 //! | | Vulkan's work | |
 //! | 3 transition out, if copied back | to `TRANSFER_SRC_OPTIMAL` | |
 //! | copy out, if copied back | read | written |
-//! | 4 release | to `GENERAL` | if copied back, the copy becomes visible to the host |
+//! | 4 release | to `GENERAL` | to another API, whatever was copied; to the host if copied back, whose reads see the copy |
+//!
+//! The image itself is Vulkan's alone: it changes no owner, and is not exported.
 
 use std::sync::Arc;
 
 use vk_export::ash::vk;
-use vk_export::{Buffer, BufferInfo, Image, ImageAccess, Placement};
+use vk_export::{Buffer, BufferAccess, BufferInfo, Counterpart, Handover, Image, ImageAccess, ImageInfo, Placement};
 
+use crate::compute::mapped::Sharing;
 use crate::error::{Error, Result};
 use crate::image::host::PlaneLayout;
 
 /// Copies run here; one name for the old and the new form of barriers and semaphore waits.
 pub(crate) const COPY: vk::PipelineStageFlags2 = vk::PipelineStageFlags2::ALL_TRANSFER;
 
-/// The rows of an image in host-visible memory.
+/// The rows of an image in memory that the compute side maps.
 #[derive(Debug)]
 pub(crate) struct Staging {
     buffer: Buffer,
     copies: Copies,
     planes: Box<[PlaneLayout]>,
     handover: StagedHandover,
+    /// Owner of the rows while Vulkan does not own them.
+    counterpart: Counterpart,
+    rows: Handover,
 }
 
 /// All copies between an image and its rows: one region per mip level, with all layers.
@@ -47,17 +53,26 @@ pub(crate) struct Copies {
     pub(crate) regions: Arc<[vk::BufferImageCopy]>,
 }
 
-/// The barriers around the copies.
+/// The barriers of the image around the copies.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct StagedHandover {
     image: vk::Image,
     range: vk::ImageSubresourceRange,
-    buffer: vk::Buffer,
     accesses: ImageAccess,
 }
 
+/// Creation parameters of an image that is copied from and to rows.
+pub(crate) fn staged_info<'a>(info: &ImageInfo<'a>, accesses: ImageAccess) -> ImageInfo<'a> {
+    ImageInfo {
+        tiling: vk::ImageTiling::OPTIMAL,
+        placement: Placement::DeviceLocal,
+        usage: info.usage | copy_usage(accesses),
+        ..*info
+    }
+}
+
 /// The usage that the copies add to that of Vulkan's own accesses.
-pub(crate) fn copy_usage(accesses: ImageAccess) -> vk::ImageUsageFlags {
+fn copy_usage(accesses: ImageAccess) -> vk::ImageUsageFlags {
     let back = if is_copied_back(accesses) { vk::ImageUsageFlags::TRANSFER_SRC } else { vk::ImageUsageFlags::empty() };
     vk::ImageUsageFlags::TRANSFER_DST | back
 }
@@ -67,8 +82,9 @@ fn is_copied_back(accesses: ImageAccess) -> bool {
 }
 
 impl Staging {
-    /// Makes the rows of `image`, whose texels have `texel` bytes, a power of two.
-    pub(crate) fn new(image: &Image, texel: u64, accesses: ImageAccess) -> Result<Self> {
+    /// Makes the rows of `image`, whose texels have `texel` bytes, a power of two, in memory as
+    /// `sharing` says. `family` is that of the queue that Vulkan uses the image on.
+    pub(crate) fn new(image: &Image, texel: u64, accesses: ImageAccess, sharing: Sharing, family: u32) -> Result<Self> {
         let name = format!("{}.rows", image.name());
         let limits = &image.device().physical().limits;
         let Layout { regions, planes, size } = Layout::new(image, texel, limits.optimal_buffer_copy_offset_alignment)
@@ -76,16 +92,15 @@ impl Staging {
             object: format!("staging buffer \"{name}\""),
             reason: "more bytes than this machine can address".into(),
         })?;
-        let mut usage = vk::BufferUsageFlags::TRANSFER_SRC;
-        if is_copied_back(accesses) {
-            usage |= vk::BufferUsageFlags::TRANSFER_DST;
-        }
-        let info = BufferInfo { name: &name, size, usage, placement: Placement::HostVisible };
+        let copied = copied(accesses);
+        let usage = copied.usage | sharing.buffer_usage;
+        let info = BufferInfo { name: &name, size, usage, placement: sharing.placement };
         let buffer = Buffer::new(image.device(), &info)?;
         let copies = Copies { image: image.as_raw(), buffer: buffer.as_raw(), regions: regions.into() };
-        let handover =
-            StagedHandover { image: image.as_raw(), range: image.range(), buffer: buffer.as_raw(), accesses };
-        Ok(Self { buffer, copies, planes: planes.into(), handover })
+        let handover = StagedHandover { image: image.as_raw(), range: image.range(), accesses };
+        let counterpart = sharing.counterpart;
+        let rows = Handover::new(&buffer, counterpart, family, copied);
+        Ok(Self { buffer, copies, planes: planes.into(), handover, counterpart, rows })
     }
 
     /// The memory of the rows.
@@ -98,6 +113,11 @@ impl Staging {
         &self.planes
     }
 
+    /// Bytes from the start of the memory to each mip level, which has all layers.
+    pub(crate) fn level_offsets(&self) -> Vec<u64> {
+        self.copies.regions.iter().map(|region| region.buffer_offset).collect()
+    }
+
     pub(crate) fn copies(&self) -> &Copies {
         &self.copies
     }
@@ -105,6 +125,46 @@ impl Staging {
     pub(crate) fn handover(&self) -> &StagedHandover {
         &self.handover
     }
+
+    /// The compute side's writes to the rows, for the copy in.
+    ///
+    /// The signal that the submission waits for may be made by the host, perhaps after
+    /// `vkQueueSubmit2`, so what that call makes visible (Vulkan specification, "Host Write
+    /// Ordering Guarantees") is not enough: the barrier names the host's writes.
+    pub(crate) fn acquire_rows(&self) -> vk::BufferMemoryBarrier2<'static> {
+        self.rows.acquire()
+    }
+
+    /// From the copy in, which read the rows, to the copy out, which writes them.
+    pub(crate) fn turn_rows(&self) -> Option<vk::BufferMemoryBarrier2<'static>> {
+        let barrier = vk::BufferMemoryBarrier2::default()
+            .buffer(self.buffer.as_raw())
+            .size(vk::WHOLE_SIZE)
+            .src_queue_family_index(vk::QUEUE_FAMILY_IGNORED)
+            .dst_queue_family_index(vk::QUEUE_FAMILY_IGNORED)
+            .src_stage_mask(COPY)
+            .dst_stage_mask(COPY)
+            .dst_access_mask(vk::AccessFlags2::TRANSFER_WRITE);
+        self.handover.is_copied_back().then_some(barrier)
+    }
+
+    /// The copy out, for the compute side. Another API is given the rows back in any case, since
+    /// they were acquired. Where nothing was copied, the host only writes behind a read, and the
+    /// submission's signal orders that.
+    pub(crate) fn release_rows(&self) -> Option<vk::BufferMemoryBarrier2<'static>> {
+        gives_rows_back(self.counterpart, self.handover.accesses).then(|| self.rows.release())
+    }
+}
+
+/// Accesses of the copies to the rows.
+fn copied(accesses: ImageAccess) -> BufferAccess {
+    let in_alone = BufferAccess::TRANSFER_READ;
+    if is_copied_back(accesses) { in_alone | BufferAccess::TRANSFER_WRITE } else { in_alone }
+}
+
+/// Whether a frame ends with a barrier for the rows.
+fn gives_rows_back(counterpart: Counterpart, accesses: ImageAccess) -> bool {
+    counterpart == Counterpart::External || is_copied_back(accesses)
 }
 
 impl StagedHandover {
@@ -115,21 +175,6 @@ impl StagedHandover {
     /// Returns `true` if a frame ends with a copy from the image into the rows.
     pub(crate) fn is_copied_back(&self) -> bool {
         is_copied_back(self.accesses)
-    }
-
-    /// The host's writes to the rows, for the copy in.
-    ///
-    /// The signal that the submission waits for is made by the host, perhaps after
-    /// `vkQueueSubmit2`, so what that call makes visible (Vulkan specification, "Host Write
-    /// Ordering Guarantees") is not enough: the barrier names the host's writes.
-    pub(crate) fn acquire_rows(&self) -> vk::BufferMemoryBarrier2<'static> {
-        let last = if self.is_copied_back() { vk::AccessFlags2::TRANSFER_WRITE } else { vk::AccessFlags2::NONE };
-        self.rows()
-            // The copy's stage chains the barrier behind the semaphore wait of the submission.
-            .src_stage_mask(vk::PipelineStageFlags2::HOST | COPY)
-            .src_access_mask(vk::AccessFlags2::HOST_WRITE | last)
-            .dst_stage_mask(COPY)
-            .dst_access_mask(vk::AccessFlags2::TRANSFER_READ)
     }
 
     /// For the copy in: behind the last frame's accesses and copies.
@@ -161,12 +206,6 @@ impl StagedHandover {
         self.is_copied_back().then_some(barrier)
     }
 
-    /// From the copy in, which read the rows, to the copy out, which writes them.
-    pub(crate) fn turn_rows(&self) -> Option<vk::BufferMemoryBarrier2<'static>> {
-        let barrier = self.rows().src_stage_mask(COPY).dst_stage_mask(COPY);
-        self.is_copied_back().then(|| barrier.dst_access_mask(vk::AccessFlags2::TRANSFER_WRITE))
-    }
-
     /// Back to the layout in which the image waits for the next frame.
     pub(crate) fn release_image(&self) -> vk::ImageMemoryBarrier2<'static> {
         let (layout, stages) = if self.is_copied_back() {
@@ -175,18 +214,6 @@ impl StagedHandover {
             (self.accesses.layout, self.accesses.stages)
         };
         self.image(layout, vk::ImageLayout::GENERAL).src_stage_mask(stages).dst_stage_mask(self.accesses.stages | COPY)
-    }
-
-    /// The copy out, for the host. Where nothing was copied, the host only writes behind a read,
-    /// and the submission's signal orders that.
-    pub(crate) fn release_rows(&self) -> Option<vk::BufferMemoryBarrier2<'static>> {
-        let barrier = self
-            .rows()
-            .src_stage_mask(COPY)
-            .src_access_mask(vk::AccessFlags2::TRANSFER_WRITE)
-            .dst_stage_mask(vk::PipelineStageFlags2::HOST)
-            .dst_access_mask(vk::AccessFlags2::HOST_READ | vk::AccessFlags2::HOST_WRITE);
-        self.is_copied_back().then_some(barrier)
     }
 
     /// Brings a new image to the layout in which it waits for its first frame.
@@ -200,14 +227,6 @@ impl StagedHandover {
             .subresource_range(self.range)
             .old_layout(from)
             .new_layout(to)
-            .src_queue_family_index(vk::QUEUE_FAMILY_IGNORED)
-            .dst_queue_family_index(vk::QUEUE_FAMILY_IGNORED)
-    }
-
-    fn rows(&self) -> vk::BufferMemoryBarrier2<'static> {
-        vk::BufferMemoryBarrier2::default()
-            .buffer(self.buffer)
-            .size(vk::WHOLE_SIZE)
             .src_queue_family_index(vk::QUEUE_FAMILY_IGNORED)
             .dst_queue_family_index(vk::QUEUE_FAMILY_IGNORED)
     }

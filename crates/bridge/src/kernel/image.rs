@@ -10,10 +10,12 @@ use vk_export::ash::vk;
 use crate::compute::host::memory::HostImage;
 use crate::compute::inline::image::InlineImage;
 use crate::error::{Error, Result};
+use crate::kernel::buffer::KernelBuffer;
 use crate::kernel::host_arg::{HostArg, HostPtr};
 
 /// A shared image as kernels see it, lent for a turn: [`surface`](Self::surface) and
-/// [`texture`](Self::texture) are arguments.
+/// [`texture`](Self::texture) are arguments; on another GPU than the one that draws,
+/// [`rows`](Self::rows) are.
 #[derive(Debug)]
 pub struct KernelImage<'t, T>(On<'t, T>);
 
@@ -43,6 +45,16 @@ pub struct KernelTexture<'t> {
     handle: u64,
     host: Option<HostArg>,
     image: PhantomData<&'t ()>,
+}
+
+/// One mip level of an image in linear memory: texels row after row without gaps, in them slice
+/// after slice, which are layers or the depth of a 3D image. The texel at x, y of a slice is the
+/// element `(slice * height + y) * width + x`.
+#[derive(Debug)]
+pub struct KernelRows<'t, T> {
+    texels: KernelBuffer<'t, T>,
+    extent: [u32; 3],
+    slices: u32,
 }
 
 impl<'t, T> KernelImage<'t, T> {
@@ -77,7 +89,7 @@ impl<T: Texel> KernelImage<'_, T> {
     ///
     /// # Errors
     /// [`Error::Cuda`](crate::Error::Cuda) or [`Error::Vulkan`](crate::Error::Vulkan) for a level
-    /// that is not there, and for what the driver refuses.
+    /// that is not there, for an image in [rows](Self::has_rows), and for what the driver refuses.
     pub fn surface(&self, level: u32) -> Result<KernelSurface<'_>> {
         let handle = match &self.0 {
             On::Stream(view) => view.surface(level)?.as_raw(),
@@ -116,10 +128,54 @@ impl<T: Texel> KernelImage<'_, T> {
 }
 
 impl<T: Texel> KernelImage<'_, T> {
+    /// Returns `true` if its texels lie in rows of linear memory, which kernels get as a pointer
+    /// ([`rows`](Self::rows)): with CUDA on another GPU than the one that draws
+    /// ([`Compute::on_peer`](crate::Compute::on_peer), [`Compute::group`](crate::Compute::group)).
+    /// Otherwise kernels get surfaces and textures.
+    pub fn has_rows(&self) -> bool {
+        matches!(&self.0, On::Stream(view) if view.image().has_rows())
+    }
+
+    /// One mip level as rows in linear memory, 0 being the largest, where it
+    /// [has](Self::has_rows) them.
+    ///
+    /// # Errors
+    /// [`Error::Cuda`](crate::Error::Cuda) for a level that is not there, and for an image that is
+    /// a CUDA array; [`Error::InvalidArgument`](crate::Error::InvalidArgument) in command buffers
+    /// and for twins on the CPU, which take surfaces.
+    pub fn rows(&self, level: u32) -> Result<KernelRows<'_, T>> {
+        let On::Stream(view) = &self.0 else {
+            return Err(Error::InvalidArgument {
+                object: format!("the rows of mip level {level} of an image"),
+                reason: "only CUDA on another GPU than the one that draws has the texels in rows (`has_rows`); take a surface".into(),
+            });
+        };
+        let rows = view.rows(level)?;
+        let texels = KernelBuffer::on_stream(rows.as_raw(), rows.len());
+        Ok(KernelRows { texels, extent: rows.extent(), slices: rows.slices() })
+    }
+
     fn on_host_arg(&self) -> Option<HostArg> {
         let On::Host(image) = self.0 else { return None };
         let mapping = HostPtr(std::ptr::from_ref(image).cast_mut().cast());
         Some(HostArg::Image { mapping, texel: TypeId::of::<T>() })
+    }
+}
+
+impl<'t, T> KernelRows<'t, T> {
+    /// All texels of the level: an argument of type `T *`.
+    pub fn texels(&self) -> KernelBuffer<'t, T> {
+        self.texels
+    }
+
+    /// Width, height and depth of the level, in texels.
+    pub fn extent(&self) -> [u32; 3] {
+        self.extent
+    }
+
+    /// Number of slices: the depth of a 3D image, else the number of layers.
+    pub fn slices(&self) -> u32 {
+        self.slices
     }
 }
 

@@ -11,7 +11,7 @@ use crate::compute::host::memory::HostImage;
 use crate::compute::mappings::Reached;
 use crate::compute::sided::Sided;
 use crate::error::{Error, Result};
-use crate::image::staging::{Staging, copy_usage};
+use crate::image::staging::{Staging, staged_info};
 use crate::observe::log_info;
 
 /// Creates an image and maps it, or maps its staging buffer. `T` is the texel type of the image's
@@ -35,7 +35,9 @@ pub(in crate::compute) fn share<T: Texel>(
         Err(NotLinear::Failed(error)) => return Err(error),
     };
     let image = Image::new(device, &staged_info(info, accesses))?;
-    let staging = Staging::new(&image, size_of::<T>() as u64, accesses)?;
+    // No ownership moves between families.
+    let family = vk::QUEUE_FAMILY_IGNORED;
+    let staging = Staging::new(&image, size_of::<T>() as u64, accesses, super::SHARING, family)?;
     let mapping = Sided::Host(HostImage::of_rows(&image, &staging)?);
     log_info!(
         "image \"{}\": the CPU works on rows in a staging buffer of {} bytes, copied when a frame is handed over: {reason}",
@@ -78,15 +80,6 @@ fn share_linear<T: Texel>(device: &ExportDevice, info: &ImageInfo<'_>) -> Result
 
 fn linear_info<'a>(info: &ImageInfo<'a>) -> ImageInfo<'a> {
     ImageInfo { tiling: vk::ImageTiling::LINEAR, placement: Placement::HostVisible, ..*info }
-}
-
-fn staged_info<'a>(info: &ImageInfo<'a>, accesses: ImageAccess) -> ImageInfo<'a> {
-    ImageInfo {
-        tiling: vk::ImageTiling::OPTIMAL,
-        placement: Placement::DeviceLocal,
-        usage: info.usage | copy_usage(accesses),
-        ..*info
-    }
 }
 
 /// Format features, such as linear filtering, that OPTIMAL images of these formats and usages have

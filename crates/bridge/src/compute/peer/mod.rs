@@ -23,7 +23,8 @@ impl Compute {
     /// context.
     ///
     /// Buffers are as large as the pages of 2 MiB that they lie in, see
-    /// [`Placement::Peers`](vk_export::Placement::Peers); images are refused. The drawing GPU needs
+    /// [`Placement::Peers`](vk_export::Placement::Peers). Images are [rows](crate::ImageSpec) in
+    /// such a buffer, which the hand-over copies on the drawing GPU. The drawing GPU needs
     /// no CUDA context and may be hidden by `CUDA_VISIBLE_DEVICES`. The drawing GPU's own
     /// [`CudaDevice`] is taken too, where [`Compute::new`] is the better choice.
     ///
@@ -47,7 +48,8 @@ impl Compute {
     /// [`ComputeTurn::work_split`](crate::ComputeTurn::work_split) lends each of them a range of
     /// the elements on its own stream. The first one leads: its stream waits for Vulkan and
     /// signals, the others are ordered behind and before it by events.
-    /// [`ComputeTurn::work`](crate::ComputeTurn::work) is the leader's, with all elements.
+    /// [`ComputeTurn::work`](crate::ComputeTurn::work) is the leader's, with all elements. Images
+    /// are the leader's alone; to split one, share its texels as a buffer.
     ///
     /// The drawing GPU may be among them; otherwise as [`on_peer`](Self::on_peer).
     #[doc = concat!("\n# Examples\n```no_run\n# #![allow(unsafe_code)]\n", include_str!("../../../docs/group.rs"), "# fn main() {}\n```")]
