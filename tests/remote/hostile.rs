@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use bridge::{BufferAccess, BufferSpec, LatestInfo};
+use bridge::{BufferAccess, BufferSpec, Error, LatestInfo, Listener, ListenerInfo};
 use bridge_ipc::{ConnectInfo, Connection, Hello, Message, Role};
 use bridge_tests::{Rig, open_descriptors};
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketType};
@@ -61,6 +61,27 @@ fn garbage_instead_of_a_hello_is_refused() {
     }
     let (_worker, mut reader) = scene.with(Habit::Runs, 1);
     scene.read_until(&mut reader, (1 << 20) + 3);
+}
+
+/// The listener keeps as many silent processes as it is told to, for as long.
+#[test]
+fn the_limits_of_a_listener_are_the_programs() {
+    let rig = Rig::open();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("renderer");
+    let none = Listener::bind_with(&path, &ListenerInfo { pending: 0, ..Default::default() }).unwrap_err();
+    assert!(matches!(none, Error::InvalidArgument { .. }) && !path.exists(), "{none}");
+    let info = ListenerInfo { greeting: Duration::from_millis(50), pending: 1 };
+    let listener = Listener::bind_with(&path, &info).unwrap();
+    let _silent = socket(&path);
+    let told = listener.accept(rig.device(), Rig::LONG).unwrap_err().to_string();
+    assert!(told.contains("the Hello of") && told.contains("50ms"), "{told}");
+    drop(listener);
+    let info = ListenerInfo { pending: 1, ..Default::default() };
+    let listener = Listener::bind_with(&path, &info).unwrap();
+    let _silent = [socket(&path), socket(&path)];
+    let told = listener.accept(rig.device(), Rig::LONG).unwrap_err().to_string();
+    assert!(told.contains("which is 1"), "{told}");
 }
 
 /// A worker that has taken the exchange and then says what it may not ends its connection, and no

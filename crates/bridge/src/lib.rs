@@ -139,7 +139,7 @@ pub use kernel::twin::{TwinArg, TwinArgs, TwinImage, TwinSlice};
 pub use kernel::work::KernelWork;
 pub use observe::live::LiveObjects;
 #[cfg(all(target_os = "linux", feature = "remote"))]
-pub use remote::{AcceptInfo, Listener, Remote, RemoteExchange, RemoteReader, RemoteWriter};
+pub use remote::{AcceptInfo, Listener, ListenerInfo, Remote, RemoteExchange, RemoteReader, RemoteWriter};
 pub use timeline::TimelinePoint;
 pub use timeline::signaller::Signaller;
 

@@ -14,8 +14,8 @@ use crate::transport::bound::BoundSocket;
 use crate::transport::connection::Connection;
 use crate::transport::peer::poll_until;
 
-/// Connections that may be without a Hello at a time.
-pub(super) const MOST: usize = 64;
+/// Failures that are kept for later calls.
+const MOST_FAILURES: usize = 64;
 
 /// The time after which a wait looks again: another thread may have met a worker meanwhile.
 const LOOK: Duration = Duration::from_millis(20);
@@ -24,6 +24,8 @@ const LOOK: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub(super) struct Greetings {
     limit: Duration,
+    /// Connections that may be without a Hello at a time.
+    pending: usize,
     waiting: Mutex<Vec<Waiting>>,
     /// Failures that no call has returned so far.
     failures: Mutex<VecDeque<Error>>,
@@ -39,8 +41,8 @@ struct Waiting {
 }
 
 impl Greetings {
-    pub(super) fn new(limit: Duration) -> Self {
-        Self { limit, waiting: Mutex::default(), failures: Mutex::default() }
+    pub(super) fn new(limit: Duration, pending: usize) -> Self {
+        Self { limit, pending, waiting: Mutex::default(), failures: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Waiting>> {
@@ -88,9 +90,12 @@ impl Greetings {
     /// Sends a worker the Hello, and keeps its connection.
     fn admit(&self, mut connection: Connection, hello: &Hello) -> Result<(), Error> {
         let mut waiting = self.lock();
-        if waiting.len() >= MOST {
+        let pending = self.pending;
+        if waiting.len() >= pending {
             connection.close(Code::Failure, "too many processes have connected and said nothing");
-            let reason = format!("{MOST} others have connected and said nothing");
+            let reason = format!(
+                "as many have connected and said nothing as `ListenerInfo::pending` allows, which is {pending}"
+            );
             return Err(Error::Closed { peer: connection.name(), reason: Some((Code::Failure, reason)) });
         }
         // Nothing was sent before: there is room.
@@ -120,7 +125,7 @@ impl Greetings {
             };
             waiting.remove(at);
             let mut failures = self.failures();
-            failures.truncate(MOST - 1);
+            failures.truncate(MOST_FAILURES - 1);
             failures.push_back(failure);
         }
         None

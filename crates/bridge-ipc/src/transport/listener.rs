@@ -35,7 +35,7 @@ impl Listener {
     /// As [`bind`](Self::bind).
     pub fn bind_with(path: impl AsRef<Path>, info: &ListenerInfo) -> Result<Self, Error> {
         let socket = BoundSocket::new(path.as_ref(), info.user)?;
-        Ok(Self { socket, greetings: Greetings::new(info.greeting) })
+        Ok(Self { socket, greetings: Greetings::new(info.greeting, info.pending) })
     }
 
     /// Returns the path on which it listens.
@@ -66,8 +66,8 @@ impl Listener {
     /// # Errors
     /// As [`accept`](Self::accept) and [`Connection::receive`], for one worker, whose connection is
     /// closed: [`Error::Timeout`] where it has said nothing for [`ListenerInfo::greeting`],
-    /// [`Error::Closed`] where it has gone or 64 others are waited for already. The listener goes
-    /// on.
+    /// [`Error::Closed`] where it has gone or [`ListenerInfo::pending`] others are waited for
+    /// already. The listener goes on.
     pub fn greet(&self, hello: &Hello, timeout: Duration) -> Result<Option<Connection>, Error> {
         self.greetings.greet(&self.socket, hello, timeout)
     }

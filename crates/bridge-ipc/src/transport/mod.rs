@@ -50,11 +50,14 @@ pub struct ListenerInfo {
     /// Limit on the time from a worker's connection to its Hello, in [`Listener::greet`]. A worker
     /// starts CUDA in between. Default: 30 seconds.
     pub greeting: Duration,
+    /// Limit on the workers that [`Listener::greet`] keeps without a Hello; it refuses the next
+    /// one. Default: 64.
+    pub pending: usize,
 }
 
 impl Default for ListenerInfo {
     fn default() -> Self {
-        Self { user: None, greeting: Duration::from_secs(30) }
+        Self { user: None, greeting: Duration::from_secs(30), pending: 64 }
     }
 }
 

@@ -7,7 +7,7 @@ use bridge_ipc::{Hello, Role};
 use vk_export::ExportDevice;
 
 use super::accepted::Remote;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::observe::log_info;
 
 /// A socket that workers connect to, at a path which this user's processes alone may use.
@@ -16,6 +16,24 @@ use crate::observe::log_info;
 /// other. Dropping the listener removes the socket's file; workers that were accepted stay.
 #[derive(Debug)]
 pub struct Listener(bridge_ipc::Listener);
+
+/// Configuration of [`Listener::bind_with`]: what it keeps of processes that have connected and not
+/// said their Hello.
+#[derive(Debug, Clone, Copy)]
+pub struct ListenerInfo {
+    /// Limit on the time from a worker's connection to its Hello. A worker starts CUDA in between.
+    /// Default: 30 seconds.
+    pub greeting: Duration,
+    /// Limit on the number of such processes; the next one is refused. At least 1. Default: 64.
+    pub pending: usize,
+}
+
+impl Default for ListenerInfo {
+    fn default() -> Self {
+        let bridge_ipc::ListenerInfo { greeting, pending, .. } = bridge_ipc::ListenerInfo::default();
+        Self { greeting, pending }
+    }
+}
 
 /// Configuration of [`Listener::accept_with`].
 #[derive(Debug, Clone, Copy)]
@@ -44,7 +62,23 @@ impl Listener {
     /// [`Error::Connection`](crate::Error::Connection) where another process listens, something
     /// else is at the path, or the system refuses.
     pub fn bind(path: impl AsRef<Path>) -> Result<Self> {
-        Ok(Self(bridge_ipc::Listener::bind(path)?))
+        Self::bind_with(path, &ListenerInfo::default())
+    }
+
+    /// [`bind`](Self::bind) with a configuration.
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind), and [`Error::InvalidArgument`](crate::Error::InvalidArgument) where
+    /// no process could be kept.
+    pub fn bind_with(path: impl AsRef<Path>, info: &ListenerInfo) -> Result<Self> {
+        let ListenerInfo { greeting, pending } = *info;
+        if pending == 0 {
+            let object = format!("the listener at {}", path.as_ref().display());
+            let reason = "`ListenerInfo::pending` is 0, so that no worker could connect; make it 1 at least";
+            return Err(Error::invalid(object, reason));
+        }
+        let info = bridge_ipc::ListenerInfo { greeting, pending, ..Default::default() };
+        Ok(Self(bridge_ipc::Listener::bind_with(path, &info)?))
     }
 
     /// The path of the socket.
@@ -56,9 +90,9 @@ impl Listener {
     /// come.
     ///
     /// A worker counts once it has said its Hello, which takes as long as CUDA takes to start
-    /// there. One that has connected and not said it stays with the listener for up to 30 seconds,
-    /// for a later call with this device. So a `timeout` of zero never waits, as in a frame of an
-    /// engine's loop.
+    /// there. One that has connected and not said it stays with the listener, for up to
+    /// [`ListenerInfo::greeting`], for a later call with this device. So a `timeout` of zero never
+    /// waits, as in a frame of an engine's loop.
     ///
     /// Workers compute on the CPU, or with CUDA where the device exports its memory and timelines
     /// ([`ExportDevice::require_export`]); they are told which may be, and choose. This process

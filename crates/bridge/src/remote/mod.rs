@@ -48,6 +48,6 @@ pub(crate) mod runs;
 
 pub use accepted::Remote;
 pub use exchange::RemoteExchange;
-pub use listener::{AcceptInfo, Listener};
+pub use listener::{AcceptInfo, Listener, ListenerInfo};
 pub use reader::RemoteReader;
 pub use writer::RemoteWriter;
