@@ -1,14 +1,14 @@
 //! Every call of Vulkan's that replacing resources makes, or the reader of a latest exchange, fails
 //! once: the error is the driver's, the exchange goes on with what it had, nothing is leaked, and a
 //! second try works. So does each that makes an exchange; what its commands may still use is
-//! counted as leaked. One test: the device's functions are stood in for.
+//! counted as leaked. One test at a time: the device's functions are stood in for.
 #![allow(unsafe_code, clippy::unwrap_used)] // Stand-ins for Vulkan functions.
 
 mod hook;
 mod new;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bridge::ash::vk;
 use bridge::vk_export::{ExportDevice, QueueLock};
@@ -16,8 +16,11 @@ use bridge::{
     Backend, BufferAccess, BufferSpec, Compute, Direction, Exchange, ExchangeInfo, ImageAccess, ImageSpec, LatestInfo,
     LatestReader, LiveObjects, Work,
 };
-use bridge_tests::{Engine, Rig, case_on};
+use bridge_tests::{Engine, Peers, Rig, case_on};
 use hook::{arm, disarm, hook};
+
+/// The tests take turns.
+static TURN: Mutex<()> = Mutex::new(());
 
 /// The test is the engine's only thread.
 struct Lock;
@@ -38,6 +41,7 @@ fn shared(len: usize, side: u32) -> Shared {
 
 #[test]
 fn every_call_may_fail() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     // Never destroyed: NVIDIA's driver deadlocks when a device goes while a thread that has used
     // Vulkan exits.
     let engine = Box::leak(Box::new(Engine::new(Some(hook))));
@@ -68,6 +72,26 @@ fn every_call_may_fail() {
         });
         new::walk_initialise(&|| Exchange::new(&engines, &info, shared(8, 4)).unwrap());
     }
+    engine.assert_silent();
+}
+
+/// Its images are staged: rows for the other GPU, and the images beside them.
+#[test]
+fn every_call_may_fail_on_another_gpu() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    // As above.
+    let engine = Box::leak(Box::new(Engine::new(Some(hook))));
+    let mut info = engine.info();
+    info.queue_lock = Some(Arc::new(Lock));
+    // SAFETY: the engine's own handles, which live forever.
+    let device = unsafe { ExportDevice::adopt(info) }.unwrap();
+    let Some(devices) = Peers::Other.devices(&device) else { return };
+    let compute = Compute::group(&device, &devices).unwrap();
+    let info = ExchangeInfo { name: "growing", slots: 2, timeout: Rig::LONG, ..Default::default() };
+    walk(&compute, &|compute| Exchange::new(compute, &info, shared(8, 4)).unwrap());
+    walk(&compute, &|compute| Exchange::render_first(compute, &info, shared(8, 4)).unwrap());
+    walk_latest(&compute);
+    new::walk_new(&|| Exchange::new(&compute, &info, shared(8, 4)));
     engine.assert_silent();
 }
 
@@ -104,7 +128,7 @@ fn walk<D: Walked>(compute: &Compute, make: &dyn Fn(&Compute) -> Exchange<Shared
         let now = LiveObjects::now();
         assert_eq!(
             (now.timelines, now.leaked_buffers, now.leaked_images),
-            (alive.timelines, 0, 0),
+            (alive.timelines, before.leaked_buffers, before.leaked_images),
             "call {call}, {name}"
         );
         exchange.close().expect(name);
