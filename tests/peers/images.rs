@@ -3,7 +3,9 @@
 use bridge::ash::vk;
 use bridge::cuda_import::{self, ImageProblem, TextureInfo, leaks};
 use bridge::cudarc::driver::{LaunchConfig, PushKernelArg};
-use bridge::{Compute, ComputeTurn, Error, Exchange, ExchangeInfo, ImageAccess, ImageSpec, LiveObjects, Work};
+use bridge::{
+    Compute, ComputeTurn, Error, Exchange, ExchangeInfo, FrameGraph, ImageAccess, ImageSpec, LiveObjects, Work,
+};
 use bridge_tests::{Filler, Gate, Rig, open_descriptors};
 
 use crate::Intruder;
@@ -21,7 +23,11 @@ fn images(compute: &Compute, slots: usize) -> Exchange<Image> {
 
 /// Enqueues on the leader's stream: the texel at x, y is `base + y * width + x`.
 fn paint(kernels: &Intruder, turn: &mut ComputeTurn<Image>, base: u32) {
-    let Work::Cuda(cuda) = turn.work() else { unreachable!("no other backend is opened") };
+    paint_work(kernels, turn.work(), base);
+}
+
+fn paint_work(kernels: &Intruder, work: Work<'_, Image>, base: u32) {
+    let Work::Cuda(cuda) = work else { unreachable!("no other backend is opened") };
     let mut rows = cuda.resources.rows(0).unwrap();
     assert_eq!((rows.extent(), rows.slices(), rows.row_pitch()), ([EXTENT[0], EXTENT[1], 1], 1, 4 * 37));
     let len = u32::try_from(rows.len()).unwrap();
@@ -56,6 +62,29 @@ pub(crate) fn kernels_write_an_image_by_its_rows(_: &Rig, compute: &Compute) {
         assert!(turn.resources().is_staged() && turn.resources().handover().is_none());
         assert!(turn.read_back(Rig::LONG).unwrap() == Filler::pattern(TEXELS, 1000 * frame), "frame {frame}");
     }
+    exchange.close().unwrap();
+}
+
+/// What is captured is the address of the slot's rows.
+pub(crate) fn graphs_write_an_image_by_its_rows(_: &Rig, compute: &Compute) {
+    let kernels = Intruder::new(compute, 0);
+    let mut exchange = images(compute, 2);
+    let mut graph = FrameGraph::new(&exchange);
+    for frame in 0..8u32 {
+        let record = |slot, work: Work<'_, Image>| {
+            paint_work(&kernels, work, 100 * slot as u32 + 9);
+            Ok(())
+        };
+        // SAFETY: the kernel outlives the graph, and writes to the turn's image alone.
+        let turn = unsafe { exchange.compute_with(&mut graph, record) }.unwrap();
+        let expected = Filler::pattern(TEXELS, 100 * turn.slot() as u32 + 9);
+        assert!(turn.read_back(Rig::LONG).unwrap() == expected, "frame {frame}");
+        if frame == 3 {
+            exchange.resize([64, 8]).unwrap();
+            exchange.resize(EXTENT).unwrap();
+        }
+    }
+    drop(graph);
     exchange.close().unwrap();
 }
 

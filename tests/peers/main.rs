@@ -24,8 +24,8 @@ use guests::{
     the_leader_comes_after_a_copy_on_another_stream,
 };
 use images::{
-    images_leave_nothing, kernels_write_an_image_by_its_rows, other_streams_of_the_leader_come_before_vulkan,
-    the_view_says_that_it_has_rows,
+    graphs_write_an_image_by_its_rows, images_leave_nothing, kernels_write_an_image_by_its_rows,
+    other_streams_of_the_leader_come_before_vulkan, the_view_says_that_it_has_rows,
 };
 use lives::nothing_is_left;
 use order::{
@@ -45,6 +45,7 @@ on_peers!(
     a_copy_of_a_dropped_turn_is_waited_for,
     kernels_come_after_a_copy_of_their_part,
     kernels_write_an_image_by_its_rows,
+    graphs_write_an_image_by_its_rows,
     other_streams_of_the_leader_come_before_vulkan,
     the_view_says_that_it_has_rows,
     images_leave_nothing,

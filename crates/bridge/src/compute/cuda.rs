@@ -107,25 +107,29 @@ impl CudaCompute {
         Ok(CudaBlock { mapped, gpus: self.gpus.clone() })
     }
 
+    /// Makes an image that this side maps: as an array, or on another GPU as rows in a staging
+    /// buffer, which all GPUs of this side map and the one that leads uses.
+    ///
     /// # Safety
     /// `T` is the texel type of the image's format.
-    pub(super) unsafe fn map_image<T: Texel>(&self, image: &Image, layered: bool) -> Result<MappedImage<T>> {
-        let (memory, mapping) = handoff::image(image, &self.gpus, layered)?;
-        // SAFETY: rule "mappings must match those of the exporting API": every number comes from
-        // the exporter's descriptor of this very image; the caller vouches for the texel type.
-        Ok(unsafe { MappedImage::map(&memory, &mapping, self.stream()) }?)
-    }
-
-    /// Makes an image on the GPU that draws, and its rows in memory that all GPUs of this side map;
-    /// the hand-over copies. The GPU that leads uses the rows.
-    pub(super) fn share_rows<T: Texel>(
+    pub(super) unsafe fn share_image<T: Texel>(
         &self,
         device: &ExportDevice,
         info: &ImageInfo<'_>,
         layered: bool,
         accesses: ImageAccess,
         family: u32,
-    ) -> Result<(Image, Staging, MappedImage<T>)> {
+    ) -> Result<(Image, Option<Staging>, MappedImage<T>)> {
+        if let Pair::Same(_) = self.gpus.pair() {
+            Self::check_levels(info, layered)?;
+            let image = Image::new(device, &image_info(info))?;
+            let (memory, mapping) = handoff::image(&image, &self.gpus, layered)?;
+            // SAFETY: rule "mappings must match those of the exporting API": every number comes
+            // from the exporter's descriptor of this very image; the caller vouches for the texel
+            // type.
+            let mapped = unsafe { MappedImage::map(&memory, &mapping, self.stream()) }?;
+            return Ok((image, None, mapped));
+        }
         let image = Image::new(device, &staged_info(info, accesses))?;
         let staging = Staging::new(&image, size_of::<T>() as u64, accesses, self.sharing(), family)?;
         let memory = handoff::memory(staging.buffer(), &self.gpus)?;
@@ -136,7 +140,15 @@ impl CudaCompute {
             info.name,
             staging.buffer().size()
         );
-        Ok((image, staging, rows))
+        Ok((image, Some(staging), rows))
+    }
+
+    /// Whether the driver makes such an image as this side reaches it.
+    pub(super) fn can_share_image(&self, device: &ExportDevice, info: &ImageInfo<'_>, accesses: ImageAccess) -> bool {
+        match self.gpus.pair() {
+            Pair::Same(_) => is_image_exportable(device, info),
+            Pair::Peer(_) => image_support(device, &staged_info(info, accesses)).is_ok(),
+        }
     }
 
     /// Checks that CUDA places the layers of an array where Vulkan does. Measured over formats,

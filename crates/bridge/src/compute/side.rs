@@ -28,7 +28,6 @@ use crate::compute::remote::{RemoteCompute, Unmapped};
 use crate::compute::sided::Sided;
 use crate::compute::{cuda, host, inline};
 use crate::error::Result;
-use crate::image::staging::staged_info;
 use crate::timeline::Timeline;
 use crate::timeline::signaller::Signaller;
 
@@ -265,16 +264,10 @@ impl Side {
         family: u32,
     ) -> Result<Reached<T>> {
         match self {
-            Self::Cuda(cuda) if cuda.is_peer() => {
-                let (image, staging, rows) = cuda.share_rows(device, info, layered, accesses, family)?;
-                Ok(Reached { image, staging: Some(staging), mapping: Sided::Cuda(rows) })
-            }
             Self::Cuda(cuda) => {
-                CudaCompute::check_levels(info, layered)?;
-                let image = Image::new(device, &cuda::image_info(info))?;
                 // SAFETY: handed on to the caller.
-                let mapping = Sided::Cuda(unsafe { cuda.map_image(&image, layered) }?);
-                Ok(Reached { image, staging: None, mapping })
+                let (image, staging, mapping) = unsafe { cuda.share_image(device, info, layered, accesses, family) }?;
+                Ok(Reached { image, staging, mapping: Sided::Cuda(mapping) })
             }
             Self::Host(_) => host::images::share(device, info, accesses),
             Self::Inline(_) => {
@@ -293,8 +286,7 @@ impl Side {
     /// Whether [`share_image`](Self::share_image) makes such an image, as far as the driver tells.
     pub(crate) fn can_share_image(&self, device: &ExportDevice, info: &ImageInfo<'_>, accesses: ImageAccess) -> bool {
         match self {
-            Self::Cuda(cuda) if cuda.is_peer() => image_support(device, &staged_info(info, accesses)).is_ok(),
-            Self::Cuda(_) => cuda::is_image_exportable(device, info),
+            Self::Cuda(cuda) => cuda.can_share_image(device, info, accesses),
             Self::Host(_) => host::images::can_share(device, info, accesses),
             Self::Inline(_) => image_support(device, &inline::image_info(device, info)).is_ok(),
             Self::Remote(remote) => !remote.is_peer() && cuda::is_image_exportable(device, info),
