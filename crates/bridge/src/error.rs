@@ -97,7 +97,7 @@ pub enum Error {
         reason: String,
     },
 
-    /// An argument that cannot be.
+    /// An invalid argument.
     #[error("{object}: {reason}")]
     #[non_exhaustive]
     InvalidArgument {

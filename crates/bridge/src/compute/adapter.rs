@@ -11,7 +11,8 @@ pub struct AdapterId {
 }
 
 impl AdapterId {
-    /// From what a driver tells; only Windows has adapters, and not every device is one.
+    /// Creates an ID from the LUID and node mask that the driver reports. `None` if either is
+    /// missing, as on systems other than Windows.
     pub fn new(luid: Option<[u8; 8]>, node_mask: Option<u32>) -> Option<Self> {
         Some(Self { luid: luid?, node_mask: node_mask? })
     }

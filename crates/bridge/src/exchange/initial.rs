@@ -78,8 +78,8 @@ impl<R: Resources> InitialTurn<R> {
         rendered_info(&self.shared.held.rendered, self.value)
     }
 
-    /// Says that commands and signal are on their way: frames may begin. Gives the point at which
-    /// the images are handed over.
+    /// Confirms that the commands and the signal were submitted: frames may begin. Returns the
+    /// point at which the images are handed over.
     ///
     /// # Safety
     /// They were submitted as the type's contract says, by calls that returned `VK_SUCCESS`.
@@ -91,7 +91,7 @@ impl<R: Resources> InitialTurn<R> {
         self.shared.held.rendered.issue(self.value)
     }
 
-    /// Says that they were never submitted.
+    /// Confirms that the commands were never submitted.
     ///
     /// # Safety
     /// They were not, and will not be.

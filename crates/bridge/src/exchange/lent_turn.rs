@@ -110,7 +110,7 @@ impl<R: Resources, D: Direction> LentTurn<R, D> {
         unsafe { self.turn.record_release(commands) }
     }
 
-    /// Says that the parts were never submitted, and gives the slot back unrendered.
+    /// Confirms that the parts were never submitted, and gives the slot back unrendered.
     ///
     /// # Safety
     /// No submission with the parts of this turn has been accepted, and none will be made.
@@ -122,7 +122,7 @@ impl<R: Resources, D: Direction> LentTurn<R, D> {
 }
 
 impl<R: Resources> LentTurn<R, ComputeFirst> {
-    /// Says that the parts are on their way; gives the point at which the frame is rendered.
+    /// Confirms that the parts were submitted. Returns the point at which rendering completes.
     ///
     /// # Safety
     /// The parts were submitted, unchanged, to the exchange's queue, as the type's contract says,
@@ -138,7 +138,7 @@ impl<R: Resources> LentTurn<R, ComputeFirst> {
 }
 
 impl<R: Resources> LentTurn<R, RenderFirst> {
-    /// Says that the parts are on their way; gives the compute side's turn.
+    /// Confirms that the parts were submitted. Returns the compute side's turn.
     ///
     /// # Errors
     /// The call that should have let the compute side wait; the frame is then lost, the submission

@@ -73,8 +73,8 @@ pub use split::CudaPart;
 pub(crate) use steps::Steps;
 pub use submit::SubmitInfo;
 
-/// N slots of shared resources that go round: one side fills a slot, the other uses it, and it
-/// comes back.
+/// A ring of slots holding shared resources. One side writes a slot, the other reads it, and the
+/// slot is then reused.
 ///
 /// With [`Exchange::new`] the compute side begins: every frame is a [`ComputeTurn`] that becomes a
 /// [`RenderTurn`]. With [`Exchange::render_first`] Vulkan begins, and a [`RenderTurn`] becomes a

@@ -54,7 +54,7 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
         &self.computed
     }
 
-    /// Makes sure that a frame which is presented may be: call it before presenting, at best right
+    /// Ensures that a present may depend on this frame. Call it before presenting, ideally right
     /// before submitting.
     ///
     /// A present must not depend on a signal that has not been submitted yet

@@ -79,9 +79,9 @@ impl<T: Pod + Send + Sync, D: Direction> Exchange<BufferSpec<T>, D> {
     /// are those from before, slot by slot. What is beyond them is undefined. Does nothing where
     /// they have as many.
     ///
-    /// It is [`replace`](Self::replace) with the same spec of another length, and says more there.
-    /// To grow in large steps is cheaper than often: each one allocates, exports and imports all
-    /// slots anew.
+    /// Equivalent to [`replace`](Self::replace) with the same spec and a new length; see there for
+    /// details. Grow in few, large steps: every call allocates, exports and imports all slots
+    /// again.
     #[doc = concat!("\n# Examples\n```\n", include_str!("../../docs/grow.rs"), "```")]
     ///
     /// # Errors
@@ -110,7 +110,8 @@ impl<T: Texel, D: Direction> Exchange<ImageSpec<T>, D> {
     /// levels has all of them again, else as many as before and fit. Does nothing where the size is
     /// the same.
     ///
-    /// It is [`replace`](Self::replace) with the same spec of another size, and says more there.
+    /// Equivalent to [`replace`](Self::replace) with the same spec and a new size; see there for
+    /// details.
     #[doc = concat!("\n# Examples\n```\n", include_str!("../../docs/resize.rs"), "```")]
     ///
     /// # Errors

@@ -22,9 +22,9 @@ const INLINE: usize = 16;
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct SubmitParts {
-    /// Waits for the compute side, at the stages that use the resources.
+    /// The wait for the compute side's signal, at the stages that use the resources.
     pub wait: vk::SemaphoreSubmitInfo<'static>,
-    /// Tells the compute side that the resources are free again.
+    /// The signal that releases the resources to the compute side.
     pub signal: vk::SemaphoreSubmitInfo<'static>,
 }
 

@@ -132,7 +132,7 @@ impl<'a, T: Pod> HostImageMut<'a, T> {
         unsafe { self.start.as_ptr().add(offset) }.cast_const().cast()
     }
 
-    /// As [`row`](Self::row), for writing.
+    /// Row `y` of the first layer and level, for writing; see [`row`](Self::row).
     pub fn row_mut(&mut self, y: usize) -> Option<&mut [T]> {
         self.rows_mut().nth(y)
     }

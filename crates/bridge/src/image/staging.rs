@@ -1,5 +1,5 @@
-//! The compute side's half of an image that it cannot map, on the CPU or on another GPU than the one
-//! that draws: rows in a staging buffer, and the barriers and copies between the two.
+//! The compute side's half of an image that it cannot map, on the CPU or on another GPU than the
+//! one that draws: rows in a staging buffer, and the barriers and copies between the two.
 //!
 //! The rows and the image are one image for the program: what either side left is what the other
 //! finds. A frame therefore begins with a copy of the rows into the image, all of it, and ends with

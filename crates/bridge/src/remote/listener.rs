@@ -106,8 +106,8 @@ impl Listener {
         self.accept_with(device, &AcceptInfo { timeout, ..AcceptInfo::default() })
     }
 
-    /// [`accept`](Self::accept) with a configuration. A worker that was met with `trust` is not had
-    /// by calls without, and the other way round.
+    /// [`accept`](Self::accept) with a configuration. Calls with `trust` never return a worker that
+    /// connected to a call without it, and vice versa.
     ///
     /// # Errors
     /// As [`accept`](Self::accept).

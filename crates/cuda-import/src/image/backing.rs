@@ -1,5 +1,5 @@
-//! An image's half of a mapping: a mipmapped array, made in imported memory and given back to it, or
-//! rows in linear memory.
+//! An image's half of a mapping: a mipmapped array, made in imported memory and given back to it,
+//! or rows in linear memory.
 //!
 //! Unsafe because it maps and frees.
 

@@ -39,9 +39,10 @@ use crate::sys::{CallResult, Current, Driver, ImageEnd, Resource};
 /// through [`view`](Self::view) and [`view_mut`](Self::view_mut), which lend texture and surface
 /// objects for kernels and copy. Any thread may use it.
 ///
-/// It is a CUDA array ([`map`](Self::map)), or rows in linear memory ([`map_rows`](Self::map_rows)),
-/// which is all that a GPU other than the exporting one can map: kernels then get an address
-/// ([`ImageViewMut::rows`](crate::ImageViewMut::rows)), copies are the same.
+/// It is a CUDA array ([`map`](Self::map)), or rows in linear memory
+/// ([`map_rows`](Self::map_rows)), which is all that a GPU other than the exporting one can map:
+/// kernels then get an address ([`ImageViewMut::rows`](crate::ImageViewMut::rows)), copies are the
+/// same.
 ///
 /// ```no_run
 /// # #![allow(unsafe_code)]

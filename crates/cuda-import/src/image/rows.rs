@@ -154,8 +154,8 @@ fn row_offsets(info: &ImageMappingInfo, offsets: &[u64], texel: usize) -> ImageP
     ImageProblem::RowOffsets { levels: info.levels, offsets: offsets.len(), texel }
 }
 
-// SAFETY: the argument is the address, a u64 as kernels take pointers, and the reference to it lives
-// as long as the launch arguments do.
+// SAFETY: the argument is the address, a u64 as kernels take pointers, and the reference to it
+// lives as long as the launch arguments do.
 unsafe impl<'a, 'b: 'a, 'c: 'b, T> PushKernelArg<&'b mut ImageRows<'c, T>> for LaunchArgs<'a> {
     #[inline(always)]
     fn arg(&mut self, rows: &'b mut ImageRows<'c, T>) -> &mut Self {

@@ -118,7 +118,8 @@ pub struct PoolReport {
 }
 
 impl SharedPool {
-    /// Makes a pool with its first block, so that what cannot be shared is told here.
+    /// Creates a pool and allocates its first block, so that an unsupported configuration fails
+    /// here rather than at the first buffer.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for blocks of no bytes or of more than 512 GiB, else what the two

@@ -62,7 +62,7 @@ impl<T: Lendable> LentLatest<T> {
         self.turn.parts(self.value)
     }
 
-    /// Says that the parts are on their way; gives the point at which the commands have run.
+    /// Confirms that the parts were submitted. Returns the point at which the commands have run.
     ///
     /// # Safety
     /// The parts were submitted, unchanged, to the exchange's queue, as the type's contract says,
@@ -74,7 +74,7 @@ impl<T: Lendable> LentLatest<T> {
         self.turn.accepted(self.value)
     }
 
-    /// Says that the parts were never submitted: as if the turn had been skipped.
+    /// Confirms that the parts were never submitted, as if the turn had been skipped.
     ///
     /// # Safety
     /// No submission with the parts of this turn has been accepted, and none will be made.

@@ -32,7 +32,7 @@ impl LatestParts {
         &self.waits
     }
 
-    /// Tells the exchange that the commands have run.
+    /// The signal to add to the submission. It marks the commands as complete.
     pub fn signal(&self) -> vk::SemaphoreSubmitInfo<'static> {
         self.signal
     }

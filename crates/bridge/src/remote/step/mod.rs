@@ -7,7 +7,8 @@
 //! thread copies it into the slot and signals in its place.
 //!
 //! What is announced has to come: past its limit (`owed`) the worker is killed. What it owes is
-//! signalled here once its process has ended, or on the CPU, where it sends messages, its connection.
+//! signalled here once its process has ended, or on the CPU, where it sends messages, its
+//! connection.
 #![allow(unsafe_code)] // Signals in the place of a process that is gone.
 
 mod owed;
