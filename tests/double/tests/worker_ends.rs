@@ -76,8 +76,12 @@ fn outlive(double: &Double, last: u32) -> Option<String> {
         .stdout(Stdio::piped())
         .spawn();
     let ended = end(child.unwrap());
-    let error = live(&path).unwrap_err();
-    let is_told = matches!(error, Error::PeerLost { .. } | Error::Closed { .. } | Error::Ipc(Ipc::Closed { .. }));
+    let error = live(&path, || ended.is_finished()).unwrap_err();
+    // The last of them where it was reaped before it was met.
+    let is_told = matches!(
+        error,
+        Error::PeerLost { .. } | Error::Closed { .. } | Error::Ipc(Ipc::Closed { .. } | Ipc::System { .. })
+    );
     assert!(is_told, "behind message {last}: {error}");
     let kind = ended.join().unwrap();
     drop(exports);
@@ -98,12 +102,12 @@ fn end(mut child: Child) -> JoinHandle<Option<String>> {
 }
 
 /// The life of a worker, up to the end of its renderer.
-fn live(path: &Path) -> Result<(), Error> {
+fn live(path: &Path, has_ended: impl Fn() -> bool) -> Result<(), Error> {
     let start = Instant::now();
     let worker = loop {
         match connect(path) {
             // Nobody listens so far.
-            Err(Error::Ipc(Ipc::System { .. })) if start.elapsed() < LIMIT => {
+            Err(Error::Ipc(Ipc::System { .. })) if start.elapsed() < LIMIT && !has_ended() => {
                 std::thread::sleep(Duration::from_millis(1));
             }
             met => break met?,
