@@ -18,6 +18,10 @@ pub use crate::sys::SemaphoreKind;
 ///
 /// Its owner drops it only when all waits and signals on it have completed, which is what those two
 /// functions ask for; if that cannot be seen, it is to be forgotten ([`std::mem::forget`]).
+///
+/// See "Importing Synchronization Objects" in the [CUDA programming guide][guide].
+///
+/// [guide]: https://docs.nvidia.com/cuda/cuda-c-programming-guide/index.html#external-resource-interoperability
 #[doc(alias = "CUexternalSemaphore")]
 #[derive(Debug)]
 pub struct ImportedSemaphore {

@@ -63,6 +63,11 @@ pub struct ExportedSemaphore {
 ///
 /// Dropping it destroys it at once: whoever holds it keeps it until every wait and signal on it has
 /// completed.
+///
+/// See [`VkExportSemaphoreCreateInfo`] and [`vkGetSemaphoreFdKHR`].
+///
+/// [`VkExportSemaphoreCreateInfo`]: https://docs.vulkan.org/refpages/latest/refpages/source/VkExportSemaphoreCreateInfo.html
+/// [`vkGetSemaphoreFdKHR`]: https://docs.vulkan.org/refpages/latest/refpages/source/vkGetSemaphoreFdKHR.html
 #[derive(Debug)]
 pub struct Semaphore {
     raw: vk::Semaphore,

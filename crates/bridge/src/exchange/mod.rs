@@ -88,6 +88,13 @@ pub use submit::SubmitInfo;
 /// Dropping it waits for the frames in flight, with the limit of [`ExchangeInfo::timeout`]. What
 /// may still be in use then is leaked on purpose and reported by name in the log;
 /// [`close`](Self::close) gives the error instead.
+///
+/// What an exchange does by itself is in [External Resource Interoperability][guide] of the CUDA
+/// programming guide, and in "[Queue Family Ownership Transfer][transfer]" of the Vulkan
+/// specification.
+///
+/// [guide]: https://docs.nvidia.com/cuda/cuda-c-programming-guide/index.html#external-resource-interoperability
+/// [transfer]: https://docs.vulkan.org/spec/latest/chapters/synchronization.html#synchronization-queue-transfers
 #[doc = concat!("\n# Examples\n```\n", include_str!("../../docs/exchange.rs"), "```")]
 pub struct Exchange<R: Resources, D: Direction = ComputeFirst> {
     // Field order is drop order: what waits for the end of all frames goes first.

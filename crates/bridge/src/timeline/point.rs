@@ -13,7 +13,9 @@ use crate::timeline::signaller::Signaller;
 ///
 /// There is no other way to come by one, so whoever waits for a point waits for something that will
 /// happen (CUDA programming guide 6.2.16: "It is illegal to issue a wait before the corresponding
-/// signal has been issued").
+/// signal has been issued"; see [External Resource Interoperability][guide]).
+///
+/// [guide]: https://docs.nvidia.com/cuda/cuda-c-programming-guide/index.html#external-resource-interoperability
 #[doc = concat!("\n# Examples\n```\n", include_str!("../../docs/timeline_point.rs"), "```")]
 #[derive(Debug, Clone)]
 pub struct TimelinePoint {

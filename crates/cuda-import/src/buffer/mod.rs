@@ -51,6 +51,10 @@ pub struct BufferMappingInfo {
 /// The driver frees it only once no stream of the whole context waits (measured with a driver for
 /// CUDA 13.0). That is waited for 10 seconds at most; then the mapping counts as leaked, and the
 /// driver frees it when it can.
+///
+/// See "Mapping Buffers onto Imported Memory Objects" in the [CUDA programming guide][guide].
+///
+/// [guide]: https://docs.nvidia.com/cuda/cuda-c-programming-guide/index.html#external-resource-interoperability
 #[derive(Debug)]
 pub struct MappedBuffer<T> {
     pointer: CUdeviceptr,

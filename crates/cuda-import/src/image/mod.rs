@@ -83,6 +83,10 @@ use crate::sys::{CallResult, Current, Driver, ImageEnd, Resource};
 /// purpose and the log says so. Work that was launched with a texture or a surface on a stream
 /// other than the home stream is unknown here (see [`ImageView::order`](crate::ImageView::order))
 /// and must have ended.
+///
+/// See "Mapping Mipmapped Arrays onto Imported Memory Objects" in the [CUDA programming guide][guide].
+///
+/// [guide]: https://docs.nvidia.com/cuda/cuda-c-programming-guide/index.html#external-resource-interoperability
 #[doc(alias = "CUmipmappedArray")]
 #[derive(Debug)]
 pub struct MappedImage<T> {

@@ -37,6 +37,10 @@ pub struct MemoryImportInfo<'a> {
 
 /// An imported allocation. Buffers and images are mapped from it, and each keeps it alive. Any
 /// thread may use it.
+///
+/// See "Importing Memory Objects" in the [CUDA programming guide][guide].
+///
+/// [guide]: https://docs.nvidia.com/cuda/cuda-c-programming-guide/index.html#external-resource-interoperability
 #[doc(alias = "CUexternalMemory")]
 #[derive(Debug)]
 pub struct ImportedMemory {

@@ -56,6 +56,10 @@ impl Counterpart {
 /// The acquire barrier is the first, the release barrier the last thing to touch the buffer in a
 /// frame's command buffers. Without them the contents are undefined (Vulkan specification, "Queue
 /// Family Ownership Transfer").
+///
+/// See "Queue Family Ownership Transfer" in the [Vulkan specification][transfer].
+///
+/// [transfer]: https://docs.vulkan.org/spec/latest/chapters/synchronization.html#synchronization-queue-transfers
 #[derive(Debug, Clone, Copy)]
 pub struct Handover {
     buffer: vk::Buffer,

@@ -29,6 +29,11 @@ pub type OsHandle = std::os::fd::OwnedFd;
 pub type OsHandle = std::os::windows::io::OwnedHandle;
 
 /// Type of handle that exported memory is handed over as.
+///
+/// See [`vkGetMemoryFdKHR`] and [`vkGetMemoryWin32HandleKHR`].
+///
+/// [`vkGetMemoryFdKHR`]: https://docs.vulkan.org/refpages/latest/refpages/source/vkGetMemoryFdKHR.html
+/// [`vkGetMemoryWin32HandleKHR`]: https://docs.vulkan.org/refpages/latest/refpages/source/vkGetMemoryWin32HandleKHR.html
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum MemoryHandle {

@@ -32,6 +32,10 @@ use crate::image::access::ImageAccess;
 /// "Queue Family Ownership Transfer"); another API makes no such barrier, so who would execute it
 /// is left open. RADV, for one, skips the transition of every acquire from
 /// `VK_QUEUE_FAMILY_EXTERNAL`.
+///
+/// See "Queue Family Ownership Transfer" in the [Vulkan specification][transfer].
+///
+/// [transfer]: https://docs.vulkan.org/spec/latest/chapters/synchronization.html#synchronization-queue-transfers
 #[derive(Debug, Clone, Copy)]
 pub struct ImageHandover {
     image: vk::Image,
