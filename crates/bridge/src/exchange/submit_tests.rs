@@ -1,5 +1,5 @@
 //! What is submitted, as the driver sees it.
-#![allow(unsafe_code, clippy::unwrap_used)] // A test with a stand-in for a Vulkan function, which submits.
+#![allow(unsafe_code, clippy::unwrap_used)] // A stand-in for a Vulkan function, and submitting.
 
 use std::ffi::{CStr, c_void};
 use std::sync::{Arc, Mutex, OnceLock};
