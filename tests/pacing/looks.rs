@@ -4,10 +4,9 @@
 use std::cell::Cell;
 use std::ffi::{CStr, c_void};
 use std::sync::OnceLock;
-use std::time::Instant;
 
+use bridge::ExportDevice;
 use bridge::ash::vk;
-use bridge::{Backend, ExportDevice};
 use bridge_tests::{Engine, case_on};
 
 use super::*;

@@ -4,9 +4,11 @@
 mod looks;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use bridge::{BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, TimelinePoint};
+use bridge::{
+    Backend, BufferAccess, BufferSpec, Compute, Error, Exchange, ExchangeInfo, QueueKind, TimelinePoint, Work,
+};
 use bridge_tests::{Filler, Gate, Readback, Rig, on_both_backends};
 
 on_both_backends!(frames_are_enqueued_without_waiting, no_more_frames_are_in_flight_than_may_be);
@@ -93,4 +95,33 @@ fn no_more_frames_are_in_flight_than_may_be(rig: &Rig, compute: &Compute) {
     let spec = BufferSpec::<u32>::new(LEN, BufferAccess::TRANSFER_READ);
     let error = Exchange::new(compute, &none, spec).unwrap_err().to_string();
     assert!(error.contains("0 frames in flight"), "{error}");
+}
+
+/// A closure that panics ends its compute side, and no wait for what Vulkan is still to do.
+#[test]
+fn a_failed_compute_side_ends_no_wait_for_vulkan() {
+    Rig::with(Backend::Host, |rig, compute| {
+        let info = ExchangeInfo { name: "failed", slots: 2, timeout: Rig::LONG, ..Default::default() };
+        let spec = BufferSpec::new(LEN, BufferAccess::TRANSFER_READ);
+        let mut exchange = Exchange::<BufferSpec<u32>>::new(compute, &info, spec).unwrap();
+        let gate = Gate::new(rig.device());
+        gate.hold_queue(rig.device(), QueueKind::Graphics);
+        let turn = exchange.begin().unwrap().finish().unwrap();
+        // SAFETY: no commands use the slot.
+        let rendered = unsafe { turn.submit(&[]) }.unwrap();
+        let mut turn = exchange.begin().unwrap();
+        let Work::Host(host) = turn.work() else { unreachable!("no other backend is opened here") };
+        host.run(|_| panic!("on purpose")).unwrap();
+        drop(turn);
+        let start = Instant::now();
+        while compute.check().is_ok() {
+            assert!(start.elapsed() < Rig::LONG, "the panic is not told");
+            std::thread::yield_now();
+        }
+        // More than one stretch of such a wait, between which another API's context is asked for.
+        let late = rendered.wait_blocking(Duration::from_millis(250)).unwrap_err();
+        assert!(matches!(late, Error::Timeout { .. }), "{late}");
+        gate.open();
+        rendered.wait_blocking(Rig::LONG).unwrap();
+    });
 }

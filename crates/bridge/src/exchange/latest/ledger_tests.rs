@@ -124,6 +124,18 @@ fn slots_that_are_away_are_told() {
     assert_eq!((ledger.away().collect::<Vec<_>>(), ledger.send_away(2, 2)), (vec![2, 3], Some((1, false))));
 }
 
+/// Whoever waits for a slot looks again only where one of the timelines brings it.
+#[test]
+fn whether_a_timeline_brings_a_slot_is_told() {
+    let mut ledger = Ledger::new(2, Newest::Finished);
+    assert!(!ledger.is_ending(0, 0), "all slots are free already");
+    assert_eq!([ledger.send_away(0, 0), ledger.send_away(0, 0)], [Some((0, false)), Some((1, false))]);
+    assert!(!ledger.is_ending(0, 0), "they come back by a message");
+    assert_eq!(ledger.publish_away(0, 1), Some(0));
+    assert!(ledger.is_ending(0, 0), "its frame is not finished");
+    assert!(!ledger.is_ending(0, 1), "it is, and is the reader's to take");
+}
+
 fn never() -> u64 {
     panic!("asked for the timeline without need")
 }
