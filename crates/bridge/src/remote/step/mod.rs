@@ -6,9 +6,8 @@
 //! Vulkan's. One on the CPU fills memory of its own: once it says that a frame is done, the compute
 //! thread copies it into the slot and signals in its place.
 //!
-//! What is announced has to come: past its limit (`owed`) the worker is killed. What it owes is
-//! signalled here once its process has ended, or on the CPU, where it sends messages, its
-//! connection.
+//! An announced frame must be finished in time: past its limit (`owed`) the worker is killed. What
+//! it owes is signalled here once its process has ended; on the CPU, once its connection has.
 #![allow(unsafe_code)] // Signals in the place of a process that is gone.
 
 mod owed;
