@@ -41,6 +41,8 @@ fn frames_are_enqueued_without_waiting(rig: &Rig, compute: &Compute) {
     assert!(points.iter().all(|point| !point.is_reached().unwrap()), "the gate holds nothing");
     gate.open();
     points.iter().for_each(|point| point.wait(Rig::LONG).unwrap());
+    let is_named = |point: &TimelinePoint| format!("{point:?}").contains(point.timeline_name());
+    assert!(points.iter().all(is_named), "{points:?}");
     for (readback, base) in readbacks.iter().zip([1000, 2000, 3000]) {
         assert_eq!(readback.words(), Filler::pattern(LEN, base));
     }
