@@ -53,3 +53,15 @@ pub use transport::{
 };
 pub use uuid::Uuid;
 pub use wire::{FORMATS, MOST_BYTES};
+
+// Promised to users; the compiler keeps it.
+const _: () = {
+    const fn shared<T: Send + Sync>() {}
+    shared::<Connection>();
+    shared::<Listener>();
+    shared::<Message>();
+    shared::<PeerProcess>();
+    shared::<Session>();
+    shared::<SharedMemory>();
+    shared::<Error>();
+};

@@ -103,3 +103,15 @@ pub use reader::{CudaRead, HostRead, LatestReader, Read, ReadTurn};
 pub use worker::{Worker, WorkerInfo};
 #[cfg(target_os = "linux")]
 pub use writer::{CudaWork, HostWork, LatestWriter, Turn, Work};
+
+// Promised to users; the compiler keeps it.
+#[cfg(target_os = "linux")]
+const _: () = {
+    const fn sent<T: Send>() {}
+    const fn shared<T: Send + Sync>() {}
+    shared::<Worker>();
+    shared::<Error>();
+    sent::<LatestWriter<Buffer<u32>>>();
+    sent::<LatestReader<Buffer<u32>>>();
+    sent::<Exchange<Buffer<u32>>>();
+};

@@ -11,3 +11,11 @@ pub use buffer::LocalBuffer;
 pub use error::{Error, Result};
 pub use image::{LocalImage, LocalImageInfo};
 pub use memory::MemoryLocation;
+
+// Promised to users; the compiler keeps it.
+const _: () = {
+    const fn shared<T: Send + Sync>() {}
+    shared::<LocalBuffer>();
+    shared::<LocalImage>();
+    shared::<Error>();
+};
