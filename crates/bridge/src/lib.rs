@@ -2,35 +2,51 @@
 //! after frame, without a copy, without a host stall, and without a way to get the order wrong.
 //!
 //! ```no_run
-//! use bridge::{Backend, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, ExportDevice, LaunchConfig, OpenInfo, Work};
+//! use bridge::{Backend, BufferAccess, BufferSpec, Compute, Exchange};
+//! use bridge::{ExchangeInfo, ExportDevice, LaunchConfig, OpenInfo, Work};
 //! # use bridge::ash::vk;
 //!
 //! # #[allow(unsafe_code)]
-//! # fn frames(ptx: &str, commands: impl Fn(vk::Buffer) -> vk::CommandBuffer) -> Result<(), Box<dyn std::error::Error>> {
-//! let device = ExportDevice::open(&OpenInfo::default())?; //        or adopt an engine's own
-//! let compute = Compute::for_device(&device)?; //                   CUDA on the same GPU, the CPU where there is none
+//! # fn frames(
+//! #     ptx: &str,
+//! #     record: impl Fn(vk::Buffer) -> vk::CommandBuffer,
+//! # ) -> Result<(), Box<dyn std::error::Error>> {
+//! // Or adopt an engine's own device.
+//! let device = ExportDevice::open(&OpenInfo::default())?;
+//! // CUDA on the same GPU, the CPU where there is none, which runs closures.
+//! let compute = Compute::for_device(&device)?;
 //! let kernel = match compute.backend() {
-//!     Backend::Host => None, //                                     the CPU runs closures
+//!     Backend::Host => None,
 //!     _ => Some(compute.load("vertices", ptx)?.kernel("wave")?),
 //! };
-//! let vertices = BufferSpec::<[f32; 4]>::new(1_000_000, BufferAccess::VERTEX_INPUT);
-//! let mut exchange = Exchange::new(&compute, &ExchangeInfo { name: "vertices", ..Default::default() }, vertices)?;
+//! let info = ExchangeInfo { name: "vertices", ..Default::default() };
+//! let accesses = BufferAccess::VERTEX_INPUT;
+//! let vertices = BufferSpec::<[f32; 4]>::new(1_000_000, accesses);
+//! let mut exchange = Exchange::new(&compute, &info, vertices)?;
 //! for _ in 0..100 {
-//!     let mut turn = exchange.begin()?; //                          the stream waits for the slot, the host does not
+//!     // The stream waits for the slot, the host does not.
+//!     let mut turn = exchange.begin()?;
 //!     match (turn.work(), &kernel) {
-//!         (Work::Host(host), _) => host.run(|vertices| vertices.fill([1.0; 4]))?,
+//!         (Work::Host(host), _) => {
+//!             host.run(|vertices| vertices.fill([1.0; 4]))?;
+//!         }
 //!         (work, Some(kernel)) => {
-//!             let work = work.kernels()?; //                        on a CUDA stream, or in the Vulkan queue
+//!             // On a CUDA stream, or in the Vulkan queue.
+//!             let work = work.kernels()?;
 //!             let config = LaunchConfig::for_elements(1_000_000, 256);
 //!             // SAFETY: the kernel takes one pointer to a million float4.
 //!             unsafe { work.launch(kernel, &config, (work.resources,)) }?;
 //!         }
 //!         (_, None) => return Err("the kernel was not loaded".into()),
 //!     }
-//!     let turn = turn.finish()?; //                                 the stream signals: the frame is Vulkan's
-//!     let commands = commands(turn.resources().as_raw()); //        recorded between the turn's two barriers
-//!     // SAFETY: `commands` holds the barriers and lives until the frame is rendered.
-//!     unsafe { turn.submit(&[commands]) }?; //                      waits for the compute side, signals it back
+//!     // The stream signals: the frame is Vulkan's.
+//!     let turn = turn.finish()?;
+//!     // Recorded between the turn's two barriers.
+//!     let commands = record(turn.resources().as_raw());
+//!     // Waits for the compute side, and signals it back.
+//!     // SAFETY: the commands hold the barriers and live until the frame
+//!     // is rendered.
+//!     unsafe { turn.submit(&[commands]) }?;
 //! }
 //! # Ok(())
 //! # }
