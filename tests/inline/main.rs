@@ -9,10 +9,12 @@ mod kernels;
 mod order;
 mod refused;
 
+use std::time::Instant;
+
 use bridge::ash::vk;
 use bridge::{
     BufferAccess, BufferSpec, Compute, ComputeTurn, Direction, Exchange, ExchangeInfo, ExportDevice, KernelWork,
-    QueueKind, Work,
+    LiveObjects, QueueKind, Work,
 };
 use bridge_tests::Rig;
 
@@ -32,6 +34,13 @@ struct Inline {
 impl Inline {
     fn open() -> Self {
         let rig = Rig::open();
+        // What the test before has dropped may end on a thread of its own; tests compare what is
+        // alive with what was.
+        let start = Instant::now();
+        while !LiveObjects::now().is_empty() {
+            assert!(start.elapsed() < Rig::LONG, "{}", LiveObjects::now());
+            std::thread::yield_now();
+        }
         let device = rig.device().clone();
         Self { compute: Compute::inline(&device, QueueKind::Graphics).unwrap(), device, _rig: rig }
     }

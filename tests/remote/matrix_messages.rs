@@ -274,8 +274,11 @@ fn outlive(dialogue: Dialogue, last: u32, signal: Signal) -> (End, [Duration; 2]
     // A renderer that is gone, or has said so; the worker itself refuses another type.
     let expected = match &error {
         Told::PeerLost { .. } | Told::Closed { .. } | Told::Ipc(Ipc::Closed { .. }) => true,
-        // It was reaped before this process had a pidfd of it.
-        Told::Ipc(Ipc::System { call, .. }) => last == 1 && (call.contains("pidfd") || call.contains("PIDFD")),
+        // It was reaped before this process had a pidfd of it: it waits for no word of the worker's
+        // before its first, and none at all where it declines.
+        Told::Ipc(Ipc::System { call, .. }) => {
+            (last == 1 || dialogue == Dialogue::Declines) && (call.contains("pidfd") || call.contains("PIDFD"))
+        }
         Told::Mismatch { .. } => dialogue == Dialogue::Refuses,
         _ => false,
     };

@@ -173,7 +173,8 @@ pub(crate) fn outlive(backend: Backend, habit: Habit, announced: bool, signal: S
 fn the_end_of_a_renderer_in_step_is_told_to_a_worker_that_waits_for_a_slot() {
     let (_, error) = outlive(Backend::Host, Habit::Keeps, false, Signal::KILL);
     let Error::PeerLost { frame, owed: None, .. } = error else { panic!("{error}") };
-    assert_eq!(frame, SLOTS as u64, "all slots are with the renderer");
+    // The last one may have been announced and not told to be done.
+    assert!([SLOTS as u64 - 1, SLOTS as u64].contains(&frame), "all slots are with the renderer: {frame}");
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! A program on [vulkano] that lends its device to the bridge.
 //!
 //! Run it with `cargo run` in this folder, on any Vulkan 1.3 device; it uses CUDA where the GPU has
-//! it. With `-- --validate` it fails for what the validation layer reports. The compute side fills a shared buffer, a command buffer of vulkano's copies it into a buffer
-//! of vulkano's own, and the program compares what arrived. `adopt.rs` is what an engine would copy.
+//! it. With `-- --validate` it fails for what the validation layer reports.
+//!
+//! The compute side fills a shared buffer, a command buffer of vulkano's copies it into a buffer of
+//! vulkano's own, and the program compares what arrived. `adopt.rs` is what an engine would copy.
 //!
 //! [vulkano]: https://docs.rs/vulkano/0.35
 
@@ -63,7 +65,11 @@ fn share(validation: Option<&Validation>) -> Result<(), Box<dyn Error>> {
         // SAFETY: the commands use the shared buffer between the turn's barriers only, and live
         // until the point below is reached.
         let copied = unsafe { turn.submit(&[vk::CommandBuffer::from_raw(commands.handle().as_raw())]) }?;
-        copied.wait(LIMIT)?;
+        if let Err(error) = copied.wait(LIMIT) {
+            // Vulkan may still use them.
+            std::mem::forget((commands, target));
+            return Err(error.into());
+        }
         if *target.read()? != values {
             return Err(format!("frame {frame}: vulkano's buffer holds other numbers than were computed").into());
         }

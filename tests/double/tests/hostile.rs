@@ -265,18 +265,21 @@ fn a_mapping_that_is_known_to_be_idle_asks_nothing() {
     let exported = double.export_semaphore(true);
     let number = exported.number;
     let timeline = import_semaphore(&device, exported, SemaphoreKind::Timeline);
-    let [idle, lent] = [(); 2].map(|()| map(&import_memory(&double, &device), &home));
+    let [idle, lent, mut addressed] = [(); 3].map(|()| map(&import_memory(&double, &device), &home));
     let image = map_image(&import_image(&double, &device), &home);
-    for buffer in [&idle, &lent] {
+    for buffer in [&idle, &lent, &addressed] {
         // SAFETY: nothing uses it.
         unsafe { buffer.assume_idle() };
     }
     // SAFETY: as above.
     unsafe { image.assume_idle() };
     drop(lent.view().device_ptr(&home));
+    // The address may be in a structure that a kernel gets.
+    assert_ne!(addressed.view_mut().as_raw(), 0);
     // SAFETY: the signal comes below, and the timeline lives until then.
     unsafe { wait_one(&home, &timeline, 1) }.unwrap();
     assert!(matches!(lent.close(), Err(Error::StillInUse { .. })));
+    assert!(matches!(addressed.close(), Err(Error::StillInUse { .. })));
     double.forget_calls();
     std::thread::scope(|scope| {
         let closing = scope.spawn(|| {

@@ -51,7 +51,7 @@ pub struct ListenerInfo {
     /// starts CUDA in between. Default: 30 seconds.
     pub greeting: Duration,
     /// Limit on the workers that [`Listener::greet`] keeps without a Hello; it refuses the next
-    /// one. Default: 64.
+    /// one. With 0 it refuses all. Default: 64.
     pub pending: usize,
 }
 

@@ -136,7 +136,7 @@ impl CudaCompute {
         let (shape, offsets) = (handoff::shape(&image, layered), staging.level_offsets());
         let rows = MappedImage::map_rows(&memory, &shape, &offsets, self.stream())?;
         log_info!(
-            "image \"{}\": CUDA on another GPU works on rows in a staging buffer of {} bytes, copied when a frame is handed over",
+            "image \"{}\": CUDA for other GPUs works on rows in a staging buffer of {} bytes, copied when a frame is handed over",
             info.name,
             staging.buffer().size()
         );

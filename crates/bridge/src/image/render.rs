@@ -89,7 +89,7 @@ impl<'t> RenderImage<'t> {
 
     /// Returns `true` where the compute side works on rows in a staging buffer, which the hand-over
     /// copies into the image and back: on the CPU backend where the device makes no such image that
-    /// the CPU can map, and always with CUDA on another GPU than the one that draws
+    /// the CPU can map, and always with CUDA for other GPUs
     /// ([`Compute::on_peer`](crate::Compute::on_peer),
     /// [`Compute::group`](crate::Compute::group)).
     pub fn is_staged(&self) -> bool {

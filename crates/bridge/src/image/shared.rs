@@ -121,7 +121,7 @@ impl<T: Texel> SharedImage<T> {
 
     /// Returns `true` where the compute side works on rows in a staging buffer, which the hand-over
     /// copies into the image and back: on the CPU backend where the device makes no such image that
-    /// the CPU can map, and always with CUDA on another GPU than the one that draws
+    /// the CPU can map, and always with CUDA for other GPUs
     /// ([`Compute::on_peer`], [`Compute::group`]).
     pub fn is_staged(&self) -> bool {
         self.vulkan.hand.is_staged()

@@ -90,7 +90,8 @@ impl<T: Texel> ImageSpec<T> {
     ///
     /// With CUDA an array, and a cube is one, has one level or all: between the two CUDA places the
     /// layers elsewhere than Vulkan does, without a word (seen with driver 580.159.04). That is
-    /// refused, but not on another GPU than the one that draws, where CUDA has rows.
+    /// refused, but not with [`Compute::on_peer`](crate::Compute::on_peer) and
+    /// [`Compute::group`](crate::Compute::group), where CUDA has rows.
     #[must_use]
     pub fn mips(mut self, levels: u32) -> Self {
         self.mip_levels = levels;

@@ -47,8 +47,8 @@ pub struct KernelTexture<'t> {
     image: PhantomData<&'t ()>,
 }
 
-/// One mip level of an image in linear memory: texels row after row without gaps, in them slice
-/// after slice, which are layers or the depth of a 3D image. The texel at x, y of a slice is the
+/// One mip level of an image in linear memory: slice after slice (layers, or the depth of a 3D
+/// image), each row after row, without gaps. The texel at x, y of a slice is the
 /// element `(slice * height + y) * width + x`.
 #[derive(Debug)]
 pub struct KernelRows<'t, T> {
@@ -129,9 +129,8 @@ impl<T: Texel> KernelImage<'_, T> {
 
 impl<T: Texel> KernelImage<'_, T> {
     /// Returns `true` if its texels lie in rows of linear memory, which kernels get as a pointer
-    /// ([`rows`](Self::rows)): with CUDA on another GPU than the one that draws
-    /// ([`Compute::on_peer`](crate::Compute::on_peer), [`Compute::group`](crate::Compute::group)).
-    /// Otherwise kernels get surfaces and textures.
+    /// ([`rows`](Self::rows)): with [`Compute::on_peer`](crate::Compute::on_peer) and
+    /// [`Compute::group`](crate::Compute::group). Otherwise kernels get surfaces and textures.
     pub fn has_rows(&self) -> bool {
         matches!(&self.0, On::Stream(view) if view.image().has_rows())
     }
@@ -147,7 +146,7 @@ impl<T: Texel> KernelImage<'_, T> {
         let On::Stream(view) = &self.0 else {
             return Err(Error::InvalidArgument {
                 object: format!("the rows of mip level {level} of an image"),
-                reason: "only CUDA on another GPU than the one that draws has the texels in rows (`has_rows`); take a surface".into(),
+                reason: "only CUDA of `Compute::on_peer` and `Compute::group` has the texels in rows (`has_rows`); take a surface".into(),
             });
         };
         let rows = view.rows(level)?;

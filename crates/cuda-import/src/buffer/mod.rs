@@ -139,6 +139,7 @@ impl<T: Pod> MappedBuffer<T> {
 
     /// Lends the buffer for reading.
     pub fn view(&self) -> DeviceView<'_, T> {
+        self.mapping.order().lend();
         DeviceView::new(self.pointer, self.len, self.mapping.order())
     }
 
@@ -175,6 +176,7 @@ impl<T: Pod> MappedBuffer<T> {
         if range.start > range.end || range.end > self.len {
             return None;
         }
+        order.lend();
         Some(DeviceViewMut::new(address::<T>(self.pointer, range.start), range.len(), order))
     }
 

@@ -137,10 +137,13 @@ impl<T: Texel> MappedImage<T> {
             // destroys the array first.
             unsafe { map_array::<T>(driver, handle, info, memory) }
         })?;
-        memory.log_mapped(&range);
         let objects = ImageObjects::default();
+        let mapped = range.clone();
         let backing = ArrayBacking { array, levels, range, objects, memory: Arc::clone(memory) };
-        Ok(Self { info: *info, mapping: Mapping::new(ImageBacking::Array(backing), order), texel: PhantomData })
+        let image =
+            Self { info: *info, mapping: Mapping::new(ImageBacking::Array(backing), order), texel: PhantomData };
+        memory.log_mapped(&mapped);
+        Ok(image)
     }
 
     /// The texture object of this description.

@@ -17,7 +17,7 @@ pub enum ImageProblem {
     /// A texture or a surface of an image whose texels lie in rows.
     #[error(
         "its texels lie in rows of linear memory, as for a GPU other than the one that draws, and rows have no texture and no surface; \
-         take their address (`rows`)"
+         take their address (`ImageViewMut::rows`)"
     )]
     InRows,
 
@@ -28,7 +28,7 @@ pub enum ImageProblem {
     /// Mip levels that do not lie in memory as rows can.
     #[error(
         "{levels} mip levels are given {offsets} offsets; each level has one, a multiple of the texel's {texel} bytes, behind the last \
-         texel of the level before"
+         texel of the level before, and the image's own offset is such a multiple, too"
     )]
     #[non_exhaustive]
     RowOffsets {

@@ -20,12 +20,12 @@ use crate::memory::linear::LinearMapping;
 use crate::memory::mapping::Mapping;
 use crate::stream::order::StreamOrder;
 
-/// One mip level of an image in linear memory, lent: texels row after row without gaps, in them
-/// slice after slice, which are layers or the depth of a block. A kernel argument of type `T *`.
+/// One mip level of an image in linear memory, lent: slice after slice (layers, or the depth of a
+/// three-dimensional image), each row after row, without gaps. A kernel argument of type `T *`.
 ///
 /// The texel at x, y of a slice is the element `(slice * height + y) * width + x`, of the type
-/// that the image has texels of. On the image's home stream the work is in order by itself. On
-/// another one it is the caller's part, see [`ImageView::order`](crate::ImageView::order).
+/// that the image has texels of. Given as an argument on the image's home stream, the work is in
+/// order by itself. On another stream it is the caller's part, see [`ImageView::order`](crate::ImageView::order).
 #[derive(Debug)]
 pub struct ImageRows<'a, T> {
     pointer: CUdeviceptr,
@@ -37,6 +37,9 @@ pub struct ImageRows<'a, T> {
 
 impl<T> ImageRows<'_, T> {
     /// The address of the first texel, lent: it is dead once the image is.
+    ///
+    /// The address alone orders nothing: call [`ImageView::order`](crate::ImageView::order), or
+    /// give `self` as the argument.
     pub fn as_raw(&self) -> CUdeviceptr {
         self.pointer
     }
@@ -99,10 +102,12 @@ impl<T: Texel> MappedImage<T> {
         let order = StreamOrder::new(home, device, &object)?;
         // What is too large for 64 bits is out of range.
         let mapping = LinearMapping::map(memory, info.offset, size.unwrap_or(u64::MAX))?;
-        memory.log_mapped(mapping.range());
+        let range = mapping.range().clone();
         let levels = level_offsets.iter().map(|offset| mapping.pointer() + offset).collect();
         let backing = ImageBacking::Rows(RowsBacking { mapping, levels });
-        Ok(Self { info: *info, mapping: Mapping::new(backing, order), texel: PhantomData })
+        let image = Self { info: *info, mapping: Mapping::new(backing, order), texel: PhantomData };
+        memory.log_mapped(&range);
+        Ok(image)
     }
 
     /// The rows of a mip level.

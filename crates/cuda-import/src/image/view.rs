@@ -39,6 +39,7 @@ pub struct ImageViewMut<'a, T> {
 impl<T: Texel> MappedImage<T> {
     /// Lends the image for reading.
     pub fn view(&self) -> ImageView<'_, T> {
+        self.order().lend();
         ImageView::new(self)
     }
 

@@ -24,7 +24,7 @@ pub(crate) enum Origin {
 }
 
 impl Origin {
-    /// The memory object that images can be mapped from.
+    /// The memory object that arrays can be mapped from.
     pub(crate) fn external(&self) -> Option<MemoryHandle> {
         match self {
             &Self::External(handle) => Some(handle),

@@ -29,9 +29,10 @@ impl ImportedMemory {
     /// `CUDA_VISIBLE_DEVICES` may hide it.
     ///
     /// The descriptor stays the caller's side: it is closed before this returns, success or not.
-    /// All of the memory is mapped at once, by one [`MappedBuffer`](crate::MappedBuffer) or
-    /// [`MappedBlock`](crate::MappedBlock); images cannot be mapped from it. Freeing it is done as
-    /// for other imported memory.
+    /// All of the memory is mapped at once, by one [`MappedBuffer`](crate::MappedBuffer),
+    /// [`MappedBlock`](crate::MappedBlock) or image in rows
+    /// ([`MappedImage::map_rows`](crate::MappedImage::map_rows)); arrays cannot be mapped from it.
+    /// Freeing it is done as for other imported memory.
     ///
     /// # Errors
     /// [`Error::Zero`] and [`Error::Granularity`] for a size that is no multiple of

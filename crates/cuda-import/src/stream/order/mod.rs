@@ -230,9 +230,16 @@ impl StreamOrder {
         self.join_bound().map_err(|error| error.at(object, self.device.name()))
     }
 
+    /// The object is about to be lent. What is borrowed from a view, an address too, may be used
+    /// without a word to this.
+    pub(crate) fn lend(&self) {
+        self.known_idle.store(false, Ordering::Release);
+    }
+
     /// The object is about to be lent exclusively: nobody has a view of it, nor what was borrowed
     /// from one.
     pub(crate) fn settle(&self) {
+        self.lend();
         if let Some(guests) = self.guests.get() {
             guests.settle();
         }
