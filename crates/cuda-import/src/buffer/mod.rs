@@ -139,8 +139,7 @@ impl<T: Pod> MappedBuffer<T> {
 
     /// Lends the buffer for reading.
     pub fn view(&self) -> DeviceView<'_, T> {
-        self.mapping.order().lend();
-        DeviceView::new(self.pointer, self.len, self.mapping.order())
+        DeviceView::new(self.pointer, self.len, self.mapping.order().lend())
     }
 
     /// Lends the buffer for writing.
@@ -176,8 +175,7 @@ impl<T: Pod> MappedBuffer<T> {
         if range.start > range.end || range.end > self.len {
             return None;
         }
-        order.lend();
-        Some(DeviceViewMut::new(address::<T>(self.pointer, range.start), range.len(), order))
+        Some(DeviceViewMut::new(address::<T>(self.pointer, range.start), range.len(), order.lend()))
     }
 
     /// Nothing of the buffer is lent now, so that the events which other streams' uses left behind

@@ -232,8 +232,9 @@ impl StreamOrder {
 
     /// The object is about to be lent. What is borrowed from a view, an address too, may be used
     /// without a word to this.
-    pub(crate) fn lend(&self) {
+    pub(crate) fn lend(&self) -> &Self {
         self.known_idle.store(false, Ordering::Release);
+        self
     }
 
     /// The object is about to be lent exclusively: nobody has a view of it, nor what was borrowed

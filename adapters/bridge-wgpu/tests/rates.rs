@@ -1,0 +1,166 @@
+//! Sides that pause, end and stall beside the other.
+#![allow(clippy::unwrap_used)] // A test.
+
+mod support;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use bridge_wgpu::bridge::LiveObjects;
+use bridge_wgpu::{Backend, Exchange, SharedBuffer, Work, wgpu};
+use support::latest::{LEN, Stops, latest, publish, write};
+use support::{alone, bridges, read_buffer, staging, validation_messages};
+
+/// Either side stands still for a second, and the other goes on.
+#[test]
+fn a_pause_of_one_side_is_none_of_the_others() {
+    let _alone = alone();
+    for bridge in bridges() {
+        let spec = SharedBuffer::<u32>::new(LEN, wgpu::BufferUsages::COPY_SRC);
+        let (mut writer, mut reader) = Exchange::latest(&bridge, &latest("paused"), spec).unwrap();
+        let mut publish = |frame: u32| {
+            let mut turn = writer.begin().unwrap();
+            write(&mut turn, frame, Duration::ZERO);
+            turn.publish().unwrap();
+        };
+        let mut newest = || {
+            let turn = reader.newest().unwrap();
+            let is_new = turn.as_ref().is_some_and(|turn| turn.is_new());
+            bridge.submit([], turn).unwrap();
+            let words = read_buffer(&bridge, reader.objects());
+            assert!(words.iter().all(|word| *word == words[0]), "torn");
+            (words[0], is_new)
+        };
+        publish(1);
+        let end = Instant::now() + Duration::from_secs(60);
+        while newest() != (1, true) {
+            assert!(Instant::now() < end, "the first frame was never seen");
+        }
+        // wgpu takes nothing for a second and for a hundred frames, which is far more than there are
+        // slots: were the writer to wait for it, this would not end.
+        let (start, mut frame) = (Instant::now(), 1);
+        while frame < 100 || start.elapsed() < Duration::from_secs(1) {
+            frame += 1;
+            publish(frame);
+        }
+        let (mut seen, is_new) = newest();
+        assert!(is_new && seen > 1, "{seen} of {frame}");
+        // Nothing is computed for a second: what is being written arrives, and stays.
+        let (start, mut last, mut rounds) = (Instant::now(), (seen, is_new), 0);
+        while last != (frame, false) || rounds < 20 || start.elapsed() < Duration::from_secs(1) {
+            assert!(Instant::now() < end, "the last frame was never seen: {last:?} of {frame}");
+            last = newest();
+            assert!(last.0 >= seen, "never back: {last:?} after {seen}");
+            (seen, rounds) = (last.0, rounds + 1);
+        }
+        // And both go on.
+        publish(frame + 1);
+        while newest().0 != frame + 1 {
+            assert!(Instant::now() < end, "nothing is seen after the pauses");
+        }
+    }
+    assert_eq!(validation_messages(), [""; 0]);
+}
+
+/// Either side is removed while the other one works, with a frame of its own under way.
+#[test]
+fn one_side_is_removed_while_the_other_works() {
+    let _alone = alone();
+    for bridge in bridges() {
+        let before = LiveObjects::now();
+        for reader_first in [true, false] {
+            let spec = SharedBuffer::<u32>::new(LEN, wgpu::BufferUsages::COPY_SRC);
+            let (writer, mut reader) = Exchange::latest(&bridge, &latest("removed"), spec).unwrap();
+            let stop = AtomicBool::new(false);
+            std::thread::scope(|scope| {
+                let _stops = Stops(&stop);
+                let writing = scope.spawn(|| publish(writer, Duration::ZERO, &stop));
+                let end = Instant::now() + Duration::from_secs(60);
+                let mut seen = 0;
+                while seen < 10 {
+                    assert!(Instant::now() < end, "{seen} frames were seen");
+                    let turn = reader.newest().unwrap();
+                    seen += u32::from(turn.as_ref().is_some_and(|turn| turn.is_new()));
+                    bridge.submit([], turn).unwrap();
+                }
+                let mut reader = Some(reader);
+                if reader_first {
+                    // Its last copy may still run, and the writer is in the middle of a frame.
+                    drop(reader.take());
+                }
+                stop.store(true, Ordering::Relaxed);
+                assert!(writing.join().unwrap() >= 10);
+                if let Some(mut reader) = reader {
+                    // The writer is gone: the last frame stays.
+                    let turn = reader.newest().unwrap();
+                    bridge.submit([], turn).unwrap();
+                    let words = read_buffer(&bridge, reader.objects());
+                    assert!(words[0] > 0 && words.iter().all(|word| *word == words[0]), "torn");
+                }
+            });
+            let end = Instant::now() + Duration::from_secs(60);
+            while LiveObjects::now() != before {
+                assert!(Instant::now() < end, "alive: {}", LiveObjects::now());
+                std::thread::yield_now();
+            }
+        }
+    }
+    assert_eq!(validation_messages(), [""; 0]);
+}
+
+/// The compute side of one exchange stands still, and another exchange of another compute goes on.
+#[test]
+fn a_stalled_exchange_stalls_no_other() {
+    let _alone = alone();
+    let Some(bridge) = support::bridge_on(Backend::Host) else { return };
+    let Some(other) = support::bridge_on(Backend::Host) else { return };
+    let spec = || SharedBuffer::<u32>::new(LEN, wgpu::BufferUsages::COPY_SRC);
+    let (mut stalled, mut waiting) = Exchange::latest(&bridge, &latest("stalled"), spec()).unwrap();
+    let (mut writer, mut reader) = Exchange::latest(&other, &latest("running"), spec()).unwrap();
+    let (gate, closed) = mpsc::channel::<()>();
+    let mut turn = stalled.begin().unwrap();
+    let Work::Host(host) = turn.work() else { panic!("the CPU was asked for") };
+    host.run(move |words| {
+        // Until the gate is dropped.
+        let _ = closed.recv();
+        words.fill(9);
+    })
+    .unwrap();
+    turn.publish().unwrap();
+    for frame in 1..=20 {
+        let mut turn = writer.begin().unwrap();
+        write(&mut turn, frame, Duration::ZERO);
+        turn.publish().unwrap();
+        let end = Instant::now() + Duration::from_secs(60);
+        loop {
+            let turn = reader.newest().unwrap();
+            other.submit([], turn).unwrap();
+            // wgpu's frames go on beside the stalled one, which has nothing to show.
+            let nothing = waiting.newest().unwrap();
+            assert!(nothing.is_none());
+            bridge.submit([], nothing).unwrap();
+            let staging = staging(&bridge, 16);
+            let mut commands = bridge.device().create_command_encoder(&Default::default());
+            commands.clear_buffer(&staging, 0, None);
+            bridge.queue().submit([commands.finish()]);
+            if read_buffer(&other, reader.objects()) == [frame; LEN] {
+                break;
+            }
+            assert!(Instant::now() < end, "frame {frame} was never seen");
+        }
+    }
+    drop(gate);
+    let end = Instant::now() + Duration::from_secs(60);
+    loop {
+        let turn = waiting.newest().unwrap();
+        let came = turn.is_some();
+        bridge.submit([], turn).unwrap();
+        if came {
+            break;
+        }
+        assert!(Instant::now() < end, "the stalled frame never came");
+    }
+    assert_eq!(read_buffer(&bridge, waiting.objects()), [9; LEN]);
+    assert_eq!(validation_messages(), [""; 0]);
+}
