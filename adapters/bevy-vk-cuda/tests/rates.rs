@@ -1,0 +1,92 @@
+//! Writers and apps that pause and stall.
+#![allow(clippy::unwrap_used)] // Tests.
+
+mod support;
+
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+use bevy::prelude::*;
+use bevy_vk_cuda::Frame;
+use support::simulation::{Filler, numbers};
+use support::*;
+
+const LEN: usize = 1000;
+
+/// The first number of the buffer that Bevy has read back, if all belong to one frame.
+fn seen(app: &App) -> Option<u32> {
+    let numbers: Vec<u32> = bytemuck::pod_collect_to_vec(&app.world().resource::<Seen>().buffer);
+    let first = *numbers.first()?;
+    let zeros = numbers.iter().all(|number| *number == 0);
+    assert!(zeros || (first..).zip(&numbers).all(|(expected, number)| expected == *number), "torn, at {first}");
+    Some(first).filter(|_| !zeros)
+}
+
+/// Either side stands still for a second, and the other goes on.
+#[test]
+fn a_pause_of_one_side_is_none_of_the_others() {
+    let _alone = alone();
+    for plugin in ways() {
+        let mut app = app(plugin);
+        let filler = Filler::new(&cuda(&app));
+        let mut buffer = numbers(&mut app, LEN);
+        read_buffer(&mut app, buffer.handle().clone());
+        let mut fill = |base| filler.fill(buffer.writer().unwrap(), LEN as u32, base, Duration::ZERO).unwrap();
+        assert!(fill(1));
+        until(&mut app, "the first frame", |app| seen(app) == Some(1));
+        // Bevy draws nothing: more frames are written than there are slots.
+        let (start, mut last) = (Instant::now(), 1);
+        while last < 20 || start.elapsed() < Duration::from_secs(1) {
+            assert!(start.elapsed() < Duration::from_secs(60), "{last} frames were written");
+            if fill(last + 1) {
+                last += 1;
+            } else {
+                std::thread::yield_now();
+            }
+        }
+        until(&mut app, "the frame behind the pause", |app| seen(app) == Some(last));
+        // Nothing is written: Bevy has the last frame in each of its own.
+        let (start, mut frames) = (Instant::now(), 0);
+        while frames < 20 || start.elapsed() < Duration::from_secs(1) {
+            app.update();
+            assert_eq!(seen(&app), Some(last));
+            frames += 1;
+        }
+        until(&mut app, "a free frame", |_| fill(last + 1));
+        until(&mut app, "a frame behind both", |app| seen(app) == Some(last + 1));
+    }
+    assert_eq!(errors(), [""; 0]);
+}
+
+/// A frame that does not end holds up neither Bevy nor another writer.
+#[test]
+fn a_stalled_writer_stalls_no_other() {
+    let _alone = alone();
+    // The ways without CUDA.
+    for plugin in ways().into_iter().take(2) {
+        let mut app = app(plugin);
+        let filler = Filler::new(&cuda(&app));
+        let (mut stalled, mut running) = (numbers(&mut app, LEN), numbers(&mut app, LEN));
+        let (gate, closed) = channel::<()>();
+        let wait = |work: Frame<'_, _>| match work {
+            Frame::Cpu(cpu) => cpu.run(move |items: &mut [u32]| {
+                // Until the gate is dropped.
+                let _ = closed.recv();
+                (5000..).zip(items).for_each(|(number, item)| *item = number);
+            }),
+            _ => panic!("the CPU was asked for"),
+        };
+        assert!(stalled.writer().unwrap().write(wait).unwrap());
+        let reads = read_buffer(&mut app, running.handle().clone());
+        for base in 1..=10 {
+            let mut fill = || filler.fill(running.writer().unwrap(), LEN as u32, base, Duration::ZERO).unwrap();
+            until(&mut app, "a free frame", |_| fill());
+            until(&mut app, "the frame of the one that runs", |app| seen(app) == Some(base));
+        }
+        app.world_mut().despawn(reads);
+        read_buffer(&mut app, stalled.handle().clone());
+        drop(gate);
+        until(&mut app, "the frame that was stalled", |app| seen(app) == Some(5000));
+    }
+    assert_eq!(errors(), [""; 0]);
+}
