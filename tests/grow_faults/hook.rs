@@ -93,4 +93,6 @@ stand_ins!(
     vkCreateFence(a: vk::Device, b: Any, c: Any, d: Any),
     vkWaitForFences(a: vk::Device, b: u32, c: Any, d: vk::Bool32, e: u64),
     vkCreateSemaphore(a: vk::Device, b: Any, c: Any, d: Any),
+    vkGetMemoryFdKHR(a: vk::Device, b: Any, c: Any),
+    vkGetSemaphoreFdKHR(a: vk::Device, b: Any, c: Any),
 );

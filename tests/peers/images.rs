@@ -117,7 +117,7 @@ pub(crate) fn the_view_says_that_it_has_rows(_: &Rig, compute: &Compute) {
     let refused = |error: cuda_import::Error| {
         assert!(matches!(error, cuda_import::Error::Image { problem: ImageProblem::InRows, .. }), "{error}");
         let text = error.to_string();
-        assert!(text.contains("pictures[0]") && text.contains("`rows`"), "{text}");
+        assert!(text.contains("pictures[0]") && text.contains("`ImageViewMut::rows`"), "{text}");
     };
     refused(cuda.resources.surface(0).unwrap_err());
     refused(cuda.resources.texture(&TextureInfo::default()).unwrap_err());
