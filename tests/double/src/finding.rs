@@ -37,8 +37,10 @@ pub(crate) enum Kind {
     MappedAtDestroy,
     /// Vulkan destroys an image, or frees memory, that CUDA has mapped. Drivers keep the memory, but
     /// who frees it in this order takes it for unused.
+    #[cfg(target_os = "linux")]
     MappedAtFree,
     /// VUID-VkBindImageMemoryInfo-image-07460: an image is bound to memory once.
+    #[cfg(target_os = "linux")]
     BoundTwice,
     /// "Any outstanding signals or waits must have completed."
     PendingAtDestroy,
@@ -90,7 +92,9 @@ impl fmt::Display for Kind {
             Self::UseAfterDestroy => "use-after-destroy",
             Self::UnknownHandle => "unknown-handle",
             Self::MappedAtDestroy => "mapped-at-destroy",
+            #[cfg(target_os = "linux")]
             Self::MappedAtFree => "mapped-at-free",
+            #[cfg(target_os = "linux")]
             Self::BoundTwice => "bound-twice",
             Self::PendingAtDestroy => "pending-at-destroy",
             Self::WaitBeforeSignal => "wait-before-signal",
