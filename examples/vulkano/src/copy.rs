@@ -68,11 +68,11 @@ fn shared(engine: &Engine, backend: Backend, turn: &RenderTurn<BufferSpec<u32>>)
         },
         ..Default::default()
     };
-    // SAFETY: a live buffer of this device, bound to memory. It is the exchange's, which outlives
-    // what is recorded here.
-    let buffer = unsafe {
-        RawBuffer::from_handle_borrowed(engine.device.clone(), vk::Buffer::from_raw(buffer.as_raw().as_raw()), info)
-            .assume_bound()
-    };
+    let raw = vk::Buffer::from_raw(buffer.as_raw().as_raw());
+    // SAFETY: a live buffer of this device, made as `info` says. It is the exchange's, which
+    // outlives what is recorded here.
+    let buffer = unsafe { RawBuffer::from_handle_borrowed(engine.device.clone(), raw, info) };
+    // SAFETY: the exchange has bound it to memory.
+    let buffer = unsafe { buffer.assume_bound() };
     Subbuffer::new(Arc::new(buffer))
 }
