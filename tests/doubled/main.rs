@@ -51,10 +51,15 @@ fn with_cuda(name: &str, test: fn(&Rig, &Compute)) {
 
 /// As [`with_cuda`], for a test that has calls fail, or looks at them.
 fn with_double(name: &str, test: impl FnOnce(&Double, &Rig, &Compute)) {
+    with_compute(name, |rig| Compute::new(rig.device(), Backend::Cuda).unwrap(), test);
+}
+
+/// As [`with_double`], on the compute side that `make` makes.
+fn with_compute(name: &str, make: impl FnOnce(&Rig) -> Compute, test: impl FnOnce(&Double, &Rig, &Compute)) {
     let Some(double) = double(name) else { return };
     let rig = Rig::open();
     assert!(rig.device().is_validated() || std::env::var_os("VK_LAYER_PATH").is_none(), "the layer is not loaded");
-    let compute = Compute::new(rig.device(), Backend::Cuda).unwrap();
+    let compute = make(&rig);
     assert_eq!(compute.backend(), Backend::Cuda);
     let before = LiveObjects::now();
     test(&double, &rig, &compute);

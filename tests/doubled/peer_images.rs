@@ -13,7 +13,7 @@ use bridge::{
 use bridge_tests::{Commands, Gate, Peers, Rig, assert_silent};
 use driver_double::{Double, Planted};
 
-use crate::{double, info};
+use crate::{double, info, with_compute};
 
 /// Three levels of two layers: an array of CUDA's has none such.
 const EXTENT: [u32; 2] = [13, 9];
@@ -42,16 +42,7 @@ fn peer(rig: &Rig) -> Compute {
 
 /// Runs a test in a process of its own, and sees that nothing is left and no rule was broken.
 fn with_peer(name: &str, test: fn(&Double, &Rig, &Compute)) {
-    let Some(double) = double(name) else { return };
-    let rig = Rig::open();
-    let compute = peer(&rig);
-    let before = LiveObjects::now();
-    test(&double, &rig, &compute);
-    assert_eq!(LiveObjects::now(), before);
-    drop(compute);
-    let findings = double.findings_at_exit();
-    assert!(findings.is_empty(), "{findings:#?}");
-    assert_silent(rig.device());
+    with_compute(name, peer, test);
 }
 
 /// As [`with_peer`], with the waits of CUDA's streams left out.

@@ -63,7 +63,8 @@ fn shapes<T: Texel>(format: vk::Format, accesses: ImageAccess) -> Vec<(&'static 
 
 const COPIED: ImageAccess = ImageAccess::TRANSFER_READ.union(ImageAccess::TRANSFER_WRITE);
 
-/// Whether CUDA has the images as rows: they lie as the size of the texel says, whatever the format.
+/// Whether CUDA has the images as rows: they lie as the size of the texel says, whatever the
+/// format.
 fn has_rows(compute: &Compute) -> bool {
     compute.cuda().is_some_and(CudaCompute::is_peer)
 }

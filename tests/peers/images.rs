@@ -33,8 +33,8 @@ fn paint_work(kernels: &Intruder, work: Work<'_, Image>, base: u32) {
     let len = u32::try_from(rows.len()).unwrap();
     let mut launch = cuda.stream.launch_builder(&kernels.fill);
     launch.arg(&mut rows).arg(&len).arg(&base).arg(&0u64);
-    // SAFETY: the kernel's four parameters, of these types; it writes as many words as the level has
-    // texels.
+    // SAFETY: the kernel's four parameters, of these types; it writes as many words as the level
+    // has texels.
     unsafe { launch.launch(LaunchConfig::for_num_elems(len)) }.unwrap();
 }
 

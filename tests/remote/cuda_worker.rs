@@ -6,7 +6,7 @@
 
 use std::ffi::{CString, c_void};
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,16 +57,7 @@ pub(crate) fn start_with(
     with: impl FnOnce(&mut Command) -> &mut Command,
 ) -> Process {
     let place = format!("{} {mark} {}", HABITS.iter().position(|one| *one == habit).unwrap(), path.display());
-    let mut program = Command::new(std::env::current_exe().unwrap());
-    program
-        .args(["--exact", "the_other_process_with_cuda", "--nocapture", "--test-threads=1"])
-        .env(PLACE, place)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped());
-    let mut child = with(&mut program).spawn().unwrap();
-    let said: ChildStdout = child.stdout.take().unwrap();
-    let child: Child = child;
-    Process::new(child, said)
+    Process::start_with("the_other_process_with_cuda", PLACE, place, with)
 }
 
 /// The life of a worker, if this process is one.

@@ -2,7 +2,6 @@
 #![allow(unsafe_code)] // Submitting.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bridge::{ExchangeInfo, Listener, SubmitInfo};
@@ -37,15 +36,7 @@ const HABITS: [Habit; 3] = [Habit::Reads, Habit::Keeps, Habit::Stalls];
 
 pub(crate) fn start(path: &Path, habit: Habit) -> Process {
     let habit = HABITS.iter().position(|one| *one == habit).unwrap();
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "the_other_renderer_in_step", "--nocapture", "--test-threads=1"])
-        .env(PLACE, format!("{habit} {}", path.display()))
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let said = child.stdout.take().unwrap();
-    Process::new(child, said)
+    Process::start("the_other_renderer_in_step", PLACE, format!("{habit} {}", path.display()))
 }
 
 /// The life of a renderer, if this process is one.

@@ -3,7 +3,6 @@
 #![allow(unsafe_code)] // Imports and signals.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use bridge::{Error, ExchangeInfo};
@@ -21,15 +20,7 @@ const FAR: Duration = Duration::from_secs(20);
 const LIE: u64 = 1000;
 
 fn start(path: &Path) -> Process {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "the_other_process_that_lies", "--nocapture", "--test-threads=1"])
-        .env(PLACE, path)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let said = child.stdout.take().unwrap();
-    Process::new(child, said)
+    Process::start("the_other_process_that_lies", PLACE, path)
 }
 
 /// The life of a worker that has announced a frame which never comes, and says that Vulkan has done

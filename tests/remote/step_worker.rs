@@ -5,7 +5,6 @@
 
 use std::ffi::CString;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use bridge_tests::PROBE;
@@ -47,15 +46,7 @@ const HABITS: [Habit; 7] =
 /// Starts one that connects to `path`.
 pub(crate) fn start(path: &Path, backend: Backend, habit: Habit, mark: u32) -> Process {
     let (habit, cuda) = (HABITS.iter().position(|one| *one == habit).unwrap(), backend == Backend::Cuda);
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "the_other_process_in_step", "--nocapture", "--test-threads=1"])
-        .env(PLACE, format!("{habit} {mark} {cuda} {}", path.display()))
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let said = child.stdout.take().unwrap();
-    Process::new(child, said)
+    Process::start("the_other_process_in_step", PLACE, format!("{habit} {mark} {cuda} {}", path.display()))
 }
 
 /// A worker in step that computes with this backend.

@@ -3,6 +3,7 @@
 //! A worker writes frames of `u32`s that are all the same: its mark, which is greater for every
 //! later worker, and the frame's number.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
 use std::ops::{Deref, DerefMut};
 use std::path::Path;
@@ -115,20 +116,27 @@ impl Worker {
     /// Starts one that connects to `path`.
     pub(crate) fn start(path: &Path, habit: Habit, mark: u32) -> Process {
         let place = format!("{} {mark} {}", HABITS.iter().position(|one| *one == habit).unwrap(), path.display());
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "the_other_process", "--nocapture", "--test-threads=1"])
-            .env(PLACE, place)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let said = child.stdout.take().unwrap();
-        Process::new(child, said)
+        Process::start("the_other_process", PLACE, place)
     }
 }
 
 impl Process {
-    pub(crate) fn new(child: Child, said: ChildStdout) -> Self {
+    /// Starts `test` of this program, with `value` in the environment's `variable`.
+    pub(crate) fn start(test: &str, variable: &str, value: impl AsRef<OsStr>) -> Self {
+        Self::start_with(test, variable, value, |program| program)
+    }
+
+    /// [`start`](Self::start), with what `with` adds to the command.
+    pub(crate) fn start_with(
+        test: &str,
+        variable: &str,
+        value: impl AsRef<OsStr>,
+        with: impl FnOnce(&mut Command) -> &mut Command,
+    ) -> Self {
+        let mut program = Command::new(std::env::current_exe().unwrap());
+        program.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(variable, value);
+        let mut child = with(program.stdin(Stdio::null()).stdout(Stdio::piped())).spawn().unwrap();
+        let said = child.stdout.take().unwrap();
         Self { running: Running(child), said: BufReader::new(said) }
     }
 

@@ -16,19 +16,6 @@ fn paint(painter: &Painter, image: &mut Picture, side: u32) -> bool {
     painter.paint(image.writer().unwrap(), side, 7).unwrap()
 }
 
-/// Every order of `rest`.
-fn orders(rest: Vec<usize>, order: &mut Vec<usize>, found: &mut Vec<Vec<usize>>) {
-    if rest.is_empty() {
-        found.push(order.clone());
-    }
-    for index in 0..rest.len() {
-        let mut rest = rest.clone();
-        order.push(rest.remove(index));
-        orders(rest, order, found);
-        order.pop();
-    }
-}
-
 /// Frames have been shown, and one more was begun.
 fn painted(app: &mut App, image: &mut Picture) {
     let painter = Painter::new(&cuda(app));
@@ -43,8 +30,7 @@ fn painted(app: &mut App, image: &mut Picture) {
 #[test]
 fn everything_is_dropped_in_every_order() {
     let _alone = alone();
-    let mut all = Vec::new();
-    orders((0..4).collect(), &mut Vec::new(), &mut all);
+    let all = test_support::orders(4);
     assert_eq!(all.len(), 24);
     let ways = ways();
     let (slow, cuda_too) = ways.split_at(2);

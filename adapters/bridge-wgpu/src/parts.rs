@@ -1,8 +1,8 @@
-//! What frames add to a submission.
+//! Additions of frames to a submission.
 
 use ash::vk;
 
-/// What frames add to a submission: commands, waits and signals.
+/// Command buffers, waits and signals that frames add to a submission.
 #[derive(Default)]
 pub(crate) struct Parts {
     pub(crate) before: Vec<wgpu::CommandBuffer>,

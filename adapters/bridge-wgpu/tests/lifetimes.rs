@@ -52,25 +52,11 @@ fn objects_outlive_their_exchange() {
     assert_eq!(validation_messages(), [""; 0]);
 }
 
-/// Every order of `rest`.
-fn orders(rest: Vec<usize>, order: &mut Vec<usize>, found: &mut Vec<Vec<usize>>) {
-    if rest.is_empty() {
-        found.push(order.clone());
-    }
-    for index in 0..rest.len() {
-        let mut rest = rest.clone();
-        order.push(rest.remove(index));
-        orders(rest, order, found);
-        order.pop();
-    }
-}
-
 #[test]
 fn everything_is_dropped_in_every_order() {
     let _alone = alone();
     let before = LiveObjects::now();
-    let mut all = Vec::new();
-    orders((0..5).collect(), &mut Vec::new(), &mut all);
+    let all = test_support::orders(5);
     assert_eq!(all.len(), 120);
     for order in all {
         let Some(bridge) = bridge_on(Backend::Auto) else { return };

@@ -37,8 +37,8 @@ fn a_pause_of_one_side_is_none_of_the_others() {
         while newest() != (1, true) {
             assert!(Instant::now() < end, "the first frame was never seen");
         }
-        // wgpu takes nothing for a second and for a hundred frames, which is far more than there are
-        // slots: were the writer to wait for it, this would not end.
+        // wgpu takes nothing for a second and for a hundred frames, which is far more than there
+        // are slots: were the writer to wait for it, this would not end.
         let (start, mut frame) = (Instant::now(), 1);
         while frame < 100 || start.elapsed() < Duration::from_secs(1) {
             frame += 1;

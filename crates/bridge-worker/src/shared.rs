@@ -1,4 +1,4 @@
-//! What a connection and its exchanges have in common.
+//! State shared by a connection and its exchanges.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ pub(crate) struct Shared {
     pub(crate) cuda: Option<CudaDevice>,
     pub(crate) renderer: Hello,
     pub(crate) timeout: Duration,
-    /// Whether this side allows exchanges in step; `renderer` says whether the other does.
+    /// `true` if this side allows exchanges in step. The renderer's answer is in `renderer`.
     pub(crate) trust: bool,
 }
 

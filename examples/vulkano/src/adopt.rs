@@ -38,10 +38,10 @@ impl Engine {
         }
         let instance = Instance::new(library, create)?;
         let physical = instance.enumerate_physical_devices()?.next().ok_or("there is no Vulkan device")?;
-        let loader = (get_instance_proc_addr(&instance), instance.handle().as_raw());
+        let (loader, handle) = (get_instance_proc_addr(&instance), physical.handle().as_raw());
+        let made = (instance.handle().as_raw(), version(&instance));
         // SAFETY: the function is the instance's own, which was made for 1.3 and has this device.
-        let needed =
-            unsafe { requirements_for_raw(loader.0, (loader.1, version(&instance)), physical.handle().as_raw()) }?;
+        let needed = unsafe { requirements_for_raw(loader, made, handle) }?;
         needed.check()?; // one error with everything that is missing
         let (device, mut queues) = Device::new(physical.clone(), create_info(&physical, &needed)?)?;
         let queue = queues.next().ok_or("there is no queue")?;

@@ -35,8 +35,8 @@ pub(crate) enum Kind {
     UnknownHandle,
     /// "Destroying the memory object doesn't free any mapping": it must have been freed before.
     MappedAtDestroy,
-    /// Vulkan destroys an image, or frees memory, that CUDA has mapped. Drivers keep the memory, but
-    /// who frees it in this order takes it for unused.
+    /// Vulkan destroys an image, or frees memory, that CUDA has mapped. Drivers keep the memory,
+    /// but who frees it in this order takes it for unused.
     #[cfg(target_os = "linux")]
     MappedAtFree,
     /// VUID-VkBindImageMemoryInfo-image-07460: an image is bound to memory once.

@@ -1,4 +1,5 @@
-//! Images for kernels of another GPU: rows in linear memory, where they lie, and what they have not.
+//! Images for kernels of another GPU: rows in linear memory, where they lie, and what they have
+//! not.
 #![allow(unsafe_code, clippy::unwrap_used, reason = "imports and addresses are unsafe")]
 #![cfg(target_os = "linux")]
 

@@ -24,7 +24,8 @@ pub(crate) fn frames_behind_another_exchanges_end(device: &ExportDevice) {
     ];
     let trial = Trial { held: Held::Streams, engine_forgets: false };
     let counts = run(device, &Case::InStep(ops), trial);
-    // Both frames were in the queue when the context was lost, and it was the case that let them end.
+    // Both frames were in the queue when the context was lost, and it was the case that let them
+    // end.
     for (what, count) in [
         ("exchanges", 2),
         ("submissions", 2),

@@ -1,6 +1,6 @@
 //! A renderer and a worker against a hostile process at the other end: whatever bytes,
-//! descriptors and messages come in whatever order, nothing panics or hangs, the next worker is met,
-//! and no descriptor is left.
+//! descriptors and messages come in whatever order, nothing panics or hangs, the next worker is
+//! met, and no descriptor is left.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)] // What fails here fails the case.
 

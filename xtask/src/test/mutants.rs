@@ -129,7 +129,8 @@ fn parse(listed: &str) -> Vec<Mutant> {
     mutants
 }
 
-/// Builds and runs the programs in the copy, until a test fails or a rule of the driver's is broken.
+/// Builds and runs the programs in the copy, until a test fails or a rule of the driver's is
+/// broken.
 fn outcome(programs: &[&'static Program], copy: &Copy, file: Option<&Path>) -> Result<Outcome> {
     let mut command = Built::command(programs, copy.cargo());
     let output = command.output().with_context(|| format!("cannot start `{}`", shell::shown(&command)))?;

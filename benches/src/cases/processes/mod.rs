@@ -65,12 +65,12 @@ fn run(bench: &Bench, rows: &mut Rows, lag: usize, kernels: usize, what: &str) -
     let samples = alternate(&bench.profile, bench.profile.rounds, 2, |way| {
         let took = if way == 0 {
             let (reader, other) = (&mut theirs, &mut other);
-            beside(
+            newest_beside(
                 || Ok(reader.newest()?.map(|turn| turn.read_back(LIMIT)).transpose()?.is_some()),
                 || other.ask(frames, kernels).and_then(|()| other.took()),
             )?
         } else {
-            beside(
+            newest_beside(
                 || Ok(reader.newest()?.map(|turn| turn.read_back(LIMIT)).transpose()?.is_some()),
                 || write(&mut writer, scrambler.as_ref(), frames, kernels),
             )?
@@ -86,9 +86,23 @@ fn run(bench: &Bench, rows: &mut Rows, lag: usize, kernels: usize, what: &str) -
     rows.lower("", what, "µs", theirs, &[ours], goal)
 }
 
-/// Has the newest frame every [`PICTURE`] until `work` has ended on another thread. Returns what
-/// that says.
-fn beside<T: Send>(mut newest: impl FnMut() -> Result<bool>, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+/// Has the newest frame every [`PICTURE`], until `work` has ended on another thread.
+fn newest_beside<T: Send>(
+    mut newest: impl FnMut() -> Result<bool>,
+    work: impl FnOnce() -> Result<T> + Send,
+) -> Result<T> {
+    beside(
+        || {
+            newest()?;
+            thread::sleep(PICTURE);
+            Ok(())
+        },
+        work,
+    )
+}
+
+/// Takes one step after the other until `work` has ended on another thread. Returns what that says.
+fn beside<T: Send>(mut step: impl FnMut() -> Result<()>, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     let ended = AtomicBool::new(false);
     thread::scope(|scope| {
         let working = scope.spawn(|| {
@@ -97,10 +111,9 @@ fn beside<T: Send>(mut newest: impl FnMut() -> Result<bool>, work: impl FnOnce()
             result
         });
         while !ended.load(Ordering::Acquire) {
-            newest()?;
-            thread::sleep(PICTURE);
+            step()?;
         }
-        working.join().map_err(|_| anyhow!("the writer panicked"))?
+        working.join().map_err(|_| anyhow!("the thread beside panicked"))?
     })
 }
 

@@ -1,15 +1,13 @@
 //! A worker in step, beside the same exchange in one process.
 #![allow(unsafe_code)] // Submissions.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, bail};
 use bridge::{BufferAccess, BufferSpec, Exchange, ExchangeInfo, RemoteExchange, RenderTurn};
 
 use super::other::{Other, Place};
-use super::{LONG, Spec, launch};
+use super::{LONG, Spec, beside, launch};
 use crate::cases::{Bench, Case, Rows};
 use crate::harness::LIMIT;
 use crate::harness::rounds::alternate;
@@ -65,20 +63,8 @@ fn run(bench: &Bench, rows: &mut Rows, slots: usize, kernels: usize, what: &str)
 /// Submits each frame as it is announced, until all are written.
 fn draw(steps: &mut RemoteExchange<Spec>, other: &mut Other, frames: usize, kernels: usize) -> Result<Duration> {
     other.ask(frames, kernels)?;
-    let ended = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let asking = scope.spawn(|| {
-            let took = other.took();
-            ended.store(true, Ordering::Release);
-            took
-        });
-        while !ended.load(Ordering::Acquire) {
-            if let Some(turn) = steps.next(Duration::from_millis(1))? {
-                submit(turn)?;
-            }
-        }
-        asking.join().map_err(|_| anyhow!("the thread that asks panicked"))?
-    })
+    let step = || steps.next(Duration::from_millis(1))?.map_or(Ok(()), submit);
+    beside(step, || other.took())
 }
 
 fn make(

@@ -143,7 +143,7 @@ impl CudaCompute {
         Ok((image, Some(staging), rows))
     }
 
-    /// Whether the driver makes such an image as this side reaches it.
+    /// Returns `true` if the driver supports the image in the form that this side shares.
     pub(super) fn can_share_image(&self, device: &ExportDevice, info: &ImageInfo<'_>, accesses: ImageAccess) -> bool {
         match self.gpus.pair() {
             Pair::Same(_) => is_image_exportable(device, info),

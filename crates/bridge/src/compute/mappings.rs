@@ -1,4 +1,4 @@
-//! What the compute sides map, told apart.
+//! Mapped resources, by compute side.
 
 use std::sync::Arc;
 

@@ -134,8 +134,8 @@ fn the_limits_of_owed_frames_do_not_add_up() {
     let thread = std::thread::spawn(move || listening.run());
     let points = [(); 2].map(|()| {
         let turn = steps.take(LIMIT, || false).unwrap();
-        // SAFETY: no commands use the slot, so that nothing is to be acquired or released.
         #[allow(unsafe_code)]
+        // SAFETY: no commands use the slot, so that nothing is to be acquired or released.
         unsafe { turn.submit(&[]) }.unwrap()
     });
     worker.go_on();

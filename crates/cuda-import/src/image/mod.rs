@@ -84,7 +84,8 @@ use crate::sys::{CallResult, Current, Driver, ImageEnd, Resource};
 /// other than the home stream is unknown here (see [`ImageView::order`](crate::ImageView::order))
 /// and must have ended.
 ///
-/// See "Mapping Mipmapped Arrays onto Imported Memory Objects" in the [CUDA programming guide][guide].
+/// See "Mapping Mipmapped Arrays onto Imported Memory Objects" in the [CUDA programming
+/// guide][guide].
 ///
 /// [guide]: https://docs.nvidia.com/cuda/cuda-c-programming-guide/index.html#external-resource-interoperability
 #[doc(alias = "CUmipmappedArray")]

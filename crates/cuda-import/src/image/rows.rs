@@ -25,7 +25,8 @@ use crate::stream::order::StreamOrder;
 ///
 /// The texel at x, y of a slice is the element `(slice * height + y) * width + x`, of the type
 /// that the image has texels of. Given as an argument on the image's home stream, the work is in
-/// order by itself. On another stream it is the caller's part, see [`ImageView::order`](crate::ImageView::order).
+/// order by itself. On another stream it is the caller's part, see
+/// [`ImageView::order`](crate::ImageView::order).
 #[derive(Debug)]
 pub struct ImageRows<'a, T> {
     pointer: CUdeviceptr,

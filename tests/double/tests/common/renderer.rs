@@ -63,7 +63,8 @@ impl Renderer {
         Self::offer_stopping(u32::MAX, direction, listener, gpu, trust, descriptors)
     }
 
-    /// As [`offer_in`](Self::offer_in), in a process that stops after so many messages, and says so.
+    /// As [`offer_in`](Self::offer_in), in a process that stops after so many messages, and says
+    /// so.
     pub(crate) fn offer_stopping(
         left: u32,
         direction: Direction,

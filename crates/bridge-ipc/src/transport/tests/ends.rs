@@ -9,13 +9,13 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use super::*;
 use crate::transport::peer::poll_until;
 
-/// How often each kind of process is killed; 3 times where the environment names no number.
+/// Environment variable with the number of kills per kind of process. Default: 3.
 const ROUNDS: &str = "BRIDGE_KILL_ROUNDS";
 /// Set for the process that is killed: where it connects, and what it has.
 const PEER: &str = "BRIDGE_IPC_TEST_ENDS";
 const TEST: &str = "transport::tests::ends::an_end_is_told_before_anybody_has_reaped_the_process";
 
-/// What a process has that is killed.
+/// Kinds of processes to kill.
 const KINDS: [&str; 4] = ["nothing", "stopped", "256 MiB", "8 busy threads"];
 
 /// The times since the kill.

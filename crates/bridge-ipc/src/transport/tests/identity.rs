@@ -25,9 +25,9 @@ fn start(test: &str, variable: &str, value: &str) -> Child {
 /// as that one. Ends with the connection.
 fn inherit(told: &str) {
     let [socket, whose] = told.split(' ').collect::<Vec<_>>().try_into().unwrap();
+    #[allow(unsafe_code)]
     // SAFETY: `FromRawFd::from_raw_fd`: the descriptor is open, since the parent has left it so,
     // and nothing else in this process owns it.
-    #[allow(unsafe_code)]
     let socket = unsafe { <OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(socket.parse().unwrap()) };
     let mut hello = hello(Role::Worker);
     if whose == "parents" {

@@ -26,8 +26,8 @@ impl Compute {
     /// [`Placement::Peers`](vk_export::Placement::Peers). Images are [rows](crate::ImageSpec) in
     /// such a buffer, which the hand-over copies on the drawing GPU. The drawing GPU needs
     /// no CUDA context and may be hidden by `CUDA_VISIBLE_DEVICES`. The drawing GPU's own
-    /// [`CudaDevice`] is taken too, where [`Compute::new`] is the better choice: it has textures and
-    /// surfaces.
+    /// [`CudaDevice`] is taken too, where [`Compute::new`] is the better choice: it has textures
+    /// and surfaces.
     ///
     /// A probe runs before anything is shared: a timeline is signalled in both directions, and the
     /// other GPU writes memory that Vulkan reads. On a device that was adopted without a
