@@ -127,14 +127,15 @@ pub(crate) fn outlive(backend: Backend, habit: Habit, announced: bool, signal: S
         renderer.kill();
         Instant::now()
     });
-    let (killed, error) = if announced {
+    let (told, error) = if announced {
         (0..5).for_each(|_| write(&mut exchange).unwrap());
         let mut turn = exchange.begin().unwrap();
         turn.announce().unwrap();
         let killed = killing.join().unwrap();
         // Whether it can still be said or not, the next frame cannot be begun.
         let said = turn.finish();
-        (killed, said.and_then(|()| write(&mut exchange)).unwrap_err())
+        let error = said.and_then(|()| write(&mut exchange)).unwrap_err();
+        (killed.elapsed(), error)
     } else {
         let error = loop {
             if let Err(error) = write(&mut exchange) {
@@ -142,10 +143,9 @@ pub(crate) fn outlive(backend: Backend, habit: Habit, announced: bool, signal: S
             }
         };
         let told = Instant::now();
-        let killed = killing.join().unwrap();
-        (killed.min(told), error)
+        // It may be told before the process is reaped.
+        (told.saturating_duration_since(killing.join().unwrap()), error)
     };
-    let told = killed.elapsed();
     assert!(matches!(error, Error::PeerLost { .. } | Error::Closed { .. }), "{error}");
     // Nothing of this process waits for it.
     if let Some(stream) = exchange.stream() {

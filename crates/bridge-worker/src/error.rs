@@ -49,7 +49,8 @@ pub enum Error {
         owed: Option<u64>,
     },
 
-    /// The renderer has closed the exchange or the connection; its process lives on.
+    /// The renderer has closed the exchange or the connection; its process lives on, or is still
+    /// exiting when the call's time is over.
     #[error("\"{exchange}\" was closed: {reason}")]
     #[non_exhaustive]
     Closed {

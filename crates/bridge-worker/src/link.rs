@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use bridge_ipc::{Code, Connection, ExchangePhase, Message, Offer, OsHandle, Resource, Timeline, Waiter};
 
-/// A process that has ended closes its sockets a moment before its pidfd tells.
+/// A process that ends closes its sockets a moment before its pidfd tells. One that the system says
+/// is exiting is waited for as long as the caller waits: a GPU's driver takes seconds to end work
+/// that is stuck, and until then the process may still signal its timelines.
 const LAST_BREATH: Duration = Duration::from_millis(100);
 
 /// Messages that are read before a thread looks at what it waits for, and how long it has waited.
@@ -58,7 +60,7 @@ pub(crate) enum Ended {
     Timeout,
     /// The renderer's process has ended.
     Dead,
-    /// The connection has ended, and the process lives.
+    /// The connection has ended, and the process lives or is not done exiting.
     Closed(bridge_ipc::Error),
 }
 
@@ -89,7 +91,8 @@ impl Link {
         let mut state = self.state();
         let mut dead = false;
         loop {
-            if !state.waiting && state.read()? {
+            let left = deadline.map_or(timeout, |deadline| deadline.saturating_duration_since(Instant::now()));
+            if !state.waiting && state.read(left)? {
                 self.changed.notify_all();
             }
             if dead || state.connection.peer().is_dead() {
@@ -98,7 +101,6 @@ impl Link {
             if let Some(found) = find(&mut state) {
                 return Ok(found);
             }
-            let left = deadline.map_or(timeout, |deadline| deadline.saturating_duration_since(Instant::now()));
             if left.is_zero() {
                 return Err(Ended::Timeout);
             }
@@ -125,7 +127,7 @@ impl Link {
     pub(crate) fn send(&self, message: &Message, timeout: Duration) -> Result<(), Ended> {
         let mut state = self.state();
         let sent = state.connection.send(message, None, timeout);
-        sent.map_err(|error| state.ended(error))
+        sent.map_err(|error| state.ended(error, timeout))
     }
 
     /// This side has no more to do with an exchange.
@@ -158,8 +160,9 @@ impl Link {
 }
 
 impl State {
-    /// Reads the messages that are there, up to [`AT_ONCE`]; returns whether there were any.
-    fn read(&mut self) -> Result<bool, Ended> {
+    /// Reads the messages that are there, up to [`AT_ONCE`]; returns whether there were any. `left`
+    /// is the time that the caller has, should the connection have ended.
+    fn read(&mut self, left: Duration) -> Result<bool, Ended> {
         let mut any = false;
         for _ in 0..AT_ONCE {
             match self.connection.try_receive() {
@@ -168,15 +171,17 @@ impl State {
                     any = true;
                     self.sort(received);
                 }
-                Err(error) => return Err(self.ended(error)),
+                Err(error) => return Err(self.ended(error, left)),
             }
         }
         Ok(any)
     }
 
-    fn ended(&mut self, error: bridge_ipc::Error) -> Ended {
-        let gone = matches!(error, bridge_ipc::Error::Closed { .. });
-        if gone && self.connection.peer().wait(LAST_BREATH) { Ended::Dead } else { Ended::Closed(error) }
+    /// What an error of the connection means, known after `left` or [`LAST_BREATH`] at most.
+    fn ended(&mut self, error: bridge_ipc::Error, left: Duration) -> Ended {
+        let (gone, peer) = (matches!(error, bridge_ipc::Error::Closed { .. }), self.connection.peer());
+        let limit = || if peer.is_exiting() { left.max(LAST_BREATH) } else { LAST_BREATH };
+        if gone && peer.wait(limit()) { Ended::Dead } else { Ended::Closed(error) }
     }
 
     /// The session has allowed the message, so that its exchange is there if this side still uses
