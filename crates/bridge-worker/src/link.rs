@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use bridge_ipc::{Code, Connection, ExchangePhase, Message, Offer, OsHandle, Resource, Timeline, Waiter};
 
-/// A process that ends closes its sockets a moment before its pidfd tells. One that the system says
-/// is exiting is waited for as long as the caller waits: a GPU's driver takes seconds to end work
-/// that is stuck, and until then the process may still signal its timelines.
+/// A process that ends closes its sockets a moment before its pidfd tells. One that has not said
+/// that it closes the connection is waited for as long as the caller waits: a GPU's driver takes
+/// seconds to end work that is stuck, and until then it may still signal the process' timelines.
 const LAST_BREATH: Duration = Duration::from_millis(100);
 
 /// Messages that are read before a thread looks at what it waits for, and how long it has waited.
@@ -179,9 +179,12 @@ impl State {
 
     /// What an error of the connection means, known after `left` or [`LAST_BREATH`] at most.
     fn ended(&mut self, error: bridge_ipc::Error, left: Duration) -> Ended {
-        let (gone, peer) = (matches!(error, bridge_ipc::Error::Closed { .. }), self.connection.peer());
-        let limit = || if peer.is_exiting() { left.max(LAST_BREATH) } else { LAST_BREATH };
-        if gone && peer.wait(limit()) { Ended::Dead } else { Ended::Closed(error) }
+        let limit = match &error {
+            bridge_ipc::Error::Closed { reason: None, .. } => left.max(LAST_BREATH),
+            bridge_ipc::Error::Closed { .. } => LAST_BREATH,
+            _ => return Ended::Closed(error),
+        };
+        if self.connection.peer().wait(limit) { Ended::Dead } else { Ended::Closed(error) }
     }
 
     /// The session has allowed the message, so that its exchange is there if this side still uses

@@ -1,6 +1,5 @@
 //! The process at the other end.
 
-use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -61,17 +60,6 @@ impl PeerProcess {
         self.wait(Duration::ZERO)
     }
 
-    /// Returns `true` if it has ended or is exiting, and runs no code of its own any more. While it
-    /// exits its sockets may be closed already, and [`is_dead`](Self::is_dead) is `false` until the
-    /// kernel has closed everything: a GPU's driver takes seconds where work of the process is
-    /// stuck.
-    ///
-    /// A process that `/proc` does not show counts as exiting once it is dead only.
-    pub fn is_exiting(&self) -> bool {
-        // Looked at last: until the process is reaped, which is after it is dead, nothing else has its number.
-        is_exiting(self.pid) || self.is_dead()
-    }
-
     /// Waits until it has ended, for at most `timeout`; returns whether it has.
     pub fn wait(&self, timeout: Duration) -> bool {
         let ready = poll_until(&mut [PollFd::new(&self.pidfd, PollFlags::IN)], Instant::now().checked_add(timeout));
@@ -103,25 +91,6 @@ impl PeerProcess {
             }),
         }
     }
-}
-
-/// Returns `true` if all threads of the process are exiting. The first one alone may exit early.
-fn is_exiting(pid: i32) -> bool {
-    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return false };
-    let mut stats = threads.map_while(Result::ok).map(|thread| std::fs::read_to_string(thread.path().join("stat")));
-    // One that has gone meanwhile has exited.
-    stats.all(|stat| stat.map_or_else(|error| error.kind() == ErrorKind::NotFound, |stat| flags_say_exiting(&stat)))
-}
-
-/// Reads the line of `/proc/PID/stat` ([proc_pid_stat(5)][man]): `PF_EXITING` in its ninth field.
-///
-/// [man]: https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
-fn flags_say_exiting(stat: &str) -> bool {
-    const PF_EXITING: u32 = 0x4;
-    // The second field, a name in parentheses, may have any bytes.
-    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
-    let flags = fields.split_ascii_whitespace().nth(6).and_then(|flags| flags.parse::<u32>().ok());
-    flags.is_some_and(|flags| flags & PF_EXITING != 0)
 }
 
 /// Waits for the end of a process, until it is stopped. Made by [`PeerProcess::watch`].
@@ -172,36 +141,5 @@ pub(super) fn poll_until(fds: &mut [PollFd<'_>], deadline: Option<Instant>) -> r
             Err(Errno::INTR) => {}
             result => return result,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{flags_say_exiting, is_exiting};
-
-    #[test]
-    fn the_ninth_field_of_stat_says_whether_a_thread_exits() {
-        let stat = |name: &str, flags: u32| format!("4711 ({name}) S 1 4711 4711 0 -1 {flags} 12 0 0 0 4 1");
-        assert!(flags_say_exiting(&stat("worker", 0x0040_0004)));
-        assert!(!flags_say_exiting(&stat("worker", 0x0040_0000)));
-        assert!(flags_say_exiting(&stat("a) S 0 0 0 0 0 0", 0x4)), "a name may look like the fields");
-        assert!(!flags_say_exiting(&stat("a) S 0 0 0 0 0 4", 0)));
-        assert!(!flags_say_exiting("4711 (worker) S 1"));
-        assert!(!flags_say_exiting(""));
-    }
-
-    #[test]
-    fn a_process_that_runs_is_not_exiting_and_one_that_has_exited_is() {
-        assert!(!is_exiting(std::process::id().cast_signed()));
-        let mut child = std::process::Command::new("true").spawn().unwrap();
-        let pid = child.id().cast_signed();
-        // Not reaped, it is a zombie and is shown.
-        rustix::process::waitid(
-            rustix::process::WaitId::Pid(rustix::process::Pid::from_child(&child)),
-            rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT,
-        )
-        .unwrap();
-        assert!(is_exiting(pid));
-        child.wait().unwrap();
     }
 }
