@@ -37,6 +37,8 @@ mod reading;
 #[cfg(target_os = "linux")]
 mod renderer;
 #[cfg(target_os = "linux")]
+mod renderer_draws;
+#[cfg(target_os = "linux")]
 mod renderer_steps;
 #[cfg(target_os = "linux")]
 mod scene;
@@ -47,9 +49,17 @@ mod step;
 #[cfg(target_os = "linux")]
 mod step_cuda;
 #[cfg(target_os = "linux")]
+mod step_drawn;
+#[cfg(target_os = "linux")]
+mod step_drawn_cuda;
+#[cfg(target_os = "linux")]
 mod step_images;
 #[cfg(target_os = "linux")]
 mod step_liar;
+#[cfg(target_os = "linux")]
+mod step_painter;
+#[cfg(target_os = "linux")]
+mod step_reader;
 #[cfg(target_os = "linux")]
 mod step_worker;
 #[cfg(target_os = "linux")]
@@ -87,6 +97,13 @@ fn the_other_process_in_step() {
     step_worker::live();
 }
 
+/// Not a test: the process of a worker that reads in step, where the environment says so.
+#[test]
+#[cfg(target_os = "linux")]
+fn the_other_process_that_reads_in_step() {
+    step_reader::live();
+}
+
 /// Not a test: the process of a worker that lies, where the environment says so.
 #[test]
 #[cfg(target_os = "linux")]
@@ -113,6 +130,13 @@ fn the_other_renderer() {
 #[cfg(target_os = "linux")]
 fn the_other_renderer_in_step() {
     renderer_steps::live();
+}
+
+/// Not a test: the process of a renderer that draws in step, where the environment says so.
+#[test]
+#[cfg(target_os = "linux")]
+fn the_other_renderer_that_draws_in_step() {
+    renderer_draws::live();
 }
 
 /// Not a test: the process of one side of a dialogue, where the environment says so.

@@ -5,9 +5,10 @@ use std::time::Duration;
 use bridge_worker::bridge_ipc::Backend;
 
 use crate::matrix::{SIGNALS, rounds};
-use crate::renderer_steps;
+use crate::step_painter::StepPainter;
 use crate::step_worker::Habit;
 use crate::steps::Stepping;
+use crate::{renderer_draws, renderer_steps, step_reader};
 
 const STATES: [(&str, Habit); 4] = [
     ("in step, running", Habit::Runs),
@@ -29,6 +30,64 @@ fn each_state_in_step_with_cuda_is_survived() {
     if let Some(mut stepping) = Stepping::with_cuda() {
         survive(&mut stepping);
         outlive(Backend::Cuda);
+    }
+}
+
+/// Of workers that read in step.
+const READERS: [(&str, step_reader::Habit); 4] = [
+    ("in step, reading", step_reader::Habit::Reads),
+    ("in step, a frame held", step_reader::Habit::Holds),
+    ("in step, all slots held", step_reader::Habit::Idles),
+    // On the CPU nothing is owed.
+    ("in step, a slot owed", step_reader::Habit::Owes),
+];
+
+/// The same for workers that read, and their renderers.
+#[test]
+fn each_state_of_a_reader_in_step_is_survived() {
+    survive_reading(&mut StepPainter::new(), Backend::Host);
+    outlive_drawing(Backend::Host);
+}
+
+/// The same for workers that read with CUDA.
+#[test]
+fn each_state_of_a_reader_in_step_with_cuda_is_survived() {
+    if let Some(mut painter) = StepPainter::with_cuda() {
+        survive_reading(&mut painter, Backend::Cuda);
+        outlive_drawing(Backend::Cuda);
+    }
+}
+
+fn survive_reading(painter: &mut StepPainter, backend: Backend) {
+    for (state, habit) in READERS {
+        if backend == Backend::Cuda || habit != step_reader::Habit::Owes {
+            for_each_signal(state, |signal| painter.survive(habit, signal));
+        }
+    }
+}
+
+fn outlive_drawing(backend: Backend) {
+    for (state, habit) in [
+        ("renderer in step, drawing", renderer_draws::Habit::Draws),
+        ("renderer in step, nothing drawn", renderer_draws::Habit::Idles),
+        ("renderer in step, queue stalled", renderer_draws::Habit::Stalls),
+    ] {
+        for_each_signal(state, |signal| {
+            let ([told, next], _) = renderer_draws::outlive(backend, habit, signal);
+            [Duration::ZERO, told, next]
+        });
+    }
+}
+
+fn for_each_signal(state: &str, mut case: impl FnMut(rustix::process::Signal) -> [Duration; 3]) {
+    let rounds = rounds();
+    for (name, signal) in SIGNALS {
+        let mut most = [Duration::ZERO; 3];
+        for _ in 0..rounds {
+            most.iter_mut().zip(case(signal)).for_each(|(most, took)| *most = took.max(*most));
+        }
+        let [on, told, next] = most;
+        println!("{state:34} {name:12} {rounds:7} {on:14.1?} {told:12.1?} {next:18.1?}");
     }
 }
 
@@ -62,20 +121,11 @@ fn outlive(backend: Backend) {
 }
 
 fn survive(stepping: &mut Stepping) {
-    let rounds = rounds();
     println!(
         "{:34} {:12} {:>7} {:>14} {:>12} {:>18}",
         "state of the process", "signal", "rounds", "queue goes on", "told within", "next within"
     );
     for (state, habit) in STATES {
-        for (name, signal) in SIGNALS {
-            let mut most = [Duration::ZERO; 3];
-            for _ in 0..rounds {
-                let took: [Duration; 3] = stepping.survive(habit, signal);
-                most.iter_mut().zip(took).for_each(|(most, took)| *most = took.max(*most));
-            }
-            let [on, told, next] = most;
-            println!("{state:34} {name:12} {rounds:7} {on:14.1?} {told:12.1?} {next:18.1?}");
-        }
+        for_each_signal(state, |signal| stepping.survive(habit, signal));
     }
 }

@@ -84,9 +84,14 @@ impl Reading {
     pub(crate) fn start(path: &Path, backend: Backend, habit: Habit) -> Self {
         let habit = HABITS.iter().position(|one| *one == habit).unwrap();
         let place = format!("{habit} {} {}", u8::from(backend == Backend::Cuda), path.display());
+        Self::start_as("the_other_process_that_reads", PLACE, &place)
+    }
+
+    /// Starts `test` of this program, with `value` in the environment's `variable`.
+    pub(crate) fn start_as(test: &str, variable: &str, value: &str) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "the_other_process_that_reads", "--nocapture", "--test-threads=1"])
-            .env(PLACE, place)
+            .args(["--exact", test, "--nocapture", "--test-threads=1"])
+            .env(variable, value)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
@@ -136,13 +141,13 @@ impl DerefMut for Reading {
     }
 }
 
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     println!("\n{line}");
     std::io::stdout().flush().unwrap();
 }
 
 /// Says what a frame holds.
-fn check(frame: u64, words: &[u32]) {
+pub(crate) fn check(frame: u64, words: &[u32]) {
     match words.iter().find(|word| **word != words[0]) {
         None => say(&format!("@saw {frame} {}", words[0])),
         Some(other) => say(&format!("@wrong frame {frame} is torn: {:#x} and {other:#x}", words[0])),
@@ -196,7 +201,7 @@ fn read(worker: Worker, mut reader: LatestReader<Buffer<u32>>, spin: Option<&Ker
         frames += 1;
         if frames == 5 && habit == Habit::Hangs {
             let Read::Cuda(cuda) = turn.work() else { panic!("it computes on the CPU") };
-            launch(spin.unwrap(), &cuda);
+            launch(spin.unwrap(), &cuda, LONG);
         }
         check(turn.frame(), &words);
         if habit == Habit::Holds {
@@ -225,9 +230,9 @@ fn read(worker: Worker, mut reader: LatestReader<Buffer<u32>>, spin: Option<&Ker
     }
 }
 
-/// A kernel that writes nothing and is busy for longer than any test waits.
-fn launch(spin: &Kernel, cuda: &CudaRead<'_, Buffer<u32>>) {
-    let (words, len, first, nanoseconds) = (cuda.views.as_raw(), 0u32, 0u32, LONG.as_nanos() as u64);
+/// A kernel that writes nothing and is busy for so long.
+pub(crate) fn launch(spin: &Kernel, cuda: &CudaRead<'_, Buffer<u32>>, busy: Duration) {
+    let (words, len, first, nanoseconds) = (cuda.views.as_raw(), 0u32, 0u32, busy.as_nanos() as u64);
     let args: [*const c_void; 4] = [
         std::ptr::from_ref(&words).cast(),
         std::ptr::from_ref(&len).cast(),

@@ -38,7 +38,9 @@ mod transport;
 mod wire;
 
 pub use error::{Error, MemoryProblem};
-pub use limits::{MOST_EXCHANGES, MOST_RESOURCES, MOST_SLOTS, MOST_STEP, OLDEST_VERSION, VERSION};
+pub use limits::{
+    MOST_EXCHANGES, MOST_RESOURCES, MOST_SLOTS, MOST_STEP, OLDEST_VERSION, RENDERER_IN_STEP_SINCE, VERSION,
+};
 pub use message::hello::{Backend, Hello, Role};
 pub use message::offer::{Direction, Offer};
 pub use message::resource::{

@@ -81,7 +81,9 @@ pub enum Error {
     },
 
     /// An exchange in step was asked for, and a side does not allow it.
-    #[error("\"{exchange}\" cannot be had in step: {who}; both sides have to set it, or use `Worker::latest`")]
+    #[error(
+        "\"{exchange}\" cannot be had in step: {who}; both sides have to set it, or use `Worker::latest` or `Worker::latest_reader`"
+    )]
     #[non_exhaustive]
     NoTrust {
         /// The exchange.

@@ -27,7 +27,8 @@
 //! signalled from another stream, and the program goes on: it may connect to the next renderer.
 //!
 //! With [`Worker::exchange`] the two processes go in step, where both have set `trust`: the
-//! renderer has each frame, once and in order, and the GPUs wait for each other.
+//! renderer has each frame, once and in order, and the GPUs wait for each other. With
+//! [`Worker::exchange_reader`] the renderer draws, and the worker has each frame.
 //!
 //! # Kernels are loaded before the first frame
 //! While a CUDA stream waits for the renderer, `cuModuleLoadData`, the first launch of a lazily
@@ -63,6 +64,8 @@ mod element;
 #[cfg(target_os = "linux")]
 mod exchange;
 #[cfg(target_os = "linux")]
+mod exchange_reader;
+#[cfg(target_os = "linux")]
 mod frame;
 #[cfg(target_os = "linux")]
 mod host;
@@ -92,6 +95,8 @@ pub use error::Error;
 #[cfg(target_os = "linux")]
 pub use exchange::{Exchange, ExchangeTurn};
 #[cfg(target_os = "linux")]
+pub use exchange_reader::{ExchangeReadTurn, ExchangeReader};
+#[cfg(target_os = "linux")]
 pub use frame::Frame;
 #[cfg(target_os = "linux")]
 pub use host::{HostBuffer, HostImage, ReadOnly};
@@ -114,4 +119,5 @@ const _: () = {
     sent::<LatestWriter<Buffer<u32>>>();
     sent::<LatestReader<Buffer<u32>>>();
     sent::<Exchange<Buffer<u32>>>();
+    sent::<ExchangeReader<Buffer<u32>>>();
 };

@@ -77,7 +77,12 @@ fn import_offer<F: Frame>(
         return Err(mismatch(format!("the {writes} writes it, and its {other} was asked for")));
     }
     if offer.trust != trust {
-        let (is, was) = if offer.trust { ("in step", "latest") } else { ("a latest exchange", "exchange") };
+        let (is, was) = match (offer.trust, direction) {
+            (true, Direction::WorkerWrites) => ("in step", "latest"),
+            (true, Direction::RendererWrites) => ("in step", "latest_reader"),
+            (false, Direction::WorkerWrites) => ("a latest exchange", "exchange"),
+            (false, Direction::RendererWrites) => ("a latest exchange", "exchange_reader"),
+        };
         return Err(mismatch(format!("it is {is}, and `Worker::{was}` was called")));
     }
     if offer.resources as usize != F::RESOURCES {

@@ -10,6 +10,7 @@ use cuda_import::CudaDevice;
 use crate::device;
 use crate::error::Error;
 use crate::exchange::Exchange;
+use crate::exchange_reader::ExchangeReader;
 use crate::frame::Frame;
 use crate::link::Link;
 use crate::reader::LatestReader;
@@ -33,7 +34,7 @@ pub struct WorkerInfo<'a> {
     /// The user whose process the renderer must be. Default: this process's own.
     pub user: Option<u32>,
     /// Whether to take part in exchanges in step, where the renderer allows them too
-    /// ([`Worker::exchange`]): each GPU then waits for the other process, and the renderer ends
+    /// ([`Worker::exchange`], [`Worker::exchange_reader`]): each GPU then waits for the other process, and the renderer ends
     /// this one where it does not finish what it has announced. Default: no.
     pub trust: bool,
 }
@@ -133,8 +134,42 @@ impl Worker {
     /// # Errors
     /// [`Error::NoTrust`] where a side has not; else as [`latest`](Self::latest).
     pub fn exchange<F: Frame>(&self, name: &str) -> Result<Exchange<F>, Error> {
+        self.require_trust(name)?;
+        Exchange::new(&self.shared, name)
+    }
+
+    /// The exchange in step of this name whose frames the renderer draws, which it has offered or is
+    /// about to: waited for up to the limit. This side has each of its frames, once and in order,
+    /// and each side's GPU waits for the other's.
+    ///
+    /// As for [`exchange`](Self::exchange), both sides have to ask for it, and kernels are loaded
+    /// before the first frame.
+    ///
+    /// # Errors
+    /// As [`exchange`](Self::exchange), and [`Error::Mismatch`] where the renderer speaks a version
+    /// of the protocol that has none.
+    pub fn exchange_reader<F: Frame>(&self, name: &str) -> Result<ExchangeReader<F>, Error> {
+        self.require_trust(name)?;
+        let version = {
+            let state = self.shared.link.state();
+            let session = state.connection.session();
+            (!session.has_trusted_readers()).then(|| session.version().unwrap_or(0))
+        };
+        if let Some(version) = version {
+            let since = bridge_ipc::RENDERER_IN_STEP_SINCE;
+            let reason = format!(
+                "the renderer draws in step since version {since} of the protocol, and speaks version {version}; use a \
+                 newer renderer, or `Worker::latest_reader`"
+            );
+            return Err(Error::Mismatch { exchange: name.to_owned(), reason });
+        }
+        ExchangeReader::new(&self.shared, name)
+    }
+
+    /// Checks that both sides allow exchanges in step.
+    fn require_trust(&self, name: &str) -> Result<(), Error> {
         let who = match (self.shared.trust, self.shared.renderer.trust) {
-            (true, true) => return Exchange::new(&self.shared, name),
+            (true, true) => return Ok(()),
             (false, _) => "this worker was connected without `WorkerInfo::trust`",
             (true, false) => "the renderer accepts workers without `AcceptInfo::trust`",
         };

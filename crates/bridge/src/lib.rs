@@ -132,6 +132,8 @@ pub use compute::cuda::CudaCompute;
 pub use compute::pair::DevicePair;
 pub use compute::{Backend, Compute};
 pub use error::{Error, RecordError, Result, Stage};
+#[cfg(all(target_os = "linux", feature = "remote"))]
+pub use exchange::RenderAway;
 pub use exchange::resources::Resources;
 pub use exchange::resources::many::PerElement;
 pub use exchange::submit::{LegacySubmitParts, SubmitParts};
@@ -155,7 +157,9 @@ pub use kernel::twin::{TwinArg, TwinArgs, TwinImage, TwinSlice};
 pub use kernel::work::KernelWork;
 pub use observe::live::LiveObjects;
 #[cfg(all(target_os = "linux", feature = "remote"))]
-pub use remote::{AcceptInfo, Listener, ListenerInfo, Remote, RemoteExchange, RemoteReader, RemoteWriter};
+pub use remote::{
+    AcceptInfo, Listener, ListenerInfo, Remote, RemoteExchange, RemoteExchangeWriter, RemoteReader, RemoteWriter,
+};
 pub use timeline::TimelinePoint;
 pub use timeline::signaller::Signaller;
 

@@ -29,10 +29,11 @@ pub struct Offer {
     pub writer_in_flight: u32,
     /// Number of turns of the reader that may be unfinished, at least 1.
     pub reader_in_flight: u32,
-    /// The exchange is in step, and values are announced before they are reached: the renderer
-    /// has each frame once and in order, and each side's GPU waits for the other's. Without it, a
-    /// side only waits for values that it or its peer has seen reached, so that the peer cannot
-    /// stall it. The worker writes, and both sides have said [`Hello::trust`](crate::Hello::trust).
+    /// The exchange is in step, and values are announced before they are reached: the reader has
+    /// each frame once and in order, and each side's GPU waits for the other's. Without it, a side
+    /// only waits for values that it or its peer has seen reached, so that the peer cannot stall
+    /// it. Both sides have said [`Hello::trust`](crate::Hello::trust); where the renderer writes,
+    /// they speak [`RENDERER_IN_STEP_SINCE`](crate::RENDERER_IN_STEP_SINCE) or later.
     pub trust: bool,
     /// Name that the worker asks for it by, up to 64 bytes.
     pub name: String,

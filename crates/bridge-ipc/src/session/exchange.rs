@@ -45,7 +45,8 @@ pub(super) struct Exchange {
     /// reader's in a Free.
     published: u64,
     freed: u64,
-    /// The number that the next frame has at least; with `trust` it has this one.
+    /// The number that the next frame has at least; where the worker writes with `trust`, it has
+    /// this one.
     next_frame: u64,
     /// With `trust` on the CPU, the number of frames that are finished.
     done: u64,
@@ -64,9 +65,6 @@ impl Exchange {
             if number == 0 || number > most {
                 return Err(format!("it has {number} {what}, and 1 to {most} may be"));
             }
-        }
-        if offer.trust && offer.direction != Direction::WorkerWrites {
-            return Err("with `trust`, the worker writes".into());
         }
         // Whatever the direction, all slots are the renderer's at first.
         let first = match offer.direction {
@@ -205,6 +203,12 @@ impl Exchange {
         if from == self.writer() {
             return Err("the reader frees slots".into());
         }
+        // What a worker that reads in step frees, it has signalled: each value is the one behind
+        // the last. On the CPU there are none.
+        let following = if self.backend == Backend::Cuda { self.freed + 1 } else { 0 };
+        if self.offer.trust && self.writer() == Role::Renderer && value != following {
+            return Err(format!("value {value} is not {following}, the next in step"));
+        }
         let (tells, done) = (self.tells_done(), self.done);
         match self.slot(slot)? {
             Slot::Reader(Some(frame)) if tells && *frame >= done => {
@@ -225,8 +229,10 @@ impl Exchange {
         if published == self.published {
             return Err(format!("value {value} is not greater than the one before"));
         }
-        // In step each frame comes once, and each value is the one behind the last.
-        if self.offer.trust && (frame, value) != (self.next_frame, self.published + 1) {
+        // In step each frame comes once, and each value is the one behind the last. The renderer
+        // leaves out the numbers of frames that it has skipped, and has other signals.
+        let counts = self.offer.trust && self.writer() == Role::Worker;
+        if counts && (frame, value) != (self.next_frame, self.published + 1) {
             let (next, following) = (self.next_frame, self.published + 1);
             return Err(format!("frame {frame} with value {value} is not {next} with {following}, the next in step"));
         }
@@ -257,8 +263,8 @@ impl Exchange {
 
     /// Frames are finished in their order.
     fn done(&mut self, from: Role, slot: u32, frame: u64) -> Result<(), String> {
-        if from != self.writer() || !self.tells_done() {
-            return Err("a writer on the CPU says so, in an exchange with `trust`".into());
+        if from != Role::Worker || !self.tells_done() {
+            return Err("a worker on the CPU that writes says so, in an exchange with `trust`".into());
         }
         let next = self.done;
         match self.slot(slot)? {
@@ -271,7 +277,7 @@ impl Exchange {
 
     /// Returns `true` if a message, and no timeline, says that a frame is finished.
     fn tells_done(&self) -> bool {
-        self.offer.trust && self.backend == Backend::Host
+        self.offer.trust && self.backend == Backend::Host && self.writer() == Role::Worker
     }
 
     fn slot(&mut self, slot: u32) -> Result<&mut Slot, String> {

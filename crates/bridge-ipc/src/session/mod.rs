@@ -12,9 +12,10 @@ mod trust_tests;
 
 use std::collections::BTreeMap;
 
-use crate::limits::MOST_EXCHANGES;
+use crate::limits::{MOST_EXCHANGES, RENDERER_IN_STEP_SINCE};
 use crate::message::Message;
 use crate::message::hello::{Backend, Hello, Role};
+use crate::message::offer::Direction;
 use exchange::Exchange;
 
 pub use exchange::ExchangePhase;
@@ -89,6 +90,19 @@ impl Session {
         [&self.renderer, &self.worker].into_iter().all(|hello| hello.as_ref().is_some_and(|hello| hello.trust))
     }
 
+    /// Returns the version of the protocol that the connection speaks, once the peer has said which
+    /// it knows: the highest that both do.
+    pub fn version(&self) -> Option<u32> {
+        self.peer().and_then(Hello::common_version)
+    }
+
+    /// Returns `true` if exchanges in step may be offered in which the renderer writes: both sides
+    /// allow exchanges in step, and speak a version that has them
+    /// ([`RENDERER_IN_STEP_SINCE`](crate::RENDERER_IN_STEP_SINCE)).
+    pub fn has_trusted_readers(&self) -> bool {
+        self.has_trust() && self.version().is_some_and(|version| version >= RENDERER_IN_STEP_SINCE)
+    }
+
     /// Returns the state of an exchange; `None` for one that was not offered, or has ended.
     pub fn exchange(&self, exchange: u32) -> Option<ExchangePhase> {
         self.exchanges.get(&exchange).map(Exchange::phase)
@@ -150,6 +164,12 @@ impl Session {
                     return refuse(
                         "values are announced only where both sides have said `trust` in their Hello".into(),
                     );
+                }
+                if offer.trust && offer.direction == Direction::RendererWrites && !self.has_trusted_readers() {
+                    return refuse(format!(
+                        "with `trust` the renderer writes since version {RENDERER_IN_STEP_SINCE}, and {} is spoken",
+                        self.version().unwrap_or(0)
+                    ));
                 }
                 let (Some(backend), Some(renderer)) = (self.backend, &self.renderer) else {
                     return refuse("both sides say Hello first".into());

@@ -28,8 +28,16 @@ impl Pair {
     }
 
     fn ready(backend: Backend, trust: bool) -> Self {
+        let mut pair = Self::ready_to(backend, trust, Direction::WorkerWrites);
+        for slot in 0..2 {
+            pair.say(Role::Renderer, free(slot)).unwrap();
+        }
+        pair
+    }
+
+    fn ready_to(backend: Backend, trust: bool, direction: Direction) -> Self {
         let mut pair = Self::greeted(backend, [true; 2]);
-        pair.say(Role::Renderer, offer(trust, Direction::WorkerWrites)).unwrap();
+        pair.say(Role::Renderer, offer(trust, direction)).unwrap();
         for slot in 0..2 {
             pair.say(Role::Renderer, Message::Resource(resource(slot, backend))).unwrap();
         }
@@ -38,9 +46,6 @@ impl Pair {
             pair.say(Role::Renderer, Message::Timeline(timeline)).unwrap();
         }
         pair.say(Role::Worker, Message::Ready { exchange: 1 }).unwrap();
-        for slot in 0..2 {
-            pair.say(Role::Renderer, free(slot)).unwrap();
-        }
         pair
     }
 
@@ -106,9 +111,54 @@ fn values_are_announced_where_both_sides_have_said_so() {
         // Exchanges without go on.
         pair.say(Role::Renderer, offer(false, Direction::WorkerWrites)).unwrap();
     }
-    let mut pair = Pair::greeted(Backend::Host, [true; 2]);
-    pair.refused(Role::Renderer, offer(true, Direction::RendererWrites), "the worker writes");
-    pair.say(Role::Renderer, offer(true, Direction::WorkerWrites)).unwrap();
+    for direction in [Direction::RendererWrites, Direction::WorkerWrites] {
+        Pair::greeted(Backend::Host, [true; 2]).say(Role::Renderer, offer(true, direction)).unwrap();
+    }
+}
+
+/// A peer of version 2 is served as before, and is not offered what it does not know.
+#[test]
+fn the_renderer_writes_in_step_where_both_sides_know_it() {
+    let mut pair = Pair { renderer: Session::new(Role::Renderer), worker: Session::new(Role::Worker) };
+    let hello = |role| Message::Hello(Hello { trust: true, host: true, ..Hello::new(role, "test") });
+    pair.say(Role::Renderer, hello(Role::Renderer)).unwrap();
+    let Message::Hello(worker) = hello(Role::Worker) else { unreachable!() };
+    let old = Hello { version: 2, ..worker };
+    // What this side knows of the other is what counts: the old one is played by the new one.
+    pair.renderer.receive(&Message::Hello(old)).unwrap();
+    assert_eq!((pair.renderer.version(), pair.renderer.has_trusted_readers()), (Some(2), false));
+    let refused = pair.renderer.send(&offer(true, Direction::RendererWrites)).unwrap_err();
+    assert!(refused.reason.contains("since version 3, and 2 is spoken"), "{refused}");
+    pair.renderer.send(&offer(true, Direction::WorkerWrites)).unwrap();
+    let new = Pair::greeted(Backend::Host, [true; 2]).renderer;
+    assert_eq!((new.version(), new.has_trusted_readers()), (Some(crate::VERSION), true));
+}
+
+/// The other way round: the renderer leaves out what it has skipped, and the worker's signals are
+/// counted one by one.
+#[test]
+fn a_worker_that_reads_in_step_frees_with_the_next_value() {
+    let free = |slot, value| Message::Free { exchange: 1, slot, value };
+    for backend in [Backend::Host, Backend::Cuda] {
+        let mut pair = Pair::ready_to(backend, true, Direction::RendererWrites);
+        pair.refused(Role::Worker, free(0, 0), if backend == Backend::Cuda { "not 1" } else { "is the writer's" });
+        pair.say(Role::Renderer, publish(0, 0, 2)).unwrap();
+        pair.say(Role::Renderer, publish(1, 3, 4)).unwrap();
+        pair.refused(Role::Renderer, publish(1, 4, 5), "is the reader's");
+        pair.refused(Role::Renderer, done(0, 0), "that writes");
+        pair.refused(Role::Worker, done(0, 0), "that writes");
+        pair.refused(Role::Worker, publish(0, 4, 5), "the writer publishes");
+        let values = if backend == Backend::Cuda { [1, 2] } else { [0, 0] };
+        for wrong in [3, u64::MAX, values[0] ^ 1] {
+            pair.refused(Role::Worker, free(1, wrong), "value");
+        }
+        pair.say(Role::Worker, free(1, values[0])).unwrap();
+        pair.refused(Role::Worker, free(1, values[1]), "is the writer's already");
+        pair.say(Role::Worker, free(0, values[1])).unwrap();
+        pair.refused(Role::Renderer, publish(0, 3, 5), "is not at least 4");
+        pair.refused(Role::Renderer, publish(0, 4, 4), "not greater");
+        pair.say(Role::Renderer, publish(0, 4, 5)).unwrap();
+    }
 }
 
 /// In numbers that a hostile peer may choose: each frame once, each value by one, each slot once.
@@ -138,7 +188,7 @@ fn frames_are_finished_in_their_order_before_their_slots_are_freed() {
     pair.say(Role::Worker, publish(0, 1, 2)).unwrap();
     pair.refused(Role::Worker, done(0, 1), "not 0, the oldest");
     pair.refused(Role::Worker, done(0, 0), "not 0, the oldest");
-    pair.refused(Role::Renderer, done(1, 0), "a writer on the CPU");
+    pair.refused(Role::Renderer, done(1, 0), "a worker on the CPU");
     pair.refused(Role::Renderer, free(1), "which is not finished");
     pair.say(Role::Worker, done(1, 0)).unwrap();
     pair.refused(Role::Worker, done(1, 0), "not 1, the oldest");
@@ -151,7 +201,7 @@ fn frames_are_finished_in_their_order_before_their_slots_are_freed() {
 fn with_timelines_nobody_says_done() {
     let mut pair = Pair::ready(Backend::Cuda, true);
     pair.say(Role::Worker, publish(0, 0, 1)).unwrap();
-    pair.refused(Role::Worker, done(0, 0), "a writer on the CPU");
+    pair.refused(Role::Worker, done(0, 0), "a worker on the CPU");
     pair.say(Role::Renderer, Message::Free { exchange: 1, slot: 0, value: 1 }).unwrap();
     let mut pair = Pair::ready(Backend::Host, false);
     pair.say(Role::Worker, publish(0, 0, 1)).unwrap();

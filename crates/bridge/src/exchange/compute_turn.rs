@@ -226,7 +226,7 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
                 self.shared.held.lender.note_unsignalled();
                 self.shared.ledger().skip_compute(self.slot);
             }
-            First::Render => {
+            First::Render | First::Away => {
                 let point = self.shared.compute_signals(self.slot)?;
                 self.shared.ledger().finish(self.slot, point.value());
                 self.shared.note_end(point.value());
@@ -259,7 +259,7 @@ impl<R: Resources, D: Direction> Drop for ComputeTurn<R, D> {
                 self.shared.held.lender.note_unsignalled();
                 self.join_split().map(|()| None)
             }
-            First::Render => self.shared.compute_signals(self.slot).map(|point| Some(point.value())),
+            First::Render | First::Away => self.shared.compute_signals(self.slot).map(|point| Some(point.value())),
         };
         let mut ledger = self.shared.ledger();
         ledger.drop_compute(self.slot, *ended.as_ref().unwrap_or(&None));

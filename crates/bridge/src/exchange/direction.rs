@@ -34,6 +34,13 @@ pub enum ComputeFirst {}
 #[derive(Debug, Clone, Copy)]
 pub enum RenderFirst {}
 
+/// Vulkan fills a slot, another process works on it: [`RenderTurn`](crate::RenderTurn), then a
+/// [`TimelinePoint`]. The direction of
+/// [`RemoteExchangeWriter`](crate::RemoteExchangeWriter).
+#[cfg(all(target_os = "linux", feature = "remote"))]
+#[derive(Debug, Clone, Copy)]
+pub enum RenderAway {}
+
 /// Differences between the two directions, where one side has done its part.
 pub(super) trait Protocol {
     const FIRST: First;

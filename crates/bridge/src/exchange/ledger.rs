@@ -2,6 +2,8 @@
 
 #[cfg(all(target_os = "linux", feature = "remote"))]
 mod away;
+#[cfg(all(target_os = "linux", feature = "remote"))]
+mod drawn;
 mod initial;
 mod replaced;
 mod unjoined;
@@ -20,6 +22,10 @@ pub(super) enum First {
     /// Vulkan fills a slot, the compute side uses it. One frame at a time is between `begin` and
     /// `finish`.
     Render,
+    /// Vulkan fills a slot, another process uses it, which has several at a time. One frame at a
+    /// time is between `begin` and its submission.
+    #[cfg_attr(not(all(target_os = "linux", feature = "remote")), expect(dead_code, reason = "workers are Linux's"))]
+    Away,
 }
 
 /// The states of one slot. `after` is the value of its last use: the side that begins waits for it
@@ -39,7 +45,11 @@ enum Slot {
     /// The compute side may still use it, and no signal that says when it is done could be
     /// enqueued.
     Unsignalled { frame: u64 },
-    /// The compute side is another process, which has it: to fill it for a later frame.
+    /// The compute side is another process, and has not been given the frame so far; its submission
+    /// signals `value` of `rendered`.
+    Drawn { frame: u64, after: u64, value: u64 },
+    /// The compute side is another process, which has it: to fill it for a later frame, or to read
+    /// one.
     #[cfg_attr(not(all(target_os = "linux", feature = "remote")), expect(dead_code, reason = "workers are Linux's"))]
     Away { after: u64 },
     /// Other GPUs may still use it, and that the one which leads waits for them could not be
@@ -97,7 +107,7 @@ impl Ledger {
         let frame = self.next;
         self.slots[slot] = match self.first {
             First::Compute => Slot::Computing { frame, after },
-            First::Render => Slot::Rendering { frame, after },
+            First::Render | First::Away => Slot::Rendering { frame, after },
         };
         self.next += 1;
         Ok(Begun { frame, slot, wait: (after > 0).then_some(after) })
@@ -124,7 +134,7 @@ impl Ledger {
                     First::Compute => value,
                     // Without the submission, nothing has waited for the compute side's last use
                     // yet.
-                    First::Render => after,
+                    First::Render | First::Away => after,
                 };
                 *slot = Slot::Free { after };
             }
@@ -161,7 +171,7 @@ impl Ledger {
         if let Slot::Computing { frame, after } = self.slots[slot] {
             self.slots[slot] = match self.first {
                 First::Compute => Slot::Rendering { frame, after },
-                First::Render => Slot::Free { after: value },
+                First::Render | First::Away => Slot::Free { after: value },
             };
         }
     }
@@ -183,8 +193,8 @@ impl Ledger {
                     self.next = frame;
                     Slot::Free { after }
                 }
-                (First::Render, Some(value)) => Slot::Free { after: value },
-                (First::Render, None) => Slot::Unsignalled { frame },
+                (First::Render | First::Away, Some(value)) => Slot::Free { after: value },
+                (First::Render | First::Away, None) => Slot::Unsignalled { frame },
             };
         }
     }
@@ -239,6 +249,7 @@ impl Ledger {
             self.slots[slot] = match self.first {
                 First::Compute => Slot::Free { after: value },
                 First::Render => Slot::Computing { frame, after },
+                First::Away => Slot::Drawn { frame, after, value },
             };
         }
     }
@@ -277,7 +288,9 @@ impl Ledger {
     fn open(&self) -> Option<(u64, Stage)> {
         self.slots.iter().find_map(|slot| match (self.first, slot) {
             (_, Slot::Computing { frame, .. }) => Some((*frame, Stage::Compute)),
-            (First::Render, Slot::Rendering { frame, .. } | Slot::Lent { frame, .. }) => Some((*frame, Stage::Render)),
+            (First::Render | First::Away, Slot::Rendering { frame, .. } | Slot::Lent { frame, .. }) => {
+                Some((*frame, Stage::Render))
+            }
             _ => None,
         })
     }
@@ -292,6 +305,7 @@ impl Ledger {
             Slot::Rendering { frame, .. } | Slot::Lent { frame, .. } => Err(Refusal::SlotBusy { slot, frame: *frame }),
             Slot::Free { .. }
             | Slot::Unknown { .. }
+            | Slot::Drawn { .. }
             | Slot::Away { .. }
             | Slot::Unsignalled { .. }
             | Slot::Unjoined { .. } => Ok(()),

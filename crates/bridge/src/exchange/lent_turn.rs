@@ -5,6 +5,8 @@ use vk_export::Queue;
 use vk_export::ash::vk;
 
 use super::compute_turn::ComputeTurn;
+#[cfg(all(target_os = "linux", feature = "remote"))]
+use super::direction::RenderAway;
 use super::direction::{ComputeFirst, Direction, Protocol, RenderFirst};
 use super::render_turn::RenderTurn;
 use super::resources::Resources;
@@ -153,6 +155,22 @@ impl<R: Resources> LentTurn<R, RenderFirst> {
         self.told = true;
         let rendered = self.turn.submitted_point(self.value);
         RenderFirst::submitted(&self.turn.shared, self.turn.frame, self.turn.slot, rendered)
+    }
+}
+
+#[cfg(all(target_os = "linux", feature = "remote"))]
+impl<R: Resources> LentTurn<R, RenderAway> {
+    /// Confirms that the parts were submitted. Returns the point at which rendering completes; the
+    /// other process is given the frame.
+    ///
+    /// # Safety
+    /// As for frames that the compute side begins: the parts were submitted, unchanged, to the
+    /// exchange's queue, as the type's contract says, by calls of `vkQueueSubmit2` or
+    /// `vkQueueSubmit` that returned `VK_SUCCESS`. The commands between wait and signal acquire and
+    /// release the resources with this turn's barriers; they are used nowhere else.
+    pub unsafe fn submitted(mut self) -> TimelinePoint {
+        self.told = true;
+        self.turn.submitted_point(self.value)
     }
 }
 

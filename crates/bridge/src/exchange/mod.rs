@@ -3,6 +3,8 @@
 #[cfg(all(target_os = "linux", feature = "remote"))]
 mod away;
 pub(crate) mod barriers;
+#[cfg(all(target_os = "linux", feature = "remote"))]
+mod draws;
 pub(crate) mod resources;
 pub(crate) mod submit;
 
@@ -52,9 +54,13 @@ pub(crate) use state::State;
 use submit::SubmitParts;
 
 #[cfg(all(target_os = "linux", feature = "remote"))]
-pub(crate) use away::{Announced, StepAway};
+pub(crate) use away::{Announced, DrawAway, Drawn, StepAway};
 pub use compute_turn::{ComputeTurn, CudaWork, HostWork, Work};
+#[cfg(all(target_os = "linux", feature = "remote"))]
+pub use direction::RenderAway;
 pub use direction::{ComputeFirst, Direction, RenderFirst};
+#[cfg(all(target_os = "linux", feature = "remote"))]
+pub(crate) use draws::Draws;
 pub use graph::FrameGraph;
 pub use info::ExchangeInfo;
 pub use initial::InitialTurn;

@@ -8,6 +8,8 @@ use vk_export::OneTimeCommands;
 use vk_export::ash::vk;
 
 use super::direction::Protocol;
+#[cfg(all(target_os = "linux", feature = "remote"))]
+use super::direction::RenderAway;
 use super::{ComputeFirst, ComputeTurn, Direction, RenderFirst, RenderTurn, SubmitInfo};
 use crate::error::{Error, Result};
 use crate::exchange::resources::Resources;
@@ -93,6 +95,37 @@ impl<R: Resources> RenderTurn<R, RenderFirst> {
         };
         Submitted::new(turn.rendered(), commands).wait(limit)?;
         Ok(turn)
+    }
+}
+
+#[cfg(all(target_os = "linux", feature = "remote"))]
+impl<R: Resources> RenderTurn<R, RenderAway> {
+    /// Records the frame's commands, submits them to the exchange's [`queue`](Self::queue), and
+    /// blocks until they have run, for at most `limit`. The other process is given the frame as
+    /// soon as it is submitted.
+    ///
+    /// `record` gets a command buffer that is recording between the turn's two barriers, and the
+    /// resources. For examples, tests and tools, as it is with frames that the compute side begins.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit), and [`Error::Timeout`] past the limit: the commands may still
+    /// run then, and their pool is leaked.
+    ///
+    /// # Safety
+    /// What `record` records keeps the Valid Usage of `vkQueueSubmit2` on the exchange's queue, and
+    /// everything that it uses lives until the commands have run: after [`Error::Timeout`] and
+    /// other failed waits, forever.
+    pub unsafe fn run_once(
+        self,
+        limit: Duration,
+        record: impl for<'t> FnOnce(vk::CommandBuffer, R::Render<'t>),
+    ) -> Result<()> {
+        // SAFETY: handed on to the caller.
+        let commands = unsafe { record_frame(&self, record) }?;
+        // SAFETY: recorded between this turn's barriers; alive until the wait below has seen them
+        // end, or forever. On an error nothing was submitted.
+        let rendered = unsafe { self.submit(&[commands.as_raw()]) }?;
+        Submitted::new(rendered, commands).wait(limit)
     }
 }
 

@@ -1,8 +1,10 @@
-//! The turns of a frame in their order, for both directions.
+//! The turns of a frame in their order, for each direction.
 
 use std::sync::Arc;
 
 use super::compute_turn::ComputeTurn;
+#[cfg(all(target_os = "linux", feature = "remote"))]
+use super::direction::RenderAway;
 use super::direction::{ComputeFirst, Direction, Protocol, RenderFirst};
 use super::ledger::{Begun, First};
 use super::render_turn::RenderTurn;
@@ -78,6 +80,32 @@ impl Protocol for RenderFirst {
 
     fn finished<R: Resources>(shared: &Arc<State<R>>, _: u64, _: usize, computed: TimelinePoint) -> TimelinePoint {
         shared.note_end(computed.value());
+        computed
+    }
+}
+
+#[cfg(all(target_os = "linux", feature = "remote"))]
+impl Direction for RenderAway {
+    type Begun<R: Resources> = RenderTurn<R, Self>;
+    type Submitted<R: Resources> = TimelinePoint;
+    type Finished<R: Resources> = TimelinePoint;
+}
+
+#[cfg(all(target_os = "linux", feature = "remote"))]
+impl Protocol for RenderAway {
+    const FIRST: First = First::Away;
+
+    fn begun<R: Resources>(shared: &Arc<State<R>>, begun: Begun) -> Result<RenderTurn<R, Self>> {
+        let after = shared.held.computed.issued(begun.wait.unwrap_or(0));
+        Ok(RenderTurn::new(Arc::clone(shared), begun.frame, begun.slot, after))
+    }
+
+    /// The other process is told by the thread on its behalf.
+    fn submitted<R: Resources>(_: &Arc<State<R>>, _: u64, _: usize, rendered: TimelinePoint) -> Result<TimelinePoint> {
+        Ok(rendered)
+    }
+
+    fn finished<R: Resources>(_: &Arc<State<R>>, _: u64, _: usize, computed: TimelinePoint) -> TimelinePoint {
         computed
     }
 }

@@ -172,8 +172,8 @@ impl<R: Resources> State<R> {
             // The compute side's own copies are on its stream, and before all that follows.
             First::Compute => handed_over,
             // The hand-over is on Vulkan's own queue.
-            First::Render if settled.is_some() => computed,
-            First::Render => 0,
+            First::Render | First::Away if settled.is_some() => computed,
+            First::Render | First::Away => 0,
         };
         ledger.replaced(after, images && !submits);
         Ok(Retirement { rendered: ledger.last_rendered(), computed: Some(computed), _commands: commands })

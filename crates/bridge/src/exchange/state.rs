@@ -190,7 +190,7 @@ impl<R: Resources> State<R> {
         let Some(value) = due else { return Ok(()) };
         match self.first {
             First::Compute => self.held.rendered.wait_value(value, self.timeout),
-            First::Render => self.held.computed.wait_value(value, self.timeout),
+            First::Render | First::Away => self.held.computed.wait_value(value, self.timeout),
         }
     }
 

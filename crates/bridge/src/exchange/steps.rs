@@ -2,7 +2,6 @@
 //! announced.
 
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -108,10 +107,7 @@ impl<R: Resources> Steps<R> {
     /// As [`Exchange::close`](super::Exchange::close).
     pub(crate) fn close(&self) -> Result<()> {
         self.skip_all();
-        let state = self.state();
-        state.ledger().idle().map_err(|refusal| state.refused(refusal))?;
-        // Dropping would wait for as long once more.
-        state.quiesce().inspect_err(|_| state.gave_up.store(true, Ordering::Release))
+        self.state().close_away()
     }
 
     /// Gives back the slots of all turns that the program has not taken.

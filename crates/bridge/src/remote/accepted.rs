@@ -6,7 +6,7 @@ use vk_export::ExportDevice;
 use super::terms::check_slots;
 use crate::compute::{Backend, Compute};
 use crate::error::{Error, Result};
-use crate::exchange::LatestInfo;
+use crate::exchange::{ExchangeInfo, LatestInfo};
 
 /// Why a worker is not taken for an exchange in step.
 const NO_TRUST: &str = "it is in step, so that each side's GPU waits for the other process, which both have to allow: \
@@ -43,6 +43,24 @@ impl Remote {
         Err(Error::invalid(format!("exchange \"{exchange}\""), NO_TRUST))
     }
 
+    /// The same, where the worker reads.
+    pub(super) fn require_trusted_reader(&self, exchange: &str) -> Result<()> {
+        self.require_trust(exchange)?;
+        let session = self.connection.session();
+        if session.has_trusted_readers() {
+            return Ok(());
+        }
+        let version = session.version().unwrap_or(0);
+        let since = bridge_ipc::RENDERER_IN_STEP_SINCE;
+        Err(Error::invalid(
+            format!("exchange \"{exchange}\""),
+            format!(
+                "it is in step and the worker reads, which is in version {since} of the protocol and later, and the worker \
+                 speaks version {version}; use a newer worker, or `Remote::latest_render_first`"
+            ),
+        ))
+    }
+
     /// The backend that it computes with.
     pub(super) fn backend(&self) -> bridge_ipc::Backend {
         // A worker has one, as the session has seen to.
@@ -53,6 +71,21 @@ impl Remote {
     pub(super) fn is_on_another_gpu(&self) -> bool {
         let uuid = self.connection.peer_hello().map(|hello| hello.device_uuid);
         self.backend() == bridge_ipc::Backend::Cuda && uuid != Some(self.device.uuid())
+    }
+
+    /// The compute side of an exchange in step for workers like this one.
+    pub(super) fn compute_in_step(&self, info: &ExchangeInfo<'_>) -> Result<Compute> {
+        if info.pool.is_some() {
+            return Err(Error::invalid(
+                format!("exchange \"{}\"", info.name),
+                "a worker is given memory of its own, and no part of a pool; leave `ExchangeInfo::pool` out",
+            ));
+        }
+        check_slots(info.name, info.slots)?;
+        match self.backend() {
+            bridge_ipc::Backend::Host => Compute::new(&self.device, Backend::Host),
+            bridge_ipc::Backend::Cuda => Compute::remote_in_step(&self.device, self.is_on_another_gpu()),
+        }
     }
 
     /// The compute side of an exchange for workers like this one.

@@ -8,13 +8,13 @@ use vk_export::Queue;
 use vk_export::ash::vk;
 
 use super::accepted::Remote;
-use super::terms::check_slots;
+use super::terms::in_step;
 use super::workers::Workers;
-use crate::compute::{Backend, Compute};
+use crate::compute::Compute;
 use crate::error::{Error, Result};
 use crate::exchange::resources::Resources;
 use crate::exchange::submit::SubmitParts;
-use crate::exchange::{ExchangeInfo, InitialTurn, LatestInfo, Lease, RenderTurn, StepAway, Steps};
+use crate::exchange::{ExchangeInfo, InitialTurn, Lease, RenderTurn, StepAway, Steps};
 
 /// An exchange in step with a worker in another process, made by [`Remote::exchange`]: each of its
 /// frames comes once and in order.
@@ -65,18 +65,8 @@ impl Remote {
 
 impl<R: Resources> RemoteExchange<R> {
     pub(super) fn new(remote: Remote, info: &ExchangeInfo<'_>, resources: R) -> Result<Self> {
-        let invalid = |reason: &str| Err(Error::invalid(format!("exchange \"{}\"", info.name), reason));
         remote.require_trust(info.name)?;
-        if info.pool.is_some() {
-            return invalid(
-                "a worker is given memory of its own, and no part of a pool; leave `ExchangeInfo::pool` out",
-            );
-        }
-        check_slots(info.name, info.slots)?;
-        let compute = match remote.backend() {
-            bridge_ipc::Backend::Host => Compute::new(&remote.device, Backend::Host)?,
-            bridge_ipc::Backend::Cuda => Compute::remote_in_step(&remote.device, remote.is_on_another_gpu())?,
-        };
+        let compute = remote.compute_in_step(info)?;
         Self::of(remote, compute, info, resources)
     }
 
@@ -85,16 +75,7 @@ impl<R: Resources> RemoteExchange<R> {
         resources.kinds(&mut kinds);
         let away = StepAway::new(&compute, info, &resources)?;
         let steps = away.steps();
-        let terms = LatestInfo {
-            name: info.name,
-            slots: info.slots,
-            writer_in_flight: info.slots,
-            reader_in_flight: info.slots,
-            timeout: info.timeout,
-            queue: info.queue,
-            ..LatestInfo::default()
-        };
-        let workers = Workers::new(remote, &terms, kinds, away)?;
+        let workers = Workers::new(remote, &in_step(info), kinds, away)?;
         let waked = Arc::clone(&steps);
         workers.status().on_loss(move || waked.wake());
         Ok(Self { workers, steps, compute, slots: info.slots, name: info.name.to_owned() })
@@ -143,7 +124,7 @@ impl<R: Resources> RemoteExchange<R> {
     /// [`Error::PeerLost`] once its process or its connection has ended, or it was killed or
     /// disconnected, until [`reconnect`](Self::reconnect). Where `dead` is `true`, what it owed is
     /// signalled. [`Error::FramesTorn`] and [`Error::HostFailed`] as for [`next`](Self::next).
-    pub fn check(&self) -> Result<()> {
+    pub fn check(&self) -> Result<(), Error> {
         self.workers.require_worker()?;
         self.steps.check_compute()
     }

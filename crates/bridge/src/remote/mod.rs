@@ -14,15 +14,18 @@
 //! - Workers that read: `serve` has the exchange's reader, and the program the `writer`.
 //!   `serve/host.rs` copies finished frames for a worker on the CPU, `serve/cuda.rs` gives slots to
 //!   a worker, and takes those back that its timeline says it has finished with.
-//! - Workers in step, where both sides allow it: `step` announces frames and signals for workers
-//!   that are gone (`enforce` sees to it that what is announced comes); the program has the
-//!   `exchange`. Here commands do wait for the worker.
+//! - Workers in step, where both sides allow it: `step` announces frames of workers that write, and
+//!   the program has the `exchange`; `draw` gives frames to workers that read, and the program has
+//!   the `exchange_writer`. Both signal for workers that are gone (`enforce` sees to it that what
+//!   is announced, which `owed` counts, comes). Here commands do wait for the worker.
 
 mod accepted;
 mod control;
 mod copy;
+mod draw;
 mod enforce;
 mod exchange;
+mod exchange_writer;
 mod feed;
 mod half;
 mod link;
@@ -30,6 +33,7 @@ mod listener;
 mod listening;
 mod memory;
 mod offer;
+mod owed;
 mod part;
 mod reader;
 mod serve;
@@ -48,6 +52,7 @@ pub(crate) mod runs;
 
 pub use accepted::Remote;
 pub use exchange::RemoteExchange;
+pub use exchange_writer::RemoteExchangeWriter;
 pub use listener::{AcceptInfo, Listener, ListenerInfo};
 pub use reader::RemoteReader;
 pub use writer::RemoteWriter;

@@ -9,7 +9,7 @@ use bridge_ipc::{Backend, Direction, Message};
 use super::memory::{Given, Memory};
 use super::terms::Terms;
 use super::wake::Wake;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::exchange::Away;
 use crate::observe::log_warn;
 
@@ -113,6 +113,34 @@ pub(super) struct Settled {
 
 /// The interval at which something is tried again that waits for an event which wakes nobody.
 pub(super) const RETRY: Duration = Duration::from_millis(10);
+
+/// The interval at which a value that is owed is looked at, at least: the time of a worker that
+/// overruns is counted so often.
+pub(super) const LOOK: Duration = Duration::from_millis(50);
+
+/// Waits, for at most `limit`, until no turn with the last worker's timelines is open.
+///
+/// # Errors
+/// [`Error::InvalidArgument`] where one still is.
+pub(super) fn await_settled(
+    exchange: &str,
+    limit: Duration,
+    is_stopped: &dyn Fn() -> bool,
+    is_settled: impl Fn() -> bool,
+) -> Result<()> {
+    let start = Instant::now();
+    while !is_settled() {
+        if is_stopped() || start.elapsed() >= limit {
+            return Err(Error::invalid(
+                format!("exchange \"{exchange}\""),
+                "a frame of the last worker is not submitted, or its images were not handed over so far; submit, skip or \
+                         drop all turns, and let another worker connect then",
+            ));
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
+}
 
 /// Something that has come of frames.
 #[derive(Debug, Default, PartialEq, Eq)]

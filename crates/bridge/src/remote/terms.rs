@@ -6,7 +6,7 @@ use bridge_ipc::{Backend, Direction, MOST_SLOTS};
 
 use super::runs::ResourceKind;
 use crate::error::{Error, Result};
-use crate::exchange::LatestInfo;
+use crate::exchange::{ExchangeInfo, LatestInfo};
 
 /// The number of the one exchange of a connection.
 pub(super) const EXCHANGE: u32 = 0;
@@ -74,6 +74,19 @@ impl Terms {
             (Direction::WorkerWrites, Backend::Host) if !self.trust => self.slots(),
             _ => 0,
         }
+    }
+}
+
+/// The terms of an exchange in step: all slots may be in flight.
+pub(super) fn in_step<'a>(info: &ExchangeInfo<'a>) -> LatestInfo<'a> {
+    LatestInfo {
+        name: info.name,
+        slots: info.slots,
+        writer_in_flight: info.slots,
+        reader_in_flight: info.slots,
+        timeout: info.timeout,
+        queue: info.queue,
+        ..LatestInfo::default()
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
+use bridge_ipc::Direction;
+
 use super::accepted::Remote;
 use super::half::{Half, Home, take};
 use super::link::Link;
@@ -67,8 +69,10 @@ impl<E: End> Workers<E> {
         if remote.device.as_raw().handle() != self.compute.device().as_raw().handle() {
             return invalid("the worker was accepted for another device".into());
         }
-        if E::TRUST {
-            remote.require_trust(self.status.exchange())?;
+        match E::DIRECTION {
+            _ if !E::TRUST => {}
+            Direction::WorkerWrites => remote.require_trust(self.status.exchange())?,
+            Direction::RendererWrites => remote.require_trusted_reader(self.status.exchange())?,
         }
         if remote.backend() != self.terms.backend {
             let (first, next) = (self.terms.backend, remote.backend());

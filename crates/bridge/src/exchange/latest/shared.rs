@@ -53,7 +53,7 @@ impl<R: Resources> Shared<R> {
     fn written(&self) -> &Timeline {
         match self.state.first {
             First::Compute => &self.state.held.computed,
-            First::Render => &self.state.held.rendered,
+            First::Render | First::Away => &self.state.held.rendered,
         }
     }
 
@@ -202,7 +202,7 @@ impl<R: Resources> Shared<R> {
     fn writer(&self) -> Stage {
         match self.state.first {
             First::Compute => Stage::Compute,
-            First::Render => Stage::Render,
+            First::Render | First::Away => Stage::Render,
         }
     }
 
@@ -210,7 +210,7 @@ impl<R: Resources> Shared<R> {
     fn reader(&self) -> Stage {
         match self.state.first {
             First::Compute => Stage::Render,
-            First::Render => Stage::Compute,
+            First::Render | First::Away => Stage::Compute,
         }
     }
 

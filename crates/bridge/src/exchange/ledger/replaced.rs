@@ -13,6 +13,7 @@ impl Ledger {
             Slot::Lent { frame, .. } => Some((*frame, Stage::Submit)),
             Slot::Free { .. }
             | Slot::Unknown { .. }
+            | Slot::Drawn { .. }
             | Slot::Away { .. }
             | Slot::Unsignalled { .. }
             | Slot::Unjoined { .. } => None,

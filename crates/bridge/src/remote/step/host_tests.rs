@@ -10,6 +10,7 @@ use vk_export::{BufferAccess, Semaphore, SemaphoreInfo, SemaphoreKind};
 use super::*;
 use crate::buffer::spec::BufferSpec;
 use crate::compute::{self, Compute};
+use crate::error::Error;
 use crate::exchange::{ExchangeInfo, RenderTurn, Steps};
 use crate::remote::copy::Memory as File_;
 use crate::remote::test_device::device;

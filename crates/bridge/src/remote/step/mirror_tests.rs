@@ -8,6 +8,7 @@ use super::tests::{HANGS, LIMIT, Words, Worker, submit};
 use super::*;
 use crate::compute::Compute;
 use crate::compute::remote::Trust;
+use crate::error::Error;
 use crate::exchange::RenderTurn;
 use crate::remote::test_device::device;
 use crate::timeline::signaller::Signaller;

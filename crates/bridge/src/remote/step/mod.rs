@@ -10,8 +10,6 @@
 //! it owes is signalled here once its process has ended; on the CPU, once its connection has.
 #![allow(unsafe_code)] // Signals in the place of a process that is gone.
 
-mod owed;
-
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,18 +18,14 @@ use bridge_ipc::{Backend, Direction, Message};
 
 use super::copy::{Copy, CopyEnd, Files};
 use super::memory::{Given, Memory};
-use super::part::{End, Handed, Outcome, Part, Patience, RETRY, Settled, blame, index};
+use super::owed::{Frame, Owed};
+use super::part::{End, Handed, LOOK, Outcome, Part, Patience, RETRY, Settled, await_settled, blame, index};
 use super::terms::{EXCHANGE, Terms};
 use super::wake::Wake;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::exchange::resources::Resources;
 use crate::exchange::{Announced, Away, StepAway};
 use crate::observe::{log_error, log_warn};
-use owed::{Frame, Owed};
-
-/// The interval at which a frame that is owed is looked at, at least: the time of a worker that
-/// overruns is counted so often.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// The frames of a worker in step.
 pub(super) struct Step<R: Resources> {
@@ -83,17 +77,7 @@ impl<R: Resources> End for StepAway<R> {
         if backend == Backend::Host || self.is_new() {
             return Ok(());
         }
-        let start = Instant::now();
-        while !self.is_settled() {
-            if is_stopped() || start.elapsed() >= limit {
-                return Err(Error::invalid(
-                    format!("exchange \"{}\"", self.exchange()),
-                    "a frame of the last worker is not submitted, or its images were not handed over so far; submit, skip or \
-                             drop all turns, and let another worker connect then",
-                ));
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        await_settled(self.exchange(), limit, is_stopped, || self.is_settled())?;
         self.renew()
     }
 }

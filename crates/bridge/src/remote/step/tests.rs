@@ -8,6 +8,7 @@ use super::*;
 use crate::buffer::spec::BufferSpec;
 use crate::compute::Compute;
 use crate::compute::remote::Trust;
+use crate::error::Error;
 use crate::exchange::{ExchangeInfo, RenderTurn, Steps};
 use crate::remote::test_device::device;
 

@@ -1,5 +1,5 @@
-//! The frames that a worker has announced and not finished, and for how long nothing but the worker
-//! has delayed the oldest of them.
+//! The frames that a worker in step has announced and not finished, or given back and is not done
+//! with, and for how long nothing but the worker has delayed the oldest of them.
 //!
 //! Without a driver: what the worker says and how far the timelines are goes in.
 

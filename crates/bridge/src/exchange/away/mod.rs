@@ -1,11 +1,12 @@
-//! An exchange in step whose compute side is another process: what the thread on its behalf does.
+//! Exchanges in step whose other side is another process: what the thread on its behalf does.
 //!
-//! A frame is Vulkan's as soon as it is announced: its turn is a [`RenderTurn`] like any other,
-//! which waits for a value that the other process owes. Where that signals the timelines itself,
-//! each process has new ones, over the same slots.
+//! Where that process signals the timelines itself, each one has new timelines, over the same
+//! slots.
 #![allow(unsafe_code)] // Signals in the place of a process that is gone.
 
-use std::cell::OnceCell;
+mod draw;
+mod step;
+
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -18,15 +19,12 @@ use super::barriers::Barriers;
 use super::core::Core;
 use super::hand_over::Initial;
 use super::info::ExchangeInfo;
-use super::latest::Away;
 use super::ledger::{First, Ledger};
 use super::lender::Lender;
 use super::mirror::Mirror;
-use super::render_turn::RenderTurn;
 use super::resources::Resources;
 use super::slots::{barriers, copy_stages};
 use super::state::{Held, State};
-use super::steps::Steps;
 
 use crate::compute::Compute;
 #[cfg(test)]
@@ -40,40 +38,37 @@ use crate::remote::runs::Run;
 use crate::timeline::Timeline;
 use crate::timeline::history::History;
 use crate::timeline::signaller::Signaller;
+pub(crate) use draw::{DrawAway, Drawn};
+pub(crate) use step::StepAway;
 
-/// The compute side of an exchange in step, on behalf of another process.
-pub(crate) struct StepAway<R: Resources> {
-    steps: Arc<Steps<R>>,
+/// A signal of `computed` that was announced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Announced {
+    /// The exchange's number of the frame.
+    pub(crate) frame: u64,
+    pub(crate) slot: usize,
+    /// The value of `computed` that it owes.
+    pub(crate) value: u64,
+    /// The value of `rendered` that the other process waits for before.
+    pub(crate) after: u64,
+}
+
+/// The slots and timelines, on behalf of another process.
+pub(crate) struct AwayState<R: Resources> {
     state: Arc<State<R>>,
     told: Arc<dyn Fn() + Send + Sync>,
     /// A process was told of the timelines, whatever has become of it.
     exported: AtomicBool,
 }
 
-/// A frame that was announced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Announced {
-    /// The exchange's number.
-    pub(crate) frame: u64,
-    pub(crate) slot: usize,
-    /// The value of `computed` that it owes.
-    pub(crate) value: u64,
-    /// The value of `rendered` of its slot's last use.
-    pub(crate) after: u64,
-}
-
-impl<R: Resources> StepAway<R> {
-    pub(crate) fn new(compute: &Compute, info: &ExchangeInfo<'_>, resources: &R) -> Result<Self> {
-        let state = State::new(compute, info, resources, First::Compute)?;
-        Ok(Self { steps: Steps::new(&state), state, told: Arc::new(|| {}), exported: AtomicBool::new(false) })
+impl<R: Resources> AwayState<R> {
+    fn new(compute: &Compute, info: &ExchangeInfo<'_>, resources: &R, first: First) -> Result<Self> {
+        let state = State::new(compute, info, resources, first)?;
+        Ok(Self { state, told: Arc::new(|| {}), exported: AtomicBool::new(false) })
     }
 
-    pub(crate) fn steps(&self) -> Arc<Steps<R>> {
-        Arc::clone(&self.steps)
-    }
-
-    /// Has `told` called, from then on, whenever Vulkan's side gives a slot back.
-    pub(crate) fn on_slot(&mut self, told: impl Fn() + Send + Sync + 'static) {
+    /// Has `told` called, from then on, whenever Vulkan's side submits, or gives a slot back.
+    fn on_change(&mut self, told: impl Fn() + Send + Sync + 'static) {
         self.told = Arc::new(told);
         self.watch();
     }
@@ -83,53 +78,12 @@ impl<R: Resources> StepAway<R> {
         let _ = self.state.changed.set(Box::new(move || told()));
     }
 
-    /// Gives the other process a slot that it `may` have: Vulkan's last commands with it are
-    /// submitted, with the signal of the value, or were seen to end.
-    pub(crate) fn send_away(&self, may: impl Fn(usize) -> bool) -> Option<(usize, u64)> {
-        let Held { rendered, mirror, .. } = &*self.state.held;
-        let reached = || rendered.value().unwrap_or(0);
-        let Some(mirror) = mirror else {
-            return self.state.ledger().send_away(|slot, _| may(slot), reached);
-        };
-        // An engine that submits itself signals `rendered` alone: the other process cannot wait for
-        // that, and has the slot once it is reached.
-        let (covered, ended) = (mirror.covers(), OnceCell::new());
-        let has_ended = |after| after <= covered || after <= *ended.get_or_init(reached);
-        let sent = self.state.ledger().send_away(|slot, after| may(slot) && has_ended(after), reached);
-        sent.map(|(slot, after)| (slot, after.min(covered)))
-    }
-
-    /// Returns `true` if there may be a slot without a word of anybody's.
-    pub(crate) fn waits_unseen(&self) -> bool {
-        self.state.ledger().waits_unseen()
-    }
-
-    /// Returns `true` if there will be a slot once Vulkan's commands with it, which an engine has
-    /// submitted, have ended.
-    pub(crate) fn waits_for_engine(&self) -> bool {
-        let mirror = self.state.held.mirror.as_ref();
-        mirror.is_some_and(|mirror| self.state.ledger().has_free_after(mirror.covers()))
-    }
-
-    /// The other process has announced the frame in a slot that it holds: the program has its turn.
-    pub(crate) fn announce(&self, slot: usize) -> Option<Announced> {
-        let (frame, after, value) = {
-            let mut ledger = self.state.ledger();
-            let (frame, after) = ledger.announce(slot)?;
-            (frame, after, ledger.take_computed())
-        };
-        let point = self.state.held.computed.issue(value);
-        let turn = RenderTurn::new(Arc::clone(&self.state), frame, slot, point);
-        self.steps.announced(turn);
-        Some(Announced { frame, slot, value, after })
-    }
-
-    /// Lets the compute thread copy an announced frame into its slot, once Vulkan is done with
-    /// that, and signal it; without `copy`, signal alone.
+    /// Lets the compute thread copy what is in a slot, or fill it, behind Vulkan's use of it with
+    /// the value `after`, and signal `value`; without `copy`, signal alone.
     ///
     /// # Errors
     /// Why nothing is copied; it is signalled all the same.
-    pub(crate) fn fill(
+    fn copy(
         &self,
         Announced { slot, value, after, .. }: Announced,
         copy: Option<impl FnMut(Run, &mut [u8]) + Send + 'static>,
@@ -138,7 +92,7 @@ impl<R: Resources> StepAway<R> {
             if after > 0 {
                 self.state.compute_waits(after)?;
             }
-            // SAFETY: the slot is the compute side's until the signal below, and this handle is all
+            // SAFETY: the slot is the compute side's until the signal below, and the caller is all
             // that computes with it: it is given to nobody before the copy has ended. The wait for
             // Vulkan's last use is before, in the same queue.
             match unsafe { self.state.work(slot) } {
@@ -185,12 +139,6 @@ impl<R: Resources> StepAway<R> {
         self.state.held.rendered.value()
     }
 
-    /// Takes the turns of frames that will not be whole away from the program, where it has not
-    /// taken them.
-    pub(crate) fn withdraw(&self, torn: impl Fn(u64) -> bool) {
-        self.steps.withdraw(torn);
-    }
-
     /// The timelines, for the process that computes: `computed`, and the mirror of `rendered`.
     /// Nothing that is concluded from `rendered` depends on that process.
     pub(crate) fn export_timelines(&self, exchange: u32) -> Result<[(Described, OwnedFd); 2]> {
@@ -230,12 +178,10 @@ impl<R: Resources> StepAway<R> {
     ///
     /// # Errors
     /// [`Error::Timeout`](crate::Error::Timeout) or the failed call; all stays as it is.
-    pub(crate) fn renew(&mut self) -> Result<()> {
+    fn renew(&mut self) -> Result<()> {
         let old = &self.state;
         old.quiesce()?;
-        let state = old.renew_timelines()?;
-        self.steps.renewed(&state);
-        self.state = state;
+        self.state = old.renew_timelines()?;
         *self.exported.get_mut() = false;
         self.watch();
         Ok(())
@@ -243,6 +189,13 @@ impl<R: Resources> StepAway<R> {
 }
 
 impl<R: Resources> State<R> {
+    /// Waits for the end of all work, up to the limit, where no turn is open.
+    pub(super) fn close_away(&self) -> Result<()> {
+        self.ledger().idle().map_err(|refusal| self.refused(refusal))?;
+        // Dropping would wait for as long once more.
+        self.quiesce().inspect_err(|_| self.gave_up.store(true, Ordering::Release))
+    }
+
     /// The same slots with timelines that nobody has used, of the same frames. Neither side uses
     /// the slots.
     fn renew_timelines(&self) -> Result<Arc<Self>> {
@@ -280,26 +233,6 @@ impl<R: Resources> State<R> {
             moved: false,
             core,
         }))
-    }
-}
-
-impl<R: Resources> Away for StepAway<R> {
-    type Resources = R;
-
-    fn state(&self) -> &Arc<State<R>> {
-        &self.state
-    }
-
-    fn come_back(&self, slot: usize) {
-        self.state.ledger().come_back(slot);
-    }
-
-    fn away(&self) -> Vec<usize> {
-        self.state.ledger().away().collect()
-    }
-
-    fn on_change(&mut self, told: impl Fn() + Send + Sync + 'static) {
-        self.on_slot(told);
     }
 }
 

@@ -1,0 +1,174 @@
+//! An exchange in step that another process reads: what the thread on its behalf does.
+//!
+//! A frame goes to that process as soon as it is submitted, and its GPU waits for it; a slot is
+//! Vulkan's again as soon as it is given back with a value that the other process owes.
+#![allow(unsafe_code)] // Signals the mirror for an engine's submission.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use super::{Announced, AwayState};
+use crate::compute::Compute;
+use crate::error::Result;
+use crate::exchange::draws::Draws;
+use crate::exchange::info::ExchangeInfo;
+use crate::exchange::latest::Away;
+use crate::exchange::ledger::First;
+use crate::exchange::resources::Resources;
+use crate::exchange::state::State;
+use crate::observe::log_error;
+use crate::remote::runs::Run;
+
+/// The compute side of an exchange in step, on behalf of another process that reads.
+pub(crate) struct DrawAway<R: Resources> {
+    draws: Arc<Draws<R>>,
+    base: AwayState<R>,
+}
+
+/// A frame that was submitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Drawn {
+    pub(crate) frame: u64,
+    pub(crate) slot: usize,
+    /// The value of `rendered` that the submission signals.
+    pub(crate) value: u64,
+}
+
+impl<R: Resources> DrawAway<R> {
+    pub(crate) fn new(compute: &Compute, info: &ExchangeInfo<'_>, resources: &R) -> Result<Self> {
+        let base = AwayState::new(compute, info, resources, First::Away)?;
+        Ok(Self { draws: Draws::new(&base.state), base })
+    }
+
+    pub(crate) fn draws(&self) -> Arc<Draws<R>> {
+        Arc::clone(&self.draws)
+    }
+
+    /// Gives the other process the frame that was submitted first of those that it does not have,
+    /// where its GPU can wait for it.
+    pub(crate) fn send_away(&self) -> Option<Drawn> {
+        let drawn = self.state.ledger().drawn()?;
+        if !self.covers(drawn.value) {
+            return None;
+        }
+        self.state.ledger().send_drawn_away(drawn.slot);
+        Some(drawn)
+    }
+
+    /// Returns `true` if the other process sees a value of `rendered`, or will. What an engine has
+    /// submitted signals `rendered` alone: it is seen once it is reached.
+    fn covers(&self, value: u64) -> bool {
+        let Some(mirror) = &self.state.held.mirror else { return true };
+        if mirror.covers() >= value {
+            return true;
+        }
+        if self.rendered().unwrap_or(0) < value {
+            return false;
+        }
+        let Ok(_order) = self.state.submitting() else { return false };
+        if mirror.covers() >= value {
+            return true;
+        }
+        // SAFETY: VUID-VkSemaphoreSignalInfo-value-03258 to -03260: the lock is held under which
+        // signals of the mirror are submitted, and none of this value or a greater one was; those
+        // of lower values came before this value of `rendered` on the same queue, which is reached.
+        // Another process that has raised the mirror against the rules is its own affair.
+        match unsafe { mirror.semaphore().signal(value) } {
+            Ok(()) => mirror.submitted(value),
+            Err(error) => {
+                log_error!("exchange \"{}\": a frame is not shown to the worker: {error}", self.state.name);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Returns `true` if the frame that is next will be seen once the commands that an engine has
+    /// submitted have ended.
+    pub(crate) fn waits_for_engine(&self) -> bool {
+        let drawn = self.state.ledger().drawn();
+        let mirror = self.state.held.mirror.as_ref();
+        mirror.zip(drawn).is_some_and(|(mirror, drawn)| mirror.covers() < drawn.value)
+    }
+
+    /// Lets the compute thread copy a frame, which was taken with [`send_away`](Self::send_away),
+    /// once Vulkan has drawn it. The slot's next use waits for that.
+    ///
+    /// # Errors
+    /// Why nothing is copied; the slot's next use is behind the frame all the same.
+    pub(crate) fn copy_out(
+        &self,
+        Drawn { frame, slot, value: after }: Drawn,
+        copy: impl FnMut(Run, &mut [u8]) + Send + 'static,
+    ) -> Result<()> {
+        let value = {
+            let mut ledger = self.state.ledger();
+            let value = ledger.take_computed();
+            ledger.used_away(slot, value);
+            value
+        };
+        self.state.held.computed.issue(value);
+        self.state.note_end(value);
+        self.copy(Announced { frame, slot, value, after }, Some(copy))
+    }
+
+    /// The other process gives back a slot that it holds: behind `value`, which it signals itself,
+    /// or has nothing to do with it any more. `false` where `value` is not the next.
+    pub(crate) fn freed(&self, slot: usize, value: Option<u64>) -> bool {
+        {
+            let mut ledger = self.state.ledger();
+            if let Some(value) = value {
+                if ledger.take_computed() != value {
+                    return false;
+                }
+                ledger.used_away(slot, value);
+            }
+            ledger.come_back(slot);
+        }
+        if let Some(value) = value {
+            self.state.held.computed.issue(value);
+            self.state.note_end(value);
+        }
+        self.draws.wake();
+        true
+    }
+
+    /// Makes new timelines for the next process, as [`AwayState::renew`].
+    ///
+    /// # Errors
+    /// As [`AwayState::renew`].
+    pub(crate) fn renew(&mut self) -> Result<()> {
+        self.base.renew()?;
+        self.draws.renewed(&self.base.state);
+        Ok(())
+    }
+}
+
+impl<R: Resources> Deref for DrawAway<R> {
+    type Target = AwayState<R>;
+
+    fn deref(&self) -> &AwayState<R> {
+        &self.base
+    }
+}
+
+impl<R: Resources> Away for DrawAway<R> {
+    type Resources = R;
+
+    fn state(&self) -> &Arc<State<R>> {
+        &self.base.state
+    }
+
+    fn come_back(&self, slot: usize) {
+        self.state.ledger().come_back(slot);
+        self.draws.wake();
+    }
+
+    fn away(&self) -> Vec<usize> {
+        self.state.ledger().away().collect()
+    }
+
+    fn on_change(&mut self, told: impl Fn() + Send + Sync + 'static) {
+        self.base.on_change(told);
+    }
+}

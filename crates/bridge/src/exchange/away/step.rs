@@ -1,0 +1,135 @@
+//! An exchange in step that another process writes: what the thread on its behalf does.
+//!
+//! A frame is Vulkan's as soon as it is announced: its turn is a [`RenderTurn`] like any other,
+//! which waits for a value that the other process owes.
+
+use std::cell::OnceCell;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use super::{Announced, AwayState};
+use crate::compute::Compute;
+use crate::error::Result;
+use crate::exchange::info::ExchangeInfo;
+use crate::exchange::latest::Away;
+use crate::exchange::ledger::First;
+use crate::exchange::render_turn::RenderTurn;
+use crate::exchange::resources::Resources;
+use crate::exchange::state::{Held, State};
+use crate::exchange::steps::Steps;
+use crate::remote::runs::Run;
+
+/// The compute side of an exchange in step, on behalf of another process that writes.
+pub(crate) struct StepAway<R: Resources> {
+    steps: Arc<Steps<R>>,
+    base: AwayState<R>,
+}
+
+impl<R: Resources> StepAway<R> {
+    pub(crate) fn new(compute: &Compute, info: &ExchangeInfo<'_>, resources: &R) -> Result<Self> {
+        let base = AwayState::new(compute, info, resources, First::Compute)?;
+        Ok(Self { steps: Steps::new(&base.state), base })
+    }
+
+    pub(crate) fn steps(&self) -> Arc<Steps<R>> {
+        Arc::clone(&self.steps)
+    }
+
+    /// Gives the other process a slot that it `may` have: Vulkan's last commands with it are
+    /// submitted, with the signal of the value, or were seen to end.
+    pub(crate) fn send_away(&self, may: impl Fn(usize) -> bool) -> Option<(usize, u64)> {
+        let Held { rendered, mirror, .. } = &*self.state.held;
+        let reached = || rendered.value().unwrap_or(0);
+        let Some(mirror) = mirror else {
+            return self.state.ledger().send_away(|slot, _| may(slot), reached);
+        };
+        // An engine that submits itself signals `rendered` alone: the other process cannot wait for
+        // that, and has the slot once it is reached.
+        let (covered, ended) = (mirror.covers(), OnceCell::new());
+        let has_ended = |after| after <= covered || after <= *ended.get_or_init(reached);
+        let sent = self.state.ledger().send_away(|slot, after| may(slot) && has_ended(after), reached);
+        sent.map(|(slot, after)| (slot, after.min(covered)))
+    }
+
+    /// Returns `true` if there may be a slot without a word of anybody's.
+    pub(crate) fn waits_unseen(&self) -> bool {
+        self.state.ledger().waits_unseen()
+    }
+
+    /// Returns `true` if there will be a slot once Vulkan's commands with it, which an engine has
+    /// submitted, have ended.
+    pub(crate) fn waits_for_engine(&self) -> bool {
+        let mirror = self.state.held.mirror.as_ref();
+        mirror.is_some_and(|mirror| self.state.ledger().has_free_after(mirror.covers()))
+    }
+
+    /// The other process has announced the frame in a slot that it holds: the program has its turn.
+    pub(crate) fn announce(&self, slot: usize) -> Option<Announced> {
+        let (frame, after, value) = {
+            let mut ledger = self.state.ledger();
+            let (frame, after) = ledger.announce(slot)?;
+            (frame, after, ledger.take_computed())
+        };
+        let point = self.state.held.computed.issue(value);
+        let turn = RenderTurn::new(Arc::clone(&self.state), frame, slot, point);
+        self.steps.announced(turn);
+        Some(Announced { frame, slot, value, after })
+    }
+
+    /// Lets the compute thread copy an announced frame into its slot, once Vulkan is done with
+    /// that, and signal it; without `copy`, signal alone.
+    ///
+    /// # Errors
+    /// Why nothing is copied; it is signalled all the same.
+    pub(crate) fn fill(
+        &self,
+        announced: Announced,
+        copy: Option<impl FnMut(Run, &mut [u8]) + Send + 'static>,
+    ) -> Result<()> {
+        self.copy(announced, copy)
+    }
+
+    /// Takes the turns of frames that will not be whole away from the program, where it has not
+    /// taken them.
+    pub(crate) fn withdraw(&self, torn: impl Fn(u64) -> bool) {
+        self.steps.withdraw(torn);
+    }
+
+    /// Makes new timelines for the next process, as [`AwayState::renew`].
+    ///
+    /// # Errors
+    /// As [`AwayState::renew`].
+    pub(crate) fn renew(&mut self) -> Result<()> {
+        self.base.renew()?;
+        self.steps.renewed(&self.base.state);
+        Ok(())
+    }
+}
+
+impl<R: Resources> Deref for StepAway<R> {
+    type Target = AwayState<R>;
+
+    fn deref(&self) -> &AwayState<R> {
+        &self.base
+    }
+}
+
+impl<R: Resources> Away for StepAway<R> {
+    type Resources = R;
+
+    fn state(&self) -> &Arc<State<R>> {
+        &self.base.state
+    }
+
+    fn come_back(&self, slot: usize) {
+        self.state.ledger().come_back(slot);
+    }
+
+    fn away(&self) -> Vec<usize> {
+        self.state.ledger().away().collect()
+    }
+
+    fn on_change(&mut self, told: impl Fn() + Send + Sync + 'static) {
+        self.base.on_change(told);
+    }
+}

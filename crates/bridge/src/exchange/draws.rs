@@ -1,0 +1,126 @@
+//! What the program has of an exchange in step that another process reads: slots to draw to.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use vk_export::Queue;
+
+use super::direction::{Protocol, RenderAway};
+use super::hand_over::Initial;
+use super::render_turn::RenderTurn;
+use super::resources::Resources;
+use super::slots::queue_of;
+use super::state::State;
+use crate::compute::Compute;
+use crate::error::Result;
+
+/// The interval at which slots are looked for that come free without a word of anybody's.
+const RETRY: Duration = Duration::from_millis(10);
+
+/// What the program has of an exchange in step that another process reads.
+pub(crate) struct Draws<R: Resources> {
+    gate: Mutex<Gate<R>>,
+    changed: Condvar,
+}
+
+struct Gate<R: Resources> {
+    /// There is a process that has taken the exchange.
+    is_open: bool,
+    state: Arc<State<R>>,
+}
+
+impl<R: Resources> Draws<R> {
+    pub(super) fn new(state: &Arc<State<R>>) -> Arc<Self> {
+        let gate = Mutex::new(Gate { is_open: false, state: Arc::clone(state) });
+        Arc::new(Self { gate, changed: Condvar::new() })
+    }
+
+    /// A process has taken the exchange, and frames may begin; or it is lost, and none may.
+    pub(crate) fn open(&self, is_open: bool) {
+        self.gate().is_open = is_open;
+        self.changed.notify_all();
+    }
+
+    /// The slots have new timelines.
+    pub(super) fn renewed(&self, state: &Arc<State<R>>) {
+        self.gate().state = Arc::clone(state);
+    }
+
+    /// Has [`begin`](Self::begin) look again.
+    pub(crate) fn wake(&self) {
+        // Under the lock, so that nobody is between asking and sleeping.
+        let _gate = self.gate();
+        self.changed.notify_all();
+    }
+
+    fn gate(&self) -> MutexGuard<'_, Gate<R>> {
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn state(&self) -> Arc<State<R>> {
+        Arc::clone(&self.gate().state)
+    }
+
+    /// Begins a frame. Waits for a slot, for at most `timeout`, unless `over` says that none comes.
+    ///
+    /// # Errors
+    /// As [`Exchange::begin`](super::Exchange::begin).
+    pub(crate) fn begin(
+        &self,
+        timeout: Duration,
+        over: impl Fn() -> bool,
+    ) -> Result<Option<RenderTurn<R, RenderAway>>> {
+        let start = Instant::now();
+        let mut gate = self.gate();
+        while !over() {
+            let state = Arc::clone(&gate.state);
+            let reached = || state.held.rendered.value().unwrap_or(0);
+            let mut ledger = state.ledger();
+            if gate.is_open && !ledger.lacks_slots(reached) {
+                let begun = ledger.begin(reached);
+                drop(ledger);
+                drop(gate);
+                let begun = begun.map_err(|refusal| state.refused(refusal))?;
+                return RenderAway::begun(&state, begun).map(Some);
+            }
+            let unseen = ledger.waits_unseen();
+            drop(ledger);
+            let left = timeout.saturating_sub(start.elapsed());
+            if left.is_zero() {
+                break;
+            }
+            let limit = if unseen { left.min(RETRY) } else { left };
+            gate = self.changed.wait_timeout(gate, limit).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        Ok(None)
+    }
+
+    /// As [`Exchange::begin`](super::Exchange::begin) asks, of the thread that copies.
+    pub(crate) fn check_compute(&self) -> Result<()> {
+        self.state().check_compute()
+    }
+
+    /// Blocks while as many frames are unfinished as may be.
+    pub(crate) fn keep_pace(&self) -> Result<()> {
+        self.state().keep_pace()
+    }
+
+    /// The queue that turns are submitted to.
+    pub(crate) fn queue<'a>(&self, compute: &'a Compute) -> &'a Queue {
+        queue_of(compute, self.state().queue)
+    }
+
+    /// Returns `true` if new images were not handed over so far.
+    pub(crate) fn needs_initial(&self) -> bool {
+        self.state().ledger().initial() != Initial::Done
+    }
+
+    /// Waits for the end of all work, up to the limit. The thread on behalf of the other process
+    /// has ended.
+    ///
+    /// # Errors
+    /// As [`Exchange::close`](super::Exchange::close).
+    pub(crate) fn close(&self) -> Result<()> {
+        self.state().close_away()
+    }
+}

@@ -1,0 +1,60 @@
+use super::*;
+use crate::error::Stage;
+use crate::exchange::ledger::First;
+use crate::exchange::refusal::Refusal;
+
+fn ledger() -> Ledger {
+    Ledger::new(First::Away, 2)
+}
+
+/// Begins and submits a frame; gives its slot, and what it waits for.
+fn draw(ledger: &mut Ledger) -> (usize, Option<u64>) {
+    let begun = ledger.begin(|| 0).unwrap();
+    let value = ledger.next_rendered(begun.frame).unwrap();
+    ledger.submitted(begun.slot, value);
+    (begun.slot, begun.wait)
+}
+
+#[test]
+fn frames_go_to_the_other_process_in_the_order_in_which_they_were_submitted() {
+    let mut ledger = ledger();
+    assert_eq!((ledger.drawn(), ledger.lacks_slots(|| 0)), (None, false));
+    assert_eq!([draw(&mut ledger), draw(&mut ledger)], [(0, None), (1, None)]);
+    assert!(ledger.lacks_slots(|| 0) && ledger.away().next().is_none());
+    let first = Drawn { frame: 0, slot: 0, value: 1 };
+    assert_eq!((ledger.drawn(), ledger.drawn()), (Some(first), Some(first)), "asking changes nothing");
+    ledger.send_drawn_away(0);
+    assert_eq!(ledger.drawn(), Some(Drawn { frame: 1, slot: 1, value: 2 }));
+    ledger.send_drawn_away(1);
+    // The second is given back first.
+    ledger.used_away(1, 1);
+    ledger.come_back(1);
+    assert_eq!((ledger.drawn(), ledger.lacks_slots(|| 0)), (None, false));
+    assert_eq!(draw(&mut ledger), (1, Some(1)));
+    assert_eq!(ledger.drawn().unwrap().frame, 2);
+    assert!(ledger.idle().is_ok() && ledger.away().eq([0]));
+}
+
+#[test]
+fn a_frame_that_is_not_submitted_goes_to_nobody() {
+    let mut ledger = ledger();
+    let begun = ledger.begin(|| 0).unwrap();
+    assert!(!ledger.lacks_slots(|| 0), "the refusal is told at once");
+    let open = Refusal::TurnOpen { frame: 0, stage: Stage::Render };
+    assert_eq!(ledger.begin(|| 0).unwrap_err(), open);
+    ledger.skip(begun.slot);
+    let begun = ledger.begin(|| 0).unwrap();
+    ledger.drop_render(begun.slot);
+    assert!(!ledger.lacks_slots(|| 0), "so is the loss");
+    assert!(matches!(ledger.begin(|| 0), Err(Refusal::TurnLost { frame: 1, .. })));
+    // What was lent and dropped may have been submitted: nobody has it before it is known to be
+    // over, and nobody is given it.
+    let begun = ledger.begin(|| 0).unwrap();
+    let value = ledger.lend(begun.slot, begun.frame).unwrap();
+    ledger.drop_render(begun.slot);
+    draw(&mut ledger);
+    assert!(ledger.lacks_slots(|| 0) && ledger.waits_unseen());
+    assert_eq!(ledger.drawn().unwrap().frame, 3);
+    assert!(!ledger.lacks_slots(|| value));
+    assert_eq!(ledger.begin(|| value).unwrap().slot, begun.slot);
+}

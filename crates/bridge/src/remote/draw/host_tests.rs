@@ -1,0 +1,216 @@
+//! A worker on the CPU that reads in step, whose memory is the test's.
+#![allow(unsafe_code)] // Recording and submitting.
+
+use bridge_ipc::{MappedMemory, SharedMemory};
+use vk_export::ash::vk;
+use vk_export::{BufferAccess, OneTimeCommands, Semaphore, SemaphoreInfo, SemaphoreKind};
+
+use super::*;
+use crate::buffer::spec::BufferSpec;
+use crate::compute::{self, Compute};
+use crate::exchange::{ExchangeInfo, RenderAway, RenderTurn, SubmitInfo};
+use crate::remote::copy::Memory as CopyMemory;
+use crate::remote::test_device::device;
+use crate::timeline::TimelinePoint;
+
+const LIMIT: Duration = Duration::from_secs(20);
+const SLOTS: usize = 2;
+const LEN: usize = 16;
+
+type Words = BufferSpec<u32>;
+
+/// A worker that reads what is in its slots, and commands that fill them.
+struct Worker {
+    draw: Draw<Words>,
+    draws: Arc<Draws<Words>>,
+    memory: Vec<MappedMemory>,
+    /// Slots and frames that the worker has.
+    held: VecDeque<(usize, u64)>,
+    commands: Vec<(OneTimeCommands, TimelinePoint)>,
+    gate: Semaphore,
+}
+
+impl Worker {
+    /// `None`, and the test is skipped, without a Vulkan device.
+    fn new(timeout: Duration) -> Option<Self> {
+        let device = device()?;
+        let compute = Compute::new(&device, compute::Backend::Host).unwrap();
+        let info = ExchangeInfo { name: "draws", slots: SLOTS, timeout, ..Default::default() };
+        let away = DrawAway::new(&compute, &info, &Words::new(LEN, BufferAccess::TRANSFER_WRITE)).unwrap();
+        Some(Self::of(away))
+    }
+
+    fn of(away: DrawAway<Words>) -> Self {
+        let draws = away.draws();
+        let info = SemaphoreInfo { name: "gate", kind: SemaphoreKind::Timeline, exportable: false };
+        let gate = Semaphore::new(away.side().device(), &info).unwrap();
+        let (mut files, mut memory) = (Vec::new(), Vec::new());
+        for _ in 0..SLOTS {
+            let (theirs, ours) = SharedMemory::new_for_reading("frames", LEN as u64 * 4).unwrap();
+            memory.push(theirs.map_for_reading().unwrap());
+            files.push(Arc::from([CopyMemory::Ours(ours)]));
+        }
+        let draw = Draw::new(away, Given::Files(files.into()), &Arc::new(Wake::new().unwrap()));
+        Self { draw, draws, memory, held: VecDeque::new(), commands: Vec::new(), gate }
+    }
+
+    fn begin(&self) -> Option<RenderTurn<Words, RenderAway>> {
+        self.draws.begin(Duration::ZERO, || false).unwrap()
+    }
+
+    /// Draws a frame of words that are all the same, which may be behind the gate.
+    fn draw(&mut self, word: u32, gated: bool) {
+        let turn = self.begin().expect("there is no slot");
+        let device = self.draw.away.side().device();
+        let record = |commands| {
+            // SAFETY: recording, for the family of the turn's queue, outside a render pass.
+            unsafe { turn.record_acquire(commands) };
+            let (buffer, size) = (turn.resources().as_raw(), LEN as u64 * 4);
+            // SAFETY: VUID-vkCmdFillBuffer-dstBuffer-00029: the buffer is made as the target of
+            // transfers, and of this size; it is acquired with the transfer among its uses.
+            unsafe { device.as_raw().cmd_fill_buffer(commands, buffer, 0, size, word) };
+            // SAFETY: as above.
+            unsafe { turn.record_release(commands) };
+        };
+        // SAFETY: the queue is the device's; what is recorded keeps its Valid Usage.
+        let commands = unsafe { OneTimeCommands::record(device, turn.queue(), "draw", record) }.unwrap();
+        let wait = [vk::SemaphoreSubmitInfo::default()
+            .semaphore(self.gate.as_raw())
+            .value(1)
+            .stage_mask(vk::PipelineStageFlags2::ALL_COMMANDS)];
+        let raw = [commands.as_raw()];
+        let info = SubmitInfo { commands: &raw, waits: if gated { &wait } else { &[] }, ..SubmitInfo::default() };
+        // SAFETY: recorded with this turn's barriers; kept until they have run. The gate is opened
+        // by the test.
+        let point = unsafe { turn.submit_with(&info) }.unwrap();
+        self.commands.push((commands, point));
+        self.advance();
+    }
+
+    fn open(&self) {
+        // SAFETY: VUID-VkSemaphoreSignalInfo-value-03258 to -03260: it is the only signal.
+        unsafe { self.gate.signal(1) }.unwrap();
+    }
+
+    fn advance(&mut self) {
+        while let Some(Outcome { handed, .. }) = self.draw.advance().unwrap() {
+            let Handed { slot, frame, .. } = handed.unwrap();
+            self.held.push_back((slot, frame.unwrap()));
+        }
+    }
+
+    /// Waits until the worker has so many frames.
+    fn has(&mut self, count: usize) {
+        let start = Instant::now();
+        while self.held.len() < count {
+            self.advance();
+            assert!(start.elapsed() < LIMIT, "{:?}", self.held);
+        }
+    }
+
+    /// Reads the oldest frame: its number, and its word where all are the same.
+    fn read(&mut self) -> (u64, Option<u32>) {
+        let (slot, frame) = self.held[0];
+        let mut words = [0u32; LEN];
+        assert!(self.memory[slot].read(0, bytemuck::cast_slice_mut(&mut words)));
+        (frame, words.iter().all(|word| *word == words[0]).then_some(words[0]))
+    }
+
+    fn free(&mut self) {
+        let (slot, _) = self.held.pop_front().unwrap();
+        let free = Message::Free { exchange: EXCHANGE, slot: u32::try_from(slot).unwrap(), value: 0 };
+        assert_eq!(self.draw.hear(&free), None);
+        self.advance();
+    }
+
+    fn finish(&self) {
+        self.commands.iter().for_each(|(_, point)| point.wait(LIMIT).unwrap());
+    }
+}
+
+/// A frame is copied once it is drawn, and its slot is drawn to again once the worker has read it.
+#[test]
+fn each_frame_is_read_once_and_in_order_and_its_slot_stays_until_then() {
+    let Some(mut worker) = Worker::new(LIMIT) else { return };
+    worker.draw(10, true);
+    worker.draw(11, false);
+    std::thread::sleep(Duration::from_millis(30));
+    worker.advance();
+    assert!(worker.held.is_empty() && worker.begin().is_none(), "it is not drawn");
+    worker.open();
+    worker.has(2);
+    for frame in 0..8 {
+        assert!(worker.begin().is_none(), "the worker has all slots");
+        assert_eq!(worker.read(), (frame, Some(frame as u32 + 10)));
+        worker.free();
+        worker.draw(frame as u32 + 12, false);
+        worker.has(2);
+    }
+    assert_eq!((worker.draw.owed(), worker.draw.is_waited_for(), worker.draw.retry()), (0, false, None));
+    worker.finish();
+}
+
+/// The negative control: a copy that does not wait for Vulkan has what was in the slot before.
+#[test]
+fn a_copy_that_does_not_wait_is_seen_to_be_stale() {
+    let Some(mut worker) = Worker::new(LIMIT) else { return };
+    worker.draw(10, false);
+    worker.has(1);
+    worker.finish();
+    worker.free();
+    worker.draw(11, false);
+    worker.has(1);
+    worker.free();
+    worker.draw.copies_unordered = true;
+    worker.draw(12, true);
+    worker.has(1);
+    assert_eq!(worker.read(), (2, Some(10)), "what the slot held before");
+    worker.open();
+    worker.finish();
+}
+
+/// Nothing that was submitted waits for it, and the next one has memory that it never had.
+#[test]
+fn a_reader_on_the_cpu_is_lost_with_all_slots_and_holds_up_nobody() {
+    let Some(mut worker) = Worker::new(LIMIT) else { return };
+    (0..2).for_each(|word| worker.draw(word, false));
+    worker.has(1);
+    worker.draw.close();
+    assert_eq!(worker.draw.settle(false), Settled::default());
+    worker.advance();
+    assert!(worker.begin().is_none(), "nobody reads");
+    worker.finish();
+    let Worker { draw, commands, .. } = worker;
+    let (mut away, recovered) = draw.stop(false);
+    assert!(recovered && away.away().is_empty());
+    away.prepare(Backend::Host, Duration::ZERO, &|| true).unwrap();
+    let mut next = Worker::of(away);
+    (2..8).for_each(|word| {
+        next.draw(word, false);
+        next.has(1);
+        assert_eq!(next.read(), (u64::from(word), Some(word)));
+        next.free();
+    });
+    next.finish();
+    drop(commands);
+}
+
+/// Once Vulkan has not drawn a frame in time, nothing is copied any more, and the program is told:
+/// it is no fault of the worker's.
+#[test]
+fn frames_that_are_not_drawn_in_time_are_told_of() {
+    let Some(mut worker) = Worker::new(Duration::from_millis(50)) else { return };
+    worker.draw(1, true);
+    let start = Instant::now();
+    let error = loop {
+        worker.advance();
+        match worker.draws.check_compute() {
+            Err(error) => break error.to_string(),
+            Ok(()) => assert!(start.elapsed() < LIMIT, "it is not told"),
+        }
+    };
+    worker.open();
+    worker.finish();
+    worker.advance();
+    assert!(error.contains("\"draws.rendered\"") && worker.held.is_empty(), "{error}");
+}

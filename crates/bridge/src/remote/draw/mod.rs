@@ -1,0 +1,314 @@
+//! Workers that read in step: each frame once and in order, and values that are announced before
+//! they are reached.
+//!
+//! With CUDA a frame is the worker's as soon as it is submitted: its stream waits for Vulkan's
+//! commands on the GPU. It gives the slot back with a value that its stream signals, and Vulkan's
+//! next commands with the slot wait for that. For a worker on the CPU the compute thread copies the
+//! frame into memory that the worker reads, and nothing that is submitted waits for the worker.
+//!
+//! A value that the worker has announced must come in time: past its limit (`owed`) it is killed,
+//! and what it owes is signalled here once its process has ended.
+#![allow(unsafe_code)] // Signals in the place of a process that is gone.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bridge_ipc::{Backend, Direction, Message};
+
+use super::copy::{Copy, CopyEnd, Files};
+use super::memory::{Given, Memory};
+use super::owed::Owed;
+use super::part::{End, Handed, LOOK, Outcome, Part, Patience, Settled, await_settled, blame, index, recover};
+use super::terms::{EXCHANGE, Terms};
+use super::wake::Wake;
+use crate::error::Result;
+use crate::exchange::resources::Resources;
+use crate::exchange::{Announced, Away, DrawAway, Drawn, Draws};
+use crate::observe::{log_error, log_warn};
+
+/// The frames for a worker that reads in step.
+pub(super) struct Draw<R: Resources> {
+    away: DrawAway<R>,
+    draws: Arc<Draws<R>>,
+    /// Slots that the worker has given back and is not done with.
+    owed: Owed,
+    /// The frames that the worker has, by slot.
+    held: BTreeMap<usize, Drawn>,
+    /// The memory that the worker reads, where it computes on the CPU.
+    files: Option<Files>,
+    /// Frames in the hands of the compute thread.
+    copies: VecDeque<Copying>,
+    /// Frames that were copied for the worker.
+    given: u64,
+    /// What the worker has done that it may not.
+    broken: Option<String>,
+    /// The worker is given frames.
+    is_open: bool,
+    wake: Arc<Wake>,
+    patience: Patience,
+    /// The negative control of the tests: nothing is signalled in the worker's place.
+    #[cfg(test)]
+    pub(in crate::remote) signals_nothing: bool,
+    /// The negative control of the order: copies wait for nothing.
+    #[cfg(test)]
+    copies_unordered: bool,
+}
+
+struct Copying {
+    drawn: Drawn,
+    end: Arc<CopyEnd>,
+}
+
+impl<R: Resources> End for DrawAway<R> {
+    const DIRECTION: Direction = Direction::RendererWrites;
+    const TRUST: bool = true;
+    type Part = Draw<R>;
+
+    fn memory(&self, terms: &Terms) -> Result<Memory<'_, ()>> {
+        match terms.backend {
+            Backend::Host => Ok(Memory::New),
+            Backend::Cuda => {
+                let (slots, handles) = (self.count(), self.export_timelines(EXCHANGE)?);
+                Ok(Memory::Exported { slots, export: Box::new(|slot| self.export(slot)), handles, given: () })
+            }
+        }
+    }
+
+    /// A worker with CUDA gets timelines that no other had. On the CPU they are this process's.
+    fn prepare(&mut self, backend: Backend, limit: Duration, is_stopped: &dyn Fn() -> bool) -> Result<()> {
+        if backend == Backend::Host || self.is_new() {
+            return Ok(());
+        }
+        await_settled(self.exchange(), limit, is_stopped, || self.is_settled())?;
+        self.renew()
+    }
+}
+
+impl<R: Resources> Part for Draw<R> {
+    type End = DrawAway<R>;
+    type Slots = ();
+
+    fn new(away: DrawAway<R>, given: Given<()>, wake: &Arc<Wake>) -> Self {
+        let files = match given {
+            Given::Files(files) => Some(files),
+            Given::Slots(()) => None,
+        };
+        let draws = away.draws();
+        // From here on there is somebody who reads.
+        draws.open(true);
+        Self {
+            away,
+            draws,
+            owed: Owed::new(Instant::now()),
+            held: BTreeMap::new(),
+            files,
+            copies: VecDeque::new(),
+            given: 0,
+            broken: None,
+            is_open: true,
+            wake: Arc::clone(wake),
+            patience: Patience::new(),
+            #[cfg(test)]
+            signals_nothing: false,
+            #[cfg(test)]
+            copies_unordered: false,
+        }
+    }
+
+    fn hear(&mut self, said: &Message) -> Option<Outcome> {
+        self.patience.renew();
+        // The session allows nothing else of a reader.
+        if let &Message::Free { slot, value, .. } = said {
+            self.freed(index(slot), value);
+        }
+        None
+    }
+
+    fn advance(&mut self) -> Result<Option<Outcome>, String> {
+        if let Some(broken) = self.broken.take() {
+            return Err(broken);
+        }
+        let handed = if self.is_host() { self.copy()? } else { self.show()? };
+        Ok(handed.map(|handed| Outcome { published: None, handed: Some(handed) }))
+    }
+
+    fn is_busy(&self) -> bool {
+        self.owed.count() > 0
+    }
+
+    fn retry(&self) -> Option<Duration> {
+        if self.is_host() {
+            // Copies wake the thread.
+            return None;
+        }
+        let owed = (self.owed.count() > 0).then(|| LOOK.min(self.patience.sleep()));
+        let drawing = (self.is_open && self.away.waits_for_engine()).then(|| self.patience.sleep());
+        owed.into_iter().chain(drawing).min()
+    }
+
+    fn close(&mut self) {
+        self.is_open = false;
+        self.draws.open(false);
+    }
+
+    fn owed(&self) -> usize {
+        self.owed.count()
+    }
+
+    fn needs_worker(&self) -> bool {
+        !self.is_host()
+    }
+
+    fn release(&mut self) {
+        if let Some(files) = &mut self.files {
+            *files = Files::default();
+        }
+    }
+
+    fn overrun(&mut self, limit: Duration) -> Option<String> {
+        if self.owed.count() == 0 {
+            return None;
+        }
+        let rendered = self.away.rendered().unwrap_or(u64::MAX);
+        let Announced { frame, value, .. } = self.owed.overrun(rendered, limit, Instant::now())?.announced;
+        Some(format!(
+            "has given back the slot of frame {frame} with value {value}, and has not reached that within {limit:?}"
+        ))
+    }
+
+    fn is_waited_for(&self) -> bool {
+        self.owed.count() > 0
+    }
+
+    fn waited_for(&self) -> Box<[u64]> {
+        self.owed.frames()
+    }
+
+    fn settle(&mut self, dead: bool) -> Settled {
+        // On the CPU nothing is owed.
+        if self.owed.count() == 0 || !dead {
+            return Settled::default();
+        }
+        let value = self.owed.take().last().map(|frame| frame.announced.value);
+        #[cfg(test)]
+        if self.signals_nothing {
+            return Settled { torn: Box::default(), value };
+        }
+        self.release_gpu();
+        // All frames are whole: it is the worker that read them.
+        Settled { torn: Box::default(), value }
+    }
+
+    fn stop(self, quiet: bool) -> (DrawAway<R>, bool) {
+        // What a worker on the CPU held was memory of its own.
+        let quiet = quiet || self.is_host();
+        if quiet {
+            recover(&self.away);
+        }
+        (self.away, quiet)
+    }
+}
+
+impl<R: Resources> Draw<R> {
+    fn is_host(&self) -> bool {
+        self.files.is_some()
+    }
+
+    /// Signals all that a worker with CUDA owes, whose process has ended.
+    fn release_gpu(&self) {
+        // SAFETY: `settle` is told that the process has ended, and with it its work on the GPU;
+        // what a child that was forked from it keeps going is signalled behind values that nothing
+        // waits for any more, on a timeline that nobody uses again.
+        if let Err(error) = unsafe { self.away.release() } {
+            log_error!("exchange \"{}\": Vulkan may wait for ever: {error}", self.away.exchange());
+        }
+    }
+
+    /// The session has seen that the slot is the worker's, and that the value is the next.
+    fn freed(&mut self, slot: usize, value: u64) {
+        let held = self.held.remove(&slot);
+        if self.is_host() {
+            self.away.freed(slot, None);
+            return;
+        }
+        let Some(Drawn { frame, value: after, .. }) = held.filter(|_| self.away.freed(slot, Some(value))) else {
+            self.broken = Some(format!("it has given back slot {slot} with value {value}, which is not the next"));
+            return;
+        };
+        self.owed.announced(Announced { frame, slot, value, after }, frame, Instant::now());
+    }
+
+    /// Takes over what the worker has reached, and gives it the next frame that was submitted.
+    ///
+    /// # Errors
+    /// What the worker has done to the timeline.
+    fn show(&mut self) -> Result<Option<Handed>, String> {
+        while self.owed.count() > 0 {
+            let value = self.away.computed();
+            let reached = value.as_ref().map_or(0, |value| *value);
+            blame("the timeline of its slots cannot be used", value.map(drop), &self.away)?;
+            if self.owed.reached(reached, Instant::now()).is_none() {
+                break;
+            }
+            self.patience.renew();
+        }
+        // Of values that are owed there are no more than slots when another frame is given.
+        if !self.is_open || self.owed.count() >= self.away.count() {
+            return Ok(None);
+        }
+        let Some(drawn) = self.away.send_away() else { return Ok(None) };
+        self.held.insert(drawn.slot, drawn);
+        Ok(Some(Handed { slot: drawn.slot, frame: Some(drawn.frame), value: drawn.value }))
+    }
+
+    /// Lets the compute thread copy what was submitted, and gives the worker the oldest frame that
+    /// was copied.
+    ///
+    /// # Errors
+    /// Why the worker's memory cannot be written to: it is not what it was.
+    fn copy(&mut self) -> Result<Option<Handed>, String> {
+        while self.is_open
+            && let Some(drawn) = self.away.send_away()
+        {
+            self.begin(drawn);
+        }
+        while let Some(Copying { drawn, end }) = self.copies.pop_front_if(|copying| copying.end.result().is_some()) {
+            match end.result() {
+                Some(Ok(())) if self.is_open => {
+                    self.given += 1;
+                    self.held.insert(drawn.slot, drawn);
+                    return Ok(Some(Handed { slot: drawn.slot, frame: Some(drawn.frame), value: self.given }));
+                }
+                Some(Err(error)) if self.away.side().check().is_ok() => return Err(error),
+                // The compute thread has failed, which is not the worker's fault.
+                _ => self.away.come_back(drawn.slot),
+            }
+        }
+        Ok(None)
+    }
+
+    fn begin(&mut self, drawn: Drawn) {
+        let Some(files) = self.files.as_ref().and_then(|files| files.get(drawn.slot)) else {
+            // The exchange has as many slots as the worker.
+            return self.away.come_back(drawn.slot);
+        };
+        let end = CopyEnd::new(&self.wake);
+        let mut copy = Copy::new(files, &end);
+        #[cfg(test)]
+        let drawn = if self.copies_unordered { Drawn { value: 0, ..drawn } } else { drawn };
+        // Where it is not taken, the copy has ended with an error.
+        self.copies.push_back(Copying { drawn, end });
+        if let Err(error) = self.away.copy_out(drawn, move |place, run: &mut [u8]| copy.copy(place, run)) {
+            log_warn!("exchange \"{}\": frame {} is not shown: {error}", self.away.exchange(), drawn.frame);
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;
+
+#[cfg(test)]
+#[path = "host_tests.rs"]
+mod host_tests;

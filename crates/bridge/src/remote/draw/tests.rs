@@ -1,0 +1,320 @@
+//! A worker with CUDA that reads in step, whose GPU is played by the test: the software driver
+//! exports memory, and no timelines.
+#![allow(unsafe_code)] // Submitting, and the worker's signals.
+
+use vk_export::ash::vk;
+use vk_export::{BufferAccess, Semaphore, SemaphoreInfo, SemaphoreKind};
+
+use super::*;
+use crate::buffer::spec::BufferSpec;
+use crate::compute::Compute;
+use crate::compute::remote::Trust;
+use crate::error::Error;
+use crate::exchange::{ExchangeInfo, RenderAway, RenderTurn, SubmitInfo};
+use crate::remote::test_device::device;
+use crate::timeline::TimelinePoint;
+
+const LIMIT: Duration = Duration::from_secs(20);
+/// The limit of the exchange itself, which ends with what hangs.
+const END: Duration = Duration::from_secs(2);
+/// The time for which a queue is seen to hang.
+const HANGS: Duration = Duration::from_millis(100);
+
+type Words = BufferSpec<u32>;
+type Turn = RenderTurn<Words, RenderAway>;
+
+/// What the worker knows: the frames that it has, with the values that its stream waits for.
+struct Worker {
+    draw: Draw<Words>,
+    draws: Arc<Draws<Words>>,
+    held: VecDeque<(usize, u64, u64)>,
+    value: u64,
+}
+
+impl Worker {
+    /// `None`, and the test is skipped, without a Vulkan device.
+    fn new() -> Option<Self> {
+        let device = device()?;
+        let compute = Compute::remote_of(&device, false, Trust::Played).unwrap();
+        let info = ExchangeInfo { name: "draws", timeout: END, ..Default::default() };
+        let away = DrawAway::new(&compute, &info, &Words::new(64, BufferAccess::TRANSFER_WRITE)).unwrap();
+        Some(Self::of(away))
+    }
+
+    fn of(away: DrawAway<Words>) -> Self {
+        let draws = away.draws();
+        let draw = Draw::new(away, Given::Slots(()), &Arc::new(Wake::new().unwrap()));
+        Self { draw, draws, held: VecDeque::new(), value: 0 }
+    }
+
+    fn begin(&self) -> Option<Turn> {
+        self.draws.begin(Duration::ZERO, || false).unwrap()
+    }
+
+    /// Draws a frame, and lets this process's part do what there is to do.
+    fn draw(&mut self) -> TimelinePoint {
+        let point = submit(self.begin().expect("there is no slot"));
+        self.advance();
+        point
+    }
+
+    fn advance(&mut self) {
+        while let Some(Outcome { published, handed }) = self.draw.advance().unwrap() {
+            assert!(published.is_none());
+            let Handed { slot, frame, value } = handed.unwrap();
+            let last = self.held.back();
+            assert!(last.is_none_or(|(_, before, told)| *before < frame.unwrap() && *told < value), "{last:?}");
+            self.held.push_back((slot, frame.unwrap(), value));
+        }
+    }
+
+    /// Gives the oldest frame's slot back; gives the slot and its value.
+    fn free(&mut self) -> (usize, u64) {
+        let (slot, ..) = self.held.pop_front().unwrap();
+        self.value += 1;
+        self.say_free(slot, self.value);
+        self.advance();
+        (slot, self.value)
+    }
+
+    fn say_free(&mut self, slot: usize, value: u64) {
+        let free = Message::Free { exchange: EXCHANGE, slot: u32::try_from(slot).unwrap(), value };
+        assert_eq!(self.draw.hear(&free), None);
+    }
+
+    /// The worker's GPU has come to a value.
+    fn finish(&mut self, value: u64) {
+        let state = self.draws.state();
+        let computed = state.computed_semaphore();
+        let info = vk::SemaphoreSignalInfo::default().semaphore(computed.as_raw()).value(value);
+        // SAFETY: VUID-VkSemaphoreSignalInfo-value-03258 to -03260: tests signal it from one
+        // thread, with values that rise, and no submission does.
+        unsafe { computed.device().as_raw().signal_semaphore(&info) }.unwrap();
+        self.advance();
+    }
+
+    /// How far the worker's GPU sees Vulkan.
+    fn sees(&self) -> u64 {
+        self.draws.state().mirror_semaphore().unwrap().value().unwrap()
+    }
+
+    /// A timeline that nobody but the test signals.
+    fn gate(&self) -> Semaphore {
+        let info = SemaphoreInfo { name: "gate", kind: SemaphoreKind::Timeline, exportable: false };
+        Semaphore::new(self.draw.away.side().device(), &info).unwrap()
+    }
+}
+
+fn submit(turn: Turn) -> TimelinePoint {
+    // SAFETY: no commands use the slot, so that nothing is to be acquired or released.
+    unsafe { turn.submit(&[]) }.unwrap()
+}
+
+fn wait_for(gate: &Semaphore) -> vk::SemaphoreSubmitInfo<'static> {
+    let wait = vk::SemaphoreSubmitInfo::default().semaphore(gate.as_raw()).value(1);
+    wait.stage_mask(vk::PipelineStageFlags2::ALL_COMMANDS)
+}
+
+fn open(gate: &Semaphore) {
+    // SAFETY: VUID-VkSemaphoreSignalInfo-value-03258 to -03260: it is the only signal.
+    unsafe { gate.signal(1) }.unwrap();
+}
+
+/// Nobody waits on the host: the worker has a frame that is not drawn, and Vulkan a slot that is
+/// not read.
+#[test]
+fn frames_and_slots_change_hands_before_either_gpu_is_done() {
+    let Some(mut worker) = Worker::new() else { return };
+    let gate = worker.gate();
+    let waits = [wait_for(&gate)];
+    let turn = worker.begin().unwrap();
+    // SAFETY: no commands use the slot; the gate is opened below.
+    let first = unsafe { turn.submit_with(&SubmitInfo { waits: &waits, ..SubmitInfo::default() }) }.unwrap();
+    worker.advance();
+    assert_eq!((&worker.held, worker.sees()), (&VecDeque::from([(0, 0, 1)]), 0), "it is not drawn");
+    (0..2).for_each(|_| drop(worker.draw()));
+    assert!(worker.begin().is_none(), "the worker has all slots");
+    assert_eq!((worker.draw.owed(), worker.draw.overrun(Duration::ZERO)), (0, None), "it owes nothing");
+    assert_eq!(worker.free(), (0, 1));
+    // The slot is Vulkan's, whose commands wait for the worker's.
+    let again = worker.draw();
+    assert_eq!(worker.held.back(), Some(&(0, 3, 4)));
+    open(&gate);
+    first.wait(LIMIT).unwrap();
+    assert!(matches!(again.wait(HANGS), Err(Error::Timeout { .. })), "the queue does not wait");
+    assert!(worker.draw.is_waited_for() && worker.draw.retry().is_some());
+    worker.finish(1);
+    again.wait(LIMIT).unwrap();
+    assert_eq!((worker.sees(), worker.draw.owed(), worker.draw.retry()), (4, 0, None));
+}
+
+/// The negative control is the first half: with the survivor's signal left out, the queue hangs.
+#[test]
+fn what_a_dead_reader_owed_is_signalled_once_and_nothing_before() {
+    let Some(mut worker) = Worker::new() else { return };
+    (0..3).for_each(|_| drop(worker.draw()));
+    (0..2).for_each(|_| {
+        worker.free();
+    });
+    let points = [(); 2].map(|()| worker.draw());
+    worker.finish(1);
+    points[0].wait(LIMIT).unwrap();
+    worker.draw.close();
+    assert_eq!(worker.draw.settle(false), Settled::default(), "its signal may still come");
+    worker.draw.signals_nothing = true;
+    let (owed, settled) = (worker.draw.waited_for(), Settled { torn: [].into(), value: Some(2) });
+    assert_eq!(*owed, [1]);
+    assert_eq!(worker.draw.settle(true), settled);
+    let hangs = points[1].wait(HANGS).unwrap_err();
+    assert!(matches!(hangs, Error::Timeout { .. }), "{hangs}");
+    worker.draw.release_gpu();
+    points[1].wait(LIMIT).unwrap();
+    assert_eq!(worker.draw.settle(true), Settled::default(), "once");
+    assert!(!worker.draw.is_waited_for() && worker.begin().is_none(), "nobody reads");
+}
+
+#[test]
+fn a_dead_reader_holds_up_nobody() {
+    let Some(mut worker) = Worker::new() else { return };
+    worker.draw();
+    worker.free();
+    let points = [(); 3].map(|()| worker.draw());
+    worker.draw.close();
+    assert_eq!(worker.draw.settle(true), Settled { torn: [].into(), value: Some(1) });
+    points.iter().for_each(|point| point.wait(LIMIT).unwrap());
+    let (away, recovered) = worker.draw.stop(true);
+    assert!(recovered && away.away().is_empty());
+}
+
+/// The next worker has the slots with timelines that no other had, and frames go on.
+#[test]
+fn the_next_reader_has_frames_once_all_of_the_last_is_over() {
+    let Some(mut worker) = Worker::new() else { return };
+    worker.draw();
+    worker.free();
+    let point = worker.draw();
+    let held = worker.begin().unwrap();
+    worker.draw.close();
+    worker.draw.settle(true);
+    let (mut away, _) = worker.draw.stop(true);
+    // As when it was offered them; the software driver exports none.
+    let _ = away.export_timelines(EXCHANGE);
+    let refused = away.prepare(Backend::Cuda, HANGS, &|| false).unwrap_err().to_string();
+    assert!(refused.contains("is not submitted"), "{refused}");
+    submit(held).wait(LIMIT).unwrap();
+    away.prepare(Backend::Cuda, LIMIT, &|| false).unwrap();
+    assert!(point.is_reached().unwrap());
+    assert!(worker.draws.begin(Duration::ZERO, || false).unwrap().is_none(), "nobody has taken it");
+    let mut next = Worker::of(away);
+    // That of the turn that was held is shown to nobody.
+    next.draw();
+    assert_eq!(next.held, [(0, 3, 1)]);
+    assert_eq!(next.free(), (0, 1));
+    next.finish(1);
+    next.draw().wait(LIMIT).unwrap();
+}
+
+#[test]
+fn values_that_a_reader_may_not_give_are_refused() {
+    for (slot, value) in [(0, 2), (0, u64::MAX), (2, 1), (64, 1)] {
+        let Some(mut worker) = Worker::new() else { return };
+        worker.draw();
+        // The session has let it pass, which it does not.
+        worker.say_free(slot, value);
+        let told = worker.draw.advance().unwrap_err();
+        assert!(told.contains("is not the next"), "{told}");
+        worker.draw.settle(true);
+    }
+}
+
+#[test]
+fn a_reader_that_has_given_back_what_it_still_reads_overruns_its_limit() {
+    let Some(mut worker) = Worker::new() else { return };
+    let gate = worker.gate();
+    let waits = [wait_for(&gate)];
+    let turn = worker.begin().unwrap();
+    // SAFETY: no commands use the slot; the gate is opened below.
+    let point = unsafe { turn.submit_with(&SubmitInfo { waits: &waits, ..SubmitInfo::default() }) }.unwrap();
+    worker.advance();
+    worker.free();
+    let limit = Duration::from_millis(30);
+    let start = Instant::now();
+    while start.elapsed() < limit * 3 {
+        assert_eq!(worker.draw.overrun(limit), None, "it waits for Vulkan");
+    }
+    open(&gate);
+    point.wait(LIMIT).unwrap();
+    let told = loop {
+        if let Some(told) = worker.draw.overrun(limit) {
+            break told;
+        }
+        assert!(start.elapsed() < LIMIT, "it waits for nothing any more");
+        std::thread::sleep(Duration::from_millis(1));
+    };
+    assert!(told.contains("frame 0") && told.contains("value 1"), "{told}");
+    worker.finish(1);
+    assert_eq!(worker.draw.overrun(Duration::ZERO), None);
+}
+
+/// One that gives everything back and finishes nothing is given no frames for ever.
+#[test]
+fn a_reader_owes_a_bounded_number_of_values() {
+    let Some(mut worker) = Worker::new() else { return };
+    let mut points = Vec::new();
+    while let Some(turn) = worker.begin() {
+        points.push(submit(turn));
+        worker.advance();
+        if !worker.held.is_empty() {
+            worker.free();
+        }
+        assert!(points.len() < 9, "three slots");
+    }
+    assert_eq!(worker.draw.owed(), 3);
+    worker.finish(worker.value);
+    points.iter().for_each(|point| point.wait(LIMIT).unwrap());
+    assert_eq!(worker.held.len(), 3, "the rest follows");
+}
+
+/// What an engine submits itself signals no timeline of the worker's.
+#[test]
+fn a_frame_that_an_engine_submits_is_given_once_it_was_seen_to_be_drawn() {
+    let Some(mut worker) = Worker::new() else { return };
+    let gate = worker.gate();
+    let lent = worker.begin().unwrap().lend().unwrap();
+    let (waits, signals) = ([lent.parts().wait, wait_for(&gate)], [lent.parts().signal]);
+    let batch = vk::SubmitInfo2::default().wait_semaphore_infos(&waits).signal_semaphore_infos(&signals);
+    // SAFETY: no commands use the slot; the parts are submitted unchanged, to the turn's queue.
+    unsafe { lent.queue().submit(&[batch], vk::Fence::null()) }.unwrap();
+    // SAFETY: they were, by the call above.
+    let point = unsafe { lent.submitted() };
+    worker.advance();
+    assert!(worker.held.is_empty() && worker.draw.retry().is_some(), "the worker could not wait for it");
+    open(&gate);
+    point.wait(LIMIT).unwrap();
+    worker.advance();
+    assert_eq!((&worker.held, worker.sees()), (&VecDeque::from([(0, 0, 1)]), 1));
+    // Behind one that the bridge submits, it is seen with that.
+    let lent = worker.begin().unwrap().lend().unwrap();
+    let (waits, signals) = ([lent.parts().wait], [lent.parts().signal]);
+    let batch = vk::SubmitInfo2::default().wait_semaphore_infos(&waits).signal_semaphore_infos(&signals);
+    // SAFETY: as above.
+    unsafe { lent.queue().submit(&[batch], vk::Fence::null()) }.unwrap();
+    // SAFETY: as above.
+    unsafe { lent.submitted() };
+    worker.draw().wait(LIMIT).unwrap();
+    assert_eq!(worker.held, [(0, 0, 1), (1, 1, 2), (2, 2, 3)]);
+    assert_eq!(worker.sees(), 3);
+}
+
+#[test]
+fn a_frame_that_is_skipped_is_given_to_nobody() {
+    let Some(mut worker) = Worker::new() else { return };
+    worker.begin().unwrap().skip();
+    worker.draw();
+    drop(worker.begin());
+    let lost = worker.draws.begin(Duration::ZERO, || false).unwrap_err();
+    assert!(matches!(lost, Error::TurnLost { frame: 2, .. }), "{lost}");
+    worker.draw();
+    let frames: Vec<_> = worker.held.iter().map(|(_, frame, _)| *frame).collect();
+    assert_eq!(frames, [1, 3]);
+}

@@ -1,0 +1,248 @@
+//! The exchange in step with a worker in another process that reads.
+#![allow(unsafe_code)] // Recording.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use vk_export::Queue;
+use vk_export::ash::vk;
+
+use super::accepted::Remote;
+use super::terms::in_step;
+use super::workers::Workers;
+use crate::compute::Compute;
+use crate::error::{Error, Result};
+use crate::exchange::resources::Resources;
+use crate::exchange::submit::SubmitParts;
+use crate::exchange::{DrawAway, Draws, ExchangeInfo, InitialTurn, Lease, RenderAway, RenderTurn};
+
+/// An exchange in step with a worker in another process that reads, made by
+/// [`Remote::exchange_render_first`]: the worker has each frame that Vulkan draws, once and in
+/// order.
+///
+/// [`begin`](Self::begin) gives the turn of the next frame. As soon as it is submitted, a worker
+/// that computes with CUDA has it, whose stream waits on the GPU until it is drawn. In turn Vulkan's
+/// next commands with the slot wait on the GPU until the worker is done with it, so that **the queue
+/// waits for another process**:
+/// - A worker that has given a slot back and does not come to the end of its work with it within
+///   [`ExchangeInfo::timeout`], though nothing but itself delays it, is killed, stopped or not. One
+///   that keeps its slots is not: the queue waits for none of them, and `begin` gives no turn.
+/// - Once its process has ended, the highest value that it owed is signalled in its place, and the
+///   queue goes on. [`check`](Self::check) tells of it ([`Error::PeerLost`], `owed` and
+///   `signalled`).
+///
+/// For a worker on the CPU a thread of this process copies each frame into memory that the worker
+/// reads, and nothing that is submitted waits for the worker.
+///
+/// Dropping it, or [`disconnect`](Self::disconnect), waits for what the worker owes in the same way,
+/// so that nothing is left waiting.
+pub struct RemoteExchangeWriter<R: Resources> {
+    // Field order is drop order: the thread signals what the worker owes before the slots go.
+    workers: Workers<DrawAway<R>>,
+    draws: Arc<Draws<R>>,
+    compute: Compute,
+    slots: usize,
+    name: String,
+}
+
+impl Remote {
+    /// Offers an exchange in step to the worker, which reads what Vulkan draws, and waits until it
+    /// has taken it, for at most [`ExchangeInfo::timeout`]. The worker has each frame once and in
+    /// order, as the compute side of [`Exchange::render_first`](crate::Exchange::render_first) in
+    /// one process; it has at most as many as there are slots that it has not given back.
+    ///
+    /// [`ExchangeInfo::timeout`] is the worker's limit too: see [`RemoteExchangeWriter`]. Frames are
+    /// copied for a worker on the CPU, one that computes with CUDA reads the slots themselves.
+    ///
+    /// # Errors
+    /// As [`exchange`](Self::exchange), and [`Error::InvalidArgument`] for a worker that speaks an
+    /// older version of the protocol.
+    pub fn exchange_render_first<R: Resources>(
+        self,
+        info: &ExchangeInfo<'_>,
+        resources: R,
+    ) -> Result<RemoteExchangeWriter<R>> {
+        RemoteExchangeWriter::new(self, info, resources)
+    }
+}
+
+impl<R: Resources> RemoteExchangeWriter<R> {
+    pub(super) fn new(remote: Remote, info: &ExchangeInfo<'_>, resources: R) -> Result<Self> {
+        remote.require_trusted_reader(info.name)?;
+        let compute = remote.compute_in_step(info)?;
+        Self::of(remote, compute, info, resources)
+    }
+
+    fn of(remote: Remote, compute: Compute, info: &ExchangeInfo<'_>, resources: R) -> Result<Self> {
+        let mut kinds = Vec::new();
+        resources.kinds(&mut kinds);
+        let away = DrawAway::new(&compute, info, &resources)?;
+        let draws = away.draws();
+        let workers = Workers::new(remote, &in_step(info), kinds, away)?;
+        let waked = Arc::clone(&draws);
+        workers.status().on_loss(move || waked.wake());
+        Ok(Self { workers, draws, compute, slots: info.slots, name: info.name.to_owned() })
+    }
+
+    /// Begins a frame: its turn has a slot, which is waited for on the host for at most `timeout`;
+    /// `None` if there is none by then, since the worker has them all. What the worker has not done
+    /// with the slot is waited for on the GPU alone.
+    ///
+    /// One turn at a time is to be submitted, lent or skipped, before the next frame begins. A frame
+    /// that is skipped is shown to nobody.
+    ///
+    /// # Errors
+    /// [`Error::PeerLost`] once the worker is lost, until [`reconnect`](Self::reconnect);
+    /// [`Error::TurnOpen`] while the last turn is open, [`Error::TurnLost`] once after one was
+    /// dropped; [`Error::Timeout`] where [`ExchangeInfo::frames_in_flight`] frames do not end;
+    /// [`Error::HostFailed`] once frames can no longer be copied for a worker on the CPU, for
+    /// example since one was not drawn within [`ExchangeInfo::timeout`]: make a new exchange.
+    pub fn begin(&mut self, timeout: Duration) -> Result<Option<RenderTurn<R, RenderAway>>> {
+        self.check()?;
+        self.draws.keep_pace()?;
+        let status = self.workers.status();
+        match self.draws.begin(timeout, || status.is_lost())? {
+            Some(turn) => Ok(Some(turn)),
+            None => self.check().map(|()| None),
+        }
+    }
+
+    /// The process of the worker, or of the last one.
+    pub fn process(&self) -> u32 {
+        self.workers.process()
+    }
+
+    /// Checks that there is a worker.
+    ///
+    /// # Errors
+    /// [`Error::PeerLost`] once its process or its connection has ended, or it was killed or
+    /// disconnected, until [`reconnect`](Self::reconnect). Where `dead` is `true`, what it owed is
+    /// signalled. [`Error::HostFailed`] as for [`begin`](Self::begin).
+    pub fn check(&self) -> Result<(), Error> {
+        self.workers.require_worker()?;
+        self.draws.check_compute()
+    }
+
+    /// Puts another worker in the place of one that is lost, with the same slots. Frames go on with
+    /// the next numbers: those that were submitted and given to no worker are shown to nobody, but
+    /// for the last ones on the CPU.
+    ///
+    /// Waits for nobody: [`begin`](Self::begin) waits until the worker has taken the exchange, and
+    /// [`check`](Self::check) tells if it refuses or says nothing within [`ExchangeInfo::timeout`].
+    /// While a last worker that has closed its connection and lives on [owes](Self::owed) values,
+    /// it is refused. One that computes with CUDA gets the slots and new timelines once the one
+    /// before cannot use them any more, as with
+    /// [`RemoteReader::reconnect`](crate::RemoteReader::reconnect), and Vulkan's commands with them
+    /// have ended: a turn that is still held is to be submitted or skipped.
+    ///
+    /// # Errors
+    /// As [`RemoteExchange::reconnect`](crate::RemoteExchange::reconnect).
+    pub fn reconnect(&mut self, remote: Remote) -> Result<()> {
+        self.workers.reconnect(remote)
+    }
+
+    /// The frames whose slots a worker which is lost and lives on has given back and is not done
+    /// with, by the exchange's numbers: the queue may wait for it, and
+    /// [`reconnect`](Self::reconnect) is refused. Empty once it has come to their end, or was killed
+    /// at its limit and what it owed signalled in its place, of which [`check`](Self::check) tells.
+    /// Until then leave the next worker with the [`Listener`](crate::Listener).
+    pub fn owed(&self) -> Box<[u64]> {
+        self.workers.status().owed()
+    }
+
+    /// Ends the connection with the worker, which is told. Waits, up to its limit, for slots
+    /// that it has given back and is not done with; on the CPU there are none.
+    pub fn disconnect(&mut self) {
+        self.workers.disconnect();
+    }
+
+    /// Ends the exchange, as [`Exchange::close`](crate::Exchange::close) does, and what
+    /// [`disconnect`](Self::disconnect) does before.
+    ///
+    /// # Errors
+    /// As [`Exchange::close`](crate::Exchange::close).
+    pub fn close(mut self) -> Result<()> {
+        drop(self.workers.end());
+        self.draws.close()
+    }
+
+    /// The name given.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Slots.
+    pub fn slots(&self) -> usize {
+        self.slots
+    }
+
+    /// The compute side: the thread that copies the frames for a worker on the CPU, or
+    /// [`Backend::Remote`].
+    pub fn compute(&self) -> &Compute {
+        &self.compute
+    }
+
+    /// The queue that turns are submitted to; its family is that of the turns' barriers.
+    pub fn queue(&self) -> &Queue {
+        self.draws.queue(&self.compute)
+    }
+
+    /// A [`Lease`] on the Vulkan objects in a slot.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a slot that there is not.
+    pub fn lease(&self, slot: usize) -> Result<Lease> {
+        self.draws.state().checked_lease(slot)
+    }
+
+    /// Returns `true` if new images wait for their first hand-over, as
+    /// [`Exchange::needs_initial`](crate::Exchange::needs_initial). Until then
+    /// [`begin`](Self::begin) is refused.
+    pub fn needs_initial(&self) -> bool {
+        self.draws.needs_initial()
+    }
+
+    /// Submits the first hand-over of new images and waits for it, as
+    /// [`Exchange::initialise`](crate::Exchange::initialise).
+    ///
+    /// # Errors
+    /// As [`Exchange::initialise`](crate::Exchange::initialise).
+    pub fn initialise(&mut self) -> Result<()> {
+        self.draws.state().initialise()
+    }
+
+    /// Records the first hand-over of new images, as
+    /// [`Exchange::record_initial`](crate::Exchange::record_initial).
+    ///
+    /// # Errors
+    /// As [`Exchange::record_initial`](crate::Exchange::record_initial).
+    ///
+    /// # Safety
+    /// As [`Exchange::record_initial`](crate::Exchange::record_initial).
+    pub unsafe fn record_initial(&mut self, commands: vk::CommandBuffer) -> Result<InitialTurn<R>> {
+        // SAFETY: handed on to the caller.
+        unsafe { self.draws.state().record_initial(commands) }
+    }
+
+    /// A submission that brings back the slots of lent turns that were dropped, as
+    /// [`Exchange::flush_parts`](crate::Exchange::flush_parts).
+    ///
+    /// # Errors
+    /// As [`Exchange::flush_parts`](crate::Exchange::flush_parts).
+    pub fn flush_parts(&mut self) -> Result<Option<SubmitParts>> {
+        self.draws.state().flush_parts()
+    }
+}
+
+impl<R: Resources> Drop for RemoteExchangeWriter<R> {
+    fn drop(&mut self) {
+        self.workers.disconnect();
+    }
+}
+
+impl<R: Resources> std::fmt::Debug for RemoteExchangeWriter<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (name, slots, process) = (&self.name, self.slots, self.process());
+        write!(f, "RemoteExchangeWriter(\"{name}\", {slots} slots, worker process {process})")
+    }
+}

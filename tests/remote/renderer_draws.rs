@@ -1,0 +1,175 @@
+//! In step with a renderer that draws: this process is the worker, and the renderer is the one that
+//! dies.
+
+use std::path::Path;
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+use bridge_ipc::Backend;
+use bridge_tests::{Gate, Rig};
+use bridge_worker::{Buffer, Error, ExchangeReader, Read, Worker, WorkerInfo};
+use rustix::process::Signal;
+
+use crate::painter::Painter;
+use crate::scene::Scene;
+use crate::step_painter::StepPainter;
+use crate::step_worker;
+use crate::worker::{Process, forever, there};
+
+/// Where the renderer listens, and what it does.
+const PLACE: &str = "BRIDGE_TEST_RENDERER_THAT_DRAWS_IN_STEP";
+
+/// What a renderer does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Habit {
+    /// Draws frame after frame. Has come there once the sixth is begun.
+    Draws,
+    /// Draws five frames, and no more.
+    Idles,
+    /// Submits a sixth frame behind what never comes.
+    Stalls,
+}
+
+const HABITS: [Habit; 3] = [Habit::Draws, Habit::Idles, Habit::Stalls];
+
+fn start(path: &Path, habit: Habit) -> Process {
+    let habit = HABITS.iter().position(|one| *one == habit).unwrap();
+    Process::start("the_other_renderer_that_draws_in_step", PLACE, format!("{habit} {}", path.display()))
+}
+
+/// The life of a renderer, if this process is one.
+pub(crate) fn live() {
+    let Ok(place) = std::env::var(PLACE) else { return };
+    let (habit, path) = place.split_once(' ').unwrap();
+    let habit = HABITS[habit.parse::<usize>().unwrap()];
+    let mut painter = StepPainter::of(Scene::at(Path::new(path)), Backend::Host);
+    let gate = Gate::new(painter.scene.rig.device());
+    let remote = painter.accept();
+    let mut writer = remote.exchange_render_first(&StepPainter::info(Rig::LONG), Painter::spec()).unwrap();
+    for frame in 0.. {
+        let waits = if frame == 5 && habit == Habit::Stalls { vec![gate.wait_info()] } else { Vec::new() };
+        if frame == 5 && habit == Habit::Idles {
+            there();
+            forever();
+        }
+        // The worker may end at any time.
+        if painter.try_draw(&mut writer, &waits).is_none() {
+            return;
+        }
+        if frame == 5 {
+            there();
+            if habit == Habit::Stalls {
+                forever();
+            }
+        }
+    }
+}
+
+/// The exchange of a renderer, once it listens.
+fn connect(path: &Path, backend: Backend) -> (Worker, ExchangeReader<Buffer<u32>>) {
+    let start = Instant::now();
+    let info = WorkerInfo { timeout: Rig::LONG * 2, ..step_worker::info(backend) };
+    loop {
+        match Worker::connect_with(path, &info) {
+            Ok(worker) => {
+                let reader = worker.exchange_reader("steps").unwrap();
+                return (worker, reader);
+            }
+            Err(error) => assert!(start.elapsed() < Rig::LONG, "{error}"),
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Reads the next frame; gives its number. With CUDA nothing waits for it on the host.
+fn read(reader: &mut ExchangeReader<Buffer<u32>>) -> Result<u64, Error> {
+    let turn = reader.next(Rig::LONG * 2)?.expect("no frame comes");
+    let frame = turn.frame();
+    if let Read::Host(host) = turn.work() {
+        let mut words = vec![0; host.views.len()];
+        host.views.read_into(0, &mut words)?;
+        assert!(words.iter().all(|word| *word == (1 << 20) + frame as u32), "frame {frame} is not whole");
+    }
+    turn.finish()?;
+    Ok(frame)
+}
+
+/// Ends a renderer that has come there while this process reads, or waits for a frame. Gives how
+/// long it was from the end of the renderer's process to the word of it, and from the start of the
+/// next one's to its frames; and the word.
+pub(crate) fn outlive(backend: Backend, habit: Habit, signal: Signal) -> ([Duration; 2], Error) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("renderer");
+    let mut renderer = start(&path, habit);
+    let (worker, mut reader) = connect(&path, backend);
+    // All that comes of it, where it draws no more: with CUDA the stalled frame is had, too.
+    let all = match habit {
+        Habit::Draws => 0,
+        Habit::Stalls if backend == Backend::Cuda => 6,
+        Habit::Idles | Habit::Stalls => 5,
+    };
+    let (tell, told) = channel();
+    let killing = std::thread::spawn(move || {
+        renderer.is_there();
+        let _ = told.iter().take(all).count();
+        renderer.signal(signal);
+        if signal == Signal::STOP {
+            // Stopped is not dead.
+            std::thread::sleep(Duration::from_millis(30));
+        }
+        renderer.kill();
+        Instant::now()
+    });
+    let mut next = 0;
+    let error = loop {
+        match read(&mut reader) {
+            Ok(frame) => {
+                assert_eq!(frame, next, "each frame comes once");
+                next += 1;
+                let _ = tell.send(());
+            }
+            Err(error) => break error,
+        }
+    };
+    let told = Instant::now();
+    let killed = killing.join().unwrap().min(told);
+    assert!(matches!(error, Error::PeerLost { .. } | Error::Closed { .. }), "{error}");
+    // Nothing of this process waits for it.
+    if let Some(stream) = reader.stream() {
+        stream.synchronize().unwrap();
+    }
+    drop((reader, worker));
+    let start_of_next = Instant::now();
+    let _next = start(&path, Habit::Draws);
+    let (_worker, mut reader) = connect(&path, backend);
+    assert!((0..8).all(|frame| read(&mut reader).unwrap() == frame));
+    ([told.saturating_duration_since(killed), start_of_next.elapsed()], error)
+}
+
+/// A worker that waits for a frame, with no limit that any test comes to, is told.
+#[test]
+fn the_end_of_a_renderer_is_told_to_a_worker_that_waits_for_a_frame() {
+    for habit in [Habit::Idles, Habit::Stalls] {
+        let (_, error) = outlive(Backend::Host, habit, Signal::KILL);
+        assert!(matches!(error, Error::PeerLost { frame: 4, owed: None, .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_worker_that_reads_in_step_outlives_its_renderer() {
+    let (_, error) = outlive(Backend::Host, Habit::Draws, Signal::KILL);
+    assert!(matches!(error, Error::PeerLost { frame: 2.., owed: None, .. }), "{error}");
+}
+
+/// The stream waits for a frame that is never drawn: it is freed as the renderer ends.
+#[test]
+fn a_stream_that_waits_for_a_frame_goes_on_once_the_renderer_is_dead() {
+    let rig = Rig::open();
+    if bridge_tests::compute(rig.device(), bridge::Backend::Cuda).is_none() {
+        return;
+    }
+    drop(rig);
+    let (took, error) = outlive(Backend::Cuda, Habit::Stalls, Signal::KILL);
+    println!("told within {:.1?}, the next renderer has frames within {:.1?}", took[0], took[1]);
+    assert!(matches!(error, Error::PeerLost { frame: 5, owed: Some(6), .. }), "{error}");
+}

@@ -1,0 +1,145 @@
+//! In step with workers that read with CUDA: the GPUs wait for each other.
+
+use std::time::{Duration, Instant};
+
+use bridge::Error;
+use bridge_tests::{Gate, Rig};
+use rustix::process::Signal;
+
+use crate::reading::Said;
+use crate::step_painter::StepPainter;
+use crate::step_reader::Habit;
+
+/// No test that waits for the end of a worker has it.
+const FAR: Duration = Duration::from_secs(20);
+/// The time for what must not be.
+const MOMENT: Duration = Duration::from_millis(100);
+
+#[test]
+fn frames_for_cuda_are_read_once_in_order_and_whole() {
+    let Some(mut painter) = StepPainter::with_cuda() else { return };
+    let (worker, mut writer) = painter.with(Habit::Reads, FAR);
+    painter.until_there(&mut writer, &worker, Habit::Reads);
+    let start = Instant::now();
+    for _ in 0..600 {
+        (0..3).for_each(|_| drop(painter.draw(&mut writer)));
+        (0..3).for_each(|_| painter.seen(&worker));
+    }
+    println!("1800 frames in {:.1?}", start.elapsed());
+    writer.begin(FAR).unwrap().unwrap().skip();
+    painter.next += 1;
+    painter.cross(&mut writer, &worker, 20);
+    writer.check().unwrap();
+    writer.close().unwrap();
+}
+
+/// The worker's stream waits for a frame that is submitted and not drawn.
+#[test]
+fn a_stream_waits_for_a_frame_that_is_not_drawn() {
+    let Some(mut painter) = StepPainter::with_cuda() else { return };
+    let (worker, mut writer) = painter.with(Habit::Reads, FAR);
+    painter.until_there(&mut writer, &worker, Habit::Reads);
+    let gate = Gate::new(painter.scene.rig.device());
+    painter.draw_behind(&mut writer, &[gate.wait_info()]);
+    std::thread::sleep(MOMENT);
+    assert_eq!(worker.so_far(), [], "it reads what is not drawn");
+    gate.open();
+    painter.seen(&worker);
+    writer.close().unwrap();
+}
+
+/// The negative control: what is read on a stream that nothing is ordered with is what was in the
+/// slot before.
+#[test]
+fn a_frame_that_is_read_out_of_order_is_seen_to_be_stale() {
+    let Some(mut painter) = StepPainter::with_cuda() else { return };
+    let (worker, mut writer) = painter.with(Habit::IsUnordered, FAR);
+    for _ in 0..6 {
+        painter.draw(&mut writer).1.wait(Rig::LONG).unwrap();
+        worker.next();
+    }
+    let gate = Gate::new(painter.scene.rig.device());
+    let (frame, _) = painter.draw_behind(&mut writer, &[gate.wait_info()]);
+    let Said::Saw(seen, word) = worker.next() else { panic!("a frame is torn") };
+    // It is read although it is not drawn: an older frame is in the slot.
+    assert_eq!(seen, frame);
+    assert!(word < (1 << 20) + frame as u32, "{word:#x}");
+    gate.open();
+    writer.close().unwrap();
+}
+
+#[test]
+fn a_worker_is_killed_in_a_kernel_that_reads_and_that_the_queue_waits_for() {
+    let Some(mut painter) = StepPainter::with_cuda() else { return };
+    let (mut worker, mut writer) = painter.with(Habit::Owes, FAR);
+    painter.until_there(&mut writer, &worker, Habit::Owes);
+    // The last of them is in the slot that the kernel reads.
+    let point = painter.fill(&mut writer).unwrap();
+    assert!(matches!(point.wait(MOMENT), Err(Error::Timeout { .. })), "the queue does not wait");
+    writer.check().unwrap();
+    let start = Instant::now();
+    worker.kill();
+    point.wait(FAR).unwrap();
+    println!("the queue goes on {:.1?} after the kill", start.elapsed());
+    let error = StepPainter::dead(&writer);
+    let Error::PeerLost { dead: true, held: 3, owed: 1, torn, signalled: Some(5), .. } = &error else {
+        panic!("{error}")
+    };
+    assert!(torn.is_empty(), "{error}");
+    let _next = painter.go_on(&mut writer);
+    writer.close().unwrap();
+}
+
+#[test]
+fn a_kernel_that_reads_beyond_its_limit_costs_its_worker_the_life() {
+    for stopped in [false, true] {
+        let Some(mut painter) = StepPainter::with_cuda() else { return };
+        let (worker, mut writer) = painter.with(Habit::Owes, Duration::from_secs(3));
+        painter.until_there(&mut writer, &worker, Habit::Owes);
+        let point = painter.fill(&mut writer).unwrap();
+        if stopped {
+            worker.signal(Signal::STOP);
+        }
+        point.wait(FAR).unwrap();
+        let error = StepPainter::until(&writer, |_| true);
+        assert!(error.to_string().contains("was killed") && error.to_string().contains("frame 4"), "{error}");
+        let _next = painter.go_on(&mut writer);
+        writer.close().unwrap();
+    }
+}
+
+/// One that keeps its slots has given nothing back: nothing waits for it.
+#[test]
+fn a_worker_with_cuda_that_keeps_its_slots_is_not_killed() {
+    let Some(mut painter) = StepPainter::with_cuda() else { return };
+    let limit = Duration::from_secs(1);
+    let (worker, mut writer) = painter.with(Habit::Holds, limit);
+    painter.until_there(&mut writer, &worker, Habit::Holds);
+    painter.fill(&mut writer).unwrap().wait(FAR).unwrap();
+    worker.signal(Signal::STOP);
+    assert!(writer.begin(limit + limit / 4).unwrap().is_none(), "the worker has them all");
+    writer.check().unwrap();
+}
+
+/// The end of the renderer's exchange waits for the worker up to its limit, and then ends it.
+#[test]
+fn the_renderer_leaves_while_its_queue_waits_for_a_kernel_that_reads() {
+    let Some(mut painter) = StepPainter::with_cuda() else { return };
+    let (worker, mut writer) = painter.with(Habit::Owes, Duration::from_secs(2));
+    painter.until_there(&mut writer, &worker, Habit::Owes);
+    let point = painter.fill(&mut writer).unwrap();
+    let start = Instant::now();
+    drop(writer);
+    assert!(point.is_reached().unwrap() && start.elapsed() < FAR);
+}
+
+#[test]
+fn a_reader_with_cuda_that_leaves_owes_nothing_and_another_goes_on() {
+    let Some(mut painter) = StepPainter::with_cuda() else { return };
+    let (worker, mut writer) = painter.with(Habit::Leaves, FAR);
+    painter.until_there(&mut writer, &worker, Habit::Leaves);
+    let error = StepPainter::until(&writer, |_| true);
+    assert!(matches!(&error, Error::PeerLost { dead: false, owed: 0, signalled: None, .. }), "{error}");
+    let _next = painter.go_on(&mut writer);
+    writer.close().unwrap();
+}

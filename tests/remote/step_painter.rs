@@ -1,0 +1,231 @@
+//! A renderer that draws in step for a worker, which it trusts: its queue waits for slots that the
+//! worker has given back.
+#![allow(unsafe_code)] // Recording and submitting.
+
+use std::time::{Duration, Instant};
+
+use bridge::ash::vk;
+use bridge::{
+    BufferSpec, Error, ExchangeInfo, Remote, RemoteExchangeWriter, RenderAway, RenderTurn, SubmitInfo, TimelinePoint,
+};
+use bridge_tests::{Commands, Rig};
+use bridge_worker::bridge_ipc::Backend;
+use rustix::process::Signal;
+
+use crate::painter::Painter;
+use crate::reading::{Reading, Said};
+use crate::scene::Scene;
+use crate::step_reader::{Habit, start};
+use crate::steps::accept;
+use crate::worker::LEN;
+
+pub(crate) type Writer = RemoteExchangeWriter<BufferSpec<u32>>;
+type Turn = RenderTurn<BufferSpec<u32>, RenderAway>;
+
+/// A renderer that draws frames of words that are all the same: the frame's number, and [`FIRST`].
+pub(crate) struct StepPainter {
+    // Field order is drop order.
+    commands: Vec<Commands>,
+    backend: Backend,
+    /// The frame that the worker sees next.
+    pub(crate) next: u64,
+    pub(crate) scene: Scene,
+}
+
+/// The word of the first frame.
+const FIRST: u32 = 1 << 20;
+
+impl StepPainter {
+    pub(crate) fn new() -> Self {
+        Self::of(Scene::new(), Backend::Host)
+    }
+
+    pub(crate) fn of(scene: Scene, backend: Backend) -> Self {
+        let commands = (0..3).map(|_| Commands::new(scene.rig.device())).collect();
+        Self { commands, backend, next: 0, scene }
+    }
+
+    /// `None`, and the test is skipped, where CUDA and Vulkan share no GPU.
+    pub(crate) fn with_cuda() -> Option<Self> {
+        let scene = Scene::new();
+        bridge_tests::compute(scene.rig.device(), bridge::Backend::Cuda)?;
+        // The layer does not see what CUDA signals, so that it misjudges the signal in the place of
+        // a dead worker.
+        scene.rig.allow(&["VUID-VkSemaphoreSignalInfo-value-03259"]);
+        Some(Self::of(scene, Backend::Cuda))
+    }
+
+    pub(crate) fn info(limit: Duration) -> ExchangeInfo<'static> {
+        ExchangeInfo { name: "steps", timeout: limit, ..Default::default() }
+    }
+
+    pub(crate) fn accept(&self) -> Remote {
+        accept(&self.scene.listener, &self.scene.rig, true)
+    }
+
+    /// Starts a worker that is killed where it does not come to what it has given back within
+    /// `limit`.
+    pub(crate) fn with(&mut self, habit: Habit, limit: Duration) -> (Reading, Writer) {
+        self.next = 0;
+        let worker = start(&self.scene.path(), self.backend, habit);
+        let writer = self.accept().exchange_render_first(&Self::info(limit), Painter::spec()).unwrap();
+        (worker, writer)
+    }
+
+    /// Draws a frame; gives its number, and the point at which it is drawn.
+    pub(crate) fn draw(&mut self, writer: &mut Writer) -> (u64, TimelinePoint) {
+        self.draw_behind(writer, &[])
+    }
+
+    pub(crate) fn draw_behind(
+        &mut self,
+        writer: &mut Writer,
+        waits: &[vk::SemaphoreSubmitInfo<'_>],
+    ) -> (u64, TimelinePoint) {
+        let turn = writer.begin(Rig::LONG).unwrap().expect("there is no slot");
+        self.submit(turn, waits)
+    }
+
+    /// Draws a frame for a worker that may have ended; `None` where it has.
+    pub(crate) fn try_draw(
+        &mut self,
+        writer: &mut Writer,
+        waits: &[vk::SemaphoreSubmitInfo<'_>],
+    ) -> Option<(u64, TimelinePoint)> {
+        let turn = writer.begin(Rig::LONG).ok().flatten()?;
+        Some(self.submit(turn, waits))
+    }
+
+    fn submit(&mut self, turn: Turn, waits: &[vk::SemaphoreSubmitInfo<'_>]) -> (u64, TimelinePoint) {
+        let frame = turn.frame();
+        let commands = &self.commands[frame as usize % 3];
+        let (device, buffer) = (self.scene.rig.device().as_raw(), turn.resources().as_raw());
+        let half = 2 * LEN as u64;
+        commands.finish();
+        let raw = commands.record(&turn, |raw| {
+            for offset in [0, half] {
+                // SAFETY: recording; both halves are inside the buffer, which may be filled.
+                unsafe { device.cmd_fill_buffer(raw, buffer, offset, half, FIRST + frame as u32) };
+            }
+        });
+        let info = SubmitInfo { commands: &[raw], waits, ..SubmitInfo::default() };
+        // SAFETY: recorded with the turn's barriers; the commands are waited for before they are
+        // recorded again.
+        let point = unsafe { turn.submit_with(&info) }.unwrap();
+        commands.note(point.clone());
+        (frame, point)
+    }
+
+    /// What the worker says next is the next frame, which is whole.
+    pub(crate) fn seen(&mut self, worker: &Reading) {
+        let expected = Said::Saw(self.next, FIRST + self.next as u32);
+        assert_eq!(worker.next(), expected, "each frame comes once");
+        self.next += 1;
+    }
+
+    /// Draws so many frames, and sees them read.
+    pub(crate) fn cross(&mut self, writer: &mut Writer, worker: &Reading, count: usize) {
+        for _ in 0..count {
+            let (frame, _) = self.draw(writer);
+            assert_eq!(frame, self.next);
+            self.seen(worker);
+        }
+    }
+
+    /// Has the worker come where its habit leaves it. Gives the points of the frames that were
+    /// drawn since.
+    pub(crate) fn until_there(&mut self, writer: &mut Writer, worker: &Reading, habit: Habit) {
+        if habit == Habit::Reads {
+            assert_eq!(worker.next(), Said::There);
+        }
+        self.cross(writer, worker, 5);
+        if habit == Habit::Holds {
+            self.draw(writer);
+            self.next += 1;
+        }
+        if habit != Habit::Reads {
+            assert_eq!(worker.next(), Said::There);
+        }
+    }
+
+    /// Draws until there is no slot any more; gives the point of the last frame.
+    pub(crate) fn fill(&mut self, writer: &mut Writer) -> Option<TimelinePoint> {
+        let mut last = None;
+        while let Ok(Some(turn)) = writer.begin(Duration::from_millis(50)) {
+            last = Some(self.submit(turn, &[]).1);
+        }
+        last
+    }
+
+    /// Waits until the worker is told to be lost, and `is_enough`.
+    pub(crate) fn until(writer: &Writer, is_enough: impl Fn(&Error) -> bool) -> Error {
+        let start = Instant::now();
+        loop {
+            // Asked before what is told: that is complete then.
+            let settled = writer.owed().is_empty();
+            match writer.check() {
+                Err(error) if settled && is_enough(&error) => return error,
+                told => assert!(start.elapsed() < Rig::LONG, "{told:?}"),
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Waits until the worker is told to be dead, with all that was signalled in its place.
+    pub(crate) fn dead(writer: &Writer) -> Error {
+        Self::until(writer, |error| matches!(error, Error::PeerLost { dead: true, .. }))
+    }
+
+    /// Takes another worker, which sees the frames that are drawn from here on.
+    pub(crate) fn go_on(&mut self, writer: &mut Writer) -> Reading {
+        let next = start(&self.scene.path(), self.backend, Habit::Reads);
+        writer.reconnect(self.accept()).unwrap();
+        assert_eq!(next.next(), Said::There);
+        let (frame, _) = self.draw(writer);
+        assert!(frame >= self.next);
+        // On the CPU it has those that nobody was given, too.
+        loop {
+            let Said::Saw(seen, word) = next.next() else { panic!("a frame is not whole") };
+            assert!((self.next..=frame).contains(&seen) && word == FIRST + seen as u32, "{seen}");
+            self.next = seen + 1;
+            if seen == frame {
+                break;
+            }
+        }
+        self.cross(writer, &next, 8);
+        next
+    }
+
+    /// Ends a worker's process while all slots are with it or wait for it. Gives how long it was
+    /// from its end until the queue went on and until it was told to be lost, and from the start of
+    /// the next one's process to its first frames.
+    pub(crate) fn survive(&mut self, habit: Habit, signal: Signal) -> [Duration; 3] {
+        let (mut worker, mut writer) = self.with(habit, Rig::LONG);
+        self.until_there(&mut writer, &worker, habit);
+        let last = if habit == Habit::Reads { None } else { self.fill(&mut writer) };
+        worker.signal(signal);
+        if signal == Signal::STOP {
+            // Stopped is not dead.
+            std::thread::sleep(Duration::from_millis(30));
+            writer.check().unwrap();
+        }
+        worker.kill();
+        let start = Instant::now();
+        last.iter().for_each(|point| point.wait(Rig::LONG).unwrap());
+        let on = start.elapsed();
+        Self::until(&writer, |_| true);
+        let told = start.elapsed();
+        let error = Self::dead(&writer);
+        let Error::PeerLost { torn, signalled, owed, held, .. } = &error else { panic!("{error}") };
+        assert!(torn.is_empty() && signalled.is_some() == (*owed > 0), "{error}");
+        // One that reads may have given a slot back at its end.
+        assert!(habit == Habit::Reads || *owed == u64::from(habit == Habit::Owes), "{error}");
+        assert!(habit == Habit::Reads || *held > 0, "{error}");
+        self.next = 0;
+        let start = Instant::now();
+        let _next = self.go_on(&mut writer);
+        let next = start.elapsed();
+        writer.close().unwrap();
+        [on, told, next]
+    }
+}

@@ -1,0 +1,114 @@
+//! The other process, as a worker that reads in step: this program once more.
+//!
+//! It checks each frame, and says what it saw.
+
+use std::ffi::CString;
+use std::path::Path;
+use std::time::Duration;
+
+use bridge_tests::PROBE;
+use bridge_worker::bridge_ipc::Backend;
+use bridge_worker::cuda_import::{Kernel, KernelModule};
+use bridge_worker::{Buffer, ExchangeReader, Read, Worker};
+
+use crate::reading::{Reading, check, launch, say};
+use crate::step_worker::info;
+use crate::worker::forever;
+
+const PLACE: &str = "BRIDGE_TEST_READING_WORKER_IN_STEP";
+
+/// Longer than any test waits.
+const LONG: Duration = Duration::from_secs(40);
+
+/// What a worker does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Habit {
+    /// Reads frame after frame. Has come there once it waits for the first.
+    Reads,
+    /// Reads five frames, and keeps the sixth.
+    Holds,
+    /// Reads five frames and says nothing more.
+    Idles,
+    /// Reads five frames, leaves as it should, and lives on.
+    Leaves,
+    /// With CUDA: has given the fifth frame back behind a kernel that does not end.
+    Owes,
+    /// With CUDA: reads frames on a stream that nothing is ordered with.
+    IsUnordered,
+}
+
+const HABITS: [Habit; 6] = [Habit::Reads, Habit::Holds, Habit::Idles, Habit::Leaves, Habit::Owes, Habit::IsUnordered];
+
+/// Starts one that connects to `path`.
+pub(crate) fn start(path: &Path, backend: Backend, habit: Habit) -> Reading {
+    let habit = HABITS.iter().position(|one| *one == habit).unwrap();
+    let place = format!("{habit} {} {}", backend == Backend::Cuda, path.display());
+    Reading::start_as("the_other_process_that_reads_in_step", PLACE, &place)
+}
+
+/// The life of a worker, if this process is one.
+pub(crate) fn live() {
+    let Ok(place) = std::env::var(PLACE) else { return };
+    let [habit, cuda, path] = place.splitn(3, ' ').collect::<Vec<_>>().try_into().unwrap();
+    let habit = HABITS[habit.parse::<usize>().unwrap()];
+    let backend = if cuda.parse().unwrap() { Backend::Cuda } else { Backend::Host };
+    let worker = Worker::connect_with(path, &info(backend)).unwrap();
+    let reader = worker.exchange_reader("steps").unwrap();
+    // Loaded before the first frame.
+    let kernel = worker.cuda().map(|cuda| {
+        let module = KernelModule::new(cuda, "probe", &CString::new(PROBE).unwrap()).unwrap();
+        module.kernel("fill_after").unwrap()
+    });
+    if habit == Habit::Reads {
+        say("@there");
+    }
+    // The renderer may end at any time.
+    let _ = read(worker, reader, kernel.as_ref(), habit);
+}
+
+fn read(
+    worker: Worker,
+    mut reader: ExchangeReader<Buffer<u32>>,
+    spin: Option<&Kernel>,
+    habit: Habit,
+) -> Result<(), bridge_worker::Error> {
+    let unordered = worker.cuda().map(|cuda| cuda.new_stream().unwrap());
+    let mut frames = 0;
+    loop {
+        if frames == 5 && habit == Habit::Leaves {
+            drop((reader, worker));
+            say("@there");
+            forever();
+        }
+        if frames == 5 && habit == Habit::Idles {
+            say("@there");
+            forever();
+        }
+        let Some(turn) = reader.next(LONG)? else { continue };
+        frames += 1;
+        if frames == 6 && habit == Habit::Holds {
+            say("@there");
+            forever();
+        }
+        match turn.work() {
+            Read::Host(host) => {
+                let mut words = vec![0; host.views.len()];
+                host.views.read_into(0, &mut words)?;
+                check(turn.frame(), &words);
+            }
+            Read::Cuda(cuda) => {
+                let stream = unordered.as_ref().filter(|_| habit == Habit::IsUnordered).unwrap_or(cuda.stream);
+                check(turn.frame(), &stream.clone_dtoh(&cuda.views).unwrap());
+                if frames == 5 && habit == Habit::Owes {
+                    launch(spin.unwrap(), &cuda, LONG);
+                }
+            }
+            _ => panic!("no other backend"),
+        }
+        turn.finish()?;
+        if frames == 5 && habit == Habit::Owes {
+            say("@there");
+            forever();
+        }
+    }
+}
