@@ -7,22 +7,19 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use bridge_ipc::{
-    BufferDescriptor, Code, ConnectInfo, Connection, Direction, Handle, Hello, Listener, MappedMemory, Message, Offer,
-    Received, Resource, ResourceKind, Role, SharedMemory, Uuid,
-};
+use bridge_ipc::{Code, ConnectInfo, Connection, Hello, Message, Received, Role, SharedMemory, Uuid};
+use bridge_worker::cuda_import::CudaDevice;
 use rustix::process::Signal;
 
+use crate::dialogue_memory::Slots;
+use crate::dialogue_renders;
 use crate::worker::{LEN, forever, send};
 
 /// Where the other side is, and what is said.
 const PLACE: &str = "BRIDGE_TEST_DIALOGUE";
 /// Longer than any message takes.
-const LIMIT: Duration = Duration::from_secs(30);
-/// Slots that a scripted renderer offers.
-const SLOTS: u32 = 2;
-
-/// What is said between the two, on the CPU.
+pub(crate) const LIMIT: Duration = Duration::from_secs(30);
+/// What is said between the two. Renderers with a script are on the CPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Dialogue {
     /// The worker writes.
@@ -31,14 +28,26 @@ pub(crate) enum Dialogue {
     Reads,
     /// The worker writes in step.
     InStep,
+    /// The worker reads in step.
+    ReadsInStep,
     /// The worker refuses the exchange.
     Refuses,
     /// The worker refuses the connection.
     Declines,
 }
 
-pub(crate) const DIALOGUES: [Dialogue; 5] =
-    [Dialogue::Writes, Dialogue::Reads, Dialogue::InStep, Dialogue::Refuses, Dialogue::Declines];
+pub(crate) const DIALOGUES: [Dialogue; 6] =
+    [Dialogue::Writes, Dialogue::Reads, Dialogue::InStep, Dialogue::ReadsInStep, Dialogue::Refuses, Dialogue::Declines];
+
+impl Dialogue {
+    pub(crate) fn trust(self) -> bool {
+        matches!(self, Self::InStep | Self::ReadsInStep)
+    }
+
+    pub(crate) fn reads(self) -> bool {
+        matches!(self, Self::Reads | Self::ReadsInStep)
+    }
+}
 
 /// A process that says one side of a dialogue.
 pub(crate) struct Scripted {
@@ -56,11 +65,20 @@ pub(crate) struct End {
 impl Scripted {
     /// Starts the side of this role, which stops after `last` messages.
     pub(crate) fn start(role: Role, dialogue: Dialogue, last: u32, path: &Path) -> Self {
+        let side = if role == Role::Renderer { "renders" } else { "works" };
+        Self::start_as(side, dialogue, last, path)
+    }
+
+    /// Starts a worker that computes with CUDA, which stops after `last` messages.
+    pub(crate) fn start_with_cuda(dialogue: Dialogue, last: u32, path: &Path) -> Self {
+        Self::start_as("computes", dialogue, last, path)
+    }
+
+    fn start_as(side: &str, dialogue: Dialogue, last: u32, path: &Path) -> Self {
         let dialogue = DIALOGUES.iter().position(|one| *one == dialogue).unwrap();
-        let renders = role == Role::Renderer;
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "the_other_side_of_a_dialogue", "--nocapture", "--test-threads=1"])
-            .env(PLACE, format!("{renders} {dialogue} {last} {}", path.display()))
+            .env(PLACE, format!("{side} {dialogue} {last} {}", path.display()))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
@@ -96,15 +114,15 @@ impl Drop for Scripted {
     }
 }
 
-fn tell(line: &str) {
+pub(crate) fn tell(line: &str) {
     println!("\n{line}");
     std::io::stdout().flush().unwrap();
 }
 
 /// A connection that stops the process after the last message that is to cross.
-struct Counted {
-    connection: Connection,
-    left: u32,
+pub(crate) struct Counted {
+    pub(crate) connection: Connection,
+    pub(crate) left: u32,
 }
 
 impl Counted {
@@ -116,24 +134,24 @@ impl Counted {
         }
     }
 
-    fn say(&mut self, message: &Message) {
+    pub(crate) fn say(&mut self, message: &Message) {
         self.say_with(message, None);
     }
 
-    fn say_with(&mut self, message: &Message, memory: Option<&SharedMemory>) {
+    pub(crate) fn say_with(&mut self, message: &Message, memory: Option<&SharedMemory>) {
         let handle = memory.map(|memory| memory.handle().as_fd());
         self.connection.send(message, handle, LIMIT).unwrap();
         self.crossed("says", message.kind());
     }
 
-    fn hear(&mut self) -> Received {
+    pub(crate) fn hear(&mut self) -> Received {
         let received = self.connection.receive(LIMIT).unwrap();
         self.crossed("hears", received.message.kind());
         received
     }
 
     /// Hears all up to a message of this kind.
-    fn hear_until(&mut self, kind: &str) -> Message {
+    pub(crate) fn hear_until(&mut self, kind: &str) -> Message {
         loop {
             let message = self.hear().message;
             if message.kind() == kind {
@@ -144,12 +162,12 @@ impl Counted {
 
     /// Hears the answer to a Close. How many frames come before it is the other side's business:
     /// they do not count, so that the answer is the same message in each run.
-    fn hear_close(&mut self) {
+    pub(crate) fn hear_close(&mut self) {
         while self.connection.receive(LIMIT).unwrap().message.kind() != "Close" {}
         self.crossed("hears", "Close");
     }
 
-    fn say_bye(&mut self) {
+    pub(crate) fn say_bye(&mut self) {
         self.connection.close(Code::Done, "all is said");
         self.crossed("says", "Bye");
     }
@@ -158,15 +176,18 @@ impl Counted {
 /// The life of a process that says one side of a dialogue, if this is one.
 pub(crate) fn live() {
     let Ok(place) = std::env::var(PLACE) else { return };
-    let [renders, dialogue, last, path] = place.splitn(4, ' ').collect::<Vec<_>>().try_into().unwrap();
+    let [side, dialogue, last, path] = place.splitn(4, ' ').collect::<Vec<_>>().try_into().unwrap();
     let (dialogue, left) = (DIALOGUES[dialogue.parse::<usize>().unwrap()], last.parse().unwrap());
     let path = Path::new(path);
-    let _connection = if renders.parse().unwrap() { render(dialogue, left, path) } else { work(dialogue, left, path) };
+    let _connection = match side {
+        "renders" => dialogue_renders::render(dialogue, left, path),
+        side => work(dialogue, left, path, side == "computes"),
+    };
     tell("@over");
     forever();
 }
 
-fn work(dialogue: Dialogue, left: u32, path: &Path) -> Counted {
+fn work(dialogue: Dialogue, left: u32, path: &Path, computes: bool) -> Counted {
     let mut counted = Counted { connection: Connection::connect(path, &ConnectInfo::default()).unwrap(), left };
     counted.crossed("hears", "Hello");
     let refused = |exchange| Message::Refused { exchange, code: Code::Resource, text: "another is expected".into() };
@@ -174,35 +195,38 @@ fn work(dialogue: Dialogue, left: u32, path: &Path) -> Counted {
         counted.say(&refused(None));
         return counted;
     }
-    let trust = dialogue == Dialogue::InStep;
-    counted.say(&Message::Hello(Hello { host: true, trust, ..Hello::new(Role::Worker, "scripted") }));
+    let trust = dialogue.trust();
+    let device = computes.then(|| CudaDevice::by_uuid(counted.connection.peer_hello().unwrap().device_uuid).unwrap());
+    counted.say(&Message::Hello(Hello {
+        cuda: computes,
+        host: !computes,
+        trust,
+        device_uuid: device.as_ref().map_or(Uuid::nil(), CudaDevice::uuid),
+        ..Hello::new(Role::Worker, "scripted")
+    }));
     let Message::Offer(offer) = counted.hear().message else { panic!("no offer") };
-    let memory: Vec<_> = (0..offer.slots).map(|_| mapped(counted.hear(), offer.direction)).collect();
+    let mut slots = Slots::hear(&mut counted, &offer, device.as_ref());
     if dialogue == Dialogue::Refuses {
         counted.say(&refused(Some(0)));
         counted.hear_until("Bye");
         return counted;
     }
     counted.say(&Message::Ready { exchange: 0 });
-    if dialogue == Dialogue::Reads {
+    if dialogue.reads() {
         for _ in 0..3 {
-            let Message::Publish { slot, .. } = counted.hear_until("Publish") else { unreachable!() };
-            counted.say(&Message::Free { exchange: 0, slot, value: 0 });
+            let Message::Publish { slot, value, .. } = counted.hear_until("Publish") else { unreachable!() };
+            slots.wait(value);
+            let value = slots.signal();
+            counted.say(&Message::Free { exchange: 0, slot, value });
         }
         counted.say_bye();
         return counted;
     }
-    write_all(&mut counted, &memory, trust);
+    write_all(&mut counted, &mut slots, trust);
     counted.say(&Message::Close { exchange: 0 });
     counted.hear_close();
     counted.hear_until("Bye");
     counted
-}
-
-fn mapped(received: Received, direction: Direction) -> MappedMemory {
-    let Message::Resource(resource) = received.message else { panic!("no resource") };
-    let memory = SharedMemory::from_peer("frame", received.descriptor.unwrap(), resource.allocation_size).unwrap();
-    if direction == Direction::WorkerWrites { memory.map().unwrap() } else { memory.map_for_reading().unwrap() }
 }
 
 /// The words of a frame: all the same, or in step one more from element to element.
@@ -212,113 +236,37 @@ pub(crate) fn words(frame: u64, in_step: bool) -> impl Iterator<Item = u32> {
 }
 
 /// Three frames, of which the second is taken back.
-fn write_all(counted: &mut Counted, memory: &[MappedMemory], trust: bool) {
-    let mut slots = Vec::new();
-    for _ in memory {
-        let Message::Free { slot, .. } = counted.hear_until("Free") else { unreachable!() };
-        slots.push(slot);
+fn write_all(counted: &mut Counted, slots: &mut Slots, trust: bool) {
+    let mut free = Vec::new();
+    for _ in 0..slots.count() {
+        let Message::Free { slot, value, .. } = counted.hear_until("Free") else { unreachable!() };
+        slots.wait(value);
+        free.push(slot);
     }
-    for (frame, slot) in (0..3).zip(slots) {
-        let bytes: Vec<u8> = words(frame, trust).flat_map(u32::to_ne_bytes).collect();
+    // With CUDA the words are those of workers that compute.
+    let rises = trust || slots.are_on_gpu();
+    for (frame, slot) in (0..3).zip(free) {
+        let words: Vec<u32> = words(frame, rises).collect();
         // In step it is announced first: one that dies there leaves half of it.
-        let halves = bytes.split_at(bytes.len() / 2);
-        assert!(memory[slot as usize].write(0, halves.0));
+        let halves = words.split_at(words.len() / 2);
+        slots.write(slot, 0, halves.0);
         if !trust {
-            assert!(memory[slot as usize].write(halves.0.len(), halves.1));
+            slots.write(slot, halves.0.len(), halves.1);
+            slots.signal();
         }
         counted.say(&Message::Publish { exchange: 0, slot, frame, value: frame + 1 });
         if frame == 1 {
             counted.say(&Message::Torn { exchange: 0, slot, frame });
         }
         if trust {
-            assert!(memory[slot as usize].write(halves.0.len(), halves.1));
-            counted.say(&Message::Done { exchange: 0, slot, frame });
+            slots.write(slot, halves.0.len(), halves.1);
+            if slots.are_on_gpu() {
+                slots.signal();
+            } else {
+                counted.say(&Message::Done { exchange: 0, slot, frame });
+            }
         }
     }
     // A slot comes back.
     counted.hear_until("Free");
-}
-
-fn render(dialogue: Dialogue, left: u32, path: &Path) -> Counted {
-    let listener = Listener::bind(path).unwrap();
-    tell("@listens");
-    let mut counted = Counted { connection: listener.accept(LIMIT).unwrap().unwrap(), left };
-    let trust = dialogue == Dialogue::InStep;
-    counted.say(&Message::Hello(Hello { host: true, trust, ..Hello::new(Role::Renderer, "scripted") }));
-    if dialogue == Dialogue::Declines {
-        counted.say(&Message::Refused { exchange: None, code: Code::Backend, text: "nothing is drawn".into() });
-        return counted;
-    }
-    counted.hear_until("Hello");
-    let reads = dialogue == Dialogue::Reads;
-    let direction = if reads { Direction::RendererWrites } else { Direction::WorkerWrites };
-    let name = if trust { "steps" } else { "remote" }.to_owned();
-    let (slots, resources, writer_in_flight, reader_in_flight) = (SLOTS, 1, 1, 1);
-    let offer = Offer { exchange: 0, direction, slots, resources, writer_in_flight, reader_in_flight, trust, name };
-    counted.say(&Message::Offer(offer));
-    let memory: Vec<_> = (0..SLOTS).map(|slot| offered(&mut counted, slot, reads)).collect();
-    if dialogue == Dialogue::Refuses {
-        counted.hear_until("Refused");
-        // The worker goes away.
-        counted.hear_until("Bye");
-        return counted;
-    }
-    counted.hear_until("Ready");
-    if reads {
-        paint(&mut counted, &memory);
-        counted.say_bye();
-        return counted;
-    }
-    (0..SLOTS).for_each(|slot| counted.say(&Message::Free { exchange: 0, slot, value: 0 }));
-    for _ in 0..3 {
-        let last = counted.hear_until(if trust { "Done" } else { "Publish" });
-        let (Message::Done { slot, .. } | Message::Publish { slot, .. }) = last else { unreachable!() };
-        counted.say(&Message::Free { exchange: 0, slot, value: 0 });
-    }
-    counted.say(&Message::Close { exchange: 0 });
-    counted.hear_close();
-    counted.hear_until("Bye");
-    counted
-}
-
-fn offered(counted: &mut Counted, slot: u32, reads: bool) -> (SharedMemory, MappedMemory) {
-    let bytes = LEN as u64 * 4;
-    let (file, memory) = if reads {
-        SharedMemory::new_for_reading("frame", bytes).unwrap()
-    } else {
-        let file = SharedMemory::new("frame", bytes).unwrap();
-        let memory = file.map().unwrap();
-        (file, memory)
-    };
-    let resource = Resource {
-        exchange: 0,
-        slot,
-        index: 0,
-        kind: ResourceKind::Buffer(BufferDescriptor { size: bytes, element_size: 4 }),
-        handle: Handle::MemoryFile,
-        dedicated: false,
-        device_uuid: Uuid::nil(),
-        allocation_size: bytes,
-        offset: 0,
-    };
-    counted.say_with(&Message::Resource(resource), Some(&file));
-    (file, memory)
-}
-
-/// Three frames, of which the last is taken back.
-fn paint(counted: &mut Counted, memory: &[(SharedMemory, MappedMemory)]) {
-    let mut slot = 0;
-    for frame in 0..3 {
-        if frame >= u64::from(SLOTS) {
-            let Message::Free { slot: freed, .. } = counted.hear_until("Free") else { unreachable!() };
-            slot = freed;
-        }
-        let bytes: Vec<u8> = words(frame, false).flat_map(u32::to_ne_bytes).collect();
-        assert!(memory[slot as usize].1.write(0, &bytes));
-        counted.say(&Message::Publish { exchange: 0, slot, frame, value: frame + 1 });
-        if frame == 2 {
-            counted.say(&Message::Torn { exchange: 0, slot, frame });
-        }
-        slot += 1;
-    }
 }

@@ -11,6 +11,10 @@ mod death;
 #[cfg(target_os = "linux")]
 mod dialogue;
 #[cfg(target_os = "linux")]
+mod dialogue_memory;
+#[cfg(target_os = "linux")]
+mod dialogue_renders;
+#[cfg(target_os = "linux")]
 mod drawn;
 #[cfg(target_os = "linux")]
 mod drawn_cuda;
@@ -26,6 +30,10 @@ mod hostile;
 mod matrix;
 #[cfg(target_os = "linux")]
 mod matrix_messages;
+#[cfg(target_os = "linux")]
+mod matrix_messages_cuda;
+#[cfg(target_os = "linux")]
+mod matrix_messages_renderers;
 #[cfg(target_os = "linux")]
 mod matrix_reads;
 #[cfg(target_os = "linux")]

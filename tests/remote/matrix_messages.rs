@@ -1,27 +1,24 @@
-//! Each side against its end behind each message that crosses: `cargo xtask kill-matrix --rounds
-//! N`. One side follows a script and stops there, the other is the real one.
+//! Workers against their end behind each message that crosses: `cargo xtask kill-matrix --rounds N`.
+//! The worker follows a script and stops there, the renderer is the real one.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bridge::{Error, ExchangeInfo, RemoteExchange};
-use bridge_ipc::Role;
+use bridge_ipc::{Backend, Role};
 use bridge_tests::Rig;
-use bridge_worker::bridge_ipc::Error as Ipc;
-use bridge_worker::{Buffer, Error as Told, Image, Work, Worker as Other, WorkerInfo};
 use rustix::process::Signal;
 
 use crate::dialogue::{DIALOGUES, Dialogue, End, Scripted, words};
 use crate::matrix::{SIGNALS, rounds};
 use crate::painter::Painter;
 use crate::reading::{self, Reading};
-use crate::renderer;
 use crate::scene::Scene;
-use crate::step_worker;
+use crate::step_painter::StepPainter;
 use crate::steps::Stepping;
 use crate::worker::{Habit, Worker};
+use crate::{step_reader, step_worker};
 
 /// All that crosses between workers on the CPU and this renderer, which takes no frame of its own
 /// back. Timelines go to workers with CUDA only: `tests/double/tests/worker_ends.rs`.
@@ -43,43 +40,16 @@ const OF_WORKERS: [&str; 16] = [
     "says Refused",
     "says Torn",
 ];
-const OF_RENDERERS: [&str; 18] = [
-    "hears Bye",
-    "hears Close",
-    "hears Done",
-    "hears Free",
-    "hears Hello",
-    "hears Publish",
-    "hears Ready",
-    "hears Refused",
-    "hears Torn",
-    "says Bye",
-    "says Close",
-    "says Free",
-    "says Hello",
-    "says Offer",
-    "says Publish",
-    "says Refused",
-    "says Resource",
-    "says Torn",
-];
-
 /// The most that each message took, and how often it was the last.
-type Rows = BTreeMap<String, (u32, [Duration; 2])>;
+pub(crate) type Rows = BTreeMap<String, (u32, [Duration; 2])>;
 
 #[test]
 fn the_end_of_a_worker_behind_each_message_is_survived() {
-    let rows = each_message("worker", survive);
+    let rows = each_message("worker", &DIALOGUES, survive);
     assert_eq!(crossed(&rows), OF_WORKERS, "messages behind which a worker was ended");
 }
 
-#[test]
-fn the_end_of_a_renderer_behind_each_message_is_survived() {
-    let rows = each_message("renderer", outlive);
-    assert_eq!(crossed(&rows), OF_RENDERERS, "messages behind which a renderer was ended");
-}
-
-fn crossed(rows: &Rows) -> Vec<&str> {
+pub(crate) fn crossed(rows: &Rows) -> Vec<&str> {
     let mut kinds: Vec<_> = rows.keys().map(|row| row.split_once(": ").unwrap().1).collect();
     kinds.sort_unstable();
     kinds.dedup();
@@ -87,9 +57,13 @@ fn crossed(rows: &Rows) -> Vec<&str> {
 }
 
 /// Ends one side behind each message of each dialogue, with one signal after the other.
-fn each_message(side: &str, case: fn(Dialogue, u32, Signal) -> (End, [Duration; 2])) -> Rows {
+pub(crate) fn each_message(
+    side: &str,
+    dialogues: &[Dialogue],
+    mut case: impl FnMut(Dialogue, u32, Signal) -> (End, [Duration; 2]),
+) -> Rows {
     let mut rows = Rows::new();
-    for dialogue in DIALOGUES {
+    for &dialogue in dialogues {
         for round in 0..rounds() {
             for last in 1.. {
                 // All of them in four rounds.
@@ -109,7 +83,7 @@ fn each_message(side: &str, case: fn(Dialogue, u32, Signal) -> (End, [Duration; 
     rows
 }
 
-fn ending(process: Scripted, signal: Signal) -> JoinHandle<End> {
+pub(crate) fn ending(process: Scripted, signal: Signal) -> JoinHandle<End> {
     std::thread::spawn(move || process.end(signal))
 }
 
@@ -119,6 +93,7 @@ fn survive(dialogue: Dialogue, last: u32, signal: Signal) -> (End, [Duration; 2]
     match dialogue {
         Dialogue::Reads => survive_reading(last, signal),
         Dialogue::InStep => survive_in_step(last, signal),
+        Dialogue::ReadsInStep => survive_reading_in_step(last, signal),
         _ => survive_writing(dialogue, last, signal),
     }
 }
@@ -129,7 +104,7 @@ fn is_gone(error: &Error) -> bool {
 }
 
 /// A worker of this renderer's that has been met, if it has come so far.
-fn met(accepted: bridge::Result<Option<bridge::Remote>>) -> Option<bridge::Remote> {
+pub(crate) fn met(accepted: bridge::Result<Option<bridge::Remote>>) -> Option<bridge::Remote> {
     match accepted {
         Ok(remote) => Some(remote.expect("the end of a worker that was not met is not told")),
         Err(error) => {
@@ -140,7 +115,7 @@ fn met(accepted: bridge::Result<Option<bridge::Remote>>) -> Option<bridge::Remot
 }
 
 /// The exchange, if the worker has taken it.
-fn taken<T>(made: bridge::Result<T>) -> Option<T> {
+pub(crate) fn taken<T>(made: bridge::Result<T>) -> Option<T> {
     made.inspect_err(|error| assert!(is_gone(error), "{error}")).ok()
 }
 
@@ -179,8 +154,18 @@ fn survive_writing(dialogue: Dialogue, last: u32, signal: Signal) -> (End, [Dura
 }
 
 fn survive_reading(last: u32, signal: Signal) -> (End, [Duration; 2]) {
-    let mut painter = Painter::new();
+    let painter = Painter::new();
     let process = Scripted::start(Role::Worker, Dialogue::Reads, last, &painter.scene.path());
+    paint_for(painter, Backend::Host, process, signal)
+}
+
+/// Draws for a worker that is ended, and for the next one.
+pub(crate) fn paint_for(
+    mut painter: Painter,
+    backend: Backend,
+    process: Scripted,
+    signal: Signal,
+) -> (End, [Duration; 2]) {
     let ending = ending(process, signal);
     let remote = met(painter.scene.listener.accept(painter.scene.rig.device(), Rig::LONG));
     let offered = |remote: bridge::Remote| taken(remote.latest_render_first(&Scene::info(), Painter::spec()));
@@ -195,7 +180,7 @@ fn survive_reading(last: u32, signal: Signal) -> (End, [Duration; 2]) {
     let told = Instant::now();
     let end = ending.join().unwrap();
     let start = Instant::now();
-    let next = Reading::start(&painter.scene.path(), bridge_ipc::Backend::Host, reading::Habit::Reads);
+    let next = Reading::start(&painter.scene.path(), backend, reading::Habit::Reads);
     let remote = painter.scene.accept();
     let mut writer = match writer {
         Some(mut writer) => {
@@ -212,23 +197,56 @@ fn survive_reading(last: u32, signal: Signal) -> (End, [Duration; 2]) {
 }
 
 fn survive_in_step(last: u32, signal: Signal) -> (End, [Duration; 2]) {
-    let scene = Scene::new();
-    let process = Scripted::start(Role::Worker, Dialogue::InStep, last, &scene.path());
+    let stepping = Stepping::new();
+    let process = Scripted::start(Role::Worker, Dialogue::InStep, last, &stepping.scene.path());
+    step_for(stepping, process, signal)
+}
+
+/// Reads in step what a worker that is ended writes, and what the next one does.
+pub(crate) fn step_for(mut stepping: Stepping, process: Scripted, signal: Signal) -> (End, [Duration; 2]) {
     let ending = ending(process, signal);
     let info = bridge::AcceptInfo { timeout: Rig::LONG, trust: true };
-    let remote = met(scene.listener.accept_with(scene.rig.device(), &info));
+    let remote = met(stepping.scene.listener.accept_with(stepping.scene.rig.device(), &info));
     let info = ExchangeInfo { name: "steps", timeout: Rig::LONG, ..Default::default() };
     let mut steps = remote.and_then(|remote| taken(remote.exchange(&info, Scene::spec())));
     steps.iter_mut().for_each(read_all);
     let told = Instant::now();
     let end = ending.join().unwrap();
     let start = Instant::now();
-    let mut stepping = Stepping::of(scene);
     let _next = match &mut steps {
         Some(steps) => stepping.go_on(steps, 2),
         None => {
             let (next, mut steps) = stepping.with(step_worker::Habit::Runs, 1, Rig::LONG);
             (0..8).for_each(|_| stepping.read(&mut steps, 1));
+            next
+        }
+    };
+    let took = [told.saturating_duration_since(end.at), start.elapsed()];
+    (end, took)
+}
+
+fn survive_reading_in_step(last: u32, signal: Signal) -> (End, [Duration; 2]) {
+    let scene = Scene::new();
+    let process = Scripted::start(Role::Worker, Dialogue::ReadsInStep, last, &scene.path());
+    draw_for(StepPainter::of(scene, Backend::Host), process, signal)
+}
+
+/// Draws in step for a worker that is ended, and for the next one.
+pub(crate) fn draw_for(mut painter: StepPainter, process: Scripted, signal: Signal) -> (End, [Duration; 2]) {
+    let ending = ending(process, signal);
+    let info = bridge::AcceptInfo { timeout: Rig::LONG, trust: true };
+    let remote = met(painter.scene.listener.accept_with(painter.scene.rig.device(), &info));
+    let info = StepPainter::info(Rig::LONG);
+    let mut writer = remote.and_then(|remote| taken(remote.exchange_render_first(&info, Painter::spec())));
+    writer.iter_mut().for_each(|writer| painter.draw_until_dead(writer));
+    let told = Instant::now();
+    let end = ending.join().unwrap();
+    let start = Instant::now();
+    let _next = match &mut writer {
+        Some(writer) => painter.go_on(writer),
+        None => {
+            let (next, mut writer) = painter.with(step_reader::Habit::Reads, Rig::LONG);
+            painter.until_there(&mut writer, &next, step_reader::Habit::Reads);
             next
         }
     };
@@ -259,78 +277,4 @@ fn read_all(steps: &mut RemoteExchange<bridge::BufferSpec<u32>>) {
     for (frame, found) in read.iter().filter(|(frame, _)| *frame != 1 && !torn.contains(frame)) {
         assert!(found.iter().copied().eq(words(*frame, true)), "frame {frame} is not whole: {:#x}", found[0]);
     }
-}
-
-/// The renderer is ended; gives the time from its end to the word of it, and from the start of the
-/// next one's process until all of its dialogue was had.
-fn outlive(dialogue: Dialogue, last: u32, signal: Signal) -> (End, [Duration; 2]) {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("renderer");
-    let mut process = Scripted::start(Role::Renderer, dialogue, last, &path);
-    process.listens();
-    let ending = ending(process, signal);
-    let error = live_with(dialogue, &path);
-    let told = Instant::now();
-    // A renderer that is gone, or has said so; the worker itself refuses another type.
-    let expected = match &error {
-        Told::PeerLost { .. } | Told::Closed { .. } | Told::Ipc(Ipc::Closed { .. }) => true,
-        // It was reaped before this process had a pidfd of it: it waits for no word of the worker's
-        // before its first, and none at all where it declines.
-        Told::Ipc(Ipc::System { call, .. }) => {
-            (last == 1 || dialogue == Dialogue::Declines) && (call.contains("pidfd") || call.contains("PIDFD"))
-        }
-        Told::Mismatch { .. } => dialogue == Dialogue::Refuses,
-        _ => false,
-    };
-    assert!(expected, "{dialogue:?}, behind message {last}: {error}");
-    let end = ending.join().unwrap();
-    let start = Instant::now();
-    let mut next = Scripted::start(Role::Renderer, dialogue, u32::MAX, &path);
-    next.listens();
-    live_with(dialogue, &path);
-    assert!(next.end(Signal::KILL).message.is_none());
-    let took = [told.saturating_duration_since(end.at), start.elapsed()];
-    (end, took)
-}
-
-/// A worker, this process, with a renderer; gives the error with which that ends.
-fn live_with(dialogue: Dialogue, path: &Path) -> Told {
-    match dialogue {
-        Dialogue::Writes => connect(path).and_then(|worker| {
-            let mut writer = worker.latest("remote")?;
-            loop {
-                renderer::write(&mut writer)?;
-            }
-        }),
-        Dialogue::Reads => connect(path).and_then(|worker| {
-            let mut reader = worker.latest_reader::<Buffer<u32>>("remote")?;
-            loop {
-                reader.wait_for_newer(Rig::LONG)?;
-                reader.newest()?;
-            }
-        }),
-        Dialogue::InStep => connect(path).and_then(|worker| {
-            let mut exchange = worker.exchange::<Buffer<u32>>("steps")?;
-            loop {
-                let mut turn = exchange.begin()?;
-                let Work::Host(mut host) = turn.work() else { panic!("it computes with CUDA") };
-                host.views.write_from(0, &[7])?;
-                if turn.frame() == 1 {
-                    turn.announce()?;
-                    turn.skip()?;
-                } else {
-                    turn.finish()?;
-                }
-            }
-        }),
-        Dialogue::Refuses | Dialogue::Declines => connect(path)
-            .and_then(|worker| worker.latest::<Image<f32>>("remote").map(drop))
-            .and_then(|()| unreachable!()),
-    }
-    .unwrap_or_else(|error: Told| error)
-}
-
-fn connect(path: &Path) -> Result<Other, Told> {
-    let info = WorkerInfo { timeout: Rig::LONG * 2, ..step_worker::info(bridge_ipc::Backend::Host) };
-    Other::connect_with(path, &info)
 }

@@ -157,6 +157,21 @@ impl StepPainter {
         last
     }
 
+    /// Draws until the worker is told to be dead.
+    pub(crate) fn draw_until_dead(&mut self, writer: &mut Writer) {
+        let start = Instant::now();
+        loop {
+            match writer.begin(Duration::from_millis(1)) {
+                Ok(Some(turn)) => drop(self.submit(turn, &[])),
+                Ok(None) => {}
+                Err(Error::PeerLost { dead: true, .. }) if writer.owed().is_empty() => return,
+                Err(Error::PeerLost { .. }) => std::thread::sleep(Duration::from_millis(1)),
+                Err(error) => panic!("{error}"),
+            }
+            assert!(start.elapsed() < Rig::LONG, "its end is not told");
+        }
+    }
+
     /// Waits until the worker is told to be lost, and `is_enough`.
     pub(crate) fn until(writer: &Writer, is_enough: impl Fn(&Error) -> bool) -> Error {
         let start = Instant::now();

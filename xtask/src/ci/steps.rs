@@ -34,15 +34,18 @@ const PROCESSES: &str = "examples/remote_particles --frames 60";
 const MATRIX: &str = "test --workspace --test remote -- --exact --nocapture --test-threads=1";
 const MATRIX_OF_HOST: &[&str] = &[
     "matrix::each_state_and_each_signal_is_survived",
-    "matrix_messages::the_end_of_a_renderer_behind_each_message_is_survived",
     "matrix_messages::the_end_of_a_worker_behind_each_message_is_survived",
+    "matrix_messages_renderers::the_end_of_a_renderer_behind_each_message_is_survived",
     "matrix_reads::each_state_of_a_reader_is_survived",
     "matrix_steps::each_state_in_step_is_survived",
+    "matrix_steps::each_state_of_a_reader_in_step_is_survived",
 ];
 const MATRIX_OF_CUDA: &[&str] = &[
     "matrix::each_state_with_cuda_and_each_signal_is_survived",
+    "matrix_messages_cuda::the_end_of_a_worker_with_cuda_behind_each_message_is_survived",
     "matrix_reads::each_state_of_a_reader_with_cuda_is_survived",
     "matrix_steps::each_state_in_step_with_cuda_is_survived",
+    "matrix_steps::each_state_of_a_reader_in_step_with_cuda_is_survived",
 ];
 /// The run of one renderer, which prints what it holds.
 const SOAK: &str = "test --workspace --test remote_soak -- --exact --nocapture";

@@ -98,7 +98,7 @@ impl Session {
 
     /// Returns `true` if exchanges in step may be offered in which the renderer writes: both sides
     /// allow exchanges in step, and speak a version that has them
-    /// ([`RENDERER_IN_STEP_SINCE`](crate::RENDERER_IN_STEP_SINCE)).
+    /// ([`RENDERER_IN_STEP_SINCE`]).
     pub fn has_trusted_readers(&self) -> bool {
         self.has_trust() && self.version().is_some_and(|version| version >= RENDERER_IN_STEP_SINCE)
     }

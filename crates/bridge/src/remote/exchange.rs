@@ -185,7 +185,7 @@ impl<R: Resources> RemoteExchange<R> {
     }
 
     /// The compute side: the thread that copies the frames of a worker on the CPU, or
-    /// [`Backend::Remote`].
+    /// [`Backend::Remote`](crate::Backend::Remote).
     pub fn compute(&self) -> &Compute {
         &self.compute
     }

@@ -177,7 +177,7 @@ impl<R: Resources> RemoteExchangeWriter<R> {
     }
 
     /// The compute side: the thread that copies the frames for a worker on the CPU, or
-    /// [`Backend::Remote`].
+    /// [`Backend::Remote`](crate::Backend::Remote).
     pub fn compute(&self) -> &Compute {
         &self.compute
     }

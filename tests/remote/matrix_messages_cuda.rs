@@ -1,0 +1,98 @@
+//! Workers that compute with CUDA against their end behind each message that crosses: `cargo xtask
+//! kill-matrix --backend cuda --rounds N`. The worker follows a script and stops there, with what it
+//! has enqueued until then; the renderer is the real one.
+
+use std::time::{Duration, Instant};
+
+use bridge_tests::Rig;
+use bridge_worker::bridge_ipc::Backend;
+use rustix::process::Signal;
+
+use crate::cuda_worker::{self, Habit};
+use crate::dialogue::{DIALOGUES, Dialogue, End, Scripted};
+use crate::matrix_messages::{crossed, draw_for, each_message, ending, met, paint_for, step_for, taken};
+use crate::painter::Painter;
+use crate::scene::Scene;
+use crate::shown::Shown;
+use crate::step_painter::StepPainter;
+use crate::steps::Stepping;
+
+/// All that crosses between workers with CUDA and this renderer, which takes no frame of its own
+/// back. No message says that a frame is done.
+const OF_WORKERS: [&str; 16] = [
+    "hears Bye",
+    "hears Close",
+    "hears Free",
+    "hears Hello",
+    "hears Offer",
+    "hears Publish",
+    "hears Resource",
+    "hears Timeline",
+    "says Bye",
+    "says Close",
+    "says Free",
+    "says Hello",
+    "says Publish",
+    "says Ready",
+    "says Refused",
+    "says Torn",
+];
+
+#[test]
+fn the_end_of_a_worker_with_cuda_behind_each_message_is_survived() {
+    // Skipped where CUDA and Vulkan share no GPU.
+    if Shown::new().is_none() {
+        return;
+    }
+    let rows = each_message("worker with CUDA", &DIALOGUES, |dialogue, last, signal| match dialogue {
+        Dialogue::InStep => {
+            let stepping = Stepping::with_cuda().unwrap();
+            let process = Scripted::start_with_cuda(dialogue, last, &stepping.scene.path());
+            step_for(stepping, process, signal)
+        }
+        Dialogue::Reads => {
+            let painter = Painter::new();
+            let process = Scripted::start_with_cuda(dialogue, last, &painter.scene.path());
+            paint_for(painter, Backend::Cuda, process, signal)
+        }
+        Dialogue::ReadsInStep => {
+            let painter = StepPainter::with_cuda().unwrap();
+            let process = Scripted::start_with_cuda(dialogue, last, &painter.scene.path());
+            draw_for(painter, process, signal)
+        }
+        Dialogue::Writes | Dialogue::Refuses | Dialogue::Declines => survive_writing(dialogue, last, signal),
+    });
+    assert_eq!(crossed(&rows), OF_WORKERS, "messages behind which a worker was ended");
+}
+
+/// Gives the time from the worker's end to the word of it, and from the start of the next one's
+/// process to a frame.
+fn survive_writing(dialogue: Dialogue, last: u32, signal: Signal) -> (End, [Duration; 2]) {
+    let mut shown = Shown::new().unwrap();
+    let ending = ending(Scripted::start_with_cuda(dialogue, last, &shown.scene.path()), signal);
+    let remote = met(shown.scene.listener.accept(shown.scene.rig.device(), Rig::LONG));
+    let mut reader = remote.and_then(|remote| taken(remote.latest(&Scene::info(), Scene::spec())));
+    if let Some(reader) = &mut reader {
+        shown.lost(reader);
+        shown.read(reader);
+    }
+    let told = Instant::now();
+    let end = ending.join().unwrap();
+    let start = Instant::now();
+    let _next = cuda_worker::start(&shown.scene.path(), Habit::Runs, 2);
+    let remote = shown.scene.accept();
+    let mut reader = match reader {
+        Some(mut reader) => {
+            reader.reconnect(remote).unwrap();
+            reader
+        }
+        None => remote.latest(&Scene::info(), Scene::spec()).unwrap(),
+    };
+    shown.read_until(&mut reader, 2 << 20);
+    let next = start.elapsed();
+    // Whole frames alone were shown, of which none was older than one before.
+    shown.assert_right();
+    reader.close().unwrap();
+    let took = [told.saturating_duration_since(end.at), next];
+    (end, took)
+}

@@ -1,0 +1,125 @@
+//! Renderers against their end behind each message that crosses: `cargo xtask kill-matrix --rounds
+//! N`. The renderer follows a script and stops there, the worker is this process.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use bridge_ipc::Role;
+use bridge_tests::Rig;
+use bridge_worker::bridge_ipc::Error as Ipc;
+use bridge_worker::{Buffer, Error as Told, Image, Work, Worker as Other, WorkerInfo};
+use rustix::process::Signal;
+
+use crate::dialogue::{DIALOGUES, Dialogue, End, Scripted};
+use crate::matrix_messages::{crossed, each_message, ending};
+use crate::{renderer, step_worker};
+
+/// All that crosses between a renderer with a script and this worker.
+const OF_RENDERERS: [&str; 18] = [
+    "hears Bye",
+    "hears Close",
+    "hears Done",
+    "hears Free",
+    "hears Hello",
+    "hears Publish",
+    "hears Ready",
+    "hears Refused",
+    "hears Torn",
+    "says Bye",
+    "says Close",
+    "says Free",
+    "says Hello",
+    "says Offer",
+    "says Publish",
+    "says Refused",
+    "says Resource",
+    "says Torn",
+];
+
+#[test]
+fn the_end_of_a_renderer_behind_each_message_is_survived() {
+    let rows = each_message("renderer", &DIALOGUES, outlive);
+    assert_eq!(crossed(&rows), OF_RENDERERS, "messages behind which a renderer was ended");
+}
+
+/// The renderer is ended; gives the time from its end to the word of it, and from the start of the
+/// next one's process until all of its dialogue was had.
+fn outlive(dialogue: Dialogue, last: u32, signal: Signal) -> (End, [Duration; 2]) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("renderer");
+    let mut process = Scripted::start(Role::Renderer, dialogue, last, &path);
+    process.listens();
+    let ending = ending(process, signal);
+    let error = live_with(dialogue, &path);
+    let told = Instant::now();
+    // A renderer that is gone, or has said so; the worker itself refuses another type.
+    let expected = match &error {
+        Told::PeerLost { .. } | Told::Closed { .. } | Told::Ipc(Ipc::Closed { .. }) => true,
+        // It was reaped before this process had a pidfd of it: it waits for no word of the worker's
+        // before its first, and none at all where it declines.
+        Told::Ipc(Ipc::System { call, .. }) => {
+            (last == 1 || dialogue == Dialogue::Declines) && (call.contains("pidfd") || call.contains("PIDFD"))
+        }
+        Told::Mismatch { .. } => dialogue == Dialogue::Refuses,
+        _ => false,
+    };
+    assert!(expected, "{dialogue:?}, behind message {last}: {error}");
+    let end = ending.join().unwrap();
+    let start = Instant::now();
+    let mut next = Scripted::start(Role::Renderer, dialogue, u32::MAX, &path);
+    next.listens();
+    live_with(dialogue, &path);
+    assert!(next.end(Signal::KILL).message.is_none());
+    let took = [told.saturating_duration_since(end.at), start.elapsed()];
+    (end, took)
+}
+
+/// A worker, this process, with a renderer; gives the error with which that ends.
+fn live_with(dialogue: Dialogue, path: &Path) -> Told {
+    match dialogue {
+        Dialogue::Writes => connect(path).and_then(|worker| {
+            let mut writer = worker.latest("remote")?;
+            loop {
+                renderer::write(&mut writer)?;
+            }
+        }),
+        Dialogue::Reads => connect(path).and_then(|worker| {
+            let mut reader = worker.latest_reader::<Buffer<u32>>("remote")?;
+            loop {
+                reader.wait_for_newer(Rig::LONG)?;
+                reader.newest()?;
+            }
+        }),
+        Dialogue::ReadsInStep => connect(path).and_then(|worker| {
+            let mut reader = worker.exchange_reader::<Buffer<u32>>("steps")?;
+            loop {
+                if let Some(turn) = reader.next(Rig::LONG)? {
+                    turn.finish()?;
+                }
+            }
+        }),
+        Dialogue::InStep => connect(path).and_then(|worker| {
+            let mut exchange = worker.exchange::<Buffer<u32>>("steps")?;
+            loop {
+                let mut turn = exchange.begin()?;
+                let Work::Host(mut host) = turn.work() else { panic!("it computes with CUDA") };
+                host.views.write_from(0, &[7])?;
+                if turn.frame() == 1 {
+                    turn.announce()?;
+                    turn.skip()?;
+                } else {
+                    turn.finish()?;
+                }
+            }
+        }),
+        Dialogue::Refuses | Dialogue::Declines => connect(path)
+            .and_then(|worker| worker.latest::<Image<f32>>("remote").map(drop))
+            .and_then(|()| unreachable!()),
+    }
+    .unwrap_or_else(|error: Told| error)
+}
+
+fn connect(path: &Path) -> Result<Other, Told> {
+    let info = WorkerInfo { timeout: Rig::LONG * 2, ..step_worker::info(bridge_ipc::Backend::Host) };
+    Other::connect_with(path, &info)
+}
