@@ -21,28 +21,40 @@ use cuda_import::probe;
 use driver_double::Double;
 
 const NAME: &str = "a_renderer_that_ends_behind_any_message_leaves_nothing_behind";
+const DRAWS: &str = "a_renderer_that_draws_and_ends_behind_any_message_leaves_nothing_behind";
 /// Set for the renderer's process: after how many messages it stops, where it listens, its GPU and
 /// the paths of its descriptors.
 const RENDERER: &str = "WORKER_TEST_RENDERER";
 
 #[test]
 fn a_renderer_that_ends_behind_any_message_leaves_nothing_behind() {
+    let frames = ["Ready", "Free", "Free", "Publish", "Free", "Publish"];
+    each_message(NAME, Direction::WorkerWrites, &frames);
+}
+
+#[test]
+fn a_renderer_that_draws_and_ends_behind_any_message_leaves_nothing_behind() {
+    let frames = ["Ready", "Publish", "Publish", "Free", "Free", "Publish", "Free"];
+    each_message(DRAWS, Direction::RendererWrites, &frames);
+}
+
+/// Ends a renderer in step behind each message; `frames` are those behind the offer.
+fn each_message(name: &str, direction: Direction, frames: &[&str]) {
     if let Ok(told) = std::env::var(RENDERER) {
-        return render(&told);
+        return render(&told, direction);
     }
-    let Some(double) = Double::in_child(NAME) else { return };
+    let Some(double) = Double::in_child(name) else { return };
     let mut kinds = Vec::new();
     for last in 1.. {
-        let Some(kind) = outlive(&double, last) else { break };
+        let Some(kind) = outlive(&double, name, direction, last) else { break };
         kinds.push(kind);
     }
     let dialogue = ["Hello", "Hello", "Offer", "Resource", "Resource", "Timeline", "Timeline"];
-    let frames = ["Ready", "Free", "Free", "Publish", "Free", "Publish"];
-    assert_eq!(kinds, [&dialogue[..], &frames].concat());
+    assert_eq!(kinds, [&dialogue[..], frames].concat());
 }
 
 /// The process of a renderer: in step, whose commands with the slots never end.
-fn render(told: &str) {
+fn render(told: &str, direction: Direction) {
     let mut told = told.split(',');
     let last = told.next().unwrap().parse().unwrap();
     let (path, gpu) = (PathBuf::from(told.next().unwrap()), told.next().unwrap().parse().unwrap());
@@ -50,19 +62,29 @@ fn render(told: &str) {
     let descriptors: Vec<OwnedFd> = told.map(open).collect();
     let listener = Listener::bind(path).unwrap();
     let descriptors: Vec<_> = descriptors.iter().collect();
-    let mut renderer = Renderer::offer_stopping(last, Direction::WorkerWrites, &listener, gpu, true, &descriptors);
+    let mut renderer = Renderer::offer_stopping(last, direction, &listener, gpu, true, &descriptors);
     assert_eq!(renderer.receive(), Message::Ready { exchange: 1 });
-    (0..2).for_each(|slot| renderer.send(Message::Free { exchange: 1, slot, value: 0 }));
-    let Message::Publish { slot, .. } = renderer.receive() else { panic!() };
-    renderer.send(Message::Free { exchange: 1, slot, value: 5 });
-    renderer.receive();
+    if direction == Direction::RendererWrites {
+        let publish = |slot: u32, frame, value| Message::Publish { exchange: 1, slot, frame, value };
+        (0..2).for_each(|frame| renderer.send(publish(frame as u32, frame, frame + 1)));
+        // The first comes back though it is not drawn.
+        assert!(matches!(renderer.receive(), Message::Free { slot: 0, value: 1, .. }));
+        assert!(matches!(renderer.receive(), Message::Free { slot: 1, value: 2, .. }));
+        renderer.send(publish(0, 2, 5));
+        renderer.receive();
+    } else {
+        (0..2).for_each(|slot| renderer.send(Message::Free { exchange: 1, slot, value: 0 }));
+        let Message::Publish { slot, .. } = renderer.receive() else { panic!() };
+        renderer.send(Message::Free { exchange: 1, slot, value: 5 });
+        renderer.receive();
+    }
     println!("\n@over");
     std::thread::sleep(Duration::from_secs(60));
 }
 
 /// Ends a renderer behind its `last` message, and gives the kind of that; `None` where all was
 /// said before.
-fn outlive(double: &Double, last: u32) -> Option<String> {
+fn outlive(double: &Double, name: &str, direction: Direction, last: u32) -> Option<String> {
     let gpu = probe().unwrap().devices[0].uuid;
     let exports = Exports::new(double);
     let folder = tempfile::tempdir().unwrap();
@@ -71,12 +93,12 @@ fn outlive(double: &Double, last: u32) -> Option<String> {
     let mut told = vec![last.to_string(), path.display().to_string(), gpu.to_string()];
     told.extend(exports.all().iter().map(|descriptor| format!("{own}/{}", descriptor.as_raw_fd())));
     let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", NAME, "--nocapture"])
+        .args(["--exact", name, "--nocapture"])
         .env(RENDERER, told.join(","))
         .stdout(Stdio::piped())
         .spawn();
     let ended = end(child.unwrap());
-    let error = live(&path, || ended.is_finished()).unwrap_err();
+    let error = live(&path, direction, || ended.is_finished()).unwrap_err();
     // The last of them where it was reaped before it was met.
     let is_told = matches!(
         error,
@@ -102,7 +124,7 @@ fn end(mut child: Child) -> JoinHandle<Option<String>> {
 }
 
 /// The life of a worker, up to the end of its renderer.
-fn live(path: &Path, has_ended: impl Fn() -> bool) -> Result<(), Error> {
+fn live(path: &Path, direction: Direction, has_ended: impl Fn() -> bool) -> Result<(), Error> {
     let start = Instant::now();
     let worker = loop {
         match connect(path) {
@@ -113,6 +135,12 @@ fn live(path: &Path, has_ended: impl Fn() -> bool) -> Result<(), Error> {
             met => break met?,
         }
     };
+    if direction == Direction::RendererWrites {
+        let mut reader = worker.exchange_reader::<Buffer<f32>>("x")?;
+        loop {
+            reader.next(LIMIT)?.into_iter().try_for_each(|turn| turn.finish())?;
+        }
+    }
     let mut exchange = worker.exchange::<Buffer<f32>>("x")?;
     loop {
         exchange.begin()?.finish()?;

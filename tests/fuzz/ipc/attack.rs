@@ -47,7 +47,7 @@ impl Attacker {
             Victim::Renderer => of_a_worker(case.kind),
             Victim::Worker => of_a_renderer(case.kind),
         };
-        let reads = case.kind == Kind::Reads;
+        let reads = case.kind.reads();
         Self { socket, honest: honest.into_iter(), reads, last: None, counts: Counts::default() }
     }
 
@@ -151,7 +151,7 @@ fn made(thing: Thing, reads: bool) -> OwnedFd {
 }
 
 fn hello(role: Role, kind: Kind) -> Message {
-    Message::Hello(Hello { host: true, trust: kind == Kind::InStep, ..Hello::new(role, "honest") })
+    Message::Hello(Hello { host: true, trust: kind.is_in_step(), ..Hello::new(role, "honest") })
 }
 
 /// What a worker on the CPU says and hears that has `2` frames.
@@ -159,10 +159,10 @@ fn of_a_worker(kind: Kind) -> Vec<Step> {
     let exchange = 0;
     let mut steps = vec![Step::Hear, Step::Say(hello(Role::Worker, kind)), Step::Hear];
     // Four slots, or in step two.
-    let slots = if kind == Kind::InStep { SLOTS } else { SLOTS + 2 };
+    let slots = if kind.is_in_step() { SLOTS } else { SLOTS + 2 };
     steps.extend((0..slots).map(|_| Step::Hear));
     steps.push(Step::Say(Message::Ready { exchange }));
-    if kind == Kind::Reads {
+    if kind.reads() {
         steps.push(Step::Hear);
         steps.extend((0..2).map(|slot| Step::Say(Message::Free { exchange, slot, value: 0 })));
     } else {
@@ -182,7 +182,7 @@ fn of_a_worker(kind: Kind) -> Vec<Step> {
 /// What a renderer says and hears that offers two slots.
 fn of_a_renderer(kind: Kind) -> Vec<Step> {
     let exchange = 0;
-    let reads = kind == Kind::Reads;
+    let reads = kind.reads();
     let offer = Offer {
         exchange,
         direction: if reads { Direction::RendererWrites } else { Direction::WorkerWrites },
@@ -190,7 +190,7 @@ fn of_a_renderer(kind: Kind) -> Vec<Step> {
         resources: 1,
         writer_in_flight: 1,
         reader_in_flight: 1,
-        trust: kind == Kind::InStep,
+        trust: kind.is_in_step(),
         name: "x".to_owned(),
     };
     let mut steps = vec![Step::Say(hello(Role::Renderer, kind)), Step::Hear, Step::Say(Message::Offer(offer))];

@@ -20,6 +20,18 @@ pub(crate) enum Kind {
     Reads,
     /// The worker writes in step.
     InStep,
+    /// The worker reads in step.
+    ReadsInStep,
+}
+
+impl Kind {
+    pub(crate) fn is_in_step(self) -> bool {
+        matches!(self, Self::InStep | Self::ReadsInStep)
+    }
+
+    pub(crate) fn reads(self) -> bool {
+        matches!(self, Self::Reads | Self::ReadsInStep)
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -66,7 +78,7 @@ pub(crate) enum Thing {
 
 pub(crate) fn case() -> impl Strategy<Value = Case> {
     let victim = prop_oneof![Just(Victim::Renderer), Just(Victim::Worker)];
-    let kind = prop_oneof![Just(Kind::Writes), Just(Kind::Reads), Just(Kind::InStep)];
+    let kind = prop_oneof![Just(Kind::Writes), Just(Kind::Reads), Just(Kind::InStep), Just(Kind::ReadsInStep)];
     (victim, kind, prop::collection::vec(op(), 0..30)).prop_map(|(victim, kind, ops)| Case { victim, kind, ops })
 }
 

@@ -22,7 +22,7 @@ pub(crate) fn renderer(device: &ExportDevice, folder: &Path, case: &Case) -> Cou
     let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::SEQPACKET, None).unwrap();
     rustix::net::connect(&socket, &SocketAddrUnix::new(listener.path()).unwrap()).unwrap();
     let attacker = Attacker::new(socket, case);
-    let trust = case.kind == Kind::InStep;
+    let trust = case.kind.is_in_step();
     let mut counts = std::thread::scope(|scope| {
         let attack = scope.spawn(|| attacker.run(&case.ops));
         let accepted = listener.accept_with(device, &AcceptInfo { timeout: LIMIT, trust });
@@ -91,6 +91,20 @@ fn draw(remote: Remote, kind: Kind) -> Outcome<&'static str> {
             points.iter().for_each(|point| point.wait(LIMIT).unwrap());
             steps.close().unwrap();
         }
+        Kind::ReadsInStep => {
+            let info = ExchangeInfo { name: "x", slots: 2, timeout: LIMIT, ..Default::default() };
+            let spec = BufferSpec::<u32>::new(LEN, BufferAccess::TRANSFER_WRITE);
+            let mut writer = remote.exchange_render_first(&info, spec)?;
+            let mut points = Vec::new();
+            while !lost(writer.check()) {
+                if let Ok(Some(turn)) = writer.begin(Duration::from_millis(1)) {
+                    // SAFETY: as above.
+                    points.push(unsafe { turn.submit(&[]) }.unwrap());
+                }
+            }
+            points.iter().for_each(|point| point.wait(LIMIT).unwrap());
+            writer.close().unwrap();
+        }
     }
     Ok("exchanges of a renderer")
 }
@@ -119,7 +133,7 @@ pub(crate) fn worker(folder: &Path, case: &Case) -> Counts {
 fn write(path: &Path, kind: Kind) -> Outcome<&'static str> {
     // A renderer that says nothing more is not waited for to its end.
     let timeout = Duration::from_millis(300);
-    let trust = kind == Kind::InStep;
+    let trust = kind.is_in_step();
     let info = WorkerInfo { backend: Some(Backend::Host), timeout, trust, ..Default::default() };
     let worker = Worker::connect_with(path, &info)?;
     match kind {
@@ -137,6 +151,14 @@ fn write(path: &Path, kind: Kind) -> Outcome<&'static str> {
                 let Some(turn) = reader.newest()? else { continue };
                 let bridge_worker::Read::Host(host) = turn.work() else { panic!("it computes with CUDA") };
                 host.views.read_into(0, &mut vec![0; host.views.len()])?;
+            }
+        }
+        Kind::ReadsInStep => {
+            let mut reader = worker.exchange_reader::<Buffer<u32>>("x")?;
+            while let Ok(Some(turn)) = reader.next(timeout) {
+                let bridge_worker::Read::Host(host) = turn.work() else { panic!("it computes with CUDA") };
+                host.views.read_into(0, &mut vec![0; host.views.len()])?;
+                turn.finish()?;
             }
         }
         Kind::InStep => {

@@ -246,3 +246,7 @@ impl<R: Resources> std::fmt::Debug for RemoteExchangeWriter<R> {
         write!(f, "RemoteExchangeWriter(\"{name}\", {slots} slots, worker process {process})")
     }
 }
+
+#[cfg(test)]
+#[path = "exchange_writer_tests.rs"]
+mod tests;

@@ -32,7 +32,7 @@ const SLOTS: u32 = 3;
 /// Set for a process that is a worker: where it connects, and whether it hangs up.
 const PLACE: &str = "BRIDGE_STEPS_WORKER";
 
-/// Not a test: a worker that announces two frames, and lives on.
+/// Not a test: a worker that announces two frames, or gives two back, and lives on.
 #[test]
 fn the_worker() {
     let Ok(place) = std::env::var(PLACE) else { return };
@@ -45,9 +45,12 @@ fn the_worker() {
     while !is_last(&connection.receive(LIMIT).unwrap().message) {}
     connection.send(&Message::Ready { exchange: EXCHANGE }, None, LIMIT).unwrap();
     for frame in 0..2 {
-        let Message::Free { slot, .. } = connection.receive(LIMIT).unwrap().message else { panic!() };
-        let publish = Message::Publish { exchange: EXCHANGE, slot, frame, value: frame + 1 };
-        connection.send(&publish, None, LIMIT).unwrap();
+        let said = match connection.receive(LIMIT).unwrap().message {
+            Message::Free { slot, .. } => Message::Publish { exchange: EXCHANGE, slot, frame, value: frame + 1 },
+            Message::Publish { slot, .. } => Message::Free { exchange: EXCHANGE, slot, value: frame + 1 },
+            other => panic!("{other:?}"),
+        };
+        connection.send(&said, None, LIMIT).unwrap();
     }
     println!("there");
     // Until the first frame is finished.

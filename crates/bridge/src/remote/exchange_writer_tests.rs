@@ -1,0 +1,165 @@
+//! Workers with CUDA that read in step, whose processes are processes of their own and whose GPU is
+//! played by the test.
+#![allow(unsafe_code)] // Submitting, and the worker's signals.
+
+use bridge_ipc::{Hello, Listener, Role};
+use vk_export::{BufferAccess, ExportDevice};
+
+use super::*;
+use crate::buffer::spec::BufferSpec;
+use crate::compute::remote::Trust;
+use crate::remote::listening::steps::Peer;
+use crate::remote::test_device::device;
+use crate::timeline::TimelinePoint;
+
+type Words = BufferSpec<u32>;
+
+/// What no test waits for, if all goes well.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// A renderer, and where its workers connect.
+struct Scene {
+    device: ExportDevice,
+    listener: Listener,
+}
+
+impl Scene {
+    /// `None`, and the test is skipped, without a Vulkan device.
+    fn new(name: &str) -> Option<Self> {
+        let device = device()?;
+        let path = std::env::temp_dir().join(format!("bridge-draws-{}-{name}", std::process::id()));
+        Some(Self { device, listener: Listener::bind(path).unwrap() })
+    }
+
+    fn accept(&self) -> Remote {
+        let mut connection = self.listener.accept(LIMIT).unwrap().unwrap();
+        let uuid = self.device.uuid();
+        let hello = Hello { cuda: true, trust: true, device_uuid: uuid, ..Hello::new(Role::Renderer, "test") };
+        connection.greet(&hello, LIMIT).unwrap();
+        Remote { connection, device: self.device.clone() }
+    }
+
+    /// A worker that has given two slots back and is done with the first; Vulkan's last commands
+    /// wait for the second. It goes on to its end.
+    fn owes(&self, ends: &str, limit: Duration) -> (Peer, RemoteExchangeWriter<Words>, TimelinePoint) {
+        let mut worker = Peer::start(self.listener.path(), ends);
+        let compute = Compute::remote_of(&self.device, false, Trust::Played).unwrap();
+        let info = ExchangeInfo { name: "draws", timeout: limit, ..Default::default() };
+        let words = Words::new(64, BufferAccess::TRANSFER_WRITE);
+        let mut exchange = RemoteExchangeWriter::of(self.accept(), compute, &info, words).unwrap();
+        let points = [(); 5].map(|()| submit(&mut exchange));
+        points[2].wait(LIMIT).unwrap();
+        finish(&exchange, 1);
+        points[3].wait(LIMIT).unwrap();
+        worker.go_on();
+        let [.., last] = points;
+        (worker, exchange, last)
+    }
+}
+
+fn submit(exchange: &mut RemoteExchangeWriter<Words>) -> TimelinePoint {
+    let turn = exchange.begin(LIMIT).unwrap().expect("there is no slot");
+    // SAFETY: no commands use the slot, so that nothing is to be acquired or released.
+    unsafe { turn.submit(&[]) }.unwrap()
+}
+
+/// The worker's GPU has come to a value.
+fn finish(exchange: &RemoteExchangeWriter<Words>, value: u64) {
+    let state = exchange.draws.state();
+    let computed = state.computed_semaphore();
+    let info = vk::SemaphoreSignalInfo::default().semaphore(computed.as_raw()).value(value);
+    // SAFETY: VUID-VkSemaphoreSignalInfo-value-03258 to -03260: the values rise, and the thread
+    // signals it only once the worker is dead, which signals no more then.
+    unsafe { computed.device().as_raw().signal_semaphore(&info) }.unwrap();
+}
+
+fn hangs(point: &TimelinePoint) -> bool {
+    matches!(point.wait(Duration::from_millis(50)), Err(Error::Timeout { .. }))
+}
+
+/// Waits until all is told of a worker's death.
+fn dead(exchange: &RemoteExchangeWriter<Words>) -> Error {
+    let start = std::time::Instant::now();
+    loop {
+        let settled = exchange.owed().is_empty();
+        match exchange.check() {
+            Err(error @ Error::PeerLost { dead: true, .. }) if settled => return error,
+            told => assert!(start.elapsed() < LIMIT, "{told:?}"),
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn the_queue_goes_on_once_the_reader_is_dead_and_another_reads() {
+    let Some(scene) = Scene::new("death") else { return };
+    let (mut worker, mut exchange, point) = scene.owes("stays", LIMIT);
+    assert!(hangs(&point) && exchange.check().is_ok());
+    worker.kill();
+    point.wait(LIMIT).unwrap();
+    let error = dead(&exchange);
+    let Error::PeerLost { held: 3, owed: 1, torn, signalled: Some(2), frame: Some(4), .. } = &error else {
+        panic!("{error}")
+    };
+    assert!(torn.is_empty(), "{error}");
+    assert!(matches!(exchange.begin(LIMIT), Err(Error::PeerLost { .. })), "nobody reads");
+    // The next one counts from 1, on timelines of its own.
+    let _next = Peer::start(scene.listener.path(), "stays");
+    exchange.reconnect(scene.accept()).unwrap();
+    let turn = exchange.begin(LIMIT).unwrap().expect("the next worker takes nothing");
+    assert_eq!((turn.frame(), turn.computed().value()), (5, 0));
+    turn.skip();
+    let points = [(); 5].map(|()| submit(&mut exchange));
+    assert!(hangs(&points[3]));
+    finish(&exchange, 2);
+    points.iter().for_each(|point| point.wait(LIMIT).unwrap());
+}
+
+#[test]
+fn a_reader_that_overruns_its_limit_is_killed_whether_it_is_connected_or_not() {
+    let Some(scene) = Scene::new("overrun") else { return };
+    for ends in ["stays", "hangs-up", "closes"] {
+        let (mut worker, exchange, point) = scene.owes(ends, Duration::from_millis(300));
+        // Nobody else ends it.
+        point.wait(LIMIT).unwrap();
+        let error = dead(&exchange).to_string();
+        let reason = if ends == "stays" { "given back the slot of frame 1" } else { "has closed" };
+        assert!(error.contains(reason) && error.contains("was killed"), "{error}");
+        assert!(!worker.is_alive());
+    }
+}
+
+/// The end of a connection is not death: what comes in time counts, and nobody takes its place
+/// before.
+#[test]
+fn a_reader_that_has_hung_up_and_comes_to_its_end_in_time_is_not_killed() {
+    let Some(scene) = Scene::new("hang-up") else { return };
+    let (mut worker, mut exchange, point) = scene.owes("hangs-up", LIMIT);
+    let start = std::time::Instant::now();
+    while exchange.check().is_ok() {
+        assert!(start.elapsed() < LIMIT);
+    }
+    assert_eq!(*exchange.owed(), [1]);
+    let next = Peer::start(scene.listener.path(), "stays");
+    let refused = exchange.reconnect(scene.accept()).unwrap_err();
+    assert!(matches!(&refused, Error::FramesOwed { frames, .. } if **frames == [1]), "{refused}");
+    drop(next);
+    assert!(hangs(&point));
+    finish(&exchange, 2);
+    point.wait(LIMIT).unwrap();
+    while !exchange.owed().is_empty() {
+        assert!(start.elapsed() < LIMIT);
+    }
+    assert!(worker.is_alive());
+    let told = exchange.check().unwrap_err();
+    assert!(matches!(&told, Error::PeerLost { dead: false, owed: 1, signalled: None, .. }), "{told}");
+}
+
+/// Leaving takes as long as the worker's limit at most, and leaves nothing waiting.
+#[test]
+fn the_program_leaves_while_its_queue_waits_for_a_reader() {
+    let Some(scene) = Scene::new("leave") else { return };
+    let (mut worker, exchange, point) = scene.owes("stays", Duration::from_millis(300));
+    drop(exchange);
+    assert!(point.is_reached().unwrap() && !worker.is_alive());
+}
