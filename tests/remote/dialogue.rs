@@ -238,7 +238,9 @@ pub(crate) fn words(frame: u64, in_step: bool) -> impl Iterator<Item = u32> {
 /// Three frames, of which the second is taken back.
 fn write_all(counted: &mut Counted, slots: &mut Slots, trust: bool) {
     let mut free = Vec::new();
-    for _ in 0..slots.count() {
+    // A renderer whose worker computes with CUDA may keep some of them.
+    let count = if slots.are_on_gpu() { 3 } else { slots.count() };
+    for _ in 0..count {
         let Message::Free { slot, value, .. } = counted.hear_until("Free") else { unreachable!() };
         slots.wait(value);
         free.push(slot);

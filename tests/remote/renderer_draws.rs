@@ -168,7 +168,6 @@ fn a_stream_that_waits_for_a_frame_goes_on_once_the_renderer_is_dead() {
     if bridge_tests::compute(rig.device(), bridge::Backend::Cuda).is_none() {
         return;
     }
-    drop(rig);
     let (took, error) = outlive(Backend::Cuda, Habit::Stalls, Signal::KILL);
     println!("told within {:.1?}, the next renderer has frames within {:.1?}", took[0], took[1]);
     assert!(matches!(error, Error::PeerLost { frame: 5, owed: Some(6), .. }), "{error}");

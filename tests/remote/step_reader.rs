@@ -2,18 +2,22 @@
 //!
 //! It checks each frame, and says what it saw.
 
+#![allow(unsafe_code)] // Copies behind the back of what orders them.
+
 use std::ffi::CString;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bridge_tests::PROBE;
 use bridge_worker::bridge_ipc::Backend;
-use bridge_worker::cuda_import::{Kernel, KernelModule};
+use bridge_worker::cuda_import::cudarc::driver::{CudaStream, PinnedHostSlice, result};
+use bridge_worker::cuda_import::{CudaDevice, Kernel, KernelModule};
 use bridge_worker::{Buffer, ExchangeReader, Read, Worker};
 
 use crate::reading::{Reading, check, launch, say};
 use crate::step_worker::info;
-use crate::worker::forever;
+use crate::worker::{LEN, forever};
 
 const PLACE: &str = "BRIDGE_TEST_READING_WORKER_IN_STEP";
 
@@ -66,13 +70,38 @@ pub(crate) fn live() {
     let _ = read(worker, reader, kernel.as_ref(), habit);
 }
 
+/// A stream that nothing is ordered with, and pinned memory: other copies may wait.
+struct Unordered {
+    stream: Arc<CudaStream>,
+    words: PinnedHostSlice<u32>,
+}
+
+impl Unordered {
+    fn new(cuda: &CudaDevice) -> Self {
+        let stream = cuda.new_stream().unwrap();
+        // SAFETY: the words are written before they are read.
+        let words = unsafe { stream.context().alloc_pinned(LEN) }.unwrap();
+        Self { stream, words }
+    }
+
+    /// What is at an address now.
+    fn read(&mut self, address: u64) -> &[u32] {
+        let words = self.words.as_mut_slice().unwrap();
+        // SAFETY: as many words are there as in a slot; both live until the stream is idle. That
+        // another process may write them meanwhile is what the test is about.
+        unsafe { result::memcpy_dtoh_async(words, address, self.stream.cu_stream()) }.unwrap();
+        self.stream.synchronize().unwrap();
+        words
+    }
+}
+
 fn read(
     worker: Worker,
     mut reader: ExchangeReader<Buffer<u32>>,
     spin: Option<&Kernel>,
     habit: Habit,
 ) -> Result<(), bridge_worker::Error> {
-    let unordered = worker.cuda().map(|cuda| cuda.new_stream().unwrap());
+    let mut unordered = worker.cuda().filter(|_| habit == Habit::IsUnordered).map(Unordered::new);
     let mut frames = 0;
     loop {
         if frames == 5 && habit == Habit::Leaves {
@@ -97,8 +126,10 @@ fn read(
                 check(turn.frame(), &words);
             }
             Read::Cuda(cuda) => {
-                let stream = unordered.as_ref().filter(|_| habit == Habit::IsUnordered).unwrap_or(cuda.stream);
-                check(turn.frame(), &stream.clone_dtoh(&cuda.views).unwrap());
+                match &mut unordered {
+                    Some(unordered) => check(turn.frame(), unordered.read(cuda.views.as_raw())),
+                    None => check(turn.frame(), &cuda.stream.clone_dtoh(&cuda.views).unwrap()),
+                }
                 if frames == 5 && habit == Habit::Owes {
                     launch(spin.unwrap(), &cuda, LONG);
                 }
