@@ -16,7 +16,7 @@ use crate::compute_first::written;
 use crate::{LEN, SIZE, Words, double, info, words};
 
 /// A test with a device, in a process of its own in which no rule of the drivers' is broken.
-fn with_device(name: &str, test: fn(&Rig)) {
+pub(crate) fn with_device(name: &str, test: fn(&Rig)) {
     let Some(double) = double(name) else { return };
     let rig = Rig::open();
     test(&rig);

@@ -10,6 +10,7 @@ mod compute_first;
 mod findings;
 mod images;
 mod in_step;
+mod in_step_drawn;
 mod lost;
 mod peer_images;
 mod present;
