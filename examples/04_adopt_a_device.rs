@@ -41,7 +41,7 @@ impl Engine {
         // What sharing needs: without some of the extensions only the CPU backend works.
         // SAFETY: the physical device is one of the instance's, which was made with this version.
         let needed = unsafe { requirements_for(&instance, VERSION, physical) }?;
-        needed.check()?;
+        needed.check_met()?;
         let extensions = needed.extensions;
         let names: Vec<_> = extensions.iter().map(|name| name.as_ptr()).collect();
         let mut features = RequiredFeatures::default();

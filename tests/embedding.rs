@@ -98,7 +98,7 @@ fn what_to_enable_is_what_the_device_has() {
         unsafe { requirements_for(&info.instance, version, info.physical_device) }.unwrap()
     };
     let needed = of(vk::API_VERSION_1_3);
-    needed.check().unwrap();
+    needed.check_met().unwrap();
     assert!(needed.is_met() && needed.missing.is_empty());
     assert!(needed.features.timeline_semaphore && needed.features.synchronization2);
     let has = |name: &&std::ffi::CStr| needed.physical.has_extension(name);
@@ -119,7 +119,7 @@ fn what_to_enable_is_what_the_device_has() {
     let same = unsafe { requirements_for_raw(load, (raw.instance, raw.api_version), raw.physical_device) }.unwrap();
     assert_eq!((same.extensions, same.optional), (needed.extensions.clone(), needed.optional.clone()));
     // An instance of an old version cannot be used, whatever the device has.
-    let error = of(vk::API_VERSION_1_1).check().unwrap_err().to_string();
+    let error = of(vk::API_VERSION_1_1).check_met().unwrap_err().to_string();
     assert!(error.contains("Vulkan 1.2 (it has 1.1)"), "{error}");
     // What was published is what adopting takes.
     let mut adopted = engine.info();

@@ -214,7 +214,7 @@ fn a_refused_wait_is_told_behind_the_end_of_its_frame(rig: &Rig, compute: &Compu
     let mut fails = unsafe { other.begin().unwrap().submit(&[]) }.unwrap();
     let Work::Host(host) = fails.work() else { panic!("the CPU was asked for") };
     host.run(|_| panic!("on purpose")).unwrap();
-    while compute.check().is_ok() {
+    while compute.check_alive().is_ok() {
         std::thread::yield_now();
     }
 

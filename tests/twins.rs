@@ -244,7 +244,7 @@ fn a_twin_that_panics_is_told() {
     unsafe { turn.work().kernels().unwrap().launch(&idle, &threads(), ()) }.unwrap();
     // The twin may have run before the call, or not yet.
     let finished = turn.finish().and_then(|turn| {
-        let waited = turn.computed().wait(Rig::LONG).and_then(|()| compute.check());
+        let waited = turn.computed().wait(Rig::LONG).and_then(|()| compute.check_alive());
         turn.skip();
         waited
     });

@@ -115,7 +115,7 @@ pub(crate) fn run() -> Result<()> {
         println!("wrote {}", path.display());
     }
     // The second worker has taken the exchange.
-    reader.check()?;
+    reader.check_worker()?;
     reader.close()?;
     Ok(())
 }
@@ -137,7 +137,7 @@ fn lose(worker: &mut Worker, reader: &mut Reader) -> Result<()> {
     worker.kill()?;
     let start = Instant::now();
     let error = loop {
-        match reader.check() {
+        match reader.check_worker() {
             Err(error) => break error,
             Ok(()) if start.elapsed() > LIMIT => bail!("the worker was killed, and nobody has noticed"),
             Ok(()) => std::thread::yield_now(),

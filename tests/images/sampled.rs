@@ -65,6 +65,7 @@ fn address(mode: AddressMode, index: i64, size: usize) -> Option<usize> {
             let there_and_back = index.rem_euclid(2 * size);
             there_and_back.min(2 * size - 1 - there_and_back)
         }
+        other => panic!("no reference for {other:?}"),
     };
     usize::try_from(inside).ok()
 }

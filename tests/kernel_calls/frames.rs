@@ -49,9 +49,9 @@ pub(crate) fn launches_are_recorded_or_refused(device: &ExportDevice, other: &Ex
     refused(launch(&work, &scale, &fine, (values, 100_u32)), "it takes 3 arguments, and 2 were given");
     let doubled = launch(&work, &scale, &fine, (values, 100_u32, 0.5));
     refused(doubled, "argument 2 has 8 bytes, and the kernel's parameter has 4");
-    let block = LaunchConfig { block: [257, 1, 1], ..fine };
+    let block = LaunchConfig::new(fine.grid, [257, 1, 1]);
     refused(launch(&work, &scale, &block, (values, 100_u32, 0.5_f32)), "at most 256 threads");
-    let grid = LaunchConfig { grid: [0, 1, 1], ..fine };
+    let grid = LaunchConfig::new([0, 1, 1], fine.block);
     refused(launch(&work, &scale, &grid, (values, 100_u32, 0.5_f32)), "nothing would run");
     let error = launch(&work, &foreign, &fine, (values, 100_u32, 0.5_f32)).unwrap_err().to_string();
     assert!(error.contains("\"scale\"") && error.contains("another compute side"), "{error}");

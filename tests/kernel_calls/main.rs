@@ -172,8 +172,8 @@ fn launches_are_refused(device: &ExportDevice) {
     let (scale, idle, faces) =
         (module.kernel("scale").unwrap(), module.kernel("idle").unwrap(), module.kernel("faces").unwrap());
     let fine = LaunchConfig::new([1; 3], [64, 1, 1]);
-    let block = |block| LaunchConfig { block, ..fine };
-    let grid = |grid| LaunchConfig { grid, ..fine };
+    let block = |block| LaunchConfig::new(fine.grid, block);
+    let grid = |grid| LaunchConfig::new(grid, fine.block);
     let cases: &[(&Kernel, LaunchConfig, usize, &str)] = &[
         (&scale, fine, 12, "its 3 arguments have 16 bytes, not 12"),
         (&scale, fine, 17, "not 17"),
@@ -195,7 +195,7 @@ fn launches_are_refused(device: &ExportDevice) {
         assert!(matches!(error, Error::Launch { .. }), "{error}");
         let text = error.to_string();
         assert!(text.contains(because) && text.contains("of module \"brook\""), "{because}: {text}");
-        assert_eq!(kernel.check(config, *args_len).unwrap_err().to_string(), text);
+        assert_eq!(kernel.check_launch(config, *args_len).unwrap_err().to_string(), text);
     }
     let seen = seen();
     assert!(seen.launches.is_empty(), "nothing of it was recorded: {:?}", seen.launches);

@@ -1,4 +1,4 @@
-//! Launches at the edge of what is allowed: what `Kernel::check` lets through must work.
+//! Launches at the edge of what is allowed: what `Kernel::check_launch` lets through must work.
 
 use bridge::vk_export::{LaunchConfig, Placement};
 

@@ -68,7 +68,7 @@ fn after_a_fault(rig: &Rig, compute: &Compute) {
     drop(turn.work_split(&ranges).unwrap_err());
     drop(turn);
     assert!(matches!(exchange.begin().unwrap_err(), Error::TurnLost { .. }));
-    assert!(compute.check().unwrap_err().is_device_lost());
+    assert!(compute.check_alive().unwrap_err().is_device_lost());
     // Each asks for the compute side now, and would tell Vulkan to go on.
     (0..3).for_each(|_| drop(exchange.begin().map(|turn| turn.skip())));
     assert!(!computed.is_reached().unwrap(), "the host has signalled in the place of a GPU that lives");

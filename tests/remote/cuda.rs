@@ -28,7 +28,7 @@ fn thousands_of_frames_are_whole_and_none_is_stale() {
     let last = shown.last;
     println!("{} frames seen in {:.1?}; the last is {last:x?}", shown.seen, start.elapsed());
     shown.assert_right();
-    reader.check().unwrap();
+    reader.check_worker().unwrap();
     reader.close().unwrap();
 }
 
@@ -81,7 +81,7 @@ fn a_worker_is_killed_inside_a_kernel_and_its_frame_is_never_shown() {
         assert_eq!(shown.read(&mut reader), Some((1 << 20) + 4), "the frame is not finished");
         longest = longest.max(begun.elapsed());
     }
-    reader.check().unwrap();
+    reader.check_worker().unwrap();
     println!("500 reads beside a kernel that hangs, {longest:.1?} at most");
 
     worker.kill();
@@ -149,7 +149,7 @@ fn a_worker_that_lives_on_has_its_slots_unless_it_has_closed_the_exchange() {
     let first = start(&shown.scene.path(), Habit::Leaves, 1);
     let mut reader = shown.scene.accept().latest(&info, Scene::spec()).unwrap();
     let begun = Instant::now();
-    while reader.check().is_ok() {
+    while reader.check_worker().is_ok() {
         shown.read(&mut reader);
         assert!(begun.elapsed() < Rig::LONG, "it does not leave");
     }
@@ -165,7 +165,7 @@ fn a_worker_that_lives_on_has_its_slots_unless_it_has_closed_the_exchange() {
     reader.reconnect(shown.scene.accept()).unwrap();
     let begun = Instant::now();
     let error = loop {
-        match reader.check() {
+        match reader.check_worker() {
             Err(error) => break error.to_string(),
             Ok(()) => assert!(begun.elapsed() < Rig::LONG, "a worker has slots that another may write to"),
         }

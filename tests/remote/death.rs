@@ -30,7 +30,7 @@ fn a_worker_is_killed_wherever_it_is_and_another_takes_its_place() {
 
         let mut next = Worker::start(&scene.path(), Habit::Runs, 2);
         reader.reconnect(scene.accept()).unwrap();
-        reader.check().unwrap();
+        reader.check_worker().unwrap();
         scene.read_until(&mut reader, (2 << 20) + 5);
         next.kill();
         scene.lost(&mut reader);
@@ -46,7 +46,7 @@ fn a_worker_dies_while_a_frame_is_held() {
     scene.read_until(&mut reader, (1 << 20) + 5);
     let turn = reader.newest().unwrap().unwrap();
     worker.kill();
-    while reader.check().is_ok() {}
+    while reader.check_worker().is_ok() {}
     let values = turn.read_back(Rig::LONG).unwrap();
     assert!(values.iter().all(|value| *value == values[0]));
     let lent = reader.newest().unwrap().unwrap().lend().unwrap();
@@ -74,7 +74,7 @@ fn a_worker_that_leaves_has_its_last_frame_shown() {
             assert!(!dead && reason.contains("closed the connection"), "{reason}");
             worker.kill();
             let start = Instant::now();
-            while !matches!(reader.check(), Err(Error::PeerLost { dead: true, .. })) {
+            while !matches!(reader.check_worker(), Err(Error::PeerLost { dead: true, .. })) {
                 assert!(start.elapsed() < Rig::LONG, "its end is never told");
             }
         }
@@ -152,7 +152,7 @@ fn a_next_worker_that_takes_nothing_holds_up_nobody() {
         reader.reconnect(remote).unwrap();
         assert_eq!(scene.read(&mut reader), Some(last));
         if habit == Habit::NeverTakes {
-            reader.check().unwrap();
+            reader.check_worker().unwrap();
             reader.disconnect();
         }
         assert!(start.elapsed() < Rig::LONG, "{habit:?} took {:?}", start.elapsed());
@@ -179,7 +179,7 @@ fn the_death_of_a_worker_that_took_nothing_is_told() {
     assert!(matches!(error, Error::PeerLost { dead: false, .. }), "{error}");
     second.kill();
     let start = Instant::now();
-    while !matches!(reader.check(), Err(Error::PeerLost { dead: true, .. })) {
+    while !matches!(reader.check_worker(), Err(Error::PeerLost { dead: true, .. })) {
         assert!(start.elapsed() < Rig::LONG, "its end is never told");
     }
 }
@@ -192,7 +192,7 @@ fn a_child_of_a_dead_worker_holds_off_nothing() {
     let (mut worker, mut reader) = scene.with(Habit::LeavesAChild, 1);
     worker.is_there();
     let start = Instant::now();
-    while !matches!(reader.check(), Err(Error::PeerLost { dead: true, .. })) {
+    while !matches!(reader.check_worker(), Err(Error::PeerLost { dead: true, .. })) {
         assert!(start.elapsed() < Rig::LONG, "its end is not told");
         scene.read(&mut reader);
     }

@@ -22,7 +22,7 @@ fn what_is_drawn_is_seen_whole_and_never_goes_back() {
     let (worker, mut writer) = painter.with(Backend::Host, Habit::Reads);
     painter.draw_until_seen(&mut writer, &worker, 300);
     painter.last_is_seen(&worker);
-    writer.check().unwrap();
+    writer.check_worker().unwrap();
     writer.close().unwrap();
 }
 
@@ -67,7 +67,7 @@ fn a_slow_worker_holds_up_nobody() {
     (0..200).for_each(|_| painter.draw(&mut writer));
     painter.finish();
     assert!(painter.longest < Rig::LONG, "a frame took {:?} to begin", painter.longest);
-    writer.check().unwrap();
+    writer.check_worker().unwrap();
     worker.signal(Signal::CONT);
     painter.last_is_seen(&worker);
     assert!(painter.word >= stopped_at + 200);
@@ -94,7 +94,7 @@ fn a_worker_that_reads_is_killed_and_another_takes_its_place() {
     painter.forget();
     painter.last_is_seen(&next);
     painter.draw_until_seen(&mut writer, &next, 5);
-    writer.check().unwrap();
+    writer.check_worker().unwrap();
     let other = Reading::start(&painter.scene.path(), Backend::Host, Habit::Reads);
     let error = writer.reconnect(painter.scene.accept()).unwrap_err().to_string();
     assert!(error.contains("`disconnect` it first"), "{error}");

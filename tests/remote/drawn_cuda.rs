@@ -27,7 +27,7 @@ fn a_worker_with_cuda_sees_whole_frames_that_never_go_back() {
     painter.draw_until_seen(&mut writer, &worker, 1000);
     painter.last_is_seen(&worker);
     println!("{} frames drawn, 1000 seen; a frame took {:.1?} to begin at most", painter.word, painter.longest);
-    writer.check().unwrap();
+    writer.check_worker().unwrap();
     writer.close().unwrap();
 }
 
@@ -41,7 +41,7 @@ fn a_stopped_worker_with_cuda_holds_up_nobody() {
     (0..500).for_each(|_| painter.draw(&mut writer));
     painter.finish();
     assert!(painter.longest < Rig::LONG, "a frame took {:?} to begin", painter.longest);
-    writer.check().unwrap();
+    writer.check_worker().unwrap();
     worker.signal(Signal::CONT);
     painter.last_is_seen(&worker);
     worker.signal(Signal::STOP);
@@ -68,12 +68,12 @@ fn a_worker_is_killed_inside_a_kernel_that_reads() {
     (0..500).for_each(|_| painter.draw(&mut writer));
     painter.finish();
     println!("500 frames beside a kernel that hangs; {:.1?} at most to begin one", painter.longest);
-    writer.check().unwrap();
+    writer.check_worker().unwrap();
 
     worker.kill();
     let start = Instant::now();
     let error = loop {
-        match writer.check() {
+        match writer.check_worker() {
             Err(error @ Error::PeerLost { dead: true, .. }) => break error,
             _ => assert!(start.elapsed() < Rig::LONG, "its end is not told"),
         }

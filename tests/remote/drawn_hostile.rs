@@ -48,7 +48,7 @@ fn what_a_reading_worker_may_not_say_ends_the_connection() {
         painter.draw(&mut writer);
         let error = loop {
             // No other frame: what it frees is not given again meanwhile.
-            if let Err(error) = writer.check() {
+            if let Err(error) = writer.check_worker() {
                 break error;
             }
             std::thread::sleep(Duration::from_millis(1));

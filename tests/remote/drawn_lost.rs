@@ -53,7 +53,7 @@ fn what_a_disconnected_worker_had_is_told() {
         assert_eq!(told.recv().unwrap(), frame);
     }
     writer.disconnect();
-    let error = writer.check().unwrap_err();
+    let error = writer.check_worker().unwrap_err();
     let Error::PeerLost { held, owed, frame, dead, reason, .. } = &error else { panic!("{error}") };
     assert_eq!((*held, *owed, *frame, *dead), (2, 0, Some(2), false), "{error}");
     assert!(reason.contains("was disconnected"), "{error}");
@@ -77,7 +77,7 @@ fn a_worker_that_hears_nothing_is_lost() {
     let start = Instant::now();
     painter.draw(&mut writer);
     let error = loop {
-        match writer.check() {
+        match writer.check_worker() {
             Err(error) => break error,
             Ok(()) => assert!(start.elapsed() < Rig::LONG, "a worker that hears nothing counts as one"),
         }
@@ -132,7 +132,7 @@ fn an_exchange_that_is_drawn_is_ended_at_any_time() {
         let start = Instant::now();
         writer.disconnect();
         longest = longest.max(start.elapsed());
-        let error = writer.check().unwrap_err().to_string();
+        let error = writer.check_worker().unwrap_err().to_string();
         assert!(is_ended(&error), "{round}: {error}");
         before.push(std::mem::replace(&mut worker, reading(&painter)));
         writer.reconnect(painter.scene.accept()).unwrap();
@@ -188,7 +188,7 @@ fn the_memory_of_a_lost_worker_is_freed() {
     while memory() > 0 {
         assert!(start.elapsed() < Rig::LONG, "{} mappings are left", memory());
     }
-    writer.check().unwrap_err();
+    writer.check_worker().unwrap_err();
     writer.close().unwrap();
 
     let (_writes, mut reader) = painter.scene.with(crate::worker::Habit::HangsUp, 1);

@@ -16,7 +16,7 @@ fn frames_are_whole_and_never_go_back() {
     let mut scene = Scene::new();
     let (_worker, mut reader) = scene.with(Habit::Runs, 1);
     scene.read_until(&mut reader, (1 << 20) + 60);
-    reader.check().unwrap();
+    reader.check_worker().unwrap();
     reader.close().unwrap();
 }
 
@@ -85,7 +85,7 @@ fn a_second_worker_has_an_exchange_of_its_own() {
     let _third = Worker::start(&scene.path(), Habit::Runs, 3);
     let error = reader.reconnect(scene.accept()).unwrap_err().to_string();
     assert!(error.contains("`disconnect` it first"), "{error}");
-    reader.check().unwrap();
+    reader.check_worker().unwrap();
 }
 
 #[test]
@@ -100,10 +100,10 @@ fn a_stopped_worker_is_not_dead() {
         std::thread::sleep(Duration::from_millis(1));
     }
     assert!(start.elapsed() < Rig::LONG, "the renderer waits for a stopped worker");
-    reader.check().unwrap();
+    reader.check_worker().unwrap();
     worker.signal(Signal::CONT);
     scene.read_until(&mut reader, last.unwrap() + 5);
-    reader.check().unwrap();
+    reader.check_worker().unwrap();
 }
 
 /// An engine that hands its images over late has the frame that the worker wrote before, and the

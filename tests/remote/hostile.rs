@@ -168,7 +168,7 @@ fn an_exchange_is_ended_at_any_time() {
         let start = std::time::Instant::now();
         reader.disconnect();
         longest = longest.max(start.elapsed());
-        let error = reader.check().unwrap_err().to_string();
+        let error = reader.check_worker().unwrap_err().to_string();
         assert!(is_ended(&error), "{error}");
         worker.kill();
         worker = crate::worker::Worker::start(&scene.path(), Habit::Runs, 2);
@@ -205,13 +205,13 @@ fn an_offer_that_nobody_reads_is_ended_at_any_time() {
     let spec = vec![BufferSpec::<u32>::new(64, BufferAccess::TRANSFER_READ); 16];
     let mut reader = scene.accept().latest(&info, spec).unwrap();
     first.join().unwrap();
-    while reader.check().is_ok() {}
+    while reader.check_worker().is_ok() {}
     let silent = std::thread::spawn(connect);
     reader.reconnect(scene.accept()).unwrap();
     let _silent = silent.join().unwrap();
     // It has come to where no message fits any more.
     std::thread::sleep(Duration::from_millis(200));
-    assert!(reader.check().is_ok(), "all of it was sent, or given up");
+    assert!(reader.check_worker().is_ok(), "all of it was sent, or given up");
     let start = std::time::Instant::now();
     reader.disconnect();
     assert!(start.elapsed() < Rig::LONG, "ending took {:?}", start.elapsed());

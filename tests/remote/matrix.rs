@@ -93,7 +93,7 @@ fn survive(habit: Habit, signal: Signal) -> (Duration, Duration) {
         // Stopped is not dead.
         std::thread::sleep(Duration::from_millis(30));
         scene.read(&mut reader);
-        reader.check().unwrap();
+        reader.check_worker().unwrap();
     }
     worker.kill();
     let (_, told) = scene.lost(&mut reader);

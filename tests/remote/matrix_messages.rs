@@ -127,7 +127,7 @@ fn survive_writing(dialogue: Dialogue, last: u32, signal: Signal) -> (End, [Dura
     let mut reader = remote.and_then(|remote| taken(remote.latest(&Scene::info(), Scene::spec())));
     if let Some(reader) = &mut reader {
         let start = Instant::now();
-        while !matches!(reader.check(), Err(Error::PeerLost { dead: true, .. })) {
+        while !matches!(reader.check_worker(), Err(Error::PeerLost { dead: true, .. })) {
             // Whole frames alone, of which none is older than one before.
             scene.read(reader);
             assert!(start.elapsed() < Rig::LONG, "its end is not told");
@@ -172,7 +172,7 @@ pub(crate) fn paint_for(
     let mut writer = remote.and_then(offered);
     if let Some(writer) = &mut writer {
         let start = Instant::now();
-        while !matches!(writer.check(), Err(Error::PeerLost { dead: true, .. })) {
+        while !matches!(writer.check_worker(), Err(Error::PeerLost { dead: true, .. })) {
             painter.draw(writer);
             assert!(start.elapsed() < Rig::LONG, "its end is not told");
         }

@@ -98,7 +98,7 @@ impl Painter {
         while seen < count {
             self.draw(writer);
             seen += worker.so_far().into_iter().filter_map(|said| self.seen(said)).count();
-            assert!(start.elapsed() < Rig::LONG, "only {seen} frames are seen; {:?}", writer.check());
+            assert!(start.elapsed() < Rig::LONG, "only {seen} frames are seen; {:?}", writer.check_worker());
             std::thread::sleep(Duration::from_micros(500));
         }
     }
@@ -129,7 +129,11 @@ impl Painter {
                 let start = Instant::now();
                 while !worker.so_far().contains(&Said::There) {
                     self.draw(writer);
-                    assert!(start.elapsed() < Rig::LONG, "{habit:?}: it does not come there; {:?}", writer.check());
+                    assert!(
+                        start.elapsed() < Rig::LONG,
+                        "{habit:?}: it does not come there; {:?}",
+                        writer.check_worker()
+                    );
                     std::thread::sleep(Duration::from_millis(1));
                 }
             }
@@ -147,13 +151,13 @@ impl Painter {
             // Stopped is not dead.
             std::thread::sleep(Duration::from_millis(30));
             (0..20).for_each(|_| self.draw(&mut writer));
-            writer.check().unwrap();
+            writer.check_worker().unwrap();
         }
         worker.kill();
         let begun = Instant::now();
         let (_, lost) = self.lost(&mut writer);
         let error = loop {
-            match writer.check() {
+            match writer.check_worker() {
                 Err(error @ bridge::Error::PeerLost { dead: true, .. }) => break error,
                 _ => self.draw(&mut writer),
             }
@@ -185,7 +189,7 @@ impl Painter {
     pub(crate) fn lost(&mut self, writer: &mut Writer) -> (bridge::Error, Duration) {
         let start = Instant::now();
         loop {
-            if let Err(error) = writer.check() {
+            if let Err(error) = writer.check_worker() {
                 return (error, start.elapsed());
             }
             self.draw(writer);

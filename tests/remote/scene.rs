@@ -99,7 +99,7 @@ impl Scene {
     pub(crate) fn lost(&mut self, reader: &mut Reader) -> (bridge::Error, Duration) {
         let start = Instant::now();
         loop {
-            if let Err(error) = reader.check() {
+            if let Err(error) = reader.check_worker() {
                 return (error, start.elapsed());
             }
             self.read(reader);

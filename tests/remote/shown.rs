@@ -72,7 +72,7 @@ impl Shown {
                 Some(read) if read >= first => return read,
                 _ => std::thread::yield_now(),
             }
-            if let Err(error) = reader.check() {
+            if let Err(error) = reader.check_worker() {
                 panic!("{first:#x} does not come; last: {:x?}; {error}", self.last);
             }
             assert!(begun.elapsed() < Rig::LONG, "{first:#x} does not come; last: {:x?}", self.last);
@@ -89,7 +89,7 @@ impl Shown {
         let start = Instant::now();
         let mut lost = None;
         loop {
-            if let Err(error) = reader.check() {
+            if let Err(error) = reader.check_worker() {
                 let lost = *lost.get_or_insert(start.elapsed());
                 if matches!(error, Error::PeerLost { dead: true, .. }) {
                     return (error, lost, start.elapsed());
@@ -114,7 +114,7 @@ impl Shown {
             // Stopped is not dead.
             std::thread::sleep(Duration::from_millis(30));
             self.read(&mut reader);
-            reader.check().unwrap();
+            reader.check_worker().unwrap();
         }
         worker.kill();
         let (_, lost, dead) = self.lost(&mut reader);

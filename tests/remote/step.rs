@@ -32,7 +32,7 @@ fn each_frame_comes_once_and_in_order() {
     drop(stepping.turn(&mut steps));
     assert!(matches!(steps.next(FAR), Err(Error::TurnLost { .. })));
     (0..20).for_each(|_| stepping.read(&mut steps, 1));
-    steps.check().unwrap();
+    steps.check_worker().unwrap();
     steps.close().unwrap();
 }
 
@@ -47,7 +47,7 @@ fn a_worker_is_killed_while_the_queue_waits_for_it_and_another_takes_its_place()
         let point = submit(stepping.turn(&mut steps));
         // Nothing but the worker, or its end, lets the queue go on.
         assert!(matches!(point.wait(Duration::from_millis(50)), Err(Error::Timeout { .. })), "the queue does not wait");
-        steps.check().unwrap();
+        steps.check_worker().unwrap();
         worker.kill();
         point.wait(FAR).unwrap();
         let error = Stepping::lost(&steps);
@@ -99,7 +99,7 @@ fn a_stopped_worker_that_owes_a_frame_overruns_its_limit_and_one_that_owes_none_
     worker.is_there();
     worker.signal(Signal::STOP);
     assert!(steps.next(limit + limit / 4).unwrap().is_none());
-    steps.check().unwrap();
+    steps.check_worker().unwrap();
     drop((worker, steps, idle));
 
     let mut stepping = Stepping::new();
@@ -131,7 +131,7 @@ fn a_frame_that_is_taken_back_is_torn_and_the_next_follow() {
     assert!(seen.is_sorted_by(|one, next| one < next), "{seen:?}");
     let whole = seen.iter().filter(|frame| *frame % 3 != 2).count() as u64;
     assert!(*seen.last().unwrap() < 2 * whole, "whole frames are left out: {seen:?}");
-    steps.check().unwrap();
+    steps.check_worker().unwrap();
     steps.close().unwrap();
 }
 

@@ -23,7 +23,7 @@ fn frames_of_cuda_come_once_in_order_and_whole() {
     turns.reverse();
     turns.map(submit).iter().for_each(|point| point.wait(Rig::LONG).unwrap());
     (0..20).for_each(|_| stepping.read(&mut steps, 1));
-    steps.check().unwrap();
+    steps.check_worker().unwrap();
     steps.close().unwrap();
 }
 

@@ -44,7 +44,7 @@ fn each_frame_that_is_drawn_is_read_once_and_in_order() {
     let turn = writer.begin(FAR).unwrap().unwrap();
     assert!(matches!(writer.begin(FAR), Err(Error::TurnOpen { .. })));
     turn.skip();
-    writer.check().unwrap();
+    writer.check_worker().unwrap();
     writer.close().unwrap();
 }
 
@@ -77,9 +77,9 @@ fn a_worker_that_keeps_its_slots_is_not_killed_and_holds_up_no_queue() {
         let last = painter.fill(&mut writer).unwrap();
         last.wait(Rig::LONG).unwrap();
         assert!(writer.begin(limit + limit / 4).unwrap().is_none(), "the worker has them all");
-        writer.check().unwrap();
+        writer.check_worker().unwrap();
         worker.signal(Signal::CONT);
-        writer.check().unwrap();
+        writer.check_worker().unwrap();
     }
 }
 
@@ -145,7 +145,7 @@ fn the_renderer_leaves_while_a_worker_holds_frames() {
             drop(writer);
         } else {
             writer.disconnect();
-            let error = writer.check().unwrap_err();
+            let error = writer.check_worker().unwrap_err();
             assert!(matches!(&error, Error::PeerLost { dead: false, owed: 0, .. }), "{error}");
             writer.close().unwrap();
         }

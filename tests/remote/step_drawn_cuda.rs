@@ -29,7 +29,7 @@ fn frames_for_cuda_are_read_once_in_order_and_whole() {
     writer.begin(FAR).unwrap().unwrap().skip();
     painter.next += 1;
     painter.cross(&mut writer, &worker, 20);
-    writer.check().unwrap();
+    writer.check_worker().unwrap();
     writer.close().unwrap();
 }
 
@@ -76,7 +76,7 @@ fn a_worker_is_killed_in_a_kernel_that_reads_and_that_the_queue_waits_for() {
     // The last of them is in the slot that the kernel reads.
     let point = painter.fill(&mut writer).unwrap();
     assert!(matches!(point.wait(MOMENT), Err(Error::Timeout { .. })), "the queue does not wait");
-    writer.check().unwrap();
+    writer.check_worker().unwrap();
     let start = Instant::now();
     worker.kill();
     point.wait(FAR).unwrap();
@@ -118,7 +118,7 @@ fn a_worker_with_cuda_that_keeps_its_slots_is_not_killed() {
     painter.fill(&mut writer).unwrap().wait(FAR).unwrap();
     worker.signal(Signal::STOP);
     assert!(writer.begin(limit + limit / 4).unwrap().is_none(), "the worker has them all");
-    writer.check().unwrap();
+    writer.check_worker().unwrap();
 }
 
 /// The end of the renderer's exchange waits for the worker up to its limit, and then ends it.

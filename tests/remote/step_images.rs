@@ -64,7 +64,7 @@ fn an_engine_hands_its_images_over_and_loses_no_frame() {
         assert_eq!((turn.frame(), turn.read_back(Rig::LONG).unwrap()), (frame, vec![frame as f32; 256]));
     }
     steps.disconnect();
-    assert!(matches!(steps.check(), Err(Error::PeerLost { dead: false, .. })));
+    assert!(matches!(steps.check_worker(), Err(Error::PeerLost { dead: false, .. })));
     steps.close().unwrap();
     worker.join().unwrap();
     engine.assert_silent();

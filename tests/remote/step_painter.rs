@@ -178,7 +178,7 @@ impl StepPainter {
         loop {
             // Asked before what is told: that is complete then.
             let settled = writer.owed().is_empty();
-            match writer.check() {
+            match writer.check_worker() {
                 Err(error) if settled && is_enough(&error) => return error,
                 told => assert!(start.elapsed() < Rig::LONG, "{told:?}"),
             }
@@ -222,7 +222,7 @@ impl StepPainter {
         if signal == Signal::STOP {
             // Stopped is not dead.
             std::thread::sleep(Duration::from_millis(30));
-            writer.check().unwrap();
+            writer.check_worker().unwrap();
         }
         worker.kill();
         let start = Instant::now();

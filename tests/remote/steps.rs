@@ -93,7 +93,7 @@ impl Stepping {
         if signal == Signal::STOP {
             // Stopped is not dead.
             std::thread::sleep(Duration::from_millis(30));
-            steps.check().unwrap();
+            steps.check_worker().unwrap();
         }
         worker.kill();
         let start = Instant::now();
@@ -129,7 +129,7 @@ impl Stepping {
         loop {
             // Asked before what is told: that is complete then.
             let settled = steps.owed().is_empty();
-            match steps.check() {
+            match steps.check_worker() {
                 Err(error @ Error::PeerLost { dead: true, .. }) if settled => return error,
                 told => assert!(start.elapsed() < Rig::LONG, "{told:?}"),
             }
@@ -140,7 +140,7 @@ impl Stepping {
     pub(crate) fn lost(steps: &Steps) -> Error {
         let start = Instant::now();
         loop {
-            match steps.check() {
+            match steps.check_worker() {
                 Err(error) => return error,
                 Ok(()) => std::thread::sleep(Duration::from_millis(1)),
             }

@@ -171,7 +171,7 @@ impl<'a> Run<'a> {
     fn step(&mut self, length: Length) {
         match self.state {
             State::Killed => {
-                if self.reader.check().is_err() {
+                if self.reader.check_worker().is_err() {
                     self.longest.told = self.longest.told.max(self.since.elapsed());
                     self.worker = start(&self.listener, self.backend, self.habit, self.kills);
                     self.enter(State::Started);
@@ -184,7 +184,7 @@ impl<'a> Run<'a> {
                 }
             }
             State::Accepted => {
-                self.reader.check().unwrap();
+                self.reader.check_worker().unwrap();
                 if self.last.is_some_and(|(_, first)| first >> 20 == mark(self.kills)) {
                     self.longest.next = self.longest.next.max(self.since.elapsed());
                     self.enter(State::Shown(1, Instant::now()));

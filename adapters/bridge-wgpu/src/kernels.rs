@@ -133,7 +133,7 @@ impl Bridge {
         let object = format!("launch of \"{}\"", entry.name());
         let packed = pack(entry.params().iter().map(|param| (param.offset, param.size)), entry.args_size(), args)
             .map_err(|reason| Error::invalid(&object, reason))?;
-        kernel.check(config, packed.len())?;
+        kernel.check_launch(config, packed.len())?;
         let buffers = args.iter().filter_map(|arg| match arg.0 {
             Arg::Buffer(buffer, _) => Some(buffer),
             Arg::Value(_) => None,

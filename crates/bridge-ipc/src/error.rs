@@ -179,6 +179,7 @@ pub enum MemoryProblem {
     NotSealed,
     /// It has another size than was said.
     #[error("it has {got} bytes, and {expected} were said")]
+    #[non_exhaustive]
     WrongSize {
         /// Announced value.
         expected: u64,

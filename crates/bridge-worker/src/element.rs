@@ -98,6 +98,7 @@ impl<T: Pod + Send + Sync> Element for Buffer<T> {
                 size_of::<T>()
             )),
             ResourceKind::Image(_) => Err(format!("an image is offered, and a buffer of {asked} was asked for")),
+            other => Err(format!("{other:?} is offered, and a buffer of {asked} was asked for")),
         }
     }
 
@@ -106,7 +107,7 @@ impl<T: Pod + Send + Sync> Element for Buffer<T> {
         resource: &Resource,
         home: &Arc<CudaStream>,
     ) -> Result<Self::Mapped, cuda_import::Error> {
-        // `check` has seen that it fits.
+        // `check_resource` has seen that it fits.
         let len = usize::try_from(resource.least_size().unwrap_or(0)).unwrap_or(0) / size_of::<T>().max(1);
         MappedBuffer::map(memory, &BufferMappingInfo { offset: resource.offset, len }, home)
     }
@@ -150,8 +151,12 @@ impl<T: Texel> Element for Image<T> {
             ResourceKind::Buffer(_) => {
                 return Err(format!("a buffer is offered, and an image of {} was asked for", T::FORMAT));
             }
+            other => return Err(format!("{other:?} is offered, and an image of {} was asked for", T::FORMAT)),
         };
-        if (channel(image.channel), image.channels) == (T::FORMAT.channel, T::FORMAT.channels) {
+        if kind(image.shape).is_none() {
+            return Err(format!("an image of shape {:?} is offered, which this version does not map", image.shape));
+        }
+        if (channel(image.channel), image.channels) == (Some(T::FORMAT.channel), T::FORMAT.channels) {
             return Ok(());
         }
         Err(format!(
@@ -167,27 +172,11 @@ impl<T: Texel> Element for Image<T> {
         resource: &Resource,
         home: &Arc<CudaStream>,
     ) -> Result<Self::Mapped, cuda_import::Error> {
-        let info = match &resource.kind {
-            ResourceKind::Image(image) => ImageMappingInfo {
-                offset: resource.offset,
-                kind: match image.shape {
-                    ImageShape::D1 => ImageKind::D1,
-                    ImageShape::D2 => ImageKind::D2,
-                    ImageShape::D3 => ImageKind::D3,
-                    ImageShape::Cube => ImageKind::Cube,
-                },
-                extent: image.extent,
-                layers: image.layers,
-                layered: image.layered,
-                levels: image.levels,
-                surface: true,
-                color_attachment: image.color_attachment,
-            },
-            // Its extent of zero is refused; `check` has seen to it before.
-            ResourceKind::Buffer(_) => ImageMappingInfo::default(),
-        };
+        // An extent of zero is refused; `check_resource` has seen to it before.
+        let info = image_mapping(resource).unwrap_or_default();
         // SAFETY: rule "mappings must match those of the exporting API": the numbers are the
-        // renderer's own, of this image, as the caller says; the channels were compared in `check`.
+        // renderer's own, of this image, as the caller says; the channels were compared in
+        // `check_resource`.
         unsafe { MappedImage::map(memory, &info, home) }
     }
 
@@ -217,8 +206,33 @@ impl<T: Texel> Element for Image<T> {
     }
 }
 
-fn channel(channel: Channel) -> ChannelType {
-    match channel {
+/// How CUDA maps an image; `None` for what is none, or one of an unknown shape.
+fn image_mapping(resource: &Resource) -> Option<ImageMappingInfo> {
+    let ResourceKind::Image(image) = &resource.kind else { return None };
+    Some(ImageMappingInfo {
+        offset: resource.offset,
+        kind: kind(image.shape)?,
+        extent: image.extent,
+        layers: image.layers,
+        layered: image.layered,
+        levels: image.levels,
+        surface: true,
+        color_attachment: image.color_attachment,
+    })
+}
+
+fn kind(shape: ImageShape) -> Option<ImageKind> {
+    Some(match shape {
+        ImageShape::D1 => ImageKind::D1,
+        ImageShape::D2 => ImageKind::D2,
+        ImageShape::D3 => ImageKind::D3,
+        ImageShape::Cube => ImageKind::Cube,
+        _ => return None,
+    })
+}
+
+fn channel(channel: Channel) -> Option<ChannelType> {
+    Some(match channel {
         Channel::U8 => ChannelType::U8,
         Channel::I8 => ChannelType::I8,
         Channel::U16 => ChannelType::U16,
@@ -227,5 +241,6 @@ fn channel(channel: Channel) -> ChannelType {
         Channel::I32 => ChannelType::I32,
         Channel::F16 => ChannelType::F16,
         Channel::F32 => ChannelType::F32,
-    }
+        _ => return None,
+    })
 }

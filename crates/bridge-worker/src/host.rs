@@ -33,6 +33,7 @@ impl HostMemory {
         let (levels, image) = match &resource.kind {
             ResourceKind::Buffer(_) => (Vec::new(), None),
             ResourceKind::Image(image) => (image.layout()?.0, Some(*image)),
+            _ => return None,
         };
         Some(Self { memory: Arc::new(memory), offset, len, levels, image })
     }

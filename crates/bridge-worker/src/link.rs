@@ -15,6 +15,10 @@ use bridge_ipc::{Code, Connection, ExchangePhase, Message, Offer, OsHandle, Reso
 /// seconds to end work that is stuck, and until then it may still signal the process' timelines.
 const LAST_BREATH: Duration = Duration::from_millis(100);
 
+/// The same of calls that send, whose own limit is for a renderer that does not read. A killed
+/// renderer whose queue was stuck has been seen to take two seconds.
+const LONG_BREATH: Duration = Duration::from_secs(5);
+
 /// Messages that are read before a thread looks at what it waits for, and how long it has waited.
 const AT_ONCE: usize = 256;
 
@@ -30,6 +34,8 @@ pub(crate) struct State {
     pub(crate) connection: Connection,
     pub(crate) inboxes: BTreeMap<u32, Inbox>,
     waiting: bool,
+    /// The connection has ended, and the end of the process was waited for.
+    lingered: bool,
 }
 
 /// Messages about an exchange that are not used yet.
@@ -67,7 +73,7 @@ pub(crate) enum Ended {
 impl Link {
     pub(crate) fn new(connection: Connection) -> Result<Arc<Self>, bridge_ipc::Error> {
         let waiter = connection.waiter()?;
-        let state = State { connection, inboxes: BTreeMap::new(), waiting: false };
+        let state = State { connection, inboxes: BTreeMap::new(), waiting: false, lingered: false };
         Ok(Arc::new(Self { state: Mutex::new(state), changed: Condvar::new(), waiter }))
     }
 
@@ -127,7 +133,7 @@ impl Link {
     pub(crate) fn send(&self, message: &Message, timeout: Duration) -> Result<(), Ended> {
         let mut state = self.state();
         let sent = state.connection.send(message, None, timeout);
-        sent.map_err(|error| state.ended(error, timeout))
+        sent.map_err(|error| state.ended(error, LONG_BREATH))
     }
 
     /// This side has no more to do with an exchange.
@@ -179,11 +185,9 @@ impl State {
 
     /// What an error of the connection means, known after `left` or [`LAST_BREATH`] at most.
     fn ended(&mut self, error: bridge_ipc::Error, left: Duration) -> Ended {
-        let limit = match &error {
-            bridge_ipc::Error::Closed { reason: None, .. } => left.max(LAST_BREATH),
-            bridge_ipc::Error::Closed { .. } => LAST_BREATH,
-            _ => return Ended::Closed(error),
-        };
+        let bridge_ipc::Error::Closed { reason, .. } = &error else { return Ended::Closed(error) };
+        let unsaid = reason.is_none() && !std::mem::replace(&mut self.lingered, true);
+        let limit = if unsaid { left.max(LAST_BREATH) } else { LAST_BREATH };
         if self.connection.peer().wait(limit) { Ended::Dead } else { Ended::Closed(error) }
     }
 

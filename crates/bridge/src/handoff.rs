@@ -37,7 +37,7 @@ pub(crate) fn image(image: &Image, gpus: &Gpus, layered: bool) -> Result<(Arc<Im
     let memory = import(image.device().name(), exported.handle, &descriptor.memory, gpus)?;
     let mapping = ImageMappingInfo {
         offset: descriptor.memory.offset,
-        kind: kind(descriptor.kind),
+        kind: kind(descriptor.kind, &descriptor.memory.name)?,
         extent: descriptor.extent,
         layers: descriptor.array_layers,
         layered,
@@ -49,23 +49,24 @@ pub(crate) fn image(image: &Image, gpus: &Gpus, layered: bool) -> Result<(Arc<Im
 }
 
 /// What the mapping of an image's rows must repeat, which lie in memory of their own.
-pub(crate) fn shape(image: &Image, layered: bool) -> ImageMappingInfo {
-    ImageMappingInfo {
-        kind: kind(image.kind()),
+pub(crate) fn shape(image: &Image, layered: bool) -> Result<ImageMappingInfo> {
+    Ok(ImageMappingInfo {
+        kind: kind(image.kind(), image.name())?,
         extent: image.extent(),
         layers: image.array_layers(),
         layered,
         levels: image.mip_levels(),
         ..ImageMappingInfo::default()
-    }
+    })
 }
 
-fn kind(kind: ImageKind) -> cuda_import::ImageKind {
+fn kind(kind: ImageKind, object: &str) -> Result<cuda_import::ImageKind> {
     match kind {
-        ImageKind::D1 => cuda_import::ImageKind::D1,
-        ImageKind::D2 => cuda_import::ImageKind::D2,
-        ImageKind::D3 => cuda_import::ImageKind::D3,
-        ImageKind::Cube => cuda_import::ImageKind::Cube,
+        ImageKind::D1 => Ok(cuda_import::ImageKind::D1),
+        ImageKind::D2 => Ok(cuda_import::ImageKind::D2),
+        ImageKind::D3 => Ok(cuda_import::ImageKind::D3),
+        ImageKind::Cube => Ok(cuda_import::ImageKind::Cube),
+        other => Err(Error::invalid(object, format!("CUDA maps no image of this kind: {other:?}"))),
     }
 }
 
@@ -110,6 +111,10 @@ pub(crate) fn semaphore(semaphore: &Semaphore, gpus: &Gpus) -> Result<ImportedSe
     let kind = match descriptor.kind {
         vk_export::SemaphoreKind::Timeline => SemaphoreKind::Timeline,
         vk_export::SemaphoreKind::Binary => SemaphoreKind::Binary,
+        other => {
+            let reason = format!("CUDA imports no semaphore of this kind: {other:?}");
+            return Err(Error::invalid(&*descriptor.name, reason));
+        }
     };
     trace::event(Event::new("export", "vulkan", &descriptor.name));
     // SAFETY: the handle was exported a moment ago from a semaphore of this kind, on the same GPU
@@ -128,10 +133,7 @@ fn import_handle(handle: MemoryHandle, object: &str) -> Result<cuda_import::Impo
         MemoryHandle::Nt(handle) => Ok(handle.into()),
         #[cfg(windows)]
         MemoryHandle::Kmt(handle) => Ok(cuda_import::KmtHandle::from_raw(handle.as_raw()).into()),
-        other => Err(Error::InvalidArgument {
-            object: object.to_owned(),
-            reason: format!("CUDA imports no handle of this kind: {other:?}"),
-        }),
+        other => Err(Error::invalid(object, format!("CUDA imports no handle of this kind: {other:?}"))),
     }
 }
 
@@ -141,10 +143,10 @@ fn peer_handle(handle: MemoryHandle, object: &str) -> Result<cuda_import::OsHand
     match handle {
         #[cfg(unix)]
         MemoryHandle::Fd(handle) => Ok(handle),
-        other => Err(Error::InvalidArgument {
-            object: object.to_owned(),
-            reason: format!("no other GPU than the exporting one takes a handle of this kind: {other:?}"),
-        }),
+        other => {
+            let reason = format!("no other GPU than the exporting one takes a handle of this kind: {other:?}");
+            Err(Error::invalid(object, reason))
+        }
     }
 }
 
@@ -159,14 +161,14 @@ fn check_device(vulkan: &str, object: &str, exported: Uuid, gpus: &Gpus) -> Resu
             cuda_uuid: pair.cuda().uuid(),
         }),
         Pair::Peer(drawing) if exported == drawing.uuid() => Ok(()),
-        Pair::Peer(drawing) => Err(Error::InvalidArgument {
-            object: object.to_owned(),
-            reason: format!(
+        Pair::Peer(drawing) => Err(Error::invalid(
+            object,
+            format!(
                 "it is on \"{vulkan}\" ({exported}), and this compute side was made for \"{}\" ({}); make one with \
                  `Compute::on_peer` for that device",
                 drawing.name(),
                 drawing.uuid()
             ),
-        }),
+        )),
     }
 }

@@ -27,6 +27,7 @@
 //!         name: "particles",
 //!         allocation_size: exported.allocation_size,
 //!         dedicated: exported.dedicated,
+//!         ..MemoryImportInfo::default()
 //!     };
 //!     // SAFETY: the exporting side states its own allocation and semaphore.
 //!     let memory = unsafe { ImportedMemory::import(&device, exported.memory, &info) }?;

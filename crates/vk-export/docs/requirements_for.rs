@@ -10,7 +10,7 @@ unsafe fn make_device(
     // SAFETY: the caller's own instance, made with this version.
     let needed = unsafe { requirements_for(instance, version, physical) }?;
     // Everything that is missing, in one error.
-    needed.check()?;
+    needed.check_met()?;
     for optional in &needed.optional {
         println!("{optional}");
     }

@@ -14,7 +14,7 @@
 //!    and back.
 //!
 //! ```no_run
-//! use vk_export::{Buffer, BufferInfo, BufferAccess, ExportDevice, OpenInfo, Placement};
+//! use vk_export::{Buffer, BufferAccess, BufferInfo, ExportDevice, OpenInfo};
 //!
 //! # fn main() -> Result<(), vk_export::Error> {
 //! let device = ExportDevice::open(&OpenInfo::default())?;
@@ -22,10 +22,11 @@
 //!     name: "vertices",
 //!     size: 16 << 20,
 //!     usage: BufferAccess::VERTEX_INPUT.usage,
-//!     placement: Placement::Exportable,
+//!     ..BufferInfo::default()
 //! })?;
 //! let exported = vertices.export()?;
-//! println!("{:?} of {} bytes on {}", exported.handle, exported.descriptor.allocation_size, device.name());
+//! let size = exported.descriptor.allocation_size;
+//! println!("{:?} of {size} bytes on {}", exported.handle, device.name());
 //! # Ok(())
 //! # }
 //! ```
@@ -39,34 +40,56 @@
 //! handles of images ([`KernelSurface`], [`KernelTexture`]).
 //!
 //! ```no_run
-//! use vk_export::{Buffer, BufferInfo, ExportDevice, KernelModule, LaunchConfig, OpenInfo, Placement, Ptx, ash::vk};
+//! use std::time::Duration;
+//! use vk_export::ash::vk::{self, BufferUsageFlags as Usage};
+//! use vk_export::{
+//!     Buffer, BufferInfo, ExportDevice, KernelModule, LaunchConfig, OpenInfo,
+//!     Placement, Ptx,
+//! };
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! // An engine's own device, adopted with `CUDA_KERNEL_EXTENSIONS` among its extensions, does as well.
-//! let device = ExportDevice::open(&OpenInfo { cuda_kernels: true, ..OpenInfo::default() })?;
+//! // An engine's own device, adopted with `CUDA_KERNEL_EXTENSIONS` among its
+//! // extensions, does as well.
+//! let info = OpenInfo { cuda_kernels: true, ..OpenInfo::default() };
+//! let device = ExportDevice::open(&info)?;
 //! let ptx = Ptx::new(std::fs::read("saxpy.ptx")?)?;
-//! // extern "C" __global__ void saxpy(float *y, const float *x, float a, unsigned long long len)
+//! // extern "C" __global__
+//! // void saxpy(float *y, const float *x, float a, unsigned long long len)
 //! let saxpy = KernelModule::new(&device, "saxpy", &ptx)?.kernel("saxpy")?;
-//! let usage = vk::BufferUsageFlags::STORAGE_BUFFER | vk::BufferUsageFlags::SHADER_DEVICE_ADDRESS;
-//! let make = |name| Buffer::new(&device, &BufferInfo { name, size: 4 << 20, usage, placement: Placement::DeviceLocal });
+//! let make = |name| Buffer::new(&device, &BufferInfo {
+//!     name,
+//!     size: 4 << 20,
+//!     usage: Usage::STORAGE_BUFFER | Usage::SHADER_DEVICE_ADDRESS,
+//!     placement: Placement::DeviceLocal,
+//!     ..BufferInfo::default()
+//! });
 //! let (x, y) = (make("x")?, make("y")?);
 //!
-//! // As the struct { float *y; const float *x; float a; unsigned long long len; } lies in memory.
+//! // As the struct { float *y; const float *x; float a;
+//! // unsigned long long len; } lies in memory.
 //! let mut args = vec![0; saxpy.entry().args_size()];
-//! let address = |buffer: &Buffer| buffer.device_address().unwrap_or_default().to_ne_bytes();
-//! let values: [&[u8]; 4] = [&address(&y), &address(&x), &2.0f32.to_ne_bytes(), &(1u64 << 20).to_ne_bytes()];
+//! let address = |buffer: &Buffer| {
+//!     buffer.device_address().unwrap_or_default().to_ne_bytes()
+//! };
+//! let (a, len) = (2.0f32.to_ne_bytes(), (1u64 << 20).to_ne_bytes());
+//! let values: [&[u8]; 4] = [&address(&y), &address(&x), &a, &len];
 //! for (param, value) in saxpy.entry().params().iter().zip(values) {
 //!     args[param.offset..param.offset + param.size].copy_from_slice(value);
 //! }
+//! let threads = LaunchConfig::for_elements(1 << 20, 256);
 //! let record = |commands: vk::CommandBuffer| {
-//!     // SAFETY: recording outside of a render pass, on this device; the buffers hold as many floats, and outlive the wait.
-//!     unsafe { saxpy.record(commands, &LaunchConfig::for_elements(1 << 20, 256), &args) }
+//!     // SAFETY: recording outside of a render pass, on this device; the
+//!     // buffers hold as many floats, and outlive the wait.
+//!     unsafe { saxpy.record(commands, &threads, &args) }
 //!     // Here a barrier from COMPUTE_SHADER to where `y` is used, and that use.
 //! };
+//! let (queue, limit) = (device.queue(), Duration::from_secs(1));
 //! let mut recorded = Ok(());
 //! // SAFETY: what is recorded keeps the rules, as above.
 //! unsafe {
-//!     device.run_once(device.queue(), "saxpy", std::time::Duration::from_secs(1), |commands| recorded = record(commands))
+//!     device.run_once(queue, "saxpy", limit, |commands| {
+//!         recorded = record(commands);
+//!     })
 //! }?;
 //! recorded?;
 //! # Ok(())
@@ -77,7 +100,7 @@
 //! without a specification beyond their structures, in NVIDIA's drivers for Linux and Windows since
 //! 2020 (DLSS stands on them), and in no other driver. Turn them on with
 //! [`OpenInfo::cuda_kernels`], or on an engine's device with [`CUDA_KERNEL_EXTENSIONS`]. The driver
-//! checks next to nothing of a launch, so [`Kernel::check`] does. What there is none of in a Vulkan
+//! checks next to nothing of a launch, so [`Kernel::check_launch`] does. What there is none of in a Vulkan
 //! queue: `trap`, `assert`, `malloc`, `printf`, clusters, launches from the device, cubins; a
 //! stream of CUDA has all of these.
 //!

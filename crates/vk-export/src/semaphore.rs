@@ -16,6 +16,7 @@ use crate::handle::os::Exporter;
 
 /// The two kinds of semaphore.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum SemaphoreKind {
     /// Counts up; any number of waits for a value, before or after its signal.
     #[default]

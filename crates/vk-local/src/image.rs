@@ -8,11 +8,11 @@ use crate::error::{About, Result};
 use crate::memory::{Memory, MemoryLocation};
 
 /// Configuration of a 2D image.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct LocalImageInfo<'a> {
-    /// Its name.
+    /// Its name. Default: empty.
     pub name: &'a str,
-    /// Its format.
+    /// Its format. Default: `UNDEFINED`, which is refused.
     pub format: vk::Format,
     /// Width and height in pixels, neither zero.
     pub extent: vk::Extent2D,

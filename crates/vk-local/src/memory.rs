@@ -10,6 +10,7 @@ use crate::error::{About, Result};
 
 /// Placement of the memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum MemoryLocation {
     /// The GPU alone.
     GpuOnly,

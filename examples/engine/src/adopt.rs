@@ -20,7 +20,7 @@ pub fn extensions(
 ) -> Result<Vec<&'static std::ffi::CStr>> {
     // SAFETY: the engine's instance, made with this version, and one of its devices.
     let needed = unsafe { requirements_for(instance, version, physical) }?;
-    needed.check()?;
+    needed.check_met()?;
     needed.optional.iter().for_each(|optional| log::debug!("{optional}"));
     Ok(needed.extensions)
 }

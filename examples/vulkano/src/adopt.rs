@@ -42,7 +42,7 @@ impl Engine {
         let made = (instance.handle().as_raw(), version(&instance));
         // SAFETY: the function is the instance's own, which was made for 1.3 and has this device.
         let needed = unsafe { requirements_for_raw(loader, made, handle) }?;
-        needed.check()?; // one error with everything that is missing
+        needed.check_met()?; // one error with everything that is missing
         let (device, mut queues) = Device::new(physical.clone(), create_info(&physical, &needed)?)?;
         let queue = queues.next().ok_or("there is no queue")?;
         Ok(Self { device, queue, needed })

@@ -53,6 +53,7 @@ fn shape<T: Texel>(info: &ImageMappingInfo) -> ImageShape {
             ImageKind::D1 => 1,
             ImageKind::D2 | ImageKind::Cube => 2,
             ImageKind::D3 => 3,
+            other => panic!("no dimensions are known for {other:?}"),
         },
         extent: info.extent,
         layers: info.layers,

@@ -202,13 +202,13 @@ impl World {
         }
         let start = Instant::now();
         // It may have been an exchange of a compute side that had failed before.
-        while side.compute.check().is_ok() && start.elapsed() < Rig::LONG {
+        while side.compute.check_alive().is_ok() && start.elapsed() < Rig::LONG {
             if !self.on_side(ring) {
                 return;
             }
             std::thread::yield_now();
         }
-        assert!(side.compute.check().is_err(), "a panic is not noticed");
+        assert!(side.compute.check_alive().is_err(), "a panic is not noticed");
         side.failed.store(true, Ordering::SeqCst);
         self.common.count("compute sides lost");
     }

@@ -232,7 +232,7 @@ impl<S: Crossing, D: Way> Ring<S, D> {
         if !shared.trial.engine_forgets {
             shared.go_on();
         }
-        if self.own.0.wait(own, MOMENT).is_err() && shared.side().1.check().is_err() {
+        if self.own.0.wait(own, MOMENT).is_err() && shared.side().1.check_alive().is_err() {
             // The queue waits for a signal that a lost context does not make, which nobody has
             // asked for: the end of the exchange does.
             self.leave(shared);

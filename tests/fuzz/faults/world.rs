@@ -151,7 +151,7 @@ impl Shared {
 
     /// Whether the compute side is lost.
     pub(crate) fn has_failed(&self) -> bool {
-        self.compute.check().is_err()
+        self.compute.check_alive().is_err()
     }
 
     /// An error other than those of a turn in the wrong place needs a failed call, now or, where
@@ -217,7 +217,7 @@ pub(crate) fn run(device: &ExportDevice, backend: Backend, ops: &[Op], trial: Tr
     device.queue().with(|queue| unsafe { device.as_raw().queue_wait_idle(queue) }).unwrap().unwrap();
     let Shared { compute, mut counts, faults, faulted, pool, .. } = shared;
     let faulted = faulted || !driver::hits().is_empty();
-    let failed = compute.check().is_err();
+    let failed = compute.check_alive().is_err();
     drop((pool, compute));
     settle(&before, faulted);
     let faults = faults.lock().unwrap();

@@ -60,7 +60,7 @@ fn draw(remote: Remote, kind: Kind) -> Outcome<&'static str> {
         Kind::Writes => {
             let spec = BufferSpec::<u32>::new(LEN, BufferAccess::TRANSFER_READ);
             let mut reader = remote.latest(&latest, spec)?;
-            while !lost(reader.check()) {
+            while !lost(reader.check_worker()) {
                 reader.newest().unwrap().into_iter().for_each(|turn| turn.skip());
             }
             reader.close().unwrap();
@@ -68,7 +68,7 @@ fn draw(remote: Remote, kind: Kind) -> Outcome<&'static str> {
         Kind::Reads => {
             let spec = BufferSpec::<u32>::new(LEN, BufferAccess::TRANSFER_WRITE);
             let mut writer = remote.latest_render_first(&latest, spec)?;
-            while !lost(writer.check()) {
+            while !lost(writer.check_worker()) {
                 let turn = writer.begin().unwrap();
                 // SAFETY: no commands use the slot, so that nothing is to be acquired or released.
                 unsafe { turn.submit(&[]) }.unwrap();
@@ -81,7 +81,7 @@ fn draw(remote: Remote, kind: Kind) -> Outcome<&'static str> {
             let spec = BufferSpec::<u32>::new(LEN, BufferAccess::TRANSFER_READ);
             let mut steps = remote.exchange(&info, spec)?;
             let mut points = Vec::new();
-            while !lost(steps.check()) {
+            while !lost(steps.check_worker()) {
                 if let Ok(Some(turn)) = steps.next(Duration::from_millis(1)) {
                     // SAFETY: as above.
                     points.push(unsafe { turn.submit(&[]) }.unwrap());
@@ -96,7 +96,7 @@ fn draw(remote: Remote, kind: Kind) -> Outcome<&'static str> {
             let spec = BufferSpec::<u32>::new(LEN, BufferAccess::TRANSFER_WRITE);
             let mut writer = remote.exchange_render_first(&info, spec)?;
             let mut points = Vec::new();
-            while !lost(writer.check()) {
+            while !lost(writer.check_worker()) {
                 if let Ok(Some(turn)) = writer.begin(Duration::from_millis(1)) {
                     // SAFETY: as above.
                     points.push(unsafe { turn.submit(&[]) }.unwrap());

@@ -73,7 +73,7 @@ fn needed(adapter: &Adapter) -> Result<DeviceRequirements, bridge::vk_export::Er
     // SAFETY: the physical device is the adapter's own, of this instance, which was created for
     // that version.
     let needed = unsafe { requirements_for(raw, api_version(instance), physical) }?;
-    needed.check()?;
+    needed.check_met()?;
     Ok(needed)
 }
 

@@ -55,7 +55,7 @@ impl Requirements {
     /// nothing works.
     pub fn of(adapter: &vulkan::Adapter) -> crate::Result<Self> {
         let needed = needed(adapter)?;
-        needed.check()?;
+        needed.check_met()?;
         // What the device lacks of exporting is left out; the bridge tells of it.
         let synchronization2 = RequiredFeatures::default().synchronization2;
         Ok(Self { extensions: needed.extensions, synchronization2, addresses: None })

@@ -1,19 +1,27 @@
 //! Dimensions, mip levels and layers of textures.
 
 use bridge::vk_export::mip_count;
-use bridge::{ImageAccess, ImageKind, ImageSpec, Texel};
+use bridge::{ImageAccess, ImageSpec, Texel};
 
 use crate::error::{Error, Result};
 
 /// Dimensions, mip levels and layers of a texture.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Shape {
-    kind: ImageKind,
+    kind: Kind,
     /// Width, height and depth in texels; those that the kind lacks are 1.
     size: [u32; 3],
     levels: Levels,
     /// `None` for what is no array.
     layers: Option<u32>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    D1,
+    D2,
+    D3,
+    Cube,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,24 +33,24 @@ enum Levels {
 }
 
 impl Shape {
-    fn of_kind(kind: ImageKind, size: [u32; 3]) -> Self {
+    fn of_kind(kind: Kind, size: [u32; 3]) -> Self {
         Self { kind, size, levels: Levels::Count(1), layers: None }
     }
 
     pub(crate) fn d1(width: u32) -> Self {
-        Self::of_kind(ImageKind::D1, [width, 1, 1])
+        Self::of_kind(Kind::D1, [width, 1, 1])
     }
 
     pub(crate) fn d2([width, height]: [u32; 2]) -> Self {
-        Self::of_kind(ImageKind::D2, [width, height, 1])
+        Self::of_kind(Kind::D2, [width, height, 1])
     }
 
     pub(crate) fn d3(size: [u32; 3]) -> Self {
-        Self::of_kind(ImageKind::D3, size)
+        Self::of_kind(Kind::D3, size)
     }
 
     pub(crate) fn cube(side: u32) -> Self {
-        Self::of_kind(ImageKind::Cube, [side, side, 1])
+        Self::of_kind(Kind::Cube, [side, side, 1])
     }
 
     pub(crate) fn mips(self, levels: u32) -> Self {
@@ -91,17 +99,17 @@ impl Shape {
     pub(crate) fn check_usage(&self, usage: wgpu::TextureUsages, place: Place, object: &str) -> Result<()> {
         let drawn_to = usage.contains(wgpu::TextureUsages::RENDER_ATTACHMENT);
         let reason = match (self.kind, place) {
-            (ImageKind::D1, _) if self.size[1] != 1 => "a 1D texture has a height of 1; give `resize` that one",
-            (ImageKind::D1, _) if self.layers.is_some() => "wgpu has no arrays of 1D textures; make it 2D of height 1",
-            (ImageKind::D1, _) if self.level_count() > 1 => {
+            (Kind::D1, _) if self.size[1] != 1 => "a 1D texture has a height of 1; give `resize` that one",
+            (Kind::D1, _) if self.layers.is_some() => "wgpu has no arrays of 1D textures; make it 2D of height 1",
+            (Kind::D1, _) if self.level_count() > 1 => {
                 "a 1D texture of wgpu has one mip level; make it 2D of height 1"
             }
-            (ImageKind::D1, _) if drawn_to => "wgpu does not draw to 1D textures; make it 2D of height 1",
-            (ImageKind::D3, Place::Slot) if drawn_to => {
+            (Kind::D1, _) if drawn_to => "wgpu does not draw to 1D textures; make it 2D of height 1",
+            (Kind::D3, Place::Slot) if drawn_to => {
                 "a slot cannot be a 3D texture that is drawn to: Vulkan draws to a slice only of images that are made for it; \
                  `SharedTexture` can be, whose texture is wgpu's own"
             }
-            (ImageKind::D3, _) if self.layers.is_some() => {
+            (Kind::D3, _) if self.layers.is_some() => {
                 "a 3D texture has no layers; use its depth, or a 2D texture with layers"
             }
             _ => return Ok(()),
@@ -114,10 +122,10 @@ impl Shape {
         let [width, height, _] = self.size;
         let spec = match self.kind {
             // The bridge refuses a height that the kind cannot have: wgpu would take it for true.
-            ImageKind::D1 => ImageSpec::d1(format, width, accesses).with_extent([width, height]),
-            ImageKind::D2 => ImageSpec::new(format, [width, height], accesses),
-            ImageKind::D3 => ImageSpec::d3(format, self.size, accesses),
-            ImageKind::Cube => ImageSpec::cube(format, width, accesses).with_extent([width, height]),
+            Kind::D1 => ImageSpec::d1(format, width, accesses).with_extent([width, height]),
+            Kind::D2 => ImageSpec::new(format, [width, height], accesses),
+            Kind::D3 => ImageSpec::d3(format, self.size, accesses),
+            Kind::Cube => ImageSpec::cube(format, width, accesses).with_extent([width, height]),
         };
         let spec = spec.mips(self.level_count());
         match self.layers {
@@ -134,10 +142,10 @@ impl Shape {
     ) -> wgpu::TextureDescriptor<'a> {
         let ([width, height, depth], layers) = (self.size, self.layers.unwrap_or(1));
         let (dimension, depth_or_array_layers) = match self.kind {
-            ImageKind::D1 => (wgpu::TextureDimension::D1, 1),
-            ImageKind::D2 => (wgpu::TextureDimension::D2, layers),
-            ImageKind::D3 => (wgpu::TextureDimension::D3, depth),
-            ImageKind::Cube => (wgpu::TextureDimension::D2, layers.saturating_mul(6)),
+            Kind::D1 => (wgpu::TextureDimension::D1, 1),
+            Kind::D2 => (wgpu::TextureDimension::D2, layers),
+            Kind::D3 => (wgpu::TextureDimension::D3, depth),
+            Kind::Cube => (wgpu::TextureDimension::D2, layers.saturating_mul(6)),
         };
         wgpu::TextureDescriptor {
             label: Some(name),

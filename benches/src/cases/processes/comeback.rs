@@ -35,7 +35,7 @@ fn run(bench: &Bench, rows: &mut Rows, what: &str) -> Result<()> {
         next.ask(1, 1)?;
         let killed = Instant::now();
         worker.kill()?;
-        spin_until("the end of the worker", || match reader.check() {
+        spin_until("the end of the worker", || match reader.check_worker() {
             Ok(()) => Ok(false),
             Err(Error::PeerLost { .. }) => Ok(true),
             Err(error) => Err(error.into()),
@@ -43,7 +43,7 @@ fn run(bench: &Bench, rows: &mut Rows, what: &str) -> Result<()> {
         reader.reconnect(remote)?;
         spin_until("a frame of the next worker", || newest(&mut reader, &mut last))?;
         samples.push(killed.elapsed().as_secs_f64() * 1e3);
-        ensure!(reader.check().is_ok(), "the next worker is lost");
+        ensure!(reader.check_worker().is_ok(), "the next worker is lost");
         next.took()?;
         worker = next;
     }

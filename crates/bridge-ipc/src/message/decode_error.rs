@@ -6,6 +6,7 @@
 pub enum DecodeError {
     /// Shorter than its kind is, or longer.
     #[error("{got} bytes, where {expected} were expected")]
+    #[non_exhaustive]
     Length {
         /// Expected size of its kind, or of a header.
         expected: usize,
@@ -17,6 +18,7 @@ pub enum DecodeError {
     Kind(u16),
     /// Another number of descriptors than its kind has.
     #[error("it states {got} descriptors, and its kind has {expected}")]
+    #[non_exhaustive]
     Descriptors {
         /// Expected value for its kind.
         expected: u16,
@@ -29,6 +31,7 @@ pub enum DecodeError {
     /// None of the sender's versions is spoken here. What else it says may mean something else in
     /// them.
     #[error("it speaks the versions {oldest} to {newest} of the protocol, and none of them is spoken here")]
+    #[non_exhaustive]
     Version {
         /// Its oldest.
         oldest: u32,
@@ -37,6 +40,7 @@ pub enum DecodeError {
     },
     /// A number that stands for nothing.
     #[error("{field} is {value}, which is not defined or out of range")]
+    #[non_exhaustive]
     Code {
         /// The field.
         field: &'static str,
@@ -54,12 +58,14 @@ pub enum DecodeError {
     Name(usize),
     /// An image that cannot be.
     #[error("an image is impossible: {reason}")]
+    #[non_exhaustive]
     Image {
         /// Why.
         reason: &'static str,
     },
     /// Sizes that do not fit together.
     #[error("sizes do not fit together: {reason}")]
+    #[non_exhaustive]
     Size {
         /// Which.
         reason: &'static str,

@@ -27,6 +27,7 @@ impl Role {
 
 /// Backend that a worker computes with, which decides what it is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Backend {
     /// CUDA: opaque descriptors of GPU memory and of timelines.
     Cuda,

@@ -8,6 +8,7 @@ use crate::wire;
 
 /// Kind of object that a descriptor names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Handle {
     /// GPU memory or a timeline, exported as `OPAQUE_FD`. Never mapped by the CPU.
     OpaqueFd,
@@ -34,6 +35,7 @@ impl Handle {
 
 /// The type of one channel of a texel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 #[allow(missing_docs, reason = "named after the type")]
 pub enum Channel {
     U8,
@@ -71,6 +73,7 @@ impl Channel {
 
 /// Number of dimensions of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum ImageShape {
     /// A row, or an array of rows.
     D1,
@@ -118,6 +121,7 @@ pub struct ImageDescriptor {
 /// Location of a mip level in a memory file: its layers (or slices) one behind the other, its rows
 /// without padding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LevelLayout {
     /// In bytes from the start of the image; a multiple of 16.
     pub offset: u64,
@@ -181,6 +185,7 @@ impl ImageDescriptor {
 
 /// A buffer or an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ResourceKind {
     /// A typed array.
     Buffer(BufferDescriptor),

@@ -33,6 +33,7 @@ pub struct Violation {
 
 /// Action to take for a received message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Verdict {
     /// It counts.
     Use,

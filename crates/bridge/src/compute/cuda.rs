@@ -133,7 +133,7 @@ impl CudaCompute {
         let image = Image::new(device, &staged_info(info, accesses))?;
         let staging = Staging::new(&image, size_of::<T>() as u64, accesses, self.sharing(), family)?;
         let memory = handoff::memory(staging.buffer(), &self.gpus)?;
-        let (shape, offsets) = (handoff::shape(&image, layered), staging.level_offsets());
+        let (shape, offsets) = (handoff::shape(&image, layered)?, staging.level_offsets());
         let rows = MappedImage::map_rows(&memory, &shape, &offsets, self.stream())?;
         log_info!(
             "image \"{}\": CUDA for other GPUs works on rows in a staging buffer of {} bytes, copied when a frame is handed over",
@@ -163,14 +163,14 @@ impl CudaCompute {
         if fits || info.mip_levels == 0 || info.mip_levels > all {
             return Ok(());
         }
-        Err(Error::InvalidArgument {
-            object: format!("shared image \"{}\"", info.name),
-            reason: format!(
+        Err(Error::invalid(
+            format!("shared image \"{}\"", info.name),
+            format!(
                 "CUDA does not place {} layers of {} mip levels where Vulkan does; an array has 1 level, or with several \
                  layers all {all} (`all_mips`)",
                 info.array_layers, info.mip_levels
             ),
-        })
+        ))
     }
 }
 

@@ -274,7 +274,7 @@ impl Compute {
     ///
     /// # Errors
     /// [`Error::Cuda`] with the sticky code, or [`Error::HostFailed`].
-    pub fn check(&self) -> Result<()> {
+    pub fn check_alive(&self) -> Result<()> {
         self.0.side.ensure_alive()
     }
 }

@@ -21,7 +21,7 @@ impl<R: Resources> State<R> {
     /// wait for is signalled in its place, for all exchanges, so that the queue goes on; where
     /// other GPUs still work, for this one, once they have ended.
     pub(super) fn check_compute(&self) -> Result<()> {
-        let checked = self.compute.check();
+        let checked = self.compute.check_alive();
         if checked.as_ref().is_err_and(Error::is_device_lost) && self.is_over() {
             // SAFETY: the context that signals is lost for good. (The CPU's thread signals even
             // after a failure.)

@@ -85,6 +85,7 @@ impl Remote {
         match self.backend() {
             bridge_ipc::Backend::Host => Compute::new(&self.device, Backend::Host),
             bridge_ipc::Backend::Cuda => Compute::remote_in_step(&self.device, self.is_on_another_gpu()),
+            other => Err(unknown_backend(info.name, other)),
         }
     }
 
@@ -96,6 +97,17 @@ impl Remote {
                 check_slots(info.name, info.slots)?;
                 Compute::remote(&self.device, self.is_on_another_gpu())
             }
+            other => Err(unknown_backend(info.name, other)),
         }
     }
+}
+
+/// The error of offering an exchange to a worker with a backend that this version does not know.
+pub(super) fn unknown_backend(exchange: &str, backend: bridge_ipc::Backend) -> Error {
+    Error::invalid(
+        format!("exchange \"{exchange}\""),
+        format!(
+            "nothing can be shared with a worker that computes with {backend:?}; let it compute with CUDA or on the CPU"
+        ),
+    )
 }

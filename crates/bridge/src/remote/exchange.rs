@@ -25,7 +25,7 @@ use crate::exchange::{ExchangeInfo, InitialTurn, Lease, RenderTurn, StepAway, St
 /// - A worker that does not finish a frame within [`ExchangeInfo::timeout`], though nothing but
 ///   itself delays it, is killed, stopped or not.
 /// - Once its process has ended, the highest value that it owed is signalled in its place: the
-///   queue goes on, with whatever is in the slots of those frames. [`check`](Self::check) names
+///   queue goes on, with whatever is in the slots of those frames. [`check_worker`](Self::check_worker) names
 ///   them ([`Error::PeerLost`], `torn`), and they are withdrawn where they were not taken.
 /// - A worker on the CPU signals by messages. Where its connection ends, that is done at once,
 ///   whether its process lives or not, and slots of torn frames keep what they held.
@@ -103,7 +103,7 @@ impl<R: Resources> RemoteExchange<R> {
             return Err(torn);
         }
         let Some(turn) = self.steps.take(timeout, || status.is_lost()) else {
-            return self.check().map(|()| None);
+            return self.check_worker().map(|()| None);
         };
         // Asked last: the thread that copies frames of the CPU signals them after a failure, too.
         if let Err(error) = self.steps.check_compute() {
@@ -124,7 +124,7 @@ impl<R: Resources> RemoteExchange<R> {
     /// [`Error::PeerLost`] once its process or its connection has ended, or it was killed or
     /// disconnected, until [`reconnect`](Self::reconnect). Where `dead` is `true`, what it owed is
     /// signalled. [`Error::FramesTorn`] and [`Error::HostFailed`] as for [`next`](Self::next).
-    pub fn check(&self) -> Result<(), Error> {
+    pub fn check_worker(&self) -> Result<(), Error> {
         self.workers.require_worker()?;
         self.steps.check_compute()
     }
@@ -134,7 +134,7 @@ impl<R: Resources> RemoteExchange<R> {
     ///
     /// Waits for nobody. While a last worker that has closed its connection and lives on
     /// [owes](Self::owed) frames, it is refused: they come, or that worker is killed at its limit.
-    /// [`check`](Self::check) tells if the worker refuses
+    /// [`check_worker`](Self::check_worker) tells if the worker refuses
     /// the exchange or says nothing within [`ExchangeInfo::timeout`]. One that computes with CUDA
     /// gets the slots and new timelines once the one before cannot use them any more, as with
     /// [`RemoteReader::reconnect`](crate::RemoteReader::reconnect), and Vulkan's commands with
@@ -152,7 +152,7 @@ impl<R: Resources> RemoteExchange<R> {
     /// exchange's numbers: the queue may wait for them, and
     /// [`reconnect`](Self::reconnect) is refused. Empty once they have come, or the worker was
     /// killed at its limit and their values signalled in its place, of which
-    /// [`check`](Self::check) tells. Until then leave the next worker with the
+    /// [`check_worker`](Self::check_worker) tells. Until then leave the next worker with the
     /// [`Listener`](crate::Listener).
     pub fn owed(&self) -> Box<[u64]> {
         self.workers.status().owed()

@@ -50,7 +50,7 @@ impl Scene {
         finish(&exchange, 1);
         first.wait(LIMIT).unwrap();
         worker.go_on();
-        let lost = until(|| exchange.check().err());
+        let lost = until(|| exchange.check_worker().err());
         assert!(matches!(&lost, Error::PeerLost { dead: false, owed: 1, signalled: None, .. }), "{lost}");
         (worker, exchange, second)
     }
@@ -108,7 +108,7 @@ fn no_worker_takes_the_place_of_one_that_owes_frames_and_nobody_waits_for_it() {
     point.wait(LIMIT).unwrap();
     until(|| exchange.owed().is_empty().then_some(()));
     assert!(worker.is_alive(), "it came in time");
-    let told = exchange.check().unwrap_err();
+    let told = exchange.check_worker().unwrap_err();
     assert!(matches!(&told, Error::PeerLost { signalled: None, torn, .. } if torn.is_empty()), "{told}");
 }
 
@@ -122,7 +122,7 @@ fn frames_that_are_torn_are_told_of_behind_the_next_worker() {
         point.wait(LIMIT).unwrap();
         until(|| exchange.owed().is_empty().then_some(()));
         if asks {
-            let told = exchange.check().unwrap_err();
+            let told = exchange.check_worker().unwrap_err();
             assert!(matches!(&told, Error::PeerLost { torn, signalled: Some(2), .. } if **torn == [1]), "{told}");
         }
         let mut next = Peer::start(scene.listener.path(), "stays");
@@ -132,7 +132,7 @@ fn frames_that_are_torn_are_told_of_behind_the_next_worker() {
             let Error::FramesTorn { worker: process, torn, signalled: 2, .. } = &told else { panic!("{told}") };
             assert_eq!((*process, &**torn), (worker.process(), &[1][..]));
         }
-        exchange.check().unwrap();
+        exchange.check_worker().unwrap();
         let points = [(); 2].map(|()| submit(&mut exchange));
         finish(&exchange, 2);
         points.iter().for_each(|point| point.wait(LIMIT).unwrap());

@@ -28,7 +28,7 @@ use crate::exchange::{DrawAway, Draws, ExchangeInfo, InitialTurn, Lease, RenderA
 ///   [`ExchangeInfo::timeout`], though nothing but itself delays it, is killed, stopped or not. One
 ///   that keeps its slots is not: the queue waits for none of them, and `begin` gives no turn.
 /// - Once its process has ended, the highest value that it owed is signalled in its place, and the
-///   queue goes on. [`check`](Self::check) tells of it ([`Error::PeerLost`], `owed` and
+///   queue goes on. [`check_worker`](Self::check_worker) tells of it ([`Error::PeerLost`], `owed` and
 ///   `signalled`).
 ///
 /// For a worker on the CPU a thread of this process copies each frame into memory that the worker
@@ -98,12 +98,12 @@ impl<R: Resources> RemoteExchangeWriter<R> {
     /// [`Error::HostFailed`] once frames can no longer be copied for a worker on the CPU, for
     /// example since one was not drawn within [`ExchangeInfo::timeout`]: make a new exchange.
     pub fn begin(&mut self, timeout: Duration) -> Result<Option<RenderTurn<R, RenderAway>>> {
-        self.check()?;
+        self.check_worker()?;
         self.draws.keep_pace()?;
         let status = self.workers.status();
         match self.draws.begin(timeout, || status.is_lost())? {
             Some(turn) => Ok(Some(turn)),
-            None => self.check().map(|()| None),
+            None => self.check_worker().map(|()| None),
         }
     }
 
@@ -118,7 +118,7 @@ impl<R: Resources> RemoteExchangeWriter<R> {
     /// [`Error::PeerLost`] once its process or its connection has ended, or it was killed or
     /// disconnected, until [`reconnect`](Self::reconnect). Where `dead` is `true`, what it owed is
     /// signalled. [`Error::HostFailed`] as for [`begin`](Self::begin).
-    pub fn check(&self) -> Result<(), Error> {
+    pub fn check_worker(&self) -> Result<(), Error> {
         self.workers.require_worker()?;
         self.draws.check_compute()
     }
@@ -128,7 +128,7 @@ impl<R: Resources> RemoteExchangeWriter<R> {
     /// for the last ones on the CPU.
     ///
     /// Waits for nobody: [`begin`](Self::begin) waits until the worker has taken the exchange, and
-    /// [`check`](Self::check) tells if it refuses or says nothing within [`ExchangeInfo::timeout`].
+    /// [`check_worker`](Self::check_worker) tells if it refuses or says nothing within [`ExchangeInfo::timeout`].
     /// While a last worker that has closed its connection and lives on [owes](Self::owed) values,
     /// it is refused. One that computes with CUDA gets the slots and new timelines once the one
     /// before cannot use them any more, as with
@@ -144,7 +144,7 @@ impl<R: Resources> RemoteExchangeWriter<R> {
     /// The frames whose slots a worker which is lost and lives on has given back and is not done
     /// with, by the exchange's numbers: the queue may wait for it, and
     /// [`reconnect`](Self::reconnect) is refused. Empty once it has come to their end, or was killed
-    /// at its limit and what it owed signalled in its place, of which [`check`](Self::check) tells.
+    /// at its limit and what it owed signalled in its place, of which [`check_worker`](Self::check_worker) tells.
     /// Until then leave the next worker with the [`Listener`](crate::Listener).
     pub fn owed(&self) -> Box<[u64]> {
         self.workers.status().owed()

@@ -82,7 +82,7 @@ fn dead(exchange: &RemoteExchangeWriter<Words>) -> Error {
     let start = std::time::Instant::now();
     loop {
         let settled = exchange.owed().is_empty();
-        match exchange.check() {
+        match exchange.check_worker() {
             Err(error @ Error::PeerLost { dead: true, .. }) if settled => return error,
             told => assert!(start.elapsed() < LIMIT, "{told:?}"),
         }
@@ -94,7 +94,7 @@ fn dead(exchange: &RemoteExchangeWriter<Words>) -> Error {
 fn the_queue_goes_on_once_the_reader_is_dead_and_another_reads() {
     let Some(scene) = Scene::new("death") else { return };
     let (mut worker, mut exchange, point) = scene.owes("stays", LIMIT);
-    assert!(hangs(&point) && exchange.check().is_ok());
+    assert!(hangs(&point) && exchange.check_worker().is_ok());
     worker.kill();
     point.wait(LIMIT).unwrap();
     let error = dead(&exchange);
@@ -136,7 +136,7 @@ fn a_reader_that_has_hung_up_and_comes_to_its_end_in_time_is_not_killed() {
     let Some(scene) = Scene::new("hang-up") else { return };
     let (mut worker, mut exchange, point) = scene.owes("hangs-up", LIMIT);
     let start = std::time::Instant::now();
-    while exchange.check().is_ok() {
+    while exchange.check_worker().is_ok() {
         assert!(start.elapsed() < LIMIT);
     }
     assert_eq!(*exchange.owed(), [1]);
@@ -151,7 +151,7 @@ fn a_reader_that_has_hung_up_and_comes_to_its_end_in_time_is_not_killed() {
         assert!(start.elapsed() < LIMIT);
     }
     assert!(worker.is_alive());
-    let told = exchange.check().unwrap_err();
+    let told = exchange.check_worker().unwrap_err();
     assert!(matches!(&told, Error::PeerLost { dead: false, owed: 1, signalled: None, .. }), "{told}");
 }
 

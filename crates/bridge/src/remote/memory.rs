@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 
 use bridge_ipc::{Backend, Timeline};
 
+use super::accepted::unknown_backend;
 use super::copy::Files;
 use super::exported::Exported;
 use super::terms::{EXCHANGE, Terms};
@@ -42,5 +43,6 @@ pub(super) fn untrusted_memory<'a>(end: &'a impl Away, terms: &Terms) -> Result<
             let (slots, handles) = (end.count(), given.export(EXCHANGE)?);
             Ok(Memory::Exported { slots, export: Box::new(|slot| end.export(slot)), handles, given })
         }
+        other => Err(unknown_backend(&terms.name, other)),
     }
 }

@@ -12,7 +12,7 @@ use crate::exchange::{Exchange, LatestInfo, LatestReader, LatestWriter};
 ///
 /// It is a [`LatestReader`]: [`newest`](LatestReader::newest) gives the newest whole frame, never
 /// blocks, and goes on with the last one when the worker stops, hangs or dies.
-/// [`check`](Self::check) tells that the worker is lost, and [`reconnect`](Self::reconnect) puts
+/// [`check_worker`](Self::check_worker) tells that the worker is lost, and [`reconnect`](Self::reconnect) puts
 /// another in its place.
 ///
 /// Nothing that is submitted waits for the worker, on the CPU or the GPU, so that neither a frame
@@ -62,19 +62,19 @@ impl<R: Resources> RemoteReader<R> {
     /// [`Error::PeerLost`](crate::Error::PeerLost) once its process or its connection has ended, or
     /// it was disconnected, until [`reconnect`](Self::reconnect). Frames that it has finished
     /// before are still read.
-    pub fn check(&self) -> Result<()> {
+    pub fn check_worker(&self) -> Result<()> {
         self.workers.require_worker()
     }
 
     /// Puts another worker in the place of one that is lost, with the same slots: the frame that is
     /// shown stays until the new worker's first. Frames go on meanwhile: nobody waits for the new
-    /// worker, and [`check`](Self::check) tells if it refuses the exchange or says nothing within
+    /// worker, and [`check_worker`](Self::check_worker) tells if it refuses the exchange or says nothing within
     /// [`LatestInfo::timeout`].
     ///
     /// A worker on the CPU is offered memory that the old one never had, so that nothing of a
     /// process which lives on is mixed in. One that computes with CUDA is offered the slots
     /// themselves, once the old one cannot write to them any more: it has closed the exchange, or
-    /// its process has ended. Where that does not come within the same limit, `check` says so: end
+    /// its process has ended. Where that does not come within the same limit, `check_worker` says so: end
     /// the process then, and let another worker connect.
     ///
     /// # Errors

@@ -31,8 +31,8 @@ pub(crate) fn buffer<T>(len: usize) -> ResourceKind {
     ResourceKind::Buffer(BufferDescriptor { size, element_size })
 }
 
-/// An image of a format that can cross; `None` for a type of channels that other processes do not
-/// know.
+/// An image of a format that can cross; `None` for a kind or a type of channels that other processes
+/// do not know.
 pub(crate) fn image<T: Texel>(spec: &ImageSpec<T>, format: FormatInfo) -> Option<ResourceKind> {
     Some(ResourceKind::Image(ImageDescriptor {
         shape: match spec.kind {
@@ -40,6 +40,7 @@ pub(crate) fn image<T: Texel>(spec: &ImageSpec<T>, format: FormatInfo) -> Option
             ImageKind::D2 => ImageShape::D2,
             ImageKind::D3 => ImageShape::D3,
             ImageKind::Cube => ImageShape::Cube,
+            _ => return None,
         },
         extent: spec.extent,
         levels: spec.mip_levels,

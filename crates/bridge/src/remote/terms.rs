@@ -63,7 +63,7 @@ impl Terms {
             Backend::Host if self.trust => self.slots,
             Backend::Host => in_flight.saturating_add(2).min(MOST_SLOTS),
             // It uses the exchange's own.
-            Backend::Cuda => self.slots,
+            _ => self.slots,
         }
     }
 

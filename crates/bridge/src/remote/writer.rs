@@ -13,7 +13,7 @@ use crate::exchange::{Exchange, LatestInfo, LatestReader, LatestWriter, Newest, 
 ///
 /// It is a [`LatestWriter`]: [`begin`](LatestWriter::begin) gives a slot for the next frame and
 /// waits for nothing that the worker owes, whether it is slow, stops, hangs or dies. Frames that it
-/// has not taken are written over. [`check`](Self::check) tells that the worker is lost, and
+/// has not taken are written over. [`check_worker`](Self::check_worker) tells that the worker is lost, and
 /// [`reconnect`](Self::reconnect) puts another in its place; frames are drawn all the same.
 ///
 /// The worker is shown frames that Vulkan has finished, so that neither its GPU nor this one waits
@@ -63,12 +63,12 @@ impl<R: Resources> RemoteWriter<R> {
     /// # Errors
     /// [`Error::PeerLost`](crate::Error::PeerLost) once its process or its connection has ended, or
     /// it was disconnected, until [`reconnect`](Self::reconnect).
-    pub fn check(&self) -> Result<()> {
+    pub fn check_worker(&self) -> Result<()> {
         self.workers.require_worker()
     }
 
     /// Puts another worker in the place of one that is lost, with the same slots. Frames go on
-    /// meanwhile: nobody waits for the new worker, and [`check`](Self::check) tells if it refuses
+    /// meanwhile: nobody waits for the new worker, and [`check_worker`](Self::check_worker) tells if it refuses
     /// the exchange or says nothing within [`LatestInfo::timeout`].
     ///
     /// A worker on the CPU is offered memory that the old one never had, and has the last frame at

@@ -2,6 +2,7 @@
 
 /// Number of dimensions of an image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum ImageKind {
     /// A row, or an array of rows.
     D1,

@@ -15,6 +15,7 @@ use crate::stream::order::StreamOrder;
 /// Value read outside the image.
 #[doc(alias = "CUaddress_mode")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum AddressMode {
     /// The image again, endlessly. Takes normalised coordinates.
     Wrap,
@@ -30,6 +31,7 @@ pub enum AddressMode {
 /// Filtering between texels, and between mip levels.
 #[doc(alias = "CUfilter_mode")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Filter {
     /// The nearest one.
     #[default]
@@ -40,6 +42,7 @@ pub enum Filter {
 
 /// Type that integers are read as. Floats are read as what they are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum ReadMode {
     /// Integers.
     #[default]

@@ -66,7 +66,7 @@ pub enum OptionalKind {
 ///
 /// # Errors
 /// The failed query. A device that lacks something is no error here, see
-/// [`DeviceRequirements::check`].
+/// [`DeviceRequirements::check_met`].
 ///
 /// # Safety
 /// `instance` is alive and was created with `api_version`, and `physical` is one of its physical
@@ -104,7 +104,7 @@ impl DeviceRequirements {
     ///
     /// # Errors
     /// [`Error::Missing`] with everything that the device lacks.
-    pub fn check(&self) -> Result<()> {
+    pub fn check_met(&self) -> Result<()> {
         if self.is_met() {
             return Ok(());
         }

@@ -7,6 +7,7 @@ use crate::memory::Placement;
 
 /// The dimensions of an image, and whether its layers are the faces of cubes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum ImageKind {
     /// One line of texels a layer.
     D1,

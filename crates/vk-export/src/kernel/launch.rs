@@ -12,6 +12,7 @@ use crate::kernel::ptx::PtxEntry;
 /// assert_eq!((config.grid, config.block), ([4, 1, 1], [256, 1, 1]));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct LaunchConfig {
     /// Blocks in x, y and z; none is 0, and at most 2³¹ - 1, 65 535 and 65 535.
     pub grid: [u32; 3],

@@ -150,7 +150,7 @@ impl Kernel {
     /// leave out without a word: a block without threads, with more than 1024 or with others than
     /// the kernel was compiled for; a grid without blocks or past the limits; more shared memory
     /// than works; arguments of another size than the kernel's.
-    pub fn check(&self, config: &LaunchConfig, args_len: usize) -> Result<()> {
+    pub fn check_launch(&self, config: &LaunchConfig, args_len: usize) -> Result<()> {
         match fault(&self.0.entry, config, args_len) {
             None => Ok(()),
             Some(reason) => Err(Error::Launch { kernel: self.0.module.object(&self.0.entry), reason }),
@@ -167,7 +167,7 @@ impl Kernel {
     /// `VK_PIPELINE_STAGE_2_COMPUTE_SHADER_BIT` with storage reads and writes.
     ///
     /// # Errors
-    /// Those of [`check`](Self::check); nothing is recorded then.
+    /// Those of [`check_launch`](Self::check_launch); nothing is recorded then.
     ///
     /// # Safety
     /// - `commands` is of the module's device and of a queue family with graphics or compute,
@@ -183,7 +183,7 @@ impl Kernel {
     ///   `cudaBoundaryModeZero` or `cudaBoundaryModeClamp`.
     #[doc(alias = "vkCmdCuLaunchKernelNVX")]
     pub unsafe fn record(&self, commands: vk::CommandBuffer, config: &LaunchConfig, args: &[u8]) -> Result<()> {
-        self.check(config, args.len())?;
+        self.check_launch(config, args.len())?;
         let size = args.len();
         // As for `cuLaunchKernel`: CU_LAUNCH_PARAM_BUFFER_POINTER, CU_LAUNCH_PARAM_BUFFER_SIZE,
         // CU_LAUNCH_PARAM_END.

@@ -150,7 +150,7 @@ fn read(reader: &mut RemoteReader<Words>, limit: Duration, trial: &mut ProcessTr
     let (start, mut since) = (Instant::now(), Instant::now());
     let (mut shown, mut last) = (None, None);
     while trial.frames < FRAMES {
-        reader.check()?;
+        reader.check_worker()?;
         match reader.newest()? {
             Some(turn) if shown != Some(turn.frame()) => {
                 shown = Some(turn.frame());

@@ -99,7 +99,8 @@ fn sampling(info: &TextureInfo, image: &Image, format: vk::Format) -> Result<vk_
         ReadMode::NormalizedFloat if !fractions => {
             return Err("its format is not read as fractions; set `ReadMode::Element`");
         }
-        _ => {}
+        ReadMode::Element | ReadMode::NormalizedFloat => {}
+        _ => return Err("this read mode is for CUDA streams; set `ReadMode::Element` or `ReadMode::NormalizedFloat`"),
     }
     if info.srgb && !srgb {
         return Err("sRGB is decoded of images that were made in an sRGB format");
@@ -121,22 +122,29 @@ fn sampling(info: &TextureInfo, image: &Image, format: vk::Format) -> Result<vk_
             "one level, level limits, bias, anisotropy and borders of another value than zero are for CUDA streams",
         );
     }
-    let address = |mode| match mode {
-        AddressMode::Wrap => vk::SamplerAddressMode::REPEAT,
-        AddressMode::Clamp => vk::SamplerAddressMode::CLAMP_TO_EDGE,
-        AddressMode::Mirror => vk::SamplerAddressMode::MIRRORED_REPEAT,
-        AddressMode::Border => vk::SamplerAddressMode::CLAMP_TO_BORDER,
-    };
+    let [x, y, z] = info.address;
+    let address_modes = [address(x)?, address(y)?, address(z)?];
     let (filter, mipmap_mode) = match (info.filter, info.mip_filter) {
         (Filter::Nearest, Filter::Nearest) => (vk::Filter::NEAREST, vk::SamplerMipmapMode::NEAREST),
         (Filter::Nearest, Filter::Linear) => (vk::Filter::NEAREST, vk::SamplerMipmapMode::LINEAR),
         (Filter::Linear, Filter::Nearest) => (vk::Filter::LINEAR, vk::SamplerMipmapMode::NEAREST),
         (Filter::Linear, Filter::Linear) => (vk::Filter::LINEAR, vk::SamplerMipmapMode::LINEAR),
+        _ => return Err("this filter is for CUDA streams; set `Filter::Nearest` or `Filter::Linear`"),
     };
     Ok(vk_export::TextureInfo {
         filter,
         mipmap_mode,
-        address_modes: info.address.map(address),
+        address_modes,
         format: Some(if info.srgb || !srgb { format } else { image.format() }),
+    })
+}
+
+fn address(mode: AddressMode) -> Result<vk::SamplerAddressMode, &'static str> {
+    Ok(match mode {
+        AddressMode::Wrap => vk::SamplerAddressMode::REPEAT,
+        AddressMode::Clamp => vk::SamplerAddressMode::CLAMP_TO_EDGE,
+        AddressMode::Mirror => vk::SamplerAddressMode::MIRRORED_REPEAT,
+        AddressMode::Border => vk::SamplerAddressMode::CLAMP_TO_BORDER,
+        _ => return Err("this address mode is for CUDA streams; set `Wrap`, `Clamp`, `Mirror` or `Border`"),
     })
 }

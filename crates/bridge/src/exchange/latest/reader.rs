@@ -72,7 +72,7 @@ impl<R: Resources> LatestReader<R, ComputeFirst> {
     ///
     /// # Errors
     /// [`Error::TurnOpen`](crate::Error::TurnOpen) while the last turn is open, what
-    /// [`Compute::check`] says once the compute side has failed, or the failed call.
+    /// [`Compute::check_alive`] says once the compute side has failed, or the failed call.
     pub fn newest(&mut self) -> Result<Option<RenderRead<R>>> {
         RenderRead::newest(&self.shared)
     }
@@ -131,7 +131,7 @@ impl<R: Resources> LatestReader<R, RenderFirst> {
     ///
     /// # Errors
     /// [`Error::TurnOpen`](crate::Error::TurnOpen) while the last turn is open, what
-    /// [`Compute::check`] says once the compute side has failed, or the failed call.
+    /// [`Compute::check_alive`] says once the compute side has failed, or the failed call.
     pub fn newest(&mut self) -> Result<Option<ComputeRead<R>>> {
         ComputeRead::newest(&self.shared)
     }

@@ -97,7 +97,7 @@ impl<R: Resources> LatestWriter<R, ComputeFirst> {
     /// [`Error::TurnOpen`] while the last turn is open, [`Error::TurnLost`] once after a turn was
     /// dropped, [`Error::Timeout`] where the writer's oldest frame does not end,
     /// [`Error::SlotsRetired`] where dropped lent turns have left no slot,
-    /// [`Error::NotInitialised`] for new images on an adopted device, what [`Compute::check`] says
+    /// [`Error::NotInitialised`] for new images on an adopted device, what [`Compute::check_alive`] says
     /// once the compute side has failed, or the failed call.
     pub fn begin(&mut self) -> Result<ComputeWrite<R>> {
         ComputeWrite::begin(&self.shared)
@@ -114,7 +114,7 @@ impl<R: Resources> LatestWriter<R, RenderFirst> {
     /// dropped, and while dropped lent turns have left no slot (see
     /// [`flush_parts`](Self::flush_parts)); [`Error::Timeout`] where the writer's oldest submission
     /// does not end, [`Error::NotInitialised`] for new images on an adopted device, what
-    /// [`Compute::check`] says once the compute side has failed, or the failed call.
+    /// [`Compute::check_alive`] says once the compute side has failed, or the failed call.
     pub fn begin(&mut self) -> Result<RenderWrite<R>> {
         RenderWrite::begin(&self.shared)
     }

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use bridge_ipc::{Backend, Direction, Message};
 
+use super::accepted::unknown_backend;
 use super::copy::{Copy, CopyEnd, Files};
 use super::memory::{Given, Memory};
 use super::owed::Owed;
@@ -72,6 +73,7 @@ impl<R: Resources> End for DrawAway<R> {
                 let (slots, handles) = (self.count(), self.export_timelines(EXCHANGE)?);
                 Ok(Memory::Exported { slots, export: Box::new(|slot| self.export(slot)), handles, given: () })
             }
+            other => Err(unknown_backend(&terms.name, other)),
         }
     }
 
@@ -280,7 +282,7 @@ impl<R: Resources> Draw<R> {
                     self.held.insert(drawn.slot, drawn);
                     return Ok(Some(Handed { slot: drawn.slot, frame: Some(drawn.frame), value: self.given }));
                 }
-                Some(Err(error)) if self.away.side().check().is_ok() => return Err(error),
+                Some(Err(error)) if self.away.side().check_alive().is_ok() => return Err(error),
                 // The compute thread has failed, which is not the worker's fault.
                 _ => self.away.come_back(drawn.slot),
             }

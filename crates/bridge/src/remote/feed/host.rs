@@ -84,7 +84,7 @@ impl<R: Resources> HostFeed<R> {
             };
             // Where the exchange's own thread has failed, its reader says so, and it is not the
             // worker's fault.
-            if self.writer.compute().check().is_ok() {
+            if self.writer.compute().check_alive().is_ok() {
                 copied?;
             }
             return Ok(Some(freed(from.slot, published)));

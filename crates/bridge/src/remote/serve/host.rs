@@ -124,7 +124,7 @@ impl<R: Resources> HostServe<R> {
         self.free.push_front(to);
         // Where the exchange's own thread has failed, its writer says so, and it is not the
         // worker's fault.
-        if self.reader.compute().check().is_ok() {
+        if self.reader.compute().check_alive().is_ok() {
             copied?;
         }
         Ok(None)

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use bridge_ipc::{Backend, Direction, Message};
 
+use super::accepted::unknown_backend;
 use super::copy::{Copy, CopyEnd, Files};
 use super::memory::{Given, Memory};
 use super::owed::{Frame, Owed};
@@ -69,6 +70,7 @@ impl<R: Resources> End for StepAway<R> {
                 let (slots, handles) = (self.count(), self.export_timelines(EXCHANGE)?);
                 Ok(Memory::Exported { slots, export: Box::new(|slot| self.export(slot)), handles, given: () })
             }
+            other => Err(unknown_backend(&terms.name, other)),
         }
     }
 
@@ -269,7 +271,7 @@ impl<R: Resources> Step<R> {
         while let Some(ended) = self.copies.pop_front_if(|copying| copying.end.result().is_some()) {
             match ended.end.result() {
                 Some(Ok(())) => return Ok(Some(ended.announced.frame)),
-                Some(Err(error)) if self.away.side().check().is_ok() => return Err(error),
+                Some(Err(error)) if self.away.side().check_alive().is_ok() => return Err(error),
                 // The compute thread has failed, which is not the worker's fault.
                 _ => {}
             }
