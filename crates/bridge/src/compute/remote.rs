@@ -85,21 +85,19 @@ impl RemoteCompute {
         if self.sharing().placement != Placement::Peers {
             return Ok(());
         }
-        Err(Error::InvalidArgument {
-            object: format!("shared image \"{name}\""),
-            reason: "the worker computes on another GPU than the one that draws, and no other GPU maps images; share a buffer with it \
-                     (`BufferSpec`), and copy that into an image, or let it compute on the GPU that draws"
-                .into(),
-        })
+        Err(Error::invalid(
+            format!("shared image \"{name}\""),
+            "the worker computes on another GPU than the one that draws, and no other GPU maps images; share a buffer with it \
+                     (`BufferSpec`), and copy that into an image, or let it compute on the GPU that draws",
+        ))
     }
 }
 
 /// The error of computing in this process with a side that stands for another process.
 pub(crate) fn nothing_here(object: String) -> Error {
-    Error::InvalidArgument {
+    Error::invalid(
         object,
-        reason: "its compute side is a worker in another process, and nothing is computed in this one; make a `Compute` of this \
-                 process's own with `Compute::new`"
-            .into(),
-    }
+        "its compute side is a worker in another process, and nothing is computed in this one; make a `Compute` of this \
+                 process's own with `Compute::new`",
+    )
 }

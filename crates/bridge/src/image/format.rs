@@ -86,10 +86,10 @@ pub(crate) fn check_texel<T: Texel>(format: vk::Format) -> Result<()> {
     if info.texel == T::FORMAT {
         return Ok(());
     }
-    Err(Error::InvalidArgument {
-        object: format!("image of {}", std::any::type_name::<T>()),
-        reason: format!("a texel of {format:?} is {}, not {}; give the spec that type", info.texel, T::FORMAT),
-    })
+    Err(Error::invalid(
+        format!("image of {}", std::any::type_name::<T>()),
+        format!("a texel of {format:?} is {}, not {}; give the spec that type", info.texel, T::FORMAT),
+    ))
 }
 
 /// Returns the support of a device for the formats of [`FORMATS`], asked of the driver: in OPTIMAL

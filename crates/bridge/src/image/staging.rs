@@ -87,11 +87,10 @@ impl Staging {
     pub(crate) fn new(image: &Image, texel: u64, accesses: ImageAccess, sharing: Sharing, family: u32) -> Result<Self> {
         let name = format!("{}.rows", image.name());
         let limits = &image.device().physical().limits;
-        let Layout { regions, planes, size } = Layout::new(image, texel, limits.optimal_buffer_copy_offset_alignment)
-            .ok_or_else(|| Error::InvalidArgument {
-            object: format!("staging buffer \"{name}\""),
-            reason: "more bytes than this machine can address".into(),
-        })?;
+        let too_large =
+            || Error::invalid(format!("staging buffer \"{name}\""), "more bytes than this machine can address");
+        let Layout { regions, planes, size } =
+            Layout::new(image, texel, limits.optimal_buffer_copy_offset_alignment).ok_or_else(too_large)?;
         let copied = copied(accesses);
         let usage = copied.usage | sharing.buffer_usage;
         let info = BufferInfo { name: &name, size, usage, placement: sharing.placement };

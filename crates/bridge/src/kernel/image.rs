@@ -144,10 +144,10 @@ impl<T: Texel> KernelImage<'_, T> {
     /// and for twins on the CPU, which take surfaces.
     pub fn rows(&self, level: u32) -> Result<KernelRows<'_, T>> {
         let On::Stream(view) = &self.0 else {
-            return Err(Error::InvalidArgument {
-                object: format!("the rows of mip level {level} of an image"),
-                reason: "only CUDA of `Compute::on_peer` and `Compute::group` has the texels in rows (`has_rows`); take a surface".into(),
-            });
+            return Err(Error::invalid(
+                format!("the rows of mip level {level} of an image"),
+                "only CUDA of `Compute::on_peer` and `Compute::group` has the texels in rows (`has_rows`); take a surface",
+            ));
         };
         let rows = view.rows(level)?;
         let texels = KernelBuffer::on_stream(rows.as_raw(), rows.len());

@@ -60,7 +60,7 @@ impl Compute {
     /// [`on_peer`](Self::on_peer).
     pub fn group(device: &ExportDevice, cuda: &[CudaDevice]) -> Result<Self> {
         crate::observe::trace::init();
-        let invalid = |reason: String| Error::InvalidArgument { object: "a group of CUDA devices".into(), reason };
+        let invalid = |reason: String| Error::invalid("a group of CUDA devices", reason);
         let Some((first, others)) = cuda.split_first() else {
             return Err(invalid("it has no device; give at least one".into()));
         };
