@@ -6,12 +6,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use bridge::{Backend, BufferAccess, BufferSpec, ExportDevice, LatestInfo, Listener, OpenInfo, RemoteReader};
+use bridge_examples::writer::write_png;
 use clap::Parser;
 
 use crate::orbit;
 
 /// The limit of every wait.
 const LIMIT: Duration = Duration::from_secs(20);
+/// Pixels on a side of the picture that is written.
+const SIDE: u32 = 512;
 
 /// Draws particles that another process moves
 #[derive(Parser)]
@@ -111,7 +114,7 @@ pub(crate) fn run() -> Result<()> {
     if let Some(out) = options.out {
         std::fs::create_dir_all(&out)?;
         let path = out.join("remote_particles.png");
-        picture(&shown).save(&path)?;
+        write_png(&path, &picture(&shown), [SIDE; 2])?;
         println!("wrote {}", path.display());
     }
     // The second worker has taken the exchange.
@@ -160,13 +163,14 @@ fn check(particles: &[[f32; 4]]) -> Result<()> {
 
 /// Each particle is one dot, of a colour by its number. The CPU draws it, from what Vulkan has
 /// read.
-fn picture(particles: &[[f32; 4]]) -> image::RgbImage {
-    const SIZE: u32 = 512;
-    let mut picture = image::RgbImage::new(SIZE, SIZE);
-    let place = |at: f32| (((at + 1.0) * 0.5 * SIZE as f32) as u32).min(SIZE - 1);
+fn picture(particles: &[[f32; 4]]) -> Vec<u8> {
+    let side = SIDE as usize;
+    let mut picture = [0, 0, 0, 255].repeat(side * side);
+    let place = |at: f32| (((at + 1.0) * 0.5 * SIDE as f32) as usize).min(side - 1);
     for [x, y, _, number] in particles {
+        let at = 4 * (place(*y) * side + place(*x));
         let colour = [90 + (number % 160.0) as u8, 200, 255 - (number % 120.0) as u8];
-        picture.put_pixel(place(*x), place(*y), image::Rgb(colour));
+        picture[at..at + 3].copy_from_slice(&colour);
     }
     picture
 }

@@ -5,12 +5,12 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use gif::{DisposalMethod, Encoder, Frame, Repeat};
-use image::{ImageBuffer, Rgba, imageops};
 
 use crate::files::{AtomicFile, cannot_write};
 use crate::palette::{COLORS, Histogram, Palette};
+use crate::resample::resample;
 
 /// The widest animation, in pixels.
 const WIDTH: u32 = 640;
@@ -65,10 +65,9 @@ impl Animation {
         if !self.wants(frame) {
             return Ok(());
         }
-        let image =
-            ImageBuffer::<Rgba<u8>, &[u8]>::from_raw(width, height, rgba).context("a frame has a wrong size")?;
-        let small = imageops::thumbnail(&image, self.size[0], self.size[1]);
-        let rgb: Vec<u8> = small.as_raw().chunks_exact(4).flat_map(|rgba| [rgba[0], rgba[1], rgba[2]]).collect();
+        ensure!(rgba.len() as u64 == 4 * u64::from(width) * u64::from(height), "a frame has a wrong size");
+        let small = resample(rgba, [width, height], self.size);
+        let rgb: Vec<u8> = small.as_chunks::<4>().0.iter().flat_map(|&[r, g, b, _]| [r, g, b]).collect();
         let index = frame / self.stride;
         let mut state = self.lock();
         let place = SeekFrom::Start(index * rgb.len() as u64);

@@ -39,6 +39,7 @@ pub mod postprocess;
 pub mod progress;
 pub mod psnr;
 pub mod raster;
+pub mod resample;
 pub mod run;
 pub mod shader;
 pub mod summary;

@@ -5,8 +5,9 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use image::imageops::{FilterType, resize};
-use image::{DynamicImage, ImageBuffer, ImageDecoder, ImageFormat, Limits, Rgba};
+use png::{BitDepth, ColorType, Decoder, Limits, Transformations};
+
+use crate::resample::resample;
 
 /// The longest side of a picture that is read, in pixels.
 pub const MAX_SIDE: u32 = 32_768;
@@ -42,30 +43,33 @@ impl Picture {
     }
 
     fn read(file: File) -> Result<Self> {
-        let mut limits = Limits::default();
-        limits.max_image_width = Some(MAX_SIDE);
-        limits.max_image_height = Some(MAX_SIDE);
-        limits.max_alloc = Some(MAX_BYTES);
         let mut file = BufReader::new(file);
         if let Some(other) = other_format(file.fill_buf().context("cannot read its beginning")?) {
             bail!("it is {other}, whatever its name says; convert it to PNG first");
         }
-        let decoder = image::codecs::png::PngDecoder::with_limits(file, limits)
-            .context("it is not a PNG file, or damaged at its beginning, or too large")?;
-        let (width, height) = decoder.dimensions();
+        let no_picture = "it is not a PNG file, or damaged at its beginning, or too large";
+        let mut decoder = Decoder::new_with_limits(file, Limits { bytes: MAX_BYTES as usize });
+        decoder.set_transformations(Transformations::EXPAND);
+        let header = decoder.read_header_info().context(no_picture)?;
+        let (width, height) = header.size();
         // The four bytes per pixel that it becomes count as well as what the file holds.
-        let bytes = (u64::from(width) * u64::from(height) * 4).max(decoder.total_bytes());
-        if width > MAX_SIDE || height > MAX_SIDE || bytes > MAX_BYTES {
+        let pixel = header.bytes_per_pixel().max(4) as u64;
+        let too_long = width > MAX_SIDE || height > MAX_SIDE;
+        if too_long || u64::from(width) * u64::from(height) * pixel > MAX_BYTES {
             bail!(
                 "{width} x {height} pixels are too many: at most {MAX_SIDE} on a side and {} million in all (8-bit)",
                 MAX_BYTES / 4_000_000
             );
         }
-        let pixels = DynamicImage::from_decoder(decoder)
-            .with_context(|| format!("the PNG file of {width} x {height} pixels is damaged or cut short"))?
-            .into_rgba8()
-            .into_raw();
-        Ok(Self { width, height, pixels })
+        let damaged = || format!("the PNG file of {width} x {height} pixels is damaged or cut short");
+        let mut reader = decoder.read_info().context(no_picture)?;
+        let mut samples = vec![0; reader.output_buffer_size().with_context(damaged)?];
+        reader.next_frame(&mut samples).with_context(damaged)?;
+        let (color, depth) = reader.output_color_type();
+        if depth == BitDepth::Sixteen {
+            samples = samples.as_chunks::<2>().0.iter().map(|sample| to_8_bits(u16::from_be_bytes(*sample))).collect();
+        }
+        Ok(Self { width, height, pixels: to_rgba(samples, color)? })
     }
 
     /// The picture at another size. Made smaller, each pixel is the weighted mean of the area that
@@ -74,51 +78,48 @@ impl Picture {
         if (width, height) == (self.width, self.height) {
             return self;
         }
-        let opaque = self.pixels.chunks_exact(4).all(|rgba| rgba[3] == 255);
-        let pixels = if opaque {
-            let image = ImageBuffer::<Rgba<u8>, _>::from_raw(self.width, self.height, self.pixels).unwrap_or_default();
-            resize(&image, width, height, FilterType::Triangle).into_raw()
-        } else {
-            let weighted = premultiplied(&self.pixels);
-            let image = ImageBuffer::<Rgba<u16>, _>::from_raw(self.width, self.height, weighted).unwrap_or_default();
-            straight(resize(&image, width, height, FilterType::Triangle).as_raw())
-        };
-        Self { width, height, pixels }
+        Self { width, height, pixels: resample(&self.pixels, [self.width, self.height], [width, height]) }
     }
 }
 
 /// The kind of picture that begins like this, if it is a known one other than PNG.
 fn other_format(start: &[u8]) -> Option<&'static str> {
-    Some(match image::guess_format(start).ok()? {
-        ImageFormat::Png => return None,
-        ImageFormat::Jpeg => "a JPEG file",
-        ImageFormat::Gif => "a GIF file",
-        ImageFormat::WebP => "a WebP file",
-        ImageFormat::Bmp => "a BMP file",
-        ImageFormat::Tiff => "a TIFF file",
-        ImageFormat::Avif => "an AVIF file",
-        _ => "a picture of another kind",
+    let known: [(&[u8], _); 7] = [
+        (b"\xff\xd8\xff", "a JPEG file"),
+        (b"GIF8", "a GIF file"),
+        (b"BM", "a BMP file"),
+        (b"II*\0", "a TIFF file"),
+        (b"MM\0*", "a TIFF file"),
+        (b"DDS ", "a DDS file"),
+        (b"qoif", "a QOI file"),
+    ];
+    // Behind the length of what follows.
+    let behind = |from: usize, tag: &[u8]| start.get(from..).is_some_and(|rest| rest.starts_with(tag));
+    if start.starts_with(b"RIFF") && behind(8, b"WEBP") {
+        return Some("a WebP file");
+    }
+    if behind(4, b"ftypavif") {
+        return Some("an AVIF file");
+    }
+    known.iter().find(|(magic, _)| start.starts_with(magic)).map(|(_, name)| *name)
+}
+
+/// The nearest value of 8 bits.
+fn to_8_bits(sample: u16) -> u8 {
+    ((u32::from(sample) + 128) / 257) as u8
+}
+
+fn to_rgba(samples: Vec<u8>, color: ColorType) -> Result<Vec<u8>> {
+    Ok(match color {
+        ColorType::Rgba => samples,
+        ColorType::Rgb => samples.as_chunks().0.iter().flat_map(|&[r, g, b]| [r, g, b, 255]).collect(),
+        ColorType::Grayscale => samples.iter().flat_map(|&grey| [grey, grey, grey, 255]).collect(),
+        ColorType::GrayscaleAlpha => {
+            samples.as_chunks().0.iter().flat_map(|&[grey, a]| [grey, grey, grey, a]).collect()
+        }
+        // `EXPAND` has made colours of them.
+        ColorType::Indexed => bail!("its palette was not applied"),
     })
-}
-
-/// 16-bit channels, the colours multiplied by alpha.
-fn premultiplied(rgba: &[u8]) -> Vec<u16> {
-    let pixel = |rgba: &[u8]| {
-        let alpha = u32::from(rgba[3]);
-        let weigh = |channel: u8| ((u32::from(channel) * 257 * alpha + 127) / 255) as u16;
-        [weigh(rgba[0]), weigh(rgba[1]), weigh(rgba[2]), rgba[3] as u16 * 257]
-    };
-    rgba.chunks_exact(4).flat_map(pixel).collect()
-}
-
-/// The way back to 8 bits and straight alpha.
-fn straight(rgba: &[u16]) -> Vec<u8> {
-    let pixel = |rgba: &[u16]| {
-        let alpha = f32::from(rgba[3]).max(1.0);
-        let channel = |value: u16| (f32::from(value) / alpha * 255.0 + 0.5).min(255.0) as u8;
-        [channel(rgba[0]), channel(rgba[1]), channel(rgba[2]), ((u32::from(rgba[3]) + 128) / 257) as u8]
-    };
-    rgba.chunks_exact(4).flat_map(pixel).collect()
 }
 
 #[cfg(test)]
