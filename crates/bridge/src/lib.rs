@@ -106,6 +106,7 @@ mod observe;
 #[cfg(all(target_os = "linux", feature = "remote"))]
 mod remote;
 mod timeline;
+mod tuples;
 
 pub use cuda_import;
 pub use vk_export;

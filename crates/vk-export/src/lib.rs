@@ -100,9 +100,9 @@
 //! without a specification beyond their structures, in NVIDIA's drivers for Linux and Windows since
 //! 2020 (DLSS stands on them), and in no other driver. Turn them on with
 //! [`OpenInfo::cuda_kernels`], or on an engine's device with [`CUDA_KERNEL_EXTENSIONS`]. The driver
-//! checks next to nothing of a launch, so [`Kernel::check_launch`] does. What there is none of in a Vulkan
-//! queue: `trap`, `assert`, `malloc`, `printf`, clusters, launches from the device, cubins; a
-//! stream of CUDA has all of these.
+//! checks next to nothing of a launch, so [`Kernel::check_launch`] does. What there is none of in a
+//! Vulkan queue: `trap`, `assert`, `malloc`, `printf`, clusters, launches from the device, cubins;
+//! a stream of CUDA has all of these.
 //!
 //! The crate calls no other API: who imports, and what the two sides then promise each other, is
 //! the business of the crate `bridge`.

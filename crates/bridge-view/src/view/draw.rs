@@ -119,16 +119,10 @@ impl View {
         unsafe { self.pipelines.record(commands, recording.set, params) };
         // SAFETY: as the acquire.
         unsafe { frame.record_release(commands) };
-        // SAFETY: VUID-vkEndCommandBuffer-commandBuffer-00059: recording since `begin`.
-        if let Err(code) = unsafe { raw.end_command_buffer(commands) } {
+        // SAFETY: recording since `begin`.
+        if let Err(error) = unsafe { self.end(commands, || frame.prepare_present()) } {
             frame.skip();
-            return Err(failed(self.compute.device(), "vkEndCommandBuffer")(code));
-        }
-        if self.may_present()
-            && let Err(error) = frame.prepare_present()
-        {
-            frame.skip();
-            return Err(error.into());
+            return Err(error);
         }
         // SAFETY: the commands acquire and release the slot, and live until the ring has seen the
         // point.
@@ -138,6 +132,24 @@ impl View {
         let rate = self.rate.count();
         self.note_drawn(content, keeps.is_some(), rate);
         Ok(true)
+    }
+
+    /// Ends the commands of a frame, and prepares to present where the view may.
+    ///
+    /// # Safety
+    /// `commands` is recording, outside of a render pass.
+    pub(super) unsafe fn end(
+        &self,
+        commands: vk::CommandBuffer,
+        prepare_present: impl FnOnce() -> bridge::Result<()>,
+    ) -> Result<()> {
+        let device = self.compute.device();
+        // SAFETY: VUID-vkEndCommandBuffer-commandBuffer-00059: recording, as the caller says.
+        unsafe { device.as_raw().end_command_buffer(commands) }.map_err(failed(device, "vkEndCommandBuffer"))?;
+        if self.may_present() {
+            prepare_present()?;
+        }
+        Ok(())
     }
 }
 

@@ -12,7 +12,7 @@ use bridge::{
 use bytemuck::Pod;
 use vk_local::{LocalBuffer, MemoryLocation};
 
-use crate::error::{Error, Result, failed};
+use crate::error::{Error, Result};
 use crate::png::{check_name, png};
 use crate::view::show::is_same;
 use crate::view::{PIXEL, View};
@@ -163,17 +163,11 @@ impl View {
         }
         // SAFETY: as the acquire.
         unsafe { frame.record_release(commands) };
-        // SAFETY: VUID-vkEndCommandBuffer-commandBuffer-00059: recording since `begin`.
-        if let Err(code) = unsafe { raw.end_command_buffer(commands) } {
-            frame.skip();
-            return Err(failed(self.compute.device(), "vkEndCommandBuffer")(code));
-        }
         // What is presented later is behind this on the queue.
-        if self.may_present()
-            && let Err(error) = frame.prepare_present()
-        {
+        // SAFETY: recording since `begin`.
+        if let Err(error) = unsafe { self.end(commands, || frame.prepare_present()) } {
             frame.skip();
-            return Err(error.into());
+            return Err(error);
         }
         // SAFETY: the commands acquire and release the slot, and live until the ring has seen the
         // point.

@@ -146,8 +146,8 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     /// [`Error::TurnOpen`] while the last frame's first turn is open (with [`RenderFirst`], any
     /// turn), [`Error::SlotBusy`] while render turns hold every slot, [`Error::TurnLost`] once
     /// after a turn was dropped half-way, [`Error::Timeout`] where
-    /// [`ExchangeInfo::frames_in_flight`] frames do not end, what [`Compute::check_alive`] says once the
-    /// compute side has failed, or the failed call.
+    /// [`ExchangeInfo::frames_in_flight`] frames do not end, what [`Compute::check_alive`] says
+    /// once the compute side has failed, or the failed call.
     pub fn begin(&mut self) -> Result<D::Begun<R>, Error> {
         self.retired.free();
         D::begun(&self.shared, self.shared.next_frame()?)

@@ -17,6 +17,7 @@ use crate::exchange::barriers::Barriers;
 use crate::remote::exported::Exported;
 #[cfg(all(target_os = "linux", feature = "remote"))]
 use crate::remote::runs::{ResourceKind, Run};
+use crate::tuples::up_to_6;
 
 /// A description of what every slot of an exchange holds.
 ///
@@ -282,9 +283,4 @@ macro_rules! tuple {
     };
 }
 
-tuple!(A 0);
-tuple!(A 0, B 1);
-tuple!(A 0, B 1, C 2);
-tuple!(A 0, B 1, C 2, D 3);
-tuple!(A 0, B 1, C 2, D 3, E 4);
-tuple!(A 0, B 1, C 2, D 3, E 4, F 5);
+up_to_6!(tuple);

@@ -11,6 +11,7 @@ use vk_export::{LaunchConfig, PtxEntry};
 use crate::compute::host::memory::HostImage;
 use crate::image::host::HostImageMut;
 use crate::kernel::host_arg::HostArg;
+use crate::tuples::up_to_12;
 
 /// A parameter of a twin, see [`KernelModule::with_twin`](crate::KernelModule::with_twin). The
 /// trait is closed; it is implemented for
@@ -253,15 +254,4 @@ macro_rules! tuple {
 }
 
 tuple!();
-tuple!(A 0);
-tuple!(A 0, B 1);
-tuple!(A 0, B 1, C 2);
-tuple!(A 0, B 1, C 2, D 3);
-tuple!(A 0, B 1, C 2, D 3, E 4);
-tuple!(A 0, B 1, C 2, D 3, E 4, F 5);
-tuple!(A 0, B 1, C 2, D 3, E 4, F 5, G 6);
-tuple!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7);
-tuple!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8);
-tuple!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9);
-tuple!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9, K 10);
-tuple!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9, K 10, L 11);
+up_to_12!(tuple);

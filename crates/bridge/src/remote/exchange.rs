@@ -25,8 +25,9 @@ use crate::exchange::{ExchangeInfo, InitialTurn, Lease, RenderTurn, StepAway, St
 /// - A worker that does not finish a frame within [`ExchangeInfo::timeout`], though nothing but
 ///   itself delays it, is killed, stopped or not.
 /// - Once its process has ended, the highest value that it owed is signalled in its place: the
-///   queue goes on, with whatever is in the slots of those frames. [`check_worker`](Self::check_worker) names
-///   them ([`Error::PeerLost`], `torn`), and they are withdrawn where they were not taken.
+///   queue goes on, with whatever is in the slots of those frames.
+///   [`check_worker`](Self::check_worker) names them ([`Error::PeerLost`], `torn`), and they are
+///   withdrawn where they were not taken.
 /// - A worker on the CPU signals by messages. Where its connection ends, that is done at once,
 ///   whether its process lives or not, and slots of torn frames keep what they held.
 ///

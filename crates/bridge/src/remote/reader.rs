@@ -12,8 +12,8 @@ use crate::exchange::{Exchange, LatestInfo, LatestReader, LatestWriter};
 ///
 /// It is a [`LatestReader`]: [`newest`](LatestReader::newest) gives the newest whole frame, never
 /// blocks, and goes on with the last one when the worker stops, hangs or dies.
-/// [`check_worker`](Self::check_worker) tells that the worker is lost, and [`reconnect`](Self::reconnect) puts
-/// another in its place.
+/// [`check_worker`](Self::check_worker) tells that the worker is lost, and
+/// [`reconnect`](Self::reconnect) puts another in its place.
 ///
 /// Nothing that is submitted waits for the worker, on the CPU or the GPU, so that neither a frame
 /// nor the end of the program does. Where the worker computes with CUDA, it writes the slots
@@ -68,14 +68,14 @@ impl<R: Resources> RemoteReader<R> {
 
     /// Puts another worker in the place of one that is lost, with the same slots: the frame that is
     /// shown stays until the new worker's first. Frames go on meanwhile: nobody waits for the new
-    /// worker, and [`check_worker`](Self::check_worker) tells if it refuses the exchange or says nothing within
-    /// [`LatestInfo::timeout`].
+    /// worker, and [`check_worker`](Self::check_worker) tells if it refuses the exchange or says
+    /// nothing within [`LatestInfo::timeout`].
     ///
     /// A worker on the CPU is offered memory that the old one never had, so that nothing of a
     /// process which lives on is mixed in. One that computes with CUDA is offered the slots
     /// themselves, once the old one cannot write to them any more: it has closed the exchange, or
-    /// its process has ended. Where that does not come within the same limit, `check_worker` says so: end
-    /// the process then, and let another worker connect.
+    /// its process has ended. Where that does not come within the same limit, `check_worker` says
+    /// so: end the process then, and let another worker connect.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) while there is a worker (see

@@ -31,8 +31,8 @@ pub(crate) fn buffer<T>(len: usize) -> ResourceKind {
     ResourceKind::Buffer(BufferDescriptor { size, element_size })
 }
 
-/// An image of a format that can cross; `None` for a kind or a type of channels that other processes
-/// do not know.
+/// An image of a format that can cross; `None` for a kind or a type of channels that other
+/// processes do not know.
 pub(crate) fn image<T: Texel>(spec: &ImageSpec<T>, format: FormatInfo) -> Option<ResourceKind> {
     Some(ResourceKind::Image(ImageDescriptor {
         shape: match spec.kind {

@@ -13,8 +13,9 @@ use crate::exchange::{Exchange, LatestInfo, LatestReader, LatestWriter, Newest, 
 ///
 /// It is a [`LatestWriter`]: [`begin`](LatestWriter::begin) gives a slot for the next frame and
 /// waits for nothing that the worker owes, whether it is slow, stops, hangs or dies. Frames that it
-/// has not taken are written over. [`check_worker`](Self::check_worker) tells that the worker is lost, and
-/// [`reconnect`](Self::reconnect) puts another in its place; frames are drawn all the same.
+/// has not taken are written over. [`check_worker`](Self::check_worker) tells that the worker is
+/// lost, and [`reconnect`](Self::reconnect) puts another in its place; frames are drawn all the
+/// same.
 ///
 /// The worker is shown frames that Vulkan has finished, so that neither its GPU nor this one waits
 /// for anything that is not reached. Where it computes with CUDA it reads the slots themselves, and
@@ -68,8 +69,8 @@ impl<R: Resources> RemoteWriter<R> {
     }
 
     /// Puts another worker in the place of one that is lost, with the same slots. Frames go on
-    /// meanwhile: nobody waits for the new worker, and [`check_worker`](Self::check_worker) tells if it refuses
-    /// the exchange or says nothing within [`LatestInfo::timeout`].
+    /// meanwhile: nobody waits for the new worker, and [`check_worker`](Self::check_worker) tells
+    /// if it refuses the exchange or says nothing within [`LatestInfo::timeout`].
     ///
     /// A worker on the CPU is offered memory that the old one never had, and has the last frame at
     /// once. One that computes with CUDA is offered the slots themselves, once the old one cannot

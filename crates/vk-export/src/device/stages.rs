@@ -208,15 +208,7 @@ mod tests {
             BufferAccess::TRANSFER_READ,
             BufferAccess::TRANSFER_WRITE,
         ];
-        let images = [
-            ImageAccess::SAMPLED,
-            ImageAccess::COMPUTE_SAMPLED,
-            ImageAccess::STORAGE_READ,
-            ImageAccess::STORAGE_READ_WRITE,
-            ImageAccess::COLOR_ATTACHMENT,
-            ImageAccess::TRANSFER_READ,
-            ImageAccess::TRANSFER_WRITE,
-        ];
+        let images = ImageAccess::ALL;
         let scopes = buffers.map(|c| (c.stages, c.access)).into_iter().chain(images.map(|c| (c.stages, c.access)));
         let allowed = allowed_stages(ALL, &EnabledFeatures::default());
         for (stages, access) in scopes {

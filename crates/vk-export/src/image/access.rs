@@ -93,6 +93,17 @@ impl ImageAccess {
         layout: vk::ImageLayout::TRANSFER_DST_OPTIMAL,
     };
 
+    #[cfg(test)]
+    pub(crate) const ALL: [Self; 7] = [
+        Self::SAMPLED,
+        Self::COMPUTE_SAMPLED,
+        Self::STORAGE_READ,
+        Self::STORAGE_READ_WRITE,
+        Self::COLOR_ATTACHMENT,
+        Self::TRANSFER_READ,
+        Self::TRANSFER_WRITE,
+    ];
+
     /// The accesses among these that write.
     pub fn writes(&self) -> vk::AccessFlags2 {
         writes(self.access)

@@ -97,8 +97,8 @@ impl<R: Resources> LatestWriter<R, ComputeFirst> {
     /// [`Error::TurnOpen`] while the last turn is open, [`Error::TurnLost`] once after a turn was
     /// dropped, [`Error::Timeout`] where the writer's oldest frame does not end,
     /// [`Error::SlotsRetired`] where dropped lent turns have left no slot,
-    /// [`Error::NotInitialised`] for new images on an adopted device, what [`Compute::check_alive`] says
-    /// once the compute side has failed, or the failed call.
+    /// [`Error::NotInitialised`] for new images on an adopted device, what [`Compute::check_alive`]
+    /// says once the compute side has failed, or the failed call.
     pub fn begin(&mut self) -> Result<ComputeWrite<R>> {
         ComputeWrite::begin(&self.shared)
     }
