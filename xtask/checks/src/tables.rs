@@ -11,6 +11,7 @@
 //! | `{row}` | the bridge's median |
 //! | `{row @ way}` | another way's median; a dash where it was absent |
 //! | `{row ratio}` | the ratio to the best rival |
+//! | `{row # parameter}` | a number that the case was run with, or has counted |
 //! | `{… / 1000}` | divided |
 //! | `{device}`, `{driver}`, `{cuda}`, `{torch}`, `{date}` | the machine's |
 //! | `{absent}` | a sentence on the ways that were absent |
@@ -141,6 +142,10 @@ impl Results {
             let ratio = self.row(name)?["ratio"]["median"].as_f64().with_context(|| format!("{name} has no ratio"))?;
             return Ok(if ratio < 10.0 { format!("{ratio:.3}") } else { digits(ratio) });
         }
+        if let Some((name, parameter)) = path.split_once(" # ") {
+            let number = self.row(name)?["parameters"][parameter].as_f64();
+            return Ok(digits(number.with_context(|| format!("{name} has no number \"{parameter}\""))? / divisor));
+        }
         let (name, way) = path.split_once(" @ ").map_or((path, None), |(name, way)| (name, Some(way)));
         let row = self.row(name)?;
         let summary = match way {
@@ -231,6 +236,7 @@ mod tests {
             "machine": { "device": "A GPU", "date": "2026-11-22T10:11:12Z" },
             "rows": [
                 { "name": "a/1", "what": "one", "unit": "µs", "bridge": summary(324.49), "ratio": summary(0.99454), "met": true,
+                  "parameters": { "frames": 25000, "queue": "graphics" },
                   "others": [{ "name": "raw calls", "summary": summary(9094.0) }] },
                 { "name": "a/2", "what": "two", "unit": "µs", "bridge": summary(1.5), "ratio": summary(1.5), "met": false,
                   "goal": { "of": "ratio", "bound": 1.02, "better": "lower" } },
@@ -252,16 +258,25 @@ mod tests {
 
     #[test]
     fn placeholders_are_figures() {
-        let template =
-            "{device}, {date}: {a/1}, {a/1 @ raw calls / 1000} ms, {a/1 ratio}; {missed} of {goals}\n{misses}";
-        let expected = "A GPU, 2026-11-22: 324, 9.09 ms, 0.995; 1 of 2\n\
+        let template = "{device}, {date}: {a/1}, {a/1 @ raw calls / 1000} ms, {a/1 ratio}, {a/1 # frames}; {missed} of {goals}\n{misses}";
+        let expected = "A GPU, 2026-11-22: 324, 9.09 ms, 0.995, 25000; 1 of 2\n\
             | missed | by the bridge | ratio | goal |\n|---|---|---|---|\n| two | 1.5 µs | 1.500 | at most 1.02 |";
         assert_eq!(fill(template, &results()).unwrap(), expected);
     }
 
     #[test]
     fn what_is_not_in_the_results_is_an_error() {
-        for wrong in ["{b}", "{a/1 @ nobody}", "{a/3}", "{a/3 ratio}", "{driver}", "{a/1 / x}", "{a/1"] {
+        for wrong in [
+            "{b}",
+            "{a/1 @ nobody}",
+            "{a/3}",
+            "{a/3 ratio}",
+            "{a/1 # slots}",
+            "{a/1 # queue}",
+            "{driver}",
+            "{a/1 / x}",
+            "{a/1",
+        ] {
             assert!(fill(wrong, &results()).is_err(), "{wrong}");
         }
     }
