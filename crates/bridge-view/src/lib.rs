@@ -9,7 +9,10 @@
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let compute = Compute::open(&OpenInfo::default(), Backend::Host)?;
-//! let mut view = View::headless(&compute, &ViewInfo { size: [640, 480], ..Default::default() })?;
+//! let mut view = View::headless(
+//!     &compute,
+//!     &ViewInfo { size: [640, 480], ..Default::default() },
+//! )?;
 //!
 //! // One float a pixel, in buffers that the view reads.
 //! let format = ImageFormat::new([640, 480], 1, Element::F32)?;
@@ -21,7 +24,11 @@
 //!     host.run(|values| values.fill(0.5))?;
 //! }
 //! // The frame is drawn next, twice as bright.
-//! view.show_image(turn.finish()?, format, &Look { exposure: 1.0, ..Default::default() })?;
+//! view.show_image(
+//!     turn.finish()?,
+//!     format,
+//!     &Look { exposure: 1.0, ..Default::default() },
+//! )?;
 //! view.draw()?;
 //! view.save_png("values.png")?;
 //! # Ok(())

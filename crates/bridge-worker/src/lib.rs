@@ -10,9 +10,14 @@
 //!     for step in 0.. {
 //!         let mut turn = heights.begin()?;
 //!         match turn.work() {
-//!             // Kernels and copies on `cuda.stream`, with the view as an argument.
-//!             Work::Cuda(cuda) => println!("{} elements on {:?}", cuda.views.len(), cuda.stream),
-//!             Work::Host(mut host) => host.views.write_from(0, &vec![step as f32; host.views.len()])?,
+//!             // Kernels and copies on `cuda.stream`, with the view as an
+//!             // argument.
+//!             Work::Cuda(cuda) => {
+//!                 println!("{} elements on {:?}", cuda.views.len(), cuda.stream)
+//!             }
+//!             Work::Host(mut host) => host
+//!                 .views
+//!                 .write_from(0, &vec![step as f32; host.views.len()])?,
 //!             _ => {}
 //!         }
 //!         turn.publish()?;

@@ -2,7 +2,9 @@ use std::error::Error;
 use std::thread;
 use std::time::Duration;
 
-use bridge::{BufferAccess, BufferSpec, Compute, Exchange, LatestInfo, LatestWriter, Work};
+use bridge::{
+    BufferAccess, BufferSpec, Compute, Exchange, LatestInfo, LatestWriter, Work,
+};
 
 type Failure = Box<dyn Error + Send + Sync>;
 

@@ -4,7 +4,10 @@
 //! ```no_run
 //! # #![allow(unsafe_code)]
 //! use cuda_import::cudarc::driver::{CudaFunction, LaunchConfig, PushKernelArg};
-//! use cuda_import::{BufferMappingInfo, CudaDevice, ImportedMemory, ImportedSemaphore, MappedBuffer};
+//! use cuda_import::{
+//!     BufferMappingInfo, CudaDevice, ImportedMemory, ImportedSemaphore,
+//!     MappedBuffer,
+//! };
 //! use cuda_import::{MemoryImportInfo, OsHandle, SemaphoreKind};
 //!
 //! /// What the exporting side hands over.
@@ -16,7 +19,10 @@
 //!     timeline: OsHandle,
 //! }
 //!
-//! fn one_frame(exported: Exported, kernel: &CudaFunction) -> Result<(), cuda_import::Error> {
+//! fn one_frame(
+//!     exported: Exported,
+//!     kernel: &CudaFunction,
+//! ) -> Result<(), cuda_import::Error> {
 //!     println!("{}", cuda_import::probe()?.version);
 //!
 //!     // The same GPU on both sides, by UUID.
@@ -30,21 +36,30 @@
 //!         ..MemoryImportInfo::default()
 //!     };
 //!     // SAFETY: the exporting side states its own allocation and semaphore.
-//!     let memory = unsafe { ImportedMemory::import(&device, exported.memory, &info) }?;
+//!     let memory =
+//!         unsafe { ImportedMemory::import(&device, exported.memory, &info) }?;
 //!     // SAFETY: as above.
 //!     let timeline = unsafe {
-//!         ImportedSemaphore::import(&device, exported.timeline, SemaphoreKind::Timeline, "frames")
+//!         ImportedSemaphore::import(
+//!             &device,
+//!             exported.timeline,
+//!             SemaphoreKind::Timeline,
+//!             "frames",
+//!         )
 //!     }?;
 //!     let place = BufferMappingInfo { offset: 0, len: 1_000_000 };
-//!     let mut particles = MappedBuffer::<[f32; 4]>::map(&memory, &place, &stream)?;
+//!     let mut particles =
+//!         MappedBuffer::<[f32; 4]>::map(&memory, &place, &stream)?;
 //!
-//!     // SAFETY: the exporting side has submitted the signal of 1; the timeline outlives `synchronize` below.
+//!     // SAFETY: the exporting side has submitted the signal of 1; the timeline
+//!     // outlives `synchronize` below.
 //!     unsafe { cuda_import::wait_one(&stream, &timeline, 1) }?;
 //!     let mut view = particles.view_mut();
 //!     let mut launch = stream.launch_builder(kernel);
 //!     launch.arg(&mut view);
 //!     // SAFETY: the kernel takes one pointer to 1 000 000 elements of 16 bytes.
-//!     let launched = unsafe { launch.launch(LaunchConfig::for_num_elems(1_000_000)) };
+//!     let launched =
+//!         unsafe { launch.launch(LaunchConfig::for_num_elems(1_000_000)) };
 //!     launched.expect("launch");
 //!     particles.join_foreign_work()?;
 //!     // SAFETY: 2 is greater than every value signalled before.

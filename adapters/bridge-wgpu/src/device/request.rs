@@ -19,8 +19,13 @@ impl Bridge {
     /// let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
     /// descriptor.backends = wgpu::Backends::VULKAN;
     /// let instance = wgpu::Instance::new(descriptor);
-    /// let adapter = instance.request_adapter(&wgpu::RequestAdapterOptions::default()).await?;
-    /// let bridge = Bridge::request_device(&adapter, &wgpu::DeviceDescriptor::default(), Backend::Auto)?;
+    /// let adapter =
+    ///     instance.request_adapter(&wgpu::RequestAdapterOptions::default()).await?;
+    /// let bridge = Bridge::request_device(
+    ///     &adapter,
+    ///     &wgpu::DeviceDescriptor::default(),
+    ///     Backend::Auto,
+    /// )?;
     /// println!("{} computes: {}", bridge.backend(), bridge.reason());
     /// # Ok(())
     /// # }

@@ -26,13 +26,19 @@ const WGPU_API_VERSION: u32 = vk::API_VERSION_1_3;
 /// # fn open(adapter: &wgpu::hal::vulkan::Adapter, limits: &wgpu::Limits) -> Result<(), Box<dyn std::error::Error>> {
 /// let mut needed = Requirements::of(adapter)?;
 /// let hints = wgpu::MemoryHints::default();
-/// let callback = |args: wgpu::hal::vulkan::CreateDeviceCallbackArgs<'_, '_, '_>| {
-///     // The engine's own additions.
-///     args.extensions.push(c"VK_EXT_memory_budget");
-/// };
+/// let callback =
+///     |args: wgpu::hal::vulkan::CreateDeviceCallbackArgs<'_, '_, '_>| {
+///         // The engine's own additions.
+///         args.extensions.push(c"VK_EXT_memory_budget");
+///     };
 /// // SAFETY: the callback only adds what the device has.
 /// let device = unsafe {
-///     adapter.open_with_callback(wgpu::Features::empty(), limits, &hints, Some(Box::new(needed.with(callback))))
+///     adapter.open_with_callback(
+///         wgpu::Features::empty(),
+///         limits,
+///         &hints,
+///         Some(Box::new(needed.with(callback))),
+///     )
 /// }?;
 /// # drop(device);
 /// # Ok(())

@@ -38,20 +38,29 @@ impl<S: Shared> Exchange<S, ComputeFirst> {
     ///
     /// # fn frames(bridge: &Bridge, drawing: impl Fn() -> wgpu::CommandBuffer) -> Result<(), Box<dyn std::error::Error>> {
     /// let usage = wgpu::TextureUsages::TEXTURE_BINDING;
-    /// let picture = SharedTexture::<[u8; 4]>::new(wgpu::TextureFormat::Rgba8Unorm, [512, 512], usage);
-    /// let (mut writer, mut reader) = Exchange::latest(bridge, &LatestInfo::default(), picture)?;
-    /// let texture = reader.objects().clone(); // the same in every frame
+    /// let picture = SharedTexture::<[u8; 4]>::new(
+    ///     wgpu::TextureFormat::Rgba8Unorm,
+    ///     [512, 512],
+    ///     usage,
+    /// );
+    /// let (mut writer, mut reader) =
+    ///     Exchange::latest(bridge, &LatestInfo::default(), picture)?;
+    /// // The same in every frame.
+    /// let texture = reader.objects().clone();
     /// std::thread::spawn(move || -> Result<(), bridge_wgpu::Error> {
     ///     loop {
     ///         let mut turn = writer.begin()?;
     ///         if let Work::Host(host) = turn.work() {
-    ///             host.run(|mut picture| picture.rows_mut().for_each(|row| row.fill([255; 4])))?;
+    ///             host.run(|mut picture| {
+    ///                 picture.rows_mut().for_each(|row| row.fill([255; 4]))
+    ///             })?;
     ///         }
     ///         turn.publish()?;
     ///     }
     /// });
     /// loop {
-    ///     // The newest finished frame is in `texture` before `drawing` runs; before the first, nothing is.
+    ///     // The newest finished frame is in `texture` before `drawing` runs; before
+    ///     // the first, nothing is.
     ///     bridge.submit([drawing()], reader.newest()?)?;
     /// }
     /// # }

@@ -29,7 +29,8 @@ use crate::timeline::TimelinePoint;
 /// # ) -> Result<(), bridge::Error> {
 /// let mut graph = FrameGraph::new(exchange);
 /// loop {
-///     // SAFETY: the kernels use the frame's own buffer alone, and their module outlives the graph.
+///     // SAFETY: the kernels use the frame's own buffer alone, and their module
+///     // outlives the graph.
 ///     let turn = unsafe {
 ///         exchange.compute_with(&mut graph, |_slot, work| {
 ///             match work {
@@ -37,7 +38,8 @@ use crate::timeline::TimelinePoint;
 ///                     for pass in 0..20u32 {
 ///                         let mut launch = cuda.stream.launch_builder(step);
 ///                         launch.arg(&mut cuda.resources).arg(&pass);
-///                         // SAFETY: the kernel takes a buffer and the number of the pass.
+///                         // SAFETY: the kernel takes a buffer and the number of
+///                         // the pass.
 ///                         unsafe { launch.launch(config) }?;
 ///                     }
 ///                 }

@@ -47,11 +47,21 @@ use crate::sys::{CallResult, Current, Driver, ImageEnd, Resource};
 /// ```no_run
 /// # #![allow(unsafe_code)]
 /// # use std::sync::Arc;
-/// use cuda_import::cudarc::driver::{CudaFunction, CudaStream, LaunchConfig, PushKernelArg};
-/// use cuda_import::{Filter, ImageMappingInfo, ImportedMemory, MappedImage, ReadMode, TextureInfo};
+/// use cuda_import::cudarc::driver::{
+///     CudaFunction, CudaStream, LaunchConfig, PushKernelArg,
+/// };
+/// use cuda_import::{
+///     Filter, ImageMappingInfo, ImportedMemory, MappedImage, ReadMode,
+///     TextureInfo,
+/// };
 ///
-/// /// `memory` has an image of 1920 x 1080 texels of 4 x U8 and 11 mip levels, which may be rendered into.
-/// fn brighten(memory: &Arc<ImportedMemory>, home: &Arc<CudaStream>, kernel: &CudaFunction) -> Result<(), cuda_import::Error> {
+/// /// `memory` has an image of 1920 x 1080 texels of 4 x U8 and 11 mip levels,
+/// /// which may be rendered into.
+/// fn brighten(
+///     memory: &Arc<ImportedMemory>,
+///     home: &Arc<CudaStream>,
+///     kernel: &CudaFunction,
+/// ) -> Result<(), cuda_import::Error> {
 ///     let info = ImageMappingInfo {
 ///         extent: [1920, 1080, 1],
 ///         levels: 11,
@@ -60,16 +70,23 @@ use crate::sys::{CallResult, Current, Driver, ImageEnd, Resource};
 ///         ..Default::default()
 ///     };
 ///     // SAFETY: the exporting side states its own image.
-///     let mut image = unsafe { MappedImage::<[u8; 4]>::map(memory, &info, home) }?;
+///     let mut image =
+///         unsafe { MappedImage::<[u8; 4]>::map(memory, &info, home) }?;
 ///
 ///     let view = image.view_mut();
-///     let sampled = TextureInfo { filter: Filter::Linear, read: ReadMode::NormalizedFloat, ..Default::default() };
+///     let sampled = TextureInfo {
+///         filter: Filter::Linear,
+///         read: ReadMode::NormalizedFloat,
+///         ..Default::default()
+///     };
 ///     let texture = view.texture(&sampled)?;
 ///     let mut surface = view.surface(0)?;
 ///     let mut launch = home.launch_builder(kernel);
 ///     launch.arg(&texture).arg(&mut surface);
-///     // SAFETY: the kernel takes a texture and a surface object, and stays inside 1920 x 1080 texels of four bytes.
-///     let launched = unsafe { launch.launch(LaunchConfig::for_num_elems(1920 * 1080)) };
+///     // SAFETY: the kernel takes a texture and a surface object, and stays inside
+///     // 1920 x 1080 texels of four bytes.
+///     let launched =
+///         unsafe { launch.launch(LaunchConfig::for_num_elems(1920 * 1080)) };
 ///     launched.expect("launch");
 ///
 ///     let mut pixels = vec![[0; 4]; 1920 * 1080];

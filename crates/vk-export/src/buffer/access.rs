@@ -12,7 +12,8 @@ use ash::vk;
 /// ```
 /// use vk_export::BufferAccess;
 ///
-/// let drawn_and_read_back = BufferAccess::VERTEX_INPUT | BufferAccess::TRANSFER_READ;
+/// let drawn_and_read_back =
+///     BufferAccess::VERTEX_INPUT | BufferAccess::TRANSFER_READ;
 /// # assert!(drawn_and_read_back.usage.contains(vk_export::ash::vk::BufferUsageFlags::TRANSFER_SRC));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -18,7 +18,10 @@ use crate::buffer::barrier::writes;
 /// use vk_export::ImageAccess;
 /// use vk_export::ash::vk;
 ///
-/// assert_eq!(ImageAccess::SAMPLED.layout, vk::ImageLayout::SHADER_READ_ONLY_OPTIMAL);
+/// assert_eq!(
+///     ImageAccess::SAMPLED.layout,
+///     vk::ImageLayout::SHADER_READ_ONLY_OPTIMAL
+/// );
 /// let sampled_and_read_back = ImageAccess::SAMPLED | ImageAccess::TRANSFER_READ;
 /// assert_eq!(sampled_and_read_back.layout, vk::ImageLayout::GENERAL);
 /// # assert!(sampled_and_read_back.usage.contains(vk::ImageUsageFlags::TRANSFER_SRC));

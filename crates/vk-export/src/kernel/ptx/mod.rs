@@ -36,7 +36,8 @@ pub use declaration::PtxParam;
 ///     .visible .entry scale(.param .u32 len, .param .u64 values, .param .f32 by) { ret; }
 /// ")?;
 /// let scale = ptx.entry("scale").ok_or("no such kernel")?;
-/// let offsets: Vec<usize> = scale.params().iter().map(|param| param.offset).collect();
+/// let offsets: Vec<usize> =
+///     scale.params().iter().map(|param| param.offset).collect();
 /// assert_eq!((offsets, scale.args_size()), (vec![0, 8, 16], 20));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
