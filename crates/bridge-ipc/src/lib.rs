@@ -46,10 +46,11 @@ pub use error::{Error, MemoryProblem};
 pub use limits::{
     MOST_EXCHANGES, MOST_RESOURCES, MOST_SLOTS, MOST_STEP, OLDEST_VERSION, RENDERER_IN_STEP_SINCE, VERSION,
 };
+pub use message::channel::Channel;
 pub use message::hello::{Backend, Hello, Role};
 pub use message::offer::{Direction, Offer};
 pub use message::resource::{
-    BufferDescriptor, Channel, Handle, ImageDescriptor, ImageShape, LevelLayout, Resource, ResourceKind,
+    BufferDescriptor, Handle, ImageDescriptor, ImageShape, LevelLayout, Resource, ResourceKind,
 };
 pub use message::timeline::{Side, Timeline};
 pub use message::{Code, DecodeError, Message, Received};

@@ -1,5 +1,6 @@
 //! Messages between two processes.
 
+pub(crate) mod channel;
 mod decode_error;
 pub(crate) mod hello;
 pub(crate) mod offer;

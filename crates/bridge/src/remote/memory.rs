@@ -36,12 +36,23 @@ pub(super) enum Given<S> {
 /// The memory of workers that never signal what others wait for: files, or the slots, with
 /// timelines of the connection.
 pub(super) fn untrusted_memory<'a>(end: &'a impl Away, terms: &Terms) -> Result<Memory<'a, Timelines>> {
+    memory(end, terms, || {
+        let given = Timelines::new(end.side().device(), end.exchange())?;
+        Ok((given.export(EXCHANGE)?, given))
+    })
+}
+
+/// Files, or the slots with the timelines that `export` gives.
+pub(super) fn memory<'a, S>(
+    end: &'a impl Away,
+    terms: &Terms,
+    export: impl FnOnce() -> Result<([(Timeline, OwnedFd); 2], S)>,
+) -> Result<Memory<'a, S>> {
     match terms.backend {
         Backend::Host => Ok(Memory::New),
         Backend::Cuda => {
-            let given = Timelines::new(end.side().device(), end.exchange())?;
-            let (slots, handles) = (end.count(), given.export(EXCHANGE)?);
-            Ok(Memory::Exported { slots, export: Box::new(|slot| end.export(slot)), handles, given })
+            let (handles, given) = export()?;
+            Ok(Memory::Exported { slots: end.count(), export: Box::new(|slot| end.export(slot)), handles, given })
         }
         other => Err(unknown_backend(&terms.name, other)),
     }

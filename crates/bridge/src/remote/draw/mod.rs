@@ -16,9 +16,8 @@ use std::time::{Duration, Instant};
 
 use bridge_ipc::{Backend, Direction, Message};
 
-use super::accepted::unknown_backend;
 use super::copy::{Copy, CopyEnd, Files};
-use super::memory::{Given, Memory};
+use super::memory::{Given, Memory, memory};
 use super::owed::Owed;
 use super::part::{End, Handed, LOOK, Outcome, Part, Patience, Settled, await_settled, blame, index, recover};
 use super::terms::{EXCHANGE, Terms};
@@ -67,14 +66,7 @@ impl<R: Resources> End for DrawAway<R> {
     type Part = Draw<R>;
 
     fn memory(&self, terms: &Terms) -> Result<Memory<'_, ()>> {
-        match terms.backend {
-            Backend::Host => Ok(Memory::New),
-            Backend::Cuda => {
-                let (slots, handles) = (self.count(), self.export_timelines(EXCHANGE)?);
-                Ok(Memory::Exported { slots, export: Box::new(|slot| self.export(slot)), handles, given: () })
-            }
-            other => Err(unknown_backend(&terms.name, other)),
-        }
+        memory(self, terms, || Ok((self.export_timelines(EXCHANGE)?, ())))
     }
 
     /// A worker with CUDA gets timelines that no other had. On the CPU they are this process's.
