@@ -1,0 +1,69 @@
+//! Another thread of the engine's submits to the same queue all the while.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use ash::vk;
+use engine_example::check::Checker;
+use engine_example::script::World;
+
+use crate::common;
+
+/// Stops the other thread where a test fails, too.
+struct Stops<'a>(&'a AtomicBool);
+
+impl Drop for Stops<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Frames, of which each is checked.
+fn draw(world: &mut World, checker: &mut Checker) {
+    for _ in 0..5 {
+        world.engine.frame(true).unwrap();
+    }
+    world.engine.wait().unwrap();
+    let systems = world.systems;
+    world.engine.finished().iter().for_each(|frame| checker.check(frame, systems).unwrap());
+}
+
+#[test]
+fn another_thread_may_submit_all_the_while() {
+    let Some(mut world) = common::world() else { return };
+    let (gpu, stop, submitted) = (Arc::clone(world.engine.gpu()), AtomicBool::new(false), AtomicU32::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                // SAFETY: an empty batch.
+                unsafe { gpu.queue().submit(gpu.device(), vk::SubmitInfo2::default(), vk::Fence::null()) }.unwrap();
+                submitted.fetch_add(1, Ordering::Relaxed);
+                std::thread::yield_now();
+            }
+        });
+        let _stops = Stops(&stop);
+        // Exchanges are made, used, resized and dropped beside it.
+        for size in [[160, 90], [100, 80], [160, 90]] {
+            world.engine.resize(size).unwrap();
+            world.add_particles().unwrap();
+            world.add_painting().unwrap();
+            world.add_filter().unwrap();
+            let mut checker = Checker::default();
+            draw(&mut world, &mut checker);
+            world.engine.resize([120, 100]).unwrap();
+            draw(&mut world, &mut checker);
+            world.remove("painting").unwrap();
+            draw(&mut world, &mut checker);
+            assert!(checker.checks >= 15, "{} checks", checker.checks);
+            world.remove("filter").unwrap();
+            world.remove("particles").unwrap();
+            let before = submitted.load(Ordering::Relaxed);
+            while submitted.load(Ordering::Relaxed) == before {
+                std::thread::yield_now();
+            }
+        }
+    });
+    let messages = Arc::clone(&world.messages);
+    drop((world, gpu));
+    assert!(messages.snapshot().is_empty(), "{:#?}", messages.snapshot());
+}

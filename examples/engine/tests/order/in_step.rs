@@ -1,0 +1,206 @@
+//! The texture and the filter: a submission of the engine's waits for the compute side.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+
+use anyhow::{Error, Result};
+use ash::vk;
+use bridge::{BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, Work};
+use engine_core::recorder::Recorder;
+use engine_core::system::Semaphores;
+use engine_core::{Captured, Outcome, Pass, System};
+use engine_example::check::{Checker, Systems};
+use engine_example::filter::Filter;
+use engine_example::painting::{Painting, SIDE, texel};
+use engine_example::script::World;
+
+use crate::common;
+
+/// The frames that fill the slots: an exchange of the engine's has three.
+const BEFORE: u64 = 3;
+
+/// Holds the thread of the CPU backend.
+struct Gate(Exchange<BufferSpec<u32>>);
+
+impl Gate {
+    fn new(compute: &Compute) -> Result<Self> {
+        let info = ExchangeInfo { name: "gate", slots: 1, ..ExchangeInfo::default() };
+        Ok(Self(Exchange::new(compute, &info, BufferSpec::new(1, BufferAccess::TRANSFER_READ))?))
+    }
+
+    /// Lets what is enqueued from now on wait until the sender is dropped.
+    fn hold(&mut self, closed: Receiver<()>) -> Result<()> {
+        let mut turn = self.0.begin()?;
+        let Work::Host(host) = turn.work() else { panic!("the CPU was asked for") };
+        host.run(move |_| {
+            let _ = closed.recv();
+        })?;
+        turn.finish()?.skip();
+        Ok(())
+    }
+}
+
+/// What happens in the next frame.
+#[derive(Default)]
+struct Next {
+    /// The compute side waits for this.
+    closed: Option<Receiver<()>>,
+    /// The engine leaves the wait for the compute side out.
+    leaves_out: bool,
+}
+
+/// A system whose compute side is held, and whose wait may be left out: wrong on purpose.
+struct Held {
+    inner: Box<dyn System>,
+    /// The pass that waits for the compute side.
+    waits_in: Pass,
+    gate: Gate,
+    next: Arc<Mutex<Next>>,
+}
+
+impl Held {
+    /// Called right before `inner` enqueues what the pass waits for.
+    fn hold(&mut self) -> Result<()> {
+        let closed = self.next.lock().unwrap().closed.take();
+        closed.map_or(Ok(()), |closed| self.gate.hold(closed))
+    }
+}
+
+// SAFETY: as `inner`; where a wait is left out, images in their layout and of plain texels are read
+// too early, which is wrong data and nothing else.
+unsafe impl System for Held {
+    fn name(&self) -> &'static str {
+        self.inner.name()
+    }
+
+    fn resize(&mut self, extent: vk::Extent2D) -> Result<()> {
+        self.inner.resize(extent)
+    }
+
+    fn begin(&mut self, frame: u64) -> Result<()> {
+        if self.waits_in == Pass::Scene {
+            self.hold()?;
+        }
+        self.inner.begin(frame)
+    }
+
+    fn before(&mut self, pass: Pass, recorder: &mut Recorder<'_>) {
+        self.inner.before(pass, recorder);
+    }
+
+    fn draw(&mut self, pass: Pass, recorder: &mut Recorder<'_>) {
+        self.inner.draw(pass, recorder);
+    }
+
+    fn after(&mut self, pass: Pass, recorder: &mut Recorder<'_>) {
+        self.inner.after(pass, recorder);
+    }
+
+    fn semaphores(&self, pass: Pass, semaphores: &mut Semaphores) {
+        let mut all = Semaphores::default();
+        self.inner.semaphores(pass, &mut all);
+        if !(self.waits_in == pass && self.next.lock().unwrap().leaves_out) {
+            semaphores.waits.append(&mut all.waits);
+        }
+        semaphores.signals.append(&mut all.signals);
+    }
+
+    fn prepare_present(&mut self, pass: Pass) -> Result<()> {
+        self.inner.prepare_present(pass)
+    }
+
+    fn submitted(&mut self, pass: Pass, accepted: bool) -> Result<()> {
+        // The filter begins behind the scene.
+        if pass == Pass::Scene && self.waits_in == Pass::Picture {
+            self.hold()?;
+        }
+        self.inner.submitted(pass, accepted)
+    }
+
+    fn picture(&self) -> Option<(vk::ImageView, vk::ImageLayout)> {
+        self.inner.picture()
+    }
+}
+
+/// Frames that fill all slots, and one more, whose compute side is held until it is submitted, or
+/// until it has run without its wait.
+fn frames(world: &mut World, next: &Mutex<Next>, leaves_out: bool) -> Vec<Captured> {
+    for _ in 0..BEFORE {
+        assert_eq!(world.engine.frame(true).unwrap(), Outcome::Drawn);
+    }
+    world.engine.wait().unwrap();
+    let (open, closed): (Sender<()>, _) = channel();
+    *next.lock().unwrap() = Next { closed: Some(closed), leaves_out };
+    assert_eq!(world.engine.frame(true).unwrap(), Outcome::Drawn);
+    assert!(next.lock().unwrap().closed.is_none(), "nothing was held");
+    if leaves_out {
+        world.engine.wait().unwrap();
+        drop(open);
+    } else {
+        drop(open);
+        world.engine.wait().unwrap();
+    }
+    world.engine.finished()
+}
+
+/// The painting, with or without the filter; the last one is held.
+fn run(filter: bool, leaves_out: bool) -> Option<(Vec<Captured>, Systems)> {
+    let mut world = common::world()?;
+    world.engine.resize([160, 90]).unwrap();
+    let painting: Box<dyn System> = Box::new(Painting::new(world.engine.gpu(), &world.compute).unwrap());
+    let (inner, waits_in): (Box<dyn System>, _) = if filter {
+        world.engine.add(painting).unwrap();
+        (Box::new(Filter::new(&world.compute)), Pass::Picture)
+    } else {
+        (painting, Pass::Scene)
+    };
+    let next = Arc::<Mutex<Next>>::default();
+    let gate = Gate::new(&world.compute).unwrap();
+    world.engine.add(Box::new(Held { inner, waits_in, gate, next: Arc::clone(&next) })).unwrap();
+    world.systems = Systems { particles: false, painting: true, filter };
+    let (frames, systems) = (frames(&mut world, &next, leaves_out), world.systems);
+    assert_eq!(frames.iter().map(|frame| frame.frame).collect::<Vec<_>>(), (0..=BEFORE).collect::<Vec<_>>());
+    Some((frames, systems))
+}
+
+/// What the self-check says of the last frame, behind those before it, which are right.
+fn check(frames: &[Captured], systems: Systems) -> Result<(), Error> {
+    let mut checker = Checker::default();
+    let (last, before) = frames.split_last().unwrap();
+    before.iter().for_each(|frame| checker.check(frame, systems).unwrap());
+    checker.check(last, systems)
+}
+
+#[test]
+fn the_scene_waits_for_a_texture_that_is_late() {
+    let Some((frames, systems)) = run(false, false) else { return };
+    check(&frames, systems).unwrap();
+}
+
+/// The negative control of the test above.
+#[test]
+fn without_its_wait_the_scene_shows_a_stale_texture() {
+    let Some((frames, systems)) = run(false, true) else { return };
+    let error = format!("{:#}", check(&frames, systems).unwrap_err());
+    let (stale, wanted) = (texel(0, 0, 0), texel(0, 0, BEFORE as u32));
+    assert!(error.contains(&format!("texel 0, 0 of the texture is {stale:?}, not {wanted:?}")), "{error}");
+    let painted: Vec<u8> = (0..SIDE * SIDE).flat_map(|at| texel(at % SIDE, at / SIDE, 0)).collect();
+    assert!(frames[3].sample(Painting::NAME) == painted, "it has to be the texture of frame 0");
+    assert!(frames[3].sample("scene") == frames[0].sample("scene"), "and on its panel");
+}
+
+#[test]
+fn the_picture_waits_for_a_filter_that_is_late() {
+    let Some((frames, systems)) = run(true, false) else { return };
+    check(&frames, systems).unwrap();
+}
+
+/// The negative control of the test above.
+#[test]
+fn without_its_wait_the_picture_is_a_stale_scene_filtered() {
+    let Some((frames, systems)) = run(true, true) else { return };
+    let error = format!("{:#}", check(&frames, systems).unwrap_err());
+    assert!(error.contains("of the picture is not the filtered scene"), "{error}");
+    assert!(frames[3].sample("picture") == frames[0].sample("picture"), "it has to be that of frame 0");
+    assert!(frames[3].sample("scene") != frames[0].sample("scene"), "of which the scene was another");
+}

@@ -1,0 +1,205 @@
+//! Two rates: the engine draws whole states, however long the next one takes.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use ash::vk;
+use bridge::{
+    BufferAccess, BufferSpec, ComputeWrite, Exchange, HostWork, LatestInfo, LatestReader, LatestWriter, Work,
+};
+use engine_core::recorder::Recorder;
+use engine_core::system::Semaphores;
+use engine_core::{Captured, Outcome, Pass, System};
+use engine_example::script::World;
+use engine_example::splice::SplicedLatest;
+
+use crate::common;
+
+type Spec = BufferSpec<u32>;
+
+const LEN: usize = 4096;
+const NAME: &str = "state";
+/// The limit of a wait that ends.
+const LONG: Duration = Duration::from_secs(60);
+
+/// Samples the newest state in each frame; or, wrong on purpose, goes on with the buffer of a turn
+/// that has ended.
+struct Sampler {
+    lent: Option<SplicedLatest<Spec>>,
+    reader: LatestReader<Spec>,
+    seen: Arc<Mutex<Seen>>,
+    keeps: Arc<AtomicBool>,
+}
+
+/// The first state that was sampled.
+#[derive(Default)]
+struct Seen {
+    first: Option<(vk::Buffer, usize)>,
+}
+
+// SAFETY: the state is read behind the turn's acquire and submitted with its semaphores; where the
+// turn is left out, plain words are read while they are written, which is wrong data and nothing
+// else. The test keeps the exchange until the engine has waited.
+unsafe impl System for Sampler {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn begin(&mut self, _: u64) -> Result<()> {
+        if self.keeps.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let Some(turn) = self.reader.newest()? else { return Ok(()) };
+        let slot = turn.slot();
+        let lent = SplicedLatest::new(turn)?;
+        self.seen.lock().unwrap().first.get_or_insert((lent.resources().as_raw(), slot));
+        self.lent = Some(lent);
+        Ok(())
+    }
+
+    fn before(&mut self, pass: Pass, recorder: &mut Recorder<'_>) {
+        if pass != Pass::Scene {
+            return;
+        }
+        let buffer = match &self.lent {
+            Some(lent) => {
+                lent.acquire(recorder);
+                lent.resources().as_raw()
+            }
+            None => self.seen.lock().unwrap().first.unwrap().0,
+        };
+        recorder.sample_buffer(NAME, buffer, 4 * LEN as u64);
+    }
+
+    fn semaphores(&self, pass: Pass, semaphores: &mut Semaphores) {
+        if let Some(lent) = self.lent.as_ref().filter(|_| pass == Pass::Scene) {
+            lent.semaphores(semaphores);
+        }
+    }
+
+    fn submitted(&mut self, pass: Pass, accepted: bool) -> Result<()> {
+        if let Some(lent) = self.lent.take_if(|_| pass == Pass::Scene) {
+            lent.submitted(accepted);
+        }
+        Ok(())
+    }
+}
+
+/// Publishes a state that is whole, and returns once it is finished.
+fn publish(mut turn: ComputeWrite<Spec>, state: u32) {
+    host(&mut turn).run(move |words| words.fill(state)).unwrap();
+    turn.publish().unwrap().wait(LONG).unwrap();
+}
+
+/// Publishes a state of which one half is written, and the other once the sender is dropped.
+fn publish_half(mut turn: ComputeWrite<Spec>, state: u32) -> Sender<()> {
+    let ((open, closed), (tell, told)) = (channel::<()>(), channel());
+    let half = move |words: &mut [u32]| {
+        let (first, second) = words.split_at_mut(LEN / 2);
+        first.fill(state);
+        tell.send(()).unwrap();
+        let _ = closed.recv();
+        second.fill(state);
+    };
+    host(&mut turn).run(half).unwrap();
+    turn.publish().unwrap();
+    told.recv_timeout(LONG).unwrap();
+    open
+}
+
+fn host(turn: &mut ComputeWrite<Spec>) -> HostWork<'_, Spec> {
+    match turn.work() {
+        Work::Host(host) => host,
+        _ => panic!("the CPU was asked for"),
+    }
+}
+
+/// The words of the last frame that was drawn.
+fn draw(world: &mut World) -> Vec<u32> {
+    assert_eq!(world.engine.frame(true).unwrap(), Outcome::Drawn);
+    world.engine.wait().unwrap();
+    let words = |frame: Captured| bytemuck::pod_collect_to_vec(frame.sample(NAME));
+    world.engine.finished().pop().map(words).unwrap()
+}
+
+/// The state of a frame.
+///
+/// # Errors
+/// It is torn.
+fn whole(words: &[u32]) -> Result<u32> {
+    let other = words.iter().position(|word| *word != words[0]);
+    ensure!(words.len() == LEN && other.is_none(), "torn: state {} up to word {other:?}", words[0]);
+    Ok(words[0])
+}
+
+/// An engine that has drawn states 1 and 2, with the writer behind it.
+struct Rates {
+    // Field order is drop order.
+    world: World,
+    writer: LatestWriter<Spec>,
+    seen: Arc<Mutex<Seen>>,
+    keeps: Arc<AtomicBool>,
+}
+
+impl Rates {
+    fn new() -> Option<Self> {
+        let mut world = common::world()?;
+        world.engine.resize([32, 32]).unwrap();
+        let info = LatestInfo { name: NAME, timeout: LONG, ..LatestInfo::default() };
+        let spec = Spec::new(LEN, BufferAccess::TRANSFER_READ);
+        let (mut writer, reader) = Exchange::latest(&world.compute, &info, spec).unwrap();
+        let (seen, keeps) = (Arc::<Mutex<Seen>>::default(), Arc::<AtomicBool>::default());
+        publish(writer.begin().unwrap(), 1);
+        let sampler = Sampler { lent: None, reader, seen: Arc::clone(&seen), keeps: Arc::clone(&keeps) };
+        world.engine.add(Box::new(sampler)).unwrap();
+        assert_eq!(whole(&draw(&mut world)).unwrap(), 1);
+        publish(writer.begin().unwrap(), 2);
+        // Gives the slot of state 1 back.
+        assert_eq!(whole(&draw(&mut world)).unwrap(), 2);
+        Some(Self { world, writer, seen, keeps })
+    }
+
+    /// Writes and draws states until one is half written in the slot of state 1.
+    fn half_in_the_first_slot(&mut self) -> (u32, Sender<()>) {
+        let slot = self.seen.lock().unwrap().first.unwrap().1;
+        let slots = u32::try_from(self.writer.slots()).unwrap();
+        for state in 3..=3 + slots {
+            let turn = self.writer.begin().unwrap();
+            if turn.slot() == slot {
+                return (state, publish_half(turn, state));
+            }
+            // A slot that was never read is written before one that was.
+            publish(turn, state);
+            assert_eq!(whole(&draw(&mut self.world)).unwrap(), state);
+        }
+        panic!("no state comes to slot {slot}");
+    }
+}
+
+#[test]
+fn a_state_that_takes_long_is_not_drawn_in_part() {
+    let Some(mut rates) = Rates::new() else { return };
+    let (state, open) = rates.half_in_the_first_slot();
+    for _ in 0..10 {
+        assert_eq!(whole(&draw(&mut rates.world)).unwrap(), state - 1);
+    }
+    drop(open);
+    publish(rates.writer.begin().unwrap(), state + 1);
+    assert_eq!(whole(&draw(&mut rates.world)).unwrap(), state + 1);
+}
+
+/// The negative control of the test above: an engine that draws outside of its turn.
+#[test]
+fn without_a_turn_a_torn_state_is_drawn() {
+    let Some(mut rates) = Rates::new() else { return };
+    let (state, open) = rates.half_in_the_first_slot();
+    rates.keeps.store(true, Ordering::Relaxed);
+    let words = draw(&mut rates.world);
+    let error = whole(&words).unwrap_err().to_string();
+    assert!(error.contains(&format!("torn: state {state} up to word Some({})", LEN / 2)), "{error}");
+    assert!(words[LEN / 2..] == [1; LEN / 2], "the rest has to be that of state 1");
+    drop(open);
+}

@@ -1,0 +1,10 @@
+//! The order between the bridge and the engine's submissions. Each test comes with its negative
+//! control: the same frames, with one part of the order left out, which the same check must find to
+//! show exactly what was there before.
+#![allow(unsafe_code, clippy::unwrap_used, reason = "a test that cannot go on ends; systems of the engine")]
+
+mod beside;
+#[path = "../common/mod.rs"]
+mod common;
+mod in_step;
+mod latest;
