@@ -1,15 +1,17 @@
 //! Ends in every order, and a thousand of them.
 #![allow(clippy::unwrap_used)] // Tests.
 
-mod support;
-
 use std::any::Any;
 
+use crate::support::simulation::{Painter, Picture, picture};
+use crate::support::*;
 use bevy::prelude::*;
+use bevy::render::RenderApp;
+use bevy::render::render_asset::RenderAssets;
+use bevy::render::renderer::RenderDevice;
+use bevy::render::texture::GpuImage;
 use bevy_vk_cuda::bridge::LiveObjects;
 use bevy_vk_cuda::{CudaPlugin, Way};
-use support::simulation::{Painter, Picture, picture};
-use support::*;
 
 /// Begins a frame, if there is room.
 fn paint(painter: &Painter, image: &mut Picture, side: u32) -> bool {
@@ -26,7 +28,7 @@ fn painted(app: &mut App, image: &mut Picture) {
     paint(&painter, image, 64);
 }
 
-/// The app, the asset, the writer, and what a program has cloned of the plugin's.
+/// The app, the asset, the writer, and what a program has cloned of the plugin's and of wgpu's.
 #[test]
 fn everything_is_dropped_in_every_order() {
     let _alone = alone();
@@ -41,7 +43,10 @@ fn everything_is_dropped_in_every_order() {
             let mut image = picture(&mut app, "picture", [64; 2]);
             let shown = square(&mut app, image.handle().clone());
             painted(&mut app, &mut image);
-            let clones = (cuda(&app), image.handle().clone());
+            let render = app.sub_app(RenderApp).world();
+            let texture = render.resource::<RenderAssets<GpuImage>>().get(image.handle()).unwrap().texture.clone();
+            let of_wgpu = (render.resource::<RenderDevice>().clone(), texture);
+            let clones = (cuda(&app), image.handle().clone(), of_wgpu);
             let writer = image.take_writer();
             app.world_mut().despawn(shown);
             let parts: [Box<dyn Any>; 4] = [Box::new(app), Box::new(image), Box::new(writer), Box::new(clones)];

@@ -1,32 +1,18 @@
 //! What a simulation computes is what Bevy's materials show.
 #![allow(clippy::unwrap_used)] // Tests.
 
-mod support;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{TryRecvError, channel};
 use std::time::{Duration, Instant};
 
+use crate::support::simulation::{Filler, Painter, TEXELS, numbers, picture, shows};
+use crate::support::*;
 use bevy::asset::RenderAssetUsages;
 use bevy::prelude::*;
 use bevy::render::render_resource::TextureFormat;
 use bevy::render::storage::ShaderBuffer;
 use bevy_vk_cuda::{CudaBuffer, CudaImage, CudaPlugin, Error, Way};
-use support::simulation::{Filler, Painter, numbers, picture};
-use support::*;
-
-/// The side of the picture.
-const TEXELS: u32 = SIDE as u32;
-
-/// The camera's picture is all of one frame, texel for texel.
-fn shows(app: &App, frame: u32) -> bool {
-    let seen = &app.world().resource::<Seen>().picture;
-    let expected = (0..SIDE * SIDE).map(|at| Painter::texel(at % SIDE, at / SIDE, frame));
-    // The texture is filtered, at the centres of its texels.
-    let near = |(seen, expected): (&[u8], [u8; 4])| seen.iter().zip(expected).all(|(a, b)| a.abs_diff(b) <= 1);
-    seen.len() == 4 * SIDE * SIDE && seen.chunks_exact(4).zip(expected).all(near)
-}
 
 #[test]
 fn a_material_shows_every_frame_and_keeps_the_last() {

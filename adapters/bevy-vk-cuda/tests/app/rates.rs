@@ -1,15 +1,15 @@
 //! Writers and apps that pause and stall.
 #![allow(clippy::unwrap_used)] // Tests.
 
-mod support;
-
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{TryRecvError, channel, sync_channel};
 use std::time::{Duration, Instant};
 
+use crate::support::simulation::{Filler, numbers};
+use crate::support::*;
 use bevy::prelude::*;
+use bevy::render::RenderApp;
+use bevy::render::renderer::{RenderDevice, RenderQueue};
 use bevy_vk_cuda::Frame;
-use support::simulation::{Filler, numbers};
-use support::*;
 
 const LEN: usize = 1000;
 
@@ -87,6 +87,46 @@ fn a_stalled_writer_stalls_no_other() {
         read_buffer(&mut app, stalled.handle().clone());
         drop(gate);
         until(&mut app, "the frame that was stalled", |app| seen(app) == Some(5000));
+    }
+    assert_eq!(errors(), [""; 0]);
+}
+
+/// A thread of the program's submits to Bevy's queue all the while.
+#[test]
+fn another_thread_may_submit_all_the_while() {
+    let _alone = alone();
+    // Not the way that shares Bevy's queue, whose program has promised otherwise.
+    for (_, plugin) in ways().into_iter().enumerate().filter(|(way, _)| *way != 1) {
+        let mut app = app(plugin);
+        let render = app.sub_app(RenderApp).world();
+        let (device, queue) = (render.resource::<RenderDevice>().clone(), render.resource::<RenderQueue>().clone());
+        let (stop, stopped) = channel::<()>();
+        let (submit, submitted) = sync_channel(0);
+        let thread = std::thread::spawn(move || {
+            let usage = wgpu::BufferUsages::COPY_DST;
+            let descriptor = wgpu::BufferDescriptor { label: None, size: 16, usage, mapped_at_creation: false };
+            let buffer = device.create_buffer(&descriptor);
+            while stopped.try_recv() == Err(TryRecvError::Empty) {
+                let mut commands = device.create_command_encoder(&Default::default());
+                commands.clear_buffer(&buffer, 0, None);
+                queue.submit([commands.finish()]);
+                let _ = submit.try_send(());
+            }
+        });
+        let filler = Filler::new(&cuda(&app));
+        for round in 1..=5 {
+            let mut buffer = numbers(&mut app, LEN);
+            let reads = read_buffer(&mut app, buffer.handle().clone());
+            for base in [1000 * round, 1000 * round + 500] {
+                let mut fill = || filler.fill(buffer.writer().unwrap(), LEN as u32, base, Duration::ZERO).unwrap();
+                until(&mut app, "a free frame", |_| fill());
+                until(&mut app, "the frame", |app| seen(app) == Some(base));
+            }
+            app.world_mut().despawn(reads);
+            submitted.recv_timeout(Duration::from_secs(60)).unwrap();
+        }
+        drop(stop);
+        thread.join().unwrap();
     }
     assert_eq!(errors(), [""; 0]);
 }

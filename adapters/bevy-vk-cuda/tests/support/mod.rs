@@ -1,6 +1,8 @@
 //! A headless app of Bevy's with a camera that sees one square, and a log that notices warnings.
 #![allow(dead_code, unreachable_pub, unsafe_code, clippy::unwrap_used)] // Each test uses a part of it.
 
+#[path = "../../../gate.rs"]
+pub mod gate;
 pub mod simulation;
 
 use std::sync::{Mutex, MutexGuard, Once, OnceLock, PoisonError};
@@ -61,7 +63,10 @@ pub fn alone() -> MutexGuard<'static, ()> {
         log::set_logger(&LOG).unwrap();
         log::set_max_level(log::LevelFilter::Warn);
     });
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+    let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    // What the last test has left to other threads.
+    assert_nothing_alive();
+    alone
 }
 
 /// The ways that this machine has: uploads; copies on a queue, which on software drivers is Bevy's,

@@ -4,18 +4,30 @@ use std::time::Duration;
 
 use bevy::prelude::*;
 use bevy::render::render_resource::TextureFormat;
-use bevy_vk_cuda::bridge::{BufferSpec, ImageSpec, Kernel, LaunchConfig};
+use bevy_vk_cuda::bridge::{self, BufferSpec, ImageSpec, Kernel, LaunchConfig, Work};
 use bevy_vk_cuda::{Cuda, CudaBuffer, CudaImage, CudaWriter, Error, Frame};
 
-use super::cuda;
+use super::{SIDE, Seen, cuda};
 
 pub type Picture = CudaImage<[u8; 4]>;
+
+/// The side of the pictures that fill the camera's.
+pub const TEXELS: u32 = SIDE as u32;
 
 /// A texture of which each texel tells the frame and its place.
 pub fn picture(app: &mut App, name: &str, size: [u32; 2]) -> Picture {
     let cuda = cuda(app);
     let mut images = app.world_mut().resource_mut::<Assets<Image>>();
     Picture::new(&cuda, &mut images, name, TextureFormat::Rgba8UnormSrgb, size).unwrap()
+}
+
+/// The camera's picture is all of one frame, texel for texel.
+pub fn shows(app: &App, frame: u32) -> bool {
+    let seen = &app.world().resource::<Seen>().picture;
+    let expected = (0..SIDE * SIDE).map(|at| Painter::texel(at % SIDE, at / SIDE, frame));
+    // The texture is filtered, at the centres of its texels.
+    let near = |(seen, expected): (&[u8], [u8; 4])| seen.iter().zip(expected).all(|(a, b)| a.abs_diff(b) <= 1);
+    seen.len() == 4 * SIDE * SIDE && seen.chunks_exact(4).zip(expected).all(near)
 }
 
 pub fn numbers(app: &mut App, len: usize) -> CudaBuffer<u32> {
@@ -42,17 +54,32 @@ impl Painter {
     pub fn paint(&self, writer: &mut CudaWriter<ImageSpec<[u8; 4]>>, side: u32, frame: u32) -> Result<bool, Error> {
         writer.write(|work| match (work, &self.0) {
             (Frame::Cpu(cpu), _) => cpu.run(move |mut rows| rows.fill_with(|x, y| Self::texel(x, y, frame))),
-            (Frame::Cuda(work), Some(kernel)) => {
-                let work = work.kernels()?;
-                let blocks = side.div_ceil(8);
-                let (config, surface) = (LaunchConfig::new([blocks, blocks, 1], [8, 8, 1]), work.resources.surface(0)?);
-                // SAFETY: the kernel's parameters, and it writes texels of 4 bytes within the
-                // image.
-                Ok(unsafe { work.launch(kernel, &config, (surface, side, side, frame)) }?)
-            }
+            (Frame::Cuda(work), Some(kernel)) => Ok(launch(kernel, work, side, frame)?),
             _ => panic!("the kernel was not loaded"),
         })
     }
+
+    /// Paints in the work of a turn of the bridge's own.
+    pub fn paint_work(&self, work: Work<'_, ImageSpec<[u8; 4]>>, side: u32, frame: u32) {
+        match (work, &self.0) {
+            (Work::Host(host), _) => host.run(move |mut image| {
+                for (y, row) in image.rows_mut().enumerate() {
+                    row.iter_mut().enumerate().for_each(|(x, texel)| *texel = Self::texel(x, y, frame));
+                }
+            }),
+            (work, Some(kernel)) => launch(kernel, work, side, frame),
+            _ => panic!("the kernel was not loaded"),
+        }
+        .unwrap();
+    }
+}
+
+fn launch(kernel: &Kernel, work: Work<'_, ImageSpec<[u8; 4]>>, side: u32, frame: u32) -> bridge::Result<()> {
+    let work = work.kernels()?;
+    let blocks = side.div_ceil(8);
+    let (config, surface) = (LaunchConfig::new([blocks, blocks, 1], [8, 8, 1]), work.resources.surface(0)?);
+    // SAFETY: the kernel's parameters, and it writes texels of 4 bytes within the image.
+    unsafe { work.launch(kernel, &config, (surface, side, side, frame)) }
 }
 
 /// Fills buffers with numbers in a row.

@@ -1,13 +1,11 @@
 //! Buffers in both directions.
 #![allow(clippy::unwrap_used)] // A test.
 
-mod support;
-
 use std::sync::mpsc;
 use std::time::Duration;
 
+use crate::support::{Filler, bridges, info, read_buffer, validation_messages};
 use bridge_wgpu::{Exchange, SharedBuffer, Work, wgpu};
-use support::{Filler, bridges, info, read_buffer, validation_messages};
 
 const LEN: usize = 1024;
 

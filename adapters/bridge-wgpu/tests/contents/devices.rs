@@ -1,15 +1,13 @@
 //! Devices: created with what is needed, adopted, refused with everything that is missing.
 #![allow(unsafe_code, clippy::unwrap_used)] // A test; devices created with `wgpu::hal`.
 
-mod support;
-
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::{Filler, adapter, bridge_on, info, read_buffer, validation_messages};
 use bridge_wgpu::bridge::EnabledFeatures;
 use bridge_wgpu::bridge::vk_export::EXPORT_EXTENSIONS;
 use bridge_wgpu::{Backend, Bridge, Error, Exchange, Requirements, SharedBuffer, Work, wgpu};
-use support::{Filler, adapter, bridge_on, info, read_buffer, validation_messages};
 use wgpu::hal::api::Vulkan;
 
 fn fails(adapter: &wgpu::Adapter, descriptor: &wgpu::DeviceDescriptor<'_>, backend: Backend) -> Error {
@@ -159,7 +157,7 @@ fn cuda_or_the_reason_why_not() {
             assert!(error.to_string().contains("no CUDA for"), "{error}");
             let bridge = Bridge::request_device(&adapter, &wgpu::DeviceDescriptor::default(), Backend::Auto).unwrap();
             assert!(bridge.backend() == Backend::Host && bridge.cuda().is_none());
-            assert!(support::logged("computing on the CPU"), "the fallback is told");
+            assert!(crate::support::logged("computing on the CPU"), "the fallback is told");
             assert!(bridge.load("kernels", "").is_err());
         }
     }

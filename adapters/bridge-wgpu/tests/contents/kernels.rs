@@ -1,13 +1,11 @@
 //! CUDA kernels in wgpu's own command buffers.
 #![allow(unsafe_code, clippy::unwrap_used)] // A test; launches.
 
-mod support;
-
+use crate::support::{adapter, bridge_on, read_buffer, validation_messages};
 use bridge_wgpu::{Backend, Bridge, Error, LaunchArg, LaunchConfig, wgpu};
-use support::{adapter, bridge_on, read_buffer, validation_messages};
 
 const LEN: usize = 4096;
-const PTX: &str = include_str!("../../../shaders/probe.ptx");
+const PTX: &str = include_str!("../../../../shaders/probe.ptx");
 
 /// A device with kernels, or `None`, with a skip, where the driver has none.
 fn with_kernels() -> Option<Bridge> {

@@ -1,11 +1,9 @@
 //! Mip levels, layers, cubes, 1D and 3D textures, in both directions, with a copy and without.
 #![allow(unsafe_code, clippy::unwrap_used)] // A test; slots are used in their frames' commands alone.
 
-mod support;
-
+use crate::support::texels::{Dimensions, Levels, patterns, seen, write};
+use crate::support::{bridge_on, bridges, info, validation_messages};
 use bridge_wgpu::{Bridge, Exchange, SharedTexture, SlotTexture, wgpu};
-use support::texels::{Dimensions, Levels, patterns, seen, write};
-use support::{bridge_on, bridges, info, validation_messages};
 use wgpu::TextureFormat::R32Uint;
 
 /// A command buffer.
@@ -240,7 +238,7 @@ fn a_shader_samples_a_cube_in_a_slot() {
                 pass.dispatch_workgroups(1, 1, 1);
             });
             bridge.submit([dispatch], turn).unwrap();
-            let words: Vec<f32> = support::read_buffer(&bridge, &out).into_iter().map(f32::from_bits).collect();
+            let words: Vec<f32> = crate::support::read_buffer(&bridge, &out).into_iter().map(f32::from_bits).collect();
             assert_eq!(words, [0, 1, 2, 3, 4, 5].map(|face: u8| f32::from(frame) * 10.0 + f32::from(face)));
         }
     }

@@ -1,14 +1,12 @@
 //! Textures in both directions, alone and with buffers.
 #![allow(clippy::unwrap_used)] // A test.
 
-mod support;
-
 use std::sync::mpsc;
 use std::time::Duration;
 
+use crate::support::{bridges, info, mapped, read_buffer, staging, validation_messages};
 use bridge_wgpu::bridge::Texel;
 use bridge_wgpu::{Bridge, ComputeTurn, Exchange, RenderFirst, SharedBuffer, SharedTexture, Work, wgpu};
-use support::{bridges, info, mapped, read_buffer, staging, validation_messages};
 
 /// Rows of 256 bytes with texels of 4, as copies to buffers want them.
 const SIZE: [u32; 2] = [64, 24];

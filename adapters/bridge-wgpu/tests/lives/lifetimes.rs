@@ -1,17 +1,15 @@
 //! What is dropped, destroyed or refused, in any order.
 #![allow(clippy::unwrap_used)] // A test.
 
-mod support;
-
 use std::any::Any;
 use std::time::{Duration, Instant};
 
+use crate::support::{Filler, alone, bridge_on, bridges, info, read_buffer, validation_messages};
 use bridge_wgpu::bridge::LiveObjects;
 use bridge_wgpu::{
     Backend, Bridge, ComputeFirst, Error, Exchange, Frame, LatestInfo, RenderFirst, SharedBuffer, SharedTexture, Work,
     wgpu,
 };
-use support::{Filler, alone, bridge_on, bridges, info, read_buffer, validation_messages};
 use test_support::open_descriptors;
 
 const LEN: usize = 256;
@@ -143,7 +141,7 @@ fn a_thousand_come_and_go_and_leave_nothing() {
 
 /// A command buffer that wgpu refuses: it uses what was destroyed.
 fn refused(bridge: &Bridge) -> wgpu::CommandBuffer {
-    let buffer = support::staging(bridge, 16);
+    let buffer = crate::support::staging(bridge, 16);
     let mut commands = bridge.device().create_command_encoder(&Default::default());
     commands.clear_buffer(&buffer, 0, None);
     buffer.destroy();

@@ -1,16 +1,14 @@
 //! Both sides at rates of their own.
 #![allow(unsafe_code, clippy::unwrap_used)] // A test; slots are used in their frames' commands alone.
 
-mod support;
-
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use crate::support::latest::{LEN, Stops, latest, publish, write};
+use crate::support::{alone, bridges, mapped, read_buffer, staging, validation_messages};
 use bridge_wgpu::bridge::LiveObjects;
 use bridge_wgpu::{Bridge, Exchange, LatestInfo, Newest, SharedBuffer, SharedTexture, SlotBuffer, Work, wgpu};
-use support::latest::{LEN, Stops, latest, publish, write};
-use support::{alone, bridges, mapped, read_buffer, staging, validation_messages};
 
 /// Reads frames as fast as it goes; the numbers of those that were seen.
 fn watch(bridge: &Bridge, pause: Duration, read: Duration) -> (Vec<u32>, u32) {

@@ -1,16 +1,14 @@
 //! Sides that pause, end and stall beside the other.
 #![allow(clippy::unwrap_used)] // A test.
 
-mod support;
-
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use crate::support::latest::{LEN, Stops, latest, publish, write};
+use crate::support::{alone, bridges, read_buffer, staging, validation_messages};
 use bridge_wgpu::bridge::LiveObjects;
 use bridge_wgpu::{Backend, Exchange, SharedBuffer, Work, wgpu};
-use support::latest::{LEN, Stops, latest, publish, write};
-use support::{alone, bridges, read_buffer, staging, validation_messages};
 
 /// Either side stands still for a second, and the other goes on.
 #[test]
@@ -113,8 +111,8 @@ fn one_side_is_removed_while_the_other_works() {
 #[test]
 fn a_stalled_exchange_stalls_no_other() {
     let _alone = alone();
-    let Some(bridge) = support::bridge_on(Backend::Host) else { return };
-    let Some(other) = support::bridge_on(Backend::Host) else { return };
+    let Some(bridge) = crate::support::bridge_on(Backend::Host) else { return };
+    let Some(other) = crate::support::bridge_on(Backend::Host) else { return };
     let spec = || SharedBuffer::<u32>::new(LEN, wgpu::BufferUsages::COPY_SRC);
     let (mut stalled, mut waiting) = Exchange::latest(&bridge, &latest("stalled"), spec()).unwrap();
     let (mut writer, mut reader) = Exchange::latest(&other, &latest("running"), spec()).unwrap();

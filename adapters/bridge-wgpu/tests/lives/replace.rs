@@ -2,14 +2,12 @@
 //! without.
 #![allow(unsafe_code, clippy::unwrap_used)] // A test; slots are used in their frames' commands alone.
 
-mod support;
-
+use crate::support::texels::{Dimensions, Levels, patterns, seen, write};
+use crate::support::{alone, bridge_on, bridges, info, mapped, read_buffer, staging, validation_messages};
 use bridge_wgpu::bridge::{self, BufferSpec, LiveObjects};
 use bridge_wgpu::{
     Backend, Bridge, Error, Exchange, ExchangeInfo, SharedBuffer, SharedTexture, SlotBuffer, SlotTexture, Work, wgpu,
 };
-use support::texels::{Dimensions, Levels, patterns, seen, write};
-use support::{alone, bridge_on, bridges, info, mapped, read_buffer, staging, validation_messages};
 use wgpu::TextureFormat::R32Uint;
 
 /// Lengths of a buffer, one after the other.

@@ -1,14 +1,12 @@
 //! Buffers and textures that wgpu uses in the slots, without a copy.
 #![allow(unsafe_code, clippy::unwrap_used)] // A test; slots are used in their frames' commands alone.
 
-mod support;
-
 use std::sync::mpsc;
 use std::time::Duration;
 
+use crate::support::{alone, bridge_on, bridges, info, mapped, staging, validation_messages};
 use bridge_wgpu::bridge::LiveObjects;
 use bridge_wgpu::{Backend, Bridge, Exchange, Frame, SharedBuffer, SlotBuffer, SlotTexture, Work, wgpu};
-use support::{alone, bridge_on, bridges, info, mapped, staging, validation_messages};
 
 const LEN: usize = 1024;
 const SIZE: [u32; 2] = [64, 16];

@@ -2,13 +2,15 @@
 //! says.
 #![allow(dead_code, unreachable_pub, unsafe_code, clippy::unwrap_used)] // Each test uses a part of it; kernel launches.
 
+#[path = "../../../gate.rs"]
+pub mod gate;
 pub mod latest;
 pub mod texels;
 
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use bridge_wgpu::bridge::{Direction, Kernel};
+use bridge_wgpu::bridge::{BufferSpec, Direction, Kernel};
 use bridge_wgpu::{Backend, Bridge, ComputeTurn, ExchangeInfo, LaunchConfig, SharedBuffer, Work, wgpu};
 
 /// Collects what wgpu and the bridge log as a warning or an error, the validation layer's messages
@@ -153,7 +155,12 @@ impl Filler {
 
     /// Enqueues: spend some time, then write the pattern.
     pub fn fill<D: Direction>(&self, turn: &mut ComputeTurn<SharedBuffer<u32>, D>, base: u32, delay: Duration) {
-        match (turn.work(), &self.0) {
+        self.fill_work(turn.work(), base, delay);
+    }
+
+    /// [`fill`](Self::fill) for the work of any turn.
+    pub fn fill_work(&self, work: Work<'_, BufferSpec<u32>>, base: u32, delay: Duration) {
+        match (work, &self.0) {
             (Work::Host(host), _) => host
                 .run(move |words| {
                     std::thread::sleep(delay);

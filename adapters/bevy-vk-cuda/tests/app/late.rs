@@ -1,0 +1,215 @@
+//! Copies on the bridge's queue run behind the computation of their frame, and not before.
+//!
+//! The plugin shows finished frames alone, so that its copies never have to wait. Here an exchange
+//! of the test's own gives a frame that is held by a gate to the same queue, for a copy into the
+//! texture that Bevy shows.
+
+use std::time::Duration;
+
+use ash::vk;
+use bevy::asset::RenderAssetUsages;
+use bevy::prelude::*;
+use bevy::render::RenderApp;
+use bevy::render::render_asset::RenderAssets;
+use bevy::render::render_resource::{Extent3d, TextureDimension, TextureFormat};
+use bevy::render::renderer::RenderDevice;
+use bevy::render::texture::GpuImage;
+use bevy_vk_cuda::Way;
+use bridge::vk_export::ExportDevice;
+use bridge::{Compute, Exchange, ImageAccess, ImageSpec, LatestInfo, Newest, RenderRead, TimelinePoint};
+use wgpu::hal::api::Vulkan;
+
+use crate::support::gate::Gate;
+use crate::support::simulation::{Painter, TEXELS, shows};
+use crate::support::*;
+
+type Spec = ImageSpec<[u8; 4]>;
+
+const LONG: Duration = Duration::from_secs(60);
+/// The frame that Bevy's own texture holds at first.
+const FIRST: u32 = 200;
+/// The frame that is late.
+const LATE: u32 = 100;
+
+/// Copies frames into a texture of Bevy's, on the bridge's queue.
+struct Copies {
+    device: ExportDevice,
+    pool: vk::CommandPool,
+    target: vk::Image,
+}
+
+impl Copies {
+    fn new(compute: &Compute, target: vk::Image) -> Self {
+        let device = compute.device().clone();
+        let info = vk::CommandPoolCreateInfo::default().queue_family_index(device.queue().family());
+        // SAFETY: of the queue's family.
+        let pool = unsafe { device.as_raw().create_command_pool(&info, None) }.unwrap();
+        Self { device, pool, target }
+    }
+
+    fn record(&self, turn: &RenderRead<Spec>) -> vk::CommandBuffer {
+        let raw = self.device.as_raw();
+        let info = vk::CommandBufferAllocateInfo::default().command_pool(self.pool).command_buffer_count(1);
+        // SAFETY: from the pool, which one thread uses.
+        let commands = unsafe { raw.allocate_command_buffers(&info) }.unwrap()[0];
+        let begin = vk::CommandBufferBeginInfo::default();
+        // SAFETY: allocated a moment ago.
+        unsafe { raw.begin_command_buffer(commands, &begin) }.unwrap();
+        // SAFETY: recording, for the queue's family; submitted with the turn.
+        unsafe { turn.record_acquire(commands) };
+        let (written, shown) = (vk::ImageLayout::TRANSFER_DST_OPTIMAL, vk::ImageLayout::SHADER_READ_ONLY_OPTIMAL);
+        self.barrier(commands, vk::ImageLayout::UNDEFINED, written);
+        let (slot, layers) = (turn.resources(), vk::ImageSubresourceLayers::default());
+        let layers = layers.aspect_mask(vk::ImageAspectFlags::COLOR).layer_count(1);
+        let extent = vk::Extent3D { width: TEXELS, height: TEXELS, depth: 1 };
+        let region = vk::ImageCopy::default().src_subresource(layers).dst_subresource(layers).extent(extent);
+        // SAFETY: both are of this size, in these layouts.
+        unsafe { raw.cmd_copy_image(commands, slot.as_raw(), slot.layout(), self.target, written, &[region]) };
+        // The one in which wgpu samples it.
+        self.barrier(commands, written, shown);
+        // SAFETY: recording.
+        unsafe { raw.end_command_buffer(commands) }.unwrap();
+        commands
+    }
+
+    fn barrier(&self, commands: vk::CommandBuffer, from: vk::ImageLayout, to: vk::ImageLayout) {
+        let range = vk::ImageSubresourceRange::default();
+        let barrier = vk::ImageMemoryBarrier::default()
+            .image(self.target)
+            .subresource_range(range.aspect_mask(vk::ImageAspectFlags::COLOR).level_count(1).layer_count(1))
+            .old_layout(from)
+            .new_layout(to)
+            .src_access_mask(vk::AccessFlags::MEMORY_WRITE)
+            .dst_access_mask(vk::AccessFlags::MEMORY_READ | vk::AccessFlags::MEMORY_WRITE)
+            .src_queue_family_index(vk::QUEUE_FAMILY_IGNORED)
+            .dst_queue_family_index(vk::QUEUE_FAMILY_IGNORED);
+        let (all, none) = (vk::PipelineStageFlags::ALL_COMMANDS, vk::DependencyFlags::empty());
+        // SAFETY: recording; Bevy's queue is idle, and both are of one family.
+        unsafe { self.device.as_raw().cmd_pipeline_barrier(commands, all, all, none, &[], &[], &[barrier]) };
+    }
+
+    /// Submits a copy of the turn's frame; `waits`: with its wait, or else, wrong on purpose,
+    /// without.
+    fn submit(&self, turn: RenderRead<Spec>, waits: bool) -> TimelinePoint {
+        let commands = self.record(&turn);
+        if waits {
+            // SAFETY: recorded with the turn's barriers; the pool lives until the queue is idle.
+            return unsafe { turn.submit(&[commands]) }.unwrap();
+        }
+        let turn = turn.lend().unwrap();
+        let (infos, signals) =
+            ([vk::CommandBufferSubmitInfo::default().command_buffer(commands)], [turn.parts().signal()]);
+        let batch = vk::SubmitInfo2::default().command_buffer_infos(&infos).signal_semaphore_infos(&signals);
+        // SAFETY: wrong on purpose: the waits are missing. Texels that are read too early are wrong
+        // data and nothing else.
+        unsafe { self.device.queue().submit(&[batch], vk::Fence::null()) }.unwrap();
+        // SAFETY: it was submitted, if without its wait.
+        unsafe { turn.submitted() }
+    }
+}
+
+impl Drop for Copies {
+    fn drop(&mut self) {
+        // SAFETY: made from this device; each copy was waited for.
+        unsafe { self.device.as_raw().destroy_command_pool(self.pool, None) };
+    }
+}
+
+/// A texture of Bevy's that the camera sees, and its raw handle.
+fn shown_texture(app: &mut App) -> (GpuImage, vk::Image) {
+    camera(app);
+    let texels = |at: u32| Painter::texel((at % TEXELS) as usize, (at / TEXELS) as usize, FIRST);
+    let image = Image::new(
+        Extent3d { width: TEXELS, height: TEXELS, depth_or_array_layers: 1 },
+        TextureDimension::D2,
+        (0..TEXELS * TEXELS).flat_map(texels).collect(),
+        TextureFormat::Rgba8UnormSrgb,
+        RenderAssetUsages::RENDER_WORLD,
+    );
+    let handle = app.world_mut().resource_mut::<Assets<Image>>().add(image);
+    square(app, handle.clone());
+    until(app, "the first picture", |app| shows(app, FIRST));
+    let gpu = app.sub_app(RenderApp).world().resource::<RenderAssets<GpuImage>>().get(&handle).unwrap().clone();
+    // SAFETY: the texture lives as long as the clone.
+    let raw = unsafe { gpu.texture.as_hal::<Vulkan>() }.map(|texture| {
+        // SAFETY: it is not destroyed.
+        unsafe { texture.raw_handle() }
+    });
+    (gpu, raw.unwrap())
+}
+
+fn idle(app: &App) {
+    let device = app.sub_app(RenderApp).world().resource::<RenderDevice>();
+    device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
+}
+
+/// The frame that Bevy shows for the one that is held, and the one that the slot held before.
+fn show_late(app: &mut App, waits: bool) -> (u32, u32) {
+    let compute = cuda(app).compute().unwrap().clone();
+    let (_texture, target) = shown_texture(app);
+    let (painter, copies) = (Painter::new(&cuda(app)), Copies::new(&compute, target));
+    let spec = Spec::new(vk::Format::R8G8B8A8_UNORM, [TEXELS; 2], ImageAccess::TRANSFER_READ);
+    let info = LatestInfo { name: "late", newest: Newest::Issued, timeout: LONG, ..Default::default() };
+    let (mut writer, mut reader) = Exchange::latest(&compute, &info, spec).unwrap();
+    let mut held = vec![0; writer.slots()];
+    idle(app);
+    for frame in 1..=writer.slots() as u32 {
+        let mut turn = writer.begin().unwrap();
+        painter.paint_work(turn.work(), TEXELS, frame);
+        turn.publish().unwrap();
+        let turn = reader.newest().unwrap().unwrap();
+        held[turn.slot()] = frame;
+        copies.submit(turn, true).wait(LONG).unwrap();
+    }
+    assert!(held.iter().all(|frame| *frame > 0), "a slot was left out: {held:?}");
+    let mut turn = writer.begin().unwrap();
+    let before = held[turn.slot()];
+    let gate = Gate::hold(turn.work());
+    painter.paint_work(turn.work(), TEXELS, LATE);
+    let computed = turn.publish().unwrap();
+    let turn = reader.newest().unwrap().unwrap();
+    assert!(turn.is_new());
+    let copied = copies.submit(turn, waits);
+    if waits {
+        assert!(!copied.is_reached().unwrap(), "the copy did not wait");
+        gate.open();
+        copied.wait(LONG).unwrap();
+    } else {
+        copied.wait(LONG).unwrap();
+        assert!(!computed.is_reached().unwrap(), "the gate holds nothing");
+        gate.open();
+        computed.wait(LONG).unwrap();
+    }
+    let mut shown = None;
+    until(app, "the copied frame", |app| {
+        shown = [LATE, before].into_iter().find(|frame| shows(app, *frame));
+        shown.is_some()
+    });
+    writer.close(reader).unwrap();
+    (shown.unwrap(), before)
+}
+
+/// The ways on which a queue of the bridge's copies.
+fn apps() -> impl Iterator<Item = App> {
+    ways().into_iter().map(app).filter(|app| cuda(app).way() != Way::Upload)
+}
+
+#[test]
+fn a_copy_waits_for_a_frame_that_is_late() {
+    let _alone = alone();
+    for mut app in apps() {
+        assert_eq!(show_late(&mut app, true).0, LATE);
+    }
+    assert_eq!(errors(), [""; 0]);
+}
+
+/// The negative control of the test above.
+#[test]
+fn without_its_wait_a_stale_frame_is_copied_and_shown() {
+    let _alone = alone();
+    for mut app in apps() {
+        let (shown, before) = show_late(&mut app, false);
+        assert_eq!(shown, before, "it has to be the frame that the slot held");
+    }
+    assert_eq!(errors(), [""; 0]);
+}

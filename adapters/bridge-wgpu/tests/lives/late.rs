@@ -1,0 +1,82 @@
+//! wgpu's commands with a frame run behind the computation of the frame, and not before.
+
+use std::time::Duration;
+
+use bridge_wgpu::{Bridge, Exchange, SlotBuffer, wgpu};
+
+use crate::support::gate::Gate;
+use crate::support::{Filler, alone, bridges, info, mapped, staging, validation_messages};
+
+const LEN: usize = 1024;
+/// The numbers of the frame that is late begin here.
+const LATE: u32 = 50_000;
+
+/// The numbers that wgpu reads in the slot of a frame that is held by a gate, behind frames in all
+/// slots. `is_submitted`: the commands go out with the frame; or else, wrong on purpose, alone.
+fn read(bridge: &Bridge, is_submitted: bool) -> (Vec<u32>, usize) {
+    // SAFETY: what frames lend is used in the commands of these frames; in the negative control
+    // before them, which are plain words that are read too early.
+    let spec = unsafe { SlotBuffer::<u32>::new(LEN, wgpu::BufferUsages::COPY_SRC) };
+    let mut exchange = Exchange::new(bridge, &info("late"), spec).unwrap();
+    let (filler, seen) = (Filler::new(bridge), staging(bridge, 4 * LEN as u64));
+    let copy = |buffer: &wgpu::Buffer| {
+        let mut commands = bridge.device().create_command_encoder(&Default::default());
+        commands.copy_buffer_to_buffer(buffer, 0, &seen, 0, None);
+        commands.finish()
+    };
+    for slot in 0..exchange.slots() {
+        let mut turn = exchange.begin().unwrap();
+        assert_eq!(turn.slot(), slot);
+        filler.fill_work(turn.work(), base(slot), Duration::ZERO);
+        let frame = turn.finish().unwrap();
+        let commands = copy(frame.objects().unwrap());
+        bridge.submit([commands], frame).unwrap();
+        assert_eq!(mapped(bridge, &seen), Filler::pattern(LEN, base(slot)));
+    }
+    let mut turn = exchange.begin().unwrap();
+    let slot = turn.slot();
+    let gate = Gate::hold(turn.work());
+    filler.fill_work(turn.work(), LATE, Duration::ZERO);
+    let frame = turn.finish().unwrap();
+    let commands = copy(frame.objects().unwrap());
+    let words = if is_submitted {
+        assert!(!frame.computed().is_reached().unwrap(), "the gate holds nothing");
+        // For the CPU's frames the submission itself waits.
+        std::thread::scope(|scope| {
+            scope.spawn(|| gate.open());
+            bridge.submit([commands], frame).unwrap();
+        });
+        mapped(bridge, &seen)
+    } else {
+        bridge.queue().submit([commands]);
+        let words = mapped(bridge, &seen);
+        gate.open();
+        bridge.submit([], frame).unwrap();
+        words
+    };
+    (words, slot)
+}
+
+fn base(slot: usize) -> u32 {
+    1000 * (slot as u32 + 1)
+}
+
+#[test]
+fn commands_wait_for_a_frame_that_is_late() {
+    let _alone = alone();
+    for bridge in bridges() {
+        assert_eq!(read(&bridge, true).0, Filler::pattern(LEN, LATE));
+    }
+    assert_eq!(validation_messages(), [""; 0]);
+}
+
+/// The negative control of the test above.
+#[test]
+fn without_their_frame_commands_read_the_one_before() {
+    let _alone = alone();
+    for bridge in bridges() {
+        let (words, slot) = read(&bridge, false);
+        assert_eq!(words, Filler::pattern(LEN, base(slot)), "it has to be what the slot held");
+    }
+    assert_eq!(validation_messages(), [""; 0]);
+}

@@ -1,0 +1,12 @@
+//! Frames, their order and their ends. One program, since each links wgpu; its tests run one after
+//! the other, since live objects are counted for the process.
+#![allow(unsafe_code, clippy::unwrap_used)] // Tests.
+
+mod late;
+mod lifetimes;
+mod newest;
+mod rates;
+mod replace;
+mod slots;
+#[path = "../support/mod.rs"]
+mod support;
