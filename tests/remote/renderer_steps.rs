@@ -30,9 +30,12 @@ pub(crate) enum Habit {
     /// Submits its turns behind what never comes. Has come there with the fourth, whose slot has
     /// the worker's stream wait for the first.
     Stalls,
+    /// Shuts its sockets with the second frame and has come there, and ends a while later, as one
+    /// whose driver takes its time.
+    EndsSlowly,
 }
 
-const HABITS: [Habit; 3] = [Habit::Reads, Habit::Keeps, Habit::Stalls];
+const HABITS: [Habit; 4] = [Habit::Reads, Habit::Keeps, Habit::Stalls, Habit::EndsSlowly];
 
 pub(crate) fn start(path: &Path, habit: Habit) -> Process {
     let habit = HABITS.iter().position(|one| *one == habit).unwrap();
@@ -78,8 +81,34 @@ pub(crate) fn live() {
                     forever();
                 }
             }
+            Habit::EndsSlowly => {
+                kept.push(turn);
+                if kept.len() == 2 {
+                    end_slowly();
+                }
+            }
         }
     }
+}
+
+/// Ends this process in the order in which the system ends one that is killed: sockets first.
+fn end_slowly() -> ! {
+    for entry in std::fs::read_dir("/proc/self/fd").unwrap().map(Result::unwrap) {
+        let is_socket = std::fs::read_link(entry.path()).is_ok_and(|to| to.to_string_lossy().starts_with("socket:"));
+        if is_socket {
+            let socket = entry.file_name().to_str().unwrap().parse().unwrap();
+            // SAFETY: `BorrowedFd::borrow_raw`: nothing closes it meanwhile, since the only other
+            // user, the exchange's listening thread, owns the connection as long as it lives.
+            let socket = unsafe { std::os::fd::BorrowedFd::borrow_raw(socket) };
+            // A socket that listens is not connected.
+            let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Both);
+        }
+    }
+    there();
+    // Far longer than an end takes that no driver delays.
+    std::thread::sleep(Duration::from_millis(700));
+    rustix::process::kill_process(rustix::process::getpid(), Signal::KILL).unwrap();
+    forever()
 }
 
 /// The exchange of a renderer, once it listens.
@@ -185,4 +214,31 @@ fn a_stream_that_waits_for_a_renderer_goes_on_once_that_is_dead() {
     let (took, error) = outlive(Backend::Cuda, Habit::Stalls, false, Signal::KILL);
     println!("told within {:.1?}, the next renderer has frames within {:.1?}", took[0], took[1]);
     assert!(matches!(error, Error::PeerLost { .. }), "{error}");
+}
+
+/// The end of the sockets and of the process may be seconds apart, and only the latter says that
+/// nothing is signalled any more.
+#[test]
+fn the_end_of_a_renderer_that_ends_slowly_is_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let begin = |name: &str| {
+        let path = folder.path().join(name);
+        let renderer = start(&path, Habit::EndsSlowly);
+        let (worker, mut exchange) = connect(&path, Backend::Host);
+        write(&mut exchange).unwrap();
+        (renderer, worker, exchange)
+    };
+    let (mut one, _worker, mut sends) = begin("one");
+    let mut turn = sends.begin().unwrap();
+    turn.announce().unwrap();
+    one.is_there();
+    let error = turn.finish().unwrap_err();
+    assert!(matches!(error, Error::PeerLost { .. }), "{error}");
+    let (mut other, _worker, mut waits) = begin("other");
+    write(&mut waits).unwrap();
+    other.is_there();
+    let Err(error) = waits.begin() else { panic!("its renderer has ended") };
+    assert!(matches!(error, Error::PeerLost { .. }), "{error}");
+    one.kill();
+    other.kill();
 }
