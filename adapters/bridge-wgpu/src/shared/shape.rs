@@ -101,9 +101,7 @@ impl Shape {
         let reason = match (self.kind, place) {
             (Kind::D1, _) if self.size[1] != 1 => "a 1D texture has a height of 1; give `resize` that one",
             (Kind::D1, _) if self.layers.is_some() => "wgpu has no arrays of 1D textures; make it 2D of height 1",
-            (Kind::D1, _) if self.level_count() > 1 => {
-                "a 1D texture of wgpu has one mip level; make it 2D of height 1"
-            }
+            (Kind::D1, _) if self.level_count() > 1 => "a 1D texture of wgpu has one mip level; make it 2D of height 1",
             (Kind::D1, _) if drawn_to => "wgpu does not draw to 1D textures; make it 2D of height 1",
             (Kind::D3, Place::Slot) if drawn_to => {
                 "a slot cannot be a 3D texture that is drawn to: Vulkan draws to a slice only of images that are made for it; \
