@@ -279,6 +279,25 @@ fn both_sides_have_to_ask_for_it() {
     }
 }
 
+/// What bounds its frames are its slots.
+#[test]
+fn frames_in_flight_are_refused() {
+    let scene = Scene::new();
+    let path = scene.path();
+    let other = std::thread::spawn(move || {
+        let worker = Worker::connect_with(path, &step_worker::info(Backend::Host)).unwrap();
+        worker.exchange_reader::<Buffer<u32>>("steps").map(drop).unwrap_err()
+    });
+    let remote = accept(&scene.listener, &scene.rig, true);
+    let info = ExchangeInfo { frames_in_flight: Some(1), ..StepPainter::info(FAR) };
+    let refused = remote.exchange_render_first(&info, Painter::spec()).unwrap_err();
+    let is_named = |reason: &str| reason.contains("`ExchangeInfo::frames_in_flight`");
+    assert!(matches!(&refused, Error::InvalidArgument { reason, .. } if is_named(reason)), "{refused}");
+    // It is told at once, and does not wait for the end of this process.
+    let told = other.join().unwrap();
+    assert!(matches!(&told, bridge_worker::Error::Closed { reason, .. } if reason.contains("dropped")), "{told}");
+}
+
 /// Peers of an older version are told so, and are not offered what they do not know.
 #[test]
 fn an_older_peer_is_refused_in_words() {
@@ -288,7 +307,8 @@ fn an_older_peer_is_refused_in_words() {
     let worker = std::thread::spawn(move || {
         let mut connection = Connection::connect(&path, &ConnectInfo::default()).unwrap();
         connection.send(&Message::Hello(old(Role::Worker)), None, FAR).unwrap();
-        assert!(connection.receive(FAR).is_err(), "it is offered nothing");
+        let told = connection.receive(FAR).unwrap().message;
+        assert!(matches!(told, Message::Bye { .. }), "it is offered nothing: {told:?}");
     });
     let remote = accept(&scene.listener, &scene.rig, true);
     let refused = remote.exchange_render_first(&StepPainter::info(FAR), Painter::spec()).unwrap_err().to_string();

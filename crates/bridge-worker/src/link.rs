@@ -13,10 +13,11 @@ use bridge_ipc::{Code, Connection, ExchangePhase, Message, Offer, OsHandle, Reso
 /// A process that ends closes its sockets a moment before its pidfd tells. One that has not said
 /// that it closes the connection is waited for as long as the caller waits: a GPU's driver takes
 /// seconds to end work that is stuck, and until then it may still signal the process' timelines.
+/// Calls that send wait as well, although their limit is for a renderer that does not read.
 const LAST_BREATH: Duration = Duration::from_millis(100);
 
-/// The same of calls that send, whose own limit is for a renderer that does not read. A killed
-/// renderer whose queue was stuck has been seen to take two seconds.
+/// The most of that, for all calls together. A killed renderer whose queue was stuck has been seen
+/// to take two seconds.
 const LONG_BREATH: Duration = Duration::from_secs(5);
 
 /// Messages that are read before a thread looks at what it waits for, and how long it has waited.
@@ -34,8 +35,8 @@ pub(crate) struct State {
     pub(crate) connection: Connection,
     pub(crate) inboxes: BTreeMap<u32, Inbox>,
     waiting: bool,
-    /// The connection has ended, and the end of the process was waited for.
-    lingered: bool,
+    /// Until when the end of the process is waited for, once the connection has ended.
+    lingers_until: Option<Instant>,
 }
 
 /// Messages about an exchange that are not used yet.
@@ -73,7 +74,7 @@ pub(crate) enum Ended {
 impl Link {
     pub(crate) fn new(connection: Connection) -> Result<Arc<Self>, bridge_ipc::Error> {
         let waiter = connection.waiter()?;
-        let state = State { connection, inboxes: BTreeMap::new(), waiting: false, lingered: false };
+        let state = State { connection, inboxes: BTreeMap::new(), waiting: false, lingers_until: None };
         Ok(Arc::new(Self { state: Mutex::new(state), changed: Condvar::new(), waiter }))
     }
 
@@ -186,8 +187,12 @@ impl State {
     /// What an error of the connection means, known after `left` or [`LAST_BREATH`] at most.
     fn ended(&mut self, error: bridge_ipc::Error, left: Duration) -> Ended {
         let bridge_ipc::Error::Closed { reason, .. } = &error else { return Ended::Closed(error) };
-        let unsaid = reason.is_none() && !std::mem::replace(&mut self.lingered, true);
-        let limit = if unsaid { left.max(LAST_BREATH) } else { LAST_BREATH };
+        let now = Instant::now();
+        let until = *self.lingers_until.get_or_insert_with(|| now + LONG_BREATH);
+        let limit = match reason {
+            None => left.min(until.saturating_duration_since(now)).max(LAST_BREATH),
+            Some(_) => LAST_BREATH,
+        };
         if self.connection.peer().wait(limit) { Ended::Dead } else { Ended::Closed(error) }
     }
 

@@ -83,9 +83,10 @@ impl Rescue {
         if values.waited <= values.signalled || self.is_idle_within(DRAIN) {
             return;
         }
-        // SAFETY: the timeline lives until the stream is idle (`CudaSide::drop`). The value is
-        // greater than all that were signalled: the stream still waits for it, and the process that
-        // would have signalled it has ended and its queue had time to drain.
+        // SAFETY: the timeline lives until the stream is idle (`CudaSide::drop`). The process that
+        // would have signalled the value has ended and its queue had time to drain. Either the
+        // stream still waits for it, or runs a long kernel behind it: then the timeline may be past
+        // it, and goes back where nothing looks at it any more.
         match unsafe { signal_one(&self.signals, &self.rendered, values.waited) } {
             Ok(()) => (values.signalled, values.untold) = (values.waited, Some(values.waited)),
             Err(error) => log::error!("what the renderer owed could not be signalled in its place: {error}"),

@@ -12,8 +12,9 @@ use rustix::process::geteuid;
 
 use crate::error::Error;
 use crate::message::hello::Role;
-use crate::transport::connection::{Connection, new_socket};
+use crate::transport::connection::Connection;
 use crate::transport::peer::poll_until;
+use crate::transport::socket::new_socket;
 
 /// Limit on how long another process may be binding in the same folder.
 const LOCK_LIMIT: Duration = Duration::from_secs(1);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, Shutdown, SocketAddrUnix, SocketFlags, SocketType, connect, shutdown, socket_with};
+use rustix::net::{Shutdown, SocketAddrUnix, connect, shutdown};
 
 use crate::error::Error;
 use crate::message::hello::{Hello, Role};
@@ -22,7 +22,7 @@ const PASSED_OVER: usize = 64;
 
 /// A connection with the other process. Every message is checked, in both directions.
 ///
-/// Dropping it closes the socket. The descriptors of messages that were not received are closed
+/// Dropping it says Bye and closes the socket. The descriptors of messages that were not received are closed
 /// with it.
 #[derive(Debug)]
 pub struct Connection {
@@ -47,7 +47,7 @@ impl Connection {
             |call| move |error: Errno| Error::System { call, object: path.display().to_string(), source: error.into() };
         let address = SocketAddrUnix::new(path).map_err(failed("connect"))?;
         let deadline = Instant::now().checked_add(info.timeout);
-        let socket = new_socket().map_err(failed("socket"))?;
+        let socket = socket::new_socket().map_err(failed("socket"))?;
         // Not blocking: AGAIN says that the listener's queue is full.
         loop {
             match connect(&socket, &address) {
@@ -117,8 +117,7 @@ impl Connection {
         self.wait_for_release(Duration::ZERO)
     }
 
-    /// Waits until [`is_released`](Self::is_released), for at most `timeout`, and returns whether
-    /// it is.
+    /// Waits until [`is_released`](Self::is_released), for at most `timeout`; returns if it is.
     pub fn wait_for_release(&self, timeout: Duration) -> bool {
         // The end is always told of.
         let mut fds = [PollFd::new(&self.socket, PollFlags::empty())];
@@ -235,9 +234,9 @@ impl Connection {
             DecodeError::Version { oldest, newest } => Error::Version { oldest, newest },
             source => Error::Malformed { peer: self.name(), source },
         })?;
-        let (kind, expected, got) = (message.kind(), message.descriptors(), descriptors.len());
+        let (expected, got) = (message.descriptors(), descriptors.len());
         if expected != got {
-            return Err(Error::Descriptors { peer: self.name(), kind, expected, got });
+            return Err(Error::Descriptors { peer: self.name(), kind: message.kind(), expected, got });
         }
         if let Message::Hello(hello) = &message
             && i64::from(hello.pid) != i64::from(self.peer.pid())
@@ -302,8 +301,7 @@ impl Connection {
         Ok(Waited { dead: ready(&fds[0]), readable: !self.ended && ready(&fds[1]) })
     }
 
-    /// Ends the connection: the peer is told why, if it still listens, and receives nothing more.
-    /// Waits for nothing.
+    /// Ends the connection, waiting for nothing: a peer that still listens is told why.
     pub fn close(&mut self, code: Code, text: &str) {
         if !self.ended && !self.session.is_over() {
             // Best effort: a peer that does not read, or is gone, sees the end of the socket.
@@ -337,13 +335,16 @@ impl Connection {
     }
 }
 
+impl Drop for Connection {
+    /// As [`close`](Self::close), so that the peer is told.
+    fn drop(&mut self) {
+        self.close(Code::Done, "the connection was dropped");
+    }
+}
+
 impl AsFd for Connection {
     /// The socket, for event loops. Its messages are read with [`Connection::try_receive`] only.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
-}
-
-pub(super) fn new_socket() -> rustix::io::Result<OwnedFd> {
-    socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)
 }

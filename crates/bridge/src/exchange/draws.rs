@@ -100,9 +100,10 @@ impl<R: Resources> Draws<R> {
         self.state().check_compute()
     }
 
-    /// Blocks while as many frames are unfinished as may be.
-    pub(crate) fn keep_pace(&self) -> Result<()> {
-        self.state().keep_pace()
+    /// Returns `true` if the other process was given all that was submitted.
+    #[cfg(test)]
+    pub(crate) fn is_shown(&self) -> bool {
+        self.state().ledger().drawn().is_none()
     }
 
     /// The queue that turns are submitted to.

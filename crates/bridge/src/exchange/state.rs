@@ -3,6 +3,8 @@
 
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
+#[cfg(all(target_os = "linux", feature = "remote"))]
+use std::sync::TryLockError;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -83,6 +85,18 @@ impl<'a> Ordered<'a> {
     fn new(lock: &'a Mutex<()>) -> Self {
         let held = trace::Held::new();
         Self { _guard: lock.lock().unwrap_or_else(PoisonError::into_inner), _held: held }
+    }
+
+    /// `None` where another thread has the lock.
+    #[cfg(all(target_os = "linux", feature = "remote"))]
+    fn try_new(lock: &'a Mutex<()>) -> Option<Self> {
+        let held = trace::Held::new();
+        let guard = match lock.try_lock() {
+            Ok(guard) => guard,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        Some(Self { _guard: guard, _held: held })
     }
 }
 
@@ -269,6 +283,12 @@ impl<R: Resources> State<R> {
     pub(super) fn submitting(&self) -> Result<Ordered<'_>> {
         self.queue().check_free()?;
         Ok(Ordered::new(&self.submitting))
+    }
+
+    /// The same where nobody submits, for one that does without the queue.
+    #[cfg(all(target_os = "linux", feature = "remote"))]
+    pub(super) fn try_submitting(&self) -> Option<Ordered<'_>> {
+        Ordered::try_new(&self.submitting)
     }
 
     /// Tries again to enqueue the signals that turns which have failed have left out. Until one

@@ -69,6 +69,13 @@ impl Remote {
 impl<R: Resources> RemoteExchangeWriter<R> {
     pub(super) fn new(remote: Remote, info: &ExchangeInfo<'_>, resources: R) -> Result<Self> {
         remote.require_trusted_reader(info.name)?;
+        if info.frames_in_flight.is_some() {
+            return Err(Error::invalid(
+                format!("exchange \"{}\"", info.name),
+                "frames that a worker reads in step are in flight until it gives their slots back; leave \
+                 `ExchangeInfo::frames_in_flight` out and bound them by `slots`",
+            ));
+        }
         let compute = remote.compute_in_step(info)?;
         Self::of(remote, compute, info, resources)
     }
@@ -94,12 +101,10 @@ impl<R: Resources> RemoteExchangeWriter<R> {
     /// # Errors
     /// [`Error::PeerLost`] once the worker is lost, until [`reconnect`](Self::reconnect);
     /// [`Error::TurnOpen`] while the last turn is open, [`Error::TurnLost`] once after one was
-    /// dropped; [`Error::Timeout`] where [`ExchangeInfo::frames_in_flight`] frames do not end;
-    /// [`Error::HostFailed`] once frames can no longer be copied for a worker on the CPU, for
+    /// dropped; [`Error::HostFailed`] once frames can no longer be copied for a worker on the CPU, for
     /// example since one was not drawn within [`ExchangeInfo::timeout`]: make a new exchange.
     pub fn begin(&mut self, timeout: Duration) -> Result<Option<RenderTurn<R, RenderAway>>> {
         self.check_worker()?;
-        self.draws.keep_pace()?;
         let status = self.workers.status();
         match self.draws.begin(timeout, || status.is_lost())? {
             Some(turn) => Ok(Some(turn)),

@@ -95,6 +95,9 @@ fn the_queue_goes_on_once_the_reader_is_dead_and_another_reads() {
     let Some(scene) = Scene::new("death") else { return };
     let (mut worker, mut exchange, point) = scene.owes("stays", LIMIT);
     assert!(hangs(&point) && exchange.check_worker().is_ok());
+    while !exchange.draws.is_shown() {
+        std::thread::yield_now();
+    }
     worker.kill();
     point.wait(LIMIT).unwrap();
     let error = dead(&exchange);

@@ -28,6 +28,12 @@ pub(in crate::remote) type Words = BufferSpec<u32>;
 /// What no test waits for, if all goes well.
 pub(in crate::remote) const LIMIT: Duration = Duration::from_secs(20);
 const LEN: usize = 64;
+
+/// Ends a connection without a word.
+fn hang_up(connection: Connection) {
+    let socket = connection.as_fd().try_clone_to_owned().unwrap();
+    std::os::unix::net::UnixStream::from(socket).shutdown(std::net::Shutdown::Both).unwrap();
+}
 const SLOTS: u32 = 3;
 /// Set for a process that is a worker: where it connects, and whether it hangs up.
 const PLACE: &str = "BRIDGE_STEPS_WORKER";
@@ -56,10 +62,10 @@ fn the_worker() {
     // Until the first frame is finished.
     std::io::stdin().read_line(&mut String::new()).unwrap();
     match ends {
-        "hangs-up" => drop(connection),
+        "hangs-up" => hang_up(connection),
         "closes" => {
             connection.send(&Message::Close { exchange: EXCHANGE }, None, LIMIT).unwrap();
-            drop(connection);
+            hang_up(connection);
         }
         _ => std::mem::forget(connection),
     }

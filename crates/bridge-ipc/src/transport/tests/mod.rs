@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::net::{SendFlags, send};
 
-use super::connection::new_socket;
+use super::socket::new_socket;
 use super::*;
 use crate::error::{Error, MemoryProblem};
 use crate::message::hello::{Backend, Hello, Role};

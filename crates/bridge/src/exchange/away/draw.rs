@@ -16,7 +16,6 @@ use crate::exchange::latest::Away;
 use crate::exchange::ledger::First;
 use crate::exchange::resources::Resources;
 use crate::exchange::state::State;
-use crate::observe::log_error;
 use crate::remote::runs::Run;
 
 /// The compute side of an exchange in step, on behalf of another process that reads.
@@ -32,6 +31,9 @@ pub(crate) struct Drawn {
     pub(crate) slot: usize,
     /// The value of `rendered` that the submission signals.
     pub(crate) value: u64,
+    /// The value of `rendered` by which the other process has seen that: a later one where only the
+    /// submission behind an engine's shows it.
+    pub(crate) seen: u64,
 }
 
 impl<R: Resources> DrawAway<R> {
@@ -46,41 +48,40 @@ impl<R: Resources> DrawAway<R> {
 
     /// Gives the other process the frame that was submitted first of those that it does not have,
     /// where its GPU can wait for it.
-    pub(crate) fn send_away(&self) -> Option<Drawn> {
-        let drawn = self.state.ledger().drawn()?;
-        if !self.covers(drawn.value) {
-            return None;
-        }
+    ///
+    /// # Errors
+    /// Why the other process cannot be shown what was drawn.
+    pub(crate) fn send_away(&self) -> Result<Option<Drawn>> {
+        let Some(drawn) = self.state.ledger().drawn() else { return Ok(None) };
+        let Some(seen) = self.seen(drawn.value)? else { return Ok(None) };
         self.state.ledger().send_drawn_away(drawn.slot);
-        Some(drawn)
+        Ok(Some(Drawn { seen, ..drawn }))
     }
 
-    /// Returns `true` if the other process sees a value of `rendered`, or will. What an engine has
-    /// submitted signals `rendered` alone: it is seen once it is reached.
-    fn covers(&self, value: u64) -> bool {
-        let Some(mirror) = &self.state.held.mirror else { return true };
-        if mirror.covers() >= value {
-            return true;
+    /// The value of `rendered` by which the other process sees `value`, where it will. What an
+    /// engine has submitted signals `rendered` alone: it is seen once it is reached, or by the next
+    /// submission of the bridge's.
+    fn seen(&self, value: u64) -> Result<Option<u64>> {
+        let Some(mirror) = &self.state.held.mirror else { return Ok(Some(value)) };
+        let covered = || Some(mirror.covers()).filter(|covered| *covered >= value);
+        if let Some(covered) = covered() {
+            return Ok(Some(covered));
         }
         if self.rendered().unwrap_or(0) < value {
-            return false;
+            return Ok(None);
         }
-        let Ok(_order) = self.state.submitting() else { return false };
-        if mirror.covers() >= value {
-            return true;
+        // Not waited for: who submits may wait for a queue that a thread holds which joins this one.
+        let Some(_order) = self.state.try_submitting() else { return Ok(None) };
+        if let Some(covered) = covered() {
+            return Ok(Some(covered));
         }
         // SAFETY: VUID-VkSemaphoreSignalInfo-value-03258 to -03260: the lock is held under which
         // signals of the mirror are submitted, and none of this value or a greater one was; those
         // of lower values came before this value of `rendered` on the same queue, which is reached.
         // Another process that has raised the mirror against the rules is its own affair.
-        match unsafe { mirror.semaphore().signal(value) } {
-            Ok(()) => mirror.submitted(value),
-            Err(error) => {
-                log_error!("exchange \"{}\": a frame is not shown to the worker: {error}", self.state.name);
-                return false;
-            }
-        }
-        true
+        unsafe { mirror.semaphore().signal(value) }?;
+        mirror.submitted(value);
+        Ok(Some(value))
     }
 
     /// Returns `true` if the frame that is next will be seen once the commands that an engine has
@@ -98,7 +99,7 @@ impl<R: Resources> DrawAway<R> {
     /// Why nothing is copied; the slot's next use is behind the frame all the same.
     pub(crate) fn copy_out(
         &self,
-        Drawn { frame, slot, value: after }: Drawn,
+        Drawn { frame, slot, value: after, .. }: Drawn,
         copy: impl FnMut(Run, &mut [u8]) + Send + 'static,
     ) -> Result<()> {
         let value = {
@@ -108,28 +109,23 @@ impl<R: Resources> DrawAway<R> {
             value
         };
         self.state.held.computed.issue(value);
-        self.state.note_end(value);
         self.copy(Announced { frame, slot, value, after }, Some(copy))
     }
 
     /// The other process gives back a slot that it holds: behind `value`, which it signals itself,
     /// or has nothing to do with it any more. `false` where `value` is not the next.
     pub(crate) fn freed(&self, slot: usize, value: Option<u64>) -> bool {
-        {
-            let mut ledger = self.state.ledger();
-            if let Some(value) = value {
-                if ledger.take_computed() != value {
-                    return false;
-                }
-                ledger.used_away(slot, value);
-            }
-            ledger.come_back(slot);
-        }
         if let Some(value) = value {
+            let mut ledger = self.state.ledger();
+            if ledger.take_computed() != value {
+                return false;
+            }
+            ledger.used_away(slot, value);
+            drop(ledger);
+            // Before anybody can use the slot, and wait for it.
             self.state.held.computed.issue(value);
-            self.state.note_end(value);
         }
-        self.draws.wake();
+        self.come_back(slot);
         true
     }
 

@@ -18,7 +18,7 @@ impl Ledger {
     /// The frame that was submitted first of those that the other process was not given.
     pub(in crate::exchange) fn drawn(&self) -> Option<Drawn> {
         let drawn = self.slots.iter().enumerate().filter_map(|(slot, state)| match *state {
-            Slot::Drawn { frame, value, .. } => Some(Drawn { frame, slot, value }),
+            Slot::Drawn { frame, value, .. } => Some(Drawn { frame, slot, value, seen: value }),
             _ => None,
         });
         drawn.min_by_key(|drawn| drawn.value)

@@ -21,10 +21,10 @@ fn frames_go_to_the_other_process_in_the_order_in_which_they_were_submitted() {
     assert_eq!((ledger.drawn(), ledger.lacks_slots(|| 0)), (None, false));
     assert_eq!([draw(&mut ledger), draw(&mut ledger)], [(0, None), (1, None)]);
     assert!(ledger.lacks_slots(|| 0) && ledger.away().next().is_none());
-    let first = Drawn { frame: 0, slot: 0, value: 1 };
+    let first = Drawn { frame: 0, slot: 0, value: 1, seen: 1 };
     assert_eq!((ledger.drawn(), ledger.drawn()), (Some(first), Some(first)), "asking changes nothing");
     ledger.send_drawn_away(0);
-    assert_eq!(ledger.drawn(), Some(Drawn { frame: 1, slot: 1, value: 2 }));
+    assert_eq!(ledger.drawn(), Some(Drawn { frame: 1, slot: 1, value: 2, seen: 2 }));
     ledger.send_drawn_away(1);
     // The second is given back first.
     ledger.used_away(1, 1);

@@ -226,7 +226,7 @@ impl<R: Resources> Draw<R> {
             self.away.freed(slot, None);
             return;
         }
-        let Some(Drawn { frame, value: after, .. }) = held.filter(|_| self.away.freed(slot, Some(value))) else {
+        let Some(Drawn { frame, seen: after, .. }) = held.filter(|_| self.away.freed(slot, Some(value))) else {
             self.broken = Some(format!("it has given back slot {slot} with value {value}, which is not the next"));
             return;
         };
@@ -251,7 +251,10 @@ impl<R: Resources> Draw<R> {
         if !self.is_open || self.owed.count() >= self.away.count() {
             return Ok(None);
         }
-        let Some(drawn) = self.away.send_away() else { return Ok(None) };
+        let sent = self.away.send_away();
+        let drawn = sent.as_ref().ok().copied().flatten();
+        blame("a frame cannot be shown on its timeline", sent.map(drop), &self.away)?;
+        let Some(drawn) = drawn else { return Ok(None) };
         self.held.insert(drawn.slot, drawn);
         Ok(Some(Handed { slot: drawn.slot, frame: Some(drawn.frame), value: drawn.value }))
     }
@@ -263,7 +266,8 @@ impl<R: Resources> Draw<R> {
     /// Why the worker's memory cannot be written to: it is not what it was.
     fn copy(&mut self) -> Result<Option<Handed>, String> {
         while self.is_open
-            && let Some(drawn) = self.away.send_away()
+            // Nothing has to be signalled for it.
+            && let Ok(Some(drawn)) = self.away.send_away()
         {
             self.begin(drawn);
         }
