@@ -1,5 +1,5 @@
-//! In step with a worker that reads with CUDA: a thread of this process, which knows of the renderer
-//! what the socket carries.
+//! In step with a worker that reads with CUDA: a thread of this process, which knows of the
+//! renderer what the socket carries.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! Workers against their end behind each message that crosses: `cargo xtask kill-matrix --rounds N`.
-//! The worker follows a script and stops there, the renderer is the real one.
+//! Workers against their end behind each message that crosses: `cargo xtask kill-matrix --rounds
+//! N`. The worker follows a script and stops there, the renderer is the real one.
 
 use std::collections::BTreeMap;
 use std::thread::JoinHandle;

@@ -1,6 +1,6 @@
 //! Workers that compute with CUDA against their end behind each message that crosses: `cargo xtask
-//! kill-matrix --backend cuda --rounds N`. The worker follows a script and stops there, with what it
-//! has enqueued until then; the renderer is the real one.
+//! kill-matrix --backend cuda --rounds N`. The worker follows a script and stops there, with what
+//! it has enqueued until then; the renderer is the real one.
 
 use std::time::{Duration, Instant};
 

@@ -10,7 +10,7 @@ use cuda_import::cudarc::driver::CudaStream;
 use crate::error::Error;
 use crate::frame::Frame;
 use crate::shared::Shared;
-use crate::side::{SEND_LIMIT, Side};
+use crate::side::Side;
 use crate::writer::{LatestWriter, Turn, Work};
 
 /// An exchange in step with the renderer, made by [`Worker::exchange`](crate::Worker::exchange). It
@@ -110,13 +110,13 @@ impl<F: Frame> ExchangeTurn<'_, F> {
         }
         let writer = &mut *self.turn.writer;
         let (exchange, slot, frame, value) =
-            (writer.offer.exchange, self.turn.slot, writer.next_frame, writer.computed + 1);
-        if writer.shared.link.is_closed(exchange) {
-            return Err(writer.closed());
+            (writer.taken.offer.exchange, self.turn.slot, writer.next_frame, writer.taken.computed + 1);
+        if writer.taken.shared.link.is_closed(exchange) {
+            return Err(writer.taken.closed());
         }
         // Whoever receives it may give the slot back: it is the renderer's even if sending fails.
         self.announced = true;
-        writer.computed = value;
+        writer.taken.computed = value;
         writer.trace("publish", slot, Some(value));
         self.say(&Message::Publish { exchange, slot, frame, value })
     }
@@ -128,7 +128,7 @@ impl<F: Frame> ExchangeTurn<'_, F> {
     /// [`Error::PeerLost`] and [`Error::Closed`] as for [`Exchange::begin`]; [`Error::Cuda`] where
     /// the signal cannot be enqueued: the frame is torn, and the exchange gives no others.
     pub fn finish(mut self) -> Result<(), Error> {
-        let said = match &self.turn.writer.side {
+        let said = match &self.turn.writer.taken.side {
             Side::Cuda(_) => {
                 // Before it is announced, where it was not so far: what is announced comes.
                 self.signal()?;
@@ -155,14 +155,14 @@ impl<F: Frame> ExchangeTurn<'_, F> {
     fn signal(&mut self) -> Result<(), Error> {
         let (frame, slot, announced) = (self.turn.frame(), self.turn.slot, self.announced);
         let writer = &mut *self.turn.writer;
-        let value = if announced { writer.computed } else { writer.computed + 1 };
-        let Side::Cuda(side) = &mut writer.side else { return Ok(()) };
+        let value = if announced { writer.taken.computed } else { writer.taken.computed + 1 };
+        let Side::Cuda(side) = &mut writer.taken.side else { return Ok(()) };
         let Err(error) = side.signal(frame, slot, value) else { return Ok(()) };
         self.broken.get_or_insert_with(|| format!("a frame could not be signalled: {error}"));
         if announced {
             // It was not enqueued, and the renderer waits for it.
             side.signal_in_place(value);
-            let torn = Message::Torn { exchange: writer.offer.exchange, slot, frame };
+            let torn = Message::Torn { exchange: writer.taken.offer.exchange, slot, frame };
             let _ = self.say(&torn);
             self.end();
         }
@@ -171,9 +171,9 @@ impl<F: Frame> ExchangeTurn<'_, F> {
 
     /// The frame will not be whole, and its value comes all the same.
     fn tear(&mut self) -> Result<(), Error> {
-        let (exchange, slot, frame) = (self.turn.writer.offer.exchange, self.turn.slot, self.turn.frame());
+        let (exchange, slot, frame) = (self.turn.writer.taken.offer.exchange, self.turn.slot, self.turn.frame());
         let told = self.say(&Message::Torn { exchange, slot, frame });
-        let signalled = match &self.turn.writer.side {
+        let signalled = match &self.turn.writer.taken.side {
             Side::Cuda(_) => self.signal(),
             Side::Host(_) => self.say_done(),
         };
@@ -184,14 +184,12 @@ impl<F: Frame> ExchangeTurn<'_, F> {
     fn say_done(&mut self) -> Result<(), Error> {
         // What was written is seen by whoever receives the message.
         fence(Ordering::Release);
-        let (exchange, slot, frame) = (self.turn.writer.offer.exchange, self.turn.slot, self.turn.frame());
+        let (exchange, slot, frame) = (self.turn.writer.taken.offer.exchange, self.turn.slot, self.turn.frame());
         self.say(&Message::Done { exchange, slot, frame })
     }
 
     fn say(&mut self, message: &Message) -> Result<(), Error> {
-        let writer = &mut *self.turn.writer;
-        let sent = writer.shared.link.send(message, SEND_LIMIT);
-        sent.map_err(|ended| writer.ended(ended))
+        self.turn.writer.send(message)
     }
 
     /// The slot is the renderer's, and the next frame follows.
@@ -208,10 +206,10 @@ impl<F: Frame> Drop for ExchangeTurn<'_, F> {
             // The turn in it gives the slot back, if it has it still.
             return;
         }
-        let (name, frame) = (&self.turn.writer.offer.name, self.turn.frame());
+        let (name, frame) = (&self.turn.writer.taken.offer.name, self.turn.frame());
         log::warn!("exchange \"{name}\": the turn of frame {frame}, which was announced, was dropped: it is torn");
         if let Err(error) = self.tear() {
-            log::error!("exchange \"{}\": {error}", self.turn.writer.offer.name);
+            log::error!("exchange \"{}\": {error}", self.turn.writer.taken.offer.name);
         }
     }
 }

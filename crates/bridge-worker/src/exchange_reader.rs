@@ -1,74 +1,64 @@
 //! In step with a renderer that draws: each frame once and in order, and values that are announced
 //! before they are reached.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bridge_ipc::{Direction, Message, Offer};
+use bridge_ipc::Direction;
 use cuda_import::cudarc::driver::CudaStream;
 
 use crate::error::Error;
 use crate::frame::Frame;
-use crate::link::{Ended, Published};
-use crate::reader::{CudaRead, HostRead, Read};
+use crate::link::Published;
+use crate::read::Read;
 use crate::shared::Shared;
-use crate::side::{self, EndTrace, Imported, SEND_LIMIT, Side};
+use crate::side::Side;
+use crate::taken::Taken;
 
 /// An exchange in step with a renderer that draws, made by
 /// [`Worker::exchange_reader`](crate::Worker::exchange_reader). It belongs to one thread at a time.
 ///
-/// It has every frame that the renderer submits, once and in order. With CUDA a frame comes before
-/// it is drawn: the stream waits for it, and the renderer's next commands with the slot wait for
-/// what the stream does with it. What was given back has to come to its end: a worker that does not
-/// within the renderer's limit is killed.
+/// It receives every frame that the renderer submits, once and in order. With CUDA, a frame is
+/// received before it has been drawn: the stream waits for the drawing on the GPU, and the
+/// renderer's next commands that use the slot wait for the work on the stream. Once a slot has been
+/// given back, that work must complete within the renderer's limit, or the renderer kills this
+/// process.
 pub struct ExchangeReader<F: Frame> {
-    /// Before `shared`: the slots go before the connection.
-    side: Side<F>,
-    offer: Offer,
-    /// A frame for which the stream could not be made to wait so far.
+    taken: Taken<F>,
+    /// A frame that was received, and that the stream could not be made to wait for yet.
     next: Option<Published>,
-    /// The last frame that was had.
+    /// Number of the last frame that was received.
     last: u64,
-    /// The last value of this side's timeline.
-    computed: u64,
-    /// Why no frame can be given back any more.
+    /// Reason why slots can no longer be given back, if any.
     broken: Option<String>,
-    end: EndTrace,
-    shared: Arc<Shared>,
 }
 
 impl<F: Frame> ExchangeReader<F> {
     pub(crate) fn new(shared: &Arc<Shared>, name: &str) -> Result<Self, Error> {
-        let Imported { side, offer, computed } = side::import(shared, name, Direction::RendererWrites, true)?;
-        let (end, shared) = (EndTrace::default(), Arc::clone(shared));
-        let reader = Self { side, offer, next: None, last: 0, computed, broken: None, end, shared };
-        reader.shared.ready(&reader.offer)?;
-        Ok(reader)
+        let taken = Taken::new(shared, name, Direction::RendererWrites, true)?;
+        Ok(Self { taken, next: None, last: 0, broken: None })
     }
 
     /// Its name.
     pub fn name(&self) -> &str {
-        &self.offer.name
+        self.taken.name()
     }
 
     /// Slots.
     pub fn slots(&self) -> usize {
-        self.offer.slots as usize
+        self.taken.slots()
     }
 
     /// The stream of its turns; `None` on the CPU.
     pub fn stream(&self) -> Option<&Arc<CudaStream>> {
-        match &self.side {
-            Side::Cuda(side) => Some(side.stream()),
-            Side::Host(_) => None,
-        }
+        self.taken.stream()
     }
 
-    /// The next frame, waited for on the host for at most `timeout`; `None` if there is none by
-    /// then. With CUDA its stream waits until it is drawn; on the CPU it is.
+    /// Returns the next frame, or `None` if none arrives within `timeout`. With CUDA, the stream
+    /// waits on the GPU until the frame has been drawn; on the CPU it has been drawn already.
     ///
-    /// Numbers of frames that the renderer has skipped are left out, and so are those of frames that
-    /// it takes back.
+    /// Frame numbers have gaps where the renderer skipped a frame.
     ///
     /// # Errors
     /// [`Error::PeerLost`] when the renderer's process has ended, [`Error::Closed`] where it has
@@ -76,88 +66,49 @@ impl<F: Frame> ExchangeReader<F> {
     /// [`Error::Cuda`] where the stream cannot be made to wait: the next call tries again.
     pub fn next(&mut self, timeout: Duration) -> Result<Option<ExchangeReadTurn<'_, F>>, Error> {
         if let Some(reason) = &self.broken {
-            return Err(Error::Closed { exchange: self.offer.name.clone(), reason: reason.clone() });
+            return Err(Error::Closed { exchange: self.name().to_owned(), reason: reason.clone() });
         }
         let frame = loop {
             let found = match self.next {
                 Some(next) => Some(next),
-                None => self.published(timeout)?,
+                None => self.taken.published(timeout, self.last, VecDeque::pop_front)?,
             };
             let Some(frame) = found else { return Ok(None) };
             self.next = Some(frame);
-            if let Side::Cuda(side) = &mut self.side {
+            if let Side::Cuda(side) = &mut self.taken.side {
                 side.wait(frame.value)?;
             }
             self.next = None;
             if !frame.torn {
                 break frame;
             }
-            log::warn!("exchange \"{}\": frame {} is torn, as the renderer says", self.offer.name, frame.frame);
+            log::warn!("exchange \"{}\": frame {} is torn, as the renderer says", self.name(), frame.frame);
             self.give_back(frame)?;
         };
         self.last = frame.frame;
-        let taken = self.shared.event("take", &self.offer.name).slot(frame.slot.into());
-        bridge_trace::event(taken.frame(frame.frame).value(frame.value));
+        self.taken.trace_take(frame);
         Ok(Some(ExchangeReadTurn { reader: self, frame, done: false }))
-    }
-
-    /// Takes the frame that the renderer has published first. Waits for at most `timeout`.
-    fn published(&mut self, timeout: Duration) -> Result<Option<Published>, Error> {
-        let exchange = self.offer.exchange;
-        let found = self.shared.link.wait_for(timeout, |state| {
-            let inbox = state.inboxes.get_mut(&exchange)?;
-            if inbox.closed {
-                return Some(None);
-            }
-            inbox.published.pop_front().map(Some)
-        });
-        match found {
-            Ok(Some(frame)) => Ok(Some(frame)),
-            Ok(None) => {
-                self.end.tell(&self.shared, "close", &self.offer.name);
-                let reason = format!("by {}", self.shared.link.peer());
-                Err(Error::Closed { exchange: self.offer.name.clone(), reason })
-            }
-            Err(Ended::Timeout) => Ok(None),
-            Err(ended) => Err(self.ended(ended)),
-        }
     }
 
     /// Gives a slot back, behind all of this side's work with it.
     fn give_back(&mut self, Published { slot, .. }: Published) -> Result<(), Error> {
         let mut value = 0;
-        if let Side::Cuda(side) = &mut self.side {
-            value = self.computed + 1;
+        if let Side::Cuda(side) = &mut self.taken.side {
+            value = self.taken.computed + 1;
             // Before it is told: what is told comes.
             if let Err(error) = side.signal_read(slot, value) {
                 self.broken.get_or_insert_with(|| format!("a slot could not be given back: {error}"));
                 return Err(error);
             }
-            self.computed = value;
+            self.taken.computed = value;
         }
-        bridge_trace::event(self.shared.event("free", &self.offer.name).slot(slot.into()).value(value));
-        let free = Message::Free { exchange: self.offer.exchange, slot, value };
-        let sent = self.shared.link.send(&free, SEND_LIMIT);
-        sent.map_err(|ended| self.ended(ended))
-    }
-
-    fn ended(&mut self, ended: Ended) -> Error {
-        self.end.tell_of(&self.shared, &ended, &self.offer.name);
-        let owed = self.side.rescue(&ended);
-        side::ended_error(&self.shared, &self.offer.name, self.last, owed, ended)
+        self.taken.free(slot, value, self.last)
     }
 }
 
 impl<F: Frame> std::fmt::Debug for ExchangeReader<F> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "ExchangeReader(\"{}\", {} slots)", self.name(), self.slots())
-    }
-}
-
-impl<F: Frame> Drop for ExchangeReader<F> {
-    fn drop(&mut self) {
-        self.end.tell(&self.shared, "close", &self.offer.name);
-        self.shared.leave(&mut self.side, self.offer.exchange);
+        self.taken.debug("ExchangeReader", f)
     }
 }
 
@@ -184,19 +135,16 @@ impl<F: Frame> ExchangeReadTurn<'_, F> {
 
     /// The resources to read, lent until the turn ends.
     pub fn work(&self) -> Read<'_, F> {
-        match &self.reader.side {
-            Side::Cuda(side) => {
-                let (stream, views) = side.sources(self.frame.slot);
-                Read::Cuda(CudaRead { stream, views })
-            }
-            Side::Host(slots) => Read::Host(HostRead { views: F::host_sources(&slots[self.frame.slot as usize]) }),
-        }
+        self.reader.taken.read(self.frame.slot)
     }
 
-    /// Gives the slot back. With CUDA nothing is waited for: the stream signals behind its work, and
-    /// behind that with the views on other streams where cudarc knows of it, and the renderer's next
-    /// commands with the slot wait for that. From here on the work has to end within the renderer's
-    /// limit: past it, this process is killed.
+    /// Gives the slot back. With CUDA this does not wait for the GPU: a signal is enqueued behind
+    /// the work on the stream, and behind work on other streams that cudarc tracks for the views.
+    /// The renderer's next commands that use the slot wait for that signal. The work must complete
+    /// within the renderer's limit, or the renderer kills this process.
+    ///
+    /// Sending waits for a renderer that does not read, for at most a second, and for one whose
+    /// process is ending, for at most five.
     ///
     /// # Errors
     /// [`Error::PeerLost`] and [`Error::Closed`] as for [`ExchangeReader::next`]; [`Error::Cuda`]
@@ -217,7 +165,7 @@ impl<F: Frame> Drop for ExchangeReadTurn<'_, F> {
         if !self.done
             && let Err(error) = self.end()
         {
-            log::error!("exchange \"{}\": {error}", self.reader.offer.name);
+            log::error!("exchange \"{}\": {error}", self.reader.name());
         }
     }
 }

@@ -79,6 +79,8 @@ mod link;
 #[cfg(not(target_os = "linux"))]
 mod other;
 #[cfg(target_os = "linux")]
+mod read;
+#[cfg(target_os = "linux")]
 mod reader;
 #[cfg(target_os = "linux")]
 mod rescue;
@@ -86,6 +88,8 @@ mod rescue;
 mod shared;
 #[cfg(target_os = "linux")]
 mod side;
+#[cfg(target_os = "linux")]
+mod taken;
 #[cfg(target_os = "linux")]
 mod worker;
 #[cfg(target_os = "linux")]
@@ -108,7 +112,9 @@ pub use host::{HostBuffer, HostImage, ReadOnly};
 #[cfg(not(target_os = "linux"))]
 pub use other::Worker;
 #[cfg(target_os = "linux")]
-pub use reader::{CudaRead, HostRead, LatestReader, Read, ReadTurn};
+pub use read::{CudaRead, HostRead, Read};
+#[cfg(target_os = "linux")]
+pub use reader::{LatestReader, ReadTurn};
 #[cfg(target_os = "linux")]
 pub use worker::{Worker, WorkerInfo};
 #[cfg(target_os = "linux")]

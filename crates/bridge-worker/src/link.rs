@@ -10,14 +10,13 @@ use std::time::{Duration, Instant};
 
 use bridge_ipc::{Code, Connection, ExchangePhase, Message, Offer, OsHandle, Resource, Timeline, Waiter};
 
-/// A process that ends closes its sockets a moment before its pidfd tells. One that has not said
-/// that it closes the connection is waited for as long as the caller waits: a GPU's driver takes
-/// seconds to end work that is stuck, and until then it may still signal the process' timelines.
-/// Calls that send wait as well, although their limit is for a renderer that does not read.
+/// Time for which every call waits for the renderer's process to end, once its socket is closed:
+/// the kernel closes sockets a moment before the pidfd becomes readable.
 const LAST_BREATH: Duration = Duration::from_millis(100);
 
-/// The most of that, for all calls together. A killed renderer whose queue was stuck has been seen
-/// to take two seconds.
+/// Longest time, for all calls together, that calls wait for the process to end if the renderer has
+/// sent no Bye. A killed renderer with a stuck queue has been seen to take two seconds: the GPU
+/// driver aborts its work first, and may signal its timelines until then.
 const LONG_BREATH: Duration = Duration::from_secs(5);
 
 /// Messages that are read before a thread looks at what it waits for, and how long it has waited.
@@ -184,7 +183,8 @@ impl State {
         Ok(any)
     }
 
-    /// What an error of the connection means, known after `left` or [`LAST_BREATH`] at most.
+    /// Tells the end of the renderer's process from the end of the connection alone. Waits for the
+    /// former for `left` at most, and for [`LAST_BREATH`] at least.
     fn ended(&mut self, error: bridge_ipc::Error, left: Duration) -> Ended {
         let bridge_ipc::Error::Closed { reason, .. } = &error else { return Ended::Closed(error) };
         let now = Instant::now();

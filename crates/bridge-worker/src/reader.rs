@@ -1,83 +1,48 @@
 //! The renderer draws frames, and the worker computes with the newest.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bridge_ipc::{Direction, Message, Offer};
+use bridge_ipc::Direction;
 use cuda_import::cudarc::driver::CudaStream;
 
 use crate::error::Error;
 use crate::frame::Frame;
-use crate::link::{Ended, Published};
+use crate::link::Published;
+use crate::read::Read;
 use crate::shared::Shared;
-use crate::side::{self, EndTrace, Imported, SEND_LIMIT, Side};
+use crate::side::Side;
+use crate::taken::Taken;
 
 /// The reader of an exchange. It belongs to one thread at a time.
 pub struct LatestReader<F: Frame> {
-    /// Before `shared`: the slots go before the connection.
-    side: Side<F>,
-    offer: Offer,
+    taken: Taken<F>,
     /// The frame that turns are of. Its slot is this side's.
     held: Option<Published>,
     /// A newer one, which takes its place as soon as the calls for that succeed.
     next: Option<Published>,
-    /// The last value of this side's timeline.
-    computed: u64,
-    end: EndTrace,
-    shared: Arc<Shared>,
-}
-
-/// The resources to read.
-#[non_exhaustive]
-pub enum Read<'a, F: Frame> {
-    /// Kernels and copies on a stream.
-    Cuda(CudaRead<'a, F>),
-    /// Copies on this thread.
-    Host(HostRead<'a, F>),
-}
-
-/// A CUDA turn that reads.
-#[non_exhaustive]
-pub struct CudaRead<'a, F: Frame> {
-    /// The exchange's own stream. The slot is given back behind the work on it; work with the views
-    /// on other streams is joined when the turn ends, where cudarc knows of it.
-    pub stream: &'a Arc<CudaStream>,
-    /// The frame.
-    pub views: F::CudaSources<'a>,
-}
-
-/// A turn on the CPU that reads.
-#[non_exhaustive]
-pub struct HostRead<'a, F: Frame> {
-    /// The frame.
-    pub views: F::HostSources<'a>,
 }
 
 impl<F: Frame> LatestReader<F> {
     pub(crate) fn new(shared: &Arc<Shared>, name: &str) -> Result<Self, Error> {
-        let Imported { side, offer, computed } = side::import(shared, name, Direction::RendererWrites, false)?;
-        let (end, shared) = (EndTrace::default(), Arc::clone(shared));
-        let reader = Self { side, offer, held: None, next: None, computed, end, shared };
-        reader.shared.ready(&reader.offer)?;
-        Ok(reader)
+        let taken = Taken::new(shared, name, Direction::RendererWrites, false)?;
+        Ok(Self { taken, held: None, next: None })
     }
 
     /// Its name.
     pub fn name(&self) -> &str {
-        &self.offer.name
+        self.taken.name()
     }
 
     /// Slots.
     pub fn slots(&self) -> usize {
-        self.offer.slots as usize
+        self.taken.slots()
     }
 
     /// The stream of its turns; `None` on the CPU.
     pub fn stream(&self) -> Option<&Arc<CudaStream>> {
-        match &self.side {
-            Side::Cuda(side) => Some(side.stream()),
-            Side::Host(_) => None,
-        }
+        self.taken.stream()
     }
 
     /// The newest frame, or the one before again if there is no newer one; `None` before the first.
@@ -122,25 +87,14 @@ impl<F: Frame> LatestReader<F> {
     /// Takes what the renderer has published, torn frames too: their slots are to go back. Waits
     /// for at most `timeout`.
     fn published(&mut self, timeout: Duration) -> Result<Option<Vec<Published>>, Error> {
-        let exchange = self.offer.exchange;
-        let found = self.shared.link.wait_for(timeout, |state| {
-            let inbox = state.inboxes.get_mut(&exchange)?;
-            if inbox.closed {
-                return Some(None);
-            }
-            let any = !inbox.published.is_empty();
-            any.then(|| Some(inbox.published.drain(..).collect()))
-        });
-        match found {
-            Ok(Some(frames)) => Ok(Some(frames)),
-            Ok(None) => {
-                self.end.tell(&self.shared, "close", &self.offer.name);
-                let reason = format!("by {}", self.shared.link.peer());
-                Err(Error::Closed { exchange: self.offer.name.clone(), reason })
-            }
-            Err(Ended::Timeout) => Ok(None),
-            Err(ended) => Err(self.ended(ended)),
-        }
+        let frame = self.frame();
+        let all = |frames: &mut VecDeque<Published>| (!frames.is_empty()).then(|| frames.drain(..).collect());
+        self.taken.published(timeout, frame, all)
+    }
+
+    /// The frame that is held, for errors.
+    fn frame(&self) -> u64 {
+        self.held.map_or(0, |held| held.frame)
     }
 
     /// Chooses the newest of these frames that is whole, and gives the others back.
@@ -159,11 +113,11 @@ impl<F: Frame> LatestReader<F> {
     /// slot of the frame before.
     fn take(&mut self, next: Published) -> Result<(), Error> {
         let mut done = 0;
-        if let Side::Cuda(side) = &mut self.side {
+        if let Side::Cuda(side) = &mut self.taken.side {
             if let Some(old) = self.held {
                 // Spent even if the call fails.
-                self.computed += 1;
-                done = self.computed;
+                self.taken.computed += 1;
+                done = self.taken.computed;
                 side.signal_read(old.slot, done)?;
             }
             // It is reached, or announced in trust; a value that was read elsewhere orders no
@@ -172,9 +126,7 @@ impl<F: Frame> LatestReader<F> {
         }
         self.next = None;
         let old = self.held.replace(next);
-        let Published { slot, frame, value, .. } = next;
-        let taken = self.shared.event("take", &self.offer.name).slot(slot.into());
-        bridge_trace::event(taken.frame(frame).value(value));
+        self.taken.trace_take(next);
         match old {
             Some(old) => self.free(old.slot, done),
             None => Ok(()),
@@ -182,30 +134,14 @@ impl<F: Frame> LatestReader<F> {
     }
 
     fn free(&mut self, slot: u32, value: u64) -> Result<(), Error> {
-        bridge_trace::event(self.shared.event("free", &self.offer.name).slot(slot.into()).value(value));
-        let free = Message::Free { exchange: self.offer.exchange, slot, value };
-        let sent = self.shared.link.send(&free, SEND_LIMIT);
-        sent.map_err(|ended| self.ended(ended))
-    }
-
-    fn ended(&mut self, ended: Ended) -> Error {
-        self.end.tell_of(&self.shared, &ended, &self.offer.name);
-        let owed = self.side.rescue(&ended);
-        let frame = self.held.map_or(0, |held| held.frame);
-        side::ended_error(&self.shared, &self.offer.name, frame, owed, ended)
+        let frame = self.frame();
+        self.taken.free(slot, value, frame)
     }
 }
 
 impl<F: Frame> std::fmt::Debug for LatestReader<F> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "LatestReader(\"{}\", {} slots)", self.name(), self.slots())
-    }
-}
-
-impl<F: Frame> Drop for LatestReader<F> {
-    fn drop(&mut self) {
-        self.end.tell(&self.shared, "close", &self.offer.name);
-        self.shared.leave(&mut self.side, self.offer.exchange);
+        self.taken.debug("LatestReader", f)
     }
 }
 
@@ -229,13 +165,7 @@ impl<F: Frame> ReadTurn<'_, F> {
 
     /// The resources to read, lent until the turn ends.
     pub fn work(&self) -> Read<'_, F> {
-        match &self.reader.side {
-            Side::Cuda(side) => {
-                let (stream, views) = side.sources(self.frame.slot);
-                Read::Cuda(CudaRead { stream, views })
-            }
-            Side::Host(slots) => Read::Host(HostRead { views: F::host_sources(&slots[self.frame.slot as usize]) }),
-        }
+        self.reader.taken.read(self.frame.slot)
     }
 
     /// Ends the turn. Dropping it does the same, and logs the error.
@@ -248,7 +178,7 @@ impl<F: Frame> ReadTurn<'_, F> {
 
     fn end(&mut self) -> Result<(), Error> {
         self.done = true;
-        match &self.reader.side {
+        match &self.reader.taken.side {
             Side::Cuda(side) => side.join(self.frame.slot),
             Side::Host(_) => Ok(()),
         }
@@ -260,7 +190,7 @@ impl<F: Frame> Drop for ReadTurn<'_, F> {
         if !self.done
             && let Err(error) = self.end()
         {
-            log::error!("exchange \"{}\": {error}", self.reader.offer.name);
+            log::error!("exchange \"{}\": {error}", self.reader.name());
         }
     }
 }

@@ -34,8 +34,9 @@ pub struct WorkerInfo<'a> {
     /// The user whose process the renderer must be. Default: this process's own.
     pub user: Option<u32>,
     /// Whether to take part in exchanges in step, where the renderer allows them too
-    /// ([`Worker::exchange`], [`Worker::exchange_reader`]): each GPU then waits for the other process, and the renderer ends
-    /// this one where it does not finish what it has announced. Default: no.
+    /// ([`Worker::exchange`], [`Worker::exchange_reader`]): each GPU then waits for the other
+    /// process, and the renderer ends this one where it does not finish what it has announced.
+    /// Default: no.
     pub trust: bool,
 }
 
@@ -138,9 +139,9 @@ impl Worker {
         Exchange::new(&self.shared, name)
     }
 
-    /// The exchange in step of this name whose frames the renderer draws, which it has offered or is
-    /// about to: waited for up to the limit. This side has each of its frames, once and in order,
-    /// and each side's GPU waits for the other's.
+    /// The exchange in step of this name whose frames the renderer draws, which it has offered or
+    /// is about to: waited for up to the limit. This side has each of its frames, once and in
+    /// order, and each side's GPU waits for the other's.
     ///
     /// As for [`exchange`](Self::exchange), both sides have to ask for it, and kernels are loaded
     /// before the first frame.

@@ -5,31 +5,26 @@ use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
 
-use bridge_ipc::{Direction, Message, Offer};
+use bridge_ipc::{Direction, Message};
 use cuda_import::cudarc::driver::CudaStream;
 
 use crate::error::Error;
 use crate::frame::Frame;
 use crate::link::Ended;
 use crate::shared::Shared;
-use crate::side::{self, EndTrace, Imported, SEND_LIMIT, Side};
+use crate::side::{SEND_LIMIT, Side};
+use crate::taken::Taken;
 
 /// Interval at which a wait for the GPU looks after the renderer.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// The writer of an exchange. It belongs to one thread at a time.
 pub struct LatestWriter<F: Frame> {
-    /// Before `shared`: the slots go before the connection.
-    pub(crate) side: Side<F>,
-    pub(crate) offer: Offer,
+    pub(crate) taken: Taken<F>,
     /// The slots that are this side's, with what the renderer's timeline reaches before they may be
     /// written.
     free: VecDeque<(u32, u64)>,
     pub(crate) next_frame: u64,
-    /// The last value of this side's timeline.
-    pub(crate) computed: u64,
-    end: EndTrace,
-    pub(crate) shared: Arc<Shared>,
 }
 
 /// The resources of a turn, and the means to compute.
@@ -60,34 +55,28 @@ pub struct HostWork<'a, F: Frame> {
 
 impl<F: Frame> LatestWriter<F> {
     pub(crate) fn new(shared: &Arc<Shared>, name: &str, trust: bool) -> Result<Self, Error> {
-        let Imported { side, offer, computed } = side::import(shared, name, Direction::WorkerWrites, trust)?;
-        let (free, end, shared) = (VecDeque::new(), EndTrace::default(), Arc::clone(shared));
-        let writer = Self { side, offer, free, next_frame: 0, computed, end, shared };
-        writer.shared.ready(&writer.offer)?;
-        Ok(writer)
+        let taken = Taken::new(shared, name, Direction::WorkerWrites, trust)?;
+        Ok(Self { taken, free: VecDeque::new(), next_frame: 0 })
     }
 
     /// Its name.
     pub fn name(&self) -> &str {
-        &self.offer.name
+        self.taken.name()
     }
 
     /// Slots.
     pub fn slots(&self) -> usize {
-        self.offer.slots as usize
+        self.taken.slots()
     }
 
     /// The stream of its frames; `None` on the CPU.
     pub fn stream(&self) -> Option<&Arc<CudaStream>> {
-        match &self.side {
-            Side::Cuda(side) => Some(side.stream()),
-            Side::Host(_) => None,
-        }
+        self.taken.stream()
     }
 
     /// Begins a frame, in the slot that the renderer freed first. Waits, up to the worker's limit,
-    /// for one, and for the writer's own oldest frame where [`Offer::writer_in_flight`] are
-    /// unfinished.
+    /// for one, and for the writer's own oldest frame where
+    /// [`Offer::writer_in_flight`](bridge_ipc::Offer::writer_in_flight) are unfinished.
     ///
     /// # Errors
     /// [`Error::PeerLost`] at once when the renderer's process ends, [`Error::Closed`] where it has
@@ -96,11 +85,11 @@ impl<F: Frame> LatestWriter<F> {
     /// which frames are torn.
     pub fn begin(&mut self) -> Result<Turn<'_, F>, Error> {
         let start = Instant::now();
-        let timeout = self.shared.timeout;
-        let exchange = self.offer.exchange;
+        let timeout = self.taken.shared.timeout;
+        let exchange = self.taken.offer.exchange;
         self.wait_for_room(start)?;
         let mut freed = std::mem::take(&mut self.free);
-        let found = self.shared.link.wait_for(timeout.saturating_sub(start.elapsed()), |state| {
+        let found = self.taken.shared.link.wait_for(timeout.saturating_sub(start.elapsed()), |state| {
             let inbox = state.inboxes.get_mut(&exchange)?;
             freed.extend(inbox.freed.drain(..));
             if inbox.closed {
@@ -111,7 +100,7 @@ impl<F: Frame> LatestWriter<F> {
         self.free = freed;
         match found {
             Ok(Some((slot, value))) => {
-                if let Side::Cuda(side) = &mut self.side
+                if let Side::Cuda(side) = &mut self.taken.side
                     && let Err(error) = side.wait(value)
                 {
                     self.free.push_front((slot, value));
@@ -120,25 +109,25 @@ impl<F: Frame> LatestWriter<F> {
                 self.trace("begin", slot, None);
                 Ok(Turn { slot, done: false, writer: self })
             }
-            Ok(None) => Err(self.closed()),
+            Ok(None) => Err(self.taken.closed()),
             Err(Ended::Timeout) => Err(Error::Timeout {
-                what: format!("a free slot of \"{}\" from {}", self.offer.name, self.shared.link.peer()),
+                what: format!("a free slot of \"{}\" from {}", self.taken.offer.name, self.taken.shared.link.peer()),
                 waited: timeout,
             }),
-            Err(ended) => Err(self.ended(ended)),
+            Err(ended) => Err(self.taken.ended(ended, self.next_frame)),
         }
     }
 
     fn wait_for_room(&mut self, start: Instant) -> Result<(), Error> {
-        let (most, timeout) = (self.offer.writer_in_flight as usize, self.shared.timeout);
-        while let Side::Cuda(side) = &mut self.side {
+        let (most, timeout) = (self.taken.offer.writer_in_flight as usize, self.taken.shared.timeout);
+        while let Side::Cuda(side) = &mut self.taken.side {
             match side.wait_for_room(most, LOOK.min(timeout.saturating_sub(start.elapsed()))) {
                 Ok(true) => return Ok(()),
                 Ok(false) => {}
                 Err((error, torn)) => {
                     for (frame, slot) in torn {
-                        let torn = Message::Torn { exchange: self.offer.exchange, slot, frame };
-                        if self.shared.link.send(&torn, SEND_LIMIT).is_err() {
+                        let torn = Message::Torn { exchange: self.taken.offer.exchange, slot, frame };
+                        if self.taken.shared.link.send(&torn, SEND_LIMIT).is_err() {
                             break;
                         }
                     }
@@ -147,12 +136,12 @@ impl<F: Frame> LatestWriter<F> {
             }
             // A frame may wait for a renderer that is gone.
             if let Err(ended @ (Ended::Dead | Ended::Closed(_))) =
-                self.shared.link.wait_for(Duration::ZERO, |_| None::<()>)
+                self.taken.shared.link.wait_for(Duration::ZERO, |_| None::<()>)
             {
-                return Err(self.ended(ended));
+                return Err(self.taken.ended(ended, self.next_frame));
             }
             if start.elapsed() >= timeout {
-                let what = format!("the end of the oldest of {most} frames of \"{}\"", self.offer.name);
+                let what = format!("the end of the oldest of {most} frames of \"{}\"", self.taken.offer.name);
                 return Err(Error::Timeout { what, waited: timeout });
             }
         }
@@ -162,33 +151,19 @@ impl<F: Frame> LatestWriter<F> {
     /// Traces what becomes of the next frame, in its slot.
     pub(crate) fn trace(&self, event: &'static str, slot: u32, value: Option<u64>) {
         if bridge_trace::is_on() {
-            let event = self.shared.event(event, &self.offer.name).slot(slot.into()).frame(self.next_frame);
+            let event = self.taken.shared.event(event, &self.taken.offer.name).slot(slot.into()).frame(self.next_frame);
             bridge_trace::event(value.map_or(event, |value| event.value(value)));
         }
     }
 
-    pub(crate) fn closed(&mut self) -> Error {
-        self.end.tell(&self.shared, "close", &self.offer.name);
-        Error::Closed { exchange: self.offer.name.clone(), reason: format!("by {}", self.shared.link.peer()) }
-    }
-
-    pub(crate) fn ended(&mut self, ended: Ended) -> Error {
-        self.end.tell_of(&self.shared, &ended, &self.offer.name);
-        let owed = self.side.rescue(&ended);
-        side::ended_error(&self.shared, &self.offer.name, self.next_frame, owed, ended)
+    pub(crate) fn send(&mut self, message: &Message) -> Result<(), Error> {
+        self.taken.send(message, self.next_frame)
     }
 }
 
 impl<F: Frame> std::fmt::Debug for LatestWriter<F> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "LatestWriter(\"{}\", {} slots)", self.name(), self.slots())
-    }
-}
-
-impl<F: Frame> Drop for LatestWriter<F> {
-    fn drop(&mut self) {
-        self.end.tell(&self.shared, "close", &self.offer.name);
-        self.shared.leave(&mut self.side, self.offer.exchange);
+        self.taken.debug("LatestWriter", f)
     }
 }
 
@@ -215,7 +190,7 @@ impl<F: Frame> Turn<'_, F> {
 
     /// The resources of the turn, lent until it ends.
     pub fn work(&mut self) -> Work<'_, F> {
-        match &mut self.writer.side {
+        match &mut self.writer.taken.side {
             Side::Cuda(side) => {
                 let (stream, views) = side.views(self.slot);
                 Work::Cuda(CudaWork { stream, views })
@@ -233,15 +208,15 @@ impl<F: Frame> Turn<'_, F> {
     /// the next one's.
     pub fn publish(mut self) -> Result<(), Error> {
         let writer = &mut *self.writer;
-        let (exchange, frame, value) = (writer.offer.exchange, writer.next_frame, writer.computed + 1);
-        match &mut writer.side {
+        let (exchange, frame, value) = (writer.taken.offer.exchange, writer.next_frame, writer.taken.computed + 1);
+        match &mut writer.taken.side {
             Side::Cuda(side) => {
                 // Spent even if the call fails: it may have been enqueued.
-                writer.computed = value;
+                writer.taken.computed = value;
                 side.signal(frame, self.slot, value)?;
             }
             Side::Host(_) => {
-                writer.computed = value;
+                writer.taken.computed = value;
                 // What was written is seen by whoever receives the message.
                 fence(Ordering::Release);
             }
@@ -250,11 +225,10 @@ impl<F: Frame> Turn<'_, F> {
         writer.trace("publish", self.slot, Some(value));
         writer.next_frame = frame + 1;
         let publish = Message::Publish { exchange, slot: self.slot, frame, value };
-        if writer.shared.link.is_closed(exchange) {
-            return Err(writer.closed());
+        if writer.taken.shared.link.is_closed(exchange) {
+            return Err(writer.taken.closed());
         }
-        let sent = writer.shared.link.send(&publish, SEND_LIMIT);
-        sent.map_err(|ended| writer.ended(ended))
+        writer.send(&publish)
     }
 
     /// Gives the slot back without a frame. What was enqueued still runs, and the slot's next use
@@ -271,7 +245,7 @@ impl<F: Frame> Turn<'_, F> {
         self.writer.trace("skip", self.slot, None);
         // The wait for the renderer's use of the slot is in the stream already.
         self.writer.free.push_front((self.slot, 0));
-        match &self.writer.side {
+        match &self.writer.taken.side {
             Side::Cuda(side) => side.join(self.slot),
             Side::Host(_) => Ok(()),
         }
@@ -283,9 +257,9 @@ impl<F: Frame> Drop for Turn<'_, F> {
         if self.done {
             return;
         }
-        log::warn!("exchange \"{}\": the turn of frame {} was dropped", self.writer.offer.name, self.writer.next_frame);
+        log::warn!("exchange \"{}\": the turn of frame {} was dropped", self.writer.name(), self.writer.next_frame);
         if let Err(error) = self.give_back() {
-            log::error!("exchange \"{}\": {error}", self.writer.offer.name);
+            log::error!("exchange \"{}\": {error}", self.writer.name());
         }
     }
 }

@@ -22,8 +22,8 @@ const PASSED_OVER: usize = 64;
 
 /// A connection with the other process. Every message is checked, in both directions.
 ///
-/// Dropping it says Bye and closes the socket. The descriptors of messages that were not received are closed
-/// with it.
+/// Dropping it says Bye and closes the socket. The descriptors of messages that were not received
+/// are closed with it.
 #[derive(Debug)]
 pub struct Connection {
     socket: OwnedFd,

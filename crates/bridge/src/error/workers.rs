@@ -13,7 +13,7 @@ pub(super) fn frames_owed(
     write!(
         f,
         "exchange \"{exchange}\": worker process {worker}, which is lost and has not ended, owes frames {frames:?}, and is killed if it \
-         does not finish them within {limit:?}; let another worker connect once `RemoteExchange::owed` gives none"
+         does not finish them within {limit:?}; let another worker connect once `owed` of the exchange is empty"
     )
 }
 
@@ -34,8 +34,8 @@ pub(super) fn frames_torn(
 /// What was signalled in the place of a worker in step.
 pub(super) fn settled(torn: &[u64], signalled: Option<u64>) -> String {
     let Some(value) = signalled else { return String::new() };
-    let torn: Vec<_> = torn.iter().map(u64::to_string).collect();
-    format!(", of torn frames {}, and value {value} was signalled in its place", torn.join(", "))
+    let torn = if torn.is_empty() { String::new() } else { format!(", of torn frames {torn:?}") };
+    format!("{torn}, and value {value} was signalled in its place")
 }
 
 pub(super) fn whole(frame: Option<u64>) -> String {

@@ -1,4 +1,5 @@
-//! What the program has of an exchange in step that another process reads: slots to draw to.
+//! The program's half of an in-step exchange whose reader is another process: it gives out turns
+//! with slots to draw to.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,17 +15,17 @@ use super::state::State;
 use crate::compute::Compute;
 use crate::error::Result;
 
-/// The interval at which slots are looked for that come free without a word of anybody's.
+/// Polling interval for slots that become free without a notification.
 const RETRY: Duration = Duration::from_millis(10);
 
-/// What the program has of an exchange in step that another process reads.
+/// The program's half of an in-step exchange whose reader is another process.
 pub(crate) struct Draws<R: Resources> {
     gate: Mutex<Gate<R>>,
     changed: Condvar,
 }
 
 struct Gate<R: Resources> {
-    /// There is a process that has taken the exchange.
+    /// `true` while a process has taken the exchange.
     is_open: bool,
     state: Arc<State<R>>,
 }
@@ -35,18 +36,18 @@ impl<R: Resources> Draws<R> {
         Arc::new(Self { gate, changed: Condvar::new() })
     }
 
-    /// A process has taken the exchange, and frames may begin; or it is lost, and none may.
+    /// Sets whether a process has taken the exchange: frames can begin only while one has.
     pub(crate) fn open(&self, is_open: bool) {
         self.gate().is_open = is_open;
         self.changed.notify_all();
     }
 
-    /// The slots have new timelines.
+    /// Uses the state of the next process, whose slots have new timelines.
     pub(super) fn renewed(&self, state: &Arc<State<R>>) {
         self.gate().state = Arc::clone(state);
     }
 
-    /// Has [`begin`](Self::begin) look again.
+    /// Wakes a thread in [`begin`](Self::begin), which looks for a slot again.
     pub(crate) fn wake(&self) {
         // Under the lock, so that nobody is between asking and sleeping.
         let _gate = self.gate();

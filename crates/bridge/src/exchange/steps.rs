@@ -1,5 +1,5 @@
-//! What the program has of an exchange in step with another process: the frames that were
-//! announced.
+//! The program's half of an in-step exchange whose writer is another process: it gives out turns of
+//! announced frames.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -15,7 +15,7 @@ use super::state::State;
 use crate::compute::Compute;
 use crate::error::Result;
 
-/// What the program has of an exchange in step with another process.
+/// The program's half of an in-step exchange whose writer is another process.
 pub(crate) struct Steps<R: Resources> {
     /// The frames that were announced and that it has not taken. Never held while a turn ends.
     turns: Mutex<VecDeque<RenderTurn<R>>>,

@@ -11,7 +11,7 @@ use crate::remote::memory::{Given, Memory};
 use crate::remote::part::End as Handle;
 use crate::remote::step::Step;
 use crate::remote::terms::Terms;
-use crate::remote::test_device::device;
+use crate::remote::test_device::own_device;
 use crate::remote::wake::Wake;
 use bridge_ipc::{Direction, Listener};
 use vk_export::BufferAccess;
@@ -117,7 +117,7 @@ impl Part for Steady {
 /// Without the limit of all of them together the thread would wait for as long as the worker lives.
 #[test]
 fn the_limits_of_owed_frames_do_not_add_up() {
-    let Some(device) = device() else { return };
+    let Some(device) = own_device() else { return };
     let path = std::env::temp_dir().join(format!("bridge-deadline-{}", std::process::id()));
     let listener = Listener::bind(&path).unwrap();
     let mut worker = Peer::start(&path, "hangs-up");

@@ -2,14 +2,14 @@
 //! is played by the test.
 #![allow(unsafe_code)] // Submitting, and the worker's signals.
 
-use bridge_ipc::{ConnectInfo, Connection, Hello, Listener, Message, Role};
-use vk_export::{BufferAccess, ExportDevice};
+use bridge_ipc::{ConnectInfo, Connection, Hello, Message, Role};
+use vk_export::BufferAccess;
 
 use super::*;
 use crate::buffer::spec::BufferSpec;
 use crate::compute::remote::Trust;
 use crate::remote::listening::steps::Peer;
-use crate::remote::test_device::device;
+use crate::remote::test_device::Renderer;
 use crate::timeline::TimelinePoint;
 
 type Words = BufferSpec<u32>;
@@ -17,43 +17,20 @@ type Words = BufferSpec<u32>;
 /// What no test waits for, if all goes well.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// A renderer, and where its workers connect.
-struct Scene {
-    device: ExportDevice,
-    listener: Listener,
-}
-
-impl Scene {
-    /// `None`, and the test is skipped, without a Vulkan device.
-    fn new(name: &str) -> Option<Self> {
-        let device = device()?;
-        let path = std::env::temp_dir().join(format!("bridge-in-step-{}-{name}", std::process::id()));
-        Some(Self { device, listener: Listener::bind(path).unwrap() })
-    }
-
-    fn accept(&self) -> Remote {
-        let mut connection = self.listener.accept(LIMIT).unwrap().unwrap();
-        let uuid = self.device.uuid();
-        let hello = Hello { cuda: true, trust: true, device_uuid: uuid, ..Hello::new(Role::Renderer, "test") };
-        connection.greet(&hello, LIMIT).unwrap();
-        Remote { connection, device: self.device.clone() }
-    }
-
-    /// A worker that has announced two frames, of which the first is finished, and has hung up.
-    fn hung_up(&self) -> (Peer, RemoteExchange<Words>, TimelinePoint) {
-        let mut worker = Peer::start(self.listener.path(), "hangs-up");
-        let compute = Compute::remote_of(&self.device, false, Trust::Played).unwrap();
-        let info = ExchangeInfo { name: "steps", timeout: LIMIT, ..Default::default() };
-        let words = Words::new(64, BufferAccess::TRANSFER_READ);
-        let mut exchange = RemoteExchange::of(self.accept(), compute, &info, words).unwrap();
-        let [first, second] = [(); 2].map(|()| submit(&mut exchange));
-        finish(&exchange, 1);
-        first.wait(LIMIT).unwrap();
-        worker.go_on();
-        let lost = until(|| exchange.check_worker().err());
-        assert!(matches!(&lost, Error::PeerLost { dead: false, owed: 1, signalled: None, .. }), "{lost}");
-        (worker, exchange, second)
-    }
+/// A worker that has announced two frames, of which the first is finished, and has hung up.
+fn hung_up(scene: &Renderer) -> (Peer, RemoteExchange<Words>, TimelinePoint) {
+    let mut worker = Peer::start(scene.listener.path(), "hangs-up");
+    let compute = Compute::remote_of(&scene.device, false, Trust::Played).unwrap();
+    let info = ExchangeInfo { name: "steps", timeout: LIMIT, ..Default::default() };
+    let words = Words::new(64, BufferAccess::TRANSFER_READ);
+    let mut exchange = RemoteExchange::of(scene.accept(), compute, &info, words).unwrap();
+    let [first, second] = [(); 2].map(|()| submit(&mut exchange));
+    finish(&exchange, 1);
+    first.wait(LIMIT).unwrap();
+    worker.go_on();
+    let lost = until(|| exchange.check_worker().err());
+    assert!(matches!(&lost, Error::PeerLost { dead: false, owed: 1, signalled: None, .. }), "{lost}");
+    (worker, exchange, second)
 }
 
 fn submit(exchange: &mut RemoteExchange<Words>) -> TimelinePoint {
@@ -87,8 +64,8 @@ fn until<T>(mut found: impl FnMut() -> Option<T>) -> T {
 /// would.
 #[test]
 fn no_worker_takes_the_place_of_one_that_owes_frames_and_nobody_waits_for_it() {
-    let Some(scene) = Scene::new("owes") else { return };
-    let (mut worker, mut exchange, point) = scene.hung_up();
+    let Some(scene) = Renderer::new("in-step-owes") else { return };
+    let (mut worker, mut exchange, point) = hung_up(&scene);
     assert_eq!(*exchange.owed(), [1]);
     let path = scene.listener.path().to_owned();
     let next = std::thread::spawn(move || {
@@ -116,9 +93,9 @@ fn no_worker_takes_the_place_of_one_that_owes_frames_and_nobody_waits_for_it() {
 /// What was signalled in the place of the last worker is told, whenever the next one comes.
 #[test]
 fn frames_that_are_torn_are_told_of_behind_the_next_worker() {
-    let Some(scene) = Scene::new("torn") else { return };
+    let Some(scene) = Renderer::new("in-step-torn") else { return };
     for asks in [true, false] {
-        let (mut worker, mut exchange, point) = scene.hung_up();
+        let (mut worker, mut exchange, point) = hung_up(&scene);
         worker.kill();
         point.wait(LIMIT).unwrap();
         until(|| exchange.owed().is_empty().then_some(()));

@@ -21,21 +21,21 @@ use crate::exchange::{DrawAway, Draws, ExchangeInfo, InitialTurn, Lease, RenderA
 /// order.
 ///
 /// [`begin`](Self::begin) gives the turn of the next frame. As soon as it is submitted, a worker
-/// that computes with CUDA has it, whose stream waits on the GPU until it is drawn. In turn Vulkan's
-/// next commands with the slot wait on the GPU until the worker is done with it, so that **the queue
-/// waits for another process**:
+/// that computes with CUDA has it, whose stream waits on the GPU until it is drawn. In turn
+/// Vulkan's next commands with the slot wait on the GPU until the worker is done with it, so that
+/// **the queue waits for another process**:
 /// - A worker that has given a slot back and does not come to the end of its work with it within
 ///   [`ExchangeInfo::timeout`], though nothing but itself delays it, is killed, stopped or not. One
 ///   that keeps its slots is not: the queue waits for none of them, and `begin` gives no turn.
 /// - Once its process has ended, the highest value that it owed is signalled in its place, and the
-///   queue goes on. [`check_worker`](Self::check_worker) tells of it ([`Error::PeerLost`], `owed` and
-///   `signalled`).
+///   queue goes on. [`check_worker`](Self::check_worker) tells of it ([`Error::PeerLost`], `owed`
+///   and `signalled`).
 ///
 /// For a worker on the CPU a thread of this process copies each frame into memory that the worker
 /// reads, and nothing that is submitted waits for the worker.
 ///
-/// Dropping it, or [`disconnect`](Self::disconnect), waits for what the worker owes in the same way,
-/// so that nothing is left waiting.
+/// Dropping it, or [`disconnect`](Self::disconnect), waits for what the worker owes in the same
+/// way, so that nothing is left waiting.
 pub struct RemoteExchangeWriter<R: Resources> {
     // Field order is drop order: the thread signals what the worker owes before the slots go.
     workers: Workers<DrawAway<R>>,
@@ -51,8 +51,8 @@ impl Remote {
     /// order, as the compute side of [`Exchange::render_first`](crate::Exchange::render_first) in
     /// one process; it has at most as many as there are slots that it has not given back.
     ///
-    /// [`ExchangeInfo::timeout`] is the worker's limit too: see [`RemoteExchangeWriter`]. Frames are
-    /// copied for a worker on the CPU, one that computes with CUDA reads the slots themselves.
+    /// [`ExchangeInfo::timeout`] is the worker's limit too: see [`RemoteExchangeWriter`]. Frames
+    /// are copied for a worker on the CPU, one that computes with CUDA reads the slots themselves.
     ///
     /// # Errors
     /// As [`exchange`](Self::exchange), and [`Error::InvalidArgument`] for a worker that speaks an
@@ -91,18 +91,18 @@ impl<R: Resources> RemoteExchangeWriter<R> {
         Ok(Self { workers, draws, compute, slots: info.slots, name: info.name.to_owned() })
     }
 
-    /// Begins a frame: its turn has a slot, which is waited for on the host for at most `timeout`;
-    /// `None` if there is none by then, since the worker has them all. What the worker has not done
-    /// with the slot is waited for on the GPU alone.
+    /// Begins a frame and returns its turn, which has a slot to draw to. Waits for a slot on the
+    /// host for at most `timeout`, and returns `None` if the worker still holds all of them. Work
+    /// of the worker's with the slot that is not complete is waited for on the GPU only.
     ///
-    /// One turn at a time is to be submitted, lent or skipped, before the next frame begins. A frame
-    /// that is skipped is shown to nobody.
+    /// Submit, lend or skip the turn before you begin the next frame. The worker does not receive
+    /// frames that are skipped.
     ///
     /// # Errors
     /// [`Error::PeerLost`] once the worker is lost, until [`reconnect`](Self::reconnect);
     /// [`Error::TurnOpen`] while the last turn is open, [`Error::TurnLost`] once after one was
-    /// dropped; [`Error::HostFailed`] once frames can no longer be copied for a worker on the CPU, for
-    /// example since one was not drawn within [`ExchangeInfo::timeout`]: make a new exchange.
+    /// dropped; [`Error::HostFailed`] once frames can no longer be copied for a worker on the CPU,
+    /// for example since one was not drawn within [`ExchangeInfo::timeout`]: make a new exchange.
     pub fn begin(&mut self, timeout: Duration) -> Result<Option<RenderTurn<R, RenderAway>>> {
         self.check_worker()?;
         let status = self.workers.status();
@@ -133,10 +133,10 @@ impl<R: Resources> RemoteExchangeWriter<R> {
     /// for the last ones on the CPU.
     ///
     /// Waits for nobody: [`begin`](Self::begin) waits until the worker has taken the exchange, and
-    /// [`check_worker`](Self::check_worker) tells if it refuses or says nothing within [`ExchangeInfo::timeout`].
-    /// While a last worker that has closed its connection and lives on [owes](Self::owed) values,
-    /// it is refused. One that computes with CUDA gets the slots and new timelines once the one
-    /// before cannot use them any more, as with
+    /// [`check_worker`](Self::check_worker) tells if it refuses or says nothing within
+    /// [`ExchangeInfo::timeout`]. While a last worker that has closed its connection and lives on
+    /// [owes](Self::owed) values, it is refused. One that computes with CUDA gets the slots and new
+    /// timelines once the one before cannot use them any more, as with
     /// [`RemoteReader::reconnect`](crate::RemoteReader::reconnect), and Vulkan's commands with them
     /// have ended: a turn that is still held is to be submitted or skipped.
     ///
@@ -148,9 +148,10 @@ impl<R: Resources> RemoteExchangeWriter<R> {
 
     /// The frames whose slots a worker which is lost and lives on has given back and is not done
     /// with, by the exchange's numbers: the queue may wait for it, and
-    /// [`reconnect`](Self::reconnect) is refused. Empty once it has come to their end, or was killed
-    /// at its limit and what it owed signalled in its place, of which [`check_worker`](Self::check_worker) tells.
-    /// Until then leave the next worker with the [`Listener`](crate::Listener).
+    /// [`reconnect`](Self::reconnect) is refused. Empty once it has come to their end, or was
+    /// killed at its limit and what it owed signalled in its place, of which
+    /// [`check_worker`](Self::check_worker) tells. Until then leave the next worker with the
+    /// [`Listener`](crate::Listener).
     pub fn owed(&self) -> Box<[u64]> {
         self.workers.status().owed()
     }

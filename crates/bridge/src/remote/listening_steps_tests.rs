@@ -19,7 +19,7 @@ use crate::exchange::{Away, ExchangeInfo, StepAway, Steps};
 use crate::remote::memory::Given;
 use crate::remote::runs;
 use crate::remote::step::Step;
-use crate::remote::test_device::device;
+use crate::remote::test_device::own_device;
 use crate::remote::wake::Wake;
 use crate::timeline::TimelinePoint;
 
@@ -27,6 +27,8 @@ pub(in crate::remote) type Words = BufferSpec<u32>;
 
 /// What no test waits for, if all goes well.
 pub(in crate::remote) const LIMIT: Duration = Duration::from_secs(20);
+/// The limit of a worker that is to overrun it, which has hung up long before.
+const LIMITED: Duration = Duration::from_secs(1);
 const LEN: usize = 64;
 
 /// Ends a connection without a word.
@@ -170,7 +172,7 @@ impl Scene {
 
     /// The same; `change` sees what becomes of the worker's frames.
     fn with(name: &str, ends: &str, limit: Duration, change: impl FnOnce(&mut Step<Words>)) -> Option<Self> {
-        let device = device()?;
+        let device = own_device()?;
         let path = std::env::temp_dir().join(format!("bridge-steps-{}-{name}", std::process::id()));
         let listener = Listener::bind(&path).unwrap();
         let worker = Peer::start(&path, ends);
@@ -267,7 +269,7 @@ fn without_the_signal_in_the_place_of_a_dead_worker_the_queue_hangs() {
 #[test]
 fn a_worker_that_overruns_its_limit_is_killed_whether_it_is_connected_or_not() {
     for ends in ["stays", "hangs-up", "closes"] {
-        let Some(mut scene) = Scene::new("overrun", ends, Duration::from_millis(300)) else { return };
+        let Some(mut scene) = Scene::new("overrun", ends, LIMITED) else { return };
         // Nobody else ends it.
         scene.point.wait(LIMIT).unwrap();
         // Whoever has hung up is killed for it later, and both are said.
@@ -299,7 +301,7 @@ fn a_worker_that_has_hung_up_and_finishes_in_time_is_not_killed() {
 #[test]
 fn the_program_leaves_while_its_queue_waits() {
     for finishes in [true, false] {
-        let limit = if finishes { LIMIT } else { Duration::from_millis(300) };
+        let limit = if finishes { LIMIT } else { LIMITED };
         let Some(mut scene) = Scene::new("leave", "stays", limit) else { return };
         scene.control.stop();
         if finishes {

@@ -1,8 +1,15 @@
-//! A Vulkan device for the tests of this folder.
+//! A Vulkan device for the tests of this folder, and a renderer on it.
 
 use std::sync::OnceLock;
+use std::time::Duration;
 
+use bridge_ipc::{Hello, Listener, Role};
 use vk_export::{ExportDevice, OpenInfo};
+
+use super::accepted::Remote;
+
+/// Far more than a connection takes.
+const LIMIT: Duration = Duration::from_secs(20);
 
 /// One for all tests, which is never destroyed: NVIDIA's driver deadlocks when a device is
 /// destroyed while a thread that has used Vulkan exits, and every test is such a thread. `None`,
@@ -15,5 +22,38 @@ pub(super) fn device() -> Option<ExportDevice> {
             test_support::skip(test_support::Need::Other, reason);
             None
         }
+    }
+}
+
+/// A device of the caller's, for a test in which the queue stands still for a limit that counts. It
+/// is never destroyed either.
+pub(super) fn own_device() -> Option<ExportDevice> {
+    device()?;
+    let own = ExportDevice::open(&OpenInfo::default()).unwrap();
+    std::mem::forget(own.clone());
+    Some(own)
+}
+
+/// A renderer with a device of its own that workers connect to, as processes of their own.
+/// Exchanges in step are allowed.
+pub(super) struct Renderer {
+    pub(super) device: ExportDevice,
+    pub(super) listener: Listener,
+}
+
+impl Renderer {
+    /// Listens at a path of this name. `None`, and the test is skipped, without a Vulkan device.
+    pub(super) fn new(name: &str) -> Option<Self> {
+        let device = own_device()?;
+        let path = std::env::temp_dir().join(format!("bridge-{}-{name}", std::process::id()));
+        Some(Self { device, listener: Listener::bind(path).unwrap() })
+    }
+
+    pub(super) fn accept(&self) -> Remote {
+        let mut connection = self.listener.accept(LIMIT).unwrap().unwrap();
+        let device_uuid = self.device.uuid();
+        let hello = Hello { cuda: true, trust: true, device_uuid, ..Hello::new(Role::Renderer, "test") };
+        connection.greet(&hello, LIMIT).unwrap();
+        Remote { connection, device: self.device.clone() }
     }
 }

@@ -31,8 +31,8 @@ pub(crate) struct Drawn {
     pub(crate) slot: usize,
     /// The value of `rendered` that the submission signals.
     pub(crate) value: u64,
-    /// The value of `rendered` by which the other process has seen that: a later one where only the
-    /// submission behind an engine's shows it.
+    /// The value of `rendered` whose submission shows the other process that `value` is reached. It
+    /// is greater than `value` if an engine submitted the frame, and the bridge the one after it.
     pub(crate) seen: u64,
 }
 
@@ -46,11 +46,11 @@ impl<R: Resources> DrawAway<R> {
         Arc::clone(&self.draws)
     }
 
-    /// Gives the other process the frame that was submitted first of those that it does not have,
-    /// where its GPU can wait for it.
+    /// Gives the other process the oldest submitted frame that it does not have yet. `None` if
+    /// there is none, or if its GPU could not wait for that frame so far.
     ///
     /// # Errors
-    /// Why the other process cannot be shown what was drawn.
+    /// If the timeline of the other process cannot be signalled.
     pub(crate) fn send_away(&self) -> Result<Option<Drawn>> {
         let Some(drawn) = self.state.ledger().drawn() else { return Ok(None) };
         let Some(seen) = self.seen(drawn.value)? else { return Ok(None) };
@@ -58,9 +58,11 @@ impl<R: Resources> DrawAway<R> {
         Ok(Some(Drawn { seen, ..drawn }))
     }
 
-    /// The value of `rendered` by which the other process sees `value`, where it will. What an
-    /// engine has submitted signals `rendered` alone: it is seen once it is reached, or by the next
-    /// submission of the bridge's.
+    /// Returns [`Drawn::seen`] of a frame, or `None` if the other process has no way to see it yet.
+    ///
+    /// A submission of the bridge signals the timeline of the other process itself. An engine's
+    /// submission signals `rendered` only: it is seen with the bridge's next submission, or is
+    /// signalled here once it is reached.
     fn seen(&self, value: u64) -> Result<Option<u64>> {
         let Some(mirror) = &self.state.held.mirror else { return Ok(Some(value)) };
         let covered = || Some(mirror.covers()).filter(|covered| *covered >= value);
@@ -70,7 +72,8 @@ impl<R: Resources> DrawAway<R> {
         if self.rendered().unwrap_or(0) < value {
             return Ok(None);
         }
-        // Not waited for: who submits may wait for a queue that a thread holds which joins this one.
+        // Taken only if it is free. Its holder may wait for the queue, and the thread that has
+        // locked the queue may be joining this one.
         let Some(_order) = self.state.try_submitting() else { return Ok(None) };
         if let Some(covered) = covered() {
             return Ok(Some(covered));
@@ -96,7 +99,7 @@ impl<R: Resources> DrawAway<R> {
     /// once Vulkan has drawn it. The slot's next use waits for that.
     ///
     /// # Errors
-    /// Why nothing is copied; the slot's next use is behind the frame all the same.
+    /// If nothing can be copied. The slot's next use is ordered behind the frame all the same.
     pub(crate) fn copy_out(
         &self,
         Drawn { frame, slot, value: after, .. }: Drawn,
@@ -112,8 +115,9 @@ impl<R: Resources> DrawAway<R> {
         self.copy(Announced { frame, slot, value, after }, Some(copy))
     }
 
-    /// The other process gives back a slot that it holds: behind `value`, which it signals itself,
-    /// or has nothing to do with it any more. `false` where `value` is not the next.
+    /// Takes back a slot from the other process. With `value`, the slot's next use waits for that
+    /// value, which the other process signals; without, it is free at once. Returns `false` if
+    /// `value` is not the next one.
     pub(crate) fn freed(&self, slot: usize, value: Option<u64>) -> bool {
         if let Some(value) = value {
             let mut ledger = self.state.ledger();

@@ -1,7 +1,8 @@
-//! Exchanges in step whose other side is another process: what the thread on its behalf does.
+//! In-step exchanges with another process: the half that the listening thread uses on behalf of
+//! that process.
 //!
-//! Where that process signals the timelines itself, each one has new timelines, over the same
-//! slots.
+//! A process that signals the timelines itself is never given timelines that another one had: the
+//! exchange makes new ones for it, and keeps the slots.
 #![allow(unsafe_code)] // Signals in the place of a process that is gone.
 
 mod draw;
@@ -82,7 +83,7 @@ impl<R: Resources> AwayState<R> {
     /// the value `after`, and signal `value`; without `copy`, signal alone.
     ///
     /// # Errors
-    /// Why nothing is copied; it is signalled all the same.
+    /// If nothing can be copied. The value is signalled all the same.
     fn copy(
         &self,
         Announced { slot, value, after, .. }: Announced,

@@ -6,8 +6,8 @@
 //! next commands with the slot wait for that. For a worker on the CPU the compute thread copies the
 //! frame into memory that the worker reads, and nothing that is submitted waits for the worker.
 //!
-//! A value that the worker has announced must come in time: past its limit (`owed`) it is killed,
-//! and what it owes is signalled here once its process has ended.
+//! A worker that does not reach an announced value within the limit (`owed`) is killed. Once its
+//! process has ended, the value is signalled from here.
 #![allow(unsafe_code)] // Signals in the place of a process that is gone.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -41,7 +41,7 @@ pub(super) struct Draw<R: Resources> {
     copies: VecDeque<Copying>,
     /// Frames that were copied for the worker.
     given: u64,
-    /// What the worker has done that it may not.
+    /// Violation by the worker, which the next `advance` returns.
     broken: Option<String>,
     /// The worker is given frames.
     is_open: bool,
@@ -236,7 +236,7 @@ impl<R: Resources> Draw<R> {
     /// Takes over what the worker has reached, and gives it the next frame that was submitted.
     ///
     /// # Errors
-    /// What the worker has done to the timeline.
+    /// A description of what is wrong with the worker's timeline.
     fn show(&mut self) -> Result<Option<Handed>, String> {
         while self.owed.count() > 0 {
             let value = self.away.computed();
@@ -263,7 +263,7 @@ impl<R: Resources> Draw<R> {
     /// was copied.
     ///
     /// # Errors
-    /// Why the worker's memory cannot be written to: it is not what it was.
+    /// A description of why the worker's memory cannot be written: it was changed.
     fn copy(&mut self) -> Result<Option<Handed>, String> {
         while self.is_open
             // Nothing has to be signalled for it.

@@ -23,7 +23,7 @@ const HANGS: Duration = Duration::from_millis(100);
 type Words = BufferSpec<u32>;
 type Turn = RenderTurn<Words, RenderAway>;
 
-/// What the worker knows: the frames that it has, with the values that its stream waits for.
+/// The worker's view: the frames that it has, with the values that its stream waits for.
 struct Worker {
     draw: Draw<Words>,
     draws: Arc<Draws<Words>>,
@@ -93,7 +93,7 @@ impl Worker {
         self.advance();
     }
 
-    /// How far the worker's GPU sees Vulkan.
+    /// The value of `rendered` that the worker's GPU sees.
     fn sees(&self) -> u64 {
         self.draws.state().mirror_semaphore().unwrap().value().unwrap()
     }
@@ -108,6 +108,17 @@ impl Worker {
 fn submit(turn: Turn) -> TimelinePoint {
     // SAFETY: no commands use the slot, so that nothing is to be acquired or released.
     unsafe { turn.submit(&[]) }.unwrap()
+}
+
+/// Submits a turn as an engine does, with signals of `rendered` alone.
+fn submit_as_engine(turn: Turn, waits: &[vk::SemaphoreSubmitInfo<'_>]) -> TimelinePoint {
+    let lent = turn.lend().unwrap();
+    let (waits, signals) = ([&[lent.parts().wait], waits].concat(), [lent.parts().signal]);
+    let batch = vk::SubmitInfo2::default().wait_semaphore_infos(&waits).signal_semaphore_infos(&signals);
+    // SAFETY: no commands use the slot; the parts are submitted unchanged, to the turn's queue.
+    unsafe { lent.queue().submit(&[batch], vk::Fence::null()) }.unwrap();
+    // SAFETY: they were, by the call above.
+    unsafe { lent.submitted() }
 }
 
 fn wait_for(gate: &Semaphore) -> vk::SemaphoreSubmitInfo<'static> {
@@ -280,13 +291,7 @@ fn a_reader_owes_a_bounded_number_of_values() {
 fn a_frame_that_an_engine_submits_is_given_once_it_was_seen_to_be_drawn() {
     let Some(mut worker) = Worker::new() else { return };
     let gate = worker.gate();
-    let lent = worker.begin().unwrap().lend().unwrap();
-    let (waits, signals) = ([lent.parts().wait, wait_for(&gate)], [lent.parts().signal]);
-    let batch = vk::SubmitInfo2::default().wait_semaphore_infos(&waits).signal_semaphore_infos(&signals);
-    // SAFETY: no commands use the slot; the parts are submitted unchanged, to the turn's queue.
-    unsafe { lent.queue().submit(&[batch], vk::Fence::null()) }.unwrap();
-    // SAFETY: they were, by the call above.
-    let point = unsafe { lent.submitted() };
+    let point = submit_as_engine(worker.begin().unwrap(), &[wait_for(&gate)]);
     worker.advance();
     assert!(worker.held.is_empty() && worker.draw.retry().is_some(), "the worker could not wait for it");
     open(&gate);
@@ -294,16 +299,41 @@ fn a_frame_that_an_engine_submits_is_given_once_it_was_seen_to_be_drawn() {
     worker.advance();
     assert_eq!((&worker.held, worker.sees()), (&VecDeque::from([(0, 0, 1)]), 1));
     // Behind one that the bridge submits, it is seen with that.
-    let lent = worker.begin().unwrap().lend().unwrap();
-    let (waits, signals) = ([lent.parts().wait], [lent.parts().signal]);
-    let batch = vk::SubmitInfo2::default().wait_semaphore_infos(&waits).signal_semaphore_infos(&signals);
-    // SAFETY: as above.
-    unsafe { lent.queue().submit(&[batch], vk::Fence::null()) }.unwrap();
-    // SAFETY: as above.
-    unsafe { lent.submitted() };
+    submit_as_engine(worker.begin().unwrap(), &[]);
     worker.draw().wait(LIMIT).unwrap();
     assert_eq!(worker.held, [(0, 0, 1), (1, 1, 2), (2, 2, 3)]);
     assert_eq!(worker.sees(), 3);
+}
+
+/// The worker sees a frame that an engine submits with the bridge's next submission. Until that has
+/// ended, it is not the worker that takes its time.
+#[test]
+fn a_reader_is_not_blamed_for_what_shows_it_an_engines_frame() {
+    let Some(mut worker) = Worker::new() else { return };
+    let first = submit_as_engine(worker.begin().unwrap(), &[]);
+    let gate = worker.gate();
+    let waits = [wait_for(&gate)];
+    let turn = worker.begin().unwrap();
+    // SAFETY: no commands use the slot; the gate is opened below.
+    let second = unsafe { turn.submit_with(&SubmitInfo { waits: &waits, ..SubmitInfo::default() }) }.unwrap();
+    first.wait(LIMIT).unwrap();
+    worker.advance();
+    assert_eq!((&worker.held, worker.sees()), (&VecDeque::from([(0, 0, 1), (1, 1, 2)]), 0));
+    worker.free();
+    let limit = Duration::from_millis(30);
+    let start = Instant::now();
+    let mut blamed = None;
+    while start.elapsed() < limit * 3 && blamed.is_none() {
+        blamed = worker.draw.overrun(limit);
+    }
+    open(&gate);
+    second.wait(LIMIT).unwrap();
+    assert_eq!(blamed, None, "it does not see the frame");
+    while worker.draw.overrun(limit).is_none() {
+        assert!(start.elapsed() < LIMIT, "it waits for nothing any more");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    worker.finish(1);
 }
 
 #[test]

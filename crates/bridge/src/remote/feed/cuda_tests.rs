@@ -16,7 +16,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 
 type Words = BufferSpec<u32>;
 
-/// What the worker knows: its slots, and the value of the last Free.
+/// The worker's view: its slots, and the value of the last Free.
 struct Worker {
     feed: CudaFeed<Words>,
     reader: LatestReader<Words>,

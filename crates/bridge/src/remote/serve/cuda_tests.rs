@@ -17,7 +17,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 
 type Words = BufferSpec<u32>;
 
-/// What the worker knows: the frames that it was shown.
+/// The worker's view: the frames that it was shown.
 struct Worker {
     serve: CudaServe<Words>,
     writer: LatestWriter<Words, RenderFirst>,

@@ -39,7 +39,7 @@ pub(super) struct Step<R: Resources> {
     freed: u64,
     /// The value that it was last told with each slot.
     told: BTreeMap<usize, u64>,
-    /// What the worker has done that it may not.
+    /// Violation by the worker, which the next `advance` returns.
     broken: Option<String>,
     /// The worker is given slots.
     is_open: bool,

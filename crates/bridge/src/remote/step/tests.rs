@@ -20,7 +20,7 @@ pub(super) const HANGS: Duration = Duration::from_millis(100);
 
 pub(super) type Words = BufferSpec<u32>;
 
-/// What the worker knows: its slots, with the values that its stream waits for.
+/// The worker's view: its slots, with the values that its stream waits for.
 pub(super) struct Worker {
     pub(super) step: Step<Words>,
     pub(super) steps: Arc<Steps<Words>>,

@@ -1,0 +1,33 @@
+//! The resources of a frame that the worker reads, by backend.
+
+use std::sync::Arc;
+
+use cuda_import::cudarc::driver::CudaStream;
+
+use crate::frame::Frame;
+
+/// The resources to read.
+#[non_exhaustive]
+pub enum Read<'a, F: Frame> {
+    /// Kernels and copies on a stream.
+    Cuda(CudaRead<'a, F>),
+    /// Copies on this thread.
+    Host(HostRead<'a, F>),
+}
+
+/// A CUDA turn that reads.
+#[non_exhaustive]
+pub struct CudaRead<'a, F: Frame> {
+    /// The exchange's own stream. The slot is given back behind the work on it; work with the views
+    /// on other streams is joined when the turn ends, where cudarc knows of it.
+    pub stream: &'a Arc<CudaStream>,
+    /// The frame.
+    pub views: F::CudaSources<'a>,
+}
+
+/// A turn on the CPU that reads.
+#[non_exhaustive]
+pub struct HostRead<'a, F: Frame> {
+    /// The frame.
+    pub views: F::HostSources<'a>,
+}

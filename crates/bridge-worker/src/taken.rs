@@ -1,0 +1,130 @@
+//! An exchange that this side has taken: common parts of its writer or reader.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bridge_ipc::{Direction, Message, Offer};
+use cuda_import::cudarc::driver::CudaStream;
+
+use crate::error::Error;
+use crate::frame::Frame;
+use crate::link::{Ended, Published};
+use crate::read::{CudaRead, HostRead, Read};
+use crate::shared::Shared;
+use crate::side::{self, EndTrace, Imported, SEND_LIMIT, Side};
+
+/// The slots of an exchange, and the connection that they came by. Dropping it leaves the exchange.
+pub(crate) struct Taken<F: Frame> {
+    /// Before `shared`: the slots go before the connection.
+    pub(crate) side: Side<F>,
+    pub(crate) offer: Offer,
+    /// The last value of this side's timeline.
+    pub(crate) computed: u64,
+    end: EndTrace,
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl<F: Frame> Taken<F> {
+    /// Imports the exchange of this name, and tells the renderer that it is ready.
+    pub(crate) fn new(shared: &Arc<Shared>, name: &str, direction: Direction, trust: bool) -> Result<Self, Error> {
+        let Imported { side, offer, computed } = side::import(shared, name, direction, trust)?;
+        let taken = Self { side, offer, computed, end: EndTrace::default(), shared: Arc::clone(shared) };
+        taken.shared.ready(&taken.offer)?;
+        Ok(taken)
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.offer.name
+    }
+
+    pub(crate) fn slots(&self) -> usize {
+        self.offer.slots as usize
+    }
+
+    /// The stream of its turns; `None` on the CPU.
+    pub(crate) fn stream(&self) -> Option<&Arc<CudaStream>> {
+        match &self.side {
+            Side::Cuda(side) => Some(side.stream()),
+            Side::Host(_) => None,
+        }
+    }
+
+    /// The resources of a slot, to read.
+    pub(crate) fn read(&self, slot: u32) -> Read<'_, F> {
+        match &self.side {
+            Side::Cuda(side) => {
+                let (stream, views) = side.sources(slot);
+                Read::Cuda(CudaRead { stream, views })
+            }
+            Side::Host(slots) => Read::Host(HostRead { views: F::host_sources(&slots[slot as usize]) }),
+        }
+    }
+
+    /// Waits, for at most `timeout`, until `take` finds something among the frames that the renderer
+    /// has published. `frame` is the number for errors.
+    pub(crate) fn published<T>(
+        &mut self,
+        timeout: Duration,
+        frame: u64,
+        mut take: impl FnMut(&mut VecDeque<Published>) -> Option<T>,
+    ) -> Result<Option<T>, Error> {
+        let exchange = self.offer.exchange;
+        let found = self.shared.link.wait_for(timeout, |state| {
+            let inbox = state.inboxes.get_mut(&exchange)?;
+            if inbox.closed {
+                return Some(None);
+            }
+            take(&mut inbox.published).map(Some)
+        });
+        match found {
+            Ok(Some(found)) => Ok(Some(found)),
+            Ok(None) => Err(self.closed()),
+            Err(Ended::Timeout) => Ok(None),
+            Err(ended) => Err(self.ended(ended, frame)),
+        }
+    }
+
+    /// Traces that a frame was taken.
+    pub(crate) fn trace_take(&self, Published { slot, frame, value, .. }: Published) {
+        let taken = self.shared.event("take", self.name()).slot(slot.into());
+        bridge_trace::event(taken.frame(frame).value(value));
+    }
+
+    /// Gives a slot back to the renderer, behind `value` of this side's timeline. `frame` is the
+    /// number for errors.
+    pub(crate) fn free(&mut self, slot: u32, value: u64, frame: u64) -> Result<(), Error> {
+        bridge_trace::event(self.shared.event("free", self.name()).slot(slot.into()).value(value));
+        self.send(&Message::Free { exchange: self.offer.exchange, slot, value }, frame)
+    }
+
+    pub(crate) fn send(&mut self, message: &Message, frame: u64) -> Result<(), Error> {
+        let sent = self.shared.link.send(message, SEND_LIMIT);
+        sent.map_err(|ended| self.ended(ended, frame))
+    }
+
+    /// The error of an exchange that the renderer has closed.
+    pub(crate) fn closed(&mut self) -> Error {
+        self.end.tell(&self.shared, "close", &self.offer.name);
+        Error::Closed { exchange: self.offer.name.clone(), reason: format!("by {}", self.shared.link.peer()) }
+    }
+
+    /// The error of a wait that has failed at a frame. What a dead renderer owed is settled.
+    pub(crate) fn ended(&mut self, ended: Ended, frame: u64) -> Error {
+        self.end.tell_of(&self.shared, &ended, &self.offer.name);
+        let owed = self.side.rescue(&ended);
+        side::ended_error(&self.shared, &self.offer.name, frame, owed, ended)
+    }
+
+    /// The `Debug` of its writer or reader.
+    pub(crate) fn debug(&self, kind: &str, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{kind}(\"{}\", {} slots)", self.name(), self.slots())
+    }
+}
+
+impl<F: Frame> Drop for Taken<F> {
+    fn drop(&mut self) {
+        self.end.tell(&self.shared, "close", &self.offer.name);
+        self.shared.leave(&mut self.side, self.offer.exchange);
+    }
+}
