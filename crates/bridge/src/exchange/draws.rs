@@ -14,6 +14,7 @@ use super::slots::queue_of;
 use super::state::State;
 use crate::compute::Compute;
 use crate::error::Result;
+use crate::timeline::wait::SPIN;
 
 /// Polling interval for slots that become free without a notification.
 const RETRY: Duration = Duration::from_millis(10);
@@ -86,9 +87,16 @@ impl<R: Resources> Draws<R> {
             }
             let unseen = ledger.waits_unseen();
             drop(ledger);
-            let left = timeout.saturating_sub(start.elapsed());
+            let spent = start.elapsed();
+            let left = timeout.saturating_sub(spent);
             if left.is_zero() {
                 break;
+            }
+            if spent < SPIN {
+                drop(gate);
+                std::thread::yield_now();
+                gate = self.gate();
+                continue;
             }
             let limit = if unseen { left.min(RETRY) } else { left };
             gate = self.changed.wait_timeout(gate, limit).unwrap_or_else(PoisonError::into_inner).0;

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use vk_export::Queue;
 
@@ -14,6 +14,7 @@ use super::slots::queue_of;
 use super::state::State;
 use crate::compute::Compute;
 use crate::error::Result;
+use crate::timeline::wait::SPIN;
 
 /// The program's half of an in-step exchange whose writer is another process.
 pub(crate) struct Steps<R: Resources> {
@@ -68,6 +69,12 @@ impl<R: Resources> Steps<R> {
     /// `over` says that none comes.
     pub(crate) fn take(&self, timeout: Duration, over: impl Fn() -> bool) -> Option<RenderTurn<R>> {
         let none = |turns: &mut VecDeque<_>| turns.is_empty() && !over();
+        // As the thread of the connection does: to wake this one takes longer than a frame.
+        let start = Instant::now();
+        while none(&mut self.turns()) && start.elapsed() < timeout.min(SPIN) {
+            std::thread::yield_now();
+        }
+        let timeout = timeout.saturating_sub(start.elapsed());
         let waited = self.changed.wait_timeout_while(self.turns(), timeout, none);
         let (mut turns, _) = waited.unwrap_or_else(PoisonError::into_inner);
         turns.pop_front()

@@ -10,9 +10,10 @@ use super::half::Half;
 use super::part::{Handed, Outcome, Part, Settled};
 use super::status::{Lost, Status};
 use super::terms::EXCHANGE;
-use super::wake::sleep;
+use super::wake::sleep_from;
 use crate::observe::log_warn;
 use crate::observe::trace::{self, Event};
+use crate::timeline::wait::SPIN;
 
 /// The time by which the end of a process may follow the end of its connection, to be told as one.
 pub(super) const TOGETHER: Duration = Duration::from_millis(20);
@@ -60,7 +61,7 @@ impl<P: Part> Listening<P> {
     /// Listens until the worker is lost, or the program wants no more of it. Returns the workers'
     /// half.
     pub(super) fn run(mut self) -> Half<P::End> {
-        let mut after_the_end = 0;
+        let (mut after_the_end, mut awake) = (0, Instant::now());
         let end = loop {
             // Before everything that it announces is looked at.
             self.control.wake().clear();
@@ -70,17 +71,20 @@ impl<P: Part> Listening<P> {
             // Asked before what it has said is read: all that it said is read then.
             let (dead, deaf) = (self.connection.peer().is_dead(), self.deaf);
             after_the_end += usize::from(dead || deaf);
-            match self.hear().and_then(|all| Ok(self.take_over().map(|()| all)?)) {
-                Ok(all) if (dead || deaf) && (all || after_the_end == AFTER_THE_END) => {
+            match self.hear().and_then(|all| Ok((all, self.take_over()?))) {
+                Ok((all, _)) if (dead || deaf) && (all || after_the_end == AFTER_THE_END) => {
                     break if dead { "has ended" } else { CLOSED }.to_owned().into();
                 }
-                Ok(all) => {
+                Ok((all, any)) => {
                     // However much it says.
                     if let Some(overrun) = self.part.overrun(self.timeout) {
                         break self.kill(&overrun);
                     }
-                    if all && !self.deaf {
-                        self.sleep(true, self.part.retry());
+                    if any {
+                        awake = Instant::now() + SPIN;
+                    }
+                    if all && !self.deaf && self.sleep(true, self.part.retry(), awake) {
+                        awake = Instant::now() + SPIN;
                     }
                 }
                 Err(end) => break end,
@@ -119,13 +123,14 @@ impl<P: Part> Listening<P> {
         Half { end, before: (!recovered).then_some(self.connection) }
     }
 
-    /// Sleeps until something happens: with the worker, a copy or the program.
-    fn sleep(&self, listening: bool, limit: Option<Duration>) {
+    /// Sleeps until something happens: with the worker, a copy or the program; but not before
+    /// `awake`. Returns `true` if something did.
+    fn sleep(&self, listening: bool, limit: Option<Duration>, awake: Instant) -> bool {
         let (wake, process) = (&**self.control.wake(), self.connection.peer());
         match listening {
-            true => sleep([wake, process, &self.connection], limit),
+            true => sleep_from([wake, process, &self.connection], limit, awake),
             // Process and socket are ready for good once the worker is lost.
-            false => sleep([wake], limit),
+            false => sleep_from([wake], limit, awake),
         }
     }
 
@@ -165,12 +170,17 @@ impl<P: Part> Listening<P> {
         Ok(false)
     }
 
-    /// Takes over what the worker has finished, and gives it slots or frames.
-    pub(super) fn take_over(&mut self) -> Result<(), String> {
+    /// Takes over what the worker has finished, and gives it slots or frames. Returns `true` if there
+    /// was anything.
+    pub(super) fn take_over(&mut self) -> Result<bool, String> {
+        let mut any = false;
         loop {
             match self.part.advance() {
-                Ok(Some(outcome)) => self.tell(Some(outcome))?,
-                Ok(None) => return Ok(()),
+                Ok(Some(outcome)) => {
+                    any = true;
+                    self.tell(Some(outcome))?;
+                }
+                Ok(None) => return Ok(any),
                 Err(error) => {
                     self.connection.close(Code::Protocol, &error);
                     return Err(format!("has broken the protocol: {error}"));
@@ -256,7 +266,8 @@ impl<P: Part> Listening<P> {
             // With the memory that it left, nothing new can be broken.
             usable = self.take_over().is_ok() && !left.is_zero() && !ended;
             if usable && self.part.is_busy() {
-                self.sleep(false, Some(self.part.retry().map_or(left, |retry| left.min(retry))));
+                let retry = self.part.retry().map_or(left, |retry| left.min(retry));
+                self.sleep(false, Some(retry), Instant::now());
             }
         }
         self.part.release();

@@ -77,12 +77,18 @@ impl Terms {
     }
 }
 
-/// The terms of an exchange in step: all slots may be in flight.
+/// Number of owed values from which on a worker in step gets no more slots or frames: two rounds of
+/// slots. While the GPU works on one, the other is enqueued behind it, and waits for no message.
+pub(super) fn most_owed(slots: usize) -> usize {
+    slots.saturating_mul(2).min(MOST_SLOTS as usize)
+}
+
+/// The terms of an exchange in step: all slots may be in flight, twice.
 pub(super) fn in_step<'a>(info: &ExchangeInfo<'a>) -> LatestInfo<'a> {
     LatestInfo {
         name: info.name,
         slots: info.slots,
-        writer_in_flight: info.slots,
+        writer_in_flight: most_owed(info.slots),
         reader_in_flight: info.slots,
         timeout: info.timeout,
         queue: info.queue,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::error::Result;
 
 /// Duration of looking without giving the processor up: about what blocking and waking would cost.
-const SPIN: Duration = Duration::from_micros(100);
+pub(crate) const SPIN: Duration = Duration::from_micros(100);
 
 /// Duration of offering the processor to others between two looks, which costs microseconds, before
 /// sleeping, which costs as long as the sleep. Frames and their parts end within that, as a rule.

@@ -20,7 +20,7 @@ use super::copy::{Copy, CopyEnd, Files};
 use super::memory::{Given, Memory, memory};
 use super::owed::Owed;
 use super::part::{End, Handed, LOOK, Outcome, Part, Patience, Settled, await_settled, blame, index, recover};
-use super::terms::{EXCHANGE, Terms};
+use super::terms::{EXCHANGE, Terms, most_owed};
 use super::wake::Wake;
 use crate::error::Result;
 use crate::exchange::resources::Resources;
@@ -247,8 +247,7 @@ impl<R: Resources> Draw<R> {
             }
             self.patience.renew();
         }
-        // Of values that are owed there are no more than slots when another frame is given.
-        if !self.is_open || self.owed.count() >= self.away.count() {
+        if !self.is_open || self.owed.count() >= most_owed(self.away.count()) {
             return Ok(None);
         }
         let sent = self.away.send_away();

@@ -20,7 +20,7 @@ use super::copy::{Copy, CopyEnd, Files};
 use super::memory::{Given, Memory, memory};
 use super::owed::{Frame, Owed};
 use super::part::{End, Handed, LOOK, Outcome, Part, Patience, RETRY, Settled, await_settled, blame, index};
-use super::terms::{EXCHANGE, Terms};
+use super::terms::{EXCHANGE, Terms, most_owed};
 use super::wake::Wake;
 use crate::error::Result;
 use crate::exchange::resources::Resources;
@@ -295,8 +295,8 @@ impl<R: Resources> Step<R> {
         let is_host = self.is_host();
         let (owed, copies) = (&self.owed, &self.copies);
         let in_use = |slot| owed.has(slot) || copies.iter().any(|copying| copying.announced.slot == slot);
-        // Of frames that are owed there are no more than slots when another one may be announced.
-        if owed.count() >= self.away.count() {
+        // On the CPU, a slot that is owed is not given.
+        if owed.count() >= most_owed(self.away.count()) {
             return None;
         }
         let sent = self.away.send_away(|slot| !is_host || !in_use(slot));
