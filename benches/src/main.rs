@@ -54,6 +54,11 @@ fn start(options: &Options) -> Result<ExitCode> {
         worker::run(socket, options.backend)?;
         return Ok(ExitCode::SUCCESS);
     }
+    #[cfg(target_os = "linux")]
+    if let Some(gpu) = options.alone {
+        worker::run_alone(gpu)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     if options.list {
         let cases = cases::all(&options.profile());
         cases.iter().filter(|case| options.wants(&case.name)).for_each(|case| println!("{}", case.name));

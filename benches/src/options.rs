@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bridge::Backend;
+use bridge::vk_export::Uuid;
 use clap::Parser;
 
 use crate::cold::Cold;
@@ -65,6 +66,11 @@ pub(crate) struct Options {
     #[cfg(target_os = "linux")]
     #[arg(long, value_name = "SOCKET", hide = true)]
     pub(crate) worker: Option<PathBuf>,
+
+    /// Run kernels on this GPU that nobody sees: a part of the case processes/alone
+    #[cfg(target_os = "linux")]
+    #[arg(long, value_name = "UUID", hide = true)]
+    pub(crate) alone: Option<Uuid>,
 
     /// Name the cases and stop
     #[arg(long)]

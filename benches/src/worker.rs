@@ -4,11 +4,13 @@
 use std::ffi::{CString, c_void};
 use std::io::{BufRead as _, Write as _};
 use std::path::Path;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use bridge::cuda_import::cudarc::driver::{CudaStream, LaunchConfig};
+use bridge::cuda_import::cudarc::driver::{CudaSlice, CudaStream, DevicePtr as _, LaunchConfig};
 use bridge::cuda_import::{CudaDevice, Kernel, KernelModule};
+use bridge::vk_export::Uuid;
 use bridge_worker::bridge_ipc::Backend;
 use bridge_worker::{Buffer, Exchange, LatestWriter, Work, Worker, WorkerInfo};
 
@@ -70,20 +72,68 @@ pub(crate) fn run(socket: &Path, backend: bridge::Backend) -> Result<()> {
         false => Writer::Latest(worker.latest("processes")?),
     };
     let (mut words, mut number) = (Vec::new(), 0);
-    for line in std::io::stdin().lock().lines() {
-        let line = line?;
-        let (frames, times) = line.split_once(' ').context("two numbers")?;
-        let (frames, times): (u64, usize) = (frames.parse()?, times.parse()?);
+    serve(|frames, times| {
         let begun = Instant::now();
         for _ in 0..frames {
             number += 1;
             frame(&mut writer, scrambler.as_ref(), &mut words, number, times)?;
         }
+        Ok(begun.elapsed())
+    })
+}
+
+/// Writes as many frames as each line of the standard input says to memory of its own, and answers
+/// as [`run`] does.
+pub(crate) fn run_alone(gpu: Uuid) -> Result<()> {
+    let alone = Alone::new(&CudaDevice::by_uuid(gpu)?)?;
+    serve(|frames, times| alone.run(frames, times))
+}
+
+/// Reads two numbers from each line of the standard input, and answers with the nanoseconds that
+/// `work` took.
+fn serve(mut work: impl FnMut(usize, usize) -> Result<Duration>) -> Result<()> {
+    for line in std::io::stdin().lock().lines() {
+        let line = line?;
+        let (frames, times) = line.split_once(' ').context("two numbers")?;
+        let took = work(frames.parse()?, times.parse()?)?;
         let mut out = std::io::stdout();
-        writeln!(out, "{}", begun.elapsed().as_nanos())?;
+        writeln!(out, "{}", took.as_nanos())?;
         out.flush()?;
     }
     Ok(())
+}
+
+/// Frames that nobody sees, in memory of CUDA's own.
+pub(crate) struct Alone {
+    scrambler: Scrambler,
+    stream: Arc<CudaStream>,
+    memory: CudaSlice<u32>,
+}
+
+impl Alone {
+    const WORDS: usize = 4 << 20;
+    /// Size of a frame.
+    pub(crate) const BYTES: usize = 4 * Self::WORDS;
+
+    pub(crate) fn new(device: &CudaDevice) -> Result<Self> {
+        let stream = device.new_stream()?;
+        let memory = stream.alloc_zeros(Self::WORDS)?;
+        stream.synchronize()?;
+        Ok(Self { scrambler: Scrambler::new(device)?, stream, memory })
+    }
+
+    /// Writes `frames` frames, each `times` times, and waits for the last.
+    pub(crate) fn run(&self, frames: usize, times: usize) -> Result<Duration> {
+        let begun = Instant::now();
+        let (address, _use) = self.memory.device_ptr(&self.stream);
+        for frame in 0..frames {
+            // SAFETY: the memory is this object's, of so many words, and is used on this stream
+            // alone.
+            unsafe { self.scrambler.launch(&self.stream, address, Self::WORDS, frame as u64, times) }?;
+        }
+        self.stream.synchronize()?;
+        Ok(begun.elapsed())
+    }
 }
 
 fn frame(

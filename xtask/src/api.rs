@@ -118,6 +118,12 @@ mod tests {
         assert!(!is_release("rustc 1.96.0 (x)\n") && !is_release("rustc 1.9.0\n") && !is_release(""));
     }
 
+    #[test]
+    fn the_toolchain_file_names_that_release() {
+        let text = fs::read_to_string(shell::root().join("rust-toolchain.toml")).unwrap();
+        assert!(text.contains(&format!("channel = \"{COMPILER}.0\"")), "{text}");
+    }
+
     /// A field that is added to a variant of an error breaks nobody.
     #[test]
     fn variants_with_fields_may_get_more() {

@@ -2,6 +2,7 @@
 //! one after the other while the renderer takes the newest.
 #![allow(unsafe_code)] // Kernel launches.
 
+mod alone;
 mod comeback;
 mod other;
 mod step;
@@ -40,7 +41,7 @@ pub(super) fn cases(profile: &Profile) -> Vec<Case> {
             Case::new(name, what.clone(), move |bench, rows| run(bench, rows, lag, kernels, &what))
         })
     });
-    cases.chain(step::cases(profile)).chain(comeback::cases(profile)).collect()
+    cases.chain(step::cases(profile)).chain(alone::cases(profile)).chain(comeback::cases(profile)).collect()
 }
 
 type Spec = BufferSpec<u32>;

@@ -1,5 +1,6 @@
 //! This program once more, as a worker.
 
+use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
@@ -35,17 +36,25 @@ impl Other {
     /// Starts one, which has started CUDA when it is met. It takes what it is offered, in step with
     /// `trust`.
     pub(super) fn start(gpu: &Gpu, place: &Place, trust: bool) -> Result<(Self, Remote)> {
-        let program = std::env::current_exe().context("this program does not know its file")?;
-        let mut command = Command::new(program);
-        command.arg("--worker").arg(place.listener.path());
-        command.args(["--backend", &gpu.compute.backend().to_string()]);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        let stdin = Some(child.stdin.take().context("no input")?);
-        let stdout = BufReader::new(child.stdout.take().context("no output")?);
-        let other = Self { child, stdin, stdout };
+        let other = Self::spawn(gpu, &["--worker".as_ref(), place.listener.path().as_os_str()])?;
         let info = AcceptInfo { timeout: LIMIT, trust };
         let remote = place.listener.accept_with(&gpu.device, &info)?.context("no worker has come")?;
         Ok((other, remote))
+    }
+
+    /// Starts one that writes to memory of its own, and knows nothing of this process.
+    pub(super) fn start_alone(gpu: &Gpu) -> Result<Self> {
+        Self::spawn(gpu, &["--alone".as_ref(), gpu.device.uuid().to_string().as_ref()])
+    }
+
+    fn spawn(gpu: &Gpu, part: &[&OsStr]) -> Result<Self> {
+        let program = std::env::current_exe().context("this program does not know its file")?;
+        let mut command = Command::new(program);
+        command.args(part).args(["--backend", &gpu.compute.backend().to_string()]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let stdin = Some(child.stdin.take().context("no input")?);
+        let stdout = BufReader::new(child.stdout.take().context("no output")?);
+        Ok(Self { child, stdin, stdout })
     }
 
     /// Lets it write frames, each as often as `kernels` says.

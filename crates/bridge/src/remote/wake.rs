@@ -34,11 +34,6 @@ impl AsFd for Wake {
     }
 }
 
-/// Time since something has happened for which a thread that waits stays awake: on a virtual
-/// machine it takes 30 to 70 µs to wake it, and a frame in step wakes four threads one after
-/// another.
-pub(crate) const AWAKE: Duration = Duration::from_micros(100);
-
 /// Sleeps until one of the descriptors can be read, up to `limit`. It may return before.
 pub(super) fn sleep<const N: usize>(descriptors: [&dyn AsFd; N], limit: Option<Duration>) {
     sleep_from(descriptors, limit, Instant::now());
