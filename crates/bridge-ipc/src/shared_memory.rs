@@ -53,13 +53,13 @@ fn problem(name: &str, problem: MemoryProblem) -> Error {
 }
 
 impl SharedMemory {
-    /// In bytes.
+    /// Returns the size in bytes.
     #[allow(clippy::len_without_is_empty, reason = "empty memory cannot be made")]
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// For errors.
+    /// Returns the name that errors give it.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -71,7 +71,7 @@ impl SharedMemory {
 }
 
 impl MappedMemory {
-    /// In bytes.
+    /// Returns the size in bytes.
     #[allow(clippy::len_without_is_empty, reason = "empty memory cannot be made")]
     pub fn len(&self) -> usize {
         self.len

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 
 /// Pixels per side of an image or a view, at most.
 pub const MAX_SIDE: u32 = 16384;
-/// Points, at most.
+/// The most points that a frame can have.
 pub const MAX_POINTS: u32 = 1 << 31;
 
 /// The type of an image's values.
@@ -159,7 +159,7 @@ pub struct PointFormat {
 }
 
 impl PointFormat {
-    /// `count` points.
+    /// Creates the description of a frame of `count` points.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for no points, and for more than [`MAX_POINTS`].

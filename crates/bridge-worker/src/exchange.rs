@@ -31,12 +31,12 @@ impl<F: Frame> Exchange<F> {
         Ok(Self { writer: LatestWriter::new(shared, name, true)?, broken: None })
     }
 
-    /// Its name.
+    /// Returns the name of the exchange.
     pub fn name(&self) -> &str {
         self.writer.name()
     }
 
-    /// Slots.
+    /// Returns the number of slots.
     pub fn slots(&self) -> usize {
         self.writer.slots()
     }
@@ -84,7 +84,7 @@ impl<F: Frame> ExchangeTurn<'_, F> {
         self.turn.frame()
     }
 
-    /// The slot.
+    /// Returns the number of the turn's slot, from 0.
     pub fn slot(&self) -> usize {
         self.turn.slot()
     }

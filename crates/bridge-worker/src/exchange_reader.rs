@@ -40,12 +40,12 @@ impl<F: Frame> ExchangeReader<F> {
         Ok(Self { taken, next: None, last: 0, broken: None })
     }
 
-    /// Its name.
+    /// Returns the name of the exchange.
     pub fn name(&self) -> &str {
         self.taken.name()
     }
 
-    /// Slots.
+    /// Returns the number of slots.
     pub fn slots(&self) -> usize {
         self.taken.slots()
     }
@@ -128,7 +128,7 @@ impl<F: Frame> ExchangeReadTurn<'_, F> {
         self.frame.frame
     }
 
-    /// The slot.
+    /// Returns the number of the turn's slot, from 0.
     pub fn slot(&self) -> usize {
         self.frame.slot as usize
     }

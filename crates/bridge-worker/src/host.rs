@@ -63,7 +63,7 @@ impl<'a, T: Pod> HostBuffer<'a, T> {
         Self { memory, elements: PhantomData }
     }
 
-    /// In elements.
+    /// Returns the number of elements.
     #[allow(clippy::len_without_is_empty, reason = "an empty buffer cannot be offered")]
     pub fn len(&self) -> usize {
         self.memory.len / size_of::<T>()

@@ -21,13 +21,13 @@ pub struct CudaRead<'a, F: Frame> {
     /// The exchange's own stream. The slot is given back behind the work on it; work with the views
     /// on other streams is joined when the turn ends, where cudarc knows of it.
     pub stream: &'a Arc<CudaStream>,
-    /// The frame.
+    /// Resources of the frame.
     pub views: F::CudaSources<'a>,
 }
 
 /// A turn on the CPU that reads.
 #[non_exhaustive]
 pub struct HostRead<'a, F: Frame> {
-    /// The frame.
+    /// Resources of the frame.
     pub views: F::HostSources<'a>,
 }

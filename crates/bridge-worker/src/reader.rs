@@ -30,12 +30,12 @@ impl<F: Frame> LatestReader<F> {
         Ok(Self { taken, held: None, next: None })
     }
 
-    /// Its name.
+    /// Returns the name of the exchange.
     pub fn name(&self) -> &str {
         self.taken.name()
     }
 
-    /// Slots.
+    /// Returns the number of slots.
     pub fn slots(&self) -> usize {
         self.taken.slots()
     }
@@ -158,7 +158,7 @@ impl<F: Frame> ReadTurn<'_, F> {
         self.frame.frame
     }
 
-    /// The slot.
+    /// Returns the number of the turn's slot, from 0.
     pub fn slot(&self) -> usize {
         self.frame.slot as usize
     }

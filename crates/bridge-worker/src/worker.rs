@@ -99,7 +99,7 @@ impl Worker {
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// The backend.
+    /// Returns where the worker computes.
     pub fn backend(&self) -> Backend {
         if self.shared.cuda.is_some() { Backend::Cuda } else { Backend::Host }
     }
@@ -109,7 +109,7 @@ impl Worker {
         self.shared.cuda.as_ref()
     }
 
-    /// The renderer's Hello.
+    /// Returns the Hello of the renderer.
     pub fn renderer(&self) -> &Hello {
         &self.shared.renderer
     }

@@ -36,7 +36,7 @@ pub enum Work<'a, F: Frame> {
     Host(HostWork<'a, F>),
 }
 
-/// A CUDA turn.
+/// Stream and resources of a turn with CUDA.
 #[non_exhaustive]
 pub struct CudaWork<'a, F: Frame> {
     /// The exchange's own stream. Work on it is part of the frame; work with the views on other
@@ -59,12 +59,12 @@ impl<F: Frame> LatestWriter<F> {
         Ok(Self { taken, free: VecDeque::new(), next_frame: 0 })
     }
 
-    /// Its name.
+    /// Returns the name of the exchange.
     pub fn name(&self) -> &str {
         self.taken.name()
     }
 
-    /// Slots.
+    /// Returns the number of slots.
     pub fn slots(&self) -> usize {
         self.taken.slots()
     }
@@ -183,7 +183,7 @@ impl<F: Frame> Turn<'_, F> {
         self.writer.next_frame
     }
 
-    /// The slot.
+    /// Returns the number of the turn's slot, from 0.
     pub fn slot(&self) -> usize {
         self.slot as usize
     }

@@ -75,7 +75,7 @@ impl ImportedSemaphore {
         Ok(imported)
     }
 
-    /// Binary or timeline.
+    /// Returns whether it is a binary or a timeline semaphore.
     pub fn kind(&self) -> SemaphoreKind {
         self.kind
     }

@@ -42,11 +42,11 @@ pub struct SemaphoreInfo<'a> {
 pub struct SemaphoreDescriptor {
     /// The type of the handle.
     pub handle_type: HandleType,
-    /// Timeline or binary.
+    /// Whether it is a binary or a timeline semaphore.
     pub kind: SemaphoreKind,
     /// The UUID of the device that it is on.
     pub device_uuid: Uuid,
-    /// The semaphore's name.
+    /// Name of the semaphore.
     pub name: String,
 }
 
@@ -145,12 +145,12 @@ impl Semaphore {
         self.raw
     }
 
-    /// Timeline or binary.
+    /// Returns whether it is a binary or a timeline semaphore.
     pub fn kind(&self) -> SemaphoreKind {
         self.kind
     }
 
-    /// The name given.
+    /// Returns the name that it was made with.
     pub fn name(&self) -> &str {
         &self.name
     }

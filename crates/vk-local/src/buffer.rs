@@ -67,7 +67,7 @@ impl LocalBuffer {
         self.raw
     }
 
-    /// Bytes.
+    /// Returns the size in bytes.
     pub fn size(&self) -> u64 {
         self.size
     }

@@ -16,7 +16,7 @@ pub struct LocalImageInfo<'a> {
     pub format: vk::Format,
     /// Width and height in pixels, neither zero.
     pub extent: vk::Extent2D,
-    /// Usage.
+    /// Vulkan usage.
     pub usage: vk::ImageUsageFlags,
 }
 
@@ -144,7 +144,7 @@ impl LocalImage {
         self.extent
     }
 
-    /// The format.
+    /// Returns the format.
     pub fn format(&self) -> vk::Format {
         self.format
     }

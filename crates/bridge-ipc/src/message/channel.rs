@@ -20,7 +20,7 @@ pub enum Channel {
 impl Channel {
     const ALL: [Self; 8] = [Self::U8, Self::I8, Self::U16, Self::I16, Self::U32, Self::I32, Self::F16, Self::F32];
 
-    /// In bytes.
+    /// Returns the size in bytes.
     pub fn size(self) -> u32 {
         match self {
             Self::U8 | Self::I8 => 1,

@@ -52,7 +52,7 @@ pub struct Hello {
     pub version: u32,
     /// The oldest version of the protocol that it speaks.
     pub oldest: u32,
-    /// Its process.
+    /// Number of the side's process.
     pub pid: u32,
     /// Which side it is.
     pub role: Role,

@@ -21,7 +21,7 @@ use timeline::Timeline;
 pub use decode_error::DecodeError;
 pub use reason::Code;
 
-/// A message.
+/// A message of the protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Message {
@@ -108,7 +108,7 @@ pub enum Message {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Received {
-    /// Announced value.
+    /// The message that came.
     pub message: Message,
     /// Descriptor that comes with a [`Resource`] or a [`Timeline`].
     pub descriptor: Option<OsHandle>,
@@ -134,7 +134,7 @@ impl Encoded {
 }
 
 impl Message {
-    /// For errors.
+    /// Returns the name of the kind of message, for errors.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Hello(_) => "Hello",

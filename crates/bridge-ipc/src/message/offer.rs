@@ -19,9 +19,9 @@ pub enum Direction {
 pub struct Offer {
     /// Its number on this connection: greater than every one before.
     pub exchange: u32,
-    /// Side that writes.
+    /// The side that writes the frames.
     pub direction: Direction,
-    /// 1 to [`MOST_SLOTS`].
+    /// Number of slots, from 1 to [`MOST_SLOTS`].
     pub slots: u32,
     /// Number of resources of each slot, 1 to [`MOST_RESOURCES`].
     pub resources: u32,

@@ -48,7 +48,7 @@ pub enum ImageShape {
     Cube,
 }
 
-/// A typed array.
+/// Description of a buffer: an array of elements of one size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BufferDescriptor {
     /// In bytes: a multiple of the element's.
@@ -60,11 +60,11 @@ pub struct BufferDescriptor {
 /// An image, as the exporting API made it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ImageDescriptor {
-    /// Its dimensions.
+    /// Dimensions of the image.
     pub shape: ImageShape,
     /// Extent of the first level, in texels; unused dimensions are 1.
     pub extent: [u32; 3],
-    /// Mip levels.
+    /// Number of mip levels.
     pub levels: u32,
     /// Layers; 6 a cube.
     pub layers: u32,
@@ -88,7 +88,7 @@ pub struct ImageDescriptor {
 pub struct LevelLayout {
     /// In bytes from the start of the image; a multiple of 16.
     pub offset: u64,
-    /// In texels.
+    /// Width, height and depth in texels.
     pub extent: [u32; 3],
     /// Bytes of a row.
     pub row: u64,
@@ -165,7 +165,7 @@ pub struct Resource {
     pub slot: u32,
     /// Its place in the slot.
     pub index: u32,
-    /// Description.
+    /// What the resource is.
     pub kind: ResourceKind,
     /// Kind of object that its descriptor names.
     pub handle: Handle,

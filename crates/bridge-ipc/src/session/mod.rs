@@ -25,9 +25,9 @@ pub use exchange::ExchangePhase;
 #[error("{message} is not allowed: {reason}")]
 #[non_exhaustive]
 pub struct Violation {
-    /// The message.
+    /// Kind of the message.
     pub message: &'static str,
-    /// Reason.
+    /// Why it is refused.
     pub reason: String,
 }
 

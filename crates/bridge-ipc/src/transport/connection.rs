@@ -100,7 +100,7 @@ impl Connection {
         }
     }
 
-    /// The peer's process.
+    /// Returns the process at the other end.
     pub fn peer(&self) -> &PeerProcess {
         &self.peer
     }

@@ -45,12 +45,12 @@ impl PeerProcess {
         Ok(Self { pid: found.pid, uid: found.uid, pidfd })
     }
 
-    /// Its number.
+    /// Returns the number of the process.
     pub fn pid(&self) -> i32 {
         self.pid
     }
 
-    /// Its user.
+    /// Returns the number of the user that it runs as.
     pub fn uid(&self) -> u32 {
         self.uid
     }

@@ -46,7 +46,7 @@ pub struct AcquiredImage {
     /// The image, whose contents and layout are gone. The frame's commands leave it in
     /// `VK_IMAGE_LAYOUT_PRESENT_SRC_KHR`.
     pub image: vk::Image,
-    /// Its size.
+    /// Size of the image in pixels.
     pub extent: vk::Extent2D,
     /// The frame's submission waits for this, before its copies.
     pub wait: vk::SemaphoreSubmitInfo<'static>,

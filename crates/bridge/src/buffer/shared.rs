@@ -125,7 +125,7 @@ impl<T: Pod> SharedBuffer<T> {
         Ok(Self { mapping: mapping.tie(&vulkan, whole), vulkan })
     }
 
-    /// Elements.
+    /// Returns the number of elements.
     pub fn len(&self) -> usize {
         self.vulkan.len
     }

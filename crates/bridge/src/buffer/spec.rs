@@ -20,7 +20,7 @@ impl<T: Pod> BufferSpec<T> {
         Self { len, accesses, name: None, element: PhantomData }
     }
 
-    /// Elements.
+    /// Returns the number of elements.
     #[allow(clippy::len_without_is_empty)] // An exchange of no elements is refused.
     pub fn len(&self) -> usize {
         self.len

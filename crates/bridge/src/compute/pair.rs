@@ -59,12 +59,12 @@ impl DevicePair {
         Ok(Self { vulkan: vulkan.clone(), cuda })
     }
 
-    /// The Vulkan side.
+    /// Returns the Vulkan device.
     pub fn vulkan(&self) -> &ExportDevice {
         &self.vulkan
     }
 
-    /// The CUDA side.
+    /// Returns the CUDA device.
     pub fn cuda(&self) -> &CudaDevice {
         &self.cuda
     }

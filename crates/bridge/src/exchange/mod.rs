@@ -158,17 +158,17 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
         self.shared.queue()
     }
 
-    /// Slots.
+    /// Returns the number of slots.
     pub fn slots(&self) -> usize {
         self.shared.held.slots.len()
     }
 
-    /// The compute side.
+    /// Returns the compute side.
     pub fn compute(&self) -> &Compute {
         &self.shared.compute
     }
 
-    /// The name given.
+    /// Returns the name that it was made with.
     pub fn name(&self) -> &str {
         &self.shared.name
     }

@@ -25,7 +25,7 @@ const LINE: usize = 128;
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct CudaPart<'t, T> {
-    /// The GPU.
+    /// The GPU that computes this part.
     pub device: &'t CudaDevice,
     /// Its stream. Kernels that use the elements are launched here, cudarc's copies on any stream
     /// of the device.

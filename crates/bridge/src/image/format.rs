@@ -25,7 +25,7 @@ pub struct FormatInfo {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FormatSupport {
-    /// The format.
+    /// Description of the image's format.
     pub format: FormatInfo,
     /// Whether shaders may sample it.
     pub sampled: bool,

@@ -1,4 +1,4 @@
-//! An image in memory that the CPU reaches: rows of texels with gaps between them.
+//! Views of an image in host-visible memory. Its rows are `row_pitch` bytes apart.
 #![allow(unsafe_code)] // Slices of mapped memory.
 
 pub(crate) mod read;
@@ -86,12 +86,12 @@ impl<'a, T: Pod> HostImageMut<'a, T> {
         Self { start, planes, levels, texels: PhantomData }
     }
 
-    /// Levels.
+    /// Returns the number of mip levels.
     pub fn levels(&self) -> u32 {
         self.levels
     }
 
-    /// Layers.
+    /// Returns the number of array layers.
     pub fn layers(&self) -> u32 {
         u32::try_from(self.planes.len()).unwrap_or(u32::MAX) / self.levels.max(1)
     }

@@ -111,7 +111,7 @@ fn of_driver(name: &str, error: cuda_import::Error) -> Error {
 }
 
 impl KernelModule {
-    /// The name given.
+    /// Returns the name that it was made with.
     pub fn name(&self) -> &str {
         &self.name
     }

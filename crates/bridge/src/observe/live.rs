@@ -70,11 +70,11 @@ pub struct LiveObjects {
     pub exchanges: usize,
     /// Compute and render turns.
     pub turns: usize,
-    /// Shared buffers.
+    /// Number of shared buffers.
     pub buffers: usize,
-    /// Shared images.
+    /// Number of shared images.
     pub images: usize,
-    /// Timelines.
+    /// Number of timelines.
     pub timelines: usize,
     /// Blocks of shared pools: allocations that many shared buffers lie in.
     pub blocks: usize,

@@ -20,7 +20,7 @@ pub struct Remote {
 }
 
 impl Remote {
-    /// The worker's process.
+    /// Returns the number of the worker's process.
     pub fn process(&self) -> u32 {
         self.connection.peer().pid().unsigned_abs()
     }

@@ -172,12 +172,12 @@ impl<R: Resources> RemoteExchangeWriter<R> {
         self.draws.close()
     }
 
-    /// The name given.
+    /// Returns the name that it was made with.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Slots.
+    /// Returns the number of slots.
     pub fn slots(&self) -> usize {
         self.slots
     }

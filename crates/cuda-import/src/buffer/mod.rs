@@ -222,7 +222,7 @@ impl<T> MappedBuffer<T> {
         self.len
     }
 
-    /// In bytes.
+    /// Returns the size in bytes.
     pub fn size(&self) -> u64 {
         self.mapping.backing().range().end - self.offset()
     }
@@ -232,7 +232,7 @@ impl<T> MappedBuffer<T> {
         self.mapping.backing().range().start
     }
 
-    /// The home stream.
+    /// Returns the home stream.
     pub fn stream(&self) -> &Arc<CudaStream> {
         self.mapping.order().home()
     }

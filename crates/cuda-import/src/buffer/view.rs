@@ -46,7 +46,7 @@ impl<'a, T> DeviceView<'a, T> {
         Self { pointer, len, order, elements: PhantomData }
     }
 
-    /// In elements.
+    /// Returns the number of elements.
     pub fn len(&self) -> usize {
         self.len
     }
@@ -81,7 +81,7 @@ impl<'a, T> DeviceViewMut<'a, T> {
         Self { pointer, len, order, elements: PhantomData }
     }
 
-    /// In elements.
+    /// Returns the number of elements.
     pub fn len(&self) -> usize {
         self.len
     }

@@ -71,7 +71,7 @@ impl CudaDevice {
         Ok(device)
     }
 
-    /// The marketing name.
+    /// Returns the marketing name, e.g. "NVIDIA H200".
     pub fn name(&self) -> &str {
         &self.inner.report.name
     }

@@ -23,7 +23,7 @@ pub struct DriverReport {
 pub struct CudaDeviceReport {
     /// Its place in the driver's order. Differs from the order of every other API: match by `uuid`.
     pub ordinal: usize,
-    /// The marketing name.
+    /// Marketing name, e.g. "NVIDIA H200".
     pub name: String,
     /// UUID of the GPU, or of the MIG instance where the GPU is split. Equals
     /// `VkPhysicalDeviceIDProperties::deviceUUID`.
@@ -34,9 +34,9 @@ pub struct CudaDeviceReport {
     pub luid: Option<[u8; 8]>,
     /// The device's bit among those of a linked adapter, where there is a `luid`.
     pub node_mask: Option<u32>,
-    /// Major and minor.
+    /// Compute capability, major and minor.
     pub compute_capability: (u32, u32),
-    /// In bytes.
+    /// Size of its memory in bytes.
     pub total_memory: u64,
     /// Whether timeline semaphores can be imported.
     pub timeline_semaphores: bool,

@@ -13,7 +13,7 @@ use crate::image::texel::{Texel, TexelFormat};
 pub struct ImageMappingInfo {
     /// In bytes from the start of the allocation. Default: 0.
     pub offset: u64,
-    /// Default: two dimensions.
+    /// Dimensions of the image. Default: two.
     pub kind: ImageKind,
     /// Extent of the first mip level, in texels; unused dimensions are 1. Default: zeros, which are
     /// refused.

@@ -244,7 +244,7 @@ impl<T> MappedImage<T> {
         &self.info
     }
 
-    /// The home stream.
+    /// Returns the home stream.
     pub fn stream(&self) -> &Arc<CudaStream> {
         self.mapping.order().home()
     }
@@ -254,7 +254,8 @@ impl<T> MappedImage<T> {
         self.mapping.backing().memory()
     }
 
-    /// As [`MappedBuffer::has_foreign_work`](crate::MappedBuffer::has_foreign_work).
+    /// Returns `true` if another stream used the image and the home stream does not wait for that,
+    /// as [`MappedBuffer::has_foreign_work`](crate::MappedBuffer::has_foreign_work).
     pub fn has_foreign_work(&self) -> bool {
         self.mapping.has_foreign_work()
     }
@@ -277,7 +278,8 @@ impl<T> MappedImage<T> {
         self.mapping.close()
     }
 
-    /// As [`MappedBuffer::assume_idle`](crate::MappedBuffer::assume_idle).
+    /// Lets the next close or drop not wait, as
+    /// [`MappedBuffer::assume_idle`](crate::MappedBuffer::assume_idle).
     ///
     /// # Safety
     /// All work that uses the image has ended.

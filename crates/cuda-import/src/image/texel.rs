@@ -34,7 +34,7 @@ pub enum ChannelType {
 }
 
 impl ChannelType {
-    /// In bytes.
+    /// Returns the size in bytes.
     pub const fn size(self) -> usize {
         match self {
             Self::U8 | Self::I8 => 1,
@@ -59,7 +59,7 @@ pub struct TexelFormat {
 }
 
 impl TexelFormat {
-    /// In bytes.
+    /// Returns the size in bytes.
     pub const fn size(self) -> usize {
         self.channel.size() * self.channels as usize
     }

@@ -68,7 +68,7 @@ pub struct TextureInfo {
     /// centres at .5. A chain of mip levels takes normalised ones. Default: yes.
     #[doc(alias = "CU_TRSF_NORMALIZED_COORDINATES")]
     pub normalized_coordinates: bool,
-    /// Default: elements.
+    /// What a read returns. Default: elements.
     pub read: ReadMode,
     /// Whether sRGB is decoded on the way, from `U8` channels read as fractions; a fourth channel
     /// stays as it is. Default: no.

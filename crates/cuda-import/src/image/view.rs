@@ -168,7 +168,7 @@ impl<'a, T> ImageViewMut<'a, T> {
         ImageView::new(self.image)
     }
 
-    /// As [`ImageView::order`].
+    /// Lets kernels on `stream` write the image, as [`ImageView::order`].
     ///
     /// # Errors
     /// As [`ImageView::order`].
@@ -178,7 +178,7 @@ impl<'a, T> ImageViewMut<'a, T> {
 }
 
 impl<T: Texel> ImageViewMut<'_, T> {
-    /// As [`ImageView::texture`].
+    /// The image as a kernel samples it, as [`ImageView::texture`].
     ///
     /// # Errors
     /// As [`ImageView::texture`].
@@ -206,7 +206,7 @@ impl<T: Texel> ImageViewMut<'_, T> {
         self.image.rows(level)
     }
 
-    /// As [`ImageView::read_to_host`].
+    /// Copies layers of a mip level into `texels`, as [`ImageView::read_to_host`].
     ///
     /// # Errors
     /// As [`ImageView::read_to_host`].
@@ -220,7 +220,7 @@ impl<T: Texel> ImageViewMut<'_, T> {
         self.as_view().read_to_host(stream, level, layers, texels)
     }
 
-    /// As [`ImageView::copy_to_buffer`].
+    /// Copies layers of a mip level into a device buffer, as [`ImageView::copy_to_buffer`].
     ///
     /// # Errors
     /// As [`ImageView::copy_to_buffer`].

@@ -52,7 +52,7 @@ impl MappedBlock {
         Ok(block)
     }
 
-    /// In bytes.
+    /// Returns the size in bytes.
     pub fn size(&self) -> u64 {
         self.memory().allocation_size()
     }

@@ -34,7 +34,7 @@ const ON_STACK: usize = 16;
 /// A value of a semaphore: to be reached, in a wait; to be set, in a signal.
 #[derive(Clone, Copy, Debug)]
 pub struct SemaphorePoint<'a> {
-    /// The semaphore.
+    /// The semaphore to signal or to wait for.
     pub semaphore: &'a ImportedSemaphore,
     /// Value of a point on a timeline; a binary semaphore ignores it.
     pub value: u64,

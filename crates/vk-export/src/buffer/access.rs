@@ -33,7 +33,7 @@ impl BufferAccess {
         stages: vk::PipelineStageFlags2::VERTEX_INPUT,
         access: vk::AccessFlags2::VERTEX_ATTRIBUTE_READ,
     };
-    /// Read as indices.
+    /// Vulkan reads it as indices of a draw.
     pub const INDEX_INPUT: Self = Self {
         usage: vk::BufferUsageFlags::INDEX_BUFFER,
         stages: vk::PipelineStageFlags2::VERTEX_INPUT,
@@ -99,7 +99,7 @@ impl BufferAccess {
         access: vk::AccessFlags2::SHADER_READ,
     };
 
-    /// Both uses.
+    /// Returns an access that allows what either of the two does.
     #[must_use]
     pub const fn union(self, other: Self) -> Self {
         Self {

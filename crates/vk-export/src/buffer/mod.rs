@@ -28,7 +28,7 @@ use crate::memory::{Memory, MemoryDescriptor, Placement, Request, Resource, is_d
 pub struct BufferInfo<'a> {
     /// Its name, in errors, traces and GPU debuggers. Default: empty.
     pub name: &'a str,
-    /// Bytes; not zero.
+    /// Size in bytes; not zero.
     pub size: u64,
     /// Vulkan usage; not empty. See [`BufferAccess`](crate::BufferAccess).
     pub usage: vk::BufferUsageFlags,
@@ -160,17 +160,17 @@ impl Buffer {
         self.raw.as_raw()
     }
 
-    /// Bytes.
+    /// Returns the size in bytes.
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// Vulkan usage.
+    /// Returns the Vulkan usage that it was made with.
     pub fn usage(&self) -> vk::BufferUsageFlags {
         self.raw.usage()
     }
 
-    /// The name given.
+    /// Returns the name that it was made with.
     pub fn name(&self) -> &str {
         &self.name
     }

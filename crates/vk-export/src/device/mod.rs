@@ -144,7 +144,7 @@ impl ExportDevice {
         }))
     }
 
-    /// The device's name.
+    /// Returns the name of the device.
     pub fn name(&self) -> &str {
         &self.0.physical.name
     }
@@ -165,7 +165,7 @@ impl ExportDevice {
         self.0.api_version
     }
 
-    /// The main queue.
+    /// Returns the main queue.
     pub fn queue(&self) -> &Queue {
         &self.0.queue
     }
@@ -283,7 +283,7 @@ impl ExportDevice {
         }
     }
 
-    /// Records a dependency.
+    /// Records a pipeline barrier, also on devices without `synchronization2`.
     ///
     /// # Safety
     /// The Valid Usage of `vkCmdPipelineBarrier2`: `commands` records on this device and is

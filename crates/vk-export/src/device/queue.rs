@@ -105,7 +105,7 @@ impl Queue {
         Self { mutex: QueueMutex::of(device, raw), engine, family, stages, calls, device_name: device_name.to_owned() }
     }
 
-    /// The queue's family.
+    /// Returns the index of the queue's family.
     pub fn family(&self) -> u32 {
         self.family
     }

@@ -39,9 +39,9 @@ pub struct DeviceRequirements {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OptionalRequirement {
-    /// Description.
+    /// Kind of the requirement.
     pub what: OptionalKind,
-    /// Purpose.
+    /// What it is needed for.
     pub why: &'static str,
     /// Whether the device has it.
     pub is_there: bool,

@@ -37,7 +37,7 @@ pub struct ValidationMessage {
     pub id: String,
     /// Whether it is an error; a warning else.
     pub is_error: bool,
-    /// The layer's text.
+    /// Text of the message.
     pub text: String,
 }
 

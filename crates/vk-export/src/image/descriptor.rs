@@ -10,15 +10,15 @@ use crate::memory::MemoryDescriptor;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ImageDescriptor {
-    /// Its memory.
+    /// Description of the image's memory.
     pub memory: MemoryDescriptor,
-    /// Its dimensions.
+    /// Dimensions of the image.
     pub kind: ImageKind,
-    /// Its format.
+    /// Format of the image.
     pub format: vk::Format,
     /// Width, height and depth of the first level, in texels; those that the kind lacks are 1.
     pub extent: [u32; 3],
-    /// Its mip levels.
+    /// Number of mip levels.
     pub mip_levels: u32,
     /// Its layers, six a cube.
     pub array_layers: u32,

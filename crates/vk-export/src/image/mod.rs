@@ -194,12 +194,12 @@ impl Image {
         }
     }
 
-    /// The dimensions.
+    /// Returns the dimensions.
     pub fn kind(&self) -> ImageKind {
         self.kind
     }
 
-    /// The format.
+    /// Returns the format.
     pub fn format(&self) -> vk::Format {
         self.format
     }
@@ -215,7 +215,7 @@ impl Image {
         level_extent(self.extent, level)
     }
 
-    /// The mip levels.
+    /// Returns the number of mip levels.
     pub fn mip_levels(&self) -> u32 {
         self.mip_levels
     }
@@ -230,12 +230,12 @@ impl Image {
         self.tiling
     }
 
-    /// Vulkan usage.
+    /// Returns the Vulkan usage that it was made with.
     pub fn usage(&self) -> vk::ImageUsageFlags {
         self.usage
     }
 
-    /// The name given.
+    /// Returns the name that it was made with.
     pub fn name(&self) -> &str {
         &self.name
     }

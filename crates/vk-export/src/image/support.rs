@@ -25,7 +25,7 @@ pub struct ImageSupport {
     pub max_extent: [u32; 3],
     /// The most mip levels.
     pub max_mip_levels: u32,
-    /// The most layers.
+    /// The most array layers.
     pub max_array_layers: u32,
     /// The most bytes in all.
     pub max_resource_size: u64,

@@ -106,7 +106,7 @@ impl KernelModule {
         &self.0.ptx
     }
 
-    /// The name given.
+    /// Returns the name that it was made with.
     pub fn name(&self) -> &str {
         &self.0.name
     }

@@ -118,7 +118,7 @@ impl Block {
         }))
     }
 
-    /// Bytes.
+    /// Returns the size in bytes.
     pub fn size(&self) -> u64 {
         self.size
     }
@@ -134,7 +134,7 @@ impl Block {
         self.usage
     }
 
-    /// The name given.
+    /// Returns the name that it was made with.
     pub fn name(&self) -> &str {
         &self.name
     }

@@ -69,7 +69,7 @@ pub struct MemoryDescriptor {
     pub memory_type: u32,
     /// The UUID of the device that the memory is on.
     pub device_uuid: Uuid,
-    /// The resource's name.
+    /// Name of the resource.
     pub name: String,
 }
 

@@ -146,7 +146,7 @@ impl SharedPool {
         Ok(pool)
     }
 
-    /// The name given.
+    /// Returns the name that it was made with.
     pub fn name(&self) -> &str {
         &self.0.name
     }

@@ -35,12 +35,12 @@ impl<R: Resources, D: Direction> LatestReader<R, D> {
         &self.shared
     }
 
-    /// The name given.
+    /// Returns the name that it was made with.
     pub fn name(&self) -> &str {
         &self.shared.state.name
     }
 
-    /// Slots.
+    /// Returns the number of slots.
     pub fn slots(&self) -> usize {
         self.shared.state.held.slots.len()
     }

@@ -122,7 +122,7 @@ impl std::fmt::Debug for Ptx {
 }
 
 impl PtxEntry {
-    /// The name.
+    /// Returns the name of the kernel.
     pub fn name(&self) -> &str {
         &self.name
     }
