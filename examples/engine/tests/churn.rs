@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use bridge::LiveObjects;
+use bridge::{Backend, LiveObjects};
 use engine_example::filter::Filter;
 use engine_example::painting::Painting;
 use engine_example::particles::Particles;
@@ -18,7 +18,11 @@ const ROUNDS: &str = "ENGINE_CHURN_ROUNDS";
 
 #[test]
 fn systems_come_and_go_a_hundred_times_and_leave_nothing() {
-    let Some(mut world) = common::world() else { return };
+    common::BACKENDS.into_iter().for_each(come_and_go_often);
+}
+
+fn come_and_go_often(backend: Backend) {
+    let Some(mut world) = common::world(backend) else { return };
     world.engine.resize([160, 90]).unwrap();
     world.engine.frame(false).unwrap();
     // What the first use of anything leaves for good is not a leak.

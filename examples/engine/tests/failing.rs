@@ -3,6 +3,7 @@
 #![allow(unsafe_code, clippy::unwrap_used, reason = "a test that cannot go on ends; a system of the engine")]
 
 use anyhow::{Result, bail};
+use bridge::Backend;
 use engine_core::recorder::Recorder;
 use engine_core::{Outcome, Pass, System};
 
@@ -53,7 +54,11 @@ unsafe impl System for Broken {
 
 #[test]
 fn a_frame_that_fails_leaves_an_engine_that_goes_on() {
-    let Some(mut world) = common::world() else { return };
+    common::BACKENDS.into_iter().for_each(fail_everywhere);
+}
+
+fn fail_everywhere(backend: Backend) {
+    let Some(mut world) = common::world(backend) else { return };
     world.engine.resize([160, 90]).unwrap();
     world.add_particles().unwrap();
     world.add_painting().unwrap();

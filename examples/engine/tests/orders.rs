@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use ash::vk;
+use bridge::Backend;
 use engine_example::painting::Painting;
 use engine_example::script::World;
 
@@ -15,8 +16,12 @@ type Part = Box<dyn Send>;
 
 #[test]
 fn everything_goes_in_any_order() {
+    common::BACKENDS.into_iter().for_each(all_orders);
+}
+
+fn all_orders(backend: Backend) {
     for order in orders(4) {
-        let Some(mut world) = common::world() else { return };
+        let Some(mut world) = common::world(backend) else { return };
         world.engine.resize([160, 90]).unwrap();
         world.add_particles().unwrap();
         world.add_painting().unwrap();
@@ -48,7 +53,7 @@ fn everything_goes_in_any_order() {
 /// The negative control: what the test above would miss is heard.
 #[test]
 fn a_buffer_that_outlives_the_device_is_heard() {
-    let Some(world) = common::world() else { return };
+    let Some(world) = common::world(Backend::Host) else { return };
     let gpu = Arc::clone(world.engine.gpu());
     if gpu.instance_extensions().is_empty() {
         return; // Without the layer nothing is heard, which `world` has said.

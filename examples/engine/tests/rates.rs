@@ -4,6 +4,7 @@
 
 use std::time::{Duration, Instant};
 
+use bridge::Backend;
 use engine_example::check::Checker;
 use engine_example::script::World;
 
@@ -36,7 +37,11 @@ fn distinct(steps: &[u32]) -> usize {
 
 #[test]
 fn either_side_may_be_the_slower_one() {
-    let Some(mut world) = common::world() else { return };
+    common::BACKENDS.into_iter().for_each(rates);
+}
+
+fn rates(backend: Backend) {
+    let Some(mut world) = common::world(backend) else { return };
     world.engine.resize([160, 90]).unwrap();
     // 4 steps a second under a loop that goes round as fast as it can: states are drawn again and
     // again.

@@ -1,13 +1,23 @@
-//! A world to test in.
+//! Worlds to test in.
 
 use bridge::Backend;
+use bridge::cuda_import::probe;
 use engine_example::script::{Script, World};
 use test_support::{Need, skip, skip_case};
 
-/// An engine without systems, on the CPU backend, with the validation layer where it is installed;
-/// `None`, with a word about it, where there is no Vulkan.
-pub(crate) fn world() -> Option<World> {
-    let script = |validate| Script { frames: 0, size: [160, 90], backend: Backend::Host, gpu: None, validate };
+/// Both compute sides; those after the first are skipped where they are not there.
+pub(crate) const BACKENDS: [Backend; 2] = [Backend::Host, Backend::Cuda];
+
+/// An engine without systems that computes there, with the validation layer where it is installed;
+/// `None`, with a word about it, where there is no Vulkan or no CUDA.
+pub(crate) fn world(backend: Backend) -> Option<World> {
+    if backend == Backend::Cuda
+        && let Some(why) = lacks_cuda()
+    {
+        skip_case(Need::Gpu, "on cuda", &why);
+        return None;
+    }
+    let script = |validate| Script { frames: 0, size: [160, 90], backend, gpu: None, validate };
     let world = World::new(&script(true), &[]).or_else(|error| {
         if error.to_string().contains("the validation layer is not installed") {
             skip_case(Need::Other, "under the validation layer", &error.to_string());
@@ -24,5 +34,14 @@ pub(crate) fn world() -> Option<World> {
             skip(Need::Other, &error);
             None
         }
+    }
+}
+
+/// The reason for which nothing computes with CUDA here. One that has a device and fails is none.
+fn lacks_cuda() -> Option<String> {
+    match probe() {
+        Ok(found) if found.devices.is_empty() => Some("CUDA has no device".to_owned()),
+        Ok(_) => None,
+        Err(why) => Some(why.to_string()),
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use ash::vk;
+use bridge::Backend;
 use engine_example::check::Checker;
 use engine_example::script::World;
 
@@ -30,7 +31,11 @@ fn draw(world: &mut World, checker: &mut Checker) {
 
 #[test]
 fn another_thread_may_submit_all_the_while() {
-    let Some(mut world) = common::world() else { return };
+    common::BACKENDS.into_iter().for_each(beside);
+}
+
+fn beside(backend: Backend) {
+    let Some(mut world) = common::world(backend) else { return };
     let (gpu, stop, submitted) = (Arc::clone(world.engine.gpu()), AtomicBool::new(false), AtomicU32::new(0));
     std::thread::scope(|scope| {
         scope.spawn(|| {

@@ -1,11 +1,10 @@
 //! The texture and the filter: a submission of the engine's waits for the compute side.
 
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Error, Result};
 use ash::vk;
-use bridge::{BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, Work};
+use bridge::{Backend, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo};
 use engine_core::recorder::Recorder;
 use engine_core::system::Semaphores;
 use engine_core::{Captured, Outcome, Pass, System};
@@ -15,36 +14,36 @@ use engine_example::painting::{Painting, SIDE, texel};
 use engine_example::script::World;
 
 use crate::common;
+use crate::gate::Gate;
 
 /// The frames that fill the slots: an exchange of the engine's has three.
 const BEFORE: u64 = 3;
 
-/// Holds the thread of the CPU backend.
-struct Gate(Exchange<BufferSpec<u32>>);
+/// Holds the compute side.
+struct Holder(Exchange<BufferSpec<u32>>);
 
-impl Gate {
+impl Holder {
     fn new(compute: &Compute) -> Result<Self> {
         let info = ExchangeInfo { name: "gate", slots: 1, ..ExchangeInfo::default() };
         Ok(Self(Exchange::new(compute, &info, BufferSpec::new(1, BufferAccess::TRANSFER_READ))?))
     }
 
-    /// Lets what is enqueued from now on wait until the sender is dropped.
-    fn hold(&mut self, closed: Receiver<()>) -> Result<()> {
+    /// Lets what is enqueued from now on wait for the gate.
+    fn hold(&mut self) -> Result<Gate> {
         let mut turn = self.0.begin()?;
-        let Work::Host(host) = turn.work() else { panic!("the CPU was asked for") };
-        host.run(move |_| {
-            let _ = closed.recv();
-        })?;
+        let gate = Gate::hold(turn.work());
         turn.finish()?.skip();
-        Ok(())
+        Ok(gate)
     }
 }
 
 /// What happens in the next frame.
 #[derive(Default)]
 struct Next {
-    /// The compute side waits for this.
-    closed: Option<Receiver<()>>,
+    /// The compute side is to be held.
+    holds: bool,
+    /// What holds it.
+    gate: Option<Gate>,
     /// The engine leaves the wait for the compute side out.
     leaves_out: bool,
 }
@@ -54,15 +53,18 @@ struct Held {
     inner: Box<dyn System>,
     /// The pass that waits for the compute side.
     waits_in: Pass,
-    gate: Gate,
+    holder: Holder,
     next: Arc<Mutex<Next>>,
 }
 
 impl Held {
     /// Called right before `inner` enqueues what the pass waits for.
     fn hold(&mut self) -> Result<()> {
-        let closed = self.next.lock().unwrap().closed.take();
-        closed.map_or(Ok(()), |closed| self.gate.hold(closed))
+        let mut next = self.next.lock().unwrap();
+        if std::mem::take(&mut next.holds) {
+            next.gate = Some(self.holder.hold()?);
+        }
+        Ok(())
     }
 }
 
@@ -129,23 +131,22 @@ fn frames(world: &mut World, next: &Mutex<Next>, leaves_out: bool) -> Vec<Captur
         assert_eq!(world.engine.frame(true).unwrap(), Outcome::Drawn);
     }
     world.engine.wait().unwrap();
-    let (open, closed): (Sender<()>, _) = channel();
-    *next.lock().unwrap() = Next { closed: Some(closed), leaves_out };
+    *next.lock().unwrap() = Next { holds: true, gate: None, leaves_out };
     assert_eq!(world.engine.frame(true).unwrap(), Outcome::Drawn);
-    assert!(next.lock().unwrap().closed.is_none(), "nothing was held");
+    let gate = next.lock().unwrap().gate.take().expect("nothing was held");
     if leaves_out {
         world.engine.wait().unwrap();
-        drop(open);
+        gate.open();
     } else {
-        drop(open);
+        gate.open();
         world.engine.wait().unwrap();
     }
     world.engine.finished()
 }
 
 /// The painting, with or without the filter; the last one is held.
-fn run(filter: bool, leaves_out: bool) -> Option<(Vec<Captured>, Systems)> {
-    let mut world = common::world()?;
+fn run(backend: Backend, filter: bool, leaves_out: bool) -> Option<(Vec<Captured>, Systems)> {
+    let mut world = common::world(backend)?;
     world.engine.resize([160, 90]).unwrap();
     let painting: Box<dyn System> = Box::new(Painting::new(world.engine.gpu(), &world.compute).unwrap());
     let (inner, waits_in): (Box<dyn System>, _) = if filter {
@@ -155,8 +156,8 @@ fn run(filter: bool, leaves_out: bool) -> Option<(Vec<Captured>, Systems)> {
         (painting, Pass::Scene)
     };
     let next = Arc::<Mutex<Next>>::default();
-    let gate = Gate::new(&world.compute).unwrap();
-    world.engine.add(Box::new(Held { inner, waits_in, gate, next: Arc::clone(&next) })).unwrap();
+    let holder = Holder::new(&world.compute).unwrap();
+    world.engine.add(Box::new(Held { inner, waits_in, holder, next: Arc::clone(&next) })).unwrap();
     world.systems = Systems { particles: false, painting: true, filter };
     let (frames, systems) = (frames(&mut world, &next, leaves_out), world.systems);
     assert_eq!(frames.iter().map(|frame| frame.frame).collect::<Vec<_>>(), (0..=BEFORE).collect::<Vec<_>>());
@@ -173,34 +174,42 @@ fn check(frames: &[Captured], systems: Systems) -> Result<(), Error> {
 
 #[test]
 fn the_scene_waits_for_a_texture_that_is_late() {
-    let Some((frames, systems)) = run(false, false) else { return };
-    check(&frames, systems).unwrap();
+    for backend in common::BACKENDS {
+        let Some((frames, systems)) = run(backend, false, false) else { return };
+        check(&frames, systems).unwrap();
+    }
 }
 
 /// The negative control of the test above.
 #[test]
 fn without_its_wait_the_scene_shows_a_stale_texture() {
-    let Some((frames, systems)) = run(false, true) else { return };
-    let error = format!("{:#}", check(&frames, systems).unwrap_err());
-    let (stale, wanted) = (texel(0, 0, 0), texel(0, 0, BEFORE as u32));
-    assert!(error.contains(&format!("texel 0, 0 of the texture is {stale:?}, not {wanted:?}")), "{error}");
-    let painted: Vec<u8> = (0..SIDE * SIDE).flat_map(|at| texel(at % SIDE, at / SIDE, 0)).collect();
-    assert!(frames[3].sample(Painting::NAME) == painted, "it has to be the texture of frame 0");
-    assert!(frames[3].sample("scene") == frames[0].sample("scene"), "and on its panel");
+    for backend in common::BACKENDS {
+        let Some((frames, systems)) = run(backend, false, true) else { return };
+        let error = format!("{:#}", check(&frames, systems).unwrap_err());
+        let (stale, wanted) = (texel(0, 0, 0), texel(0, 0, BEFORE as u32));
+        assert!(error.contains(&format!("texel 0, 0 of the texture is {stale:?}, not {wanted:?}")), "{error}");
+        let painted: Vec<u8> = (0..SIDE * SIDE).flat_map(|at| texel(at % SIDE, at / SIDE, 0)).collect();
+        assert!(frames[3].sample(Painting::NAME) == painted, "it has to be the texture of frame 0");
+        assert!(frames[3].sample("scene") == frames[0].sample("scene"), "and on its panel");
+    }
 }
 
 #[test]
 fn the_picture_waits_for_a_filter_that_is_late() {
-    let Some((frames, systems)) = run(true, false) else { return };
-    check(&frames, systems).unwrap();
+    for backend in common::BACKENDS {
+        let Some((frames, systems)) = run(backend, true, false) else { return };
+        check(&frames, systems).unwrap();
+    }
 }
 
 /// The negative control of the test above.
 #[test]
 fn without_its_wait_the_picture_is_a_stale_scene_filtered() {
-    let Some((frames, systems)) = run(true, true) else { return };
-    let error = format!("{:#}", check(&frames, systems).unwrap_err());
-    assert!(error.contains("of the picture is not the filtered scene"), "{error}");
-    assert!(frames[3].sample("picture") == frames[0].sample("picture"), "it has to be that of frame 0");
-    assert!(frames[3].sample("scene") != frames[0].sample("scene"), "of which the scene was another");
+    for backend in common::BACKENDS {
+        let Some((frames, systems)) = run(backend, true, true) else { return };
+        let error = format!("{:#}", check(&frames, systems).unwrap_err());
+        assert!(error.contains("of the picture is not the filtered scene"), "{error}");
+        assert!(frames[3].sample("picture") == frames[0].sample("picture"), "it has to be that of frame 0");
+        assert!(frames[3].sample("scene") != frames[0].sample("scene"), "of which the scene was another");
+    }
 }

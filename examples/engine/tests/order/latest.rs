@@ -1,15 +1,14 @@
 //! Two rates: the engine draws whole states, however long the next one takes.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use ash::vk;
-use bridge::{
-    BufferAccess, BufferSpec, ComputeWrite, Exchange, HostWork, LatestInfo, LatestReader, LatestWriter, Work,
-};
+use bridge::cuda_import::cudarc::driver::sys;
+use bridge::{Backend, BufferAccess, BufferSpec, ComputeWrite, Exchange, LatestInfo, LatestReader, LatestWriter, Work};
 use engine_core::recorder::Recorder;
 use engine_core::system::Semaphores;
 use engine_core::{Captured, Outcome, Pass, System};
@@ -17,6 +16,7 @@ use engine_example::script::World;
 use engine_example::splice::SplicedLatest;
 
 use crate::common;
+use crate::gate::Gate;
 
 type Spec = BufferSpec<u32>;
 
@@ -90,31 +90,38 @@ unsafe impl System for Sampler {
 
 /// Publishes a state that is whole, and returns once it is finished.
 fn publish(mut turn: ComputeWrite<Spec>, state: u32) {
-    host(&mut turn).run(move |words| words.fill(state)).unwrap();
+    fill(turn.work(), 0..LEN, state);
     turn.publish().unwrap().wait(LONG).unwrap();
 }
 
-/// Publishes a state of which one half is written, and the other once the sender is dropped.
-fn publish_half(mut turn: ComputeWrite<Spec>, state: u32) -> Sender<()> {
-    let ((open, closed), (tell, told)) = (channel::<()>(), channel());
-    let half = move |words: &mut [u32]| {
-        let (first, second) = words.split_at_mut(LEN / 2);
-        first.fill(state);
-        tell.send(()).unwrap();
-        let _ = closed.recv();
-        second.fill(state);
-    };
-    host(&mut turn).run(half).unwrap();
+/// Publishes a state of which one half is written, and the other once the gate is open.
+fn publish_half(mut turn: ComputeWrite<Spec>, state: u32) -> Gate {
+    fill(turn.work(), 0..LEN / 2, state);
+    let gate = Gate::hold(turn.work());
+    fill(turn.work(), LEN / 2..LEN, state);
     turn.publish().unwrap();
-    told.recv_timeout(LONG).unwrap();
-    open
+    gate.await_stop(LONG);
+    gate
 }
 
-fn host(turn: &mut ComputeWrite<Spec>) -> HostWork<'_, Spec> {
-    match turn.work() {
-        Work::Host(host) => host,
-        _ => panic!("the CPU was asked for"),
+/// Enqueues writing these words.
+fn fill(work: Work<'_, Spec>, words: Range<usize>, state: u32) {
+    match work {
+        Work::Host(host) => host.run(move |all| all[words].fill(state)).unwrap(),
+        Work::Cuda(cuda) => {
+            cuda.stream.context().bind_to_thread().unwrap();
+            let start = cuda.resources.as_raw() + (words.start * size_of::<u32>()) as u64;
+            // SAFETY: words of the turn's own slot, on the turn's stream, whose context is current.
+            unsafe { memset_d32_async(start, state, words.len(), cuda.stream.cu_stream()) }
+        }
+        _ => panic!("no such compute side was asked for"),
     }
+}
+
+/// `cuMemsetD32Async`.
+unsafe fn memset_d32_async(start: sys::CUdeviceptr, word: u32, count: usize, stream: sys::CUstream) {
+    // SAFETY: the caller's.
+    unsafe { sys::cuMemsetD32Async(start, word, count, stream) }.result().unwrap();
 }
 
 /// The words of the last frame that was drawn.
@@ -145,8 +152,8 @@ struct Rates {
 }
 
 impl Rates {
-    fn new() -> Option<Self> {
-        let mut world = common::world()?;
+    fn new(backend: Backend) -> Option<Self> {
+        let mut world = common::world(backend)?;
         world.engine.resize([32, 32]).unwrap();
         let info = LatestInfo { name: NAME, timeout: LONG, ..LatestInfo::default() };
         let spec = Spec::new(LEN, BufferAccess::TRANSFER_READ);
@@ -163,7 +170,7 @@ impl Rates {
     }
 
     /// Writes and draws states until one is half written in the slot of state 1.
-    fn half_in_the_first_slot(&mut self) -> (u32, Sender<()>) {
+    fn half_in_the_first_slot(&mut self) -> (u32, Gate) {
         let slot = self.seen.lock().unwrap().first.unwrap().1;
         let slots = u32::try_from(self.writer.slots()).unwrap();
         for state in 3..=3 + slots {
@@ -181,25 +188,29 @@ impl Rates {
 
 #[test]
 fn a_state_that_takes_long_is_not_drawn_in_part() {
-    let Some(mut rates) = Rates::new() else { return };
-    let (state, open) = rates.half_in_the_first_slot();
-    for _ in 0..10 {
-        assert_eq!(whole(&draw(&mut rates.world)).unwrap(), state - 1);
+    for backend in common::BACKENDS {
+        let Some(mut rates) = Rates::new(backend) else { return };
+        let (state, gate) = rates.half_in_the_first_slot();
+        for _ in 0..10 {
+            assert_eq!(whole(&draw(&mut rates.world)).unwrap(), state - 1);
+        }
+        gate.open();
+        publish(rates.writer.begin().unwrap(), state + 1);
+        assert_eq!(whole(&draw(&mut rates.world)).unwrap(), state + 1);
     }
-    drop(open);
-    publish(rates.writer.begin().unwrap(), state + 1);
-    assert_eq!(whole(&draw(&mut rates.world)).unwrap(), state + 1);
 }
 
 /// The negative control of the test above: an engine that draws outside of its turn.
 #[test]
 fn without_a_turn_a_torn_state_is_drawn() {
-    let Some(mut rates) = Rates::new() else { return };
-    let (state, open) = rates.half_in_the_first_slot();
-    rates.keeps.store(true, Ordering::Relaxed);
-    let words = draw(&mut rates.world);
-    let error = whole(&words).unwrap_err().to_string();
-    assert!(error.contains(&format!("torn: state {state} up to word Some({})", LEN / 2)), "{error}");
-    assert!(words[LEN / 2..] == [1; LEN / 2], "the rest has to be that of state 1");
-    drop(open);
+    for backend in common::BACKENDS {
+        let Some(mut rates) = Rates::new(backend) else { return };
+        let (state, gate) = rates.half_in_the_first_slot();
+        rates.keeps.store(true, Ordering::Relaxed);
+        let words = draw(&mut rates.world);
+        let error = whole(&words).unwrap_err().to_string();
+        assert!(error.contains(&format!("torn: state {state} up to word Some({})", LEN / 2)), "{error}");
+        assert!(words[LEN / 2..] == [1; LEN / 2], "the rest has to be that of state 1");
+        gate.open();
+    }
 }

@@ -6,5 +6,7 @@
 mod beside;
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../../../../adapters/gate.rs"]
+mod gate;
 mod in_step;
 mod latest;
