@@ -9,13 +9,16 @@ use bridge::ash::vk;
 use bridge::vk_export::{Semaphore, SemaphoreInfo, SemaphoreKind};
 
 use super::other::Other;
-use super::{LONG, PICTURE, beside};
+use super::{LONG, beside};
 use crate::cases::{Bench, Case, Rows};
 use crate::gpu::Gpu;
 use crate::harness::rounds::alternate;
 use crate::options::Profile;
 use crate::report::Samples;
 use crate::worker::Alone;
+
+/// From one submission to the next.
+const TICK: Duration = Duration::from_millis(1);
 
 pub(super) fn cases(_: &Profile) -> Vec<Case> {
     let what = "kernels of another process that hand nothing over, beside an empty submission each millisecond";
@@ -37,7 +40,7 @@ fn run(bench: &Bench, rows: &mut Rows, what: &str) -> Result<()> {
             if way < 2 {
                 ticks.submit()?;
             }
-            std::thread::sleep(PICTURE);
+            std::thread::sleep(TICK);
             Ok(())
         };
         let took = match way {

@@ -22,8 +22,11 @@ use crate::report::{Goal, Samples};
 use crate::worker::Scrambler;
 use other::{Other, Place};
 
-/// From picture to picture of the renderer.
-const PICTURE: Duration = Duration::from_millis(1);
+/// From picture to picture of the renderer. On a clock, so that as many are read of either writer:
+/// each costs the writer a switch of the GPU's context.
+const PICTURE: Duration = Duration::from_millis(16);
+/// From one look at the clock to the next.
+const LOOK: Duration = Duration::from_micros(200);
 /// Kernels of a frame that takes longer than it takes to be handed over.
 const LONG: usize = 24;
 const OWN: &str = "on a thread of the renderer's";
@@ -92,10 +95,15 @@ fn newest_beside<T: Send>(
     mut newest: impl FnMut() -> Result<bool>,
     work: impl FnOnce() -> Result<T> + Send,
 ) -> Result<T> {
+    let mut next = Instant::now();
     beside(
         || {
-            newest()?;
-            thread::sleep(PICTURE);
+            // Looks often, so that the end of the work is not missed for long.
+            if Instant::now() >= next {
+                newest()?;
+                next += PICTURE;
+            }
+            thread::sleep(LOOK);
             Ok(())
         },
         work,

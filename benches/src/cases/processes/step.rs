@@ -4,10 +4,10 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use bridge::{BufferAccess, BufferSpec, Exchange, ExchangeInfo, RemoteExchange, RenderTurn};
+use bridge::{BufferAccess, BufferSpec, Exchange, ExchangeInfo, RemoteExchange, RenderTurn, TimelinePoint};
 
 use super::other::{Other, Place};
-use super::{LONG, Spec, beside, launch};
+use super::{LONG, Spec, launch};
 use crate::cases::{Bench, Case, Rows};
 use crate::harness::LIMIT;
 use crate::harness::rounds::alternate;
@@ -60,11 +60,21 @@ fn run(bench: &Bench, rows: &mut Rows, slots: usize, kernels: usize, what: &str)
     rows.lower("", what, "µs", theirs, &[ours], None)
 }
 
-/// Submits each frame as it is announced, until all are written.
+/// Submits each frame as it is announced, until all have ended.
 fn draw(steps: &mut RemoteExchange<Spec>, other: &mut Other, frames: usize, kernels: usize) -> Result<Duration> {
+    let begun = Instant::now();
+    let (mut left, mut last) = (frames, None);
     other.ask(frames, kernels)?;
-    let step = || steps.next(Duration::from_millis(1))?.map_or(Ok(()), submit);
-    beside(step, || other.took())
+    while left > 0 {
+        if let Some(turn) = steps.next(LIMIT)? {
+            last = Some(submit(turn)?);
+            left -= 1;
+        }
+    }
+    finish(last)?;
+    let took = begun.elapsed();
+    other.took()?;
+    Ok(took)
 }
 
 fn make(
@@ -74,17 +84,24 @@ fn make(
     kernels: usize,
 ) -> Result<Duration> {
     let begun = Instant::now();
+    let mut last = None;
     for _ in 0..frames {
         let mut turn = exchange.begin()?;
         let number = turn.frame();
         launch(turn.work(), scrambler, number, kernels)?;
-        submit(turn.finish()?)?;
+        last = Some(submit(turn.finish()?)?);
     }
+    finish(last)?;
     Ok(begun.elapsed())
 }
 
-fn submit(turn: RenderTurn<Spec>) -> Result<()> {
+fn submit(turn: RenderTurn<Spec>) -> Result<TimelinePoint> {
     // SAFETY: no commands use the slot, so that nothing is to be acquired or released.
-    unsafe { turn.submit(&[]) }?;
-    Ok(())
+    Ok(unsafe { turn.submit(&[]) }?)
+}
+
+/// A thousand frames fit into the queues of either side: without this, most of them would not be
+/// measured.
+fn finish(last: Option<TimelinePoint>) -> Result<()> {
+    Ok(last.map_or(Ok(()), |point| point.wait(LIMIT))?)
 }
