@@ -30,6 +30,8 @@ pub(crate) struct Rescue {
 struct Values {
     /// The highest that the stream waits for.
     waited: u64,
+    /// The highest whose wait was enqueued.
+    enqueued: u64,
     /// The highest that was signalled in the renderer's place.
     signalled: u64,
     /// The same, until somebody has been told.
@@ -53,21 +55,24 @@ impl Rescue {
         &self.signals
     }
 
-    /// Work that is enqueued from now on comes after the renderer's use of a slot.
+    /// Work that is enqueued from now on comes after the renderer's use of a slot. A value that the
+    /// stream has waited for already is not waited for again: most slots of a latest exchange come
+    /// back without a new one, and each wait stops the GPU between two kernels.
     pub(crate) fn wait(&self, value: u64) -> Result<(), Error> {
-        if value == 0 {
-            return Ok(());
-        }
         // Before the call, which may block, and without the lock during it: the thread that rescues
         // needs that to end it.
         {
             let mut values = self.values();
+            if value <= values.enqueued {
+                return Ok(());
+            }
             values.waited = values.waited.max(value);
         }
         // SAFETY: the timeline lives until the stream is idle (`CudaSide::drop`). The renderer has
         // seen the value reached, or with `trust` has announced it; should it end before, `rescue`
         // signals it.
         unsafe { wait_one(&self.stream, &self.rendered, value) }?;
+        self.values().enqueued = value;
         Ok(())
     }
 

@@ -21,8 +21,8 @@ const LOOK: Duration = Duration::from_millis(20);
 /// The writer of an exchange. It belongs to one thread at a time.
 pub struct LatestWriter<F: Frame> {
     pub(crate) taken: Taken<F>,
-    /// The slots that are this side's, in the order in which they came, with what the renderer's
-    /// timeline reaches before they may be written.
+    /// The slots that are this side's, with what the renderer's timeline reaches before they may be
+    /// written.
     free: VecDeque<(u32, u64)>,
     pub(crate) next_frame: u64,
 }
@@ -74,7 +74,7 @@ impl<F: Frame> LatestWriter<F> {
         self.taken.stream()
     }
 
-    /// Begins a frame, in a slot that the renderer has freed. Waits, up to the worker's limit,
+    /// Begins a frame, in the slot that the renderer freed first. Waits, up to the worker's limit,
     /// for one, and for the writer's own oldest frame where
     /// [`Offer::writer_in_flight`](bridge_ipc::Offer::writer_in_flight) are unfinished.
     ///
@@ -86,7 +86,7 @@ impl<F: Frame> LatestWriter<F> {
     pub fn begin(&mut self) -> Result<Turn<'_, F>, Error> {
         let start = Instant::now();
         let timeout = self.taken.shared.timeout;
-        let (exchange, trust) = (self.taken.offer.exchange, self.taken.offer.trust);
+        let exchange = self.taken.offer.exchange;
         self.wait_for_room(start)?;
         let mut freed = std::mem::take(&mut self.free);
         let found = self.taken.shared.link.wait_for(timeout.saturating_sub(start.elapsed()), |state| {
@@ -95,7 +95,7 @@ impl<F: Frame> LatestWriter<F> {
             if inbox.closed {
                 return Some(None);
             }
-            next_free(&mut freed, trust).map(Some)
+            freed.pop_front().map(Some)
         });
         self.free = freed;
         match found {
@@ -103,7 +103,7 @@ impl<F: Frame> LatestWriter<F> {
                 if let Side::Cuda(side) = &mut self.taken.side
                     && let Err(error) = side.wait(value)
                 {
-                    self.put_back(slot, value);
+                    self.free.push_front((slot, value));
                     return Err(error);
                 }
                 self.trace("begin", slot, None);
@@ -148,15 +148,6 @@ impl<F: Frame> LatestWriter<F> {
         Ok(())
     }
 
-    /// The next frame is begun in this slot.
-    fn put_back(&mut self, slot: u32, value: u64) {
-        if self.taken.offer.trust {
-            self.free.push_front((slot, value));
-        } else {
-            self.free.push_back((slot, value));
-        }
-    }
-
     /// Traces what becomes of the next frame, in its slot.
     pub(crate) fn trace(&self, event: &'static str, slot: u32, value: Option<u64>) {
         if bridge_trace::is_on() {
@@ -168,13 +159,6 @@ impl<F: Frame> LatestWriter<F> {
     pub(crate) fn send(&mut self, message: &Message) -> Result<(), Error> {
         self.taken.send(message, self.next_frame)
     }
-}
-
-/// The slot that is written next. In step that is the one that was freed first, for which the stream
-/// waits the least. Else the renderer is done with all of them: the one that was freed last is the
-/// likeliest to be in the GPU's cache.
-fn next_free(free: &mut VecDeque<(u32, u64)>, trust: bool) -> Option<(u32, u64)> {
-    if trust { free.pop_front() } else { free.pop_back() }
 }
 
 impl<F: Frame> std::fmt::Debug for LatestWriter<F> {
@@ -260,7 +244,7 @@ impl<F: Frame> Turn<'_, F> {
         self.done = true;
         self.writer.trace("skip", self.slot, None);
         // The wait for the renderer's use of the slot is in the stream already.
-        self.writer.put_back(self.slot, 0);
+        self.writer.free.push_front((self.slot, 0));
         match &self.writer.taken.side {
             Side::Cuda(side) => side.join(self.slot),
             Side::Host(_) => Ok(()),
