@@ -233,9 +233,12 @@ impl<T: Pod + Send + Sync> Share<Self> for BufferSpec<T> {
         barriers.add_buffer(&slot.handover);
     }
 
+    fn has_foreign_work(slot: &Mapped<MappedBuffer<T>, VulkanBuffer>) -> bool {
+        MappedBuffer::has_foreign_work(slot)
+    }
+
     fn join(slot: &Mapped<MappedBuffer<T>, VulkanBuffer>) -> Result<()> {
-        // What every frame does for every resource: the driver is called only where there is
-        // something to join.
+        // Of several resources, the driver is called for those alone that have something to join.
         if slot.has_foreign_work() { Ok(slot.join_foreign_work()?) } else { Ok(()) }
     }
 

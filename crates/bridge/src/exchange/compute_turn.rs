@@ -91,7 +91,9 @@ impl<'t, R: Resources> Work<'t, R> {
     pub fn kernels(self) -> Result<KernelWork<'t, R>> {
         match self {
             Self::Cuda(cuda) => {
-                R::join(cuda.slot)?;
+                if R::has_foreign_work(cuda.slot) {
+                    R::join(cuda.slot)?;
+                }
                 Ok(KernelWork::on_stream(cuda.stream, cuda.home, R::kernel(cuda.resources)))
             }
             Self::Inline(inline) => Ok(inline),

@@ -88,6 +88,10 @@ pub(crate) trait Share<R: Resources> {
     /// Adds the barriers of every resource.
     fn add_barriers(slot: &R::Slot, barriers: &mut Barriers);
 
+    /// Returns `true` if [`join`](Self::join) has anything to do: what every frame asks of every
+    /// resource, so it calls no driver and is one load for each.
+    fn has_foreign_work(slot: &R::CudaSlot) -> bool;
+
     /// Makes the compute stream wait for what other CUDA streams did, so that a signal enqueued
     /// next covers that too. That signal asks whether the stream is captured, for all resources.
     /// Whatever fails, all are tried, as [`both`] tells.
@@ -220,6 +224,10 @@ macro_rules! tuple {
 
             fn add_barriers(slot: &($($name::Slot,)+), barriers: &mut Barriers) {
                 $($name::add_barriers(&slot.$index, barriers);)+
+            }
+
+            fn has_foreign_work(slot: &($($name::CudaSlot,)+)) -> bool {
+                false $(|| $name::has_foreign_work(&slot.$index))+
             }
 
             fn join(slot: &($($name::CudaSlot,)+)) -> Result<()> {

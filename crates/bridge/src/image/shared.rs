@@ -238,9 +238,12 @@ impl<T: Texel> Share<Self> for ImageSpec<T> {
         slot.hand.add_to(barriers);
     }
 
+    fn has_foreign_work(slot: &Mapped<MappedImage<T>, VulkanImage>) -> bool {
+        MappedImage::has_foreign_work(slot)
+    }
+
     fn join(slot: &Mapped<MappedImage<T>, VulkanImage>) -> Result<()> {
-        // What every frame does for every resource: the driver is called only where there is
-        // something to join.
+        // Of several resources, the driver is called for those alone that have something to join.
         if slot.has_foreign_work() { Ok(slot.join_foreign_work()?) } else { Ok(()) }
     }
 

@@ -62,8 +62,9 @@ impl<B: Backing> Mapping<B> {
 
     /// Returns `true` if a home stream does not wait yet for something that other streams of its
     /// device did with it.
+    #[inline]
     pub(crate) fn has_foreign_work(&self) -> bool {
-        self.orders.iter().any(StreamOrder::has_foreign_work)
+        self.orders.has_foreign_work()
     }
 
     /// Makes each home stream wait for what other streams of its device did with it. Whatever

@@ -81,6 +81,10 @@ impl<R: Resources> Share<Self> for Vec<R> {
         slot.iter().for_each(|slot| R::add_barriers(slot, barriers));
     }
 
+    fn has_foreign_work(slot: &Vec<R::CudaSlot>) -> bool {
+        slot.iter().any(R::has_foreign_work)
+    }
+
     fn join(slot: &Vec<R::CudaSlot>) -> Result<()> {
         slot.iter().map(R::join).fold(Ok(()), both)
     }

@@ -218,8 +218,9 @@ impl StreamOrder {
     }
 
     /// Returns `true` if there is anything to [`join`](Self::join).
+    #[inline]
     pub(crate) fn has_foreign_work(&self) -> bool {
-        self.pending_guests().is_some()
+        self.guests.get().is_some_and(|guests| guests.are_pending())
     }
 
     /// [`try_join`](Self::try_join) for a hand-over, which must not build on what was never

@@ -48,6 +48,12 @@ impl Orders {
         self.iter().nth(place)
     }
 
+    /// Returns `true` if there is anything to join on any device.
+    #[inline]
+    pub(crate) fn has_foreign_work(&self) -> bool {
+        self.first.has_foreign_work() || self.others.iter().any(StreamOrder::has_foreign_work)
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &StreamOrder> {
         std::iter::once(&self.first).chain(&self.others)
     }
