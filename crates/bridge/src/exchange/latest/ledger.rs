@@ -18,6 +18,11 @@ pub(super) struct Behind {
     pub(super) revived: bool,
 }
 
+impl Behind {
+    /// Later than any use.
+    const NEVER: Self = Self { read: u64::MAX, written: u64::MAX, revived: true };
+}
+
 /// The states of one slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Slot {
@@ -45,13 +50,11 @@ enum Slot {
 impl Slot {
     /// What its next writer waits for, where it holds nothing that the reader may still want: no
     /// frame from `floor` on.
-    fn free(&self, floor: Option<u64>) -> Option<Behind> {
+    fn free(&self, floor: u64) -> Option<Behind> {
         match *self {
             Self::Free { behind } => Some(behind),
             // Nobody has read it: it is rewritten behind its own publication.
-            Self::Published { frame, value } if Some(frame) < floor => {
-                Some(Behind { written: value, ..Behind::default() })
-            }
+            Self::Published { frame, value } if frame < floor => Some(Behind { written: value, ..Behind::default() }),
             _ => None,
         }
     }
@@ -90,6 +93,14 @@ pub(super) enum Refusal {
     NoSlot { frame: u64, retired: usize, unknown: usize },
 }
 
+/// The state of all slots, as far as every frame of the writer's needs it.
+struct Survey {
+    /// The writer's turn is open.
+    writing: bool,
+    /// The reader wants nothing that is older than this frame.
+    floor: u64,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Ledger {
     slots: Box<[Slot]>,
@@ -98,6 +109,8 @@ pub(super) struct Ledger {
     next: u64,
     /// The writer dropped a turn.
     dropped: bool,
+    /// The number of slots that are [`Slot::Unknown`], so that frames need not look for them.
+    unknown: usize,
     /// The reader's open turn.
     reading: Option<Chosen>,
     /// The newest frame that the reader was ever given for good: it never goes back behind this.
@@ -109,7 +122,7 @@ pub(super) struct Ledger {
 impl Ledger {
     pub(super) fn new(slots: usize, newest: Newest) -> Self {
         let slots = vec![Slot::Free { behind: Behind::default() }; slots].into();
-        Self { slots, newest, next: 0, dropped: false, reading: None, shown: None, finished: 0 }
+        Self { slots, newest, next: 0, dropped: false, unknown: 0, reading: None, shown: None, finished: 0 }
     }
 
     /// Takes a slot for the writer: of those that hold nothing the reader may still want, the one
@@ -119,14 +132,18 @@ impl Ledger {
         if std::mem::take(&mut self.dropped) {
             return Err(Refusal::Lost { frame: self.next });
         }
-        if self.slots.iter().any(|slot| matches!(slot, Slot::Writing { .. })) {
+        let finished = self.finished.max(known);
+        let mut seen = self.survey(finished);
+        if seen.writing {
             return Err(Refusal::Open { frame: self.next });
         }
-        let unknown = self.slots.iter().any(|slot| matches!(slot, Slot::Unknown { .. }));
-        self.reach(if unknown { reached() } else { known });
-        let floor = self.floor();
-        let free = self.slots.iter().enumerate().filter_map(|(index, slot)| Some((slot.free(floor)?, index)));
-        let Some((behind, slot)) = free.min() else { return Err(self.no_slot()) };
+        if self.unknown > 0 {
+            self.reach(reached());
+            seen = self.survey(self.finished);
+        } else {
+            self.finished = finished;
+        }
+        let Some((behind, slot)) = self.oldest(seen.floor) else { return Err(self.no_slot()) };
         self.slots[slot] = Slot::Writing { behind };
         Ok(Begun { frame: self.next, slot, behind })
     }
@@ -135,6 +152,9 @@ impl Ledger {
     /// will never.
     fn reach(&mut self, reached: u64) {
         self.finished = self.finished.max(reached);
+        if self.unknown == 0 {
+            return;
+        }
         for slot in &mut self.slots {
             if let Slot::Unknown { behind, value } = *slot
                 && value <= self.finished
@@ -142,23 +162,52 @@ impl Ledger {
                 // Without the submission, nobody has waited for the reader; with it, the commands
                 // are behind this value.
                 *slot = Slot::Free { behind: Behind { written: self.finished, ..behind } };
+                self.unknown -= 1;
             }
         }
     }
 
-    /// The reader wants nothing that is older than this frame.
-    fn floor(&self) -> Option<u64> {
-        let frames = self.slots.iter().filter_map(|slot| match *slot {
-            Slot::Published { frame, value } if self.may_be_read(value) => Some(frame),
-            Slot::Taking { frame, .. } => Some(frame),
-            _ => None,
-        });
-        // What it had is no more for it to choose.
-        frames.max().max(self.shown.map(|frame| frame + 1))
+    /// Looks at every slot once, which every frame does, where the writer's timeline has reached
+    /// `finished`.
+    fn survey(&self, finished: u64) -> Survey {
+        let limit = self.limit(finished);
+        let mut seen = Survey { writing: false, floor: self.unseen() };
+        for slot in &self.slots {
+            match *slot {
+                Slot::Published { frame, value } if value <= limit => seen.floor = seen.floor.max(frame),
+                Slot::Taking { frame, .. } => seen.floor = seen.floor.max(frame),
+                Slot::Writing { .. } => seen.writing = true,
+                _ => {}
+            }
+        }
+        seen
     }
 
-    fn may_be_read(&self, value: u64) -> bool {
-        self.newest == Newest::Issued || value <= self.finished
+    /// The first of the slots that can be written whose last use is the oldest.
+    fn oldest(&self, floor: u64) -> Option<(Behind, usize)> {
+        let (mut least, mut found) = (Behind::NEVER, None);
+        for (index, slot) in self.slots.iter().enumerate() {
+            if let Some(behind) = slot.free(floor)
+                && behind < least
+            {
+                (least, found) = (behind, Some(index));
+            }
+        }
+        found.map(|index| (least, index))
+    }
+
+    /// The first frame that the reader has had neither itself nor a later one of: what it had is no
+    /// more for it to choose.
+    fn unseen(&self) -> u64 {
+        self.shown.map_or(0, |frame| frame + 1)
+    }
+
+    /// The highest value of a frame that the reader may choose, where `finished` was reached.
+    fn limit(&self, finished: u64) -> u64 {
+        match self.newest {
+            Newest::Issued => u64::MAX,
+            Newest::Finished => finished,
+        }
     }
 
     fn no_slot(&self) -> Refusal {
@@ -194,6 +243,7 @@ impl Ledger {
     pub(super) fn lose_write(&mut self, slot: usize, value: u64) {
         if let Slot::Writing { behind } = self.slots[slot] {
             self.slots[slot] = Slot::Unknown { behind, value };
+            self.unknown += 1;
         }
     }
 
@@ -204,15 +254,14 @@ impl Ledger {
             return Err(Refusal::Open { frame: open.frame });
         }
         self.reach(reached);
+        let (limit, unseen) = (self.limit(self.finished), self.unseen());
         let slots = || self.slots.iter().enumerate();
         let held = slots().find_map(|(index, slot)| match *slot {
             Slot::Held { frame, value } => Some((frame, value, index)),
             _ => None,
         });
         let best = slots().filter_map(|(index, slot)| match *slot {
-            Slot::Published { frame, value } if self.may_be_read(value) && Some(frame) > self.shown => {
-                Some((frame, value, index))
-            }
+            Slot::Published { frame, value } if value <= limit && frame >= unseen => Some((frame, value, index)),
             _ => None,
         });
         let chosen = match (best.max(), held) {

@@ -13,7 +13,7 @@ impl Ledger {
     /// since the writer had it last.
     pub(in crate::exchange::latest) fn send_away(&mut self, read: u64, written: u64) -> Option<(usize, bool)> {
         self.reach(written);
-        let floor = self.floor();
+        let floor = self.survey(self.finished).floor;
         let free = self.slots.iter().enumerate().filter_map(|(index, slot)| Some((slot.free(floor)?, index)));
         let ended = free.filter(|(behind, _)| behind.read <= read && behind.written <= written);
         let (behind, slot) = ended.min()?;
@@ -25,7 +25,7 @@ impl Ledger {
     /// nobody: once the last use of one has ended, or once a frame is finished that supersedes
     /// another.
     pub(in crate::exchange::latest) fn is_ending(&self, read: u64, written: u64) -> bool {
-        let floor = self.floor();
+        let floor = self.survey(self.finished).floor;
         let ends = |behind: Behind| behind.read > read || behind.written > written;
         self.slots.iter().any(|slot| match *slot {
             Slot::Published { value, .. } if value > written => true,
