@@ -85,6 +85,7 @@ pub fn init() {
 }
 
 /// Returns `true` if the trace is on: for what costs something to find out for an [`event`].
+#[inline]
 pub fn is_on() -> bool {
     ON.load(Ordering::Relaxed)
 }

@@ -8,6 +8,7 @@ use cuda_import::cudarc::driver::CudaStream;
 
 use super::direction::{ComputeFirst, Direction, RenderFirst};
 use super::ledger::First;
+use super::passed::Passed;
 use super::resources::Resources;
 use super::state::State;
 use crate::compute::host::stream::HostStream;
@@ -29,14 +30,14 @@ pub struct ComputeTurn<R: Resources, D: Direction = ComputeFirst> {
     pub(super) slot: usize,
     /// The value of `rendered` that this frame's submission signals, where Vulkan began it.
     pub(super) rendered: u64,
-    finished: bool,
+    pub(super) finished: bool,
     /// Several GPUs were lent parts of it, and the one that leads is not behind them yet.
     pub(super) split: bool,
     /// Why the GPU that leads was not behind the others when it was lent the slot, so that the
     /// frame cannot be handed over.
-    pub(super) unjoined: Option<Error>,
+    pub(super) unjoined: Option<Box<Error>>,
     direction: PhantomData<fn() -> D>,
-    _alive: Alive,
+    pub(super) alive: Alive,
 }
 
 /// Resources to compute with.
@@ -152,7 +153,7 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
             split: false,
             unjoined: None,
             direction: PhantomData,
-            _alive: alive,
+            alive,
         }
     }
 
@@ -173,7 +174,7 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
     pub fn work(&mut self) -> Work<'_, R> {
         if let Err(error) = self.join_split() {
             // The first error stays: later work may be in order, what was lent in between is not.
-            self.unjoined.get_or_insert(error);
+            self.unjoined.get_or_insert_with(|| Box::new(error));
         }
         // SAFETY: this turn alone holds the slot, and the borrow of the turn is the borrow of the
         // work. What is computed out of order is never handed over, and no later turn is given the
@@ -190,7 +191,7 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
     /// [`RenderTurn`]: crate::RenderTurn
     pub fn finish(mut self) -> Result<D::Finished<R>> {
         if let Some(error) = self.unjoined.take() {
-            return Err(error);
+            return Err(*error);
         }
         let point = self.shared.compute_signals(self.slot)?;
         Ok(self.signalled(point))
@@ -210,7 +211,7 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
     pub(super) fn signalled(mut self, computed: TimelinePoint) -> D::Finished<R> {
         self.shared.ledger().finish(self.slot, computed.value());
         self.finished = true;
-        D::finished(&self.shared, self.frame, self.slot, computed)
+        D::finished(Passed::on(self), computed)
     }
 
     /// Gives the slot back without handing it over: there was nothing to compute, or it failed.

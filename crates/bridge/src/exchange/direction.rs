@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::ledger::{Begun, First};
+use super::passed::Passed;
 use super::resources::Resources;
 use super::state::State;
 use crate::error::Result;
@@ -58,12 +59,7 @@ pub(super) trait Protocol {
     where
         Self: Direction;
 
-    fn finished<R: Resources>(
-        shared: &Arc<State<R>>,
-        frame: u64,
-        slot: usize,
-        computed: TimelinePoint,
-    ) -> Self::Finished<R>
+    fn finished<R: Resources>(turn: Passed<R>, computed: TimelinePoint) -> Self::Finished<R>
     where
         Self: Direction;
 }

@@ -196,7 +196,7 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
         };
         // What `work` has lent out of order cannot be handed over.
         if let Some(error) = self.unjoined.take() {
-            return Err(error);
+            return Err(*error);
         }
         let place = &mut graph.slots[slot];
         let launched = match place {

@@ -11,10 +11,17 @@ use crate::error::{Error, Result};
 impl<R: Resources> State<R> {
     /// Asks whether the compute side is lost, if a call of it or a wait for it failed.
     pub(in crate::exchange) fn noticed<T>(&self, result: Result<T>) -> Result<T> {
-        if result.is_err() && self.check_compute().is_err() {
-            self.failed.store(true, Ordering::Release);
+        if result.is_err() {
+            self.notice();
         }
         result
+    }
+
+    #[cold]
+    fn notice(&self) {
+        if self.check_compute().is_err() {
+            self.failed.store(true, Ordering::Release);
+        }
     }
 
     /// Checks that the compute side still works. Once it does not, what Vulkan has been told to

@@ -26,6 +26,7 @@ mod mirror;
 mod once;
 mod order;
 mod pace;
+mod passed;
 mod read_back;
 mod refusal;
 mod render_turn;

@@ -7,6 +7,7 @@ use super::compute_turn::ComputeTurn;
 use super::direction::RenderAway;
 use super::direction::{ComputeFirst, Direction, Protocol, RenderFirst};
 use super::ledger::{Begun, First};
+use super::passed::Passed;
 use super::render_turn::RenderTurn;
 use super::resources::Resources;
 use super::state::State;
@@ -42,13 +43,8 @@ impl Protocol for ComputeFirst {
         Ok(rendered)
     }
 
-    fn finished<R: Resources>(
-        shared: &Arc<State<R>>,
-        frame: u64,
-        slot: usize,
-        computed: TimelinePoint,
-    ) -> RenderTurn<R, Self> {
-        RenderTurn::new(Arc::clone(shared), frame, slot, computed)
+    fn finished<R: Resources>(turn: Passed<R>, computed: TimelinePoint) -> RenderTurn<R, Self> {
+        RenderTurn::of(turn, computed)
     }
 }
 
@@ -78,8 +74,8 @@ impl Protocol for RenderFirst {
         Ok(turn)
     }
 
-    fn finished<R: Resources>(shared: &Arc<State<R>>, _: u64, _: usize, computed: TimelinePoint) -> TimelinePoint {
-        shared.note_end(computed.value());
+    fn finished<R: Resources>(turn: Passed<R>, computed: TimelinePoint) -> TimelinePoint {
+        turn.shared.note_end(computed.value());
         computed
     }
 }
@@ -105,7 +101,7 @@ impl Protocol for RenderAway {
         Ok(rendered)
     }
 
-    fn finished<R: Resources>(_: &Arc<State<R>>, _: u64, _: usize, computed: TimelinePoint) -> TimelinePoint {
+    fn finished<R: Resources>(_: Passed<R>, computed: TimelinePoint) -> TimelinePoint {
         computed
     }
 }

@@ -8,6 +8,7 @@ use vk_export::Queue;
 use vk_export::ash::vk;
 
 use super::direction::{ComputeFirst, Direction};
+use super::passed::Passed;
 use super::resources::Resources;
 use super::state::State;
 use super::submit::{SubmitInfo, SubmitParts};
@@ -33,7 +34,11 @@ pub struct RenderTurn<R: Resources, D: Direction = ComputeFirst> {
 
 impl<R: Resources, D: Direction> RenderTurn<R, D> {
     pub(super) fn new(shared: Arc<State<R>>, frame: u64, slot: usize, computed: TimelinePoint) -> Self {
-        let alive = Alive::new(Kind::Turn);
+        Self::of(Passed { shared, frame, slot, alive: Alive::new(Kind::Turn) }, computed)
+    }
+
+    /// The second turn of a frame that the compute side began.
+    pub(super) fn of(Passed { shared, frame, slot, alive }: Passed<R>, computed: TimelinePoint) -> Self {
         Self { shared, frame, slot, computed, done: false, direction: PhantomData, _alive: alive }
     }
 
@@ -154,9 +159,10 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
     pub unsafe fn submit_with(mut self, info: &SubmitInfo<'_>) -> Result<D::Submitted<R>> {
         // SAFETY: handed on to the caller.
         let rendered = unsafe { self.enqueue(info) }?;
-        D::submitted(&self.shared, self.frame, self.slot, rendered.clone()).or_else(|error| {
+        let value = rendered.value();
+        D::submitted(&self.shared, self.frame, self.slot, rendered).or_else(|error| {
             // The caller takes an error to mean that nothing runs.
-            rendered.wait(self.shared.timeout)?;
+            self.shared.held.rendered.wait_value(value, self.shared.timeout)?;
             Err(error)
         })
     }

@@ -185,7 +185,7 @@ impl<R: Resources> State<R> {
         }
         self.noticed(self.keep_pace())?;
         let mut ledger = self.ledger();
-        if ledger.unsignalled().or_else(|| ledger.unjoined()).is_some() {
+        if ledger.has_left_out() {
             drop(ledger);
             self.signal_the_rest();
             self.join_the_rest();
@@ -252,7 +252,8 @@ impl<R: Resources> State<R> {
     /// Lets the compute side signal the next value, behind all that it was given, other CUDA
     /// streams' work with the slot included.
     pub(super) fn compute_signals(&self, slot: usize) -> Result<TimelinePoint> {
-        self.compute_signals_of([slot])
+        self.noticed(self.held.lender.join(slot))?;
+        self.signal_joined()
     }
 
     /// [`compute_signals`](Self::compute_signals) for several slots. What other streams did with a
@@ -261,6 +262,10 @@ impl<R: Resources> State<R> {
     pub(super) fn compute_signals_of(&self, slots: impl IntoIterator<Item = usize>) -> Result<TimelinePoint> {
         let joined = slots.into_iter().map(|slot| self.held.lender.join(slot)).fold(Ok(()), both);
         self.noticed(joined)?;
+        self.signal_joined()
+    }
+
+    fn signal_joined(&self) -> Result<TimelinePoint> {
         // SAFETY: the values rise strictly: this timeline's only signaller is the compute side, and
         // `signal_computed` takes and enqueues one value at a time. The lender is dropped after the
         // point was reached.

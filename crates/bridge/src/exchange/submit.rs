@@ -101,11 +101,15 @@ impl<R: Resources> State<R> {
     ) -> Result<()> {
         // Behind the compute side's part on the same queue, the turn's barriers are enough.
         let in_queue = self.compute.side().waits_in_queue();
-        let wait: SmallVec<[_; 2]> =
-            after.iter().filter(|_| !in_queue).map(|point| point.wait_info(self.stages)).collect();
+        let mut wait: SmallVec<[_; 2]> = SmallVec::new();
+        for point in after.iter().filter(|_| !in_queue) {
+            wait.push(point.wait_info(self.stages));
+        }
         let signal = [self.first_signal(value)];
-        let commands: SmallVec<[_; INLINE]> =
-            info.commands.iter().map(|c| vk::CommandBufferSubmitInfo::default().command_buffer(*c)).collect();
+        let mut commands: SmallVec<[_; INLINE]> = SmallVec::new();
+        for buffer in info.commands {
+            commands.push(vk::CommandBufferSubmitInfo::default().command_buffer(*buffer));
+        }
         let (mut waits, mut signals) = (SmallVec::new(), SmallVec::new());
         let batch = vk::SubmitInfo2::default()
             .command_buffer_infos(&commands)

@@ -92,11 +92,13 @@ impl Timeline {
     /// The point whose signal has just been enqueued by the timeline's signaller.
     pub(crate) fn issue(&self, value: u64) -> TimelinePoint {
         self.0.history.signalled(self.0.signaller, value);
-        let side = match self.0.signaller {
-            Signaller::Compute => self.0.peer.name(),
-            Signaller::Queue => "vulkan",
-        };
-        trace::event(Event::new("signal", side, self.name()).value(value));
+        if trace::is_on() {
+            let side = match self.0.signaller {
+                Signaller::Compute => self.0.peer.name(),
+                Signaller::Queue => "vulkan",
+            };
+            trace::event(Event::new("signal", side, self.name()).value(value));
+        }
         TimelinePoint::new(self, value)
     }
 
@@ -108,11 +110,13 @@ impl Timeline {
     /// Notes that a wait for `value` has just been enqueued by the other side than the signaller.
     pub(crate) fn awaited(&self, value: u64) {
         self.0.history.waited(self.0.signaller, value);
-        let side = match self.0.signaller {
-            Signaller::Compute => "vulkan",
-            Signaller::Queue => self.0.peer.name(),
-        };
-        trace::event(Event::new("wait", side, self.name()).value(value));
+        if trace::is_on() {
+            let side = match self.0.signaller {
+                Signaller::Compute => "vulkan",
+                Signaller::Queue => self.0.peer.name(),
+            };
+            trace::event(Event::new("wait", side, self.name()).value(value));
+        }
     }
 
     /// The highest point whose signal was enqueued.

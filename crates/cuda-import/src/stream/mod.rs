@@ -281,8 +281,10 @@ fn for_all<P: Copy>(
     }
     let enqueued = gather(points, params, |handles, params| enqueue(driver, handles, params));
     enqueued.map_err(|error| error.at(names(points), device.name()))?;
-    for point in points {
-        isolated(|| log::trace!("{verb} {}: {}", point.semaphore.object(), point.value));
+    if log::max_level() >= log::Level::Trace {
+        for point in points {
+            isolated(|| log::trace!("{verb} {}: {}", point.semaphore.object(), point.value));
+        }
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use cudarc::driver::{CudaStream, DriverError};
 use crate::device::CudaDevice;
 use crate::error::{Error, Object};
 use crate::stream::identity::is_per_thread;
-use crate::sys::{CallError, Driver};
+use crate::sys::{CallError, CallResult, Driver};
 
 /// Reasons why a stream may not use an object.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +57,7 @@ pub(crate) fn check_context(stream: &CudaStream, device: &CudaDevice, object: &O
 
 /// Checks that nobody captures the stream: what is enqueued would go into a graph, and run at any
 /// time or never. Its context must be current.
+#[inline]
 pub(crate) fn check_capture(
     driver: Driver,
     stream: &CudaStream,
@@ -65,7 +66,18 @@ pub(crate) fn check_capture(
 ) -> Result<(), Error> {
     match driver.is_capturing(stream) {
         Ok(false) => Ok(()),
-        Ok(true) => Err(Error::StreamCaptured { object: object.to_string(), device: device() }),
-        Err(error) => Err(error.at(object, &device())),
+        captured => Err(captured_error(captured, object, device)),
+    }
+}
+
+#[cold]
+fn captured_error(
+    captured: CallResult<bool>,
+    object: impl std::fmt::Display,
+    device: impl FnOnce() -> String,
+) -> Error {
+    match captured {
+        Ok(_) => Error::StreamCaptured { object: object.to_string(), device: device() },
+        Err(error) => error.at(object, &device()),
     }
 }

@@ -53,12 +53,20 @@ impl Ledger {
 
     /// The free slot whose last use is the oldest, with the value of that.
     pub(super) fn oldest(&self) -> Option<(u64, usize)> {
-        let count = self.slots.len();
-        let free = self.slots.iter().enumerate().filter_map(|(slot, state)| match state {
-            Slot::Free { after } => Some((*after, (slot + count - self.start) % count, slot)),
-            _ => None,
-        });
-        free.min().map(|(after, _, slot)| (after, slot))
+        // Of two slots that were used last at one time, the first behind `start`.
+        let mut oldest = None;
+        let mut least = u64::MAX;
+        for slots in [self.start..self.slots.len(), 0..self.start] {
+            for slot in slots {
+                if let Slot::Free { after } = self.slots[slot]
+                    && after < least
+                {
+                    least = after;
+                    oldest = Some((after, slot));
+                }
+            }
+        }
+        oldest
     }
 }
 

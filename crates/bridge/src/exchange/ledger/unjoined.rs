@@ -11,6 +11,11 @@ impl Ledger {
         }
     }
 
+    /// Returns `true` if a turn that has failed left a slot without its signal, or unjoined.
+    pub(in crate::exchange) fn has_left_out(&self) -> bool {
+        self.slots.iter().any(|slot| matches!(slot, Slot::Unsignalled { .. } | Slot::Unjoined { .. }))
+    }
+
     /// A slot that is still to be joined, if no turn is open.
     pub(in crate::exchange) fn unjoined(&self) -> Option<usize> {
         if self.open().is_some() {
