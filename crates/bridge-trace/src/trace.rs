@@ -105,6 +105,7 @@ pub struct Held(());
 impl Held {
     /// Holds the lines of this thread back.
     #[allow(clippy::new_without_default, reason = "it is made for what it does, not for a value")]
+    #[inline]
     pub fn new() -> Self {
         HELD.set(HELD.get() + 1);
         Self(())
@@ -112,6 +113,7 @@ impl Held {
 }
 
 impl Drop for Held {
+    #[inline]
     fn drop(&mut self) {
         HELD.set(HELD.get() - 1);
         if HELD.get() == 0 && is_on() {

@@ -141,6 +141,7 @@ impl Semaphore {
     }
 
     /// The Vulkan handle, lent.
+    #[inline]
     pub fn as_raw(&self) -> vk::Semaphore {
         self.raw
     }

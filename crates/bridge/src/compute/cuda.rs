@@ -220,10 +220,12 @@ impl CudaLink {
         Ok(Self { gpus: cuda.gpus.clone(), computed: import(computed)?, rendered: import(rendered)? })
     }
 
+    #[inline]
     pub(crate) fn stream(&self) -> &Arc<CudaStream> {
         self.gpus.stream()
     }
 
+    #[inline]
     pub(crate) fn gpus(&self) -> &Gpus {
         &self.gpus
     }
@@ -232,6 +234,7 @@ impl CudaLink {
     ///
     /// # Safety
     /// The value's signal has been enqueued, and the link outlives the wait.
+    #[inline]
     pub(crate) unsafe fn wait(&self, value: u64) -> Result<()> {
         // SAFETY: rule "no wait before its signal", by this function's contract.
         Ok(unsafe { wait_one(self.stream(), &self.rendered, value) }?)
@@ -242,6 +245,7 @@ impl CudaLink {
     /// # Safety
     /// The values rise from call to call, nobody else signals `computed`, and the link outlives the
     /// signal.
+    #[inline]
     pub(crate) unsafe fn signal(&self, value: u64) -> Result<()> {
         // SAFETY: "the value is greater than every value signalled or pending", by this function's
         // contract.

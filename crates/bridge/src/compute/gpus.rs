@@ -88,6 +88,7 @@ impl Gpus {
         &self.0.pair
     }
 
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.0.devices.len()
     }
@@ -107,6 +108,7 @@ impl Gpus {
     }
 
     /// The leader's stream.
+    #[inline]
     pub(crate) fn stream(&self) -> &Arc<CudaStream> {
         &self.0.leader.1
     }

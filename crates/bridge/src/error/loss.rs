@@ -16,6 +16,7 @@ impl Error {
 }
 
 /// Both outcomes as one: a lost device is named only where nothing else failed.
+#[inline]
 pub(crate) fn both(first: Result<()>, second: Result<()>) -> Result<()> {
     match (first, second) {
         (Ok(()), other) | (other, Ok(())) => other,

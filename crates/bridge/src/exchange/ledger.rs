@@ -162,11 +162,13 @@ impl Ledger {
 
     /// The value of the next signal of `computed`. It is used up even if the signal cannot be
     /// enqueued.
+    #[inline]
     pub(super) fn take_computed(&mut self) -> u64 {
         self.values.take_computed()
     }
 
     /// The compute side signalled `value`: the slot is Vulkan's, now or for a later frame.
+    #[inline]
     pub(super) fn finish(&mut self, slot: usize, value: u64) {
         if let Slot::Computing { frame, after } = self.slots[slot] {
             self.slots[slot] = match self.first {
@@ -216,6 +218,7 @@ impl Ledger {
 
     /// The value that the submission of a frame signals. While a lent turn is open there is none:
     /// its value is lower, and it may be submitted later.
+    #[inline]
     pub(super) fn next_rendered(&self, frame: u64) -> Result<u64, Refusal> {
         self.values.next_rendered(frame)
     }
@@ -243,6 +246,7 @@ impl Ledger {
 
     /// A frame's submission, which signals `value`, was accepted: the slot is the compute side's,
     /// for a later frame once `rendered` reaches it, or now.
+    #[inline]
     pub(super) fn submitted(&mut self, slot: usize, value: u64) {
         if let Slot::Rendering { frame, after } | Slot::Lent { frame, after, .. } = self.slots[slot] {
             self.values.submitted(value);
@@ -285,6 +289,7 @@ impl Ledger {
     }
 
     /// The open turn that keeps the next frame from beginning.
+    #[inline]
     fn open(&self) -> Option<(u64, Stage)> {
         self.slots.iter().find_map(|slot| match (self.first, slot) {
             (_, Slot::Computing { frame, .. }) => Some((*frame, Stage::Compute)),

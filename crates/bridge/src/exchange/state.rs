@@ -329,6 +329,7 @@ impl<R: Resources> State<R> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    #[cold]
     pub(super) fn refused(&self, refusal: Refusal) -> Error {
         let exchange = self.name.clone();
         match refusal {

@@ -18,6 +18,7 @@ pub(super) struct Values {
 impl Values {
     /// The value of the next signal of `computed`. It is used up even if the signal cannot be
     /// enqueued.
+    #[inline]
     pub(super) fn take_computed(&mut self) -> u64 {
         self.computed += 1;
         self.computed
@@ -25,6 +26,7 @@ impl Values {
 
     /// The value that the submission of a frame signals. While a lent turn is open there is none:
     /// its value is lower, and it may be submitted later.
+    #[inline]
     pub(super) fn next_rendered(&self, frame: u64) -> Result<u64, Refusal> {
         match self.lent {
             Some((first, _)) => Err(Refusal::OutOfOrder { frame, first }),
@@ -41,6 +43,7 @@ impl Values {
     }
 
     /// A submission that signals `value`, of a frame or lent, was accepted.
+    #[inline]
     pub(super) fn submitted(&mut self, value: u64) {
         self.rendered = self.rendered.max(value);
         self.certain = self.certain.max(value);
@@ -55,6 +58,7 @@ impl Values {
     }
 
     /// Whether what was lent with `value` was submitted will not be told.
+    #[inline]
     pub(super) fn end_lent(&mut self, value: u64) {
         self.lent.take_if(|(_, lent)| *lent == value);
     }

@@ -26,6 +26,7 @@ static LEAKED: [AtomicUsize; KINDS] = [const { AtomicUsize::new(0) }; KINDS];
 pub(crate) struct Alive(Kind);
 
 impl Alive {
+    #[inline]
     pub(crate) fn new(kind: Kind) -> Self {
         ALIVE[kind as usize].fetch_add(1, Ordering::Relaxed);
         Self(kind)
@@ -52,6 +53,7 @@ impl fmt::Display for Kind {
 }
 
 impl Drop for Alive {
+    #[inline]
     fn drop(&mut self) {
         ALIVE[self.0 as usize].fetch_sub(1, Ordering::Relaxed);
     }

@@ -28,10 +28,12 @@ impl History {
         &self.exchange
     }
 
+    #[inline]
     pub(crate) fn signalled(&self, signaller: Signaller, value: u64) {
         raise(&self.marks(signaller).signal, value);
     }
 
+    #[inline]
     pub(crate) fn waited(&self, signaller: Signaller, value: u64) {
         raise(&self.marks(signaller).wait, value);
     }
@@ -41,6 +43,7 @@ impl History {
         self.marks(signaller).signal.load(Ordering::Acquire)
     }
 
+    #[inline]
     fn marks(&self, signaller: Signaller) -> &Marks {
         match signaller {
             Signaller::Compute => &self.computed,
@@ -52,6 +55,7 @@ impl History {
 /// What is more than a part of a message, the signals of the compute side, is noted under the lock
 /// under which they are made, in order. So there is no need for an atomic maximum, which every
 /// frame would pay for four times.
+#[inline]
 fn raise(mark: &AtomicU64, value: u64) {
     if mark.load(Ordering::Relaxed) < value {
         mark.store(value, Ordering::Release);

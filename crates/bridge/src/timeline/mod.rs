@@ -81,6 +81,7 @@ impl Timeline {
     }
 
     /// Vulkan's semaphore, lent.
+    #[inline]
     pub(crate) fn semaphore(&self) -> &Semaphore {
         &self.0.vulkan
     }
@@ -90,6 +91,7 @@ impl Timeline {
     }
 
     /// The point whose signal has just been enqueued by the timeline's signaller.
+    #[inline]
     pub(crate) fn issue(&self, value: u64) -> TimelinePoint {
         self.0.history.signalled(self.0.signaller, value);
         if trace::is_on() {
@@ -103,11 +105,13 @@ impl Timeline {
     }
 
     /// The point of a signal that was enqueued before, or the start of the timeline.
+    #[inline]
     pub(crate) fn issued(&self, value: u64) -> TimelinePoint {
         TimelinePoint::new(self, value)
     }
 
     /// Notes that a wait for `value` has just been enqueued by the other side than the signaller.
+    #[inline]
     pub(crate) fn awaited(&self, value: u64) {
         self.0.history.waited(self.0.signaller, value);
         if trace::is_on() {

@@ -25,11 +25,13 @@ pub struct TimelinePoint {
 
 impl TimelinePoint {
     /// A point whose signal the caller knows to be enqueued.
+    #[inline]
     pub(super) fn new(timeline: &Timeline, value: u64) -> Self {
         Self { timeline: timeline.clone(), value }
     }
 
     /// The value of the point.
+    #[inline]
     pub fn value(&self) -> u64 {
         self.value
     }

@@ -17,14 +17,14 @@ use std::time::Duration;
 
 use cudarc::driver::{CudaContext, CudaStream};
 
-use crate::device::check_recorded;
+use crate::device::{CudaDevice, check_recorded};
 use crate::error::Error;
 use crate::logging::isolated;
 use crate::semaphore::ImportedSemaphore;
 use crate::stream::poll::poll_within;
 use crate::stream::refusal::check_capture;
 use crate::sys;
-use crate::sys::{CallResult, Driver, SemaphoreHandle};
+use crate::sys::{CallError, CallResult, Driver, SemaphoreHandle};
 
 pub(crate) use crate::stream::mark::Mark;
 
@@ -57,6 +57,7 @@ pub struct SemaphorePoint<'a> {
 ///   ("semaphores must be signaled before waited on", CUDA guide).
 /// - Timeline: somebody will signal the value, or the stream waits forever.
 #[doc(alias = "cuWaitExternalSemaphoresAsync")]
+#[inline]
 pub unsafe fn wait(stream: &CudaStream, points: &[SemaphorePoint<'_>]) -> Result<(), Error> {
     // SAFETY: the caller keeps the same promises.
     unsafe { enqueue_wait(Target::Stream, stream, points) }
@@ -92,6 +93,7 @@ pub(crate) unsafe fn enqueue_wait(
 /// - Binary: it is not signalled, and every wait for an earlier signal has been submitted.
 /// - Timeline: the value is greater than every value signalled or pending, on any side.
 #[doc(alias = "cuSignalExternalSemaphoresAsync")]
+#[inline]
 pub unsafe fn signal(stream: &CudaStream, points: &[SemaphorePoint<'_>]) -> Result<(), Error> {
     // SAFETY: the caller keeps the same promises.
     unsafe { enqueue_signal(Target::Stream, stream, points) }
@@ -119,6 +121,7 @@ pub(crate) unsafe fn enqueue_signal(
 ///
 /// # Safety
 /// As [`wait`].
+#[inline]
 pub unsafe fn wait_one(stream: &CudaStream, semaphore: &ImportedSemaphore, value: u64) -> Result<(), Error> {
     // SAFETY: the caller keeps the same promises.
     unsafe { wait(stream, &[SemaphorePoint { semaphore, value }]) }
@@ -131,6 +134,7 @@ pub unsafe fn wait_one(stream: &CudaStream, semaphore: &ImportedSemaphore, value
 ///
 /// # Safety
 /// As [`signal`].
+#[inline]
 pub unsafe fn signal_one(stream: &CudaStream, semaphore: &ImportedSemaphore, value: u64) -> Result<(), Error> {
     // SAFETY: the caller keeps the same promises.
     unsafe { signal(stream, &[SemaphorePoint { semaphore, value }]) }
@@ -260,33 +264,52 @@ fn for_all<P: Copy>(
 ) -> Result<(), Error> {
     let Some(first) = points.first() else { return Ok(()) };
     if let Some(stranger) = points.iter().find(|point| !point.semaphore.device().owns(stream)) {
-        return Err(Error::ContextMismatch {
-            object: stranger.semaphore.object().to_string(),
-            device: stranger.semaphore.device().name().to_owned(),
-        });
+        return Err(mismatch(stranger));
     }
     let device = first.semaphore.device();
     // What was recorded may be in the context object that the stream holds, or in the one that the
     // semaphore holds.
-    check_recorded(stream.context()).map_err(|error| error.at("", device.name()))?;
+    check_recorded(stream.context()).map_err(|error| recorded(error, device))?;
     if !Arc::ptr_eq(stream.context(), device.context()) {
         device.check_recorded()?;
     }
     let driver = device.driver();
-    let _current = device.bind().map_err(|error| error.at(names(points), device.name()))?;
+    let _current = device.bind().map_err(|error| failed(error, points, device))?;
     if target == Target::Stream {
-        check_capture(driver, stream, format_args!("{verb} of {}", first.semaphore.object()), || {
-            device.name().to_owned()
-        })?;
+        let object = format_args!("{verb} of {}", first.semaphore.object());
+        check_capture(driver, stream, object, || device.name().to_owned())?;
     }
     let enqueued = gather(points, params, |handles, params| enqueue(driver, handles, params));
-    enqueued.map_err(|error| error.at(names(points), device.name()))?;
+    enqueued.map_err(|error| failed(error, points, device))?;
     if log::max_level() >= log::Level::Trace {
-        for point in points {
-            isolated(|| log::trace!("{verb} {}: {}", point.semaphore.object(), point.value));
-        }
+        tell(verb, points);
     }
     Ok(())
+}
+
+// Every frame comes by here: what only an error needs, or a logger, is kept out of its way.
+
+#[cold]
+fn mismatch(stranger: &SemaphorePoint<'_>) -> Error {
+    let (object, device) = (stranger.semaphore.object().to_string(), stranger.semaphore.device().name().to_owned());
+    Error::ContextMismatch { object, device }
+}
+
+#[cold]
+fn recorded(error: CallError, device: &CudaDevice) -> Error {
+    error.at("", device.name())
+}
+
+#[cold]
+fn failed(error: CallError, points: &[SemaphorePoint<'_>], device: &CudaDevice) -> Error {
+    error.at(names(points), device.name())
+}
+
+#[cold]
+fn tell(verb: &str, points: &[SemaphorePoint<'_>]) {
+    for point in points {
+        isolated(|| log::trace!("{verb} {}: {}", point.semaphore.object(), point.value));
+    }
 }
 
 /// Lays the points out as the driver wants them, two arrays of the same length.

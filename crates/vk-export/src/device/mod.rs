@@ -166,6 +166,7 @@ impl ExportDevice {
     }
 
     /// Returns the main queue.
+    #[inline]
     pub fn queue(&self) -> &Queue {
         &self.0.queue
     }
@@ -173,6 +174,7 @@ impl ExportDevice {
     /// A queue of a kind, where the device has one: [`QueueKind::Graphics`] is the main queue,
     /// [`QueueKind::Further`] one of those beside it by its index, and the others are of families
     /// of their own.
+    #[inline]
     pub fn queue_of(&self, kind: QueueKind) -> Option<&Queue> {
         match kind {
             QueueKind::Graphics => Some(&self.0.queue),

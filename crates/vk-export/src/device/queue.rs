@@ -137,6 +137,7 @@ impl Queue {
 
     /// Returns `true` if this thread is inside of [`with`](Self::with), where nothing can be
     /// submitted.
+    #[inline]
     pub fn is_held(&self) -> bool {
         self.mutex.is_held_here()
     }
@@ -145,6 +146,7 @@ impl Queue {
     ///
     /// # Errors
     /// [`Error::QueueHeld`]. For callers that take locks of their own before they submit.
+    #[inline]
     pub fn check_free(&self) -> Result<()> {
         if self.is_held() { Err(self.held()) } else { Ok(()) }
     }
@@ -164,14 +166,15 @@ impl Queue {
         // synchronized, as the specification asks ("Host access to queue must be externally
         // synchronized").
         let submitted = self.with(|queue| unsafe { self.calls.submit(queue, batches, fence) })?;
-        submitted.map_err(|result| Error::Vulkan {
-            call: "vkQueueSubmit2",
-            result,
-            object: self.object(),
-            device: self.device_name.clone(),
-        })
+        submitted.map_err(|result| self.refused(result))
     }
 
+    #[cold]
+    fn refused(&self, result: vk::Result) -> Error {
+        Error::Vulkan { call: "vkQueueSubmit2", result, object: self.object(), device: self.device_name.clone() }
+    }
+
+    #[cold]
     fn held(&self) -> Error {
         Error::QueueHeld { queue: self.object() }
     }

@@ -64,6 +64,7 @@ impl QueueMutex {
 
     /// Returns `true` if this thread has locked the queue. Exact: only this thread writes its own
     /// name, and takes it away again.
+    #[inline]
     pub(crate) fn is_held_here(&self) -> bool {
         self.holder.load(Ordering::Relaxed) == this_thread()
     }
@@ -83,6 +84,7 @@ impl Drop for QueueGuard<'_> {
 }
 
 /// A number that no other living thread has; not 0.
+#[inline]
 fn this_thread() -> usize {
     thread_local! {
         static PLACE: u8 = const { 0 };

@@ -12,6 +12,7 @@ impl Ledger {
     }
 
     /// Returns `true` if a turn that has failed left a slot without its signal, or unjoined.
+    #[inline]
     pub(in crate::exchange) fn has_left_out(&self) -> bool {
         self.slots.iter().any(|slot| matches!(slot, Slot::Unsignalled { .. } | Slot::Unjoined { .. }))
     }
