@@ -8,6 +8,7 @@
 
 mod compute_first;
 mod findings;
+mod frame_calls;
 mod images;
 mod in_step;
 mod in_step_drawn;
@@ -121,6 +122,11 @@ fn a_slot_without_its_signal_is_given_to_nobody() {
 #[test]
 fn a_slot_of_gpus_out_of_order_is_given_to_nobody() {
     with_double("a_slot_of_gpus_out_of_order_is_given_to_nobody", split::joins_fail);
+}
+
+#[test]
+fn a_frame_makes_no_call_that_is_not_needed() {
+    with_double("a_frame_makes_no_call_that_is_not_needed", frame_calls::are_these);
 }
 
 #[test]
