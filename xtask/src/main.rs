@@ -186,6 +186,9 @@ enum Task {
         /// Run this step only; may be given several times, and the steps run in the given order
         #[arg(long = "step", value_name = "NAME", conflicts_with = "list")]
         steps: Vec<String>,
+        /// Leave this step out; may be given several times
+        #[arg(long, value_name = "NAME", conflicts_with_all = ["steps", "list"])]
+        without: Vec<String>,
         /// One step after another, none beside another
         #[arg(long)]
         serial: bool,
@@ -218,9 +221,9 @@ fn main() -> ExitCode {
         Task::Wheel { profile } => done(wheel::run(&profile)),
         Task::Check => done(ci::check()),
         Task::Ci { list: true, .. } => done(ci::list()),
-        Task::Ci { steps, serial, .. } => {
+        Task::Ci { steps, without, serial, .. } => {
             ci::ends_with_its_parent();
-            done(ci::run(&steps, serial))
+            done(ci::run(&steps, &without, serial))
         }
     })
 }

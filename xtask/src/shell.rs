@@ -90,15 +90,19 @@ fn plain_cargo(program: &Path) -> Command {
     if env::var_os("CARGO_TARGET_DIR").is_some() {
         command.env("CARGO_TARGET_DIR", target_dir());
     }
-    // Set by the outer `cargo run` for this package; build scripts below must not take it for
-    // theirs.
+    forget_package(&mut command);
+    command
+}
+
+/// Removes what the outer `cargo run` has set for this package: build scripts and tests must not
+/// take it for theirs.
+pub(crate) fn forget_package(command: &mut Command) {
     for (name, _) in env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
             command.env_remove(&name);
         }
     }
-    command
 }
 
 /// The command as one would type it.

@@ -95,13 +95,10 @@ pub(crate) fn list() -> Result<()> {
     Ok(())
 }
 
-/// Runs the named steps one after another, or all of them if none is named, some beside others;
-/// stops at the first that fails, and names it.
-pub(crate) fn run(names: &[String], serial: bool) -> Result<()> {
-    let steps = match names {
-        [] => STEPS.to_vec(),
-        _ => names.iter().map(|name| find(name)).collect::<Result<_>>()?,
-    };
+/// Runs the named steps one after another, or all but those of `without` if none is named, some
+/// beside others; stops at the first that fails, and names it.
+pub(crate) fn run(names: &[String], without: &[String], serial: bool) -> Result<()> {
+    let steps = chosen(names, without)?;
     let mut times = Times::new();
     let result =
         if names.is_empty() && !serial { lanes::run(&steps, &mut times) } else { in_order(&steps, &mut times) };
@@ -109,6 +106,14 @@ pub(crate) fn run(names: &[String], serial: bool) -> Result<()> {
     result?;
     println!("all {} steps passed", steps.len());
     Ok(())
+}
+
+fn chosen(names: &[String], without: &[String]) -> Result<Vec<Step>> {
+    if !names.is_empty() {
+        return names.iter().map(|name| find(name)).collect();
+    }
+    let left_out = without.iter().map(|name| Ok(find(name)?.name)).collect::<Result<Vec<_>>>()?;
+    Ok(STEPS.iter().filter(|step| !left_out.contains(&step.name)).copied().collect())
 }
 
 /// Runs what is worth running after every change: without a device, and incrementally in under a
@@ -181,6 +186,15 @@ mod tests {
         assert_eq!(find("docs").unwrap().name, "docs");
         let error = find("doc").err().unwrap().to_string();
         assert!(error.contains("`doc`") && error.contains("format, cycles, kernels, tables, clippy"), "{error}");
+    }
+
+    #[test]
+    fn a_step_that_is_left_out_is_not_chosen_and_must_be_one() {
+        let without = ["windows", "bevy"].map(str::to_owned);
+        let steps = chosen(&[], &without).unwrap();
+        assert_eq!(steps.len(), STEPS.len() - 2);
+        assert!(!steps.iter().any(|step| without.contains(&step.name.to_owned())));
+        assert!(chosen(&[], &["window".to_owned()]).is_err());
     }
 
     #[test]

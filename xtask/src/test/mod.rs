@@ -4,6 +4,7 @@ mod double;
 mod each;
 mod expected;
 mod mutants;
+mod programs;
 mod tally;
 
 use std::ffi::OsString;
@@ -30,6 +31,8 @@ pub(crate) const SKIP_LOG: &str = "BRIDGE_SKIP_LOG";
 
 /// Sets up, runs `cargo test --workspace` with `arguments` behind it, and reports. False if a test
 /// failed.
+///
+/// All tests, where there is no GPU for them to share, are run several programs at a time.
 pub(crate) fn run(arguments: &[OsString]) -> Result<bool> {
     if let Err(error) = setup::run(Scope::Tests, Consent::of_environment()) {
         eprintln!("test: {error:#}\ntest: going on; the tests that need it will be skipped");
@@ -40,18 +43,31 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<bool> {
     fs::create_dir_all(shell::target_dir())?;
     fs::write(&log, "").with_context(|| format!("cannot write {}", log.display()))?;
 
-    let mut command = shell::cargo_here("test");
-    if !names_a_package(arguments) {
-        command.arg("--workspace");
-    }
-    command.arg("--no-fail-fast").args(arguments).env(SKIP_LOG, &log);
-    if let Some(path) = setup::layer_path() {
-        command.env("VK_LAYER_PATH", path);
-    }
-    if let Some(screen) = &screen {
-        command.env("DISPLAY", screen.display());
-    }
-    let (tally, passed) = tally(&mut command, &log)?;
+    let layer = setup::layer_path();
+    let prepare = |command: &mut Command| {
+        command.env(SKIP_LOG, &log);
+        if let Some(path) = &layer {
+            command.env("VK_LAYER_PATH", path);
+        }
+        if let Some(screen) = &screen {
+            command.env("DISPLAY", screen.display());
+        }
+    };
+    let (tally, passed) = if arguments.is_empty() && expected::applies() {
+        let mut tally = Tally::default();
+        let passed = programs::run(prepare, &mut tally)?;
+        tally.take_log(&read_log(&log)?);
+        println!("\n{tally}");
+        (tally, passed)
+    } else {
+        let mut command = shell::cargo_here("test");
+        if !names_a_package(arguments) {
+            command.arg("--workspace");
+        }
+        command.arg("--no-fail-fast").args(arguments);
+        prepare(&mut command);
+        tally(&mut command, &log)?
+    };
     // Tests of one's own choice are no surprise, but a skip among them that is not listed is.
     if !expected::applies() {
         return Ok(passed);

@@ -1,0 +1,164 @@
+//! All test programs of the workspace, several at a time: many of them wait for a device, a process
+//! or a clock while a processor is idle. `cargo test` runs one after another.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::each::each;
+use super::tally::Tally;
+use crate::shell;
+
+/// Those that run longest, by their targets' names. They begin before the others: one that began
+/// last would run alone.
+const LONGEST: &[&str] = &["remote", "bridge", "ipc", "blocking", "images", "doubled", "latest", "cuda", "faults"];
+
+/// A test program that cargo has built.
+#[derive(Debug, PartialEq, Eq)]
+struct Program {
+    file: PathBuf,
+    package: String,
+    target: String,
+    /// The folder of its package, in which cargo starts it.
+    folder: PathBuf,
+}
+
+/// What `cargo test --workspace --no-fail-fast` does. `prepare` is applied to each command that
+/// runs tests. False if a test failed.
+pub(super) fn run(prepare: impl Fn(&mut Command) + Sync, tally: &mut Tally) -> Result<bool> {
+    let mut programs = build()?;
+    programs.sort_by_key(|program| LONGEST.iter().position(|name| *name == program.target).unwrap_or(LONGEST.len()));
+    let mut failed = Vec::new();
+    each(
+        &programs,
+        |program| start(program, &prepare),
+        |program, ran| {
+            let (output, time) = ran?;
+            println!("     Ran {} of {} in {:.1} s", program.file.display(), program.package, time.as_secs_f64());
+            let said = String::from_utf8_lossy(&output.stdout);
+            print!("{said}");
+            eprint!("{}", String::from_utf8_lossy(&output.stderr));
+            said.lines().for_each(|line| tally.take_line(line));
+            if !output.status.success() {
+                failed.push(format!("{} of {}: {}", program.target, program.package, output.status));
+            }
+            Ok(())
+        },
+    )?;
+    let mut documents = shell::cargo();
+    documents.args(["test", "--workspace", "--doc", "--no-fail-fast"]);
+    prepare(&mut documents);
+    if !super::stream(&mut documents, tally)?.success() {
+        failed.push("examples in the documentation".to_owned());
+    }
+    failed.iter().for_each(|program| eprintln!("test: failed: {program}"));
+    Ok(failed.is_empty())
+}
+
+fn build() -> Result<Vec<Program>> {
+    let mut command = shell::cargo();
+    command.args(["test", "--workspace", "--no-run", "--message-format=json-render-diagnostics"]);
+    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
+    let output = output.with_context(|| format!("cannot start `{}`", shell::shown(&command)))?;
+    ensure!(output.status.success(), "`{}` failed: {}", shell::shown(&command), output.status);
+    let programs = built(&String::from_utf8_lossy(&output.stdout))?;
+    if programs.is_empty() {
+        bail!("`{}` names no test program", shell::shown(&command));
+    }
+    Ok(programs)
+}
+
+/// Reads cargo's messages, one JSON object a line.
+fn built(messages: &str) -> Result<Vec<Program>> {
+    // Programs that tests start are built along, and are no tests.
+    let programs =
+        messages.lines().filter(|line| is_test(line)).filter_map(|line| Some((line, text(line, "executable")?)));
+    programs
+        .map(|(line, file)| {
+            let read = || {
+                let folder = Path::new(text(line, "manifest_path")?).parent()?;
+                let package = package(text(line, "package_id")?, folder)?;
+                // The package's name does not stand under this key.
+                let target = text(line, "name")?;
+                Some(Program {
+                    file: file.into(),
+                    package: package.to_owned(),
+                    target: target.to_owned(),
+                    folder: folder.to_owned(),
+                })
+            };
+            read().with_context(|| format!("cannot read what cargo says of {file}"))
+        })
+        .collect()
+}
+
+/// Whether the line says that a program of tests was built, by the profile: the target's `test`
+/// says that it may have tests.
+fn is_test(line: &str) -> bool {
+    let profile = line.split_once(r#""profile":{"#).and_then(|(_, rest)| rest.split('}').next());
+    profile.is_some_and(|profile| profile.contains(r#""test":true"#))
+}
+
+/// The string under a key.
+fn text<'a>(line: &'a str, key: &str) -> Option<&'a str> {
+    let (_, rest) = line.split_once(&format!(r#""{key}":""#))?;
+    rest.split('"').next()
+}
+
+/// The name in `path+file:///FOLDER#NAME@VERSION`, or in `path+file:///FOLDER#VERSION` if the
+/// folder has the same name.
+fn package<'a>(id: &'a str, folder: &'a Path) -> Option<&'a str> {
+    let (_, name) = id.rsplit_once('#')?;
+    match name.split_once('@') {
+        Some((name, _version)) => Some(name),
+        None => folder.file_name().and_then(OsStr::to_str),
+    }
+}
+
+/// Runs a program as cargo does.
+fn start(program: &Program, prepare: &impl Fn(&mut Command)) -> Result<(Output, Duration)> {
+    let mut command = Command::new(&program.file);
+    shell::forget_package(&mut command);
+    command.current_dir(&program.folder).env("CARGO_MANIFEST_DIR", &program.folder);
+    command.env("CARGO_PKG_NAME", &program.package);
+    prepare(&mut command);
+    // One that never ends is among those that have not ended.
+    eprintln!("     Running {}", program.file.display());
+    let start = Instant::now();
+    let output = command.stdin(Stdio::null()).output();
+    let output = output.with_context(|| format!("cannot start `{}`", shell::shown(&command)))?;
+    Ok((output, start.elapsed()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(id: &str, target: &str, test: bool, executable: &str) -> String {
+        format!(
+            r#"{{"reason":"compiler-artifact","package_id":"path+file:///w/{id}","manifest_path":"/w/one/Cargo.toml","target":{{"kind":["test"],"name":"{target}","src_path":"/w/one/a.rs","test":true}},"profile":{{"opt_level":"1","test":{test}}},"features":[],"filenames":["/t/a-1"],"executable":{executable},"fresh":true}}"#
+        )
+    }
+
+    #[test]
+    fn test_programs_are_read_from_cargos_messages() {
+        let messages = [
+            message("one#0.1.0", "a", true, r#""/t/a-1""#),
+            message("one#other@0.1.0", "b", true, r#""/t/b-2""#),
+            message("one#0.1.0", "started-by-tests", false, r#""/t/c""#),
+            message("one#0.1.0", "library", true, "null"),
+            r#"{"reason":"build-finished","success":true}"#.to_owned(),
+        ];
+        let program = |file: &str, package: &str, target: &str| Program {
+            file: file.into(),
+            package: package.into(),
+            target: target.into(),
+            folder: "/w/one".into(),
+        };
+        let expected = [program("/t/a-1", "one", "a"), program("/t/b-2", "other", "b")];
+        assert_eq!(built(&messages.join("\n")).unwrap(), expected);
+    }
+}
