@@ -12,6 +12,7 @@ mod run;
 #[path = "../remote/worker.rs"]
 mod worker;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bridge::Backend;
@@ -30,14 +31,22 @@ fn length() -> Length {
     }
 }
 
+/// Held by each test: what the process holds is counted.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[test]
 fn a_renderer_outlives_its_workers_and_keeps_its_size() {
+    let _alone = alone();
     let rig = Rig::open();
     Run::new(&rig, Backend::Host).go(length());
 }
 
 #[test]
 fn a_renderer_outlives_its_workers_with_cuda_and_keeps_its_size() {
+    let _alone = alone();
     let rig = Rig::open();
     if compute(rig.device(), Backend::Cuda).is_some() {
         Run::new(&rig, Backend::Cuda).go(length());
@@ -47,6 +56,7 @@ fn a_renderer_outlives_its_workers_with_cuda_and_keeps_its_size() {
 /// A negative control: workers that publish halves of frames are found to do so.
 #[test]
 fn torn_frames_are_found() {
+    let _alone = alone();
     let rig = Rig::open();
     let run = std::panic::AssertUnwindSafe(|| Run::with(&rig, Backend::Host, Habit::PublishesHalves).go(length()));
     let panic = std::panic::catch_unwind(run).unwrap_err();
