@@ -8,7 +8,6 @@ use cuda_import::cudarc::driver::CudaStream;
 
 use super::direction::{ComputeFirst, Direction, RenderFirst};
 use super::ledger::First;
-use super::passed::Passed;
 use super::resources::Resources;
 use super::state::State;
 use crate::compute::host::stream::HostStream;
@@ -211,7 +210,7 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
     pub(super) fn signalled(mut self, computed: TimelinePoint) -> D::Finished<R> {
         self.shared.ledger().finish(self.slot, computed.value());
         self.finished = true;
-        D::finished(Passed::on(self), computed)
+        D::finished(self.pass_on(), computed)
     }
 
     /// Gives the slot back without handing it over: there was nothing to compute, or it failed.

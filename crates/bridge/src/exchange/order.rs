@@ -1,5 +1,8 @@
 //! The turns of a frame in their order, for each direction.
+#![allow(unsafe_code)] // Takes a turn apart that has ended.
 
+use std::mem::ManuallyDrop;
+use std::ptr;
 use std::sync::Arc;
 
 use super::compute_turn::ComputeTurn;
@@ -13,6 +16,20 @@ use super::resources::Resources;
 use super::state::State;
 use crate::error::Result;
 use crate::timeline::TimelinePoint;
+
+impl<R: Resources, D: Direction> ComputeTurn<R, D> {
+    /// The frame of a turn that is finished, whose drop has nothing to do.
+    pub(super) fn pass_on(self) -> Passed<R> {
+        debug_assert!(self.finished);
+        let mut turn = ManuallyDrop::new(self);
+        turn.unjoined = None;
+        // SAFETY: the turn is not dropped, and not used again: this is the one owner now.
+        let shared = unsafe { ptr::read(&turn.shared) };
+        // SAFETY: as above. No other field owns anything.
+        let alive = unsafe { ptr::read(&turn.alive) };
+        Passed { shared, frame: turn.frame, slot: turn.slot, alive }
+    }
+}
 
 impl Direction for ComputeFirst {
     type Begun<R: Resources> = ComputeTurn<R, Self>;
