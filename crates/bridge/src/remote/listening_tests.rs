@@ -178,6 +178,7 @@ fn publish(connection: &mut Connection, slot: u32, frame: u64) {
 fn frames_cross_and_a_worker_that_closes_leaves_its_slots() {
     let Some(mut scene) = Scene::new("close") else { return };
     let path = scene.path();
+    let (finished, all) = std::sync::mpsc::channel();
     let worker = std::thread::spawn(move || {
         let (mut connection, slots) = connect(&path);
         for (slot, frame) in slots.iter().zip(0..3) {
@@ -187,6 +188,8 @@ fn frames_cross_and_a_worker_that_closes_leaves_its_slots() {
         // more.
         assert_eq!(free(&mut connection), slots[0]);
         publish(&mut connection, slots[3], 3);
+        // Close says that all is signalled: a value that comes behind it counts no more.
+        all.recv().unwrap();
         connection.send(&Message::Close { exchange: EXCHANGE }, None, LIMIT).unwrap();
         connection
     });
@@ -197,10 +200,13 @@ fn frames_cross_and_a_worker_that_closes_leaves_its_slots() {
     assert_eq!(scene.new_frame(), 1);
     gpu(3);
     assert_eq!(scene.new_frame(), 2);
-    let connection = worker.join().unwrap();
     gpu(4);
+    // The last frame may be seen behind the Close alone, and is shown all the same.
+    finished.send(()).unwrap();
+    let connection = worker.join().unwrap();
     let error = scene.lost();
     assert!(error.to_string().contains("has closed the exchange"), "{error}");
+    assert_eq!(scene.new_frame(), 3);
     let half = scene.stop(thread);
     assert!(half.before.is_none() && half.end.away().is_empty(), "it is done with its slots");
     drop(connection);
