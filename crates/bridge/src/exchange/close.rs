@@ -80,12 +80,41 @@ impl<R: Resources> State<R> {
     /// Waits until neither side uses the resources or the timelines any more, for at most the
     /// timeout. Resources that others have replaced are waited for alone.
     pub(super) fn quiesce(&self) -> Result<()> {
+        self.quiesce_within(self.timeout)
+    }
+
+    /// [`quiesce`](Self::quiesce) until `go_on` gives an error, which it is asked for now and then.
+    ///
+    /// # Errors
+    /// That of `go_on`, or as [`quiesce`](Self::quiesce).
+    #[cfg(all(target_os = "linux", feature = "remote"))]
+    pub(super) fn quiesce_while(&self, go_on: &dyn Fn() -> Result<()>) -> Result<()> {
+        /// The interval of asking.
+        const AT_A_TIME: Duration = Duration::from_millis(50);
+        let start = Instant::now();
+        loop {
+            let left = self.timeout.saturating_sub(start.elapsed());
+            match self.quiesce_within(left.min(AT_A_TIME)) {
+                Err(Error::Timeout { .. } | Error::ComputeBusy { .. }) if !left.is_zero() => go_on()?,
+                Err(Error::Timeout { exchange, timeline, value, signaller, last_seen, history, .. }) => {
+                    let waited = start.elapsed();
+                    return Err(Error::Timeout { exchange, timeline, value, signaller, last_seen, waited, history });
+                }
+                Err(Error::ComputeBusy { exchange, backend, .. }) => {
+                    return Err(Error::ComputeBusy { exchange, backend, waited: start.elapsed() });
+                }
+                ended => return ended,
+            }
+        }
+    }
+
+    fn quiesce_within(&self, limit: Duration) -> Result<()> {
         let start = Instant::now();
         let lost = self.check_compute().is_err_and(|error| error.is_device_lost());
         let compute_lost = lost && self.compute.side().is_foreign();
-        let left = || self.timeout.saturating_sub(start.elapsed());
+        let left = || limit.saturating_sub(start.elapsed());
         if compute_lost {
-            self.outlive(start)?;
+            self.outlive(start, limit)?;
         }
         let reach = |timeline: &Timeline, value| match compute_lost {
             true => timeline.wait_out(value, left(), || drop(self.check_compute())),
@@ -120,13 +149,13 @@ impl<R: Resources> State<R> {
         // The compute side may have been given waits or work after its last signal, other streams
         // of CUDA too: a turn that was dropped joined nothing.
         self.join_all()?;
-        self.drain(start)
+        self.drain(start, limit)
     }
 
-    /// Waits, since `start` for at most the timeout, until the compute side has done what it was
+    /// Waits, since `start` for at most `limit`, until the compute side has done what it was
     /// given. All signals have come by then, so that no timeline is late.
-    fn drain(&self, start: Instant) -> Result<()> {
-        if self.held.lender.drain(self.timeout.saturating_sub(start.elapsed()))? {
+    fn drain(&self, start: Instant, limit: Duration) -> Result<()> {
+        if self.held.lender.drain(limit.saturating_sub(start.elapsed()))? {
             return Ok(());
         }
         let backend = self.compute.backend();
@@ -136,10 +165,10 @@ impl<R: Resources> State<R> {
     /// What a lost GPU leaves behind is not in use: its work ended with it. Others of its group go
     /// on with the same memory: they are waited for, and only then Vulkan is told to go on where it
     /// waits for the one that is lost.
-    fn outlive(&self, start: Instant) -> Result<()> {
+    fn outlive(&self, start: Instant, limit: Duration) -> Result<()> {
         if self.compute.side().loss() != Loss::All {
             self.join_living()?;
-            self.drain(start)?;
+            self.drain(start, limit)?;
         }
         // The error is known.
         let _ = self.check_compute();

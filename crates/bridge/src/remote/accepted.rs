@@ -1,6 +1,6 @@
 //! A worker that was accepted, before an exchange is offered to it.
 
-use bridge_ipc::Connection;
+use bridge_ipc::{Code, Connection};
 use vk_export::ExportDevice;
 
 use super::terms::check_slots;
@@ -33,6 +33,20 @@ impl Remote {
     /// Returns `true` if both sides allow exchanges in step.
     pub fn has_trust(&self) -> bool {
         self.connection.session().has_trust()
+    }
+
+    /// Makes what the worker is to be offered. Where that fails, the worker is told why.
+    pub(super) fn prepare<T>(self, make: impl FnOnce(&Self) -> Result<T>) -> Result<(Self, T)> {
+        match make(&self) {
+            Ok(made) => Ok((self, made)),
+            Err(error) => Err(self.refuse(Code::Failure, error)),
+        }
+    }
+
+    /// Ends the connection with a worker that is not taken, and tells it why.
+    pub(super) fn refuse(mut self, code: Code, error: Error) -> Error {
+        self.connection.close(code, &error.to_string());
+        error
     }
 
     /// Checks that both sides allow the exchange, which is in step.

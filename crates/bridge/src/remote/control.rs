@@ -1,23 +1,43 @@
 //! The program's requests to the thread of a connection, and the thread's wait for the end of a
 //! worker.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bridge_ipc::Connection;
 
 use super::wake::{Wake, sleep};
+use crate::error::{Error, Result};
 
 /// The program's hold on the thread of a connection.
 pub(super) struct Control {
     stop: AtomicBool,
     wake: Arc<Wake>,
+    stage: Mutex<Stage>,
+    changed: Condvar,
+}
+
+/// Whether the program that leaves waits for the thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// It does.
+    Runs,
+    /// The thread waits for the end of a worker that was killed, for as long as that takes, and has
+    /// all that it needs.
+    Detached,
+    /// The thread has done everything.
+    Ended,
 }
 
 impl Control {
     pub(super) fn new(wake: &Arc<Wake>) -> Self {
-        Self { stop: AtomicBool::new(false), wake: Arc::clone(wake) }
+        Self {
+            stop: AtomicBool::new(false),
+            wake: Arc::clone(wake),
+            stage: Mutex::new(Stage::Runs),
+            changed: Condvar::new(),
+        }
     }
 
     /// Asks the thread to end.
@@ -28,6 +48,28 @@ impl Control {
 
     pub(super) fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Acquire)
+    }
+
+    /// The thread goes on without the program.
+    pub(super) fn detach(&self) {
+        self.enter(Stage::Detached);
+    }
+
+    /// The thread has come to its end.
+    pub(super) fn end(&self) {
+        self.enter(Stage::Ended);
+    }
+
+    fn enter(&self, stage: Stage) {
+        *self.stage.lock().unwrap_or_else(PoisonError::into_inner) = stage;
+        self.changed.notify_all();
+    }
+
+    /// Waits until the thread has ended or goes on without the program.
+    pub(super) fn await_leave(&self) -> Stage {
+        let stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = self.changed.wait_while(stage, |stage| *stage == Stage::Runs);
+        *left.unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn wake(&self) -> &Arc<Wake> {
@@ -47,6 +89,32 @@ impl Control {
             }
             sleep([&*self.wake, connection.peer()], left);
         }
+    }
+}
+
+/// What a thread waits for on behalf of a worker that is to take the exchange: as long as the
+/// program wants it, and the worker is there.
+pub(super) struct Awaited<'a> {
+    pub(super) exchange: &'a str,
+    pub(super) control: &'a Control,
+    pub(super) worker: &'a Connection,
+}
+
+impl Awaited<'_> {
+    /// # Errors
+    /// Why there is nothing to wait for any more.
+    pub(super) fn go_on(&self) -> Result<()> {
+        let peer = self.worker.peer();
+        let reason = if self.control.is_stopped() {
+            "the renderer has ended it before the worker had taken it".to_owned()
+        } else if peer.is_dead() {
+            format!("worker process {} has ended before it was offered", peer.pid())
+        } else if self.worker.is_released() {
+            format!("worker process {} has closed the connection before it was offered", peer.pid())
+        } else {
+            return Ok(());
+        };
+        Err(Error::invalid(format!("exchange \"{}\"", self.exchange), reason))
     }
 }
 

@@ -8,7 +8,7 @@ use crate::compute::remote::Trust;
 use crate::error::{Error, Result};
 use crate::exchange::{Away, ExchangeInfo, State, StepAway};
 use crate::remote::memory::{Given, Memory};
-use crate::remote::part::End as Handle;
+use crate::remote::part::{End as Handle, Settled};
 use crate::remote::step::Step;
 use crate::remote::terms::Terms;
 use crate::remote::test_device::own_device;

@@ -1,13 +1,17 @@
 //! What a worker has announced has to come: it is killed where it does not, and what a dead one
 //! owes is signalled in its place.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::listening::{End, KILL_LIMIT, Listening, TOGETHER};
 use super::part::{Part, Settled};
 use super::wake::sleep;
 use crate::observe::trace::{self, Event};
 use crate::observe::{log_error, log_warn};
+
+/// How long a program that leaves waits for the end of a worker that was killed. A driver may hold
+/// the process for longer; the thread goes on alone then.
+const LEAVE_LIMIT: Duration = Duration::from_secs(1);
 
 impl<P: Part> Listening<P> {
     /// Kills a worker that something waits for and that has overrun its limit.
@@ -16,6 +20,12 @@ impl<P: Part> Listening<P> {
         let done = if self.status.worker() == std::process::id() {
             "is this process, which is not killed".to_owned()
         } else {
+            #[cfg(test)]
+            let killed = match self.status.spares.load(std::sync::atomic::Ordering::Relaxed) {
+                true => Ok(()),
+                false => self.connection.peer().kill(),
+            };
+            #[cfg(not(test))]
             let killed = self.connection.peer().kill();
             killed.map_or_else(|error| format!("cannot be killed: {error}"), |()| "was killed".to_owned())
         };
@@ -23,26 +33,38 @@ impl<P: Part> Listening<P> {
     }
 
     /// Waits, up to the worker's limit for all of it together, for what it has announced; past that
-    /// it is killed. Gives what was signalled in its place then.
-    pub(super) fn enforce(&mut self) -> Settled {
+    /// it is killed, unless it was already. Then its end is waited for, however long its driver takes:
+    /// without a program that leaves, which is let go. Gives what was signalled in its place.
+    pub(super) fn enforce(&mut self, killed: bool) -> Settled {
         let start = Instant::now();
+        let (mut killed, mut is_late) = (killed.then_some(start), false);
         while self.part.is_waited_for() {
             self.control.wake().clear();
             if self.connection.peer().is_dead() {
                 return self.settle();
             }
             let broken = self.take_over().err();
-            let late = || format!("has not finished what it had announced within {:?}", self.timeout);
-            let late = (start.elapsed() > self.timeout).then(late);
-            if let Some(overrun) = self.part.overrun(self.timeout).or(broken).or(late) {
-                let End { reason, .. } = self.kill(&overrun);
-                log_warn!("exchange \"{}\": worker process {} {reason}", self.status.exchange(), self.status.worker());
-                self.status.killed(&reason);
-                if self.connection.peer().wait(KILL_LIMIT) {
-                    return self.settle();
+            if let Some(since) = killed {
+                if self.control.is_stopped() && since.elapsed() >= LEAVE_LIMIT {
+                    self.control.detach();
                 }
-                log_error!("exchange \"{}\": the worker has not ended: Vulkan waits for it", self.status.exchange());
-                return Settled::default();
+                if since.elapsed() >= KILL_LIMIT && !std::mem::replace(&mut is_late, true) {
+                    let (exchange, worker) = (self.status.exchange(), self.status.worker());
+                    log_error!("exchange \"{exchange}\": worker process {worker} has not ended: Vulkan waits for it");
+                }
+            } else {
+                let late = || format!("has not finished what it had announced within {:?}", self.timeout);
+                let late = (start.elapsed() > self.timeout).then(late);
+                if let Some(overrun) = self.part.overrun(self.timeout).or(broken).or(late) {
+                    let End { reason, .. } = self.kill(&overrun);
+                    log_warn!(
+                        "exchange \"{}\": worker process {} {reason}",
+                        self.status.exchange(),
+                        self.status.worker()
+                    );
+                    self.status.killed(&reason);
+                    killed = Some(Instant::now());
+                }
             }
             if self.part.is_waited_for() {
                 self.status.owes(self.part.waited_for());

@@ -66,15 +66,17 @@ impl Remote {
 
 impl<R: Resources> RemoteExchange<R> {
     pub(super) fn new(remote: Remote, info: &ExchangeInfo<'_>, resources: R) -> Result<Self> {
-        remote.require_trust(info.name)?;
-        let compute = remote.compute_in_step(info)?;
+        let (remote, compute) = remote.prepare(|remote| {
+            remote.require_trust(info.name)?;
+            remote.compute_in_step(info)
+        })?;
         Self::of(remote, compute, info, resources)
     }
 
     fn of(remote: Remote, compute: Compute, info: &ExchangeInfo<'_>, resources: R) -> Result<Self> {
         let mut kinds = Vec::new();
         resources.kinds(&mut kinds);
-        let away = StepAway::new(&compute, info, &resources)?;
+        let (remote, away) = remote.prepare(|_| StepAway::new(&compute, info, &resources))?;
         let steps = away.steps();
         let workers = Workers::new(remote, &in_step(info), kinds, away)?;
         let waked = Arc::clone(&steps);
@@ -160,7 +162,9 @@ impl<R: Resources> RemoteExchange<R> {
     }
 
     /// Ends the connection with the worker, which is told. Waits, up to its limit, for frames that
-    /// it has announced; on the CPU they are torn at once.
+    /// it has announced, and then kills it; on the CPU they are torn at once. Where its process has
+    /// not ended a second later, a thread waits for that and signals in its place:
+    /// [`owed`](Self::owed) names the frames meanwhile.
     pub fn disconnect(&mut self) {
         self.workers.disconnect();
     }
@@ -261,3 +265,7 @@ impl<R: Resources> std::fmt::Debug for RemoteExchange<R> {
 #[cfg(test)]
 #[path = "exchange_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "replaced_tests.rs"]
+mod replaced;

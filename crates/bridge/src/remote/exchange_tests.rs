@@ -2,7 +2,7 @@
 //! is played by the test.
 #![allow(unsafe_code)] // Submitting, and the worker's signals.
 
-use bridge_ipc::{ConnectInfo, Connection, Hello, Message, Role};
+use bridge_ipc::{Code, ConnectInfo, Connection, Hello, Message, Role};
 use vk_export::BufferAccess;
 
 use super::*;
@@ -12,18 +12,15 @@ use crate::remote::listening::steps::Peer;
 use crate::remote::test_device::Renderer;
 use crate::timeline::TimelinePoint;
 
-type Words = BufferSpec<u32>;
+pub(super) type Words = BufferSpec<u32>;
 
 /// What no test waits for, if all goes well.
-const LIMIT: Duration = Duration::from_secs(20);
+pub(super) const LIMIT: Duration = Duration::from_secs(20);
 
 /// A worker that has announced two frames, of which the first is finished, and has hung up.
-fn hung_up(scene: &Renderer) -> (Peer, RemoteExchange<Words>, TimelinePoint) {
+pub(super) fn hung_up(scene: &Renderer) -> (Peer, RemoteExchange<Words>, TimelinePoint) {
     let mut worker = Peer::start(scene.listener.path(), "hangs-up");
-    let compute = Compute::remote_of(&scene.device, false, Trust::Played).unwrap();
-    let info = ExchangeInfo { name: "steps", timeout: LIMIT, ..Default::default() };
-    let words = Words::new(64, BufferAccess::TRANSFER_READ);
-    let mut exchange = RemoteExchange::of(scene.accept(), compute, &info, words).unwrap();
+    let mut exchange = taken(scene, LIMIT);
     let [first, second] = [(); 2].map(|()| submit(&mut exchange));
     finish(&exchange, 1);
     first.wait(LIMIT).unwrap();
@@ -33,14 +30,22 @@ fn hung_up(scene: &Renderer) -> (Peer, RemoteExchange<Words>, TimelinePoint) {
     (worker, exchange, second)
 }
 
-fn submit(exchange: &mut RemoteExchange<Words>) -> TimelinePoint {
+/// The exchange of the next worker, which has `limit` for a frame.
+pub(super) fn taken(scene: &Renderer, limit: Duration) -> RemoteExchange<Words> {
+    let compute = Compute::remote_of(&scene.device, false, Trust::Played).unwrap();
+    let info = ExchangeInfo { name: "steps", timeout: limit, ..Default::default() };
+    let words = Words::new(64, BufferAccess::TRANSFER_READ);
+    RemoteExchange::of(scene.accept(), compute, &info, words).unwrap()
+}
+
+pub(super) fn submit(exchange: &mut RemoteExchange<Words>) -> TimelinePoint {
     let turn = exchange.next(LIMIT).unwrap().expect("no frame is announced");
     // SAFETY: no commands use the slot, so that nothing is to be acquired or released.
     unsafe { turn.submit(&[]) }.unwrap()
 }
 
 /// The worker's GPU has come to a value.
-fn finish(exchange: &RemoteExchange<Words>, value: u64) {
+pub(super) fn finish(exchange: &RemoteExchange<Words>, value: u64) {
     let state = exchange.steps.state();
     let computed = state.computed_semaphore();
     let info = vk::SemaphoreSignalInfo::default().semaphore(computed.as_raw()).value(value);
@@ -49,7 +54,7 @@ fn finish(exchange: &RemoteExchange<Words>, value: u64) {
     unsafe { computed.device().as_raw().signal_semaphore(&info) }.unwrap();
 }
 
-fn until<T>(mut found: impl FnMut() -> Option<T>) -> T {
+pub(super) fn until<T>(mut found: impl FnMut() -> Option<T>) -> T {
     let start = std::time::Instant::now();
     loop {
         if let Some(found) = found() {
@@ -74,7 +79,8 @@ fn no_worker_takes_the_place_of_one_that_owes_frames_and_nobody_waits_for_it() {
         let hello = Hello { cuda: true, trust: true, device_uuid, ..Hello::new(Role::Worker, "next") };
         connection.send(&Message::Hello(hello), None, LIMIT).unwrap();
         let told = connection.receive(LIMIT).unwrap();
-        assert!(matches!(told.message, Message::Bye { .. }), "it is offered nothing: {told:?}");
+        let Message::Bye { code: Code::Failure, text } = told.message else { panic!("{told:?}") };
+        assert!(text.contains("exchange \"steps\"") && text.contains("owes"), "{text}");
     });
     let refused = exchange.reconnect(scene.accept()).unwrap_err();
     let Error::FramesOwed { worker: process, frames, limit: LIMIT, .. } = &refused else { panic!("{refused}") };

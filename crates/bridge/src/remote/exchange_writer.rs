@@ -68,22 +68,24 @@ impl Remote {
 
 impl<R: Resources> RemoteExchangeWriter<R> {
     pub(super) fn new(remote: Remote, info: &ExchangeInfo<'_>, resources: R) -> Result<Self> {
-        remote.require_trusted_reader(info.name)?;
-        if info.frames_in_flight.is_some() {
-            return Err(Error::invalid(
-                format!("exchange \"{}\"", info.name),
-                "frames that a worker reads in step are in flight until it gives their slots back; leave \
-                 `ExchangeInfo::frames_in_flight` out and bound them by `slots`",
-            ));
-        }
-        let compute = remote.compute_in_step(info)?;
+        let (remote, compute) = remote.prepare(|remote| {
+            remote.require_trusted_reader(info.name)?;
+            if info.frames_in_flight.is_some() {
+                return Err(Error::invalid(
+                    format!("exchange \"{}\"", info.name),
+                    "frames that a worker reads in step are in flight until it gives their slots back; leave \
+                     `ExchangeInfo::frames_in_flight` out and bound them by `slots`",
+                ));
+            }
+            remote.compute_in_step(info)
+        })?;
         Self::of(remote, compute, info, resources)
     }
 
     fn of(remote: Remote, compute: Compute, info: &ExchangeInfo<'_>, resources: R) -> Result<Self> {
         let mut kinds = Vec::new();
         resources.kinds(&mut kinds);
-        let away = DrawAway::new(&compute, info, &resources)?;
+        let (remote, away) = remote.prepare(|_| DrawAway::new(&compute, info, &resources))?;
         let draws = away.draws();
         let workers = Workers::new(remote, &in_step(info), kinds, away)?;
         let waked = Arc::clone(&draws);
@@ -157,7 +159,9 @@ impl<R: Resources> RemoteExchangeWriter<R> {
     }
 
     /// Ends the connection with the worker, which is told. Waits, up to its limit, for slots
-    /// that it has given back and is not done with; on the CPU there are none.
+    /// that it has given back and is not done with, and then kills it; on the CPU there are none.
+    /// Where its process has not ended a second later, a thread waits for that and signals in its
+    /// place: [`owed`](Self::owed) names the frames meanwhile.
     pub fn disconnect(&mut self) {
         self.workers.disconnect();
     }

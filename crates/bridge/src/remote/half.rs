@@ -3,9 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use bridge_ipc::{Code, Connection};
+use bridge_ipc::Connection;
 
-use super::control::Control;
+use super::control::{Awaited, Control};
 use super::part::{End, recover};
 use crate::error::{Error, Result};
 
@@ -35,20 +35,19 @@ impl<E: End> Half<E> {
     }
 
     /// Waits until the worker before, if there was one, uses the slots no more: until its process
-    /// has ended. What it may still use is not given to the `next`, which is told where that takes
-    /// longer than `limit`.
-    pub(super) fn await_quiet(&mut self, next: &mut Connection, control: &Control, limit: Duration) -> Result<()> {
+    /// has ended. What it may still use is not given to the `next`.
+    ///
+    /// # Errors
+    /// Where that takes longer than `limit`, the `next` is gone before, or the program wants it no
+    /// more.
+    pub(super) fn await_quiet(&mut self, next: &Connection, control: &Control, limit: Duration) -> Result<()> {
         let Some(before) = &self.before else { return Ok(()) };
         let invalid = |reason| Err(Error::invalid(format!("exchange \"{}\"", self.end.exchange()), reason));
         let same = before.peer().pid() == next.peer().pid();
         let start = Instant::now();
         while !(before.peer().wait(AT_A_TIME) && before.wait_for_release(AT_A_TIME)) {
-            if control.is_stopped() {
-                next.close(Code::Done, "the renderer has ended the exchange");
-                return invalid("it was ended before its last worker had".to_owned());
-            }
+            Awaited { exchange: self.end.exchange(), control, worker: next }.go_on()?;
             if start.elapsed() >= limit {
-                next.close(Code::Failure, "the last worker has the slots still");
                 let pid = before.peer().pid();
                 if before.peer().is_dead() {
                     return invalid(format!(

@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 
 use bridge_ipc::{Code, Connection};
 
-use super::control::Control;
+use super::control::{Awaited, Control, Stage};
 use super::half::{Home, take};
 use super::listening::{Listening, TOGETHER};
 use super::part::{End, Part, Patience};
@@ -16,8 +16,8 @@ use super::wake::Wake;
 use crate::error::{Error, Result};
 use crate::observe::trace::{self, Event};
 
-/// A connection that a thread listens to. Dropping it ends both, and brings the
-/// workers' half back.
+/// A connection that a thread listens to. Dropping it ends both, and brings the workers' half back,
+/// unless the thread is [detached](Self::end).
 pub(super) struct Link {
     control: Arc<Control>,
     thread: Option<JoinHandle<()>>,
@@ -25,13 +25,15 @@ pub(super) struct Link {
 
 impl Link {
     /// Lets a thread offer the exchange to the worker, and listen to it once it has taken it. Waits
-    /// for neither; what comes of the offer is sent to `told`.
+    /// for neither; what comes of the offer is sent to `told`. The thread waits for that of a link
+    /// `before` which was detached.
     pub(super) fn new<E: End>(
         mut connection: Connection,
         terms: &Terms,
         status: &Arc<Status>,
         home: &Home<E>,
         wake: &Arc<Wake>,
+        before: Option<JoinHandle<()>>,
         told: Option<SyncSender<Result<()>>>,
     ) -> Result<Self> {
         let control = Arc::new(Control::new(wake));
@@ -40,14 +42,22 @@ impl Link {
             (Arc::clone(&control), Arc::clone(status), Arc::clone(home), terms.clone());
         let listen = move || {
             let (control, status, timeout) = (control_too, Arc::clone(&status_too), terms.timeout);
+            let _ended = Ended(Arc::clone(&control));
             let unheard = Unheard(&status_too);
             let tell = |result| told.as_ref().map(|told| told.send(result));
             let bring_back = |half| *home.lock().unwrap_or_else(PoisonError::into_inner) = Some(half);
             Patience::be_punctual();
+            // Nothing is owed any more: it is about to bring the half back. A panic in there has
+            // been reported.
+            let _ = before.map(JoinHandle::join);
             // It went with a thread that panicked.
-            let Some(mut half) = take(&home) else { return unheard.tell() };
-            let given = half.await_quiet(&mut connection, &control, timeout).and_then(|()| {
-                half.end.prepare(terms.backend, timeout, &|| control.is_stopped())?;
+            let Some(mut half) = take(&home) else {
+                connection.close(Code::Failure, "the renderer's thread for the workers of this exchange has failed");
+                return unheard.tell();
+            };
+            let given = half.await_quiet(&connection, &control, timeout).and_then(|()| {
+                let awaited = Awaited { exchange: status.exchange(), control: &control, worker: &connection };
+                half.end.prepare(terms.backend, timeout, &|| awaited.go_on())?;
                 let memory = half.end.memory(&terms)?;
                 terms.offer(&mut connection, memory, &control)
             });
@@ -55,7 +65,8 @@ impl Link {
                 Ok(given) => given,
                 Err(error) => {
                     // Where this process has failed, the worker still waits.
-                    connection.close(Code::Failure, &error.to_string());
+                    let code = if control.is_stopped() { Code::Done } else { Code::Failure };
+                    connection.close(code, &error.to_string());
                     bring_back(half);
                     let dead = control.await_death(&connection, Some(TOGETHER));
                     status.lost(Lost {
@@ -86,13 +97,38 @@ impl Link {
         })?;
         Ok(Self { control, thread: Some(thread) })
     }
+
+    /// Ends it. Gives the thread back where it goes on: the worker owes something, was killed for
+    /// that, and its process does not end so far. The thread has all that it takes to signal in the
+    /// worker's place once it has, and brings the half back then.
+    pub(super) fn end(mut self) -> Option<JoinHandle<()>> {
+        self.leave()
+    }
+
+    fn leave(&mut self) -> Option<JoinHandle<()>> {
+        let thread = self.thread.take()?;
+        self.control.stop();
+        if self.control.await_leave() == Stage::Detached {
+            return Some(thread);
+        }
+        // A panic in there has been reported by the thread.
+        let _ = thread.join();
+        None
+    }
 }
 
 impl Drop for Link {
     fn drop(&mut self) {
-        self.control.stop();
-        // A panic in there has been reported by the thread.
-        let _ = self.thread.take().map(JoinHandle::join);
+        drop(self.leave());
+    }
+}
+
+/// Tells of the end of a thread, also where it panics.
+struct Ended(Arc<Control>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }
 

@@ -7,7 +7,7 @@ use bridge_ipc::{Code, Connection, Message};
 
 use super::control::{Control, has_gone};
 use super::half::Half;
-use super::part::{Handed, Outcome, Part, Settled};
+use super::part::{Handed, Outcome, Part};
 use super::status::{Lost, Status};
 use super::terms::EXCHANGE;
 use super::wake::sleep_from;
@@ -103,15 +103,17 @@ impl<P: Part> Listening<P> {
         let heard = self.hear().and_then(|_| Ok(self.take_over()?));
         self.connection.close(Code::Done, "the renderer has ended the exchange");
         let owed = self.part.owed() as u64;
-        // Nothing that was submitted waits for it afterwards.
-        let settled = match self.part.settle(false) {
-            Settled { value: None, .. } => self.enforce(),
-            settled => settled,
-        };
-        let dead = self.connection.peer().is_dead();
-        // What has come or was signalled is owed no more: another worker may take its place.
+        let settled = self.part.settle(false);
+        // Before the program may go on without this thread.
         self.status.owes(self.part.waited_for());
-        self.status.lost(Lost { reason: "was disconnected".to_owned(), dead, held: self.held, owed, settled });
+        let (reason, dead) = ("was disconnected".to_owned(), self.connection.peer().is_dead());
+        self.status.lost(Lost { reason, dead, held: self.held, owed, settled });
+        // Nothing that was submitted waits for it afterwards.
+        let settled = self.enforce(false);
+        self.settled(settled);
+        if self.connection.peer().is_dead() {
+            self.status.has_died();
+        }
         let quiet = has_gone(&self.connection) || heard.is_err_and(|end| end.closed);
         self.stop(quiet)
     }
@@ -231,7 +233,7 @@ impl<P: Part> Listening<P> {
         self.part.close();
         // The kernel closes a dead process's sockets before it tells of its end.
         let dead = match killed {
-            true => self.connection.peer().wait(KILL_LIMIT),
+            true => self.control.await_death(&self.connection, Some(KILL_LIMIT)),
             false => self.control.await_death(&self.connection, Some(TOGETHER)),
         };
         if dead && !killed {
@@ -251,7 +253,7 @@ impl<P: Part> Listening<P> {
         if let Some(error) = self.status.error() {
             log_warn!("{error}");
         }
-        let settled = self.enforce();
+        let settled = self.enforce(killed);
         self.settled(settled);
         let start = Instant::now();
         while usable && self.part.is_busy() {

@@ -24,11 +24,11 @@ pub(super) trait End: Away {
     fn memory(&self, terms: &Terms) -> Result<Memory<'_, Slots<Self>>>;
 
     /// Prepares for the next worker, which computes with `backend`: none before uses anything any
-    /// more. Waits for at most `limit`, and no longer than the program wants it.
+    /// more. Waits for at most `limit`, and until `go_on` gives an error.
     ///
     /// # Errors
-    /// Why no worker can be taken now.
-    fn prepare(&mut self, _backend: Backend, _limit: Duration, _is_stopped: &dyn Fn() -> bool) -> Result<()> {
+    /// That of `go_on`; else why no worker can be taken now.
+    fn prepare(&mut self, _backend: Backend, _limit: Duration, _go_on: &dyn Fn() -> Result<()>) -> Result<()> {
         Ok(())
     }
 }
@@ -121,16 +121,17 @@ pub(super) const LOOK: Duration = Duration::from_millis(50);
 /// Waits, for at most `limit`, until no turn with the last worker's timelines is open.
 ///
 /// # Errors
-/// [`Error::InvalidArgument`] where one still is.
+/// That of `go_on`; [`Error::InvalidArgument`] where one still is.
 pub(super) fn await_settled(
     exchange: &str,
     limit: Duration,
-    is_stopped: &dyn Fn() -> bool,
+    go_on: &dyn Fn() -> Result<()>,
     is_settled: impl Fn() -> bool,
 ) -> Result<()> {
     let start = Instant::now();
     while !is_settled() {
-        if is_stopped() || start.elapsed() >= limit {
+        go_on()?;
+        if start.elapsed() >= limit {
             return Err(Error::invalid(
                 format!("exchange \"{exchange}\""),
                 "a frame of the last worker is not submitted, or its images were not handed over so far; submit, skip or \

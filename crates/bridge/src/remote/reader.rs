@@ -47,7 +47,8 @@ impl<R: Resources> RemoteReader<R> {
     pub(super) fn new(remote: Remote, info: &LatestInfo<'_>, resources: R) -> Result<Self> {
         let mut kinds = Vec::new();
         resources.kinds(&mut kinds);
-        let (writer, reader) = Exchange::latest_of(&remote.compute(info)?, info, &resources)?;
+        let (remote, (writer, reader)) =
+            remote.prepare(|remote| Exchange::latest_of(&remote.compute(info)?, info, &resources))?;
         Ok(Self { workers: Workers::new(remote, info, kinds, writer)?, reader })
     }
 

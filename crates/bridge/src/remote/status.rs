@@ -12,6 +12,9 @@ pub(super) struct Status {
     state: Mutex<State>,
     /// Told when the worker is lost.
     on_loss: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    /// For tests of a worker that its driver keeps from ending: nobody is killed.
+    #[cfg(test)]
+    pub(super) spares: std::sync::atomic::AtomicBool,
 }
 
 #[derive(Default)]
@@ -44,7 +47,13 @@ pub(super) struct Lost {
 
 impl Status {
     pub(super) fn new(exchange: &str) -> Self {
-        Self { exchange: exchange.to_owned(), state: Mutex::default(), on_loss: OnceLock::new() }
+        Self {
+            exchange: exchange.to_owned(),
+            state: Mutex::default(),
+            on_loss: OnceLock::new(),
+            #[cfg(test)]
+            spares: std::sync::atomic::AtomicBool::default(),
+        }
     }
 
     pub(super) fn exchange(&self) -> &str {

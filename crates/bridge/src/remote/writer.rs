@@ -50,7 +50,8 @@ impl<R: Resources> RemoteWriter<R> {
         let mut kinds = Vec::new();
         resources.kinds(&mut kinds);
         let info = LatestInfo { newest: Newest::Finished, ..*info };
-        let (writer, reader) = Exchange::latest_render_first_of(&remote.compute(&info)?, &info, &resources)?;
+        let (remote, (writer, reader)) =
+            remote.prepare(|remote| Exchange::latest_render_first_of(&remote.compute(&info)?, &info, &resources))?;
         Ok(Self { workers: Workers::new(remote, &info, kinds, reader)?, writer })
     }
 

@@ -137,8 +137,8 @@ impl<R: Resources> DrawAway<R> {
     ///
     /// # Errors
     /// As [`AwayState::renew`].
-    pub(crate) fn renew(&mut self) -> Result<()> {
-        self.base.renew()?;
+    pub(crate) fn renew(&mut self, go_on: &dyn Fn() -> Result<()>) -> Result<()> {
+        self.base.renew(go_on)?;
         self.draws.renewed(&self.base.state);
         Ok(())
     }

@@ -174,14 +174,15 @@ impl<R: Resources> AwayState<R> {
     }
 
     /// Makes new timelines for the next process, over the same slots: once neither side uses them
-    /// any more, which is waited for up to the exchange's limit. The process before has ended, or
-    /// uses nothing more.
+    /// any more, which is waited for up to the exchange's limit, and until `go_on` gives an error.
+    /// The process before has ended, or uses nothing more.
     ///
     /// # Errors
-    /// [`Error::Timeout`](crate::Error::Timeout) or the failed call; all stays as it is.
-    fn renew(&mut self) -> Result<()> {
+    /// That of `go_on`, [`Error::Timeout`](crate::Error::Timeout) or the failed call; all stays as
+    /// it is.
+    fn renew(&mut self, go_on: &dyn Fn() -> Result<()>) -> Result<()> {
         let old = &self.state;
-        old.quiesce()?;
+        old.quiesce_while(go_on)?;
         self.state = old.renew_timelines()?;
         *self.exported.get_mut() = false;
         self.watch();

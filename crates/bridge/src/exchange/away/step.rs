@@ -99,8 +99,8 @@ impl<R: Resources> StepAway<R> {
     ///
     /// # Errors
     /// As [`AwayState::renew`].
-    pub(crate) fn renew(&mut self) -> Result<()> {
-        self.base.renew()?;
+    pub(crate) fn renew(&mut self, go_on: &dyn Fn() -> Result<()>) -> Result<()> {
+        self.base.renew(go_on)?;
         self.steps.renewed(&self.base.state);
         Ok(())
     }

@@ -183,7 +183,7 @@ fn a_reader_on_the_cpu_is_lost_with_all_slots_and_holds_up_nobody() {
     let Worker { draw, commands, .. } = worker;
     let (mut away, recovered) = draw.stop(false);
     assert!(recovered && away.away().is_empty());
-    away.prepare(Backend::Host, Duration::ZERO, &|| true).unwrap();
+    away.prepare(Backend::Host, Duration::ZERO, &|| unreachable!("nothing is waited for")).unwrap();
     let mut next = Worker::of(away);
     (2..8).for_each(|word| {
         next.draw(word, false);

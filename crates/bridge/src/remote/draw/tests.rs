@@ -210,10 +210,10 @@ fn the_next_reader_has_frames_once_all_of_the_last_is_over() {
     let (mut away, _) = worker.draw.stop(true);
     // As when it was offered them; the software driver exports none.
     let _ = away.export_timelines(EXCHANGE);
-    let refused = away.prepare(Backend::Cuda, HANGS, &|| false).unwrap_err().to_string();
+    let refused = away.prepare(Backend::Cuda, HANGS, &|| Ok(())).unwrap_err().to_string();
     assert!(refused.contains("is not submitted"), "{refused}");
     submit(held).wait(LIMIT).unwrap();
-    away.prepare(Backend::Cuda, LIMIT, &|| false).unwrap();
+    away.prepare(Backend::Cuda, LIMIT, &|| Ok(())).unwrap();
     assert!(point.is_reached().unwrap());
     assert!(worker.draws.begin(Duration::ZERO, || false).unwrap().is_none(), "nobody has taken it");
     let mut next = Worker::of(away);

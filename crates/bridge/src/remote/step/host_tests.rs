@@ -141,7 +141,7 @@ fn what_a_worker_owed_is_signalled_as_its_connection_ends_and_nothing_is_copied(
     // The next worker has memory of its own, at once, and the values go on.
     let (mut away, recovered) = worker.step.stop(false);
     assert!(recovered);
-    away.prepare(Backend::Host, Duration::ZERO, &|| true).unwrap();
+    away.prepare(Backend::Host, Duration::ZERO, &|| unreachable!("nothing is waited for")).unwrap();
     let mut next = Worker::of(away, (0..2).map(|_| memory(LEN)).collect());
     for frame in 0..4 {
         let slot = next.announce();

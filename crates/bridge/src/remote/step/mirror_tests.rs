@@ -55,8 +55,12 @@ fn a_worker_that_signals_for_vulkan_ends_no_wait_of_the_renderers() {
     assert!(matches!(point.wait(HANGS), Err(Error::Timeout { .. })));
     // The next worker would have the slots, and the timelines be gone.
     let _ = worker.step.away.export_timelines(EXCHANGE);
-    let refused = worker.step.away.renew().unwrap_err();
+    let refused = worker.step.away.renew(&|| Ok(())).unwrap_err();
     assert!(matches!(refused, Error::Timeout { .. }), "{refused}");
+    // The program leaves meanwhile.
+    let stopped = || Err(Error::HostFailed { reason: "stopped".into() });
+    let refused = worker.step.away.renew(&stopped).unwrap_err();
+    assert!(matches!(refused, Error::HostFailed { .. }), "{refused}");
     worker.finish(1);
     point.wait(LIMIT).unwrap();
     worker.steps.close().unwrap();

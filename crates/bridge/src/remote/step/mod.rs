@@ -67,12 +67,12 @@ impl<R: Resources> End for StepAway<R> {
     }
 
     /// A worker with CUDA gets timelines that no other had. On the CPU they are this process's.
-    fn prepare(&mut self, backend: Backend, limit: Duration, is_stopped: &dyn Fn() -> bool) -> Result<()> {
+    fn prepare(&mut self, backend: Backend, limit: Duration, go_on: &dyn Fn() -> Result<()>) -> Result<()> {
         if backend == Backend::Host || self.is_new() {
             return Ok(());
         }
-        await_settled(self.exchange(), limit, is_stopped, || self.is_settled())?;
-        self.renew()
+        await_settled(self.exchange(), limit, go_on, || self.is_settled())?;
+        self.renew(go_on)
     }
 }
 

@@ -159,10 +159,10 @@ fn the_next_worker_has_the_slots_once_all_of_the_last_is_over() {
     // As when it was offered them; the software driver exports none.
     let _ = away.export_timelines(EXCHANGE);
     // A turn is open.
-    let refused = away.prepare(Backend::Cuda, HANGS, &|| false).unwrap_err().to_string();
+    let refused = away.prepare(Backend::Cuda, HANGS, &|| Ok(())).unwrap_err().to_string();
     assert!(refused.contains("is not submitted"), "{refused}");
     submit(held).wait(LIMIT).unwrap();
-    away.prepare(Backend::Cuda, LIMIT, &|| false).unwrap();
+    away.prepare(Backend::Cuda, LIMIT, &|| Ok(())).unwrap();
     assert!(first.is_reached().unwrap());
     let mut next = Worker::of(away);
     assert_eq!((next.steps.state().computed_semaphore().value().unwrap(), next.announce()), (0, (0, 0)));
@@ -229,12 +229,12 @@ fn timelines_that_a_worker_was_told_of_are_no_other_workers() {
     let Worker { step, steps, .. } = worker;
     let (mut away, _) = step.stop(true);
     let before = steps.state().computed_semaphore().as_raw();
-    away.prepare(Backend::Cuda, LIMIT, &|| false).unwrap();
+    away.prepare(Backend::Cuda, LIMIT, &|| Ok(())).unwrap();
     assert_eq!(steps.state().computed_semaphore().as_raw(), before, "nobody has had them");
     // The software driver exports none.
     let _ = away.export_timelines(EXCHANGE);
     let old = steps.state();
-    away.prepare(Backend::Cuda, LIMIT, &|| false).unwrap();
+    away.prepare(Backend::Cuda, LIMIT, &|| Ok(())).unwrap();
     assert_ne!(steps.state().computed_semaphore().as_raw(), old.computed_semaphore().as_raw());
 }
 

@@ -1,0 +1,155 @@
+//! A worker in the place of another one, and a program that leaves: neither waits for longer than it
+//! has to.
+
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use bridge_ipc::{Code, ConnectInfo, Connection, Error as IpcError, Hello, Message, Role};
+use vk_export::{Semaphore, SemaphoreInfo, SemaphoreKind};
+
+use super::tests::{LIMIT, Words, finish, hung_up, submit, taken, until};
+use super::*;
+use crate::exchange::{LatestInfo, SubmitInfo};
+use crate::remote::listening::steps::Peer;
+use crate::remote::test_device::Renderer;
+
+/// Far less than [`LIMIT`], and far more than anything takes that does not wait for it.
+const SOON: Duration = Duration::from_secs(8);
+
+/// A worker in the place of one that lives on without its connection and may still use the slots is
+/// not waited for once it is dead itself.
+#[test]
+fn the_death_of_a_worker_is_told_while_the_one_before_it_is_waited_for() {
+    let Some(scene) = Renderer::new("in-step-next") else { return };
+    let (mut before, mut exchange, point) = hung_up(&scene);
+    finish(&exchange, 2);
+    point.wait(LIMIT).unwrap();
+    until(|| exchange.owed().is_empty().then_some(()));
+    let mut next = Peer::start(scene.listener.path(), "stays");
+    let start = Instant::now();
+    exchange.reconnect(scene.accept()).unwrap();
+    exchange.check_worker().unwrap();
+    next.kill();
+    let told = until(|| exchange.check_worker().err());
+    assert!(matches!(&told, Error::PeerLost { worker, dead: true, .. } if *worker == next.process()), "{told}");
+    assert!(start.elapsed() < SOON && before.is_alive(), "{:?}", start.elapsed());
+}
+
+/// The next worker's thread waits for Vulkan, which waits for what is none of its business; the
+/// program does not.
+#[test]
+fn the_program_leaves_while_vulkan_is_not_done_with_the_frames_of_the_last_worker() {
+    let Some(scene) = Renderer::new("in-step-gate") else { return };
+    let gate = SemaphoreInfo { name: "gate", kind: SemaphoreKind::Timeline, exportable: false };
+    let gate = Semaphore::new(&scene.device, &gate).unwrap();
+    let wait = [vk::SemaphoreSubmitInfo::default().semaphore(gate.as_raw()).value(1)];
+    let mut worker = Peer::start(scene.listener.path(), "stays");
+    let mut exchange = taken(&scene, LIMIT);
+    let turn = exchange.next(LIMIT).unwrap().expect("no frame is announced");
+    // SAFETY: no commands use the slot, so that nothing is to be acquired or released; the gate is
+    // opened below.
+    let point = unsafe { turn.submit_with(&SubmitInfo { waits: &wait, ..SubmitInfo::default() }) }.unwrap();
+    worker.go_on();
+    worker.kill();
+    until(|| exchange.owed().is_empty().then_some(()).filter(|()| exchange.check_worker().is_err()));
+    // One after the other: that of the first is in the wait by then.
+    for end in ["dies", "is disconnected"] {
+        let mut next = Peer::start(scene.listener.path(), "stays");
+        let start = Instant::now();
+        exchange.reconnect(scene.accept()).unwrap();
+        std::thread::sleep(Duration::from_millis(200));
+        exchange.check_worker().unwrap();
+        if end == "dies" {
+            next.kill();
+            let told = until(|| exchange.check_worker().err());
+            assert!(matches!(told, Error::PeerLost { dead: true, .. }), "{told}");
+        } else {
+            exchange.disconnect();
+        }
+        assert!(start.elapsed() < SOON, "{end}: {:?}", start.elapsed());
+    }
+    assert!(!point.is_reached().unwrap());
+    // SAFETY: VUID-VkSemaphoreSignalInfo-value-03258 to -03260: it rises, and nobody else signals.
+    unsafe { gate.signal(1) }.unwrap();
+    point.wait(LIMIT).unwrap();
+    exchange.close().unwrap();
+}
+
+/// A driver may hold a process that was killed for long. The program leaves, and the queue goes on
+/// once the process has ended.
+#[test]
+fn a_worker_that_was_killed_and_does_not_end_is_left_to_a_thread() {
+    let Some(scene) = Renderer::new("in-step-held") else { return };
+    for ends in ["stays", "hangs-up"] {
+        let limit = Duration::from_secs(1);
+        let mut worker = Peer::start(scene.listener.path(), ends);
+        let mut exchange = taken(&scene, limit);
+        exchange.workers.status().spares.store(true, Ordering::Relaxed);
+        let points: [_; 2] = std::array::from_fn(|_| submit(&mut exchange));
+        finish(&exchange, 1);
+        worker.go_on();
+        let start = Instant::now();
+        exchange.disconnect();
+        let took = start.elapsed();
+        assert!(took < SOON, "{took:?}");
+        assert!(worker.is_alive() && !points[1].is_reached().unwrap());
+        assert_eq!(*exchange.owed(), [1]);
+        let told = exchange.check_worker().unwrap_err();
+        assert!(told.to_string().contains("was killed"), "{told}");
+        worker.kill();
+        points[1].wait(LIMIT).unwrap();
+        until(|| exchange.owed().is_empty().then_some(()));
+        let told = exchange.check_worker().unwrap_err();
+        let Error::PeerLost { dead: true, torn, signalled: Some(2), .. } = &told else { panic!("{told}") };
+        assert!(**torn == [1]);
+        // The thread brings the slots back.
+        let mut next = Peer::start(scene.listener.path(), "stays");
+        exchange.reconnect(scene.accept()).unwrap();
+        let points: [_; 2] = std::array::from_fn(|_| submit(&mut exchange));
+        finish(&exchange, 2);
+        points.iter().for_each(|point| point.wait(LIMIT).unwrap());
+        next.kill();
+        exchange.close().unwrap();
+    }
+}
+
+/// A worker that is not taken hears why.
+#[test]
+fn a_worker_that_is_refused_is_told_why() {
+    let Some(scene) = Renderer::new("in-step-refused") else { return };
+    let worker = |trust: bool| {
+        let path = scene.listener.path().to_owned();
+        std::thread::spawn(move || {
+            let mut connection = Connection::connect(path, &ConnectInfo::default()).unwrap();
+            let device_uuid = connection.peer_hello().unwrap().device_uuid;
+            let hello = Hello { cuda: true, trust, device_uuid, ..Hello::new(Role::Worker, "worker") };
+            connection.send(&Message::Hello(hello), None, LIMIT).unwrap();
+            match connection.receive(LIMIT).map(|received| received.message) {
+                Ok(Message::Bye { code, text }) | Err(IpcError::Closed { reason: Some((code, text)), .. }) => {
+                    (code, text)
+                }
+                other => panic!("{other:?}"),
+            }
+        })
+    };
+    let words = || Words::new(64, vk_export::BufferAccess::TRANSFER_READ);
+    let info = ExchangeInfo { name: "steps", ..Default::default() };
+    let one = worker(false);
+    let refused = scene.accept().exchange(&info, words()).unwrap_err();
+    let (code, text) = one.join().unwrap();
+    // As much of it as a message has room for.
+    assert!(code == Code::Failure && refused.to_string().starts_with(text.trim_end_matches('…')), "{code}, {text}");
+    assert!(text.contains("in step"), "{text}");
+    let one = worker(false);
+    scene.accept().latest(&LatestInfo { name: "frames", slots: 65, ..Default::default() }, words()).unwrap_err();
+    let (code, text) = one.join().unwrap();
+    assert!(code == Code::Failure && text.contains("65 slots"), "{code}, {text}");
+    let mut there = Peer::start(scene.listener.path(), "stays");
+    let mut exchange = taken(&scene, LIMIT);
+    let one = worker(true);
+    exchange.reconnect(scene.accept()).unwrap_err();
+    let (code, text) = one.join().unwrap();
+    assert!(code == Code::Failure && text.contains("`disconnect` it first"), "{code}, {text}");
+    // Its frames would be waited for.
+    there.kill();
+}
