@@ -156,6 +156,34 @@ impl<T: Pod> HostPlaneMut<'_, T> {
     }
 }
 
+#[cfg(all(target_os = "linux", feature = "remote"))]
+impl<T: Pod> HostPlaneMut<'_, T> {
+    /// All texels in the order of their rows, in runs that are as long as the memory has no gaps:
+    /// the plane, its depths, or its rows.
+    pub(crate) fn runs_mut(&mut self) -> impl Iterator<Item = &mut [T]> {
+        let PlaneLayout { row_pitch, depth_pitch, width, height, depth, .. } = self.layout;
+        let row = width * size_of::<T>();
+        let has_tight_rows = height == 1 || row_pitch == row;
+        let has_tight_depths = has_tight_rows && (depth == 1 || depth_pitch == row * height);
+        let (depths, rows, len) = match (has_tight_rows, has_tight_depths) {
+            (_, true) => (1, 1, width * height * depth),
+            (true, false) => (depth, 1, width * height),
+            (false, false) => (depth, height, width),
+        };
+        let (start, layout) = (self.start, self.layout);
+        let places = (0..depths).flat_map(move |z| (0..rows).map(move |y| (z, y)));
+        places.filter_map(move |(z, y)| {
+            let row = layout.row(z, y)?;
+            // SAFETY: `row` is the offset of a row of a plane that fits the mapping.
+            let first = unsafe { start.as_ptr().add(row) };
+            // SAFETY: `len` texels lie there, aligned, since the rows that they are of follow each
+            // other without a gap, in memory that any bytes make a `Pod`; runs do not overlap, each
+            // is lent once, and `self` is borrowed for as long.
+            Some(unsafe { std::slice::from_raw_parts_mut(first.cast(), len) })
+        })
+    }
+}
+
 /// Lends the rows of one depth of a plane, each once.
 struct Rows<'a, T> {
     start: NonNull<u8>,
@@ -255,6 +283,26 @@ mod tests {
                     }
                 }
                 prop_assert!(plane.rows_mut(depth).next().is_none());
+            }
+            #[cfg(all(target_os = "linux", feature = "remote"))]
+            {
+                // The same texels in the same order, in one run where there are no gaps.
+                let mut next = 0;
+                for layer in 0..layers {
+                    let mut plane = image.plane_mut(0, layer).unwrap();
+                    let mut runs = 0;
+                    for run in plane.runs_mut() {
+                        runs += 1;
+                        for texel in run {
+                            prop_assert_eq!(*texel, next);
+                            next += 1;
+                        }
+                    }
+                    let tight_rows = gap == 0 || height == 1;
+                    let tight = tight_rows && (gap == 0 || depth == 1);
+                    prop_assert_eq!(runs, if tight { 1 } else if tight_rows { depth } else { depth * height });
+                }
+                prop_assert_eq!(next, count);
             }
             prop_assert!(image.plane_mut(1, 0).is_none() && image.plane_mut(0, layers).is_none());
             prop_assert!(image.row(height).is_none() && image.row_mut(height).is_none());

@@ -63,20 +63,57 @@ pub(crate) fn image<T: Texel>(spec: &ImageSpec<T>, format: FormatInfo) -> Option
     }))
 }
 
-/// Calls `each` with every row: level by level, of each all layers.
+/// Calls `each` with all texels, level by level, of each all layers: with as many rows at a time as
+/// follow each other without a gap.
 pub(crate) fn of_image<T: Pod>(image: &mut HostImageMut<'_, T>, each: &mut dyn FnMut(Run, &mut [u8])) {
     let mut run = Run::Resource;
     for level in 0..image.levels() {
         for layer in 0..image.layers() {
             let Some(mut plane) = image.plane_mut(level, layer) else { continue };
-            let [.., depth] = plane.extent();
-            for z in 0..depth {
-                for row in plane.rows_mut(z) {
-                    each(run, bytemuck::cast_slice_mut(row));
-                    run = Run::Next;
-                }
+            for texels in plane.runs_mut() {
+                each(run, bytemuck::cast_slice_mut(texels));
+                run = Run::Next;
             }
         }
         run = Run::Level;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ptr::NonNull;
+
+    use super::*;
+    use crate::image::host::PlaneLayout;
+
+    /// A volume without gaps is one run, so that it is read with one call a frame and not with one
+    /// for each of its rows.
+    #[test]
+    #[allow(unsafe_code)]
+    fn a_volume_without_gaps_is_one_run() {
+        const SIDE: usize = 64;
+        let plane = |gap: usize| PlaneLayout {
+            offset: 0,
+            row_pitch: SIDE + gap,
+            depth_pitch: (SIDE + gap) * SIDE,
+            width: SIDE,
+            height: SIDE,
+            depth: SIDE,
+        };
+        let mut memory = vec![0u8; 2 * SIDE * SIDE * SIDE];
+        let start = NonNull::new(memory.as_mut_ptr()).unwrap();
+        for (gap, expected) in [(0, 1), (1, SIDE * SIDE)] {
+            let planes = [plane(gap)];
+            assert!(planes[0].fits::<u8>(memory.len()));
+            // SAFETY: the plane was seen to fit, and nothing else uses the memory.
+            let mut image = unsafe { HostImageMut::<u8>::new(start, &planes, 1) };
+            let (mut runs, mut bytes) = (Vec::new(), 0);
+            of_image(&mut image, &mut |place, run| {
+                runs.push(place);
+                bytes += run.len();
+            });
+            assert_eq!((runs.len(), bytes), (expected, SIDE * SIDE * SIDE));
+            assert!(runs[0] == Run::Resource && runs[1..].iter().all(|place| *place == Run::Next));
+        }
     }
 }
