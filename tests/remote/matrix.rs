@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use bridge_worker::bridge_ipc::Backend;
 use rustix::process::Signal;
 
+use crate::bounds;
 use crate::cuda_worker as cuda;
 use crate::renderer::{self, Renderer};
 use crate::scene::Scene;
@@ -101,8 +103,11 @@ fn survive(habit: Habit, signal: Signal) -> (Duration, Duration) {
     assert_eq!(last.is_some(), habit != Habit::NeverWrites, "what was whole is shown");
     let start = Instant::now();
     let _next = Worker::start(&scene.path(), Habit::Runs, 2);
-    reader.reconnect(scene.accept()).unwrap();
+    let remote = scene.accept();
+    let accepted = Instant::now();
+    reader.reconnect(remote).unwrap();
     scene.read_until(&mut reader, 2 << 20);
+    bounds::next_frame_came(Backend::Host, start, accepted);
     let next = start.elapsed();
     reader.close().unwrap();
     (told, next)

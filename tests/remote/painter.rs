@@ -9,6 +9,7 @@ use bridge_tests::{Commands, Rig};
 use bridge_worker::bridge_ipc::Backend;
 use rustix::process::Signal;
 
+use crate::bounds;
 use crate::reading::{Habit, Reading, Said};
 use crate::scene::Scene;
 use crate::worker::LEN;
@@ -176,9 +177,12 @@ impl Painter {
         assert!(*held > 0 || !matches!(habit, Habit::Holds | Habit::Waits), "{error}");
         let begun = Instant::now();
         let next = Reading::start(&self.scene.path(), backend, Habit::Reads);
-        writer.reconnect(self.scene.accept()).unwrap();
+        let remote = self.scene.accept();
+        let accepted = Instant::now();
+        writer.reconnect(remote).unwrap();
         self.forget();
         self.draw_until_seen(&mut writer, &next, 3);
+        bounds::next_frame_came(backend, begun, accepted);
         self.last_is_seen(&next);
         let took = begun.elapsed();
         writer.close().unwrap();

@@ -6,6 +6,7 @@ use bridge::{Backend, Error};
 use bridge_tests::{Rig, compute};
 use rustix::process::Signal;
 
+use crate::bounds;
 use crate::cuda_worker::{Habit, start};
 use crate::scene::{Reader, Scene};
 use crate::worker::Process;
@@ -120,8 +121,11 @@ impl Shown {
         let (_, lost, dead) = self.lost(&mut reader);
         let begun = Instant::now();
         let _next = start(&self.scene.path(), Habit::Runs, 2);
-        reader.reconnect(self.scene.accept()).unwrap();
+        let remote = self.scene.accept();
+        let accepted = Instant::now();
+        reader.reconnect(remote).unwrap();
         self.read_until(&mut reader, 2 << 20);
+        bounds::next_frame_came(bridge_worker::bridge_ipc::Backend::Cuda, begun, accepted);
         let next = begun.elapsed();
         reader.close().unwrap();
         [lost, dead, next]

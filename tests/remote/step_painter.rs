@@ -12,6 +12,7 @@ use bridge_tests::{Commands, Rig};
 use bridge_worker::bridge_ipc::Backend;
 use rustix::process::Signal;
 
+use crate::bounds;
 use crate::painter::Painter;
 use crate::reading::{Reading, Said};
 use crate::scene::Scene;
@@ -193,8 +194,11 @@ impl StepPainter {
 
     /// Takes another worker, which sees the frames that are drawn from here on.
     pub(crate) fn go_on(&mut self, writer: &mut Writer) -> Reading {
+        let started = Instant::now();
         let next = start(&self.scene.path(), self.backend, Habit::Reads);
-        writer.reconnect(self.accept()).unwrap();
+        let remote = self.accept();
+        let accepted = Instant::now();
+        writer.reconnect(remote).unwrap();
         assert_eq!(next.next(), Said::There);
         let (frame, _) = self.draw(writer);
         assert!(frame >= self.next);
@@ -207,6 +211,7 @@ impl StepPainter {
                 break;
             }
         }
+        bounds::next_frame_came(self.backend, started, accepted);
         self.cross(writer, &next, 8);
         next
     }
@@ -228,6 +233,7 @@ impl StepPainter {
         let start = Instant::now();
         last.iter().for_each(|point| point.wait(Rig::LONG).unwrap());
         let on = start.elapsed();
+        bounds::queue_went_on(on);
         Self::until(&writer, |_| true);
         let told = start.elapsed();
         let error = Self::dead(&writer);

@@ -8,6 +8,7 @@ use bridge_tests::Rig;
 use bridge_worker::bridge_ipc::Backend;
 use rustix::process::Signal;
 
+use crate::bounds;
 use crate::scene::Scene;
 use crate::step_worker::{Habit, start};
 use crate::worker::Process;
@@ -99,6 +100,7 @@ impl Stepping {
         let start = Instant::now();
         point.iter().for_each(|point| point.wait(Rig::LONG).unwrap());
         let on = start.elapsed();
+        bounds::queue_went_on(on);
         Self::lost(&steps);
         let told = start.elapsed();
         // What was owed is told with its death, of which its socket may have told before.
@@ -150,13 +152,17 @@ impl Stepping {
 
     /// Takes another worker, whose first frame is the next.
     pub(crate) fn go_on(&mut self, steps: &mut Steps, mark: u32) -> Process {
+        let started = Instant::now();
         let next = start(&self.scene.path(), self.backend, Habit::Runs, mark);
-        steps.reconnect(self.accept()).unwrap();
+        let remote = self.accept();
+        let accepted = Instant::now();
+        steps.reconnect(remote).unwrap();
         // Frames that were torn before they were taken have left their numbers out.
         let first = steps.next(Rig::LONG).unwrap().expect("the next worker announces nothing");
         assert!(first.frame() >= self.next);
         (self.from, self.next) = (first.frame(), first.frame() + 1);
         Self::check(&first.read_back(Rig::LONG).unwrap(), mark << 20);
+        bounds::next_frame_came(self.backend, started, accepted);
         (0..8).for_each(|_| self.read(steps, mark));
         next
     }
