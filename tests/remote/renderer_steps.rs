@@ -204,7 +204,8 @@ fn a_worker_that_has_announced_a_frame_outlives_its_renderer() {
 }
 
 /// The stream waits for commands of the renderer's that never end: it is freed as the renderer
-/// ends, whatever this process does meanwhile.
+/// ends, whatever this process does meanwhile. The driver takes its time for that, the longer the
+/// more processes it ends at once, and the call has its own limit to wait for it.
 #[test]
 fn a_stream_that_waits_for_a_renderer_goes_on_once_that_is_dead() {
     let rig = Rig::open();

@@ -144,7 +144,7 @@ impl<F: Frame> ExchangeReadTurn<'_, F> {
     /// within the renderer's limit, or the renderer kills this process.
     ///
     /// Sending waits for a renderer that does not read, for at most a second, and for one whose
-    /// process is ending, for at most five.
+    /// process is ending, for at most five or the worker's own limit, whichever is longer.
     ///
     /// # Errors
     /// [`Error::PeerLost`] and [`Error::Closed`] as for [`ExchangeReader::next`]; [`Error::Cuda`]

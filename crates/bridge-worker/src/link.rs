@@ -15,8 +15,9 @@ use bridge_ipc::{Code, Connection, ExchangePhase, Message, Offer, OsHandle, Reso
 const LAST_BREATH: Duration = Duration::from_millis(100);
 
 /// Longest time, for all calls together, that calls wait for the process to end if the renderer has
-/// sent no Bye. A killed renderer with a stuck queue has been seen to take two seconds: the GPU
-/// driver aborts its work first, and may signal its timelines until then.
+/// sent no Bye, unless the worker's own limit is longer. A killed renderer with a stuck queue has
+/// been seen to take two seconds, and longer while many end at once: the GPU driver aborts its work
+/// first, and may signal its timelines until then.
 const LONG_BREATH: Duration = Duration::from_secs(5);
 
 /// Messages that are read before a thread looks at what it waits for, and how long it has waited.
@@ -34,7 +35,9 @@ pub(crate) struct State {
     pub(crate) connection: Connection,
     pub(crate) inboxes: BTreeMap<u32, Inbox>,
     waiting: bool,
-    /// Until when the end of the process is waited for, once the connection has ended.
+    /// For how long the end of the process is waited for, once the connection has ended, and until
+    /// when.
+    lingers: Duration,
     lingers_until: Option<Instant>,
 }
 
@@ -71,9 +74,16 @@ pub(crate) enum Ended {
 }
 
 impl Link {
-    pub(crate) fn new(connection: Connection) -> Result<Arc<Self>, bridge_ipc::Error> {
+    /// `limit` is that of the worker's waits.
+    pub(crate) fn new(connection: Connection, limit: Duration) -> Result<Arc<Self>, bridge_ipc::Error> {
         let waiter = connection.waiter()?;
-        let state = State { connection, inboxes: BTreeMap::new(), waiting: false, lingers_until: None };
+        let state = State {
+            connection,
+            inboxes: BTreeMap::new(),
+            waiting: false,
+            lingers: limit.max(LONG_BREATH),
+            lingers_until: None,
+        };
         Ok(Arc::new(Self { state: Mutex::new(state), changed: Condvar::new(), waiter }))
     }
 
@@ -124,6 +134,19 @@ impl Link {
         }
     }
 
+    /// Reads what has come, and waits for nothing while the connection lasts. Once it has ended,
+    /// the end of the process is waited for, for at most `left`.
+    ///
+    /// # Errors
+    /// The end of either.
+    pub(crate) fn check(&self, left: Duration) -> Result<(), Ended> {
+        let mut state = self.state();
+        if !state.waiting && state.read(left)? {
+            self.changed.notify_all();
+        }
+        if state.connection.peer().is_dead() { Err(Ended::Dead) } else { Ok(()) }
+    }
+
     /// Returns `true` if the renderer has closed an exchange, so far as was read.
     pub(crate) fn is_closed(&self, exchange: u32) -> bool {
         self.state().inboxes.get(&exchange).is_none_or(|inbox| inbox.closed)
@@ -133,7 +156,10 @@ impl Link {
     pub(crate) fn send(&self, message: &Message, timeout: Duration) -> Result<(), Ended> {
         let mut state = self.state();
         let sent = state.connection.send(message, None, timeout);
-        sent.map_err(|error| state.ended(error, LONG_BREATH))
+        sent.map_err(|error| {
+            let lingers = state.lingers;
+            state.ended(error, lingers)
+        })
     }
 
     /// This side has no more to do with an exchange.
@@ -188,7 +214,9 @@ impl State {
     fn ended(&mut self, error: bridge_ipc::Error, left: Duration) -> Ended {
         let bridge_ipc::Error::Closed { reason, .. } = &error else { return Ended::Closed(error) };
         let now = Instant::now();
-        let until = *self.lingers_until.get_or_insert_with(|| now + LONG_BREATH);
+        // A time that the clock does not have is far enough.
+        let until =
+            *self.lingers_until.get_or_insert_with(|| now.checked_add(self.lingers).unwrap_or(now + LONG_BREATH));
         let limit = match reason {
             None => left.min(until.saturating_duration_since(now)).max(LAST_BREATH),
             Some(_) => LAST_BREATH,
@@ -253,3 +281,7 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "link_tests.rs"]
+mod tests;

@@ -29,7 +29,9 @@ pub struct WorkerInfo<'a> {
     /// not see it. NVIDIA's driver 580 refuses the renderer's timelines then
     /// ([`Error::HiddenGpu`]): to compute on another GPU, let CUDA see both and name it here.
     pub device: Option<Uuid>,
-    /// The limit of every wait on the host. Default: 5 seconds.
+    /// The limit of every wait on the host. Once the renderer's socket has ended without a word,
+    /// calls wait for the end of its process as long, or for 5 seconds if that is longer, all of
+    /// them together. Default: 5 seconds.
     pub timeout: Duration,
     /// The user whose process the renderer must be. Default: this process's own.
     pub user: Option<u32>,
@@ -92,7 +94,7 @@ impl Worker {
             ..Hello::new(Role::Worker, info.name)
         };
         connection.send(&Message::Hello(hello), None, info.timeout)?;
-        let link = Link::new(connection)?;
+        let link = Link::new(connection, info.timeout)?;
         let trust = info.trust;
         let shared = Shared { link, cuda, renderer, timeout: info.timeout, trust };
         bridge_trace::event(shared.event("connect", &shared.renderer.name).peer(shared.renderer.pid));

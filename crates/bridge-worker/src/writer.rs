@@ -134,10 +134,8 @@ impl<F: Frame> LatestWriter<F> {
                     return Err(error);
                 }
             }
-            // A frame may wait for a renderer that is gone.
-            if let Err(ended @ (Ended::Dead | Ended::Closed(_))) =
-                self.taken.shared.link.wait_for(Duration::ZERO, |_| None::<()>)
-            {
+            // A frame may wait for a renderer that is gone, whose process may take its time to end.
+            if let Err(ended) = self.taken.shared.link.check(timeout.saturating_sub(start.elapsed())) {
                 return Err(self.taken.ended(ended, self.next_frame));
             }
             if start.elapsed() >= timeout {

@@ -2,6 +2,7 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod ending;
 mod reading;
 #[path = "../scripted/mod.rs"]
 mod scripted;
