@@ -34,6 +34,8 @@ pub(crate) struct Link {
 pub(crate) struct State {
     pub(crate) connection: Connection,
     pub(crate) inboxes: BTreeMap<u32, Inbox>,
+    /// The names of exchanges that were asked for and not offered in time.
+    pub(crate) asked_in_vain: Vec<String>,
     waiting: bool,
     /// For how long the end of the process is waited for, once the connection has ended, and until
     /// when.
@@ -80,6 +82,7 @@ impl Link {
         let state = State {
             connection,
             inboxes: BTreeMap::new(),
+            asked_in_vain: Vec::new(),
             waiting: false,
             lingers: limit.max(LONG_BREATH),
             lingers_until: None,
@@ -186,12 +189,31 @@ impl Link {
         }
     }
 
+    /// Says goodbye. The renderer of an exchange that was not asked for, where others were, is told
+    /// for which.
     pub(crate) fn bye(&self) {
+        let (asked, untaken) = {
+            let state = self.state();
+            let is_over = state.asked_in_vain.is_empty() || state.connection.has_ended();
+            (quoted(&state.asked_in_vain), if is_over { Vec::new() } else { state.untaken() })
+        };
+        for (exchange, name) in untaken {
+            let text = format!("the worker has asked for {asked} and not for \"{name}\"");
+            self.refuse(exchange, Code::Resource, &text);
+        }
         self.state().connection.close(Code::Done, "the worker has ended");
     }
 }
 
 impl State {
+    /// The exchanges that are offered and that nobody has asked for.
+    pub(crate) fn untaken(&self) -> Vec<(u32, String)> {
+        let session = self.connection.session();
+        let offered = |id: u32| session.exchange(id) == Some(ExchangePhase::Offered);
+        let untaken = self.inboxes.iter().filter(|(id, inbox)| !inbox.taken && offered(**id));
+        untaken.map(|(id, inbox)| (*id, inbox.offer.name.clone())).collect()
+    }
+
     /// Reads the messages that are there, up to [`AT_ONCE`]; returns whether there were any. `left`
     /// is the time that the caller has, should the connection have ended.
     fn read(&mut self, left: Duration) -> Result<bool, Ended> {
@@ -280,6 +302,11 @@ impl State {
             other => log::debug!("nothing is done about a {} message of the renderer", other.kind()),
         }
     }
+}
+
+/// Names for messages: `"a", "b"`.
+pub(crate) fn quoted(names: &[String]) -> String {
+    names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::cuda::CudaSide;
 use crate::error::Error;
 use crate::frame::Frame;
 use crate::host::HostMemory;
-use crate::link::{Ended, State};
+use crate::link::{Ended, State, quoted};
 use crate::shared::Shared;
 
 /// The limit of sending to a renderer that does not read.
@@ -51,7 +51,7 @@ pub(crate) fn import<F: Frame>(
     };
     let found = shared.link.wait_for(shared.timeout, complete);
     let (offer, resources, timelines) = found.map_err(|ended| match ended {
-        Ended::Timeout => Error::Timeout { what: format!("the offer of \"{name}\""), waited: shared.timeout },
+        Ended::Timeout => Error::Timeout { what: missing(shared, name), waited: shared.timeout },
         ended => ended_error(shared, name, 0, None, ended),
     })?;
     let exchange = offer.exchange;
@@ -59,6 +59,18 @@ pub(crate) fn import<F: Frame>(
         let code = if matches!(error, Error::Mismatch { .. }) { Code::Resource } else { Code::Failure };
         shared.link.refuse(exchange, code, &error.to_string());
     })
+}
+
+/// The offer that did not come, and those that did.
+fn missing(shared: &Shared, name: &str) -> String {
+    let mut state = shared.link.state();
+    if !state.asked_in_vain.iter().any(|asked| asked == name) {
+        state.asked_in_vain.push(name.to_owned());
+    }
+    let others: Vec<_> = state.untaken().into_iter().map(|(_, name)| name).collect();
+    let who = state.connection.name();
+    let offered = if others.is_empty() { "nothing else".to_owned() } else { quoted(&others) };
+    format!("the offer of \"{name}\" by {who}, which offers {offered} so far,")
 }
 
 fn import_offer<F: Frame>(

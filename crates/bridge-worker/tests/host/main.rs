@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod ending;
+mod names;
 mod reading;
 #[path = "../scripted/mod.rs"]
 mod scripted;

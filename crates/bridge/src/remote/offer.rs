@@ -154,7 +154,8 @@ impl Terms {
         if left().is_zero() {
             connection.close(Code::Failure, "the exchange was not taken in time");
             let (name, limit) = (connection.name(), self.timeout);
-            return Err(self.invalid(format!("{name} does not answer the offer within {limit:?}")));
+            let reason = "it answers once it asks for an exchange of this name";
+            return Err(self.invalid(format!("{name} does not answer the offer within {limit:?}; {reason}")));
         }
         Ok(())
     }

@@ -1,0 +1,58 @@
+//! An exchange of another name than the worker asks for.
+
+use std::sync::Barrier;
+
+use super::*;
+
+/// A worker with a short limit, once the renderer has offered "y". Gives what the renderer hears
+/// then, until the end of the connection.
+fn with_y_offered(worker: impl FnOnce(bridge_worker::Worker)) -> Vec<Message> {
+    let (_folder, listener) = listen();
+    let offered = Barrier::new(2);
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            let mut renderer = Renderer::accept(&listener);
+            renderer.offer(1, "y", &[floats(4)]);
+            offered.wait();
+            std::iter::from_fn(|| renderer.connection.receive(LIMIT).ok()).map(|received| received.message).collect()
+        });
+        let connected = connect(listener.path(), Duration::from_millis(200)).unwrap();
+        offered.wait();
+        worker(connected);
+        thread.join().unwrap()
+    })
+}
+
+#[test]
+fn both_sides_are_told_of_a_name_that_is_not_the_others() {
+    let heard = with_y_offered(|worker| {
+        let error = worker.latest::<Buffer<f32>>("x").unwrap_err();
+        assert!(matches!(error, Error::Timeout { .. }), "{error}");
+        let told = error.to_string();
+        assert!(told.contains("the offer of \"x\"") && told.contains("which offers \"y\" so far"), "{told}");
+    });
+    let [Message::Refused { exchange: Some(1), code: Code::Resource, text }, Message::Bye { .. }] = &heard[..] else {
+        panic!("{heard:?}")
+    };
+    assert_eq!(text, "the worker has asked for \"x\" and not for \"y\"");
+}
+
+/// A program may ask for one name after the other.
+#[test]
+fn an_offer_outlives_the_question_for_another() {
+    let heard = with_y_offered(|worker| {
+        worker.latest::<Buffer<f32>>("x").unwrap_err();
+        worker.latest::<Buffer<f32>>("y").unwrap();
+    });
+    assert_eq!(heard[0], Message::Ready { exchange: 1 });
+    assert!(!heard.iter().any(|message| matches!(message, Message::Refused { .. })), "{heard:?}");
+}
+
+#[test]
+fn what_is_taken_is_offered_no_more() {
+    with_y_offered(|worker| {
+        let _writer = worker.latest::<Buffer<f32>>("y").unwrap();
+        let told = worker.latest::<Buffer<f32>>("y").unwrap_err().to_string();
+        assert!(told.contains("which offers nothing else so far"), "{told}");
+    });
+}
