@@ -257,9 +257,9 @@ fn a_worker_that_hangs_up_keeps_its_slots_while_it_lives() {
 
     let path = scene.path();
     let next = std::thread::spawn(move || Connection::connect(path, &ConnectInfo::default()).map(drop));
-    let mut connection = scene.listener.accept(LIMIT).unwrap().unwrap();
+    let connection = scene.listener.accept(LIMIT).unwrap().unwrap();
     let (go_on, limit) = (Control::new(&Arc::new(Wake::new().unwrap())), Duration::from_millis(50));
-    let error = half.await_quiet(&mut connection, &go_on, limit).unwrap_err().to_string();
+    let error = half.await_quiet(&connection, &go_on, limit).unwrap_err().to_string();
     assert!(error.contains("may still use its slots"), "{error}");
     assert!(half.before.is_some(), "it is asked again for the next");
     drop(connection);
@@ -297,12 +297,12 @@ fn a_child_of_a_dead_worker_keeps_its_slots() {
 
     let path = scene.path();
     let next = std::thread::spawn(move || Connection::connect(path, &ConnectInfo::default()).map(drop));
-    let mut connection = scene.listener.accept(LIMIT).unwrap().unwrap();
+    let connection = scene.listener.accept(LIMIT).unwrap().unwrap();
     let go_on = Control::new(&Arc::new(Wake::new().unwrap()));
-    let error = half.await_quiet(&mut connection, &go_on, Duration::from_millis(50)).unwrap_err().to_string();
+    let error = half.await_quiet(&connection, &go_on, Duration::from_millis(50)).unwrap_err().to_string();
     assert!(error.contains("a child that was forked from it"), "{error}");
     Command::new("kill").arg(child).status().unwrap();
-    half.await_quiet(&mut connection, &go_on, LIMIT).unwrap();
+    half.await_quiet(&connection, &go_on, LIMIT).unwrap();
     assert!(half.before.is_none() && half.end.away().is_empty(), "its slots are free");
     drop(connection);
     assert!(next.join().unwrap().is_err(), "it was refused");

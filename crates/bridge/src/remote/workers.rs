@@ -66,8 +66,17 @@ impl<E: End> Workers<E> {
 
     /// As [`RemoteReader::reconnect`](super::RemoteReader::reconnect).
     pub(super) fn reconnect(&mut self, remote: Remote) -> Result<()> {
-        if let Err((code, error)) = self.check(&remote) {
-            return Err(remote.refuse(code, error));
+        let checks = [
+            (Code::Failure, self.check_free()),
+            (Code::Failure, self.check_trust(&remote)),
+            (Code::Device, self.check_device(&remote)),
+            (Code::Backend, self.check_backend(&remote)),
+            (Code::Failure, self.check_owed()),
+        ];
+        for (code, checked) in checks {
+            if let Err(error) = checked {
+                return Err(remote.refuse(code, error));
+            }
         }
         let before = self.link.take().and_then(Link::end).or_else(|| self.leaving.take());
         let (connection, told) = (remote.connection, None);
@@ -75,42 +84,54 @@ impl<E: End> Workers<E> {
         Ok(())
     }
 
-    /// Checks that a worker may take the place of the last.
-    ///
-    /// # Errors
-    /// Why not, as the worker is told too.
-    fn check(&self, remote: &Remote) -> Result<(), (Code, Error)> {
-        let exchange = self.status.exchange();
-        let invalid = |code, reason: String| Err((code, Error::invalid(format!("exchange \"{exchange}\""), reason)));
+    fn check_free(&self) -> Result<()> {
         if self.link.is_some() && !self.status.is_lost() {
-            return invalid(Code::Failure, format!("worker process {} has it; `disconnect` it first", self.process()));
+            return self.invalid(format!("worker process {} has it; `disconnect` it first", self.process()));
         }
-        if remote.device.as_raw().handle() != self.compute.device().as_raw().handle() {
-            return invalid(Code::Device, "the worker was accepted for another device".into());
-        }
-        let allowed = match E::DIRECTION {
+        Ok(())
+    }
+
+    fn check_trust(&self, remote: &Remote) -> Result<()> {
+        match E::DIRECTION {
             _ if !E::TRUST => Ok(()),
-            Direction::WorkerWrites => remote.require_trust(exchange),
-            Direction::RendererWrites => remote.require_trusted_reader(exchange),
-        };
-        allowed.map_err(|error| (Code::Failure, error))?;
+            Direction::WorkerWrites => remote.require_trust(self.status.exchange()),
+            Direction::RendererWrites => remote.require_trusted_reader(self.status.exchange()),
+        }
+    }
+
+    fn check_device(&self, remote: &Remote) -> Result<()> {
+        if remote.device.as_raw().handle() != self.compute.device().as_raw().handle() {
+            return self.invalid("the worker was accepted for another device".into());
+        }
+        Ok(())
+    }
+
+    fn check_backend(&self, remote: &Remote) -> Result<()> {
         if remote.backend() != self.terms.backend {
             let (first, next) = (self.terms.backend, remote.backend());
-            let reason = format!("it was made for workers with {first:?}, and the next has {next:?}");
-            return invalid(Code::Backend, reason);
+            return self.invalid(format!("it was made for workers with {first:?}, and the next has {next:?}"));
         }
         let peers = self.compute.side().remote().is_some_and(RemoteCompute::is_peer);
         if remote.is_on_another_gpu() && !peers {
-            let reason = "the worker computes on another GPU, and the slots were made for the one that draws";
-            return invalid(Code::Device, reason.into());
-        }
-        // Its thread ends only once they have come, or it was killed.
-        let frames = self.status.owed();
-        if !frames.is_empty() {
-            let (exchange, worker, limit) = (exchange.to_owned(), self.process(), self.terms.timeout);
-            return Err((Code::Failure, Error::FramesOwed { exchange, worker, frames, limit }));
+            return self
+                .invalid("the worker computes on another GPU, and the slots were made for the one that draws".into());
         }
         Ok(())
+    }
+
+    /// Checks that the last worker owes nothing: its thread ends only once that has come, or it was
+    /// killed.
+    fn check_owed(&self) -> Result<()> {
+        let frames = self.status.owed();
+        if frames.is_empty() {
+            return Ok(());
+        }
+        let (exchange, worker) = (self.status.exchange().to_owned(), self.process());
+        Err(Error::FramesOwed { exchange, worker, frames, limit: self.terms.timeout })
+    }
+
+    fn invalid(&self, reason: String) -> Result<()> {
+        Err(Error::invalid(format!("exchange \"{}\"", self.status.exchange()), reason))
     }
 
     /// Ends the connection with the worker, which is told.
