@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bridge::ash::vk;
 use bridge::vk_export::ExportDevice;
-use bridge::{BufferAccess, BufferSpec, Compute, Exchange, LatestInfo, LiveObjects};
-use bridge_tests::Rig;
+use bridge::{BufferAccess, BufferSpec, Compute, Error, Exchange, ImageAccess, ImageSpec, LatestInfo, LiveObjects};
+use bridge_tests::{Commands, Rig};
 
 /// Without a later turn, the parts of a flush are what shows closing that nothing is in use,
 /// whether the turn was submitted or not.
@@ -35,4 +35,75 @@ pub(crate) fn the_parts_of_a_flush_prove_the_end(device: &ExportDevice, compute:
         writer.close(reader).unwrap();
         assert_eq!(LiveObjects::now(), before);
     }
+}
+
+/// Slots that are out of use come back with what the engine submits, as often as that takes, and
+/// whether the lost turns and earlier attempts were submitted or not.
+pub(crate) fn what_the_engine_submits_brings_slots_back(device: &ExportDevice, compute: &Compute) {
+    let (before, commands) = (LiveObjects::now(), Commands::new(device));
+    let info = LatestInfo { name: "revived", timeout: Rig::LONG, ..Default::default() };
+    let heights = ImageSpec::<f32>::new(vk::Format::R32_SFLOAT, [16, 16], ImageAccess::TRANSFER_READ);
+    let numbers = BufferSpec::<u32>::new(16, BufferAccess::TRANSFER_READ);
+    let (mut writer, mut reader) = Exchange::latest(compute, &info, (heights, numbers)).unwrap();
+    reader.initialise().unwrap();
+    let submit = |recorded, waits: &[_], signal| {
+        let infos = [vk::CommandBufferSubmitInfo::default().command_buffer(recorded)];
+        let (batch, signals) = (vk::SubmitInfo2::default().command_buffer_infos(&infos), [signal]);
+        let batch = batch.wait_semaphore_infos(waits).signal_semaphore_infos(&signals);
+        // SAFETY: the parts of an open turn, unchanged, with its commands, which live until the
+        // queue was waited for below.
+        unsafe { device.queue().submit(&[batch], vk::Fence::null()) }.unwrap();
+    };
+    for round in 0..12 {
+        let happens = round % 2 == 0;
+        writer.begin().unwrap().publish().unwrap().wait(Rig::LONG).unwrap();
+        let turn = reader.newest().unwrap().unwrap().lend().unwrap();
+        if happens {
+            let raw = commands.begin();
+            // SAFETY: recording, of the right family, submitted with this turn.
+            unsafe { turn.record_acquire(raw) };
+            commands.end();
+            submit(raw, turn.parts().waits(), turn.parts().signal());
+        }
+        drop(turn);
+        assert!(reader.retired() > 0);
+        // One that is taken back, one that is lost, and one that is submitted.
+        for attempt in 0..3 {
+            let raw = commands.begin();
+            // SAFETY: recording, of the right family, and submitted below or not at all.
+            let revived = unsafe { reader.record_initial(raw) }.unwrap();
+            // SAFETY: as above.
+            let again = unsafe { reader.record_initial(raw) }.unwrap_err();
+            assert!(matches!(again, Error::OutOfOrder { .. }), "{again}");
+            commands.end();
+            // SAFETY: nothing was submitted; or it was, right before.
+            match attempt {
+                0 => unsafe { revived.not_submitted() },
+                1 => drop(revived),
+                _ => {
+                    submit(raw, &[], revived.signal());
+                    // SAFETY: as above.
+                    commands.note(unsafe { revived.submitted() });
+                }
+            }
+            assert_eq!(reader.retired() > 0, attempt < 2);
+        }
+        // The writer goes on, and so does the reader.
+        writer.begin().unwrap().publish().unwrap().wait(Rig::LONG).unwrap();
+        let turn = reader.newest().unwrap().unwrap();
+        assert!(turn.is_new());
+        let raw = commands.begin();
+        // SAFETY: recording, of the right family, submitted with this turn.
+        unsafe { turn.record_acquire(raw) };
+        commands.end();
+        // SAFETY: it begins with the turn's acquire, and is waited for.
+        commands.note(unsafe { turn.submit(&[raw]) }.unwrap());
+    }
+    // SAFETY: recording, and never submitted.
+    let none = unsafe { reader.record_initial(commands.begin()) }.unwrap_err();
+    assert!(matches!(none, Error::InvalidArgument { .. }), "{none}");
+    commands.end();
+    writer.close(reader).unwrap();
+    drop(commands);
+    assert_eq!(LiveObjects::now(), before);
 }

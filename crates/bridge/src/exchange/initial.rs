@@ -26,13 +26,19 @@ use crate::timeline::TimelinePoint;
 /// that holds the commands or in a later one, to the exchange's [`queue`](Exchange::queue).
 ///
 /// End it with [`submitted`](Self::submitted) or [`not_submitted`](Self::not_submitted). If it is
-/// dropped, the images are to be handed over anew.
+/// dropped, the images are to be handed over anew, or the slots stay out of use.
 #[must_use = "until `submitted` is called no frame of the exchange begins"]
 pub struct InitialTurn<R: Resources> {
     shared: Arc<State<R>>,
     value: u64,
     told: bool,
+    /// What brings slots of a running exchange back, once `rendered` will reach the value. `None`
+    /// where the images are new.
+    revive: Option<Revive>,
 }
+
+/// Told the value of `rendered` behind which slots are the compute side's again.
+pub(super) type Revive = Box<dyn FnOnce(u64) + Send + Sync>;
 
 impl<R: Resources, D: Direction> Exchange<R, D> {
     /// Returns `true` if new images wait for their first hand-over: on an adopted device without an
@@ -85,7 +91,13 @@ impl<R: Resources> InitialTurn<R> {
     /// They were submitted as the type's contract says, by calls that returned `VK_SUCCESS`.
     pub unsafe fn submitted(mut self) -> TimelinePoint {
         self.told = true;
-        self.shared.ledger().initial_submitted(self.value);
+        match self.revive.take() {
+            None => self.shared.ledger().initial_submitted(self.value),
+            Some(revive) => {
+                self.shared.ledger().values().submitted(self.value);
+                revive(self.value);
+            }
+        }
         // What an earlier attempt left on the queue ends before this does, which closing waits for.
         self.shared.gave_up.store(false, Ordering::Release);
         self.shared.held.rendered.issue(self.value)
@@ -97,13 +109,22 @@ impl<R: Resources> InitialTurn<R> {
     /// They were not, and will not be.
     pub unsafe fn not_submitted(mut self) {
         self.told = true;
-        self.shared.ledger().retract_initial(self.value);
+        match self.revive {
+            None => self.shared.ledger().retract_initial(self.value),
+            Some(_) => self.shared.ledger().values().retract(self.value),
+        }
     }
 }
 
 impl<R: Resources> Drop for InitialTurn<R> {
     fn drop(&mut self) {
-        if !self.told {
+        if self.told {
+            return;
+        }
+        if self.revive.is_some() {
+            self.shared.ledger().values().end_lent(self.value);
+            log_warn!("exchange \"{}\": what brings slots back was dropped", self.shared.name);
+        } else {
             self.shared.ledger().drop_initial();
             log_warn!("exchange \"{}\": the first hand-over of its images was dropped", self.shared.name);
         }
@@ -166,7 +187,41 @@ impl<R: Resources> State<R> {
         // are discarded: every barrier comes from `UNDEFINED`, behind whatever an earlier attempt
         // submitted to the same queue.
         unsafe { record(self.compute.device(), &self.barriers, commands) };
-        Ok(InitialTurn { shared: Arc::clone(self), value, told: false })
+        Ok(InitialTurn { shared: Arc::clone(self), value, told: false, revive: None })
+    }
+
+    /// Records a hand-over of slots that are out of use, whatever earlier submissions did with
+    /// them. `frame` is named by the refusal of a submission while it is lent.
+    ///
+    /// # Safety
+    /// As [`Exchange::record_initial`].
+    pub(super) unsafe fn record_revival(
+        self: &Arc<Self>,
+        commands: vk::CommandBuffer,
+        frame: u64,
+        slots: &[usize],
+        revive: Revive,
+    ) -> Result<InitialTurn<R>> {
+        let value = {
+            let _order = self.submitting()?;
+            let lent = self.ledger().values().lend(frame);
+            lent.map_err(|refusal| self.refused(refusal))?
+        };
+        let device = self.compute.device();
+        let access = vk::AccessFlags2::MEMORY_READ | vk::AccessFlags2::MEMORY_WRITE;
+        let all = [vk::MemoryBarrier2::default()
+            .src_stage_mask(vk::PipelineStageFlags2::ALL_COMMANDS)
+            .src_access_mask(access)
+            .dst_stage_mask(vk::PipelineStageFlags2::ALL_COMMANDS)
+            .dst_access_mask(access)];
+        // The commands that may have been submitted may use the slots.
+        // SAFETY: recording outside a render pass, by this function's contract; a global barrier
+        // names no resources.
+        unsafe { device.cmd_pipeline_barrier2(commands, &vk::DependencyInfo::default().memory_barriers(&all)) };
+        // SAFETY: the caller vouches for the command buffer. What the images hold is discarded:
+        // every barrier comes from `UNDEFINED`, behind the one above.
+        unsafe { record(device, slots.iter().map(|slot| &self.barriers[*slot]), commands) };
+        Ok(InitialTurn { shared: Arc::clone(self), value, told: false, revive: Some(revive) })
     }
 
     pub(super) fn lent_initial(&self) -> Error {

@@ -63,6 +63,11 @@ impl Values {
         self.lent.take_if(|(_, lent)| *lent == value);
     }
 
+    /// Returns `true` while a submission is lent.
+    pub(super) fn is_lent(&self) -> bool {
+        self.lent.is_some()
+    }
+
     /// Takes a value for a submission that belongs to no frame. None is lent.
     pub(super) fn take_rendered(&mut self) -> u64 {
         self.rendered += 1;

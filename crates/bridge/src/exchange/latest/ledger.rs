@@ -313,6 +313,11 @@ impl Ledger {
         self.reading.into_iter().flat_map(|open| open.old.into_iter().chain([open.slot]))
     }
 
+    /// The newest frame that the reader was ever given for good.
+    pub(super) fn shown(&self) -> Option<u64> {
+        self.shown
+    }
+
     pub(super) fn retired(&self) -> impl Iterator<Item = usize> {
         self.slots.iter().enumerate().filter(|(_, slot)| **slot == Slot::Retired).map(|(index, _)| index)
     }

@@ -95,28 +95,35 @@ impl<R: Resources> LatestReader<R, ComputeFirst> {
     }
 
     /// The number of slots that are out of use since a lent turn was dropped;
-    /// [`initialise`](Self::initialise) brings them back.
+    /// [`initialise`](Self::initialise) and [`record_initial`](Self::record_initial) bring them
+    /// back.
     pub fn retired(&self) -> usize {
         self.shared.ledger().retired().count()
     }
 
     /// Records the first hand-over of new images, as
-    /// [`Exchange::record_initial`](crate::Exchange::record_initial).
+    /// [`Exchange::record_initial`](crate::Exchange::record_initial). Once that is done, it records
+    /// what brings the [`retired`](Self::retired) slots back, for engines that submit it
+    /// themselves: the host waits for nothing, and the slots' next use waits for the
+    /// [`signal`](InitialTurn::signal).
     ///
     /// # Errors
-    /// As [`Exchange::record_initial`](crate::Exchange::record_initial).
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) where nothing is to be handed over
+    /// and no slot is retired, or while an earlier one is open;
+    /// [`Error::OutOfOrder`](crate::Error::OutOfOrder) while a turn is lent and slots are retired.
     ///
     /// # Safety
     /// As [`Exchange::record_initial`](crate::Exchange::record_initial).
     pub unsafe fn record_initial(&mut self, commands: vk::CommandBuffer) -> Result<InitialTurn<R>> {
         // SAFETY: handed on to the caller.
-        unsafe { self.shared.state.record_initial(commands) }
+        unsafe { self.shared.record_initial(commands) }
     }
 
     /// A submission that proves the end of lent turns that were dropped, as
     /// [`Exchange::flush_parts`](crate::Exchange::flush_parts): with it on the queue,
     /// [`LatestWriter::close`](crate::LatestWriter::close) can see that nothing is in use. Every
-    /// later turn does the same. It brings no slot back; [`initialise`](Self::initialise) does.
+    /// later turn does the same. It brings no slot back; [`initialise`](Self::initialise) and
+    /// [`record_initial`](Self::record_initial) do.
     ///
     /// # Errors
     /// As [`Exchange::flush_parts`](crate::Exchange::flush_parts).

@@ -61,6 +61,19 @@ impl<R: Resources> RenderWrite<R> {
         self.slot
     }
 
+    /// Waits for what the frame's submission waits for, where the submission may not wait for it:
+    /// see [`RenderTurn::prepare_present`](crate::RenderTurn::prepare_present). It blocks only
+    /// where the CPU backend still reads the slot.
+    ///
+    /// # Errors
+    /// As [`RenderTurn::prepare_present`](crate::RenderTurn::prepare_present).
+    pub fn prepare_present(&self) -> Result<()> {
+        let state = &self.shared.state;
+        // The queue's own signals were submitted.
+        let read = self.after.iter().filter(|point| point.timeline_name() == state.held.computed.name());
+        read.into_iter().try_for_each(|point| state.prepare_present(point))
+    }
+
     /// The queue that the frame is submitted to.
     pub fn queue(&self) -> &Queue {
         self.shared.state.queue()

@@ -4,13 +4,17 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, OnceLock};
 
+use vk_export::ash::vk;
+
 use super::info::LatestInfo;
 use super::ledger::{Begun, Chosen, Ledger, Refusal};
 use super::shared_ledger::SharedLedger;
 use crate::compute::Compute;
 use crate::error::{Error, Result, Stage};
 use crate::exchange::hand_over::{self, Initial};
+use crate::exchange::initial::InitialTurn;
 use crate::exchange::ledger::First;
+use crate::exchange::refusal::Refusal as InStep;
 use crate::exchange::resources::Resources;
 use crate::exchange::state::State;
 use crate::exchange::submit::SubmitInfo;
@@ -180,6 +184,28 @@ impl<R: Resources> Shared<R> {
         Ok(())
     }
 
+    /// As [`LatestReader::record_initial`](super::LatestReader::record_initial).
+    ///
+    /// # Safety
+    /// As there.
+    pub(super) unsafe fn record_initial(self: &Arc<Self>, commands: vk::CommandBuffer) -> Result<InitialTurn<R>> {
+        let (retired, frame): (Vec<_>, _) = {
+            let ledger = self.ledger();
+            (ledger.retired().collect(), ledger.shown().unwrap_or_default())
+        };
+        if retired.is_empty() {
+            // SAFETY: handed on to the caller.
+            return unsafe { self.state.record_initial(commands) };
+        }
+        let (shared, slots) = (Arc::clone(self), retired.clone());
+        let revive = move |value| {
+            shared.ledger().revive(&slots, value);
+            shared.changed();
+        };
+        // SAFETY: handed on to the caller.
+        unsafe { self.state.record_revival(commands, frame, &retired, Box::new(revive)) }
+    }
+
     /// As [`LatestWriter::close`](super::LatestWriter::close).
     pub(super) fn close(&self) -> Result<()> {
         let state = &self.state;
@@ -189,8 +215,11 @@ impl<R: Resources> Shared<R> {
                 return Err(self.refused(Refusal::Open { frame }, stage));
             }
         }
-        // Of this ledger, the first hand-over alone can be open.
-        state.ledger().idle().map_err(|refusal| state.refused(refusal))?;
+        // Of this ledger, a hand-over alone can be open.
+        let mut ledger = state.ledger();
+        let idle = if ledger.values().is_lent() { Err(InStep::NotInitialised) } else { ledger.idle() };
+        drop(ledger);
+        idle.map_err(|refusal| state.refused(refusal))?;
         if state.compute.side().is_inside() {
             return Ok(());
         }
