@@ -23,7 +23,8 @@ pub(crate) trait Batch: Sized {
     /// [`Frames::Submitted`].
     type Done;
 
-    /// Does what has to be done before any of them is lent.
+    /// Does what has to be done before any of them is lent, and before the lock on submissions is
+    /// taken: host waits, which would hold all threads up.
     fn prepare(&self, gpu: &Bridge) -> Result<()>;
 
     /// Lends the frames and records their hand-over.

@@ -66,8 +66,8 @@ pub enum Error {
         object: String,
     },
 
-    /// A point that a submission waits for was not reached: the CPU backend is slower than the
-    /// limit, or the device is lost.
+    /// The signal behind frames of which wgpu did not tell whether they were submitted did not come
+    /// within the limit, or the device is lost.
     #[error("{object}: vkWaitSemaphores failed after {limit:?} at most: {result:?}")]
     #[non_exhaustive]
     HostWait {

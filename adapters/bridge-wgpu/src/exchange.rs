@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use bridge::{ComputeFirst, Direction, ExchangeInfo, RenderFirst};
+use bridge::{ComputeFirst, Direction, ExchangeInfo, RenderFirst, Stage};
 
 use crate::device::Bridge;
 use crate::error::Result;
@@ -40,10 +40,11 @@ impl<S: Shared> Exchange<S, ComputeFirst> {
     /// Begins a frame: the compute side will wait, on the GPU, until wgpu is done with the slot.
     ///
     /// # Errors
-    /// As [`bridge::Exchange::begin`].
+    /// As [`bridge::Exchange::begin`]. Where failed submissions have left no slot, it waits for the
+    /// queue and begins all the same, or is [`Error::HostWait`](crate::Error::HostWait).
     pub fn begin(&mut self) -> Result<ComputeTurn<S>> {
-        self.hand_over()?;
-        Ok(ComputeTurn::new(self.exchange.begin()?, Arc::clone(&self.mirror)))
+        let turn = self.begun(bridge::Exchange::begin)?;
+        Ok(ComputeTurn::new(turn, Arc::clone(&self.mirror)))
     }
 }
 
@@ -61,10 +62,11 @@ impl<S: Shared> Exchange<S, RenderFirst> {
     /// Begins a frame, which takes a slot for what [`Bridge::submit`] copies out.
     ///
     /// # Errors
-    /// As [`bridge::Exchange::begin`].
+    /// As [`bridge::Exchange::begin`]. Where failed submissions have left no slot, it waits for the
+    /// queue and begins all the same, or is [`Error::HostWait`](crate::Error::HostWait).
     pub fn begin(&mut self) -> Result<Frame<S, RenderFirst>> {
-        self.hand_over()?;
-        Ok(Frame::new(self.exchange.begin()?, Arc::clone(&self.mirror)))
+        let turn = self.begun(bridge::Exchange::begin)?;
+        Ok(Frame::new(turn, Arc::clone(&self.mirror)))
     }
 }
 
@@ -85,13 +87,22 @@ impl<S: Shared, D: Direction> Exchange<S, D> {
         initialise(mirror, |commands| unsafe { exchange.record_initial(commands) })
     }
 
+    /// Begins a frame: once more where frames of which wgpu did not tell whether they were submitted
+    /// have left no slot, behind a signal that proves their end.
+    fn begun<T>(&mut self, begin: impl Fn(&mut bridge::Exchange<S::Specs, D>) -> bridge::Result<T>) -> Result<T> {
+        self.hand_over()?;
+        let begun = begin(&mut self.exchange);
+        if let Err(bridge::Error::TurnLost { stage: Stage::Submit, .. }) = begun {
+            self.mirror.recover(|| self.exchange.flush_parts())?;
+            return Ok(begin(&mut self.exchange)?);
+        }
+        Ok(begun?)
+    }
+
     /// Submits a signal behind frames of which wgpu did not tell whether they were submitted, so
     /// that they are seen to end.
     pub(crate) fn flush(&mut self) -> Result<()> {
-        let Self { exchange, mirror } = self;
-        let Some(parts) = exchange.flush_parts()? else { return Ok(()) };
-        let _order = mirror.gpu.submitting()?;
-        mirror.gpu.signal(&mirror.name, &[parts.signal])
+        self.mirror.flush(|| self.exchange.flush_parts()).map(drop)
     }
 
     /// wgpu's objects: a [`wgpu::Buffer`], a [`wgpu::Texture`], or a tuple of them. They are the
@@ -117,10 +128,7 @@ impl<S: Shared, D: Direction> Exchange<S, D> {
 
 impl<S: Shared, D: Direction> Drop for Exchange<S, D> {
     fn drop(&mut self) {
-        let flushed = self.flush();
-        if let Err(error) = flushed {
-            log::error!("exchange \"{}\": its last frames may not be seen to end: {error}", self.mirror.name);
-        }
+        self.mirror.end(|| self.exchange.flush_parts());
     }
 }
 

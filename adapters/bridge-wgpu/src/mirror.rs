@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use ash::vk;
-use bridge::{InitialTurn, Lease, Resources};
+use bridge::{InitialTurn, Lease, Resources, SubmitParts};
 
 use crate::device::Bridge;
 use crate::error::{Error, Result};
@@ -74,27 +74,66 @@ impl<S: Shared> Mirror<S> {
         acquire: impl FnOnce(vk::CommandBuffer),
         release: impl FnOnce(vk::CommandBuffer),
     ) -> Result<()> {
-        let Self { gpu, name, flow, objects, .. } = self;
+        let Self { gpu, name, flow, .. } = self;
         let (acquire, ()) = raw::record(gpu, name, acquire)?;
-        let copy = self.encode(|commands| S::copy(*flow, slot, objects, commands))?;
+        let copy = self.copy(slot)?;
         let (release, ()) = raw::record(gpu, name, release)?;
         match (S::IN_PLACE, flow) {
-            (false, Flow::In) => parts.before.extend([acquire, copy, release]),
-            (false, Flow::Out) => parts.behind.extend([acquire, copy, release]),
+            (false, Flow::In) => parts.before.extend(chain(acquire, copy, release)),
+            (false, Flow::Out) => parts.behind.extend(chain(acquire, copy, release)),
             (true, flow) => {
-                let settle = self.encode(|commands| S::settle(slot, commands))?;
                 parts.before.push(acquire);
                 match flow {
-                    Flow::In => parts.before.push(copy),
-                    Flow::Out => parts.behind.push(copy),
+                    Flow::In => parts.before.extend(copy),
+                    Flow::Out => parts.behind.extend(copy),
                 }
-                parts.behind.extend([settle, release]);
+                parts.behind.extend(self.settle(slot)?);
+                parts.behind.push(release);
             }
         }
         Ok(())
     }
 
-    pub(crate) fn encode(&self, record: impl FnOnce(&mut wgpu::CommandEncoder)) -> Result<wgpu::CommandBuffer> {
+    /// The copy between a slot and the objects that stay, if there is any.
+    pub(crate) fn copy(&self, slot: &S::Slot) -> Result<Option<wgpu::CommandBuffer>> {
+        let copy = || self.encode(|commands| S::copy(self.flow, slot, &self.objects, commands));
+        S::COPIES.then(copy).transpose()
+    }
+
+    /// What brings a slot that the program's commands used back to the state in which it is handed
+    /// over, if anything does.
+    pub(crate) fn settle(&self, slot: &S::Slot) -> Result<Option<wgpu::CommandBuffer>> {
+        S::SETTLES.then(|| self.encode(|commands| S::settle(slot, commands))).transpose()
+    }
+
+    /// Submits a signal behind submissions of which wgpu did not tell whether they were made, so
+    /// that they are seen to end: `parts` are those of a flush. Gives the signal, if one is needed.
+    pub(crate) fn flush(
+        &self,
+        parts: impl FnOnce() -> bridge::Result<Option<SubmitParts>>,
+    ) -> Result<Option<vk::SemaphoreSubmitInfo<'static>>> {
+        // Before the value is taken: other threads submit frames of the exchange, and values rise.
+        let _order = self.gpu.submitting()?;
+        let Some(SubmitParts { signal, .. }) = parts()? else { return Ok(None) };
+        self.gpu.signal(&self.name, &[signal])?;
+        Ok(Some(signal))
+    }
+
+    /// [Flushes](Self::flush), and waits until the signal has come: slots of such submissions are
+    /// free then.
+    pub(crate) fn recover(&self, parts: impl FnOnce() -> bridge::Result<Option<SubmitParts>>) -> Result<()> {
+        let signal = self.flush(parts)?;
+        signal.map_or(Ok(()), |signal| self.gpu.wait(&self.name, &signal, self.timeout))
+    }
+
+    /// [Flushes](Self::flush) before the exchange is dropped, which waits for the signal.
+    pub(crate) fn end(&self, parts: impl FnOnce() -> bridge::Result<Option<SubmitParts>>) {
+        if let Err(error) = self.flush(parts) {
+            log::error!("exchange \"{}\": its last frames may not be seen to end: {error}", self.name);
+        }
+    }
+
+    fn encode(&self, record: impl FnOnce(&mut wgpu::CommandEncoder)) -> Result<wgpu::CommandBuffer> {
         let Self { gpu, name, .. } = self;
         gpu.capture("CommandEncoder::finish", name, || {
             let descriptor = wgpu::CommandEncoderDescriptor { label: Some(name) };
@@ -105,7 +144,16 @@ impl<S: Shared> Mirror<S> {
     }
 }
 
-/// Hands new images over to the compute side, through wgpu's queue.
+/// A copy, if there is one, between the two parts of a hand-over.
+fn chain(
+    acquire: wgpu::CommandBuffer,
+    copy: Option<wgpu::CommandBuffer>,
+    release: wgpu::CommandBuffer,
+) -> impl Iterator<Item = wgpu::CommandBuffer> {
+    std::iter::once(acquire).chain(copy).chain([release])
+}
+
+/// Hands new images, or slots that were out of use, over to the compute side, through wgpu's queue.
 pub(crate) fn initialise<S: Shared>(
     mirror: &Mirror<S>,
     record: impl FnOnce(vk::CommandBuffer) -> bridge::Result<InitialTurn<S::Specs>>,

@@ -11,7 +11,6 @@ use std::ops::Deref;
 use std::time::Duration;
 
 use ash::vk;
-use bridge::Backend;
 use wgpu::hal::api::Vulkan;
 use wgpu::hal::vulkan;
 
@@ -34,6 +33,9 @@ impl Bridge {
     /// - [`bridge::Error::OutOfOrder`] for two frames of one exchange, [`Error::InvalidArgument`]
     ///   for frames of another `Bridge` and inside of a callback that wgpu calls while frames are
     ///   submitted, and the failed call of the bridge; the frames are lost.
+    /// - What wgpu reports on this thread meanwhile, such as the error of a callback. Whether the
+    ///   frames were submitted is unknown then: they are lost, and their slots come back by
+    ///   themselves, once a later signal of the queue is reached.
     pub fn submit<F: Frames>(
         &self,
         commands: impl IntoIterator<Item = wgpu::CommandBuffer>,
@@ -67,7 +69,8 @@ impl Bridge {
         };
         // The error may be of a callback that wgpu called when it had submitted, or another
         // thread's submission may have taken the waits of one that was refused. It is unknown: what
-        // is lent is dropped, and comes back with a later signal.
+        // is lent is dropped, and comes back with a later signal, which the exchange's next call
+        // submits where it has to.
         pushed?;
         self.signal(object, &parts.signals)?;
         // SAFETY: the waits were staged before the commands were submitted, the signals behind
@@ -115,25 +118,14 @@ impl Bridge {
         if left > 0 { Err(Error::DeviceLost { object: object.to_owned() }) } else { Ok(()) }
     }
 
-    /// With the CPU backend, waits on the host until what a submission waits for is signalled: wgpu
-    /// orders its submissions by binary semaphores, and what these depend on must have been
-    /// submitted (VUID-vkQueueSubmit-pWaitSemaphores-03238). A signal of the CPU is so only once it
-    /// is made.
-    pub(crate) fn await_host(
-        &self,
-        object: &str,
-        waits: &[vk::SemaphoreSubmitInfo<'_>],
-        limit: Duration,
-    ) -> Result<()> {
-        if self.backend() != Backend::Host || waits.is_empty() {
-            return Ok(());
-        }
-        let (semaphores, values): (Vec<_>, Vec<_>) = waits.iter().map(|wait| (wait.semaphore, wait.value)).unzip();
+    /// Waits on the host until a signal that was submitted has come.
+    pub(crate) fn wait(&self, object: &str, signal: &vk::SemaphoreSubmitInfo<'_>, limit: Duration) -> Result<()> {
+        let (semaphores, values) = ([signal.semaphore], [signal.value]);
         let info = vk::SemaphoreWaitInfo::default().semaphores(&semaphores).values(&values);
         let device = self.compute().device();
         let nanoseconds = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
-        // SAFETY: VUID-vkWaitSemaphores-device-parameter: the semaphores are those of a turn that
-        // is lent, timelines of this device, which has `timelineSemaphore` on.
+        // SAFETY: VUID-vkWaitSemaphores-device-parameter: the semaphore is a timeline of an
+        // exchange that the caller holds, of this device, which has `timelineSemaphore` on.
         let waited = unsafe { device.as_raw().wait_semaphores(&info, nanoseconds) };
         waited.map_err(|result| Error::HostWait { object: object.to_owned(), result, limit })
     }

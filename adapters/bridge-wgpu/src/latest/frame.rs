@@ -105,15 +105,14 @@ impl<S: Shared> WrittenFrame<S> {
 }
 
 /// Records the hand-over of a frame that is lent, and adds its waits and its signal.
-fn lent<S: Shared, T: Lendable>(
-    mirror: &Mirror<S>,
+fn lent<T: Lendable>(
     turn: LentLatest<T>,
     parts: &mut Parts,
     record: impl FnOnce(&LentLatest<T>, &mut Parts) -> Result<()>,
 ) -> Result<LentLatest<T>> {
-    let added = turn.parts();
-    match mirror.gpu.await_host(&mirror.name, added.waits(), mirror.timeout).and_then(|()| record(&turn, parts)) {
+    match record(&turn, parts) {
         Ok(()) => {
+            let added = turn.parts();
             parts.waits.extend_from_slice(added.waits());
             parts.signals.push(added.signal());
             Ok(turn)
@@ -136,25 +135,24 @@ impl<S: Shared> Batch for NewestFrame<S> {
 
     fn prepare(&self, gpu: &Bridge) -> Result<()> {
         self.mirror.require_device(gpu)?;
+        // As for a frame in step.
         Ok(self.turn.prepare_present()?)
     }
 
     fn lend(self, parts: &mut Parts) -> Result<Self::Lent> {
         let mirror = self.mirror;
-        lent(&mirror, self.turn.lend()?, parts, |turn, parts| {
-            let Mirror { gpu, name, flow, objects, .. } = &*mirror;
+        lent(self.turn.lend()?, parts, |turn, parts| {
+            let Mirror { gpu, name, .. } = &*mirror;
             let slot = mirror.slot(turn.lease(), turn.resources())?;
             if turn.is_new() {
                 // Gives the frame before back as well.
                 // SAFETY: wgpu's encoders record for the family of its queue, which is the
                 // exchange's, outside a pass; submitted with this turn, or not at all.
                 let (acquire, ()) = raw::record(gpu, name, |commands| unsafe { turn.record_acquire(commands) })?;
-                let copy = mirror.encode(|commands| S::copy(*flow, slot, objects, commands))?;
-                parts.before.extend([acquire, copy]);
+                parts.before.push(acquire);
+                parts.before.extend(mirror.copy(slot)?);
             }
-            if S::IN_PLACE {
-                parts.behind.push(mirror.encode(|commands| S::settle(slot, commands))?);
-            }
+            parts.behind.extend(mirror.settle(slot)?);
             Ok(())
         })
     }
@@ -180,12 +178,14 @@ impl<S: Shared> Batch for WrittenFrame<S> {
     type Done = TimelinePoint;
 
     fn prepare(&self, gpu: &Bridge) -> Result<()> {
-        self.mirror.require_device(gpu)
+        self.mirror.require_device(gpu)?;
+        // Where the reader has more turns than it said, its CPU may be at work in the slot.
+        Ok(self.turn.prepare_present()?)
     }
 
     fn lend(self, parts: &mut Parts) -> Result<Self::Lent> {
         let mirror = self.mirror;
-        lent(&mirror, self.turn.lend()?, parts, |turn, parts| {
+        lent(self.turn.lend()?, parts, |turn, parts| {
             let slot = mirror.slot(turn.lease(), turn.resources())?;
             // SAFETY: wgpu's encoders record for the family of its queue, which is the exchange's,
             // outside a pass; submitted with this turn, or not at all.

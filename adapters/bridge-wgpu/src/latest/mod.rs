@@ -5,7 +5,7 @@ pub(crate) mod frame;
 
 use std::sync::Arc;
 
-use bridge::{ComputeFirst, ComputeRead, ComputeWrite, Direction, LatestInfo, RenderFirst};
+use bridge::{ComputeFirst, ComputeRead, ComputeWrite, Direction, LatestInfo, RenderFirst, Stage, SubmitParts};
 
 use crate::device::Bridge;
 use crate::error::Result;
@@ -14,11 +14,15 @@ use crate::mirror::{Mirror, initialise};
 use crate::shared::{Flow, Shared};
 use frame::{NewestFrame, WrittenFrame};
 
+/// Gives the parts of a flush: of the handle of wgpu's side, and none of the other's.
+type FlushParts<H> = fn(&mut H) -> bridge::Result<Option<SubmitParts>>;
+
 /// The side of an [`Exchange::latest`] that writes frames: the compute side, or, with
 /// [`RenderFirst`], wgpu.
 pub struct LatestWriter<S: Shared, D: Direction = ComputeFirst> {
     writer: bridge::LatestWriter<S::Specs, D>,
     mirror: Arc<Mirror<S>>,
+    flush: Option<FlushParts<bridge::LatestWriter<S::Specs, D>>>,
 }
 
 /// The side of an [`Exchange::latest`] that reads the newest frame: wgpu, or, with [`RenderFirst`],
@@ -26,6 +30,7 @@ pub struct LatestWriter<S: Shared, D: Direction = ComputeFirst> {
 pub struct LatestReader<S: Shared, D: Direction = ComputeFirst> {
     reader: bridge::LatestReader<S::Specs, D>,
     mirror: Arc<Mirror<S>>,
+    flush: Option<FlushParts<bridge::LatestReader<S::Specs, D>>>,
 }
 
 impl<S: Shared> Exchange<S, ComputeFirst> {
@@ -75,13 +80,12 @@ impl<S: Shared> Exchange<S, ComputeFirst> {
         shared: S,
     ) -> Result<(LatestWriter<S, ComputeFirst>, LatestReader<S, ComputeFirst>)> {
         let (specs, mirror) = Mirror::new(gpu, Flow::In, (info.name, info.slots), info.timeout, shared)?;
-        let (writer, mut reader) = bridge::Exchange::latest(gpu.compute(), info, specs)?;
-        if reader.needs_initial() {
-            // SAFETY: `initialise` submits what is recorded, or drops the turn.
-            initialise(&mirror, |commands| unsafe { reader.record_initial(commands) })?;
-        }
-        let writer = LatestWriter { writer, mirror: Arc::clone(&mirror) };
-        Ok((writer, LatestReader { reader, mirror }))
+        let (writer, reader) = bridge::Exchange::latest(gpu.compute(), info, specs)?;
+        let writer = LatestWriter { writer, mirror: Arc::clone(&mirror), flush: None };
+        let flush: FlushParts<_> = bridge::LatestReader::flush_parts;
+        let mut reader = LatestReader { reader, mirror, flush: Some(flush) };
+        reader.initialise()?;
+        Ok((writer, reader))
     }
 }
 
@@ -97,13 +101,15 @@ impl<S: Shared> Exchange<S, RenderFirst> {
         shared: S,
     ) -> Result<(LatestWriter<S, RenderFirst>, LatestReader<S, RenderFirst>)> {
         let (specs, mirror) = Mirror::new(gpu, Flow::Out, (info.name, info.slots), info.timeout, shared)?;
-        let (mut writer, reader) = bridge::Exchange::latest_render_first(gpu.compute(), info, specs)?;
-        if writer.needs_initial() {
+        let (writer, reader) = bridge::Exchange::latest_render_first(gpu.compute(), info, specs)?;
+        let flush: FlushParts<_> = bridge::LatestWriter::flush_parts;
+        let mut writer = LatestWriter { writer, mirror: Arc::clone(&mirror), flush: Some(flush) };
+        let reader = LatestReader { reader, mirror, flush: None };
+        if writer.writer.needs_initial() {
             // SAFETY: `initialise` submits what is recorded, or drops the turn.
-            initialise(&mirror, |commands| unsafe { writer.record_initial(commands) })?;
+            initialise(&writer.mirror, |commands| unsafe { writer.writer.record_initial(commands) })?;
         }
-        let writer = LatestWriter { writer, mirror: Arc::clone(&mirror) };
-        Ok((writer, LatestReader { reader, mirror }))
+        Ok((writer, reader))
     }
 }
 
@@ -119,7 +125,8 @@ impl<S: Shared> LatestWriter<S, ComputeFirst> {
     /// frame, where too many are unfinished, and never for wgpu.
     ///
     /// # Errors
-    /// As [`bridge::LatestWriter::begin`].
+    /// As [`bridge::LatestWriter::begin`]. [`bridge::Error::SlotsRetired`] lasts until the reader's
+    /// next [`newest`](LatestReader::newest), which brings the slots back.
     pub fn begin(&mut self) -> Result<ComputeWrite<S::Specs>> {
         Ok(self.writer.begin()?)
     }
@@ -129,9 +136,18 @@ impl<S: Shared> LatestWriter<S, RenderFirst> {
     /// Begins a frame that wgpu writes, for [`Bridge::submit`].
     ///
     /// # Errors
-    /// As [`bridge::LatestWriter::begin`].
+    /// As [`bridge::LatestWriter::begin`]. Where failed submissions have left no slot, it waits for
+    /// the queue and begins all the same, or is [`Error::HostWait`](crate::Error::HostWait).
     pub fn begin(&mut self) -> Result<WrittenFrame<S>> {
-        Ok(WrittenFrame::new(self.writer.begin()?, Arc::clone(&self.mirror)))
+        let Self { writer, mirror, .. } = self;
+        let turn = match writer.begin() {
+            Err(bridge::Error::TurnLost { stage: Stage::Submit, .. }) => {
+                mirror.recover(|| writer.flush_parts())?;
+                writer.begin()?
+            }
+            begun => begun?,
+        };
+        Ok(WrittenFrame::new(turn, Arc::clone(mirror)))
     }
 }
 
@@ -146,10 +162,40 @@ impl<S: Shared> LatestReader<S, ComputeFirst> {
     /// The newest frame, for [`Bridge::submit`], or the same as before where there is none newer;
     /// `None` before the first, which may be submitted too. Never blocks.
     ///
+    /// Where a submission has failed and wgpu did not tell whether it was made, this
+    /// [brings](Self::initialise) the slots of its frame back first.
+    ///
     /// # Errors
-    /// As [`bridge::LatestReader::newest`].
+    /// As [`bridge::LatestReader::newest`], and as [`initialise`](Self::initialise).
     pub fn newest(&mut self) -> Result<Option<NewestFrame<S>>> {
+        self.initialise()?;
         Ok(self.reader.newest()?.map(|turn| NewestFrame::new(turn, Arc::clone(&self.mirror))))
+    }
+}
+
+impl<S: Shared> LatestReader<S, ComputeFirst> {
+    /// Brings slots back that are out of use, with a submission of wgpu's that hands them over to
+    /// the compute side: those of frames of which wgpu did not tell whether they were submitted.
+    /// What they held is lost. The host waits for nothing. [`newest`](Self::newest) does the same;
+    /// without it, a reader that pauses calls this. Does nothing where no slot is
+    /// [out of use](Self::retired).
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`](crate::Error::DeviceLost), and what wgpu reports meanwhile; the slots
+    /// stay out of use, and it may be called again.
+    pub fn initialise(&mut self) -> Result<()> {
+        let Self { reader, mirror, .. } = self;
+        if !reader.needs_initial() && reader.retired() == 0 {
+            return Ok(());
+        }
+        // SAFETY: `initialise` submits what is recorded, or drops the turn.
+        initialise(mirror, |commands| unsafe { reader.record_initial(commands) })
+    }
+
+    /// The number of slots that are out of use since a submission failed of which wgpu did not tell
+    /// whether it was made; [`initialise`](Self::initialise) brings them back.
+    pub fn retired(&self) -> usize {
+        self.reader.retired()
     }
 }
 
@@ -161,6 +207,22 @@ impl<S: Shared> LatestReader<S, RenderFirst> {
     /// As [`bridge::LatestReader::newest`].
     pub fn newest(&mut self) -> Result<Option<ComputeRead<S::Specs>>> {
         Ok(self.reader.newest()?)
+    }
+}
+
+impl<S: Shared, D: Direction> Drop for LatestWriter<S, D> {
+    fn drop(&mut self) {
+        if let Some(flush) = self.flush {
+            self.mirror.end(|| flush(&mut self.writer));
+        }
+    }
+}
+
+impl<S: Shared, D: Direction> Drop for LatestReader<S, D> {
+    fn drop(&mut self) {
+        if let Some(flush) = self.flush {
+            self.mirror.end(|| flush(&mut self.reader));
+        }
     }
 }
 

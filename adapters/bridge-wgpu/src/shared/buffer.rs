@@ -62,6 +62,8 @@ impl<T: Pod + Send + Sync> Shared for SharedBuffer<T> {
 
 impl<T: Pod + Send + Sync> Share<Self> for SharedBuffer<T> {
     const IN_PLACE: bool = false;
+    const COPIES: bool = true;
+    const SETTLES: bool = false;
 
     fn specs(&self, _: &Bridge, flow: Flow, _: &str) -> Result<BufferSpec<T>> {
         let accesses = match flow {

@@ -36,6 +36,13 @@ pub(crate) trait Share<S: Shared> {
     /// Whether the program's commands use any of it in the slots.
     const IN_PLACE: bool;
 
+    /// Whether [`copy`](Self::copy) records anything. A command buffer costs a submission as much
+    /// where it is empty.
+    const COPIES: bool;
+
+    /// Whether [`settle`](Self::settle) records anything.
+    const SETTLES: bool;
+
     /// Returns the description for the bridge; `name` is the exchange's.
     fn specs(&self, gpu: &Bridge, flow: Flow, name: &str) -> Result<S::Specs>;
 
@@ -84,6 +91,8 @@ macro_rules! tuple {
 
         impl<$($part: Shared),*> Share<Self> for ($($part,)*) {
             const IN_PLACE: bool = $($part::IN_PLACE)||*;
+            const COPIES: bool = $($part::COPIES)||*;
+            const SETTLES: bool = $($part::SETTLES)||*;
 
             fn specs(&self, gpu: &Bridge, flow: Flow, name: &str) -> Result<<Self as Shared>::Specs> {
                 Ok(($(self.$index.specs(gpu, flow, name)?,)*))

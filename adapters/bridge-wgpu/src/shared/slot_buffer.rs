@@ -58,6 +58,8 @@ impl<T: Pod + Send + Sync> Shared for SlotBuffer<T> {
 
 impl<T: Pod + Send + Sync> Share<Self> for SlotBuffer<T> {
     const IN_PLACE: bool = true;
+    const COPIES: bool = false;
+    const SETTLES: bool = false;
 
     fn specs(&self, _: &Bridge, _: Flow, name: &str) -> Result<BufferSpec<T>> {
         let object = format!("slot buffer \"{name}\"");

@@ -101,6 +101,8 @@ impl<T: Texel> Shared for SlotTexture<T> {
 
 impl<T: Texel> Share<Self> for SlotTexture<T> {
     const IN_PLACE: bool = true;
+    const COPIES: bool = false;
+    const SETTLES: bool = true;
 
     fn specs(&self, gpu: &Bridge, _: Flow, name: &str) -> Result<ImageSpec<T>> {
         let object = format!("slot texture \"{name}\"");

@@ -84,6 +84,8 @@ impl<T: Texel> Shared for SharedTexture<T> {
 
 impl<T: Texel> Share<Self> for SharedTexture<T> {
     const IN_PLACE: bool = false;
+    const COPIES: bool = true;
+    const SETTLES: bool = false;
 
     fn specs(&self, gpu: &Bridge, flow: Flow, name: &str) -> Result<ImageSpec<T>> {
         let accesses = match flow {

@@ -12,7 +12,7 @@ use bridge::TimelinePoint;
 
 use crate::batch::Batch;
 use crate::parts::Parts;
-use crate::{Backend, Bridge, Exchange, ExchangeInfo, Frame, SharedBuffer};
+use crate::{Backend, Bridge, Exchange, ExchangeInfo, Frame, Shared, SharedBuffer, SlotBuffer, SlotTexture};
 use support::{Filler, bridges, info, mapped, staging, validation_messages};
 
 const LEN: usize = 4096;
@@ -186,6 +186,36 @@ fn with_a_signal_that_another_submission_takes_frames_are_wrong() {
     for gpu in bridges() {
         let is_wrong = || wrong(&gpu, 20, Duration::ZERO, true, Splice::SignalTakenByAnother) > 0;
         assert!(is_seen(is_wrong), "the place of the signal is not what makes frames right");
+    }
+}
+
+/// The number of command buffers that a frame adds to a submission, before the program's and behind
+/// them.
+fn added<S: Shared>(gpu: &Bridge, spec: S) -> [usize; 2] {
+    let mut exchange = Exchange::new(gpu, &info("added"), spec).unwrap();
+    let frame = exchange.begin().unwrap().finish().unwrap();
+    let mut parts = Parts::default();
+    Batch::prepare(&frame, gpu).unwrap();
+    let lent = Batch::lend(frame, &mut parts).unwrap();
+    // SAFETY: nothing was submitted.
+    unsafe { <Frame<S> as Batch>::refused(lent) };
+    [parts.before.len(), parts.behind.len()]
+}
+
+/// A command buffer costs a submission as much where it is empty: a slot without a copy has none.
+#[test]
+fn no_frame_submits_command_buffers_that_are_empty() {
+    for gpu in bridges() {
+        let (buffer, usage) = (wgpu::BufferUsages::COPY_SRC, wgpu::TextureUsages::COPY_SRC);
+        let shared = || SharedBuffer::<u32>::new(LEN, buffer);
+        // SAFETY: nothing is submitted.
+        let slot = || unsafe { SlotBuffer::<u32>::new(LEN, buffer) };
+        // SAFETY: as above.
+        let texture = || unsafe { SlotTexture::<[u8; 4]>::new(wgpu::TextureFormat::Rgba8Unorm, [8, 8], usage) };
+        assert_eq!(added(&gpu, shared()), [3, 0], "acquire, copy, release");
+        assert_eq!(added(&gpu, slot()), [1, 1], "acquire; release");
+        assert_eq!(added(&gpu, texture()), [1, 2], "acquire; the state of the hand-over, release");
+        assert_eq!(added(&gpu, (slot(), shared())), [2, 1], "acquire, copy; release");
     }
 }
 

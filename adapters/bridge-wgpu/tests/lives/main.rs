@@ -4,6 +4,7 @@
 
 mod late;
 mod lifetimes;
+mod lost;
 mod newest;
 mod rates;
 mod replace;

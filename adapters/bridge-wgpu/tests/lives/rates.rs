@@ -2,13 +2,13 @@
 #![allow(clippy::unwrap_used)] // A test.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use crate::support::latest::{LEN, Stops, latest, publish, write};
 use crate::support::{alone, bridges, read_buffer, staging, validation_messages};
 use bridge_wgpu::bridge::LiveObjects;
-use bridge_wgpu::{Backend, Exchange, SharedBuffer, Work, wgpu};
+use bridge_wgpu::{Backend, Exchange, LatestInfo, LatestReader, RenderFirst, SharedBuffer, Work, wgpu};
 
 /// Either side stands still for a second, and the other goes on.
 #[test]
@@ -107,15 +107,14 @@ fn one_side_is_removed_while_the_other_works() {
     assert_eq!(validation_messages(), [""; 0]);
 }
 
-/// The compute side of one exchange stands still, and another exchange of another compute goes on.
+/// The compute side of one exchange stands still, and another exchange of the same device goes on.
 #[test]
 fn a_stalled_exchange_stalls_no_other() {
     let _alone = alone();
     let Some(bridge) = crate::support::bridge_on(Backend::Host) else { return };
-    let Some(other) = crate::support::bridge_on(Backend::Host) else { return };
     let spec = || SharedBuffer::<u32>::new(LEN, wgpu::BufferUsages::COPY_SRC);
     let (mut stalled, mut waiting) = Exchange::latest(&bridge, &latest("stalled"), spec()).unwrap();
-    let (mut writer, mut reader) = Exchange::latest(&other, &latest("running"), spec()).unwrap();
+    let (mut writer, mut reader) = Exchange::latest(&bridge, &latest("running"), spec()).unwrap();
     let (gate, closed) = mpsc::channel::<()>();
     let mut turn = stalled.begin().unwrap();
     let Work::Host(host) = turn.work() else { panic!("the CPU was asked for") };
@@ -133,7 +132,7 @@ fn a_stalled_exchange_stalls_no_other() {
         let end = Instant::now() + Duration::from_secs(60);
         loop {
             let turn = reader.newest().unwrap();
-            other.submit([], turn).unwrap();
+            bridge.submit([], turn).unwrap();
             // wgpu's frames go on beside the stalled one, which has nothing to show.
             let nothing = waiting.newest().unwrap();
             assert!(nothing.is_none());
@@ -142,7 +141,7 @@ fn a_stalled_exchange_stalls_no_other() {
             let mut commands = bridge.device().create_command_encoder(&Default::default());
             commands.clear_buffer(&staging, 0, None);
             bridge.queue().submit([commands.finish()]);
-            if read_buffer(&other, reader.objects()) == [frame; LEN] {
+            if read_buffer(&bridge, reader.objects()) == [frame; LEN] {
                 break;
             }
             assert!(Instant::now() < end, "frame {frame} was never seen");
@@ -160,5 +159,64 @@ fn a_stalled_exchange_stalls_no_other() {
         assert!(Instant::now() < end, "the stalled frame never came");
     }
     assert_eq!(read_buffer(&bridge, waiting.objects()), [9; LEN]);
+    assert_eq!(validation_messages(), [""; 0]);
+}
+
+/// Has the compute side hold the newest frame until the gate is dropped.
+fn hold(reader: &mut LatestReader<SharedBuffer<u32>, RenderFirst>, gate: &Arc<Mutex<()>>) {
+    let mut turn = reader.newest().unwrap().unwrap();
+    assert!(turn.is_new());
+    let Work::Host(host) = turn.work() else { panic!("the CPU was asked for") };
+    let gate = Arc::clone(gate);
+    host.run(move |_| drop(gate.lock().unwrap())).unwrap();
+    turn.finish().unwrap();
+}
+
+/// A reader on the CPU with more turns than it said has the slot that wgpu writes next: the thread
+/// that submits the frame waits for it, and no other does.
+#[test]
+fn a_slow_reader_holds_up_its_own_writer_alone() {
+    let _alone = alone();
+    let Some(bridge) = crate::support::bridge_on(Backend::Host) else { return };
+    let spec = || SharedBuffer::<u32>::new(LEN, wgpu::BufferUsages::COPY_SRC);
+    let info = LatestInfo { timeout: Duration::from_secs(20), ..latest("slow") };
+    let (mut writer, mut slow) = Exchange::latest_render_first(&bridge, &info, spec()).unwrap();
+    let (mut other, _reader) = Exchange::latest_render_first(&bridge, &latest("other"), spec()).unwrap();
+    let gate = Arc::new(Mutex::new(()));
+    let closed = gate.lock().unwrap();
+    for _ in 0..info.slots - 1 {
+        let turn = writer.begin().unwrap();
+        bridge.submit([], turn).unwrap().wait(info.timeout).unwrap();
+        hold(&mut slow, &gate);
+    }
+    let (submitting, submitted) = (Barrier::new(2), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        let (inner, submitting, submitted) = (&bridge, &submitting, &submitted);
+        let thread = scope.spawn(move || {
+            // The slot that was never used, and the first that was read.
+            let mut results = Vec::new();
+            for _ in 0..2 {
+                let turn = writer.begin().unwrap();
+                if !results.is_empty() {
+                    submitting.wait();
+                }
+                results.push(inner.submit([], turn));
+            }
+            submitted.store(true, Ordering::SeqCst);
+            // Its wait has ended by the gate and not by its limit, which is what ends it if others
+            // wait for it.
+            results.into_iter().for_each(|result| drop(result.unwrap()));
+        });
+        submitting.wait();
+        // Long enough for it to come to its wait.
+        std::thread::sleep(Duration::from_millis(300));
+        for _ in 0..3 {
+            let turn = other.begin().unwrap();
+            bridge.submit([], turn).unwrap();
+        }
+        assert!(!submitted.load(Ordering::SeqCst), "nothing waits for the reader");
+        drop(closed);
+        thread.join().unwrap();
+    });
     assert_eq!(validation_messages(), [""; 0]);
 }

@@ -1,0 +1,181 @@
+//! Submissions that fail, of which wgpu does not tell whether they were made: a callback of the
+//! program's has an error while frames are submitted.
+#![allow(clippy::unwrap_used)] // A test.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::support::latest::{LEN, write};
+use crate::support::{Filler, alone, bridges, info, mapped, read_buffer, staging, validation_messages};
+use bridge_wgpu::bridge::LiveObjects;
+use bridge_wgpu::{Bridge, Exchange, Frames, LatestInfo, Newest, SharedBuffer, SharedTexture, Work, wgpu};
+
+/// Longer than anything that is waited for in vain, and told from it.
+const LIMIT: Duration = Duration::from_secs(10);
+
+fn latest(name: &str) -> LatestInfo<'_> {
+    LatestInfo { name, newest: Newest::Issued, timeout: LIMIT, ..Default::default() }
+}
+
+/// Submits the frames, which are lost.
+fn lose<F: Frames>(bridge: &Bridge, frames: F)
+where
+    F::Submitted: std::fmt::Debug,
+{
+    bridge.queue().submit([]);
+    let inner = bridge.device().clone();
+    bridge.queue().on_submitted_work_done(move || {
+        drop(inner.create_buffer(&wgpu::BufferDescriptor {
+            label: None,
+            size: 4,
+            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::MAP_WRITE,
+            mapped_at_creation: false,
+        }));
+    });
+    // The submission is over by then, so that the next one calls it.
+    std::thread::sleep(Duration::from_millis(20));
+    let error = bridge.submit([], frames).unwrap_err().to_string();
+    assert!(error.contains("create_buffer"), "the callback's error: {error}");
+}
+
+/// Runs `lost` for each compute side. Nothing is left of what it made, and its end is seen without
+/// waiting for a limit.
+fn ends(lost: impl Fn(&Bridge)) {
+    let _alone = alone();
+    for bridge in bridges() {
+        // Of a callback that something else calls.
+        bridge.device().on_uncaptured_error(Arc::new(|error| eprintln!("{error}")));
+        let before = LiveObjects::now();
+        lost(&bridge);
+        assert_eq!(LiveObjects::now(), before);
+    }
+    assert_eq!(validation_messages(), [""; 0]);
+}
+
+fn numbers() -> SharedBuffer<u32> {
+    SharedBuffer::new(LEN, wgpu::BufferUsages::COPY_SRC)
+}
+
+#[test]
+fn a_reader_that_loses_frames_goes_on() {
+    ends(|bridge| {
+        let (mut writer, mut reader) = Exchange::latest(bridge, &latest("numbers"), numbers()).unwrap();
+        // More incidents than there are slots, with two slots each.
+        for frame in 1..=24 {
+            let mut turn = writer.begin().unwrap();
+            write(&mut turn, frame, Duration::ZERO);
+            turn.publish().unwrap();
+            let turn = reader.newest().unwrap();
+            assert!(turn.as_ref().is_some_and(|turn| turn.is_new()));
+            if frame % 4 == 0 {
+                bridge.submit([], turn).unwrap();
+                assert_eq!(read_buffer(bridge, reader.objects()), [frame; LEN]);
+            } else {
+                lose(bridge, turn);
+                assert!(reader.retired() > 0);
+            }
+        }
+    });
+}
+
+/// A writer that has no slot left says what the reader is to do, which it can.
+#[test]
+fn a_reader_that_pauses_brings_slots_back() {
+    ends(|bridge| {
+        let (mut writer, mut reader) = Exchange::latest(bridge, &latest("numbers"), numbers()).unwrap();
+        let mut turn = writer.begin().unwrap();
+        write(&mut turn, 1, Duration::ZERO);
+        turn.publish().unwrap();
+        lose(bridge, reader.newest().unwrap());
+        assert_eq!(reader.retired(), 1);
+        reader.initialise().unwrap();
+        assert_eq!(reader.retired(), 0);
+        reader.initialise().unwrap();
+    });
+}
+
+#[test]
+fn textures_of_frames_that_were_lost_are_handed_over_anew() {
+    ends(|bridge| {
+        let usage = wgpu::TextureUsages::COPY_SRC;
+        let spec = SharedTexture::<[u8; 4]>::new(wgpu::TextureFormat::Rgba8Unorm, [64, 8], usage);
+        let (mut writer, mut reader) = Exchange::latest(bridge, &latest("picture"), spec).unwrap();
+        for frame in 1..=24u8 {
+            let mut turn = writer.begin().unwrap();
+            match turn.work() {
+                Work::Host(host) => {
+                    host.run(move |mut image| image.rows_mut().for_each(|row| row.fill([frame; 4]))).unwrap();
+                }
+                Work::Cuda(mut cuda) => cuda.resources.write_from_host(cuda.stream, 0, .., &[[frame; 4]; 512]).unwrap(),
+                _ => panic!("no such compute side was asked for"),
+            }
+            turn.publish().unwrap();
+            let turn = reader.newest().unwrap();
+            if frame % 3 != 0 {
+                lose(bridge, turn);
+                continue;
+            }
+            bridge.submit([], turn).unwrap();
+            let seen = staging(bridge, 2048);
+            let layout = wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(256), rows_per_image: None };
+            let mut commands = bridge.device().create_command_encoder(&Default::default());
+            let to = wgpu::TexelCopyBufferInfo { buffer: &seen, layout };
+            commands.copy_texture_to_buffer(reader.objects().as_image_copy(), to, reader.objects().size());
+            bridge.queue().submit([commands.finish()]);
+            assert_eq!(mapped(bridge, &seen), [u32::from_ne_bytes([frame; 4]); 512]);
+        }
+    });
+}
+
+/// Frames that are lost one after the other, with none between that is submitted.
+#[test]
+fn a_writer_that_loses_all_its_frames_goes_on() {
+    ends(|bridge| {
+        let (mut writer, mut reader) = Exchange::latest_render_first(bridge, &latest("scene"), numbers()).unwrap();
+        for _ in 0..12 {
+            lose(bridge, writer.begin().unwrap());
+        }
+        let turn = writer.begin().unwrap();
+        bridge.submit([], turn).unwrap();
+        reader.newest().unwrap().unwrap().finish().unwrap();
+    });
+}
+
+#[test]
+fn an_exchange_in_step_that_loses_all_its_frames_goes_on() {
+    ends(|bridge| {
+        let filler = Filler::new(bridge);
+        let mut exchange = Exchange::new(bridge, &info("numbers"), numbers()).unwrap();
+        let mut back = Exchange::render_first(bridge, &info("back"), numbers()).unwrap();
+        for base in 0..12 {
+            let mut turn = exchange.begin().unwrap();
+            filler.fill(&mut turn, base, Duration::ZERO);
+            lose(bridge, turn.finish().unwrap());
+            lose(bridge, back.begin().unwrap());
+        }
+        let mut turn = exchange.begin().unwrap();
+        filler.fill(&mut turn, 100, Duration::ZERO);
+        bridge.submit([], turn.finish().unwrap()).unwrap();
+        assert_eq!(read_buffer(bridge, exchange.objects()), Filler::pattern(LEN, 100));
+        let turn = back.begin().unwrap();
+        bridge.submit([], turn).unwrap().finish().unwrap();
+    });
+}
+
+/// What was lost is the last of an exchange: no later signal proves its end.
+#[test]
+fn the_end_behind_a_lost_frame_is_seen_at_once() {
+    ends(|bridge| {
+        let (mut writer, mut reader) = Exchange::latest(bridge, &latest("numbers"), numbers()).unwrap();
+        let mut turn = writer.begin().unwrap();
+        write(&mut turn, 1, Duration::ZERO);
+        turn.publish().unwrap();
+        lose(bridge, reader.newest().unwrap());
+        let (mut written, read) = Exchange::latest_render_first(bridge, &latest("scene"), numbers()).unwrap();
+        lose(bridge, written.begin().unwrap());
+        let start = Instant::now();
+        drop((reader, writer));
+        drop((read, written));
+        assert!(start.elapsed() < LIMIT, "{:?}", start.elapsed());
+    });
+}
