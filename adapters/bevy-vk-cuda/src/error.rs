@@ -1,5 +1,7 @@
 //! Errors of the adapter.
 
+use std::sync::Arc;
+
 /// The result of this crate's calls.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -31,6 +33,20 @@ pub enum Error {
         object: String,
     },
 
+    /// Frames do not reach Bevy: their asset was replaced by one of another size or format, memory
+    /// ran out, or the device is lost.
+    #[error("{object}: its frames do not reach Bevy, {}: {source}", again(*.retried))]
+    #[non_exhaustive]
+    NotPresented {
+        /// The image or buffer that the frames belong to.
+        object: String,
+        /// Whether each frame of Bevy's tries again. Otherwise the device or the compute side is
+        /// lost: remove the object and make another, where there is a device for it.
+        retried: bool,
+        /// The reason.
+        source: Arc<Self>,
+    },
+
     /// An argument that cannot be.
     #[error("{object}: {reason}")]
     #[non_exhaustive]
@@ -42,7 +58,22 @@ pub enum Error {
     },
 }
 
+fn again(retried: bool) -> &'static str {
+    if retried { "and each of Bevy's frames tries again" } else { "and will not" }
+}
+
 impl Error {
+    /// Returns `true` if the device of either side is lost: what failed fails again.
+    pub(crate) fn is_device_lost(&self) -> bool {
+        match self {
+            Self::Bridge(error) => error.is_device_lost(),
+            Self::Vulkan { result, .. } => *result == ash::vk::Result::ERROR_DEVICE_LOST,
+            Self::Panicked { .. } => true,
+            Self::NotPresented { source, .. } => source.is_device_lost(),
+            Self::InvalidArgument { .. } => false,
+        }
+    }
+
     pub(crate) fn invalid(object: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::InvalidArgument { object: object.into(), reason: reason.into() }
     }

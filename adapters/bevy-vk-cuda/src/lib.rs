@@ -4,6 +4,7 @@ mod buffer;
 mod content;
 mod cuda;
 mod error;
+mod fault;
 mod image;
 mod plugin;
 mod present;

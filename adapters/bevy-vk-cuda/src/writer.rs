@@ -1,11 +1,13 @@
 //! The side that computes frames.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bridge::{Compute, HostWork, LatestWriter, TimelinePoint, Work};
 
 use crate::content::Content;
 use crate::error::{Error, Result};
+use crate::fault::Fault;
 use crate::upload::Uploader;
 
 /// Computes the frames of a [`CudaImage`](crate::CudaImage) or a [`CudaBuffer`](crate::CudaBuffer):
@@ -13,6 +15,8 @@ use crate::upload::Uploader;
 pub struct CudaWriter<R: Content> {
     side: Side<R>,
     width: usize,
+    /// What keeps its frames from Bevy.
+    fault: Arc<Fault>,
 }
 
 enum Side<R: Content> {
@@ -69,12 +73,12 @@ impl<R: Content> CpuFrame<'_, R> {
 }
 
 impl<R: Content> CudaWriter<R> {
-    pub(crate) fn shared(writer: LatestWriter<R>) -> Self {
-        Self { side: Side::Shared { writer, unfinished: VecDeque::new() }, width: 0 }
+    pub(crate) fn shared(writer: LatestWriter<R>, fault: Arc<Fault>) -> Self {
+        Self { side: Side::Shared { writer, unfinished: VecDeque::new() }, width: 0, fault }
     }
 
-    pub(crate) fn upload(uploader: Uploader<R::Item>, width: usize) -> Self {
-        Self { side: Side::Upload(uploader), width }
+    pub(crate) fn upload(uploader: Uploader<R::Item>, width: usize, fault: Arc<Fault>) -> Self {
+        Self { side: Side::Upload(uploader), width, fault }
     }
 
     /// Begins a frame, lets `compute` enqueue its work, and publishes it. Bevy shows it once it is
@@ -84,11 +88,16 @@ impl<R: Content> CudaWriter<R> {
     /// A frame whose `compute` fails, or that runs nothing on the CPU, is not shown.
     ///
     /// # Errors
-    /// The error of `compute`, and what [`LatestWriter::begin`] and `publish` of the bridge say.
+    /// - The error of `compute`, and what [`LatestWriter::begin`] and `publish` of the bridge say.
+    /// - [`Error::NotPresented`], without calling `compute`, while frames do not reach Bevy: since
+    ///   one of its frames could not have them. That ends by itself where a later one can, for
+    ///   instance once the asset is of its former size again; a program that goes on meanwhile
+    ///   takes it as it takes `false`.
     pub fn write<E: From<Error>>(
         &mut self,
         compute: impl FnOnce(Frame<'_, R>) -> std::result::Result<(), E>,
     ) -> std::result::Result<bool, E> {
+        self.fault.check()?;
         let width = self.width;
         match &mut self.side {
             Side::Shared { writer, unfinished } => {

@@ -9,6 +9,7 @@ use super::target::Target;
 use super::upload::UploadPresent;
 use crate::cuda::Cuda;
 use crate::error::Result;
+use crate::fault::Fault;
 use crate::ring::Ring;
 use crate::upload;
 use crate::vulkan::copier::Copier;
@@ -35,17 +36,18 @@ where
 {
     let Connection { name, asset, spec, shape, items: [items, row] } = connection;
     let alive = Arc::new(());
-    let weak = Arc::downgrade(&alive);
+    let (weak, told) = (Arc::downgrade(&alive), Fault::new(name));
     let Some(compute) = cuda.compute() else {
         let (uploader, newest) = upload::pair::<R::Item>(name, items)?;
-        let name = name.to_owned();
-        cuda.add(Box::new(UploadPresent::<R> { name, newest, asset, shape, alive: weak, uploaded: None }));
-        return Ok((CudaWriter::upload(uploader, row), alive));
+        let (name, fault) = (name.to_owned(), Arc::clone(&told));
+        cuda.add(Box::new(UploadPresent::<R> { name, newest, asset, shape, alive: weak, fault, uploaded: None }));
+        return Ok((CudaWriter::upload(uploader, row, told), alive));
     };
     let (writer, reader) = Exchange::latest(compute, &LatestInfo { name, ..Default::default() }, spec)?;
     let copier = Copier::new(name, compute.device())?;
-    let (name, ring) = (name.to_owned(), Ring::new());
-    let present = SharedPresent { name, copier, places: None, ring, reader, asset, shape, alive: weak, filled: None };
+    let (name, ring, fault) = (name.to_owned(), Ring::new(), Arc::clone(&told));
+    let present =
+        SharedPresent { name, copier, places: None, ring, reader, asset, shape, alive: weak, fault, filled: None };
     cuda.add(Box::new(present));
-    Ok((CudaWriter::shared(writer), alive))
+    Ok((CudaWriter::shared(writer, told), alive))
 }

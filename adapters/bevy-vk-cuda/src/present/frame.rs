@@ -5,6 +5,7 @@ use bevy_render::storage::GpuShaderBuffer;
 use bevy_render::texture::GpuImage;
 
 use crate::error::Result;
+use crate::fault::Fault;
 
 /// Brings the newest frame of one image or buffer to Bevy.
 pub(crate) trait Present: Send + Sync {
@@ -14,7 +15,8 @@ pub(crate) trait Present: Send + Sync {
     /// Returns `true` if the program has dropped its object.
     fn is_dropped(&self) -> bool;
 
-    fn name(&self) -> &str;
+    /// Where it is noted what becomes of the frames.
+    fn fault(&self) -> &Fault;
 }
 
 /// A frame of Bevy's.

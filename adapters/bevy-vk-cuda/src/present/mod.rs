@@ -7,8 +7,10 @@ mod shared;
 pub(crate) mod target;
 mod upload;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bevy_ecs::resource::Resource;
 use bevy_ecs::system::{Res, ResMut};
@@ -28,6 +30,29 @@ pub(crate) struct Presented {
     all: Vec<Box<dyn Present>>,
     serial: u64,
     done: Arc<AtomicU64>,
+    /// Submissions with commands, by number, that the host has not seen the end of.
+    submitted: VecDeque<(u64, wgpu::SubmissionIndex)>,
+}
+
+/// Gives the number of Bevy's last submission that has ended. What the host submits then, to
+/// another queue, is behind it, and so is its memory.
+fn ended(device: &RenderDevice, presented: &mut Presented) -> u64 {
+    let poll = |how| {
+        if let Err(error) = device.poll(how) {
+            log::debug!("wgpu cannot be polled: {error}");
+        }
+    };
+    // Runs the callbacks of submissions that have ended.
+    poll(wgpu::PollType::Poll);
+    let done = presented.done.load(Ordering::Acquire);
+    let ended = presented.submitted.iter().take_while(|(serial, _)| *serial <= done).count();
+    // wgpu has read a counter, which says that commands have run, and is no memory dependency
+    // between them and the next copy. With a limit, wgpu calls `vkWaitSemaphores`, which is one
+    // where it succeeds, and it does at once: the counter was reached.
+    if let Some((_, index)) = presented.submitted.drain(..ended).next_back() {
+        poll(wgpu::PollType::Wait { submission_index: Some(index), timeout: Some(Duration::ZERO) });
+    }
+    done
 }
 
 /// Brings all newest frames to Bevy.
@@ -38,35 +63,32 @@ pub(crate) fn present(
     images: Res<'_, RenderAssets<GpuImage>>,
     buffers: Res<'_, RenderAssets<GpuShaderBuffer>>,
 ) {
-    let Presented { all, serial, done } = &mut *presented;
-    all.extend(cuda.take_added());
-    all.retain(|one| !one.is_dropped());
-    if all.is_empty() {
+    presented.all.extend(cuda.take_added());
+    presented.all.retain(|one| !one.is_dropped());
+    if presented.all.is_empty() {
         return;
     }
-    // Runs the callbacks of submissions that have ended.
-    if let Err(error) = device.poll(wgpu::PollType::Poll) {
-        log::debug!("wgpu cannot be polled: {error}");
-    }
+    let seen = ended(&device, &mut presented);
+    let Presented { all, serial, done, submitted } = &mut *presented;
     let mut frame = PresentFrame {
         device: device.wgpu_device(),
         queue: &queue,
         images: &images,
         buffers: &buffers,
         serial: *serial + 1,
-        done: done.load(Ordering::Acquire),
+        done: seen,
         commands: None,
     };
-    all.retain_mut(|one| match one.present(&mut frame) {
-        Ok(()) => true,
-        Err(error) => {
-            log::error!("\"{}\" stays as it is from now on: {error}", one.name());
-            false
-        }
+    // What has failed is tried again in the next frame: a copy that did not begin has left its frame
+    // to be had again, and what has begun goes on.
+    all.retain_mut(|one| {
+        let presented = one.present(&mut frame);
+        one.fault().note(presented)
     });
     if let Some(commands) = frame.commands {
         *serial += 1;
-        queue.submit(visible(device.wgpu_device()).into_iter().chain([commands.finish()]));
+        let index = queue.submit(visible(device.wgpu_device()).into_iter().chain([commands.finish()]));
+        submitted.push_back((*serial, index));
         let (done, serial) = (Arc::clone(done), *serial);
         queue.on_submitted_work_done(move || {
             done.fetch_max(serial, Ordering::AcqRel);

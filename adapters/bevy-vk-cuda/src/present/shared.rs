@@ -1,13 +1,14 @@
 //! Frames in memory that is shared with Bevy's device.
 #![allow(unsafe_code)] // Submits copies.
 
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 
 use bridge::LatestReader;
 
 use super::frame::{Present, PresentFrame};
 use super::target::{Target, check_shape};
 use crate::error::Result;
+use crate::fault::Fault;
 use crate::ring::{PLACES, Ring};
 use crate::vulkan::copier::{Copier, Source};
 
@@ -25,6 +26,7 @@ pub(crate) struct SharedPresent<R: Target> {
     /// Of a frame, and so of Bevy's object.
     pub(crate) shape: R::Shape,
     pub(crate) alive: Weak<()>,
+    pub(crate) fault: Arc<Fault>,
     /// Bevy's object that has the shown frame.
     pub(crate) filled: Option<R::Id>,
 }
@@ -102,7 +104,7 @@ where
         self.alive.strong_count() == 0
     }
 
-    fn name(&self) -> &str {
-        &self.name
+    fn fault(&self) -> &Fault {
+        &self.fault
     }
 }

@@ -2,6 +2,10 @@
 //! those of Bevy's assets.
 #![allow(unsafe_code)] // Reads raw handles.
 
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
 use ash::vk;
 use bevy_asset::AssetId;
 use bevy_image::Image;
@@ -89,6 +93,7 @@ impl<T: Texel> Target for ImageSpec<T> {
     }
 
     fn like(frame: &mut PresentFrame<'_>, name: &str, object: &wgpu::Texture) -> Result<(wgpu::Texture, vk::Image)> {
+        let scope = frame.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let made = frame.device.create_texture(&wgpu::TextureDescriptor {
             label: Some("newest frame"),
             size: object.size(),
@@ -99,6 +104,11 @@ impl<T: Texel> Target for ImageSpec<T> {
             usage: wgpu::TextureUsages::COPY_SRC | wgpu::TextureUsages::COPY_DST,
             view_formats: &[],
         });
+        // Otherwise Bevy ends the program. On native backends the future is ready when it is made.
+        let refused = pin!(scope.pop()).poll(&mut Context::from_waker(Waker::noop()));
+        if let Poll::Ready(Some(_)) = refused {
+            return Err(Error::vulkan(name, "Device::create_texture", vk::Result::ERROR_OUT_OF_DEVICE_MEMORY));
+        }
         // wgpu clears what it does not know the contents of, before the first copy from it: let
         // that be now, and not when the other queue has written it. The copy leaves it in
         // `COPY_SRC`, where all later ones find it.

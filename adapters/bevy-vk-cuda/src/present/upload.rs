@@ -1,10 +1,11 @@
 //! Frames that the CPU computed in ordinary memory.
 
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 
 use super::frame::{Present, PresentFrame};
 use super::target::{Target, check_shape};
 use crate::error::Result;
+use crate::fault::Fault;
 use crate::upload::Newest;
 
 /// Uploads the newest frame.
@@ -15,6 +16,7 @@ pub(crate) struct UploadPresent<R: Target> {
     /// Of a frame, and so of Bevy's object.
     pub(crate) shape: R::Shape,
     pub(crate) alive: Weak<()>,
+    pub(crate) fault: Arc<Fault>,
     /// The frame that was uploaded, and where to: Bevy may make its object anew.
     pub(crate) uploaded: Option<(R::Id, Vec<R::Item>)>,
 }
@@ -41,7 +43,7 @@ impl<R: Target> Present for UploadPresent<R> {
         self.alive.strong_count() == 0
     }
 
-    fn name(&self) -> &str {
-        &self.name
+    fn fault(&self) -> &Fault {
+        &self.fault
     }
 }

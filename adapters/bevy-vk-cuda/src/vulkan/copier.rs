@@ -100,14 +100,33 @@ impl Copier {
         Ok(())
     }
 
-    /// Returns `true` if a copy that was running has ended since the last call.
+    /// Returns `true` if a copy that was running has ended since the last call. What it wrote is
+    /// then before what the host does next, a submission that reads it included.
     pub(crate) fn finished(&mut self) -> Result<bool> {
         let Some(point) = &self.running else { return Ok(false) };
-        let reached = point.is_reached()?;
+        let reached = self.is_past(point)?;
         if reached {
             self.running = None;
         }
         Ok(reached)
+    }
+
+    /// Returns `true` if a point has been reached. Does not block, but it is a wait: the counter
+    /// (`vkGetSemaphoreCounterValue`, [`TimelinePoint::is_reached`]) says that the copy has run, and
+    /// is no memory dependency between it and what another queue does then. A host wait that has
+    /// succeeded is one, with what the host submits afterwards.
+    fn is_past(&self, point: &TimelinePoint) -> Result<bool> {
+        let info = point.wait_info(vk::PipelineStageFlags2::ALL_COMMANDS);
+        let (semaphores, values) = ([info.semaphore], [info.value]);
+        let wait = vk::SemaphoreWaitInfo::default().semaphores(&semaphores).values(&values);
+        // SAFETY: VUID-vkWaitSemaphores-device-parameter: the semaphore is the exchange's on this
+        // device, and the point keeps it. The device has `timelineSemaphore` on, as the exchange
+        // shows.
+        match unsafe { self.device.as_raw().wait_semaphores(&wait, 0) } {
+            Ok(()) => Ok(true),
+            Err(vk::Result::TIMEOUT) => Ok(false),
+            Err(result) => Err(Error::vulkan(&self.name, "vkWaitSemaphores", result)),
+        }
     }
 
     /// Waits for the running copy, up to a limit, and returns `true` once no copy is running. After
@@ -208,3 +227,6 @@ fn barrier(
     // to itself; both queues are of one family, so that nobody's ownership changes.
     unsafe { device.cmd_pipeline_barrier(commands, transfer, transfer, none, &[], &[], &[barrier]) };
 }
+
+#[cfg(test)]
+mod tests;

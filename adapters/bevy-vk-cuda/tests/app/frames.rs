@@ -257,6 +257,46 @@ fn an_asset_that_was_replaced_by_a_smaller_one_is_not_written() {
     forget_errors();
 }
 
+/// While an asset is of another size its writer says so, and frames are shown again once it is of the
+/// former one.
+#[test]
+fn frames_go_on_once_an_asset_is_of_its_size_again() {
+    const LEN: u32 = 1000;
+    let _alone = alone();
+    for plugin in ways() {
+        let mut app = app(plugin);
+        let (painter, filler) = (Painter::new(&cuda(&app)), Filler::new(&cuda(&app)));
+        let mut image = picture(&mut app, "picture", [TEXELS; 2]);
+        let mut buffer = numbers(&mut app, LEN as usize);
+        read_buffer(&mut app, buffer.handle().clone());
+        let (pictures, contents) = (image.handle().id(), buffer.handle().id());
+        let replace = |app: &mut App, texels: u32, bytes: usize| {
+            let texture = Image::new_target_texture(texels, texels, TextureFormat::Rgba8UnormSrgb, None);
+            app.world_mut().resource_mut::<Assets<Image>>().insert(pictures, texture).unwrap();
+            let bytes = ShaderBuffer::with_size(bytes, RenderAssetUsages::RENDER_WORLD);
+            app.world_mut().resource_mut::<Assets<ShaderBuffer>>().insert(contents, bytes).unwrap();
+        };
+        let mut write = |base: u32| {
+            let painted = painter.paint(image.writer().unwrap(), TEXELS, base);
+            [painted, filler.fill(buffer.writer().unwrap(), LEN, base, Duration::ZERO)]
+        };
+        let told = |result: &Result<bool, Error>| matches!(result, Err(Error::NotPresented { retried: true, .. }));
+        until(&mut app, "free frames", |_| write(10_000).into_iter().all(Result::unwrap));
+        until(&mut app, "the frame", |app| row(app) == Some(10_000));
+        replace(&mut app, 8, 16);
+        until(&mut app, "the errors of both", |_| write(20_000).iter().all(told));
+        replace(&mut app, TEXELS, 4 * LEN as usize);
+        until(&mut app, "the ends of both errors", |_| write(30_000).iter().all(|result| !told(result)));
+        until(&mut app, "the frame behind it", |app| {
+            assert!(write(40_000).iter().all(Result::is_ok));
+            row(app) == Some(40_000)
+        });
+    }
+    let replaced = errors().iter().filter(|line| line.contains("its asset was replaced by one of")).count();
+    assert_eq!((replaced, errors().len()), (2 * ways().len(), replaced), "each is logged once: {:?}", errors());
+    forget_errors();
+}
+
 #[test]
 fn what_cannot_be_is_said() {
     let _alone = alone();

@@ -1,0 +1,89 @@
+//! A copy's end, on a device whose waits are counted.
+#![allow(clippy::unwrap_used)] // A test, with a stand-in for a function of Vulkan's.
+
+use std::ffi::{CStr, c_void};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
+
+use bridge::{AdoptInfo, Backend, BufferAccess, Compute, Exchange, ExportDevice, LatestInfo, OpenInfo};
+
+use super::*;
+
+const LEN: usize = 1024;
+
+/// Waits that did not block and have found what they waited for.
+static ORDERED: AtomicU32 = AtomicU32::new(0);
+static WAIT: OnceLock<vk::PFN_vkWaitSemaphores> = OnceLock::new();
+
+unsafe extern "system" fn wait(device: vk::Device, info: *const vk::SemaphoreWaitInfo<'_>, limit: u64) -> vk::Result {
+    let real = WAIT.get().unwrap();
+    // SAFETY: handed on.
+    let result = unsafe { real(device, info, limit) };
+    if limit == 0 && result == vk::Result::SUCCESS {
+        ORDERED.fetch_add(1, Ordering::SeqCst);
+    }
+    result
+}
+
+/// The same device with that stand-in.
+fn hooked(own: &ExportDevice) -> ExportDevice {
+    let (instance, device) = (own.instance().clone(), own.as_raw().handle());
+    let function = |name: &CStr| {
+        // SAFETY: the device lives; the name is null-terminated.
+        let real = unsafe { (instance.fp_v1_0().get_device_proc_addr)(device, name.as_ptr()) };
+        let real = real.map_or(std::ptr::null(), |function| function as *const c_void);
+        if name != c"vkWaitSemaphores" {
+            return real;
+        }
+        // SAFETY: the function of that name has this type.
+        let _ = WAIT.set(unsafe { std::mem::transmute::<*const c_void, vk::PFN_vkWaitSemaphores>(real) });
+        wait as *const c_void
+    };
+    // SAFETY: every function is the device's own, or a stand-in with its signature.
+    let device = unsafe { ash::Device::load_with(function, device) };
+    // SAFETY: the bridge made this queue.
+    let queue = (unsafe { device.get_device_queue(FAMILY, 0) }, FAMILY);
+    let made = (own.entry().clone(), own.instance().clone(), own.api_version());
+    let mut info = AdoptInfo::new(made, own.physical().handle, device, queue);
+    info.features.timeline_semaphore = true;
+    info.features.synchronization2 = true;
+    info.keep_alive = Some(Box::new(own.clone()));
+    // SAFETY: the handles are those of one device, which lives as long as its clone; both features
+    // are on in every device that the bridge opens. The test submits from one thread.
+    unsafe { ExportDevice::adopt(info) }.unwrap()
+}
+
+/// The copy is before what the host does once it was seen to end: the counter alone would not say so.
+#[test]
+fn a_copy_has_ended_once_a_wait_says_so() {
+    let own = ExportDevice::open(&OpenInfo::default()).unwrap();
+    let device = hooked(&own);
+    let compute = Compute::new(&device, Backend::Host).unwrap();
+    let spec = BufferSpec::<u32>::new(LEN, BufferAccess::TRANSFER_READ);
+    let (mut writer, mut reader) = Exchange::latest(&compute, &LatestInfo::default(), spec).unwrap();
+    let target = BufferSpec::<u32>::new(LEN, BufferAccess::TRANSFER_WRITE);
+    let info = LatestInfo { name: "target", ..Default::default() };
+    let (mut other, _reader) = Exchange::latest_render_first(&compute, &info, target).unwrap();
+    // What it holds is nobody else's, until it is dropped.
+    let target = other.begin().unwrap();
+    let mut copier = Copier::new("numbers", &device).unwrap();
+    for frame in 0..3 {
+        let published = writer.begin().unwrap().publish().unwrap();
+        published.wait(LIMIT).unwrap();
+        let turn = reader.newest().unwrap().unwrap();
+        let before = ORDERED.load(Ordering::SeqCst);
+        // SAFETY: a slot of the same size that is held above; the copy is waited for.
+        unsafe { copier.submit(frame, turn, target.resources().as_raw()) }.unwrap();
+        let start = Instant::now();
+        while !copier.finished().unwrap() {
+            assert!(start.elapsed() < LIMIT, "the copy has not ended");
+        }
+        assert!(
+            ORDERED.load(Ordering::SeqCst) > before,
+            "the host has seen the copy's end, and nothing orders its memory"
+        );
+        assert!(!copier.finished().unwrap(), "told once");
+    }
+    target.skip();
+}
