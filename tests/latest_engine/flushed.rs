@@ -76,13 +76,13 @@ pub(crate) fn what_the_engine_submits_brings_slots_back(device: &ExportDevice, c
             let again = unsafe { reader.record_initial(raw) }.unwrap_err();
             assert!(matches!(again, Error::OutOfOrder { .. }), "{again}");
             commands.end();
-            // SAFETY: nothing was submitted; or it was, right before.
             match attempt {
+                // SAFETY: nothing was submitted.
                 0 => unsafe { revived.not_submitted() },
                 1 => drop(revived),
                 _ => {
                     submit(raw, &[], revived.signal());
-                    // SAFETY: as above.
+                    // SAFETY: it was submitted right before.
                     commands.note(unsafe { revived.submitted() });
                 }
             }
