@@ -40,7 +40,7 @@ pub(crate) fn the_parts_of_a_flush_prove_the_end(device: &ExportDevice, compute:
 /// Slots that are out of use come back with what the engine submits, as often as that takes, and
 /// whether the lost turns and earlier attempts were submitted or not.
 pub(crate) fn what_the_engine_submits_brings_slots_back(device: &ExportDevice, compute: &Compute) {
-    let (before, commands) = (LiveObjects::now(), Commands::new(device));
+    let (before, commands, lost) = (LiveObjects::now(), Commands::new(device), Commands::new(device));
     let info = LatestInfo { name: "revived", timeout: Rig::LONG, ..Default::default() };
     let heights = ImageSpec::<f32>::new(vk::Format::R32_SFLOAT, [16, 16], ImageAccess::TRANSFER_READ);
     let numbers = BufferSpec::<u32>::new(16, BufferAccess::TRANSFER_READ);
@@ -56,13 +56,15 @@ pub(crate) fn what_the_engine_submits_brings_slots_back(device: &ExportDevice, c
     };
     for round in 0..12 {
         let happens = round % 2 == 0;
+        // What was submitted before, the lost turn's commands among it, has run.
+        commands.finish();
         writer.begin().unwrap().publish().unwrap().wait(Rig::LONG).unwrap();
         let turn = reader.newest().unwrap().unwrap().lend().unwrap();
         if happens {
-            let raw = commands.begin();
+            let raw = lost.begin();
             // SAFETY: recording, of the right family, submitted with this turn.
             unsafe { turn.record_acquire(raw) };
-            commands.end();
+            lost.end();
             submit(raw, turn.parts().waits(), turn.parts().signal());
         }
         drop(turn);
@@ -104,6 +106,6 @@ pub(crate) fn what_the_engine_submits_brings_slots_back(device: &ExportDevice, c
     assert!(matches!(none, Error::InvalidArgument { .. }), "{none}");
     commands.end();
     writer.close(reader).unwrap();
-    drop(commands);
+    drop((commands, lost));
     assert_eq!(LiveObjects::now(), before);
 }
