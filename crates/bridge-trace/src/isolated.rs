@@ -15,9 +15,26 @@ pub fn isolated<T>(call: impl FnOnce() -> T) -> Option<T> {
     }
 }
 
-/// `log::error!`, isolated.
-macro_rules! log_error {
-    ($($arg:tt)+) => {{ $crate::isolated::isolated(|| log::error!($($arg)+)); }};
+/// `log::debug!`, [isolated](crate::isolated()).
+#[macro_export]
+macro_rules! log_debug {
+    ($($arg:tt)+) => {{ $crate::isolated(|| $crate::log::debug!($($arg)+)); }};
 }
 
-pub(crate) use log_error;
+/// `log::error!`, [isolated](crate::isolated()).
+#[macro_export]
+macro_rules! log_error {
+    ($($arg:tt)+) => {{ $crate::isolated(|| $crate::log::error!($($arg)+)); }};
+}
+
+/// `log::info!`, [isolated](crate::isolated()).
+#[macro_export]
+macro_rules! log_info {
+    ($($arg:tt)+) => {{ $crate::isolated(|| $crate::log::info!($($arg)+)); }};
+}
+
+/// `log::warn!`, [isolated](crate::isolated()).
+#[macro_export]
+macro_rules! log_warn {
+    ($($arg:tt)+) => {{ $crate::isolated(|| $crate::log::warn!($($arg)+)); }};
+}

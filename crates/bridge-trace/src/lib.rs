@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `event` | what a line says |
 //! | `clock` | the time that all processes of a machine share |
-//! | `isolated` | calls of code that the program supplied |
+//! | `isolated` | calls of code that the program supplied: its logger, its sink |
 //! | `target` | where `BRIDGE_TRACE` sends the trace |
 //! | `trace` | lines on their way to the sink |
 //! | `waiting` | how many of them may wait for it |
@@ -25,4 +25,6 @@ mod waiting;
 
 pub use event::Event;
 pub use isolated::isolated;
+#[doc(hidden)]
+pub use log;
 pub use trace::{Held, VARIABLE, event, init, is_on, trace_off, trace_to};

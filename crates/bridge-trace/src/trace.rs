@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, Once, OnceLock, PoisonError};
 
 use crate::event::{Event, Line};
-use crate::isolated::{isolated, log_error};
+use crate::isolated::isolated;
+use crate::log_error;
 use crate::waiting::{self, Next, Waiting};
 use crate::{clock, target};
 

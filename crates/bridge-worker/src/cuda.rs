@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bridge_ipc::{OsHandle, PeerWatch, Resource, Side, Timeline};
+use bridge_trace::{log_error, log_warn};
 use cuda_import::cudarc::driver::CudaStream;
 use cuda_import::{
     CudaDevice, ImportedMemory, ImportedSemaphore, MemoryImportInfo, Restoring, SemaphoreKind, StreamMark, mark,
@@ -140,7 +141,7 @@ impl<F: Frame> CudaSide<F> {
         match end {
             Ok(end) => self.unfinished.push_back((frame, slot, end)),
             // The frame comes all the same. It is not counted among those in flight.
-            Err(error) => log::warn!("the end of frame {frame} cannot be asked for: {error}"),
+            Err(error) => log_warn!("the end of frame {frame} cannot be asked for: {error}"),
         }
         Ok(())
     }
@@ -151,7 +152,7 @@ impl<F: Frame> CudaSide<F> {
         // SAFETY: the timeline lives until the stream is idle (`drop`); values of it are this
         // side's alone and rise. The signal of the same value was refused (`signal`).
         if let Err(error) = unsafe { signal_one(self.rescue.signals(), &self.computed, value) } {
-            log::error!("value {value}, which was announced, cannot be signalled: {error}");
+            log_error!("value {value}, which was announced, cannot be signalled: {error}");
         }
     }
 
@@ -197,7 +198,7 @@ impl<F: Frame> CudaSide<F> {
         match self.slots.iter().map(|slot| F::join(slot)).fold(Ok(()), Result::and) {
             // After a failure of the context nothing runs any more.
             Err(error) if !error.is_context_lost() => {
-                log::error!("work on other streams with the slots of an exchange cannot be waited for: {error}");
+                log_error!("work on other streams with the slots of an exchange cannot be waited for: {error}");
                 false
             }
             _ => true,
@@ -213,7 +214,7 @@ impl<F: Frame> Drop for CudaSide<F> {
         if !finished {
             // Freeing would block for as long as the stream waits, and memory in use is never
             // freed.
-            log::error!(
+            log_error!(
                 "the stream of an exchange is not idle after {DROP_LIMIT:?}: its slots and timelines are leaked"
             );
             return;

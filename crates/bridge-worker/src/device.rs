@@ -1,6 +1,7 @@
 //! Which CUDA device a worker computes on.
 
 use bridge_ipc::Hello;
+use bridge_trace::log_warn;
 use cuda_import::{CudaDevice, PeerAccess, Uuid, peer_access, probe};
 
 use crate::error::Error;
@@ -18,7 +19,7 @@ pub(crate) fn choose(renderer: &Hello, asked: Option<Uuid>) -> Result<CudaDevice
     }
     for device in &found.devices {
         if device.timeline_semaphores && !matches!(peer_access(device.uuid, owner), Ok(PeerAccess::None) | Err(_)) {
-            log::warn!(
+            log_warn!(
                 "CUDA does not see the renderer's GPU ({owner}): {} computes, and writes its memory over the link between them",
                 device.name
             );

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
 use bridge_ipc::Message;
+use bridge_trace::{log_error, log_warn};
 use cuda_import::cudarc::driver::CudaStream;
 
 use crate::error::Error;
@@ -57,7 +58,7 @@ impl<F: Frame> Exchange<F> {
         if let Some(reason) = &self.broken {
             return Err(Error::Closed { exchange: self.writer.name().to_owned(), reason: reason.clone() });
         }
-        Ok(ExchangeTurn { turn: self.writer.begin()?, announced: false, broken: &mut self.broken })
+        Ok(ExchangeTurn { turn: self.writer.begin()?, value: None, announced: false, broken: &mut self.broken })
     }
 }
 
@@ -73,6 +74,9 @@ impl<F: Frame> std::fmt::Debug for Exchange<F> {
 #[must_use = "a turn that is dropped before `finish` gives no frame"]
 pub struct ExchangeTurn<'a, F: Frame> {
     turn: Turn<'a, F>,
+    /// The value that its signal has, once it was taken. It is spent then, whatever becomes of the
+    /// signal: no other frame has it.
+    value: Option<u64>,
     /// The renderer was told of the frame: its value has to come.
     announced: bool,
     broken: &'a mut Option<String>,
@@ -109,15 +113,14 @@ impl<F: Frame> ExchangeTurn<'_, F> {
             return Ok(());
         }
         let writer = &mut *self.turn.writer;
-        let (exchange, slot, frame, value) =
-            (writer.taken.offer.exchange, self.turn.slot, writer.next_frame, writer.taken.computed + 1);
+        let (exchange, slot, frame) = (writer.taken.offer.exchange, self.turn.slot, writer.next_frame);
         if writer.taken.shared.link.is_closed(exchange) {
             return Err(writer.taken.closed());
         }
         // Whoever receives it may give the slot back: it is the renderer's even if sending fails.
         self.announced = true;
-        writer.taken.computed = value;
-        writer.trace("publish", slot, Some(value));
+        let value = self.value();
+        self.turn.writer.trace("publish", slot, Some(value));
         self.say(&Message::Publish { exchange, slot, frame, value })
     }
 
@@ -150,12 +153,20 @@ impl<F: Frame> ExchangeTurn<'_, F> {
         if self.announced { self.tear() } else { self.turn.give_back() }
     }
 
+    /// The value that the frame's signal has.
+    fn value(&mut self) -> u64 {
+        let computed = &mut self.turn.writer.taken.computed;
+        *self.value.get_or_insert_with(|| {
+            *computed += 1;
+            *computed
+        })
+    }
+
     /// Enqueues the signal of the frame, or makes it out of order where that fails and the renderer
     /// waits for it.
     fn signal(&mut self) -> Result<(), Error> {
-        let (frame, slot, announced) = (self.turn.frame(), self.turn.slot, self.announced);
+        let (frame, slot, announced, value) = (self.turn.frame(), self.turn.slot, self.announced, self.value());
         let writer = &mut *self.turn.writer;
-        let value = if announced { writer.taken.computed } else { writer.taken.computed + 1 };
         let Side::Cuda(side) = &mut writer.taken.side else { return Ok(()) };
         let Err(error) = side.signal(frame, slot, value) else { return Ok(()) };
         self.broken.get_or_insert_with(|| format!("a frame could not be signalled: {error}"));
@@ -206,10 +217,12 @@ impl<F: Frame> Drop for ExchangeTurn<'_, F> {
             // The turn in it gives the slot back, if it has it still.
             return;
         }
-        let (name, frame) = (&self.turn.writer.taken.offer.name, self.turn.frame());
-        log::warn!("exchange \"{name}\": the turn of frame {frame}, which was announced, was dropped: it is torn");
-        if let Err(error) = self.tear() {
-            log::error!("exchange \"{}\": {error}", self.turn.writer.taken.offer.name);
+        let frame = self.turn.frame();
+        let torn = self.tear();
+        let name = &self.turn.writer.taken.offer.name;
+        log_warn!("exchange \"{name}\": the turn of frame {frame}, which was announced, was dropped: it is torn");
+        if let Err(error) = torn {
+            log_error!("exchange \"{name}\": {error}");
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bridge_ipc::Direction;
+use bridge_trace::{log_error, log_warn};
 use cuda_import::cudarc::driver::CudaStream;
 
 use crate::error::Error;
@@ -82,7 +83,7 @@ impl<F: Frame> ExchangeReader<F> {
             if !frame.torn {
                 break frame;
             }
-            log::warn!("exchange \"{}\": frame {} is torn, as the renderer says", self.name(), frame.frame);
+            log_warn!("exchange \"{}\": frame {} is torn, as the renderer says", self.name(), frame.frame);
             self.give_back(frame)?;
         };
         self.last = frame.frame;
@@ -94,13 +95,14 @@ impl<F: Frame> ExchangeReader<F> {
     fn give_back(&mut self, Published { slot, .. }: Published) -> Result<(), Error> {
         let mut value = 0;
         if let Side::Cuda(side) = &mut self.taken.side {
-            value = self.taken.computed + 1;
+            // Spent even if the call fails: it may have been enqueued.
+            self.taken.computed += 1;
+            value = self.taken.computed;
             // Before it is told: what is told comes.
             if let Err(error) = side.signal_read(slot, value) {
                 self.broken.get_or_insert_with(|| format!("a slot could not be given back: {error}"));
                 return Err(error);
             }
-            self.taken.computed = value;
         }
         self.taken.free(slot, value, self.last)
     }
@@ -165,7 +167,7 @@ impl<F: Frame> Drop for ExchangeReadTurn<'_, F> {
         if !self.done
             && let Err(error) = self.end()
         {
-            log::error!("exchange \"{}\": {error}", self.reader.name());
+            log_error!("exchange \"{}\": {error}", self.reader.name());
         }
     }
 }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bridge_ipc::{Code, Connection, ExchangePhase, Message, Offer, OsHandle, Resource, Timeline, Waiter};
+use bridge_trace::{log_debug, log_warn};
 
 /// Time for which every call waits for the renderer's process to end, once its socket is closed:
 /// the kernel closes sockets a moment before the pidfd becomes readable.
@@ -185,7 +186,7 @@ impl Link {
             _ => Message::Refused { exchange: Some(exchange), code, text: text.to_owned() },
         };
         if let Err(error) = state.connection.send(&refused, None, Duration::from_millis(100)) {
-            log::warn!("the renderer could not be told that exchange {exchange} is refused: {error}");
+            log_warn!("the renderer could not be told that exchange {exchange} is refused: {error}");
         }
     }
 
@@ -299,7 +300,7 @@ impl State {
                     let _ = self.connection.send(&Message::Close { exchange }, None, Duration::from_millis(100));
                 }
             },
-            other => log::debug!("nothing is done about a {} message of the renderer", other.kind()),
+            other => log_debug!("nothing is done about a {} message of the renderer", other.kind()),
         }
     }
 }

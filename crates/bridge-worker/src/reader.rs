@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bridge_ipc::Direction;
+use bridge_trace::log_error;
 use cuda_import::cudarc::driver::CudaStream;
 
 use crate::error::Error;
@@ -190,7 +191,7 @@ impl<F: Frame> Drop for ReadTurn<'_, F> {
         if !self.done
             && let Err(error) = self.end()
         {
-            log::error!("exchange \"{}\": {error}", self.reader.name());
+            log_error!("exchange \"{}\": {error}", self.reader.name());
         }
     }
 }

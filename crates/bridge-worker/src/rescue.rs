@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bridge_ipc::PeerWatch;
+use bridge_trace::{log_error, log_warn};
 use cuda_import::cudarc::driver::CudaStream;
 use cuda_import::{ImportedSemaphore, Restoring, query, signal_one, wait_one};
 
@@ -94,7 +95,7 @@ impl Rescue {
         // it, and goes back where nothing looks at it any more.
         match unsafe { signal_one(&self.signals, &self.rendered, values.waited) } {
             Ok(()) => (values.signalled, values.untold) = (values.waited, Some(values.waited)),
-            Err(error) => log::error!("what the renderer owed could not be signalled in its place: {error}"),
+            Err(error) => log_error!("what the renderer owed could not be signalled in its place: {error}"),
         }
     }
 
@@ -136,7 +137,7 @@ impl Guard {
         match thread {
             Ok(thread) => Some(Self { watch, thread: Some(thread) }),
             Err(error) => {
-                log::warn!("a renderer that dies is noticed by the next call alone: no thread starts: {error}");
+                log_warn!("a renderer that dies is noticed by the next call alone: no thread starts: {error}");
                 None
             }
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bridge_ipc::{Backend, Code, ConnectInfo, Connection, Hello, Message, Role, Uuid};
+use bridge_trace::log_warn;
 use cuda_import::CudaDevice;
 
 use crate::device;
@@ -204,7 +205,7 @@ fn choose(renderer: &Hello, info: &WorkerInfo<'_>) -> Result<Option<CudaDevice>,
     }
     if allowed(Backend::Host) {
         if info.backend.is_none() {
-            log::warn!("the worker computes on the CPU: {}", reasons.join("; "));
+            log_warn!("the worker computes on the CPU: {}", reasons.join("; "));
         }
         return Ok(None);
     }

@@ -6,6 +6,7 @@ use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
 
 use bridge_ipc::{Direction, Message};
+use bridge_trace::{log_error, log_warn};
 use cuda_import::cudarc::driver::CudaStream;
 
 use crate::error::Error;
@@ -255,9 +256,9 @@ impl<F: Frame> Drop for Turn<'_, F> {
         if self.done {
             return;
         }
-        log::warn!("exchange \"{}\": the turn of frame {} was dropped", self.writer.name(), self.writer.next_frame);
+        log_warn!("exchange \"{}\": the turn of frame {} was dropped", self.writer.name(), self.writer.next_frame);
         if let Err(error) = self.give_back() {
-            log::error!("exchange \"{}\": {error}", self.writer.name());
+            log_error!("exchange \"{}\": {error}", self.writer.name());
         }
     }
 }

@@ -6,13 +6,36 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Runs `log`, which does nothing but call the logger, and lets no panic out.
+/// Runs `log`, which does nothing but call the logger, and lets no panic out. The macros below call
+/// it: nothing else in this crate calls the logger.
 pub(crate) fn isolated(log: impl FnOnce()) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(log)) {
         // The payload may panic in turn when it is dropped.
         std::mem::forget(panic);
     }
 }
+
+/// `log::debug!`, isolated.
+macro_rules! log_debug {
+    ($($arg:tt)+) => {{ $crate::logging::isolated(|| log::debug!($($arg)+)); }};
+}
+
+/// `log::error!`, isolated.
+macro_rules! log_error {
+    ($($arg:tt)+) => {{ $crate::logging::isolated(|| log::error!($($arg)+)); }};
+}
+
+/// `log::trace!`, isolated.
+macro_rules! log_trace {
+    ($($arg:tt)+) => {{ $crate::logging::isolated(|| log::trace!($($arg)+)); }};
+}
+
+/// `log::warn!`, isolated.
+macro_rules! log_warn {
+    ($($arg:tt)+) => {{ $crate::logging::isolated(|| log::warn!($($arg)+)); }};
+}
+
+pub(crate) use {log_debug, log_error, log_trace, log_warn};
 
 #[cfg(test)]
 mod tests {

@@ -7,7 +7,7 @@ use crate::device::CudaDevice;
 use crate::error::{Error, Object};
 use crate::handle::{ImportHandle, give};
 use crate::leak::count_leak;
-use crate::logging::isolated;
+use crate::logging::{log_error, log_trace};
 use crate::reaper;
 use crate::sys::SemaphoreHandle;
 
@@ -71,7 +71,7 @@ impl ImportedSemaphore {
             unsafe { device.driver().import_semaphore(raw, kind) }
         })?;
         let imported = Self { handle, kind, name: name.into(), device: device.clone() };
-        isolated(|| log::trace!("import {object}: {kind:?}"));
+        log_trace!("import {object}: {kind:?}");
         Ok(imported)
     }
 
@@ -109,11 +109,11 @@ impl Drop for ImportedSemaphore {
             unsafe { driver.destroy_semaphore(handle) }
         });
         match destroyed {
-            Ok(()) => isolated(|| log::trace!("destroy {}", self.object())),
+            Ok(()) => log_trace!("destroy {}", self.object()),
             Err(error) => {
                 count_leak();
                 let error = error.at(&self.object(), self.device.name());
-                isolated(|| log::error!("{error}"));
+                log_error!("{error}");
             }
         }
     }

@@ -124,6 +124,7 @@ mod handle;
 mod image;
 mod kernel;
 mod legacy;
+mod logging;
 mod memory;
 mod semaphore;
 

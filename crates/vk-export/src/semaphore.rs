@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::handle::OsHandle;
 use crate::handle::handle_type::HandleType;
 use crate::handle::os::Exporter;
+use crate::logging::log_debug;
 
 /// The two kinds of semaphore.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -179,7 +180,7 @@ impl Semaphore {
             });
         };
         let handle = exporter.semaphore(&self.device, self.raw, &object)?;
-        log::debug!("exported {object}");
+        log_debug!("exported {object}");
         let descriptor = SemaphoreDescriptor {
             handle_type: exporter.handle_type(),
             kind: self.kind,

@@ -15,7 +15,7 @@ use crate::device::mailbox::Template;
 use crate::device::probe::CudaDeviceReport;
 use crate::device::version::DriverVersion;
 use crate::error::Error;
-use crate::logging::isolated;
+use crate::logging::log_debug;
 use crate::sys::{CallError, Current, Driver, Restoring};
 
 /// A device to import into, with its context. Clones share it; any thread may use it.
@@ -67,7 +67,7 @@ impl CudaDevice {
         let context = Restoring::new(context);
         let device = Self { inner: Arc::new(Inner { driver, version, report, context, template }) };
         let report = device.report();
-        isolated(|| log::debug!("device {} ({}), ordinal {}", report.name, report.uuid, report.ordinal));
+        log_debug!("device {} ({}), ordinal {}", report.name, report.uuid, report.ordinal);
         Ok(device)
     }
 

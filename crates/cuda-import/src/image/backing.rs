@@ -16,7 +16,7 @@ use crate::image::objects::ImageObjects;
 use crate::image::problem::ImageProblem;
 use crate::image::texel::Texel;
 use crate::leak::count_leak;
-use crate::logging::isolated;
+use crate::logging::log_error;
 use crate::memory::ImportedMemory;
 use crate::memory::linear::LinearMapping;
 use crate::memory::mapping::Backing;
@@ -154,7 +154,7 @@ pub(super) unsafe fn map_array<T: Texel>(
                 memory.keep();
                 count_leak();
                 let error = error.at(Object("image", memory.name()), memory.device().name());
-                isolated(|| log::error!("{error}"));
+                log_error!("{error}");
             }
             Err(error)
         }

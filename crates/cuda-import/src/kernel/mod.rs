@@ -14,7 +14,7 @@ use crate::device::{CudaDevice, check_recorded};
 use crate::error::code::DriverCode;
 use crate::error::{Error, Object};
 use crate::leak::count_leak;
-use crate::logging::isolated;
+use crate::logging::{log_debug, log_error, log_trace};
 use crate::reaper;
 use crate::sys::{CallError, FunctionHandle, ModuleHandle, NOT_FOUND};
 
@@ -63,9 +63,9 @@ impl KernelModule {
             },
         })?;
         for said in [logs.info, logs.error].iter().filter(|said| !said.is_empty()) {
-            isolated(|| log::debug!("{object}: the driver's compiler says: {said}"));
+            log_debug!("{object}: the driver's compiler says: {said}");
         }
-        isolated(|| log::trace!("load {object}"));
+        log_trace!("load {object}");
         Ok(Self(Arc::new(Module { handle, name: name.into(), device: device.clone() })))
     }
 
@@ -162,11 +162,11 @@ impl Drop for Module {
             unsafe { driver.unload_module(handle) }
         });
         match unloaded {
-            Ok(()) => isolated(|| log::trace!("unload {object}")),
+            Ok(()) => log_trace!("unload {object}"),
             Err(error) => {
                 count_leak();
                 let error = error.at(&object, self.device.name());
-                isolated(|| log::error!("{error}"));
+                log_error!("{error}");
             }
         }
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Object};
 use crate::leak::count_leak;
-use crate::logging::isolated;
+use crate::logging::log_error;
 use crate::memory::ImportedMemory;
 use crate::stream::order::StreamOrder;
 use crate::stream::order::several::Orders;
@@ -121,7 +121,7 @@ impl<B: Backing> Drop for Mapping<B> {
         if self.live
             && let Err(error) = self.end()
         {
-            isolated(|| log::error!("{error}"));
+            log_error!("{error}");
         }
     }
 }

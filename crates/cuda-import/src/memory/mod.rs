@@ -17,7 +17,7 @@ use crate::device::CudaDevice;
 use crate::error::{Error, Object};
 use crate::handle::{ImportHandle, give};
 use crate::leak::count_leak;
-use crate::logging::isolated;
+use crate::logging::{log_error, log_trace};
 use crate::memory::origin::Origin;
 use crate::reaper;
 use crate::sys::{CallResult, Driver};
@@ -90,7 +90,7 @@ impl ImportedMemory {
             unsafe { device.driver().import_memory(raw, info.allocation_size, info.dedicated) }
         })?;
         let imported = Self::new(Origin::External(handle), device, info);
-        isolated(|| log::trace!("import {object}: {} bytes, dedicated {}", info.allocation_size, info.dedicated));
+        log_trace!("import {object}: {} bytes, dedicated {}", info.allocation_size, info.dedicated);
         Ok(imported)
     }
 
@@ -171,13 +171,13 @@ impl ImportedMemory {
     ) -> Result<(), Error> {
         reaper::call(&self.device, name, unmap).map_err(|error| error.at(&self.object(), self.device.name()))?;
         self.give_back(range);
-        isolated(|| log::trace!("unmap {}: bytes {}..{}", self.object(), range.start, range.end));
+        log_trace!("unmap {}: bytes {}..{}", self.object(), range.start, range.end);
         Ok(())
     }
 
     /// For whoever has become the owner of what [`map`](Self::map) mapped.
     pub(crate) fn log_mapped(&self, range: &Range<u64>) {
-        isolated(|| log::trace!("map {}: bytes {}..{}", self.object(), range.start, range.end));
+        log_trace!("map {}: bytes {}..{}", self.object(), range.start, range.end);
     }
 
     fn claim(&self, range: &Range<u64>) -> Result<(), Error> {
@@ -216,11 +216,11 @@ impl Drop for ImportedMemory {
         // origin is not used after its owner's drop.
         let destroyed = unsafe { self.origin.destroy(&self.device) };
         match destroyed {
-            Ok(()) => isolated(|| log::trace!("destroy {}", self.object())),
+            Ok(()) => log_trace!("destroy {}", self.object()),
             Err(error) => {
                 count_leak();
                 let error = error.at(&self.object(), self.device.name());
-                isolated(|| log::error!("{error}"));
+                log_error!("{error}");
             }
         }
     }

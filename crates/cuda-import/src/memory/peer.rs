@@ -14,7 +14,7 @@ use std::sync::Arc;
 use crate::device::CudaDevice;
 use crate::error::{Error, Object};
 use crate::handle::OsHandle;
-use crate::logging::isolated;
+use crate::logging::log_trace;
 use crate::memory::origin::Origin;
 use crate::memory::peer_allocation::PeerAllocation;
 use crate::memory::{ImportedMemory, MemoryImportInfo};
@@ -82,7 +82,7 @@ impl ImportedMemory {
         let access = all.iter().map(|device| device.context().cu_device()).collect();
         let peer = PeerAllocation::new(allocation, vmm, size, access, others.into());
         let imported = Self::new(Origin::Peer(peer), device, info);
-        isolated(|| log::trace!("import {object} for {} devices: {} bytes", all.len(), info.allocation_size));
+        log_trace!("import {object} for {} devices: {} bytes", all.len(), info.allocation_size);
         Ok(imported)
     }
 }

@@ -9,7 +9,7 @@ use cudarc::driver::sys::{CUdevice, CUdeviceptr};
 
 use crate::device::CudaDevice;
 use crate::leak::count_leak;
-use crate::logging::isolated;
+use crate::logging::log_error;
 use crate::memory::ImportedMemory;
 use crate::sys::{AllocationHandle, CallError, CallResult, Vmm};
 
@@ -89,5 +89,5 @@ fn left(memory: &Arc<ImportedMemory>, error: CallError) {
     memory.keep();
     count_leak();
     let error = error.at(memory.object(), memory.device().name());
-    isolated(|| log::error!("{error}"));
+    log_error!("{error}");
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crate::device::CudaDevice;
 use crate::error::{Error, Object};
-use crate::logging::isolated;
+use crate::logging::log_warn;
 use crate::reaper::worker::{Job, NotDone, Worker};
 use crate::stream::capture;
 use crate::sys::{CallError, CallResult, Driver, TIMEOUT};
@@ -129,9 +129,7 @@ fn worker_of(device: &CudaDevice) -> Option<Arc<Worker>> {
             drop(workers);
             static SAID: AtomicBool = AtomicBool::new(false);
             if !SAID.swap(true, Ordering::Relaxed) {
-                isolated(|| {
-                    log::warn!("a thread that frees CUDA objects did not start ({error}): destructors may block");
-                });
+                log_warn!("a thread that frees CUDA objects did not start ({error}): destructors may block");
             }
             None
         }

@@ -12,7 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::logging::isolated;
+use crate::logging::log_error;
 use crate::sys::{CallError, CallResult, UNKNOWN};
 
 /// Duration for which the thread looks for another call before it sleeps.
@@ -160,7 +160,7 @@ impl Worker {
             let result = catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
                 // The payload may panic in turn when it is dropped.
                 std::mem::forget(panic);
-                isolated(|| log::error!("{name} panicked on the thread that frees, which goes on"));
+                log_error!("{name} panicked on the thread that frees, which goes on");
                 Err(CallError { call: name, code: UNKNOWN })
             });
             let _ = ticket.set(result);

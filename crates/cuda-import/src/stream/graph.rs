@@ -11,7 +11,7 @@ use cudarc::driver::CudaStream;
 use crate::device::{CudaDevice, check_recorded};
 use crate::error::{Error, Object};
 use crate::leak::count_leak;
-use crate::logging::isolated;
+use crate::logging::{log_debug, log_error, log_trace};
 use crate::semaphore::ImportedSemaphore;
 use crate::stream::capture::CaptureScope;
 use crate::stream::refusal::{check_capture, check_context};
@@ -131,7 +131,7 @@ impl StreamGraph {
         // So that the first launch costs no more than the next.
         // SAFETY: it was just made, and nobody else has it.
         unsafe { device.driver().upload(exec, stream) }.map_err(failed)?;
-        isolated(|| log::trace!("capture {object}"));
+        log_trace!("capture {object}");
         Ok(made)
     }
 
@@ -172,7 +172,7 @@ impl StreamGraph {
             unsafe { driver.launch_graph(exec, &self.stream) }
         };
         launch().map_err(failed)?;
-        isolated(|| log::trace!("launch {}: wait {wait_value}, signal {signal_value}", self.graph.object()));
+        log_trace!("launch {}: wait {wait_value}, signal {signal_value}", self.graph.object());
         Ok(())
     }
 
@@ -197,11 +197,11 @@ impl Drop for StreamGraph {
         // allowed.
         let destroyed = device.bind().and_then(|_current| unsafe { device.driver().destroy_exec(self.exec) });
         match destroyed {
-            Ok(()) => isolated(|| log::trace!("destroy {}", self.graph.object())),
+            Ok(()) => log_trace!("destroy {}", self.graph.object()),
             Err(error) => {
                 count_leak();
                 let error = error.at(self.graph.object(), device.name());
-                isolated(|| log::error!("{error}"));
+                log_error!("{error}");
             }
         }
     }
@@ -242,7 +242,7 @@ impl Drop for Graph {
         if let Err(error) = destroyed {
             count_leak();
             let error = error.at(self.object(), self.device.name());
-            isolated(|| log::error!("{error}"));
+            log_error!("{error}");
         }
     }
 }
@@ -299,7 +299,7 @@ impl Drop for Capture<'_> {
         if let Err(error) = thrown {
             // Usual where a forbidden call ended the capture before.
             let error = error.at("a capture that was given up", self.device.name());
-            isolated(|| log::debug!("{error}"));
+            log_debug!("{error}");
         }
     }
 }

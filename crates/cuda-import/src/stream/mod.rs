@@ -19,7 +19,7 @@ use cudarc::driver::{CudaContext, CudaStream};
 
 use crate::device::{CudaDevice, check_recorded};
 use crate::error::Error;
-use crate::logging::isolated;
+use crate::logging::log_trace;
 use crate::semaphore::ImportedSemaphore;
 use crate::stream::poll::poll_within;
 use crate::stream::refusal::check_capture;
@@ -308,7 +308,7 @@ fn failed(error: CallError, points: &[SemaphorePoint<'_>], device: &CudaDevice) 
 #[cold]
 fn tell(verb: &str, points: &[SemaphorePoint<'_>]) {
     for point in points {
-        isolated(|| log::trace!("{verb} {}: {}", point.semaphore.object(), point.value));
+        log_trace!("{verb} {}: {}", point.semaphore.object(), point.value);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::error::code::DriverCode;
-use crate::logging::isolated;
+use crate::logging::log_warn;
 use crate::sys::{CallError, CallResult, TIMEOUT};
 
 /// Limit on how long the host waits in place of a stream that cannot be told to.
@@ -53,10 +53,8 @@ pub(crate) fn poll(call: &'static str, start: Instant, done: impl FnMut() -> Cal
 
 pub(crate) fn warn(error: CallError) {
     let code = DriverCode(error.code);
-    isolated(|| {
-        log::warn!(
-            "streams that share an object cannot wait for each other ({} failed: {code}): the host waits",
-            error.call
-        );
-    });
+    log_warn!(
+        "streams that share an object cannot wait for each other ({} failed: {code}): the host waits",
+        error.call
+    );
 }

@@ -7,7 +7,7 @@ use std::ffi::c_uint;
 
 use super::{CallResult, Driver, check};
 use crate::error::code::DriverCode;
-use crate::logging::isolated;
+use crate::logging::log_warn;
 
 /// `CU_STREAM_CAPTURE_MODE_GLOBAL`, the mode of every new thread.
 const GLOBAL: c_uint = 0;
@@ -46,9 +46,7 @@ impl Driver {
     fn restore_capture_mode(self, mode: c_uint) {
         if let Err(error) = self.exchange_capture_mode(mode) {
             let code = DriverCode(error.code);
-            isolated(|| {
-                log::warn!("a thread stays in another capture mode than before: {} failed: {code}", error.call)
-            });
+            log_warn!("a thread stays in another capture mode than before: {} failed: {code}", error.call);
         }
     }
 

@@ -12,7 +12,7 @@ use cudarc::driver::{CudaContext, sys as cu};
 
 use super::{CallError, CallResult, Driver, check};
 use crate::error::code::DriverCode;
-use crate::logging::isolated;
+use crate::logging::log_warn;
 
 /// While it lives the context that was asked for is current; then the one before is again, or none.
 #[must_use = "the context is current only as long as this lives"]
@@ -94,9 +94,7 @@ impl Drop for Current {
 
 fn warn(error: &CallError) {
     let code = DriverCode(error.code);
-    isolated(|| {
-        log::warn!("another context may be current on this host thread than before: {} failed: {code}", error.call);
-    });
+    log_warn!("another context may be current on this host thread than before: {} failed: {code}", error.call);
 }
 
 /// A value of cudarc's that [`Restoring`] can hold.

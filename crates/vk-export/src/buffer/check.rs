@@ -6,6 +6,7 @@ use ash::vk;
 use crate::device::{EnabledFeatures, ExportDevice};
 use crate::error::{Error, Result};
 use crate::handle::handle_type::HandleType;
+use crate::logging::log_warn;
 use crate::memory::size::{check_buffer, range_warning};
 
 /// Checks that neither is zero, the usage is known and its features are on, and the device takes as
@@ -36,7 +37,7 @@ pub(crate) fn require_possible(
 /// Says so where no descriptor shows all of a buffer to shaders.
 pub(crate) fn warn_of_range(device: &ExportDevice, size: u64, usage: vk::BufferUsageFlags, object: &str) {
     if let Some(warning) = range_warning(device.physical(), size, usage, object) {
-        log::warn!("{warning}");
+        log_warn!("{warning}");
     }
 }
 

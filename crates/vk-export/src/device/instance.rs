@@ -11,6 +11,7 @@ use crate::device::requirements::Requirement;
 use crate::device::validation::Messenger;
 use crate::device::{OpenInfo, Validation};
 use crate::error::{Error, Result};
+use crate::logging::log_warn;
 
 const LAYER: &CStr = c"VK_LAYER_KHRONOS_validation";
 
@@ -104,7 +105,7 @@ impl<'a> Plan<'a> {
         if !layer {
             match info.validation {
                 Validation::Off => {}
-                Validation::IfPresent => log::warn!("no {}: running without validation", LAYER.to_string_lossy()),
+                Validation::IfPresent => log_warn!("no {}: running without validation", LAYER.to_string_lossy()),
                 Validation::Required => missing.push(Requirement::Layer(LAYER.to_string_lossy().into_owned())),
             }
         }

@@ -47,6 +47,7 @@ use crate::error::{Error, Result};
 use crate::handle::calls::ExportCalls;
 use crate::handle::handle_type::HandleType;
 use crate::kernel::calls::KernelCalls;
+use crate::logging::log_debug;
 
 pub use adopt::{AdoptInfo, EnabledFeatures};
 pub use adopt_raw::{RawHandles, requirements_for_raw};
@@ -281,7 +282,7 @@ impl ExportDevice {
         // SAFETY: VUID-vkSetDebugUtilsObjectNameEXT-pNameInfo-07874 and "Host access to
         // pNameInfo->objectHandle must be externally synchronized": the caller's promise.
         if let Err(result) = unsafe { debug_utils.set_debug_utils_object_name(&info) } {
-            log::debug!("vkSetDebugUtilsObjectNameEXT: {result}");
+            log_debug!("vkSetDebugUtilsObjectNameEXT: {result}");
         }
     }
 

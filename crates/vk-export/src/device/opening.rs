@@ -14,6 +14,7 @@ use crate::device::requirements::{CUDA_KERNEL_EXTENSIONS, EXPORT_EXTENSIONS, bas
 use crate::device::requirements::{RequiredFeatures, Requirement};
 use crate::device::resident::load;
 use crate::error::{Error, Result};
+use crate::logging::log_info;
 
 impl ExportDevice {
     /// Opens a device with everything on that the crate needs, and with what exporting needs where
@@ -121,7 +122,7 @@ impl ExportDevice {
             device.kernel_calls()?;
         }
         // Only now: a logger that panics drops the device, and the instance after it.
-        log::info!("Vulkan device: {}", device.physical().summary());
+        log_info!("Vulkan device: {}", device.physical().summary());
         Ok(device)
     }
 }

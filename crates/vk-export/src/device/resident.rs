@@ -19,6 +19,7 @@ use ash::vk;
 
 use crate::device::requirements::MINIMUM_API_VERSION;
 use crate::error::{Error, Result};
+use crate::logging::log_debug;
 
 /// Objects that stay until the process ends. Statics are not dropped.
 struct Resident {
@@ -37,7 +38,7 @@ pub(crate) fn load() -> Result<ash::Entry> {
     // Outside of the lock: a logger may open a device itself, or panic.
     if let Some(result) = failure {
         // Whoever asked for the loader makes an instance next, and reports what fails there.
-        log::debug!("no instance to keep the Vulkan drivers loaded: vkCreateInstance: {result}");
+        log_debug!("no instance to keep the Vulkan drivers loaded: vkCreateInstance: {result}");
     }
     Ok(entry)
 }

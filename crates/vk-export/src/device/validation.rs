@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use ash::{ext, vk};
 
 use crate::device::validation_lines::{Line, Lines};
+use crate::logging::log_warn;
 
 /// A message that is known to be wrong, and why.
 #[derive(Debug, Clone, Copy)]
@@ -54,7 +55,7 @@ pub(crate) struct MessageLog {
 impl MessageLog {
     fn new() -> Self {
         let lines = Lines::new().inspect_err(|error| {
-            log::warn!(
+            log_warn!(
                 "no thread for the validation layer's log lines ({error}): they are left out, the messages are in \
                  `ExportDevice::validation_messages`"
             );

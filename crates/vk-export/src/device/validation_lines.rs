@@ -4,12 +4,13 @@
 //! not make calls to any Vulkan commands" (`PFN_vkDebugUtilsMessengerCallbackEXT`), which a logger
 //! may do, and a panic cannot leave it.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
+
+use crate::logging::{log_to, log_warn};
 
 /// Lines that may wait for the logger; what comes on top is counted, not logged.
 const WAITING: usize = 1000;
@@ -75,12 +76,11 @@ impl Drop for Lines {
 
 fn log_all(lines: &Receiver<Line>, left_out: &AtomicU64) {
     // A logger that panics misses that line alone; the panic hook tells of it.
-    let isolated = |log: &dyn Fn()| drop(catch_unwind(AssertUnwindSafe(log)));
     for Line { level, text } in lines {
-        isolated(&|| log::log!(target: "vk_export::device::validation", level, "{text}"));
+        log_to!("vk_export::device::validation", level, "{text}");
         let count = left_out.swap(0, Ordering::Relaxed);
         if count > 0 {
-            isolated(&|| log::warn!("validation: {count} more messages, which the logger was too slow for"));
+            log_warn!("validation: {count} more messages, which the logger was too slow for");
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::kernel::calls::KernelCalls;
 use crate::kernel::launch::{LaunchConfig, fault};
 use crate::kernel::ptx::{Ptx, PtxEntry};
+use crate::logging::log_debug;
 
 /// CUDA kernels in a Vulkan device, loaded from PTX. Cloning it is cheap and gives the same module.
 ///
@@ -67,7 +68,7 @@ impl KernelModule {
         let result = unsafe { (calls.create_module)(device.as_raw().handle(), &info, ptr::null(), &mut raw) };
         let object = || format!("module \"{name}\", PTX {} for {}", ptx.version(), ptx.target());
         result.result().map_err(|result| device.failed("vkCreateCuModuleNVX", &object())(result))?;
-        log::debug!("loaded {} with {} kernels on {}", object(), ptx.entries().len(), device.name());
+        log_debug!("loaded {} with {} kernels on {}", object(), ptx.entries().len(), device.name());
         let registered = device.register(&format!("module \"{name}\""));
         Ok(Self(Arc::new(Module { raw, calls, ptx: ptx.clone(), name: name.to_owned(), device: registered })))
     }

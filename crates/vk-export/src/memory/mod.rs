@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::handle::MemoryHandle;
 use crate::handle::handle_type::HandleType;
 use crate::handle::os::Exporter;
+use crate::logging::log_debug;
 
 /// Placement of shared memory, and who else can access it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -234,7 +235,7 @@ impl Memory {
             });
         };
         let handle = exporter.memory(&self.device, self.raw, &object)?;
-        log::debug!("exported {object}: {} bytes, dedicated: {}", self.allocation_size, self.dedicated);
+        log_debug!("exported {object}: {} bytes, dedicated: {}", self.allocation_size, self.dedicated);
         let descriptor = MemoryDescriptor {
             handle_type: exporter.handle_type(),
             allocation_size: self.allocation_size,

@@ -15,6 +15,7 @@ use crate::device::ExportDevice;
 use crate::device::physical::PhysicalDeviceInfo;
 use crate::error::{Error, Result};
 use crate::handle::handle_type::HandleType;
+use crate::logging::log_debug;
 use crate::memory::Placement;
 use crate::memory::select::heap_of;
 
@@ -71,7 +72,7 @@ pub(crate) fn check_memory(device: &PhysicalDeviceInfo, size: u64, memory_type: 
     }
     let promised = device.max_allocation_size;
     if size > promised {
-        log::debug!(
+        log_debug!(
             "{object}: {size} bytes are more than {} promises to try ({promised}, maxMemoryAllocationSize): tried all the same",
             device.name
         );

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
+use crate::observe::log_info;
+
 /// Count and size of the buffers of one pool that have memory of their own.
 #[derive(Debug, Default)]
 pub(super) struct OwnTotal {
@@ -20,7 +22,7 @@ impl OwnTotal {
     /// Logs, the first time, that blocks are enough.
     pub(super) fn tell_once(&self, pool: &str) {
         if !self.told.swap(true, Ordering::Relaxed) {
-            log::info!(
+            log_info!(
                 "shared pool \"{pool}\": the device's pools have blocks of 512 MiB; from here on buffers of 1 MiB and more that find no room \
                  get dedicated memory, which stays fast to read at random places but costs an import each"
             );

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::code::DriverCode;
 use crate::error::{Error, Object};
-use crate::logging::isolated;
+use crate::logging::log_warn;
 use crate::reaper;
 use crate::reaper::NotFreed;
 use crate::stream::Mark;
@@ -72,11 +72,9 @@ impl StreamOrder {
         let driver = self.device.driver();
         if let Err(error) = self.check_failure() {
             let code = DriverCode(error.code);
-            isolated(|| {
-                log::warn!(
-                    "where the work of a stream ends was not recorded ({code}): the host waits for all of the context"
-                );
-            });
+            log_warn!(
+                "where the work of a stream ends was not recorded ({code}): the host waits for all of the context"
+            );
             reaper::synchronize(&self.device).map_err(NotFreed::into_call)?;
             *self.failure() = None;
             return Ok(());

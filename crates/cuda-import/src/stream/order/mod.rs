@@ -22,7 +22,7 @@ use cudarc::driver::{CudaStream, DriverError, SyncOnDrop};
 use crate::device::CudaDevice;
 use crate::error::code::DriverCode;
 use crate::error::{Error, Object};
-use crate::logging::isolated;
+use crate::logging::log_warn;
 use crate::stream::Mark;
 use crate::stream::capture;
 use crate::stream::capture::Role;
@@ -73,11 +73,9 @@ impl StreamOrder {
             Ok(guard) => Some(guard),
             Err(refusal) => {
                 let (note, code) = (refusal.note(), DriverCode(refusal.note().0 as u32));
-                isolated(|| {
-                    log::warn!(
-                        "a stream is refused an object of another stream ({refusal:?}, {code}): it is lent a null pointer"
-                    );
-                });
+                log_warn!(
+                    "a stream is refused an object of another stream ({refusal:?}, {code}): it is lent a null pointer"
+                );
                 self.note(note, stream);
                 None
             }
@@ -141,9 +139,7 @@ impl StreamOrder {
     fn guard<'a>(&'a self, guests: &'a Guests, stream: &CudaStream) -> Result<SyncOnDrop<'a>, Refusal> {
         let guard = guests.guard(stream)?;
         if matches!(guard, SyncOnDrop::Sync(_)) {
-            isolated(|| {
-                log::warn!("an object is shared by too many streams to keep an event for each: the host waits")
-            });
+            log_warn!("an object is shared by too many streams to keep an event for each: the host waits");
             // The logger may have begun a capture, which the guard would end.
             if let Err(refusal) = self.check_capture(stream) {
                 std::mem::forget(guard);

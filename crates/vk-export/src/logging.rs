@@ -1,0 +1,44 @@
+//! Calls of the program's logger.
+//!
+//! A logger is code of the program's: it may panic. It is called between driver calls and the
+//! bookkeeping of what they have made, and in destructors, so a panic of its ends here.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Runs `log`, which does nothing but call the logger, and lets no panic out. The macros below call
+/// it: nothing else in this crate calls the logger.
+pub(crate) fn isolated(log: impl FnOnce()) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(log)) {
+        // The payload may panic in turn when it is dropped.
+        std::mem::forget(panic);
+    }
+}
+
+/// `log::debug!`, isolated.
+macro_rules! log_debug {
+    ($($arg:tt)+) => {{ $crate::logging::isolated(|| log::debug!($($arg)+)); }};
+}
+
+/// `log::error!`, isolated.
+macro_rules! log_error {
+    ($($arg:tt)+) => {{ $crate::logging::isolated(|| log::error!($($arg)+)); }};
+}
+
+/// `log::info!`, isolated.
+macro_rules! log_info {
+    ($($arg:tt)+) => {{ $crate::logging::isolated(|| log::info!($($arg)+)); }};
+}
+
+/// `log::warn!`, isolated.
+macro_rules! log_warn {
+    ($($arg:tt)+) => {{ $crate::logging::isolated(|| log::warn!($($arg)+)); }};
+}
+
+/// `log::log!` with a target, isolated.
+macro_rules! log_to {
+    ($target:expr, $level:expr, $($arg:tt)+) => {{
+        $crate::logging::isolated(|| log::log!(target: $target, $level, $($arg)+));
+    }};
+}
+
+pub(crate) use {log_debug, log_error, log_info, log_to, log_warn};
