@@ -60,7 +60,7 @@ impl Rig {
     /// # Panics
     /// As [`open`](Self::open).
     pub fn open_own() -> ExportDevice {
-        let _ = env_logger::builder().is_test(true).try_init();
+        crate::logger::init();
         let info = OpenInfo {
             application_name: "tests",
             validation: Validation::IfPresent,

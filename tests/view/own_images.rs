@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bridge::QueueKind;
-use bridge_tests::{Gate, Need, Rig, assert_silent, skip};
+use bridge_tests::{Gate, Need, Rig, assert_silent, skip, with_panicking_logger};
 use bridge_view::{Error, WindowImages};
 
 use crate::SIZE;
 use crate::window::{adopt, compute};
 use crate::x11::Own;
 
-/// They are waited for with a limit; past it they are
-/// neither made anew nor freed.
+/// They are waited for with a limit; past it they are neither made anew nor freed, even if the
+/// logger panics that is told of it.
 #[test]
 fn images_of_a_window_outlive_a_queue_that_stalls() {
     let _turn = Rig::open();
@@ -46,7 +46,7 @@ fn images_of_a_window_outlive_a_queue_that_stalls() {
 
     let gate = hold();
     images.set_timeout(short);
-    drop(images);
+    with_panicking_logger(|| drop(images));
     assert!(begun.elapsed() < Rig::LONG, "{:?}", begun.elapsed());
     drop(gate);
     assert_silent(device);

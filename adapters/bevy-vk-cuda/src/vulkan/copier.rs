@@ -136,8 +136,8 @@ impl Copier {
             return false;
         }
         if let Some(Err(error)) = self.running.as_ref().map(|point| point.wait(LIMIT)) {
-            log::error!("{}: a copy has not ended, and what it uses is leaked: {error}", self.name);
             self.lost = true;
+            log::error!("{}: a copy has not ended, and what it uses is leaked: {error}", self.name);
             return false;
         }
         self.running = None;

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use bridge::ash::vk;
 use bridge::{Compute, ExportDevice};
+use bridge_trace::log_error;
 use vk_local::{LocalBuffer, MemoryLocation};
 
 use crate::draw::pipeline::Pipelines;
@@ -195,7 +196,7 @@ impl Drop for View {
         }
         if let Some(error) = &self.stuck {
             // They keep the device, which cannot be destroyed either.
-            log::error!("what the commands of a view use is leaked, since they were not seen to end: {error}");
+            log_error!("what the commands of a view use is leaked, since they were not seen to end: {error}");
             return;
         }
         // SAFETY: not used after this drop, and by no command: all were seen to end.

@@ -7,6 +7,7 @@ use std::mem::ManuallyDrop;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use bridge_trace::log_warn;
 use raw_window_handle::{HasDisplayHandle, RawDisplayHandle};
 use winit::application::ApplicationHandler;
 use winit::dpi::PhysicalSize;
@@ -158,7 +159,7 @@ pub(crate) fn settle() {
         let Ok(mut place) = cell.try_borrow_mut() else { return };
         let Some(events) = place.as_mut().filter(|events| !events.is_forked()) else { return };
         if let Err(error) = events.pump(Duration::ZERO) {
-            log::warn!("a window was closed, but its display could not be told: {error}");
+            log_warn!("a window was closed, but its display could not be told: {error}");
         }
     });
 }

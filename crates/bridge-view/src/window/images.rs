@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bridge::ExportDevice;
 use bridge::ash::{khr, vk};
+use bridge_trace::log_error;
 use raw_window_handle::{HasDisplayHandle, HasWindowHandle};
 
 use crate::error::{Error, Result, failed};
@@ -193,8 +194,8 @@ fn or_none<T>(result: Result<T, Failed>) -> Result<Option<T>> {
 impl Drop for WindowImages {
     fn drop(&mut self) {
         if let Err(error) = self.wait() {
-            log::error!("the images of a window are leaked, since they may be in use: {error}");
             forget((self.swapchain.take(), self.surface.take()));
+            log_error!("the images of a window are leaked, since they may be in use: {error}");
             return;
         }
         self.swapchain = None;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bridge::ExportDevice;
 use bridge::ash::vk;
+use bridge_trace::{log_error, log_warn};
 use vk_local::{LocalImage, LocalImageInfo};
 
 use crate::draw::pipeline::Pipelines;
@@ -135,10 +136,10 @@ impl Presenter {
                 Ok(false)
             }
             Err(Failed::SurfaceLost) if self.losses < LOSSES => {
-                log::warn!("the surface of a view's window was lost and is made anew");
                 self.losses += 1;
                 self.fits = false;
                 parts.surface_is_lost = true;
+                log_warn!("the surface of a view's window was lost and is made anew");
                 Ok(false)
             }
             Err(Failed::SurfaceLost) => Err(Error::SurfaceLost { times: LOSSES }),
@@ -151,8 +152,8 @@ impl Drop for Presenter {
     fn drop(&mut self) {
         let Some(mut parts) = self.parts.take() else { return };
         if let Err(error) = parts.places.wait(self.limit) {
-            log::error!("a view's window is leaked, since the GPU may be using it: {error}");
             forget(parts);
+            log_error!("a view's window is leaked, since the GPU may be using it: {error}");
         }
     }
 }

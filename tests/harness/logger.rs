@@ -1,0 +1,58 @@
+//! The tests' logger, which panics where a test wants it to.
+
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Once;
+
+use log::{LevelFilter, Log, Metadata, Record};
+
+thread_local! {
+    /// The lines that were said where each is a panic; `None` elsewhere.
+    static SAID: Cell<Option<usize>> = const { Cell::new(None) };
+}
+
+struct Logger(env_logger::Logger);
+
+impl Log for Logger {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        SAID.get().is_some() || self.0.enabled(metadata)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        let Some(said) = SAID.get() else { return self.0.log(record) };
+        SAID.set(Some(said + 1));
+        // Without the message that a panic leaves behind.
+        resume_unwind(Box::new("the logger panics"));
+    }
+
+    fn flush(&self) {
+        self.0.flush();
+    }
+}
+
+/// Logs as `RUST_LOG` says, unless the process has a logger.
+pub(crate) fn init() {
+    let logger = env_logger::builder().is_test(true).build();
+    let most = logger.filter();
+    if log::set_boxed_logger(Box::new(Logger(logger))).is_ok() {
+        log::set_max_level(most);
+    }
+}
+
+/// Calls `f` where each line that this thread logs is a panic, of which none must come out.
+///
+/// # Panics
+/// Where one comes out, and where `f` logs nothing.
+pub fn with_panicking_logger<T>(f: impl FnOnce() -> T) -> T {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        init();
+        log::set_max_level(LevelFilter::Trace);
+    });
+    SAID.set(Some(0));
+    let result = catch_unwind(AssertUnwindSafe(f));
+    let said = SAID.take();
+    let result = result.unwrap_or_else(|_| panic!("a panic of the logger's has come out"));
+    assert!(said.is_some_and(|said| said > 0), "the logger was not called: this test is void");
+    result
+}
