@@ -2,6 +2,7 @@
 
 mod lanes;
 mod lengths;
+mod loggers;
 mod misuse;
 mod steps;
 
@@ -68,7 +69,8 @@ const STEPS: &[Step] = &[
 
 fn format() -> Result<()> {
     cargo("fmt --all -- --check")?;
-    lengths::check()
+    lengths::check()?;
+    loggers::check()
 }
 
 /// What is over before a step is run beside another.
