@@ -3,6 +3,7 @@
 #![allow(unsafe_code, clippy::unwrap_used)] // The engine.
 
 mod images;
+mod panics;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -19,8 +20,12 @@ fn an_engine_keeps_its_own() {
     what_the_engine_left_off_is_named_at_once();
     submissions_are_made_under_the_engines_lock();
     a_lock_that_calls_nothing_is_an_error();
+    panics::a_closure_that_panics_goes_on();
     for backend in [Backend::Host, Backend::Cuda] {
         new_images_wait_for_the_engine(backend);
+        for place in [panics::Place::Before, panics::Place::Behind] {
+            panics::frames_go_on(backend, place);
+        }
         for legacy in [false, true] {
             frames_through_the_engines_own_submissions(backend, legacy);
         }

@@ -1,6 +1,7 @@
 //! A queue and the lock that Vulkan wants around it.
 #![allow(unsafe_code)] // vkQueueSubmit2.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use ash::vk;
@@ -8,6 +9,7 @@ use ash::vk;
 use crate::device::queue_lock::{QueueLock, QueueMutex};
 use crate::device::synchronization2::Synchronization2;
 use crate::error::{Error, Result};
+use crate::logging::log_error;
 
 /// Purpose of a queue.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -117,22 +119,42 @@ impl Queue {
 
     /// Calls `f` with the queue itself, locked: for presenting, or for a call that this type lacks.
     ///
+    /// What `f` has done is done, even if the engine's [`QueueLock`] panics behind it: the result
+    /// is returned, and the panic is logged. A panic of `f` itself goes on.
+    ///
     /// # Errors
     /// [`Error::QueueHeld`] inside of another call on this thread, which would wait for itself.
+    /// [`Error::InvalidArgument`] for an engine's lock that returned or panicked without calling
+    /// `f`.
     pub fn with<R>(&self, f: impl FnOnce(vk::Queue) -> R) -> Result<R> {
         let raw = self.mutex.raw();
         let Some(_guard) = self.mutex.lock() else { return Err(self.held()) };
         let Some(engine) = &self.engine else { return Ok(f(raw)) };
         let (mut f, mut result) = (Some(f), None);
-        engine.with(raw, &mut || {
+        let mut once = || {
             if let Some(f) = f.take() {
                 result = Some(f(raw));
             }
-        });
-        result.ok_or_else(|| Error::InvalidArgument {
-            object: self.object(),
-            reason: "the engine's `QueueLock::with` returned without calling its closure".to_owned(),
-        })
+        };
+        // Callers keep account of what was submitted, which a panic of the engine's must not undo.
+        let called = catch_unwind(AssertUnwindSafe(|| engine.with(raw, &mut once)));
+        let how = match called {
+            Err(panic) if result.is_none() && f.is_none() => resume_unwind(panic),
+            Err(panic) => {
+                // The payload may panic in turn when it is dropped.
+                std::mem::forget(panic);
+                "panicked"
+            }
+            Ok(()) => "returned",
+        };
+        let Some(result) = result else {
+            let reason = format!("the engine's `QueueLock::with` {how} without calling its closure");
+            return Err(Error::InvalidArgument { object: self.object(), reason });
+        };
+        if how == "panicked" {
+            log_error!("the engine's `QueueLock::with` panicked behind a call on the {}, which counts", self.object());
+        }
+        Ok(result)
     }
 
     /// Returns `true` if this thread is inside of [`with`](Self::with), where nothing can be

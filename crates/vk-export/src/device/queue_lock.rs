@@ -18,6 +18,9 @@ pub trait QueueLock: Send + Sync {
     ///
     /// Not re-entrant: it is never called from within `f`, and the engine must not hold the lock
     /// when it calls a function that submits.
+    ///
+    /// A panic of this method is caught: behind `f`, what was submitted counts as submitted, and
+    /// the panic is logged; before it, the submission fails with an error.
     fn with(&self, queue: vk::Queue, f: &mut dyn FnMut());
 }
 
