@@ -14,6 +14,7 @@ mod in_step;
 mod in_step_drawn;
 mod lost;
 mod peer_images;
+mod pending;
 mod present;
 mod render_first;
 mod split;
@@ -172,4 +173,19 @@ fn a_lost_context_is_noticed_by_another_exchange() {
     lost::the_queue_goes_on("a_lost_context_is_noticed_by_another_exchange", &info(2), |exchange, other| {
         lost::begin(other, exchange);
     });
+}
+
+#[test]
+fn an_error_of_a_frame_that_is_lost_comes_once_its_commands_have_ended() {
+    pending::an_error_comes_once_they_have_ended("an_error_of_a_frame_that_is_lost_comes_once_its_commands_have_ended");
+}
+
+#[test]
+fn past_the_limit_a_frame_that_is_lost_is_a_timeout() {
+    pending::past_the_limit_it_is_a_timeout("past_the_limit_a_frame_that_is_lost_is_a_timeout");
+}
+
+#[test]
+fn a_view_keeps_what_commands_of_a_lost_frame_use() {
+    pending::a_view_keeps_what_they_use("a_view_keeps_what_commands_of_a_lost_frame_use");
 }

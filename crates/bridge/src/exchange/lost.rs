@@ -3,10 +3,12 @@
 
 use std::sync::atomic::Ordering;
 
+use super::once::may_still_run;
 use super::resources::Resources;
 use super::state::State;
 use crate::compute::loss::Loss;
 use crate::error::{Error, Result};
+use crate::timeline::TimelinePoint;
 
 impl<R: Resources> State<R> {
     /// Asks whether the compute side is lost, if a call of it or a wait for it failed.
@@ -40,6 +42,18 @@ impl<R: Resources> State<R> {
             }
         }
         checked
+    }
+
+    /// Waits until the commands that signal this value of `rendered` have run, for at most the timeout. A compute side
+    /// that is lost does not end them, and so does not end the wait.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] where they may still run, whatever made the wait fail; else the Vulkan
+    /// device is lost, and nothing runs on it.
+    pub(super) fn outlast(&self, rendered: u64) -> Result<()> {
+        let timeline = &self.held.rendered;
+        let waited = timeline.wait_out(rendered, self.timeout, || drop(self.check_compute()));
+        waited.map_err(|error| if may_still_run(&error) { timeline.unknown(rendered, error) } else { error })
     }
 
     /// Returns `true` if the compute side's signals do not come any more, and nothing of it uses a

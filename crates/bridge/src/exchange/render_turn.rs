@@ -136,7 +136,8 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
     /// lost; or the failed call, and the frame counts as skipped. Nothing was submitted then, with
     /// one exception: where Vulkan begins the frame and the compute side then refuses to wait for
     /// it, this blocks until the commands have ended, for at most the exchange's timeout.
-    /// [`Error::Timeout`](crate::Error::Timeout) says that they have not.
+    /// [`Error::Timeout`](crate::Error::Timeout) says that they have not, or that it is unknown:
+    /// they may still run. After every other error nothing of the frame runs.
     ///
     /// # Safety
     /// - The command buffers are executable, belong to the device and stay alive, with all that
@@ -161,8 +162,8 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
         let rendered = unsafe { self.enqueue(info) }?;
         let value = rendered.value();
         D::submitted(&self.shared, self.frame, self.slot, rendered).or_else(|error| {
-            // The caller takes an error to mean that nothing runs.
-            self.shared.held.rendered.wait_value(value, self.shared.timeout)?;
+            // The caller takes every error but a timeout to mean that nothing runs.
+            self.shared.outlast(value)?;
             Err(error)
         })
     }

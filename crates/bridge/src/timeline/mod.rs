@@ -188,22 +188,36 @@ impl Timeline {
 
     /// The error of a wait for `value` that did not end.
     fn timed_out(&self, value: u64, waited: Duration) -> Result<Error> {
-        Ok(Error::Timeout {
+        Ok(self.timeout(value, self.value()?, waited))
+    }
+
+    /// The error of a wait for `value` that failed with `cause`, for callers whose own callers tell
+    /// by [`Error::Timeout`] that work may still run.
+    pub(crate) fn unknown(&self, value: u64, cause: Error) -> Error {
+        if matches!(cause, Error::Timeout { .. }) {
+            return cause;
+        }
+        log_error!("{}: whether point {value} is reached is unknown: {cause}", self.name());
+        self.timeout(value, self.value().unwrap_or(0), Duration::ZERO)
+    }
+
+    fn timeout(&self, value: u64, last_seen: u64, waited: Duration) -> Error {
+        Error::Timeout {
             exchange: self.0.history.exchange().to_owned(),
             timeline: self.name().to_owned(),
             value,
             signaller: self.0.signaller,
-            last_seen: self.value()?,
+            last_seen,
             waited,
             history: self.0.history.to_string(),
-        })
+        }
     }
 
     /// Lets everything go on that waits for a signaller which is gone: sets the timeline to the
     /// last value that was issued.
     ///
     /// # Safety
-    /// The compute side signals this timeline and has failed for good ([`Peer::check`] says so):
+    /// The compute side signals this timeline and has failed for good ([`Peer::ensure_alive`] says so):
     /// none of its signals will come any more.
     pub(crate) unsafe fn release(&self) -> Result<()> {
         let traced = trace::Held::new();

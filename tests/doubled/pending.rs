@@ -1,0 +1,103 @@
+//! A CUDA context that is lost while the commands of a frame that Vulkan begins are held: until
+//! they end, no error but a timeout says that they do not run.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bridge::{Backend, Compute, ComputeTurn, Error, Exchange, ExchangeInfo, QueueKind, RenderFirst};
+use bridge_tests::{Commands, Gate, Rig, assert_silent, with_panicking_logger};
+use bridge_view::{Element, ImageFormat, Look, View, ViewInfo};
+
+use crate::render_first::Reader;
+use crate::{Words, double, info, words};
+
+/// `CUDA_ERROR_LAUNCH_FAILED`
+const LAUNCH_FAILED: u32 = 719;
+/// Longer than a wait goes without a look at the compute side.
+const HELD: Duration = Duration::from_millis(400);
+
+/// A frame with commands on a queue that is held, and the loss of the context, which refuses its
+/// wait. The gate is opened after a while, or once `submit` has returned.
+fn lost_frame(name: &str, limit: Duration, opens: bool) -> Option<(Error, bool)> {
+    let double = double(name)?;
+    let rig = Rig::open();
+    // The host signals in place of the lost context.
+    rig.allow(&["VUID-VkSemaphoreSignalInfo-value-03259"]);
+    let compute = Compute::new(rig.device(), Backend::Cuda).unwrap();
+    let commands = Commands::new(rig.device());
+    let mut exchange = Exchange::render_first(&compute, &ExchangeInfo { timeout: limit, ..info(1) }, words()).unwrap();
+    let mut reader = Reader::new(&compute);
+    let mut turn = crate::render_first::draw(&commands, exchange.begin().unwrap(), 1);
+    reader.read(&mut turn);
+    turn.finish().unwrap().wait(Rig::LONG).unwrap();
+    commands.finish();
+
+    let turn = exchange.begin().unwrap();
+    let recorded = commands.fill(&turn, turn.resources().as_raw(), 2);
+    let gate = Gate::new(rig.device());
+    gate.hold_queue(rig.device(), QueueKind::Graphics);
+    double.lose_context(0, LAUNCH_FAILED);
+    let opened = AtomicBool::new(false);
+    let open = |gate: &Gate| {
+        opened.store(true, Ordering::SeqCst);
+        gate.open();
+    };
+    let (error, was_open) = std::thread::scope(|scope| {
+        let submitted = scope.spawn(|| {
+            // SAFETY: recorded with the turn's barriers; the queue is idle before they are freed.
+            let submitted: Result<ComputeTurn<Words, RenderFirst>, _> = unsafe { turn.submit(&[recorded]) };
+            (submitted.unwrap_err(), opened.load(Ordering::SeqCst))
+        });
+        if opens {
+            std::thread::sleep(HELD);
+            open(&gate);
+        }
+        submitted.join().unwrap()
+    });
+    open(&gate);
+    // SAFETY: of this device, which nothing else uses.
+    unsafe { rig.device().as_raw().device_wait_idle() }.unwrap();
+    drop((exchange, reader));
+    assert_silent(rig.device());
+    Some((error, was_open))
+}
+
+pub(crate) fn an_error_comes_once_they_have_ended(name: &str) {
+    let Some((error, was_open)) = lost_frame(name, Rig::LONG, true) else { return };
+    assert!(was_open, "the commands are still held, and the error says otherwise: {error}");
+    assert!(error.is_device_lost(), "{error}");
+}
+
+pub(crate) fn past_the_limit_it_is_a_timeout(name: &str) {
+    let Some((error, was_open)) = lost_frame(name, HELD, false) else { return };
+    assert!(!was_open && matches!(error, Error::Timeout { .. }), "{error}");
+}
+
+/// The view records into none of its command buffers any more, and keeps its picture.
+pub(crate) fn a_view_keeps_what_they_use(name: &str) {
+    const SIZE: [u32; 2] = [24, 16];
+    let Some(double) = double(name) else { return };
+    let rig = Rig::open();
+    rig.allow(&["VUID-VkSemaphoreSignalInfo-value-03259"]);
+    let compute = Compute::new(rig.device(), Backend::Cuda).unwrap();
+    let mut view = View::headless(&compute, &ViewInfo { size: SIZE, timeout: Rig::LONG }).unwrap();
+    let format = ImageFormat::new(SIZE, 4, Element::U8).unwrap();
+    let mut shown = Exchange::new(&compute, &info(1), format.spec::<u8>().unwrap()).unwrap();
+    view.show_image(shown.begin().unwrap().finish().unwrap(), format, &Look::default()).unwrap();
+    assert!(view.draw().unwrap());
+    view.finish().unwrap();
+    let short = ExchangeInfo { timeout: HELD, ..info(2) };
+    let mut slots = Exchange::render_first(&compute, &short, view.picture_spec().unwrap()).unwrap();
+
+    let frame = slots.begin().unwrap();
+    let gate = Gate::new(rig.device());
+    gate.hold_queue(rig.device(), QueueKind::Graphics);
+    double.lose_context(0, LAUNCH_FAILED);
+    let error = view.read(frame).unwrap_err();
+    assert!(matches!(&error, bridge_view::Error::Bridge(Error::Timeout { .. })), "{error}");
+    // The layer sees a pool that is destroyed, and a picture, while commands have them.
+    with_panicking_logger(|| drop(view));
+    assert_silent(rig.device());
+    drop(gate);
+    drop((slots, shown));
+}
