@@ -6,6 +6,7 @@
 #![cfg(target_os = "linux")]
 #![allow(unsafe_code, clippy::unwrap_used)] // Submitting.
 
+mod captured;
 mod compute_first;
 mod findings;
 mod frame_calls;
@@ -188,4 +189,9 @@ fn past_the_limit_a_frame_that_is_lost_is_a_timeout() {
 #[test]
 fn a_view_keeps_what_commands_of_a_lost_frame_use() {
     pending::a_view_keeps_what_they_use("a_view_keeps_what_commands_of_a_lost_frame_use");
+}
+
+#[test]
+fn kernel_memory_is_refused_while_its_stream_is_captured() {
+    with_double("kernel_memory_is_refused_while_its_stream_is_captured", captured::kernel_memory_is_refused);
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytemuck::Pod;
 use cuda_import::cudarc::driver::{CudaSlice, CudaStream, DevicePtr, DriverError};
+use cuda_import::query;
 use vk_export::ash::vk;
 
 use crate::compute::Compute;
@@ -63,8 +64,9 @@ impl Compute {
     /// is used.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for no elements, and where CUDA has no room; else the failed
-    /// call.
+    /// [`Error::InvalidArgument`] for no elements, and where CUDA has no room;
+    /// [`StreamCaptured`](cuda_import::Error::StreamCaptured) while the program captures the
+    /// stream; else the failed call.
     pub fn kernel_memory<T: Pod>(&self, name: &str, contents: &[T]) -> Result<KernelMemory<T>> {
         let bytes: &[u8] = bytemuck::cast_slice(contents);
         let object = || format!("kernel memory \"{name}\"");
@@ -96,7 +98,9 @@ impl Compute {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for another number of ranges than GPUs, a range outside of the
-    /// contents, where CUDA has no room, and on another backend than CUDA.
+    /// contents, where CUDA has no room, and on another backend than CUDA;
+    /// [`StreamCaptured`](cuda_import::Error::StreamCaptured) while the program captures one of the
+    /// streams; else the failed call.
     pub fn kernel_memory_split<T: Pod>(
         &self,
         name: &str,
@@ -132,6 +136,8 @@ fn on_stream(name: &str, bytes: &[u8], stream: &Arc<CudaStream>) -> Result<(Plac
             format!("CUDA does not give {} bytes for it: {error}", bytes.len()),
         )
     };
+    // Into a graph, the copy would read `contents` when that is launched.
+    query(stream)?;
     let memory = stream.clone_htod(bytes).map_err(failed)?;
     let address = memory.device_ptr(stream).0;
     Ok((Place::Cuda(memory), address))

@@ -83,6 +83,8 @@ impl<'t, R: Resources> KernelWork<'t, R> {
     ///   [`Compute`](crate::Compute).
     /// - On a CUDA stream, its module lives until it has run: the `Kernel` or the `KernelModule` is
     ///   kept. In command buffers and on the CPU the launch keeps it.
+    /// - On a CUDA stream, the program is not capturing the stream (`CudaStream::begin_capture`),
+    ///   which is not checked: the kernel would get into its graph, and run at any time or never.
     /// - Memory that it reaches in another way lives until it has run;
     ///   [`KernelMemory`](crate::KernelMemory) given as an argument does.
     /// - In command buffers: the kernel ends, makes no access outside of a surface unless it was

@@ -132,6 +132,8 @@ impl Kernel {
     /// - The kernel stays within memory that lives until it has run, and what else uses that is
     ///   ordered with the stream.
     /// - The kernel or its module lives until it has run.
+    /// - Where the stream is captured, which is not checked, all of this holds for each launch of
+    ///   the graph; the order is that of the graph then, not that of this call.
     #[doc(alias = "cuLaunchKernel")]
     pub unsafe fn launch(
         &self,
