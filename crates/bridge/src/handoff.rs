@@ -76,7 +76,7 @@ fn import(
     descriptor: &MemoryDescriptor,
     gpus: &Gpus,
 ) -> Result<Arc<ImportedMemory>> {
-    check_device(device, &descriptor.name, descriptor.device_uuid, gpus)?;
+    check_device(device, &descriptor.name, descriptor.device_uuid, gpus.into())?;
     let info = MemoryImportInfo {
         name: &descriptor.name,
         allocation_size: descriptor.allocation_size,
@@ -107,7 +107,7 @@ fn import(
 pub(crate) fn semaphore(semaphore: &Semaphore, gpus: &Gpus) -> Result<ImportedSemaphore> {
     let exported = semaphore.export()?;
     let descriptor = &exported.descriptor;
-    check_device(semaphore.device().name(), &descriptor.name, descriptor.device_uuid, gpus)?;
+    check_device(semaphore.device().name(), &descriptor.name, descriptor.device_uuid, gpus.into())?;
     let kind = match descriptor.kind {
         vk_export::SemaphoreKind::Timeline => SemaphoreKind::Timeline,
         vk_export::SemaphoreKind::Binary => SemaphoreKind::Binary,
@@ -150,25 +150,63 @@ fn peer_handle(handle: MemoryHandle, object: &str) -> Result<cuda_import::OsHand
     }
 }
 
+/// The GPU that the pair is proven for, by its name and its UUID.
+#[derive(Clone, Copy)]
+enum Proven<'a> {
+    /// CUDA computes on it.
+    Same(&'a str, Uuid),
+    /// CUDA's GPUs have access to its memory.
+    Peer(&'a str, Uuid),
+}
+
+impl<'a> From<&'a Gpus> for Proven<'a> {
+    fn from(gpus: &'a Gpus) -> Self {
+        match gpus.pair() {
+            Pair::Same(pair) => Self::Same(pair.cuda().name(), pair.cuda().uuid()),
+            Pair::Peer(drawing) => Self::Peer(drawing.name(), drawing.uuid()),
+        }
+    }
+}
+
 /// Checks that what was exported is of the GPU that the pair is proven for.
-fn check_device(vulkan: &str, object: &str, exported: Uuid, gpus: &Gpus) -> Result<()> {
-    match gpus.pair() {
-        Pair::Same(pair) if exported == pair.cuda().uuid() => Ok(()),
-        Pair::Same(pair) => Err(Error::DifferentDevices {
+fn check_device(vulkan: &str, object: &str, exported: Uuid, proven: Proven<'_>) -> Result<()> {
+    match proven {
+        Proven::Same(_, uuid) | Proven::Peer(_, uuid) if exported == uuid => Ok(()),
+        Proven::Same(cuda, cuda_uuid) => Err(Error::DifferentDevices {
             vulkan: vulkan.to_owned(),
             vulkan_uuid: exported,
-            cuda: pair.cuda().name().to_owned(),
-            cuda_uuid: pair.cuda().uuid(),
+            cuda: cuda.to_owned(),
+            cuda_uuid,
         }),
-        Pair::Peer(drawing) if exported == drawing.uuid() => Ok(()),
-        Pair::Peer(drawing) => Err(Error::invalid(
+        Proven::Peer(drawing, uuid) => Err(Error::invalid(
             object,
             format!(
-                "it is on \"{vulkan}\" ({exported}), and this compute side was made for \"{}\" ({}); make one with \
-                 `Compute::on_peer` for that device",
-                drawing.name(),
-                drawing.uuid()
+                "it is on \"{vulkan}\" ({exported}), and this compute side was made for \"{drawing}\" ({uuid}); make one with \
+                 `Compute::on_peer` for that device"
             ),
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_of_another_gpu_is_refused() {
+        let [own, other] = [1, 2].map(Uuid::from_u128);
+        for proven in [Proven::Same("A", own), Proven::Peer("A", own)] {
+            check_device("A", "buffer", own, proven).unwrap();
+        }
+        let error = check_device("B", "buffer", other, Proven::Same("A", own)).unwrap_err();
+        assert!(
+            matches!(&error, Error::DifferentDevices { vulkan_uuid, cuda_uuid, .. } if (*vulkan_uuid, *cuda_uuid) == (other, own)),
+            "{error}"
+        );
+        let error = check_device("B", "buffer", other, Proven::Peer("A", own)).unwrap_err();
+        assert!(matches!(error, Error::InvalidArgument { .. }), "{error}");
+        let text = error.to_string();
+        let names = ["buffer", &other.to_string(), &own.to_string(), "Compute::on_peer"];
+        assert!(names.iter().all(|name| text.contains(name)), "{text}");
     }
 }
