@@ -12,7 +12,7 @@ pub(crate) fn kernel_memory_is_refused(double: &Double, _: &Rig, compute: &Compu
     stream.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).unwrap();
     double.forget_calls();
     let whole = compute.kernel_memory("whole", &[1u32, 2]).map(drop).unwrap_err();
-    let split = compute.kernel_memory_split("split", &[1u32, 2], &[0..2]).map(drop).unwrap_err();
+    let split = compute.kernel_memory_split("split", &[1u32, 2], std::slice::from_ref(&(0..2))).map(drop).unwrap_err();
     for error in [whole, split] {
         assert!(matches!(error, Error::Cuda(cuda_import::Error::StreamCaptured { .. })), "{error}");
     }
