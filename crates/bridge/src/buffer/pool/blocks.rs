@@ -98,6 +98,11 @@ impl Blocks {
         self.list.iter().find(|entry| Arc::ptr_eq(&entry.block.vulkan, block))
     }
 
+    /// Returns `true` if a logger's panic has left a block of which nobody knows what is free.
+    pub(super) fn is_broken(&self) -> bool {
+        self.list.iter().any(|entry| entry.ranges.is_broken())
+    }
+
     /// Makes a buffer's bytes free; gives the block if it is needed no more.
     fn give_back(&mut self, block: &Arc<VulkanBlock>, taken: Option<Taken>) -> Option<Entry> {
         let index = self.list.iter().position(|entry| Arc::ptr_eq(&entry.block.vulkan, block))?;

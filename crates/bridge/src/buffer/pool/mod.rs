@@ -212,10 +212,18 @@ impl SharedPool {
             self.0.own.tell_once(self.name());
             return Ok(Place::Own { _counted: counted });
         }
-        self.grow(&mut blocks)?;
+        if !blocks.is_broken() {
+            self.grow(&mut blocks)?;
+            if let Some(range) = self.take_from(&mut blocks, size, alignment) {
+                return Ok(Place::Block(range));
+            }
+        }
+        if blocks.is_broken() {
+            // Another block might end the same way.
+            return Ok(Place::Own { _counted: OwnMemory::new(&self.0.own, size) });
+        }
         let object = format!("shared pool \"{}\"", self.name());
-        let reason = format!("a new block has no room for {size} bytes");
-        self.take_from(&mut blocks, size, alignment).map(Place::Block).ok_or(Error::invalid(object, reason))
+        Err(Error::invalid(object, format!("a new block has no room for {size} bytes")))
     }
 
     /// Returns `true` if a driver may compress the blocks: see [`SharedPool`].

@@ -1,5 +1,6 @@
 //! Which bytes of a block are whose.
 
+use bridge_trace::isolated;
 use offset_allocator::{Allocation, Allocator};
 
 /// In bytes: where a range starts and what its size is rounded up to. No buffer shares a cache line
@@ -14,7 +15,9 @@ const MAX_RANGES: u32 = 32 << 10;
 
 /// The free and the taken bytes of a block.
 pub(super) struct Ranges {
-    allocator: Allocator,
+    /// It logs in the midst of its bookkeeping. `None` once the program's logger has panicked
+    /// there: nobody knows any more what is free.
+    allocator: Option<Allocator>,
     live: usize,
     taken: u64,
 }
@@ -34,7 +37,7 @@ impl Ranges {
     /// what it cannot count.
     pub(super) fn new(size: u64) -> Option<Self> {
         let units = u32::try_from(size / UNIT).ok().filter(|units| units.is_power_of_two())?;
-        let allocator = Allocator::with_max_allocs(units, units.clamp(8, MAX_RANGES));
+        let allocator = isolated(|| Allocator::with_max_allocs(units, units.clamp(8, MAX_RANGES)));
         Some(Self { allocator, live: 0, taken: 0 })
     }
 
@@ -42,7 +45,8 @@ impl Ranges {
     /// a power of two.
     pub(super) fn take(&mut self, size: u64, alignment: u64) -> Option<Taken> {
         let size = padded(size, alignment)?;
-        let allocation = self.allocator.allocate(u32::try_from(size / UNIT).ok()?)?;
+        let units = u32::try_from(size / UNIT).ok()?;
+        let allocation = self.with_allocator(|allocator| allocator.allocate(units))??;
         let offset = (u64::from(allocation.offset) * UNIT).next_multiple_of(alignment);
         self.live += 1;
         self.taken += size;
@@ -51,9 +55,24 @@ impl Ranges {
 
     /// Makes bytes free that were taken here.
     pub(super) fn give_back(&mut self, taken: Taken) {
-        self.allocator.free(taken.allocation);
+        self.with_allocator(|allocator| allocator.free(taken.allocation));
         self.live -= 1;
         self.taken -= taken.size;
+    }
+
+    /// `None` once a logger has panicked in the allocator, here or before.
+    fn with_allocator<T>(&mut self, call: impl FnOnce(&mut Allocator) -> T) -> Option<T> {
+        let allocator = self.allocator.as_mut()?;
+        let called = isolated(|| call(allocator));
+        if called.is_none() {
+            self.allocator = None;
+        }
+        called
+    }
+
+    /// Returns `true` if nothing can be taken here any more.
+    pub(super) fn is_broken(&self) -> bool {
+        self.allocator.is_none()
     }
 
     /// Ranges that are taken.
@@ -75,6 +94,9 @@ pub(super) fn padded(size: u64, alignment: u64) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
+    use bridge_trace::log;
     use proptest::prelude::*;
 
     use super::*;
@@ -138,6 +160,46 @@ mod tests {
         assert!(ranges.take(1, 1).is_none());
         ranges.give_back(all.pop().unwrap());
         assert!(ranges.take(UNIT, UNIT).is_some());
+    }
+
+    thread_local! {
+        static PANICS: Cell<bool> = const { Cell::new(false) };
+    }
+
+    struct Logger;
+
+    impl log::Log for Logger {
+        fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+            PANICS.get()
+        }
+
+        fn log(&self, _: &log::Record<'_>) {
+            if PANICS.get() {
+                std::panic::resume_unwind(Box::new("the logger panics"));
+            }
+        }
+
+        fn flush(&self) {}
+    }
+
+    /// The allocator may have noted a half of what it did: it must not be asked again.
+    #[test]
+    fn after_a_logger_that_panics_nothing_is_taken() {
+        log::set_logger(&Logger).unwrap();
+        log::set_max_level(log::LevelFilter::Trace);
+        let panicking = |call: &mut dyn FnMut()| {
+            PANICS.set(true);
+            call();
+            PANICS.set(false);
+        };
+        let [mut takes, mut gives] = [(); 2].map(|()| Ranges::new(1 << 16).unwrap());
+        let first = gives.take(1 << 10, 1).unwrap();
+        let (mut taken, mut first) = (None, Some(first));
+        panicking(&mut || taken = takes.take(1 << 10, 1));
+        panicking(&mut || gives.give_back(first.take().unwrap()));
+        assert!(taken.is_none() && takes.is_broken() && gives.is_broken(), "the allocator logs no more: void");
+        assert!(takes.take(1, 1).is_none() && gives.take(1, 1).is_none());
+        assert_eq!((takes.live(), takes.taken(), gives.live(), gives.taken()), (0, 0, 0, 0));
     }
 
     #[test]
