@@ -48,7 +48,10 @@ pub(crate) fn hit() -> Option<&'static str> {
     FAULT.lock().unwrap().hit.take()
 }
 
-fn fails(name: &'static str) -> Option<vk::Result> {
+/// The engine's lock, which panics before the submission. It fails where all calls count.
+pub(crate) const LOCK: &str = "QueueLock::with";
+
+pub(crate) fn fails(name: &'static str) -> Option<vk::Result> {
     let mut fault = FAULT.lock().unwrap();
     let counts = fault.inside || name == "vkSignalSemaphore";
     let plan =

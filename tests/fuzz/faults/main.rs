@@ -1,6 +1,7 @@
 //! Exchanges on both backends while Vulkan calls fail at random: whatever fails, frames that are
 //! said to have crossed are whole, nothing hangs or panics, the validation layer is silent, and in
-//! the end only what is counted as leaked is alive.
+//! the end only what is counted as leaked is alive. The engine's lock panics behind each
+//! submission, and at random before one, and the logger with each line.
 #![allow(unsafe_code, clippy::unwrap_used)] // What fails here fails the case.
 
 mod crossing;
@@ -25,26 +26,48 @@ mod ring;
 mod work;
 mod world;
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use bridge::ash::vk;
 use bridge::vk_export::{ExportDevice, QueueLock};
-use bridge_fuzz::fuzz;
+use bridge_fuzz::{ON_PURPOSE, fuzz};
 use bridge_tests::Engine;
 
 use world::Trial;
 
-/// The bridge's own threads do not submit, and the case has one.
+/// The bridge's own threads do not submit, and the case has one. It panics behind each call, which
+/// changes nothing.
 struct Lock;
 
 impl QueueLock for Lock {
     fn with(&self, _: vk::Queue, f: &mut dyn FnMut()) {
-        f();
+        if hook::fails(hook::LOCK).is_none() {
+            f();
+        }
+        resume_unwind(Box::new(ON_PURPOSE));
     }
+}
+
+/// Panics with each line, which changes nothing.
+struct Logger;
+
+impl log::Log for Logger {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, _: &log::Record<'_>) {
+        resume_unwind(Box::new(ON_PURPOSE));
+    }
+
+    fn flush(&self) {}
 }
 
 #[test]
 fn faults() {
+    log::set_logger(&Logger).unwrap();
+    log::set_max_level(log::LevelFilter::Trace);
     // Never destroyed: NVIDIA's driver deadlocks when a device goes while a thread that has used
     // Vulkan exits.
     let engine = Box::leak(Box::new(Engine::new(Some(hook::hook))));

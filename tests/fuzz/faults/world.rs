@@ -128,7 +128,7 @@ impl Shared {
     pub(crate) fn note(&mut self, hit: Option<&'static str>) {
         if let Some(name) = hit {
             self.faulted = true;
-            self.commands_lost |= ["vkEndCommandBuffer", "vkQueueSubmit2"].contains(&name);
+            self.commands_lost |= ["vkEndCommandBuffer", "vkQueueSubmit2", hook::LOCK].contains(&name);
             self.count(name);
         }
     }
