@@ -8,7 +8,6 @@ use super::resources::Resources;
 use super::state::State;
 use crate::compute::loss::Loss;
 use crate::error::{Error, Result};
-use crate::timeline::TimelinePoint;
 
 impl<R: Resources> State<R> {
     /// Asks whether the compute side is lost, if a call of it or a wait for it failed.
