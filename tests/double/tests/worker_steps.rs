@@ -6,13 +6,15 @@
 mod common;
 
 use std::fs::File;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::net::Shutdown;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::process::{Child, Command};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use bridge_worker::bridge_ipc::{Listener, Message};
-use bridge_worker::{Buffer, Error, Exchange, Work};
+use bridge_worker::{Buffer, Error, Exchange, Work, Worker};
 use common::assert_clean;
 use common::renderer::{Exports, LEN, LIMIT, Renderer, connect};
 use cuda_import::probe;
@@ -163,41 +165,55 @@ fn finish_with_a_failure(double: &Double, nth: u64) -> (bool, bool) {
 /// `CUDA_ERROR_INVALID_VALUE`
 const INVALID_VALUE: u32 = 1;
 
-/// The renderer is a process of its own, which has announced that it will have drawn, and is killed
-/// before it has.
-#[test]
-fn what_a_dead_renderer_owes_is_signalled_from_here() {
-    const NAME: &str = "what_a_dead_renderer_owes_is_signalled_from_here";
-    const RENDERER: &str = "WORKER_TEST_RENDERER";
-    if let Ok(told) = std::env::var(RENDERER) {
-        let mut told = told.split(',');
-        let (path, gpu) = (told.next().unwrap().to_owned(), told.next().unwrap().parse().unwrap());
-        let descriptors: Vec<OwnedFd> =
-            told.map(|path| File::options().read(true).write(true).open(path).unwrap().into()).collect();
-        let listener = Listener::bind(path).unwrap();
-        let mut renderer = Renderer::offer(&listener, gpu, true, &descriptors.iter().collect::<Vec<_>>());
-        renderer.receive();
-        renderer.send(Message::Free { exchange: 1, slot: 0, value: 5 });
-        std::thread::sleep(Duration::from_secs(60));
-        return;
-    }
-    let Some(double) = Double::in_child(NAME) else { return };
+/// Set for a renderer that is a process of its own: where it listens, its GPU and the paths of its
+/// descriptors.
+const RENDERER: &str = "WORKER_TEST_RENDERER";
+
+/// The renderer, if this process is one, once its exchange is taken.
+fn this_renderer() -> Option<Renderer> {
+    let told = std::env::var(RENDERER).ok()?;
+    let mut told = told.split(',');
+    let (path, gpu) = (told.next().unwrap().to_owned(), told.next().unwrap().parse().unwrap());
+    let descriptors: Vec<OwnedFd> =
+        told.map(|path| File::options().read(true).write(true).open(path).unwrap().into()).collect();
+    let listener = Listener::bind(path).unwrap();
+    let mut renderer = Renderer::offer(&listener, gpu, true, &descriptors.iter().collect::<Vec<_>>());
+    renderer.receive();
+    Some(renderer)
+}
+
+/// Starts the renderer's process of a test, and connects to it.
+fn with_renderer(test: &str, exports: &Exports) -> (Child, Worker) {
     let gpu = probe().unwrap().devices[0].uuid;
-    let exports = Exports::new(&double);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s");
     let own = format!("/proc/{}/fd", std::process::id());
     let mut told = vec![path.display().to_string(), gpu.to_string()];
     told.extend(exports.all().iter().map(|descriptor| format!("{own}/{}", descriptor.as_raw_fd())));
-    let mut child = spawn(NAME, RENDERER, &told.join(","));
+    let child = spawn(test, RENDERER, &told.join(","));
     let start = Instant::now();
-    let worker = loop {
+    loop {
         match connect(&path) {
-            Ok(worker) => break worker,
+            Ok(worker) => return (child, worker),
             Err(_) if start.elapsed() < LIMIT => std::thread::sleep(Duration::from_millis(10)),
             Err(error) => panic!("{error}"),
         }
-    };
+    }
+}
+
+/// The renderer is a process of its own, which has announced that it will have drawn, and is killed
+/// before it has.
+#[test]
+fn what_a_dead_renderer_owes_is_signalled_from_here() {
+    const NAME: &str = "what_a_dead_renderer_owes_is_signalled_from_here";
+    if let Some(mut renderer) = this_renderer() {
+        renderer.send(free(0, 5));
+        std::thread::sleep(Duration::from_secs(60));
+        return;
+    }
+    let Some(double) = Double::in_child(NAME) else { return };
+    let exports = Exports::new(&double);
+    let (mut child, worker) = with_renderer(NAME, &exports);
     let mut exchange = worker.exchange("x").unwrap();
     // Its work waits for the renderer, which never comes to it.
     write(&mut exchange).unwrap();
@@ -211,6 +227,33 @@ fn what_a_dead_renderer_owes_is_signalled_from_here() {
     assert!(killed.elapsed() < Duration::from_millis(500), "{:?}", killed.elapsed());
     assert_eq!(double.value(exports.rendered.1), 5);
     assert!(matches!(exchange.begin(), Err(Error::PeerLost { owed: None, .. })), "signalled once");
+    child.wait().unwrap();
+    drop((exchange, worker, exports));
+    assert_clean(&double);
+}
+
+/// The end of the renderer's process may come long after that of its socket. A worker that waits for
+/// a frame of its own, which waits for the renderer, gives it the time that the call has.
+#[test]
+fn a_renderer_that_ends_slowly_is_waited_for_where_a_frame_waits_for_it() {
+    const NAME: &str = "a_renderer_that_ends_slowly_is_waited_for_where_a_frame_waits_for_it";
+    if let Some(mut renderer) = this_renderer() {
+        (0..2).for_each(|slot| renderer.send(free(slot, 5)));
+        (0..2).for_each(|_| assert!(matches!(renderer.receive(), Message::Publish { .. })));
+        // Without a word, as one that is killed.
+        let socket = renderer.connection.as_fd().try_clone_to_owned().unwrap();
+        UnixStream::from(socket).shutdown(Shutdown::Both).unwrap();
+        std::thread::sleep(Duration::from_millis(700));
+        std::process::exit(0);
+    }
+    let Some(double) = Double::in_child(NAME) else { return };
+    let exports = Exports::new(&double);
+    let (mut child, worker) = with_renderer(NAME, &exports);
+    let mut exchange = worker.exchange("x").unwrap();
+    // As many as may be unfinished.
+    (0..2).for_each(|_| write(&mut exchange).unwrap());
+    let error = exchange.begin().err().unwrap();
+    assert!(matches!(&error, Error::PeerLost { frame: 2, .. }), "{error}");
     child.wait().unwrap();
     drop((exchange, worker, exports));
     assert_clean(&double);
