@@ -236,7 +236,9 @@ fn the_end_of_a_renderer_that_ends_slowly_is_waited_for() {
     let error = turn.finish().unwrap_err();
     assert!(matches!(error, Error::PeerLost { .. }), "{error}");
     let (mut other, _worker, mut waits) = begin("other");
-    write(&mut waits).unwrap();
+    // The renderer may end before all of the frame is said.
+    let said = write(&mut waits);
+    assert!(matches!(said, Ok(()) | Err(Error::PeerLost { .. })), "{said:?}");
     other.is_there();
     let Err(error) = waits.begin() else { panic!("its renderer has ended") };
     assert!(matches!(error, Error::PeerLost { .. }), "{error}");
