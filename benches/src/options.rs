@@ -18,7 +18,7 @@ Examples:
   bridge-bench --render-table results.json  the tables of an earlier run for readers, as Markdown
   bridge-bench --publish                    everything, into benches/results
 
-A copy of the sources without git is told its commit by BRIDGE_BENCH_COMMIT; its results are published with
+A program that runs beside another tree than its own is told its commit by BRIDGE_BENCH_COMMIT; its results are published with
 --publish-from on a clean tree of that commit.
 
 Exit status: 0 when every case was measured or had a reason not to be, 1 when one failed or the frame path

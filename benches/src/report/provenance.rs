@@ -26,8 +26,8 @@ impl Default for Sources {
 }
 
 impl Sources {
-    /// Of the tree at `root`. `BRIDGE_BENCH_COMMIT` names the commit where there is a copy without
-    /// git.
+    /// Of the tree at `root`; or what `BRIDGE_BENCH_COMMIT` names, where the program was built from
+    /// another tree.
     pub(crate) fn look(root: &Path) -> Self {
         let told = std::env::var("BRIDGE_BENCH_COMMIT").ok();
         Self::of(git(root, &["rev-parse", "HEAD"]), git(root, &["status", "--porcelain"]), told)
@@ -35,8 +35,8 @@ impl Sources {
 
     fn of(commit: Option<String>, status: Option<String>, told: Option<String>) -> Self {
         match (commit, told) {
-            (Some(commit), _) => Self { commit, clean: status.map(|status| status.is_empty()) },
-            (None, Some(told)) => Self { commit: told, clean: None },
+            (_, Some(told)) => Self { commit: told, clean: None },
+            (Some(commit), None) => Self { commit, clean: status.map(|status| status.is_empty()) },
             (None, None) => Self::default(),
         }
     }
@@ -141,10 +141,10 @@ mod tests {
     fn only_a_clean_commit_tells_what_was_measured() {
         let some = |text: &str| Some(text.to_owned());
         Sources::of(some("abc"), some(""), None).require_clean().unwrap();
-        let changed = Sources::of(some("abc"), some(" M file"), some("told"));
+        let changed = Sources::of(some("abc"), some(" M file"), None);
         assert_eq!((changed.commit.as_str(), changed.clean), ("abc", Some(false)));
         assert!(changed.require_clean().unwrap_err().to_string().contains("abc"));
-        let told = Sources::of(None, None, some("told"));
+        let told = Sources::of(some("abc"), some(""), some("told"));
         assert_eq!((told.commit.as_str(), told.clean), ("told", None));
         assert!(told.require_clean().is_err());
         assert_eq!(Sources::of(None, None, None), Sources::default());
