@@ -16,7 +16,7 @@ type Words = BufferSpec<u32>;
 /// What no test waits for, if all goes well.
 const LIMIT: Duration = Duration::from_secs(20);
 /// The limit of a worker that is to overrun it, which has hung up long before.
-const LIMITED: Duration = Duration::from_secs(1);
+const LIMITED: Duration = Duration::from_secs(2);
 
 /// A worker that has given two slots back and is done with the first; Vulkan's last commands
 /// wait for the second. It goes on to its end.
