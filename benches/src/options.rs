@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bridge::Backend;
-use bridge::vk_export::Uuid;
 use clap::Parser;
 
 use crate::cold::Cold;
@@ -70,7 +69,7 @@ pub(crate) struct Options {
     /// Run kernels on this GPU that nobody sees: a part of the case processes/alone
     #[cfg(target_os = "linux")]
     #[arg(long, value_name = "UUID", hide = true)]
-    pub(crate) alone: Option<Uuid>,
+    pub(crate) alone: Option<bridge::vk_export::Uuid>,
 
     /// Name the cases and stop
     #[arg(long)]
