@@ -74,15 +74,15 @@ fn a_copy_has_ended_once_a_wait_says_so() {
     // What it holds is nobody else's, until it is dropped.
     let target = other.begin().unwrap();
     let mut copier = Copier::new("numbers", &device).unwrap();
-    for frame in 0..4 {
-        let late = frame >= 2;
+    for place in 0..3 {
+        let late = place == 2;
         LATE.store(late, Ordering::SeqCst);
         let published = writer.begin().unwrap().publish().unwrap();
         published.wait(LIMIT).unwrap();
         let turn = reader.newest().unwrap().unwrap();
         let before = ORDERED.load(Ordering::SeqCst);
         // SAFETY: a slot of the same size that is held above; the copy is waited for.
-        unsafe { copier.submit(frame, turn, target.resources().as_raw()) }.unwrap();
+        unsafe { copier.submit(place, turn, target.resources().as_raw()) }.unwrap();
         let start = Instant::now();
         while !copier.finished().unwrap() {
             assert!(start.elapsed() < LIMIT, "the copy has not ended");
