@@ -235,6 +235,7 @@ impl State {
     /// Tells the end of the renderer's process from the end of the connection alone. Waits for the
     /// former for `left` at most, and for [`LAST_BREATH`] at least.
     fn ended(&mut self, error: bridge_ipc::Error, left: Duration) -> Ended {
+        let error = self.last_word(error);
         let bridge_ipc::Error::Closed { reason, .. } = &error else { return Ended::Closed(error) };
         let now = Instant::now();
         // A time that the clock does not have is far enough.
@@ -245,6 +246,20 @@ impl State {
             Some(_) => LAST_BREATH,
         };
         if self.connection.peer().wait(limit) { Ended::Dead } else { Ended::Closed(error) }
+    }
+
+    /// The end of the connection as the renderer has told it, where a message that could not be sent
+    /// has shown it first: a Bye that came before may not have been read.
+    fn last_word(&mut self, error: bridge_ipc::Error) -> bridge_ipc::Error {
+        let bridge_ipc::Error::Closed { reason: None, .. } = &error else { return error };
+        for _ in 0..AT_ONCE {
+            match self.connection.try_receive() {
+                Ok(Some(received)) => self.sort(received),
+                Ok(None) => break,
+                Err(told) => return told,
+            }
+        }
+        error
     }
 
     /// The session has allowed the message, so that its exchange is there if this side still uses

@@ -1,4 +1,4 @@
-//! A renderer whose process ends long after its socket.
+//! A renderer whose process ends long after its socket, or goes on.
 
 use std::os::fd::AsFd;
 
@@ -39,10 +39,39 @@ fn a_renderer_that_takes_its_time_to_end_is_waited_for_up_to_the_workers_own_lim
             Err(error) => panic!("{error}"),
         }
     };
-    let mut writer: LatestWriter<Buffer<f32>> = worker.latest("x").unwrap();
     let start = Instant::now();
+    let mut writer: LatestWriter<Buffer<f32>> = worker.latest("x").unwrap();
     let error = writer.begin().err().unwrap();
     assert!(matches!(error, Error::PeerLost { .. }), "{error}");
     assert!(start.elapsed() > DEFAULT, "{:?}", start.elapsed());
     child.wait().unwrap();
+}
+
+/// A renderer that has closed the connection with a Bye, and lives on, is waited for by nobody: not
+/// by a worker either that meets the closed socket before it has read the Bye.
+#[test]
+fn a_bye_that_was_not_read_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    let listener = Listener::bind(path.clone()).unwrap();
+    std::thread::scope(|scope| {
+        let (say, said) = std::sync::mpsc::channel();
+        let renderer = scope.spawn(move || {
+            let mut renderer = Renderer::accept(&listener);
+            renderer.offer(1, "x", &[floats(4)]);
+            renderer.receive();
+            renderer.send(Message::Free { exchange: 1, slot: 0, value: 0 });
+            said.recv().unwrap();
+            drop(renderer);
+        });
+        let worker = connect(&path, DEFAULT).unwrap();
+        let mut writer: LatestWriter<Buffer<f32>> = worker.latest("x").unwrap();
+        let turn = writer.begin().unwrap();
+        say.send(()).unwrap();
+        renderer.join().unwrap();
+        let start = Instant::now();
+        let error = turn.publish().unwrap_err();
+        assert!(matches!(error, Error::Closed { .. }), "{error}");
+        assert!(start.elapsed() < DEFAULT / 2, "{:?}", start.elapsed());
+    });
 }
