@@ -1,5 +1,5 @@
-//! How long the end of a worker may hold the renderer up: the goals, which hold on a machine that does
-//! nothing else, and are asserted where the environment says `BRIDGE_KILL_BOUNDS=1`.
+//! How long the end of a worker may hold the renderer up: the goals, which hold on a machine that
+//! does nothing else, and are asserted where the environment says `BRIDGE_KILL_BOUNDS=1`.
 
 use std::time::{Duration, Instant};
 

@@ -40,8 +40,8 @@ pub enum Error {
     NotPresented {
         /// The image or buffer that the frames belong to.
         object: String,
-        /// Whether each frame of Bevy's tries again. Otherwise the device or the compute side is
-        /// lost: remove the object and make another, where there is a device for it.
+        /// `true` if the next frame tries again. `false` if the device or the compute side is lost:
+        /// remove the object, and create another one on a device that works.
         retried: bool,
         /// The reason.
         source: Arc<Self>,

@@ -1,11 +1,11 @@
-//! What keeps frames from Bevy, told to the side that computes them.
+//! The error for which frames are not presented, shared by the presenting side and the writer.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::{Error, Result};
 
-/// Why the frames of an image or a buffer do not reach Bevy, if they do not: what presents them
-/// notes it, and their writer asks.
+/// The current error of an image or a buffer, if its frames cannot be presented. The presenting side
+/// sets and clears it; the writer returns it.
 #[derive(Debug)]
 pub(crate) struct Fault {
     name: String,

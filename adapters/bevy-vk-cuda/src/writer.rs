@@ -15,7 +15,7 @@ use crate::upload::Uploader;
 pub struct CudaWriter<R: Content> {
     side: Side<R>,
     width: usize,
-    /// What keeps its frames from Bevy.
+    /// The error of the presenting side, if there is one.
     fault: Arc<Fault>,
 }
 

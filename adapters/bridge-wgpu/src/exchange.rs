@@ -87,8 +87,8 @@ impl<S: Shared, D: Direction> Exchange<S, D> {
         initialise(mirror, |commands| unsafe { exchange.record_initial(commands) })
     }
 
-    /// Begins a frame: once more where frames of which wgpu did not tell whether they were submitted
-    /// have left no slot, behind a signal that proves their end.
+    /// Begins a frame: once more where frames of which wgpu did not tell whether they were
+    /// submitted have left no slot, behind a signal that proves their end.
     fn begun<T>(&mut self, begin: impl Fn(&mut bridge::Exchange<S::Specs, D>) -> bridge::Result<T>) -> Result<T> {
         self.hand_over()?;
         let begun = begin(&mut self.exchange);

@@ -248,8 +248,8 @@ impl State {
         if self.connection.peer().wait(limit) { Ended::Dead } else { Ended::Closed(error) }
     }
 
-    /// The end of the connection as the renderer has told it, where a message that could not be sent
-    /// has shown it first: a Bye that came before may not have been read.
+    /// The end of the connection as the renderer has told it, where a message that could not be
+    /// sent has shown it first: a Bye that came before may not have been read.
     fn last_word(&mut self, error: bridge_ipc::Error) -> bridge_ipc::Error {
         let bridge_ipc::Error::Closed { reason: None, .. } = &error else { return error };
         for _ in 0..AT_ONCE {

@@ -61,8 +61,8 @@ impl<F: Frame> Taken<F> {
         }
     }
 
-    /// Waits, for at most `timeout`, until `take` finds something among the frames that the renderer
-    /// has published. `frame` is the number for errors.
+    /// Waits, for at most `timeout`, until `take` finds something among the frames that the
+    /// renderer has published. `frame` is the number for errors.
     pub(crate) fn published<T>(
         &mut self,
         timeout: Duration,

@@ -232,8 +232,8 @@ fn what_a_dead_renderer_owes_is_signalled_from_here() {
     assert_clean(&double);
 }
 
-/// The end of the renderer's process may come long after that of its socket. A worker that waits for
-/// a frame of its own, which waits for the renderer, gives it the time that the call has.
+/// The end of the renderer's process may come long after that of its socket. A worker that waits
+/// for a frame of its own, which waits for the renderer, gives it the time that the call has.
 #[test]
 fn a_renderer_that_ends_slowly_is_waited_for_where_a_frame_waits_for_it() {
     const NAME: &str = "a_renderer_that_ends_slowly_is_waited_for_where_a_frame_waits_for_it";

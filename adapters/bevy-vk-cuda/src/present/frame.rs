@@ -15,7 +15,7 @@ pub(crate) trait Present: Send + Sync {
     /// Returns `true` if the program has dropped its object.
     fn is_dropped(&self) -> bool;
 
-    /// Where it is noted what becomes of the frames.
+    /// Returns the place for the result of each frame.
     fn fault(&self) -> &Fault;
 }
 

@@ -79,8 +79,8 @@ pub(crate) fn present(
         done: seen,
         commands: None,
     };
-    // What has failed is tried again in the next frame: a copy that did not begin has left its frame
-    // to be had again, and what has begun goes on.
+    // What has failed is tried again in the next frame: a copy that did not begin has left its
+    // frame to be had again, and what has begun goes on.
     all.retain_mut(|one| {
         let presented = one.present(&mut frame);
         one.fault().note(presented)

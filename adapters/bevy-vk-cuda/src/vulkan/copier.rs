@@ -112,10 +112,10 @@ impl Copier {
         Ok(reached)
     }
 
-    /// Orders what ran before a point that was reached before what the host submits from now on. The
-    /// counter (`vkGetSemaphoreCounterValue`, [`TimelinePoint::is_reached`]) says that the copy has
-    /// run, and is no memory dependency between it and what another queue does then; a host wait is
-    /// one. It does not block.
+    /// Orders what ran before a point that was reached before what the host submits from now on.
+    /// The counter (`vkGetSemaphoreCounterValue`, [`TimelinePoint::is_reached`]) says that the copy
+    /// has run, and is no memory dependency between it and what another queue does then; a host
+    /// wait is one. It does not block.
     fn order(&self, point: &TimelinePoint) -> Result<()> {
         let info = point.wait_info(vk::PipelineStageFlags2::ALL_COMMANDS);
         let (semaphores, values) = ([info.semaphore], [info.value]);

@@ -257,8 +257,8 @@ fn an_asset_that_was_replaced_by_a_smaller_one_is_not_written() {
     forget_errors();
 }
 
-/// While an asset is of another size its writer says so, and frames are shown again once it is of the
-/// former one.
+/// While an asset is of another size its writer says so, and frames are shown again once it is of
+/// the former one.
 #[test]
 fn frames_go_on_once_an_asset_is_of_its_size_again() {
     const LEN: u32 = 1000;

@@ -162,8 +162,8 @@ impl<S: Shared> LatestReader<S, ComputeFirst> {
     /// The newest frame, for [`Bridge::submit`], or the same as before where there is none newer;
     /// `None` before the first, which may be submitted too. Never blocks.
     ///
-    /// Where a submission has failed and wgpu did not tell whether it was made, this
-    /// [brings](Self::initialise) the slots of its frame back first.
+    /// Calls [`initialise`](Self::initialise) first, which recovers the slots of frames whose
+    /// submission failed.
     ///
     /// # Errors
     /// As [`bridge::LatestReader::newest`], and as [`initialise`](Self::initialise).
@@ -174,11 +174,12 @@ impl<S: Shared> LatestReader<S, ComputeFirst> {
 }
 
 impl<S: Shared> LatestReader<S, ComputeFirst> {
-    /// Brings slots back that are out of use, with a submission of wgpu's that hands them over to
-    /// the compute side: those of frames of which wgpu did not tell whether they were submitted.
-    /// What they held is lost. The host waits for nothing. [`newest`](Self::newest) does the same;
-    /// without it, a reader that pauses calls this. Does nothing where no slot is
-    /// [out of use](Self::retired).
+    /// Recovers the slots that are [out of use](Self::retired) because wgpu reported an error and did
+    /// not say whether their frame was submitted. Submits commands that hand them over to the
+    /// compute side; their contents are lost. Does not block, and does nothing if no slot is out of
+    /// use.
+    ///
+    /// [`newest`](Self::newest) calls this. Call it yourself only in a reader that pauses.
     ///
     /// # Errors
     /// [`Error::DeviceLost`](crate::Error::DeviceLost), and what wgpu reports meanwhile; the slots

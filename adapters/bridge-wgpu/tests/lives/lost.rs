@@ -162,7 +162,7 @@ fn an_exchange_in_step_that_loses_all_its_frames_goes_on() {
     });
 }
 
-/// What was lost is the last of an exchange: no later signal proves its end.
+/// The lost frame is the last one of its exchange, so that no later signal shows that it has ended.
 #[test]
 fn the_end_behind_a_lost_frame_is_seen_at_once() {
     ends(|bridge| {

@@ -24,8 +24,8 @@ pub struct Waiter {
 impl Waiter {
     /// Waits for at most `timeout`. After the end of the connection it returns at once.
     ///
-    /// Does not sleep for the first 100 µs, and lets other threads run instead: on a virtual machine
-    /// it takes 30 to 70 µs to wake a thread, several times as long as a message takes.
+    /// Does not sleep for the first 100 µs, and lets other threads run instead: on a virtual
+    /// machine it takes 30 to 70 µs to wake a thread, several times as long as a message takes.
     ///
     /// # Errors
     /// [`Error::System`] where the system refuses to wait.

@@ -94,8 +94,13 @@ impl<R: Resources> State<R> {
         let start = Instant::now();
         loop {
             let left = self.timeout.saturating_sub(start.elapsed());
-            match self.quiesce_within(left.min(AT_A_TIME)) {
-                Err(Error::Timeout { .. } | Error::ComputeBusy { .. }) if !left.is_zero() => go_on()?,
+            let (round, limit) = (Instant::now(), left.min(AT_A_TIME));
+            match self.quiesce_within(limit) {
+                Err(Error::Timeout { .. } | Error::ComputeBusy { .. }) if !left.is_zero() => {
+                    go_on()?;
+                    // The compute side may be told to be busy at once.
+                    std::thread::sleep(limit.saturating_sub(round.elapsed()));
+                }
                 Err(Error::Timeout { exchange, timeline, value, signaller, last_seen, history, .. }) => {
                     let waited = start.elapsed();
                     return Err(Error::Timeout { exchange, timeline, value, signaller, last_seen, waited, history });

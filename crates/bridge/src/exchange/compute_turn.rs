@@ -35,7 +35,7 @@ pub struct ComputeTurn<R: Resources, D: Direction = ComputeFirst> {
     /// Why the GPU that leads was not behind the others when it was lent the slot, so that the
     /// frame cannot be handed over.
     pub(super) unjoined: Option<Box<Error>>,
-    direction: PhantomData<fn() -> D>,
+    pub(super) direction: PhantomData<fn() -> D>,
     pub(super) alive: Alive,
 }
 

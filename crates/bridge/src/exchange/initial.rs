@@ -91,16 +91,19 @@ impl<R: Resources> InitialTurn<R> {
     /// They were submitted as the type's contract says, by calls that returned `VK_SUCCESS`.
     pub unsafe fn submitted(mut self) -> TimelinePoint {
         self.told = true;
-        match self.revive.take() {
+        let revive = self.revive.take();
+        match &revive {
             None => self.shared.ledger().initial_submitted(self.value),
-            Some(revive) => {
-                self.shared.ledger().values().submitted(self.value);
-                revive(self.value);
-            }
+            Some(_) => self.shared.ledger().values().submitted(self.value),
         }
         // What an earlier attempt left on the queue ends before this does, which closing waits for.
         self.shared.gave_up.store(false, Ordering::Release);
-        self.shared.held.rendered.issue(self.value)
+        let point = self.shared.held.rendered.issue(self.value);
+        // Only now: who has the slots waits for that signal.
+        if let Some(revive) = revive {
+            revive(self.value);
+        }
+        point
     }
 
     /// Confirms that the commands were never submitted.

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)] // Signals in place of a lost side.
 
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use super::once::may_still_run;
 use super::resources::Resources;
@@ -43,16 +44,19 @@ impl<R: Resources> State<R> {
         checked
     }
 
-    /// Waits until the commands that signal this value of `rendered` have run, for at most the timeout. A compute side
-    /// that is lost does not end them, and so does not end the wait.
+    /// Waits until the commands that signal this value of `rendered` have run, for at most the
+    /// timeout. A compute side that is lost does not end them, and so does not end the wait.
     ///
     /// # Errors
     /// [`Error::Timeout`] where they may still run, whatever made the wait fail; else the Vulkan
     /// device is lost, and nothing runs on it.
     pub(super) fn outlast(&self, rendered: u64) -> Result<()> {
-        let timeline = &self.held.rendered;
+        let (start, timeline) = (Instant::now(), &self.held.rendered);
         let waited = timeline.wait_out(rendered, self.timeout, || drop(self.check_compute()));
-        waited.map_err(|error| if may_still_run(&error) { timeline.unknown(rendered, error) } else { error })
+        waited.map_err(|error| match may_still_run(&error) {
+            true => timeline.unknown(rendered, start.elapsed(), error),
+            false => error,
+        })
     }
 
     /// Returns `true` if the compute side's signals do not come any more, and nothing of it uses a

@@ -23,11 +23,14 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
         debug_assert!(self.finished);
         let mut turn = ManuallyDrop::new(self);
         turn.unjoined = None;
+        // All fields are named, so that one which is added has to be thought of here.
+        let ComputeTurn { shared, frame, slot, rendered: _, finished: _, split: _, unjoined: _, direction: _, alive } =
+            &*turn;
         // SAFETY: the turn is not dropped, and not used again: this is the one owner now.
-        let shared = unsafe { ptr::read(&turn.shared) };
+        let shared = unsafe { ptr::read(shared) };
         // SAFETY: as above. No other field owns anything.
-        let alive = unsafe { ptr::read(&turn.alive) };
-        Passed { shared, frame: turn.frame, slot: turn.slot, alive }
+        let alive = unsafe { ptr::read(alive) };
+        Passed { shared, frame: *frame, slot: *slot, alive }
     }
 }
 

@@ -33,8 +33,9 @@ impl<P: Part> Listening<P> {
     }
 
     /// Waits, up to the worker's limit for all of it together, for what it has announced; past that
-    /// it is killed, unless it was already. Then its end is waited for, however long its driver takes:
-    /// without a program that leaves, which is let go. Gives what was signalled in its place.
+    /// it is killed, unless it was already. Then its end is waited for, however long its driver
+    /// takes: without a program that leaves, which is let go. Gives what was signalled in its
+    /// place.
     pub(super) fn enforce(&mut self, killed: bool) -> Settled {
         let start = Instant::now();
         let (mut killed, mut is_late) = (killed.then_some(start), false);

@@ -172,8 +172,8 @@ impl<P: Part> Listening<P> {
         Ok(false)
     }
 
-    /// Takes over what the worker has finished, and gives it slots or frames. Returns `true` if there
-    /// was anything.
+    /// Takes over what the worker has finished, and gives it slots or frames. Returns `true` if
+    /// there was anything.
     pub(super) fn take_over(&mut self) -> Result<bool, String> {
         let mut any = false;
         loop {

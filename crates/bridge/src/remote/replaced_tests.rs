@@ -1,5 +1,5 @@
-//! A worker in the place of another one, and a program that leaves: neither waits for longer than it
-//! has to.
+//! A worker in the place of another one, and a program that leaves: neither waits for longer than
+//! it has to.
 
 use std::sync::atomic::Ordering;
 use std::time::Instant;

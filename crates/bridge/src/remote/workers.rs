@@ -143,8 +143,8 @@ impl<E: End> Workers<E> {
         }
     }
 
-    /// Ends the connection; gives the handle back, unless a thread has it that waits for the end of a
-    /// worker.
+    /// Ends the connection; gives the handle back, unless a thread has it that waits for the end of
+    /// a worker.
     pub(super) fn end(&mut self) -> Option<E> {
         self.disconnect();
         take(&self.home).map(|half| half.end)

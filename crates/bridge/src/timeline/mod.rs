@@ -193,12 +193,12 @@ impl Timeline {
 
     /// The error of a wait for `value` that failed with `cause`, for callers whose own callers tell
     /// by [`Error::Timeout`] that work may still run.
-    pub(crate) fn unknown(&self, value: u64, cause: Error) -> Error {
+    pub(crate) fn unknown(&self, value: u64, waited: Duration, cause: Error) -> Error {
         if matches!(cause, Error::Timeout { .. }) {
             return cause;
         }
         log_error!("{}: whether point {value} is reached is unknown: {cause}", self.name());
-        self.timeout(value, self.value().unwrap_or(0), Duration::ZERO)
+        self.timeout(value, self.value().unwrap_or(0), waited)
     }
 
     fn timeout(&self, value: u64, last_seen: u64, waited: Duration) -> Error {
