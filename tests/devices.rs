@@ -19,20 +19,12 @@ fn devices_come_and_go() {
 /// First in the process: no instance has been there before.
 #[cfg(target_os = "linux")]
 fn drivers_stay_loaded_between_devices() {
-    let vulkan = || {
-        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-        let files = maps.lines().filter_map(|line| line.split_whitespace().nth(5));
-        // The loader, and Mesa's and NVIDIA's drivers.
-        let of_vulkan =
-            |file: &&str| ["vulkan", "nvidia"].iter().any(|part| file.contains(part) && file.contains(".so"));
-        files.filter(of_vulkan).map(str::to_owned).collect::<std::collections::BTreeSet<_>>()
-    };
     // Without validation: its layer may come and go.
     let device = ExportDevice::open(&OpenInfo::default()).unwrap();
-    let open = vulkan();
+    let open = bridge_tests::vulkan_libraries();
     assert!(open.len() >= 2, "the loader and a driver: {open:?}");
     drop(device);
-    let gone: Vec<_> = open.difference(&vulkan()).cloned().collect();
+    let gone: Vec<_> = open.difference(&bridge_tests::vulkan_libraries()).cloned().collect();
     assert!(gone.is_empty(), "unloaded with the last device: {gone:?}");
 }
 

@@ -13,6 +13,8 @@ mod engine;
 mod fill;
 mod gate;
 mod layer;
+#[cfg(target_os = "linux")]
+mod libraries;
 mod linear;
 mod logger;
 mod peers;
@@ -25,6 +27,8 @@ pub use compute::{case_on, compute, cuda_devices};
 pub use engine::{Engine, Hook};
 pub use fill::{Filler, PROBE, warm};
 pub use gate::Gate;
+#[cfg(target_os = "linux")]
+pub use libraries::vulkan_libraries;
 pub use linear::{Linear, device_with, instance_with};
 pub use logger::with_panicking_logger;
 pub use peers::Peers;

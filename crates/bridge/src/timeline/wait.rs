@@ -1,5 +1,6 @@
 //! Host waits with a limit.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::error::Result;
@@ -96,6 +97,28 @@ pub(crate) fn spin_then_block(
     }
 }
 
+/// The one thread that blocks in NVIDIA's driver.
+///
+/// With several in `vkWaitSemaphores` at once the last wakes milliseconds late (BENCHMARKS.md, "Host
+/// waits"); those that find another one there look and sleep instead, as [`nap`] does.
+pub(crate) struct Blocker<'a>(&'a AtomicBool);
+
+/// Whether a thread of this process blocks.
+pub(crate) static BLOCKED: AtomicBool = AtomicBool::new(false);
+
+impl<'a> Blocker<'a> {
+    /// Returns `None` if another thread is the one.
+    pub(crate) fn enter(blocked: &'a AtomicBool) -> Option<Self> {
+        (!blocked.swap(true, Ordering::Relaxed)).then_some(Self(blocked))
+    }
+}
+
+impl Drop for Blocker<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,5 +174,14 @@ mod tests {
         assert!(reached.unwrap());
         assert!(left.unwrap() <= limit - YIELD && left.unwrap() > limit / 2);
         assert!(spin_then_block(limit, || Ok(true), |_| panic!("blocked without need")).unwrap());
+    }
+
+    #[test]
+    fn one_thread_blocks_at_a_time() {
+        let blocked = AtomicBool::new(false);
+        let first = Blocker::enter(&blocked).unwrap();
+        assert!(Blocker::enter(&blocked).is_none());
+        drop(first);
+        assert!(Blocker::enter(&blocked).is_some());
     }
 }

@@ -12,6 +12,7 @@ use super::{ExportDevice, Ownership, Parts};
 use crate::device::physical::PhysicalDeviceInfo;
 use crate::device::queue_lock::QueueLock;
 use crate::device::requirements::Gaps;
+use crate::device::resident;
 use crate::error::{Error, Result};
 
 /// An engine's own Vulkan, to be borrowed. Made by [`new`](Self::new); what that leaves empty is
@@ -145,6 +146,7 @@ impl ExportDevice {
                 });
             }
         }
+        resident::keep_loaded();
         Ok(Self::assemble(Parts {
             entry: info.entry,
             instance: info.instance,

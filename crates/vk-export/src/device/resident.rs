@@ -43,6 +43,16 @@ pub(crate) fn load() -> Result<ash::Entry> {
     Ok(entry)
 }
 
+/// Keeps the drivers loaded from now on, for a device whose instance is another's.
+///
+/// That instance may come from a loader of its own. The drivers are the same files, and a file is
+/// loaded once in a process.
+pub(crate) fn keep_loaded() {
+    if let Err(error) = load() {
+        log_debug!("the Vulkan drivers may be unloaded with the program's own instance: {error}");
+    }
+}
+
 /// The loader, and why there is no instance beside it.
 fn resident() -> Result<(ash::Entry, Option<vk::Result>)> {
     let mut resident = RESIDENT.lock().unwrap_or_else(PoisonError::into_inner);
