@@ -1,0 +1,91 @@
+//! What a process inherits decides what CUDA shows it: each test runs in processes of its own,
+//! since the drivers look once.
+#![cfg(target_os = "linux")]
+#![allow(unsafe_code, clippy::unwrap_used)] // `fork`.
+
+use std::process::{Command, Output};
+
+use bridge::cuda_import::probe;
+use bridge::{Backend, Compute, DevicePair, OpenInfo};
+use bridge_tests::{Need, cuda_devices, skip_case};
+
+const CHILD: &str = "BRIDGE_TEST_ENVIRONMENT";
+
+/// Runs `test` of this program again; [`is_child`] is true there.
+fn again(test: &str, environment: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(CHILD, "1");
+    command.envs(environment.iter().copied()).output().unwrap()
+}
+
+fn is_child() -> bool {
+    std::env::var_os(CHILD).is_some()
+}
+
+fn assert_passed(output: &Output, what: &str) {
+    let (out, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && out.contains("1 passed"), "{what}: {out}{error}");
+}
+
+/// Without a choice of the program's, a device is opened that CUDA sees, whatever CUDA is shown and
+/// in whatever order, and where `DISPLAY` names a server that is not there.
+#[test]
+fn the_default_device_has_a_partner() {
+    if is_child() {
+        let compute = Compute::open(&OpenInfo::default(), Backend::Auto).unwrap();
+        assert_eq!(compute.backend(), Backend::Cuda, "{:?}", compute.device().name());
+        let pair = DevicePair::open(compute.device()).unwrap();
+        assert_eq!(pair.cuda().uuid(), compute.device().uuid());
+        return;
+    }
+    let Some(devices) = cuda_devices() else { return };
+    let uuids: Vec<_> = devices.iter().map(|device| format!("GPU-{}", device.uuid)).collect();
+    let mut shown = vec!["0".to_owned()];
+    shown.extend(uuids.iter().cloned());
+    if uuids.len() > 1 {
+        shown.extend(["1".to_owned(), "1,0".to_owned(), format!("{},{}", uuids[1], uuids[0])]);
+    } else {
+        skip_case(Need::Other, "hidden and reordered GPUs", "there is one GPU");
+    }
+    for visible in &shown {
+        for order in ["FASTEST_FIRST", "PCI_BUS_ID"] {
+            let environment = [("CUDA_VISIBLE_DEVICES", visible.as_str()), ("CUDA_DEVICE_ORDER", order)];
+            assert_passed(&again("the_default_device_has_a_partner", &environment), &format!("{environment:?}"));
+        }
+    }
+    assert_passed(&again("the_default_device_has_a_partner", &[("DISPLAY", ":99")]), "a display that is not there");
+}
+
+/// CUDA's driver does not survive `fork`, which the error says, with what to do.
+#[test]
+fn a_process_that_was_forked_is_told_so() {
+    if cuda_devices().is_none() {
+        return;
+    }
+    if !is_child() {
+        return assert_passed(&again("a_process_that_was_forked_is_told_so", &[]), "the process that forks");
+    }
+    probe().unwrap();
+    // SAFETY: the other thread of this process, the one that runs the tests, waits for this one.
+    // What it may hold, this thread does not need; the C library's allocator may be used behind
+    // `fork`.
+    match unsafe { libc::fork() } {
+        0 => {
+            let error = Compute::open(&OpenInfo::default(), Backend::Cuda).err().map(|error| error.to_string());
+            let told = |part: &str| error.as_ref().is_some_and(|error| error.contains(part));
+            let code = if ["forked", "spawn"].into_iter().all(told) { 0 } else { 1 };
+            if code != 0 {
+                eprintln!("{error:?}");
+            }
+            // SAFETY: ends the process without what runs at its exit, which is the parent's.
+            unsafe { libc::_exit(code) };
+        }
+        child => {
+            assert!(child > 0, "{}", std::io::Error::last_os_error());
+            let mut status = 0;
+            // SAFETY: a child of this process, and a place for its status.
+            assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+            assert_eq!(status, 0, "the child was told something else, above");
+        }
+    }
+}
