@@ -17,6 +17,7 @@ mod lost;
 mod peer_images;
 mod pending;
 mod present;
+mod probe;
 mod render_first;
 mod split;
 
@@ -194,4 +195,9 @@ fn a_view_keeps_what_commands_of_a_lost_frame_use() {
 #[test]
 fn kernel_memory_is_refused_while_its_stream_is_captured() {
     with_double("kernel_memory_is_refused_while_its_stream_is_captured", captured::kernel_memory_is_refused);
+}
+
+#[test]
+fn what_the_probe_of_a_peer_still_copies_is_kept() {
+    probe::what_is_still_copied_is_kept("what_the_probe_of_a_peer_still_copies_is_kept");
 }

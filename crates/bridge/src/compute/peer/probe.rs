@@ -108,15 +108,17 @@ fn contents(gpus: &Gpus, vulkan: &ExportDevice) -> Result<(), Failed> {
         stream.memcpy_htod(&words, &mut part).map_err(|error| failed(&error))?;
         ended(stream, words).map(drop).map_err(|error| failed(&error))
     });
+    let copying = Cell::new(false);
     let seen = written.and_then(|()| match vulkan.queues_are_synchronized() {
-        true => read(vulkan, &buffer, len).map_err(|error| failed(0, &error)),
+        true => read(vulkan, &buffer, len, &copying).map_err(|error| failed(0, &error)),
         false => read_with_cuda(gpus.stream(), &mapped).map_err(|error| failed(0, &error)),
     });
-    if let Err(error) = mapped.close() {
-        // What is still mapped must not become somebody else's memory.
+    let closed = mapped.close();
+    if closed.is_err() || copying.get() {
+        // What is still mapped, or copied from, must not become somebody else's memory.
         std::mem::forget(buffer);
-        return Err(failed(0, &error));
     }
+    closed.map_err(|error| failed(0, &error))?;
     let seen = seen?;
     let wrong = (0..gpus.len()).find(|&gpu| seen.get(gpu * LEN..(gpu + 1) * LEN) != Some(&words(gpu)[..]));
     match wrong {
@@ -157,8 +159,9 @@ fn read_with_cuda(stream: &Arc<CudaStream>, mapped: &MappedBuffer<u32>) -> Resul
     copied.and_then(|()| Ok(seen.as_slice().map_err(told)?.to_vec()))
 }
 
-/// Reads the buffer with Vulkan.
-fn read(vulkan: &ExportDevice, buffer: &Buffer, len: usize) -> Result<Vec<u32>> {
+/// Reads the buffer with Vulkan. `copying` is set while a copy from it may be running, also behind
+/// an error.
+fn read(vulkan: &ExportDevice, buffer: &Buffer, len: usize, copying: &Cell<bool>) -> Result<Vec<u32>> {
     let size = 4 * len as u64;
     let usage = vk::BufferUsageFlags::TRANSFER_DST;
     let info = BufferInfo { name: NAME, size, usage, placement: Placement::HostVisible };
@@ -190,7 +193,7 @@ fn read(vulkan: &ExportDevice, buffer: &Buffer, len: usize) -> Result<Vec<u32>> 
         Ok(()) => {}
         Err(error) if error.is_device_lost() => return Err(error.into()),
         Err(error) => {
-            // The copy may still run.
+            copying.set(true);
             std::mem::forget((commands, seen));
             return Err(error.into());
         }
