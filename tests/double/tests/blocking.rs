@@ -84,6 +84,34 @@ fn what_does_not_wait() {
     assert_clean(&double);
 }
 
+/// A device whose context object nobody has used gives its first stream without a wait: the stream
+/// of the other object may wait for what this thread signals next.
+#[test]
+fn the_first_stream_of_another_device_object() {
+    let Some(double) = Double::in_child("the_first_stream_of_another_device_object") else { return };
+    let cuda = device();
+    let stream = cuda.new_stream().unwrap();
+    let exported = double.export_semaphore(true);
+    let number = exported.number;
+    let timeline = import_semaphore(&cuda, exported, SemaphoreKind::Timeline);
+    // SAFETY: signalled below, before both are dropped.
+    unsafe { wait_one(&stream, &timeline, 1) }.unwrap();
+
+    let again = CudaDevice::by_uuid(cuda.uuid()).unwrap();
+    drop(again.new_stream().unwrap());
+    // What the program may have allocated by the object is not known: the wait has a limit.
+    let asked = CudaDevice::by_uuid(cuda.uuid()).unwrap();
+    let _context = asked.context();
+    std::thread::scope(|scope| {
+        let created = scope.spawn(|| asked.new_stream().map(drop));
+        double.until_blocked("cuCtxSynchronize");
+        double.signal(number, 1);
+        created.join().unwrap().unwrap();
+    });
+    drop((timeline, stream, cuda, again, asked));
+    assert_clean(&double);
+}
+
 /// What cuda.h forbids is found at once, and the call goes on when the wait has ended.
 #[test]
 fn a_semaphore_destroyed_while_it_is_waited_for() {

@@ -48,7 +48,7 @@ pub(crate) struct OwnMailbox(ManuallyDrop<Arc<CudaContext>>, CudaDevice);
 impl OwnMailbox {
     /// The device's context must be current.
     pub(crate) fn new(device: &CudaDevice) -> CallResult<Self> {
-        let known = device.context();
+        let known = device.object();
         let own = match device.template() {
             Some(template) => template.copy(),
             None => {
@@ -82,7 +82,7 @@ impl Drop for OwnMailbox {
     fn drop(&mut self) {
         // What failed in destructors goes where cudarc leaves such errors.
         let left: Result<(), DriverError> = self.0.check_err();
-        self.1.context().record_err(left);
+        self.1.object().record_err(left);
         // SAFETY: taken here only, once, and not used afterwards.
         let own = unsafe { ManuallyDrop::take(&mut self.0) };
         // Its drop would give up the context, which it does not own. The object itself holds no

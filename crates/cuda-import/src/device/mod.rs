@@ -3,10 +3,11 @@
 pub(crate) mod mailbox;
 pub(crate) mod peer;
 pub(crate) mod probe;
+pub(crate) mod streams;
 pub(crate) mod version;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use cudarc::driver::{CudaContext, CudaStream};
 use uuid::Uuid;
@@ -31,6 +32,8 @@ struct Inner {
     version: DriverVersion,
     report: CudaDeviceReport,
     context: Restoring<Arc<CudaContext>>,
+    /// Done once the program may have the context object, or a stream of it.
+    known: Once,
     /// Template of the context, unless it belonged to somebody else already.
     template: Option<Template>,
 }
@@ -64,8 +67,11 @@ impl CudaDevice {
             probe::describe(driver, context.cu_device(), context.ordinal()).map_err(|error| error.at("", ""))?;
         let version = DriverVersion::from_raw(version);
         let template = Template::new(&mut context);
-        let context = Restoring::new(context);
-        let device = Self { inner: Arc::new(Inner { driver, version, report, context, template }) };
+        let (context, known) = (Restoring::new(context), Once::new());
+        if template.is_none() {
+            known.call_once(|| {});
+        }
+        let device = Self { inner: Arc::new(Inner { driver, version, report, context, known, template }) };
         let report = device.report();
         log_debug!("device {} ({}), ordinal {}", report.name, report.uuid, report.ordinal);
         Ok(device)
@@ -98,6 +104,12 @@ impl CudaDevice {
 
     /// The context that imported objects live in.
     pub fn context(&self) -> &Arc<CudaContext> {
+        self.inner.known.call_once(|| {});
+        self.object()
+    }
+
+    /// [`context`](Self::context), where no clone of it gets out of the crate.
+    pub(crate) fn object(&self) -> &Arc<CudaContext> {
         &self.inner.context
     }
 
@@ -125,14 +137,20 @@ impl CudaDevice {
 
     /// A stream that the legacy default stream does not wait for (`CU_STREAM_NON_BLOCKING`).
     ///
+    /// Where [`context`](Self::context) was asked for before, or the context is one that the program
+    /// brought, and it has no stream besides the default one, this waits for all work of the context,
+    /// for 10 s at most: cudarc has no events for what was allocated until then.
+    ///
     /// # Errors
     /// [`Error::Driver`] when it cannot be made, or when an earlier call in this context failed
     /// unseen.
     pub fn new_stream(&self) -> Result<Arc<CudaStream>, Error> {
         self.check_recorded()?;
         let _caller = self.driver().keep_current();
-        let made = self.context().new_stream();
-        made.map_err(|error| CallError::from_cudarc("cuStreamCreate", error).at("", self.name()))
+        let mut first = None;
+        self.inner.known.call_once(|| first = Some(streams::first(self.object())));
+        let created = first.unwrap_or_else(|| streams::another(self, self.object()));
+        created.map_err(|error| error.at("", self.name()))
     }
 
     pub(crate) fn template(&self) -> Option<&Template> {
@@ -145,13 +163,13 @@ impl CudaDevice {
 
     /// Makes the context current on this thread, as long as the result lives.
     pub(crate) fn bind(&self) -> Result<Current, CallError> {
-        self.driver().bind(self.context())
+        self.driver().bind(self.object())
     }
 
     /// Brings up what cudarc recorded where it could not return an error: in destructors, and in
     /// the ordering of streams.
     pub(crate) fn check_recorded(&self) -> Result<(), Error> {
-        check_recorded(self.context()).map_err(|error| error.at("", self.name()))
+        check_recorded(self.object()).map_err(|error| error.at("", self.name()))
     }
 
     /// Returns `true` if the stream lives in this device's context.

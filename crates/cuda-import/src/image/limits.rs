@@ -107,7 +107,7 @@ fn surface_limits(info: &ImageMappingInfo) -> &'static [Limit] {
 
 /// The first limit of the device that the image is over, if there is one.
 pub(crate) fn check_limits(info: &ImageMappingInfo, device: &CudaDevice) -> CallResult<Result<(), ImageProblem>> {
-    let (driver, raw) = (device.driver(), device.context().cu_device());
+    let (driver, raw) = (device.driver(), device.object().cu_device());
     over_limit(info, |attribute| match driver.attribute(attribute, raw) {
         // A limit that the driver does not know is its own to check.
         Err(CallError { code: INVALID_VALUE, .. }) => Ok(0),

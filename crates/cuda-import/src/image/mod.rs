@@ -304,7 +304,7 @@ impl<T> MappedImage<T> {
     pub(crate) fn call<R>(&self, call: impl FnOnce(Driver) -> CallResult<R>) -> Result<R, Error> {
         let device = self.memory().device();
         let called =
-            check_recorded(device.context()).and_then(|()| device.bind()).and_then(|_current| call(device.driver()));
+            check_recorded(device.object()).and_then(|()| device.bind()).and_then(|_current| call(device.driver()));
         called.map_err(|error| error.at(self.object(), device.name()))
     }
 

@@ -79,7 +79,7 @@ impl ImportedMemory {
         // for what it is of.
         let allocation = unsafe { import(vmm, &handle, device, &object) }?;
         drop(handle);
-        let access = all.iter().map(|device| device.context().cu_device()).collect();
+        let access = all.iter().map(|device| device.object().cu_device()).collect();
         let peer = PeerAllocation::new(allocation, vmm, size, access, others.into());
         let imported = Self::new(Origin::Peer(peer), device, info);
         log_trace!("import {object} for {} devices: {} bytes", all.len(), info.allocation_size);

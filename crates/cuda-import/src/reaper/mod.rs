@@ -86,7 +86,7 @@ fn run(
     let bound = move || {
         let driver = owner.driver();
         let _mode = mode.map(|mode| driver.enter_capture_mode(mode));
-        driver.bind_alone(owner.context()).and_then(|_current| call(driver))
+        driver.bind_alone(owner.object()).and_then(|_current| call(driver))
     };
     // One that another caller's stands for is made in that caller's mode.
     let shared = shared && mode.is_none();
@@ -115,7 +115,7 @@ fn workers() -> MutexGuard<'static, Vec<(usize, Arc<Worker>)>> {
 /// The worker of the context of `device`, started when first asked for. `None`, so that the call is
 /// made inline, if its thread did not start (logged once), and on its own thread.
 fn worker_of(device: &CudaDevice) -> Option<Arc<Worker>> {
-    let context = device.context().cu_ctx().addr();
+    let context = device.object().cu_ctx().addr();
     let mut workers = workers();
     if let Some((_, worker)) = workers.iter().find(|(of, _)| *of == context) {
         return (!worker.is_current()).then(|| Arc::clone(worker));

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use cudarc::driver::CudaStream;
 
+use crate::device::streams;
 use crate::device::{CudaDevice, check_recorded};
 use crate::error::{Error, Object};
 use crate::leak::count_leak;
@@ -100,8 +101,7 @@ impl StreamGraph {
         check_recorded(stream.context()).map_err(failed)?;
         let _current = device.bind().map_err(failed)?;
         check_capture(device.driver(), stream, &object, || device.name().to_owned())?;
-        let lent = stream.context().new_stream();
-        let lent = lent.map_err(|error| failed(CallError::from_cudarc("cuStreamCreate", error)))?;
+        let lent = streams::another(device, stream.context()).map_err(failed)?;
         let scope = CaptureScope::new(stream, &lent).ok_or_else(|| refused(NESTED))?;
         let capture = Capture::begin(&lent, device).map_err(failed)?;
         // SAFETY: it is captured, not enqueued; the semaphore lives as long as the graph, by this

@@ -79,7 +79,7 @@ impl Guests {
         let home = unsafe { context.object().wrap_borrowed_stream(home.cu_stream()) };
         let anchor = home.fork().map_err(|error| CallError::from_cudarc("cuStreamCreate", error))?;
         // What the destructors in there noted is no guest's.
-        device.context().record_err(context.object().check_err());
+        device.object().record_err(context.object().check_err());
         Ok(Self { first: OnceLock::new(), turn: AtomicUsize::new(0), _anchor: anchor, context })
     }
 

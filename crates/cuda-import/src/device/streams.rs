@@ -1,0 +1,52 @@
+//! Streams, created without a wait that has no limit.
+//!
+//! cudarc's `new_stream` synchronizes the context (`cuCtxSynchronize`) where its object has no other
+//! stream, since slices that were allocated before have no events to be ordered by. All objects of
+//! a GPU's primary context share that context: one that was just created would wait for whatever
+//! any other has enqueued, which may be a frame whose gate the same thread opens.
+#![allow(unsafe_code)] // The switch of cudarc's tracking.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cudarc::driver::{CudaContext, CudaStream};
+
+use crate::device::CudaDevice;
+use crate::reaper;
+use crate::reaper::NotFreed;
+use crate::sys::{CallError, CallResult, TIMEOUT};
+
+const CREATE: &str = "cuStreamCreate";
+
+/// The first stream of a context object that nobody else has, so that nothing was allocated with it,
+/// without a wait.
+pub(super) fn first(context: &Arc<CudaContext>) -> CallResult<Arc<CudaStream>> {
+    let tracked = context.is_event_tracking();
+    // SAFETY: no slice is created meanwhile, since nobody else has the object.
+    unsafe { context.disable_event_tracking() };
+    let created = context.new_stream();
+    if tracked {
+        // SAFETY: no slice was created meanwhile.
+        unsafe { context.enable_event_tracking() };
+    }
+    created.map_err(|error| CallError::from_cudarc(CREATE, error))
+}
+
+/// Another stream by an object of the device's context. Where it is the object's first, its wait
+/// has the reaper's limit.
+pub(crate) fn another(device: &CudaDevice, context: &Arc<CudaContext>) -> CallResult<Arc<CudaStream>> {
+    let create =
+        |context: &Arc<CudaContext>| context.new_stream().map_err(|error| CallError::from_cudarc(CREATE, error));
+    if context.is_in_multi_stream_mode() || !context.is_event_tracking() {
+        return create(context);
+    }
+    let place = Arc::new(Mutex::new(None));
+    let (made, object) = (Arc::clone(&place), Arc::clone(context));
+    let called = reaper::call(device, "cuCtxSynchronize", move |_| {
+        *made.lock().unwrap_or_else(PoisonError::into_inner) = Some(create(&object)?);
+        Ok(())
+    });
+    called.map_err(NotFreed::into_call)?;
+    let created = place.lock().unwrap_or_else(PoisonError::into_inner).take();
+    // The call has run, and left what it created.
+    created.ok_or(CallError { call: CREATE, code: TIMEOUT })
+}
