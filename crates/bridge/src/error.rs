@@ -319,7 +319,7 @@ pub enum Error {
         worker: u32,
         /// The frames, by the exchange's numbers.
         frames: Box<[u64]>,
-        /// For all of them together.
+        /// For each of them, from the end of the one before.
         limit: Duration,
     },
 

@@ -13,7 +13,7 @@ pub(super) fn frames_owed(
     write!(
         f,
         "exchange \"{exchange}\": worker process {worker}, which is lost and has not ended, owes frames {frames:?}, and is killed if it \
-         does not finish them within {limit:?}; let another worker connect once `owed` of the exchange is empty"
+         does not finish each of them within {limit:?} of the one before; let another worker connect once `owed` of the exchange is empty"
     )
 }
 

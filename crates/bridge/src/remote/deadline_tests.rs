@@ -1,5 +1,6 @@
-//! A worker that has hung up and finishes each of its frames in time, and never all of them: the
-//! limits of frames do not add up.
+//! A worker that has hung up and owes several frames: each has its limit, all of them together have
+//! none.
+#![allow(unsafe_code)] // Submitting, and the worker's signals.
 
 use super::steps::{LIMIT, Peer, Words, offered};
 use super::*;
@@ -16,7 +17,7 @@ use crate::remote::wake::Wake;
 use bridge_ipc::{Direction, Listener};
 use vk_export::BufferAccess;
 
-/// Frames of which none overruns a limit of its own.
+/// Frames of which none overruns a limit of its own, unless the program leaves.
 struct Steady(Step<Words>);
 
 /// The handle behind them.
@@ -92,8 +93,8 @@ impl Part for Steady {
         self.0.release();
     }
 
-    fn overrun(&mut self, _limit: Duration) -> Option<String> {
-        None
+    fn overrun(&mut self, _limit: Duration, leaves: bool) -> Option<String> {
+        leaves.then(|| "stands still".to_owned())
     }
 
     fn is_waited_for(&self) -> bool {
@@ -114,35 +115,68 @@ impl Part for Steady {
     }
 }
 
-/// Without the limit of all of them together the thread would wait for as long as the worker lives.
+/// The worker goes on with its second frame when all that it had announced is long late. A program
+/// that leaves does not wait for longer than the frame's own limit.
 #[test]
-fn the_limits_of_owed_frames_do_not_add_up() {
-    let Some(device) = own_device() else { return };
-    let path = std::env::temp_dir().join(format!("bridge-deadline-{}", std::process::id()));
-    let listener = Listener::bind(&path).unwrap();
-    let mut worker = Peer::start(&path, "hangs-up");
-    let compute = Compute::remote_of(&device, false, Trust::Played).unwrap();
-    let info = ExchangeInfo { name: "steps", ..Default::default() };
-    let away = StepAway::new(&compute, &info, &Words::new(64, BufferAccess::TRANSFER_READ)).unwrap();
-    let steps = away.steps();
-    let (control, status) = (Arc::new(Control::new(&Arc::new(Wake::new().unwrap()))), Arc::new(Status::new("steps")));
-    let connection = offered(&listener, &device, &away);
-    status.connected(worker.process());
-    let part = Steady::new(SteadyAway(away), Given::Slots(()), control.wake());
-    let (told, timeout) = (Arc::clone(&status), Duration::from_millis(200));
-    let listening = Listening { connection, part, control, status, timeout, held: 0, deaf: false };
-    let thread = std::thread::spawn(move || listening.run());
-    let points = [(); 2].map(|()| {
-        let turn = steps.take(LIMIT, || false).unwrap();
-        #[allow(unsafe_code)]
-        // SAFETY: no commands use the slot, so that nothing is to be acquired or released.
-        unsafe { turn.submit(&[]) }.unwrap()
-    });
-    worker.go_on();
-    // Nobody else ends it.
-    points.iter().for_each(|point| point.wait(LIMIT).unwrap());
-    thread.join().unwrap();
-    let Error::PeerLost { reason, dead: true, torn, .. } = told.error().unwrap() else { panic!() };
-    assert!(reason.contains("what it had announced within 200ms, and was killed"), "{reason}");
-    assert!(*torn == [0, 1] && !worker.is_alive());
+fn a_worker_that_has_hung_up_has_its_limit_for_each_frame() {
+    for leaves in [false, true] {
+        let Some(device) = own_device() else { return };
+        let path = std::env::temp_dir().join(format!("bridge-deadline-{}", std::process::id()));
+        let listener = Listener::bind(&path).unwrap();
+        let mut worker = Peer::start(&path, "hangs-up");
+        let compute = Compute::remote_of(&device, false, Trust::Played).unwrap();
+        let info = ExchangeInfo { name: "steps", ..Default::default() };
+        let away = StepAway::new(&compute, &info, &Words::new(64, BufferAccess::TRANSFER_READ)).unwrap();
+        let steps = away.steps();
+        let control = Arc::new(Control::new(&Arc::new(Wake::new().unwrap())));
+        let status = Arc::new(Status::new("steps"));
+        let connection = offered(&listener, &device, &away);
+        status.connected(worker.process());
+        let part = Steady::new(SteadyAway(away), Given::Slots(()), control.wake());
+        let (told, asked, timeout) = (Arc::clone(&status), Arc::clone(&control), Duration::ZERO);
+        let listening = Listening { connection, part, control, status, timeout, held: 0, deaf: false };
+        let thread = std::thread::spawn(move || listening.run());
+        let points = [(); 2].map(|()| {
+            let turn = steps.take(LIMIT, || false).unwrap();
+            // SAFETY: no commands use the slot, so that nothing is to be acquired or released.
+            unsafe { turn.submit(&[]) }.unwrap()
+        });
+        let finish = |value| {
+            let state = steps.state();
+            let semaphore = state.computed_semaphore().as_raw();
+            let info = vk_export::ash::vk::SemaphoreSignalInfo::default().semaphore(semaphore).value(value);
+            // SAFETY: VUID-VkSemaphoreSignalInfo-value-03258 to -03260: the values rise, and the
+            // thread signals it only once the worker is dead.
+            unsafe { device.as_raw().signal_semaphore(&info) }.unwrap();
+        };
+        let owes = |frames: &[u64]| {
+            let start = Instant::now();
+            while told.error().is_none() || *told.owed() != *frames {
+                assert!(start.elapsed() < LIMIT, "{:?}", told.owed());
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        };
+        worker.go_on();
+        owes(&[0, 1]);
+        finish(1);
+        points[0].wait(LIMIT).unwrap();
+        owes(&[1]);
+        assert!(worker.is_alive() && !points[1].is_reached().unwrap());
+        if leaves {
+            asked.stop();
+        } else {
+            finish(2);
+        }
+        points[1].wait(LIMIT).unwrap();
+        owes(&[]);
+        asked.stop();
+        thread.join().unwrap();
+        let Error::PeerLost { reason, dead, torn, signalled, .. } = told.error().unwrap() else { panic!() };
+        assert_eq!(
+            (reason.contains("stands still, and was killed"), dead, worker.is_alive()),
+            (leaves, leaves, !leaves)
+        );
+        let expected: (&[u64], _) = if leaves { (&[1], Some(2)) } else { (&[], None) };
+        assert_eq!((&*torn, signalled), expected, "{reason}");
+    }
 }

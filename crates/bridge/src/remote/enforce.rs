@@ -32,13 +32,12 @@ impl<P: Part> Listening<P> {
         End { killed: true, ..End::from(format!("{overrun}, and {done}")) }
     }
 
-    /// Waits, up to the worker's limit for all of it together, for what it has announced; past that
-    /// it is killed, unless it was already. Then its end is waited for, however long its driver
-    /// takes: without a program that leaves, which is let go. Gives what was signalled in its
-    /// place.
+    /// Waits for what the worker has announced, for each up to its limit from the end of the one
+    /// before; past that it is killed, unless it was already. Then its end is waited for, however
+    /// long its driver takes: without a program that leaves, which is let go. Gives what was
+    /// signalled in its place.
     pub(super) fn enforce(&mut self, killed: bool) -> Settled {
-        let start = Instant::now();
-        let (mut killed, mut is_late) = (killed.then_some(start), false);
+        let (mut killed, mut is_late) = (killed.then(Instant::now), false);
         while self.part.is_waited_for() {
             self.control.wake().clear();
             if self.connection.peer().is_dead() {
@@ -54,9 +53,8 @@ impl<P: Part> Listening<P> {
                     log_error!("exchange \"{exchange}\": worker process {worker} has not ended: Vulkan waits for it");
                 }
             } else {
-                let late = || format!("has not finished what it had announced within {:?}", self.timeout);
-                let late = (start.elapsed() > self.timeout).then(late);
-                if let Some(overrun) = self.part.overrun(self.timeout).or(broken).or(late) {
+                let leaves = self.control.is_stopped();
+                if let Some(overrun) = self.part.overrun(self.timeout, leaves).or(broken) {
                     let End { reason, .. } = self.kill(&overrun);
                     log_warn!(
                         "exchange \"{}\": worker process {} {reason}",

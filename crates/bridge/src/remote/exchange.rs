@@ -22,8 +22,8 @@ use crate::exchange::{ExchangeInfo, InitialTurn, Lease, RenderTurn, StepAway, St
 /// [`next`](Self::next) gives the turn of a frame as soon as the worker has announced it. It is
 /// submitted as any other [`RenderTurn`], and its commands wait on the GPU until the frame is
 /// finished, so that **the queue waits for another process**:
-/// - A worker that does not finish a frame within [`ExchangeInfo::timeout`], though nothing but
-///   itself delays it, is killed, stopped or not.
+/// - A worker that does not finish a frame within [`ExchangeInfo::timeout`] of the one before,
+///   though nothing but itself delays it, is killed, stopped or not.
 /// - Once its process has ended, the highest value that it owed is signalled in its place: the
 ///   queue goes on, with whatever is in the slots of those frames.
 ///   [`check_worker`](Self::check_worker) names them ([`Error::PeerLost`], `torn`), and they are
@@ -32,7 +32,8 @@ use crate::exchange::{ExchangeInfo, InitialTurn, Lease, RenderTurn, StepAway, St
 ///   whether its process lives or not, and slots of torn frames keep what they held.
 ///
 /// Dropping it, or [`disconnect`](Self::disconnect), waits for what the worker has announced in the
-/// same way, so that nothing is left waiting.
+/// same way, so that nothing is left waiting: for up to [`ExchangeInfo::timeout`] for each frame,
+/// where the worker goes on, and once where neither it nor Vulkan does.
 pub struct RemoteExchange<R: Resources> {
     // Field order is drop order: the thread signals what the worker owes before the slots go.
     workers: Workers<StepAway<R>>,
@@ -48,9 +49,9 @@ impl Remote {
     /// [`Exchange::new`](crate::Exchange::new) in one process: the worker announces it before it is
     /// finished, its turn may be submitted at once, and the GPU waits for it.
     ///
-    /// [`ExchangeInfo::timeout`] is the worker's limit too. One that does not finish what it has
-    /// announced within that time, though nothing but itself delays it, is killed, and what it owes
-    /// is signalled in its place: see [`RemoteExchange`].
+    /// [`ExchangeInfo::timeout`] is the worker's limit for each frame, too. One that does not finish
+    /// what it has announced within that time, though nothing but itself delays it, is killed, and
+    /// what it owes is signalled in its place: see [`RemoteExchange`].
     ///
     /// A worker on the CPU is copied from, one that computes with CUDA writes the slots themselves,
     /// as in [`latest`](Self::latest).
@@ -136,7 +137,8 @@ impl<R: Resources> RemoteExchange<R> {
     /// those of the one before, with the next numbers.
     ///
     /// Waits for nobody. While a last worker that has closed its connection and lives on
-    /// [owes](Self::owed) frames, it is refused: they come, or that worker is killed at its limit.
+    /// [owes](Self::owed) frames, it is refused: they come, or that worker is killed at the limit of
+    /// one of them.
     /// [`check_worker`](Self::check_worker) tells if the worker refuses
     /// the exchange or says nothing within [`ExchangeInfo::timeout`]. One that computes with CUDA
     /// gets the slots and new timelines once the one before cannot use them any more, as with
@@ -161,8 +163,8 @@ impl<R: Resources> RemoteExchange<R> {
         self.workers.status().owed()
     }
 
-    /// Ends the connection with the worker, which is told. Waits, up to its limit, for frames that
-    /// it has announced, and then kills it; on the CPU they are torn at once. Where its process has
+    /// Ends the connection with the worker, which is told. Waits for frames that it has announced,
+    /// for each up to its limit, and kills one that overruns it; on the CPU they are torn at once. Where its process has
     /// not ended a second later, a thread waits for that and signals in its place:
     /// [`owed`](Self::owed) names the frames meanwhile.
     pub fn disconnect(&mut self) {

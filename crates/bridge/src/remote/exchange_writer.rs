@@ -25,8 +25,9 @@ use crate::exchange::{DrawAway, Draws, ExchangeInfo, InitialTurn, Lease, RenderA
 /// Vulkan's next commands with the slot wait on the GPU until the worker is done with it, so that
 /// **the queue waits for another process**:
 /// - A worker that has given a slot back and does not come to the end of its work with it within
-///   [`ExchangeInfo::timeout`], though nothing but itself delays it, is killed, stopped or not. One
-///   that keeps its slots is not: the queue waits for none of them, and `begin` gives no turn.
+///   [`ExchangeInfo::timeout`] of the one before, though nothing but itself delays it, is killed,
+///   stopped or not. One that keeps its slots is not: the queue waits for none of them, and `begin`
+///   gives no turn.
 /// - Once its process has ended, the highest value that it owed is signalled in its place, and the
 ///   queue goes on. [`check_worker`](Self::check_worker) tells of it ([`Error::PeerLost`], `owed`
 ///   and `signalled`).
@@ -35,7 +36,8 @@ use crate::exchange::{DrawAway, Draws, ExchangeInfo, InitialTurn, Lease, RenderA
 /// reads, and nothing that is submitted waits for the worker.
 ///
 /// Dropping it, or [`disconnect`](Self::disconnect), waits for what the worker owes in the same
-/// way, so that nothing is left waiting.
+/// way, so that nothing is left waiting: for up to [`ExchangeInfo::timeout`] for each slot, where
+/// the worker goes on, and once where neither it nor Vulkan does.
 pub struct RemoteExchangeWriter<R: Resources> {
     // Field order is drop order: the thread signals what the worker owes before the slots go.
     workers: Workers<DrawAway<R>>,
@@ -51,7 +53,8 @@ impl Remote {
     /// order, as the compute side of [`Exchange::render_first`](crate::Exchange::render_first) in
     /// one process; it has at most as many as there are slots that it has not given back.
     ///
-    /// [`ExchangeInfo::timeout`] is the worker's limit too: see [`RemoteExchangeWriter`]. Frames
+    /// [`ExchangeInfo::timeout`] is the worker's limit for each slot, too: see
+    /// [`RemoteExchangeWriter`]. Frames
     /// are copied for a worker on the CPU, one that computes with CUDA reads the slots themselves.
     ///
     /// # Errors
@@ -158,8 +161,9 @@ impl<R: Resources> RemoteExchangeWriter<R> {
         self.workers.status().owed()
     }
 
-    /// Ends the connection with the worker, which is told. Waits, up to its limit, for slots
-    /// that it has given back and is not done with, and then kills it; on the CPU there are none.
+    /// Ends the connection with the worker, which is told. Waits for slots that it has given back
+    /// and is not done with, for each up to its limit, and kills one that overruns it; on the CPU
+    /// there are none.
     /// Where its process has not ended a second later, a thread waits for that and signals in its
     /// place: [`owed`](Self::owed) names the frames meanwhile.
     pub fn disconnect(&mut self) {

@@ -20,6 +20,8 @@ pub(super) struct Owed {
     /// The time for which nothing but the worker has delayed the oldest.
     waited: Duration,
     looked: Instant,
+    /// How far Vulkan was at the last look.
+    rendered: u64,
 }
 
 /// A frame that is not finished.
@@ -34,7 +36,7 @@ pub(super) struct Frame {
 
 impl Owed {
     pub(super) fn new(now: Instant) -> Self {
-        Self { frames: VecDeque::new(), waited: Duration::ZERO, looked: now }
+        Self { frames: VecDeque::new(), waited: Duration::ZERO, looked: now, rendered: 0 }
     }
 
     pub(super) fn announced(&mut self, announced: Announced, number: u64, now: Instant) {
@@ -69,13 +71,18 @@ impl Owed {
     }
 
     /// Counts the time since the last look, if nothing but the worker delays the oldest frame:
-    /// where it waits for Vulkan's last use of its slot, `rendered` is how far Vulkan is. Gives the
-    /// frame once that is more than `limit`.
-    pub(super) fn overrun(&mut self, rendered: u64, limit: Duration, now: Instant) -> Option<Frame> {
+    /// where it waits for Vulkan's last use of its slot, `rendered` is how far Vulkan is. For a
+    /// program that `leaves`, the time in which Vulkan does not move counts as well: nobody may be
+    /// left that would submit what it waits for. Gives the frame once that is more than `limit`.
+    pub(super) fn overrun(&mut self, rendered: u64, leaves: bool, limit: Duration, now: Instant) -> Option<Frame> {
         let oldest = *self.frames.front()?;
         let since = now.saturating_duration_since(self.looked);
         self.looked = now;
-        if oldest.announced.after <= rendered {
+        let before = std::mem::replace(&mut self.rendered, rendered);
+        if oldest.announced.after > before && rendered > before {
+            self.waited = Duration::ZERO;
+        }
+        if leaves || oldest.announced.after <= rendered {
             self.waited += since.min(MOST_COUNTED);
         }
         (self.waited > limit).then_some(oldest)
@@ -130,9 +137,14 @@ mod tests {
 
         /// Looks so often, and gives the frame that overran its limit meanwhile.
         fn look(&mut self, times: u32, rendered: u64) -> Option<u64> {
+            self.look_as(times, rendered, false)
+        }
+
+        /// The same, for a program that leaves or does not.
+        fn look_as(&mut self, times: u32, rendered: u64, leaves: bool) -> Option<u64> {
             (0..times).find_map(|_| {
                 self.now += LOOK;
-                self.owed.overrun(rendered, LIMIT, self.now).map(|frame| frame.announced.frame)
+                self.owed.overrun(rendered, leaves, LIMIT, self.now).map(|frame| frame.announced.frame)
             })
         }
     }
@@ -159,6 +171,24 @@ mod tests {
         world.announce(5);
         assert_eq!((world.look(100, 4), world.look(20, 5)), (None, None));
         assert_eq!(world.look(1, 5), Some(100));
+    }
+
+    /// Of a program that leaves, nobody may be left that would submit what Vulkan waits for.
+    #[test]
+    fn a_program_that_leaves_waits_for_vulkan_as_long_as_that_moves() {
+        let mut world = World::new();
+        world.announce(5);
+        assert_eq!(world.look(100, 0), None);
+        for rendered in 1..=4 {
+            assert_eq!(world.look_as(20, rendered, true), None, "it moves");
+        }
+        // From here on it is the worker's time alone, of which Vulkan has taken none.
+        assert_eq!(world.look_as(20, 5, true), None);
+        // That Vulkan moves on is of no use to it.
+        assert_eq!(world.look_as(1, 6, true), Some(100));
+        let mut world = World::new();
+        world.announce(5);
+        assert_eq!((world.look_as(20, 4, true), world.look_as(1, 4, true)), (None, Some(100)), "it stands still");
     }
 
     /// A renderer that was stopped has not seen what the worker did meanwhile.

@@ -75,9 +75,10 @@ pub(super) trait Part: Sized + Send + 'static {
     /// Frees memory that was made for the worker: nothing more comes of it.
     fn release(&mut self);
 
-    /// What the worker has announced and not finished within `limit`, though nothing but itself
-    /// delays it: it is killed for that.
-    fn overrun(&mut self, _limit: Duration) -> Option<String> {
+    /// What the worker has announced and not finished within `limit` from the end of what it had
+    /// announced before, though nothing but itself delays it: it is killed for that. For a program
+    /// that `leaves`, Vulkan is no excuse where it does not move.
+    fn overrun(&mut self, _limit: Duration, _leaves: bool) -> Option<String> {
         None
     }
 

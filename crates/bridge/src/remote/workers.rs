@@ -19,7 +19,8 @@ use crate::error::{Error, Result};
 use crate::exchange::LatestInfo;
 
 /// The worker of an exchange, and the handle on its behalf. Dropping it ends the connection and
-/// waits for what a worker owes up to its limit, where something that is submitted waits for that.
+/// waits for what a worker owes, for each up to its limit, where something that is submitted waits
+/// for that.
 pub(super) struct Workers<E: End> {
     // Field order is drop order: the thread brings the handle back.
     link: Option<Link>,

@@ -160,12 +160,12 @@ impl<R: Resources> Part for Draw<R> {
         }
     }
 
-    fn overrun(&mut self, limit: Duration) -> Option<String> {
+    fn overrun(&mut self, limit: Duration, leaves: bool) -> Option<String> {
         if self.owed.count() == 0 {
             return None;
         }
         let rendered = self.away.rendered().unwrap_or(u64::MAX);
-        let Announced { frame, value, .. } = self.owed.overrun(rendered, limit, Instant::now())?.announced;
+        let Announced { frame, value, .. } = self.owed.overrun(rendered, leaves, limit, Instant::now())?.announced;
         Some(format!(
             "has given back the slot of frame {frame} with value {value}, and has not reached that within {limit:?}"
         ))

@@ -145,7 +145,7 @@ fn frames_and_slots_change_hands_before_either_gpu_is_done() {
     assert_eq!((&worker.held, worker.sees()), (&VecDeque::from([(0, 0, 1)]), 0), "it is not drawn");
     (0..2).for_each(|_| drop(worker.draw()));
     assert!(worker.begin().is_none(), "the worker has all slots");
-    assert_eq!((worker.draw.owed(), worker.draw.overrun(Duration::ZERO)), (0, None), "it owes nothing");
+    assert_eq!((worker.draw.owed(), worker.draw.overrun(Duration::ZERO, false)), (0, None), "it owes nothing");
     assert_eq!(worker.free(), (0, 1));
     // The slot is Vulkan's, whose commands wait for the worker's.
     let again = worker.draw();
@@ -251,12 +251,12 @@ fn a_reader_that_has_given_back_what_it_still_reads_overruns_its_limit() {
     let limit = Duration::from_millis(30);
     let start = Instant::now();
     while start.elapsed() < limit * 3 {
-        assert_eq!(worker.draw.overrun(limit), None, "it waits for Vulkan");
+        assert_eq!(worker.draw.overrun(limit, false), None, "it waits for Vulkan");
     }
     open(&gate);
     point.wait(LIMIT).unwrap();
     let told = loop {
-        if let Some(told) = worker.draw.overrun(limit) {
+        if let Some(told) = worker.draw.overrun(limit, false) {
             break told;
         }
         assert!(start.elapsed() < LIMIT, "it waits for nothing any more");
@@ -264,7 +264,7 @@ fn a_reader_that_has_given_back_what_it_still_reads_overruns_its_limit() {
     };
     assert!(told.contains("frame 0") && told.contains("value 1"), "{told}");
     worker.finish(1);
-    assert_eq!(worker.draw.overrun(Duration::ZERO), None);
+    assert_eq!(worker.draw.overrun(Duration::ZERO, false), None);
 }
 
 /// One that gives everything back and finishes nothing is given no frames for ever.
@@ -324,12 +324,12 @@ fn a_reader_is_not_blamed_for_what_shows_it_an_engines_frame() {
     let start = Instant::now();
     let mut blamed = None;
     while start.elapsed() < limit * 3 && blamed.is_none() {
-        blamed = worker.draw.overrun(limit);
+        blamed = worker.draw.overrun(limit, false);
     }
     open(&gate);
     second.wait(LIMIT).unwrap();
     assert_eq!(blamed, None, "it does not see the frame");
-    while worker.draw.overrun(limit).is_none() {
+    while worker.draw.overrun(limit, false).is_none() {
         assert!(start.elapsed() < LIMIT, "it waits for nothing any more");
         std::thread::sleep(Duration::from_millis(1));
     }

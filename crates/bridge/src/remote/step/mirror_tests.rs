@@ -78,7 +78,7 @@ fn what_vulkan_delays_is_not_the_workers_to_say() {
     assert_eq!(worker.step.away.rendered().unwrap(), 0);
     worker.finish(6);
     points.iter().for_each(|point| point.wait(LIMIT).unwrap());
-    assert_eq!((worker.step.away.rendered().unwrap(), worker.step.overrun(limit)), (6, None));
+    assert_eq!((worker.step.away.rendered().unwrap(), worker.step.overrun(limit, false)), (6, None));
 }
 
 /// The loss of the device is told by a timeline that the worker does not have.

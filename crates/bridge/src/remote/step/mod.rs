@@ -161,14 +161,14 @@ impl<R: Resources> Part for Step<R> {
         }
     }
 
-    fn overrun(&mut self, limit: Duration) -> Option<String> {
+    fn overrun(&mut self, limit: Duration, leaves: bool) -> Option<String> {
         if self.owed.count() == 0 {
             return None;
         }
         // On the CPU the worker waits for nothing of Vulkan's.
         let rendered = if self.is_host() { u64::MAX } else { self.away.rendered().unwrap_or(u64::MAX) };
         let Frame { announced: Announced { frame, value, .. }, .. } =
-            self.owed.overrun(rendered, limit, Instant::now())?;
+            self.owed.overrun(rendered, leaves, limit, Instant::now())?;
         Some(format!("has not finished frame {frame}, which it had announced with value {value}, within {limit:?}"))
     }
 

@@ -207,11 +207,11 @@ fn values_that_a_worker_may_not_announce_or_signal_are_refused() {
 #[test]
 fn a_frame_that_does_not_come_overruns_its_limit() {
     let Some(mut worker) = Worker::new() else { return };
-    assert_eq!(worker.step.overrun(Duration::ZERO), None, "nothing is owed");
+    assert_eq!(worker.step.overrun(Duration::ZERO, false), None, "nothing is owed");
     worker.announce();
     let start = Instant::now();
     let told = loop {
-        if let Some(told) = worker.step.overrun(HANGS) {
+        if let Some(told) = worker.step.overrun(HANGS, false) {
             break told;
         }
         assert!(start.elapsed() < LIMIT);
@@ -219,7 +219,7 @@ fn a_frame_that_does_not_come_overruns_its_limit() {
     };
     assert!(start.elapsed() >= HANGS && told.contains("frame 0") && told.contains("value 1"), "{told}");
     worker.finish(1);
-    assert_eq!(worker.step.overrun(Duration::ZERO), None);
+    assert_eq!(worker.step.overrun(Duration::ZERO, false), None);
 }
 
 /// A worker may have signalled before it announces, and may keep what it was told of.
@@ -261,11 +261,11 @@ fn a_worker_that_waits_for_vulkan_does_not_overrun_its_limit() {
     });
     let start = Instant::now();
     while start.elapsed() < limit * 3 {
-        assert_eq!(worker.step.overrun(limit), None, "it waits for Vulkan");
+        assert_eq!(worker.step.overrun(limit, false), None, "it waits for Vulkan");
     }
     worker.finish(2);
     point.wait(LIMIT).unwrap();
-    while worker.step.overrun(limit).is_none() {
+    while worker.step.overrun(limit, false).is_none() {
         assert!(start.elapsed() < LIMIT, "it waits for nothing any more");
     }
     worker.finish(3);
