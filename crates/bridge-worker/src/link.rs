@@ -2,7 +2,8 @@
 //!
 //! Whoever waits for a message reads all that come, for every exchange, into its inbox. One thread
 //! at a time waits at the socket, without the lock. Until it is back no other one reads, since it
-//! would wait on for what was read; the others wait for it.
+//! would wait on for what was read; the others wait for it. Once the connection has ended, each call
+//! waits for the end of the process by itself, without the lock either.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -38,6 +39,8 @@ pub(crate) struct State {
     /// The names of exchanges that were asked for and not offered in time.
     pub(crate) asked_in_vain: Vec<String>,
     waiting: bool,
+    /// Why this side has ended the connection, if it has.
+    cut_off: Option<(Code, String)>,
     /// For how long the end of the process is waited for, once the connection has ended, and until
     /// when.
     lingers: Duration,
@@ -85,6 +88,7 @@ impl Link {
             inboxes: BTreeMap::new(),
             asked_in_vain: Vec::new(),
             waiting: false,
+            cut_off: None,
             lingers: limit.max(LONG_BREATH),
             lingers_until: None,
         };
@@ -112,9 +116,7 @@ impl Link {
         let mut dead = false;
         loop {
             let left = deadline.map_or(timeout, |deadline| deadline.saturating_duration_since(Instant::now()));
-            if !state.waiting && state.read(left)? {
-                self.changed.notify_all();
-            }
+            state = self.read(state, left)?;
             if dead || state.connection.peer().is_dead() {
                 return Err(Ended::Dead);
             }
@@ -144,11 +146,30 @@ impl Link {
     /// # Errors
     /// The end of either.
     pub(crate) fn check(&self, left: Duration) -> Result<(), Ended> {
-        let mut state = self.state();
-        if !state.waiting && state.read(left)? {
-            self.changed.notify_all();
-        }
+        let state = self.read(self.state(), left)?;
         if state.connection.peer().is_dead() { Err(Ended::Dead) } else { Ok(()) }
+    }
+
+    /// Reads what has come, unless another thread is at it. `left` is the time that the caller has,
+    /// should the connection have ended.
+    fn read<'a>(&self, mut state: MutexGuard<'a, State>, left: Duration) -> Result<MutexGuard<'a, State>, Ended> {
+        if !state.waiting {
+            match state.read() {
+                Ok(true) => self.changed.notify_all(),
+                Ok(false) => {}
+                Err(error) => return Err(self.ended(state, error, left)),
+            }
+        }
+        Ok(state)
+    }
+
+    /// Tells the end of the renderer's process from the end of the connection alone. Waits for the
+    /// former for `left` at most, and for [`LAST_BREATH`] at least, while other calls go on.
+    fn ended(&self, mut state: MutexGuard<'_, State>, error: bridge_ipc::Error, left: Duration) -> Ended {
+        let error = state.last_word(error);
+        let Some(limit) = state.breath(&error, left) else { return Ended::Closed(error) };
+        drop(state);
+        if self.waiter.wait_for_death(limit) { Ended::Dead } else { Ended::Closed(error) }
     }
 
     /// Returns `true` if the renderer has closed an exchange, so far as was read.
@@ -162,7 +183,7 @@ impl Link {
         let sent = state.connection.send(message, None, timeout);
         sent.map_err(|error| {
             let lingers = state.lingers;
-            state.ended(error, lingers)
+            self.ended(state, error, lingers)
         })
     }
 
@@ -215,49 +236,45 @@ impl State {
         untaken.map(|(id, inbox)| (*id, inbox.offer.name.clone())).collect()
     }
 
-    /// Reads the messages that are there, up to [`AT_ONCE`]; returns whether there were any. `left`
-    /// is the time that the caller has, should the connection have ended.
-    fn read(&mut self, left: Duration) -> Result<bool, Ended> {
+    /// Reads the messages that are there, up to [`AT_ONCE`]; returns whether there were any.
+    fn read(&mut self) -> Result<bool, bridge_ipc::Error> {
         let mut any = false;
         for _ in 0..AT_ONCE {
-            match self.connection.try_receive() {
-                Ok(None) => return Ok(any),
-                Ok(Some(received)) => {
-                    any = true;
-                    self.sort(received);
-                }
-                Err(error) => return Err(self.ended(error, left)),
-            }
+            let Some(received) = self.connection.try_receive()? else { break };
+            any = true;
+            self.sort(received);
         }
         Ok(any)
     }
 
-    /// Tells the end of the renderer's process from the end of the connection alone. Waits for the
-    /// former for `left` at most, and for [`LAST_BREATH`] at least.
-    fn ended(&mut self, error: bridge_ipc::Error, left: Duration) -> Ended {
-        let error = self.last_word(error);
-        let bridge_ipc::Error::Closed { reason, .. } = &error else { return Ended::Closed(error) };
+    /// For how long the end of the process is waited for by a call that has `left`; `None` where
+    /// this side has just ended the connection.
+    fn breath(&mut self, error: &bridge_ipc::Error, left: Duration) -> Option<Duration> {
+        let bridge_ipc::Error::Closed { reason, .. } = error else { return None };
         let now = Instant::now();
         // A time that the clock does not have is far enough.
         let until =
             *self.lingers_until.get_or_insert_with(|| now.checked_add(self.lingers).unwrap_or(now + LONG_BREATH));
-        let limit = match reason {
+        Some(match reason {
             None => left.min(until.saturating_duration_since(now)).max(LAST_BREATH),
             Some(_) => LAST_BREATH,
-        };
-        if self.connection.peer().wait(limit) { Ended::Dead } else { Ended::Closed(error) }
+        })
     }
 
     /// The end of the connection as the renderer has told it, where a message that could not be
-    /// sent has shown it first: a Bye that came before may not have been read.
-    fn last_word(&mut self, error: bridge_ipc::Error) -> bridge_ipc::Error {
-        let bridge_ipc::Error::Closed { reason: None, .. } = &error else { return error };
-        for _ in 0..AT_ONCE {
-            match self.connection.try_receive() {
-                Ok(Some(received)) => self.sort(received),
-                Ok(None) => break,
-                Err(told) => return told,
-            }
+    /// sent has shown it first: a Bye that came before may not have been read. Where this side has
+    /// ended it, later calls are told why as well.
+    fn last_word(&mut self, mut error: bridge_ipc::Error) -> bridge_ipc::Error {
+        if matches!(error, bridge_ipc::Error::Closed { reason: None, .. })
+            && let Err(told) = self.read()
+        {
+            error = told;
+        }
+        match &mut error {
+            bridge_ipc::Error::Closed { reason, .. } if reason.is_none() => reason.clone_from(&self.cut_off),
+            bridge_ipc::Error::Closed { .. } => {}
+            other if self.connection.has_ended() => self.cut_off = Some((Code::Failure, other.to_string())),
+            _ => {}
         }
         error
     }

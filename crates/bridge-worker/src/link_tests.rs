@@ -1,39 +1,134 @@
-//! The end of a connection, with a renderer that is this process itself and lives on.
+//! The end of a connection, with a renderer that is this process itself and lives on, or one of its
+//! own.
 
+use std::io::{BufRead, BufReader, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use bridge_ipc::{ConnectInfo, Hello, Listener, Role};
 
 use super::*;
 
 const LIMIT: Duration = Duration::from_secs(20);
+/// Set for a process that is a renderer: where it listens.
+const PLACE: &str = "BRIDGE_LINK_RENDERER";
+
+fn folder(name: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("bridge-worker-{name}-{}", std::process::id()))
+}
+
+fn accept(listener: &Listener) -> Connection {
+    let mut connection = listener.accept(LIMIT).unwrap().unwrap();
+    connection.greet(&Hello { host: true, ..Hello::new(Role::Renderer, "renderer") }, LIMIT).unwrap();
+    connection
+}
+
+fn connect(path: &Path) -> Arc<Link> {
+    let mut connection = Connection::connect(path, &ConnectInfo::default()).unwrap();
+    let hello = Hello { host: true, ..Hello::new(Role::Worker, "worker") };
+    connection.send(&Message::Hello(hello), None, LIMIT).unwrap();
+    Link::new(connection, LIMIT).unwrap()
+}
+
+/// The worker's end, and the renderer's, which is this process's too.
+fn linked(name: &str) -> (Arc<Link>, Connection) {
+    let folder = folder(name);
+    let listener = Listener::bind(&folder).unwrap();
+    let renderer = std::thread::spawn(move || accept(&listener));
+    let link = connect(&folder);
+    (link, renderer.join().unwrap())
+}
+
+fn socket(connection: &Connection) -> UnixStream {
+    UnixStream::from(connection.as_fd().try_clone_to_owned().unwrap())
+}
+
+/// Without a word, as one that is killed.
+fn hang_up(connection: &Connection) {
+    socket(connection).shutdown(std::net::Shutdown::Both).unwrap();
+}
 
 /// A look at a connection waits for nothing while that lasts; once it has ended, it gives the
 /// process the caller's time to end.
 #[test]
 fn a_look_gives_a_process_that_ends_the_time_that_the_caller_has() {
-    let folder = std::env::temp_dir().join(format!("bridge-worker-link-{}", std::process::id()));
-    let listener = Listener::bind(&folder).unwrap();
-    let renderer = std::thread::spawn(move || {
-        let mut connection = listener.accept(LIMIT).unwrap().unwrap();
-        connection.greet(&Hello { host: true, ..Hello::new(Role::Renderer, "renderer") }, LIMIT).unwrap();
-        connection
-    });
-    let mut connection = Connection::connect(&folder, &ConnectInfo::default()).unwrap();
-    let hello = Hello { host: true, ..Hello::new(Role::Worker, "worker") };
-    connection.send(&Message::Hello(hello), None, LIMIT).unwrap();
-    let renderer = renderer.join().unwrap();
-    let link = Link::new(connection, LIMIT).unwrap();
+    let (link, renderer) = linked("look");
     let start = Instant::now();
     link.check(LIMIT).unwrap();
     assert!(start.elapsed() < LIMIT / 2, "{:?}", start.elapsed());
-    // Without a word, as one that is killed.
-    let socket = UnixStream::from(renderer.as_fd().try_clone_to_owned().unwrap());
-    socket.shutdown(std::net::Shutdown::Both).unwrap();
+    hang_up(&renderer);
     for left in [Duration::ZERO, LAST_BREATH * 4] {
         let start = Instant::now();
         assert!(matches!(link.check(left), Err(Ended::Closed(_))));
         assert!(start.elapsed() >= left.max(LAST_BREATH) && start.elapsed() < LIMIT / 2, "{:?}", start.elapsed());
     }
+}
+
+/// Not a test: a renderer that hangs up and lives on.
+#[test]
+fn the_renderer() {
+    let Some(place) = std::env::var_os(PLACE) else { return };
+    let listener = Listener::bind(PathBuf::from(place)).unwrap();
+    println!("listens");
+    let connection = accept(&listener);
+    hang_up(&connection);
+    std::thread::sleep(LIMIT * 2);
+}
+
+/// Calls that have time wait for the end of the process, and hold up none that has not.
+#[test]
+fn calls_wait_for_the_end_of_the_process_beside_each_other() {
+    let folder = folder("beside");
+    let mut renderer = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "--nocapture", "link::tests::the_renderer"])
+        .env(PLACE, &folder)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let said = BufReader::new(renderer.stdout.take().unwrap()).lines();
+    assert!(said.map_while(Result::ok).any(|line| line.ends_with("listens")));
+    let link = connect(&folder);
+    let bye = Message::Bye { code: Code::Done, text: String::new() };
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(|| link.wait_for(LIMIT, |_| None::<()>).unwrap_err());
+        while link.state().lingers_until.is_none() {
+            std::thread::yield_now();
+        }
+        let others = [
+            scope.spawn(|| link.check(LIMIT).unwrap_err()),
+            scope.spawn(|| link.wait_for(LIMIT, |_| None::<()>).unwrap_err()),
+            scope.spawn(|| link.send(&bye, LIMIT).unwrap_err()),
+        ];
+        assert!(matches!(link.check(Duration::ZERO), Err(Ended::Closed(_))));
+        assert!(link.is_closed(0));
+        link.close(0);
+        link.bye();
+        assert!(!waits.is_finished(), "they have waited for it");
+        renderer.kill().unwrap();
+        for ended in [waits].into_iter().chain(others).map(|call| call.join().unwrap()) {
+            assert!(matches!(ended, Ended::Dead), "{ended:?}");
+        }
+    });
+    assert!(matches!(link.check(Duration::ZERO), Err(Ended::Dead)));
+    renderer.wait().unwrap();
+}
+
+/// Nobody waits for a renderer that was hung up on, and every call is told why.
+#[test]
+fn what_the_renderer_has_broken_is_told_to_every_call() {
+    let (link, renderer) = linked("broken");
+    socket(&renderer).write_all(b"no message").unwrap();
+    let Err(Ended::Closed(first)) = link.check(LIMIT) else { panic!() };
+    assert!(matches!(first, bridge_ipc::Error::Malformed { .. }), "{first}");
+    let start = Instant::now();
+    for _ in 0..2 {
+        let told = match link.wait_for(LIMIT, |_| None::<()>) {
+            Err(Ended::Closed(bridge_ipc::Error::Closed { reason: Some((_, text)), .. })) => text,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(told, first.to_string());
+    }
+    assert!(start.elapsed() < LIMIT / 2, "{:?}", start.elapsed());
 }

@@ -48,6 +48,13 @@ impl Waiter {
         let [dead, readable] = fds.map(|fd| !fd.revents().is_empty());
         Ok(Waited { readable, dead })
     }
+
+    /// Waits until the peer's process has ended, whatever becomes of the connection, for at most
+    /// `timeout`; returns whether it has.
+    pub fn wait_for_death(&self, timeout: Duration) -> bool {
+        let mut fds = [PollFd::new(&self.process, PollFlags::IN)];
+        poll_until(&mut fds, Instant::now().checked_add(timeout)).is_ok_and(|ready| ready > 0)
+    }
 }
 
 impl Connection {
