@@ -163,9 +163,10 @@ impl<R: Resources> RemoteExchangeWriter<R> {
 
     /// Ends the connection with the worker, which is told. Waits for slots that it has given back
     /// and is not done with, for each up to its limit, and kills one that overruns it; on the CPU
-    /// there are none.
-    /// Where its process has not ended a second later, a thread waits for that and signals in its
-    /// place: [`owed`](Self::owed) names the frames meanwhile.
+    /// there are none. Where its process has not ended a second later, a thread waits for that and
+    /// signals in its place: [`owed`](Self::owed) names the frames meanwhile.
+    /// [`close`](Self::close) and dropping leave it to that thread, too, and wait for it if the
+    /// device was adopted without [`keep_alive`](crate::AdoptInfo::keep_alive).
     pub fn disconnect(&mut self) {
         self.workers.disconnect();
     }

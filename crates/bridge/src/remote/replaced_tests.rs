@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use bridge_ipc::{Code, ConnectInfo, Connection, Error as IpcError, Hello, Message, Role};
-use vk_export::{Semaphore, SemaphoreInfo, SemaphoreKind};
+use vk_export::{AdoptInfo, ExportDevice, Semaphore, SemaphoreInfo, SemaphoreKind, required_device_extensions};
 
 use super::tests::{LIMIT, Words, finish, hung_up, submit, taken, until};
 use super::*;
@@ -110,6 +110,65 @@ fn a_worker_that_was_killed_and_does_not_end_is_left_to_a_thread() {
         points.iter().for_each(|point| point.wait(LIMIT).unwrap());
         next.kill();
         exchange.close().unwrap();
+    }
+}
+
+/// The device again, as an engine has it. `keep_alive` where it leaves its end to the bridge.
+fn adopted(device: &ExportDevice, keep_alive: bool) -> ExportDevice {
+    let (handles, physical) = (device.queue().with(|queue| queue).unwrap(), device.physical());
+    let instance = (device.entry().clone(), device.instance().clone(), device.api_version());
+    let queue = (handles, device.queue().family());
+    let has: Vec<_> =
+        required_device_extensions(device.api_version()).filter(|name| physical.has_extension(name)).collect();
+    let mut info = AdoptInfo::new(instance, physical.handle, device.as_raw().clone(), queue);
+    info.device_extensions = &has;
+    (info.features.timeline_semaphore, info.features.synchronization2) = (true, true);
+    info.keep_alive = keep_alive.then(|| Box::new(device.clone()) as _);
+    // SAFETY: the handles of a device that is never destroyed, with what was enabled on it; nobody
+    // else uses the queue.
+    unsafe { ExportDevice::adopt(info) }.unwrap()
+}
+
+/// An engine destroys its device once all that was made from it is gone, unless the bridge keeps it
+/// alive.
+#[test]
+fn a_device_that_is_not_kept_alive_is_left_to_no_thread() {
+    for keep_alive in [true, false] {
+        let Some(opened) = Renderer::new("in-step-adopted") else { return };
+        let scene = Renderer { device: adopted(&opened.device, keep_alive), listener: opened.listener };
+        let mut worker = Peer::start(scene.listener.path(), "stays");
+        let mut exchange = taken(&scene, Duration::from_secs(1));
+        exchange.workers.status().spares.store(true, Ordering::Relaxed);
+        (0..2).for_each(|_| drop(submit(&mut exchange)));
+        finish(&exchange, 1);
+        worker.go_on();
+        // A thread waits for its end from here on.
+        exchange.disconnect();
+        assert_eq!(*exchange.owed(), [1]);
+        let device = scene.device;
+        let ended = std::thread::spawn(move || {
+            drop(exchange);
+            device.try_release()
+        });
+        if keep_alive {
+            let mut device = ended.join().unwrap().unwrap_err().device;
+            assert!(worker.is_alive(), "it is not waited for");
+            worker.kill();
+            // Once the thread has freed what it has.
+            let start = Instant::now();
+            while let Err(in_use) = device.try_release() {
+                assert!(start.elapsed() < LIMIT, "{in_use}");
+                device = in_use.device;
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        } else {
+            for _ in 0..200 {
+                assert!(!ended.is_finished(), "the worker may still end");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            worker.kill();
+            ended.join().unwrap().unwrap();
+        }
     }
 }
 

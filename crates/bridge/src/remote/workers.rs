@@ -17,10 +17,12 @@ use crate::compute::Compute;
 use crate::compute::remote::RemoteCompute;
 use crate::error::{Error, Result};
 use crate::exchange::LatestInfo;
+use crate::observe::log_warn;
 
 /// The worker of an exchange, and the handle on its behalf. Dropping it ends the connection and
 /// waits for what a worker owes, for each up to its limit, where something that is submitted waits
-/// for that.
+/// for that; for the end of one that was killed for it as well, however long that takes, where the
+/// engine may destroy the device behind it.
 pub(super) struct Workers<E: End> {
     // Field order is drop order: the thread brings the handle back.
     link: Option<Link>,
@@ -147,7 +149,32 @@ impl<E: End> Workers<E> {
     /// Ends the connection; gives the handle back, unless a thread has it that waits for the end of
     /// a worker.
     pub(super) fn end(&mut self) -> Option<E> {
-        self.disconnect();
+        self.leave();
         take(&self.home).map(|half| half.end)
+    }
+
+    /// Ends the connection. A thread that still waits for the end of a worker goes on where it keeps
+    /// the device alive, and is waited for elsewhere: the engine may destroy the device then.
+    fn leave(&mut self) {
+        self.disconnect();
+        if self.compute.device().is_kept_alive() {
+            return;
+        }
+        let Some(thread) = self.leaving.take() else { return };
+        if !thread.is_finished() {
+            log_warn!(
+                "exchange \"{}\": ending it waits until worker process {} has ended; with `AdoptInfo::keep_alive` a thread would",
+                self.status.exchange(),
+                self.process()
+            );
+        }
+        // A panic in there has been reported by the thread.
+        let _ = thread.join();
+    }
+}
+
+impl<E: End> Drop for Workers<E> {
+    fn drop(&mut self) {
+        self.leave();
     }
 }

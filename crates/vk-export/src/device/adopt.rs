@@ -50,7 +50,10 @@ pub struct AdoptInfo<'a> {
     /// nothing is submitted but what the program asks for.
     pub queue_lock: Option<Arc<dyn QueueLock>>,
     /// Anything that must live as long as the adopted device, such as the engine's own reference to
-    /// it; dropped with the last clone. `None` where the engine sees to that itself.
+    /// it; dropped with the last clone. `None` where the engine sees to that itself: it destroys its
+    /// device once [`try_release`](ExportDevice::try_release) says that it may. What uses the device
+    /// and cannot be dropped at once is then waited for where it can be left to a thread otherwise;
+    /// see [`is_kept_alive`](ExportDevice::is_kept_alive).
     pub keep_alive: Option<Box<dyn Any + Send + Sync>>,
 }
 
@@ -160,7 +163,7 @@ impl ExportDevice {
             enabled: info.features,
             extensions: info.device_extensions.iter().map(|name| (*name).to_owned()).collect(),
             names: info.instance_extensions.contains(&ext::debug_utils::NAME),
-            ownership: Ownership::Adopted { _keep_alive: info.keep_alive },
+            ownership: Ownership::Adopted { keep_alive: info.keep_alive },
         }))
     }
 }

@@ -87,7 +87,7 @@ enum Ownership {
     /// We made them and destroy them.
     Opened(Box<OwnedInstance>),
     /// The engine made them and destroys them, after this has been dropped.
-    Adopted { _keep_alive: Option<Box<dyn Any + Send + Sync>> },
+    Adopted { keep_alive: Option<Box<dyn Any + Send + Sync>> },
 }
 
 /// Common end of `open` and `adopt`.
@@ -248,6 +248,16 @@ impl ExportDevice {
     /// [`is_validated`](Self::is_validated).
     pub fn validation_messages(&self) -> Vec<ValidationMessage> {
         self.messenger().map(|m| m.log().snapshot()).unwrap_or_default()
+    }
+
+    /// Returns `true` if the device lives until the last clone of this is dropped, whatever the
+    /// program does meanwhile: it was [opened](Self::open), or adopted with
+    /// [`keep_alive`](AdoptInfo::keep_alive). What uses it may then be left to a thread.
+    pub fn is_kept_alive(&self) -> bool {
+        match &self.0.ownership {
+            Ownership::Opened(_) => true,
+            Ownership::Adopted { keep_alive } => keep_alive.is_some(),
+        }
     }
 
     /// Returns `true` if this device listens to a validation layer.
