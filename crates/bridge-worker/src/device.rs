@@ -6,27 +6,24 @@ use cuda_import::{CudaDevice, PeerAccess, Uuid, peer_access, probe};
 
 use crate::error::Error;
 
-/// The device asked for; else the renderer's own GPU; else, where CUDA does not see that one, the
-/// first that may reach its memory.
-pub(crate) fn choose(renderer: &Hello, asked: Option<Uuid>) -> Result<CudaDevice, Error> {
+/// The device asked for; else the renderer's own GPU; else, where CUDA does not see that one and
+/// nothing but CUDA will do, the first that may reach its memory. Gives the reason, too.
+pub(crate) fn choose(renderer: &Hello, asked: Option<Uuid>, insists: bool) -> Result<(CudaDevice, String), Error> {
     let owner = renderer.device_uuid;
     if let Some(asked) = asked {
-        return Ok(CudaDevice::by_uuid(asked)?);
+        return Ok((CudaDevice::by_uuid(asked)?, "this device was asked for".to_owned()));
     }
     let found = probe()?;
-    if found.devices.iter().any(|device| device.uuid == owner) {
-        return Ok(CudaDevice::by_uuid(owner)?);
-    }
-    for device in &found.devices {
+    let is_hidden = found.devices.iter().all(|device| device.uuid != owner);
+    for device in found.devices.iter().filter(|_| insists && is_hidden) {
         if device.timeline_semaphores && !matches!(peer_access(device.uuid, owner), Ok(PeerAccess::None) | Err(_)) {
-            log_warn!(
-                "CUDA does not see the renderer's GPU ({owner}): {} computes, and writes its memory over the link between them",
-                device.name
-            );
-            return Ok(CudaDevice::by_uuid(device.uuid)?);
+            let reason =
+                format!("CUDA does not see the GPU that draws ({owner}), whose memory {} may reach", device.name);
+            log_warn!("the worker computes on another GPU than the one that draws: {reason}");
+            return Ok((CudaDevice::by_uuid(device.uuid)?, reason));
         }
     }
-    Ok(CudaDevice::by_uuid(owner)?)
+    Ok((CudaDevice::by_uuid(owner)?, "it is the GPU that draws".to_owned()))
 }
 
 /// The error of a timeline that the renderer's GPU has exported and `device` does not take.

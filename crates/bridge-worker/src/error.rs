@@ -17,7 +17,8 @@ pub enum Error {
     /// CUDA does not see the GPU that draws, and does not take its timelines on another GPU then.
     #[error(
         "\"{device}\" cannot take the timelines of the GPU that draws ({renderer}), which CUDA does not see: let this process \
-         see both with CUDA_VISIBLE_DEVICES, and choose the one that computes by `WorkerInfo::device`; {source}"
+         see both with CUDA_VISIBLE_DEVICES, and choose the one that computes by `WorkerInfo::device`, or connect with `Backend::Host`, \
+         whose frames are copied; {source}"
     )]
     #[non_exhaustive]
     HiddenGpu {

@@ -14,6 +14,8 @@ use crate::link::Link;
 pub(crate) struct Shared {
     pub(crate) link: Arc<Link>,
     pub(crate) cuda: Option<CudaDevice>,
+    /// Why it computes there.
+    pub(crate) reason: String,
     pub(crate) renderer: Hello,
     pub(crate) timeout: Duration,
     /// `true` if this side allows exchanges in step. The renderer's answer is in `renderer`.

@@ -23,12 +23,16 @@ use crate::writer::LatestWriter;
 pub struct WorkerInfo<'a> {
     /// For the renderer's errors and logs, up to 64 bytes. Default: "worker".
     pub name: &'a str,
-    /// The backend. Default: CUDA, or the CPU where CUDA cannot be had and the renderer allows it,
-    /// which is logged.
+    /// The backend. Default: CUDA on the renderer's GPU, or the CPU where that cannot be had and the
+    /// renderer allows it, which is logged: see [`Worker::reason`].
+    ///
+    /// A program that computes with CUDA by itself may use the CPU's as well, wherever its CUDA
+    /// device is: it copies its results to the host, and writes them into its turns.
     pub backend: Option<Backend>,
-    /// The CUDA device. Default: the renderer's GPU, or one that reaches its memory where CUDA does
-    /// not see it. NVIDIA's driver 580 refuses the renderer's timelines then
-    /// ([`Error::HiddenGpu`]): to compute on another GPU, let CUDA see both and name it here.
+    /// The CUDA device. Default: the renderer's GPU. Where CUDA does not see that and the backend is
+    /// CUDA, or the renderer allows no other, one that may reach its memory; NVIDIA's driver 580
+    /// refuses the renderer's timelines then ([`Error::HiddenGpu`]). To compute on another GPU, let
+    /// CUDA see both and name it here.
     pub device: Option<Uuid>,
     /// The limit of every wait on the host. Once the renderer's socket has ended without a word,
     /// calls wait for the end of its process as long, or for 5 seconds if that is longer, all of
@@ -76,8 +80,8 @@ impl Worker {
         let Some(renderer) = connection.peer_hello().cloned() else {
             return Err(Error::NoBackend { reason: "the renderer has not said which it allows".to_owned() });
         };
-        let cuda = match choose(&renderer, info) {
-            Ok(cuda) => cuda,
+        let (cuda, reason) = match choose(&renderer, info) {
+            Ok(chosen) => chosen,
             Err(error) => {
                 connection.close(Code::Backend, &error.to_string());
                 return Err(error);
@@ -97,7 +101,7 @@ impl Worker {
         connection.send(&Message::Hello(hello), None, info.timeout)?;
         let link = Link::new(connection, info.timeout)?;
         let trust = info.trust;
-        let shared = Shared { link, cuda, renderer, timeout: info.timeout, trust };
+        let shared = Shared { link, cuda, reason, renderer, timeout: info.timeout, trust };
         bridge_trace::event(shared.event("connect", &shared.renderer.name).peer(shared.renderer.pid));
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -105,6 +109,11 @@ impl Worker {
     /// Returns where the worker computes.
     pub fn backend(&self) -> Backend {
         if self.shared.cuda.is_some() { Backend::Cuda } else { Backend::Host }
+    }
+
+    /// Returns the reason for this backend and device, in words for the user.
+    pub fn reason(&self) -> &str {
+        &self.shared.reason
     }
 
     /// The CUDA device, to load kernels with; `None` on the CPU.
@@ -189,13 +198,13 @@ impl Worker {
     }
 }
 
-/// The CUDA device; `None` for the CPU.
-fn choose(renderer: &Hello, info: &WorkerInfo<'_>) -> Result<Option<CudaDevice>, Error> {
+/// The CUDA device, `None` for the CPU, and why.
+fn choose(renderer: &Hello, info: &WorkerInfo<'_>) -> Result<(Option<CudaDevice>, String), Error> {
     let allowed = |backend| info.backend.is_none_or(|asked| asked == backend) && renderer.has(backend);
     let mut reasons = Vec::new();
     if allowed(Backend::Cuda) {
-        match device::choose(renderer, info.device) {
-            Ok(device) => return Ok(Some(device)),
+        match device::choose(renderer, info.device, !allowed(Backend::Host)) {
+            Ok((device, reason)) => return Ok((Some(device), reason)),
             // The error itself, where nothing else is left.
             Err(error) if !allowed(Backend::Host) => return Err(error),
             Err(error) => reasons.push(format!("CUDA: {error}")),
@@ -204,10 +213,12 @@ fn choose(renderer: &Hello, info: &WorkerInfo<'_>) -> Result<Option<CudaDevice>,
         reasons.push("CUDA: the renderer does not allow it".to_owned());
     }
     if allowed(Backend::Host) {
-        if info.backend.is_none() {
-            log_warn!("the worker computes on the CPU: {}", reasons.join("; "));
+        if info.backend.is_some() {
+            return Ok((None, "the CPU was asked for".to_owned()));
         }
-        return Ok(None);
+        let reason = reasons.join("; ");
+        log_warn!("the worker computes on the CPU: {reason}");
+        return Ok((None, reason));
     }
     if info.backend != Some(Backend::Cuda) {
         reasons.push("the CPU: the renderer does not allow it".to_owned());

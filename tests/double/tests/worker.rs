@@ -7,10 +7,10 @@ mod common;
 
 use std::time::Duration;
 
-use bridge_worker::bridge_ipc::{Backend, Listener, Message, Uuid};
-use bridge_worker::{Buffer, Error, LatestWriter, Work};
+use bridge_worker::bridge_ipc::{Backend, Hello, Listener, Message, Role, Uuid};
+use bridge_worker::{Buffer, Error, LatestWriter, Work, Worker, WorkerInfo};
 use common::assert_clean;
-use common::renderer::{Exports, LEN, Renderer, connect, connect_on};
+use common::renderer::{Exports, LEN, LIMIT, Renderer, connect, connect_on};
 use common::world::import_semaphore;
 use cuda_import::{SemaphoreKind, probe};
 use driver_double::Double;
@@ -62,9 +62,49 @@ fn a_worker_that_does_not_see_the_gpu_that_draws_is_told_so() {
         })
     });
     let text = told.expect("no call is the import of a timeline").to_string();
-    for part in ["CUDA_VISIBLE_DEVICES", "WorkerInfo::device", &hidden.to_string()] {
+    for part in ["CUDA_VISIBLE_DEVICES", "WorkerInfo::device", "Backend::Host", &hidden.to_string()] {
         assert!(text.contains(part), "{text}");
     }
+}
+
+/// With no backend named, the CPU computes where CUDA cannot have the timelines; a program that
+/// insists has another GPU.
+#[test]
+fn a_worker_that_does_not_see_the_gpu_that_draws_computes_on_the_cpu() {
+    let Some(double) = Double::in_child("a_worker_that_does_not_see_the_gpu_that_draws_computes_on_the_cpu") else {
+        return;
+    };
+    let (seen, hidden) = (probe().unwrap().devices[0].uuid, Uuid::from_bytes([0xdb; 16]));
+    let folder = tempfile::tempdir().unwrap();
+    let listener = Listener::bind(folder.path().join("s")).unwrap();
+    let (cpu, gpu) = (Backend::Host, Backend::Cuda);
+    for (device_uuid, host, backend, expected) in [
+        (hidden, true, None, cpu),
+        (hidden, true, Some(gpu), gpu),
+        (hidden, false, None, gpu),
+        (seen, true, None, gpu),
+        (seen, true, Some(cpu), cpu),
+    ] {
+        std::thread::scope(|scope| {
+            let renderer = scope.spawn(|| {
+                let mut connection = listener.accept(LIMIT).unwrap().unwrap();
+                let hello = Hello { cuda: true, host, device_uuid, ..Hello::new(Role::Renderer, "renderer") };
+                connection.greet(&hello, LIMIT).unwrap().backend()
+            });
+            let info = WorkerInfo { backend, timeout: LIMIT, ..Default::default() };
+            let worker = Worker::connect_with(listener.path(), &info).unwrap();
+            assert_eq!((worker.backend(), renderer.join().unwrap()), (expected, Some(expected)));
+            let told = worker.reason();
+            match (device_uuid == hidden, backend) {
+                (true, None) if host => assert!(told.contains("Check CUDA_VISIBLE_DEVICES"), "{told}"),
+                (true, _) => assert!(told.contains("CUDA does not see the GPU that draws"), "{told}"),
+                (false, None) => assert!(told.contains("it is the GPU that draws"), "{told}"),
+                (false, _) => assert!(told.contains("was asked for"), "{told}"),
+            }
+            assert!(device_uuid == seen || told.contains(&hidden.to_string()), "{told}");
+        });
+    }
+    drop(double);
 }
 
 /// 20 frames of a worker on this device, which imports memory by this call.
