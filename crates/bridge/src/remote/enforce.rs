@@ -32,6 +32,16 @@ impl<P: Part> Listening<P> {
         End { killed: true, ..End::from(format!("{overrun}, and {done}")) }
     }
 
+    /// What the worker has announced and that has overrun its limit, if any. Whether the program
+    /// `leaves` counts as in [`Part::overrun`].
+    pub(super) fn overrun(&mut self, leaves: bool) -> Option<String> {
+        #[cfg(test)]
+        if self.status.limit_is_over.load(std::sync::atomic::Ordering::Relaxed) {
+            return self.part.overrun(Duration::ZERO, leaves);
+        }
+        self.part.overrun(self.timeout, leaves)
+    }
+
     /// Waits for what the worker has announced, for each up to its limit from the end of the one
     /// before; past that it is killed, unless it was already. Then its end is waited for, however
     /// long its driver takes: without a program that leaves, which is let go. Gives what was
@@ -54,7 +64,7 @@ impl<P: Part> Listening<P> {
                 }
             } else {
                 let leaves = self.control.is_stopped();
-                if let Some(overrun) = self.part.overrun(self.timeout, leaves).or(broken) {
+                if let Some(overrun) = self.overrun(leaves).or(broken) {
                     let End { reason, .. } = self.kill(&overrun);
                     log_warn!(
                         "exchange \"{}\": worker process {} {reason}",

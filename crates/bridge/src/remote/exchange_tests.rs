@@ -20,7 +20,7 @@ pub(super) const LIMIT: Duration = Duration::from_secs(20);
 /// A worker that has announced two frames, of which the first is finished, and has hung up.
 pub(super) fn hung_up(scene: &Renderer) -> (Peer, RemoteExchange<Words>, TimelinePoint) {
     let mut worker = Peer::start(scene.listener.path(), "hangs-up");
-    let mut exchange = taken(scene, LIMIT);
+    let mut exchange = taken(scene);
     let [first, second] = [(); 2].map(|()| submit(&mut exchange));
     finish(&exchange, 1);
     first.wait(LIMIT).unwrap();
@@ -30,10 +30,10 @@ pub(super) fn hung_up(scene: &Renderer) -> (Peer, RemoteExchange<Words>, Timelin
     (worker, exchange, second)
 }
 
-/// The exchange of the next worker, which has `limit` for a frame.
-pub(super) fn taken(scene: &Renderer, limit: Duration) -> RemoteExchange<Words> {
+/// The exchange of the next worker.
+pub(super) fn taken(scene: &Renderer) -> RemoteExchange<Words> {
     let compute = Compute::remote_of(&scene.device, false, Trust::Played).unwrap();
-    let info = ExchangeInfo { name: "steps", timeout: limit, ..Default::default() };
+    let info = ExchangeInfo { name: "steps", timeout: LIMIT, ..Default::default() };
     let words = Words::new(64, BufferAccess::TRANSFER_READ);
     RemoteExchange::of(scene.accept(), compute, &info, words).unwrap()
 }

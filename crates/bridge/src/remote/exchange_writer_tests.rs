@@ -2,6 +2,8 @@
 //! played by the test.
 #![allow(unsafe_code)] // Submitting, and the worker's signals.
 
+use std::sync::atomic::Ordering;
+
 use vk_export::BufferAccess;
 
 use super::*;
@@ -15,15 +17,13 @@ type Words = BufferSpec<u32>;
 
 /// What no test waits for, if all goes well.
 const LIMIT: Duration = Duration::from_secs(20);
-/// The limit of a worker that is to overrun it, which has hung up long before.
-const LIMITED: Duration = Duration::from_secs(2);
 
 /// A worker that has given two slots back and is done with the first; Vulkan's last commands
 /// wait for the second. It goes on to its end.
-fn owes(scene: &Renderer, ends: &str, limit: Duration) -> (Peer, RemoteExchangeWriter<Words>, TimelinePoint) {
+fn owes(scene: &Renderer, ends: &str) -> (Peer, RemoteExchangeWriter<Words>, TimelinePoint) {
     let mut worker = Peer::start(scene.listener.path(), ends);
     let compute = Compute::remote_of(&scene.device, false, Trust::Played).unwrap();
-    let info = ExchangeInfo { name: "draws", timeout: limit, ..Default::default() };
+    let info = ExchangeInfo { name: "draws", timeout: LIMIT, ..Default::default() };
     let words = Words::new(64, BufferAccess::TRANSFER_WRITE);
     let mut exchange = RemoteExchangeWriter::of(scene.accept(), compute, &info, words).unwrap();
     let points = [(); 5].map(|()| submit(&mut exchange));
@@ -51,6 +51,11 @@ fn finish(exchange: &RemoteExchangeWriter<Words>, value: u64) {
     unsafe { computed.device().as_raw().signal_semaphore(&info) }.unwrap();
 }
 
+/// The worker has overrun its limit.
+fn limit_is_over(exchange: &RemoteExchangeWriter<Words>) {
+    exchange.workers.status().limit_is_over.store(true, Ordering::Relaxed);
+}
+
 fn hangs(point: &TimelinePoint) -> bool {
     matches!(point.wait(Duration::from_millis(50)), Err(Error::Timeout { .. }))
 }
@@ -71,7 +76,7 @@ fn dead(exchange: &RemoteExchangeWriter<Words>) -> Error {
 #[test]
 fn the_queue_goes_on_once_the_reader_is_dead_and_another_reads() {
     let Some(scene) = Renderer::new("draws-death") else { return };
-    let (mut worker, mut exchange, point) = owes(&scene, "stays", LIMIT);
+    let (mut worker, mut exchange, point) = owes(&scene, "stays");
     assert!(hangs(&point) && exchange.check_worker().is_ok());
     while !exchange.draws.is_shown() {
         std::thread::yield_now();
@@ -100,7 +105,13 @@ fn the_queue_goes_on_once_the_reader_is_dead_and_another_reads() {
 fn a_reader_that_overruns_its_limit_is_killed_whether_it_is_connected_or_not() {
     let Some(scene) = Renderer::new("draws-overrun") else { return };
     for ends in ["stays", "hangs-up", "closes"] {
-        let (mut worker, exchange, point) = owes(&scene, ends, LIMITED);
+        let (mut worker, exchange, point) = owes(&scene, ends);
+        let start = std::time::Instant::now();
+        while ends != "stays" && exchange.check_worker().is_ok() {
+            assert!(start.elapsed() < LIMIT);
+        }
+        assert!(hangs(&point) && worker.is_alive());
+        limit_is_over(&exchange);
         // Nobody else ends it.
         point.wait(LIMIT).unwrap();
         let error = dead(&exchange).to_string();
@@ -115,7 +126,7 @@ fn a_reader_that_overruns_its_limit_is_killed_whether_it_is_connected_or_not() {
 #[test]
 fn a_reader_that_has_hung_up_and_comes_to_its_end_in_time_is_not_killed() {
     let Some(scene) = Renderer::new("draws-hang-up") else { return };
-    let (mut worker, mut exchange, point) = owes(&scene, "hangs-up", LIMIT);
+    let (mut worker, mut exchange, point) = owes(&scene, "hangs-up");
     let start = std::time::Instant::now();
     while exchange.check_worker().is_ok() {
         assert!(start.elapsed() < LIMIT);
@@ -140,7 +151,15 @@ fn a_reader_that_has_hung_up_and_comes_to_its_end_in_time_is_not_killed() {
 #[test]
 fn the_program_leaves_while_its_queue_waits_for_a_reader() {
     let Some(scene) = Renderer::new("draws-leave") else { return };
-    let (mut worker, exchange, point) = owes(&scene, "stays", LIMITED);
-    drop(exchange);
+    let (mut worker, exchange, point) = owes(&scene, "stays");
+    let status = Arc::clone(exchange.workers.status());
+    let leaves = std::thread::spawn(move || drop(exchange));
+    let start = std::time::Instant::now();
+    while status.error().is_none() {
+        assert!(start.elapsed() < LIMIT);
+    }
+    assert!(hangs(&point) && worker.is_alive(), "it is given its time");
+    status.limit_is_over.store(true, Ordering::Relaxed);
+    leaves.join().unwrap();
     assert!(point.is_reached().unwrap() && !worker.is_alive());
 }

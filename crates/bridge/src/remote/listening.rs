@@ -77,7 +77,7 @@ impl<P: Part> Listening<P> {
                 }
                 Ok((all, any)) => {
                     // However much it says.
-                    if let Some(overrun) = self.part.overrun(self.timeout, false) {
+                    if let Some(overrun) = self.overrun(false) {
                         break self.kill(&overrun);
                     }
                     if any {

@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::Ordering;
 
 use bridge_ipc::{ConnectInfo, Direction, Hello, Listener, Offer, Role, Side, Timeline};
 use vk_export::{BufferAccess, ExportDevice};
@@ -27,8 +28,6 @@ pub(in crate::remote) type Words = BufferSpec<u32>;
 
 /// What no test waits for, if all goes well.
 pub(in crate::remote) const LIMIT: Duration = Duration::from_secs(20);
-/// The limit of a worker that is to overrun it, which has hung up long before.
-const LIMITED: Duration = Duration::from_secs(1);
 const LEN: usize = 64;
 
 /// Ends a connection without a word.
@@ -97,8 +96,7 @@ impl Peer {
     pub(in crate::remote) fn go_on(&mut self) {
         let said = BufReader::new(self.0.stdout.take().unwrap()).lines();
         assert!(said.map_while(Result::ok).any(|line| line.ends_with("there")));
-        // One with a short limit may have been killed by now.
-        let _ = writeln!(self.0.stdin.as_mut().unwrap());
+        writeln!(self.0.stdin.as_mut().unwrap()).unwrap();
     }
 
     pub(in crate::remote) fn is_alive(&mut self) -> bool {
@@ -164,14 +162,13 @@ struct Scene {
 }
 
 impl Scene {
-    /// `None`, and the test is skipped, without a Vulkan device. The worker has `limit` for a
-    /// frame.
-    fn new(name: &str, ends: &str, limit: Duration) -> Option<Self> {
-        Self::with(name, ends, limit, |_| {})
+    /// `None`, and the test is skipped, without a Vulkan device.
+    fn new(name: &str, ends: &str) -> Option<Self> {
+        Self::with(name, ends, |_| {})
     }
 
     /// The same; `change` sees what becomes of the worker's frames.
-    fn with(name: &str, ends: &str, limit: Duration, change: impl FnOnce(&mut Step<Words>)) -> Option<Self> {
+    fn with(name: &str, ends: &str, change: impl FnOnce(&mut Step<Words>)) -> Option<Self> {
         let device = own_device()?;
         let path = std::env::temp_dir().join(format!("bridge-steps-{}-{name}", std::process::id()));
         let listener = Listener::bind(&path).unwrap();
@@ -188,7 +185,7 @@ impl Scene {
         status.connected(worker.process());
         let mut part = Step::new(away, Given::Slots(()), &wake);
         change(&mut part);
-        let (timeout, held, deaf) = (limit, 0, false);
+        let (timeout, held, deaf) = (LIMIT, 0, false);
         let listening = Listening {
             connection,
             part,
@@ -220,6 +217,20 @@ impl Scene {
         unsafe { self.device.as_raw().signal_semaphore(&info) }.unwrap();
     }
 
+    /// The worker has overrun its limit.
+    fn limit_is_over(&self) {
+        self.status.limit_is_over.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits until the worker is told to be lost.
+    fn lost(&self) {
+        let start = Instant::now();
+        while self.status.error().is_none() {
+            assert!(start.elapsed() < LIMIT);
+            std::thread::yield_now();
+        }
+    }
+
     fn hangs(&self) -> bool {
         matches!(self.point.wait(Duration::from_millis(50)), Err(Error::Timeout { .. }))
     }
@@ -245,7 +256,7 @@ impl Scene {
 
 #[test]
 fn the_queue_goes_on_once_the_worker_is_dead_and_not_before() {
-    let Some(mut scene) = Scene::new("death", "stays", LIMIT) else { return };
+    let Some(mut scene) = Scene::new("death", "stays") else { return };
     assert!(scene.hangs() && scene.status.error().is_none());
     scene.worker.kill();
     scene.assert_settled("has ended");
@@ -255,7 +266,7 @@ fn the_queue_goes_on_once_the_worker_is_dead_and_not_before() {
 #[test]
 fn without_the_signal_in_the_place_of_a_dead_worker_the_queue_hangs() {
     let signals_nothing = |step: &mut Step<Words>| step.signals_nothing = true;
-    let Some(mut scene) = Scene::with("control", "stays", LIMIT, signals_nothing) else { return };
+    let Some(mut scene) = Scene::with("control", "stays", signals_nothing) else { return };
     scene.worker.kill();
     // Nobody is left who would signal once the thread has ended.
     let (error, _) = scene.end();
@@ -269,7 +280,12 @@ fn without_the_signal_in_the_place_of_a_dead_worker_the_queue_hangs() {
 #[test]
 fn a_worker_that_overruns_its_limit_is_killed_whether_it_is_connected_or_not() {
     for ends in ["stays", "hangs-up", "closes"] {
-        let Some(mut scene) = Scene::new("overrun", ends, LIMITED) else { return };
+        let Some(mut scene) = Scene::new("overrun", ends) else { return };
+        if ends != "stays" {
+            scene.lost();
+        }
+        assert!(scene.hangs() && scene.worker.is_alive());
+        scene.limit_is_over();
         // Nobody else ends it.
         scene.point.wait(LIMIT).unwrap();
         // Whoever has hung up is killed for it later, and both are said.
@@ -281,11 +297,8 @@ fn a_worker_that_overruns_its_limit_is_killed_whether_it_is_connected_or_not() {
 /// The end of a connection is not death: what comes in time counts.
 #[test]
 fn a_worker_that_has_hung_up_and_finishes_in_time_is_not_killed() {
-    let Some(mut scene) = Scene::new("hang-up", "hangs-up", LIMIT) else { return };
-    let start = Instant::now();
-    while scene.status.error().is_none() {
-        assert!(start.elapsed() < LIMIT);
-    }
+    let Some(mut scene) = Scene::new("hang-up", "hangs-up") else { return };
+    scene.lost();
     assert!(scene.hangs());
     assert_eq!(*scene.status.owed(), [1]);
     scene.finish(2);
@@ -301,12 +314,14 @@ fn a_worker_that_has_hung_up_and_finishes_in_time_is_not_killed() {
 #[test]
 fn the_program_leaves_while_its_queue_waits() {
     for finishes in [true, false] {
-        let limit = if finishes { LIMIT } else { LIMITED };
-        let Some(mut scene) = Scene::new("leave", "stays", limit) else { return };
+        let Some(mut scene) = Scene::new("leave", "stays") else { return };
         scene.control.stop();
+        scene.lost();
+        assert!(scene.hangs(), "it is given its time");
         if finishes {
-            assert!(scene.hangs(), "it is given its time");
             scene.finish(2);
+        } else {
+            scene.limit_is_over();
         }
         scene.point.wait(LIMIT).unwrap();
         let status = Arc::clone(&scene.status);

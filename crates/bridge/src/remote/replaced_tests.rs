@@ -44,7 +44,7 @@ fn the_program_leaves_while_vulkan_is_not_done_with_the_frames_of_the_last_worke
     let gate = Semaphore::new(&scene.device, &gate).unwrap();
     let wait = [vk::SemaphoreSubmitInfo::default().semaphore(gate.as_raw()).value(1)];
     let mut worker = Peer::start(scene.listener.path(), "stays");
-    let mut exchange = taken(&scene, LIMIT);
+    let mut exchange = taken(&scene);
     let turn = exchange.next(LIMIT).unwrap().expect("no frame is announced");
     // SAFETY: no commands use the slot, so that nothing is to be acquired or released; the gate is
     // opened below.
@@ -75,23 +75,33 @@ fn the_program_leaves_while_vulkan_is_not_done_with_the_frames_of_the_last_worke
     exchange.close().unwrap();
 }
 
+/// Ends the connection, and the limit of what the worker owes once it is told to be lost.
+fn disconnect_at_the_limit(exchange: &mut RemoteExchange<Words>) {
+    let status = Arc::clone(exchange.workers.status());
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            until(|| status.error());
+            status.limit_is_over.store(true, Ordering::Relaxed);
+        });
+        exchange.disconnect();
+    });
+}
+
 /// A driver may hold a process that was killed for long. The program leaves, and the queue goes on
 /// once the process has ended.
 #[test]
 fn a_worker_that_was_killed_and_does_not_end_is_left_to_a_thread() {
     let Some(scene) = Renderer::new("in-step-held") else { return };
     for ends in ["stays", "hangs-up"] {
-        let limit = Duration::from_secs(1);
         let mut worker = Peer::start(scene.listener.path(), ends);
-        let mut exchange = taken(&scene, limit);
+        let mut exchange = taken(&scene);
         exchange.workers.status().spares.store(true, Ordering::Relaxed);
         let points: [_; 2] = std::array::from_fn(|_| submit(&mut exchange));
         finish(&exchange, 1);
         worker.go_on();
         let start = Instant::now();
-        exchange.disconnect();
-        let took = start.elapsed();
-        assert!(took < SOON, "{took:?}");
+        disconnect_at_the_limit(&mut exchange);
+        assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
         assert!(worker.is_alive() && !points[1].is_reached().unwrap());
         assert_eq!(*exchange.owed(), [1]);
         let told = exchange.check_worker().unwrap_err();
@@ -137,13 +147,13 @@ fn a_device_that_is_not_kept_alive_is_left_to_no_thread() {
         let Some(opened) = Renderer::new("in-step-adopted") else { return };
         let scene = Renderer { device: adopted(&opened.device, keep_alive), listener: opened.listener };
         let mut worker = Peer::start(scene.listener.path(), "stays");
-        let mut exchange = taken(&scene, Duration::from_secs(1));
+        let mut exchange = taken(&scene);
         exchange.workers.status().spares.store(true, Ordering::Relaxed);
         (0..2).for_each(|_| drop(submit(&mut exchange)));
         finish(&exchange, 1);
         worker.go_on();
         // A thread waits for its end from here on.
-        exchange.disconnect();
+        disconnect_at_the_limit(&mut exchange);
         assert_eq!(*exchange.owed(), [1]);
         let device = scene.device;
         let ended = std::thread::spawn(move || {
@@ -204,7 +214,7 @@ fn a_worker_that_is_refused_is_told_why() {
     let (code, text) = one.join().unwrap();
     assert!(code == Code::Failure && text.contains("65 slots"), "{code}, {text}");
     let mut there = Peer::start(scene.listener.path(), "stays");
-    let mut exchange = taken(&scene, LIMIT);
+    let mut exchange = taken(&scene);
     let one = worker(true);
     exchange.reconnect(scene.accept()).unwrap_err();
     let (code, text) = one.join().unwrap();

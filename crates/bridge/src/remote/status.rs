@@ -15,6 +15,9 @@ pub(super) struct Status {
     /// For tests of a worker that its driver keeps from ending: nobody is killed.
     #[cfg(test)]
     pub(super) spares: std::sync::atomic::AtomicBool,
+    /// For tests of a worker that overruns its limit: it has, whatever that is.
+    #[cfg(test)]
+    pub(super) limit_is_over: std::sync::atomic::AtomicBool,
 }
 
 #[derive(Default)]
@@ -53,6 +56,8 @@ impl Status {
             on_loss: OnceLock::new(),
             #[cfg(test)]
             spares: std::sync::atomic::AtomicBool::default(),
+            #[cfg(test)]
+            limit_is_over: std::sync::atomic::AtomicBool::default(),
         }
     }
 

@@ -208,8 +208,8 @@ fn values_that_a_worker_may_not_announce_or_signal_are_refused() {
 fn a_frame_that_does_not_come_overruns_its_limit() {
     let Some(mut worker) = Worker::new() else { return };
     assert_eq!(worker.step.overrun(Duration::ZERO, false), None, "nothing is owed");
-    worker.announce();
     let start = Instant::now();
+    worker.announce();
     let told = loop {
         if let Some(told) = worker.step.overrun(HANGS, false) {
             break told;
