@@ -25,19 +25,19 @@ fn accept(listener: &Listener) -> Connection {
     connection
 }
 
-fn connect(path: &Path) -> Arc<Link> {
+fn connect(path: &Path, limit: Duration) -> Arc<Link> {
     let mut connection = Connection::connect(path, &ConnectInfo::default()).unwrap();
     let hello = Hello { host: true, ..Hello::new(Role::Worker, "worker") };
     connection.send(&Message::Hello(hello), None, LIMIT).unwrap();
-    Link::new(connection, LIMIT).unwrap()
+    Link::new(connection, limit).unwrap()
 }
 
 /// The worker's end, and the renderer's, which is this process's too.
-fn linked(name: &str) -> (Arc<Link>, Connection) {
+fn linked(name: &str, limit: Duration) -> (Arc<Link>, Connection) {
     let folder = folder(name);
     let listener = Listener::bind(&folder).unwrap();
     let renderer = std::thread::spawn(move || accept(&listener));
-    let link = connect(&folder);
+    let link = connect(&folder, limit);
     (link, renderer.join().unwrap())
 }
 
@@ -54,7 +54,7 @@ fn hang_up(connection: &Connection) {
 /// process the caller's time to end.
 #[test]
 fn a_look_gives_a_process_that_ends_the_time_that_the_caller_has() {
-    let (link, renderer) = linked("look");
+    let (link, renderer) = linked("look", LIMIT);
     let start = Instant::now();
     link.check(LIMIT).unwrap();
     assert!(start.elapsed() < LIMIT / 2, "{:?}", start.elapsed());
@@ -89,7 +89,7 @@ fn calls_wait_for_the_end_of_the_process_beside_each_other() {
         .unwrap();
     let said = BufReader::new(renderer.stdout.take().unwrap()).lines();
     assert!(said.map_while(Result::ok).any(|line| line.ends_with("listens")));
-    let link = connect(&folder);
+    let link = connect(&folder, LIMIT);
     let bye = Message::Bye { code: Code::Done, text: String::new() };
     std::thread::scope(|scope| {
         let waits = scope.spawn(|| link.wait_for(LIMIT, |_| None::<()>).unwrap_err());
@@ -115,10 +115,33 @@ fn calls_wait_for_the_end_of_the_process_beside_each_other() {
     renderer.wait().unwrap();
 }
 
+/// While many renderers with stuck queues end at once, a driver may take longer than the default
+/// limit. A worker whose own limit is longer waits: its stream may wait for the dead one, and is
+/// freed only once it is known to be dead.
+#[test]
+fn a_process_that_takes_its_time_to_end_is_waited_for_up_to_the_workers_own_limit() {
+    for (limit, most) in [(LONG_BREATH * 4, LONG_BREATH * 4), (LAST_BREATH * 2, LONG_BREATH)] {
+        let (link, renderer) = linked("breath", limit);
+        hang_up(&renderer);
+        let mut state = link.state();
+        let ended = state.read().unwrap_err();
+        let long = state.breath(&ended, LONG_BREATH * 9).unwrap();
+        assert!(long <= most && long > most / 2, "{long:?}");
+        // All calls together.
+        assert!(state.breath(&ended, LONG_BREATH * 9).unwrap() < long);
+        assert_eq!(state.breath(&ended, LAST_BREATH / 2), Some(LAST_BREATH));
+    }
+    let (link, renderer) = linked("breath", LIMIT);
+    drop(renderer);
+    let mut state = link.state();
+    let told = state.read().unwrap_err();
+    assert_eq!(state.breath(&told, LONG_BREATH * 9), Some(LAST_BREATH), "it has said Bye");
+}
+
 /// Nobody waits for a renderer that was hung up on, and every call is told why.
 #[test]
 fn what_the_renderer_has_broken_is_told_to_every_call() {
-    let (link, renderer) = linked("broken");
+    let (link, renderer) = linked("broken", LIMIT);
     socket(&renderer).write_all(b"no message").unwrap();
     let Err(Ended::Closed(first)) = link.check(LIMIT) else { panic!() };
     assert!(matches!(first, bridge_ipc::Error::Malformed { .. }), "{first}");

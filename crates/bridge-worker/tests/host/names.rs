@@ -4,6 +4,9 @@ use std::sync::Barrier;
 
 use super::*;
 
+/// The limit after which a name has not come. The connection is made within it, too.
+pub(crate) const SHORT: Duration = Duration::from_secs(1);
+
 /// A worker with a short limit, once the renderer has offered "y". Gives what the renderer hears
 /// then, until the end of the connection.
 fn with_y_offered(worker: impl FnOnce(bridge_worker::Worker)) -> Vec<Message> {
@@ -16,7 +19,7 @@ fn with_y_offered(worker: impl FnOnce(bridge_worker::Worker)) -> Vec<Message> {
             offered.wait();
             std::iter::from_fn(|| renderer.connection.receive(LIMIT).ok()).map(|received| received.message).collect()
         });
-        let connected = connect(listener.path(), Duration::from_millis(200)).unwrap();
+        let connected = connect(listener.path(), SHORT).unwrap();
         offered.wait();
         worker(connected);
         thread.join().unwrap()
