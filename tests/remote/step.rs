@@ -92,17 +92,17 @@ fn what_was_whole_is_had_after_the_end_and_what_was_not_is_not() {
 /// Stopped is not dead, and a worker that owes nothing may be so for as long as it likes.
 #[test]
 fn a_stopped_worker_that_owes_a_frame_overruns_its_limit_and_one_that_owes_none_does_not() {
-    let limit = Duration::from_secs(1);
-    let mut idle = Stepping::new();
-    let (mut worker, mut steps) = idle.with(Habit::Idles, 1, limit);
-    (0..5).for_each(|_| idle.read(&mut steps, 1));
-    worker.is_there();
-    worker.signal(Signal::STOP);
-    assert!(steps.next(limit + limit / 4).unwrap().is_none());
-    steps.check_worker().unwrap();
-    drop((worker, steps, idle));
-
+    let limit = Duration::from_secs(2);
     let mut stepping = Stepping::new();
+    let (mut idle, mut idles) = stepping.with(Habit::Idles, 1, limit);
+    for frame in 0..5 {
+        let turn = idles.next(Rig::LONG).unwrap().unwrap();
+        assert_eq!(turn.frame(), frame);
+        turn.read_back(Rig::LONG).unwrap();
+    }
+    idle.is_there();
+    idle.signal(Signal::STOP);
+
     let (mut worker, mut steps) = stepping.with(Habit::Owes, 1, limit);
     (0..5).for_each(|_| stepping.read(&mut steps, 1));
     let point = submit(stepping.turn(&mut steps));
@@ -110,6 +110,9 @@ fn a_stopped_worker_that_owes_a_frame_overruns_its_limit_and_one_that_owes_none_
     worker.signal(Signal::STOP);
     // Nobody but the renderer ends it.
     point.wait(FAR).unwrap();
+    // The other one has been stopped for longer than its limit by now.
+    assert!(idles.next(Duration::ZERO).unwrap().is_none());
+    idles.check_worker().unwrap();
     let error = Stepping::lost(&steps);
     let Error::PeerLost { reason, dead: true, torn, signalled: Some(6), .. } = &error else { panic!("{error}") };
     assert!(reason.contains("frame 5") && reason.contains("was killed") && **torn == [5], "{error}");

@@ -68,7 +68,7 @@ fn a_worker_waits_for_a_frame_that_is_submitted_and_not_drawn() {
 /// for it.
 #[test]
 fn a_worker_that_keeps_its_slots_is_not_killed_and_holds_up_no_queue() {
-    let limit = Duration::from_secs(1);
+    let limit = Duration::from_secs(2);
     for habit in [Habit::Holds, Habit::Idles] {
         let mut painter = StepPainter::new();
         let (worker, mut writer) = painter.with(habit, limit);

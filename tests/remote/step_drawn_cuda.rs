@@ -112,7 +112,7 @@ fn a_kernel_that_reads_beyond_its_limit_costs_its_worker_the_life() {
 #[test]
 fn a_worker_with_cuda_that_keeps_its_slots_is_not_killed() {
     let Some(mut painter) = StepPainter::with_cuda() else { return };
-    let limit = Duration::from_secs(1);
+    let limit = Duration::from_secs(3);
     let (worker, mut writer) = painter.with(Habit::Holds, limit);
     painter.until_there(&mut writer, &worker, Habit::Holds);
     painter.fill(&mut writer).unwrap().wait(FAR).unwrap();
