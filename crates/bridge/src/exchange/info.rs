@@ -28,7 +28,9 @@ pub struct ExchangeInfo<'a> {
     /// frames later at most. Default: no bound, `begin` never blocks, and what bounds the queue is
     /// that the program waits for the command buffers that it records again.
     pub frames_in_flight: Option<usize>,
-    /// The limit of every wait on the host, dropping included. Default: 5 seconds.
+    /// The limit of every wait on the host, dropping included. In step with a worker in another
+    /// process it is the worker's limit for each frame, and dropping waits for all that it owes:
+    /// see `RemoteExchange`. Default: 5 seconds.
     pub timeout: Duration,
     /// Which of the device's queues Vulkan's side is submitted to. Default: the main one, which
     /// draws.
