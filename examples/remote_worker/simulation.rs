@@ -54,8 +54,8 @@ fn simulate(options: &Options) -> Result<(), bridge_worker::Error> {
     // Loaded before the first frame: that may wait for whatever a stream waits for.
     let kernel = worker.cuda().map(load).transpose()?;
     match worker.cuda() {
-        Some(device) => println!("the worker computes with CUDA on {}", device.name()),
-        None => println!("the worker computes on the CPU"),
+        Some(device) => println!("the worker computes with CUDA on {}: {}", device.name(), worker.reason()),
+        None => println!("the worker computes on the CPU: {}", worker.reason()),
     }
     let mut writer = worker.latest::<Buffer<[f32; 4]>>(orbit::NAME)?;
     let mut particles = Vec::new();

@@ -263,6 +263,7 @@ fn a_worker_that_waits_for_vulkan_does_not_overrun_its_limit() {
     while start.elapsed() < limit * 3 {
         assert_eq!(worker.step.overrun(limit, false), None, "it waits for Vulkan");
     }
+    assert!(worker.step.overrun(Duration::ZERO, true).is_some(), "nobody may be left who submits");
     worker.finish(2);
     point.wait(LIMIT).unwrap();
     while worker.step.overrun(limit, false).is_none() {
