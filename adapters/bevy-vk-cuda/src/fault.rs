@@ -1,19 +1,33 @@
-//! The error for which frames are not presented, shared by the presenting side and the writer.
+//! The errors for which frames are not presented, shared by the presenting side and the writer.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::{Error, Result};
 
-/// The current error of an image or a buffer, if its frames cannot be presented. The presenting side
-/// sets and clears it; the writer returns it.
+/// A step of a frame on its way to Bevy. Each fails by itself, and its error is over once this step
+/// has gone well: what another one does, or a step that could not be tried, says nothing about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// The asset has the shape of a frame.
+    Asset,
+    /// The copies are made.
+    Memory,
+    /// The newest frame is copied.
+    Copy,
+}
+
+/// The current errors of an image or a buffer, if its frames cannot be presented: one for each step
+/// at most, the oldest first. The presenting side sets and clears them; the writer returns the
+/// first.
 #[derive(Debug)]
 pub(crate) struct Fault {
     name: String,
-    now: Mutex<Option<Noted>>,
+    now: Mutex<Vec<Noted>>,
 }
 
 #[derive(Debug, Clone)]
 struct Noted {
+    step: Step,
     error: Arc<Error>,
     retried: bool,
 }
@@ -23,37 +37,61 @@ impl Fault {
         Arc::new(Self { name: name.to_owned(), now: Mutex::default() })
     }
 
-    /// Notes what became of a frame of Bevy's. Returns `false` where no later one can go better.
-    pub(crate) fn note(&self, presented: Result<()>) -> bool {
-        let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
-        let error = match presented {
-            Ok(()) => {
-                if now.take().is_some() {
-                    log::warn!("the frames of \"{}\" reach Bevy again", self.name);
-                }
-                return true;
+    /// Notes what became of a step. A step that was not tried is not noted.
+    pub(crate) fn note<T>(&self, step: Step, result: Result<T>) -> Option<T> {
+        match result {
+            Ok(value) => {
+                self.over(step);
+                Some(value)
             }
-            Err(error) => error,
-        };
-        let retried = !error.is_device_lost();
-        // The same in each frame of Bevy's is logged once.
-        if now.as_ref().is_none_or(|last| last.error.to_string() != error.to_string()) {
-            let until = if retried { "until a later frame goes better" } else { "from now on" };
-            log::error!("\"{}\" stays as it is {until}: {error}", self.name);
+            Err(error) => {
+                self.failed(step, error);
+                None
+            }
         }
-        *now = Some(Noted { error: Arc::new(error), retried });
-        retried
+    }
+
+    fn over(&self, step: Step) {
+        let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = now.len();
+        now.retain(|noted| noted.step != step);
+        let ended = before > 0 && now.is_empty();
+        drop(now);
+        if ended {
+            log::warn!("the frames of \"{}\" reach Bevy again", self.name);
+        }
+    }
+
+    fn failed(&self, step: Step, error: Error) {
+        let retried = !error.is_device_lost();
+        let noted = Noted { step, error: Arc::new(error), retried };
+        let text = noted.error.to_string();
+        let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = now.iter_mut().find(|noted| noted.step == step);
+        // The same in each frame of Bevy's is logged once.
+        let is_new = known.as_ref().is_none_or(|last| last.error.to_string() != text);
+        match known {
+            Some(last) => *last = noted,
+            None => now.push(noted),
+        }
+        drop(now);
+        if is_new {
+            let until = if retried { "until a later frame goes better" } else { "from now on" };
+            log::error!("\"{}\" stays as it is {until}: {text}", self.name);
+        }
+    }
+
+    /// Returns `true` once no later frame can go better.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|noted| !noted.retried)
     }
 
     /// # Errors
     /// [`Error::NotPresented`] while frames do not reach Bevy.
     pub(crate) fn check(&self) -> Result<()> {
-        match self.now.lock().unwrap_or_else(PoisonError::into_inner).clone() {
-            None => Ok(()),
-            Some(Noted { error, retried }) => {
-                Err(Error::NotPresented { object: self.name.clone(), retried, source: error })
-            }
-        }
+        let now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(first) = now.iter().find(|noted| !noted.retried).or(now.first()) else { return Ok(()) };
+        Err(Error::NotPresented { object: self.name.clone(), retried: first.retried, source: Arc::clone(&first.error) })
     }
 }
 
@@ -67,26 +105,51 @@ mod tests {
         Err(Error::vulkan("picture", "vkAllocateMemory", result))
     }
 
+    fn says(fault: &Fault, text: &str) -> bool {
+        fault.check().is_err_and(|error| error.to_string().contains(text))
+    }
+
     #[test]
     fn what_may_go_better_is_tried_again() {
         let fault = Fault::new("picture");
-        assert!(fault.note(Ok(())) && fault.check().is_ok());
-        assert!(fault.note(failed(vk::Result::ERROR_OUT_OF_DEVICE_MEMORY)));
+        assert!(fault.note(Step::Memory, Ok(())).is_some() && fault.check().is_ok());
+        assert!(fault.note(Step::Memory, failed(vk::Result::ERROR_OUT_OF_DEVICE_MEMORY)).is_none());
         let told = fault.check();
         assert!(matches!(told, Err(Error::NotPresented { retried: true, .. })), "{told:?}");
-        assert!(fault.note(Err(Error::invalid("picture", "its asset was replaced"))));
-        assert!(fault.check().is_err_and(|error| error.to_string().contains("was replaced")));
-        assert!(fault.note(Ok(())) && fault.check().is_ok());
+        assert!(!fault.is_lost());
+        fault.note(Step::Memory, failed(vk::Result::ERROR_OUT_OF_HOST_MEMORY));
+        assert!(says(&fault, "OUT_OF_HOST_MEMORY"), "the newest error of a step");
+        assert!(fault.note(Step::Memory, Ok(())).is_some() && fault.check().is_ok());
+    }
+
+    /// An error is over once its own step goes well, and no other one.
+    #[test]
+    fn each_step_ends_its_own_error() {
+        let fault = Fault::new("picture");
+        fault.note(Step::Memory, failed(vk::Result::ERROR_OUT_OF_DEVICE_MEMORY));
+        fault.note::<()>(Step::Asset, Err(Error::invalid("picture", "its asset was replaced")));
+        assert!(says(&fault, "OUT_OF_DEVICE_MEMORY"), "the oldest");
+        fault.note(Step::Copy, Ok(()));
+        assert!(says(&fault, "OUT_OF_DEVICE_MEMORY"));
+        fault.note(Step::Memory, Ok(()));
+        assert!(says(&fault, "was replaced"));
+        fault.note(Step::Asset, Ok(()));
+        assert!(fault.check().is_ok());
     }
 
     #[test]
     fn what_is_lost_is_given_up() {
         let fault = Fault::new("picture");
-        assert!(!fault.note(failed(vk::Result::ERROR_DEVICE_LOST)));
+        fault.note::<()>(Step::Asset, Err(Error::invalid("picture", "its asset was replaced")));
+        assert!(!fault.is_lost());
+        fault.note(Step::Copy, failed(vk::Result::ERROR_DEVICE_LOST));
+        assert!(fault.is_lost());
         for _ in 0..2 {
             let told = fault.check();
             assert!(matches!(told, Err(Error::NotPresented { retried: false, .. })), "{told:?}");
         }
-        assert!(!fault.note(Err(Error::Panicked { object: "picture".to_owned() })));
+        let fault = Fault::new("picture");
+        fault.note::<()>(Step::Copy, Err(Error::Panicked { object: "picture".to_owned() }));
+        assert!(fault.is_lost());
     }
 }

@@ -29,7 +29,8 @@ pub struct CudaImage<T: Texel> {
 
 impl<T: Texel> CudaImage<T> {
     /// Makes a 2D texture of width and height in texels. It is black, and transparent where it has
-    /// an alpha channel, until the first frame.
+    /// an alpha channel, until the first frame. A picture that the program puts into the asset, of
+    /// this size and format, is shown until then.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for a size of zero and for a format whose texel is not `T`, and

@@ -89,10 +89,11 @@ impl<R: Content> CudaWriter<R> {
     ///
     /// # Errors
     /// - The error of `compute`, and what [`LatestWriter::begin`] and `publish` of the bridge say.
-    /// - [`Error::NotPresented`], without calling `compute`, while frames do not reach Bevy: since
-    ///   one of its frames could not have them. That ends by itself where a later one can, for
-    ///   instance once the asset is of its former size again; a program that goes on meanwhile
-    ///   takes it as it takes `false`.
+    /// - [`Error::NotPresented`], without calling `compute`, while frames do not reach Bevy. Bevy
+    ///   keeps the last whole frame meanwhile. It ends by itself once the step that failed goes
+    ///   well: the asset has its former size again, or memory could be allocated. While the asset is
+    ///   missing nothing is tried, and it lasts. A program that goes on meanwhile treats it as
+    ///   `false`.
     pub fn write<E: From<Error>>(
         &mut self,
         compute: impl FnOnce(Frame<'_, R>) -> std::result::Result<(), E>,

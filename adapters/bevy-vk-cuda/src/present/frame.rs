@@ -4,18 +4,18 @@ use bevy_render::render_asset::RenderAssets;
 use bevy_render::storage::GpuShaderBuffer;
 use bevy_render::texture::GpuImage;
 
-use crate::error::Result;
 use crate::fault::Fault;
 
 /// Brings the newest frame of one image or buffer to Bevy.
 pub(crate) trait Present: Send + Sync {
-    /// Called once a frame of Bevy's, before it draws.
-    fn present(&mut self, frame: &mut PresentFrame<'_>) -> Result<()>;
+    /// Called once a frame of Bevy's, before it draws. What fails is in [`fault`](Self::fault), and
+    /// tried again in the next frame; Bevy's object keeps what it holds until then.
+    fn present(&mut self, frame: &mut PresentFrame<'_>);
 
     /// Returns `true` if the program has dropped its object.
     fn is_dropped(&self) -> bool;
 
-    /// Returns the place for the result of each frame.
+    /// Returns the place for the errors of each step.
     fn fault(&self) -> &Fault;
 }
 

@@ -5,6 +5,8 @@ pub(crate) mod connect;
 pub(crate) mod frame;
 mod shared;
 pub(crate) mod target;
+#[cfg(test)]
+mod tests;
 mod upload;
 
 use std::collections::VecDeque;
@@ -82,8 +84,8 @@ pub(crate) fn present(
     // What has failed is tried again in the next frame: a copy that did not begin has left its
     // frame to be had again, and what has begun goes on.
     all.retain_mut(|one| {
-        let presented = one.present(&mut frame);
-        one.fault().note(presented)
+        one.present(&mut frame);
+        !one.fault().is_lost()
     });
     if let Some(commands) = frame.commands {
         *serial += 1;

@@ -8,7 +8,7 @@ use bridge::LatestReader;
 use super::frame::{Present, PresentFrame};
 use super::target::{Target, check_shape};
 use crate::error::Result;
-use crate::fault::Fault;
+use crate::fault::{Fault, Step};
 use crate::ring::{PLACES, Ring};
 use crate::vulkan::copier::{Copier, Source};
 
@@ -38,20 +38,35 @@ pub(crate) struct Places<R: Target> {
     ready_behind: u64,
 }
 
+impl<R: Target> Places<R> {
+    /// Makes all copies, and records what they need before their first use.
+    ///
+    /// # Errors
+    /// The failed call. Nothing is recorded then.
+    pub(super) fn new(frame: &mut PresentFrame<'_>, name: &str, object: &R::Object) -> Result<Self> {
+        let like = || R::like(frame, name, object);
+        let all: [_; PLACES] = [like()?, like()?, like()?];
+        let recorded = R::settle(frame, name, all.each_ref().map(|(made, _)| made))?;
+        // Where nothing was recorded, nothing is waited for.
+        Ok(Self { all, ready_behind: if recorded { frame.serial } else { 0 } })
+    }
+}
+
 impl<R: Target> SharedPresent<R> {
-    /// Looks what has ended, and begins the next copy.
-    fn copy(&mut self, done: u64) -> Result<()> {
+    /// Looks what has ended, and begins the next copy. `None` where there is no place for one yet.
+    fn copy(&mut self, done: u64) -> Result<Option<()>> {
         if self.copier.finished()? {
             self.ring.copied();
         }
         self.ring.done(done);
         // Before that, wgpu's own commands with them have not run.
-        let Some(places) = self.places.as_ref().filter(|places| places.ready_behind <= done) else { return Ok(()) };
-        let Some(index) = self.ring.free() else { return Ok(()) };
-        let Some(turn) = self.reader.newest()? else { return Ok(()) };
+        let Some(places) = self.places.as_ref().filter(|places| places.ready_behind <= done) else { return Ok(None) };
+        let Some(index) = self.ring.free() else { return Ok(None) };
+        // A frame of which the copy has failed is new still: without one, nothing is left to try.
+        let Some(turn) = self.reader.newest()? else { return Ok(Some(())) };
         if !turn.is_new() {
             turn.skip();
-            return Ok(());
+            return Ok(Some(()));
         }
         let (_, target) = places.all[index];
         // SAFETY: the target was made like an object of Bevy's that was seen to be of a frame's
@@ -60,7 +75,7 @@ impl<R: Target> SharedPresent<R> {
         // reads it.
         unsafe { self.copier.submit(index, turn, target) }?;
         self.ring.copying(index);
-        Ok(())
+        Ok(Some(()))
     }
 }
 
@@ -77,27 +92,26 @@ impl<R: Target> Present for SharedPresent<R>
 where
     <R as Source>::Target: Send + Sync,
 {
-    fn present(&mut self, frame: &mut PresentFrame<'_>) -> Result<()> {
-        let found = R::find(frame, self.asset);
-        if let Some((_, object)) = &found {
-            check_shape::<R>(&self.name, object, &self.shape)?;
-        }
+    fn present(&mut self, frame: &mut PresentFrame<'_>) {
+        // Nothing is known of an asset that is missing.
+        let found = R::find(frame, self.asset).filter(|(_, object)| {
+            let checked = check_shape::<R>(&self.name, object, &self.shape);
+            self.fault.note(Step::Asset, checked).is_some()
+        });
         if let (Some((_, object)), None) = (&found, &self.places) {
-            let make = |_| R::like(frame, &self.name, object);
-            let all: Vec<_> = (0..PLACES).map(make).collect::<Result<_>>()?;
-            // Where nothing was recorded, nothing is waited for.
-            let ready_behind = if frame.commands.is_some() { frame.serial } else { 0 };
-            self.places = <[_; PLACES]>::try_from(all).ok().map(|all| Places { all, ready_behind });
+            self.places = self.fault.note(Step::Memory, Places::new(frame, &self.name, object));
         }
-        self.copy(frame.done)?;
-        let (Some((id, object)), Some(places)) = (found, &self.places) else { return Ok(()) };
+        if let Some(copied) = self.copy(frame.done).transpose() {
+            self.fault.note(Step::Copy, copied);
+        }
+        // Whatever has failed: an object that Bevy has made anew gets the last whole frame.
+        let (Some((id, object)), Some(places)) = (found, &self.places) else { return };
         let newer = self.ring.switch();
         if let Some(shown) = self.ring.shown().filter(|_| newer || self.filled != Some(id)) {
             R::copy(frame.commands(), &places.all[shown].0, &object);
             self.ring.read(frame.serial);
             self.filled = Some(id);
         }
-        Ok(())
     }
 
     fn is_dropped(&self) -> bool {

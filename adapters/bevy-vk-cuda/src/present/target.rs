@@ -18,6 +18,7 @@ use wgpu::hal::api::Vulkan;
 use super::frame::PresentFrame;
 use crate::content::Content;
 use crate::error::{Error, Result};
+use crate::ring::PLACES;
 use crate::vulkan::buffer;
 use crate::vulkan::copier::Source;
 
@@ -39,16 +40,22 @@ pub(crate) trait Target: Content + Source {
     /// Bevy's object of an asset, once Bevy has made it.
     fn find(frame: &PresentFrame<'_>, asset: Self::Asset) -> Option<(Self::Id, Self::Object)>;
 
-    /// Makes one like it for the other queue, and its raw handle. A texture is brought, by the
-    /// frame's commands, to the state that copies read from.
+    /// Makes one like it for the other queue, and its raw handle.
     ///
     /// # Errors
     /// The failed call.
     fn like(
-        frame: &mut PresentFrame<'_>,
+        frame: &PresentFrame<'_>,
         name: &str,
         object: &Self::Object,
     ) -> Result<(Self::Object, <Self as Source>::Target)>;
+
+    /// Records what those need before the other queue writes them: textures are cleared and brought
+    /// to the state that copies read from. Returns `true` if anything was recorded.
+    ///
+    /// # Errors
+    /// The failed call. Nothing was recorded then.
+    fn settle(frame: &mut PresentFrame<'_>, name: &str, made: [&Self::Object; PLACES]) -> Result<bool>;
 
     /// Records a copy of all of it.
     fn copy(commands: &mut wgpu::CommandEncoder, from: &Self::Object, to: &Self::Object);
@@ -78,6 +85,18 @@ pub(crate) fn check_shape<R: Target>(name: &str, object: &R::Object, made: &R::S
     Err(Error::invalid(name, format!("its asset was replaced by one of {shape:?}, where its frames are of {made:?}")))
 }
 
+/// Makes an object of wgpu's. Where memory runs out that is an error, of which Bevy would otherwise
+/// hear, and end the program.
+fn allocate<T>(device: &wgpu::Device, make: impl FnOnce() -> T) -> Result<T, vk::Result> {
+    let scope = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+    let made = make();
+    // On native backends the future is ready when it is made.
+    match pin!(scope.pop()).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(Some(_)) => Err(vk::Result::ERROR_OUT_OF_DEVICE_MEMORY),
+        _ => Ok(made),
+    }
+}
+
 impl<T: Texel> Target for ImageSpec<T> {
     type Asset = AssetId<Image>;
     type Object = wgpu::Texture;
@@ -92,9 +111,8 @@ impl<T: Texel> Target for ImageSpec<T> {
         frame.images.get(asset).map(|image| (image.texture.id(), (*image.texture).clone()))
     }
 
-    fn like(frame: &mut PresentFrame<'_>, name: &str, object: &wgpu::Texture) -> Result<(wgpu::Texture, vk::Image)> {
-        let scope = frame.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-        let made = frame.device.create_texture(&wgpu::TextureDescriptor {
+    fn like(frame: &PresentFrame<'_>, name: &str, object: &wgpu::Texture) -> Result<(wgpu::Texture, vk::Image)> {
+        let descriptor = wgpu::TextureDescriptor {
             label: Some("newest frame"),
             size: object.size(),
             mip_level_count: 1,
@@ -103,16 +121,10 @@ impl<T: Texel> Target for ImageSpec<T> {
             format: object.format(),
             usage: wgpu::TextureUsages::COPY_SRC | wgpu::TextureUsages::COPY_DST,
             view_formats: &[],
-        });
-        // Otherwise Bevy ends the program. On native backends the future is ready when it is made.
-        let refused = pin!(scope.pop()).poll(&mut Context::from_waker(Waker::noop()));
-        if let Poll::Ready(Some(_)) = refused {
-            return Err(Error::vulkan(name, "Device::create_texture", vk::Result::ERROR_OUT_OF_DEVICE_MEMORY));
-        }
-        // wgpu clears what it does not know the contents of, before the first copy from it: let
-        // that be now, and not when the other queue has written it. The copy leaves it in
-        // `COPY_SRC`, where all later ones find it.
-        Self::copy(frame.commands(), &made, object);
+        };
+        let make = || frame.device.create_texture(&descriptor);
+        let made =
+            allocate(frame.device, make).map_err(|result| Error::vulkan(name, "Device::create_texture", result))?;
         // SAFETY: the handle is used while the texture lives.
         let hal = unsafe { made.as_hal::<Vulkan>() };
         let hal = hal.ok_or_else(|| Error::vulkan(name, "Texture::as_hal", vk::Result::ERROR_DEVICE_LOST))?;
@@ -120,6 +132,29 @@ impl<T: Texel> Target for ImageSpec<T> {
         let raw = unsafe { hal.raw_handle() };
         drop(hal);
         Ok((made, raw))
+    }
+
+    fn settle(frame: &mut PresentFrame<'_>, name: &str, made: [&wgpu::Texture; PLACES]) -> Result<bool> {
+        let descriptor = wgpu::BufferDescriptor {
+            label: Some("a texel"),
+            size: size_of::<T>().next_multiple_of(wgpu::COPY_BUFFER_ALIGNMENT as usize) as u64,
+            usage: wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        };
+        let make = || frame.device.create_buffer(&descriptor);
+        let texel =
+            allocate(frame.device, make).map_err(|result| Error::vulkan(name, "Device::create_buffer", result))?;
+        // wgpu clears what it does not know the contents of, before the first copy from it: let
+        // that be now, and not when the other queue has written it. A copy leaves a texture in
+        // `COPY_SRC`, where all later ones find it. It is a copy to nowhere: Bevy's texture keeps
+        // what it shows until there is a frame.
+        let one = wgpu::Extent3d { width: 1, height: 1, depth_or_array_layers: 1 };
+        let layout = wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: None, rows_per_image: None };
+        for texture in made {
+            let to = wgpu::TexelCopyBufferInfo { buffer: &texel, layout };
+            frame.commands().copy_texture_to_buffer(texture.as_image_copy(), to, one);
+        }
+        Ok(true)
     }
 
     fn copy(commands: &mut wgpu::CommandEncoder, from: &wgpu::Texture, to: &wgpu::Texture) {
@@ -148,7 +183,7 @@ impl<T: Pod + Send + Sync> Target for BufferSpec<T> {
         frame.buffers.get(asset).map(|buffer| (buffer.buffer.id(), (*buffer.buffer).clone()))
     }
 
-    fn like(frame: &mut PresentFrame<'_>, name: &str, object: &wgpu::Buffer) -> Result<(wgpu::Buffer, vk::Buffer)> {
+    fn like(frame: &PresentFrame<'_>, name: &str, object: &wgpu::Buffer) -> Result<(wgpu::Buffer, vk::Buffer)> {
         let descriptor = wgpu::BufferDescriptor {
             label: Some("newest frame"),
             size: object.size(),
@@ -157,6 +192,10 @@ impl<T: Pod + Send + Sync> Target for BufferSpec<T> {
         };
         // wgpu takes for granted that what it is given is initialised, so that it never clears it.
         buffer::make(frame.device, &descriptor).map_err(|(call, result)| Error::vulkan(name, call, result))
+    }
+
+    fn settle(_: &mut PresentFrame<'_>, _: &str, _: [&wgpu::Buffer; PLACES]) -> Result<bool> {
+        Ok(false)
     }
 
     fn copy(commands: &mut wgpu::CommandEncoder, from: &wgpu::Buffer, to: &wgpu::Buffer) {

@@ -4,8 +4,7 @@ use std::sync::{Arc, Weak};
 
 use super::frame::{Present, PresentFrame};
 use super::target::{Target, check_shape};
-use crate::error::Result;
-use crate::fault::Fault;
+use crate::fault::{Fault, Step};
 use crate::upload::Newest;
 
 /// Uploads the newest frame.
@@ -22,9 +21,11 @@ pub(crate) struct UploadPresent<R: Target> {
 }
 
 impl<R: Target> Present for UploadPresent<R> {
-    fn present(&mut self, frame: &mut PresentFrame<'_>) -> Result<()> {
-        let Some((id, object)) = R::find(frame, self.asset) else { return Ok(()) };
-        check_shape::<R>(&self.name, &object, &self.shape)?;
+    fn present(&mut self, frame: &mut PresentFrame<'_>) {
+        let Some((id, object)) = R::find(frame, self.asset) else { return };
+        if self.fault.note(Step::Asset, check_shape::<R>(&self.name, &object, &self.shape)).is_none() {
+            return;
+        }
         if let Some(items) = self.newest.take() {
             R::upload(frame.queue, &items, &object);
             if let Some((_, old)) = self.uploaded.replace((id, items)) {
@@ -36,7 +37,6 @@ impl<R: Target> Present for UploadPresent<R> {
             R::upload(frame.queue, items, &object);
             *last = id;
         }
-        Ok(())
     }
 
     fn is_dropped(&self) -> bool {

@@ -67,7 +67,7 @@ fn queues(adapter: &Adapter) -> u32 {
 ///
 /// # Errors
 /// Requirements that the device lacks and without which nothing works.
-fn needed(adapter: &Adapter) -> Result<DeviceRequirements, bridge::vk_export::Error> {
+pub(crate) fn needed(adapter: &Adapter) -> Result<DeviceRequirements, bridge::vk_export::Error> {
     let instance = adapter.shared_instance();
     let (raw, physical) = (instance.raw_instance(), adapter.raw_physical_device());
     // SAFETY: the physical device is the adapter's own, of this instance, which was created for

@@ -5,6 +5,8 @@ pub(crate) mod buffer;
 pub(crate) mod copier;
 pub(crate) mod gate;
 pub(crate) mod init;
+#[cfg(test)]
+pub(crate) mod stand_in;
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! A copy's end, on a device whose waits are counted.
 #![allow(clippy::unwrap_used)] // A test, with a stand-in for a function of Vulkan's.
 
-use std::ffi::{CStr, c_void};
+use std::ffi::c_void;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Instant;
@@ -9,6 +9,7 @@ use std::time::Instant;
 use bridge::{AdoptInfo, Backend, BufferAccess, Compute, Exchange, ExportDevice, LatestInfo, OpenInfo};
 
 use super::*;
+use crate::vulkan::stand_in;
 
 const LEN: usize = 1024;
 
@@ -33,20 +34,14 @@ unsafe extern "system" fn wait(device: vk::Device, info: *const vk::SemaphoreWai
 
 /// The same device with that stand-in.
 fn hooked(own: &ExportDevice) -> ExportDevice {
-    let (instance, device) = (own.instance().clone(), own.as_raw().handle());
-    let function = |name: &CStr| {
-        // SAFETY: the device lives; the name is null-terminated.
-        let real = unsafe { (instance.fp_v1_0().get_device_proc_addr)(device, name.as_ptr()) };
-        let real = real.map_or(std::ptr::null(), |function| function as *const c_void);
+    let device = stand_in::load(own.instance(), own.as_raw().handle(), |name, real| {
         if name != c"vkWaitSemaphores" {
             return real;
         }
         // SAFETY: the function of that name has this type.
         let _ = WAIT.set(unsafe { std::mem::transmute::<*const c_void, vk::PFN_vkWaitSemaphores>(real) });
         wait as *const c_void
-    };
-    // SAFETY: every function is the device's own, or a stand-in with its signature.
-    let device = unsafe { ash::Device::load_with(function, device) };
+    });
     // SAFETY: the bridge made this queue.
     let queue = (unsafe { device.get_device_queue(FAMILY, 0) }, FAMILY);
     let made = (own.entry().clone(), own.instance().clone(), own.api_version());

@@ -1,0 +1,244 @@
+//! Frames on a device that runs out of memory when a test says so, and assets that come and go.
+#![allow(clippy::unwrap_used)] // Tests.
+
+mod device;
+
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use bevy_asset::{Assets, Handle};
+use bevy_ecs::system::RunSystemOnce;
+use bevy_ecs::world::World;
+use bevy_image::Image;
+use bevy_render::renderer::WgpuWrapper;
+use bevy_render::renderer::raw_vulkan_init::AdditionalVulkanFeatures;
+use bridge::Backend;
+use wgpu::{TextureFormat, TextureUsages};
+
+use self::device::{FULL, REFUSED, alone, device};
+use super::*;
+use crate::image::CudaImage;
+use crate::vulkan::{self, init};
+use crate::writer::Frame;
+use crate::{Error, Result, Way};
+
+type Descriptor = wgpu::TextureDescriptor<'static>;
+
+const LIMIT: Duration = Duration::from_secs(60);
+/// Rows of 256 bytes are read back as they are.
+const SIDE: u32 = 64;
+
+fn descriptor(format: TextureFormat, side: u32) -> Descriptor {
+    Descriptor {
+        label: None,
+        size: wgpu::Extent3d { width: side, height: side, depth_or_array_layers: 1 },
+        mip_level_count: 1,
+        sample_count: 1,
+        dimension: wgpu::TextureDimension::D2,
+        format,
+        usage: TextureUsages::TEXTURE_BINDING | TextureUsages::COPY_DST | TextureUsages::COPY_SRC,
+        view_formats: &[],
+    }
+}
+
+/// A render world with an image that frames come to.
+struct Scene {
+    world: World,
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    handle: Handle<Image>,
+    image: CudaImage<[u8; 4]>,
+}
+
+impl Scene {
+    fn new(way: Way) -> Self {
+        let (device, queue) = device();
+        let adopted = match way {
+            Way::Upload => Err("asked for".to_owned()),
+            _ => {
+                let mut told = AdditionalVulkanFeatures::default();
+                told.insert::<init::Shareable>();
+                vulkan::adopt(&device, Some(&told), Backend::Host, true, &Default::default())
+            }
+        };
+        let cuda = Cuda::new(adopted);
+        assert_eq!(cuda.way(), way, "{}", cuda.reason());
+        let format = TextureFormat::Rgba8Unorm;
+        let image = CudaImage::new(&cuda, &mut Assets::default(), "picture", format, [SIDE; 2]).unwrap();
+        let handle = image.handle().clone();
+        let mut world = World::new();
+        world.insert_resource(cuda);
+        world.insert_resource(RenderDevice::from(device.clone()));
+        world.insert_resource(RenderQueue(Arc::new(WgpuWrapper::new(queue.clone()))));
+        world.init_resource::<Presented>();
+        world.init_resource::<RenderAssets<GpuImage>>();
+        world.init_resource::<RenderAssets<GpuShaderBuffer>>();
+        Self { world, device, queue, handle, image }
+    }
+
+    /// The asset is one of this side, with texels of this value.
+    fn insert(&mut self, side: u32, value: u8) -> wgpu::Texture {
+        let descriptor = descriptor(TextureFormat::Rgba8Unorm, side);
+        let texture = self.device.create_texture(&descriptor);
+        let layout = wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(4 * side), rows_per_image: None };
+        let texels = vec![value; 4 * (side * side) as usize];
+        self.queue.write_texture(texture.as_image_copy(), &texels, layout, texture.size());
+        let image = GpuImage {
+            texture: texture.clone().into(),
+            texture_view: texture.create_view(&Default::default()).into(),
+            sampler: self.device.create_sampler(&Default::default()).into(),
+            texture_descriptor: descriptor,
+            texture_view_descriptor: None,
+            had_data: true,
+        };
+        self.world.resource_mut::<RenderAssets<GpuImage>>().insert(&self.handle, image);
+        texture
+    }
+
+    fn remove(&mut self) {
+        self.world.resource_mut::<RenderAssets<GpuImage>>().remove(&self.handle);
+    }
+
+    fn present(&mut self) {
+        self.world.run_system_once(present).unwrap();
+    }
+
+    /// Begins a frame of this value.
+    fn write(&mut self, value: u8) -> Result<bool> {
+        self.image.writer().unwrap().write(|frame| match frame {
+            Frame::Cpu(cpu) => cpu.run(move |mut rows| rows.fill_with(|_, _| [value; 4])),
+            Frame::Cuda(_) => panic!("the CPU was asked for"),
+        })
+    }
+
+    /// Presents until something is so.
+    fn until(&mut self, what: &str, mut so: impl FnMut(&mut Self) -> bool) {
+        let start = Instant::now();
+        while !so(self) {
+            assert!(start.elapsed() < LIMIT, "it never came: {what}");
+            self.present();
+        }
+    }
+
+    /// What keeps frames from Bevy. A frame that can be written is one of `value`.
+    fn fault(&mut self, value: u8) -> Option<String> {
+        match self.write(value) {
+            Ok(_) => None,
+            Err(Error::NotPresented { retried: true, source, .. }) => Some(source.to_string()),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    /// The value of all texels.
+    fn value(&self, texture: &wgpu::Texture) -> u8 {
+        let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: None,
+            size: (4 * SIDE * SIDE).into(),
+            usage: wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ,
+            mapped_at_creation: false,
+        });
+        let mut commands = self.device.create_command_encoder(&Default::default());
+        let layout = wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(4 * SIDE), rows_per_image: None };
+        let to = wgpu::TexelCopyBufferInfo { buffer: &buffer, layout };
+        commands.copy_texture_to_buffer(texture.as_image_copy(), to, texture.size());
+        self.queue.submit([commands.finish()]);
+        buffer.map_async(wgpu::MapMode::Read, .., |mapped| mapped.unwrap());
+        self.device.poll(wgpu::PollType::Wait { submission_index: None, timeout: Some(LIMIT) }).unwrap();
+        let bytes = buffer.get_mapped_range(..).to_vec();
+        assert!(bytes.iter().all(|byte| *byte == bytes[0]), "torn");
+        bytes[0]
+    }
+}
+
+/// Whichever of the copies there is no memory for: the asset keeps its picture until there is a
+/// frame, and the error lasts until memory was had.
+#[test]
+fn memory_that_runs_out_leaves_the_picture_and_is_tried_again() {
+    let _alone = alone();
+    for refused in 1..=crate::ring::PLACES as u32 {
+        let mut scene = Scene::new(Way::Host);
+        let texture = scene.insert(SIDE, 77);
+        REFUSED.store(refused, Ordering::SeqCst);
+        scene.present();
+        let fault = scene.fault(1).expect("the copy was made");
+        assert!(fault.contains("OUT_OF_DEVICE_MEMORY"), "{fault}");
+        assert_eq!(scene.value(&texture), 77, "by a frame without memory");
+        // While it is missing nothing is made.
+        scene.remove();
+        scene.present();
+        assert_eq!(scene.fault(1), Some(fault), "what could not be tried says nothing");
+        let texture = scene.insert(SIDE, 78);
+        scene.present();
+        assert_eq!(scene.value(&texture), 78, "by the copies' first use");
+        assert_eq!(scene.fault(3), None);
+        scene.until("the frame", |scene| match scene.value(&texture) {
+            78 => false,
+            3 => true,
+            other => panic!("{other} is shown"),
+        });
+    }
+}
+
+/// A texture that Bevy has made anew gets the last whole frame, while the next one's copy fails.
+#[test]
+fn a_new_texture_has_the_last_frame_though_copies_fail() {
+    let _alone = alone();
+    let mut scene = Scene::new(Way::Host);
+    let texture = scene.insert(SIDE, 77);
+    assert!(scene.write(1).unwrap());
+    scene.until("the first frame", |scene| scene.value(&texture) == 1);
+    FULL.store(true, Ordering::SeqCst);
+    assert!(scene.write(2).unwrap());
+    scene.until("the failed copy", |scene| scene.fault(2).is_some());
+    let texture = scene.insert(SIDE, 0);
+    scene.present();
+    assert_eq!(scene.value(&texture), 1);
+    assert!(scene.fault(3).is_some_and(|fault| fault.contains("vkQueueSubmit2")));
+    FULL.store(false, Ordering::SeqCst);
+    scene.until("the second frame", |scene| match scene.value(&texture) {
+        1 => false,
+        2 => true,
+        other => panic!("{other} is shown"),
+    });
+    assert_eq!(scene.fault(3), None);
+}
+
+/// The smallest and the largest texel: the copies' first use is one that wgpu accepts, whose errors
+/// panic here.
+#[test]
+fn copies_of_every_texel_are_settled() {
+    fn settle<T: bridge::Texel>(format: TextureFormat) {
+        let (device, queue) = device();
+        let texture = device.create_texture(&descriptor(format, 3));
+        let (images, buffers) = Default::default();
+        let (device, queue, images, buffers) = (&device, &queue, &images, &buffers);
+        let mut frame = PresentFrame { device, queue, images, buffers, serial: 1, done: 0, commands: None };
+        let places = shared::Places::<bridge::ImageSpec<T>>::new(&mut frame, "picture", &texture);
+        queue.submit(frame.commands.map(wgpu::CommandEncoder::finish));
+        assert!(places.is_ok());
+    }
+    let _alone = alone();
+    settle::<u8>(TextureFormat::R8Unorm);
+    settle::<[f32; 4]>(TextureFormat::Rgba32Float);
+}
+
+/// An asset of another size is an error until there is one of the right size, and not until there
+/// is none.
+#[test]
+fn a_missing_asset_ends_no_error() {
+    let _alone = alone();
+    for way in [Way::Upload, Way::Host] {
+        let mut scene = Scene::new(way);
+        scene.insert(SIDE / 2, 0);
+        scene.present();
+        let fault = scene.fault(1).expect("another size");
+        assert!(fault.contains("its asset was replaced"), "{fault}");
+        scene.remove();
+        scene.present();
+        assert_eq!(scene.fault(1), Some(fault), "{way:?}");
+        let texture = scene.insert(SIDE, 0);
+        scene.present();
+        assert_eq!(scene.fault(5), None, "{way:?}");
+        scene.until("the frame", |scene| scene.value(&texture) == 5);
+    }
+}
