@@ -1,4 +1,5 @@
-// Kernels of the examples in adapters/bridge-wgpu/examples, with their twins in Rust beside them.
+// Kernels of the examples in adapters/bridge-wgpu/examples and adapters/bevy-vk-cuda/examples, with their twins in Rust beside
+// them.
 #include "maths.cuh"
 
 // A spiral that turns faster inside: position, distance from the middle, brightness.
@@ -38,4 +39,25 @@ extern "C" __global__ void ink(unsigned long long scene, unsigned long long pict
     uchar4 c = tex2D<uchar4>(scene, (float)x + 0.5f, (float)y + 0.5f);
     uchar4 out = make_uchar4(min(c.x / 3 + edge, 255), min(c.y / 3 + edge, 255), min(c.z / 2 + edge / 2, 255), 255);
     surf2Dwrite(out, picture, x * (int)sizeof(out), y);
+}
+
+// Squares of `square` by `square` texels.
+__device__ static uchar4 tile(u32 x, u32 y, u32 square, u32 frame) {
+    x /= square;
+    y /= square;
+    return make_uchar4((unsigned char)((x ^ y) + frame), (unsigned char)(2 * x + 3 * frame), (unsigned char)(2 * y - frame), 255);
+}
+
+// Paints a texture of `side` by `side` texels.
+extern "C" __global__ void tiles(cudaSurfaceObject_t picture, u32 side, u32 square, u32 frame) {
+    u32 x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;
+    if (x >= side || y >= side) return;
+    surf2Dwrite(tile(x, y, square, frame), picture, (int)(x * sizeof(uchar4)), (int)y);
+}
+
+// The same in memory, row by row.
+extern "C" __global__ void tiles_in_rows(uchar4 *rows, u32 side, u32 square, u32 frame) {
+    u32 x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;
+    if (x >= side || y >= side) return;
+    rows[y * side + x] = tile(x, y, square, frame);
 }

@@ -22,6 +22,7 @@ const WGPU_EXAMPLES: &[&str] = &[
 const BEVY_EXAMPLES: &[&str] = &[
     "bevy_cube --frames 6 --particles 5000 --way upload --validate",
     "bevy_cube --frames 6 --particles 5000 --way host --share-queue --validate",
+    "bevy_cube --frames 4 --particles 5000 --texture 256 --way host --share-queue --compare --validate",
 ];
 
 /// Builds, lints, documents and tests `adapters/bridge-wgpu`, and runs its examples.

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bridge::{Compute, HostWork, LatestWriter, TimelinePoint, Work};
 
@@ -17,6 +18,7 @@ pub struct CudaWriter<R: Content> {
     width: usize,
     /// The error of the presenting side, if there is one.
     fault: Arc<Fault>,
+    presented: Arc<AtomicU64>,
 }
 
 enum Side<R: Content> {
@@ -73,12 +75,17 @@ impl<R: Content> CpuFrame<'_, R> {
 }
 
 impl<R: Content> CudaWriter<R> {
-    pub(crate) fn shared(writer: LatestWriter<R>, fault: Arc<Fault>) -> Self {
-        Self { side: Side::Shared { writer, unfinished: VecDeque::new() }, width: 0, fault }
+    pub(crate) fn shared(writer: LatestWriter<R>, fault: Arc<Fault>, presented: Arc<AtomicU64>) -> Self {
+        Self { side: Side::Shared { writer, unfinished: VecDeque::new() }, width: 0, fault, presented }
     }
 
-    pub(crate) fn upload(uploader: Uploader<R::Item>, width: usize, fault: Arc<Fault>) -> Self {
-        Self { side: Side::Upload(uploader), width, fault }
+    pub(crate) fn upload(
+        uploader: Uploader<R::Item>,
+        width: usize,
+        fault: Arc<Fault>,
+        presented: Arc<AtomicU64>,
+    ) -> Self {
+        Self { side: Side::Upload(uploader), width, fault, presented }
     }
 
     /// Begins a frame, lets `compute` enqueue its work, and publishes it. Bevy shows it once it is
@@ -137,6 +144,12 @@ impl<R: Content> CudaWriter<R> {
                 Ok(true)
             }
         }
+    }
+
+    /// Returns the number of frames that Bevy has been given so far. A frame that was superseded by
+    /// a newer one before is not among them.
+    pub fn presented(&self) -> u64 {
+        self.presented.load(Ordering::Relaxed)
     }
 
     /// The bridge's compute side of this resource, with a stream of its own, for kernel memory;

@@ -1,5 +1,8 @@
 //! Particles: a storage buffer that CUDA or the CPU fills, and a material that draws it.
-#![allow(unsafe_code)] // A kernel launch.
+#![allow(unsafe_code)] // Kernel launches.
+
+use std::ffi::c_void;
+use std::ptr::from_ref;
 
 use bevy::asset::{RenderAssetUsages, uuid_handle};
 use bevy::camera::visibility::NoFrustumCulling;
@@ -8,8 +11,14 @@ use bevy::prelude::*;
 use bevy::render::render_resource::AsBindGroup;
 use bevy::render::storage::ShaderBuffer;
 use bevy::shader::ShaderRef;
-use bevy_vk_cuda::bridge::{Kernel, LaunchConfig};
+use bevy_vk_cuda::bridge::cuda_import::CudaDevice;
+use bevy_vk_cuda::bridge::{Kernel, LaunchConfig, cudarc};
 use bevy_vk_cuda::{Cuda, CudaBuffer, Frame};
+
+use crate::pace::Pace;
+use crate::staged::{self, Staged};
+
+const KERNELS: &str = include_str!("../../../../shaders/wgpu.ptx");
 
 const SHADER: Handle<Shader> = uuid_handle!("3a2cbb2e-1a0b-4f0e-9c68-5d1c6c2a7e51");
 
@@ -49,17 +58,16 @@ impl Material for SwarmMaterial {
 pub(crate) struct Swarm {
     pub(crate) buffer: CudaBuffer<Particle>,
     kernel: Option<Kernel>,
+    /// CUDA computes what is uploaded.
+    staged: Option<staged::Shared<f32>>,
     pub(crate) count: u32,
     /// Frames so far.
     pub(crate) frames: u32,
-    /// Every frame is the same: nothing is computed after the first.
-    constant: bool,
 }
 
-impl Swarm {
-    fn time(&self, frame: u32) -> f32 {
-        if self.constant { 0.0 } else { frame as f32 / 30.0 }
-    }
+/// The time of a frame.
+fn time(frame: u32) -> f32 {
+    frame as f32 / 30.0
 }
 
 pub(crate) fn plugin(app: &mut App) {
@@ -69,12 +77,18 @@ pub(crate) fn plugin(app: &mut App) {
     let _ = app.world_mut().resource_mut::<Assets<Shader>>().insert(&SHADER, shader);
 }
 
-/// Puts particles into a scene.
-pub(crate) fn spawn(world: &mut World, count: u32, transform: Transform, constant: bool) -> anyhow::Result<()> {
+/// Puts particles into a scene. Where frames are uploaded, `gpu` computes them.
+pub(crate) fn spawn(
+    world: &mut World,
+    count: u32,
+    transform: Transform,
+    gpu: Option<&CudaDevice>,
+) -> anyhow::Result<()> {
     let cuda = world.resource::<Cuda>().clone();
     let buffer = CudaBuffer::new(&cuda, &mut world.resource_mut(), "particles", count as usize)?;
-    let kernels = cuda.load("swarm", include_str!("../../../../shaders/wgpu.ptx"))?;
+    let kernels = cuda.load("swarm", KERNELS)?;
     let kernel = kernels.map(|kernels| kernels.kernel("swarm")).transpose()?;
+    let staged = gpu.map(|gpu| Staged::new(gpu, KERNELS, "swarm", 4 * count as usize)).transpose()?;
     let corners = [[0.0, 1.6], [-1.4, -0.8], [1.4, -0.8]];
     let corner = |particle: u32| corners.map(|[x, y]| [particle as f32, x, y]);
     let vertices: Vec<[f32; 3]> = (0..count).flat_map(corner).collect();
@@ -83,35 +97,45 @@ pub(crate) fn spawn(world: &mut World, count: u32, transform: Transform, constan
     let mesh = world.resource_mut::<Assets<Mesh>>().add(mesh);
     let material = SwarmMaterial { particles: buffer.handle().clone() };
     let material = world.resource_mut::<Assets<SwarmMaterial>>().add(material);
-    let swarm = Swarm { buffer, kernel, count, frames: 0, constant };
+    let swarm = Swarm { buffer, kernel, staged, count, frames: 0 };
     world.spawn((Mesh3d(mesh), MeshMaterial3d(material), transform, NoFrustumCulling, swarm));
     Ok(())
 }
 
 /// The system that computes.
-pub(crate) fn simulate(mut swarms: Query<'_, '_, &mut Swarm>) -> Result {
+pub(crate) fn simulate(mut swarms: Query<'_, '_, &mut Swarm>, pace: Res<'_, Pace>) -> Result {
     for mut swarm in &mut swarms {
-        let time = swarm.time(swarm.frames + 1);
-        let Swarm { buffer, kernel, count, frames, constant } = &mut *swarm;
+        let Swarm { buffer, kernel, staged, count, frames } = &mut *swarm;
         let Some(writer) = buffer.writer() else { continue };
-        let (count, constant) = (*count, *constant);
-        let written = writer.write(|frame| match (frame, kernel) {
-            (Frame::Cpu(cpu), _) => cpu.run(move |particles| {
-                // What the CPU is given holds an older frame, or zeros: the last particle is
-                // written last.
-                if constant && particles.last() == Some(&particle(count - 1, count, time)) {
-                    return;
+        let (count, time) = (*count, time(*frames + 1));
+        let written = pace.begin(|| {
+            writer.write(|frame| match (frame, &*kernel) {
+                (Frame::Cpu(cpu), _) => match staged.clone() {
+                    None => cpu.run(move |particles| {
+                        (0..).zip(particles).for_each(|(i, target)| *target = particle(i, count, time));
+                    }),
+                    Some(staged) => cpu.run(move |particles| {
+                        let config = cudarc::driver::LaunchConfig {
+                            grid_dim: (count.div_ceil(256), 1, 1),
+                            block_dim: (256, 1, 1),
+                            shared_mem_bytes: 0,
+                        };
+                        let args: [*const c_void; 2] = [from_ref(&count).cast(), from_ref(&time).cast()];
+                        let take = |frame: &[f32]| particles.as_flattened_mut().copy_from_slice(frame);
+                        // SAFETY: these are the kernel's parameters behind its memory, of which it
+                        // writes `count` elements of four numbers.
+                        unsafe { staged::compute(&staged, &config, &args, take) };
+                    }),
+                },
+                (Frame::Cuda(work), Some(kernel)) => {
+                    let work = work.kernels()?;
+                    let config = LaunchConfig::for_elements(count.into(), 256);
+                    // SAFETY: these are the kernel's parameters, and it writes `count` elements of
+                    // 16 bytes.
+                    Ok(unsafe { work.launch(kernel, &config, (work.resources, count, time)) }?)
                 }
-                (0..).zip(particles).for_each(|(i, target)| *target = particle(i, count, time));
-            }),
-            (Frame::Cuda(work), Some(kernel)) => {
-                let work = work.kernels()?;
-                let config = LaunchConfig::for_elements(count.into(), 256);
-                // SAFETY: these are the kernel's parameters, and it writes `count` elements of 16
-                // bytes.
-                Ok(unsafe { work.launch(kernel, &config, (work.resources, count, time)) }?)
-            }
-            _ => unreachable!("the kernel is loaded wherever CUDA computes"),
+                _ => unreachable!("the kernel is loaded wherever CUDA computes"),
+            })
         })?;
         *frames += u32::from(written);
     }
@@ -120,7 +144,7 @@ pub(crate) fn simulate(mut swarms: Query<'_, '_, &mut Swarm>) -> Result {
 
 /// The expected last frame.
 pub(crate) fn expected(swarm: &Swarm) -> impl Iterator<Item = Particle> + use<> {
-    let (count, time) = (swarm.count, swarm.time(swarm.frames));
+    let (count, time) = (swarm.count, time(swarm.frames));
     (0..count).map(move |i| particle(i, count, time))
 }
 

@@ -1,6 +1,7 @@
 //! Connecting an asset to the side that computes its frames.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use bridge::{Exchange, LatestInfo};
 
@@ -37,17 +38,21 @@ where
     let Connection { name, asset, spec, shape, items: [items, row] } = connection;
     let alive = Arc::new(());
     let (weak, told) = (Arc::downgrade(&alive), Fault::new(name));
+    let count = Arc::new(AtomicU64::new(0));
+    let presented = Arc::clone(&count);
     let Some(compute) = cuda.compute() else {
         let (uploader, newest) = upload::pair::<R::Item>(name, items)?;
         let (name, fault) = (name.to_owned(), Arc::clone(&told));
-        cuda.add(Box::new(UploadPresent::<R> { name, newest, asset, shape, alive: weak, fault, uploaded: None }));
-        return Ok((CudaWriter::upload(uploader, row, told), alive));
+        let uploaded = None;
+        cuda.add(Box::new(UploadPresent::<R> { name, newest, asset, shape, alive: weak, fault, presented, uploaded }));
+        return Ok((CudaWriter::upload(uploader, row, told, count), alive));
     };
     let (writer, reader) = Exchange::latest(compute, &LatestInfo { name, ..Default::default() }, spec)?;
     let copier = Copier::new(name, compute.device())?;
     let (name, ring, fault) = (name.to_owned(), Ring::new(), Arc::clone(&told));
+    let (places, filled) = (None, None);
     let present =
-        SharedPresent { name, copier, places: None, ring, reader, asset, shape, alive: weak, fault, filled: None };
+        SharedPresent { name, copier, places, ring, reader, asset, shape, alive: weak, fault, presented, filled };
     cuda.add(Box::new(present));
-    Ok((CudaWriter::shared(writer, told), alive))
+    Ok((CudaWriter::shared(writer, told, count), alive))
 }

@@ -1,6 +1,7 @@
 //! Frames in memory that is shared with Bevy's device.
 #![allow(unsafe_code)] // Submits copies.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use bridge::LatestReader;
@@ -27,6 +28,8 @@ pub(crate) struct SharedPresent<R: Target> {
     pub(crate) shape: R::Shape,
     pub(crate) alive: Weak<()>,
     pub(crate) fault: Arc<Fault>,
+    /// The number of frames that Bevy's object has been given.
+    pub(crate) presented: Arc<AtomicU64>,
     /// Bevy's object that has the shown frame.
     pub(crate) filled: Option<R::Id>,
 }
@@ -111,6 +114,7 @@ where
             R::copy(frame.commands(), &places.all[shown].0, &object);
             self.ring.read(frame.serial);
             self.filled = Some(id);
+            self.presented.fetch_add(newer.into(), Ordering::Relaxed);
         }
     }
 

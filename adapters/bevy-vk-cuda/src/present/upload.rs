@@ -1,5 +1,6 @@
 //! Frames that the CPU computed in ordinary memory.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use super::frame::{Present, PresentFrame};
@@ -16,6 +17,8 @@ pub(crate) struct UploadPresent<R: Target> {
     pub(crate) shape: R::Shape,
     pub(crate) alive: Weak<()>,
     pub(crate) fault: Arc<Fault>,
+    /// The number of frames that Bevy's object has been given.
+    pub(crate) presented: Arc<AtomicU64>,
     /// The frame that was uploaded, and where to: Bevy may make its object anew.
     pub(crate) uploaded: Option<(R::Id, Vec<R::Item>)>,
 }
@@ -28,6 +31,7 @@ impl<R: Target> Present for UploadPresent<R> {
         }
         if let Some(items) = self.newest.take() {
             R::upload(frame.queue, &items, &object);
+            self.presented.fetch_add(1, Ordering::Relaxed);
             if let Some((_, old)) = self.uploaded.replace((id, items)) {
                 self.newest.give_back(old);
             }

@@ -111,6 +111,10 @@ impl Scene {
         })
     }
 
+    fn presented(&mut self) -> u64 {
+        self.image.writer().unwrap().presented()
+    }
+
     /// Presents until something is so.
     fn until(&mut self, what: &str, mut so: impl FnMut(&mut Self) -> bool) {
         let start = Instant::now();
@@ -176,6 +180,7 @@ fn memory_that_runs_out_leaves_the_picture_and_is_tried_again() {
             3 => true,
             other => panic!("{other} is shown"),
         });
+        assert_eq!(scene.presented(), 1);
     }
 }
 
@@ -192,7 +197,7 @@ fn a_new_texture_has_the_last_frame_though_copies_fail() {
     scene.until("the failed copy", |scene| scene.fault(2).is_some());
     let texture = scene.insert(SIDE, 0);
     scene.present();
-    assert_eq!(scene.value(&texture), 1);
+    assert_eq!((scene.value(&texture), scene.presented()), (1, 1), "the same frame again");
     assert!(scene.fault(3).is_some_and(|fault| fault.contains("vkQueueSubmit2")));
     FULL.store(false, Ordering::SeqCst);
     scene.until("the second frame", |scene| match scene.value(&texture) {
@@ -240,5 +245,6 @@ fn a_missing_asset_ends_no_error() {
         scene.present();
         assert_eq!(scene.fault(5), None, "{way:?}");
         scene.until("the frame", |scene| scene.value(&texture) == 5);
+        assert_eq!(scene.presented(), 1, "{way:?}");
     }
 }
