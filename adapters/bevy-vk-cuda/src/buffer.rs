@@ -31,10 +31,13 @@ impl<T: Pod + Send + Sync> CudaBuffer<T> {
     /// [`Error::InvalidArgument`] for no elements and for a size that is no multiple of 4 bytes,
     /// and what [`Exchange::latest`](bridge::Exchange::latest) says.
     pub fn new(cuda: &Cuda, buffers: &mut Assets<ShaderBuffer>, name: &str, len: usize) -> Result<Self> {
-        let size = len.checked_mul(size_of::<T>()).filter(|size| *size > 0 && size % 4 == 0);
-        let Some(size) = size else {
-            let reason = format!("{len} elements of {} bytes are not a multiple of 4 bytes", size_of::<T>());
-            return Err(Error::invalid(name, reason));
+        let element = size_of::<T>();
+        let refused = |what: &str| Error::invalid(name, format!("{len} elements of {element} bytes are {what}"));
+        let size = match len.checked_mul(element) {
+            None => return Err(refused("more than can be addressed")),
+            Some(0) => return Err(refused("no bytes: a buffer has some")),
+            Some(size) if !size.is_multiple_of(4) => return Err(refused("no multiple of 4 bytes, as copies are")),
+            Some(size) => size,
         };
         let asset = ShaderBuffer::with_size(size, RenderAssetUsages::RENDER_WORLD);
         let handle = buffers.add(asset);

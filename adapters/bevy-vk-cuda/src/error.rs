@@ -26,7 +26,7 @@ pub enum Error {
     },
 
     /// A closure that computed a frame on the CPU has panicked.
-    #[error("{object}: a closure that computed a frame has panicked; remove it and make another")]
+    #[error("{object}: a closure that computed a frame has panicked; drop the object and make another")]
     #[non_exhaustive]
     Panicked {
         /// The image or buffer that the frame belongs to.
@@ -40,8 +40,8 @@ pub enum Error {
     NotPresented {
         /// The image or buffer that the frames belong to.
         object: String,
-        /// `true` if the next frame tries again. `false` if the device or the compute side is lost:
-        /// remove the object, and create another one on a device that works.
+        /// `true` if each of Bevy's frames tries again. `false` if the device or the compute side is
+        /// lost: drop the object, and create another one on a device that works.
         retried: bool,
         /// The reason.
         source: Arc<Self>,

@@ -76,8 +76,8 @@ impl Fault {
         }
         drop(now);
         if is_new {
-            let until = if retried { "until a later frame goes better" } else { "from now on" };
-            log::error!("\"{}\" stays as it is {until}: {text}", self.name);
+            let until = if retried { "until a later frame of Bevy's goes better" } else { "from now on" };
+            log::error!("\"{}\" keeps its last frame {until}: {text}", self.name);
         }
     }
 

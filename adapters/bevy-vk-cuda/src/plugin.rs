@@ -41,13 +41,14 @@ pub struct CudaPlugin {
 
 impl CudaPlugin {
     /// Computes on the CPU in memory that is shared with Bevy's device, and copies as with CUDA: to
-    /// try without a GPU of NVIDIA's what runs with one.
+    /// try without a GPU of NVIDIA's what runs with one. It needs a second queue as CUDA does, which
+    /// software drivers lack: see [`share_queue`](Self::share_queue).
     #[must_use]
     pub fn host() -> Self {
         Self { wish: Wish::Host, share_queue: false }
     }
 
-    /// Computes on the CPU and uploads, whatever there is.
+    /// Computes on the CPU and uploads, also where there is CUDA.
     #[must_use]
     pub fn upload() -> Self {
         Self { wish: Wish::Upload, share_queue: false }

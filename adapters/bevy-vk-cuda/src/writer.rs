@@ -96,11 +96,14 @@ impl<R: Content> CudaWriter<R> {
     ///
     /// # Errors
     /// - The error of `compute`, and what [`LatestWriter::begin`] and `publish` of the bridge say.
+    /// - [`Error::Panicked`] after a closure on the CPU has panicked, or the bridge's error for it.
     /// - [`Error::NotPresented`], without calling `compute`, while frames do not reach Bevy. Bevy
     ///   keeps the last whole frame meanwhile. It ends by itself once the step that failed goes
     ///   well: the asset has its former size again, or memory could be allocated. While the asset is
     ///   missing nothing is tried, and it lasts. A program that goes on meanwhile treats it as
     ///   `false`.
+    ///
+    /// Bevy's default error handler ends the program for a system that returns one of these.
     pub fn write<E: From<Error>>(
         &mut self,
         compute: impl FnOnce(Frame<'_, R>) -> std::result::Result<(), E>,

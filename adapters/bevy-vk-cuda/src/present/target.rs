@@ -32,10 +32,13 @@ pub(crate) trait Target: Content + Source {
     type Id: Copy + PartialEq + Send + Sync;
 
     /// Size and format: two objects between which a copy is valid have the same.
-    type Shape: PartialEq + std::fmt::Debug + Send + Sync;
+    type Shape: PartialEq + Send + Sync;
 
     /// The shape of an object.
     fn shape(object: &Self::Object) -> Self::Shape;
+
+    /// A shape, for messages.
+    fn describe(shape: &Self::Shape) -> String;
 
     /// Bevy's object of an asset, once Bevy has made it.
     fn find(frame: &PresentFrame<'_>, asset: Self::Asset) -> Option<(Self::Id, Self::Object)>;
@@ -82,7 +85,8 @@ pub(crate) fn check_shape<R: Target>(name: &str, object: &R::Object, made: &R::S
     if shape == *made {
         return Ok(());
     }
-    Err(Error::invalid(name, format!("its asset was replaced by one of {shape:?}, where its frames are of {made:?}")))
+    let (shape, made) = (R::describe(&shape), R::describe(made));
+    Err(Error::invalid(name, format!("its asset was replaced by one of {shape}, where its frames are of {made}")))
 }
 
 /// Makes an object of wgpu's. Where memory runs out that is an error, of which Bevy would otherwise
@@ -105,6 +109,13 @@ impl<T: Texel> Target for ImageSpec<T> {
 
     fn shape(object: &wgpu::Texture) -> TextureShape {
         TextureShape { size: object.size(), format: object.format(), levels: object.mip_level_count() }
+    }
+
+    fn describe(TextureShape { size, format, levels }: &TextureShape) -> String {
+        let wgpu::Extent3d { width, height, depth_or_array_layers: layers } = size;
+        let more =
+            if (*layers, *levels) == (1, 1) { String::new() } else { format!(", {layers} layers and {levels} levels") };
+        format!("{width}x{height} texels of {format:?}{more}")
     }
 
     fn find(frame: &PresentFrame<'_>, asset: AssetId<Image>) -> Option<(TextureId, wgpu::Texture)> {
@@ -177,6 +188,10 @@ impl<T: Pod + Send + Sync> Target for BufferSpec<T> {
 
     fn shape(object: &wgpu::Buffer) -> u64 {
         object.size()
+    }
+
+    fn describe(shape: &u64) -> String {
+        format!("{shape} bytes")
     }
 
     fn find(frame: &PresentFrame<'_>, asset: AssetId<ShaderBuffer>) -> Option<(BufferId, wgpu::Buffer)> {

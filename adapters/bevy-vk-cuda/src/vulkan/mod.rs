@@ -50,7 +50,9 @@ pub(crate) fn adopt(
     } else if promised {
         (hal.raw_queue(), CopyQueue::Bevys)
     } else {
-        return Err("the device has one queue in the family that draws, which is wgpu's".to_owned());
+        return Err("there is no queue for copies alone: the family that draws has one, which is wgpu's, or another plugin has \
+                    asked for more"
+            .to_owned());
     };
     let instance = hal.shared_instance();
     let mut info = AdoptInfo::new(

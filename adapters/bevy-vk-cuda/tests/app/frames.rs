@@ -312,7 +312,11 @@ fn what_cannot_be_is_said() {
         };
         assert!(refused(TextureFormat::R32Float, [0, 4]).contains("0x4"), "the size");
         assert!(refused(TextureFormat::Rgba16Float, [4, 4]).contains("Rgba16Float"), "the texel");
-        let error = CudaBuffer::<u8>::new(&cuda, &mut world.resource_mut(), "bytes", 3).err().unwrap();
-        assert!(error.to_string().contains("multiple of 4"), "{error}");
+        for (len, text) in [(3, "multiple of 4"), (0, "no bytes")] {
+            let error = CudaBuffer::<u8>::new(&cuda, &mut world.resource_mut(), "bytes", len).err().unwrap();
+            assert!(error.to_string().contains(text), "{error}");
+        }
+        let error = CudaBuffer::<u32>::new(&cuda, &mut world.resource_mut(), "words", usize::MAX).err().unwrap();
+        assert!(error.to_string().contains("more than can be addressed"), "{error}");
     }
 }
