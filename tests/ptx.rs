@@ -45,6 +45,8 @@ const KERNELS: &[(&str, &str, &[usize])] = &[
     ("texture", "relief", &[8, 8, 32]),
     ("wgpu", "swarm", &[8, 4, 4]),
     ("wgpu", "ink", &[8, 8, 4, 4]),
+    ("wgpu", "tiles", &[8, 4, 4, 4]),
+    ("wgpu", "tiles_in_rows", &[8, 4, 4, 4]),
 ];
 
 fn read(module: &str) -> Ptx {
