@@ -9,7 +9,7 @@ use bridge::{
     Backend, BufferAccess, BufferSpec, Compute, Error, Exchange, ExchangeInfo, QueueKind, RenderTurn, TimelinePoint,
     Work,
 };
-use bridge_tests::{Filler, Gate, Readback, Rig, on_both_backends, on_peers};
+use bridge_tests::{Filler, Gate, Readback, Rig, SeenWaits, on_both_backends, on_peers};
 
 on_both_backends!(
     every_frame_crosses_whole,
@@ -221,9 +221,11 @@ fn several_resources_cross_together(rig: &Rig, compute: &Compute) {
     }
 }
 
-fn dropping_with_frames_in_flight_is_safe(rig: &Rig, compute: &Compute) {
+fn dropping_with_frames_in_flight_is_safe(_: &Rig, compute: &Compute) {
+    let seen = SeenWaits::like(compute);
+    let compute = seen.compute();
     let filler = Filler::new(compute);
-    let readback = Readback::new(rig.device(), SIZE);
+    let readback = Readback::new(seen.device(), SIZE);
     let gate = Gate::on(compute);
     let mut exchange = exchange(compute, 2);
     let mut turn = exchange.begin().unwrap();
@@ -233,20 +235,11 @@ fn dropping_with_frames_in_flight_is_safe(rig: &Rig, compute: &Compute) {
     let commands = readback.record(&turn, &[(turn.resources().as_raw(), SIZE)]);
     // SAFETY: recorded with the turn's barriers; dropping the exchange waits.
     let point = unsafe { turn.submit(&[commands]) }.unwrap();
-    let opened = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let opened = &opened;
-        scope.spawn(move || {
-            drop(exchange);
-            assert!(opened.load(Ordering::Acquire), "dropping did not wait");
-        });
-        // Time for a drop that does not wait to be seen; one that does passes however long this
-        // takes.
-        std::thread::sleep(Duration::from_millis(30));
-        opened.store(true, Ordering::Release);
-        gate.open();
+    let (reached, waited, _gate) = seen.open_once_waited(gate, || {
+        drop(exchange);
+        point.is_reached().unwrap()
     });
-    assert!(point.is_reached().unwrap(), "dropping did not wait for Vulkan");
+    assert!(waited && reached, "dropping did not wait for Vulkan: {waited}, {reached}");
     assert!(readback.words() == Filler::pattern(LEN, 5));
 }
 

@@ -10,7 +10,7 @@ use bridge::{
     Backend, BufferAccess, BufferSpec, Compute, Error, Exchange, ExchangeInfo, LiveObjects, SubmitInfo, TimelinePoint,
     Work,
 };
-use bridge_tests::{Filler, Gate, Need, Readback, Rig, skip_case};
+use bridge_tests::{Filler, Gate, Need, Readback, Rig, SeenWaits, skip_case};
 
 const LEN: usize = 1024;
 const SIZE: u64 = 4 * LEN as u64;
@@ -204,7 +204,9 @@ fn a_compute_side_that_fails(rig: &Rig, compute: &Compute) {
 }
 
 /// The caller may use the commands again: an error comes once they have ended.
-fn a_refused_wait_is_told_behind_the_end_of_its_frame(rig: &Rig, compute: &Compute) {
+fn a_refused_wait_is_told_behind_the_end_of_its_frame(_: &Rig, _: &Compute) {
+    let seen = SeenWaits::on_host();
+    let compute = seen.compute();
     let info = ExchangeInfo { name: "refused", slots: 2, timeout: Rig::LONG, ..Default::default() };
     let render_first =
         || Exchange::render_first(compute, &info, BufferSpec::<u32>::new(LEN, BufferAccess::TRANSFER_WRITE)).unwrap();
@@ -218,25 +220,22 @@ fn a_refused_wait_is_told_behind_the_end_of_its_frame(rig: &Rig, compute: &Compu
         std::thread::yield_now();
     }
 
-    let raw = rig.device().as_raw();
+    let raw = seen.device().as_raw();
     // SAFETY: a live device.
     let fence = unsafe { raw.create_fence(&vk::FenceCreateInfo::default(), None) }.unwrap();
-    let gate = Gate::new(rig.device());
-    let info = SubmitInfo { waits: &[gate.wait_info()], fence, ..SubmitInfo::default() };
-    let opener = std::thread::spawn(move || {
-        // Time for a `submit` that does not block to be seen.
-        std::thread::sleep(Duration::from_millis(20));
-        gate.open();
-        gate
+    let gate = Gate::new(seen.device());
+    let waits = [gate.wait_info()];
+    let info = SubmitInfo { waits: &waits, fence, ..SubmitInfo::default() };
+    let ((result, ended), ..) = seen.open_once_waited(gate, || {
+        // SAFETY: no commands; the fence is new.
+        let result = unsafe { turn.submit_with(&info) };
+        // SAFETY: a fence of the device.
+        (result, unsafe { raw.get_fence_status(fence) }.unwrap())
     });
-    // SAFETY: no commands; the fence is new.
-    let error = unsafe { turn.submit_with(&info) }.unwrap_err();
+    let error = result.unwrap_err();
     assert!(matches!(error, Error::HostFailed { .. }), "{error}");
-    // SAFETY: a fence of the device.
-    let ended = unsafe { raw.get_fence_status(fence) }.unwrap();
-    drop(opener.join().unwrap());
     // SAFETY: waited for with the queue.
-    unsafe { raw.queue_wait_idle(rig.device().queue().with(|queue| queue).unwrap()) }.unwrap();
+    unsafe { raw.queue_wait_idle(seen.device().queue().with(|queue| queue).unwrap()) }.unwrap();
     // SAFETY: no submission uses it any more.
     unsafe { raw.destroy_fence(fence, None) };
     assert!(ended, "the frame is still in the queue");

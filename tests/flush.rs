@@ -10,7 +10,7 @@ use std::time::Duration;
 use bridge::ash::vk;
 use bridge::vk_export::ExportDevice;
 use bridge::{Backend, BufferAccess, BufferSpec, Compute, Error, Exchange, ExchangeInfo, LiveObjects};
-use bridge_tests::{Engine, case_on};
+use bridge_tests::{Engine, Rig, case_on};
 
 static REAL: OnceLock<vk::PFN_vkQueueSubmit2> = OnceLock::new();
 static SUBMISSIONS: AtomicUsize = AtomicUsize::new(0);
@@ -55,8 +55,8 @@ fn an_engine_flushes_for_itself() {
 }
 
 /// An exchange whose one turn was lent and dropped, never submitted.
-fn lost(compute: &Compute) -> Exchange<BufferSpec<u32>> {
-    let info = ExchangeInfo { name: "lost", slots: 1, timeout: Duration::from_millis(300), ..Default::default() };
+fn lost(compute: &Compute, timeout: Duration) -> Exchange<BufferSpec<u32>> {
+    let info = ExchangeInfo { name: "lost", slots: 1, timeout, ..Default::default() };
     let mut exchange = Exchange::new(compute, &info, BufferSpec::new(16, BufferAccess::TRANSFER_READ)).unwrap();
     drop(exchange.begin().unwrap().finish().unwrap().lend().unwrap());
     exchange
@@ -64,7 +64,7 @@ fn lost(compute: &Compute) -> Exchange<BufferSpec<u32>> {
 
 fn the_parts_of_a_flush_prove_the_end(device: &ExportDevice, compute: &Compute) {
     let before = LiveObjects::now();
-    let mut exchange = lost(compute);
+    let mut exchange = lost(compute, Rig::LONG);
     let parts = exchange.flush_parts().unwrap().unwrap();
     let (waits, signals) = ([parts.wait], [parts.signal]);
     let batch = vk::SubmitInfo2::default().wait_semaphore_infos(&waits).signal_semaphore_infos(&signals);
@@ -79,7 +79,7 @@ fn the_parts_of_a_flush_prove_the_end(device: &ExportDevice, compute: &Compute) 
 
 fn without_them_closing_gives_up(compute: &Compute) {
     let submissions = SUBMISSIONS.load(Ordering::Relaxed);
-    match lost(compute).close() {
+    match lost(compute, Duration::from_millis(300)).close() {
         Err(error @ Error::Timeout { value: 1, last_seen: 0, .. }) => {
             assert!(error.to_string().contains("lost.rendered"), "{error}");
         }

@@ -148,6 +148,7 @@ fn new_images_of_a_latest_exchange_wait_for_the_engine(compute: &Compute, comman
             // SAFETY: submitted a moment ago.
             commands.note(unsafe { initial.submitted() });
             let published = writer.begin().unwrap().publish().unwrap();
+            // A slow machine may miss a use that does not wait; one that does passes always.
             assert!(published.wait(std::time::Duration::from_millis(20)).is_err(), "the first use waits");
             gate.open();
             published.wait(Rig::LONG).unwrap();

@@ -21,6 +21,7 @@ mod peers;
 mod readback;
 mod rig;
 mod trace;
+mod waits;
 
 pub use commands::{Commands, to_host};
 pub use compute::{case_on, compute, cuda_devices};
@@ -36,6 +37,7 @@ pub use readback::Readback;
 pub use rig::{Rig, assert_silent};
 pub use test_support::{Need, open_descriptors, skip, skip_case};
 pub use trace::Sink;
+pub use waits::SeenWaits;
 
 /// Makes a test of a `fn(&Rig, &Compute)` that is about kernels.
 #[macro_export]

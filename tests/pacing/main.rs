@@ -3,13 +3,12 @@
 
 mod looks;
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bridge::{
     Backend, BufferAccess, BufferSpec, Compute, Error, Exchange, ExchangeInfo, QueueKind, TimelinePoint, Work,
 };
-use bridge_tests::{Filler, Gate, Readback, Rig, on_both_backends};
+use bridge_tests::{Filler, Gate, Readback, Rig, SeenWaits, on_both_backends};
 
 on_both_backends!(frames_are_enqueued_without_waiting, no_more_frames_are_in_flight_than_may_be);
 
@@ -49,9 +48,11 @@ fn frames_are_enqueued_without_waiting(rig: &Rig, compute: &Compute) {
 }
 
 /// With a bound, `begin` blocks until the frame that many before is done, and no longer.
-fn no_more_frames_are_in_flight_than_may_be(rig: &Rig, compute: &Compute) {
+fn no_more_frames_are_in_flight_than_may_be(_: &Rig, compute: &Compute) {
+    let seen = SeenWaits::like(compute);
+    let compute = seen.compute();
     let filler = Filler::new(compute);
-    let readbacks: Vec<_> = (0..6).map(|_| Readback::new(rig.device(), SIZE)).collect();
+    let readbacks: Vec<_> = (0..6).map(|_| Readback::new(seen.device(), SIZE)).collect();
     for bound in [1, 2] {
         let bounded = Some(bound);
         let info = ExchangeInfo { name: "bound", frames_in_flight: bounded, timeout: Rig::LONG, ..Default::default() };
@@ -61,23 +62,15 @@ fn no_more_frames_are_in_flight_than_may_be(rig: &Rig, compute: &Compute) {
         let mut opened = Vec::new();
         for (frame, readback) in readbacks.iter().enumerate() {
             let before = frame.checked_sub(bound).and_then(|before| held[before].0.take());
-            let done = AtomicBool::new(before.is_none());
-            let mut turn = std::thread::scope(|scope| {
-                let done = &done;
-                let opener = before.map(|gate| {
-                    scope.spawn(move || {
-                        // Time for a `begin` that does not block to be seen.
-                        std::thread::sleep(Duration::from_millis(20));
-                        done.store(true, Ordering::Release);
-                        gate.open();
-                        gate
-                    })
-                });
-                let turn = exchange.begin().unwrap();
-                assert!(done.load(Ordering::Acquire), "frame {frame} began beside {bound} others");
-                opened.extend(opener.map(|opener| opener.join().unwrap()));
-                turn
-            });
+            let mut turn = match before {
+                Some(gate) => {
+                    let (turn, waited, gate) = seen.open_once_waited(gate, || exchange.begin().unwrap());
+                    assert!(waited, "frame {frame} began beside {bound} others");
+                    opened.push(gate);
+                    turn
+                }
+                None => exchange.begin().unwrap(),
+            };
             let running = held.iter().filter(|(_, point)| !point.is_reached().unwrap()).count();
             assert_eq!(running, frame.min(bound - 1), "frames that are held when frame {frame} has begun");
             let gate = Gate::on(compute);

@@ -1,11 +1,8 @@
 //! The same bytes for one exchange after another.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
-
 use bridge::ash::vk;
 use bridge::{BufferSpec, Compute, Exchange, ExchangeInfo, QueueKind};
-use bridge_tests::{Filler, Gate, Readback, Rig};
+use bridge_tests::{Filler, Gate, Readback, Rig, SeenWaits};
 
 use crate::{LEN, READ, in_pool, pool};
 
@@ -13,42 +10,34 @@ const SIZE: u64 = 4 * LEN as u64;
 
 /// Drops an exchange that Vulkan still reads, and computes in the same bytes at once. Nothing but
 /// the drop puts the computation behind the reader: it is on another queue.
-pub(crate) fn a_range_is_reused_only_after_the_last_frame(rig: &Rig, compute: &Compute) {
+pub(crate) fn a_range_is_reused_only_after_the_last_frame(_: &Rig, compute: &Compute) {
+    let seen = SeenWaits::like(compute);
+    let compute = seen.compute();
     let pool = pool(compute, 64 << 10);
-    let (filler, readback) = (Filler::new(compute), Readback::new(rig.device(), SIZE));
-    let gate = Gate::new(rig.device());
+    let (filler, readback) = (Filler::new(compute), Readback::new(seen.device(), SIZE));
+    let gate = Gate::new(seen.device());
     let spec = BufferSpec::<u32>::new(LEN, READ);
     let info = |name| ExchangeInfo { slots: 1, ..in_pool(name, &pool) };
     let mut old = Exchange::new(compute, &info("old"), spec.clone()).unwrap();
     let mut turn = old.begin().unwrap();
     filler.fill(&mut turn, 1);
     let turn = turn.finish().unwrap();
-    gate.hold_queue(rig.device(), QueueKind::Graphics);
+    gate.hold_queue(seen.device(), QueueKind::Graphics);
     let commands = readback.record(&turn, &[(turn.resources().as_raw(), SIZE)]);
     // SAFETY: recorded with the turn's barriers; dropping the exchange waits.
     let read = unsafe { turn.submit(&[commands]) }.unwrap();
 
-    let opened = AtomicBool::new(false);
-    let turn = std::thread::scope(|scope| {
-        let opened = &opened;
-        scope.spawn(move || {
-            // Time for a drop that does not wait to be seen; one that does passes however long this
-            // takes.
-            std::thread::sleep(Duration::from_millis(30));
-            opened.store(true, Ordering::Release);
-            gate.open();
-        });
+    let (reached, waited, _gate) = seen.open_once_waited(gate, || {
         drop(old);
-        let mut new = Exchange::new(compute, &info("new"), spec).unwrap();
-        assert_eq!(pool.report().blocks, 1, "the same bytes");
-        let mut turn = new.begin().unwrap();
-        filler.fill(&mut turn, 5000);
-        let turn = turn.finish().unwrap();
-        turn.computed().wait(Rig::LONG).unwrap();
-        assert!(opened.load(Ordering::Acquire), "the bytes were free before Vulkan had read them");
-        turn
+        read.is_reached().unwrap()
     });
-    assert!(read.is_reached().unwrap());
+    assert!(waited && reached, "the bytes were free before Vulkan had read them: {waited}, {reached}");
+    let mut new = Exchange::new(compute, &info("new"), spec).unwrap();
+    assert_eq!(pool.report().blocks, 1, "the same bytes");
+    let mut turn = new.begin().unwrap();
+    filler.fill(&mut turn, 5000);
+    let turn = turn.finish().unwrap();
+    turn.computed().wait(Rig::LONG).unwrap();
     assert!(readback.words() == Filler::pattern(LEN, 1), "the new exchange wrote what Vulkan was reading");
     let source = (turn.resources().as_raw(), SIZE);
     assert!(readback.run(turn, &[source]) == Filler::pattern(LEN, 5000));

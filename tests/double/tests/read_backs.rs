@@ -4,9 +4,6 @@
 
 mod common;
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
-
 use common::world::{TEXELS, device, import_image, import_semaphore, map_image};
 use cuda_import::cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
 use cuda_import::{SemaphoreKind, wait_one};
@@ -30,24 +27,21 @@ fn a_read_back_does_not_return_before_its_copy_has_ended() {
     let mut texels = vec![[0u8; 4]; TEXELS];
     double.forget_calls();
     let read = std::thread::scope(|scope| {
-        let capture = scope.spawn(|| {
-            // Once the copy is enqueued and its end is waited for.
-            while !double.calls().iter().any(|call| call.name.starts_with("cuMemcpy3DAsync")) {
-                std::thread::yield_now();
-            }
-            home.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).unwrap();
-            // Where the wait goes on, as it should, it must end all the same.
-            std::thread::sleep(Duration::from_millis(300));
-            let returned_early = texels_are_back();
-            if !returned_early {
-                drop(home.end_capture(CUgraphInstantiate_flags(0)));
-                double.signal(number, 1);
-            }
+        let reading = scope.spawn(|| image.view().read_to_host(&home, 0, .., &mut texels));
+        // Once the copy is enqueued and its end is waited for.
+        double.until("the copy is enqueued", |double| {
+            double.calls().iter().any(|call| call.name.starts_with("cuMemcpy3DAsync"))
         });
-        let read = image.view().read_to_host(&home, 0, .., &mut texels);
-        BACK.store(true, Ordering::SeqCst);
-        capture.join().unwrap();
-        read
+        home.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).unwrap();
+        // A wait that goes on, as it should, asks again and again whether the stream is captured.
+        let asked = |double: &Double| double.calls().iter().filter(|call| call.name == "cuStreamIsCapturing").count();
+        let before = asked(&double);
+        double.until("the read-back returns or waits", |double| reading.is_finished() || asked(double) >= before + 3);
+        if !reading.is_finished() {
+            drop(home.end_capture(CUgraphInstantiate_flags(0)));
+            double.signal(number, 1);
+        }
+        reading.join().unwrap()
     });
     if read.is_ok() {
         return;
@@ -56,10 +50,4 @@ fn a_read_back_does_not_return_before_its_copy_has_ended() {
     let before = texels.clone();
     double.signal(number, 1);
     assert!(texels == before, "the driver writes into a slice that was given back");
-}
-
-static BACK: AtomicBool = AtomicBool::new(false);
-
-fn texels_are_back() -> bool {
-    BACK.load(Ordering::SeqCst)
 }

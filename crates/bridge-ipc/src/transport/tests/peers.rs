@@ -13,7 +13,7 @@ fn a_closed_socket_is_no_death() {
     assert_eq!(received.message, Message::Bye { code: Code::Failure, text: "out of ideas".into() });
     let told = renderer.receive(LIMIT).unwrap_err().to_string();
     assert!(told.contains("Failure, out of ideas"), "{told}");
-    assert!(!renderer.peer().is_dead() && !renderer.wait(Duration::from_millis(20)).unwrap().dead);
+    assert!(!renderer.peer().is_dead() && !renderer.wait(Duration::ZERO).unwrap().dead);
 }
 
 #[test]
@@ -47,7 +47,8 @@ fn the_end_of_the_process_is_death_even_if_the_socket_stays_open() {
         let socket = new_socket().unwrap();
         rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::empty()).unwrap();
         // Before it connects: its child has the socket by the time the other side knows of it.
-        let mut heir = Command::new("sleep").arg("5").spawn().unwrap();
+        // It ends with the pipe that the test holds the other end of.
+        let mut heir = Command::new("cat").spawn().unwrap();
         rustix::net::connect(&socket, &rustix::net::SocketAddrUnix::new(Path::new(&path)).unwrap()).unwrap();
         heir.wait().unwrap();
         return;
@@ -59,8 +60,11 @@ fn the_end_of_the_process_is_death_even_if_the_socket_stays_open() {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", test])
         .env(PEER, listener.path())
+        .stdin(Stdio::piped())
         .spawn()
         .unwrap();
+    // `wait` below would close it.
+    let heir = child.stdin.take();
     let mut connection = listener.accept(LIMIT).unwrap().unwrap();
     assert_eq!(connection.peer().pid(), i32::try_from(child.id()).unwrap());
     assert!(!connection.peer().wait(Duration::from_millis(50)));
@@ -71,6 +75,7 @@ fn the_end_of_the_process_is_death_even_if_the_socket_stays_open() {
     assert!(matches!(connection.receive(LIMIT), Err(Error::Closed { .. })));
     child.wait().unwrap();
     connection.peer().kill().unwrap();
+    drop(heir);
 }
 
 #[test]

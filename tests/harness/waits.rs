@@ -1,0 +1,157 @@
+//! Waits of the host that a test sees: a device whose functions that wait for a timeline, or look at
+//! one, note which thread calls them. A test of a call that has to wait opens what it waits for once
+//! it does, and not after a time in which it should have begun to.
+#![allow(unsafe_code)] // Stand-ins for Vulkan functions.
+
+use std::cell::RefCell;
+use std::ffi::{CStr, c_void};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bridge::ash::vk;
+use bridge::cuda_import::CudaDevice;
+use bridge::{Backend, Compute, ExportDevice};
+
+use crate::{Engine, Gate};
+
+static BLOCK: OnceLock<vk::PFN_vkWaitSemaphores> = OnceLock::new();
+static LOOK: OnceLock<vk::PFN_vkGetSemaphoreCounterValue> = OnceLock::new();
+
+/// A call that looks so often at timelines waits for one. Calls that return at once look a few
+/// times.
+const WAITS: usize = 64;
+
+thread_local! {
+    /// How often this thread has looked, if somebody wants to know; a call that blocks counts as
+    /// [`WAITS`].
+    static LOOKS: RefCell<Option<Arc<AtomicUsize>>> = const { RefCell::new(None) };
+}
+
+fn note(looks: usize) {
+    LOOKS.with_borrow(|noted| {
+        if let Some(noted) = noted {
+            noted.fetch_add(looks, Ordering::SeqCst);
+        }
+    });
+}
+
+unsafe extern "system" fn block(device: vk::Device, info: *const vk::SemaphoreWaitInfo<'_>, limit: u64) -> vk::Result {
+    note(if limit > 0 { WAITS } else { 1 });
+    let real = BLOCK.get().unwrap();
+    // SAFETY: handed on.
+    unsafe { real(device, info, limit) }
+}
+
+unsafe extern "system" fn look(device: vk::Device, semaphore: vk::Semaphore, value: *mut u64) -> vk::Result {
+    note(1);
+    let real = LOOK.get().unwrap();
+    // SAFETY: handed on.
+    unsafe { real(device, semaphore, value) }
+}
+
+fn hook(name: &CStr, real: *const c_void) -> *const c_void {
+    match name.to_bytes() {
+        b"vkWaitSemaphores" => {
+            // SAFETY: the function of that name has this type.
+            let _ = BLOCK.set(unsafe { std::mem::transmute::<*const c_void, vk::PFN_vkWaitSemaphores>(real) });
+            block as *const c_void
+        }
+        b"vkGetSemaphoreCounterValue" => {
+            // SAFETY: as above.
+            let _ = LOOK.set(unsafe { std::mem::transmute::<*const c_void, vk::PFN_vkGetSemaphoreCounterValue>(real) });
+            look as *const c_void
+        }
+        _ => real,
+    }
+}
+
+/// A compute side of a device whose waits are seen.
+pub struct SeenWaits {
+    compute: Compute,
+    /// Never destroyed: NVIDIA's driver deadlocks when a device goes while a thread that has used
+    /// Vulkan exits.
+    engine: &'static Engine,
+}
+
+impl SeenWaits {
+    /// Opens a device, and a compute side on the GPUs of another.
+    ///
+    /// # Panics
+    /// When either cannot be made.
+    pub fn like(compute: &Compute) -> Self {
+        let peers = compute.cuda().filter(|cuda| cuda.is_peer());
+        let gpus: Vec<CudaDevice> = peers.iter().flat_map(|cuda| cuda.gpus()).map(|(gpu, _)| gpu.clone()).collect();
+        Self::with(|device| match &gpus[..] {
+            [] => Compute::new(device, compute.backend()),
+            gpus => Compute::group(device, gpus),
+        })
+    }
+
+    /// Opens a device, and its CPU backend.
+    ///
+    /// # Panics
+    /// When either cannot be made.
+    pub fn on_host() -> Self {
+        Self::with(|device| Compute::new(device, Backend::Host))
+    }
+
+    fn with(compute: impl FnOnce(&ExportDevice) -> bridge::Result<Compute>) -> Self {
+        let engine: &'static Engine = Box::leak(Box::new(Engine::new(Some(hook))));
+        // SAFETY: the engine's own handles, which live forever.
+        let device = unsafe { ExportDevice::adopt(engine.info()) }.unwrap();
+        Self { compute: compute(&device).unwrap(), engine }
+    }
+
+    /// The compute side.
+    pub fn compute(&self) -> &Compute {
+        &self.compute
+    }
+
+    /// The device.
+    pub fn device(&self) -> &ExportDevice {
+        self.compute.device()
+    }
+
+    /// Makes a call on this thread, and opens the gate once the call waits for a timeline, or has
+    /// returned without. Returns the call's result, whether it has waited, and the gate.
+    ///
+    /// # Panics
+    /// When the device is lost.
+    pub fn open_once_waited<T>(&self, gate: Gate, call: impl FnOnce() -> T) -> (T, bool, Gate) {
+        /// Opens the gate where the call panics, too.
+        struct Ended<'a>(&'a AtomicBool);
+        impl Drop for Ended<'_> {
+            fn drop(&mut self) {
+                LOOKS.set(None);
+                self.0.store(true, Ordering::SeqCst);
+            }
+        }
+        let (looks, ended) = (Arc::new(AtomicUsize::new(0)), AtomicBool::new(false));
+        let waits = || looks.load(Ordering::SeqCst) >= WAITS;
+        std::thread::scope(|scope| {
+            let opener = scope.spawn(|| {
+                let gate = gate;
+                while !waits() && !ended.load(Ordering::SeqCst) {
+                    std::thread::sleep(Duration::from_micros(100));
+                }
+                gate.open();
+                gate
+            });
+            let guard = Ended(&ended);
+            LOOKS.set(Some(Arc::clone(&looks)));
+            let result = call();
+            let waited = waits();
+            drop(guard);
+            (result, waited, opener.join().unwrap())
+        })
+    }
+}
+
+impl Drop for SeenWaits {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.engine.assert_silent();
+        }
+    }
+}
