@@ -226,21 +226,30 @@ fn dropping_with_frames_in_flight_is_safe(_: &Rig, compute: &Compute) {
     let compute = seen.compute();
     let filler = Filler::new(compute);
     let readback = Readback::new(seen.device(), SIZE);
-    let gate = Gate::on(compute);
-    let mut exchange = exchange(compute, 2);
-    let mut turn = exchange.begin().unwrap();
-    gate.hold(&mut turn);
-    filler.fill(&mut turn, 5);
-    let turn = turn.finish().unwrap();
-    let commands = readback.record(&turn, &[(turn.resources().as_raw(), SIZE)]);
-    // SAFETY: recorded with the turn's barriers; dropping the exchange waits.
-    let point = unsafe { turn.submit(&[commands]) }.unwrap();
-    let (reached, waited, _gate) = seen.open_once_waited(gate, || {
-        drop(exchange);
-        point.is_reached().unwrap()
-    });
-    assert!(waited && reached, "dropping did not wait for Vulkan: {waited}, {reached}");
-    assert!(readback.words() == Filler::pattern(LEN, 5));
+    for computes in [true, false] {
+        let gate = Gate::on(compute);
+        let mut exchange = exchange(compute, 2);
+        let mut turn = exchange.begin().unwrap();
+        if computes {
+            gate.hold(&mut turn);
+        }
+        filler.fill(&mut turn, 5);
+        let turn = turn.finish().unwrap();
+        if !computes {
+            // Then dropping has nothing to wait for but Vulkan.
+            turn.computed().wait(Rig::LONG).unwrap();
+            gate.hold_queue(seen.device(), QueueKind::Graphics);
+        }
+        let commands = readback.record(&turn, &[(turn.resources().as_raw(), SIZE)]);
+        // SAFETY: recorded with the turn's barriers; dropping the exchange waits.
+        let point = unsafe { turn.submit(&[commands]) }.unwrap();
+        let (reached, waited, _gate) = seen.open_once_waited(gate, || {
+            drop(exchange);
+            point.is_reached().unwrap()
+        });
+        assert!(waited && reached, "dropping did not wait for Vulkan: {waited}, {reached}, computes: {computes}");
+        assert!(readback.words() == Filler::pattern(LEN, 5));
+    }
 }
 
 /// Two exchanges on one compute side: the one can be closed while the other never lets it come to

@@ -22,6 +22,8 @@ pub(crate) fn a_range_is_reused_only_after_the_last_frame(_: &Rig, compute: &Com
     let mut turn = old.begin().unwrap();
     filler.fill(&mut turn, 1);
     let turn = turn.finish().unwrap();
+    // Then dropping has nothing to wait for but Vulkan.
+    turn.computed().wait(Rig::LONG).unwrap();
     gate.hold_queue(seen.device(), QueueKind::Graphics);
     let commands = readback.record(&turn, &[(turn.resources().as_raw(), SIZE)]);
     // SAFETY: recorded with the turn's barriers; dropping the exchange waits.
