@@ -1,12 +1,9 @@
 //! The order between graphs and Vulkan, with the controls that show that it can be seen to be
 //! wrong.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
-
 use bridge::ash::vk;
 use bridge::{Compute, FrameGraph, QueueKind};
-use bridge_tests::{Filler, Gate, Readback, Rig};
+use bridge_tests::{Filler, Gate, Readback, Rig, SeenWaits};
 
 use crate::counter::{Counter, compute, exchange, read};
 use crate::{LEN, SIZE};
@@ -122,9 +119,11 @@ pub(crate) fn unknown_to_the_graph_a_slow_reader_is_overwritten(rig: &Rig, side:
     }
 }
 
-pub(crate) fn a_graph_and_its_exchange_go_in_any_order(rig: &Rig, side: &Compute) {
+pub(crate) fn a_graph_and_its_exchange_go_in_any_order(_: &Rig, side: &Compute) {
+    let seen = SeenWaits::like(side);
+    let side = seen.compute();
     for graph_first in [true, false] {
-        let readback = Readback::new(rig.device(), SIZE);
+        let readback = Readback::new(seen.device(), SIZE);
         let mut counter = Counter::new(side);
         let mut exchange = exchange(side, 2);
         let mut graph = FrameGraph::new(&exchange);
@@ -135,16 +134,7 @@ pub(crate) fn a_graph_and_its_exchange_go_in_any_order(rig: &Rig, side: &Compute
         let commands = readback.record(&turn, &[(turn.resources().as_raw(), SIZE)]);
         // SAFETY: recorded with the turn's barriers; dropping both waits.
         let point = unsafe { turn.submit(&[commands]) }.unwrap();
-        let opened = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            let opened = &opened;
-            scope.spawn(move || {
-                // Time for a drop that does not wait to be seen; one that does passes however long
-                // this takes.
-                std::thread::sleep(Duration::from_millis(30));
-                opened.store(true, Ordering::Release);
-                gate.open();
-            });
+        let (reached, waited, _gate) = seen.open_once_waited(gate, || {
             if graph_first {
                 drop(graph);
                 drop(exchange);
@@ -152,9 +142,9 @@ pub(crate) fn a_graph_and_its_exchange_go_in_any_order(rig: &Rig, side: &Compute
                 drop(exchange);
                 drop(graph);
             }
-            assert!(opened.load(Ordering::Acquire), "dropping did not wait");
+            point.is_reached().unwrap()
         });
-        assert!(point.is_reached().unwrap(), "dropping did not wait for Vulkan");
+        assert!(waited && reached, "dropping did not wait for Vulkan: {waited}, {reached}");
         assert!(readback.words() == Filler::pattern(LEN, 2));
     }
 }
