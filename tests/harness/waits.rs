@@ -6,12 +6,12 @@
 use std::cell::RefCell;
 use std::ffi::{CStr, c_void};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bridge::ash::vk;
 use bridge::cuda_import::CudaDevice;
-use bridge::{Backend, Compute, ExportDevice};
+use bridge::{Backend, Compute, ExportDevice, QueueLock};
 
 use crate::{Engine, Gate};
 
@@ -66,6 +66,16 @@ fn hook(name: &CStr, real: *const c_void) -> *const c_void {
     }
 }
 
+/// Keeps the bridge's submissions apart.
+struct Lock(Mutex<()>);
+
+impl QueueLock for Lock {
+    fn with(&self, _: vk::Queue, f: &mut dyn FnMut()) {
+        let _guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        f();
+    }
+}
+
 /// A compute side of a device whose waits are seen.
 pub struct SeenWaits {
     compute: Compute,
@@ -98,8 +108,11 @@ impl SeenWaits {
 
     fn with(compute: impl FnOnce(&ExportDevice) -> bridge::Result<Compute>) -> Self {
         let engine: &'static Engine = Box::leak(Box::new(Engine::new(Some(hook))));
+        let mut info = engine.info();
+        // As on a device of the bridge's own: it may submit.
+        info.queue_lock = Some(Arc::new(Lock(Mutex::new(()))));
         // SAFETY: the engine's own handles, which live forever.
-        let device = unsafe { ExportDevice::adopt(engine.info()) }.unwrap();
+        let device = unsafe { ExportDevice::adopt(info) }.unwrap();
         Self { compute: compute(&device).unwrap(), engine }
     }
 
