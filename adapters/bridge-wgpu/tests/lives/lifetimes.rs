@@ -4,7 +4,7 @@
 use std::any::Any;
 use std::time::{Duration, Instant};
 
-use crate::support::{Filler, alone, bridge_on, bridges, info, read_buffer, validation_messages};
+use crate::support::{Filler, alone, await_queue, bridge_on, bridges, info, read_buffer, validation_messages};
 use bridge_wgpu::bridge::LiveObjects;
 use bridge_wgpu::{
     Backend, Bridge, ComputeFirst, Error, Exchange, Frame, LatestInfo, RenderFirst, SharedBuffer, SharedTexture, Work,
@@ -221,7 +221,7 @@ fn callbacks_of_a_submission_wait_for_nothing() {
         for base in 0..3 {
             let turn = frame(&mut exchange, &filler, base);
             // The first submission is over by then, so that the next one finds it so.
-            std::thread::sleep(Duration::from_millis(100));
+            await_queue(&bridge);
             results.push(bridge.submit([], turn));
         }
         let error = receiver.recv_timeout(Duration::from_secs(60)).unwrap();

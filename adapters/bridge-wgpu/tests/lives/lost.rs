@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::support::latest::{LEN, write};
-use crate::support::{Filler, alone, bridges, info, mapped, read_buffer, staging, validation_messages};
+use crate::support::{Filler, alone, await_queue, bridges, info, mapped, read_buffer, staging, validation_messages};
 use bridge_wgpu::bridge::LiveObjects;
 use bridge_wgpu::{Bridge, Exchange, Frames, LatestInfo, Newest, SharedBuffer, SharedTexture, Work, wgpu};
 
@@ -33,7 +33,7 @@ where
         }));
     });
     // The submission is over by then, so that the next one calls it.
-    std::thread::sleep(Duration::from_millis(20));
+    await_queue(bridge);
     let error = bridge.submit([], frames).unwrap_err().to_string();
     assert!(error.contains("create_buffer"), "the callback's error: {error}");
 }

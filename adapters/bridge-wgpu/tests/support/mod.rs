@@ -108,6 +108,15 @@ pub fn info(name: &str) -> ExchangeInfo<'_> {
     ExchangeInfo { name, timeout: std::time::Duration::from_secs(60), ..Default::default() }
 }
 
+/// Waits until the device has done all that it was given. wgpu calls nothing back meanwhile, as it
+/// would in a wait of its own.
+pub fn await_queue(bridge: &Bridge) {
+    // SAFETY: nothing is destroyed.
+    let device = unsafe { bridge.device().as_hal::<wgpu::hal::api::Vulkan>() }.unwrap();
+    // SAFETY: no other thread uses the device's queues: tests of a program take turns.
+    unsafe { device.raw_device().device_wait_idle() }.unwrap();
+}
+
 /// A mapped copy of a buffer.
 pub fn read_buffer(bridge: &Bridge, buffer: &wgpu::Buffer) -> Vec<u32> {
     let staging = staging(bridge, buffer.size());

@@ -48,6 +48,7 @@ fn what_is_not_ready_does_not_go_away() {
     let mut ledger = ledger();
     assert_eq!(ledger.send_away(|slot, _| slot == 2, || 0), Some((2, 0)));
     assert_eq!(ledger.send_away(|slot, _| slot == 2, || 0), None);
+    assert!(!ledger.waits_unseen(), "every change comes with a word");
     ledger.require_initial();
     assert!(send(&mut ledger).is_none() && ledger.waits_unseen());
 }
@@ -66,4 +67,27 @@ fn a_dropped_turn_is_told_once_and_a_lost_submission_comes_back_behind_its_value
     ledger.drop_render(1);
     assert!(send(&mut ledger).is_none() && ledger.waits_unseen());
     assert_eq!(ledger.send_away(|_, _| true, || value), Some((1, value)));
+}
+
+#[test]
+fn a_free_slot_is_told_by_the_value_of_its_last_use() {
+    let mut ledger = ledger();
+    assert!(!ledger.has_free_after(0), "nothing was used");
+    send(&mut ledger).unwrap();
+    ledger.announce(0).unwrap();
+    let value = ledger.next_rendered(0).unwrap();
+    ledger.submitted(0, value);
+    assert_eq!([value - 1, value, value + 1].map(|value| ledger.has_free_after(value)), [true, false, false]);
+    while send(&mut ledger).is_some() {}
+    assert!(!ledger.has_free_after(value - 1), "it is away");
+}
+
+#[test]
+fn the_frames_of_another_exchange_are_gone_on_with() {
+    let mut ledger = ledger();
+    while send(&mut ledger).is_some() {}
+    let next = |ledger: &mut Ledger, slot| (ledger.next(), ledger.announce(slot).unwrap().0);
+    assert_eq!([next(&mut ledger, 0), next(&mut ledger, 1)], [(0, 0), (1, 1)]);
+    ledger.go_on_with(7);
+    assert_eq!((next(&mut ledger, 2), ledger.next()), ((7, 7), 8));
 }

@@ -58,3 +58,16 @@ fn a_frame_that_is_not_submitted_goes_to_nobody() {
     assert!(!ledger.lacks_slots(|| value));
     assert_eq!(ledger.begin(|| value).unwrap().slot, begun.slot);
 }
+
+#[test]
+fn a_slot_is_not_waited_for_where_the_next_frame_is_refused() {
+    let mut ledger = ledger();
+    draw(&mut ledger);
+    let begun = ledger.begin(|| 0).unwrap();
+    assert!(!ledger.lacks_slots(|| 0), "a turn is open");
+    let value = ledger.next_rendered(begun.frame).unwrap();
+    ledger.submitted(begun.slot, value);
+    assert!(ledger.lacks_slots(|| 0));
+    ledger.require_initial();
+    assert!(!ledger.lacks_slots(|| 0), "images are to be handed over");
+}
