@@ -49,7 +49,9 @@ fn frames_are_submitted_in_any_order_unless_one_is_lent() {
     let mut ledger = Ledger::new(First::Compute, 4);
     let turns: Vec<_> = (0..4).map(|_| computed(&mut ledger)).collect();
     assert_eq!(submit(&mut ledger, turns[2]), 1);
+    assert!(!ledger.values().is_lent());
     assert_eq!(ledger.lend(turns[3].slot, 3), Ok(2));
+    assert!(ledger.values().is_lent());
     assert_eq!(ledger.lend(turns[0].slot, 0), Err(Refusal::OutOfOrder { frame: 0, first: 3 }));
     assert_eq!(ledger.next_rendered(0), Err(Refusal::OutOfOrder { frame: 0, first: 3 }));
     ledger.retract(turns[3].slot);
