@@ -162,6 +162,7 @@ impl Write for Slow {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         for line in String::from_utf8_lossy(bytes).lines() {
             if line.contains("signal") && line.contains("host") {
+                // A slow machine may miss a second signal that comes meanwhile.
                 std::thread::sleep(Duration::from_millis(50));
                 self.0.lock().unwrap().push(line.to_owned());
             }

@@ -91,7 +91,8 @@ pub(crate) fn more_submissions_than_said_hold_the_writers_work(rig: &Rig, comput
     let mut submissions = 0;
     let held = loop {
         let published = publish(&mut writer, &filler, 0);
-        // As many as were said hold nothing, however slow the machine is.
+        // As many as were said hold nothing, however slow the machine is. With more, a slow machine
+        // may take one that is not held for the one that is.
         let limit = if submissions <= least.reader_in_flight { Rig::LONG } else { Duration::from_millis(100) };
         if published.wait(limit).is_err() {
             break published;

@@ -166,7 +166,8 @@ pub(crate) fn more_turns_than_said_hold_vulkans_writes(rig: &Rig, compute: &Comp
     let mut turns = 0;
     let held = loop {
         let drawn = draw(rig, &mut writer, &commands);
-        // As many as were said hold nothing, however slow the machine is.
+        // As many as were said hold nothing, however slow the machine is. With more, a slow machine
+        // may take one that is not held for the one that is.
         let limit = if turns <= 1 { Rig::LONG } else { Duration::from_millis(100) };
         if drawn.wait(limit).is_err() {
             break drawn;
