@@ -9,7 +9,7 @@ use bridge_view::{
     Camera, Element, Error, ImageFormat, Look, MAX_POINTS, MAX_SIDE, PointFormat, PointKind, PointLook, View, ViewInfo,
 };
 
-use crate::{PIXELS, SIZE, info, noise, shown, view};
+use crate::{PIXELS, SIZE, info, noise, shown, view, write};
 
 type Bytes = BufferSpec<u8>;
 
@@ -40,6 +40,28 @@ fn views_that_cannot_be_are_errors() {
         let made = View::headless(&compute, &ViewInfo { size: [MAX_SIDE; 2], ..Default::default() });
         assert!(matches!(made, Err(Error::TooLarge { .. })), "{made:?}");
     }
+}
+
+/// Nothing was submitted: the view goes on, and leaves nothing behind.
+#[test]
+fn a_picture_that_is_asked_for_under_the_queues_lock_is_refused() {
+    let device = Rig::open_own();
+    let compute = Compute::new(&device, Backend::Host).unwrap();
+    let mut view = view(&compute);
+    let format = ImageFormat::new(SIZE, 3, Element::U8).unwrap();
+    let mut exchange = Exchange::new(&compute, &info(), format.spec::<u8>().unwrap()).unwrap();
+    let mut turn = exchange.begin().unwrap();
+    write(&mut turn, &noise(3 * PIXELS, 1));
+    view.show_image(turn.finish().unwrap(), format, &Look::default()).unwrap();
+    assert!(view.draw().unwrap());
+    let picture = view.pixels().unwrap();
+    let asked = device.queue().with(|_| view.pixels()).unwrap();
+    assert!(matches!(asked, Err(Error::Bridge(_))), "{asked:?}");
+    assert_eq!(view.pixels().unwrap(), picture);
+    drop(view);
+    exchange.close().unwrap();
+    drop(compute);
+    device.try_release().unwrap();
 }
 
 /// Events arrive on one thread, where some systems have no other than the main one; no window is a

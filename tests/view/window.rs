@@ -112,6 +112,23 @@ fn the_programs_window_shows_the_picture_and_follows_its_size() {
     assert_silent(view.compute().device());
 }
 
+/// Nothing is acquired that could not be submitted: each of the three pictures that may be on their
+/// way would be lost with it.
+#[test]
+fn a_window_goes_on_after_draws_under_the_queues_lock() {
+    let Some(Scene { mut view, events, own, turn: _turn }) = scene() else { return };
+    show(&mut view, &[1; 3 * PIXELS]);
+    until_shown(&mut view, &own, SIZE, &[[1; 3]; PIXELS]);
+    let device = view.compute().device().clone();
+    for _ in 0..4 {
+        events.uncovered();
+        device.queue().with(|_| view.draw_and_present().unwrap_err()).unwrap();
+    }
+    show(&mut view, &[2; 3 * PIXELS]);
+    until_shown(&mut view, &own, SIZE, &[[2; 3]; PIXELS]);
+    assert_silent(&device);
+}
+
 #[test]
 fn a_hidden_or_minimised_window_is_left_alone_and_a_closed_one_for_good() {
     let Some(Scene { mut view, events, own, turn: _turn }) = scene() else { return };
@@ -195,7 +212,7 @@ fn the_camera_moves_as_the_program_passes_on() {
 
 #[test]
 fn a_window_that_is_destroyed_is_an_error_and_the_view_goes_on_with_another() {
-    let Some(Scene { mut view, own, turn: _turn, .. }) = scene() else { return };
+    let Some(Scene { mut view, events, own, turn: _turn }) = scene() else { return };
     show(&mut view, &[1; 3 * PIXELS]);
     until_presented(&mut view);
     own.destroy();

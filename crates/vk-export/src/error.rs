@@ -246,6 +246,17 @@ impl Error {
         matches!(self, Self::Vulkan { result: vk::Result::ERROR_DEVICE_LOST, .. })
     }
 
+    /// Returns `true` if commands that [`ExportDevice::run_once`](crate::ExportDevice::run_once)
+    /// submitted may still run: their end was waited for in vain. With any other error nothing was
+    /// submitted, or the device is lost, and nothing runs on it.
+    pub fn may_still_run(&self) -> bool {
+        match self {
+            Self::Unfinished { .. } => true,
+            Self::Vulkan { call: "vkWaitForFences", .. } => !self.is_device_lost(),
+            _ => false,
+        }
+    }
+
     /// For `map_err`: a failed call of the operating system about `object`.
     #[cfg(windows)]
     pub(crate) fn system(call: &'static str, object: &str) -> impl FnOnce(std::io::Error) -> Self + use<> {

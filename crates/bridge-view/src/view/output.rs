@@ -51,12 +51,14 @@ impl View {
         };
         // SAFETY: the queue is the device's; the commands are valid, see above.
         let ran = unsafe { device.run_once(device.queue(), "pixels", self.limit, record) };
-        if let Err(error) = ran.map_err(Error::from) {
-            if !error.is_end_of_vulkan() {
-                // It may still run, and reads the picture.
+        if let Err(error) = ran {
+            let may_still_run = error.may_still_run();
+            let error = Error::from(error);
+            if may_still_run {
+                // It reads the picture.
                 std::mem::forget(target);
+                self.note_stuck(&error);
             }
-            self.note_stuck(&error);
             return Err(error);
         }
         // SAFETY: the copy has run, and made its writes visible to the host.

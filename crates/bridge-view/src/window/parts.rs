@@ -46,6 +46,7 @@ impl Parts {
                 return Ok(false);
             }
             self.renew(device)?;
+            self.places.replace_abandoned()?;
             *fits = true;
         }
         let Some(swapchain) = &mut self.swapchain else {
@@ -53,6 +54,8 @@ impl Parts {
             *fits = false;
             return Ok(false);
         };
+        // An image that is acquired and not written is given back by nothing but a new swapchain.
+        device.queue().check_free().map_err(Error::from)?;
         let Some(place) = self.places.idle()? else { return Ok(false) };
         // SAFETY: the place is idle: what waited for its semaphore has run.
         let Some(target) = (unsafe { swapchain.acquire(place.acquired, Duration::ZERO) })? else { return Ok(false) };

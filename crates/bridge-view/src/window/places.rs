@@ -30,7 +30,7 @@ struct Slot {
     /// Signalled when the queue is done with the picture, presenting included.
     done: vk::Fence,
     busy: bool,
-    /// Out of use for good: its semaphore may be signalled and nothing waits for it.
+    /// Out of use: its semaphore may be signalled and nothing waits for it.
     abandoned: bool,
 }
 
@@ -81,10 +81,7 @@ impl Places {
             made.slots.push(Slot { place, done: vk::Fence::null(), busy: false, abandoned: false });
         }
         for slot in &mut made.slots {
-            let info = vk::SemaphoreCreateInfo::default();
-            slot.place.acquired =
-                // SAFETY: VUID-VkSemaphoreCreateInfo-flags-zerobitmask: no flags, and no chain.
-                unsafe { raw.create_semaphore(&info, None) }.map_err(failed(device, "vkCreateSemaphore"))?;
+            slot.place.acquired = semaphore(device)?;
             let info = vk::FenceCreateInfo::default();
             // SAFETY: VUID-VkFenceCreateInfo-flags-parameter: no flags.
             slot.done = unsafe { raw.create_fence(&info, None) }.map_err(failed(device, "vkCreateFence"))?;
@@ -129,13 +126,23 @@ impl Places {
         Ok(unsafe { queue.submit(&[], slot.done) }?)
     }
 
-    /// Notes that the place cannot be used again: an image was acquired with it that nothing was
+    /// Notes that the place cannot be used as it is: an image was acquired with it that nothing was
     /// written to.
     pub(crate) fn abandon(&mut self, place: Place) {
         if let Some(slot) = self.slots.get_mut(place.index) {
             // No fence tells of it.
             (slot.busy, slot.abandoned) = (false, true);
         }
+    }
+
+    /// Gives each abandoned place another semaphore, and leaks the one it has: that it is not
+    /// signalled any more is not known. Nothing else of such a place is in use.
+    pub(crate) fn replace_abandoned(&mut self) -> Result<(), Error> {
+        for slot in self.slots.iter_mut().filter(|slot| slot.abandoned) {
+            slot.place.acquired = semaphore(&self.device)?;
+            slot.abandoned = false;
+        }
+        Ok(())
     }
 
     /// Waits until all are idle, for at most `limit`. A device that is lost uses nothing any more.
@@ -153,6 +160,12 @@ impl Places {
         self.slots.iter_mut().for_each(|slot| slot.busy = false);
         Ok(())
     }
+}
+
+fn semaphore(device: &ExportDevice) -> Result<vk::Semaphore, Error> {
+    let info = vk::SemaphoreCreateInfo::default();
+    // SAFETY: VUID-VkSemaphoreCreateInfo-flags-zerobitmask: no flags, and no chain.
+    unsafe { device.as_raw().create_semaphore(&info, None) }.map_err(failed(device, "vkCreateSemaphore"))
 }
 
 impl Drop for Places {

@@ -43,11 +43,7 @@ pub(super) fn submit<'a>(
 /// where their end was waited for in vain, and not where nothing was submitted. On a lost device
 /// nothing runs.
 pub(super) fn may_still_run(error: &Error) -> bool {
-    match error {
-        Error::Vulkan(vk_export::Error::Unfinished { .. }) => true,
-        Error::Vulkan(error @ vk_export::Error::Vulkan { call: "vkWaitForFences", .. }) => !error.is_device_lost(),
-        _ => false,
-    }
+    matches!(error, Error::Vulkan(error) if error.may_still_run())
 }
 
 /// # Safety
