@@ -107,12 +107,14 @@ fn new_sizes_wait_for_the_engine(compute: &Compute, commands: &Commands) {
     // is kept.
     drop(exchange.begin().unwrap().finish().unwrap().lend().unwrap());
     exchange.resize([8, 8]).unwrap();
-    exchange.initialise().unwrap();
-    exchange.begin().unwrap().skip().unwrap();
+    assert!(matches!(exchange.begin(), Err(bridge::Error::NotInitialised { .. })));
     assert!(
         LiveObjects::now().images >= before.images + 4,
         "the old images are kept until a later signal of the queue"
     );
+    // Which the hand-over makes.
+    exchange.initialise().unwrap();
+    exchange.begin().unwrap().skip().unwrap();
     let turn = exchange.begin().unwrap().finish().unwrap();
     let recorded = commands.record(&turn, |_| {});
     // SAFETY: recorded with the turn's barriers; waited for right here.

@@ -11,14 +11,16 @@ struct Fault {
     left: Option<usize>,
     /// Waits for what was submitted count too.
     waits: bool,
+    /// A timeline was looked at: however often a wait does so, one look counts.
+    looked: bool,
     hit: Option<&'static str>,
 }
 
-static FAULT: Mutex<Fault> = Mutex::new(Fault { left: None, waits: false, hit: None });
+static FAULT: Mutex<Fault> = Mutex::new(Fault { left: None, waits: false, looked: false, hit: None });
 
 /// Lets the call behind so many others fail.
 pub(crate) fn arm(call: usize, waits: bool) {
-    *FAULT.lock().unwrap() = Fault { left: Some(call), waits, hit: None };
+    *FAULT.lock().unwrap() = Fault { left: Some(call), waits, ..Fault::default() };
 }
 
 /// Lets none fail. Gives the call that did.
@@ -28,7 +30,11 @@ pub(crate) fn disarm() -> Option<&'static str> {
 
 fn fails(name: &'static str) -> bool {
     let mut fault = FAULT.lock().unwrap();
-    let counts = fault.waits || name != "vkWaitForFences";
+    let counts = match name {
+        "vkWaitForFences" => fault.waits,
+        "vkGetSemaphoreCounterValue" => fault.waits && !std::mem::replace(&mut fault.looked, true),
+        _ => true,
+    };
     let Some(left) = fault.left.filter(|_| counts) else { return false };
     fault.left = left.checked_sub(1);
     if left == 0 {
@@ -93,6 +99,7 @@ stand_ins!(
     vkCreateFence(a: vk::Device, b: Any, c: Any, d: Any),
     vkWaitForFences(a: vk::Device, b: u32, c: Any, d: vk::Bool32, e: u64),
     vkCreateSemaphore(a: vk::Device, b: Any, c: Any, d: Any),
+    vkGetSemaphoreCounterValue(a: vk::Device, b: vk::Semaphore, c: Any),
     vkGetMemoryFdKHR(a: vk::Device, b: Any, c: Any),
     vkGetSemaphoreFdKHR(a: vk::Device, b: Any, c: Any),
 );

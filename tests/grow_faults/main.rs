@@ -63,9 +63,9 @@ fn every_call_may_fail() {
     // What these leak is there to the end.
     for compute in &computes {
         let info = ExchangeInfo { name: "first", slots: 2, timeout: Rig::LONG, ..Default::default() };
-        new::walk_new(&|| Exchange::new(compute, &info, shared(8, 4)));
+        new::walk_new(Some("vkWaitForFences"), &|| Exchange::new(compute, &info, shared(8, 4)));
         let engines = Compute::new(&unlocked, compute.backend()).unwrap();
-        new::walk_new(&|| {
+        new::walk_new(None, &|| {
             let mut exchange = Exchange::new(&engines, &info, shared(8, 4))?;
             exchange.initialise()?;
             Ok(exchange)
@@ -91,7 +91,7 @@ fn every_call_may_fail_on_another_gpu() {
     walk(&compute, &|compute| Exchange::new(compute, &info, shared(8, 4)).unwrap());
     walk(&compute, &|compute| Exchange::render_first(compute, &info, shared(8, 4)).unwrap());
     walk_latest(&compute);
-    new::walk_new(&|| Exchange::new(&compute, &info, shared(8, 4)));
+    new::walk_new(Some("vkWaitForFences"), &|| Exchange::new(&compute, &info, shared(8, 4)));
     engine.assert_silent();
 }
 

@@ -1,16 +1,16 @@
 //! The first hand-over of images.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bridge::ash::vk;
 use bridge::vk_export;
 use bridge::vk_export::{ExportDevice, QueueLock};
 use bridge::{
     Backend, Compute, Error, Exchange, ExchangeInfo, ImageAccess, ImageSpec, LatestInfo, LatestReader, LatestWriter,
-    LiveObjects,
+    LiveObjects, QueueKind,
 };
-use bridge_tests::{Commands, Engine, Rig};
+use bridge_tests::{Commands, Engine, Gate, Rig};
 
 use crate::stand_ins::{late, refused};
 
@@ -20,15 +20,26 @@ fn spec() -> Heights {
     Heights::new(vk::Format::R32_SFLOAT, [16, 16], ImageAccess::TRANSFER_READ)
 }
 
+/// The limit of hand-overs that a gate holds up for longer; none has to end within it.
+const SHORT: Duration = Duration::from_millis(500);
+
 fn latest(compute: &Compute) -> (LatestWriter<Heights>, LatestReader<Heights>) {
-    let info = LatestInfo { name: "heights", timeout: Rig::LONG, ..Default::default() };
+    latest_within(compute, Rig::LONG)
+}
+
+fn latest_within(compute: &Compute, timeout: Duration) -> (LatestWriter<Heights>, LatestReader<Heights>) {
+    let info = LatestInfo { name: "heights", timeout, ..Default::default() };
     let (writer, reader) = Exchange::latest(compute, &info, spec()).unwrap();
     assert!(reader.needs_initial());
     (writer, reader)
 }
 
 fn in_step(compute: &Compute) -> Exchange<Heights> {
-    let info = ExchangeInfo { name: "in step", timeout: Rig::LONG, ..Default::default() };
+    in_step_within(compute, Rig::LONG)
+}
+
+fn in_step_within(compute: &Compute, timeout: Duration) -> Exchange<Heights> {
+    let info = ExchangeInfo { name: "in step", timeout, ..Default::default() };
     Exchange::new(compute, &info, spec()).unwrap()
 }
 
@@ -80,26 +91,28 @@ pub(crate) fn a_refused_hand_over_costs_nothing(_: &ExportDevice, compute: &Comp
     assert_eq!(LiveObjects::now(), before);
 }
 
-pub(crate) fn a_hand_over_that_is_late_costs_nothing_once_it_ran(device: &ExportDevice, compute: &Compute) {
-    let is_late = |result: bridge::Result<()>| {
-        let error = result.unwrap_err();
-        assert!(matches!(error, Error::Vulkan(vk_export::Error::Unfinished { .. })), "{error}");
-    };
-    let before = LiveObjects::now();
-    let (writer, mut reader) = latest(compute);
-    is_late(late(|| reader.initialise()));
-    reader.initialise().unwrap();
-    writer.close(reader).unwrap();
-    let mut first = in_step(compute);
-    is_late(late(|| first.initialise()));
-    first.initialise().unwrap();
-    first.close().unwrap();
-    // Or behind one that the engine submits.
-    let (commands, mut second) = (Commands::new(device), in_step(compute));
-    is_late(late(|| second.initialise()));
+/// Makes a call that waits for the queue, which a gate holds.
+fn held_up(gate: &Gate, device: &ExportDevice, initialise: impl FnOnce() -> bridge::Result<()>) {
+    gate.hold_queue(device, QueueKind::Graphics);
+    let error = initialise().unwrap_err();
+    assert!(matches!(error, Error::Timeout { .. }), "{error}");
+    assert!(!gate.is_open());
+}
+
+/// Hands over for as long as that takes: what has come to its limit is submitted once more.
+fn in_time(mut initialise: impl FnMut() -> bridge::Result<()>) {
+    let start = Instant::now();
+    while let Err(error) = initialise() {
+        assert!(matches!(error, Error::Timeout { .. }) && start.elapsed() < Rig::LONG, "{error}");
+    }
+}
+
+/// Submits a hand-over as an engine does, and waits for it.
+fn hand_over(device: &ExportDevice, exchange: &mut Exchange<Heights>) {
+    let commands = Commands::new(device);
     let raw = commands.begin();
     // SAFETY: recording, of the right family, submitted once below.
-    let turn = unsafe { second.record_initial(raw) }.unwrap();
+    let turn = unsafe { exchange.record_initial(raw) }.unwrap();
     commands.end();
     let (infos, signals) = ([vk::CommandBufferSubmitInfo::default().command_buffer(raw)], [turn.signal()]);
     let batch = vk::SubmitInfo2::default().command_buffer_infos(&infos).signal_semaphore_infos(&signals);
@@ -107,15 +120,117 @@ pub(crate) fn a_hand_over_that_is_late_costs_nothing_once_it_ran(device: &Export
     unsafe { device.queue().submit(&[batch], vk::Fence::null()) }.unwrap();
     // SAFETY: they were submitted a moment ago.
     unsafe { turn.submitted() }.wait(Rig::LONG).unwrap();
+}
+
+pub(crate) fn a_hand_over_that_is_late_costs_nothing_once_it_ran(device: &ExportDevice, compute: &Compute) {
+    let before = LiveObjects::now();
+    let (writer, mut reader) = latest_within(compute, SHORT);
+    held_up(&Gate::new(device), device, || reader.initialise());
+    in_time(|| reader.initialise());
+    writer.close(reader).unwrap();
+    let mut first = in_step_within(compute, SHORT);
+    held_up(&Gate::new(device), device, || first.initialise());
+    in_time(|| first.initialise());
+    first.close().unwrap();
+    // Or behind one that the engine submits, or once it has run by itself.
+    let mut second = in_step_within(compute, SHORT);
+    held_up(&Gate::new(device), device, || second.initialise());
+    hand_over(device, &mut second);
     second.close().unwrap();
+    let mut third = in_step_within(compute, SHORT);
+    held_up(&Gate::new(device), device, || third.initialise());
+    third.close().unwrap();
     assert_eq!(LiveObjects::now(), before);
-    // Without another, it may still run: all is kept.
-    let leaked = LiveObjects::now();
-    let (writer, mut reader) = latest(compute);
-    is_late(late(|| reader.initialise()));
+    // While it may still run, all is kept.
+    let (writer, mut reader) = latest_within(compute, SHORT);
+    let gate = Gate::new(device);
+    held_up(&gate, device, || reader.initialise());
     let slots = writer.slots();
     drop((writer, reader));
-    assert_eq!(LiveObjects::now().leaked_images, leaked.leaked_images + slots);
+    assert!(!gate.is_open());
+    assert_eq!(LiveObjects::now().leaked_images, before.leaked_images + slots);
+}
+
+/// Images that were replaced while their hand-over may still run are kept until it has, whatever
+/// was handed over since.
+pub(crate) fn images_replaced_behind_a_late_hand_over_live_until_it_ran(device: &ExportDevice, compute: &Compute) {
+    let before = LiveObjects::now();
+    for again in [false, true] {
+        let mut exchange = in_step_within(compute, SHORT);
+        let images = LiveObjects::now().images - before.images;
+        let gate = Gate::new(device);
+        held_up(&gate, device, || exchange.initialise());
+        exchange.resize([32, 32]).unwrap();
+        let commands = Commands::new(device);
+        if again {
+            let raw = commands.begin();
+            // SAFETY: recording, of the right family, submitted once below.
+            let turn = unsafe { exchange.record_initial(raw) }.unwrap();
+            commands.end();
+            let (infos, signals) = ([vk::CommandBufferSubmitInfo::default().command_buffer(raw)], [turn.signal()]);
+            let batch = vk::SubmitInfo2::default().command_buffer_infos(&infos).signal_semaphore_infos(&signals);
+            // SAFETY: the commands live until the queue was waited for.
+            unsafe { device.queue().submit(&[batch], vk::Fence::null()) }.unwrap();
+            // SAFETY: they were submitted a moment ago.
+            let _ = unsafe { turn.submitted() };
+            exchange.begin().unwrap().skip().unwrap();
+        } else {
+            exchange.begin().unwrap_err();
+        }
+        assert!(!gate.is_open());
+        assert_eq!(LiveObjects::now().images - before.images, 2 * images, "freed while commands use them");
+        // Opens it, and waits for the queue.
+        drop(gate);
+        in_time(|| exchange.initialise());
+        exchange.close().unwrap();
+        drop(commands);
+        assert_eq!(LiveObjects::now(), before, "handed over by the engine: {again}");
+    }
+}
+
+/// Slots that an open hand-over brings back are left to it: once they are back, the other side
+/// writes them.
+pub(crate) fn slots_are_not_revived_beside_an_open_hand_over(device: &ExportDevice, compute: &Compute) {
+    let before = LiveObjects::now();
+    let commands = Commands::new(device);
+    let (mut writer, mut reader) = latest(compute);
+    reader.initialise().unwrap();
+    let publish = |writer: &mut LatestWriter<Heights>| {
+        writer.begin().unwrap().publish().unwrap().wait(Rig::LONG).unwrap();
+    };
+    publish(&mut writer);
+    drop(reader.newest().unwrap().unwrap().lend().unwrap());
+    assert_eq!(reader.retired(), 1);
+    let raw = commands.begin();
+    // SAFETY: recording, of the right family, submitted once below.
+    let turn = unsafe { reader.record_initial(raw) }.unwrap();
+    commands.end();
+    reader.initialise().unwrap_err();
+    assert_eq!(reader.retired(), 1);
+    let (infos, signals) = ([vk::CommandBufferSubmitInfo::default().command_buffer(raw)], [turn.signal()]);
+    let batch = vk::SubmitInfo2::default().command_buffer_infos(&infos).signal_semaphore_infos(&signals);
+    // SAFETY: the commands live until the wait below is over.
+    unsafe { device.queue().submit(&[batch], vk::Fence::null()) }.unwrap();
+    // SAFETY: they were submitted a moment ago.
+    unsafe { turn.submitted() }.wait(Rig::LONG).unwrap();
+    assert_eq!(reader.retired(), 0);
+    // Nor beside a turn that is lent, whose value comes first.
+    publish(&mut writer);
+    drop(reader.newest().unwrap().unwrap().lend().unwrap());
+    publish(&mut writer);
+    let lent = reader.newest().unwrap().unwrap().lend().unwrap();
+    let retired = reader.retired();
+    let error = reader.initialise().unwrap_err();
+    assert!(matches!(error, Error::OutOfOrder { .. }), "{error}");
+    assert_eq!(reader.retired(), retired);
+    // SAFETY: nothing was submitted.
+    unsafe { lent.not_submitted() };
+    reader.initialise().unwrap();
+    assert_eq!(reader.retired(), 0);
+    publish(&mut writer);
+    reader.newest().unwrap().unwrap().read_back(Rig::LONG).unwrap();
+    writer.close(reader).unwrap();
+    assert_eq!(LiveObjects::now(), before);
 }
 
 /// Of an engine that submits nothing beside the bridge.
@@ -138,4 +253,9 @@ pub(crate) fn no_exchange_is_left_by_a_refused_hand_over(engine: &Engine) {
     refused(|| Exchange::latest(&compute, &LatestInfo::default(), spec()).map(drop)).unwrap_err();
     refused(|| Exchange::new(&compute, &ExchangeInfo::default(), spec()).map(drop)).unwrap_err();
     assert_eq!(LiveObjects::now(), before);
+    // What may still run keeps its images.
+    let info = ExchangeInfo::default();
+    let error = late(|| Exchange::new(&compute, &info, spec()).map(drop)).unwrap_err();
+    assert!(matches!(error, Error::Vulkan(vk_export::Error::Unfinished { .. })), "{error}");
+    assert_eq!(LiveObjects::now().leaked_images, before.leaked_images + info.slots);
 }

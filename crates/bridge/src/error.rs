@@ -210,7 +210,8 @@ pub enum Error {
         stage: Stage,
     },
 
-    /// A frame was submitted or lent while another frame of the exchange is lent.
+    /// A frame was submitted or lent, or slots were to be brought back, while another frame or
+    /// hand-over of the exchange is lent.
     #[error(fmt = turns::out_of_order)]
     #[non_exhaustive]
     OutOfOrder {

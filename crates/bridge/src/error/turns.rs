@@ -56,7 +56,7 @@ pub(super) fn out_of_order(exchange: &str, frame: &u64, first: &u64, f: &mut For
     write!(
         f,
         "exchange \"{exchange}\": frame {frame} cannot be submitted or lent while frame {first} is lent: its signal would \
-         come too late; end that `LentTurn` first, with `submitted` or `not_submitted`"
+         come too late; end that `LentTurn` or `InitialTurn` first, with `submitted` or `not_submitted`"
     )
 }
 

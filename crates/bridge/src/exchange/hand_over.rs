@@ -23,7 +23,7 @@ pub(super) fn is_needed(slots: &[Barriers]) -> bool {
     slots.iter().any(|slot| slot.images() > 0)
 }
 
-/// Submits the first hand-over of images that nobody uses, and waits for it.
+/// Submits the first hand-over of images of an exchange that is being made, and waits for it.
 pub(super) fn submit<'a>(
     device: &ExportDevice,
     queue: &Queue,
@@ -46,6 +46,8 @@ pub(super) fn may_still_run(error: &Error) -> bool {
     matches!(error, Error::Vulkan(error) if error.may_still_run())
 }
 
+/// Records the hand-over of images that nobody has used.
+///
 /// # Safety
 /// As [`Exchange::record_initial`](super::Exchange::record_initial).
 pub(super) unsafe fn record<'a>(
@@ -57,4 +59,27 @@ pub(super) unsafe fn record<'a>(
         // SAFETY: handed on to the caller.
         unsafe { slot.record_initial(device, commands) };
     }
+}
+
+/// Records the hand-over of images that earlier submissions to the same queue may use. What the
+/// images hold is discarded.
+///
+/// # Safety
+/// As [`Exchange::record_initial`](super::Exchange::record_initial).
+pub(super) unsafe fn record_again<'a>(
+    device: &ExportDevice,
+    slots: impl IntoIterator<Item = &'a Barriers>,
+    commands: vk::CommandBuffer,
+) {
+    let access = vk::AccessFlags2::MEMORY_READ | vk::AccessFlags2::MEMORY_WRITE;
+    let all = [vk::MemoryBarrier2::default()
+        .src_stage_mask(vk::PipelineStageFlags2::ALL_COMMANDS)
+        .src_access_mask(access)
+        .dst_stage_mask(vk::PipelineStageFlags2::ALL_COMMANDS)
+        .dst_access_mask(access)];
+    // SAFETY: recording outside a render pass, by this function's contract; a global barrier names
+    // no resources.
+    unsafe { device.cmd_pipeline_barrier2(commands, &vk::DependencyInfo::default().memory_barriers(&all)) };
+    // SAFETY: handed on to the caller. Every barrier comes from `UNDEFINED`, behind the one above.
+    unsafe { record(device, slots, commands) };
 }

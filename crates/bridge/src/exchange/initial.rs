@@ -3,15 +3,15 @@
 #![allow(unsafe_code)] // Recording and submitting.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use vk_export::OneTimeCommands;
 use vk_export::ash::vk;
 
 use super::barriers::Barriers;
-use super::hand_over::{Initial, may_still_run, record, submit};
+use super::hand_over::{Initial, record, record_again};
+use super::once::may_still_run;
 use super::resources::Resources;
-use super::state::State;
+use super::state::{Ordered, State};
 use super::submit::rendered_info;
 use super::{Direction, Exchange};
 use crate::error::{Error, Result};
@@ -54,9 +54,10 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     /// Does nothing where it was submitted already.
     ///
     /// # Errors
-    /// The failed call, and [`vk_export::Error::Unfinished`] past the limit; then the commands may
-    /// still run, and closing or dropping the exchange leaks what they use, unless a later
-    /// hand-over has run.
+    /// The failed call, and [`Error::Timeout`] past the limit; then the commands may still run, and
+    /// the images wait for a hand-over as before: a later one is behind this one. What the commands
+    /// use is kept until they have run, also where other resources [replace](Self::replace) it;
+    /// closing and dropping the exchange wait for them.
     pub fn initialise(&mut self) -> Result<()> {
         self.shared.initialise()
     }
@@ -91,18 +92,16 @@ impl<R: Resources> InitialTurn<R> {
     /// They were submitted as the type's contract says, by calls that returned `VK_SUCCESS`.
     pub unsafe fn submitted(mut self) -> TimelinePoint {
         self.told = true;
-        let revive = self.revive.take();
-        match &revive {
-            None => self.shared.ledger().initial_submitted(self.value),
-            Some(_) => self.shared.ledger().values().submitted(self.value),
-        }
-        // What an earlier attempt left on the queue ends before this does, which closing waits for.
-        self.shared.gave_up.store(false, Ordering::Release);
+        let Some(revive) = self.revive.take() else {
+            self.shared.ledger().initial_submitted(self.value);
+            return self.shared.held.rendered.issue(self.value);
+        };
         let point = self.shared.held.rendered.issue(self.value);
         // Only now: who has the slots waits for that signal.
-        if let Some(revive) = revive {
-            revive(self.value);
-        }
+        revive(self.value);
+        // And only now is the hand-over closed: who sees none that is lent sees which slots it has
+        // brought back.
+        self.shared.ledger().values().submitted(self.value);
         point
     }
 
@@ -143,28 +142,75 @@ impl<R: Resources> std::fmt::Debug for InitialTurn<R> {
 impl<R: Resources> State<R> {
     /// As [`Exchange::initialise`].
     pub(crate) fn initialise(&self) -> Result<()> {
-        let _order = self.submitting()?;
-        match self.ledger().initial() {
-            Initial::Done => return Ok(()),
-            Initial::Needed => {}
-            Initial::Lent(_) => return Err(self.lent_initial()),
+        if !self.waits_for_hand_over()? {
+            return Ok(());
         }
-        self.submit_initial(&self.barriers)?;
+        let commands = self.record_again(&self.barriers)?;
+        let value = {
+            let order = self.submitting()?;
+            // Another thread may have ended an `InitialTurn`.
+            if !self.waits_for_hand_over()? {
+                return Ok(());
+            }
+            self.submit_hand_over(&order, &commands)?
+        };
+        self.outlast_hand_over(value, commands)?;
         self.ledger().initialised();
         Ok(())
     }
 
-    /// Submits a hand-over of images that nobody uses, and waits for it; notes whether it may still
-    /// run after that. `submitting` is held.
-    pub(super) fn submit_initial<'a>(&self, slots: impl IntoIterator<Item = &'a Barriers>) -> Result<()> {
-        let submitted = submit(self.compute.device(), self.queue(), &self.name, self.timeout, slots);
-        match &submitted {
-            // An earlier one was submitted to the same queue, so that it has ended too.
-            Ok(()) => self.gave_up.store(false, Ordering::Release),
-            Err(error) if may_still_run(error) => self.gave_up.store(true, Ordering::Release),
-            Err(_) => {}
+    /// Returns `true` if images wait for their first hand-over, and nobody has it.
+    fn waits_for_hand_over(&self) -> Result<bool> {
+        match self.ledger().initial() {
+            Initial::Done => Ok(false),
+            Initial::Needed => Ok(true),
+            Initial::Lent(_) => Err(self.lent_initial()),
         }
-        submitted
+    }
+
+    /// Records a hand-over of slots, whatever earlier submissions did with them.
+    pub(super) fn record_again<'a>(&self, slots: impl IntoIterator<Item = &'a Barriers>) -> Result<OneTimeCommands> {
+        // SAFETY: recorded on this device, for the barriers' family, outside a render pass.
+        self.record_hand_over(|commands| unsafe { record_again(self.compute.device(), slots, commands) })
+    }
+
+    /// The commands of a hand-over, which `record` records: barriers of this exchange's slots.
+    fn record_hand_over(&self, record: impl FnOnce(vk::CommandBuffer)) -> Result<OneTimeCommands> {
+        let name = format!("{}: first hand-over of images", self.name);
+        // SAFETY: the queue is one of the device's; only barriers are recorded.
+        Ok(unsafe { OneTimeCommands::record(self.compute.device(), self.queue(), &name, record) }?)
+    }
+
+    /// Submits a hand-over and waits for nothing: gives the value of `rendered` that it signals,
+    /// so that whoever waits for what was submitted waits for it too. None is lent.
+    ///
+    /// On an error nothing was submitted; else the commands are pending until the value is reached.
+    pub(super) fn submit_hand_over(&self, _order: &Ordered<'_>, commands: &OneTimeCommands) -> Result<u64> {
+        let value = self.ledger().last_rendered() + 1;
+        let infos = [vk::CommandBufferSubmitInfo::default().command_buffer(commands.as_raw())];
+        let signals = [rendered_info(&self.held.rendered, value)];
+        let batch = vk::SubmitInfo2::default().command_buffer_infos(&infos).signal_semaphore_infos(&signals);
+        // SAFETY: VUID-VkSubmitInfo2-semaphore-03882: `rendered` has this queue as its only
+        // signaller; its values are taken and submitted under one lock, and none is lent. The
+        // callers keep the commands until the value is reached; the images live as long, by the
+        // value.
+        unsafe { self.queue().submit(&[batch], vk::Fence::null()) }?;
+        self.ledger().take_rendered();
+        self.held.rendered.issue(value);
+        Ok(value)
+    }
+
+    /// Waits until a hand-over has run that was submitted with this value.
+    ///
+    /// # Errors
+    /// As [`outlast`](Self::outlast).
+    pub(super) fn outlast_hand_over(&self, value: u64, commands: OneTimeCommands) -> Result<()> {
+        let ran = self.outlast(value);
+        if ran.as_ref().is_err_and(may_still_run) {
+            // VUID-vkDestroyCommandPool-commandPool-00041: its commands may still be pending.
+            std::mem::forget(commands);
+        }
+        ran
     }
 
     /// As [`Exchange::record_initial`].
@@ -186,45 +232,34 @@ impl<R: Resources> State<R> {
                 }
             }
         };
-        // SAFETY: the caller vouches for the command buffer. The images are new, or their contents
-        // are discarded: every barrier comes from `UNDEFINED`, behind whatever an earlier attempt
-        // submitted to the same queue.
-        unsafe { record(self.compute.device(), &self.barriers, commands) };
+        // SAFETY: the caller vouches for the command buffer.
+        unsafe { record_again(self.compute.device(), &self.barriers, commands) };
         Ok(InitialTurn { shared: Arc::clone(self), value, told: false, revive: None })
     }
 
-    /// Records a hand-over of slots that are out of use, whatever earlier submissions did with
-    /// them. `frame` is named by the refusal of a submission while it is lent.
+    /// Lends the hand-over of slots that are out of use. `frame` is named by the refusal of a
+    /// submission until it ends.
+    pub(super) fn lend_revival(&self, frame: u64) -> Result<u64> {
+        let _order = self.submitting()?;
+        let lent = self.ledger().values().lend(frame);
+        lent.map_err(|refusal| self.refused(refusal))
+    }
+
+    /// Records the hand-over that was [lent](Self::lend_revival) with `value`, whatever earlier
+    /// submissions did with its slots.
     ///
     /// # Safety
     /// As [`Exchange::record_initial`].
     pub(super) unsafe fn record_revival(
         self: &Arc<Self>,
         commands: vk::CommandBuffer,
-        frame: u64,
+        value: u64,
         slots: &[usize],
         revive: Revive,
-    ) -> Result<InitialTurn<R>> {
-        let value = {
-            let _order = self.submitting()?;
-            let lent = self.ledger().values().lend(frame);
-            lent.map_err(|refusal| self.refused(refusal))?
-        };
-        let device = self.compute.device();
-        let access = vk::AccessFlags2::MEMORY_READ | vk::AccessFlags2::MEMORY_WRITE;
-        let all = [vk::MemoryBarrier2::default()
-            .src_stage_mask(vk::PipelineStageFlags2::ALL_COMMANDS)
-            .src_access_mask(access)
-            .dst_stage_mask(vk::PipelineStageFlags2::ALL_COMMANDS)
-            .dst_access_mask(access)];
-        // The commands that may have been submitted may use the slots.
-        // SAFETY: recording outside a render pass, by this function's contract; a global barrier
-        // names no resources.
-        unsafe { device.cmd_pipeline_barrier2(commands, &vk::DependencyInfo::default().memory_barriers(&all)) };
-        // SAFETY: the caller vouches for the command buffer. What the images hold is discarded:
-        // every barrier comes from `UNDEFINED`, behind the one above.
-        unsafe { record(device, slots.iter().map(|slot| &self.barriers[*slot]), commands) };
-        Ok(InitialTurn { shared: Arc::clone(self), value, told: false, revive: Some(revive) })
+    ) -> InitialTurn<R> {
+        // SAFETY: the caller vouches for the command buffer.
+        unsafe { record_again(self.compute.device(), slots.iter().map(|slot| &self.barriers[*slot]), commands) };
+        InitialTurn { shared: Arc::clone(self), value, told: false, revive: Some(revive) }
     }
 
     pub(super) fn lent_initial(&self) -> Error {
@@ -240,25 +275,11 @@ impl<R: Resources> State<R> {
     /// of `rendered` that it signals, and the commands, which are pending until then. No turn is
     /// open.
     pub(super) fn hand_over(&self, next: &Self) -> Result<(u64, OneTimeCommands)> {
-        let (device, queue) = (self.compute.device(), self.queue());
-        let name = format!("{}: first hand-over of images", self.name);
-        // SAFETY: recorded on this device, for the barriers' family, outside a render pass.
-        let recorded = |commands| unsafe { record(device, &next.barriers, commands) };
-        // SAFETY: the queue is one of the device's; only these barriers are recorded, of images
-        // that nobody has used.
-        let commands = unsafe { OneTimeCommands::record(device, queue, &name, recorded) }?;
-        let _order = self.submitting()?;
-        let value = self.ledger().last_rendered() + 1;
-        let infos = [vk::CommandBufferSubmitInfo::default().command_buffer(commands.as_raw())];
-        let signals = [rendered_info(&self.held.rendered, value)];
-        let batch = vk::SubmitInfo2::default().command_buffer_infos(&infos).signal_semaphore_infos(&signals);
-        // SAFETY: VUID-VkSubmitInfo2-semaphore-03882: `rendered` has this queue as its only
-        // signaller; its values are taken and submitted under one lock, and none is lent. The
-        // commands live until the value is reached, by this function's contract with its one
-        // caller.
-        unsafe { queue.submit(&[batch], vk::Fence::null()) }?;
-        self.ledger().take_rendered();
-        self.held.rendered.issue(value);
+        // SAFETY: recorded on this device, for the barriers' family, outside a render pass; nobody
+        // has used the images.
+        let recorded = |commands| unsafe { record(self.compute.device(), &next.barriers, commands) };
+        let commands = self.record_hand_over(recorded)?;
+        let value = self.submit_hand_over(&self.submitting()?, &commands)?;
         Ok((value, commands))
     }
 }

@@ -89,7 +89,9 @@ impl<R: Resources> LatestReader<R, ComputeFirst> {
     /// the compute side's again, and hold nothing.
     ///
     /// # Errors
-    /// As [`Exchange::initialise`](crate::Exchange::initialise).
+    /// As [`Exchange::initialise`](crate::Exchange::initialise);
+    /// [`Error::OutOfOrder`](crate::Error::OutOfOrder) while slots are out of use and a turn, or
+    /// what [`record_initial`](Self::record_initial) records to bring them back, is lent.
     pub fn initialise(&mut self) -> Result<()> {
         self.shared.initialise()
     }
@@ -109,8 +111,9 @@ impl<R: Resources> LatestReader<R, ComputeFirst> {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) where nothing is to be handed over
-    /// and no slot is retired, or while an earlier one is open;
-    /// [`Error::OutOfOrder`](crate::Error::OutOfOrder) while a turn is lent and slots are retired.
+    /// and no slot is retired, or while the first hand-over is open;
+    /// [`Error::OutOfOrder`](crate::Error::OutOfOrder) while slots are retired and a turn, or an
+    /// earlier hand-over of such slots, is lent.
     ///
     /// # Safety
     /// As [`Exchange::record_initial`](crate::Exchange::record_initial).

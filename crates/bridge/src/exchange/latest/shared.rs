@@ -11,7 +11,7 @@ use super::ledger::{Begun, Chosen, Ledger, Refusal};
 use super::shared_ledger::SharedLedger;
 use crate::compute::Compute;
 use crate::error::{Error, Result, Stage};
-use crate::exchange::hand_over::{self, Initial};
+use crate::exchange::hand_over::Initial;
 use crate::exchange::initial::InitialTurn;
 use crate::exchange::ledger::First;
 use crate::exchange::refusal::Refusal as InStep;
@@ -171,17 +171,39 @@ impl<R: Resources> Shared<R> {
     pub(super) fn initialise(&self) -> Result<()> {
         let state = &self.state;
         state.initialise()?;
-        let retired: Vec<_> = self.ledger().retired().collect();
-        if retired.is_empty() {
+        loop {
+            let retired = self.retired();
+            if retired.is_empty() {
+                return Ok(());
+            }
+            let commands = state.record_again(retired.iter().map(|slot| &state.barriers[*slot]))?;
+            let value = {
+                let order = state.submitting()?;
+                self.ensure_not_lent()?;
+                // No hand-over brings slots back from here on. One that was submitted a moment ago
+                // has: those are the other side's.
+                if self.retired() != retired {
+                    continue;
+                }
+                state.submit_hand_over(&order, &commands)?
+            };
+            state.outlast_hand_over(value, commands)?;
+            self.ledger().revive(&retired, 0);
+            self.changed();
             return Ok(());
         }
-        let _order = state.submitting()?;
-        // Nothing is recorded: it is waited for what was submitted before, which may use the slots.
-        hand_over::submit(state.compute.device(), state.queue(), &state.name, state.timeout, [])?;
-        state.submit_initial(retired.iter().map(|slot| &state.barriers[*slot]))?;
-        self.ledger().revive(&retired, 0);
-        self.changed();
-        Ok(())
+    }
+
+    fn retired(&self) -> Vec<usize> {
+        self.ledger().retired().collect()
+    }
+
+    /// Checks that neither a turn nor a hand-over of slots is lent: its value of `rendered` comes
+    /// first.
+    fn ensure_not_lent(&self) -> Result<()> {
+        let frame = self.ledger().shown().unwrap_or_default();
+        let next = self.state.ledger().values().next_rendered(frame);
+        next.map(drop).map_err(|refusal| self.state.refused(refusal))
     }
 
     /// As [`LatestReader::record_initial`](super::LatestReader::record_initial).
@@ -189,13 +211,19 @@ impl<R: Resources> Shared<R> {
     /// # Safety
     /// As there.
     pub(super) unsafe fn record_initial(self: &Arc<Self>, commands: vk::CommandBuffer) -> Result<InitialTurn<R>> {
-        let (retired, frame): (Vec<_>, _) = {
-            let ledger = self.ledger();
-            (ledger.retired().collect(), ledger.shown().unwrap_or_default())
-        };
-        if retired.is_empty() {
+        let state = &self.state;
+        if self.retired().is_empty() {
             // SAFETY: handed on to the caller.
-            return unsafe { self.state.record_initial(commands) };
+            return unsafe { state.record_initial(commands) };
+        }
+        let frame = self.ledger().shown().unwrap_or_default();
+        let value = state.lend_revival(frame)?;
+        // Only now: another hand-over that was lent has brought its slots back.
+        let retired = self.retired();
+        if retired.is_empty() {
+            state.ledger().values().retract(value);
+            // SAFETY: handed on to the caller.
+            return unsafe { state.record_initial(commands) };
         }
         let (shared, slots) = (Arc::clone(self), retired.clone());
         let revive = move |value| {
@@ -203,7 +231,7 @@ impl<R: Resources> Shared<R> {
             shared.changed();
         };
         // SAFETY: handed on to the caller.
-        unsafe { self.state.record_revival(commands, frame, &retired, Box::new(revive)) }
+        Ok(unsafe { state.record_revival(commands, value, &retired, Box::new(revive)) })
     }
 
     /// As [`LatestWriter::close`](super::LatestWriter::close).
