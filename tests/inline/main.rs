@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)] // Tests.
 
 mod kernels;
+mod locked;
 mod order;
 mod refused;
 

@@ -39,13 +39,16 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
     /// Lends the frame's wait and signal to an engine that submits itself. One lent turn is open
     /// per exchange; until it ends, no other frame of the exchange is submitted.
     ///
+    /// Call it before the lock is taken that the engine's [`QueueLock`](vk_export::QueueLock)
+    /// takes: what the frame waits for is submitted where it is not on its way so far.
+    ///
     /// # Errors
     /// [`Error::OutOfOrder`](crate::Error::OutOfOrder) while another lent turn is open, and an
     /// error inside of [`Queue::with`]; the frame is then lost.
     pub fn lend(mut self) -> Result<LentTurn<R, D>> {
         let lent = {
             let _order = self.shared.submitting()?;
-            // The engine waits for a signal that is on its way.
+            // The engine waits for a signal that is on its way, so that `parts` submits nothing.
             self.shared.compute.side().flush()?;
             self.shared.ledger().lend(self.slot, self.frame)
         };
@@ -56,7 +59,8 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
 }
 
 impl<R: Resources, D: Direction> LentTurn<R, D> {
-    /// The wait and the signal for the engine's submissions.
+    /// The wait and the signal for the engine's submissions. Submits nothing and takes no lock of
+    /// the queue's, like the ends of the turn.
     pub fn parts(&self) -> SubmitParts {
         self.turn.parts(self.value)
     }

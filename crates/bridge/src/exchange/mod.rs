@@ -192,6 +192,9 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     /// ([`ExportDevice::queues_are_synchronized`](crate::ExportDevice::queues_are_synchronized)),
     /// closing and dropping the exchange submit such a signal themselves.
     ///
+    /// Call it before the lock is taken that the engine's [`QueueLock`](vk_export::QueueLock)
+    /// takes: it waits for submissions of other threads.
+    ///
     /// # Errors
     /// [`vk_export::Error::QueueHeld`] inside of [`Queue::with`].
     pub fn flush_parts(&mut self) -> Result<Option<SubmitParts>> {

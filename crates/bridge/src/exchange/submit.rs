@@ -58,13 +58,14 @@ pub struct LegacySubmitParts {
 }
 
 impl SubmitParts {
+    /// Submits nothing: `computed` is on its way.
     pub(crate) fn new(
         computed: &TimelinePoint,
         rendered: &Timeline,
         value: u64,
         stages: vk::PipelineStageFlags2,
     ) -> Self {
-        Self { wait: computed.wait_info(stages), signal: rendered_info(rendered, value) }
+        Self { wait: computed.submitted_wait(stages), signal: rendered_info(rendered, value) }
     }
 
     /// The same for `vkQueueSubmit`.

@@ -46,9 +46,8 @@ impl TimelinePoint {
         self.timeline.0.signaller
     }
 
-    /// Returns `true` if the point has been reached; does not block. With
-    /// [`Backend::Inline`](crate::Backend::Inline), work that is not on the queue yet is submitted
-    /// first.
+    /// Returns `true` if the point has been reached; does not block. It submits first what
+    /// [`wait`](Self::wait) does.
     ///
     /// # Errors
     /// The failed call.
@@ -91,6 +90,12 @@ impl TimelinePoint {
         if let Err(error) = self.timeline.flush() {
             log_error!("{}: point {} is not on its way: {error}", self.timeline_name(), self.value);
         }
+        self.submitted_wait(stages)
+    }
+
+    /// [`wait_info`](Self::wait_info) for a point that was flushed before, or for none: it submits
+    /// nothing, so that engines may call it under their lock.
+    pub(crate) fn submitted_wait(&self, stages: vk::PipelineStageFlags2) -> vk::SemaphoreSubmitInfo<'static> {
         vk::SemaphoreSubmitInfo::default()
             .semaphore(self.timeline.semaphore().as_raw())
             .value(self.value)

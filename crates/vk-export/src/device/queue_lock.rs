@@ -17,7 +17,7 @@ pub trait QueueLock: Send + Sync {
     /// Locks `queue`, calls `f` once, and unlocks it.
     ///
     /// Not re-entrant: it is never called from within `f`, and the engine must not hold the lock
-    /// when it calls a function that submits.
+    /// when it calls a function that submits, or that waits for one which does on another thread.
     ///
     /// A panic of this method is caught: behind `f`, what was submitted counts as submitted, and
     /// the panic is logged; before it, the submission fails with an error.

@@ -16,13 +16,14 @@ pub struct LatestParts {
 }
 
 impl LatestParts {
+    /// Submits nothing: the points are on their way.
     pub(super) fn new(
         after: &[&TimelinePoint],
         rendered: &Timeline,
         value: u64,
         stages: vk::PipelineStageFlags2,
     ) -> Self {
-        let waits = after.iter().map(|point| point.wait_info(stages)).collect();
+        let waits = after.iter().map(|point| point.submitted_wait(stages)).collect();
         Self { waits, signal: rendered_info(rendered, value) }
     }
 

@@ -144,7 +144,8 @@ impl<R: Resources> RenderRead<R> {
         Ok(point)
     }
 
-    /// Lends the turn's wait and signal to an engine that submits itself.
+    /// Lends the turn's wait and signal to an engine that submits itself. Call it
+    /// before the lock is taken that the engine's [`QueueLock`](vk_export::QueueLock) takes.
     ///
     /// # Errors
     /// An error inside of [`Queue::with`]; the turn then counts as skipped.

@@ -142,7 +142,8 @@ impl<R: Resources> RenderWrite<R> {
         submitted.inspect_err(|_| shared.ledger().skip_write(self.slot))
     }
 
-    /// Lends the frame's waits and signal to an engine that submits itself.
+    /// Lends the frame's waits and signal to an engine that submits itself. Call it
+    /// before the lock is taken that the engine's [`QueueLock`](vk_export::QueueLock) takes.
     ///
     /// # Errors
     /// An error inside of [`Queue::with`]; the frame is then lost.

@@ -109,6 +109,10 @@ impl<R: Resources> LatestWriter<R, RenderFirst> {
     /// Where [`writer_in_flight`](crate::LatestInfo::writer_in_flight) submissions are unfinished,
     /// it waits for the writer's oldest; never for the reader.
     ///
+    /// Call it before the lock is taken that the engine's [`QueueLock`](vk_export::QueueLock)
+    /// takes: where dropped lent turns have left no slot, it submits the signal that brings them
+    /// back.
+    ///
     /// # Errors
     /// [`Error::TurnOpen`] while the last turn is open, [`Error::TurnLost`] once after a turn was
     /// dropped, and while dropped lent turns have left no slot (see
