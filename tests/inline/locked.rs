@@ -11,7 +11,7 @@ use super::{info, words};
 
 /// An engine's lock, which waits for itself where its holder takes it again.
 #[derive(Default)]
-struct Lock(Mutex<()>);
+pub(crate) struct Lock(Mutex<()>);
 
 impl QueueLock for Lock {
     fn with(&self, _: vk::Queue, f: &mut dyn FnMut()) {

@@ -8,6 +8,7 @@
 mod kernels;
 mod locked;
 mod order;
+mod recording;
 mod refused;
 
 use std::time::Instant;
@@ -71,13 +72,18 @@ fn work<D: Direction>(turn: &mut ComputeTurn<Words, D>) -> KernelWork<'_, Words>
 
 /// Records: fill a turn's buffer with one word.
 fn fill<D: Direction>(inline: &Inline, turn: &mut ComputeTurn<Words, D>, word: u32) {
+    fill_on(&inline.device, turn, word);
+}
+
+/// The same on any thread.
+fn fill_on<D: Direction>(device: &ExportDevice, turn: &mut ComputeTurn<Words, D>, word: u32) {
     let work = work(turn);
     let buffer = work.resources.as_raw().unwrap();
     let record = |commands| {
-        transfer_after(&inline.device, commands);
+        transfer_after(device, commands);
         // SAFETY: recording; the buffer has whole words, and may be filled.
-        unsafe { inline.device.as_raw().cmd_fill_buffer(commands, buffer, 0, vk::WHOLE_SIZE, word) };
-        transfer_before(&inline.device, commands);
+        unsafe { device.as_raw().cmd_fill_buffer(commands, buffer, 0, vk::WHOLE_SIZE, word) };
+        transfer_before(device, commands);
     };
     // SAFETY: the fill has barriers from and to what is around it, and uses the turn's own buffer.
     unsafe { work.record(record) }.unwrap();

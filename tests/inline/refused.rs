@@ -54,10 +54,9 @@ fn an_exchange_on_another_queue_is_refused() {
     assert!(error.contains("transfer"), "{error}");
 }
 
-/// A closure that records is called under the stream's lock: what would take that again is an
-/// error, not a deadlock.
+/// What a closure that records calls would come before its commands: it is an error.
 #[test]
-fn what_would_wait_for_itself_is_refused() {
+fn what_would_come_before_a_closures_own_commands_is_refused() {
     let inline = Inline::open();
     let before = LiveObjects::now();
     let (mut one, mut other) = (inline.exchange("one", 2), inline.exchange("other", 2));

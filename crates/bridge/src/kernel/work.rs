@@ -171,6 +171,10 @@ impl<'t, R: Resources> KernelWork<'t, R> {
     /// Records commands of the program's own behind the work before, in command buffers of the
     /// Vulkan queue.
     ///
+    /// No lock is held while the closure runs: other threads wait for points with their limits,
+    /// and record and submit work of their own, which comes before or behind. Each call begins
+    /// a command buffer, so that one call for several commands costs less than several.
+    ///
     /// # Errors
     /// [`Error::InvalidArgument`] on the CPU, and on a CUDA stream, which
     /// [`CudaWork::stream`](crate::CudaWork::stream) lends; else the failed call. Inside of the

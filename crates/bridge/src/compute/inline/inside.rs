@@ -1,32 +1,38 @@
-//! Detects calls from inside a user closure that records commands.
+//! Detects calls from inside user closures that record commands.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::thread::ThreadId;
 
-/// The thread that is running a user closure, if there is one.
+/// The threads that are running a user closure.
 #[derive(Debug, Default)]
-pub(super) struct Recorder(Mutex<Option<ThreadId>>);
+pub(super) struct Recorders(Mutex<Vec<ThreadId>>);
 
-impl Recorder {
-    /// Returns `true` if the calling thread is running the closure.
-    pub(super) fn is_current(&self) -> bool {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) == Some(thread::current().id())
+impl Recorders {
+    /// Returns `true` if the calling thread is running one.
+    pub(super) fn include_current(&self) -> bool {
+        self.threads().contains(&thread::current().id())
+    }
+
+    fn threads(&self) -> MutexGuard<'_, Vec<ThreadId>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Marks the calling thread as running a user closure until the guard is dropped.
-pub(super) struct Inside<'a>(&'a Recorder);
+pub(super) struct Inside<'a>(&'a Recorders);
 
 impl<'a> Inside<'a> {
-    pub(super) fn enter(recorder: &'a Recorder) -> Self {
-        *recorder.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread::current().id());
-        Self(recorder)
+    /// The thread is not running one.
+    pub(super) fn enter(recorders: &'a Recorders) -> Self {
+        recorders.threads().push(thread::current().id());
+        Self(recorders)
     }
 }
 
 impl Drop for Inside<'_> {
     fn drop(&mut self) {
-        *self.0.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let this = thread::current().id();
+        self.0.threads().retain(|thread| *thread != this);
     }
 }

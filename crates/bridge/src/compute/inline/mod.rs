@@ -10,6 +10,7 @@ pub(crate) mod image;
 mod inside;
 pub(crate) mod memory;
 mod pending;
+mod recording;
 pub(crate) mod segment;
 pub(crate) mod stream;
 pub(crate) mod upload;

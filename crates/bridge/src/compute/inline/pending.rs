@@ -6,8 +6,8 @@ use std::collections::VecDeque;
 use smallvec::SmallVec;
 use vk_export::ash::vk;
 
-use crate::compute::inline::segment::Segment;
-use crate::error::Result;
+use crate::compute::inline::segment::{Keep, Segment};
+use crate::error::Error;
 
 /// Number of command buffers and signals that are submitted without a heap allocation.
 pub(super) const FEW: usize = 8;
@@ -28,6 +28,16 @@ pub(super) struct State {
     pub(super) taken: bool,
 }
 
+/// What work has used that has completed.
+pub(super) type Kept = SmallVec<[Keep; FEW]>;
+
+/// A segment that could not be ended. Dropping it may call the program, so that it comes after the
+/// lock.
+pub(super) struct Failed {
+    pub(super) error: Error,
+    _segment: Segment,
+}
+
 /// Command buffers that are submitted together, and what is signalled behind them.
 #[derive(Default)]
 pub(super) struct Ended {
@@ -40,21 +50,31 @@ impl State {
         self.ended.is_empty() && !self.taken
     }
 
-    pub(super) fn end_open(&mut self) -> Result<()> {
+    /// Ends the segment that is being recorded, if there is one.
+    ///
+    /// # Errors
+    /// The failed call. The segment is lost, and those whose work it has are told.
+    pub(super) fn end_open(&mut self) -> std::result::Result<(), Box<Failed>> {
         let Some(mut open) = self.open.take() else { return Ok(()) };
         // SAFETY: it has been recording since it was taken. On an error it is dropped, never
-        // submitted, and those whose work it has are told.
-        unsafe { open.end() }?;
+        // submitted.
+        if let Err(error) = unsafe { open.end() } {
+            return Err(Box::new(Failed { error, _segment: open }));
+        }
         self.ended.commands.push(open);
         Ok(())
     }
 
     /// Lets go of what was used by work that has completed: all up to this value of `progress`.
-    pub(super) fn reap(&mut self, reached: u64) {
+    /// Dropping the result may call the program, so that it comes after the lock.
+    #[must_use]
+    pub(super) fn reap(&mut self, reached: u64) -> Kept {
+        let mut kept = Kept::new();
         while let Some((_, mut commands)) = self.running.pop_front_if(|(value, _)| *value <= reached) {
-            commands.forget_kept();
+            kept.extend(commands.take_kept());
             self.idle.push(commands);
         }
+        kept
     }
 
     /// Returns work whose submission failed to the front of the queue.

@@ -54,9 +54,9 @@ impl Segment {
         self.keep.extend(used);
     }
 
-    /// Drops the objects that the commands used. Called once the commands have completed.
-    pub(super) fn forget_kept(&mut self) {
-        self.keep.clear();
+    /// The objects that the commands used. Called once the commands have completed.
+    pub(super) fn take_kept(&mut self) -> impl Iterator<Item = Keep> {
+        self.keep.drain(..)
     }
 
     /// Notes that an exchange has work in it.
@@ -125,8 +125,8 @@ impl Drop for Barrier<'_> {
     fn drop(&mut self) {
         let kernels = vk::PipelineStageFlags2::COMPUTE_SHADER;
         let access = vk::AccessFlags2::SHADER_READ | vk::AccessFlags2::SHADER_WRITE;
-        // SAFETY: the stream makes it in `record` alone, of a command buffer that has been
-        // recording since it was taken.
+        // SAFETY: the stream makes it in `record` and `record_with` alone, of a command buffer that
+        // has been recording since it was taken.
         unsafe { barrier(self.device, self.commands, (kernels, access), (kernels, access)) };
     }
 }

@@ -8,9 +8,9 @@ use smallvec::SmallVec;
 use vk_export::ash::vk;
 use vk_export::{ExportDevice, Queue, QueueKind, Semaphore, SemaphoreInfo, SemaphoreKind};
 
-use crate::compute::inline::inside::{Inside, Recorder};
+use crate::compute::inline::inside::Recorders;
 use crate::compute::inline::pending::{FEW, State};
-use crate::compute::inline::segment::{Barrier, Keep, Lost, Segment};
+use crate::compute::inline::segment::Lost;
 use crate::error::{Error, Result};
 use crate::observe::log_error;
 
@@ -24,31 +24,31 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// to. It is submitted with the next submission of any exchange, or when a caller waits for it.
 /// Clones share the stream and the exchange.
 #[derive(Clone)]
-pub(crate) struct InlineStream(Arc<Inner>, Lost);
+pub(crate) struct InlineStream(pub(super) Arc<Inner>, pub(super) Lost);
 
 /// Tells a stream from others, and keeps nothing of it.
 #[derive(Debug, Clone)]
 pub(crate) struct InlineStreamId(Weak<Inner>);
 
-struct Inner {
+pub(super) struct Inner {
     state: Mutex<State>,
     /// Held during a submission, so that submissions keep their order. It is never taken while
     /// `state` is locked, since the submission calls the engine's queue lock.
     submitting: Mutex<()>,
     /// Counts submissions that have run.
-    progress: Arc<Semaphore>,
-    /// The thread that runs a user closure with `state` locked.
-    recorder: Recorder,
+    pub(super) progress: Arc<Semaphore>,
+    /// The threads that run a user closure, without a lock.
+    pub(super) recorders: Recorders,
     queue: QueueKind,
-    device: ExportDevice,
+    pub(super) device: ExportDevice,
 }
 
 impl InlineStream {
     pub(super) fn new(device: &ExportDevice, queue: QueueKind) -> Result<Self> {
         let info = SemaphoreInfo { name: "kernels.progress", kind: SemaphoreKind::Timeline, exportable: false };
         let progress = Arc::new(Semaphore::new(device, &info)?);
-        let (state, submitting, recorder) = (Mutex::default(), Mutex::default(), Recorder::default());
-        let inner = Arc::new(Inner { state, submitting, progress, recorder, queue, device: device.clone() });
+        let (state, submitting, recorders) = (Mutex::default(), Mutex::default(), Recorders::default());
+        let inner = Arc::new(Inner { state, submitting, progress, recorders, queue, device: device.clone() });
         Ok(Self(inner, Lost::default()))
     }
 
@@ -74,49 +74,6 @@ impl InlineStream {
         &self.0.device
     }
 
-    /// Records what `record` records behind everything before, and a barrier behind it. `keep`
-    /// lives until it has run.
-    ///
-    /// # Safety
-    /// What is recorded keeps the Valid Usage of its commands, outside a render pass, for a queue
-    /// of [`queue_kind`](Self::queue_kind), and everything it uses besides `keep` lives until it
-    /// has run.
-    pub(crate) unsafe fn record(
-        &self,
-        keep: impl IntoIterator<Item = Keep>,
-        record: impl FnOnce(vk::CommandBuffer) -> Result<()>,
-    ) -> Result<()> {
-        self.0.check_outside()?;
-        let mut state = self.0.state();
-        let commands = match &mut state.open {
-            Some(open) => open,
-            None => {
-                let commands = self.0.take_idle(&mut state)?;
-                state.open.insert(commands)
-            }
-        };
-        commands.keep(keep);
-        commands.note(&self.1);
-        // Also behind what an error or a panic has left half recorded.
-        let _barrier = Barrier { device: &self.0.device, commands: commands.as_raw() };
-        record(commands.as_raw())
-    }
-
-    /// [`record`](Self::record) with a closure of the program's, which may call anything: inside of
-    /// it, what needs this stream is refused.
-    ///
-    /// # Safety
-    /// As [`record`](Self::record).
-    pub(crate) unsafe fn record_with(&self, record: impl FnOnce(vk::CommandBuffer)) -> Result<()> {
-        let record = |commands| {
-            let _inside = Inside::enter(&self.0.recorder);
-            record(commands);
-            Ok(())
-        };
-        // SAFETY: handed on to the caller.
-        unsafe { self.record([], record) }
-    }
-
     /// Returns `true` if the caller is inside of a closure that [`record_with`](Self::record_with)
     /// calls.
     pub(crate) fn is_inside(&self) -> bool {
@@ -140,11 +97,11 @@ impl InlineStream {
     pub(super) unsafe fn end(&self, timeline: vk::Semaphore, value: u64) -> Result<()> {
         self.0.check_outside()?;
         let mut state = self.0.state();
-        let ended = state.end_open();
-        if let Some(error) = self.1.take() {
-            return Err(error.into());
+        let (ended, lost) = (state.end_open(), self.1.take());
+        if ended.is_err() || lost.is_some() {
+            drop(state);
+            return lost.map_or_else(|| ended.map_err(|failed| failed.error), |error| Err(error.into()));
         }
-        ended?;
         // One submission signals a timeline once: the higher value stands for the lower.
         match state.ended.signals.iter_mut().find(|(known, _)| *known == timeline) {
             Some((_, last)) => *last = value,
@@ -180,7 +137,7 @@ impl InlineStream {
         inner.check_outside()?;
         let queue = inner.queue()?;
         queue.check_free()?;
-        let _order = inner.submitting.lock().unwrap_or_else(PoisonError::into_inner);
+        let order = inner.submitting.lock().unwrap_or_else(PoisonError::into_inner);
         let (ended, value) = {
             let mut state = inner.state();
             state.taken = !state.ended.is_empty();
@@ -216,7 +173,12 @@ impl InlineStream {
             // On a lost device nothing runs, and nothing is waited for.
             if !error.is_device_lost() {
                 state.put_back(ended);
+                return Err(error.into());
             }
+            drop(state);
+            // Dropping what the work has used may call the program: behind the locks.
+            drop(order);
+            drop(ended);
             return Err(error.into());
         }
         if !ended.is_empty() {
@@ -233,7 +195,8 @@ impl InlineStream {
         }
         // What cannot be asked now is let go of later.
         if let Ok(reached) = self.0.progress.value() {
-            self.0.state().reap(reached);
+            let kept = self.0.state().reap(reached);
+            drop(kept);
         }
     }
 
@@ -241,12 +204,14 @@ impl InlineStream {
     /// whether it has.
     pub(super) fn drain(&self, limit: Duration) -> Result<bool> {
         self.0.check_outside()?;
-        self.0.state().end_open()?;
+        let ended = self.0.state().end_open();
+        ended.map_err(|failed| failed.error)?;
         let flushed = self.flush();
         let waited = flushed.and_then(|()| {
             let submitted = self.0.state().submitted;
             self.0.progress.wait(submitted, limit)?;
-            self.0.state().reap(submitted);
+            let kept = self.0.state().reap(submitted);
+            drop(kept);
             Ok(())
         });
         match waited {
@@ -262,47 +227,33 @@ impl InlineStream {
 
 impl Inner {
     fn is_inside(&self) -> bool {
-        self.recorder.is_current()
+        self.recorders.include_current()
     }
 
-    /// Checks that the caller is not inside of a closure that records, and so does not hold the
-    /// lock of `state`.
-    fn check_outside(&self) -> Result<()> {
+    /// Checks that the caller is not inside of a closure that records: what it records, ends or
+    /// waits for in there would come before the closure's commands, which it may take to be ahead.
+    pub(super) fn check_outside(&self) -> Result<()> {
         if !self.is_inside() {
             return Ok(());
         }
         Err(Error::invalid(
             "the inline backend",
-            "it was used inside of a closure of `KernelWork::record`, which would wait for itself; call it behind the closure",
+            "it was used inside of a closure of `KernelWork::record`, whose commands would come behind it; call it behind the closure",
         ))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         // Nothing under this lock can leave it half changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn queue(&self) -> Result<&Queue> {
+    pub(super) fn queue(&self) -> Result<&Queue> {
         self.device.queue_of(self.queue).ok_or_else(|| {
             Error::invalid(
                 "the inline backend",
                 format!("\"{}\" has no {} queue any more", self.device.name(), self.queue),
             )
         })
-    }
-
-    /// A segment that is recording.
-    fn take_idle(&self, state: &mut State) -> Result<Segment> {
-        if !state.running.is_empty() {
-            state.reap(self.progress.value()?);
-        }
-        let mut commands = match state.idle.pop() {
-            Some(commands) => commands,
-            None => Segment::new(&self.device, self.queue()?)?,
-        };
-        // SAFETY: new, or the submission that it was in has signalled `progress` behind it.
-        unsafe { commands.begin() }?;
-        Ok(commands)
     }
 }
 
