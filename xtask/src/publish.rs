@@ -140,6 +140,8 @@ pub(crate) fn tables(check: bool) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     /// Folder under `crates/` by package.
@@ -168,5 +170,44 @@ mod tests {
             }
             assert!(!manifest.contains("publish = false"), "{package}");
         }
+    }
+
+    /// The features that a manifest gives under `key`, `default` or `features`, in a table.
+    fn features(manifest: &str, table: &str, key: &str) -> Option<BTreeSet<String>> {
+        let lines =
+            manifest.lines().skip_while(|line| *line != table).skip(1).take_while(|line| !line.starts_with('['));
+        let list = lines.filter_map(|line| line.split_once(" = ")).find(|(name, _)| *name == key)?.1;
+        let list = list.strip_prefix('[')?.strip_suffix(']')?;
+        Some(
+            list.split(',')
+                .map(|name| name.trim().trim_matches('"').to_owned())
+                .filter(|name| !name.is_empty())
+                .collect(),
+        )
+    }
+
+    /// docs.rs builds `features` in place of the defaults, so that items behind a feature that is
+    /// left out there have no page.
+    #[test]
+    fn docs_rs_shows_what_the_default_features_have() {
+        for package in PACKAGES {
+            let text = fs::read_to_string(folder(package).join("Cargo.toml")).unwrap();
+            let table = "[package.metadata.docs.rs]";
+            if text.contains("no-default-features = true") {
+                let shown = features(&text, table, "features");
+                assert!(shown.is_some(), "{package}");
+                assert_eq!(shown, features(&text, "[features]", "default"), "{package}");
+            }
+        }
+    }
+
+    #[test]
+    fn features_of_a_table_end_with_it() {
+        let manifest = "[features]\ndefault = [\"a\", \"b\"]\na = []\n[package.metadata.docs.rs]\nfeatures = [\"a\"]\n";
+        let named = |table, key| features(manifest, table, key).map(Vec::from_iter);
+        assert_eq!(named("[features]", "default"), Some(vec!["a".to_owned(), "b".to_owned()]));
+        assert_eq!(named("[features]", "a"), Some(Vec::new()));
+        assert_eq!(named("[features]", "features"), None);
+        assert_eq!(named("[package.metadata.docs.rs]", "features"), Some(vec!["a".to_owned()]));
     }
 }
