@@ -1,5 +1,6 @@
 //! Zero-copy hand-over between CUDA and Vulkan: what one side computes, the other draws, frame
-//! after frame, without a copy, without a host stall, and without a way to get the order wrong.
+//! after frame. No copy, no host wait, and no way to get the order wrong from safe code of these
+//! crates.
 //!
 //! ```no_run
 //! use bridge::{Backend, BufferAccess, BufferSpec, Compute, Exchange};
