@@ -48,7 +48,10 @@ impl<T: Pod + Send + Sync, D: Direction> Exchange<SharedBuffer<T>, D> {
     ///
     /// ```no_run
     /// # use bridge_wgpu::{Exchange, SharedBuffer};
-    /// # fn grow(exchange: &mut Exchange<SharedBuffer<[f32; 4]>>, points: usize) -> bridge_wgpu::Result<()> {
+    /// # fn grow(
+    /// #     exchange: &mut Exchange<SharedBuffer<[f32; 4]>>,
+    /// #     points: usize,
+    /// # ) -> bridge_wgpu::Result<()> {
     /// exchange.grow(points)?;
     /// // A new buffer: bind groups of the old one are made anew.
     /// let vertices = exchange.objects().clone();

@@ -56,7 +56,8 @@
 //! use bridge_view::{View, ViewInfo, Window, WindowInfo};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let window = Window::open(&WindowInfo { title: "values".into(), ..Default::default() })?;
+//! let info = WindowInfo { title: "values".into(), ..Default::default() };
+//! let window = Window::open(&info)?;
 //! // A device that can show pictures in it.
 //! let compute = window.open_compute(&OpenInfo::default(), Backend::Auto)?;
 //! let mut view = View::in_window(&compute, &ViewInfo::default(), window)?;
@@ -78,13 +79,17 @@
 //! use bridge::{Backend, OpenInfo};
 //! use bridge_view::{View, ViewInfo, Window, WindowInfo};
 //!
-//! # fn set_up(own: Arc<winit::window::Window>) -> Result<(), Box<dyn std::error::Error>> {
+//! # fn set_up(
+//! #     own: Arc<winit::window::Window>,
+//! # ) -> Result<(), Box<dyn std::error::Error>> {
 //! let size = own.inner_size().into();
-//! // Any type with `raw_window_handle`'s traits, here an `Arc` of a window of winit's.
+//! // Any type with `raw_window_handle`'s traits, here an `Arc` of a window of
+//! // winit's.
 //! let window = Window::adopt(own, &WindowInfo { size, ..Default::default() })?;
 //! let events = window.state();
 //! let compute = window.open_compute(&OpenInfo::default(), Backend::Auto)?;
-//! let mut view = View::in_window(&compute, &ViewInfo { size, ..Default::default() }, window)?;
+//! let info = ViewInfo { size, ..Default::default() };
+//! let mut view = View::in_window(&compute, &info, window)?;
 //! // In the loop: what has happened, and then a frame.
 //! events.resized([800, 600]);
 //! events.drag([3.0, 0.0]);

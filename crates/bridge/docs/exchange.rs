@@ -16,7 +16,7 @@ fn frames(compute: &Compute) -> Result<(), Box<dyn Error>> {
             Work::Host(host) => {
                 host.run(move |heights| heights.fill(height))?
             }
-            _ => return Err("this program computes with CUDA or on the CPU".into()),
+            _ => return Err("this computes with CUDA or on the CPU".into()),
         }
         // A program that draws submits its own commands here.
         let seen = turn.finish()?.read_back(Duration::from_secs(10))?;

@@ -4,7 +4,10 @@ use bridge::{
 };
 
 /// CUDA on two GPUs for the one that draws.
-fn open(device: &ExportDevice, gpus: [CudaDevice; 2]) -> bridge::Result<Compute> {
+fn open(
+    device: &ExportDevice,
+    gpus: [CudaDevice; 2],
+) -> bridge::Result<Compute> {
     Compute::group(device, &gpus)
 }
 

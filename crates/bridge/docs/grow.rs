@@ -13,7 +13,7 @@ fn more_and_more(compute: &Compute) -> Result<(), Box<dyn Error>> {
             cuda.stream.memcpy_htod(&[7; 1000], &mut cuda.resources)?
         }
         Work::Host(host) => host.run(|points| points.fill(7))?,
-        _ => return Err("this program computes with CUDA or on the CPU".into()),
+        _ => return Err("this computes with CUDA or on the CPU".into()),
     }
     // A program that draws submits the frame; it goes on below.
     turn.finish()?.skip();

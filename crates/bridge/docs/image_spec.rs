@@ -26,7 +26,7 @@ fn gradient(compute: &Compute) -> Result<Vec<f32>, Box<dyn Error>> {
                 }
             }
         })?,
-        _ => return Err("this program computes with CUDA or on the CPU".into()),
+        _ => return Err("this computes with CUDA or on the CPU".into()),
     }
     // A shader would sample `turn.resources().view()`.
     Ok(turn.finish()?.read_back(Duration::from_secs(10))?)

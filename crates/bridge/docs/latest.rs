@@ -11,13 +11,14 @@ type Failure = Box<dyn Error + Send + Sync>;
 /// As fast as the compute side can.
 fn simulate(mut writer: LatestWriter<BufferSpec<f32>>) -> Result<(), Failure> {
     for step in 0..100u8 {
+        let height = f32::from(step);
         let mut turn = writer.begin()?;
         match turn.work() {
             Work::Cuda(mut cuda) => {
-                cuda.stream.memcpy_htod(&[f32::from(step); 256], &mut cuda.resources)?
+                cuda.stream.memcpy_htod(&[height; 256], &mut cuda.resources)?
             }
-            Work::Host(host) => host.run(move |heights| heights.fill(f32::from(step)))?,
-            _ => return Err("this program computes with CUDA or on the CPU".into()),
+            Work::Host(host) => host.run(move |heights| heights.fill(height))?,
+            _ => return Err("this computes with CUDA or on the CPU".into()),
         }
         turn.publish()?;
     }

@@ -6,12 +6,14 @@ use bridge::{Compute, Exchange, ExchangeInfo, ImageAccess, ImageSpec, Work};
 
 fn follow_a_window(compute: &Compute) -> Result<(), Box<dyn Error>> {
     let format = vk::Format::R32_SFLOAT;
-    let spec = ImageSpec::<f32>::new(format, [64, 48], ImageAccess::TRANSFER_READ);
+    let accesses = ImageAccess::TRANSFER_READ;
+    let spec = ImageSpec::<f32>::new(format, [64, 48], accesses);
     let mut exchange = Exchange::new(compute, &ExchangeInfo::default(), spec)?;
     for size in [[64, 48], [80, 60], [32, 24]] {
         exchange.resize(size)?;
         if exchange.needs_initial() {
-            // On an engine's device; where that submits itself, `record_initial`.
+            // On an engine's device; where that submits itself, call
+            // `record_initial`.
             exchange.initialise()?;
         }
         let texels = (size[0] * size[1]) as usize;
@@ -24,7 +26,7 @@ fn follow_a_window(compute: &Compute) -> Result<(), Box<dyn Error>> {
             Work::Host(host) => host.run(|mut image| {
                 image.rows_mut().for_each(|row| row.fill(1.0));
             })?,
-            _ => return Err("this program computes with CUDA or on the CPU".into()),
+            _ => return Err("this computes with CUDA or on the CPU".into()),
         }
         // A program that draws submits its own commands here, with views of the
         // image that this turn lends.

@@ -8,7 +8,8 @@ fn many(compute: &Compute) -> bridge::Result<()> {
     let pool = SharedPool::new(compute, &info)?;
 
     // A hundred buffers per slot, in one block of memory.
-    let specs = vec![BufferSpec::<u32>::new(64, BufferAccess::VERTEX_INPUT); 100];
+    let spec = BufferSpec::<u32>::new(64, BufferAccess::VERTEX_INPUT);
+    let specs = vec![spec; 100];
     let info =
         ExchangeInfo { slots: 2, pool: Some(&pool), ..Default::default() };
     let exchange = Exchange::new(compute, &info, specs)?;

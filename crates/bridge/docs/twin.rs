@@ -1,12 +1,16 @@
-# use bridge::{Backend, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, LaunchConfig, OpenInfo, TwinSlice};
+# use bridge::{Backend, BufferAccess, BufferSpec, Compute, Exchange};
+# use bridge::{ExchangeInfo, LaunchConfig, OpenInfo, TwinSlice};
 # use std::time::Duration;
 # fn frame() -> Result<(), Box<dyn std::error::Error>> {
 # let ptx = ".version 7.0 .target sm_52 .address_size 64
-#     .visible .entry scale(.param .u64 values, .param .u32 len, .param .f32 by) { ret; }";
+#     .visible .entry scale(
+#         .param .u64 values, .param .u32 len, .param .f32 by
+#     ) { ret; }";
 let compute = Compute::open(&OpenInfo::default(), Backend::Host)?;
 let kernel = compute
     .load("scale", ptx)?
-    // extern "C" __global__ void scale(float *values, unsigned int len, float by)
+    // extern "C" __global__
+    // void scale(float *values, unsigned int len, float by)
     .with_twin::<(TwinSlice<f32>, u32, f32)>("scale", |_, (values, len, by)| {
         values[..len as usize].iter_mut().for_each(|value| *value *= by);
     })?

@@ -16,7 +16,8 @@ unsafe fn make_device(
     }
     let names: Vec<_> = needed.extensions.iter().map(|e| e.as_ptr()).collect();
     let mut features = RequiredFeatures::default();
-    let queues = [vk::DeviceQueueCreateInfo::default().queue_priorities(&[1.0])];
+    let queue = vk::DeviceQueueCreateInfo::default().queue_priorities(&[1.0]);
+    let queues = [queue];
     let info = vk::DeviceCreateInfo::default()
         .queue_create_infos(&queues)
         .enabled_extension_names(&names)

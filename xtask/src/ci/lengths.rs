@@ -1,43 +1,70 @@
-//! The lengths of source files.
+//! The lengths of source files, and of the lines of code in docs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
+use super::examples::{WIDEST, wide_lines};
+
 /// The most lines of a Rust file.
 const MOST: usize = 350;
 
 const FOLDERS: [&str; 8] = ["adapters", "benches", "crates", "examples", "python", "tests", "tools", "xtask"];
 
-/// Fails for Rust files in the current folder that are too long.
+/// Fails for Rust files in the current folder that are too long, and for code in docs and READMEs
+/// that is too wide.
 pub(super) fn check() -> Result<()> {
-    let mut long = Vec::new();
-    FOLDERS.iter().try_for_each(|folder| visit(Path::new(folder), &mut long))?;
+    let mut found = Found::default();
+    FOLDERS.iter().try_for_each(|folder| found.visit(Path::new(folder)))?;
+    found.read(Path::new("README.md"))?;
+    let Found { long, wide } = found;
     let named: Vec<_> = long.iter().map(|(path, lines)| format!("    {} has {lines}", path.display())).collect();
     ensure!(long.is_empty(), "files of more than {MOST} lines, to be split by subject:\n{}", named.join("\n"));
+    let named: Vec<_> = wide.iter().map(|(path, line)| format!("    {}:{line}", path.display())).collect();
+    ensure!(wide.is_empty(), "code in docs of more than {WIDEST} columns:\n{}", named.join("\n"));
     Ok(())
 }
 
-/// Adds the files in a folder that are too long, with their numbers of lines.
-fn visit(folder: &Path, long: &mut Vec<(PathBuf, usize)>) -> Result<()> {
-    for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
-        let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if path.is_dir() {
-            // Build outputs, and hidden folders such as those of Python environments.
-            if name != "target" && !name.starts_with('.') {
-                visit(&path, long)?;
-            }
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            let lines = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-            let lines = lines.iter().filter(|byte| **byte == b'\n').count();
-            if lines > MOST {
-                long.push((path, lines));
+#[derive(Debug, Default)]
+struct Found {
+    /// The Rust files that are too long, with their numbers of lines.
+    long: Vec<(PathBuf, usize)>,
+    /// The lines of code in docs that are too wide, by file and number.
+    wide: Vec<(PathBuf, usize)>,
+}
+
+impl Found {
+    /// Adds the Rust files and the READMEs in a folder.
+    fn visit(&mut self, folder: &Path) -> Result<()> {
+        for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if path.is_dir() {
+                // Build outputs, and hidden folders such as those of Python environments.
+                if name != "target" && !name.starts_with('.') {
+                    self.visit(&path)?;
+                }
+            } else if name == "README.md" || is_rust(&path) {
+                self.read(&path)?;
             }
         }
+        Ok(())
     }
-    Ok(())
+
+    fn read(&mut self, path: &Path) -> Result<()> {
+        let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let lines = text.lines().count();
+        if is_rust(path) && lines > MOST {
+            self.long.push((path.to_owned(), lines));
+        }
+        self.wide.extend(wide_lines(path, &text).into_iter().map(|line| (path.to_owned(), line)));
+        Ok(())
+    }
+}
+
+fn is_rust(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "rs")
 }
 
 #[cfg(test)]
@@ -57,8 +84,27 @@ mod tests {
         write("src/long.txt", MOST + 1);
         write("target/made.rs", MOST + 1);
         let file = write("src/deep/long.rs", MOST + 1);
-        let mut long = Vec::new();
-        visit(folder.path(), &mut long).unwrap();
-        assert_eq!(long, [(file, MOST + 1)]);
+        let mut found = Found::default();
+        found.visit(folder.path()).unwrap();
+        assert_eq!(found.long, [(file, MOST + 1)]);
+    }
+
+    #[test]
+    fn code_that_is_too_wide_is_named_in_docs_and_readmes() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: String| {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, text).unwrap();
+            path
+        };
+        let wide = "a".repeat(WIDEST + 1);
+        let doc = write("a/docs/example.rs", format!("\n{wide}\n"));
+        let readme = write("a/README.md", format!("```\n{wide}\n```\n"));
+        write("a/NOTES.md", format!("```\n{wide}\n```\n"));
+        let mut found = Found::default();
+        found.visit(folder.path()).unwrap();
+        found.wide.sort();
+        assert_eq!(found.wide, [(readme, 2), (doc, 2)]);
     }
 }

@@ -22,7 +22,8 @@ impl Bridge {
     /// use bridge_wgpu::bridge::cudarc::driver::CudaContext;
     /// use bridge_wgpu::{Backend, Bridge, wgpu};
     ///
-    /// # fn own(adapter: &wgpu::Adapter) -> Result<Bridge, Box<dyn std::error::Error>> {
+    /// # use std::error::Error;
+    /// # fn own(adapter: &wgpu::Adapter) -> Result<Bridge, Box<dyn Error>> {
     /// let descriptor = wgpu::DeviceDescriptor::default();
     /// let bridge = Bridge::request_device(adapter, &descriptor, Backend::Host)?;
     /// let context = CudaContext::new(0)?;

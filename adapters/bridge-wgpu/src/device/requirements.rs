@@ -23,7 +23,10 @@ const WGPU_API_VERSION: u32 = vk::API_VERSION_1_3;
 /// ```no_run
 /// # use bridge_wgpu::{Error, Requirements, wgpu};
 /// # #[allow(unsafe_code)]
-/// # fn open(adapter: &wgpu::hal::vulkan::Adapter, limits: &wgpu::Limits) -> Result<(), Box<dyn std::error::Error>> {
+/// # fn open(
+/// #     adapter: &wgpu::hal::vulkan::Adapter,
+/// #     limits: &wgpu::Limits,
+/// # ) -> Result<(), Box<dyn std::error::Error>> {
 /// let mut needed = Requirements::of(adapter)?;
 /// let hints = wgpu::MemoryHints::default();
 /// let callback =

@@ -41,7 +41,10 @@ impl<S: Shared> Exchange<S, ComputeFirst> {
     /// ```no_run
     /// use bridge_wgpu::{Bridge, Exchange, LatestInfo, SharedTexture, Work, wgpu};
     ///
-    /// # fn frames(bridge: &Bridge, drawing: impl Fn() -> wgpu::CommandBuffer) -> Result<(), Box<dyn std::error::Error>> {
+    /// # fn frames(
+    /// #     bridge: &Bridge,
+    /// #     drawing: impl Fn() -> wgpu::CommandBuffer,
+    /// # ) -> Result<(), Box<dyn std::error::Error>> {
     /// let usage = wgpu::TextureUsages::TEXTURE_BINDING;
     /// let picture = SharedTexture::<[u8; 4]>::new(
     ///     wgpu::TextureFormat::Rgba8Unorm,

@@ -23,9 +23,13 @@ use crate::timeline::TimelinePoint;
 /// ```no_run
 /// # #![allow(unsafe_code)]
 /// # use bridge::{BufferSpec, Exchange, FrameGraph, RenderTurn, Work};
-/// # use bridge::cuda_import::cudarc::driver::{CudaFunction, LaunchConfig, PushKernelArg};
+/// # use bridge::cuda_import::cudarc::driver::{CudaFunction, LaunchConfig};
+/// # use bridge::cuda_import::cudarc::driver::PushKernelArg;
 /// # fn frames(
-/// #     exchange: &mut Exchange<BufferSpec<u32>>, step: &CudaFunction, config: LaunchConfig, submit: impl Fn(RenderTurn<BufferSpec<u32>>)
+/// #     exchange: &mut Exchange<BufferSpec<u32>>,
+/// #     step: &CudaFunction,
+/// #     config: LaunchConfig,
+/// #     submit: impl Fn(RenderTurn<BufferSpec<u32>>),
 /// # ) -> Result<(), bridge::Error> {
 /// let mut graph = FrameGraph::new(exchange);
 /// loop {

@@ -124,8 +124,9 @@ impl<T: Owner> Owner for Box<[T]> {
 /// that was current before is current afterwards.
 ///
 /// ```no_run
-/// # fn stream(device: &cuda_import::CudaDevice) -> Result<(), cuda_import::Error> {
-/// let stream = cuda_import::Restoring::new(device.new_stream()?);
+/// # use cuda_import::{CudaDevice, Error, Restoring};
+/// # fn stream(device: &CudaDevice) -> Result<(), Error> {
+/// let stream = Restoring::new(device.new_stream()?);
 /// stream.synchronize().ok();
 /// drop(stream); // The current context is the same as before.
 /// # Ok(())

@@ -14,7 +14,9 @@ use ash::vk;
 ///
 /// let drawn_and_read_back =
 ///     BufferAccess::VERTEX_INPUT | BufferAccess::TRANSFER_READ;
-/// # assert!(drawn_and_read_back.usage.contains(vk_export::ash::vk::BufferUsageFlags::TRANSFER_SRC));
+/// # use vk_export::ash::vk;
+/// # let usage = drawn_and_read_back.usage;
+/// # assert!(usage.contains(vk::BufferUsageFlags::TRANSFER_SRC));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BufferAccess {

@@ -24,7 +24,8 @@ use crate::buffer::barrier::writes;
 /// );
 /// let sampled_and_read_back = ImageAccess::SAMPLED | ImageAccess::TRANSFER_READ;
 /// assert_eq!(sampled_and_read_back.layout, vk::ImageLayout::GENERAL);
-/// # assert!(sampled_and_read_back.usage.contains(vk::ImageUsageFlags::TRANSFER_SRC));
+/// # let usage = sampled_and_read_back.usage;
+/// # assert!(usage.contains(vk::ImageUsageFlags::TRANSFER_SRC));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ImageAccess {

@@ -33,7 +33,9 @@ pub use declaration::PtxParam;
 ///     .version 8.0
 ///     .target sm_52
 ///     .address_size 64
-///     .visible .entry scale(.param .u32 len, .param .u64 values, .param .f32 by) { ret; }
+///     .visible .entry scale(
+///         .param .u32 len, .param .u64 values, .param .f32 by
+///     ) { ret; }
 /// ")?;
 /// let scale = ptx.entry("scale").ok_or("no such kernel")?;
 /// let offsets: Vec<usize> =

@@ -1,0 +1,95 @@
+//! The widths of code in docs: pages of docs.rs and crates.io cut off what is wider.
+
+use std::path::Path;
+
+/// The most columns of a line of code.
+pub(super) const WIDEST: usize = 80;
+
+/// A line of a file that has code to be shown.
+#[derive(Debug, Clone, Copy)]
+enum Line<'a> {
+    /// A line of Markdown.
+    Markdown(&'a str),
+    /// Begins a block of code as an attribute: several that exclude each other can follow.
+    Opens,
+    /// Code, wherever it stands.
+    Code(&'a str),
+    /// Ends what Markdown there was.
+    Other,
+}
+
+/// Returns the numbers of the lines of code that are too wide, of a README, of the docs in a Rust
+/// file, or of a Rust file that docs include (`docs/*.rs`).
+pub(super) fn wide_lines(path: &Path, text: &str) -> Vec<usize> {
+    let is_rust = path.extension().is_some_and(|extension| extension == "rs");
+    let is_included = path.parent().is_some_and(|folder| folder.ends_with("docs"));
+    let kind = |line| match (is_rust, is_included) {
+        (false, _) => Line::Markdown(line),
+        (true, true) => Line::Code(line),
+        (true, false) => line_of_rust(line),
+    };
+    let mut is_code = false;
+    let mut is_wide = |line| {
+        let code = match line {
+            Line::Markdown(text) if text.trim_start().starts_with("```") => {
+                is_code = !is_code;
+                return false;
+            }
+            Line::Markdown(text) if is_code => text,
+            Line::Markdown(_) => return false,
+            Line::Code(text) => text,
+            Line::Opens | Line::Other => {
+                is_code = matches!(line, Line::Opens);
+                return false;
+            }
+        };
+        code.chars().count() > WIDEST
+    };
+    text.lines().zip(1..).filter(|(line, _)| is_wide(kind(line))).map(|(_, number)| number).collect()
+}
+
+/// Doc comments are Markdown. Lines that rustdoc hides count: who reads the source sees them.
+fn line_of_rust(line: &str) -> Line<'_> {
+    let line = line.trim_start();
+    if let Some(doc) = line.strip_prefix("///").or_else(|| line.strip_prefix("//!")) {
+        Line::Markdown(doc.strip_prefix(' ').unwrap_or(doc))
+    } else if line.starts_with('#') && line.contains("doc = \"```") {
+        Line::Opens
+    } else {
+        Line::Other
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The lines that are too wide, where each `W` of the text is 81 columns and each `F` 80.
+    fn wide(path: &str, text: &str) -> Vec<usize> {
+        wide_lines(Path::new(path), &text.replace('W', &"ü".repeat(WIDEST + 1)).replace('F', &"ü".repeat(WIDEST)))
+    }
+
+    #[test]
+    fn code_in_doc_comments_is_measured_without_its_prefix() {
+        assert_eq!(wide("src/a.rs", "//! W\n//! ```\n//! F\n//! W\n//! ```\n//! W\n"), [4]);
+        assert_eq!(wide("src/a.rs", "    /// ```no_run\n    /// # W\n    /// F\n    /// ```\n    /// W\n"), [2]);
+    }
+
+    #[test]
+    fn other_lines_of_rust_are_not_measured_and_end_a_block() {
+        assert_eq!(wide("src/a.rs", "// W\nlet a = W;\n/// ```\nfn a() {}\n/// W\n"), [0; 0]);
+    }
+
+    #[test]
+    fn fences_that_features_choose_open_one_block() {
+        let text =
+            "#![cfg_attr(a, doc = \"```no_run\")]\n#![cfg_attr(not(a), doc = \"```ignore\")]\n//! W\n//! ```\n//! W\n";
+        assert_eq!(wide("src/lib.rs", text), [3]);
+    }
+
+    #[test]
+    fn files_that_docs_include_are_code_and_readmes_have_some() {
+        assert_eq!(wide("crates/a/docs/b.rs", "F\nW\n/// W\n"), [2, 3]);
+        assert_eq!(wide("README.md", "W\n```sh\nW\nF\n```\nW\n"), [3]);
+    }
+}
