@@ -20,7 +20,7 @@ on_both_backends!(
     several_resources_cross_together,
     dropping_with_frames_in_flight_is_safe,
     closing_does_not_wait_for_others,
-    what_is_presented_is_on_its_way,
+    what_is_presented_is_submitted,
 );
 
 on_peers!(
@@ -288,9 +288,9 @@ fn closing_does_not_wait_for_others(rig: &Rig, compute: &Compute) {
     });
 }
 
-/// The CPU's signal is waited for, up to the exchange's limit; that of CUDA is on its way although
+/// The CPU's signal is waited for, up to the exchange's limit; that of CUDA is submitted although
 /// the work has not begun.
-fn what_is_presented_is_on_its_way(_: &Rig, compute: &Compute) {
+fn what_is_presented_is_submitted(_: &Rig, compute: &Compute) {
     let gate = Gate::on(compute);
     let info = ExchangeInfo { name: "words", slots: 1, timeout: Duration::from_millis(300), ..Default::default() };
     let spec = BufferSpec::<u32>::new(LEN, BufferAccess::TRANSFER_READ);

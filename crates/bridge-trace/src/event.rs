@@ -44,7 +44,7 @@ impl<'a> Event<'a> {
         Self { bytes, ..self }
     }
 
-    /// Whether the object has a dedicated allocation.
+    /// Sets whether the object has a dedicated allocation.
     #[must_use]
     pub fn dedicated(self, dedicated: bool) -> Self {
         Self { dedicated: Some(dedicated), ..self }

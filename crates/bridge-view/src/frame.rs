@@ -20,7 +20,7 @@ pub trait Frame: Turn {}
 impl<T: Pod + Send + Sync> Frame for RenderTurn<BufferSpec<T>> {}
 impl<T: Pod + Send + Sync> Frame for RenderRead<BufferSpec<T>> {}
 
-/// As [`Frame`], in a shared image ([`ImageSpec`]).
+/// A frame in a shared image ([`ImageSpec`]), else as [`Frame`].
 #[allow(private_bounds)] // Closed on purpose.
 pub trait TextureFrame: Turn {}
 

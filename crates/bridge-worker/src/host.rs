@@ -123,22 +123,23 @@ impl<'a, T: Texel> HostImage<'a, T> {
         Self { memory, texels: PhantomData }
     }
 
-    /// Mip levels; at least 1.
+    /// Returns the number of mip levels, at least 1.
     pub fn levels(&self) -> usize {
         self.memory.levels.len()
     }
 
-    /// Layers; at least 1, and 6 a cube.
+    /// Returns the number of layers, at least 1, and 6 per cube.
     pub fn layers(&self) -> u32 {
         self.memory.image.map_or(1, |image| image.layers)
     }
 
-    /// Of a mip level, in texels; `None` where there is none.
+    /// Returns the extent of a mip level in texels; `None` where there is no such level.
     pub fn level_extent(&self, level: usize) -> Option<[u32; 3]> {
         self.memory.levels.get(level).map(|level| level.extent)
     }
 
-    /// Texels of a mip level with all its layers or slices; 0 where there is none.
+    /// Returns the number of texels of a mip level with all its layers or slices; 0 where there is
+    /// no such level.
     pub fn level_len(&self, level: usize) -> usize {
         let size = self.memory.levels.get(level).and_then(|level| usize::try_from(level.size).ok());
         size.unwrap_or(0) / size_of::<T>()

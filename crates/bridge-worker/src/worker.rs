@@ -21,7 +21,7 @@ use crate::writer::LatestWriter;
 /// Configuration of a [`Worker`].
 #[derive(Debug, Clone)]
 pub struct WorkerInfo<'a> {
-    /// For the renderer's errors and logs, up to 64 bytes. Default: "worker".
+    /// Name in the renderer's errors and logs, up to 64 bytes. Default: "worker".
     pub name: &'a str,
     /// The backend. Default: CUDA on the renderer's GPU, or the CPU where that cannot be had and the
     /// renderer allows it, which is logged: see [`Worker::reason`].

@@ -80,7 +80,7 @@ impl ImportedSemaphore {
         self.kind
     }
 
-    /// For errors, logs and traces.
+    /// Returns the name, as errors, logs and traces have it.
     pub fn name(&self) -> &str {
         &self.name
     }

@@ -88,8 +88,8 @@ impl Semaphore {
         Self::create(device, info, Exporter::new)
     }
 
-    /// As [`new`](Self::new), with a name or security of its own. It is exportable whatever `info`
-    /// says.
+    /// Makes a semaphore as [`new`](Self::new) does, with a name or security of its own. It is
+    /// exportable whatever `info` says.
     ///
     /// # Errors
     /// Those of [`new`](Self::new); [`Error::InvalidArgument`] for a name that cannot be or is

@@ -29,7 +29,7 @@ impl Channel {
         }
     }
 
-    /// As `Resource::channel` has it.
+    /// Returns the number that messages carry, in `Resource::channel`.
     pub fn number(self) -> u32 {
         self as u32 + 1
     }

@@ -16,7 +16,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// The one at the other end.
+    /// Returns the role of the peer.
     pub fn other(self) -> Self {
         match self {
             Self::Renderer => Self::Worker,
@@ -67,7 +67,7 @@ pub struct Hello {
     /// It takes part in exchanges whose values are announced before they are reached
     /// ([`Offer::trust`](crate::Offer::trust)). There are some only where both sides say so.
     pub trust: bool,
-    /// For errors and logs, up to 64 bytes.
+    /// Name of the process in errors and logs, up to 64 bytes.
     pub name: String,
 }
 

@@ -25,7 +25,7 @@ pub enum Code {
 }
 
 impl Code {
-    /// As the messages carry it.
+    /// Returns the number that messages carry.
     pub fn number(self) -> u32 {
         match self {
             Self::Done => 0,

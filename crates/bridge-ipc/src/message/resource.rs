@@ -51,7 +51,7 @@ pub enum ImageShape {
 /// Description of a buffer: an array of elements of one size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BufferDescriptor {
-    /// In bytes: a multiple of the element's.
+    /// Size in bytes: a multiple of the element's.
     pub size: u64,
     /// Bytes of an element, which the worker compares with its own type.
     pub element_size: u32,
@@ -66,11 +66,11 @@ pub struct ImageDescriptor {
     pub extent: [u32; 3],
     /// Number of mip levels.
     pub levels: u32,
-    /// Layers; 6 a cube.
+    /// Number of layers; 6 per cube.
     pub layers: u32,
     /// The type of a channel.
     pub channel: Channel,
-    /// 1, 2 or 4.
+    /// Number of channels: 1, 2 or 4.
     pub channels: u32,
     /// The number of the `VkFormat` that the renderer sees it with; one of
     /// [`FORMATS`](crate::FORMATS).
@@ -86,7 +86,7 @@ pub struct ImageDescriptor {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LevelLayout {
-    /// In bytes from the start of the image; a multiple of 16.
+    /// Offset in bytes from the start of the image; a multiple of 16.
     pub offset: u64,
     /// Width, height and depth in texels.
     pub extent: [u32; 3],

@@ -27,7 +27,7 @@ pub use exchange::ExchangePhase;
 pub struct Violation {
     /// Kind of the message.
     pub message: &'static str,
-    /// Why it is refused.
+    /// Reason for the refusal.
     pub reason: String,
 }
 
@@ -71,7 +71,7 @@ impl Session {
         }
     }
 
-    /// Which side this is.
+    /// Returns the side that this is.
     pub fn role(&self) -> Role {
         self.role
     }

@@ -51,7 +51,7 @@ impl View {
         Ok(drawn)
     }
 
-    /// As [`draw`](Self::draw), without taking events: those come from
+    /// Draws and presents as [`draw`](Self::draw) does, without taking events: those come from
     /// `poll_events`. For programs that keep the view on another thread than the windows' events,
     /// or behind a lock.
     ///

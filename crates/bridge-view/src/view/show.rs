@@ -28,8 +28,9 @@ impl View {
         self.take(Box::new(frame), checked.map(|()| Content::Image(format, *look)))
     }
 
-    /// As [`show_image`](Self::show_image), of a shared image: it is drawn from where its texels
-    /// lie, with the format and the size that its [`ImageSpec`](bridge::ImageSpec) has.
+    /// Draws this frame next, a shared image, as [`show_image`](Self::show_image) does: it is drawn
+    /// from where its texels lie, with the format and the size that its
+    /// [`ImageSpec`](bridge::ImageSpec) has.
     ///
     /// The frame is of an exchange on the view's device and its graphics queue, of a 2D image with
     /// one layer that has [`COMPUTE_SAMPLED`](bridge::ImageAccess::COMPUTE_SAMPLED) among its
@@ -61,7 +62,8 @@ impl View {
         self.take(Box::new(frame), checked.map(|texels| Content::Texture(texels, *look)))
     }
 
-    /// As [`show_image`](Self::show_image), of points. Points that are not finite are not drawn.
+    /// Draws this frame next, points, as [`show_image`](Self::show_image) does. Points that are not
+    /// finite are not drawn.
     ///
     /// In a window the user moves the camera. The points are drawn again for it if their buffers
     /// can be copied from ([`TRANSFER_READ`](bridge::BufferAccess::TRANSFER_READ), as

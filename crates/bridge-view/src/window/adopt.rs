@@ -40,8 +40,8 @@ impl Window {
         Ok(Self { handle: Handle::Own(Box::new(window)), state, info: info.clone() })
     }
 
-    /// As [`adopt`](Self::adopt), for a library whose windows have no `HasWindowHandle`, or may not
-    /// be moved between threads.
+    /// Adopts a window as [`adopt`](Self::adopt) does, for a library whose windows have no
+    /// `HasWindowHandle`, or may not be moved between threads.
     ///
     /// # Errors
     /// As [`adopt`](Self::adopt).

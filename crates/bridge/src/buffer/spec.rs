@@ -26,7 +26,7 @@ impl<T: Pod> BufferSpec<T> {
         self.len
     }
 
-    /// The same with another number of elements.
+    /// Returns the spec with another number of elements.
     #[must_use]
     pub fn with_len(&self, len: usize) -> Self {
         Self { len, ..self.clone() }

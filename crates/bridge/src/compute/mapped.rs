@@ -125,7 +125,7 @@ mod tests {
         }
     }
 
-    fn make(closes: bool) -> (Order, Arc<Vulkan>, Mapped<Fake, Vulkan>) {
+    fn fake_mapping(closes: bool) -> (Order, Arc<Vulkan>, Mapped<Fake, Vulkan>) {
         let order = Order::default();
         let object = Object::new(Kind::Block, "fake", "host", None);
         let vulkan = Arc::new(Vulkan { object, order: Arc::clone(&order) });
@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn the_mapping_goes_first_or_keeps_the_object() {
         for (closes, expected) in [(true, ["mapping", "vulkan", "whole"].as_slice()), (false, &["mapping"])] {
-            let (order, vulkan, mapped) = make(closes);
+            let (order, vulkan, mapped) = fake_mapping(closes);
             drop(vulkan);
             assert!(order.lock().unwrap().is_empty());
             drop(mapped);
@@ -151,7 +151,7 @@ mod tests {
     fn another_owner_frees_what_was_unmapped_and_nothing_else() {
         let (whole, kept): (&[_], &[_]) = (&["mapping", "whole"], &["mapping"]);
         for (closes, unmapped) in [(true, whole), (false, kept)] {
-            let (order, lease, mapped) = make(closes);
+            let (order, lease, mapped) = fake_mapping(closes);
             drop(mapped);
             assert_eq!(order.lock().unwrap().as_slice(), unmapped);
             drop(lease);

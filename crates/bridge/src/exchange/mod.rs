@@ -201,9 +201,9 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
         self.shared.flush_parts()
     }
 
-    /// Does what dropping does, and returns the error: waits for the frames in flight and frees
-    /// everything. Inside a closure of the CPU backend, which cannot wait for what is enqueued
-    /// behind itself, a thread of its own does so later and logs the error.
+    /// Closes the exchange, as dropping does, and returns the error: waits for the frames in flight
+    /// and frees everything. Inside a closure of the CPU backend, which cannot wait for what is
+    /// enqueued behind itself, a thread of its own does so later and logs the error.
     ///
     /// # Errors
     /// [`Error::TurnOpen`] or [`Error::SlotBusy`] while a turn is still held, [`Error::Timeout`],

@@ -45,15 +45,15 @@ pub struct SubmitInfo<'a> {
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct LegacySubmitParts {
-    /// For `pWaitSemaphores`
+    /// Semaphore for `pWaitSemaphores`.
     pub wait_semaphore: vk::Semaphore,
-    /// For `pWaitSemaphoreValues`
+    /// Value for `pWaitSemaphoreValues`.
     pub wait_value: u64,
-    /// For `pWaitDstStageMask`
+    /// Stages for `pWaitDstStageMask`.
     pub wait_stages: vk::PipelineStageFlags,
-    /// For `pSignalSemaphores`
+    /// Semaphore for `pSignalSemaphores`.
     pub signal_semaphore: vk::Semaphore,
-    /// For `pSignalSemaphoreValues`
+    /// Value for `pSignalSemaphoreValues`.
     pub signal_value: u64,
 }
 
@@ -68,7 +68,7 @@ impl SubmitParts {
         Self { wait: computed.submitted_wait(stages), signal: rendered_info(rendered, value) }
     }
 
-    /// The same for `vkQueueSubmit`.
+    /// Returns the wait and the signal in the form of `vkQueueSubmit`.
     pub fn legacy(&self) -> LegacySubmitParts {
         LegacySubmitParts {
             wait_semaphore: self.wait.semaphore,

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FormatInfo {
-    /// As Vulkan's views show it.
+    /// Format of Vulkan's views.
     pub vulkan: vk::Format,
     /// Format of the shared memory. Differs from [`vulkan`](Self::vulkan) for sRGB: the
     /// memory is UNORM, Vulkan looks at it through an sRGB view, the compute side sees the encoded

@@ -85,8 +85,8 @@ impl<T: Texel> ImageSpec<T> {
         }
     }
 
-    /// With this many mip levels; at most [`mip_count`] of the extent. Who fills them is up to the
-    /// program.
+    /// Sets the number of mip levels, at most [`mip_count`] of the extent. Who fills them is up to
+    /// the program.
     ///
     /// With CUDA an array, and a cube is one, has one level or all: between the two CUDA places the
     /// layers elsewhere than Vulkan does, without a word (seen with driver 580.159.04). That is
@@ -99,14 +99,14 @@ impl<T: Texel> ImageSpec<T> {
         self
     }
 
-    /// With all mip levels down to one texel.
+    /// Sets the number of mip levels to all, down to one texel.
     #[must_use]
     pub fn all_mips(self) -> Self {
         let levels = mip_count(self.extent);
         Self { all_levels: true, ..self.mips(levels) }
     }
 
-    /// An array of this many layers, or of this many cubes; kernels see an array even of one.
+    /// Makes it an array of this many layers, or cubes; kernels see an array even of one.
     /// [`mips`](Self::mips) tells how many levels an array may have.
     #[must_use]
     pub fn layers(mut self, layers: u32) -> Self {
@@ -120,8 +120,8 @@ impl<T: Texel> ImageSpec<T> {
         self.extent
     }
 
-    /// The same with another width and height. With [`all_mips`](Self::all_mips) it has all levels
-    /// again, else as many as before and fit.
+    /// Returns the spec with another width and height. With [`all_mips`](Self::all_mips) it has all
+    /// levels again, else as many as before and fit.
     #[must_use]
     pub fn with_extent(&self, [width, height]: [u32; 2]) -> Self {
         let [_, _, depth] = self.extent;

@@ -25,7 +25,7 @@ impl Remote {
         self.connection.peer().pid().unsigned_abs()
     }
 
-    /// Its name, as it says.
+    /// Returns the name that the worker gives itself.
     pub fn name(&self) -> &str {
         self.connection.peer_hello().map_or("", |hello| &hello.name)
     }

@@ -23,15 +23,15 @@ pub(super) struct Timelines {
 impl Timelines {
     /// New ones: no other worker has them, whatever it does.
     pub(super) fn new(device: &ExportDevice, exchange: &str) -> Result<Self> {
-        Self::make(device, exchange, true)
+        Self::create(device, exchange, true)
     }
 
-    fn make(device: &ExportDevice, exchange: &str, exportable: bool) -> Result<Self> {
-        let make = |side| {
+    fn create(device: &ExportDevice, exchange: &str, exportable: bool) -> Result<Self> {
+        let semaphore = |side| {
             let name = format!("{exchange}.worker.{side}");
             Semaphore::new(device, &SemaphoreInfo { name: &name, kind: SemaphoreKind::Timeline, exportable })
         };
-        Ok(Self { computed: make("computed")?, rendered: make("rendered")?, signalled: 0 })
+        Ok(Self { computed: semaphore("computed")?, rendered: semaphore("rendered")?, signalled: 0 })
     }
 
     /// The messages that describe them to the worker, with their handles, in order.
@@ -85,7 +85,7 @@ impl Timelines {
 impl Timelines {
     /// On a device that exports none.
     pub(super) fn unexported(device: &ExportDevice, exchange: &str) -> Result<Self> {
-        Self::make(device, exchange, false)
+        Self::create(device, exchange, false)
     }
 
     /// A stand-in for the worker's GPU, while the timelines live.

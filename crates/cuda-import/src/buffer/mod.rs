@@ -28,10 +28,10 @@ use crate::stream::order::several::Orders;
 /// Which part of the memory to map.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BufferMappingInfo {
-    /// In bytes from the start of the allocation; a multiple of the element's alignment.
+    /// Offset in bytes from the start of the allocation; a multiple of the element's alignment.
     /// Default: 0.
     pub offset: u64,
-    /// In elements. Default: 0, which is refused.
+    /// Length in elements. Default: 0, which is refused.
     pub len: usize,
 }
 
@@ -178,10 +178,10 @@ impl<T: Pod> MappedBuffer<T> {
         Some(DeviceViewMut::new(address::<T>(self.pointer, range.start), range.len(), order.lend()))
     }
 
-    /// Nothing of the buffer is lent now, so that the events which other streams' uses left behind
-    /// serve again. For owners that lend parts, before each round of them: without it every use by
-    /// a stream other than a home stream makes one more event, up to a bound, and each join waits
-    /// for all of them.
+    /// Assumes that nothing of the buffer is lent now, so that the events which other streams' uses
+    /// left behind serve again. For owners that lend parts, before each round of them: without it
+    /// every use by a stream other than a home stream makes one more event, up to a bound, and each
+    /// join waits for all of them.
     ///
     /// # Safety
     /// No view of the buffer lives, on any device, and nobody holds what was borrowed from one.
@@ -206,8 +206,8 @@ impl<T: Pod> MappedBuffer<T> {
         // It fits: the whole buffers were seen to.
         let size = self.len.min(source.len) * size_of::<T>();
         let _current = device.bind().map_err(|error| error.at(&object, device.name()))?;
-        let _read_in_order = source.mapping.order().enter_for(home, &object)?;
-        let _written_in_order = self.mapping.order().enter_for(home, &object)?;
+        let _read_in_order = source.mapping.order().begin_use_for(home, &object)?;
+        let _written_in_order = self.mapping.order().begin_use_for(home, &object)?;
         // SAFETY: both have as many bytes, and are different mappings; the caller keeps them. The
         // home stream's context is current.
         let copied = unsafe { device.driver().copy_linear(self.pointer, source.pointer, size, home) };
@@ -216,7 +216,7 @@ impl<T: Pod> MappedBuffer<T> {
 }
 
 impl<T> MappedBuffer<T> {
-    /// In elements; never 0.
+    /// Returns the length in elements, never 0.
     #[allow(clippy::len_without_is_empty, reason = "an empty buffer cannot be made")]
     pub fn len(&self) -> usize {
         self.len
@@ -227,7 +227,7 @@ impl<T> MappedBuffer<T> {
         self.mapping.backing().range().end - self.offset()
     }
 
-    /// In bytes from the start of the memory.
+    /// Returns the offset in bytes from the start of the memory.
     pub fn offset(&self) -> u64 {
         self.mapping.backing().range().start
     }
@@ -276,7 +276,7 @@ impl<T> MappedBuffer<T> {
         self.mapping.join_at(place)
     }
 
-    /// Does what dropping does, and returns the error.
+    /// Unmaps the buffer, as dropping does, and returns the error.
     ///
     /// # Errors
     /// [`Error::StillInUse`] past the limit, [`Error::Driver`] when the driver fails; the mapping

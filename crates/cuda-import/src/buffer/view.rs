@@ -69,8 +69,8 @@ impl<'a, T> DeviceView<'a, T> {
 }
 
 impl<'a, T: Pod> DeviceView<'a, T> {
-    /// The same memory as bytes: cudarc's host copies want its own `DeviceRepr` of an element,
-    /// which `u8` has.
+    /// Lends the same memory as bytes: cudarc's host copies want its own `DeviceRepr` of an
+    /// element, which `u8` has.
     pub fn bytes(&self) -> DeviceView<'a, u8> {
         DeviceView::new(self.pointer, self.len * size_of::<T>(), self.order)
     }
@@ -96,7 +96,7 @@ impl<'a, T> DeviceViewMut<'a, T> {
         self.pointer
     }
 
-    /// The same elements for reading.
+    /// Lends the same elements for reading.
     pub fn as_view(&self) -> DeviceView<'_, T> {
         DeviceView::new(self.pointer, self.len, self.order)
     }
@@ -121,7 +121,7 @@ impl<'a, T> DeviceViewMut<'a, T> {
 }
 
 impl<T: Pod> DeviceViewMut<'_, T> {
-    /// The same memory as bytes, see [`DeviceView::bytes`].
+    /// Lends the same memory as bytes, see [`DeviceView::bytes`].
     pub fn bytes_mut(&mut self) -> DeviceViewMut<'_, u8> {
         DeviceViewMut::new(self.pointer, self.len * size_of::<T>(), self.order)
     }
@@ -186,7 +186,7 @@ unsafe impl<'a, 'b: 'a, 'c: 'b, T> PushKernelArg<&'b mut DeviceViewMut<'c, T>> f
 /// The address for work on `stream`. A null one where no order can be had: whatever is enqueued
 /// with that fails, and touches nothing. Why is recorded in the stream's context.
 fn lend<'a>(pointer: CUdeviceptr, order: &'a StreamOrder, stream: &'a CudaStream) -> (CUdeviceptr, SyncOnDrop<'a>) {
-    match order.enter(stream) {
+    match order.begin_use(stream) {
         Some(guard) => (pointer, guard),
         None => (0, SyncOnDrop::Record(None)),
     }

@@ -22,7 +22,8 @@ pub enum PeerAccess {
     Hidden,
 }
 
-/// Whether kernels of the GPU `accessing` may access memory of the GPU `owner`. Makes no context.
+/// Returns whether kernels of the GPU `accessing` may access memory of the GPU `owner`. Makes no
+/// context.
 ///
 /// # Errors
 /// [`Error::NoSuchDevice`] where CUDA does not see `accessing`; [`Error::DriverTooOld`] where the

@@ -13,7 +13,8 @@ use crate::sys::{CallError, CallResult, Driver, INVALID_VALUE};
 pub struct DriverReport {
     /// The newest CUDA that the driver supports.
     pub version: DriverVersion,
-    /// In the driver's order, after `CUDA_VISIBLE_DEVICES`. Never empty: no device is an error.
+    /// The devices, in the driver's order after `CUDA_VISIBLE_DEVICES`. Never empty: no device is
+    /// an error.
     pub devices: Vec<CudaDeviceReport>,
 }
 

@@ -8,9 +8,9 @@ use uuid::Uuid;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PresentDevice {
-    /// As `cuDeviceGetName` says.
+    /// Name of the device, from `cuDeviceGetName`.
     pub name: String,
-    /// As `cuDeviceGetUuid_v2` says.
+    /// UUID of the device, from `cuDeviceGetUuid_v2`.
     pub uuid: Uuid,
 }
 

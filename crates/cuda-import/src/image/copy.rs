@@ -48,7 +48,7 @@ pub(crate) unsafe fn copy_on_host<T: Texel>(
 ) -> Result<(), Error> {
     check_stream(stream, image.memory().device(), &image.object())?;
     let _caller = image.memory().device().driver().keep_current();
-    let _in_order = enter(image, stream)?;
+    let _in_order = begin_use(image, stream)?;
     // SAFETY: the caller's promise; what is enqueued has ended below.
     unsafe { enqueue(image, stream, region, linear) }?;
     let device = image.memory().device();
@@ -90,17 +90,17 @@ pub(crate) unsafe fn copy_on_device<T: Texel>(
     linear: Linear,
 ) -> Result<(), Error> {
     bring_up_recorded(image, context)?;
-    let _in_order = enter(image, stream)?;
+    let _in_order = begin_use(image, stream)?;
     // SAFETY: the caller's promise.
     unsafe { enqueue(image, stream, region, linear) }
 }
 
 /// [`ImageView::order`], with the errors.
-fn enter<'a, T>(image: &'a MappedImage<T>, stream: &'a CudaStream) -> Result<SyncOnDrop<'a>, Error> {
+fn begin_use<'a, T>(image: &'a MappedImage<T>, stream: &'a CudaStream) -> Result<SyncOnDrop<'a>, Error> {
     check_stream(stream, image.memory().device(), &image.object())?;
     bring_up_recorded(image, stream.context())?;
     bring_up_recorded(image, image.stream().context())?;
-    image.order().enter_for(stream, &image.object())
+    image.order().begin_use_for(stream, &image.object())
 }
 
 /// Checks that the buffer could be put in order, which it is told by its address alone.

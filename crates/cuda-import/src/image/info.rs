@@ -11,7 +11,7 @@ use crate::image::texel::{Texel, TexelFormat};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[doc(alias = "CUDA_EXTERNAL_MEMORY_MIPMAPPED_ARRAY_DESC")]
 pub struct ImageMappingInfo {
-    /// In bytes from the start of the allocation. Default: 0.
+    /// Offset in bytes from the start of the allocation. Default: 0.
     pub offset: u64,
     /// Dimensions of the image. Default: two.
     pub kind: ImageKind,

@@ -269,7 +269,7 @@ impl<T> MappedImage<T> {
         self.mapping.join()
     }
 
-    /// Does what dropping does, and returns the error.
+    /// Unmaps the image, as dropping does, and returns the error.
     ///
     /// # Errors
     /// [`Error::StillInUse`] past the limit, [`Error::Driver`] when the driver fails; the mapping

@@ -61,12 +61,12 @@ impl<T> ImageRows<'_, T> {
         self.slice_pitch() / size_of::<T>() * self.slices as usize
     }
 
-    /// From one row to the next, in bytes.
+    /// Returns the bytes from one row to the next.
     pub fn row_pitch(&self) -> usize {
         self.extent[0] as usize * size_of::<T>()
     }
 
-    /// From one slice to the next, in bytes.
+    /// Returns the bytes from one slice to the next.
     pub fn slice_pitch(&self) -> usize {
         self.extent[1] as usize * self.row_pitch()
     }

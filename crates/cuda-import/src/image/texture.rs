@@ -56,13 +56,13 @@ pub enum ReadMode {
 #[doc(alias = "CUDA_TEXTURE_DESC")]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TextureInfo {
-    /// The one mip level to read, with no others beside it. Default: None, the whole chain.
+    /// Mip level to read, with no others beside it. Default: None, the whole chain.
     pub level: Option<u32>,
     /// Along x, y and z. Default: clamp.
     pub address: [AddressMode; 3],
-    /// Between texels. Default: nearest.
+    /// Filter between texels. Default: nearest.
     pub filter: Filter,
-    /// Between mip levels. Default: nearest.
+    /// Filter between mip levels. Default: nearest.
     pub mip_filter: Filter,
     /// Whether coordinates go from 0 to 1 over the image; texels are counted otherwise, with
     /// centres at .5. A chain of mip levels takes normalised ones. Default: yes.
@@ -74,7 +74,7 @@ pub struct TextureInfo {
     /// stays as it is. Default: no.
     #[doc(alias = "CU_TRSF_SRGB")]
     pub srgb: bool,
-    /// 1 to 16. Default: 1, none.
+    /// Greatest anisotropy, 1 to 16. Default: 1, none.
     pub max_anisotropy: u32,
     /// Added to the computed mip level. Default: 0.
     pub mip_bias: f32,

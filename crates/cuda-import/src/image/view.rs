@@ -88,7 +88,7 @@ impl<'a, T> ImageView<'a, T> {
     /// stream or the home stream is captured; [`Error::Driver`] where the streams can be ordered in
     /// no way. Nothing may be launched then.
     pub fn order<'s>(&'s self, stream: &'s CudaStream) -> Result<SyncOnDrop<'s>, Error> {
-        self.image.order().enter_for(stream, &self.image.object())
+        self.image.order().begin_use_for(stream, &self.image.object())
     }
 }
 
@@ -163,7 +163,7 @@ impl<'a, T> ImageViewMut<'a, T> {
         self.image
     }
 
-    /// The same image for reading.
+    /// Lends the same image for reading.
     pub fn as_view(&self) -> ImageView<'_, T> {
         ImageView::new(self.image)
     }
@@ -173,7 +173,7 @@ impl<'a, T> ImageViewMut<'a, T> {
     /// # Errors
     /// As [`ImageView::order`].
     pub fn order<'s>(&'s self, stream: &'s CudaStream) -> Result<SyncOnDrop<'s>, Error> {
-        self.image.order().enter_for(stream, &self.image.object())
+        self.image.order().begin_use_for(stream, &self.image.object())
     }
 }
 

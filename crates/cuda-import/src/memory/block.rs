@@ -71,7 +71,7 @@ impl MappedBlock {
         self.mapping.backing().memory()
     }
 
-    /// Does what dropping the last owner does, and returns the error.
+    /// Frees the block, as dropping the last owner does, and returns the error.
     ///
     /// # Errors
     /// As [`MappedBuffer::close`](crate::MappedBuffer::close).
@@ -79,8 +79,8 @@ impl MappedBlock {
         self.mapping.close()
     }
 
-    /// As [`MappedBuffer::assume_idle`](crate::MappedBuffer::assume_idle), for the block's own
-    /// stream.
+    /// Assumes that nothing uses the block, for its own stream, as
+    /// [`MappedBuffer::assume_idle`](crate::MappedBuffer::assume_idle) does for a buffer's.
     ///
     /// # Safety
     /// All work that uses any part of the block has ended.

@@ -25,7 +25,7 @@ use crate::sys::{CallResult, Driver};
 /// Description of the memory by the exporting API.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct MemoryImportInfo<'a> {
-    /// For errors, logs and traces. Default: empty.
+    /// Name in errors, logs and traces. Default: empty.
     pub name: &'a str,
     /// Bytes of the whole allocation, as given to the call that allocated it; not the size of a
     /// buffer inside. Default: 0, which is refused.
@@ -105,12 +105,12 @@ impl ImportedMemory {
         })
     }
 
-    /// For errors, logs and traces.
+    /// Returns the name, as errors, logs and traces have it.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Bytes of the whole allocation.
+    /// Returns the size of the whole allocation in bytes.
     pub fn allocation_size(&self) -> u64 {
         self.allocation_size
     }
@@ -126,8 +126,8 @@ impl ImportedMemory {
         &self.device
     }
 
-    /// Whose kernels may access it: [`device`](Self::device), and the others that
-    /// [`import_peer`](Self::import_peer) was given.
+    /// Returns the devices whose kernels may access it: [`device`](Self::device), and the others
+    /// that [`import_peer`](Self::import_peer) was given.
     pub fn devices(&self) -> impl Iterator<Item = &CudaDevice> {
         std::iter::once(&self.device).chain(self.origin.others())
     }

@@ -49,7 +49,7 @@ struct Graph {
     device: CudaDevice,
 }
 
-/// Why there is no graph.
+/// Reasons why there is no graph.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CaptureError<E> {

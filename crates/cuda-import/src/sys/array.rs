@@ -9,7 +9,7 @@ use std::ffi::{c_uint, c_void};
 use cudarc::driver::{CudaStream, sys as cu};
 
 use super::external::MemoryHandle;
-use super::{CallResult, Driver, check};
+use super::{CallResult, Driver, check_call};
 use crate::image::info::{ImageMappingInfo, Region};
 use crate::image::kind::ImageKind;
 use crate::image::texel::{ChannelType, TexelFormat};
@@ -174,7 +174,7 @@ impl Driver {
         // SAFETY: the descriptor is whole; "the properties of the mipmapped array being mapped must
         // be described" in it: the caller's part.
         let code = unsafe { (self.table.cuExternalMemoryGetMappedMipmappedArray)(&mut array, memory.0, desc) };
-        check("cuExternalMemoryGetMappedMipmappedArray", code)?;
+        check_call("cuExternalMemoryGetMappedMipmappedArray", code)?;
         Ok(MipmappedArrayHandle(array))
     }
 
@@ -187,7 +187,7 @@ impl Driver {
         // SAFETY: `of_level` is a place for the result; a level out of range is an error; the
         // caller answers for `array`.
         let code = unsafe { (self.table.cuMipmappedArrayGetLevel)(&mut of_level, array.0, c_uint::from(level)) };
-        check("cuMipmappedArrayGetLevel", code)?;
+        check_call("cuMipmappedArrayGetLevel", code)?;
         Ok(ArrayHandle(of_level))
     }
 
@@ -197,7 +197,7 @@ impl Driver {
     pub(crate) unsafe fn destroy_array(self, array: MipmappedArrayHandle) -> CallResult<()> {
         // SAFETY: mapped arrays "must be freed using cuMipmappedArrayDestroy"; the caller answers
         // for the array and its use.
-        check("cuMipmappedArrayDestroy", unsafe { (self.table.cuMipmappedArrayDestroy)(array.0) })
+        check_call("cuMipmappedArrayDestroy", unsafe { (self.table.cuMipmappedArrayDestroy)(array.0) })
     }
 
     /// # Safety
@@ -206,13 +206,13 @@ impl Driver {
     pub(crate) unsafe fn copy(self, copy: &ArrayCopy, stream: &CudaStream) -> CallResult<()> {
         // SAFETY: the descriptor is whole, the stream is borrowed; the caller answers for both
         // ends.
-        check("cuMemcpy3DAsync", unsafe { (self.table.cuMemcpy3DAsync_v2)(copy, stream.cu_stream()) })
+        check_call("cuMemcpy3DAsync", unsafe { (self.table.cuMemcpy3DAsync_v2)(copy, stream.cu_stream()) })
     }
 
     /// Blocks until all work of the stream has ended. Its context must be current.
     pub(crate) fn synchronize(self, stream: &CudaStream) -> CallResult<()> {
         // SAFETY: the handle is live, `stream` is borrowed for the call.
-        check("cuStreamSynchronize", unsafe { (self.table.cuStreamSynchronize)(stream.cu_stream()) })
+        check_call("cuStreamSynchronize", unsafe { (self.table.cuStreamSynchronize)(stream.cu_stream()) })
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::ffi::c_uint;
 
-use super::{CallResult, Driver, check};
+use super::{CallResult, Driver, check_call};
 use crate::error::code::DriverCode;
 use crate::logging::log_warn;
 
@@ -53,7 +53,7 @@ impl Driver {
     fn exchange_capture_mode(self, mut mode: c_uint) -> CallResult<c_uint> {
         let exchange = self.table.cuThreadExchangeStreamCaptureMode;
         // SAFETY: `mode` is a place for input and result, an enum of the size of an int.
-        check("cuThreadExchangeStreamCaptureMode", unsafe { exchange(&mut mode) })?;
+        check_call("cuThreadExchangeStreamCaptureMode", unsafe { exchange(&mut mode) })?;
         Ok(mode)
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use cudarc::driver::{CudaContext, sys as cu};
 
-use super::{CallError, CallResult, Driver, check};
+use super::{CallError, CallResult, Driver, check_call};
 use crate::error::code::DriverCode;
 use crate::logging::log_warn;
 
@@ -65,14 +65,14 @@ impl Driver {
         let mut current = std::ptr::null_mut();
         // SAFETY: `current` is a valid place for the result; no current context is reported as
         // null.
-        check("cuCtxGetCurrent", unsafe { (self.table.cuCtxGetCurrent)(&mut current) })?;
+        check_call("cuCtxGetCurrent", unsafe { (self.table.cuCtxGetCurrent)(&mut current) })?;
         Ok(current)
     }
 
     fn set_current(self, context: cu::CUcontext) -> CallResult<()> {
         // SAFETY: the handle is one that was current on this thread a moment ago, null for none, or
         // a live context's.
-        check("cuCtxSetCurrent", unsafe { (self.table.cuCtxSetCurrent)(context) })
+        check_call("cuCtxSetCurrent", unsafe { (self.table.cuCtxSetCurrent)(context) })
     }
 }
 

@@ -2,13 +2,13 @@
 
 use cudarc::driver::sys as cu;
 
-use super::{CallResult, Driver, check};
+use super::{CallResult, Driver, check_call};
 
 impl Driver {
     pub(crate) fn device_count(self) -> CallResult<i32> {
         let mut count = 0;
         // SAFETY: `count` is a valid place for the result; before cuInit the call returns an error.
-        check("cuDeviceGetCount", unsafe { (self.table.cuDeviceGetCount)(&mut count) })?;
+        check_call("cuDeviceGetCount", unsafe { (self.table.cuDeviceGetCount)(&mut count) })?;
         Ok(count)
     }
 
@@ -16,7 +16,7 @@ impl Driver {
         let mut device = 0;
         // SAFETY: `device` is a valid place for the result; an ordinal out of range is an error,
         // not misuse.
-        check("cuDeviceGet", unsafe { (self.table.cuDeviceGet)(&mut device, ordinal) })?;
+        check_call("cuDeviceGet", unsafe { (self.table.cuDeviceGet)(&mut device, ordinal) })?;
         Ok(device)
     }
 
@@ -25,7 +25,7 @@ impl Driver {
         // SAFETY: the array holds the 256 bytes that the length argument announces; the result is
         // NUL-terminated.
         let code = unsafe { (self.table.cuDeviceGetName)(name.as_mut_ptr().cast(), 256, device) };
-        check("cuDeviceGetName", code)?;
+        check_call("cuDeviceGetName", code)?;
         let end = name.iter().position(|&byte| byte == 0).unwrap_or(name.len());
         Ok(String::from_utf8_lossy(&name[..end]).into_owned())
     }
@@ -35,7 +35,7 @@ impl Driver {
     pub(crate) fn device_uuid(self, device: cu::CUdevice) -> CallResult<[u8; 16]> {
         let mut uuid = cu::CUuuid { bytes: [0; 16] };
         // SAFETY: `uuid` is a valid place for the 16 bytes of the result.
-        check("cuDeviceGetUuid_v2", unsafe { (self.table.cuDeviceGetUuid_v2)(&mut uuid, device) })?;
+        check_call("cuDeviceGetUuid_v2", unsafe { (self.table.cuDeviceGetUuid_v2)(&mut uuid, device) })?;
         Ok(uuid.bytes.map(|byte| u8::from_ne_bytes(byte.to_ne_bytes())))
     }
 
@@ -46,7 +46,7 @@ impl Driver {
         // SAFETY: a LUID has 8 bytes (cuda.h, cuDeviceGetLuid), which the array holds; the mask is
         // a valid place.
         let code = unsafe { (self.table.cuDeviceGetLuid)(luid.as_mut_ptr().cast(), &mut node_mask, device) };
-        check("cuDeviceGetLuid", code)?;
+        check_call("cuDeviceGetLuid", code)?;
         Ok((luid, node_mask))
     }
 
@@ -56,14 +56,14 @@ impl Driver {
         // SAFETY: `value` is a valid place for the result; the other arguments are checked by the
         // driver.
         let code = unsafe { (self.table.cuDeviceGetAttribute)(&mut value, attribute, device) };
-        check("cuDeviceGetAttribute", code)?;
+        check_call("cuDeviceGetAttribute", code)?;
         Ok(value)
     }
 
     pub(crate) fn total_memory(self, device: cu::CUdevice) -> CallResult<u64> {
         let mut bytes = 0usize;
         // SAFETY: `bytes` is a valid place for the result.
-        check("cuDeviceTotalMem_v2", unsafe { (self.table.cuDeviceTotalMem_v2)(&mut bytes, device) })?;
+        check_call("cuDeviceTotalMem_v2", unsafe { (self.table.cuDeviceTotalMem_v2)(&mut bytes, device) })?;
         Ok(bytes as u64)
     }
 }

@@ -6,7 +6,7 @@
 
 use cudarc::driver::{CudaStream, sys as cu};
 
-use super::{CallResult, Driver, NOT_READY, check};
+use super::{CallResult, Driver, NOT_READY, check_call};
 
 /// An event. Names it; does not own it.
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +31,7 @@ impl Driver {
     pub(crate) fn create_event(self) -> CallResult<EventHandle> {
         let mut event = std::ptr::null_mut();
         // SAFETY: `event` is a valid place for the result.
-        check("cuEventCreate", unsafe { (self.table.cuEventCreate)(&mut event, DISABLE_TIMING) })?;
+        check_call("cuEventCreate", unsafe { (self.table.cuEventCreate)(&mut event, DISABLE_TIMING) })?;
         Ok(EventHandle(event))
     }
 
@@ -39,7 +39,7 @@ impl Driver {
     /// `event` is alive.
     pub(crate) unsafe fn record_event(self, event: EventHandle, stream: &CudaStream) -> CallResult<()> {
         // SAFETY: the stream is borrowed; the caller answers for the event.
-        check("cuEventRecord", unsafe { (self.table.cuEventRecord)(event.0, stream.cu_stream()) })
+        check_call("cuEventRecord", unsafe { (self.table.cuEventRecord)(event.0, stream.cu_stream()) })
     }
 
     /// Whether what the event recorded last has ended.
@@ -50,7 +50,7 @@ impl Driver {
         // SAFETY: the caller answers for the event.
         match unsafe { (self.table.cuEventQuery)(event.0) } {
             NOT_READY => Ok(false),
-            code => check("cuEventQuery", code).map(|()| true),
+            code => check_call("cuEventQuery", code).map(|()| true),
         }
     }
 
@@ -60,7 +60,7 @@ impl Driver {
     /// `event` is alive.
     pub(crate) unsafe fn wait_event(self, stream: &CudaStream, event: EventHandle) -> CallResult<()> {
         // SAFETY: the stream is borrowed; 0 is "no flags"; the caller answers for the event.
-        check("cuStreamWaitEvent", unsafe { (self.table.cuStreamWaitEvent)(stream.cu_stream(), event.0, 0) })
+        check_call("cuStreamWaitEvent", unsafe { (self.table.cuStreamWaitEvent)(stream.cu_stream(), event.0, 0) })
     }
 
     /// # Safety
@@ -68,13 +68,13 @@ impl Driver {
     pub(crate) unsafe fn destroy_event(self, event: EventHandle) -> CallResult<()> {
         // SAFETY: "an event may be destroyed before it is complete"; the caller answers for the
         // handle.
-        check("cuEventDestroy", unsafe { (self.table.cuEventDestroy_v2)(event.0) })
+        check_call("cuEventDestroy", unsafe { (self.table.cuEventDestroy_v2)(event.0) })
     }
 
     /// Blocks until all work of the current context has ended, on all its streams.
     pub(crate) fn synchronize_context(self) -> CallResult<()> {
         // SAFETY: takes no arguments; without a current context it is an error.
-        check("cuCtxSynchronize", unsafe { (self.table.cuCtxSynchronize)() })
+        check_call("cuCtxSynchronize", unsafe { (self.table.cuCtxSynchronize)() })
     }
 
     /// Whether what the stream is given goes into a graph, or nowhere since its capture became
@@ -83,7 +83,9 @@ impl Driver {
         let mut status = 0;
         // SAFETY: `status` is a place for the result, an enum of the size of an int; the stream is
         // borrowed.
-        check("cuStreamIsCapturing", unsafe { (self.table.cuStreamIsCapturing)(stream.cu_stream(), &mut status) })?;
+        check_call("cuStreamIsCapturing", unsafe {
+            (self.table.cuStreamIsCapturing)(stream.cu_stream(), &mut status)
+        })?;
         Ok(status != 0)
     }
 }

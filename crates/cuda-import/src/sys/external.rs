@@ -9,7 +9,7 @@ use std::ffi::c_uint;
 
 use cudarc::driver::{CudaStream, sys as cu};
 
-use super::{CallError, CallResult, Driver, INVALID_VALUE, check};
+use super::{CallError, CallResult, Driver, INVALID_VALUE, check_call};
 use crate::handle::RawHandle;
 
 pub(crate) type WaitParams = cu::CUDA_EXTERNAL_SEMAPHORE_WAIT_PARAMS;
@@ -145,7 +145,7 @@ impl Driver {
         // SAFETY: the descriptor is whole and its type names the union member that is set; the
         // caller answers for the handle.
         let code = unsafe { (self.table.cuImportExternalMemory)(&mut memory, &desc) };
-        check("cuImportExternalMemory", code)?;
+        check_call("cuImportExternalMemory", code)?;
         Ok(MemoryHandle(memory))
     }
 
@@ -158,7 +158,7 @@ impl Driver {
         // SAFETY: "flags must be zero" holds; a range out of bounds is an error; the caller answers
         // for `memory`.
         let code = unsafe { (self.table.cuExternalMemoryGetMappedBuffer)(&mut pointer, memory.0, &desc) };
-        check("cuExternalMemoryGetMappedBuffer", code)?;
+        check_call("cuExternalMemoryGetMappedBuffer", code)?;
         Ok(pointer)
     }
 
@@ -167,7 +167,7 @@ impl Driver {
     pub(crate) unsafe fn free(self, pointer: cu::CUdeviceptr) -> CallResult<()> {
         // SAFETY: "mapped buffers must be freed using cuMemFree"; the caller answers for the
         // pointer and its use.
-        check("cuMemFree", unsafe { (self.table.cuMemFree_v2)(pointer) })
+        check_call("cuMemFree", unsafe { (self.table.cuMemFree_v2)(pointer) })
     }
 
     /// Enqueues a copy of `size` bytes.
@@ -184,7 +184,9 @@ impl Driver {
     ) -> CallResult<()> {
         // SAFETY: "dstDevice and srcDevice are base pointers with at least ByteCount bytes": the
         // caller's part.
-        check("cuMemcpyDtoDAsync", unsafe { (self.table.cuMemcpyDtoDAsync_v2)(to, from, size, stream.cu_stream()) })
+        check_call("cuMemcpyDtoDAsync", unsafe {
+            (self.table.cuMemcpyDtoDAsync_v2)(to, from, size, stream.cu_stream())
+        })
     }
 
     /// # Safety
@@ -192,7 +194,7 @@ impl Driver {
     pub(crate) unsafe fn destroy_memory(self, memory: MemoryHandle) -> CallResult<()> {
         // SAFETY: "any existing mappings onto this object must no longer be used and must be
         // explicitly freed": the caller's part.
-        check("cuDestroyExternalMemory", unsafe { (self.table.cuDestroyExternalMemory)(memory.0) })
+        check_call("cuDestroyExternalMemory", unsafe { (self.table.cuDestroyExternalMemory)(memory.0) })
     }
 
     /// # Safety
@@ -210,7 +212,7 @@ impl Driver {
         // SAFETY: the descriptor is whole and its type names the union member that is set; the
         // caller answers for the handle.
         let code = unsafe { (self.table.cuImportExternalSemaphore)(&mut semaphore, &desc) };
-        check("cuImportExternalSemaphore", code)?;
+        check_call("cuImportExternalSemaphore", code)?;
         Ok(SemaphoreHandle(semaphore))
     }
 
@@ -230,7 +232,7 @@ impl Driver {
         let code = unsafe {
             (self.table.cuWaitExternalSemaphoresAsync)(semaphores.as_ptr(), params.as_ptr(), count, stream.cu_stream())
         };
-        check(call, code)
+        check_call(call, code)
     }
 
     /// # Safety
@@ -253,14 +255,14 @@ impl Driver {
                 stream.cu_stream(),
             )
         };
-        check(call, code)
+        check_call(call, code)
     }
 
     /// # Safety
     /// `semaphore` is alive, every wait and signal on it has completed, and it is not used again.
     pub(crate) unsafe fn destroy_semaphore(self, semaphore: SemaphoreHandle) -> CallResult<()> {
         // SAFETY: "any outstanding signals or waits must have completed": the caller's part.
-        check("cuDestroyExternalSemaphore", unsafe { (self.table.cuDestroyExternalSemaphore)(semaphore.0) })
+        check_call("cuDestroyExternalSemaphore", unsafe { (self.table.cuDestroyExternalSemaphore)(semaphore.0) })
     }
 }
 

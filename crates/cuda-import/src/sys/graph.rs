@@ -8,7 +8,7 @@ use std::ffi::c_uint;
 
 use cudarc::driver::{CudaStream, sys as cu};
 
-use super::{CallResult, Driver, SemaphoreHandle, check, signal_params, wait_params};
+use super::{CallResult, Driver, SemaphoreHandle, check_call, signal_params, wait_params};
 
 /// A graph: what was captured. Names it; does not own it.
 #[derive(Clone, Copy, Debug)]
@@ -57,7 +57,7 @@ impl Driver {
         // SAFETY: the stream is borrowed; the caller ends the capture on this thread, which the
         // mode asks for.
         let code = unsafe { (self.table.cuStreamBeginCapture_v2)(stream.cu_stream(), THREAD_LOCAL) };
-        check("cuStreamBeginCapture", code)
+        check_call("cuStreamBeginCapture", code)
     }
 
     /// The graph, the caller's to destroy; None where nothing came of it.
@@ -69,7 +69,7 @@ impl Driver {
         // SAFETY: `graph` is a valid place for the result, the stream is borrowed; of the thread
         // the caller answers.
         let code = unsafe { (self.table.cuStreamEndCapture)(stream.cu_stream(), &mut graph) };
-        check("cuStreamEndCapture", code)?;
+        check_call("cuStreamEndCapture", code)?;
         Ok((!graph.is_null()).then_some(GraphHandle(graph)))
     }
 
@@ -80,11 +80,11 @@ impl Driver {
         // SAFETY: "nodes may be NULL, in which case this function will return the number of nodes
         // in numNodes".
         let code = unsafe { (self.table.cuGraphGetNodes)(graph.0, std::ptr::null_mut(), &mut count) };
-        check("cuGraphGetNodes", code)?;
+        check_call("cuGraphGetNodes", code)?;
         let mut nodes = vec![NodeHandle(std::ptr::null_mut()); count];
         // SAFETY: the array holds the `count` nodes that are announced.
         let code = unsafe { (self.table.cuGraphGetNodes)(graph.0, nodes.as_mut_ptr(), &mut count) };
-        check("cuGraphGetNodes", code)?;
+        check_call("cuGraphGetNodes", code)?;
         nodes.truncate(count);
         Ok(nodes)
     }
@@ -95,7 +95,7 @@ impl Driver {
         let mut kind = 0;
         // SAFETY: `kind` is a valid place for the result, an enum of the size of an int; the caller
         // answers for the node.
-        check("cuGraphNodeGetType", unsafe { (self.table.cuGraphNodeGetType)(node, &mut kind) })?;
+        check_call("cuGraphNodeGetType", unsafe { (self.table.cuGraphNodeGetType)(node, &mut kind) })?;
         Ok(match kind {
             8 => NodeKind::SemaphoreSignal,
             9 => NodeKind::SemaphoreWait,
@@ -110,7 +110,7 @@ impl Driver {
         // SAFETY: `exec` is a valid place for the result; 0 is "no flags"; the caller answers for
         // the graph.
         let code = unsafe { (self.table.cuGraphInstantiateWithFlags)(&mut exec, graph.0, 0) };
-        check("cuGraphInstantiateWithFlags", code)?;
+        check_call("cuGraphInstantiateWithFlags", code)?;
         Ok(ExecHandle(exec))
     }
 
@@ -118,7 +118,7 @@ impl Driver {
     /// `exec` is alive, and no other thread uses it.
     pub(crate) unsafe fn upload(self, exec: ExecHandle, stream: &CudaStream) -> CallResult<()> {
         // SAFETY: the stream is borrowed; the caller answers for the graph.
-        check("cuGraphUpload", unsafe { (self.table.cuGraphUpload)(exec.0, stream.cu_stream()) })
+        check_call("cuGraphUpload", unsafe { (self.table.cuGraphUpload)(exec.0, stream.cu_stream()) })
     }
 
     /// Has later launches wait for `value`; those before are not touched.
@@ -139,7 +139,7 @@ impl Driver {
         // SAFETY: both arrays hold the one element that is announced, as many as the node had
         // ("changing nodeParams->numExtSems is not supported"); the caller answers for the handles.
         let code = unsafe { (self.table.cuGraphExecExternalSemaphoresWaitNodeSetParams)(exec.0, node, &params) };
-        check("cuGraphExecExternalSemaphoresWaitNodeSetParams", code)
+        check_call("cuGraphExecExternalSemaphoresWaitNodeSetParams", code)
     }
 
     /// Has later launches signal `value`; those before are not touched.
@@ -158,7 +158,7 @@ impl Driver {
             cu::CUDA_EXT_SEM_SIGNAL_NODE_PARAMS { extSemArray: &mut semaphore, paramsArray: &point, numExtSems: 1 };
         // SAFETY: as in `set_wait`.
         let code = unsafe { (self.table.cuGraphExecExternalSemaphoresSignalNodeSetParams)(exec.0, node, &params) };
-        check("cuGraphExecExternalSemaphoresSignalNodeSetParams", code)
+        check_call("cuGraphExecExternalSemaphoresSignalNodeSetParams", code)
     }
 
     /// # Safety
@@ -166,7 +166,7 @@ impl Driver {
     /// has ended.
     pub(crate) unsafe fn launch_graph(self, exec: ExecHandle, stream: &CudaStream) -> CallResult<()> {
         // SAFETY: the stream is borrowed; the caller answers for the graph and what it uses.
-        check("cuGraphLaunch", unsafe { (self.table.cuGraphLaunch)(exec.0, stream.cu_stream()) })
+        check_call("cuGraphLaunch", unsafe { (self.table.cuGraphLaunch)(exec.0, stream.cu_stream()) })
     }
 
     /// # Safety
@@ -174,13 +174,13 @@ impl Driver {
     pub(crate) unsafe fn destroy_exec(self, exec: ExecHandle) -> CallResult<()> {
         // SAFETY: "if the executable graph is in-flight, it will not be terminated, but rather
         // freed asynchronously on completion"; the caller answers for the handle.
-        check("cuGraphExecDestroy", unsafe { (self.table.cuGraphExecDestroy)(exec.0) })
+        check_call("cuGraphExecDestroy", unsafe { (self.table.cuGraphExecDestroy)(exec.0) })
     }
 
     /// # Safety
     /// `graph` is alive, and neither it nor its nodes are used again.
     pub(crate) unsafe fn destroy_graph(self, graph: GraphHandle) -> CallResult<()> {
         // SAFETY: the caller answers for the handle.
-        check("cuGraphDestroy", unsafe { (self.table.cuGraphDestroy)(graph.0) })
+        check_call("cuGraphDestroy", unsafe { (self.table.cuGraphDestroy)(graph.0) })
     }
 }

@@ -8,7 +8,7 @@ use std::ffi::{CStr, c_uint, c_void};
 
 use cudarc::driver::{CudaStream, LaunchConfig, sys as cu};
 
-use super::{CallResult, Driver, check};
+use super::{CallResult, Driver, check_call};
 
 /// A module. Names it; does not own it.
 #[derive(Clone, Copy, Debug)]
@@ -65,7 +65,7 @@ impl Driver {
                 values.as_mut_ptr(),
             )
         };
-        let loaded = check("cuModuleLoadDataEx", code).map(|()| ModuleHandle(module));
+        let loaded = check_call("cuModuleLoadDataEx", code).map(|()| ModuleHandle(module));
         (loaded, Logs { info: until_nul(&info), error: until_nul(&error) })
     }
 
@@ -73,7 +73,7 @@ impl Driver {
     /// `module` is loaded, and neither it nor its functions are used again.
     pub(crate) unsafe fn unload_module(self, module: ModuleHandle) -> CallResult<()> {
         // SAFETY: the caller answers for the module.
-        check("cuModuleUnload", unsafe { (self.table.cuModuleUnload)(module.0) })
+        check_call("cuModuleUnload", unsafe { (self.table.cuModuleUnload)(module.0) })
     }
 
     /// # Safety
@@ -83,7 +83,7 @@ impl Driver {
         // SAFETY: `function` is a place for the result; the name ends with NUL; the caller answers
         // for the module.
         let code = unsafe { (self.table.cuModuleGetFunction)(&mut function, module.0, name.as_ptr()) };
-        check("cuModuleGetFunction", code).map(|()| FunctionHandle(function))
+        check_call("cuModuleGetFunction", code).map(|()| FunctionHandle(function))
     }
 
     /// The registers of a thread of the function. Loads it, where it is loaded lazily.
@@ -95,7 +95,7 @@ impl Driver {
         let registers = cu::CUfunction_attribute::CU_FUNC_ATTRIBUTE_NUM_REGS;
         // SAFETY: `value` is a place for the result; the caller answers for the function.
         let code = unsafe { (self.table.cuFuncGetAttribute)(&mut value, registers, function.0) };
-        check("cuFuncGetAttribute", code).map(|()| value)
+        check_call("cuFuncGetAttribute", code).map(|()| value)
     }
 
     /// # Safety
@@ -129,7 +129,7 @@ impl Driver {
                 none,
             )
         };
-        check("cuLaunchKernel", code)
+        check_call("cuLaunchKernel", code)
     }
 }
 

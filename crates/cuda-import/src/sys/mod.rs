@@ -250,7 +250,7 @@ fn missing(missing: Vec<&'static str>) -> LoadError {
 
 static TABLE: OnceLock<Result<Table, LoadError>> = OnceLock::new();
 
-fn check(call: &'static str, code: c_uint) -> CallResult<()> {
+fn check_call(call: &'static str, code: c_uint) -> CallResult<()> {
     if code == 0 { Ok(()) } else { Err(CallError { call, code }) }
 }
 
@@ -275,14 +275,14 @@ impl Driver {
     pub(crate) fn init(self) -> CallResult<()> {
         // SAFETY: cuInit may be called from any thread any number of times; "the flags parameter
         // must be 0".
-        check("cuInit", unsafe { (self.table.cuInit)(0) })
+        check_call("cuInit", unsafe { (self.table.cuInit)(0) })
     }
 
     /// 1000 x major + 10 x minor of the newest CUDA that the driver supports.
     pub(crate) fn version(self) -> CallResult<i32> {
         let mut version = 0;
         // SAFETY: `version` is a valid place for the result.
-        check("cuDriverGetVersion", unsafe { (self.table.cuDriverGetVersion)(&mut version) })?;
+        check_call("cuDriverGetVersion", unsafe { (self.table.cuDriverGetVersion)(&mut version) })?;
         Ok(version)
     }
 
@@ -291,7 +291,7 @@ impl Driver {
         // SAFETY: the handle is live, `stream` is borrowed for the call.
         match unsafe { (self.table.cuStreamQuery)(stream.cu_stream()) } {
             NOT_READY => Ok(false),
-            code => check("cuStreamQuery", code).map(|()| true),
+            code => check_call("cuStreamQuery", code).map(|()| true),
         }
     }
 }

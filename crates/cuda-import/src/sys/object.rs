@@ -6,7 +6,7 @@
 use cudarc::driver::sys as cu;
 
 use super::array::{ArrayHandle, MipmappedArrayHandle};
-use super::{CallResult, Driver, check};
+use super::{CallResult, Driver, check_call};
 use crate::image::texel::TexelFormat;
 use crate::image::texture::{AddressMode, Filter, ReadMode, TextureInfo};
 
@@ -96,7 +96,7 @@ impl Driver {
         // SAFETY: both descriptors are whole and the resource's type names the member that is set;
         // a null view is "no view"; the caller answers for the array.
         let code = unsafe { (self.table.cuTexObjectCreate)(&mut object, &resource, &texture, std::ptr::null()) };
-        check("cuTexObjectCreate", code)?;
+        check_call("cuTexObjectCreate", code)?;
         Ok(object)
     }
 
@@ -104,7 +104,7 @@ impl Driver {
     /// `object` is alive, and no work that uses it is pending or will follow.
     pub(crate) unsafe fn destroy_texture(self, object: cu::CUtexObject) -> CallResult<()> {
         // SAFETY: the caller answers for the object and its use.
-        check("cuTexObjectDestroy", unsafe { (self.table.cuTexObjectDestroy)(object) })
+        check_call("cuTexObjectDestroy", unsafe { (self.table.cuTexObjectDestroy)(object) })
     }
 
     /// # Safety
@@ -115,7 +115,7 @@ impl Driver {
         let mut object = 0;
         // SAFETY: the descriptor is whole, "resType must be CU_RESOURCE_TYPE_ARRAY" holds; the
         // caller answers for the array.
-        check("cuSurfObjectCreate", unsafe { (self.table.cuSurfObjectCreate)(&mut object, &resource) })?;
+        check_call("cuSurfObjectCreate", unsafe { (self.table.cuSurfObjectCreate)(&mut object, &resource) })?;
         Ok(object)
     }
 
@@ -123,7 +123,7 @@ impl Driver {
     /// `object` is alive, and no work that uses it is pending or will follow.
     pub(crate) unsafe fn destroy_surface(self, object: cu::CUsurfObject) -> CallResult<()> {
         // SAFETY: the caller answers for the object and its use.
-        check("cuSurfObjectDestroy", unsafe { (self.table.cuSurfObjectDestroy)(object) })
+        check_call("cuSurfObjectDestroy", unsafe { (self.table.cuSurfObjectDestroy)(object) })
     }
 }
 

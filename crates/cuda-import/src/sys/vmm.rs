@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 
 use cudarc::driver::sys as cu;
 
-use super::{CallResult, Driver, LoadError, check, lookup, missing, table};
+use super::{CallResult, Driver, LoadError, check_call, lookup, missing, table};
 
 table! {
     VmmTable and &[];
@@ -78,7 +78,7 @@ impl Vmm {
         let mut can = 0;
         // SAFETY: `can` is a valid place for the result; devices that are not there are an error.
         let code = unsafe { (self.table.cuDeviceCanAccessPeer)(&mut can, device, owner) };
-        check("cuDeviceCanAccessPeer", code)?;
+        check_call("cuDeviceCanAccessPeer", code)?;
         Ok(can != 0)
     }
 
@@ -95,7 +95,7 @@ impl Vmm {
         // SAFETY: `handle` is a valid place for the result; of this type, the "OS handle" is the
         // descriptor's number; the caller answers for what it is of.
         let code = unsafe { (self.table.cuMemImportFromShareableHandle)(&mut handle, raw, POSIX_DESCRIPTOR) };
-        check("cuMemImportFromShareableHandle", code)?;
+        check_call("cuMemImportFromShareableHandle", code)?;
         Ok(AllocationHandle(handle))
     }
 
@@ -105,7 +105,7 @@ impl Vmm {
         // SAFETY: `address` is a valid place for the result; 0 is the default alignment and no wish
         // for an address.
         let code = unsafe { (self.table.cuMemAddressReserve)(&mut address, size, 0, 0, 0) };
-        check("cuMemAddressReserve", code)?;
+        check_call("cuMemAddressReserve", code)?;
         Ok(address)
     }
 
@@ -116,7 +116,7 @@ impl Vmm {
     pub(crate) unsafe fn map(self, address: cu::CUdeviceptr, size: usize, handle: AllocationHandle) -> CallResult<()> {
         // SAFETY: "offset must be 0, flags must be 0"; the caller answers for the range and the
         // handle.
-        check("cuMemMap", unsafe { (self.table.cuMemMap)(address, size, 0, handle.0, 0) })
+        check_call("cuMemMap", unsafe { (self.table.cuMemMap)(address, size, 0, handle.0, 0) })
     }
 
     /// Lets each device read and write the range.
@@ -134,7 +134,7 @@ impl Vmm {
         // SAFETY: there are as many descriptions as the count says; the caller answers for the
         // range.
         let code = unsafe { (self.table.cuMemSetAccess)(address, size, descs.as_ptr(), descs.len()) };
-        check("cuMemSetAccess", code)
+        check_call("cuMemSetAccess", code)
     }
 
     /// # Safety
@@ -142,20 +142,20 @@ impl Vmm {
     /// follow, on any device.
     pub(crate) unsafe fn unmap(self, address: cu::CUdeviceptr, size: usize) -> CallResult<()> {
         // SAFETY: the range is one that was mapped as a whole; the caller answers for its use.
-        check("cuMemUnmap", unsafe { (self.table.cuMemUnmap)(address, size) })
+        check_call("cuMemUnmap", unsafe { (self.table.cuMemUnmap)(address, size) })
     }
 
     /// # Safety
     /// The range was reserved as a whole and has nothing mapped in it.
     pub(crate) unsafe fn free_address(self, address: cu::CUdeviceptr, size: usize) -> CallResult<()> {
         // SAFETY: the caller answers for the range.
-        check("cuMemAddressFree", unsafe { (self.table.cuMemAddressFree)(address, size) })
+        check_call("cuMemAddressFree", unsafe { (self.table.cuMemAddressFree)(address, size) })
     }
 
     /// # Safety
     /// `handle` is alive and not used again. What is mapped of it stays mapped.
     pub(crate) unsafe fn release(self, handle: AllocationHandle) -> CallResult<()> {
         // SAFETY: the caller answers for the handle.
-        check("cuMemRelease", unsafe { (self.table.cuMemRelease)(handle.0) })
+        check_call("cuMemRelease", unsafe { (self.table.cuMemRelease)(handle.0) })
     }
 }

@@ -32,7 +32,8 @@ pub struct BufferInfo<'a> {
     pub size: u64,
     /// Vulkan usage; not empty. See [`BufferAccess`](crate::BufferAccess).
     pub usage: vk::BufferUsageFlags,
-    /// Exportable, mapped for the host, or for Vulkan alone. Default: exportable.
+    /// Placement of the memory: exportable, mapped for the host, or for Vulkan alone. Default:
+    /// exportable.
     pub placement: Placement,
 }
 
@@ -82,8 +83,8 @@ impl Buffer {
         Self::create(device, info, Exporter::new)
     }
 
-    /// As [`new`](Self::new), with a name or security of its own. It is [`Placement::Exportable`]
-    /// whatever `info` says.
+    /// Makes a buffer as [`new`](Self::new) does, with a name or security of its own. It is
+    /// [`Placement::Exportable`] whatever `info` says.
     ///
     /// # Errors
     /// Those of [`new`](Self::new); [`Error::InvalidArgument`](crate::Error::InvalidArgument) for a

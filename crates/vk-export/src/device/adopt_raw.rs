@@ -32,9 +32,9 @@ pub struct RawHandles {
 }
 
 impl AdoptInfo<'_> {
-    /// As [`new`](Self::new), from handles of any Vulkan binding: another version of ash, vulkano,
-    /// or an engine in C or C++. What [`new`](Self::new) leaves empty is set field by field;
-    /// further queues are made with `vk::Queue::from_raw`.
+    /// Describes a device as [`new`](Self::new) does, from handles of any Vulkan binding: another
+    /// version of ash, vulkano, or an engine in C or C++. What [`new`](Self::new) leaves empty is
+    /// set field by field; further queues are made with `vk::Queue::from_raw`.
     ///
     /// `get_instance_proc_addr` is the engine's `vkGetInstanceProcAddr`, a function pointer cast to
     /// `*const c_void`. All functions are loaded through it, so that layers and loaders of the

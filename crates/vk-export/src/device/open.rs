@@ -11,7 +11,7 @@ use crate::device::select::DeviceSelector;
 pub struct OpenInfo<'a> {
     /// The application's name, for the driver. Default: empty.
     pub application_name: &'a str,
-    /// Which physical device. Default: the best.
+    /// Physical device to open. Default: the best.
     pub device: DeviceSelector,
     /// The validation layer, with synchronization validation. What it says is in the log and in
     /// [`validation_messages`](crate::ExportDevice::validation_messages). Default: off.

@@ -41,7 +41,7 @@ pub struct DeviceRequirements {
 pub struct OptionalRequirement {
     /// Kind of the requirement.
     pub what: OptionalKind,
-    /// What it is needed for.
+    /// Purpose that it is needed for.
     pub why: &'static str,
     /// Whether the device has it.
     pub is_there: bool,

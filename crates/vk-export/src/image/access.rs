@@ -113,9 +113,9 @@ impl ImageAccess {
         writes(self.access)
     }
 
-    /// The same use in another layout: the one that an engine brings the image back to by itself,
-    /// such as `VK_IMAGE_LAYOUT_GENERAL` where it keeps all its images there. The turn's acquire
-    /// brings the image into it, and its release expects the image in it.
+    /// Returns the same use in another layout: the one that an engine brings the image back to by
+    /// itself, such as `VK_IMAGE_LAYOUT_GENERAL` where it keeps all its images there. The turn's
+    /// acquire brings the image into it, and its release expects the image in it.
     ///
     /// Say it last: [`union`](Self::union) makes a layout of its own.
     ///

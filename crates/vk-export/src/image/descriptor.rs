@@ -42,14 +42,14 @@ pub struct ExportedImage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HostLayout {
-    /// From [`Image::host_ptr`](crate::Image::host_ptr) to the first texel.
+    /// Bytes from [`Image::host_ptr`](crate::Image::host_ptr) to the first texel.
     pub offset: u64,
-    /// From there to the end of the last row.
+    /// Bytes from there to the end of the last row.
     pub size: u64,
-    /// From one row to the next.
+    /// Bytes from one row to the next.
     pub row_pitch: u64,
-    /// From one layer to the next; without meaning for an image of one layer.
+    /// Bytes from one layer to the next; without meaning for an image of one layer.
     pub array_pitch: u64,
-    /// From one slice of a 3D image to the next; without meaning for others.
+    /// Bytes from one slice of a 3D image to the next; without meaning for others.
     pub depth_pitch: u64,
 }

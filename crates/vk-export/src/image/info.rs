@@ -78,7 +78,8 @@ pub struct ImageInfo<'a> {
     /// Further formats that it can be viewed in, such as the sRGB sibling of a UNORM format;
     /// uncompressed, with texels of the same size. Default: none.
     pub view_formats: &'a [vk::Format],
-    /// Exportable, mapped for the host, or for Vulkan alone. Default: exportable.
+    /// Placement of the memory: exportable, mapped for the host, or for Vulkan alone. Default:
+    /// exportable.
     pub placement: Placement,
 }
 

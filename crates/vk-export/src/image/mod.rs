@@ -63,8 +63,8 @@ impl Image {
         Self::create(device, info, Exporter::new)
     }
 
-    /// As [`new`](Self::new), with a name or security of its own. It is exportable whatever `info`
-    /// says.
+    /// Makes an image as [`new`](Self::new) does, with a name or security of its own. It is
+    /// exportable whatever `info` says.
     ///
     /// # Errors
     /// Those of [`new`](Self::new); [`Error::InvalidArgument`](crate::Error::InvalidArgument) for a
@@ -254,7 +254,7 @@ impl Image {
         self.memory.mapped()
     }
 
-    /// Bytes of the host's mapping.
+    /// Returns the size of the host's mapping in bytes.
     pub fn host_size(&self) -> u64 {
         self.memory.allocation_size()
     }

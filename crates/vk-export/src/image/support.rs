@@ -17,7 +17,8 @@ use crate::memory::size::check_image;
 pub struct ImageSupport {
     /// Whether its memory can leave; asked for with [`Placement::Exportable`] only.
     pub exportable: bool,
-    /// As what: the first of [`HandleType::OF_MEMORY`] that the driver offers.
+    /// Handle type that it can be exported as: the first of [`HandleType::OF_MEMORY`] that the
+    /// driver offers.
     pub handle_type: Option<HandleType>,
     /// Whether that needs an allocation of its own.
     pub dedicated_only: bool,

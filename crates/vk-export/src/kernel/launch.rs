@@ -35,20 +35,23 @@ const MOST_SHARED: u32 = 47_104;
 const MOST_ARGS: usize = 4096;
 
 impl LaunchConfig {
-    /// `grid` blocks of `block` threads, without additional shared memory.
+    /// Returns the configuration of `grid` blocks of `block` threads, without additional shared
+    /// memory.
     pub const fn new(grid: [u32; 3], block: [u32; 3]) -> Self {
         Self { grid, block, shared_bytes: 0 }
     }
 
-    /// As many blocks of `block_x` threads as `len` threads take: the last block may have more
-    /// threads than there are elements left, so kernels compare their index with the length. More
-    /// blocks than a launch can have, and none, are refused by the launch.
+    /// Returns the configuration with a thread for each of `len` elements, in blocks of `block_x`.
+    ///
+    /// The last block may have more threads than there are elements left, so kernels compare their
+    /// index with the length. More blocks than a launch can have, and none, are refused by the
+    /// launch.
     pub fn for_elements(len: u64, block_x: u32) -> Self {
         let blocks = len.div_ceil(u64::from(block_x).max(1));
         Self::new([u32::try_from(blocks).unwrap_or(u32::MAX), 1, 1], [block_x, 1, 1])
     }
 
-    /// The same with `bytes` of additional shared memory.
+    /// Returns the configuration with `bytes` of additional shared memory.
     #[must_use]
     pub const fn with_shared_bytes(self, bytes: u32) -> Self {
         Self { shared_bytes: bytes, ..self }

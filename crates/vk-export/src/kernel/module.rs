@@ -143,8 +143,8 @@ impl Kernel {
         self.0.raw
     }
 
-    /// Whether it can be launched so, with arguments of `args_len` bytes in all.
-    /// [`record`](Self::record) asks this too.
+    /// Checks a launch with arguments of `args_len` bytes in all. [`record`](Self::record) does the
+    /// same.
     ///
     /// # Errors
     /// [`Error::Launch`] for what the driver would take and then hang on, lose the device with, or

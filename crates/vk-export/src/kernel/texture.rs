@@ -13,12 +13,12 @@ use crate::kernel::surface::KernelView;
 /// Sampling parameters of a [`KernelTexture`]. Coordinates are normalized: 0 to 1 across the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TextureInfo {
-    /// Between texels of a level. Default: `LINEAR`, which integer formats do not have.
+    /// Filter between texels of a level. Default: `LINEAR`, which integer formats do not have.
     pub filter: vk::Filter,
-    /// Between levels. Default: `LINEAR`.
+    /// Filter between levels. Default: `LINEAR`.
     pub mipmap_mode: vk::SamplerMipmapMode,
-    /// Outside of 0 to 1, along x, y and z. `CLAMP_TO_BORDER` gives zeroes, as in CUDA. Default:
-    /// `CLAMP_TO_EDGE`.
+    /// Addressing outside of 0 to 1, along x, y and z. `CLAMP_TO_BORDER` gives zeroes, as in CUDA.
+    /// Default: `CLAMP_TO_EDGE`.
     pub address_modes: [vk::SamplerAddressMode; 3],
     /// One of the image's [`view_formats`](crate::ImageInfo::view_formats), such as the sRGB
     /// sibling of its own format; `None` for its own. Default: `None`.

@@ -22,12 +22,13 @@ use crate::memory::{MemoryDescriptor, Placement};
 pub struct BlockInfo<'a> {
     /// Its name, in errors, traces and GPU debuggers. Default: empty.
     pub name: &'a str,
-    /// Bytes; not zero. Rounded up where other GPUs map it.
+    /// Size in bytes, not zero. Rounded up where other GPUs map it.
     pub size: u64,
     /// Vulkan usage of the buffers in it, all uses together; not empty. Every buffer in it has this
     /// usage.
     pub usage: vk::BufferUsageFlags,
-    /// Exportable, mapped for the host, or for Vulkan alone. Default: exportable.
+    /// Placement of the memory: exportable, mapped for the host, or for Vulkan alone. Default:
+    /// exportable.
     pub placement: Placement,
 }
 
@@ -123,8 +124,8 @@ impl Block {
         self.size
     }
 
-    /// Bytes, a power of two: the offset of each buffer is a multiple of it, and a buffer takes up
-    /// its size rounded up to it.
+    /// Returns the alignment in bytes, a power of two: the offset of each buffer is a multiple of
+    /// it, and a buffer takes up its size rounded up to it.
     pub fn alignment(&self) -> u64 {
         self.alignment
     }

@@ -109,7 +109,7 @@ pub struct PoolReport {
     pub blocks: usize,
     /// Buffers that are alive, in blocks or not.
     pub buffers: usize,
-    /// Those of `buffers` with dedicated memory: see [`SharedPool`].
+    /// Number of `buffers` with dedicated memory: see [`SharedPool`].
     pub dedicated: usize,
     /// Bytes of all blocks and of dedicated memory.
     pub allocated: u64,

@@ -55,7 +55,7 @@ impl<T> Clone for HostPlane<'_, T> {
 impl<T> Copy for HostPlane<'_, T> {}
 
 impl<T: Pod> HostImageMut<'_, T> {
-    /// The same texels for reading.
+    /// Lends the same texels for reading.
     pub fn as_image(&self) -> HostImage<'_, T> {
         HostImage { start: self.start, planes: self.planes, levels: self.levels, texels: PhantomData }
     }
@@ -67,7 +67,7 @@ impl<T: Pod> HostImageMut<'_, T> {
 }
 
 impl<T: Pod> HostPlaneMut<'_, T> {
-    /// The same texels for reading.
+    /// Lends the same texels for reading.
     pub fn as_plane(&self) -> HostPlane<'_, T> {
         HostPlane { start: self.start, layout: self.layout, texels: PhantomData }
     }

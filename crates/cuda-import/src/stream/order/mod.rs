@@ -61,15 +61,15 @@ impl StreamOrder {
     }
 
     /// Lets `stream` use the object after everything enqueued so far. What it enqueues before the
-    /// guard is dropped comes before everything that enters later.
+    /// guard is dropped comes before every use that begins later.
     ///
     /// Where one stream cannot be told to wait for another, the host waits, and a warning says so.
     /// None where no order can be had: the object must not be used then. Why is recorded in the
     /// contexts of both streams, as cudarc does.
     ///
     /// While a graph is captured, the captured stream stands in for the home stream.
-    pub(crate) fn enter<'a>(&'a self, stream: &'a CudaStream) -> Option<SyncOnDrop<'a>> {
-        match self.try_enter(stream) {
+    pub(crate) fn begin_use<'a>(&'a self, stream: &'a CudaStream) -> Option<SyncOnDrop<'a>> {
+        match self.try_begin_use(stream) {
             Ok(guard) => Some(guard),
             Err(refusal) => {
                 let (note, code) = (refusal.note(), DriverCode(refusal.note().0 as u32));
@@ -82,17 +82,17 @@ impl StreamOrder {
         }
     }
 
-    /// [`enter`](Self::enter) with the error.
-    pub(crate) fn enter_for<'a>(
+    /// [`begin_use`](Self::begin_use) with the error.
+    pub(crate) fn begin_use_for<'a>(
         &'a self,
         stream: &'a CudaStream,
         object: &Object<'_>,
     ) -> Result<SyncOnDrop<'a>, Error> {
         check_stream(stream, &self.device, object)?;
-        self.try_enter(stream).map_err(|refusal| self.refused(refusal, object))
+        self.try_begin_use(stream).map_err(|refusal| self.refused(refusal, object))
     }
 
-    fn try_enter<'a>(&'a self, stream: &'a CudaStream) -> Result<SyncOnDrop<'a>, Refusal> {
+    fn try_begin_use<'a>(&'a self, stream: &'a CudaStream) -> Result<SyncOnDrop<'a>, Refusal> {
         self.known_idle.store(false, Ordering::Release);
         match capture::role(stream, &self.home) {
             Role::Captured => {
@@ -108,16 +108,16 @@ impl StreamOrder {
         if !self.device.owns(stream) {
             return Err(Refusal::Context);
         }
-        match self.enter_on_gpu(stream) {
+        match self.begin_use_on_gpu(stream) {
             Err(Refusal::Call(error)) => {
                 warn(error);
-                self.enter_on_host(stream)
+                self.begin_use_on_host(stream)
             }
-            entered => entered,
+            begun => begun,
         }
     }
 
-    fn enter_on_gpu<'a>(&'a self, stream: &'a CudaStream) -> Result<SyncOnDrop<'a>, Refusal> {
+    fn begin_use_on_gpu<'a>(&'a self, stream: &'a CudaStream) -> Result<SyncOnDrop<'a>, Refusal> {
         let (driver, _current) = (self.device.driver(), self.bind()?);
         self.check_capture(stream)?;
         if is_same(stream, &self.home) {
@@ -150,7 +150,7 @@ impl StreamOrder {
     }
 
     /// The slow way to the same order.
-    fn enter_on_host<'a>(&'a self, stream: &'a CudaStream) -> Result<SyncOnDrop<'a>, Refusal> {
+    fn begin_use_on_host<'a>(&'a self, stream: &'a CudaStream) -> Result<SyncOnDrop<'a>, Refusal> {
         let _current = self.bind()?;
         self.check_capture(stream)?;
         if !is_same(stream, &self.home) {

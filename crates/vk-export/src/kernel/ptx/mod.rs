@@ -155,10 +155,10 @@ impl PtxEntry {
         self.required_block
     }
 
-    /// Why it must not be launched in a Vulkan queue, where it, or a function that it may call, has
-    /// `trap`, a breakpoint, an instruction or directive about clusters, or a call of a function
-    /// that the module does not hold: `malloc`, `vprintf`, `__assertfail`, launches from the
-    /// device. In a CUDA stream all of these work.
+    /// Returns why it must not be launched in a Vulkan queue, where it, or a function that it may
+    /// call, has `trap`, a breakpoint, an instruction or directive about clusters, or a call of a
+    /// function that the module does not hold: `malloc`, `vprintf`, `__assertfail`, launches from
+    /// the device. In a CUDA stream all of these work.
     ///
     /// The `.trap` of surface instructions is another matter: it is taken only for texels outside
     /// of the surface. Write kernels with `cudaBoundaryModeZero` to be safe there.
