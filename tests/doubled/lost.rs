@@ -5,13 +5,16 @@ use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 
 use bridge::ash::vk;
-use bridge::{Backend, Compute, Error, Exchange, ExchangeInfo, LatestInfo, Newest, SubmitInfo, trace_to};
-use bridge_tests::Rig;
+use bridge::{Backend, Compute, Error, Exchange, ExchangeInfo, LatestInfo, LiveObjects, Newest, SubmitInfo, trace_to};
+use bridge_tests::{Rig, assert_silent};
+use driver_double::Call;
 
 use crate::{Words, double, info, words};
 
 /// `CUDA_ERROR_LAUNCH_FAILED`
 const LAUNCH_FAILED: u32 = 719;
+/// `CUDA_ERROR_NOT_READY`
+const NOT_READY: u32 = 600;
 /// In nanoseconds: time for a frame to be seen to end that does not.
 const MOMENT: u64 = 200_000_000;
 /// The same, for one that does.
@@ -151,7 +154,70 @@ pub(crate) fn is_noticed_by_threads_at_once(name: &str) {
         exchange.close().unwrap();
     }
     assert_eq!(signals().len(), THREADS, "their ends have nothing left to signal: {:#?}", signals());
-    bridge_tests::assert_silent(rig.device());
+    assert_silent(rig.device());
+}
+
+/// The context is lost once the end of an exchange has seen that it lives, and waits for Vulkan.
+pub(crate) fn while_an_exchange_ends(name: &str, end: fn(Exchange<Words>)) {
+    let Some(double) = double(name) else { return };
+    let rig = Rig::open();
+    rig.allow(&["VUID-VkSemaphoreSignalInfo-value-03259"]);
+    let compute = Compute::new(rig.device(), Backend::Cuda).unwrap();
+    let before = LiveObjects::now();
+    let mut exchange = Exchange::new(&compute, &info(2), words()).unwrap();
+    let fence = Fence::new(&rig);
+
+    double.hold_work();
+    let turn = exchange.begin().unwrap().finish().unwrap();
+    // SAFETY: no commands; the fence is new.
+    unsafe { turn.submit_with(&SubmitInfo { fence: fence.raw, ..Default::default() }) }.unwrap();
+    double.forget_calls();
+    std::thread::scope(|scope| {
+        scope.spawn(|| end(exchange));
+        let lives = |made: &Call| made.name == "cuStreamQuery" && made.code == NOT_READY;
+        double.until("the end asks", |double| double.calls().iter().any(lives));
+        double.lose_context(0, LAUNCH_FAILED);
+        double.let_work_go();
+    });
+    fence.wait(LONG).unwrap();
+    assert_nothing_in_use(before);
+    assert_silent(rig.device());
+}
+
+/// Nothing was leaked since it might be in use. Buffers stay, since a lost context does not give
+/// its mappings back.
+fn assert_nothing_in_use(before: LiveObjects) {
+    let mut now = LiveObjects::now();
+    (now.buffers, now.leaked_buffers) = (before.buffers, before.leaked_buffers);
+    assert_eq!(now, before);
+}
+
+/// Two compute sides on one device have one context. A frame of the one is behind a frame of the
+/// other, of which only the one ends.
+pub(crate) fn is_noticed_for_another_compute_side(name: &str) {
+    let Some(double) = double(name) else { return };
+    let rig = Rig::open();
+    rig.allow(&["VUID-VkSemaphoreSignalInfo-value-03259"]);
+    let sides = [(), ()].map(|()| Compute::new(rig.device(), Backend::Cuda).unwrap());
+    let before = LiveObjects::now();
+    let [mut first, mut behind] = sides.each_ref().map(|side| Exchange::new(side, &info(2), words()).unwrap());
+    let fence = Fence::new(&rig);
+
+    double.hold_work();
+    let turn = first.begin().unwrap().finish().unwrap();
+    // SAFETY: no commands.
+    unsafe { turn.submit(&[]) }.unwrap();
+    let turn = behind.begin().unwrap().finish().unwrap();
+    // SAFETY: no commands; the fence is new.
+    unsafe { turn.submit_with(&SubmitInfo { fence: fence.raw, ..Default::default() }) }.unwrap();
+    double.lose_context(0, LAUNCH_FAILED);
+    double.let_work_go();
+    assert_eq!(fence.wait(MOMENT), Err(vk::Result::TIMEOUT), "the control: nobody has asked");
+    behind.close().unwrap();
+    fence.wait(LONG).unwrap();
+    first.close().unwrap();
+    assert_nothing_in_use(before);
+    assert_silent(rig.device());
 }
 
 /// A sink that takes its time for each signal that the host makes, and keeps the line.

@@ -21,7 +21,7 @@ mod probe;
 mod render_first;
 mod split;
 
-use bridge::{Backend, BufferAccess, BufferSpec, Compute, ExchangeInfo, LiveObjects};
+use bridge::{Backend, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, LiveObjects};
 use bridge_tests::{Need, Rig, assert_silent, skip};
 use driver_double::{Double, Planted};
 
@@ -167,6 +167,22 @@ fn a_lost_context_is_noticed_for_a_latest_exchange_too() {
 #[test]
 fn a_lost_context_is_noticed_by_threads_at_once() {
     lost::is_noticed_by_threads_at_once("a_lost_context_is_noticed_by_threads_at_once");
+}
+
+#[test]
+fn a_context_that_is_lost_while_an_exchange_is_dropped() {
+    lost::while_an_exchange_ends("a_context_that_is_lost_while_an_exchange_is_dropped", drop);
+}
+
+#[test]
+fn a_context_that_is_lost_while_an_exchange_is_closed() {
+    let close = |exchange: Exchange<Words>| exchange.close().unwrap();
+    lost::while_an_exchange_ends("a_context_that_is_lost_while_an_exchange_is_closed", close);
+}
+
+#[test]
+fn a_lost_context_is_noticed_for_another_compute_side() {
+    lost::is_noticed_for_another_compute_side("a_lost_context_is_noticed_for_another_compute_side");
 }
 
 /// Its frames may be behind those of the first.

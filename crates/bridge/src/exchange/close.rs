@@ -113,10 +113,27 @@ impl<R: Resources> State<R> {
         }
     }
 
+    /// The compute side may be lost at any time: where it was not when the wait began, and is once
+    /// that has failed, the wait goes on as one for a compute side that is lost.
     fn quiesce_within(&self, limit: Duration) -> Result<()> {
         let start = Instant::now();
+        let lost = self.is_compute_lost();
+        let quiet = self.quiesce_since(start, limit, lost);
+        if quiet.is_ok() || lost || !self.is_compute_lost() {
+            return quiet;
+        }
+        self.quiesce_since(start, limit, true)
+    }
+
+    /// Asks whether the compute side is another API, and lost.
+    fn is_compute_lost(&self) -> bool {
         let lost = self.check_compute().is_err_and(|error| error.is_device_lost());
-        let compute_lost = lost && self.compute.side().is_foreign();
+        lost && self.compute.side().is_foreign()
+    }
+
+    /// [`quiesce`](Self::quiesce), since `start` for at most `limit`, beside a compute side that was
+    /// seen to be lost, or not.
+    fn quiesce_since(&self, start: Instant, limit: Duration, compute_lost: bool) -> Result<()> {
         let left = || limit.saturating_sub(start.elapsed());
         if compute_lost {
             self.outlive(start, limit)?;
