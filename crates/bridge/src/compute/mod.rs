@@ -30,6 +30,7 @@ use crate::compute::cuda::CudaCompute;
 use crate::compute::gpus::Gpus;
 use crate::compute::host::stream::HostStream;
 use crate::compute::inline::InlineCompute;
+use crate::compute::loss::Loss;
 use crate::compute::pair::DevicePair;
 #[cfg(all(target_os = "linux", feature = "remote"))]
 use crate::compute::remote::{RemoteCompute, Trust};
@@ -63,7 +64,12 @@ struct Inner {
     side: Side,
     device: ExportDevice,
     reason: String,
-    siblings: siblings::Siblings,
+}
+
+impl Inner {
+    fn new(side: Side, device: ExportDevice, reason: String) -> Arc<Self> {
+        Arc::new(Self { side, device, reason })
+    }
 }
 
 impl Compute {
@@ -227,7 +233,7 @@ impl Compute {
                 ));
             }
         };
-        Ok(Self(inner.beside(side)))
+        Ok(Self(Inner::new(side, inner.device.clone(), inner.reason.clone())))
     }
 
     /// Returns `true` if both are clones of the same `Compute`.
@@ -294,6 +300,10 @@ impl Peer for Inner {
 
     fn ensure_alive(&self) -> Result<()> {
         self.side.ensure_alive()
+    }
+
+    fn is_lost(&self) -> bool {
+        self.side.loss() == Loss::All
     }
 
     fn flush(&self) -> Result<()> {

@@ -1,16 +1,16 @@
-//! Exchanges of one compute side, those beside it included. A frame of one may be behind a frame of
-//! another in Vulkan's queue, so that what a lost compute side owes is signalled for all of them.
+//! Exchanges of all compute sides. A frame of one may be behind a frame of another in Vulkan's queue,
+//! and several compute sides may be on one context, so that what lost ones owe is signalled for all.
 #![allow(unsafe_code)] // Signals in place of a lost side.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use vk_export::ExportDevice;
-
-use super::side::Side;
-use super::{Compute, Inner};
+use super::Compute;
 use crate::observe::log_error;
 use crate::timeline::Timeline;
+
+/// The timelines of the exchanges that are alive, beside sides that can be lost alone.
+static SIBLINGS: Mutex<Vec<Weak<Signalled>>> = Mutex::new(Vec::new());
 
 /// The timeline of an exchange that its compute side signals.
 pub(crate) struct Signalled {
@@ -38,41 +38,27 @@ impl Signalled {
     }
 }
 
-/// The timelines of the exchanges that are alive. Cloning it gives the same ones.
-#[derive(Clone, Default)]
-pub(super) struct Siblings(Arc<Mutex<Vec<Weak<Signalled>>>>);
-
-impl Inner {
-    pub(super) fn new(side: Side, device: ExportDevice, reason: String) -> Arc<Self> {
-        Arc::new(Self { side, device, reason, siblings: Siblings::default() })
-    }
-
-    /// With another side on the same contexts, which are lost together.
-    pub(super) fn beside(&self, side: Side) -> Arc<Self> {
-        let (device, reason, siblings) = (self.device.clone(), self.reason.clone(), self.siblings.clone());
-        Arc::new(Self { side, device, reason, siblings })
-    }
-}
-
 impl Compute {
-    /// Has the exchange's timeline released with those of the others.
+    /// Has the exchange's timeline released once nothing of its compute side goes on.
     pub(crate) fn register(&self, signalled: &Arc<Signalled>) {
-        let mut siblings = self.0.siblings.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.side().is_foreign() {
+            return;
+        }
+        let mut siblings = SIBLINGS.lock().unwrap_or_else(PoisonError::into_inner);
         siblings.retain(|sibling| sibling.strong_count() > 0);
         siblings.push(Arc::downgrade(signalled));
     }
+}
 
-    /// Releases the timelines of all exchanges.
-    ///
-    /// # Safety
-    /// As [`Timeline::release`], for every exchange: the compute side is lost for good, and nothing
-    /// of it goes on.
-    pub(crate) unsafe fn release_all(&self) {
-        let siblings = self.0.siblings.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let signalled: Vec<_> = siblings.iter().filter_map(Weak::upgrade).collect();
-        // What is released is logged, and the last of an exchange may go here.
-        drop(siblings);
-        // SAFETY: the same contract.
-        signalled.iter().for_each(|one| unsafe { one.release() });
+/// Lets Vulkan go on wherever it waits for a compute side of which nothing goes on, whoever has
+/// noticed. Each exchange's own side is asked.
+pub(crate) fn release_lost() {
+    let siblings = SIBLINGS.lock().unwrap_or_else(PoisonError::into_inner);
+    let signalled: Vec<_> = siblings.iter().filter_map(Weak::upgrade).collect();
+    // What is released is logged, and the last of an exchange may go here.
+    drop(siblings);
+    for one in signalled.iter().filter(|one| one.computed.is_deserted()) {
+        // SAFETY: the context that signals it is lost for good, and nothing of the side goes on.
+        unsafe { one.release() };
     }
 }

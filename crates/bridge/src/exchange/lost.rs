@@ -8,6 +8,7 @@ use super::once::may_still_run;
 use super::resources::Resources;
 use super::state::State;
 use crate::compute::loss::Loss;
+use crate::compute::siblings;
 use crate::error::{Error, Result};
 
 impl<R: Resources> State<R> {
@@ -27,19 +28,18 @@ impl<R: Resources> State<R> {
     }
 
     /// Checks that the compute side still works. Once it does not, what Vulkan has been told to
-    /// wait for is signalled in its place, for all exchanges, so that the queue goes on; where
-    /// other GPUs still work, for this one, once they have ended.
+    /// wait for is signalled in its place, for all exchanges whose compute sides are lost, so that
+    /// the queue goes on; where other GPUs still work, for this one, once they have ended.
     pub(super) fn check_compute(&self) -> Result<()> {
         let checked = self.compute.check_alive();
-        if checked.as_ref().is_err_and(Error::is_device_lost) && self.is_over() {
-            // SAFETY: the context that signals is lost for good. (The CPU's thread signals even
-            // after a failure.)
-            unsafe { self.held.signalled.release() };
-            if self.compute.side().loss() == Loss::All {
-                // What is in the queue may be behind frames of other exchanges.
-                // SAFETY: the context that signals them all is lost for good.
-                unsafe { self.compute.release_all() };
+        if checked.as_ref().is_err_and(Error::is_device_lost) {
+            if self.is_over() {
+                // SAFETY: the context that signals is lost for good. (The CPU's thread signals even
+                // after a failure.)
+                unsafe { self.held.signalled.release() };
             }
+            // What is in the queue may be behind frames of other exchanges.
+            siblings::release_lost();
         }
         checked
     }

@@ -42,6 +42,9 @@ pub(crate) trait Peer: Send + Sync {
     /// Checks that it still works.
     fn ensure_alive(&self) -> Result<()>;
 
+    /// Returns `true` if it is another API, and lost: nothing of it goes on.
+    fn is_lost(&self) -> bool;
+
     /// Submits work that is not on its way to the GPU yet.
     fn flush(&self) -> Result<()>;
 }
@@ -212,6 +215,12 @@ impl Timeline {
             waited,
             history: self.0.history.to_string(),
         }
+    }
+
+    /// Returns `true` if its signals do not come any more, since nothing of the side that makes them
+    /// goes on.
+    pub(crate) fn is_deserted(&self) -> bool {
+        self.0.signaller == Signaller::Compute && self.0.peer.is_lost()
     }
 
     /// Lets everything go on that waits for a signaller which is gone: sets the timeline to the
