@@ -2,12 +2,13 @@
 
 use std::io::Write;
 use std::sync::{Arc, Barrier, Mutex};
+use std::thread::{Scope, ScopedJoinHandle};
 use std::time::Duration;
 
 use bridge::ash::vk;
 use bridge::{Backend, Compute, Error, Exchange, ExchangeInfo, LatestInfo, LiveObjects, Newest, SubmitInfo, trace_to};
 use bridge_tests::{Rig, assert_silent};
-use driver_double::Call;
+use driver_double::{Call, Double};
 
 use crate::{Words, double, info, words};
 
@@ -171,17 +172,50 @@ pub(crate) fn while_an_exchange_ends(name: &str, end: fn(Exchange<Words>)) {
     let turn = exchange.begin().unwrap().finish().unwrap();
     // SAFETY: no commands; the fence is new.
     unsafe { turn.submit_with(&SubmitInfo { fence: fence.raw, ..Default::default() }) }.unwrap();
-    double.forget_calls();
-    std::thread::scope(|scope| {
-        scope.spawn(|| end(exchange));
-        let lives = |made: &Call| made.name == "cuStreamQuery" && made.code == NOT_READY;
-        double.until("the end asks", |double| double.calls().iter().any(lives));
-        double.lose_context(0, LAUNCH_FAILED);
-        double.let_work_go();
-    });
+    std::thread::scope(|scope| drop(lose_once_asked(scope, &double, || end(exchange))));
     fence.wait(LONG).unwrap();
     assert_nothing_in_use(before);
     assert_silent(rig.device());
+}
+
+/// The context is lost while `run_once` waits for the frame's commands, which wait for CUDA. Its
+/// error, which is no timeout, says that they have ended.
+pub(crate) fn while_commands_run_once(name: &str) {
+    let Some(double) = double(name) else { return };
+    let rig = Rig::open();
+    rig.allow(&["VUID-VkSemaphoreSignalInfo-value-03259"]);
+    let compute = Compute::new(rig.device(), Backend::Cuda).unwrap();
+    let mut exchange = Exchange::new(&compute, &info(2), words()).unwrap();
+
+    double.hold_work();
+    let turn = exchange.begin().unwrap().finish().unwrap();
+    let error = std::thread::scope(|scope| {
+        // SAFETY: nothing is recorded but the turn's barriers.
+        let ran = lose_once_asked(scope, &double, || unsafe { turn.run_once(Rig::LONG, |_, _| {}) });
+        ran.join().unwrap().unwrap_err()
+    });
+    assert!(error.is_device_lost(), "{error}");
+    let fence = Fence::new(&rig);
+    // SAFETY: no commands; the fence is new.
+    unsafe { rig.device().queue().submit(&[], fence.raw) }.unwrap();
+    fence.wait(MOMENT).expect("what was before it has ended");
+    assert_silent(rig.device());
+    exchange.close().unwrap();
+}
+
+/// Calls `waits` on a thread, and loses the context once that was told that it lives.
+fn lose_once_asked<'s, T: Send + 's>(
+    scope: &'s Scope<'s, '_>,
+    double: &Double,
+    waits: impl FnOnce() -> T + Send + 's,
+) -> ScopedJoinHandle<'s, T> {
+    double.forget_calls();
+    let thread = scope.spawn(waits);
+    let lives = |made: &Call| made.name == "cuStreamQuery" && made.code == NOT_READY;
+    double.until("the context is asked for", |double| double.calls().iter().any(lives));
+    double.lose_context(0, LAUNCH_FAILED);
+    double.let_work_go();
+    thread
 }
 
 /// Nothing was leaked since it might be in use. Buffers stay, since a lost context does not give

@@ -204,6 +204,22 @@ fn past_the_limit_a_frame_that_is_lost_is_a_timeout() {
 }
 
 #[test]
+fn an_error_of_a_frame_that_runs_once_comes_once_its_commands_have_ended() {
+    let name = "an_error_of_a_frame_that_runs_once_comes_once_its_commands_have_ended";
+    pending::an_error_of_run_once_comes_once_they_have_ended(name);
+}
+
+#[test]
+fn past_its_own_limit_a_frame_that_runs_once_is_a_timeout() {
+    pending::past_the_limit_of_run_once_it_is_a_timeout("past_its_own_limit_a_frame_that_runs_once_is_a_timeout");
+}
+
+#[test]
+fn a_context_that_is_lost_while_commands_run_once() {
+    lost::while_commands_run_once("a_context_that_is_lost_while_commands_run_once");
+}
+
+#[test]
 fn a_view_keeps_what_commands_of_a_lost_frame_use() {
     pending::a_view_keeps_what_they_use("a_view_keeps_what_commands_of_a_lost_frame_use");
 }

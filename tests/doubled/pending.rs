@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bridge::{Backend, Compute, ComputeTurn, Error, Exchange, ExchangeInfo, QueueKind, RenderFirst};
+use bridge::{Backend, Compute, ComputeTurn, Error, Exchange, ExchangeInfo, QueueKind, RenderFirst, RenderTurn};
 use bridge_tests::{Commands, Gate, Rig, assert_silent, with_panicking_logger};
 use bridge_view::{Element, ImageFormat, Look, View, ViewInfo};
 
@@ -16,9 +16,33 @@ const LAUNCH_FAILED: u32 = 719;
 /// Longer than a wait goes without a look at the compute side.
 const HELD: Duration = Duration::from_millis(400);
 
+/// The submission of a frame.
+type Submission = Box<dyn FnOnce() -> Result<ComputeTurn<Words, RenderFirst>, Error> + Send>;
+/// Prepares one.
+type Prepare = fn(&Commands, RenderTurn<Words, RenderFirst>) -> Submission;
+
+/// With commands of the test's own.
+fn submit(commands: &Commands, turn: RenderTurn<Words, RenderFirst>) -> Submission {
+    let recorded = commands.fill(&turn, turn.resources().as_raw(), 2);
+    // SAFETY: recorded with the turn's barriers; the queue is idle before they are freed.
+    Box::new(move || unsafe { turn.submit(&[recorded]) })
+}
+
+/// With commands that the bridge frees. The layer sees a pool that is destroyed while they run.
+fn run_once(_: &Commands, turn: RenderTurn<Words, RenderFirst>) -> Submission {
+    // SAFETY: nothing is recorded but the turn's barriers.
+    Box::new(move || unsafe { turn.run_once(Rig::LONG, |_, _| {}) })
+}
+
+/// The same, with a limit of its own.
+fn run_once_shortly(_: &Commands, turn: RenderTurn<Words, RenderFirst>) -> Submission {
+    // SAFETY: as above.
+    Box::new(move || unsafe { turn.run_once(HELD, |_, _| {}) })
+}
+
 /// A frame with commands on a queue that is held, and the loss of the context, which refuses its
-/// wait. The gate is opened after a while, or once `submit` has returned.
-fn lost_frame(name: &str, limit: Duration, opens: bool) -> Option<(Error, bool)> {
+/// wait. The gate is opened after a while, or once the submission has returned.
+fn lost_frame(name: &str, limit: Duration, opens: bool, prepare: Prepare) -> Option<(Error, bool)> {
     let double = double(name)?;
     let rig = Rig::open();
     // The host signals in place of the lost context.
@@ -33,7 +57,7 @@ fn lost_frame(name: &str, limit: Duration, opens: bool) -> Option<(Error, bool)>
     commands.finish();
 
     let turn = exchange.begin().unwrap();
-    let recorded = commands.fill(&turn, turn.resources().as_raw(), 2);
+    let submission = prepare(&commands, turn);
     let gate = Gate::new(rig.device());
     gate.hold_queue(rig.device(), QueueKind::Graphics);
     double.lose_context(0, LAUNCH_FAILED);
@@ -43,11 +67,7 @@ fn lost_frame(name: &str, limit: Duration, opens: bool) -> Option<(Error, bool)>
         gate.open();
     };
     let (error, was_open) = std::thread::scope(|scope| {
-        let submitted = scope.spawn(|| {
-            // SAFETY: recorded with the turn's barriers; the queue is idle before they are freed.
-            let submitted: Result<ComputeTurn<Words, RenderFirst>, _> = unsafe { turn.submit(&[recorded]) };
-            (submitted.unwrap_err(), opened.load(Ordering::SeqCst))
-        });
+        let submitted = scope.spawn(|| (submission().unwrap_err(), opened.load(Ordering::SeqCst)));
         if opens {
             std::thread::sleep(HELD);
             open(&gate);
@@ -62,15 +82,31 @@ fn lost_frame(name: &str, limit: Duration, opens: bool) -> Option<(Error, bool)>
     Some((error, was_open))
 }
 
-pub(crate) fn an_error_comes_once_they_have_ended(name: &str) {
-    let Some((error, was_open)) = lost_frame(name, Rig::LONG, true) else { return };
+fn comes_once_they_have_ended(name: &str, prepare: Prepare) {
+    let Some((error, was_open)) = lost_frame(name, Rig::LONG, true, prepare) else { return };
     assert!(was_open, "the commands are still held, and the error says otherwise: {error}");
     assert!(error.is_device_lost(), "{error}");
 }
 
-pub(crate) fn past_the_limit_it_is_a_timeout(name: &str) {
-    let Some((error, was_open)) = lost_frame(name, HELD, false) else { return };
+pub(crate) fn an_error_comes_once_they_have_ended(name: &str) {
+    comes_once_they_have_ended(name, submit);
+}
+
+pub(crate) fn an_error_of_run_once_comes_once_they_have_ended(name: &str) {
+    comes_once_they_have_ended(name, run_once);
+}
+
+fn is_a_timeout(name: &str, limit: Duration, prepare: Prepare) {
+    let Some((error, was_open)) = lost_frame(name, limit, false, prepare) else { return };
     assert!(!was_open && matches!(error, Error::Timeout { .. }), "{error}");
+}
+
+pub(crate) fn past_the_limit_it_is_a_timeout(name: &str) {
+    is_a_timeout(name, HELD, submit);
+}
+
+pub(crate) fn past_the_limit_of_run_once_it_is_a_timeout(name: &str) {
+    is_a_timeout(name, Rig::LONG, run_once_shortly);
 }
 
 /// The view records into none of its command buffers any more, and keeps its picture.

@@ -13,6 +13,12 @@ impl Error {
             _ => false,
         }
     }
+
+    /// Returns `true` if the Vulkan device is lost: nothing runs on it, and what its commands used
+    /// may be freed (Vulkan specification, "Lost Device").
+    pub(crate) fn is_end_of_vulkan(&self) -> bool {
+        matches!(self, Self::Vulkan(error) if error.is_device_lost())
+    }
 }
 
 /// Both outcomes as one: a lost device is named only where nothing else failed.

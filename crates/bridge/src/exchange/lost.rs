@@ -2,9 +2,8 @@
 #![allow(unsafe_code)] // Signals in place of a lost side.
 
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::Duration;
 
-use super::once::may_still_run;
 use super::resources::Resources;
 use super::state::State;
 use crate::compute::loss::Loss;
@@ -44,19 +43,21 @@ impl<R: Resources> State<R> {
         checked
     }
 
-    /// Waits until the commands that signal this value of `rendered` have run, for at most the
-    /// timeout. A compute side that is lost does not end them, and so does not end the wait.
+    /// Waits until the commands that signal this value of `rendered` have run, as
+    /// [`Timeline::outlast`](crate::timeline::Timeline::outlast).
     ///
     /// # Errors
-    /// [`Error::Timeout`] where they may still run, whatever made the wait fail; else the Vulkan
-    /// device is lost, and nothing runs on it.
-    pub(super) fn outlast(&self, rendered: u64) -> Result<()> {
-        let (start, timeline) = (Instant::now(), &self.held.rendered);
-        let waited = timeline.wait_out(rendered, self.timeout, || drop(self.check_compute()));
-        waited.map_err(|error| match may_still_run(&error) {
-            true => timeline.unknown(rendered, start.elapsed(), error),
-            false => error,
-        })
+    /// [`Error::Timeout`] where they may still run; else the Vulkan device is lost.
+    pub(super) fn outlast(&self, rendered: u64, limit: Duration) -> Result<()> {
+        self.held.rendered.outlast(rendered, limit, || drop(self.check_compute()))
+    }
+
+    /// The same, with the error of a compute side that fails meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] where they may still run; after every other error they do not.
+    pub(super) fn wait_ended(&self, rendered: u64, limit: Duration) -> Result<()> {
+        self.held.rendered.wait_ended(rendered, limit, || drop(self.check_compute()))
     }
 
     /// Returns `true` if the compute side's signals do not come any more, and nothing of it uses a

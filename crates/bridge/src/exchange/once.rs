@@ -2,17 +2,18 @@
 #![allow(unsafe_code)] // Recording and submitting.
 
 use std::mem::ManuallyDrop;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use vk_export::OneTimeCommands;
 use vk_export::ash::vk;
 
-use super::direction::Protocol;
 #[cfg(all(target_os = "linux", feature = "remote"))]
 use super::direction::RenderAway;
 use super::{ComputeFirst, ComputeTurn, Direction, RenderFirst, RenderTurn, SubmitInfo};
 use crate::error::{Error, Result};
 use crate::exchange::resources::Resources;
+use crate::exchange::state::State;
 use crate::timeline::TimelinePoint;
 
 impl<R: Resources> RenderTurn<R, ComputeFirst> {
@@ -26,12 +27,13 @@ impl<R: Resources> RenderTurn<R, ComputeFirst> {
     ///
     /// # Errors
     /// As [`submit`](Self::submit), and [`Error::Timeout`] past the limit: the commands may still
-    /// run then, and their pool is leaked.
+    /// run then, and their pool is leaked. After every other error nothing of the frame runs: where
+    /// the compute side fails meanwhile, this blocks until they have ended.
     ///
     /// # Safety
     /// What `record` records keeps the Valid Usage of `vkQueueSubmit2` on the exchange's queue, and
-    /// everything that it uses lives until the commands have run: after [`Error::Timeout`] and
-    /// other failed waits, forever.
+    /// everything that it uses lives until the commands have run: after [`Error::Timeout`],
+    /// forever.
     pub unsafe fn run_once(
         self,
         limit: Duration,
@@ -48,13 +50,14 @@ impl<R: Resources> RenderTurn<R, ComputeFirst> {
     pub(super) unsafe fn submit_once(
         self,
         record: impl for<'t> FnOnce(vk::CommandBuffer, R::Render<'t>),
-    ) -> Result<Submitted> {
+    ) -> Result<Submitted<R>> {
+        let shared = Arc::clone(&self.shared);
         // SAFETY: handed on to the caller.
         let commands = unsafe { record_frame(&self, record) }?;
         // SAFETY: recorded between this turn's barriers; alive until `Submitted::wait` has seen
         // them end, or forever. On an error nothing was submitted.
         let rendered = unsafe { self.submit(&[commands.as_raw()]) }?;
-        Ok(Submitted::new(rendered, commands))
+        Ok(Submitted::new(shared, rendered, commands))
     }
 }
 
@@ -68,12 +71,13 @@ impl<R: Resources> RenderTurn<R, RenderFirst> {
     /// # Errors
     /// As [`submit`](Self::submit), and [`Error::Timeout`] past the limit; the frame is then lost,
     /// as if its compute turn had been dropped. The commands may still run then, and their pool is
-    /// leaked.
+    /// leaked. After every other error nothing of the frame runs: where the compute side refuses to
+    /// wait for it, or fails meanwhile, this blocks until they have ended.
     ///
     /// # Safety
     /// What `record` records keeps the Valid Usage of `vkQueueSubmit2` on the exchange's queue, and
-    /// everything that it uses lives until the commands have run: after [`Error::Timeout`] and
-    /// other failed waits, forever.
+    /// everything that it uses lives until the commands have run: after [`Error::Timeout`],
+    /// forever.
     pub unsafe fn run_once(
         mut self,
         limit: Duration,
@@ -85,16 +89,18 @@ impl<R: Resources> RenderTurn<R, RenderFirst> {
         // SAFETY: recorded between this turn's barriers; alive until the wait below has seen them
         // end, or forever. On an error nothing was submitted.
         let rendered = unsafe { self.enqueue(&info) }?;
-        let turn = match RenderFirst::submitted(&self.shared, self.frame, self.slot, rendered) {
-            Ok(turn) => turn,
-            Err(error) => {
-                // The compute side has refused its wait, after the queue has taken the commands.
-                std::mem::forget(commands);
-                return Err(error);
+        let submitted = Submitted::new(Arc::clone(&self.shared), rendered.clone(), commands);
+        let start = Instant::now();
+        match self.pass_submitted(rendered, limit) {
+            Ok(turn) => {
+                submitted.wait(limit.saturating_sub(start.elapsed()))?;
+                Ok(turn)
             }
-        };
-        Submitted::new(turn.rendered(), commands).wait(limit)?;
-        Ok(turn)
+            Err(error) => {
+                submitted.end(&error);
+                Err(error)
+            }
+        }
     }
 }
 
@@ -109,23 +115,25 @@ impl<R: Resources> RenderTurn<R, RenderAway> {
     ///
     /// # Errors
     /// As [`submit`](Self::submit), and [`Error::Timeout`] past the limit: the commands may still
-    /// run then, and their pool is leaked.
+    /// run then, and their pool is leaked. After every other error nothing of the frame runs: where
+    /// the compute side fails meanwhile, this blocks until they have ended.
     ///
     /// # Safety
     /// What `record` records keeps the Valid Usage of `vkQueueSubmit2` on the exchange's queue, and
-    /// everything that it uses lives until the commands have run: after [`Error::Timeout`] and
-    /// other failed waits, forever.
+    /// everything that it uses lives until the commands have run: after [`Error::Timeout`],
+    /// forever.
     pub unsafe fn run_once(
         self,
         limit: Duration,
         record: impl for<'t> FnOnce(vk::CommandBuffer, R::Render<'t>),
     ) -> Result<()> {
+        let shared = Arc::clone(&self.shared);
         // SAFETY: handed on to the caller.
         let commands = unsafe { record_frame(&self, record) }?;
         // SAFETY: recorded between this turn's barriers; alive until the wait below has seen them
         // end, or forever. On an error nothing was submitted.
         let rendered = unsafe { self.submit(&[commands.as_raw()]) }?;
-        Submitted::new(rendered, commands).wait(limit)
+        Submitted::new(shared, rendered, commands).wait(limit)
     }
 }
 
@@ -155,29 +163,41 @@ unsafe fn record_frame<R: Resources, D: Direction>(
 /// Commands that the queue has taken, and the point at which they have run. They are leaked if
 /// nobody waits.
 #[must_use]
-pub(super) struct Submitted {
+pub(super) struct Submitted<R: Resources> {
+    shared: Arc<State<R>>,
     rendered: TimelinePoint,
     commands: ManuallyDrop<OneTimeCommands>,
 }
 
-impl Submitted {
-    pub(super) fn new(rendered: TimelinePoint, commands: OneTimeCommands) -> Self {
-        Self { rendered, commands: ManuallyDrop::new(commands) }
+impl<R: Resources> Submitted<R> {
+    pub(super) fn new(shared: Arc<State<R>>, rendered: TimelinePoint, commands: OneTimeCommands) -> Self {
+        Self { shared, rendered, commands: ManuallyDrop::new(commands) }
     }
 
     /// Waits until they have run. What may still run is not freed.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] where they may still run; after every other error they do not.
     pub(super) fn wait(self, limit: Duration) -> Result<()> {
-        let waited = self.rendered.wait(limit);
-        if !waited.as_ref().is_err_and(may_still_run) {
-            // VUID-vkDestroyCommandPool-commandPool-00041: its commands are not pending.
-            drop(ManuallyDrop::into_inner(self.commands));
+        let waited = self.shared.wait_ended(self.rendered.value(), limit);
+        match &waited {
+            Ok(()) => drop(ManuallyDrop::into_inner(self.commands)),
+            Err(error) => self.end(error),
         }
         waited
     }
+
+    /// Frees them after an error that says that they do not run any more.
+    fn end(self, error: &Error) {
+        if !may_still_run(error) {
+            // VUID-vkDestroyCommandPool-commandPool-00041: its commands are not pending.
+            drop(ManuallyDrop::into_inner(self.commands));
+        }
+    }
 }
 
-/// Returns `true` if commands may still be pending after a wait that failed so.
+/// Returns `true` if commands may still be pending after [`Submitted::wait`], or a submission, has
+/// failed so.
 pub(super) fn may_still_run(error: &Error) -> bool {
-    // Nothing runs on a lost device: freeing is allowed (Vulkan specification, "Lost Device").
-    !matches!(error, Error::Vulkan(error) if error.is_device_lost())
+    matches!(error, Error::Timeout { .. })
 }

@@ -3,6 +3,7 @@
 
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::time::Duration;
 
 use vk_export::Queue;
 use vk_export::ash::vk;
@@ -160,10 +161,20 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
     pub unsafe fn submit_with(mut self, info: &SubmitInfo<'_>) -> Result<D::Submitted<R>> {
         // SAFETY: handed on to the caller.
         let rendered = unsafe { self.enqueue(info) }?;
+        self.pass_submitted(rendered, self.shared.timeout)
+    }
+
+    /// Passes what was submitted to the side that goes on with it. Where that refuses it, this
+    /// blocks until the commands have ended, for at most `limit`.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`](crate::Error::Timeout) where they may still run; after every other error
+    /// nothing of the frame runs.
+    pub(super) fn pass_submitted(&self, rendered: TimelinePoint, limit: Duration) -> Result<D::Submitted<R>> {
         let value = rendered.value();
         D::submitted(&self.shared, self.frame, self.slot, rendered).or_else(|error| {
             // The caller takes every error but a timeout to mean that nothing runs.
-            self.shared.outlast(value)?;
+            self.shared.outlast(value, limit)?;
             Err(error)
         })
     }

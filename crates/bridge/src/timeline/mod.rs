@@ -4,6 +4,7 @@
 pub(crate) mod history;
 #[cfg(test)]
 mod history_tests;
+mod outlast;
 mod point;
 #[cfg(all(test, target_os = "linux"))]
 mod schedules;
@@ -167,21 +168,6 @@ impl Timeline {
         if reached { Ok(()) } else { Err(self.timed_out(value, start.elapsed())?) }
     }
 
-    /// [`wait_value`](Self::wait_value) where the compute side is known to have lost a GPU, which
-    /// does not end the wait: only a lost Vulkan device does. `release` is called now and then: the
-    /// queue may be behind a value that was issued meanwhile.
-    pub(crate) fn wait_out(&self, value: u64, limit: Duration, release: impl Fn()) -> Result<()> {
-        let (start, inner) = (Instant::now(), &*self.0);
-        let alive = || {
-            release();
-            inner.check_vulkan(value)
-        };
-        if wait::poll(limit, || Ok(inner.vulkan.value()? >= value), alive)? {
-            return Ok(());
-        }
-        Err(self.timed_out(value, start.elapsed())?)
-    }
-
     /// Makes sure that the signals which were issued are on their way.
     fn flush(&self) -> Result<()> {
         match self.0.signaller {
@@ -193,16 +179,6 @@ impl Timeline {
     /// The error of a wait for `value` that did not end.
     fn timed_out(&self, value: u64, waited: Duration) -> Result<Error> {
         Ok(self.timeout(value, self.value()?, waited))
-    }
-
-    /// The error of a wait for `value` that failed with `cause`, for callers whose own callers tell
-    /// by [`Error::Timeout`] that work may still run.
-    pub(crate) fn unknown(&self, value: u64, waited: Duration, cause: Error) -> Error {
-        if matches!(cause, Error::Timeout { .. }) {
-            return cause;
-        }
-        log_error!("{}: whether point {value} is reached is unknown: {cause}", self.name());
-        self.timeout(value, self.value().unwrap_or(0), waited)
     }
 
     fn timeout(&self, value: u64, last_seen: u64, waited: Duration) -> Error {

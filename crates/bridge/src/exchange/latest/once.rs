@@ -1,6 +1,7 @@
 //! One submission of a reader's, recorded, submitted and waited for in one call.
 #![allow(unsafe_code)] // Recording and submitting.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytemuck::Pod;
@@ -25,11 +26,13 @@ impl<R: Resources> RenderRead<R> {
     ///
     /// # Errors
     /// As [`submit`](Self::submit), and [`Error::Timeout`](crate::Error::Timeout) past the limit:
-    /// the commands may still run then, and their pool is leaked.
+    /// the commands may still run then, and their pool is leaked. After every other error they do
+    /// not: where the compute side fails meanwhile, this blocks until they have ended.
     ///
     /// # Safety
     /// What `record` records keeps the Valid Usage of `vkQueueSubmit2` on the exchange's queue, and
-    /// everything that it uses lives until the commands have run: after a failed wait, forever.
+    /// everything that it uses lives until the commands have run: after
+    /// [`Error::Timeout`](crate::Error::Timeout), forever.
     pub unsafe fn run_once(
         self,
         limit: Duration,
@@ -43,8 +46,8 @@ impl<R: Resources> RenderRead<R> {
     ///
     /// # Safety
     /// As [`run_once`](Self::run_once).
-    unsafe fn submit_once(self, record: impl for<'t> FnOnce(vk::CommandBuffer, R::Render<'t>)) -> Result<Submitted> {
-        let state = &self.shared().state;
+    unsafe fn submit_once(self, record: impl for<'t> FnOnce(vk::CommandBuffer, R::Render<'t>)) -> Result<Submitted<R>> {
+        let state = Arc::clone(&self.shared().state);
         let name = format!("{}: frame {}", state.name, self.frame());
         let acquired = |commands| {
             // SAFETY: recording, for the family of the turn's queue, outside a render pass, and
@@ -57,7 +60,7 @@ impl<R: Resources> RenderRead<R> {
         // SAFETY: they begin with the turn's barriers; alive until `Submitted::wait` has seen them
         // end, or forever. On an error nothing was submitted.
         let rendered = unsafe { self.submit(&[commands.as_raw()]) }?;
-        Ok(Submitted::new(rendered, commands))
+        Ok(Submitted::new(state, rendered, commands))
     }
 }
 
