@@ -17,9 +17,9 @@ const LAUNCH_FAILED: u32 = 719;
 /// `CUDA_ERROR_NOT_READY`
 const NOT_READY: u32 = 600;
 /// In nanoseconds: time for a frame to be seen to end that does not.
-const MOMENT: u64 = 200_000_000;
+pub(crate) const MOMENT: u64 = 200_000_000;
 /// The same, for one that does.
-const LONG: u64 = Rig::LONG.as_nanos() as u64;
+pub(crate) const LONG: u64 = Rig::LONG.as_nanos() as u64;
 
 /// What is asked of the exchanges once the context is lost. What it leaves in place is kept, since
 /// the end of an exchange, too, signals what Vulkan waits for.
@@ -276,19 +276,19 @@ impl Write for Slow {
 }
 
 /// A fence of the program's. It is destroyed once it was signalled.
-struct Fence<'r> {
-    raw: vk::Fence,
+pub(crate) struct Fence<'r> {
+    pub(crate) raw: vk::Fence,
     rig: &'r Rig,
 }
 
 impl<'r> Fence<'r> {
-    fn new(rig: &'r Rig) -> Self {
+    pub(crate) fn new(rig: &'r Rig) -> Self {
         // SAFETY: a live device.
         let raw = unsafe { rig.device().as_raw().create_fence(&vk::FenceCreateInfo::default(), None) }.unwrap();
         Self { raw, rig }
     }
 
-    fn wait(&self, limit: u64) -> Result<(), vk::Result> {
+    pub(crate) fn wait(&self, limit: u64) -> Result<(), vk::Result> {
         // SAFETY: a fence of the device.
         unsafe { self.rig.device().as_raw().wait_for_fences(&[self.raw], true, limit) }
     }

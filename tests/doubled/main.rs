@@ -225,6 +225,11 @@ fn a_view_keeps_what_commands_of_a_lost_frame_use() {
 }
 
 #[test]
+fn a_view_lets_frames_end_that_a_lost_context_holds() {
+    pending::a_view_lets_its_frames_end("a_view_lets_frames_end_that_a_lost_context_holds");
+}
+
+#[test]
 fn kernel_memory_is_refused_while_its_stream_is_captured() {
     with_double("kernel_memory_is_refused_while_its_stream_is_captured", captured::kernel_memory_is_refused);
 }

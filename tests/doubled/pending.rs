@@ -1,13 +1,16 @@
 //! A CUDA context that is lost while the commands of a frame that Vulkan begins are held: until
 //! they end, no error but a timeout says that they do not run.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bridge::ash::vk;
 use bridge::{Backend, Compute, ComputeTurn, Error, Exchange, ExchangeInfo, QueueKind, RenderFirst, RenderTurn};
 use bridge_tests::{Commands, Gate, Rig, assert_silent, with_panicking_logger};
 use bridge_view::{Element, ImageFormat, Look, View, ViewInfo};
+use log::{Log, Metadata, Record};
 
+use crate::lost::{Fence, LONG, MOMENT};
 use crate::render_first::Reader;
 use crate::{Words, double, info, words};
 
@@ -136,4 +139,52 @@ pub(crate) fn a_view_keeps_what_they_use(name: &str) {
     assert_silent(rig.device());
     drop(gate);
     drop((slots, shown));
+}
+
+/// Counts the views that say that they are leaked.
+struct Leaks(AtomicUsize);
+
+static LEAKS: Leaks = Leaks(AtomicUsize::new(0));
+
+impl Log for Leaks {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        let leaked = record.args().to_string().starts_with("what the commands of a view use is leaked");
+        self.0.fetch_add(usize::from(leaked), Ordering::SeqCst);
+    }
+
+    fn flush(&self) {}
+}
+
+/// Its frame waits for CUDA, whose context is lost, and the frame's exchange is alive: the view lets
+/// the frame end, and is freed.
+pub(crate) fn a_view_lets_its_frames_end(name: &str) {
+    const SIZE: [u32; 2] = [24, 16];
+    let Some(double) = double(name) else { return };
+    log::set_logger(&LEAKS).unwrap();
+    log::set_max_level(log::LevelFilter::Error);
+    let rig = Rig::open();
+    rig.allow(&["VUID-VkSemaphoreSignalInfo-value-03259"]);
+    let compute = Compute::new(rig.device(), Backend::Cuda).unwrap();
+    let mut view = View::headless(&compute, &ViewInfo { size: SIZE, timeout: Rig::LONG }).unwrap();
+    let format = ImageFormat::new(SIZE, 4, Element::U8).unwrap();
+    let mut shown = Exchange::new(&compute, &info(1), format.spec::<u8>().unwrap()).unwrap();
+    double.hold_work();
+    view.show_image(shown.begin().unwrap().finish().unwrap(), format, &Look::default()).unwrap();
+    assert!(view.draw().unwrap());
+    let fence = Fence::new(&rig);
+    // SAFETY: no commands; the fence is new.
+    unsafe { rig.device().queue().submit(&[], fence.raw) }.unwrap();
+    double.lose_context(0, LAUNCH_FAILED);
+    double.let_work_go();
+    assert_eq!(fence.wait(MOMENT), Err(vk::Result::TIMEOUT), "the control: nobody has asked");
+    // The layer sees what is destroyed while commands have it.
+    drop(view);
+    assert_eq!(LEAKS.0.load(Ordering::SeqCst), 0, "the view is leaked");
+    fence.wait(LONG).unwrap();
+    assert_silent(rig.device());
+    drop(shown);
 }

@@ -124,14 +124,27 @@ impl Ring {
     }
 
     /// Blocks until all commands have run, for at most `limit` each.
+    ///
+    /// # Errors
+    /// Where they may still run ([`is_busy`](Self::is_busy)); else that of a device which is lost,
+    /// once they have ended.
     pub(crate) fn wait(&mut self, limit: Duration) -> Result<(), Error> {
+        let mut waited = Ok(());
         for place in &mut self.places {
-            if let Some(point) = &place.busy {
-                point.wait(limit)?;
+            let ended = place.busy.as_ref().map_or(Ok(()), |point| point.wait_ended(limit));
+            if let Err(error @ bridge::Error::Timeout { .. }) = ended {
+                return Err(error.into());
             }
+            // After every other error they do not run.
             place.busy = None;
+            waited = waited.and(ended);
         }
-        Ok(())
+        Ok(waited?)
+    }
+
+    /// Returns `true` if commands may still run whose end is known from a point.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.places.iter().any(|place| place.busy.is_some())
     }
 }
 

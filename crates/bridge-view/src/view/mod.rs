@@ -145,7 +145,8 @@ impl View {
     /// Waits until what was drawn is finished.
     ///
     /// # Errors
-    /// [`Error::Bridge`] for a wait that ran into its limit, and for a device that is lost.
+    /// [`Error::Bridge`] for a wait that ran into its limit, and for a device that is lost: once
+    /// what was drawn has ended, which CUDA's loss does not end.
     pub fn finish(&mut self) -> Result<()> {
         self.ring.wait(self.limit)
     }
@@ -154,17 +155,27 @@ impl View {
     /// presented. Dropping the view does the same, but cannot return the error.
     ///
     /// # Errors
-    /// As [`finish`](Self::finish); what the frames use is leaked with the view then, unless the
+    /// As [`finish`](Self::finish); what the frames use is leaked with the view then, unless a
     /// device is lost.
     pub fn drain(&mut self) -> Result<()> {
         self.skip();
+        let (ended, waited) = self.settle();
+        if let (false, Err(error)) = (ended, &waited) {
+            self.stuck = Some(error.to_string());
+        }
+        waited
+    }
+
+    /// Waits for the frames in flight and for what was presented, and returns whether they were seen
+    /// to end, with the error.
+    fn settle(&mut self) -> (bool, Result<()>) {
+        // The frames first: what is presented is behind them on the queue, and this wait lets the
+        // queue go on where the compute side is lost.
+        let drawn = self.finish();
         // Presenting draws from the same objects.
         let presented = self.screen.wait();
-        let ended = self.finish().and(presented);
-        if let Err(error) = &ended {
-            self.note_stuck(error);
-        }
-        ended
+        let shown = presented.as_ref().err().is_none_or(Error::is_end_of_vulkan);
+        (shown && !self.ring.is_busy(), drawn.and(presented))
     }
 
     /// Notes that commands were not seen to end, unless none runs any more.

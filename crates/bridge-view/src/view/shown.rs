@@ -91,21 +91,20 @@ impl View {
     /// that is about to destroy a window of its own, calls it.
     ///
     /// # Errors
-    /// For commands that did not end within the limit: the view keeps the window. Where the device
-    /// is lost, the window is dropped all the same.
+    /// For commands that did not end within the limit: the view keeps the window. Where a device is
+    /// lost, the window is dropped all the same.
     pub fn detach_window(&mut self) -> Result<()> {
         if self.screen.presenter.is_none() {
             return Ok(());
         }
-        let presented = self.screen.wait();
-        let ended = self.finish().and(presented);
-        if ended.as_ref().is_err_and(|error| !error.is_end_of_vulkan()) {
-            return ended;
+        let (ended, waited) = self.settle();
+        if !ended {
+            return waited;
         }
         self.screen.presenter = None;
         // Of frames that were drawn, and of what was presented: all were seen to end.
         self.screen.free();
-        ended
+        waited
     }
 
     /// The state of the window, if there is one. It may be kept, and used on any

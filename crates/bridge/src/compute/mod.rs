@@ -306,6 +306,10 @@ impl Peer for Inner {
         self.side.loss() == Loss::All
     }
 
+    fn release_lost(&self) {
+        siblings::release_lost();
+    }
+
     fn flush(&self) -> Result<()> {
         self.side.flush()
     }

@@ -46,6 +46,9 @@ pub(crate) trait Peer: Send + Sync {
     /// Returns `true` if it is another API, and lost: nothing of it goes on.
     fn is_lost(&self) -> bool;
 
+    /// Lets Vulkan go on wherever it waits for one that is lost.
+    fn release_lost(&self);
+
     /// Submits work that is not on its way to the GPU yet.
     fn flush(&self) -> Result<()>;
 }

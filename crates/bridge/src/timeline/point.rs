@@ -84,6 +84,22 @@ impl TimelinePoint {
         self.timeline.block_on_value(self.value, limit)
     }
 
+    /// Blocks like [`wait`](Self::wait) until the commands before the point have ended, to free what
+    /// they use.
+    ///
+    /// A compute side that fails does not end them. Its error is returned once they have ended, and
+    /// where its context is lost, Vulkan is told to go on, as [`Exchange::begin`] and the end of an
+    /// exchange tell it.
+    ///
+    /// [`Exchange::begin`]: crate::Exchange::begin
+    ///
+    /// # Errors
+    /// [`Error::Timeout`](crate::Error::Timeout) where they may still run, or where that is
+    /// unknown; after every other error they do not.
+    pub fn wait_ended(&self, limit: Duration) -> Result<()> {
+        self.timeline.wait_ended(self.value, limit, || self.timeline.0.peer.release_lost())
+    }
+
     /// The wait for this point in a `VkSubmitInfo2`, at `stages`. It submits first what
     /// [`wait`](Self::wait) does.
     pub fn wait_info(&self, stages: vk::PipelineStageFlags2) -> vk::SemaphoreSubmitInfo<'static> {
