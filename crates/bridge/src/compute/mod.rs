@@ -307,7 +307,7 @@ impl Peer for Inner {
     }
 
     fn release_lost(&self) {
-        siblings::release_lost();
+        siblings::release_lost(&self.side);
     }
 
     fn flush(&self) -> Result<()> {

@@ -6,11 +6,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::Compute;
+use super::side::Side;
 use crate::observe::log_error;
 use crate::timeline::Timeline;
 
-/// The timelines of the exchanges that are alive, beside sides that can be lost alone.
-static SIBLINGS: Mutex<Vec<Weak<Signalled>>> = Mutex::new(Vec::new());
+/// The exchanges that are alive, or leaked, whose compute sides have contexts.
+static SIBLINGS: Mutex<Vec<Sibling>> = Mutex::new(Vec::new());
+
+struct Sibling {
+    /// Those of its compute side, which it keeps.
+    contexts: Vec<usize>,
+    signalled: Weak<Signalled>,
+}
 
 /// The timeline of an exchange that its compute side signals.
 pub(crate) struct Signalled {
@@ -41,20 +48,23 @@ impl Signalled {
 impl Compute {
     /// Has the exchange's timeline released once nothing of its compute side goes on.
     pub(crate) fn register(&self, signalled: &Arc<Signalled>) {
-        if !self.side().is_foreign() {
+        let contexts = self.side().contexts();
+        if contexts.is_empty() {
             return;
         }
         let mut siblings = SIBLINGS.lock().unwrap_or_else(PoisonError::into_inner);
-        siblings.retain(|sibling| sibling.strong_count() > 0);
-        siblings.push(Arc::downgrade(signalled));
+        siblings.retain(|sibling| sibling.signalled.strong_count() > 0);
+        siblings.push(Sibling { contexts, signalled: Arc::downgrade(signalled) });
     }
 }
 
-/// Lets Vulkan go on wherever it waits for a compute side of which nothing goes on, whoever has
-/// noticed. Each exchange's own side is asked.
-pub(crate) fn release_lost() {
+/// Lets Vulkan go on wherever it waits for a compute side of which nothing goes on, among those
+/// that have a context in common with `side`. Each exchange's own side is asked.
+pub(crate) fn release_lost(side: &Side) {
+    let contexts = side.contexts();
     let siblings = SIBLINGS.lock().unwrap_or_else(PoisonError::into_inner);
-    let signalled: Vec<_> = siblings.iter().filter_map(Weak::upgrade).collect();
+    let common = siblings.iter().filter(|sibling| sibling.contexts.iter().any(|one| contexts.contains(one)));
+    let signalled: Vec<_> = common.filter_map(|sibling| sibling.signalled.upgrade()).collect();
     // What is released is logged, and the last of an exchange may go here.
     drop(siblings);
     for one in signalled.iter().filter(|one| one.computed.is_deserted()) {

@@ -119,6 +119,14 @@ impl Side {
         }
     }
 
+    /// The contexts that are lost by a fault, each by a number that no other has while it lives.
+    pub(crate) fn contexts(&self) -> Vec<usize> {
+        match self {
+            Self::Cuda(cuda) => cuda.all().streams().iter().map(|stream| stream.context().cu_ctx() as usize).collect(),
+            Self::Host(_) | Self::Inline(_) | Self::Remote(_) => Vec::new(),
+        }
+    }
+
     /// Returns `true` if nothing is left to do, on any GPU that is not lost. Does not block.
     pub(crate) fn is_idle(&self) -> Result<bool> {
         match self {

@@ -38,7 +38,7 @@ impl<R: Resources> State<R> {
                 unsafe { self.held.signalled.release() };
             }
             // What is in the queue may be behind frames of other exchanges.
-            siblings::release_lost();
+            siblings::release_lost(self.compute.side());
         }
         checked
     }

@@ -46,7 +46,7 @@ pub(crate) trait Peer: Send + Sync {
     /// Returns `true` if it is another API, and lost: nothing of it goes on.
     fn is_lost(&self) -> bool;
 
-    /// Lets Vulkan go on wherever it waits for one that is lost.
+    /// Lets Vulkan go on wherever it waits for one that is lost, this one or others on its contexts.
     fn release_lost(&self);
 
     /// Submits work that is not on its way to the GPU yet.
