@@ -212,7 +212,7 @@ fn the_camera_moves_as_the_program_passes_on() {
 
 #[test]
 fn a_window_that_is_destroyed_is_an_error_and_the_view_goes_on_with_another() {
-    let Some(Scene { mut view, events, own, turn: _turn }) = scene() else { return };
+    let Some(Scene { mut view, own, turn: _turn, .. }) = scene() else { return };
     show(&mut view, &[1; 3 * PIXELS]);
     until_presented(&mut view);
     own.destroy();

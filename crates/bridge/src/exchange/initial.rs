@@ -205,7 +205,7 @@ impl<R: Resources> State<R> {
     /// # Errors
     /// As [`outlast`](Self::outlast).
     pub(super) fn outlast_hand_over(&self, value: u64, commands: OneTimeCommands) -> Result<()> {
-        let ran = self.outlast(value);
+        let ran = self.outlast(value, self.timeout);
         if ran.as_ref().is_err_and(may_still_run) {
             // VUID-vkDestroyCommandPool-commandPool-00041: its commands may still be pending.
             std::mem::forget(commands);
