@@ -3,7 +3,7 @@
 #![allow(unsafe_code, clippy::unwrap_used)] // Recording.
 
 use bridge::ash::vk;
-use bridge::vk_export::ExportDevice;
+use bridge::vk_export::{Buffer, BufferInfo, ExportDevice, Placement};
 use bridge::{Backend, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, LiveObjects, RenderBuffer, Work};
 use bridge_tests::{Need, Rig, case_on, skip_case, to_host};
 use vk_local::{LocalBuffer, MemoryLocation};
@@ -36,6 +36,55 @@ fn the_last_byte_crosses() {
             }
         }
     }
+    if let Some(compute) = case_on(rig.device(), Backend::Cuda, "a full card") {
+        grows_on_a_full_card(rig.device(), &compute);
+    }
+}
+
+/// Buffers of 30 GiB until there is no room: the next one is an error and leaves nothing, and an
+/// exchange that cannot grow to that goes on as it is.
+fn grows_on_a_full_card(device: &ExportDevice, compute: &Compute) {
+    const SIZE: u64 = 30 * GIB;
+    let most = device.physical().max_buffer_size.unwrap_or(u64::MAX);
+    if most < SIZE {
+        return skip_case(Need::Other, "a full card", &format!("it has buffers of at most {most} bytes"));
+    }
+    let before = LiveObjects::now();
+    let info = ExchangeInfo { name: "small", slots: 1, timeout: Rig::LONG, ..Default::default() };
+    let mut exchange = Exchange::new(compute, &info, Bytes::new(1 << 20, BufferAccess::TRANSFER_READ)).unwrap();
+    let large = |number: usize| {
+        let name = format!("large {number}");
+        let info = BufferInfo {
+            name: &name,
+            size: SIZE,
+            usage: vk::BufferUsageFlags::TRANSFER_DST,
+            placement: Placement::Exportable,
+        };
+        Buffer::new(device, &info)
+    };
+    let mut all = Vec::new();
+    let error = loop {
+        match large(all.len()) {
+            Ok(buffer) => all.push(buffer),
+            Err(error) => break error.to_string(),
+        }
+    };
+    assert!(error.contains("OUT_OF_DEVICE_MEMORY") && error.contains(&format!("large {}", all.len())), "{error}");
+    let full = LiveObjects::now();
+    let refused = exchange.grow(usize::try_from(SIZE).unwrap()).unwrap_err().to_string();
+    assert!(refused.contains("OUT_OF_DEVICE_MEMORY") && refused.contains("small"), "{refused}");
+    assert_eq!(LiveObjects::now(), full, "what was made before the failure is gone");
+    for byte in [1, 2] {
+        let mut turn = exchange.begin().unwrap();
+        write(turn.work(), (1 << 20) - 1, byte);
+        assert_eq!(read(turn.work(), (1 << 20) - 1), byte);
+        turn.skip().unwrap();
+        // Once there is room, it grows.
+        all.clear();
+        exchange.grow(2 << 20).unwrap();
+    }
+    exchange.close().unwrap();
+    assert_eq!(LiveObjects::now(), before);
 }
 
 /// Whether there is room for two buffers, the second the larger one.

@@ -54,9 +54,10 @@ pub struct Buffer {
 /// Whose the memory is.
 #[derive(Debug)]
 enum Backing {
-    /// The buffer's alone.
+    /// The buffer's alone: freed behind the buffer.
     Own(Memory),
-    /// Shared with the other buffers in the block.
+    /// The block's, which its buffers own together: freed behind the last of them and the block's
+    /// own handle.
     Block(Arc<Block>),
 }
 

@@ -23,7 +23,8 @@ use crate::logging::log_debug;
 #[non_exhaustive]
 pub enum Placement {
     /// On the device, exportable to another API as the first of [`HandleType::OF_MEMORY`] that the
-    /// driver offers.
+    /// driver offers. The buffer or image owns its allocation, or a [`Block`](crate::Block) does that
+    /// its buffers keep alive; an importer frees its mapping first.
     #[default]
     Exportable,
     /// On the device, exportable, and mapped by other GPUs too, which takes whole pages of 2 MiB: a
@@ -31,10 +32,11 @@ pub enum Placement {
     /// size is told what was asked for; a descriptor with `VK_WHOLE_SIZE` sees the rest, which
     /// holds nothing. Not for images.
     Peers,
-    /// Mapped and coherent for the host, for as long as it lives.
+    /// Mapped and coherent for the host, for as long as it lives. Vulkan owns it alone, and frees it
+    /// with the resource.
     HostVisible,
-    /// On the device, for Vulkan alone: neither exported nor mapped. What is shared through copies
-    /// of it lies here.
+    /// On the device, for Vulkan alone, which frees it with the resource: neither exported nor
+    /// mapped. What is shared through copies of it lies here.
     DeviceLocal,
 }
 
