@@ -291,11 +291,17 @@ fn nothing_is_left_behind() {
     let Some((device, _alone)) = device() else { return };
     let stream = device.new_stream().unwrap();
     drop(map(&import(&device), &stream));
-    let (descriptors, free) = (open_descriptors(), device.context().mem_get_info().unwrap().0);
-    for _ in 0..200 {
-        drop(map(&import(&device), &stream));
-    }
-    assert_eq!(open_descriptors(), descriptors);
-    let now = device.context().mem_get_info().unwrap().0;
-    assert!(free.saturating_sub(now) < 64 << 20, "{} bytes are gone", free.saturating_sub(now));
+    let descriptors = open_descriptors();
+    let free = || device.context().mem_get_info().unwrap().0;
+    let round = |_| {
+        let before = free();
+        for _ in 0..200 {
+            drop(map(&import(&device), &stream));
+        }
+        assert_eq!(open_descriptors(), descriptors);
+        before.saturating_sub(free())
+    };
+    // Other programs allocate too, but not in every round.
+    let gone = (0..5).map(round).min().unwrap();
+    assert!(gone < 64 << 20, "{gone} bytes are gone");
 }
