@@ -116,7 +116,12 @@ unsafe extern "system" fn make_pool(
 ) -> vk::Result {
     if let Some(point) = POINT.lock().unwrap().take() {
         let (told, answer) = mpsc::channel();
-        thread::spawn(move || told.send(point.is_reached().is_ok()));
+        thread::spawn(move || {
+            let reached = point.is_reached().is_ok();
+            // The point keeps its timeline, which is gone before the engine's device is.
+            drop(point);
+            told.send(reached)
+        });
         *ANSWERED.lock().unwrap() = Some(answer.recv_timeout(SOON).unwrap_or(false));
     }
     // SAFETY: handed on.

@@ -24,7 +24,7 @@ impl Freed {
         if self.in_step { self.slots.pop_front() } else { self.slots.pop_back() }
     }
 
-    /// Puts back what was taken: it is the next again.
+    /// Puts back what was taken: it is the next again, unless others are freed meanwhile.
     pub(crate) fn put_back(&mut self, slot: u32, value: u64) {
         let slot = (slot, value);
         if self.in_step { self.slots.push_front(slot) } else { self.slots.push_back(slot) }

@@ -105,8 +105,14 @@ fn the_first_stream_of_another_device_object() {
     std::thread::scope(|scope| {
         let created = scope.spawn(|| asked.new_stream().map(drop));
         double.until_blocked("cuCtxSynchronize");
+        // cudarc has counted the first already; the second waits all the same.
+        let second = scope.spawn(|| asked.new_stream().map(drop));
+        std::thread::sleep(std::time::Duration::from_millis(50)); // One that does not wait may be missed.
+        assert!(!created.is_finished() && !second.is_finished());
         double.signal(number, 1);
-        created.join().unwrap().unwrap();
+        for created in [created, second] {
+            created.join().unwrap().unwrap();
+        }
     });
     drop((timeline, stream, cuda, again, asked));
     assert_clean(&double);

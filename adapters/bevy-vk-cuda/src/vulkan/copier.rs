@@ -137,10 +137,15 @@ impl Copier {
         if self.lost {
             return false;
         }
-        if let Some(Err(error)) = self.running.as_ref().map(|point| point.wait(LIMIT)) {
-            self.lost = true;
-            log::error!("{}: a copy has not ended, and what it uses is leaked: {error}", self.name);
-            return false;
+        match self.running.as_ref().map(|point| point.wait_ended(LIMIT)) {
+            Some(Err(error @ bridge::Error::Timeout { .. })) => {
+                self.lost = true;
+                log::error!("{}: a copy has not ended, and what it uses is leaked: {error}", self.name);
+                return false;
+            }
+            // It has ended, or nothing runs on the device any more.
+            Some(Err(error)) => log::error!("{}: a copy has failed: {error}", self.name),
+            Some(Ok(())) | None => {}
         }
         self.running = None;
         true

@@ -274,10 +274,16 @@ impl<R: Resources> State<R> {
 
     /// Takes the next value of `computed` and has `signal` enqueue it.
     pub(super) fn signal_computed(&self, signal: impl FnOnce(u64) -> Result<()>) -> Result<TimelinePoint> {
-        let _order = Ordered::new(&self.computing);
+        let order = Ordered::new(&self.computing);
         let value = self.ledger().take_computed();
-        self.noticed(signal(value))?;
-        Ok(self.held.computed.issue(value))
+        match signal(value) {
+            Ok(()) => Ok(self.held.computed.issue(value)),
+            Err(error) => {
+                // What is noticed is logged, and the program's logger may take any lock.
+                drop(order);
+                self.noticed(Err(error))
+            }
+        }
     }
 
     /// Held while a value of `rendered` is taken and submitted.

@@ -280,7 +280,7 @@ impl Inner {
         }
         match Blocker::enter(&wait::BLOCKED) {
             Some(_blocker) => self.block_in_driver(value, limit, || self.peer.ensure_alive()),
-            None => wait::nap(limit, || Ok(self.vulkan.value()? >= value), || self.peer.ensure_alive()),
+            None => wait::nap(limit, || Ok(self.vulkan.value()? >= value), || self.check_signaller(value)),
         }
     }
 

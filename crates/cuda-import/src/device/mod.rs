@@ -7,6 +7,7 @@ pub(crate) mod streams;
 pub(crate) mod version;
 
 use std::fmt;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Once};
 
 use cudarc::driver::{CudaContext, CudaStream};
@@ -34,6 +35,8 @@ struct Inner {
     context: Restoring<Arc<CudaContext>>,
     /// Done once the program may have the context object, or a stream of it.
     known: Once,
+    /// A first stream that is being created, or was not: see [`streams::another`].
+    unsettled: Arc<AtomicBool>,
     /// Template of the context, unless it belonged to somebody else already.
     template: Option<Template>,
 }
@@ -71,7 +74,9 @@ impl CudaDevice {
         if template.is_none() {
             known.call_once(|| {});
         }
-        let device = Self { inner: Arc::new(Inner { driver, version, report, context, known, template }) };
+        let device = Self {
+            inner: Arc::new(Inner { driver, version, report, context, known, unsettled: Arc::default(), template }),
+        };
         let report = device.report();
         log_debug!("device {} ({}), ordinal {}", report.name, report.uuid, report.ordinal);
         Ok(device)
@@ -174,7 +179,7 @@ impl CudaDevice {
 
     /// Returns `true` if the stream lives in this device's context.
     pub(crate) fn owns(&self, stream: &CudaStream) -> bool {
-        stream.context().cu_ctx() == self.context().cu_ctx()
+        stream.context().cu_ctx() == self.object().cu_ctx()
     }
 }
 

@@ -6,6 +6,7 @@
 //! any other has enqueued, which may be a frame whose gate the same thread opens.
 #![allow(unsafe_code)] // The switch of cudarc's tracking.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cudarc::driver::{CudaContext, CudaStream};
@@ -32,16 +33,22 @@ pub(super) fn first(context: &Arc<CudaContext>) -> CallResult<Arc<CudaStream>> {
 }
 
 /// Another stream by an object of the device's context. Where it is the object's first, its wait
-/// has the reaper's limit.
+/// has the reaper's limit. cudarc counts a stream before it waits, also where that fails: those
+/// that come meanwhile, or behind a failure, are behind a wait of their own.
 pub(crate) fn another(device: &CudaDevice, context: &Arc<CudaContext>) -> CallResult<Arc<CudaStream>> {
     let create =
         |context: &Arc<CudaContext>| context.new_stream().map_err(|error| CallError::from_cudarc(CREATE, error));
-    if context.is_in_multi_stream_mode() || !context.is_event_tracking() {
+    let unsettled = &device.inner.unsettled;
+    let settled = context.is_in_multi_stream_mode() && !unsettled.load(Ordering::Acquire);
+    if settled || !context.is_event_tracking() {
         return create(context);
     }
+    unsettled.store(true, Ordering::Release);
     let place = Arc::new(Mutex::new(None));
-    let (made, object) = (Arc::clone(&place), Arc::clone(context));
-    let called = reaper::call(device, "cuCtxSynchronize", move |_| {
+    let (made, object, unsettled) = (Arc::clone(&place), Arc::clone(context), Arc::clone(unsettled));
+    let called = reaper::call(device, "cuCtxSynchronize", move |driver| {
+        driver.synchronize_context()?;
+        unsettled.store(false, Ordering::Release);
         *made.lock().unwrap_or_else(PoisonError::into_inner) = Some(create(&object)?);
         Ok(())
     });

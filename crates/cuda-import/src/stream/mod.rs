@@ -270,7 +270,7 @@ fn for_all<P: Copy>(
     // What was recorded may be in the context object that the stream holds, or in the one that the
     // semaphore holds.
     check_recorded(stream.context()).map_err(|error| recorded(error, device))?;
-    if !Arc::ptr_eq(stream.context(), device.context()) {
+    if !Arc::ptr_eq(stream.context(), device.object()) {
         device.check_recorded()?;
     }
     let driver = device.driver();
