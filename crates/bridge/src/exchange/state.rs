@@ -279,8 +279,7 @@ impl<R: Resources> State<R> {
         match signal(value) {
             Ok(()) => Ok(self.held.computed.issue(value)),
             Err(error) => {
-                // What is noticed is logged, and the program's logger may take any lock.
-                drop(order);
+                drop(order); // What is noticed is logged, and a logger may take any lock.
                 self.noticed(Err(error))
             }
         }

@@ -31,6 +31,7 @@ fn draw(world: &mut World, checker: &mut Checker) {
 
 #[test]
 fn another_thread_may_submit_all_the_while() {
+    let _alone = crate::alone();
     common::BACKENDS.into_iter().for_each(beside);
 }
 

@@ -188,6 +188,7 @@ impl Rates {
 
 #[test]
 fn a_state_that_takes_long_is_not_drawn_in_part() {
+    let _alone = crate::alone();
     for backend in common::BACKENDS {
         let Some(mut rates) = Rates::new(backend) else { return };
         let (state, gate) = rates.half_in_the_first_slot();
@@ -203,6 +204,7 @@ fn a_state_that_takes_long_is_not_drawn_in_part() {
 /// The negative control of the test above: an engine that draws outside of its turn.
 #[test]
 fn without_a_turn_a_torn_state_is_drawn() {
+    let _alone = crate::alone();
     for backend in common::BACKENDS {
         let Some(mut rates) = Rates::new(backend) else { return };
         let (state, gate) = rates.half_in_the_first_slot();

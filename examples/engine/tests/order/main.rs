@@ -10,3 +10,10 @@ mod common;
 mod gate;
 mod in_step;
 mod latest;
+
+/// Held by one test at a time: while a gate holds a stream, CUDA's driver blocks calls of every other
+/// test in the process, such as the load of a module, and with them the one that opens it.
+fn alone() -> std::sync::MutexGuard<'static, ()> {
+    static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
