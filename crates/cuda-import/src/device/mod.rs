@@ -3,7 +3,6 @@
 pub(crate) mod mailbox;
 pub(crate) mod peer;
 pub(crate) mod probe;
-pub(crate) mod streams;
 pub(crate) mod version;
 
 use std::fmt;
@@ -35,7 +34,7 @@ struct Inner {
     context: Restoring<Arc<CudaContext>>,
     /// Done once the program may have the context object, or a stream of it.
     known: Once,
-    /// A first stream that is being created, or was not: see [`streams::another`].
+    /// See [`CudaDevice::unsettled`].
     unsettled: Arc<AtomicBool>,
     /// Template of the context, unless it belonged to somebody else already.
     template: Option<Template>,
@@ -140,22 +139,17 @@ impl CudaDevice {
         })
     }
 
-    /// A stream that the legacy default stream does not wait for (`CU_STREAM_NON_BLOCKING`).
-    ///
-    /// Where [`context`](Self::context) was asked for before, or the context is one that the program
-    /// brought, and it has no stream besides the default one, this waits for all work of the context,
-    /// for 10 s at most: cudarc has no events for what was allocated until then.
-    ///
-    /// # Errors
-    /// [`Error::Driver`] when it cannot be made, or when an earlier call in this context failed
-    /// unseen.
-    pub fn new_stream(&self) -> Result<Arc<CudaStream>, Error> {
-        self.check_recorded()?;
-        let _caller = self.driver().keep_current();
-        let mut first = None;
-        self.inner.known.call_once(|| first = Some(streams::first(self.object())));
-        let created = first.unwrap_or_else(|| streams::another(self, self.object()));
-        created.map_err(|error| error.at("", self.name()))
+    /// Calls `with` with the context object if nobody outside of the crate can have it yet; nobody
+    /// gets it before `with` has returned.
+    pub(crate) fn while_unknown<T>(&self, with: impl FnOnce(&Arc<CudaContext>) -> T) -> Option<T> {
+        let mut done = None;
+        self.inner.known.call_once(|| done = Some(with(self.object())));
+        done
+    }
+
+    /// Set while a first stream is being created, and after one was not.
+    pub(crate) fn unsettled(&self) -> &Arc<AtomicBool> {
+        &self.inner.unsettled
     }
 
     pub(crate) fn template(&self) -> Option<&Template> {

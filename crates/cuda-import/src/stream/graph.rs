@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 use cudarc::driver::CudaStream;
 
-use crate::device::streams;
 use crate::device::{CudaDevice, check_recorded};
 use crate::error::{Error, Object};
 use crate::leak::count_leak;
 use crate::logging::{log_debug, log_error, log_trace};
 use crate::semaphore::ImportedSemaphore;
 use crate::stream::capture::CaptureScope;
+use crate::stream::create;
 use crate::stream::refusal::{check_capture, check_context};
 use crate::stream::{SemaphorePoint, Target, enqueue_signal, enqueue_wait};
 use crate::sys::{CallError, CallResult, ExecHandle, GraphHandle, NodeHandle, NodeKind, Restoring, SemaphoreHandle};
@@ -101,7 +101,7 @@ impl StreamGraph {
         check_recorded(stream.context()).map_err(failed)?;
         let _current = device.bind().map_err(failed)?;
         check_capture(device.driver(), stream, &object, || device.name().to_owned())?;
-        let lent = streams::another(device, stream.context()).map_err(failed)?;
+        let lent = create::another(device, stream.context()).map_err(failed)?;
         let scope = CaptureScope::new(stream, &lent).ok_or_else(|| refused(NESTED))?;
         let capture = Capture::begin(&lent, device).map_err(failed)?;
         // SAFETY: it is captured, not enqueued; the semaphore lives as long as the graph, by this

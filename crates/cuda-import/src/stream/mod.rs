@@ -4,6 +4,7 @@
 
 #![allow(unsafe_code)]
 pub(crate) mod capture;
+mod create;
 pub(crate) mod graph;
 pub(crate) mod guests;
 pub(crate) mod identity;

@@ -12,15 +12,34 @@ use std::sync::{Arc, Mutex, PoisonError};
 use cudarc::driver::{CudaContext, CudaStream};
 
 use crate::device::CudaDevice;
+use crate::error::Error;
 use crate::reaper;
 use crate::reaper::NotFreed;
 use crate::sys::{CallError, CallResult, TIMEOUT};
 
 const CREATE: &str = "cuStreamCreate";
 
+impl CudaDevice {
+    /// A stream that the legacy default stream does not wait for (`CU_STREAM_NON_BLOCKING`).
+    ///
+    /// Where [`context`](Self::context) was asked for before, or the context is one that the program
+    /// brought, and it has no stream besides the default one, this waits for all work of the context,
+    /// for 10 s at most: cudarc has no events for what was allocated until then.
+    ///
+    /// # Errors
+    /// [`Error::Driver`] when it cannot be made, or when an earlier call in this context failed
+    /// unseen.
+    pub fn new_stream(&self) -> Result<Arc<CudaStream>, Error> {
+        self.check_recorded()?;
+        let _caller = self.driver().keep_current();
+        let created = self.while_unknown(first).unwrap_or_else(|| another(self, self.object()));
+        created.map_err(|error| error.at("", self.name()))
+    }
+}
+
 /// The first stream of a context object that nobody else has, so that nothing was allocated with it,
 /// without a wait.
-pub(super) fn first(context: &Arc<CudaContext>) -> CallResult<Arc<CudaStream>> {
+fn first(context: &Arc<CudaContext>) -> CallResult<Arc<CudaStream>> {
     let tracked = context.is_event_tracking();
     // SAFETY: no slice is created meanwhile, since nobody else has the object.
     unsafe { context.disable_event_tracking() };
@@ -38,7 +57,7 @@ pub(super) fn first(context: &Arc<CudaContext>) -> CallResult<Arc<CudaStream>> {
 pub(crate) fn another(device: &CudaDevice, context: &Arc<CudaContext>) -> CallResult<Arc<CudaStream>> {
     let create =
         |context: &Arc<CudaContext>| context.new_stream().map_err(|error| CallError::from_cudarc(CREATE, error));
-    let unsettled = &device.inner.unsettled;
+    let unsettled = device.unsettled();
     let settled = context.is_in_multi_stream_mode() && !unsettled.load(Ordering::Acquire);
     if settled || !context.is_event_tracking() {
         return create(context);
