@@ -72,7 +72,6 @@ mod exchange;
 mod exchange_reader;
 #[cfg(target_os = "linux")]
 mod frame;
-mod freed;
 #[cfg(target_os = "linux")]
 mod host;
 #[cfg(target_os = "linux")]

@@ -1,5 +1,6 @@
 //! The worker writes frames, and the renderer draws the newest.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
@@ -10,7 +11,6 @@ use cuda_import::cudarc::driver::CudaStream;
 
 use crate::error::Error;
 use crate::frame::Frame;
-use crate::freed::Freed;
 use crate::link::Ended;
 use crate::shared::Shared;
 use crate::side::{SEND_LIMIT, Side};
@@ -22,7 +22,9 @@ const LOOK: Duration = Duration::from_millis(20);
 /// The writer of an exchange. It belongs to one thread at a time.
 pub struct LatestWriter<F: Frame> {
     pub(crate) taken: Taken<F>,
-    free: Freed,
+    /// The slots that are this side's, with what the renderer's timeline reaches before they may be
+    /// written.
+    free: VecDeque<(u32, u64)>,
     pub(crate) next_frame: u64,
 }
 
@@ -55,8 +57,7 @@ pub struct HostWork<'a, F: Frame> {
 impl<F: Frame> LatestWriter<F> {
     pub(crate) fn new(shared: &Arc<Shared>, name: &str, trust: bool) -> Result<Self, Error> {
         let taken = Taken::new(shared, name, Direction::WorkerWrites, trust)?;
-        let free = Freed::new(taken.offer.trust);
-        Ok(Self { taken, free, next_frame: 0 })
+        Ok(Self { taken, free: VecDeque::new(), next_frame: 0 })
     }
 
     /// Returns the name of the exchange.
@@ -74,7 +75,7 @@ impl<F: Frame> LatestWriter<F> {
         self.taken.stream()
     }
 
-    /// Begins a frame, in a slot that the renderer has freed. Waits, up to the worker's limit,
+    /// Begins a frame, in the slot that the renderer freed first. Waits, up to the worker's limit,
     /// for one, and for the writer's own oldest frame where
     /// [`Offer::writer_in_flight`](bridge_ipc::Offer::writer_in_flight) are unfinished.
     ///
@@ -88,21 +89,22 @@ impl<F: Frame> LatestWriter<F> {
         let timeout = self.taken.shared.timeout;
         let exchange = self.taken.offer.exchange;
         self.wait_for_room(start)?;
-        let freed = &mut self.free;
+        let mut freed = std::mem::take(&mut self.free);
         let found = self.taken.shared.link.wait_for(timeout.saturating_sub(start.elapsed()), |state| {
             let inbox = state.inboxes.get_mut(&exchange)?;
             freed.extend(inbox.freed.drain(..));
             if inbox.closed {
                 return Some(None);
             }
-            freed.take().map(Some)
+            freed.pop_front().map(Some)
         });
+        self.free = freed;
         match found {
             Ok(Some((slot, value))) => {
                 if let Side::Cuda(side) = &mut self.taken.side
                     && let Err(error) = side.wait(value)
                 {
-                    self.free.put_back(slot, value);
+                    self.free.push_front((slot, value));
                     return Err(error);
                 }
                 self.trace("begin", slot, None);
@@ -241,7 +243,7 @@ impl<F: Frame> Turn<'_, F> {
         self.done = true;
         self.writer.trace("skip", self.slot, None);
         // The wait for the renderer's use of the slot is in the stream already.
-        self.writer.free.put_back(self.slot, 0);
+        self.writer.free.push_front((self.slot, 0));
         match &self.writer.taken.side {
             Side::Cuda(side) => side.join(self.slot),
             Side::Host(_) => Ok(()),

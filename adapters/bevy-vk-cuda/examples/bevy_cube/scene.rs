@@ -1,5 +1,6 @@
 //! The scene, in an app of Bevy's without a window.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -8,7 +9,7 @@ use bevy::core_pipeline::tonemapping::Tonemapping;
 use bevy::prelude::*;
 use bevy::render::gpu_readback::{Readback, ReadbackComplete};
 use bevy::render::render_resource::{TextureFormat, TextureUsages};
-use bevy::render::renderer::RenderDevice;
+use bevy::render::renderer::{RenderDevice, RenderQueue};
 use bevy::render::settings::{InstanceFlags, WgpuSettings};
 use bevy::render::{RenderApp, RenderPlugin};
 use bevy_vk_cuda::bridge::cuda_import::CudaDevice;
@@ -24,6 +25,9 @@ pub(crate) const SIZE: [u32; 2] = [960, 540];
 
 /// Frames that are drawn before those that are counted.
 const WARM_UP: u32 = 3;
+
+/// The most frames of Bevy's that are unfinished.
+const IN_FLIGHT: usize = 2;
 
 /// What is in a scene.
 #[derive(Clone, Copy)]
@@ -112,7 +116,11 @@ impl Scene {
         self.finish()?;
         let before = self.counts()?;
         let start = Instant::now();
-        (0..frames).for_each(|_| self.app.update());
+        let mut submitted = VecDeque::with_capacity(IN_FLIGHT + 1);
+        for _ in 0..frames {
+            self.app.update();
+            self.keep_in_flight(&mut submitted)?;
+        }
         self.finish()?;
         let rate = frames as f32 / start.elapsed().as_secs_f32();
         let after = self.counts()?;
@@ -139,10 +147,26 @@ impl Scene {
         Ok(&self.app.world().resource::<Seen>().picture)
     }
 
+    /// Waits until no more than [`IN_FLIGHT`] of Bevy's frames are unfinished, as a window does.
+    /// Without, the CPU is dozens of frames ahead of the GPU, and what is presented with them is as
+    /// late.
+    fn keep_in_flight(&self, submitted: &mut VecDeque<wgpu::SubmissionIndex>) -> Result<()> {
+        let render = self.app.get_sub_app(RenderApp).context("Bevy renders nothing")?;
+        submitted.push_back(render.world().resource::<RenderQueue>().submit([]));
+        if submitted.len() > IN_FLIGHT {
+            self.wait(submitted.pop_front())?;
+        }
+        Ok(())
+    }
+
     /// Waits until the GPU has drawn everything, for at most a minute.
     fn finish(&self) -> Result<()> {
+        self.wait(None)
+    }
+
+    fn wait(&self, submission_index: Option<wgpu::SubmissionIndex>) -> Result<()> {
         let render = self.app.get_sub_app(RenderApp).context("Bevy renders nothing")?;
-        let limit = wgpu::PollType::Wait { submission_index: None, timeout: Some(Duration::from_secs(60)) };
+        let limit = wgpu::PollType::Wait { submission_index, timeout: Some(Duration::from_secs(60)) };
         render.world().resource::<RenderDevice>().poll(limit)?;
         Ok(())
     }

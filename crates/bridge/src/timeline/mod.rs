@@ -26,7 +26,7 @@ use crate::observe::trace::Event;
 use crate::timeline::history::History;
 pub use crate::timeline::point::TimelinePoint;
 use crate::timeline::signaller::Signaller;
-use crate::timeline::wait::Blocker;
+use crate::timeline::wait::Waiter;
 
 /// The compute side as its timelines see it.
 pub(crate) trait Peer: Send + Sync {
@@ -275,25 +275,24 @@ impl Inner {
     /// Blocks in Vulkan; ends with an error when the queue waits for another API's context that is
     /// lost.
     fn block(&self, value: u64, limit: Duration) -> Result<bool> {
-        if !self.peer.is_foreign() {
-            return self.block_in_driver(value, limit, || Ok(()));
-        }
-        match Blocker::enter(&wait::BLOCKED) {
-            Some(_blocker) => self.block_in_driver(value, limit, || self.peer.ensure_alive()),
-            None => wait::nap(limit, || Ok(self.vulkan.value()? >= value), || self.check_signaller(value)),
-        }
-    }
-
-    /// Blocks in `vkWaitSemaphores`, and asks now and then whether the other side is `alive`.
-    fn block_in_driver(&self, value: u64, limit: Duration, alive: impl Fn() -> Result<()>) -> Result<bool> {
-        let start = Instant::now();
+        let (start, foreign) = (Instant::now(), self.peer.is_foreign());
+        let waiter = foreign.then(|| Waiter::enter(&wait::WAITERS));
+        let mut checked = Duration::ZERO;
         loop {
-            let left = limit.saturating_sub(start.elapsed());
-            match self.vulkan.wait(value, left.min(STRETCH)) {
+            let elapsed = start.elapsed();
+            let left = limit.saturating_sub(elapsed);
+            if waiter.as_ref().is_some_and(|waiter| !waiter.is_alone()) {
+                return wait::nap(left, || Ok(self.vulkan.value()? >= value), || self.check_signaller(value));
+            }
+            match self.vulkan.wait(value, left.min(if foreign { wait::TURN } else { STRETCH })) {
                 Ok(()) => return Ok(true),
                 Err(vk_export::Error::Timeout { .. }) if left.is_zero() => return Ok(false),
-                Err(vk_export::Error::Timeout { .. }) => alive()?,
+                Err(vk_export::Error::Timeout { .. }) => {}
                 Err(error) => return Err(error.into()),
+            }
+            if foreign && elapsed - checked >= STRETCH {
+                self.peer.ensure_alive()?;
+                checked = elapsed;
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Host waits with a limit.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::error::Result;
@@ -97,25 +97,34 @@ pub(crate) fn spin_then_block(
     }
 }
 
-/// The one thread that blocks in NVIDIA's driver.
+/// A thread that waits for Vulkan beside CUDA, which is NVIDIA's driver.
 ///
-/// With several in `vkWaitSemaphores` at once the last wakes milliseconds late (BENCHMARKS.md, "Host
-/// waits"); those that find another one there look and sleep instead, as [`nap`] does.
-pub(crate) struct Blocker<'a>(&'a AtomicBool);
+/// With several threads in `vkWaitSemaphores` at once the last wakes milliseconds late, and so does
+/// one that asks for a counter beside a single one in there (BENCHMARKS.md, "Host waits"). So a
+/// thread blocks while it is the only one, for [`TURN`] at a time, and several look and sleep, as
+/// [`nap`] does.
+pub(crate) struct Waiter<'a>(&'a AtomicUsize);
 
-/// Whether a thread of this process blocks.
-pub(crate) static BLOCKED: AtomicBool = AtomicBool::new(false);
+/// The longest that a thread blocks before it sees that it is not the only one.
+pub(crate) const TURN: Duration = Duration::from_millis(1);
 
-impl<'a> Blocker<'a> {
-    /// Returns `None` if another thread is the one.
-    pub(crate) fn enter(blocked: &'a AtomicBool) -> Option<Self> {
-        (!blocked.swap(true, Ordering::Relaxed)).then_some(Self(blocked))
+/// The threads of this process that wait so.
+pub(crate) static WAITERS: AtomicUsize = AtomicUsize::new(0);
+
+impl<'a> Waiter<'a> {
+    pub(crate) fn enter(waiters: &'a AtomicUsize) -> Self {
+        waiters.fetch_add(1, Ordering::Relaxed);
+        Self(waiters)
+    }
+
+    pub(crate) fn is_alone(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == 1
     }
 }
 
-impl Drop for Blocker<'_> {
+impl Drop for Waiter<'_> {
     fn drop(&mut self) {
-        self.0.store(false, Ordering::Relaxed);
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -177,11 +186,13 @@ mod tests {
     }
 
     #[test]
-    fn one_thread_blocks_at_a_time() {
-        let blocked = AtomicBool::new(false);
-        let first = Blocker::enter(&blocked).unwrap();
-        assert!(Blocker::enter(&blocked).is_none());
+    fn a_thread_blocks_only_while_it_is_alone() {
+        let waiters = AtomicUsize::new(0);
+        let first = Waiter::enter(&waiters);
+        assert!(first.is_alone());
+        let second = Waiter::enter(&waiters);
+        assert!(!first.is_alone() && !second.is_alone());
         drop(first);
-        assert!(Blocker::enter(&blocked).is_some());
+        assert!(second.is_alone());
     }
 }

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use smallvec::SmallVec;
 use vk_export::ash::vk;
 
-use crate::compute::inline::segment::{Keep, Segment};
+use crate::compute::inline::segment::Segment;
 use crate::error::Error;
 
 /// Number of command buffers and signals that are submitted without a heap allocation.
@@ -28,8 +28,8 @@ pub(super) struct State {
     pub(super) taken: bool,
 }
 
-/// What work has used that has completed.
-pub(super) type Kept = SmallVec<[Keep; FEW]>;
+/// Segments whose work has completed, with what it has used.
+pub(super) type Completed = SmallVec<[Segment; FEW]>;
 
 /// A segment that could not be ended. Dropping it may call the program, so that it comes after the
 /// lock.
@@ -65,16 +65,16 @@ impl State {
         Ok(())
     }
 
-    /// Lets go of what was used by work that has completed: all up to this value of `progress`.
-    /// Dropping the result may call the program, so that it comes after the lock.
+    /// Takes the segments whose work has completed: all up to this value of `progress`. They are
+    /// idle once what the work has used is dropped, which may call the program, so that it comes
+    /// after the lock.
     #[must_use]
-    pub(super) fn reap(&mut self, reached: u64) -> Kept {
-        let mut kept = Kept::new();
-        while let Some((_, mut commands)) = self.running.pop_front_if(|(value, _)| *value <= reached) {
-            kept.extend(commands.take_kept());
-            self.idle.push(commands);
+    pub(super) fn reap(&mut self, reached: u64) -> Completed {
+        let mut completed = Completed::new();
+        while let Some((_, commands)) = self.running.pop_front_if(|(value, _)| *value <= reached) {
+            completed.push(commands);
         }
-        kept
+        completed
     }
 
     /// Returns work whose submission failed to the front of the queue.

@@ -4,7 +4,7 @@
 use vk_export::ash::vk;
 
 use crate::compute::inline::inside::Inside;
-use crate::compute::inline::pending::Kept;
+use crate::compute::inline::pending::Completed;
 use crate::compute::inline::segment::{Barrier, Keep, Segment};
 use crate::compute::inline::stream::{InlineStream, Inner};
 use crate::error::Result;
@@ -77,20 +77,30 @@ impl Inner {
     /// A segment that is recording. It is made without a lock: a name that the driver refuses is
     /// told to the program's logger.
     fn begin_segment(&self) -> Result<Segment> {
-        let (kept, idle) = {
+        let (mut completed, idle) = {
             let mut state = self.state();
-            let kept = if state.running.is_empty() { Kept::new() } else { state.reap(self.progress.value()?) };
-            (kept, state.idle.pop())
+            let running = !state.running.is_empty();
+            let completed = if running { state.reap(self.progress.value()?) } else { Completed::new() };
+            (completed, state.idle.pop())
         };
-        drop(kept);
-        let mut commands = match idle {
+        let mut commands = match idle.or_else(|| completed.pop()) {
             Some(commands) => commands,
             None => Segment::new(&self.device, self.queue()?)?,
         };
+        commands.forget_kept();
+        self.recycle(completed);
         // SAFETY: new, never submitted, or the submission that it was in has signalled `progress`
         // behind it.
         unsafe { commands.begin() }?;
         Ok(commands)
+    }
+
+    /// Drops what completed work has used, which may call the program, without a lock.
+    pub(super) fn recycle(&self, mut completed: Completed) {
+        completed.iter_mut().for_each(Segment::forget_kept);
+        if !completed.is_empty() {
+            self.state().idle.extend(completed);
+        }
     }
 }
 

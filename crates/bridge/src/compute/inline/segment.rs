@@ -54,9 +54,9 @@ impl Segment {
         self.keep.extend(used);
     }
 
-    /// The objects that the commands used. Called once the commands have completed.
-    pub(super) fn take_kept(&mut self) -> impl Iterator<Item = Keep> {
-        self.keep.drain(..)
+    /// Drops the objects that the commands used. Called once the commands have completed.
+    pub(super) fn forget_kept(&mut self) {
+        self.keep.clear();
     }
 
     /// Notes that an exchange has work in it.

@@ -195,8 +195,8 @@ impl InlineStream {
         }
         // What cannot be asked now is let go of later.
         if let Ok(reached) = self.0.progress.value() {
-            let kept = self.0.state().reap(reached);
-            drop(kept);
+            let completed = self.0.state().reap(reached);
+            self.0.recycle(completed);
         }
     }
 
@@ -210,8 +210,8 @@ impl InlineStream {
         let waited = flushed.and_then(|()| {
             let submitted = self.0.state().submitted;
             self.0.progress.wait(submitted, limit)?;
-            let kept = self.0.state().reap(submitted);
-            drop(kept);
+            let completed = self.0.state().reap(submitted);
+            self.0.recycle(completed);
             Ok(())
         });
         match waited {
