@@ -156,7 +156,8 @@ fn paced(bench: &Bench, rows: &mut Rows, frames: usize) -> Result<()> {
     let most = |of: fn(&Longest) -> f64| longest.iter().map(of).fold(0.0, f64::max);
     // What holds a thread up that makes no call, on the same processor at the same time.
     rows.parameter("held_up_us", most(|longest| longest.gap).round());
-    rows.lower("longest", what, "µs", &[most(|longest| longest.call)], &[], gpu.is_cuda().then_some(goal))
+    // One figure of all batches, for each of them: a median of their own longest would hide it.
+    rows.lower("longest", what, "µs", &[most(|longest| longest.call); BATCHES], &[], gpu.is_cuda().then_some(goal))
 }
 
 /// Of so many frames, in µs.
