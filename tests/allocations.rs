@@ -5,8 +5,11 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use bridge::ash::vk;
-use bridge::{BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, FrameGraph, ImageAccess, ImageSpec, Work};
-use bridge_tests::{Commands, Readback, Rig, on_both_backends, on_host_without_linear_images};
+use bridge::vk_export::{ExportDevice, OpenInfo, Validation};
+use bridge::{
+    BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, FrameGraph, ImageAccess, ImageSpec, QueueKind, Work,
+};
+use bridge_tests::{Commands, Gate, Readback, Rig, assert_silent, on_both_backends, on_host_without_linear_images};
 
 struct Counting;
 
@@ -93,6 +96,53 @@ fn the_frame_path_allocates_nothing(rig: &Rig, compute: &Compute) {
         assert_eq!((*begun, *worked, *finished, *parted), (0, 0, 0, 0), "{counts:?}");
         assert!(*submitted <= submit, "submit: {submitted}, a bare vkQueueSubmit2: {submit}; {counts:?}");
     }
+}
+
+/// With work in the Vulkan queue, also where a frame behind it lets go of many objects that earlier
+/// work has used: the memory that is made for each.
+#[test]
+fn a_frame_that_records_into_the_queue_allocates_nothing() {
+    let rig = Rig::open();
+    let open = OpenInfo { buffer_device_address: true, validation: Validation::IfPresent, ..OpenInfo::default() };
+    let device = ExportDevice::open(&open).unwrap();
+    let compute = Compute::inline(&device, QueueKind::Graphics).unwrap();
+    let info = ExchangeInfo { name: "frugal", slots: 4, ..Default::default() };
+    let spec = BufferSpec::<u32>::new(1024, BufferAccess::TRANSFER_READ);
+    let mut exchange = Exchange::new(&compute, &info, spec).unwrap();
+    let readback = Readback::new(&device, 64);
+    let mut counts = Vec::with_capacity(60);
+    for _ in 0..3 {
+        // All of a round are in flight at once, and end at once.
+        let gate = Gate::new(&device);
+        gate.hold_queue(&device, QueueKind::Graphics);
+        let mut last = None;
+        for frame in 0..20 {
+            let (begun, mut turn) = allocations(|| exchange.begin().unwrap());
+            let (worked, ()) = allocations(|| {
+                let Work::Inline(kernels) = turn.work() else { unreachable!("the backend is inline") };
+                for _ in 0..3 {
+                    // SAFETY: nothing is recorded.
+                    unsafe { kernels.record(|_| {}) }.unwrap();
+                }
+            });
+            for _ in 0..20 {
+                drop(compute.kernel_memory("memory", &[frame]).unwrap());
+            }
+            let (finished, turn) = allocations(|| turn.finish().unwrap());
+            let commands = readback.record(&turn, &[]);
+            // SAFETY: recorded with the turn's barriers.
+            let (submitted, point) = allocations(|| unsafe { turn.submit(&[commands]) }.unwrap());
+            last = Some(point);
+            counts.push([begun, worked, finished, submitted]);
+        }
+        gate.open();
+        last.unwrap().wait(Rig::LONG).unwrap();
+    }
+    assert_silent(&device);
+    let submit = bare_submit(&rig);
+    let is_steady =
+        |[begun, worked, finished, submitted]: &[usize; 4]| begun + worked + finished == 0 && *submitted <= 2 * submit;
+    assert!(counts[40..].iter().all(is_steady), "a bare vkQueueSubmit2: {submit}; {counts:?}");
 }
 
 /// Once every slot has been captured. Frames are skipped, so that nothing but the compute side is

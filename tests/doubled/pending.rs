@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bridge::ash::vk;
-use bridge::{Backend, Compute, ComputeTurn, Error, Exchange, ExchangeInfo, QueueKind, RenderFirst, RenderTurn};
+use bridge::{
+    Backend, BufferSpec, Compute, ComputeTurn, Error, Exchange, ExchangeInfo, QueueKind, RenderFirst, RenderTurn,
+};
 use bridge_tests::{Commands, Gate, Rig, assert_silent, with_panicking_logger};
 use bridge_view::{Element, ImageFormat, Look, View, ViewInfo};
 use log::{Log, Metadata, Record};
@@ -16,6 +18,8 @@ use crate::{Words, double, info, words};
 
 /// `CUDA_ERROR_LAUNCH_FAILED`
 const LAUNCH_FAILED: u32 = 719;
+/// Of a view's picture.
+const SIZE: [u32; 2] = [24, 16];
 /// Longer than a wait goes without a look at the compute side.
 const HELD: Duration = Duration::from_millis(400);
 
@@ -112,18 +116,29 @@ pub(crate) fn past_the_limit_of_run_once_it_is_a_timeout(name: &str) {
     is_a_timeout(name, Rig::LONG, run_once_shortly);
 }
 
+/// A view, and an exchange of images that it shows.
+fn view_of(compute: &Compute) -> (View, Exchange<BufferSpec<u8>>) {
+    let view = View::headless(compute, &ViewInfo { size: SIZE, timeout: Rig::LONG }).unwrap();
+    (view, Exchange::new(compute, &info(1), format().spec::<u8>().unwrap()).unwrap())
+}
+
+fn format() -> ImageFormat {
+    ImageFormat::new(SIZE, 4, Element::U8).unwrap()
+}
+
+fn draw(view: &mut View, shown: &mut Exchange<BufferSpec<u8>>) {
+    view.show_image(shown.begin().unwrap().finish().unwrap(), format(), &Look::default()).unwrap();
+    assert!(view.draw().unwrap());
+}
+
 /// The view records into none of its command buffers any more, and keeps its picture.
 pub(crate) fn a_view_keeps_what_they_use(name: &str) {
-    const SIZE: [u32; 2] = [24, 16];
     let Some(double) = double(name) else { return };
     let rig = Rig::open();
     rig.allow(&["VUID-VkSemaphoreSignalInfo-value-03259"]);
     let compute = Compute::new(rig.device(), Backend::Cuda).unwrap();
-    let mut view = View::headless(&compute, &ViewInfo { size: SIZE, timeout: Rig::LONG }).unwrap();
-    let format = ImageFormat::new(SIZE, 4, Element::U8).unwrap();
-    let mut shown = Exchange::new(&compute, &info(1), format.spec::<u8>().unwrap()).unwrap();
-    view.show_image(shown.begin().unwrap().finish().unwrap(), format, &Look::default()).unwrap();
-    assert!(view.draw().unwrap());
+    let (mut view, mut shown) = view_of(&compute);
+    draw(&mut view, &mut shown);
     view.finish().unwrap();
     let short = ExchangeInfo { timeout: HELD, ..info(2) };
     let mut slots = Exchange::render_first(&compute, &short, view.picture_spec().unwrap()).unwrap();
@@ -162,19 +177,15 @@ impl Log for Leaks {
 /// Its frame waits for CUDA, whose context is lost, and the frame's exchange is alive: the view lets
 /// the frame end, and is freed.
 pub(crate) fn a_view_lets_its_frames_end(name: &str) {
-    const SIZE: [u32; 2] = [24, 16];
     let Some(double) = double(name) else { return };
     log::set_logger(&LEAKS).unwrap();
     log::set_max_level(log::LevelFilter::Error);
     let rig = Rig::open();
     rig.allow(&["VUID-VkSemaphoreSignalInfo-value-03259"]);
     let compute = Compute::new(rig.device(), Backend::Cuda).unwrap();
-    let mut view = View::headless(&compute, &ViewInfo { size: SIZE, timeout: Rig::LONG }).unwrap();
-    let format = ImageFormat::new(SIZE, 4, Element::U8).unwrap();
-    let mut shown = Exchange::new(&compute, &info(1), format.spec::<u8>().unwrap()).unwrap();
+    let (mut view, mut shown) = view_of(&compute);
     double.hold_work();
-    view.show_image(shown.begin().unwrap().finish().unwrap(), format, &Look::default()).unwrap();
-    assert!(view.draw().unwrap());
+    draw(&mut view, &mut shown);
     let fence = Fence::new(&rig);
     // SAFETY: no commands; the fence is new.
     unsafe { rig.device().queue().submit(&[], fence.raw) }.unwrap();

@@ -8,7 +8,7 @@ use bridge::vk_export;
 use bridge::vk_export::{ExportDevice, QueueLock};
 use bridge::{
     Backend, Compute, Error, Exchange, ExchangeInfo, ImageAccess, ImageSpec, LatestInfo, LatestReader, LatestWriter,
-    LiveObjects, QueueKind,
+    LiveObjects, QueueKind, TimelinePoint,
 };
 use bridge_tests::{Commands, Engine, Gate, Rig};
 
@@ -110,16 +110,25 @@ fn in_time(mut initialise: impl FnMut() -> bridge::Result<()>) {
 /// Submits a hand-over as an engine does, and waits for it.
 fn hand_over(device: &ExportDevice, exchange: &mut Exchange<Heights>) {
     let commands = Commands::new(device);
+    // SAFETY: the commands live until the wait is over.
+    unsafe { submit(device, exchange, &commands) }.wait(Rig::LONG).unwrap();
+}
+
+/// Submits a hand-over as an engine does.
+///
+/// # Safety
+/// `commands` lives until the point is reached.
+unsafe fn submit(device: &ExportDevice, exchange: &mut Exchange<Heights>, commands: &Commands) -> TimelinePoint {
     let raw = commands.begin();
     // SAFETY: recording, of the right family, submitted once below.
     let turn = unsafe { exchange.record_initial(raw) }.unwrap();
     commands.end();
     let (infos, signals) = ([vk::CommandBufferSubmitInfo::default().command_buffer(raw)], [turn.signal()]);
     let batch = vk::SubmitInfo2::default().command_buffer_infos(&infos).signal_semaphore_infos(&signals);
-    // SAFETY: the commands live until the wait below is over.
+    // SAFETY: the commands live, by this function's contract.
     unsafe { device.queue().submit(&[batch], vk::Fence::null()) }.unwrap();
     // SAFETY: they were submitted a moment ago.
-    unsafe { turn.submitted() }.wait(Rig::LONG).unwrap();
+    unsafe { turn.submitted() }
 }
 
 pub(crate) fn a_hand_over_that_is_late_costs_nothing_once_it_ran(device: &ExportDevice, compute: &Compute) {
@@ -163,16 +172,8 @@ pub(crate) fn images_replaced_behind_a_late_hand_over_live_until_it_ran(device: 
         exchange.resize([32, 32]).unwrap();
         let commands = Commands::new(device);
         if again {
-            let raw = commands.begin();
-            // SAFETY: recording, of the right family, submitted once below.
-            let turn = unsafe { exchange.record_initial(raw) }.unwrap();
-            commands.end();
-            let (infos, signals) = ([vk::CommandBufferSubmitInfo::default().command_buffer(raw)], [turn.signal()]);
-            let batch = vk::SubmitInfo2::default().command_buffer_infos(&infos).signal_semaphore_infos(&signals);
             // SAFETY: the commands live until the queue was waited for.
-            unsafe { device.queue().submit(&[batch], vk::Fence::null()) }.unwrap();
-            // SAFETY: they were submitted a moment ago.
-            let _ = unsafe { turn.submitted() };
+            let _ = unsafe { submit(device, &mut exchange, &commands) };
             exchange.begin().unwrap().skip().unwrap();
         } else {
             exchange.begin().unwrap_err();

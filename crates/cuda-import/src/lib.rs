@@ -87,7 +87,7 @@
 //! | `order`, `several`, `guests`, `refusal`, `mark`, `poll` | order between the streams that use one buffer or image |
 //! | `reaper` | driver calls that may block, made on a thread of their context's own |
 //! | `logging` | calls of the program's logger, whose panics end there |
-//! | `semaphore`, `stream` | imported semaphores, waits and signals |
+//! | `semaphore`, `stream` | imported semaphores, creating streams, waits and signals |
 //! | `kernel` | kernels from PTX, with the compiler's log, and launches |
 //! | `graph`, `capture` | a frame as a CUDA graph, and buffers while one is captured |
 //! | `error`, `call`, `code`, `version` | what can go wrong; the driver's codes and versions |

@@ -1,4 +1,4 @@
-//! What was read back is what was computed.
+//! Checks of the picture, the texture and the particles that were read back.
 
 use anyhow::{Context, Result, bail, ensure};
 use bevy::prelude::*;

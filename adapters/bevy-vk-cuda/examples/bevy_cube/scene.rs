@@ -29,7 +29,7 @@ const WARM_UP: u32 = 3;
 /// The most frames of Bevy's that are unfinished.
 const IN_FLIGHT: usize = 2;
 
-/// What is in a scene.
+/// Contents of a scene.
 #[derive(Clone, Copy)]
 pub(crate) struct Contents {
     /// The side of the cube's texture in texels.
@@ -55,7 +55,7 @@ pub(crate) struct Scene {
 /// Frames of the texture, and of the particles.
 pub(crate) type Both<T> = [T; 2];
 
-/// What was drawn in a time.
+/// Counts and rate of the frames that [`Scene::draw`] has drawn.
 pub(crate) struct Drawn {
     /// Of Bevy's, a second.
     pub(crate) rate: f32,
@@ -201,7 +201,7 @@ impl Scene {
     }
 }
 
-/// Where the cube is.
+/// Position of the cube.
 pub(crate) fn cube_place() -> Transform {
     Transform::from_xyz(-1.9, 0.0, 0.0).with_rotation(Quat::from_rotation_y(0.35) * Quat::from_rotation_x(0.25))
 }

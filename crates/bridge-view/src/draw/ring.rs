@@ -126,8 +126,8 @@ impl Ring {
     /// Blocks until all commands have run, for at most `limit` each.
     ///
     /// # Errors
-    /// Where they may still run ([`is_busy`](Self::is_busy)); else that of a device which is lost,
-    /// once they have ended.
+    /// The error of the wait. Commands may still run then if [`is_busy`](Self::is_busy) says so; if
+    /// not, the compute side or the device is lost, and they have ended.
     pub(crate) fn wait(&mut self, limit: Duration) -> Result<(), Error> {
         let mut waited = Ok(());
         for place in &mut self.places {

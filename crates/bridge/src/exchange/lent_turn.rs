@@ -40,7 +40,7 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
     /// per exchange; until it ends, no other frame of the exchange is submitted.
     ///
     /// Call it before the lock is taken that the engine's [`QueueLock`](vk_export::QueueLock)
-    /// takes: what the frame waits for is submitted where it is not on its way so far.
+    /// takes: it submits the work that the frame waits for, if that is still pending.
     ///
     /// # Errors
     /// [`Error::OutOfOrder`](crate::Error::OutOfOrder) while another lent turn is open, and an
@@ -48,7 +48,7 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
     pub fn lend(mut self) -> Result<LentTurn<R, D>> {
         let lent = {
             let _order = self.shared.submitting()?;
-            // The engine waits for a signal that is on its way, so that `parts` submits nothing.
+            // The engine's wait needs a signal that is submitted already: `parts` submits nothing.
             self.shared.compute.side().flush()?;
             self.shared.ledger().lend(self.slot, self.frame)
         };

@@ -57,7 +57,7 @@ pub(super) fn alone() -> MutexGuard<'static, ()> {
     alone
 }
 
-/// What is ready when it is made, on native backends.
+/// Polls a future of wgpu's once: on native backends it is ready at once.
 fn ready<T>(future: impl Future<Output = T>) -> T {
     let Poll::Ready(value) = pin!(future).poll(&mut Context::from_waker(Waker::noop())) else { panic!("not ready") };
     value

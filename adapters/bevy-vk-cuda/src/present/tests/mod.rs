@@ -124,7 +124,8 @@ impl Scene {
         }
     }
 
-    /// What keeps frames from Bevy. A frame that can be written is one of `value`.
+    /// Returns the error that keeps frames from Bevy, after writing a frame of `value` if one can be
+    /// written.
     fn fault(&mut self, value: u8) -> Option<String> {
         match self.write(value) {
             Ok(_) => None,

@@ -28,7 +28,8 @@ pub(super) struct State {
     pub(super) taken: bool,
 }
 
-/// Segments whose work has completed, with what it has used.
+/// Segments whose work has completed, with what it has used. At most [`FEW`], so that they need no
+/// heap.
 pub(super) type Completed = SmallVec<[Segment; FEW]>;
 
 /// A segment that could not be ended. Dropping it may call the program, so that it comes after the
@@ -65,13 +66,15 @@ impl State {
         Ok(())
     }
 
-    /// Takes the segments whose work has completed: all up to this value of `progress`. They are
+    /// Takes the oldest segments whose work has completed, up to this value of `progress`. They are
     /// idle once what the work has used is dropped, which may call the program, so that it comes
     /// after the lock.
     #[must_use]
     pub(super) fn reap(&mut self, reached: u64) -> Completed {
         let mut completed = Completed::new();
-        while let Some((_, commands)) = self.running.pop_front_if(|(value, _)| *value <= reached) {
+        while completed.len() < FEW
+            && let Some((_, commands)) = self.running.pop_front_if(|(value, _)| *value <= reached)
+        {
             completed.push(commands);
         }
         completed

@@ -14,9 +14,9 @@ impl InlineStream {
     /// lives until it has run. `record` calls nothing of the program's: a lock is held.
     ///
     /// # Safety
-    /// What is recorded keeps the Valid Usage of its commands, outside a render pass, for a queue
-    /// of [`queue_kind`](Self::queue_kind), and everything it uses besides `keep` lives until it
-    /// has run.
+    /// The recorded commands keep their Valid Usage, outside a render pass, on a queue of
+    /// [`queue_kind`](Self::queue_kind), and everything they use besides `keep` lives until they
+    /// have run.
     pub(crate) unsafe fn record(
         &self,
         keep: impl IntoIterator<Item = Keep>,
@@ -95,8 +95,19 @@ impl Inner {
         Ok(commands)
     }
 
+    /// Lets go of what was used by all work that has completed, up to this value of `progress`.
+    pub(super) fn reap(&self, reached: u64) {
+        loop {
+            let completed = self.state().reap(reached);
+            if completed.is_empty() {
+                return;
+            }
+            self.recycle(completed);
+        }
+    }
+
     /// Drops what completed work has used, which may call the program, without a lock.
-    pub(super) fn recycle(&self, mut completed: Completed) {
+    fn recycle(&self, mut completed: Completed) {
         completed.iter_mut().for_each(Segment::forget_kept);
         if !completed.is_empty() {
             self.state().idle.extend(completed);

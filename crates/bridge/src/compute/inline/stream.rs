@@ -195,8 +195,7 @@ impl InlineStream {
         }
         // What cannot be asked now is let go of later.
         if let Ok(reached) = self.0.progress.value() {
-            let completed = self.0.state().reap(reached);
-            self.0.recycle(completed);
+            self.0.reap(reached);
         }
     }
 
@@ -210,8 +209,7 @@ impl InlineStream {
         let waited = flushed.and_then(|()| {
             let submitted = self.0.state().submitted;
             self.0.progress.wait(submitted, limit)?;
-            let completed = self.0.state().reap(submitted);
-            self.0.recycle(completed);
+            self.0.reap(submitted);
             Ok(())
         });
         match waited {

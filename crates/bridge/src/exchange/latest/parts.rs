@@ -16,7 +16,7 @@ pub struct LatestParts {
 }
 
 impl LatestParts {
-    /// Submits nothing: the points are on their way.
+    /// Submits nothing: the points have been submitted.
     pub(super) fn new(
         after: &[&TimelinePoint],
         rendered: &Timeline,
