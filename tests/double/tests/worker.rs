@@ -17,6 +17,13 @@ use driver_double::Double;
 
 /// `CUDA_ERROR_INVALID_DEVICE`
 const INVALID_DEVICE: u32 = 101;
+/// `CUDA_ERROR_NOT_READY`
+const NOT_READY: u32 = 600;
+
+/// How often this call was told that what it asks for has not ended.
+fn asked_in_vain(double: &Double, name: &str) -> usize {
+    double.calls().iter().filter(|call| call.name == name && call.code == NOT_READY).count()
+}
 
 fn write(writer: &mut LatestWriter<Buffer<f32>>) -> Result<(), Error> {
     let mut turn = writer.begin()?;
@@ -181,8 +188,10 @@ fn frames_in_flight_are_bounded_and_torn_where_the_context_is_lost() {
         double.hold_work();
         write(&mut writer).unwrap();
         write(&mut writer).unwrap();
+        // A frame that has room asks for the end of the oldest one once.
+        double.forget_calls();
         let lost = scope.spawn(|| {
-            std::thread::sleep(Duration::from_millis(50));
+            double.until("the third frame to wait for the first", |double| asked_in_vain(double, "cuEventQuery") >= 3);
             double.lose_context(0, 700);
         });
         assert!(matches!(write(&mut writer), Err(Error::Cuda(_))));
@@ -207,9 +216,14 @@ fn a_forgotten_turn_is_waited_for() {
             let mut renderer = Renderer::offer(&listener, gpu, false, &exports.all());
             renderer.receive();
             renderer.send(Message::Free { exchange: 1, slot: 0, value: 0 });
-            let early = renderer.connection.receive(Duration::from_millis(300));
+            let mut early = None;
+            double.until("the worker to wait, or to close the exchange", |double| {
+                let waits = asked_in_vain(double, "cuStreamQuery") > 0;
+                early = renderer.connection.receive(Duration::ZERO).ok();
+                waits || early.is_some()
+            });
             double.signal(gate, 1);
-            assert!(early.is_err(), "{early:?} while the slot is written");
+            assert!(early.is_none(), "{early:?} while the slot is written");
             assert_eq!(renderer.receive(), Message::Close { exchange: 1 });
         });
         let worker = connect(listener.path()).unwrap();

@@ -6,7 +6,6 @@
 mod common;
 
 use std::sync::mpsc::channel;
-use std::time::Duration;
 
 use bridge_worker::bridge_ipc::{Direction, Listener, Message};
 use bridge_worker::{Buffer, Read};
@@ -20,22 +19,17 @@ use driver_double::Double;
 #[test]
 fn a_frame_that_was_read_goes_back_behind_its_work() {
     let Some(double) = Double::in_child("a_frame_that_was_read_goes_back_behind_its_work") else { return };
-    let gpu = probe().unwrap().devices[0].uuid;
-    let exports = Exports::new(&double);
+    let owned = Exports::new(&double);
     let folder = tempfile::tempdir().unwrap();
-    let listener = Listener::bind(folder.path().join("s")).unwrap();
+    let listener = &Listener::bind(folder.path().join("s")).unwrap();
+    let (exports, double) = (&owned, &double);
+    let (have, had) = channel();
     std::thread::scope(|scope| {
-        let renderer = scope.spawn(|| {
-            let direction = Direction::RendererWrites;
-            let mut renderer = Renderer::offer_in(direction, &listener, gpu, false, &exports.all());
-            renderer.receive();
-            for (slot, frame) in [(0, 0), (1, 1)] {
-                double.signal(exports.rendered.1, frame + 1);
-                renderer.send(Message::Publish { exchange: 1, slot, frame, value: frame + 1 });
-                if frame == 0 {
-                    std::thread::sleep(Duration::from_millis(100));
-                }
-            }
+        let renderer = scope.spawn(move || {
+            let mut renderer = offer(listener, exports);
+            publish(&mut renderer, double, exports, 0, 1);
+            had.recv().unwrap();
+            publish(&mut renderer, double, exports, 1, 2);
             let Message::Free { slot: 0, value, .. } = renderer.receive() else { panic!() };
             assert_eq!((value, double.value(exports.computed.1)), (1, 0), "its work is held");
             double.let_work_go();
@@ -51,12 +45,16 @@ fn a_frame_that_was_read_goes_back_behind_its_work() {
             assert_eq!(turn.frame(), frame);
             let Read::Cuda(cuda) = turn.work() else { panic!() };
             assert_eq!(cuda.views.len() as u64, LEN);
+            drop(turn);
+            if frame == 0 {
+                have.send(()).unwrap();
+            }
         }
         drop((reader, worker));
         renderer.join().unwrap();
     });
-    drop(exports);
-    assert_clean(&double);
+    drop(owned);
+    assert_clean(double);
 }
 
 /// A slot goes back behind work on the program's own streams, whatever became of the turn.

@@ -6,10 +6,11 @@
 mod common;
 
 use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -201,6 +202,10 @@ fn with_renderer(test: &str, exports: &Exports) -> (Child, Worker) {
     }
 }
 
+/// The time for which `bridge-worker` waits for the end of a process whose socket is closed, in each
+/// call.
+const LAST_BREATH: Duration = Duration::from_millis(100);
+
 /// The renderer is a process of its own, which has announced that it will have drawn, and is killed
 /// before it has.
 #[test]
@@ -208,7 +213,7 @@ fn what_a_dead_renderer_owes_is_signalled_from_here() {
     const NAME: &str = "what_a_dead_renderer_owes_is_signalled_from_here";
     if let Some(mut renderer) = this_renderer() {
         renderer.send(free(0, 5));
-        std::thread::sleep(Duration::from_secs(60));
+        until_told();
         return;
     }
     let Some(double) = Double::in_child(NAME) else { return };
@@ -224,7 +229,7 @@ fn what_a_dead_renderer_owes_is_signalled_from_here() {
     let killed = Instant::now();
     let error = exchange.begin().err().unwrap();
     assert!(matches!(&error, Error::PeerLost { frame: 1, owed: Some(5), .. }), "{error}");
-    assert!(killed.elapsed() < Duration::from_millis(500), "{:?}", killed.elapsed());
+    assert!(killed.elapsed() < LIMIT / 2, "it waits for what never comes: {:?}", killed.elapsed());
     assert_eq!(double.value(exports.rendered.1), 5);
     assert!(matches!(exchange.begin(), Err(Error::PeerLost { owed: None, .. })), "signalled once");
     child.wait().unwrap();
@@ -243,7 +248,9 @@ fn a_renderer_that_ends_slowly_is_waited_for_where_a_frame_waits_for_it() {
         // Without a word, as one that is killed.
         let socket = renderer.connection.as_fd().try_clone_to_owned().unwrap();
         UnixStream::from(socket).shutdown(Shutdown::Both).unwrap();
-        std::thread::sleep(Duration::from_millis(700));
+        // Not by `println!`, which a test's output is collected from.
+        std::io::stdout().write_all(b"\n@gone\n").unwrap();
+        until_told();
         std::process::exit(0);
     }
     let Some(double) = Double::in_child(NAME) else { return };
@@ -252,13 +259,35 @@ fn a_renderer_that_ends_slowly_is_waited_for_where_a_frame_waits_for_it() {
     let mut exchange = worker.exchange("x").unwrap();
     // As many as may be unfinished.
     (0..2).for_each(|_| write(&mut exchange).unwrap());
-    let error = exchange.begin().err().unwrap();
+    let said = BufReader::new(child.stdout.take().unwrap());
+    assert!(said.lines().any(|line| line.unwrap() == "@gone"), "the renderer has not hung up");
+    double.forget_calls();
+    let error = std::thread::scope(|scope| {
+        let begun = scope.spawn(|| exchange.begin().err().unwrap());
+        // Then it finds that the connection has ended.
+        double.until("the third frame to wait for the first", |double| {
+            begun.is_finished() || double.calls().iter().any(|call| call.name == "cuEventQuery")
+        });
+        // The time that any call gives; one that gives no more is over by then.
+        std::thread::sleep(7 * LAST_BREATH);
+        assert!(!begun.is_finished(), "it does not wait for the end of the process: {}", begun.join().unwrap());
+        drop(child.stdin.take());
+        begun.join().unwrap()
+    });
     assert!(matches!(&error, Error::PeerLost { frame: 2, .. }), "{error}");
     child.wait().unwrap();
     drop((exchange, worker, exports));
     assert_clean(&double);
 }
 
+/// Starts a process that [`until_told`] ends with its input, or with this one.
 fn spawn(test: &str, variable: &str, value: &str) -> Child {
-    Command::new(std::env::current_exe().unwrap()).args(["--exact", test]).env(variable, value).spawn().unwrap()
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", test]).env(variable, value).stdin(Stdio::piped()).stdout(Stdio::piped());
+    command.spawn().unwrap()
+}
+
+/// Waits for the end of the input.
+fn until_told() {
+    let _ = std::io::stdin().read_to_end(&mut Vec::new());
 }
