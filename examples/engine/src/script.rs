@@ -18,7 +18,7 @@ use crate::adopt;
 use crate::check::{Checker, Systems};
 use crate::filter::Filter;
 use crate::painting::Painting;
-use crate::particles::{Particles, RATE};
+use crate::particles::{Clock, Particles, RATE, Steady};
 
 /// How long the loop stands still.
 const PAUSE: Duration = Duration::from_millis(300);
@@ -89,15 +89,15 @@ impl World {
     /// # Errors
     /// What cannot be had here.
     pub fn add_particles(&mut self) -> Result<()> {
-        self.add_particles_at(RATE)
+        self.add_particles_by(Steady::new(RATE))
     }
 
-    /// Adds the particles, `rate` steps a second.
+    /// Adds the particles, which are simulated by the clock.
     ///
     /// # Errors
     /// As above.
-    pub fn add_particles_at(&mut self, rate: u32) -> Result<()> {
-        let particles = Particles::new(self.engine.gpu(), &self.compute, rate)?;
+    pub fn add_particles_by(&mut self, clock: impl Clock) -> Result<()> {
+        let particles = Particles::new(self.engine.gpu(), &self.compute, clock)?;
         self.systems.particles = true;
         self.engine.add(Box::new(particles))
     }

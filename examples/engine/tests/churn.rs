@@ -15,6 +15,8 @@ mod common;
 
 /// The environment variable that makes them come and go more often than in each run of the tests.
 const ROUNDS: &str = "ENGINE_CHURN_ROUNDS";
+/// For what is on its way out to be gone.
+const LIMIT: Duration = Duration::from_secs(20);
 
 #[test]
 fn systems_come_and_go_a_hundred_times_and_leave_nothing() {
@@ -33,7 +35,12 @@ fn come_and_go_often(backend: Backend) {
         come_and_go(&mut world);
     }
     assert_eq!(settled(&world), objects);
-    assert_eq!(open_descriptors(), descriptors);
+    // What frees on threads of its own may close a descriptor later.
+    let end = Instant::now() + LIMIT;
+    while open_descriptors() != descriptors {
+        assert!(Instant::now() < end, "{} descriptors are open, not {descriptors}", open_descriptors());
+        std::thread::sleep(Duration::from_millis(1));
+    }
     let messages = world.messages.clone();
     drop(world);
     assert!(messages.snapshot().is_empty(), "{:#?}", messages.snapshot());
@@ -53,7 +60,7 @@ fn come_and_go(world: &mut World) {
 
 /// What is alive once nothing is on its way out any more: no shared memory, and few things else.
 fn settled(world: &World) -> (LiveObjects, u64) {
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + LIMIT;
     loop {
         let (live, bytes) = (LiveObjects::now(), world.compute.device().allocated_bytes());
         if bytes.allocations == 0 && live.exchanges == 0 {

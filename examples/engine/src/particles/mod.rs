@@ -65,6 +65,43 @@ pub fn advance(bodies: &mut [[f32; 4]], steps: u32, last: u32, vertices: &mut [[
     }
 }
 
+/// What the simulation goes by.
+pub trait Clock: Send + 'static {
+    /// The number of steps that should be made by now, of which `made` are.
+    fn due(&mut self, made: u32) -> u32;
+
+    /// Lets time pass before the clock is asked again.
+    fn pause(&self);
+}
+
+/// So many steps a second, the first one at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Steady {
+    begun: Instant,
+    rate: u32,
+}
+
+impl Steady {
+    /// Begins now.
+    pub fn new(rate: u32) -> Self {
+        Self { begun: Instant::now(), rate: rate.max(1) }
+    }
+
+    fn due_after(&self, passed: Duration) -> u32 {
+        (passed.as_secs_f64() * f64::from(self.rate)) as u32 + 1
+    }
+}
+
+impl Clock for Steady {
+    fn due(&mut self, _: u32) -> u32 {
+        self.due_after(self.begun.elapsed())
+    }
+
+    fn pause(&self) {
+        std::thread::sleep(Duration::from_secs(1) / (2 * self.rate));
+    }
+}
+
 /// What the two threads tell each other; the states go through the exchange.
 #[derive(Default)]
 struct Signs {
@@ -87,11 +124,11 @@ impl Particles {
     /// Its name.
     pub const NAME: &'static str = "particles";
 
-    /// Begins to simulate, `rate` steps a second.
+    /// Begins to simulate by the clock.
     ///
     /// # Errors
     /// What cannot be had here.
-    pub fn new(gpu: &Arc<Gpu>, compute: &Compute, rate: u32) -> Result<Self> {
+    pub fn new(gpu: &Arc<Gpu>, compute: &Compute, clock: impl Clock) -> Result<Self> {
         let info = PipelineInfo {
             name: Self::NAME,
             vertex: &spirv("dot.vert")?,
@@ -105,7 +142,7 @@ impl Particles {
         let ((stepper, reader), signs) = (Stepper::new(compute)?, Arc::<Signs>::default());
         let theirs = Arc::clone(&signs);
         let simulate = move || {
-            if let Err(error) = simulate(stepper, rate.max(1), &theirs.stop) {
+            if let Err(error) = simulate(stepper, clock, &theirs.stop) {
                 *theirs.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
             }
         };
@@ -114,17 +151,17 @@ impl Particles {
     }
 }
 
-/// Simulates at the rate of the clock until it is told to stop. Steps that the clock has passed are
-/// made at once.
-fn simulate(mut stepper: Stepper, rate: u32, stop: &AtomicBool) -> Result<()> {
-    let (begun, mut made) = (Instant::now(), 0_u32);
+/// Simulates by the clock until it is told to stop. Steps that the clock has passed are made at
+/// once.
+fn simulate(mut stepper: Stepper, mut clock: impl Clock, stop: &AtomicBool) -> Result<()> {
+    let mut made = 0;
     while !stop.load(Ordering::Relaxed) {
-        let due = (begun.elapsed().as_secs_f64() * f64::from(rate)) as u32 + 1;
+        let due = clock.due(made);
         if due > made {
             stepper.advance(due - made, due)?;
             made = due;
         }
-        std::thread::sleep(Duration::from_secs(1) / (2 * rate));
+        clock.pause();
     }
     Ok(())
 }
@@ -185,5 +222,18 @@ unsafe impl System for Particles {
             lent.submitted(accepted);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_steady_clock_is_as_fast_as_it_says() {
+        let due = |rate, milliseconds| Steady::new(rate).due_after(Duration::from_millis(milliseconds));
+        assert_eq!([0, 249, 251, 1_001].map(|passed| due(4, passed)), [1, 1, 2, 5]);
+        assert_eq!([0, 4, 1_001].map(|passed| due(RATE, passed)), [1, 1, 241]);
+        assert_eq!(due(0, 1_500), 2, "a rate of nothing is one of one");
     }
 }
