@@ -20,8 +20,6 @@ use bridge_tests::{Commands, Rig};
 
 /// How long a test may take over there; none waits for anything but the CPU.
 const LIMIT: Duration = Duration::from_secs(60);
-/// How long a call is given that should return at once.
-const SOON: Duration = Duration::from_secs(10);
 
 /// True in a process of its own, where the test goes on; false where it came from, once the other
 /// has passed.
@@ -54,7 +52,7 @@ fn returns<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> Opti
     std::thread::spawn(move || {
         let _ = sender.send(call());
     });
-    receiver.recv_timeout(SOON).ok()
+    receiver.recv_timeout(Rig::LONG).ok()
 }
 
 fn host() -> (ExportDevice, Compute) {
@@ -242,7 +240,7 @@ fn closing_an_exchange_inside_a_closure_leaks_nothing() {
         host.run(move |_| sender.send(ending.close().map_err(|error| error.to_string())).unwrap()).unwrap();
     }
     turn.finish().unwrap().skip();
-    let closed = receiver.recv_timeout(SOON).unwrap();
+    let closed = receiver.recv_timeout(Rig::LONG).unwrap();
     running.close().unwrap();
     // The end is on a thread of its own, and the process must not end before it.
     let start = Instant::now();

@@ -12,7 +12,7 @@ use bridge_tests::{Commands, Gate, Rig, assert_silent, with_panicking_logger};
 use bridge_view::{Element, ImageFormat, Look, View, ViewInfo};
 use log::{Log, Metadata, Record};
 
-use crate::lost::{Fence, LONG, MOMENT};
+use crate::lost::{Fence, Frame, LONG};
 use crate::render_first::Reader;
 use crate::{Words, double, info, words};
 
@@ -126,8 +126,8 @@ fn format() -> ImageFormat {
     ImageFormat::new(SIZE, 4, Element::U8).unwrap()
 }
 
-fn draw(view: &mut View, shown: &mut Exchange<BufferSpec<u8>>) {
-    view.show_image(shown.begin().unwrap().finish().unwrap(), format(), &Look::default()).unwrap();
+fn show(view: &mut View, turn: RenderTurn<BufferSpec<u8>>) {
+    view.show_image(turn, format(), &Look::default()).unwrap();
     assert!(view.draw().unwrap());
 }
 
@@ -138,7 +138,7 @@ pub(crate) fn a_view_keeps_what_they_use(name: &str) {
     rig.allow(&["VUID-VkSemaphoreSignalInfo-value-03259"]);
     let compute = Compute::new(rig.device(), Backend::Cuda).unwrap();
     let (mut view, mut shown) = view_of(&compute);
-    draw(&mut view, &mut shown);
+    show(&mut view, shown.begin().unwrap().finish().unwrap());
     view.finish().unwrap();
     let short = ExchangeInfo { timeout: HELD, ..info(2) };
     let mut slots = Exchange::render_first(&compute, &short, view.picture_spec().unwrap()).unwrap();
@@ -185,13 +185,16 @@ pub(crate) fn a_view_lets_its_frames_end(name: &str) {
     let compute = Compute::new(rig.device(), Backend::Cuda).unwrap();
     let (mut view, mut shown) = view_of(&compute);
     double.hold_work();
-    draw(&mut view, &mut shown);
+    let turn = shown.begin().unwrap().finish().unwrap();
+    let frame = Frame::of(&rig, turn.computed());
+    show(&mut view, turn);
     let fence = Fence::new(&rig);
     // SAFETY: no commands; the fence is new.
     unsafe { rig.device().queue().submit(&[], fence.raw) }.unwrap();
     double.lose_context(0, LAUNCH_FAILED);
     double.let_work_go();
-    assert_eq!(fence.wait(MOMENT), Err(vk::Result::TIMEOUT), "the control: nobody has asked");
+    assert!(!frame.is_signalled(), "the control: nobody has asked");
+    assert_eq!(fence.wait(0), Err(vk::Result::TIMEOUT), "the queue does not wait for it");
     // The layer sees what is destroyed while commands have it.
     drop(view);
     assert_eq!(LEAKS.0.load(Ordering::SeqCst), 0, "the view is leaked");

@@ -121,6 +121,7 @@ fn a_frame_waits_for_images_that_are_not_handed_over() {
     let folder = tempfile::tempdir().unwrap();
     let listener = Listener::bind(folder.path().join("renderer")).unwrap();
     let (path, (done, until)) = (listener.path().to_owned(), std::sync::mpsc::channel::<()>());
+    let (publish, published) = std::sync::mpsc::channel();
     let worker = std::thread::spawn(move || {
         let worker = bridge_worker::Worker::connect_with(&path, &crate::renderer::on_the_cpu()).unwrap();
         let mut writer = worker.latest::<bridge_worker::Image<f32>>("remote").unwrap();
@@ -128,6 +129,7 @@ fn a_frame_waits_for_images_that_are_not_handed_over() {
         let bridge_worker::Work::Host(mut host) = turn.work() else { panic!() };
         host.views.write_from(0, 0, &[2.5; 256]).unwrap();
         turn.publish().unwrap();
+        publish.send(()).unwrap();
         // This one frame, and no more.
         let _ = until.recv();
     });
@@ -135,7 +137,7 @@ fn a_frame_waits_for_images_that_are_not_handed_over() {
     let spec = ImageSpec::<f32>::new(vk::Format::R32_SFLOAT, [16, 16], ImageAccess::TRANSFER_READ);
     let mut reader = remote.latest(&Scene::info(), spec).unwrap();
     assert!(reader.needs_initial());
-    std::thread::sleep(Duration::from_millis(100));
+    published.recv_timeout(Rig::LONG).expect("the worker publishes nothing");
     reader.initialise().unwrap();
     let start = Instant::now();
     let turn = loop {
