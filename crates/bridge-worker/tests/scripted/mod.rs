@@ -11,7 +11,8 @@ use bridge_ipc::{
 };
 use bridge_worker::{Error, Worker, WorkerInfo};
 
-pub(crate) const LIMIT: Duration = Duration::from_secs(5);
+/// The start of a process included.
+pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 
 /// A scripted renderer, on a thread of its own.
 pub(crate) struct Renderer {

@@ -26,8 +26,9 @@ fn the_death_of_a_worker_is_told_while_the_one_before_it_is_waited_for() {
     point.wait(LIMIT).unwrap();
     until(|| exchange.owed().is_empty().then_some(()));
     let mut next = Peer::start(scene.listener.path(), "stays");
+    let accepted = scene.accept();
     let start = Instant::now();
-    exchange.reconnect(scene.accept()).unwrap();
+    exchange.reconnect(accepted).unwrap();
     exchange.check_worker().unwrap();
     next.kill();
     let told = until(|| exchange.check_worker().err());
@@ -55,8 +56,9 @@ fn the_program_leaves_while_vulkan_is_not_done_with_the_frames_of_the_last_worke
     // One after the other: that of the first is in the wait by then.
     for end in ["dies", "is disconnected"] {
         let mut next = Peer::start(scene.listener.path(), "stays");
+        let accepted = scene.accept();
         let start = Instant::now();
-        exchange.reconnect(scene.accept()).unwrap();
+        exchange.reconnect(accepted).unwrap();
         std::thread::sleep(Duration::from_millis(200));
         exchange.check_worker().unwrap();
         if end == "dies" {
