@@ -4,7 +4,7 @@
 use std::panic::{self, AssertUnwindSafe};
 
 use bridge::ExportDevice;
-use bridge_fuzz::case_of_seed;
+use bridge_fuzz::{case_of_seed, silently};
 use driver_double::Planted;
 use proptest::prelude::*;
 
@@ -87,11 +87,8 @@ fn latest_of(render_first: bool, images: bool) -> BoxedStrategy<Case> {
 
 /// That each fault is found, and nothing where there is none.
 pub(crate) fn are_found(device: &ExportDevice) {
-    let usual = panic::take_hook();
     // They panic.
-    panic::set_hook(Box::new(|_| ()));
-    let wrong: Vec<_> = FAULTS.iter().filter_map(|fault| is_found(device, fault).err()).collect();
-    panic::set_hook(usual);
+    let wrong: Vec<_> = silently(|| FAULTS.iter().filter_map(|fault| is_found(device, fault).err()).collect());
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 

@@ -20,7 +20,7 @@ fn ipc() {
     let rig = Rig::open();
     fuzz("ipc", &op::case(), |case| {
         let folder = tempfile::tempdir().unwrap();
-        leaves_nothing(|| match case.victim {
+        leaves_nothing(Rig::LONG, || match case.victim {
             Victim::Renderer => victim::renderer(rig.device(), folder.path(), &case),
             Victim::Worker => victim::worker(folder.path(), &case),
         })
@@ -34,14 +34,14 @@ fn descriptors() -> usize {
     links.filter(|link| ours.iter().any(|kind| link.to_string_lossy().contains(kind))).count()
 }
 
-/// Fails unless as many descriptors are open after `case` as before.
-fn leaves_nothing<T>(case: impl FnOnce() -> T) -> T {
+/// Fails unless as many descriptors are open after `case` as before, within the limit.
+fn leaves_nothing<T>(limit: Duration, case: impl FnOnce() -> T) -> T {
     let before = descriptors();
     let result = case();
     let start = Instant::now();
     // Sockets that were in flight are closed a little later.
     while descriptors() != before {
-        assert!(start.elapsed() < Duration::from_secs(5), "{} descriptors are open, {before} were", descriptors());
+        assert!(start.elapsed() < limit, "{} descriptors are open, {before} were", descriptors());
         std::thread::sleep(Duration::from_millis(1));
     }
     result
@@ -52,6 +52,6 @@ fn leaves_nothing<T>(case: impl FnOnce() -> T) -> T {
 fn a_descriptor_that_is_left_open_is_seen() {
     let _alone = Rig::open();
     let kept = std::panic::AssertUnwindSafe(std::cell::RefCell::new(None));
-    let leaks = || leaves_nothing(|| kept.replace(Some(std::io::pipe().unwrap().0)));
+    let leaks = || leaves_nothing(Duration::from_secs(1), || kept.replace(Some(std::io::pipe().unwrap().0)));
     assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(leaks)).is_err());
 }

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
 use crate::ON_PURPOSE;
@@ -31,6 +32,27 @@ pub(crate) fn of<R>(case: impl FnOnce() -> R) -> Result<R, Failure> {
     })
 }
 
+/// Whether no panic is printed.
+static SILENT: AtomicBool = AtomicBool::new(false);
+
+/// Runs `cases`, whose panics are noted as always and not printed: they are looked for. Others that
+/// run at the same time are not printed either.
+pub fn silently<R>(cases: impl FnOnce() -> R) -> R {
+    /// Ends it, also where `cases` panics.
+    struct Loud;
+    impl Drop for Loud {
+        fn drop(&mut self) {
+            SILENT.store(false, Ordering::SeqCst);
+        }
+    }
+    // The hook stays: with another one in its place, whoever puts this one back may take away what
+    // was installed meanwhile.
+    listen();
+    SILENT.store(true, Ordering::SeqCst);
+    let _loud = Loud;
+    cases()
+}
+
 /// Notes panics from now on, and lets none be printed that is on purpose.
 fn listen() {
     static LISTENING: Once = Once::new();
@@ -39,7 +61,9 @@ fn listen() {
         panic::set_hook(Box::new(move |info| {
             if !text_of(info.payload()).contains(ON_PURPOSE) {
                 first().get_or_insert_with(|| Failure::at(info));
-                usual(info);
+                if !SILENT.load(Ordering::SeqCst) {
+                    usual(info);
+                }
             }
         }));
     });
@@ -106,6 +130,14 @@ mod tests {
         assert_ne!(one.key, of(|| panic!("[7] at 0x7 of ring7 is stale")).unwrap_err().key);
         assert!(one.key.ends_with(": [#] at # of ring# is stale"), "{}", one.key);
         assert!(one.text.ends_with("and more"), "{}", one.text);
+    }
+
+    /// Whether cases or silence come first, panics are noted then and later.
+    #[test]
+    fn panics_are_noted_while_they_are_silent_and_behind_it() {
+        let fails = || of(|| std::thread::spawn(|| panic!("why")).join().expect("the other thread")).unwrap_err();
+        assert!(silently(fails).key.ends_with(": why"));
+        assert!(fails().key.ends_with(": why") && !SILENT.load(Ordering::SeqCst));
     }
 
     #[test]

@@ -6,6 +6,8 @@
 
 mod failure;
 
+pub use failure::silently;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
