@@ -68,6 +68,7 @@ fn lost_frame(name: &str, limit: Duration, opens: bool, prepare: Prepare) -> Opt
     let gate = Gate::new(rig.device());
     gate.hold_queue(rig.device(), QueueKind::Graphics);
     double.lose_context(0, LAUNCH_FAILED);
+    double.forget_calls();
     let opened = AtomicBool::new(false);
     let open = |gate: &Gate| {
         opened.store(true, Ordering::SeqCst);
@@ -76,6 +77,10 @@ fn lost_frame(name: &str, limit: Duration, opens: bool, prepare: Prepare) -> Opt
     let (error, was_open) = std::thread::scope(|scope| {
         let submitted = scope.spawn(|| (submission().unwrap_err(), opened.load(Ordering::SeqCst)));
         if opens {
+            // Its wait begins behind what the lost context refuses.
+            double.until("the context to refuse the frame", |double| {
+                submitted.is_finished() || double.calls().iter().any(|call| call.code == LAUNCH_FAILED)
+            });
             std::thread::sleep(HELD);
             open(&gate);
         }

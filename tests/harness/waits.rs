@@ -1,5 +1,5 @@
-//! Waits of the host that a test sees: a device whose functions that wait for a timeline, or look at
-//! one, note which thread calls them. A test of a call that has to wait opens what it waits for once
+//! Waits of the host that a test sees: a device whose functions that wait for a timeline or a fence,
+//! or look at a timeline, note which thread calls them. A test of a call that has to wait opens what it waits for once
 //! it does, and not after a time in which it should have begun to.
 #![allow(unsafe_code)] // Stand-ins for Vulkan functions.
 
@@ -16,6 +16,7 @@ use bridge::{Backend, Compute, ExportDevice, QueueLock};
 use crate::{Engine, Gate};
 
 static BLOCK: OnceLock<vk::PFN_vkWaitSemaphores> = OnceLock::new();
+static FENCES: OnceLock<vk::PFN_vkWaitForFences> = OnceLock::new();
 static LOOK: OnceLock<vk::PFN_vkGetSemaphoreCounterValue> = OnceLock::new();
 
 /// A call that looks so often at timelines waits for one. Calls that return at once look a few
@@ -43,6 +44,19 @@ unsafe extern "system" fn block(device: vk::Device, info: *const vk::SemaphoreWa
     unsafe { real(device, info, limit) }
 }
 
+unsafe extern "system" fn fences(
+    device: vk::Device,
+    count: u32,
+    fences: *const vk::Fence,
+    all: vk::Bool32,
+    limit: u64,
+) -> vk::Result {
+    note(if limit > 0 { WAITS } else { 1 });
+    let real = FENCES.get().unwrap();
+    // SAFETY: handed on.
+    unsafe { real(device, count, fences, all, limit) }
+}
+
 unsafe extern "system" fn look(device: vk::Device, semaphore: vk::Semaphore, value: *mut u64) -> vk::Result {
     note(1);
     let real = LOOK.get().unwrap();
@@ -56,6 +70,11 @@ fn hook(name: &CStr, real: *const c_void) -> *const c_void {
             // SAFETY: the function of that name has this type.
             let _ = BLOCK.set(unsafe { std::mem::transmute::<*const c_void, vk::PFN_vkWaitSemaphores>(real) });
             block as *const c_void
+        }
+        b"vkWaitForFences" => {
+            // SAFETY: as above.
+            let _ = FENCES.set(unsafe { std::mem::transmute::<*const c_void, vk::PFN_vkWaitForFences>(real) });
+            fences as *const c_void
         }
         b"vkGetSemaphoreCounterValue" => {
             // SAFETY: as above.
@@ -126,8 +145,8 @@ impl SeenWaits {
         self.compute.device()
     }
 
-    /// Makes a call on this thread, and opens the gate once the call waits for a timeline, or has
-    /// returned without. Returns the call's result, whether it has waited, and the gate.
+    /// Makes a call on this thread, and opens the gate once the call waits for a timeline or a fence,
+    /// or has returned without. Returns the call's result, whether it has waited, and the gate.
     ///
     /// # Panics
     /// When the device is lost.

@@ -1,5 +1,6 @@
 //! The compute side submits to an engine's queue, under the engine's own lock.
 
+use std::mem::ManuallyDrop;
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 
@@ -7,7 +8,7 @@ use bridge::ash::vk;
 use bridge::{Compute, Exchange, ExportDevice, QueueKind, QueueLock};
 use bridge_tests::{Commands, Engine, Rig};
 
-use super::{info, words};
+use super::{fill_on, info, words};
 
 /// An engine's lock, which waits for itself where its holder takes it again.
 #[derive(Default)]
@@ -70,4 +71,57 @@ fn submits_under_its_lock() {
     beside.skip();
     one.close().unwrap();
     other.close().unwrap();
+}
+
+/// An engine's lock, in which a call is made once, before what it is taken for.
+#[derive(Default)]
+struct Looks {
+    lock: Mutex<()>,
+    look: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+impl QueueLock for Looks {
+    fn with(&self, _: vk::Queue, f: &mut dyn FnMut()) {
+        let _held = self.lock.lock().unwrap();
+        let look = self.look.lock().unwrap().take();
+        if let Some(look) = look {
+            look();
+        }
+        f();
+    }
+}
+
+/// A wait that is put on the queue ahead of the signal would never end: what another thread is
+/// about to submit is not there yet.
+#[test]
+fn what_another_thread_is_submitting_is_not_on_the_queue_yet() {
+    let _turn = Rig::open();
+    // Never destroyed: NVIDIA's driver deadlocks when a device goes while a thread that has used
+    // Vulkan exits.
+    let engine = ManuallyDrop::new(Engine::new(None));
+    let lock = Arc::<Looks>::default();
+    let mut adopted = engine.info();
+    adopted.features.buffer_device_address = true;
+    adopted.queue_lock = Some(Arc::clone(&lock) as Arc<dyn QueueLock>);
+    // SAFETY: the engine's own handles, which live for ever.
+    let device = unsafe { ExportDevice::adopt(adopted) }.unwrap();
+    let compute = Compute::inline(&device, QueueKind::Graphics).unwrap();
+    let mut exchange = Exchange::new(&compute, &info("words", 1), words()).unwrap();
+    let mut turn = exchange.begin().unwrap();
+    fill_on(&device, &mut turn, 1);
+    let turn = turn.finish().unwrap();
+    let point = turn.computed().clone();
+    // The wait takes the work, and comes to the queue with it. Who asks there is refused, where any
+    // other thread would wait for the queue.
+    let (say, said) = mpsc::channel();
+    let asked = point.clone();
+    *lock.look.lock().unwrap() = Some(Box::new(move || say.send(asked.is_reached().is_err()).unwrap()));
+    point.wait(Rig::LONG).unwrap();
+    let refused = said.try_recv().expect("nothing was submitted");
+    assert!(refused, "the work counts as submitted while a thread is at the queue with it");
+    assert!(point.is_reached().unwrap());
+    turn.skip();
+    exchange.close().unwrap();
+    drop((point, compute, device));
+    engine.assert_silent();
 }

@@ -1,15 +1,11 @@
 //! That frames cross whole, in both directions, and that what was recorded runs exactly when it is
 //! due.
 
-use std::mem::ManuallyDrop;
-use std::sync::mpsc::channel;
-use std::sync::{Arc, Mutex};
-
 use bridge::ash::vk;
-use bridge::{Compute, ComputeFirst, Exchange, ExportDevice, LiveObjects, QueueKind, QueueLock, RenderTurn};
-use bridge_tests::{Commands, Engine, Gate, Readback, Rig};
+use bridge::{ComputeFirst, Exchange, LiveObjects, QueueKind, RenderTurn};
+use bridge_tests::{Commands, Gate, Readback, Rig};
 
-use super::{Inline, LEN, SIZE, Words, copy, fill, fill_on, info, words};
+use super::{Inline, LEN, SIZE, Words, copy, fill, info, words};
 
 fn pattern(word: u32) -> Vec<u32> {
     vec![word; LEN]
@@ -318,57 +314,4 @@ impl<'a> Past<'a> {
         // host behind it.
         unsafe { std::slice::from_raw_parts(start.as_ptr(), LEN) }.to_vec()
     }
-}
-
-/// An engine's lock, in which a call is made once, before what it is taken for.
-#[derive(Default)]
-struct Looks {
-    lock: Mutex<()>,
-    look: Mutex<Option<Box<dyn FnOnce() + Send>>>,
-}
-
-impl QueueLock for Looks {
-    fn with(&self, _: vk::Queue, f: &mut dyn FnMut()) {
-        let _held = self.lock.lock().unwrap();
-        let look = self.look.lock().unwrap().take();
-        if let Some(look) = look {
-            look();
-        }
-        f();
-    }
-}
-
-/// A wait that is put on the queue ahead of the signal would never end: what another thread is
-/// about to submit is not there yet.
-#[test]
-fn what_another_thread_is_submitting_is_not_on_the_queue_yet() {
-    let _turn = Rig::open();
-    // Never destroyed: NVIDIA's driver deadlocks when a device goes while a thread that has used
-    // Vulkan exits.
-    let engine = ManuallyDrop::new(Engine::new(None));
-    let lock = Arc::<Looks>::default();
-    let mut adopted = engine.info();
-    adopted.features.buffer_device_address = true;
-    adopted.queue_lock = Some(Arc::clone(&lock) as Arc<dyn QueueLock>);
-    // SAFETY: the engine's own handles, which live for ever.
-    let device = unsafe { ExportDevice::adopt(adopted) }.unwrap();
-    let compute = Compute::inline(&device, QueueKind::Graphics).unwrap();
-    let mut exchange = Exchange::new(&compute, &info("words", 1), words()).unwrap();
-    let mut turn = exchange.begin().unwrap();
-    fill_on(&device, &mut turn, 1);
-    let turn = turn.finish().unwrap();
-    let point = turn.computed().clone();
-    // The wait takes the work, and comes to the queue with it. Who asks there is refused, where any
-    // other thread would wait for the queue.
-    let (say, said) = channel();
-    let asked = point.clone();
-    *lock.look.lock().unwrap() = Some(Box::new(move || say.send(asked.is_reached().is_err()).unwrap()));
-    point.wait(Rig::LONG).unwrap();
-    let refused = said.try_recv().expect("nothing was submitted");
-    assert!(refused, "the work counts as submitted while a thread is at the queue with it");
-    assert!(point.is_reached().unwrap());
-    turn.skip();
-    exchange.close().unwrap();
-    drop((point, compute, device));
-    engine.assert_silent();
 }
