@@ -257,6 +257,11 @@ impl Error {
         }
     }
 
+    /// An [`InvalidArgument`](Self::InvalidArgument).
+    pub(crate) fn invalid(object: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::InvalidArgument { object: object.into(), reason: reason.into() }
+    }
+
     /// For `map_err`: a failed call of the operating system about `object`.
     #[cfg(windows)]
     pub(crate) fn system(call: &'static str, object: &str) -> impl FnOnce(std::io::Error) -> Self + use<> {

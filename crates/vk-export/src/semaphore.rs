@@ -16,6 +16,10 @@ use crate::handle::os::Exporter;
 use crate::logging::log_debug;
 
 /// The two kinds of semaphore.
+///
+/// See [`VkSemaphoreType`].
+///
+/// [`VkSemaphoreType`]: https://docs.vulkan.org/refpages/latest/refpages/source/VkSemaphoreType.html
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SemaphoreKind {
@@ -57,7 +61,7 @@ pub struct SemaphoreDescriptor {
 pub struct ExportedSemaphore {
     /// A handle of its own, closed when dropped.
     pub handle: OsHandle,
-    /// Returns the parameters that the importer must repeat.
+    /// Parameters that the importer must repeat.
     pub descriptor: SemaphoreDescriptor,
 }
 
@@ -248,10 +252,10 @@ impl Semaphore {
     pub unsafe fn signal(&self, value: u64) -> Result<()> {
         let reached = self.value()?;
         if value <= reached {
-            return Err(Error::InvalidArgument {
-                object: describe(self.kind, &self.name),
-                reason: format!("signalled with {value}, but it already has {reached}: values rise strictly"),
-            });
+            return Err(Error::invalid(
+                describe(self.kind, &self.name),
+                format!("signalled with {value}, but it already has {reached}: values rise strictly"),
+            ));
         }
         let info = vk::SemaphoreSignalInfo::default().semaphore(self.raw).value(value);
         // SAFETY: VUID-VkSemaphoreSignalInfo-semaphore-03257: a timeline, checked by `value`;
@@ -263,10 +267,9 @@ impl Semaphore {
     fn check_timeline(&self) -> Result<()> {
         match self.kind {
             SemaphoreKind::Timeline => Ok(()),
-            SemaphoreKind::Binary => Err(Error::InvalidArgument {
-                object: describe(self.kind, &self.name),
-                reason: "only a timeline has a value".into(),
-            }),
+            SemaphoreKind::Binary => {
+                Err(Error::invalid(describe(self.kind, &self.name), "only a timeline has a value"))
+            }
         }
     }
 

@@ -195,8 +195,7 @@ impl Side {
         }
     }
 
-    /// Submits work that was enqueued and is not on its way to the GPU yet, so that a wait for it
-    /// ends.
+    /// Submits work that was enqueued and not submitted to the GPU yet, so that a wait for it ends.
     pub(crate) fn flush(&self) -> Result<()> {
         match self {
             Self::Cuda(_) | Self::Host(_) | Self::Remote(_) => Ok(()),

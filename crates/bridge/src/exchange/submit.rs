@@ -58,7 +58,7 @@ pub struct LegacySubmitParts {
 }
 
 impl SubmitParts {
-    /// Submits nothing: `computed` is on its way.
+    /// Submits nothing: the work that signals `computed` was submitted before.
     pub(crate) fn new(
         computed: &TimelinePoint,
         rendered: &Timeline,

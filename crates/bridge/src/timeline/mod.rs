@@ -49,7 +49,7 @@ pub(crate) trait Peer: Send + Sync {
     /// Lets Vulkan go on wherever it waits for one that is lost, this one or others on its contexts.
     fn release_lost(&self);
 
-    /// Submits work that is not on its way to the GPU yet.
+    /// Submits work that was recorded and not submitted to the GPU yet.
     fn flush(&self) -> Result<()>;
 }
 

@@ -17,7 +17,7 @@ pub(crate) fn require_possible(
     usage: vk::BufferUsageFlags,
     object: &str,
 ) -> Result<()> {
-    let invalid = |reason: &str| Err(Error::InvalidArgument { object: object.to_owned(), reason: reason.to_owned() });
+    let invalid = |reason: &str| Err(Error::invalid(object, reason));
     if size == 0 {
         return invalid("its size is 0 bytes; share at least one element");
     }

@@ -41,6 +41,11 @@ pub struct BufferInfo<'a> {
 /// [`Block`].
 ///
 /// Dropping it frees it at once: whoever holds it keeps it until the GPU is done with it.
+///
+/// See [`VkExternalMemoryBufferCreateInfo`] and [`VkExportMemoryAllocateInfo`].
+///
+/// [`VkExternalMemoryBufferCreateInfo`]: https://docs.vulkan.org/refpages/latest/refpages/source/VkExternalMemoryBufferCreateInfo.html
+/// [`VkExportMemoryAllocateInfo`]: https://docs.vulkan.org/refpages/latest/refpages/source/VkExportMemoryAllocateInfo.html
 #[derive(Debug)]
 pub struct Buffer {
     // Field order is drop order: the buffer goes before its memory.

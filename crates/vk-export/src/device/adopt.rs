@@ -143,10 +143,10 @@ impl ExportDevice {
         let families = physical.queue_families.len();
         for family in std::iter::once(info.queue_family).chain(info.more_queues.iter().map(|(_, family)| *family)) {
             if usize::try_from(family).map_or(true, |family| family >= families) {
-                return Err(Error::InvalidArgument {
-                    object: format!("adopted device {}", physical.name),
-                    reason: format!("queue family {family} does not exist, it has {families}"),
-                });
+                return Err(Error::invalid(
+                    format!("adopted device {}", physical.name),
+                    format!("queue family {family} does not exist, it has {families}"),
+                ));
             }
         }
         resident::keep_loaded();
@@ -181,6 +181,5 @@ fn check_handles(info: &AdoptInfo<'_>) -> Result<()> {
     if null.is_empty() {
         return Ok(());
     }
-    let reason = format!("{} must not be null", null.join(", "));
-    Err(Error::InvalidArgument { object: "adopted handles".to_owned(), reason })
+    Err(Error::invalid("adopted handles", format!("{} must not be null", null.join(", "))))
 }

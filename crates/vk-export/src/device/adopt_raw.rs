@@ -136,7 +136,7 @@ unsafe fn load(get_instance_proc_addr: *const c_void, instance: u64) -> Result<(
 }
 
 fn invalid(reason: String) -> Error {
-    Error::InvalidArgument { object: "adopted handles".to_owned(), reason }
+    Error::invalid("adopted handles", reason)
 }
 
 #[cfg(test)]

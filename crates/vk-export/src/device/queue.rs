@@ -149,7 +149,7 @@ impl Queue {
         };
         let Some(result) = result else {
             let reason = format!("the engine's `QueueLock::with` {how} without calling its closure");
-            return Err(Error::InvalidArgument { object: self.object(), reason });
+            return Err(Error::invalid(self.object(), reason));
         };
         if how == "panicked" {
             log_error!("the engine's `QueueLock::with` panicked behind a call on the {}, which counts", self.object());

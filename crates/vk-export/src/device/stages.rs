@@ -23,7 +23,7 @@ impl ExportDevice {
     /// family that does not exist.
     #[doc(alias = "VUID-vkCmdPipelineBarrier2-srcStageMask-03849")]
     pub fn check_stages(&self, family: u32, stages: Stages, access: Access, object: &str) -> Result<()> {
-        let invalid = |reason| Err(Error::InvalidArgument { object: object.to_owned(), reason });
+        let invalid = |reason: String| Err(Error::invalid(object, reason));
         let families = &self.physical().queue_families;
         let Some(properties) = usize::try_from(family).ok().and_then(|family| families.get(family)) else {
             return invalid(format!("queue family {family} does not exist, {} has {}", self.name(), families.len()));

@@ -28,7 +28,7 @@ impl ImageInfo<'_> {
     pub(crate) fn validate(&self, limits: &vk::PhysicalDeviceLimits) -> Result<()> {
         match self.fault(limits) {
             None => Ok(()),
-            Some(reason) => Err(Error::InvalidArgument { object: self.object(), reason }),
+            Some(reason) => Err(Error::invalid(self.object(), reason)),
         }
     }
 

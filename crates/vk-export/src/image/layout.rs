@@ -21,7 +21,7 @@ impl ExportDevice {
     pub fn check_layout(&self, layout: vk::ImageLayout, usage: vk::ImageUsageFlags, object: &str) -> Result<()> {
         match fault(layout, usage) {
             None => Ok(()),
-            Some(reason) => Err(Error::InvalidArgument { object: object.to_owned(), reason }),
+            Some(reason) => Err(Error::invalid(object, reason)),
         }
     }
 }

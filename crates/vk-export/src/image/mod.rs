@@ -32,6 +32,11 @@ use crate::memory::{Memory, Placement, Request, Resource, is_dedicated};
 /// It begins in `VK_IMAGE_LAYOUT_UNDEFINED`; an [`ImageHandover`](crate::ImageHandover) has the
 /// barriers that bring it where it is needed. Dropping it frees it and its views at once: whoever
 /// holds it keeps it until the GPU is done with it.
+///
+/// See [`VkExternalMemoryImageCreateInfo`] and [`VkMemoryDedicatedAllocateInfo`].
+///
+/// [`VkExternalMemoryImageCreateInfo`]: https://docs.vulkan.org/refpages/latest/refpages/source/VkExternalMemoryImageCreateInfo.html
+/// [`VkMemoryDedicatedAllocateInfo`]: https://docs.vulkan.org/refpages/latest/refpages/source/VkMemoryDedicatedAllocateInfo.html
 #[derive(Debug)]
 pub struct Image {
     raw: vk::Image,

@@ -44,7 +44,7 @@ pub struct ImageSupport {
 pub fn image_support(device: &ExportDevice, info: &ImageInfo<'_>) -> Result<ImageSupport> {
     info.validate(&device.physical().limits)?;
     if let Some(reason) = device.format_fault(info.format) {
-        return Err(Error::InvalidArgument { object: info.object(), reason });
+        return Err(Error::invalid(info.object(), reason));
     }
     let exported = info.placement == Placement::Exportable && device.check_can_export(MEMORY_EXTENSION).is_ok();
     let mut support = None;
@@ -165,8 +165,7 @@ impl ImageSupport {
     /// Checks that `info` is within the limits, and can leave if it shall.
     pub(crate) fn check_info(&self, device: &ExportDevice, info: &ImageInfo<'_>) -> Result<()> {
         if let Some(reason) = self.fault(info) {
-            let reason = format!("{reason} on {}", device.name());
-            return Err(Error::InvalidArgument { object: info.object(), reason });
+            return Err(Error::invalid(info.object(), format!("{reason} on {}", device.name())));
         }
         check_image(device.physical(), info.least_size().unwrap_or(0), self.max_resource_size, &info.object())?;
         if info.placement != Placement::Exportable || self.exportable {

@@ -42,7 +42,7 @@ pub(crate) fn create(
     let usage = wanted & supported(device, format, info.tiling);
     if usage.is_empty() {
         let reason = format!("{} supports none of its usage {wanted:?} in views as {format:?}", device.name());
-        return Err(Error::InvalidArgument { object: info.object(), reason });
+        return Err(Error::invalid(info.object(), reason));
     }
     let mut usage = vk::ImageViewUsageCreateInfo::default().usage(usage);
     let create = vk::ImageViewCreateInfo::default()

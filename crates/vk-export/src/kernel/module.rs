@@ -90,8 +90,7 @@ impl KernelModule {
         if let Some(refusal) = found.refused() {
             return Err(Error::RefusedKernel { kernel: object, refusal: refusal.clone() });
         }
-        let name = CString::new(entry)
-            .map_err(|_| Error::InvalidArgument { object: object.clone(), reason: "its name has a NUL".into() })?;
+        let name = CString::new(entry).map_err(|_| Error::invalid(&object, "its name has a NUL"))?;
         let info = vk::CuFunctionCreateInfoNVX::default().module(module.raw).name(&name);
         let mut raw = vk::CuFunctionNVX::null();
         let device = module.device.as_raw().handle();

@@ -41,7 +41,7 @@ impl KernelSurface {
     pub fn new(image: &Image, level: u32) -> Result<Self> {
         let (device, object) = (image.device(), format!("surface of image \"{}\"", image.name()));
         device.kernel_calls()?;
-        let invalid = |reason| Err(Error::InvalidArgument { object: object.clone(), reason });
+        let invalid = |reason: String| Err(Error::invalid(&object, reason));
         if !image.usage().contains(vk::ImageUsageFlags::STORAGE) {
             return invalid(format!(
                 "the image's usage {:?} lacks STORAGE (`ImageAccess::STORAGE_READ_WRITE`)",

@@ -71,7 +71,7 @@ impl KernelTexture {
         device.kernel_calls()?;
         let format = info.format.unwrap_or(image.format());
         if let Some(reason) = fault(image, info, format) {
-            return Err(Error::InvalidArgument { object, reason });
+            return Err(Error::invalid(object, reason));
         }
         let mut range = image.range();
         // A view that is sampled has one aspect (VUID-VkDescriptorImageInfo-imageView-01976).

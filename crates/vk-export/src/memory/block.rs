@@ -39,6 +39,11 @@ pub struct BlockInfo<'a> {
 /// specification, `VkMemoryRequirements`: both are the same for all buffers of one usage).
 /// `bufferImageGranularity` does not matter, since there are no images in it. Where buffers lie is
 /// the caller's business: what two buffers hold that lie over each other is undefined.
+///
+/// See [`VkExportMemoryAllocateInfo`] and [`vkBindBufferMemory2`].
+///
+/// [`VkExportMemoryAllocateInfo`]: https://docs.vulkan.org/refpages/latest/refpages/source/VkExportMemoryAllocateInfo.html
+/// [`vkBindBufferMemory2`]: https://docs.vulkan.org/refpages/latest/refpages/source/vkBindBufferMemory2.html
 #[derive(Debug)]
 pub struct Block {
     memory: Memory,
@@ -164,7 +169,7 @@ impl Block {
 
     /// Makes the `VkBuffer` of `size` bytes at `offset`, bound.
     pub(crate) fn place(&self, offset: u64, size: u64, object: &str) -> Result<RawBuffer> {
-        let invalid = |reason| Error::InvalidArgument { object: object.to_owned(), reason };
+        let invalid = |reason: String| Error::invalid(object, reason);
         if !offset.is_multiple_of(self.alignment) {
             return Err(invalid(format!("offset {offset} is not a multiple of {}, its alignment", self.alignment)));
         }

@@ -55,6 +55,10 @@ impl Placement {
 /// No driver checks these: a wrong size or dedicated flag is accepted without a word and is
 /// undefined behaviour (CUDA programming guide 6.2.16: "The mappings must match the mappings setup
 /// in the exporting API").
+///
+/// The importer's side is [`CUDA_EXTERNAL_MEMORY_HANDLE_DESC`].
+///
+/// [`CUDA_EXTERNAL_MEMORY_HANDLE_DESC`]: https://docs.nvidia.com/cuda/cuda-driver-api/structCUDA__EXTERNAL__MEMORY__HANDLE__DESC__v1.html
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MemoryDescriptor {
@@ -146,10 +150,7 @@ impl Memory {
         let physical = device.physical();
         let memory_type =
             physical.memory_type(request.requirements.memory_type_bits, wanted, preferred).ok_or_else(|| {
-                Error::InvalidArgument {
-                    object: object.clone(),
-                    reason: format!("{} has no {wanted:?} memory type for it", device.name()),
-                }
+                Error::invalid(&object, format!("{} has no {wanted:?} memory type for it", device.name()))
             })?;
         size::check_memory(physical, size, memory_type, &object)?;
 

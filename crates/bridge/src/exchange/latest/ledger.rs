@@ -217,7 +217,7 @@ impl Ledger {
         Refusal::NoSlot { frame: self.next, retired, unknown }
     }
 
-    /// The writer's frame is on its way: its timeline reaches `value` behind it.
+    /// The writer's frame was enqueued: its timeline reaches `value` behind it.
     pub(super) fn publish(&mut self, slot: usize, value: u64) {
         if let Slot::Writing { .. } = self.slots[slot] {
             self.slots[slot] = Slot::Published { frame: self.next, value };

@@ -60,13 +60,13 @@ impl HandleInfo {
         if handle_type != HandleType::OpaqueWin32 {
             return match sharing {
                 NtSharing { name: None, sddl: None } => Ok(None),
-                _ => Err(Error::InvalidArgument {
-                    object: object.to_owned(),
-                    reason: format!(
+                _ => Err(Error::invalid(
+                    object,
+                    format!(
                         "the driver exports it as {} only, which has neither a name nor a security descriptor",
                         handle_type.as_str()
                     ),
-                }),
+                )),
             };
         }
         let attributes = match sharing.sddl {

@@ -17,7 +17,7 @@ const LONGEST: usize = 260;
 /// Another process can still take it before Vulkan does; then the driver refuses it in its own
 /// words.
 pub(super) fn reserve(name: &str, object: &str) -> Result<Vec<u16>> {
-    let invalid = |reason: String| Error::InvalidArgument { object: object.to_owned(), reason };
+    let invalid = |reason: String| Error::invalid(object, reason);
     let wide = encode(name).map_err(|reason| invalid(format!("its NT name {name:?} {reason}")))?;
     match is_taken(&wide) {
         Ok(false) => Ok(wide),

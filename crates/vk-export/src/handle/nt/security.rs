@@ -42,10 +42,7 @@ impl SecurityAttributes {
     }
 
     pub(super) fn from_sddl(sddl: &str, object: &str) -> Result<Self> {
-        let invalid = |reason: String| Error::InvalidArgument {
-            object: object.to_owned(),
-            reason: format!("its security descriptor {sddl:?} {reason}"),
-        };
+        let invalid = |reason: String| Error::invalid(object, format!("its security descriptor {sddl:?} {reason}"));
         let descriptor = parse(sddl).map_err(|error| invalid(format!("is refused by Windows: {error}")))?;
         // Windows takes a descriptor without a DACL to mean that everyone may do everything.
         if !has_dacl(&descriptor) {

@@ -67,7 +67,7 @@ fn the_driver_is_asked_once_and_every_export_is_a_duplicate() {
 #[test]
 fn a_driver_that_fails_is_asked_again() {
     let exporter = Exporter::new(HandleType::OpaqueWin32, "buffer \"b\"").unwrap();
-    let refuse = || Err(Error::InvalidArgument { object: "buffer \"b\"".to_owned(), reason: "refused".to_owned() });
+    let refuse = || Err(Error::invalid("buffer \"b\"", "refused"));
     assert!(exporter.duplicate("buffer \"b\"", refuse).is_err());
     assert!(exporter.duplicate("buffer \"b\"", || driver_object(&exporter)).is_ok());
 }
