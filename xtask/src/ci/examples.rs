@@ -18,34 +18,43 @@ enum Line<'a> {
     Other,
 }
 
-/// Returns the numbers of the lines of code that are too wide, of a README, of the docs in a Rust
-/// file, or of a Rust file that docs include (`docs/*.rs`).
+/// Returns the numbers of the lines of code that are too wide, of a page, of the docs in a Rust
+/// file, or of a Rust file that docs include (`docs/*.rs`). Of pages other than READMEs commands and
+/// output may be wider.
 pub(super) fn wide_lines(path: &Path, text: &str) -> Vec<usize> {
     let is_rust = path.extension().is_some_and(|extension| extension == "rs");
     let is_included = path.parent().is_some_and(|folder| folder.ends_with("docs"));
+    let is_page = !is_rust && path.file_name().is_some_and(|name| name != "README.md");
     let kind = |line| match (is_rust, is_included) {
         (false, _) => Line::Markdown(line),
         (true, true) => Line::Code(line),
         (true, false) => line_of_rust(line),
     };
-    let mut is_code = false;
+    // In a block, whether it is measured.
+    let mut block = None;
     let mut is_wide = |line| {
         let code = match line {
             Line::Markdown(text) if text.trim_start().starts_with("```") => {
-                is_code = !is_code;
+                let language = text.trim_start().trim_start_matches('`');
+                block = if block.is_none() { Some(!is_page || is_source(language)) } else { None };
                 return false;
             }
-            Line::Markdown(text) if is_code => text,
+            Line::Markdown(text) if block == Some(true) => text,
             Line::Markdown(_) => return false,
             Line::Code(text) => text,
             Line::Opens | Line::Other => {
-                is_code = matches!(line, Line::Opens);
+                block = matches!(line, Line::Opens).then_some(true);
                 return false;
             }
         };
         code.chars().count() > WIDEST
     };
     text.lines().zip(1..).filter(|(line, _)| is_wide(kind(line))).map(|(_, number)| number).collect()
+}
+
+/// Returns `true` for a block of a program's source, which readers copy from.
+fn is_source(language: &str) -> bool {
+    ["rust", "python", "c", "cpp", "toml"].iter().any(|source| language.split(',').next() == Some(source))
 }
 
 /// Doc comments are Markdown. Lines that rustdoc hides count: who reads the source sees them.
@@ -91,5 +100,11 @@ mod tests {
     fn files_that_docs_include_are_code_and_readmes_have_some() {
         assert_eq!(wide("crates/a/docs/b.rs", "F\nW\n/// W\n"), [2, 3]);
         assert_eq!(wide("README.md", "W\n```sh\nW\nF\n```\nW\n"), [3]);
+    }
+
+    #[test]
+    fn pages_have_wide_commands_and_no_wide_source() {
+        let text = "W\n```sh\nW\n```\n```\nW\n```\n```rust,no_run\nW\nF\n```\n```python\nW\n```\nW\n";
+        assert_eq!(wide("docs/page.md", text), [9, 13]);
     }
 }

@@ -10,9 +10,9 @@ use super::examples::{WIDEST, wide_lines};
 /// The most lines of a Rust file.
 const MOST: usize = 350;
 
-const FOLDERS: [&str; 8] = ["adapters", "benches", "crates", "examples", "python", "tests", "tools", "xtask"];
+const FOLDERS: [&str; 9] = ["adapters", "benches", "crates", "docs", "examples", "python", "tests", "tools", "xtask"];
 
-/// Fails for Rust files in the current folder that are too long, and for code in docs and READMEs
+/// Fails for Rust files in the current folder that are too long, and for code in docs and pages
 /// that is too wide.
 pub(super) fn check() -> Result<()> {
     let mut found = Found::default();
@@ -35,17 +35,18 @@ struct Found {
 }
 
 impl Found {
-    /// Adds the Rust files and the READMEs in a folder.
+    /// Adds the Rust files and the pages in a folder.
     fn visit(&mut self, folder: &Path) -> Result<()> {
         for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
             let path = entry?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let is_page = path.extension().is_some_and(|extension| extension == "md");
             if path.is_dir() {
                 // Build outputs, and hidden folders such as those of Python environments.
                 if name != "target" && !name.starts_with('.') {
                     self.visit(&path)?;
                 }
-            } else if name == "README.md" || is_rust(&path) {
+            } else if is_page || is_rust(&path) {
                 self.read(&path)?;
             }
         }

@@ -104,7 +104,11 @@ impl TimelinePoint {
     /// [`wait`](Self::wait) does.
     pub fn wait_info(&self, stages: vk::PipelineStageFlags2) -> vk::SemaphoreSubmitInfo<'static> {
         if let Err(error) = self.timeline.flush() {
-            log_error!("{}: the work that signals point {} was not submitted: {error}", self.timeline_name(), self.value);
+            log_error!(
+                "{}: the work that signals point {} was not submitted: {error}",
+                self.timeline_name(),
+                self.value
+            );
         }
         self.submitted_wait(stages)
     }
