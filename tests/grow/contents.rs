@@ -1,5 +1,7 @@
 //! What is kept, and what is freed.
 
+use std::time::Instant;
+
 use bridge::{BufferAccess, Compute, Exchange, ExchangeInfo, FrameGraph, LiveObjects, Work};
 use bridge::{SharedPool, SharedPoolInfo};
 use bridge_tests::{Commands, Filler, Readback, Rig};
@@ -154,6 +156,28 @@ pub(crate) fn graphs_are_captured_anew(rig: &Rig, compute: &Compute) {
     // The graph keeps the last slots; the exchange ends before it.
     exchange.close().unwrap();
     drop(graph);
+}
+
+/// A program that only launches graphs never calls `begin`.
+pub(crate) fn graphs_free_what_was_replaced(rig: &Rig, compute: &Compute) {
+    let readback = Readback::new(rig.device(), SIZE);
+    let mut exchange = words(compute, 1);
+    let mut graph = FrameGraph::new(&exchange);
+    let mut frame = |exchange: &mut Exchange<Words>| {
+        // SAFETY: nothing is enqueued.
+        read(&readback, unsafe { exchange.compute_with(&mut graph, |_, _| Ok(())) }.unwrap());
+    };
+    frame(&mut exchange);
+    let alive = LiveObjects::now().buffers;
+    exchange.grow(2 * LEN).unwrap();
+    assert!(LiveObjects::now().buffers > alive, "the old slots are freed at a later frame");
+    let deadline = Instant::now() + Rig::LONG;
+    // On CUDA a thread frees them.
+    while LiveObjects::now().buffers > alive {
+        assert!(Instant::now() < deadline, "the old slots are never freed");
+        frame(&mut exchange);
+    }
+    exchange.close().unwrap();
 }
 
 pub(crate) fn two_hundred_times_leave_nothing(rig: &Rig, compute: &Compute) {

@@ -11,8 +11,9 @@ use bridge::{BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, RenderTu
 use bridge_tests::{Readback, Rig, on_another_gpu_alone, on_both_backends, on_host_without_linear_images, on_peers};
 
 use contents::{
-    every_slot_keeps_its_contents, graphs_are_captured_anew, many_resources_grow_together, pooled_buffers_grow,
-    two_hundred_times_leave_nothing, vulkan_first_keeps_its_contents,
+    every_slot_keeps_its_contents, graphs_are_captured_anew, graphs_free_what_was_replaced,
+    many_resources_grow_together, pooled_buffers_grow, two_hundred_times_leave_nothing,
+    vulkan_first_keeps_its_contents,
 };
 use images::{
     frames_in_flight_keep_their_images, images_are_kept_for_a_slow_queue, images_follow_every_size,
@@ -34,6 +35,7 @@ on_both_backends!(
     many_resources_grow_together,
     pooled_buffers_grow,
     graphs_are_captured_anew,
+    graphs_free_what_was_replaced,
     two_hundred_times_leave_nothing,
     frames_in_flight_go_on_with_the_old_buffers,
     the_copy_waits_for_a_slow_writer,

@@ -107,13 +107,13 @@ enum Task {
         #[arg(long)]
         update: bool,
     },
-    /// Write the figures in README.md and BENCHMARKS.md from benches/results/results.json
+    /// Write the figures in README.md, BENCHMARKS.md and docs/python.md from benches/results
     Tables {
         /// Compare with what is there instead
         #[arg(long)]
         check: bool,
     },
-    /// Random sequences of operations on the CPU backend against a model, see docs/testing.md
+    /// Random sequences of operations against models, see docs/testing.md
     Fuzz {
         /// How long to run
         #[arg(long, default_value_t = 60)]
@@ -124,9 +124,6 @@ enum Task {
         /// One target only
         #[arg(long)]
         target: Option<String>,
-        /// The compute side: only the CPU's so far
-        #[arg(long, default_value = "host", value_parser = ["host"])]
-        backend: String,
     },
     /// Run mutants of what calls a device, made by `cargo mutants`, on the driver double
     Mutants {
@@ -214,7 +211,7 @@ fn main() -> ExitCode {
         Task::Tables { check } => done(publish::tables(check)),
         Task::Windows { all, installing } => done(windows::run(installing.consent(), all)),
         Task::Misuse { update } => done(ci::misuse(update)),
-        Task::Fuzz { seconds, seed, target, backend: _ } => done(fuzz::run(target.as_deref(), seconds, seed)),
+        Task::Fuzz { seconds, seed, target } => done(fuzz::run(target.as_deref(), seconds, seed)),
         Task::Mutants { files, only, with } => done(test::mutants(&files, &only, &with)),
         Task::KillMatrix { backend, minutes: Some(minutes), .. } => done(ci::kill_soak(minutes, backend == "cuda")),
         Task::KillMatrix { rounds, backend, .. } => done(ci::kill_matrix(rounds, backend == "cuda")),

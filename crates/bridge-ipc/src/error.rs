@@ -35,7 +35,7 @@ pub enum Error {
     #[error("{path} is in use: another process listens there; choose another path, or end that process", path = path.display())]
     #[non_exhaustive]
     InUse {
-        /// Where.
+        /// The socket's path.
         path: PathBuf,
     },
 
@@ -43,7 +43,7 @@ pub enum Error {
     #[error("{path} exists and is no socket of this user; it is left alone, choose another path", path = path.display())]
     #[non_exhaustive]
     NotOurs {
-        /// Where.
+        /// The path.
         path: PathBuf,
     },
 
@@ -90,7 +90,7 @@ pub enum Error {
     #[error("{peer} sent what is no message: {source}; the connection is closed")]
     #[non_exhaustive]
     Malformed {
-        /// Who.
+        /// The peer, as `worker "name" (process 1)`.
         peer: String,
         /// Description of the problem.
         source: DecodeError,
@@ -111,7 +111,7 @@ pub enum Error {
     #[error("{peer} sent a message that was cut ({what}); the connection is closed")]
     #[non_exhaustive]
     Truncated {
-        /// Who.
+        /// The peer, as `worker "name" (process 1)`.
         peer: String,
         /// Its bytes or its descriptors.
         what: &'static str,
@@ -121,7 +121,7 @@ pub enum Error {
     #[error("{peer} sent {got} descriptors with a {kind} message, which has {expected}; the connection is closed")]
     #[non_exhaustive]
     Descriptors {
-        /// Who.
+        /// The peer, as `worker "name" (process 1)`.
         peer: String,
         /// The message.
         kind: &'static str,
@@ -145,7 +145,7 @@ pub enum Error {
     #[error("the connection with {peer} has ended{}", reason.as_ref().map(|(code, text)| format!(": {code}, {text}")).unwrap_or_default())]
     #[non_exhaustive]
     Closed {
-        /// Who.
+        /// The peer, as `worker "name" (process 1)`.
         peer: String,
         /// Reason given in the peer's last message, if any.
         reason: Option<(Code, String)>,

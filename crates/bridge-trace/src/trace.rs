@@ -29,7 +29,7 @@ static LINES: Mutex<Waiting> = Mutex::new(Waiting::new(waiting::MOST));
 /// `ns` is the time of a clock that all processes of the machine share (`CLOCK_MONOTONIC`), `us`
 /// the time since the trace was turned on, `pid` the process. `event` is `export`, `import`,
 /// `create`, `wait`, `signal`, `destroy` or `leak`, and for frames between two processes `connect`,
-/// `offer`, `begin`, `publish`, `skip`, `take`, `free`, `close` or `lost`; `side` who does it;
+/// `offer`, `begin`, `publish`, `skip`, `take`, `free`, `close`, `lost` or `kill`; `side` who does it;
 /// waits and signals are written when they are enqueued. The variable `BRIDGE_TRACE=stderr` (or a
 /// file's path) does the same from outside; several processes may write to one file. A sink that
 /// fails or panics ends the trace with a line in the log. The sink is called while a frame is under

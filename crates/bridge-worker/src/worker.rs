@@ -72,7 +72,8 @@ impl Worker {
     ///
     /// # Errors
     /// [`Error::Ipc`] where nobody listens, or one who is not to be trusted; [`Error::NoBackend`]
-    /// where the renderer allows none that can be had.
+    /// where the renderer allows none that can be had; [`Error::Cuda`] where CUDA cannot be had and
+    /// nothing else will do.
     pub fn connect_with(path: impl AsRef<Path>, info: &WorkerInfo<'_>) -> Result<Self, Error> {
         bridge_trace::init();
         let connect = ConnectInfo { user: info.user, timeout: info.timeout };
@@ -132,6 +133,8 @@ impl Worker {
     /// # Errors
     /// [`Error::Timeout`] where it is not offered; [`Error::Mismatch`] where it is another one than
     /// `F`, and [`Error::Cuda`] where it cannot be imported: the renderer is told.
+    /// [`Error::HiddenGpu`] where CUDA does not see the GPU that draws and its timelines cannot be
+    /// imported; [`Error::Ipc`] for memory files that cannot be used.
     /// [`Error::PeerLost`] and [`Error::Closed`] as for [`LatestWriter::begin`].
     pub fn latest<F: Frame>(&self, name: &str) -> Result<LatestWriter<F>, Error> {
         LatestWriter::new(&self.shared, name, false)

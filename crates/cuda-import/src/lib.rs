@@ -79,10 +79,11 @@
 //! | `buffer`, `view`, `linear` | typed arrays in them, and what is lent of those |
 //! | `block` | many typed arrays in one allocation, under one mapping |
 //! | `mapping`, `backing` | the life of a mapping, whatever is mapped |
-//! | `image`, `image_view`, `texture` | images in them, and what is lent of those: copies, texture and surface objects |
-//! | `copy` | how copies from and to an image are put in order and waited for |
-//! | `texel`, `image_info`, `image_limits`, `image_problem` | what an image may be, and what is wrong with it |
-//! | `image_objects` | texture and surface objects, made once |
+//! | `image`, `image/{view,rows,texture}` | images in them, and what is lent of those: copies, texture and surface objects |
+//! | `image/copy` | how copies from and to an image are put in order and waited for |
+//! | `image/{texel,info,limits,problem}` | what an image may be, and what is wrong with it |
+//! | `image/objects` | texture and surface objects, made once |
+//! | `leak` | what is kept for good, counted |
 //! | `mailbox` | context objects of our own, for cudarc to note errors in |
 //! | `order`, `several`, `guests`, `refusal`, `mark`, `poll` | order between the streams that use one buffer or image |
 //! | `reaper` | driver calls that may block, made on a thread of their context's own |

@@ -67,7 +67,7 @@ pub enum DecodeError {
     #[error("sizes do not fit together: {reason}")]
     #[non_exhaustive]
     Size {
-        /// Which.
+        /// Description of the problem.
         reason: &'static str,
     },
 }

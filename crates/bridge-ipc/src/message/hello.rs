@@ -54,7 +54,7 @@ pub struct Hello {
     pub oldest: u32,
     /// Number of the side's process.
     pub pid: u32,
-    /// Which side it is.
+    /// The side that sends it.
     pub role: Role,
     /// The renderer's: whether workers may compute with CUDA. The worker's: whether it does.
     pub cuda: bool,

@@ -35,12 +35,12 @@ pub enum Message {
     Timeline(Timeline),
     /// Worker: the exchange is imported.
     Ready {
-        /// Which.
+        /// The exchange's number.
         exchange: u32,
     },
     /// An exchange cannot be imported, or the connection is refused.
     Refused {
-        /// Which; `None` for the connection.
+        /// The exchange's number; `None` for the connection.
         exchange: Option<u32>,
         /// Why.
         code: Code,
@@ -49,7 +49,7 @@ pub enum Message {
     },
     /// The reader of an exchange gives a slot to its writer.
     Free {
-        /// Which.
+        /// The exchange's number.
         exchange: u32,
         /// The slot.
         slot: u32,
@@ -59,7 +59,7 @@ pub enum Message {
     },
     /// The writer of an exchange gives a slot with a frame to its reader.
     Publish {
-        /// Which.
+        /// The exchange's number.
         exchange: u32,
         /// The slot.
         slot: u32,
@@ -72,7 +72,7 @@ pub enum Message {
     /// The writer of an exchange says that a frame that it has published will not be whole,
     /// whatever the timeline says.
     Torn {
-        /// Which.
+        /// The exchange's number.
         exchange: u32,
         /// The slot.
         slot: u32,
@@ -82,7 +82,7 @@ pub enum Message {
     /// With `trust`, a writer on the CPU has filled the slot of the oldest frame that it has
     /// published and not finished.
     Done {
-        /// Which.
+        /// The exchange's number.
         exchange: u32,
         /// The slot.
         slot: u32,
@@ -92,7 +92,7 @@ pub enum Message {
     /// A side has ended its part in an exchange and signalled all that it owed. The other answers
     /// with the same.
     Close {
-        /// Which.
+        /// The exchange's number.
         exchange: u32,
     },
     /// The last message of a side.

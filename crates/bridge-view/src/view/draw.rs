@@ -41,7 +41,8 @@ impl View {
     /// it does neither.
     ///
     /// # Errors
-    /// The failed call; the frame is given back. [`Error::OtherThread`] on another thread.
+    /// The failed call; the frame is given back. [`Error::Stuck`] once commands of the view did not
+    /// end, [`Error::OtherThread`] on another thread.
     pub fn draw(&mut self) -> Result<bool> {
         self.take_events(Duration::ZERO)?;
         let Drawn { drawn, presented } = self.draw_and_present()?;

@@ -114,8 +114,8 @@ impl View {
     /// more accesses, on the view's device and its graphics queue.
     ///
     /// # Errors
-    /// [`Error::NothingDrawn`]; [`Error::InvalidArgument`] for another frame; else the failed call.
-    /// The frame is given back.
+    /// [`Error::NothingDrawn`]; [`Error::InvalidArgument`] for another frame; [`Error::Stuck`] once
+    /// commands of the view did not end; else the failed call. The frame is given back.
     pub fn read<R: PictureSlot>(&mut self, frame: RenderTurn<R, RenderFirst>) -> Result<ComputeTurn<R, RenderFirst>> {
         let target = match self.target(&frame) {
             Ok(target) => target,

@@ -28,8 +28,8 @@ pub enum Backend {
     /// takes the compute queue.
     Inline,
     /// A worker in another process that computes with CUDA, in memory that it imports from this
-    /// one; nothing is computed here. It is the backend of what `Remote::latest` and
-    /// `Remote::latest_render_first` give, and cannot be asked for.
+    /// one; nothing is computed here. It is the backend of the exchanges that a `Remote` makes with
+    /// such a worker, and cannot be asked for.
     Remote,
 }
 

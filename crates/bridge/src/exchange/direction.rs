@@ -9,7 +9,8 @@ use super::state::State;
 use crate::error::Result;
 use crate::timeline::TimelinePoint;
 
-/// Which side begins a frame: [`ComputeFirst`] or [`RenderFirst`]. The trait is closed.
+/// Which side begins a frame: [`ComputeFirst`], [`RenderFirst`], or [`RenderAway`] for a worker in
+/// step. The trait is closed.
 #[allow(private_bounds)] // Closed on purpose.
 pub trait Direction: Protocol + 'static {
     /// Type that [`Exchange::begin`](crate::Exchange::begin) returns.

@@ -54,7 +54,8 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     /// Does nothing where it was submitted already.
     ///
     /// # Errors
-    /// The failed call, and [`Error::Timeout`] past the limit; then the commands may still run, and
+    /// [`Error::InvalidArgument`] while an [`InitialTurn`] is open, the failed call, and
+    /// [`Error::Timeout`] past the limit; then the commands may still run, and
     /// the images wait for a hand-over as before: a later one is behind this one. What the commands
     /// use is kept until they have run, also where other resources [replace](Self::replace) it;
     /// closing and dropping the exchange wait for them.
@@ -67,7 +68,8 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] where nothing is to be handed over
-    /// ([`needs_initial`](Self::needs_initial)), or while an earlier one is open.
+    /// ([`needs_initial`](Self::needs_initial)), or while an earlier one is open;
+    /// [`vk_export::Error::QueueHeld`] inside of [`Queue::with`](vk_export::Queue::with).
     ///
     /// # Safety
     /// `commands` is recording on the exchange's device for the family of its

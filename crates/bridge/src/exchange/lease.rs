@@ -84,7 +84,7 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     /// slots at once.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for a slot that there is not.
+    /// [`Error::InvalidArgument`] if `slot` is out of range.
     pub fn lease(&self, slot: usize) -> Result<Lease> {
         self.shared.checked_lease(slot)
     }

@@ -43,8 +43,8 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
     /// takes: it submits the work that the frame waits for, if that is still pending.
     ///
     /// # Errors
-    /// [`Error::OutOfOrder`](crate::Error::OutOfOrder) while another lent turn is open, and an
-    /// error inside of [`Queue::with`]; the frame is then lost.
+    /// [`Error::OutOfOrder`](crate::Error::OutOfOrder) while another lent turn is open, an error
+    /// inside of [`Queue::with`], or the failed call; the frame is then lost.
     pub fn lend(mut self) -> Result<LentTurn<R, D>> {
         let lent = {
             let _order = self.shared.submitting()?;

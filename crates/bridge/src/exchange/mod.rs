@@ -115,8 +115,9 @@ impl<R: Resources> Exchange<R, ComputeFirst> {
     /// Makes the slots and the timelines, on both sides, for frames that the compute side begins.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for no slots, too many or no resources, else what the two sides
-    /// say; nothing is left behind.
+    /// [`Error::InvalidArgument`] for a configuration or accesses that cannot be, such as no slots,
+    /// no resources or stages that the queue lacks, else what the two sides say; nothing is left
+    /// behind.
     pub fn new(compute: &Compute, info: &ExchangeInfo<'_>, resources: R) -> Result<Self> {
         Self::with(compute, info, resources, First::Compute)
     }
@@ -144,7 +145,8 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     /// slot.
     ///
     /// # Errors
-    /// [`Error::TurnOpen`] while the last frame's first turn is open (with [`RenderFirst`], any
+    /// [`Error::NotInitialised`] while new images wait for their [first
+    /// hand-over](Self::needs_initial), [`Error::TurnOpen`] while the last frame's first turn is open (with [`RenderFirst`], any
     /// turn), [`Error::SlotBusy`] while render turns hold every slot, [`Error::TurnLost`] once
     /// after a turn was dropped half-way, [`Error::Timeout`] where
     /// [`ExchangeInfo::frames_in_flight`] frames do not end, what [`Compute::check_alive`] says

@@ -38,7 +38,8 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     /// new images wait for their first hand-over again.
     ///
     /// # Errors
-    /// [`Error::ReplacedWhileOpen`] while a turn is open; what [`Exchange::new`] says, such as
+    /// [`Error::ReplacedWhileOpen`] while a turn is open; [`Error::InvalidArgument`] while an
+    /// [`InitialTurn`](crate::InitialTurn) is; what [`Exchange::new`] says, such as
     /// [`vk_export::Error::TooLarge`]; [`Error::TurnLost`] where it is unknown whether a lent turn
     /// that was dropped still uses a buffer, see [`flush_parts`](Self::flush_parts). Whatever the
     /// error, the exchange goes on with the resources that it had, and the new ones are freed: at

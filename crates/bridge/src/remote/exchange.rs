@@ -207,7 +207,7 @@ impl<R: Resources> RemoteExchange<R> {
     /// A [`Lease`] on the Vulkan objects in a slot.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for a slot that there is not.
+    /// [`Error::InvalidArgument`] if `slot` is out of range.
     pub fn lease(&self, slot: usize) -> Result<Lease> {
         self.steps.state().checked_lease(slot)
     }

@@ -58,8 +58,9 @@ impl Remote {
     /// are copied for a worker on the CPU, one that computes with CUDA reads the slots themselves.
     ///
     /// # Errors
-    /// As [`exchange`](Self::exchange), and [`Error::InvalidArgument`] for a worker that speaks an
-    /// older version of the protocol.
+    /// As [`exchange`](Self::exchange), and [`Error::InvalidArgument`] where
+    /// [`ExchangeInfo::frames_in_flight`] is set, and for a worker that speaks an older version of
+    /// the protocol.
     pub fn exchange_render_first<R: Resources>(
         self,
         info: &ExchangeInfo<'_>,
@@ -205,7 +206,7 @@ impl<R: Resources> RemoteExchangeWriter<R> {
     /// A [`Lease`] on the Vulkan objects in a slot.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for a slot that there is not.
+    /// [`Error::InvalidArgument`] if `slot` is out of range.
     pub fn lease(&self, slot: usize) -> Result<Lease> {
         self.draws.state().checked_lease(slot)
     }

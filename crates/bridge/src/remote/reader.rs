@@ -35,9 +35,10 @@ impl Remote {
     /// draws, buffers only.
     ///
     /// # Errors
-    /// [`Error::Connection`](crate::Error::Connection) where the worker refuses it, for example
-    /// since it expects other resources, or is gone; else as
-    /// [`Exchange::latest`](crate::Exchange::latest).
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument), with the worker's words, where it
+    /// refuses the exchange, for example since it expects other resources, or does not answer
+    /// within the limit; [`Error::Connection`](crate::Error::Connection) where the connection ends
+    /// or fails; else as [`Exchange::latest`](crate::Exchange::latest).
     pub fn latest<R: Resources>(self, info: &LatestInfo<'_>, resources: R) -> Result<RemoteReader<R>> {
         RemoteReader::new(self, info, resources)
     }

@@ -64,7 +64,7 @@ impl TimelinePoint {
     ///
     /// The side that signals is asked, in the way that answers soonest: a CUDA signal is polled,
     /// since `vkWaitSemaphores` notices it only after milliseconds; what a queue or the CPU signals
-    /// is blocked on.
+    /// is blocked on, unless several threads wait beside CUDA: then each looks and sleeps in turn.
     ///
     /// # Errors
     /// [`Error::Timeout`](crate::Error::Timeout) with the last value seen, or the failed call.
@@ -75,7 +75,8 @@ impl TimelinePoint {
     /// Blocks like [`wait`](Self::wait), but without spinning for up to 2 ms first.
     ///
     /// The thread takes next to no processor time. It wakes tens of microseconds later than with
-    /// `wait`, and up to half a millisecond later for a point that CUDA signals. Use it where other
+    /// `wait`, and up to half a millisecond later for a point that CUDA signals or where
+    /// several threads wait beside CUDA. Use it where other
     /// work is queued behind the point, such as when waiting for the frame before the last.
     ///
     /// # Errors

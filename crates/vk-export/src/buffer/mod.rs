@@ -72,7 +72,7 @@ enum Backing {
 pub struct ExportedBuffer {
     /// A handle of its own, which knows whether it is to be closed.
     pub handle: MemoryHandle,
-    /// Returns the parameters that the importer must repeat.
+    /// Parameters that the importer must repeat.
     pub descriptor: MemoryDescriptor,
 }
 

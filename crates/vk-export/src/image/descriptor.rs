@@ -34,7 +34,7 @@ pub struct ImageDescriptor {
 pub struct ExportedImage {
     /// A handle of its own, which knows whether it is to be closed.
     pub handle: MemoryHandle,
-    /// Returns the parameters that the importer must repeat.
+    /// Parameters that the importer must repeat.
     pub descriptor: ImageDescriptor,
 }
 

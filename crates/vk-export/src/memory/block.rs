@@ -62,7 +62,7 @@ pub struct Block {
 pub struct ExportedBlock {
     /// A handle of its own, which knows whether it is to be closed.
     pub handle: MemoryHandle,
-    /// Returns the parameters that the importer must repeat. Its `size` is the whole allocation.
+    /// Parameters that the importer must repeat. Its `size` is the whole allocation.
     pub descriptor: MemoryDescriptor,
 }
 

@@ -37,7 +37,9 @@ pub struct SharedPoolInfo<'a> {
     /// Bytes of one block, rounded up to a power of two and to 64 KiB; not zero. Default: 64 MiB.
     pub block_size: u64,
     /// Vulkan usage of the buffers, all uses together; each buffer is made with all of them.
-    /// Default: all that the constants of [`BufferAccess`] name.
+    /// Default: those of all constants of [`BufferAccess`] but
+    /// [`ACCELERATION_STRUCTURE_INPUT`](BufferAccess::ACCELERATION_STRUCTURE_INPUT), which takes
+    /// features of the device.
     pub usage: vk::BufferUsageFlags,
 }
 

@@ -58,7 +58,7 @@ impl<R: Resources, D: Direction> LatestReader<R, D> {
     /// A [`Lease`] on the Vulkan objects in a slot.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for a slot that there is not.
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) if `slot` is out of range.
     pub fn lease(&self, slot: usize) -> Result<Lease> {
         self.shared.state.checked_lease(slot)
     }

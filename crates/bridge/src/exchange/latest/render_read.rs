@@ -115,7 +115,9 @@ impl<R: Resources> RenderRead<R> {
     /// which they have run.
     ///
     /// # Errors
-    /// The failed call, and the turn counts as skipped. Nothing was submitted then.
+    /// [`Error::OutOfOrder`](crate::Error::OutOfOrder) while what
+    /// [`LatestReader::record_initial`](crate::LatestReader::record_initial) has recorded is lent,
+    /// or the failed call, and the turn counts as skipped. Nothing was submitted then.
     ///
     /// # Safety
     /// - The command buffers are executable, belong to the device and stay alive, with all that
@@ -148,7 +150,9 @@ impl<R: Resources> RenderRead<R> {
     /// before the lock is taken that the engine's [`QueueLock`](vk_export::QueueLock) takes.
     ///
     /// # Errors
-    /// An error inside of [`Queue::with`]; the turn then counts as skipped.
+    /// [`Error::OutOfOrder`](crate::Error::OutOfOrder) while what
+    /// [`LatestReader::record_initial`](crate::LatestReader::record_initial) has recorded is lent,
+    /// or an error inside of [`Queue::with`]; the turn then counts as skipped.
     pub fn lend(mut self) -> Result<LentLatest<Self>> {
         let value = self.shared.lend(self.chosen.frame)?;
         self.done = true;

@@ -60,7 +60,7 @@ impl<R: Resources, D: Direction> LatestWriter<R, D> {
     /// A [`Lease`] on the Vulkan objects in a slot.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for a slot that there is not.
+    /// [`Error::InvalidArgument`] if `slot` is out of range.
     pub fn lease(&self, slot: usize) -> Result<Lease> {
         self.shared.state.checked_lease(slot)
     }
