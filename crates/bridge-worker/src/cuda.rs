@@ -208,17 +208,20 @@ impl<F: Frame> CudaSide<F> {
 
 impl<F: Frame> Drop for CudaSide<F> {
     fn drop(&mut self) {
-        let finished = self.finish();
-        // Its thread may still have had something to signal.
-        self.guard = None;
-        if !finished {
+        if !self.finish() {
             // Freeing would block for as long as the stream waits, and memory in use is never
             // freed.
             log_error!(
                 "the stream of an exchange is not idle after {DROP_LIMIT:?}: its slots and timelines are leaked"
             );
+            // What the stream waits for is signalled once the renderer is dead.
+            if let Some(guard) = self.guard.take() {
+                guard.leave();
+            }
             return;
         }
+        // Its thread may still have had something to signal.
+        self.guard = None;
         for slot in self.slots.iter() {
             // SAFETY: both streams are idle, and work on others was joined to them (`finish`).
             unsafe { F::assume_idle(slot) };

@@ -2,6 +2,7 @@
 //! dead.
 #![allow(unsafe_code)] // Waits and signals.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -118,36 +119,53 @@ impl Rescue {
 /// may wait for the stream itself. Dropping it ends the thread.
 pub(crate) struct Guard {
     watch: Arc<PeerWatch>,
+    /// `None` once it was left.
     thread: Option<JoinHandle<()>>,
+    /// The stream waits for nothing more than it does already.
+    left: Arc<AtomicBool>,
 }
 
 impl Guard {
     pub(crate) fn new(watch: PeerWatch, rescue: &Arc<Rescue>) -> Option<Self> {
         let watch = Arc::new(watch);
-        let (watching, rescue) = (Arc::clone(&watch), Arc::clone(rescue));
+        let left = Arc::new(AtomicBool::new(false));
+        let (watching, is_left, rescue) = (Arc::clone(&watch), Arc::clone(&left), Arc::clone(rescue));
         let thread = std::thread::Builder::new().name("bridge-worker".into()).spawn(move || {
             if !watching.wait() {
                 return;
             }
             // A frame that was begun in this moment may wait for more.
             while !watching.is_stopped_within(DRAIN) {
+                // Asked before, so that all is signalled by the last time.
+                let is_last = is_left.load(Ordering::Acquire);
                 rescue.signal(&mut rescue.values());
+                if is_last {
+                    return;
+                }
             }
         });
         match thread {
-            Ok(thread) => Some(Self { watch, thread: Some(thread) }),
+            Ok(thread) => Some(Self { watch, left, thread: Some(thread) }),
             Err(error) => {
                 log_warn!("a renderer that dies is noticed by the next call alone: no thread starts: {error}");
                 None
             }
         }
     }
+
+    /// Leaves the stream to the thread, which ends once the renderer is dead. Nothing more is
+    /// enqueued, and stream and timelines live for ever.
+    pub(crate) fn leave(mut self) {
+        self.left.store(true, Ordering::Release);
+        self.thread = None;
+    }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
+        let Some(thread) = self.thread.take() else { return };
         self.watch.stop();
         // It has no panic to tell of.
-        let _ = self.thread.take().map(JoinHandle::join);
+        let _ = thread.join();
     }
 }

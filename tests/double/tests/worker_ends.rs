@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bridge_worker::bridge_ipc::{Direction, Error as Ipc, Listener, Message};
-use bridge_worker::{Buffer, Error};
+use bridge_worker::{Buffer, Error, Worker};
 use common::assert_clean;
 use common::renderer::{Exports, LIMIT, Renderer, connect};
 use cuda_import::probe;
@@ -22,6 +22,7 @@ use driver_double::Double;
 
 const NAME: &str = "a_renderer_that_ends_behind_any_message_leaves_nothing_behind";
 const DRAWS: &str = "a_renderer_that_draws_and_ends_behind_any_message_leaves_nothing_behind";
+const LEFT: &str = "what_a_renderer_owes_that_dies_after_its_exchange_was_left_is_signalled";
 /// Set for the renderer's process: after how many messages it stops, where it listens, its GPU and
 /// the paths of its descriptors.
 const RENDERER: &str = "WORKER_TEST_RENDERER";
@@ -85,19 +86,10 @@ fn render(told: &str, direction: Direction) {
 /// Ends a renderer behind its `last` message, and gives the kind of that; `None` where all was
 /// said before.
 fn outlive(double: &Double, name: &str, direction: Direction, last: u32) -> Option<String> {
-    let gpu = probe().unwrap().devices[0].uuid;
     let exports = Exports::new(double);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s");
-    let own = format!("/proc/{}/fd", std::process::id());
-    let mut told = vec![last.to_string(), path.display().to_string(), gpu.to_string()];
-    told.extend(exports.all().iter().map(|descriptor| format!("{own}/{}", descriptor.as_raw_fd())));
-    let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", name, "--nocapture"])
-        .env(RENDERER, told.join(","))
-        .stdout(Stdio::piped())
-        .spawn();
-    let ended = end(child.unwrap());
+    let ended = end(start(name, last, &path, &exports));
     let error = live(&path, direction, || ended.is_finished()).unwrap_err();
     // The last of them where it was reaped before it was met.
     let is_told = matches!(
@@ -109,6 +101,20 @@ fn outlive(double: &Double, name: &str, direction: Direction, last: u32) -> Opti
     drop(exports);
     assert_clean(double);
     kind
+}
+
+/// Starts a renderer that stops behind its `last` message.
+fn start(name: &str, last: u32, path: &Path, exports: &Exports) -> Child {
+    let gpu = probe().unwrap().devices[0].uuid;
+    let own = format!("/proc/{}/fd", std::process::id());
+    let mut told = vec![last.to_string(), path.display().to_string(), gpu.to_string()];
+    told.extend(exports.all().iter().map(|descriptor| format!("{own}/{}", descriptor.as_raw_fd())));
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture"])
+        .env(RENDERER, told.join(","))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
 }
 
 /// Ends a process that has stopped, or has said all.
@@ -125,16 +131,7 @@ fn end(mut child: Child) -> JoinHandle<Option<String>> {
 
 /// The life of a worker, up to the end of its renderer.
 fn live(path: &Path, direction: Direction, has_ended: impl Fn() -> bool) -> Result<(), Error> {
-    let start = Instant::now();
-    let worker = loop {
-        match connect(path) {
-            // Nobody listens so far.
-            Err(Error::Ipc(Ipc::System { .. })) if start.elapsed() < LIMIT && !has_ended() => {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            met => break met?,
-        }
-    };
+    let worker = meet(path, has_ended)?;
     if direction == Direction::RendererWrites {
         let mut reader = worker.exchange_reader::<Buffer<f32>>("x")?;
         loop {
@@ -145,4 +142,43 @@ fn live(path: &Path, direction: Direction, has_ended: impl Fn() -> bool) -> Resu
     loop {
         exchange.begin()?.finish()?;
     }
+}
+
+/// Connects to a renderer that has been started and may have ended.
+fn meet(path: &Path, has_ended: impl Fn() -> bool) -> Result<Worker, Error> {
+    let start = Instant::now();
+    loop {
+        match connect(path) {
+            // Nobody listens so far.
+            Err(Error::Ipc(Ipc::System { .. })) if start.elapsed() < LIMIT && !has_ended() => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            met => return met,
+        }
+    }
+}
+
+/// A stream that still waits for the renderer when its exchange is left is leaked, and goes on once
+/// the renderer is dead.
+#[test]
+fn what_a_renderer_owes_that_dies_after_its_exchange_was_left_is_signalled() {
+    if let Ok(told) = std::env::var(RENDERER) {
+        return render(&told, Direction::WorkerWrites);
+    }
+    let Some(double) = Double::in_child(LEFT) else { return };
+    let exports = Exports::new(&double);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    let mut renderer = start(LEFT, u32::MAX, &path, &exports);
+    let worker = meet(&path, || false).unwrap();
+    let mut exchange = worker.exchange::<Buffer<f32>>("x").unwrap();
+    // The third waits for what the renderer has announced.
+    (0..3).for_each(|_| exchange.begin().unwrap().finish().unwrap());
+    drop((exchange, worker));
+    assert_eq!((double.value(exports.computed.1), double.value(exports.rendered.1)), (2, 0), "the renderer lives");
+    renderer.kill().unwrap();
+    double.until("the stream to go on", |double| double.value(exports.computed.1) == 3);
+    assert_eq!(double.value(exports.rendered.1), 5);
+    renderer.wait().unwrap();
+    assert_eq!(double.findings(), []);
 }
