@@ -331,3 +331,17 @@ fn the_program_leaves_while_its_queue_waits() {
         assert_eq!((signalled.is_none(), *dead, scene.worker.is_alive()), (finishes, !finishes, finishes), "{error}");
     }
 }
+
+/// Whoever cannot be seen to finish, since the renderer's device is lost, is not killed for that.
+#[test]
+fn a_worker_of_a_lost_device_is_left_at_once_and_lives() {
+    let Some(mut scene) = Scene::new("lost", "stays") else { return };
+    scene.steps.state().pretend_loss(false);
+    scene.limit_is_over();
+    scene.control.stop();
+    let (error, _) = scene.end();
+    assert!(matches!(&error, Error::PeerLost { dead: false, signalled: None, .. }), "{error}");
+    assert!(scene.worker.is_alive() && scene.status.owed().is_empty());
+    // The queue waits still.
+    scene.finish(2);
+}

@@ -166,6 +166,9 @@ impl<R: Resources> Part for Draw<R> {
         }
         let rendered = self.away.rendered().unwrap_or(u64::MAX);
         let Announced { frame, value, .. } = self.owed.overrun(rendered, leaves, limit, Instant::now())?.announced;
+        if self.forgive() {
+            return None;
+        }
         Some(format!(
             "has given back the slot of frame {frame} with value {value}, and has not reached that within {limit:?}"
         ))
@@ -209,6 +212,16 @@ impl<R: Resources> Draw<R> {
         self.files.is_some()
     }
 
+    /// What a worker owes to a device that is lost is of no use to anybody, and cannot be seen to
+    /// come. Returns `true` if it is.
+    fn forgive(&mut self) -> bool {
+        let is_lost = self.away.is_lost();
+        if is_lost {
+            self.owed.take();
+        }
+        is_lost
+    }
+
     /// Signals all that a worker with CUDA owes, whose process has ended.
     fn release_gpu(&self) {
         // SAFETY: `settle` is told that the process has ended, and with it its work on the GPU;
@@ -241,7 +254,11 @@ impl<R: Resources> Draw<R> {
         while self.owed.count() > 0 {
             let value = self.away.computed();
             let reached = value.as_ref().map_or(0, |value| *value);
+            let is_known = value.is_ok();
             blame("the timeline of its slots cannot be used", value.map(drop), &self.away)?;
+            if !is_known && self.forgive() {
+                break;
+            }
             if self.owed.reached(reached, Instant::now()).is_none() {
                 break;
             }
@@ -305,6 +322,10 @@ impl<R: Resources> Draw<R> {
 #[cfg(test)]
 #[path = "tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "lost_tests.rs"]
+mod lost_tests;
 
 #[cfg(test)]
 #[path = "host_tests.rs"]

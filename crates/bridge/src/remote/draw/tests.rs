@@ -14,26 +14,26 @@ use crate::exchange::{ExchangeInfo, RenderAway, RenderTurn, SubmitInfo};
 use crate::remote::test_device::device;
 use crate::timeline::TimelinePoint;
 
-const LIMIT: Duration = Duration::from_secs(20);
+pub(super) const LIMIT: Duration = Duration::from_secs(20);
 /// The limit of the exchange itself, which ends with what hangs.
 const END: Duration = Duration::from_secs(2);
 /// The time for which a queue is seen to hang.
 const HANGS: Duration = Duration::from_millis(100);
 
-type Words = BufferSpec<u32>;
-type Turn = RenderTurn<Words, RenderAway>;
+pub(super) type Words = BufferSpec<u32>;
+pub(super) type Turn = RenderTurn<Words, RenderAway>;
 
 /// The worker's view: the frames that it has, with the values that its stream waits for.
-struct Worker {
-    draw: Draw<Words>,
-    draws: Arc<Draws<Words>>,
+pub(super) struct Worker {
+    pub(super) draw: Draw<Words>,
+    pub(super) draws: Arc<Draws<Words>>,
     held: VecDeque<(usize, u64, u64)>,
     value: u64,
 }
 
 impl Worker {
     /// `None`, and the test is skipped, without a Vulkan device.
-    fn new() -> Option<Self> {
+    pub(super) fn new() -> Option<Self> {
         let device = device()?;
         let compute = Compute::remote_of(&device, false, Trust::Played).unwrap();
         let info = ExchangeInfo { name: "draws", timeout: END, ..Default::default() };
@@ -41,24 +41,24 @@ impl Worker {
         Some(Self::of(away))
     }
 
-    fn of(away: DrawAway<Words>) -> Self {
+    pub(super) fn of(away: DrawAway<Words>) -> Self {
         let draws = away.draws();
         let draw = Draw::new(away, Given::Slots(()), &Arc::new(Wake::new().unwrap()));
         Self { draw, draws, held: VecDeque::new(), value: 0 }
     }
 
-    fn begin(&self) -> Option<Turn> {
+    pub(super) fn begin(&self) -> Option<Turn> {
         self.draws.begin(Duration::ZERO, || false).unwrap()
     }
 
     /// Draws a frame, and lets this process's part do what there is to do.
-    fn draw(&mut self) -> TimelinePoint {
+    pub(super) fn draw(&mut self) -> TimelinePoint {
         let point = submit(self.begin().expect("there is no slot"));
         self.advance();
         point
     }
 
-    fn advance(&mut self) {
+    pub(super) fn advance(&mut self) {
         while let Some(Outcome { published, handed }) = self.draw.advance().unwrap() {
             assert!(published.is_none());
             let Handed { slot, frame, value } = handed.unwrap();
@@ -69,7 +69,7 @@ impl Worker {
     }
 
     /// Gives the oldest frame's slot back; gives the slot and its value.
-    fn free(&mut self) -> (usize, u64) {
+    pub(super) fn free(&mut self) -> (usize, u64) {
         let (slot, ..) = self.held.pop_front().unwrap();
         self.value += 1;
         self.say_free(slot, self.value);

@@ -169,6 +169,9 @@ impl<R: Resources> Part for Step<R> {
         let rendered = if self.is_host() { u64::MAX } else { self.away.rendered().unwrap_or(u64::MAX) };
         let Frame { announced: Announced { frame, value, .. }, .. } =
             self.owed.overrun(rendered, leaves, limit, Instant::now())?;
+        if self.forgive() {
+            return None;
+        }
         Some(format!("has not finished frame {frame}, which it had announced with value {value}, within {limit:?}"))
     }
 
@@ -211,6 +214,16 @@ impl<R: Resources> Part for Step<R> {
 impl<R: Resources> Step<R> {
     fn is_host(&self) -> bool {
         self.files.is_some()
+    }
+
+    /// What a worker with CUDA owes to a device that is lost is of no use to anybody, and cannot be
+    /// seen to come. Returns `true` if it is.
+    fn forgive(&mut self) -> bool {
+        let is_lost = !self.is_host() && self.away.is_lost();
+        if is_lost {
+            self.owed.take();
+        }
+        is_lost
     }
 
     /// Signals all that a worker with CUDA owes, whose process has ended.
@@ -276,7 +289,11 @@ impl<R: Resources> Step<R> {
         while self.owed.count() > 0 {
             let value = self.away.computed();
             let reached = value.as_ref().map_or(0, |value| *value);
+            let is_known = value.is_ok();
             blame("the timeline of its frames cannot be used", value.map(drop), &self.away)?;
+            if !is_known && self.forgive() {
+                break;
+            }
             let Some(frame) = self.owed.reached(reached, Instant::now()) else { break };
             self.patience.renew();
             if !frame.torn {

@@ -289,3 +289,26 @@ fn a_worker_owes_a_bounded_number_of_frames() {
     points.iter().for_each(|point| point.wait(LIMIT).unwrap());
     assert_eq!(worker.slots.len(), 3);
 }
+
+/// Nothing can be seen of a worker whose device is lost: it is neither blamed nor killed for that.
+#[test]
+fn what_is_owed_to_a_lost_device_is_forgiven() {
+    for both in [true, false] {
+        let Some(mut worker) = Worker::new() else { return };
+        worker.announce();
+        assert!(worker.step.overrun(Duration::ZERO, false).is_some() && worker.step.is_waited_for());
+        worker.steps.state().pretend_loss(both);
+        if both {
+            worker.advance();
+        } else {
+            assert_eq!(worker.step.overrun(Duration::ZERO, false), None);
+        }
+        assert!(!worker.step.is_waited_for() && worker.step.owed() == 0 && worker.whole.is_empty());
+    }
+    // The negative control: a value that the worker itself has signalled.
+    let Some(mut worker) = Worker::new() else { return };
+    worker.announce();
+    // SAFETY: VUID-VkSemaphoreSignalInfo-value-03258 to -03260: it is the only signal.
+    unsafe { worker.steps.state().computed_semaphore().signal(u64::MAX) }.unwrap();
+    assert!(worker.step.advance().is_err() && worker.step.overrun(Duration::ZERO, false).is_some());
+}
