@@ -98,9 +98,10 @@ impl<P: Part> Listening<P> {
     fn end(mut self) -> Half<P::End> {
         trace::event(Event::new("close", "host", self.status.exchange()).peer(self.status.worker()));
         self.part.close();
-        // What it has said by now counts: frames that are whole, and that it has closed the
-        // exchange.
-        let heard = self.hear().and_then(|_| Ok(self.take_over()?));
+        // What it has said by now counts: frames that are whole, also in front of an end that is
+        // heard, and that it has closed the exchange.
+        let heard = self.hear();
+        let _ = self.take_over();
         self.connection.close(Code::Done, "the renderer has ended the exchange");
         let owed = self.part.owed() as u64;
         let settled = self.part.settle(false);

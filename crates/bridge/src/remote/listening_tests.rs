@@ -27,6 +27,9 @@ type Words = BufferSpec<u32>;
 
 const LIMIT: Duration = Duration::from_secs(20);
 const LEN: usize = 64;
+#[path = "listening_ends_tests.rs"]
+mod ends;
+
 /// Set for a process that is a worker.
 const PLACE: &str = "BRIDGE_LINK_WORKER";
 
