@@ -22,6 +22,10 @@ pub(super) const TOGETHER: Duration = Duration::from_millis(20);
 /// first.
 pub(super) const KILL_LIMIT: Duration = Duration::from_secs(10);
 
+/// How long the program that wants no more of a worker waits for copies of the frames that it had
+/// finished: far longer than most take.
+const COPY_LIMIT: Duration = Duration::from_millis(500);
+
 /// Messages that are read before the thread looks at what else there is.
 const AT_ONCE: usize = 64;
 
@@ -101,8 +105,11 @@ impl<P: Part> Listening<P> {
         // What it has said by now counts: frames that are whole, also in front of an end that is
         // heard, and that it has closed the exchange.
         let heard = self.hear();
-        let _ = self.take_over();
+        let usable = self.take_over().is_ok();
         self.connection.close(Code::Done, "the renderer has ended the exchange");
+        if usable {
+            self.await_copies();
+        }
         let owed = self.part.owed() as u64;
         let settled = self.part.settle(false);
         // Before the program may go on without this thread.
@@ -192,6 +199,22 @@ impl<P: Part> Listening<P> {
         }
     }
 
+    /// Takes over the frames that this process copies, though the program wants no more of the
+    /// worker: they are whole, and nothing but the copies is waited for.
+    fn await_copies(&mut self) {
+        let start = Instant::now();
+        while self.part.copies() {
+            self.control.wake().clear();
+            let left = COPY_LIMIT.saturating_sub(start.elapsed());
+            if self.take_over().is_err() || left.is_zero() {
+                return;
+            }
+            if self.part.copies() {
+                self.sleep(false, Some(left), Instant::now());
+            }
+        }
+    }
+
     /// Tells the program of a frame, and the worker of a slot that is its own.
     fn tell(&mut self, outcome: Option<Outcome>) -> Result<(), String> {
         let Some(Outcome { published, handed }) = outcome else { return Ok(()) };
@@ -272,6 +295,9 @@ impl<P: Part> Listening<P> {
                 let retry = self.part.retry().map_or(left, |retry| left.min(retry));
                 self.sleep(false, Some(retry), Instant::now());
             }
+        }
+        if usable {
+            self.await_copies();
         }
         self.part.release();
         // Its process may go on, and end later.

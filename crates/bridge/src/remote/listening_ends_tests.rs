@@ -1,6 +1,14 @@
 //! Frames that a worker had finished when it was lost, or the program wanted no more of it.
 
+use std::fs::File;
+use std::io::Write;
+use std::sync::mpsc;
+
+use bridge_ipc::{Handle, Resource, Uuid};
+
 use super::*;
+use crate::compute;
+use crate::remote::copy::Memory;
 
 /// What was finished counts, though the end of the exchange is heard behind it at once.
 #[test]
@@ -25,4 +33,101 @@ fn a_frame_in_front_of_a_close_that_is_unheard_is_shown() {
     assert!(half.before.is_none() && half.end.away().is_empty(), "it is done with its slots");
     drop(connection);
     half.end.close(scene.reader).unwrap();
+}
+
+/// The copy of a frame that a worker on the CPU has published runs while the program puts another
+/// worker in its place, or disconnects it.
+#[test]
+fn a_frame_that_is_being_copied_is_shown_though_the_program_goes_on() {
+    for hangs_up in [true, false] {
+        let Some(device) = device() else { return };
+        let path = std::env::temp_dir().join(format!("bridge-copies-{}-{hangs_up}", std::process::id()));
+        let listener = Listener::bind(&path).unwrap();
+        let worker = std::thread::spawn(move || {
+            let mut connection = Connection::connect(&path, &ConnectInfo::default()).unwrap();
+            let hello = Hello { host: true, ..Hello::new(Role::Worker, "worker") };
+            connection.send(&Message::Hello(hello), None, LIMIT).unwrap();
+            while !matches!(connection.receive(LIMIT).unwrap().message, Message::Resource(_)) {}
+            connection.send(&Message::Ready { exchange: EXCHANGE }, None, LIMIT).unwrap();
+            connection
+        });
+        let mut connection = listener.accept(LIMIT).unwrap().unwrap();
+        let hello = Hello { host: true, ..Hello::new(Role::Renderer, "test") };
+        connection.greet(&hello, LIMIT).unwrap();
+        let info = LatestInfo { name: "frames", ..Default::default() };
+        let compute = Compute::new(&device, compute::Backend::Host).unwrap();
+        let spec = Words::new(LEN, BufferAccess::TRANSFER_READ);
+        let (writer, mut reader) = Exchange::latest_of(&compute, &info, &spec).unwrap();
+        let mut memory = File::from(rustix::fs::memfd_create("frames", rustix::fs::MemfdFlags::CLOEXEC).unwrap());
+        memory.write_all(&7u32.to_ne_bytes().repeat(LEN)).unwrap();
+        offer(&mut connection, &memory);
+        let mut worker = Some(worker.join().unwrap());
+        assert_eq!(connection.receive(LIMIT).unwrap().message, Message::Ready { exchange: EXCHANGE });
+        connection.send(&Message::Free { exchange: EXCHANGE, slot: 0, value: 0 }, None, LIMIT).unwrap();
+        assert!(matches!(worker.as_mut().unwrap().receive(LIMIT).unwrap().message, Message::Free { .. }));
+
+        // The thread that copies waits.
+        let (open, gate) = mpsc::channel::<()>();
+        let compute::side::Side::Host(stream) = writer.compute().side() else { panic!() };
+        stream.run(move || gate.recv().unwrap()).unwrap();
+        let wake = Arc::new(Wake::new().unwrap());
+        let (control, status) = (Arc::new(Control::new(&wake)), Arc::new(Status::new("frames")));
+        let files = Given::Files([Arc::from([Memory::Theirs(memory)])].into());
+        let part: Feed<Words> = Feed::new(writer, files, &wake);
+        let (control_too, status_too, timeout) = (Arc::clone(&control), Arc::clone(&status), LIMIT);
+        let listening =
+            Listening { connection, part, control: control_too, status: status_too, timeout, held: 1, deaf: false };
+        let thread = std::thread::spawn(move || listening.run());
+        publish(worker.as_mut().unwrap(), 0, 0);
+        let lost = |status: &Status| {
+            let start = Instant::now();
+            while status.error().is_none() {
+                assert!(start.elapsed() < LIMIT);
+                std::thread::yield_now();
+            }
+        };
+        if hangs_up {
+            drop(worker.take());
+            lost(&status);
+            control.stop();
+        } else {
+            control.stop();
+            // Its Bye.
+            let told = worker.as_mut().unwrap().receive(LIMIT);
+            assert!(matches!(&told, Ok(received) if matches!(received.message, Message::Bye { .. })) || told.is_err());
+        }
+        open.send(()).unwrap();
+        let half = thread.join().unwrap();
+        assert!(half.end.compute().side().drain(LIMIT).unwrap());
+        let turn = reader.newest().unwrap().expect("the frame is lost");
+        assert_eq!(turn.read_back(LIMIT).unwrap(), [7; LEN]);
+        half.end.close(reader).unwrap();
+    }
+}
+
+/// Describes an exchange of one slot, which the worker writes.
+fn offer(connection: &mut Connection, memory: &File) {
+    let offer = Offer {
+        exchange: EXCHANGE,
+        direction: Direction::WorkerWrites,
+        slots: 1,
+        resources: 1,
+        writer_in_flight: 1,
+        reader_in_flight: 1,
+        trust: false,
+        name: "frames".to_owned(),
+    };
+    connection.send(&Message::Offer(offer), None, LIMIT).unwrap();
+    let resource = Resource {
+        exchange: EXCHANGE,
+        slot: 0,
+        index: 0,
+        kind: runs::buffer::<u32>(LEN),
+        handle: Handle::MemoryFile,
+        dedicated: false,
+        device_uuid: Uuid::nil(),
+        allocation_size: LEN as u64 * 4,
+        offset: 0,
+    };
+    connection.send(&Message::Resource(resource), Some(memory.as_fd()), LIMIT).unwrap();
 }

@@ -59,6 +59,12 @@ pub(super) trait Part: Sized + Send + 'static {
     /// Returns `true` while the worker has announced something that has not come.
     fn is_busy(&self) -> bool;
 
+    /// Returns `true` while this process copies a frame that the worker has finished, or is about
+    /// to: nothing but the copy is waited for.
+    fn copies(&self) -> bool {
+        false
+    }
+
     /// After which time [`advance`](Self::advance) is to be called again, since something is waited
     /// for that tells nobody.
     fn retry(&self) -> Option<Duration>;

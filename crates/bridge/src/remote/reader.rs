@@ -71,7 +71,8 @@ impl<R: Resources> RemoteReader<R> {
     /// Puts another worker in the place of one that is lost, with the same slots: the frame that is
     /// shown stays until the new worker's first. Frames go on meanwhile: nobody waits for the new
     /// worker, and [`check_worker`](Self::check_worker) tells if it refuses the exchange or says
-    /// nothing within [`LatestInfo::timeout`].
+    /// nothing within [`LatestInfo::timeout`]. A frame that the old one had published, and that is
+    /// copied at that moment, is waited for: for the time of the copy, up to 500 ms.
     ///
     /// A worker on the CPU is offered memory that the old one never had, so that nothing of a
     /// process which lives on is mixed in. One that computes with CUDA is offered the slots
@@ -88,9 +89,9 @@ impl<R: Resources> RemoteReader<R> {
         self.workers.reconnect(remote)
     }
 
-    /// Ends the connection with the worker, which is told. Frames that were published stay. A
-    /// worker that computes with CUDA has its slots until its process has ended, see
-    /// [`reconnect`](Self::reconnect).
+    /// Ends the connection with the worker, which is told. Frames that were published stay, and one
+    /// that is being copied is waited for as in [`reconnect`](Self::reconnect). A worker that
+    /// computes with CUDA has its slots until its process has ended.
     pub fn disconnect(&mut self) {
         self.workers.disconnect();
     }

@@ -88,6 +88,13 @@ impl<R: Resources> Part for Feed<R> {
         }
     }
 
+    fn copies(&self) -> bool {
+        match self {
+            Self::Host(feed) => feed.is_busy() && !feed.is_refused(),
+            Self::Cuda(_) => false,
+        }
+    }
+
     fn retry(&self) -> Option<Duration> {
         match self {
             Self::Host(feed) => feed.is_refused().then_some(RETRY),
