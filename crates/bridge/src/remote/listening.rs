@@ -221,9 +221,12 @@ impl<P: Part> Listening<P> {
         if let Some(frame) = published {
             self.status.published(frame);
         }
-        let Some(Handed { slot, frame, value }) = handed.filter(|_| !self.connection.has_ended()) else {
+        let Some(handed) = handed else { return Ok(()) };
+        if self.connection.has_ended() {
+            self.part.untold(&handed);
             return Ok(());
-        };
+        }
+        let Handed { slot, frame, value } = handed;
         let (exchange, slot) = (EXCHANGE, u32::try_from(slot).unwrap_or(u32::MAX));
         let traced = |event| Event::new(event, "host", self.status.exchange()).slot(slot.into()).value(value);
         let said = match frame {
@@ -243,9 +246,14 @@ impl<P: Part> Listening<P> {
                     self.status.published(frame);
                 }
             }
-            // What it said before is still to be read, which tells the end.
-            Err(bridge_ipc::Error::Closed { .. }) => self.deaf = true,
-            Err(error) => return Err(ended(error)),
+            Err(error) => {
+                self.part.untold(&handed);
+                match error {
+                    // What it said before is still to be read, which tells the end.
+                    bridge_ipc::Error::Closed { .. } => self.deaf = true,
+                    error => return Err(ended(error)),
+                }
+            }
         }
         Ok(())
     }

@@ -244,6 +244,43 @@ fn the_next_worker_has_as_many_slots_as_the_first() {
     writer.close(half.end).unwrap();
 }
 
+/// A frame that could not be said to a worker, since that was gone, is the next one's.
+#[test]
+fn a_frame_that_a_lost_worker_was_not_told_of_is_the_next_ones() {
+    let Some((mut scene, half)) = Scene::new("untold") else { return };
+    let path = scene.listener.path().to_owned();
+    let (go, gone) = std::sync::mpsc::channel::<()>();
+    let worker = std::thread::spawn(move || {
+        let connection = taken(&path);
+        gone.recv().unwrap();
+        // It hears nothing more, and what it might still say is waited for.
+        let socket = std::os::unix::net::UnixStream::from(connection.as_fd().try_clone_to_owned().unwrap());
+        socket.shutdown(std::net::Shutdown::Read).unwrap();
+        connection
+    });
+    let (thread, _gpu) = scene.listen(half);
+    go.send(()).unwrap();
+    let connection = worker.join().unwrap();
+    let drawn = scene.draw();
+    let Error::PeerLost { held: 0, frame: None, .. } = scene.lost() else { panic!("{}", scene.lost()) };
+    let half = scene.stop(thread);
+    assert!(half.end.away().is_empty(), "it was never told of the slot");
+    drop(connection);
+
+    let path = scene.listener.path().to_owned();
+    let next = std::thread::spawn(move || {
+        let mut connection = taken(&path);
+        (shown(&mut connection), connection)
+    });
+    let (thread, _gpu) = scene.listen(half);
+    let (shown, connection) = next.join().unwrap();
+    assert_eq!(shown, (drawn as u32, 0), "nothing else was drawn");
+    let half = scene.stop(thread);
+    drop(connection);
+    let Scene { writer, .. } = scene;
+    writer.close(half.end).unwrap();
+}
+
 fn start(path: &Path) -> Child {
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "--nocapture", "remote::listening::reads::the_next_worker_has_as_many_slots_as_the_first"])

@@ -72,6 +72,11 @@ pub(super) trait Part: Sized + Send + 'static {
     /// The worker is given nothing more.
     fn close(&mut self);
 
+    /// What was handed to the worker could not be said to it. It is given nothing more.
+    fn untold(&mut self, _handed: &Handed) {
+        self.close();
+    }
+
     /// The number of announced signals that have not come.
     fn owed(&self) -> usize;
 

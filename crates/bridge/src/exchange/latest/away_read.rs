@@ -40,6 +40,12 @@ impl<R: Resources> LatestReader<R, RenderFirst> {
         Ok((shown.map(|(slot, frame)| Shown { slot, frame }), drawing))
     }
 
+    /// The other process was not told of a frame that was taken for it: it is the newest again for
+    /// the next one.
+    pub(crate) fn unshow(&self, slot: usize, frame: u64) {
+        self.shared().ledger().unshow_away(slot, frame);
+    }
+
     /// A turn with the newest finished frame, if it is newer than `than`; and whether there will be
     /// one once Vulkan's commands have ended, which wakes nobody.
     pub(crate) fn newer(&mut self, than: Option<u64>) -> Result<(Option<ComputeRead<R>>, bool)> {

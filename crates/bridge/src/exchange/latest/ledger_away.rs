@@ -66,6 +66,18 @@ impl Ledger {
         Some((slot, frame))
     }
 
+    /// The reader was not told of a frame that it was given with [`show_away`](Self::show_away):
+    /// it has never held the slot.
+    pub(in crate::exchange::latest) fn unshow_away(&mut self, slot: usize, frame: u64) {
+        if self.shown != Some(frame) {
+            return self.come_back(slot);
+        }
+        if let Some(held @ Slot::Away) = self.slots.get_mut(slot) {
+            *held = Slot::Published { frame, value: self.finished };
+            self.shown = frame.checked_sub(1);
+        }
+    }
+
     /// Returns `true` if a frame that the reader has not had will be finished once the writer's
     /// timeline rises, which notifies nobody.
     pub(in crate::exchange::latest) fn is_drawing(&self, written: u64) -> bool {

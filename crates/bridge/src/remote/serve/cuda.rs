@@ -62,9 +62,17 @@ impl<R: Resources> CudaServe<R> {
 
     pub(super) fn close(&mut self) {
         self.is_open = false;
-        // The worker was not told of these.
-        let untold = self.shown.drain(..).filter_map(|outcome| outcome.handed);
-        untold.for_each(|handed| self.reader.come_back(handed.slot));
+        for handed in std::mem::take(&mut self.shown).into_iter().filter_map(|outcome| outcome.handed) {
+            self.untold(&handed);
+        }
+    }
+
+    /// The worker was not told of a frame: the next one may have it.
+    pub(super) fn untold(&self, handed: &Handed) {
+        match handed.frame {
+            Some(frame) => self.reader.unshow(handed.slot, frame),
+            None => self.reader.come_back(handed.slot),
+        }
     }
 
     pub(super) fn advance(&mut self) -> Result<Option<Outcome>, String> {
@@ -117,7 +125,7 @@ impl<R: Resources> CudaServe<R> {
             self.patience.renew();
         }
         let Some(Shown { slot, frame }) = shown else { return Ok(()) };
-        let value = self.timelines.signal_next().inspect_err(|_| self.reader.come_back(slot))?;
+        let value = self.timelines.signal_next().inspect_err(|_| self.reader.unshow(slot, frame))?;
         let handed = Handed { slot, frame: Some(frame), value };
         self.shown.push_back(Outcome { published: None, handed: Some(handed) });
         Ok(())

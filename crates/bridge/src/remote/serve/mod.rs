@@ -9,7 +9,7 @@ use std::time::Duration;
 use bridge_ipc::{Direction, Message};
 
 use super::memory::{Given, Memory, untrusted_memory};
-use super::part::{End, Outcome, Part, index};
+use super::part::{End, Handed, Outcome, Part, index};
 use super::terms::Terms;
 use super::timelines::Timelines;
 use super::wake::Wake;
@@ -78,6 +78,13 @@ impl<R: Resources> Part for Serve<R> {
         match self {
             Self::Host(serve) => serve.close(),
             Self::Cuda(serve) => serve.close(),
+        }
+    }
+
+    fn untold(&mut self, handed: &Handed) {
+        self.close();
+        if let Self::Cuda(serve) = self {
+            serve.untold(handed);
         }
     }
 
