@@ -113,7 +113,7 @@ fn a_stopped_worker_that_owes_a_frame_overruns_its_limit_and_one_that_owes_none_
     // The other one has been stopped for longer than its limit by now.
     assert!(idles.next(Duration::ZERO).unwrap().is_none());
     idles.check_worker().unwrap();
-    let error = Stepping::lost(&steps);
+    let error = Stepping::dead(&steps);
     let Error::PeerLost { reason, dead: true, torn, signalled: Some(6), .. } = &error else { panic!("{error}") };
     assert!(reason.contains("frame 5") && reason.contains("was killed") && **torn == [5], "{error}");
     let _next = stepping.go_on(&mut steps, 2);

@@ -77,7 +77,7 @@ fn a_kernel_that_overruns_its_limit_costs_its_worker_the_life() {
             worker.signal(Signal::STOP);
         }
         point.wait(FAR).unwrap();
-        let error = Stepping::lost(&steps);
+        let error = Stepping::dead(&steps);
         assert!(error.to_string().contains("was killed"), "{error}");
         let _next = stepping.go_on(&mut steps, 2);
         steps.close().unwrap();

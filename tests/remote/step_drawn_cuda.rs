@@ -101,7 +101,7 @@ fn a_kernel_that_reads_beyond_its_limit_costs_its_worker_the_life() {
             worker.signal(Signal::STOP);
         }
         point.wait(FAR).unwrap();
-        let error = StepPainter::until(&writer, |_| true);
+        let error = StepPainter::dead(&writer);
         assert!(error.to_string().contains("was killed") && error.to_string().contains("frame 4"), "{error}");
         let _next = painter.go_on(&mut writer);
         writer.close().unwrap();

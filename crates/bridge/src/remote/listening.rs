@@ -263,11 +263,9 @@ impl<P: Part> Listening<P> {
     fn outlive(&mut self, end: End) -> bool {
         let End { mut reason, closed, killed } = end;
         self.part.close();
-        // The kernel closes a dead process's sockets before it tells of its end.
-        let dead = match killed {
-            true => self.control.await_death(&self.connection, Some(KILL_LIMIT)),
-            false => self.control.await_death(&self.connection, Some(TOGETHER)),
-        };
+        // The kernel closes a dead process's sockets before it tells of its end. A driver may hold
+        // one that was killed for long: the program is told meanwhile.
+        let dead = self.control.await_death(&self.connection, Some(TOGETHER));
         if dead && !killed {
             "has ended".clone_into(&mut reason);
         }

@@ -89,6 +89,30 @@ fn disconnect_at_the_limit(exchange: &mut RemoteExchange<Words>) {
     });
 }
 
+/// A driver may hold a process that was killed for long. The program knows meanwhile.
+#[test]
+fn a_worker_that_was_killed_and_does_not_end_is_told_of() {
+    let Some(scene) = Renderer::new("in-step-told") else { return };
+    let mut worker = Peer::start(scene.listener.path(), "stays");
+    let mut exchange = taken(&scene);
+    let status = Arc::clone(exchange.workers.status());
+    status.spares.store(true, Ordering::Relaxed);
+    let points: [_; 2] = std::array::from_fn(|_| submit(&mut exchange));
+    finish(&exchange, 1);
+    worker.go_on();
+    let start = Instant::now();
+    status.limit_is_over.store(true, Ordering::Relaxed);
+    let told = until(|| exchange.check_worker().err());
+    assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
+    assert!(matches!(&told, Error::PeerLost { dead: false, owed: 1, signalled: None, .. }), "{told}");
+    assert!(told.to_string().contains("was killed") && *exchange.owed() == [1] && worker.is_alive(), "{told}");
+    worker.kill();
+    points[1].wait(LIMIT).unwrap();
+    let is_settled =
+        |told: &Error| matches!(told, Error::PeerLost { dead: true, signalled: Some(2), torn, .. } if **torn == [1]);
+    until(|| exchange.check_worker().err().filter(is_settled));
+}
+
 /// A driver may hold a process that was killed for long. The program leaves, and the queue goes on
 /// once the process has ended.
 #[test]
