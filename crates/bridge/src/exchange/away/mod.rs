@@ -207,7 +207,7 @@ impl<R: Resources> State<R> {
         let mirror = Mirror::new(&self.compute, &self.name)?.map(Arc::new);
         let lender = Lender::of_remote(self.compute.side().connect(&computed, &rendered)?)?;
         let mut ledger = Ledger::new(self.first, self.held.slots.len());
-        ledger.go_on_with(self.ledger().next());
+        ledger.go_on_with(&mut self.ledger());
         let core = Arc::new(Core {
             ledger: Mutex::new(ledger),
             computing: Mutex::new(()),

@@ -63,14 +63,11 @@ impl Ledger {
         self.dropped.take().map(|(frame, stage)| Refusal::TurnLost { frame, stage })
     }
 
-    /// The number of the next frame.
-    pub(in crate::exchange) fn next(&self) -> u64 {
-        self.next
-    }
-
-    /// Frames go on with this number.
-    pub(in crate::exchange) fn go_on_with(&mut self, next: u64) {
-        self.next = next;
+    /// Frames go on as in the ledger before: with its next number, and a turn that was dropped and
+    /// that nobody was told of.
+    pub(in crate::exchange) fn go_on_with(&mut self, before: &mut Self) {
+        self.next = before.next;
+        self.dropped = before.dropped.take();
     }
 }
 

@@ -1,8 +1,10 @@
-//! A worker with CUDA that reads in step, and whose renderer's device is lost.
+//! A worker with CUDA that reads in step: what is lost with the device of its renderer, and what is
+//! not with the worker.
 #![allow(unsafe_code)] // The worker's signals.
 
 use super::tests::{LIMIT, Worker};
 use super::*;
+use crate::error::Error;
 
 /// Nothing can be seen of it: it is neither blamed nor killed for that.
 #[test]
@@ -27,4 +29,20 @@ fn what_is_owed_to_a_lost_device_is_forgiven() {
     // SAFETY: VUID-VkSemaphoreSignalInfo-value-03258 to -03260: it is the only signal.
     unsafe { worker.draws.state().computed_semaphore().signal(u64::MAX) }.unwrap();
     assert!(worker.draw.advance().is_err() && worker.draw.overrun(Duration::ZERO, false).is_some());
+}
+
+/// A turn that was dropped is told of once, also behind the next worker.
+#[test]
+fn a_turn_that_was_dropped_is_told_of_behind_the_next_worker() {
+    let Some(mut worker) = Worker::new() else { return };
+    drop(worker.begin().unwrap());
+    worker.draw.close();
+    let (mut away, _) = worker.draw.stop(true);
+    // As when it was offered them; the software driver exports none.
+    let _ = away.export_timelines(EXCHANGE);
+    away.prepare(Backend::Cuda, LIMIT, &|| Ok(())).unwrap();
+    let mut next = Worker::of(away);
+    let told = next.draws.begin(Duration::ZERO, || false);
+    assert!(matches!(told, Err(Error::TurnLost { .. })), "{told:?}");
+    next.draw().wait(LIMIT).unwrap();
 }
