@@ -7,6 +7,7 @@ use std::ops::Deref;
 use std::sync::TryLockError;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use vk_export::Queue;
 use vk_export::ash::vk;
@@ -198,13 +199,18 @@ impl<R: Resources> State<R> {
 
     /// Blocks while as many frames are unfinished as may be.
     pub(super) fn keep_pace(&self) -> Result<()> {
+        self.keep_pace_within(self.timeout)
+    }
+
+    /// The same, for at most `limit`.
+    pub(super) fn keep_pace_within(&self, limit: Duration) -> Result<()> {
         let Some(pace) = &self.pace else { return Ok(()) };
         // The lock is not held during the wait.
         let due = pace.lock().unwrap_or_else(PoisonError::into_inner).due();
         let Some(value) = due else { return Ok(()) };
         match self.first {
-            First::Compute => self.held.rendered.wait_value(value, self.timeout),
-            First::Render | First::Away => self.held.computed.wait_value(value, self.timeout),
+            First::Compute => self.held.rendered.wait_value(value, limit),
+            First::Render | First::Away => self.held.computed.wait_value(value, limit),
         }
     }
 

@@ -13,7 +13,7 @@ use super::resources::Resources;
 use super::slots::queue_of;
 use super::state::State;
 use crate::compute::Compute;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::timeline::wait::SPIN;
 
 /// The program's half of an in-step exchange whose writer is another process.
@@ -92,9 +92,17 @@ impl<R: Resources> Steps<R> {
         self.changed.notify_all();
     }
 
-    /// Blocks while as many frames are unfinished as may be.
-    pub(crate) fn keep_pace(&self) -> Result<()> {
-        self.state().keep_pace()
+    /// Blocks while as many frames are unfinished as may be, for at most `timeout`; returns `false`
+    /// if they still are.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] where that is the exchange's own limit.
+    pub(crate) fn keep_pace(&self, timeout: Duration) -> Result<bool> {
+        let state = self.state();
+        match state.keep_pace_within(timeout.min(state.timeout)) {
+            Err(Error::Timeout { .. }) if timeout < state.timeout => Ok(false),
+            kept => kept.map(|()| true),
+        }
     }
 
     /// The queue that turns are submitted to.

@@ -2,7 +2,7 @@
 #![allow(unsafe_code)] // Recording.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use vk_export::Queue;
 use vk_export::ash::vk;
@@ -86,7 +86,9 @@ impl<R: Resources> RemoteExchange<R> {
     }
 
     /// The turn of the next frame that the worker has announced, waited for on the host for at most
-    /// `timeout`; `None` if there is none by then. What it waits for on the GPU is not waited for.
+    /// `timeout`; `None` if there is none by then, or as many as
+    /// [`ExchangeInfo::frames_in_flight`] have not ended. What it waits for on the GPU is not waited
+    /// for.
     ///
     /// Each turn is to be submitted, lent or skipped; several may be held, up to the number of
     /// slots, and submitted in any order.
@@ -95,18 +97,23 @@ impl<R: Resources> RemoteExchange<R> {
     /// [`Error::PeerLost`] once the worker is lost and all of its frames that are whole were taken,
     /// until [`reconnect`](Self::reconnect); [`Error::FramesTorn`] once for frames of an earlier
     /// worker of which the program was not told before; [`Error::TurnLost`] once after a turn was
-    /// dropped; [`Error::Timeout`] where [`ExchangeInfo::frames_in_flight`] frames do not end;
+    /// dropped; [`Error::Timeout`] where [`ExchangeInfo::frames_in_flight`] frames do not end within
+    /// [`ExchangeInfo::timeout`], and `timeout` is not shorter;
     /// [`Error::HostFailed`] once frames of a worker on the CPU can no longer be copied, for
     /// example since Vulkan has not been done with a slot within [`ExchangeInfo::timeout`]: make a
     /// new exchange.
     pub fn next(&mut self, timeout: Duration) -> Result<Option<RenderTurn<R>>> {
+        let start = Instant::now();
         self.steps.check_dropped()?;
-        self.steps.keep_pace()?;
         let status = self.workers.status();
         if let Some(torn) = status.tell_torn() {
             return Err(torn);
         }
-        let Some(turn) = self.steps.take(timeout, || status.is_lost()) else {
+        if !self.steps.keep_pace(timeout)? {
+            return self.check_worker().map(|()| None);
+        }
+        let left = timeout.saturating_sub(start.elapsed());
+        let Some(turn) = self.steps.take(left, || status.is_lost()) else {
             return self.check_worker().map(|()| None);
         };
         // Asked last: the thread that copies frames of the CPU signals them after a failure, too.

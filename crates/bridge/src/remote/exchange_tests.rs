@@ -32,8 +32,12 @@ pub(super) fn hung_up(scene: &Renderer) -> (Peer, RemoteExchange<Words>, Timelin
 
 /// The exchange of the next worker.
 pub(super) fn taken(scene: &Renderer) -> RemoteExchange<Words> {
+    taken_with(scene, None)
+}
+
+fn taken_with(scene: &Renderer, frames_in_flight: Option<usize>) -> RemoteExchange<Words> {
     let compute = Compute::remote_of(&scene.device, false, Trust::Played).unwrap();
-    let info = ExchangeInfo { name: "steps", timeout: LIMIT, ..Default::default() };
+    let info = ExchangeInfo { name: "steps", timeout: LIMIT, frames_in_flight, ..Default::default() };
     let words = Words::new(64, BufferAccess::TRANSFER_READ);
     RemoteExchange::of(scene.accept(), compute, &info, words).unwrap()
 }
@@ -123,4 +127,24 @@ fn frames_that_are_torn_are_told_of_behind_the_next_worker() {
         next.kill();
         exchange.close().unwrap();
     }
+}
+
+/// The limit of a call is the caller's, whatever the worker does meanwhile.
+#[test]
+fn a_frame_is_not_waited_for_longer_than_asked_where_as_many_as_may_be_are_in_flight() {
+    let Some(scene) = Renderer::new("in-step-pace") else { return };
+    let mut worker = Peer::start(scene.listener.path(), "stays");
+    let mut exchange = taken_with(&scene, Some(1));
+    let point = submit(&mut exchange);
+    // The second is announced, and the first not finished.
+    for timeout in [Duration::ZERO, Duration::from_millis(50)] {
+        assert!(matches!(exchange.next(timeout), Ok(None)));
+    }
+    finish(&exchange, 1);
+    point.wait(LIMIT).unwrap();
+    let second = submit(&mut exchange);
+    worker.kill();
+    second.wait(LIMIT).unwrap();
+    let told = until(|| exchange.next(Duration::ZERO).err());
+    assert!(matches!(told, Error::PeerLost { .. }), "{told}");
 }
