@@ -64,6 +64,7 @@ impl Link {
             let given = match given {
                 Ok(given) => given,
                 Err(error) => {
+                    let error = last_word(&mut connection, error);
                     // Where this process has failed, the worker still waits.
                     let code = if control.is_stopped() { Code::Done } else { Code::Failure };
                     connection.close(code, &error.to_string());
@@ -121,6 +122,25 @@ impl Drop for Link {
     fn drop(&mut self) {
         drop(self.leave());
     }
+}
+
+/// Messages that a worker may say before it is offered anything: Hello is behind it.
+const WORDS: usize = 4;
+
+/// Why a worker was not offered the exchange: its own word, where it has said that it ends the
+/// connection.
+fn last_word(connection: &mut Connection, error: Error) -> Error {
+    if connection.has_ended() {
+        return error;
+    }
+    for _ in 0..WORDS {
+        match connection.try_receive() {
+            Ok(Some(_)) => {}
+            Err(said @ bridge_ipc::Error::Closed { reason: Some(_), .. }) => return said.into(),
+            Ok(None) | Err(_) => break,
+        }
+    }
+    error
 }
 
 /// Tells of the end of a thread, also where it panics.

@@ -54,3 +54,31 @@ fn a_worker_that_cannot_be_offered_the_exchange_is_told() {
     let half = take(&home).unwrap();
     writer.close(half.end).unwrap();
 }
+
+/// A worker that has gone before it was offered anything may have said why.
+#[test]
+fn the_last_word_of_a_worker_that_is_gone_before_the_offer_is_told() {
+    let Some(device) = device() else { return };
+    for word in [Some("xyz"), None] {
+        let path = std::env::temp_dir().join(format!("bridge-word-{}", std::process::id()));
+        let listener = Listener::bind(&path).unwrap();
+        let worker = std::thread::spawn(move || {
+            let mut connection = Connection::connect(&path, &ConnectInfo::default()).unwrap();
+            let hello = Hello { host: true, ..Hello::new(Role::Worker, "worker") };
+            connection.send(&Message::Hello(hello), None, LIMIT).unwrap();
+            if let Some(text) = word {
+                connection.close(Code::Device, text);
+            }
+            let socket = std::os::fd::AsFd::as_fd(&connection).try_clone_to_owned().unwrap();
+            std::os::unix::net::UnixStream::from(socket).shutdown(std::net::Shutdown::Both).unwrap();
+        });
+        let mut connection = listener.accept(LIMIT).unwrap().unwrap();
+        let hello = Hello { host: true, ..Hello::new(Role::Renderer, "renderer") };
+        connection.greet(&hello, LIMIT).unwrap();
+        worker.join().unwrap();
+        let remote = crate::remote::accepted::Remote { connection, device: device.clone() };
+        let spec = BufferSpec::<u32>::new(64, BufferAccess::VERTEX_INPUT);
+        let error = remote.latest(&LatestInfo { name: "frames", ..Default::default() }, spec).unwrap_err();
+        assert_eq!(error.to_string().contains("xyz"), word.is_some(), "{error}");
+    }
+}
