@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use bridge_ipc::{Code, Connection, ExchangePhase, Message, Offer, OsHandle, Resource, Timeline, Waiter};
 use bridge_trace::{log_debug, log_warn};
 
-/// Time for which every call waits for the renderer's process to end, once its socket is closed:
-/// the kernel closes sockets a moment before the pidfd becomes readable.
+/// Time for which every call waits for the renderer's process to end, once its socket was seen to
+/// be closed: the kernel closes sockets a moment before the pidfd becomes readable.
 const LAST_BREATH: Duration = Duration::from_millis(100);
 
 /// Longest time, for all calls together, that calls wait for the process to end if the renderer has
@@ -45,6 +45,8 @@ pub(crate) struct State {
     /// when.
     lingers: Duration,
     lingers_until: Option<Instant>,
+    /// Until when even calls without time wait for it.
+    breathes_until: Option<Instant>,
 }
 
 /// Messages about an exchange that are not used yet.
@@ -91,6 +93,7 @@ impl Link {
             cut_off: None,
             lingers: limit.max(LONG_BREATH),
             lingers_until: None,
+            breathes_until: None,
         };
         Ok(Arc::new(Self { state: Mutex::new(state), changed: Condvar::new(), waiter }))
     }
@@ -164,7 +167,8 @@ impl Link {
     }
 
     /// Tells the end of the renderer's process from the end of the connection alone. Waits for the
-    /// former for `left` at most, and for [`LAST_BREATH`] at least, while other calls go on.
+    /// former for `left` at most, and for [`LAST_BREATH`] from the first look at least, while other
+    /// calls go on.
     fn ended(&self, mut state: MutexGuard<'_, State>, error: bridge_ipc::Error, left: Duration) -> Ended {
         let error = state.last_word(error);
         let Some(limit) = state.breath(&error, left) else { return Ended::Closed(error) };
@@ -255,9 +259,10 @@ impl State {
         // A time that the clock does not have is far enough.
         let until =
             *self.lingers_until.get_or_insert_with(|| now.checked_add(self.lingers).unwrap_or(now + LONG_BREATH));
+        let last = self.breathes_until.get_or_insert(now + LAST_BREATH).saturating_duration_since(now);
         Some(match reason {
-            None => left.min(until.saturating_duration_since(now)).max(LAST_BREATH),
-            Some(_) => LAST_BREATH,
+            None => left.min(until.saturating_duration_since(now)).max(last),
+            Some(_) => last,
         })
     }
 
