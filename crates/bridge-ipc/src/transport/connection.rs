@@ -69,37 +69,6 @@ impl Connection {
         Ok(Self { socket, session: Session::new(role), peer, reason: None, ended: false })
     }
 
-    /// The renderer's side of the beginning: sends its Hello and waits for the worker's.
-    ///
-    /// # Errors
-    /// As [`send`](Self::send) and [`receive`](Self::receive).
-    pub fn greet(&mut self, hello: &Hello, timeout: Duration) -> Result<Hello, Error> {
-        let deadline = Instant::now().checked_add(timeout);
-        self.send(&Message::Hello(hello.clone()), None, timeout)?;
-        self.receive_hello(deadline, timeout)
-    }
-
-    fn receive_hello(&mut self, deadline: Option<Instant>, timeout: Duration) -> Result<Hello, Error> {
-        let received = self.receive_until(deadline, timeout)?;
-        self.hello_of(received)
-    }
-
-    /// The peer's Hello, if it is there.
-    pub(super) fn try_receive_hello(&mut self) -> Result<Option<Hello>, Error> {
-        self.try_receive()?.map(|received| self.hello_of(received)).transpose()
-    }
-
-    fn hello_of(&self, first: Received) -> Result<Hello, Error> {
-        match first.message {
-            Message::Hello(hello) => Ok(hello),
-            Message::Refused { code, text, .. } | Message::Bye { code, text } => {
-                Err(Error::Closed { peer: self.name(), reason: Some((code, text)) })
-            }
-            // The session allows nothing else.
-            _ => Err(Error::Closed { peer: self.name(), reason: None }),
-        }
-    }
-
     /// Returns the process at the other end.
     pub fn peer(&self) -> &PeerProcess {
         &self.peer
@@ -216,10 +185,7 @@ impl Connection {
                 }
                 Ok(Incoming::Cut(what)) => return Err(self.broken(Error::Truncated { peer: self.name(), what })),
                 Ok(Incoming::Bytes(len, descriptors)) => (len, descriptors),
-                Err(error) => {
-                    self.ended = true;
-                    return Err(self.system("recvmsg", error));
-                }
+                Err(error) => return Err(self.cut_off(error)),
             };
             match self.accept(&bytes[..len], descriptors) {
                 Ok(None) => {}
@@ -265,7 +231,7 @@ impl Connection {
         self.receive_until(Instant::now().checked_add(timeout), timeout)
     }
 
-    fn receive_until(&mut self, deadline: Option<Instant>, timeout: Duration) -> Result<Received, Error> {
+    pub(super) fn receive_until(&mut self, deadline: Option<Instant>, timeout: Duration) -> Result<Received, Error> {
         loop {
             if let Some(received) = self.try_receive()? {
                 return Ok(received);
@@ -315,6 +281,20 @@ impl Connection {
         let code = if matches!(error, Error::Version { .. }) { Code::Version } else { Code::Protocol };
         self.close(code, &error.to_string());
         error
+    }
+
+    /// The error of a receive that has failed. Where this process has no room for a descriptor that
+    /// came, which is not the peer's fault, the peer is told so.
+    fn cut_off(&mut self, error: Errno) -> Error {
+        let mut failed = self.system("recvmsg", error);
+        if let (Errno::MFILE | Errno::NFILE, Error::System { object, .. }) = (error, &mut failed) {
+            object.push_str(
+                ", with a descriptor for which there is no room (raise the limit of open files, `ulimit -n`)",
+            );
+            self.close(Code::Failure, &failed.to_string());
+        }
+        self.ended = true;
+        failed
     }
 
     fn end(&mut self) {

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 #[cfg(target_os = "linux")]
+mod beginning;
+#[cfg(target_os = "linux")]
 mod bound;
 #[cfg(target_os = "linux")]
 mod connection;

@@ -4,7 +4,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::io::Errno;
+use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socket_with,
@@ -49,6 +49,13 @@ pub(super) fn receive(socket: impl AsFd, bytes: &mut [u8], takes_descriptors: bo
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(rights) = message {
             descriptors.extend(rights);
+        }
+    }
+    if received.flags.contains(ReturnFlags::CTRUNC) && takes_descriptors && descriptors.is_empty() {
+        // There was room for one. Where this process can have no more, that is no fault of the
+        // peer's.
+        if let Err(full @ (Errno::MFILE | Errno::NFILE)) = fcntl_dupfd_cloexec(&socket, 0) {
+            return Err(full);
         }
     }
     Ok(if received.flags.contains(ReturnFlags::CTRUNC) {

@@ -17,6 +17,7 @@ use crate::message::resource::{BufferDescriptor, Handle, Resource, ResourceKind}
 use crate::message::{Code, Message};
 use crate::shared_memory::SharedMemory;
 
+mod descriptors;
 mod ends;
 mod greeting;
 mod identity;
