@@ -13,7 +13,9 @@ use rustix::process::geteuid;
 use crate::error::Error;
 use crate::message::hello::Role;
 use crate::transport::connection::Connection;
+use crate::transport::credentials;
 use crate::transport::peer::poll_until;
+use crate::transport::peer_socket::PeerSocket;
 use crate::transport::socket::new_socket;
 
 /// Limit on how long another process may be binding in the same folder.
@@ -24,7 +26,7 @@ const BACKLOG: i32 = 16;
 /// A socket at a path. Dropping it removes the socket's file.
 #[derive(Debug)]
 pub(super) struct BoundSocket {
-    socket: OwnedFd,
+    socket: PeerSocket,
     path: PathBuf,
     /// Device and inode of the file: only this one is removed.
     file: (u64, u64),
@@ -40,6 +42,7 @@ impl BoundSocket {
             |call| move |error: Errno| Error::System { call, object: path.display().to_string(), source: error.into() };
         let address = SocketAddrUnix::new(path).map_err(failed("bind"))?;
         let socket = new_socket().map_err(failed("socket"))?;
+        credentials::refuse_rights(socket.as_fd());
         // Two processes that find the same stale file must not remove each other's new one.
         let _folder = lock_folder(path)?;
         match bind(&socket, &address) {
@@ -51,7 +54,7 @@ impl BoundSocket {
         }
         // Nobody can connect before `listen`.
         let stat = lstat(path).map_err(failed("lstat"))?;
-        let bound = Self { socket, path: path.to_owned(), file: identity(&stat), user };
+        let bound = Self { socket: PeerSocket::refusing(socket), path: path.to_owned(), file: identity(&stat), user };
         chmod(path, Mode::RUSR | Mode::WUSR).map_err(failed("chmod"))?;
         listen(&bound.socket, BACKLOG).map_err(failed("listen"))?;
         Ok(bound)

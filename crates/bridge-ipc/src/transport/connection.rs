@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
@@ -13,6 +14,7 @@ use crate::message::hello::{Hello, Role};
 use crate::message::{Code, DecodeError, Message, Received};
 use crate::session::{Session, Verdict};
 use crate::transport::peer::{PeerProcess, poll_until};
+use crate::transport::peer_socket::PeerSocket;
 use crate::transport::socket::{self, Incoming};
 use crate::transport::{ConnectInfo, Waited};
 use crate::wire::MOST_BYTES;
@@ -23,10 +25,10 @@ const PASSED_OVER: usize = 64;
 /// A connection with the other process. Every message is checked, in both directions.
 ///
 /// Dropping it says Bye and closes the socket. The descriptors of messages that were not received
-/// are closed with it.
+/// are closed with it, for a renderer before Linux 6.16 by a thread.
 #[derive(Debug)]
 pub struct Connection {
-    socket: OwnedFd,
+    socket: Arc<PeerSocket>,
     session: Session,
     peer: PeerProcess,
     /// Reason that the peer gave for ending it, if any.
@@ -65,6 +67,11 @@ impl Connection {
     }
 
     pub(super) fn new(socket: OwnedFd, role: Role, user: Option<u32>) -> Result<Self, Error> {
+        // Before anything fails: it is closed as it should be.
+        let socket = Arc::new(match role {
+            Role::Renderer => PeerSocket::refusing(socket),
+            Role::Worker => PeerSocket::taking(socket),
+        });
         let peer = PeerProcess::of(socket.as_fd(), user)?;
         Ok(Self { socket, session: Session::new(role), peer, reason: None, ended: false })
     }
@@ -89,9 +96,14 @@ impl Connection {
     /// Waits until [`is_released`](Self::is_released), for at most `timeout`; returns if it is.
     pub fn wait_for_release(&self, timeout: Duration) -> bool {
         // The end is always told of.
-        let mut fds = [PollFd::new(&self.socket, PollFlags::empty())];
+        let mut fds = [PollFd::new(&*self.socket, PollFlags::empty())];
         let ready = poll_until(&mut fds, Instant::now().checked_add(timeout));
         ready.is_ok() && fds[0].revents().contains(PollFlags::HUP)
+    }
+
+    /// The socket, for a wait that may outlast the connection.
+    pub(super) fn socket(&self) -> Arc<PeerSocket> {
+        Arc::clone(&self.socket)
     }
 
     /// The state of what was said.
@@ -140,7 +152,7 @@ impl Connection {
         self.session.send(message).map_err(|source| Error::Violation { sender: this_side(), source })?;
         let deadline = Instant::now().checked_add(timeout);
         loop {
-            match socket::send(&self.socket, encoded.bytes(), descriptor) {
+            match socket::send(&*self.socket, encoded.bytes(), descriptor) {
                 Ok(true) => return Ok(()),
                 Ok(false) => {}
                 Err(Errno::PIPE | Errno::CONNRESET | Errno::CONNREFUSED | Errno::NOTCONN) => {
@@ -152,7 +164,7 @@ impl Connection {
                     return Err(self.system("sendmsg", error));
                 }
             }
-            let room = poll_until(&mut [PollFd::new(&self.socket, PollFlags::OUT)], deadline);
+            let room = poll_until(&mut [PollFd::new(&*self.socket, PollFlags::OUT)], deadline);
             if room.map_err(|error| self.system("poll", error))? == 0 {
                 self.end();
                 let what = format!("room for a {} message to {}", message.kind(), self.name());
@@ -174,10 +186,13 @@ impl Connection {
             if self.ended {
                 return Err(self.closed());
             }
+            if self.socket.may_carry() && socket::carries_descriptors(&*self.socket) {
+                return Err(self.broken(Error::Truncated { peer: self.name(), what: "descriptors" }));
+            }
             let mut bytes = [0; MOST_BYTES];
             // Only the renderer sends any.
             let takes_descriptors = self.session.role() == Role::Worker;
-            let (len, descriptors) = match socket::receive(&self.socket, &mut bytes, takes_descriptors) {
+            let (len, descriptors) = match socket::receive(&*self.socket, &mut bytes, takes_descriptors) {
                 Ok(Incoming::Nothing) => return Ok(None),
                 Ok(Incoming::End) => {
                     self.ended = true;
@@ -260,7 +275,7 @@ impl Connection {
     }
 
     fn wait_until(&self, deadline: Option<Instant>) -> Result<Waited, Error> {
-        let mut fds = [PollFd::new(&self.peer, PollFlags::IN), PollFd::new(&self.socket, PollFlags::IN)];
+        let mut fds = [PollFd::new(&self.peer, PollFlags::IN), PollFd::new(&*self.socket, PollFlags::IN)];
         // After its end the socket is readable for good, and says nothing.
         let count = if self.ended { 1 } else { 2 };
         poll_until(&mut fds[..count], deadline).map_err(|error| self.system("poll", error))?;
@@ -303,7 +318,7 @@ impl Connection {
         // both ways: `is_released` would be wrong. So only the renderer, which asks that, does it,
         // and not for reading.
         if self.session.role() == Role::Renderer {
-            let _ = shutdown(&self.socket, Shutdown::Write);
+            let _ = shutdown(&*self.socket, Shutdown::Write);
         }
     }
 

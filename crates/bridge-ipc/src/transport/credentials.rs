@@ -11,6 +11,9 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 /// Since Linux 6.5; not in every C library's headers.
 const SO_PEERPIDFD: libc::c_int = 77;
 
+/// Since Linux 6.16.
+const SO_PASSRIGHTS: libc::c_int = 83;
+
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Credentials {
     /// 0 for a process of another pid namespace.
@@ -38,6 +41,29 @@ pub(super) fn pidfd(socket: BorrowedFd<'_>) -> io::Result<Option<OwnedFd>> {
     // SAFETY: the kernel has just opened it for us, close-on-exec, and nobody else knows its
     // number.
     Ok(Some(unsafe { OwnedFd::from_raw_fd(fd) }))
+}
+
+/// Has the kernel refuse messages with descriptors to a socket, and to those that are accepted from
+/// it. Kernels before Linux 6.16 do not.
+pub(super) fn refuse_rights(socket: BorrowedFd<'_>) {
+    let _ = pass_rights(socket, false);
+}
+
+/// Sets whether the kernel takes messages with descriptors to a socket, and to those that are
+/// accepted from it.
+pub(super) fn pass_rights(socket: BorrowedFd<'_>, passes: bool) -> io::Result<()> {
+    let value = libc::c_int::from(passes);
+    let (pointer, len) = ((&raw const value).cast(), size_of::<libc::c_int>() as libc::socklen_t);
+    // SAFETY: the kernel reads `len` bytes, which `value` has.
+    match unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, SO_PASSRIGHTS, pointer, len) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Returns `true` if the kernel takes messages with descriptors to a socket, or may do so.
+pub(super) fn takes_rights(socket: BorrowedFd<'_>) -> bool {
+    !matches!(option::<libc::c_int>(socket, SO_PASSRIGHTS), Ok(0))
 }
 
 /// `T` is what the option is: a C struct or number for which all bits are valid.

@@ -1,7 +1,6 @@
 //! Workers that have connected and not said their Hello so far.
 
 use std::collections::VecDeque;
-use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -133,17 +132,15 @@ impl Greetings {
 
     /// Waits until somebody connects or answers, or a limit is over.
     fn wait_for_answers(&self, socket: &BoundSocket, hello: &Hello, deadline: Option<Instant>) -> Result<(), Error> {
-        let failed = |source| Error::System { call: "dup", object: socket.path().display().to_string(), source };
         let (sockets, until) = {
             let waiting = self.lock();
             let ours = waiting.iter().filter(|one| one.hello == *hello);
-            // Of its own: another thread may take the connection away in the meantime.
-            let sockets = ours.map(|one| one.connection.as_fd().try_clone_to_owned());
-            let sockets = sockets.collect::<std::io::Result<Vec<OwnedFd>>>().map_err(failed)?;
+            // Another thread may take the connection away in the meantime.
+            let sockets: Vec<_> = ours.map(|one| one.connection.socket()).collect();
             let limits = waiting.iter().filter_map(|one| one.since.checked_add(self.limit));
             (sockets, limits.chain(deadline).chain(Instant::now().checked_add(LOOK)).min())
         };
-        let mut fds: Vec<_> = sockets.iter().map(|answer| PollFd::new(answer, PollFlags::IN)).collect();
+        let mut fds: Vec<_> = sockets.iter().map(|answer| PollFd::new(&**answer, PollFlags::IN)).collect();
         fds.push(PollFd::new(socket, PollFlags::IN));
         poll_until(&mut fds, until).map_err(|error| socket.system("poll", error))?;
         Ok(())

@@ -19,6 +19,8 @@ mod other;
 #[cfg(target_os = "linux")]
 mod peer;
 #[cfg(target_os = "linux")]
+mod peer_socket;
+#[cfg(target_os = "linux")]
 mod socket;
 #[cfg(target_os = "linux")]
 #[cfg(test)]

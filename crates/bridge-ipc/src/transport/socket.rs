@@ -69,6 +69,20 @@ pub(super) fn receive(socket: impl AsFd, bytes: &mut [u8], takes_descriptors: bo
     })
 }
 
+/// Returns `true` if descriptors come with the next message. It stays where it is, and they with
+/// it: this lets go of none that is the last of its kind.
+pub(super) fn carries_descriptors(socket: impl AsFd) -> bool {
+    let flags = RecvFlags::PEEK | RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+    loop {
+        match recvmsg(&socket, &mut [IoSliceMut::new(&mut [])], &mut RecvAncillaryBuffer::new(&mut []), flags) {
+            Err(Errno::INTR) => {}
+            // What is to be told is told by the receive.
+            Err(_) => return false,
+            Ok(next) => return next.flags.contains(ReturnFlags::CTRUNC),
+        }
+    }
+}
+
 /// Sends without blocking. False where there is no room now.
 pub(super) fn send(socket: impl AsFd, bytes: &[u8], descriptor: Option<BorrowedFd<'_>>) -> rustix::io::Result<bool> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];

@@ -1,11 +1,135 @@
 //! Descriptors that come with messages, or are not to come.
 
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
 use std::process::Stdio;
+use std::time::Instant;
 
 use rustix::io::Errno;
 use rustix::process::{Resource as Limited, Rlimit, getrlimit, setrlimit};
 
 use super::*;
+
+#[test]
+fn descriptors_of_refused_messages_are_closed() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let listener = Listener::bind(folder.path().join("s")).unwrap();
+    as_an_older_kernel(&listener);
+    let (extra, _writer) = std::io::pipe().unwrap();
+    let extra = OwnedFd::from(extra);
+    let before = open_descriptors();
+    // With a message that has none, two and eight with one that has one, and with bytes that are no
+    // message.
+    for (bytes, count) in [
+        (Message::Hello(hello(Role::Worker)).encode().unwrap(), 1),
+        (resource(64).encode().unwrap(), 2),
+        (resource(64).encode().unwrap(), 8),
+        (vec![1, 2, 3], 1),
+    ] {
+        let (socket, mut renderer) = raw(&listener);
+        renderer.send(&Message::Hello(hello(Role::Renderer)), None, LIMIT).unwrap();
+        send_raw_with(&socket, &bytes, &vec![extra.as_fd(); count]).unwrap();
+        let error = renderer.receive(LIMIT).unwrap_err();
+        assert!(!matches!(error, Error::Timeout { .. } | Error::Closed { .. }), "{error}");
+        drop((socket, renderer));
+        until_open(before);
+    }
+    // Never received at all.
+    let (mut renderer, worker) = greeted(&listener);
+    renderer.send(&offer(), None, LIMIT).unwrap();
+    renderer.send(&resource(64), Some(extra.as_fd()), LIMIT).unwrap();
+    drop((worker, renderer));
+    until_open(before);
+}
+
+/// A thread of its own closes a socket that may have descriptors in it.
+fn until_open(before: usize) {
+    let start = Instant::now();
+    while open_descriptors() != before {
+        assert!(start.elapsed() < LIMIT, "{} are open, and {before} were", open_descriptors());
+        std::thread::yield_now();
+    }
+}
+
+/// The renderer is sent no descriptors: one that comes is not installed in its process, whose
+/// threads would have to close it.
+#[test]
+fn a_renderer_is_given_no_descriptors() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let listener = Listener::bind(folder.path().join("s")).unwrap();
+    as_an_older_kernel(&listener);
+    let (socket, mut renderer) = raw(&listener);
+    renderer.send(&Message::Hello(hello(Role::Renderer)), None, LIMIT).unwrap();
+    let file = SharedMemory::new("m", 64).unwrap();
+    let bytes = Message::Hello(hello(Role::Worker)).encode().unwrap();
+    send_raw_with(&socket, &bytes, &[file.handle().as_fd()]).unwrap();
+    let error = renderer.receive(LIMIT).unwrap_err();
+    assert!(matches!(error, Error::Truncated { what: "descriptors", .. }), "{error}");
+    assert!(renderer.has_ended());
+}
+
+/// The time for which closing [`lingering`] blocks, in seconds.
+const LINGERS: u64 = 5;
+
+/// A socket whose close blocks for a while, and its peer.
+fn lingering() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (peer, _) = listener.accept().unwrap();
+    rustix::net::sockopt::set_socket_linger(&socket, Some(Duration::from_secs(LINGERS))).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    while socket.write(&[0; 1 << 16]).is_ok() {}
+    socket.set_nonblocking(false).unwrap();
+    (socket, peer)
+}
+
+/// A descriptor whose close blocks holds up no call of the renderer's: whether the message that it
+/// came with is received, is left in its connection, or in one that nobody has accepted.
+#[test]
+fn no_descriptor_of_a_workers_holds_up_the_renderer() {
+    let _alone = alone();
+    // The negative control: it blocks whoever lets go of it.
+    let (socket, _peer) = lingering();
+    let start = Instant::now();
+    drop(socket);
+    assert!(start.elapsed() >= Duration::from_secs(LINGERS));
+    for older in [true, false] {
+        let folder = tempfile::tempdir().unwrap();
+        let listener = Listener::bind(folder.path().join("s")).unwrap();
+        if older {
+            as_an_older_kernel(&listener);
+        }
+        let mut peers = Vec::new();
+        let mut send = |bytes: &[u8]| {
+            let socket = new_socket().unwrap();
+            rustix::net::connect(&socket, &rustix::net::SocketAddrUnix::new(listener.path()).unwrap()).unwrap();
+            let (lingering, peer) = lingering();
+            let sent = send_raw_with(&socket, bytes, &[lingering.as_fd()]);
+            assert!(sent.is_ok() || !older);
+            if sent.is_err() {
+                // The kernel has refused it, and the test closes it where nobody waits.
+                std::thread::spawn(move || drop(lingering));
+            }
+            peers.push(peer);
+            socket
+        };
+        let hello_of_worker = Message::Hello(hello(Role::Worker)).encode().unwrap();
+        let received = send(&hello_of_worker);
+        let mut connection = listener.accept(LIMIT).unwrap().unwrap();
+        let left = send(&hello_of_worker);
+        let unread = listener.accept(LIMIT).unwrap().unwrap();
+        let unmet = send(&hello_of_worker);
+        let start = Instant::now();
+        let _ = connection.try_receive();
+        drop(connection);
+        drop(unread);
+        drop(listener);
+        assert!(start.elapsed() < Duration::from_secs(LINGERS) / 2, "{:?}", start.elapsed());
+        drop((received, left, unmet));
+    }
+}
 
 /// Set for a worker that has no room for descriptors: where the renderer listens.
 const FULL: &str = "BRIDGE_IPC_TEST_FULL";

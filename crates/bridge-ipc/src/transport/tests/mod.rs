@@ -1,12 +1,12 @@
 use std::fs;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use rustix::net::{SendFlags, send};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, send, sendmsg};
 
 use super::socket::new_socket;
 use super::*;
@@ -55,6 +55,12 @@ fn raw(listener: &Listener) -> (OwnedFd, Connection) {
     (socket, listener.accept(LIMIT).unwrap().unwrap())
 }
 
+/// Has the kernel queue descriptors for workers' connections, as before Linux 6.16.
+fn as_an_older_kernel(listener: &Listener) {
+    // Older ones do, and do not know the option.
+    let _ = super::credentials::pass_rights(listener.as_fd(), true);
+}
+
 fn greeted(listener: &Listener) -> (Connection, Connection) {
     let path = listener.path().to_owned();
     std::thread::scope(|scope| {
@@ -87,6 +93,14 @@ fn resource(bytes: u64) -> Message {
         allocation_size: bytes,
         offset: 0,
     })
+}
+
+/// Sends bytes with descriptors, up to eight.
+fn send_raw_with(socket: &OwnedFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> rustix::io::Result<usize> {
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    assert!(control.push(SendAncillaryMessage::ScmRights(fds)));
+    sendmsg(socket, &[std::io::IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)
 }
 
 fn send_raw(socket: &OwnedFd, bytes: &[u8]) {
