@@ -176,6 +176,10 @@ impl<R: Resources> RemoteExchange<R> {
     /// place: [`owed`](Self::owed) names the frames meanwhile. [`close`](Self::close) and dropping
     /// leave it to that thread, too, and wait for it if the device was adopted without
     /// [`keep_alive`](crate::AdoptInfo::keep_alive).
+    ///
+    /// On a thread that has locked the queue ([`Queue::with`]) it waits for nothing, and neither
+    /// does dropping: the thread of the connection may be waiting for the queue, and ends once it
+    /// has it. The device has to outlive that.
     pub fn disconnect(&mut self) {
         self.workers.disconnect();
     }
@@ -186,7 +190,7 @@ impl<R: Resources> RemoteExchange<R> {
     /// # Errors
     /// As [`Exchange::close`](crate::Exchange::close).
     pub fn close(mut self) -> Result<()> {
-        drop(self.workers.end());
+        drop(self.workers.end()?);
         self.steps.close()
     }
 
@@ -276,6 +280,10 @@ impl<R: Resources> std::fmt::Debug for RemoteExchange<R> {
 #[cfg(test)]
 #[path = "exchange_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "held_tests.rs"]
+mod held;
 
 #[cfg(test)]
 #[path = "replaced_tests.rs"]

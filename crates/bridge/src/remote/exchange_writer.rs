@@ -168,6 +168,9 @@ impl<R: Resources> RemoteExchangeWriter<R> {
     /// signals in its place: [`owed`](Self::owed) names the frames meanwhile.
     /// [`close`](Self::close) and dropping leave it to that thread, too, and wait for it if the
     /// device was adopted without [`keep_alive`](crate::AdoptInfo::keep_alive).
+    ///
+    /// Waits for nothing on a thread that has locked the queue, as
+    /// [`RemoteExchange::disconnect`](crate::RemoteExchange::disconnect).
     pub fn disconnect(&mut self) {
         self.workers.disconnect();
     }
@@ -178,7 +181,7 @@ impl<R: Resources> RemoteExchangeWriter<R> {
     /// # Errors
     /// As [`Exchange::close`](crate::Exchange::close).
     pub fn close(mut self) -> Result<()> {
-        drop(self.workers.end());
+        drop(self.workers.end()?);
         self.draws.close()
     }
 

@@ -106,6 +106,12 @@ impl Link {
         self.leave()
     }
 
+    /// Ends it, and waits for nothing. The thread brings the half back.
+    pub(super) fn abandon(mut self) -> Option<JoinHandle<()>> {
+        self.control.stop();
+        self.thread.take()
+    }
+
     fn leave(&mut self) -> Option<JoinHandle<()>> {
         let thread = self.thread.take()?;
         self.control.stop();

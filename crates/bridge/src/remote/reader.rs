@@ -92,6 +92,9 @@ impl<R: Resources> RemoteReader<R> {
     /// Ends the connection with the worker, which is told. Frames that were published stay, and one
     /// that is being copied is waited for as in [`reconnect`](Self::reconnect). A worker that
     /// computes with CUDA has its slots until its process has ended.
+    ///
+    /// Waits for nothing on a thread that has locked the queue, as
+    /// [`RemoteExchange::disconnect`](crate::RemoteExchange::disconnect).
     pub fn disconnect(&mut self) {
         self.workers.disconnect();
     }
@@ -101,7 +104,7 @@ impl<R: Resources> RemoteReader<R> {
     /// # Errors
     /// As [`LatestWriter::close`](crate::LatestWriter::close).
     pub fn close(mut self) -> Result<()> {
-        self.workers.end().map_or(Ok(()), |writer| writer.close(self.reader))
+        self.workers.end()?.map_or(Ok(()), |writer| writer.close(self.reader))
     }
 }
 

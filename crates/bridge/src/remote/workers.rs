@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use bridge_ipc::{Code, Direction};
+use vk_export::QueueKind;
 
 use super::accepted::Remote;
 use super::half::{Half, Home, take};
@@ -17,7 +18,7 @@ use crate::compute::Compute;
 use crate::compute::remote::RemoteCompute;
 use crate::error::{Error, Result};
 use crate::exchange::LatestInfo;
-use crate::observe::log_warn;
+use crate::observe::{log_error, log_warn};
 
 /// The worker of an exchange, and the handle on its behalf. Dropping it ends the connection and
 /// waits for what a worker owes, for each up to its limit, where something that is submitted waits
@@ -34,13 +35,14 @@ pub(super) struct Workers<E: End> {
     status: Arc<Status>,
     terms: Terms,
     compute: Compute,
+    queue: QueueKind,
 }
 
 impl<E: End> Workers<E> {
     /// Offers an exchange to the worker, and waits until it has taken it.
     pub(super) fn new(remote: Remote, info: &LatestInfo<'_>, kinds: Vec<ResourceKind>, mut end: E) -> Result<Self> {
         let (remote, wake) = remote.prepare(|_| Wake::new().map(Arc::new))?;
-        let compute = end.side().clone();
+        let (compute, queue) = (end.side().clone(), end.queue());
         let woken = Arc::clone(&wake);
         // What this process publishes or gives back is the worker's, and nobody else looks.
         end.on_change(move || woken.wake());
@@ -51,7 +53,7 @@ impl<E: End> Workers<E> {
         let link = Link::new(remote.connection, &terms, &status, &home, &wake, None, Some(tell))?;
         // It says so within the limit of the offer, or is gone.
         told.recv().unwrap_or_else(|_| Err(Error::HostFailed { reason: "the thread of a worker has ended".into() }))?;
-        Ok(Self { link: Some(link), leaving: None, home, wake, status, terms, compute })
+        Ok(Self { link: Some(link), leaving: None, home, wake, status, terms, compute, queue })
     }
 
     pub(super) fn status(&self) -> &Arc<Status> {
@@ -70,6 +72,7 @@ impl<E: End> Workers<E> {
     /// As [`RemoteReader::reconnect`](super::RemoteReader::reconnect).
     pub(super) fn reconnect(&mut self, remote: Remote) -> Result<()> {
         let checks = [
+            (Code::Failure, self.check_queue()),
             (Code::Failure, self.check_free()),
             (Code::Failure, self.check_trust(&remote)),
             (Code::Device, self.check_device(&remote)),
@@ -84,6 +87,16 @@ impl<E: End> Workers<E> {
         let before = self.link.take().and_then(Link::end).or_else(|| self.leaving.take());
         let (connection, told) = (remote.connection, None);
         self.link = Some(Link::new(connection, &self.terms, &self.status, &self.home, &self.wake, before, told)?);
+        Ok(())
+    }
+
+    /// Checks that this thread may wait for that of the connection, which may wait for the queue.
+    ///
+    /// # Errors
+    /// [`vk_export::Error::QueueHeld`] where it has locked the queue.
+    pub(super) fn check_queue(&self) -> Result<()> {
+        let device = self.compute.device();
+        device.queue_of(self.queue).unwrap_or_else(|| device.queue()).check_free()?;
         Ok(())
     }
 
@@ -137,10 +150,20 @@ impl<E: End> Workers<E> {
         Err(Error::invalid(format!("exchange \"{}\"", self.status.exchange()), reason))
     }
 
-    /// Ends the connection with the worker, which is told.
+    /// Ends the connection with the worker, which is told. On a thread that has locked the queue,
+    /// nothing is waited for.
     pub(super) fn disconnect(&mut self) {
         if let Some(link) = self.link.take() {
-            self.leaving = link.end();
+            self.leaving = match self.check_queue() {
+                Ok(()) => link.end(),
+                Err(error) => {
+                    log_error!(
+                        "exchange \"{}\": the worker is left to its thread, which may wait for the queue: {error}",
+                        self.status.exchange()
+                    );
+                    link.abandon()
+                }
+            };
             // Unless it has taken the exchange: its thread has told what it had.
             self.status.lost(Lost { reason: "was disconnected".into(), ..Lost::default() });
         }
@@ -148,9 +171,13 @@ impl<E: End> Workers<E> {
 
     /// Ends the connection; gives the handle back, unless a thread has it that waits for the end of
     /// a worker.
-    pub(super) fn end(&mut self) -> Option<E> {
+    ///
+    /// # Errors
+    /// As [`check_queue`](Self::check_queue).
+    pub(super) fn end(&mut self) -> Result<Option<E>> {
+        self.check_queue()?;
         self.leave();
-        take(&self.home).map(|half| half.end)
+        Ok(take(&self.home).map(|half| half.end))
     }
 
     /// Ends the connection. A thread that still waits for the end of a worker goes on where it keeps
@@ -162,9 +189,13 @@ impl<E: End> Workers<E> {
         }
         let Some(thread) = self.leaving.take() else { return };
         if !thread.is_finished() {
+            let exchange = self.status.exchange();
+            if let Err(error) = self.check_queue() {
+                log_error!("exchange \"{exchange}\": its thread may use the device for a moment still: {error}");
+                return;
+            }
             log_warn!(
-                "exchange \"{}\": ending it waits until worker process {} has ended; with `AdoptInfo::keep_alive` a thread would",
-                self.status.exchange(),
+                "exchange \"{exchange}\": ending it waits until worker process {} has ended; with `AdoptInfo::keep_alive` a thread would",
                 self.process()
             );
         }

@@ -87,6 +87,9 @@ impl<R: Resources> RemoteWriter<R> {
     /// Ends the connection with the worker, which is told. One that computes with CUDA has its
     /// slots until its process has ended, see [`reconnect`](Self::reconnect); the writer has enough
     /// others.
+    ///
+    /// Waits for nothing on a thread that has locked the queue, as
+    /// [`RemoteExchange::disconnect`](crate::RemoteExchange::disconnect).
     pub fn disconnect(&mut self) {
         self.workers.disconnect();
     }
@@ -96,7 +99,7 @@ impl<R: Resources> RemoteWriter<R> {
     /// # Errors
     /// As [`LatestWriter::close`].
     pub fn close(mut self) -> Result<()> {
-        self.workers.end().map_or(Ok(()), |reader| self.writer.close(reader))
+        self.workers.end()?.map_or(Ok(()), |reader| self.writer.close(reader))
     }
 }
 
