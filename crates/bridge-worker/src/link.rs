@@ -42,10 +42,9 @@ pub(crate) struct State {
     /// Why this side has ended the connection, if it has.
     cut_off: Option<(Code, String)>,
     /// For how long the end of the process is waited for, once the connection has ended, and until
-    /// when.
+    /// when: by calls that have time, and by all.
     lingers: Duration,
     lingers_until: Option<Instant>,
-    /// Until when even calls without time wait for it.
     breathes_until: Option<Instant>,
 }
 
@@ -167,8 +166,7 @@ impl Link {
     }
 
     /// Tells the end of the renderer's process from the end of the connection alone. Waits for the
-    /// former for `left` at most, and for [`LAST_BREATH`] from the first look at least, while other
-    /// calls go on.
+    /// former for `left`, or the rest of [`LAST_BREATH`], while other calls go on.
     fn ended(&self, mut state: MutexGuard<'_, State>, error: bridge_ipc::Error, left: Duration) -> Ended {
         let error = state.last_word(error);
         let Some(limit) = state.breath(&error, left) else { return Ended::Closed(error) };

@@ -228,28 +228,6 @@ impl<R: Resources> State<R> {
         }
     }
 
-    /// For tests that play another process.
-    #[cfg(all(test, target_os = "linux", feature = "remote"))]
-    pub(crate) fn computed_semaphore(&self) -> &vk_export::Semaphore {
-        self.held.computed.semaphore()
-    }
-
-    /// Makes Vulkan's timeline, and if `both` the other process's, look as on a device that is lost.
-    #[cfg(all(test, target_os = "linux", feature = "remote"))]
-    pub(crate) fn pretend_loss(&self, both: bool) {
-        for timeline in [Some(&self.held.rendered), both.then_some(&self.held.computed)].into_iter().flatten() {
-            // SAFETY: VUID-VkSemaphoreSignalInfo-value-03258: it rises. What is signalled behind it
-            // is wrong on purpose, and no more than a number here.
-            unsafe { timeline.semaphore().signal(u64::MAX) }.unwrap();
-        }
-    }
-
-    /// The same: the timeline on which that process sees how far Vulkan is.
-    #[cfg(all(test, target_os = "linux", feature = "remote"))]
-    pub(crate) fn mirror_semaphore(&self) -> Option<&vk_export::Semaphore> {
-        self.held.mirror.as_ref().map(|mirror| mirror.semaphore())
-    }
-
     /// The queue that Vulkan's side is submitted to.
     pub(super) fn queue(&self) -> &Queue {
         queue_of(&self.compute, self.queue)

@@ -238,6 +238,28 @@ impl<R: Resources> State<R> {
     }
 }
 
+/// For tests that play another process.
+#[cfg(test)]
+impl<R: Resources> State<R> {
+    pub(crate) fn computed_semaphore(&self) -> &Semaphore {
+        self.held.computed.semaphore()
+    }
+
+    /// The timeline on which that process sees how far Vulkan is.
+    pub(crate) fn mirror_semaphore(&self) -> Option<&Semaphore> {
+        self.held.mirror.as_ref().map(|mirror| mirror.semaphore())
+    }
+
+    /// Makes Vulkan's timeline, and if `both` the other process's, look as on a device that is lost.
+    pub(crate) fn pretend_loss(&self, both: bool) {
+        for timeline in [Some(&self.held.rendered), both.then_some(&self.held.computed)].into_iter().flatten() {
+            // SAFETY: VUID-VkSemaphoreSignalInfo-value-03258: it rises. What is signalled behind it
+            // is wrong on purpose, and no more than a number here.
+            unsafe { timeline.semaphore().signal(u64::MAX) }.unwrap();
+        }
+    }
+}
+
 /// A timeline that a worker whose GPU is played by a test is told of.
 #[cfg(test)]
 fn played_timeline(exchange: u32, side: TimelineSide, device_uuid: vk_export::Uuid) -> (Described, OwnedFd) {
