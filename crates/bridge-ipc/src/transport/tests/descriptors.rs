@@ -143,7 +143,7 @@ fn a_worker_without_room_for_a_descriptor_says_so() {
         worker.send(&Message::Hello(hello(Role::Worker)), None, LIMIT).unwrap();
         assert!(matches!(worker.receive(LIMIT).unwrap().message, Message::Offer(_)));
         let before = getrlimit(Limited::Nofile);
-        setrlimit(Limited::Nofile, Rlimit { current: Some(3), ..before.clone() }).unwrap();
+        setrlimit(Limited::Nofile, Rlimit { current: Some(3), ..before }).unwrap();
         let error = worker.receive(LIMIT).unwrap_err();
         let Error::System { source, .. } = &error else { panic!("{error}") };
         assert_eq!(source.raw_os_error(), Some(Errno::MFILE.raw_os_error()));
