@@ -1,13 +1,14 @@
-//! Frames that fail half-way, and what is left of them. One test, in which the validation layer
-//! listens.
+//! Frames that fail half-way, and what is left of them, while the validation layer listens.
 #![allow(unsafe_code, clippy::unwrap_used, reason = "a test that cannot go on ends; a system of the engine")]
 
 use anyhow::{Result, bail};
-use bridge::Backend;
 use engine_core::recorder::Recorder;
 use engine_core::{Outcome, Pass, System};
+use engine_example::script::World;
 
 mod common;
+
+const SIZE: [u32; 2] = [160, 90];
 
 /// Fails where it is told to.
 struct Broken {
@@ -54,28 +55,89 @@ unsafe impl System for Broken {
 
 #[test]
 fn a_frame_that_fails_leaves_an_engine_that_goes_on() {
-    common::BACKENDS.into_iter().for_each(fail_everywhere);
+    common::BACKENDS.into_iter().filter_map(common::world).for_each(fail_everywhere);
 }
 
-fn fail_everywhere(backend: Backend) {
-    let Some(mut world) = common::world(backend) else { return };
-    world.engine.resize([160, 90]).unwrap();
+fn fail_everywhere(mut world: World) {
+    world.engine.resize(SIZE).unwrap();
     world.add_particles().unwrap();
     world.add_painting().unwrap();
     world.add_filter().unwrap();
     for at in [Place::Begin, Place::Record, Place::Scene, Place::Picture] {
         for _ in 0..3 {
-            assert_eq!(world.engine.frame(false).unwrap(), Outcome::Drawn);
+            assert_eq!(draw(&mut world).unwrap(), Outcome::Drawn);
         }
         world.engine.add(Box::new(Broken { at })).unwrap();
         for _ in 0..5 {
-            let error = format!("{:#}", world.engine.frame(false).unwrap_err());
+            let error = format!("{:#}", draw(&mut world).unwrap_err());
             assert!(error.contains(&format!("broken at {at:?}")), "{error}");
         }
         world.engine.remove("broken").unwrap().unwrap();
     }
-    assert_eq!(world.engine.frame(false).unwrap(), Outcome::Drawn);
+    assert_eq!(draw(&mut world).unwrap(), Outcome::Drawn);
     let messages = world.messages.clone();
     drop(world);
     assert!(messages.snapshot().is_empty(), "{:#?}", messages.snapshot());
+}
+
+/// Draws a frame, as a program does: where there is nothing to draw to, the window's images are
+/// made anew.
+fn draw(world: &mut World) -> Result<Outcome> {
+    match world.engine.frame(false)? {
+        Outcome::Nothing => {
+            world.engine.resize(SIZE)?;
+            world.engine.frame(false)
+        }
+        outcome => Ok(outcome),
+    }
+}
+
+/// With X11, where a test's own thread may open a window.
+#[cfg(target_os = "linux")]
+mod in_a_window {
+    use std::ffi::CStr;
+
+    use bridge::Backend;
+    use engine_core::window::Swapchain;
+    use raw_window_handle::HasDisplayHandle;
+    use winit::application::ApplicationHandler;
+    use winit::dpi::PhysicalSize;
+    use winit::event::WindowEvent;
+    use winit::event_loop::{ActiveEventLoop, EventLoop};
+    use winit::platform::x11::EventLoopBuilderExtX11;
+    use winit::window::{Window, WindowId};
+
+    use super::*;
+
+    /// The image that such a frame has acquired is left behind, and the window goes on with others.
+    #[test]
+    fn a_frame_that_fails_leaves_a_window_that_goes_on() {
+        if std::env::var_os("DISPLAY").is_none_or(|name| name.is_empty()) {
+            return test_support::skip(test_support::Need::Other, "there is no screen");
+        }
+        let event_loop = EventLoop::builder().with_any_thread(true).build().unwrap();
+        event_loop.run_app(&mut InWindow).unwrap();
+    }
+
+    /// Fails in a window, and ends.
+    struct InWindow;
+
+    impl ApplicationHandler for InWindow {
+        fn resumed(&mut self, event_loop: &ActiveEventLoop) {
+            event_loop.exit();
+            let [width, height] = SIZE;
+            let attributes = Window::default_attributes().with_inner_size(PhysicalSize::new(width, height));
+            let window = event_loop.create_window(attributes).unwrap();
+            let wanted = ash_window::enumerate_required_extensions(window.display_handle().unwrap().as_raw()).unwrap();
+            // SAFETY: they are string constants of the crate `ash`.
+            let names: Vec<_> = wanted.iter().map(|name| unsafe { CStr::from_ptr::<'static>(*name) }).collect();
+            let Some(mut world) = common::world_in(&names, Backend::Host) else { return };
+            // SAFETY: the window is dropped behind the world, which ends in the call below.
+            let swapchain = unsafe { Swapchain::new(world.engine.gpu(), &window, 2) }.unwrap();
+            world.engine.show_in(swapchain);
+            fail_everywhere(world);
+        }
+
+        fn window_event(&mut self, _: &ActiveEventLoop, _: WindowId, _: WindowEvent) {}
+    }
 }

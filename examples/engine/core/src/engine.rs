@@ -50,7 +50,8 @@ impl Captured {
 pub enum Outcome {
     /// It is on its way.
     Drawn,
-    /// There is nothing to draw to: the window is minimised, or its images no longer fit.
+    /// There is nothing to draw to: the window is minimised, its images no longer fit, or a frame
+    /// that failed has left one behind. [`Engine::resize`] makes them anew.
     Nothing,
     /// It is on its way, and the window's images no longer fit.
     Resize,
@@ -212,10 +213,14 @@ impl Engine {
         self.systems = systems;
         let drawn = self.submit(&targets, &mut slot, recorded, window.flatten(), sampled);
         self.slots[index] = Some(slot);
-        let Some(image) = window.flatten() else { return drawn.map(|()| Outcome::Drawn) };
-        drawn?;
-        let fits = self.swapchain.as_ref().map_or(Ok(true), |swapchain| swapchain.present(&image))?;
-        Ok(if fits { Outcome::Drawn } else { Outcome::Resize })
+        let Some((image, swapchain)) = window.flatten().zip(self.swapchain.as_mut()) else {
+            return drawn.map(|()| Outcome::Drawn);
+        };
+        let shown = drawn.and_then(|()| swapchain.present(&image));
+        if shown.is_err() {
+            swapchain.leave_behind();
+        }
+        Ok(if shown? { Outcome::Drawn } else { Outcome::Resize })
     }
 
     fn take(&mut self, index: usize) -> Result<FrameSlot> {

@@ -27,6 +27,12 @@ impl Engine {
             .and_then(|()| self.prepare(Pass::Scene, presented))
             .and_then(|()| self.submit_pass(Pass::Scene, slot.commands(Pass::Scene), None, vk::Fence::null()));
         if scene.is_err() {
+            // Nothing of it is on its way. The fence is left alone: it may not have been reset.
+            if window.is_some()
+                && let Err(error) = self.submit_nothing(window, vk::Fence::null())
+            {
+                log::error!("an image that was acquired is not waited for: {error:#}");
+            }
             return self.tell(Pass::Scene, scene);
         }
         let picture = self
@@ -36,12 +42,23 @@ impl Engine {
             .and_then(|()| self.submit_pass(Pass::Picture, slot.commands(Pass::Picture), window, slot.fence()));
         if picture.is_err() {
             // The scene is on its way: the fence ends it.
-            let empty = vk::SubmitInfo2::default();
-            // SAFETY: nothing but the fence, which is unsignalled since the slot was reset.
-            unsafe { self.gpu.queue().submit(self.gpu.device(), empty, slot.fence()) }?;
+            self.submit_nothing(window, slot.fence())?;
         }
         slot.submitted();
         self.tell(Pass::Picture, picture)
+    }
+
+    /// In place of the picture's commands: a wait for the window's image, so that its semaphore can
+    /// be signalled again, and the fence.
+    fn submit_nothing(&self, window: Option<Acquired>, fence: vk::Fence) -> Result<()> {
+        let all = vk::PipelineStageFlags2::ALL_COMMANDS;
+        let wait = |window: Acquired| vk::SemaphoreSubmitInfo::default().semaphore(window.acquired).stage_mask(all);
+        let waits: Vec<_> = window.map(wait).into_iter().collect();
+        let empty = vk::SubmitInfo2::default().wait_semaphore_infos(&waits);
+        // SAFETY: VUID-vkQueueSubmit2-semaphore-03873: the image was acquired with the semaphore,
+        // and no submission has waited for it. The fence is null, or unsignalled since the slot was
+        // reset.
+        unsafe { self.gpu.queue().submit(self.gpu.device(), empty, fence) }
     }
 
     /// A present must not depend on a signal that is still to be submitted

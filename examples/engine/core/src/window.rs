@@ -18,6 +18,8 @@ pub struct Swapchain {
     raw: vk::SwapchainKHR,
     images: Vec<vk::Image>,
     extent: vk::Extent2D,
+    /// An image was acquired and not presented: it cannot be had again.
+    left_behind: bool,
     /// Signalled when an image can be written, one per frame in flight.
     acquired: Vec<vk::Semaphore>,
     /// Signalled when an image can be shown, one per image.
@@ -60,6 +62,7 @@ impl Swapchain {
             raw: vk::SwapchainKHR::null(),
             images: vec![],
             extent: vk::Extent2D::default(),
+            left_behind: false,
             acquired: vec![],
             drawn: vec![],
             loader,
@@ -142,13 +145,13 @@ impl Swapchain {
     /// The next image, for a frame in flight whose last submission is done; `None` if there is none
     /// for now.
     pub(crate) fn acquire(&self, slot: usize) -> Result<Option<Acquired>> {
-        if self.raw == vk::SwapchainKHR::null() {
+        if self.raw == vk::SwapchainKHR::null() || self.left_behind {
             return Ok(None);
         }
         let acquired = *self.acquired.get(slot).context("no such frame in flight")?;
         let limit = u64::try_from(PATIENCE.as_nanos()).unwrap_or(u64::MAX);
         // SAFETY: VUID-vkAcquireNextImageKHR-semaphore-01779: the frame that waited for the
-        // semaphore is done.
+        // semaphore is done; where one failed, the device was idle since it did.
         let index = match unsafe { self.loader.acquire_next_image(self.raw, limit, acquired, vk::Fence::null()) } {
             Ok((index, _)) => index,
             Err(vk::Result::ERROR_OUT_OF_DATE_KHR | vk::Result::TIMEOUT | vk::Result::NOT_READY) => return Ok(None),
@@ -157,6 +160,12 @@ impl Swapchain {
         let at = usize::try_from(index)?;
         let (image, drawn) = self.images.get(at).zip(self.drawn.get(at)).context("no such image")?;
         Ok(Some(Acquired { index, image: *image, extent: self.extent, acquired, drawn: *drawn }))
+    }
+
+    /// An image that was acquired is not presented. No other one is acquired until all are made
+    /// anew.
+    pub(crate) fn leave_behind(&mut self) {
+        self.left_behind = true;
     }
 
     /// Shows an image. Returns `false` if the images no longer fit the window.
@@ -182,6 +191,7 @@ impl Swapchain {
             unsafe { self.gpu.device().destroy_semaphore(semaphore, None) };
         }
         self.images.clear();
+        self.left_behind = false;
         let raw = std::mem::take(&mut self.raw);
         // SAFETY: as above; null is ignored.
         unsafe { self.loader.destroy_swapchain(raw, None) };

@@ -1,5 +1,7 @@
 //! Worlds to test in.
 
+use std::ffi::CStr;
+
 use bridge::Backend;
 use bridge::cuda_import::probe;
 use engine_example::script::{Script, World};
@@ -11,6 +13,11 @@ pub(crate) const BACKENDS: [Backend; 2] = [Backend::Host, Backend::Cuda];
 /// An engine without systems that computes there, with the validation layer where it is installed;
 /// `None`, with a word about it, where there is no Vulkan or no CUDA.
 pub(crate) fn world(backend: Backend) -> Option<World> {
+    world_in(&[], backend)
+}
+
+/// As above, with the instance extensions of a window.
+pub(crate) fn world_in(window: &[&'static CStr], backend: Backend) -> Option<World> {
     if backend == Backend::Cuda
         && let Some(why) = lacks_cuda()
     {
@@ -18,10 +25,10 @@ pub(crate) fn world(backend: Backend) -> Option<World> {
         return None;
     }
     let script = |validate| Script { frames: 0, size: [160, 90], backend, gpu: None, validate };
-    let world = World::new(&script(true), &[]).or_else(|error| {
+    let world = World::new(&script(true), window).or_else(|error| {
         if error.to_string().contains("the validation layer is not installed") {
             skip_case(Need::Other, "under the validation layer", &error.to_string());
-            return World::new(&script(false), &[]);
+            return World::new(&script(false), window);
         }
         Err(error)
     });
