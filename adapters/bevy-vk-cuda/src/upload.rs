@@ -60,7 +60,8 @@ pub(crate) fn pair<T: bytemuck::Zeroable + Clone + Send + 'static>(
         }
     };
     std::thread::Builder::new()
-        .name(format!("cpu:{name}"))
+        // The name of a thread holds no NUL.
+        .name(format!("cpu:{}", name.replace('\0', " ")))
         .spawn(run)
         .map_err(|error| Error::invalid(name, format!("a thread that computes cannot be made: {error}")))?;
     Ok((Uploader { jobs, shared: Arc::clone(&shared) }, Newest(shared)))

@@ -187,6 +187,20 @@ fn a_writer_with_two_unfinished_frames_does_not_wait() {
     assert_eq!(errors(), [""; 0]);
 }
 
+/// A name is for messages, and for the name of a thread, which may hold no NUL.
+#[test]
+fn a_name_may_hold_any_text() {
+    let _alone = alone();
+    for plugin in ways() {
+        let mut app = app(plugin);
+        let painter = Painter::new(&cuda(&app));
+        let mut image = picture(&mut app, "a\0b", [8; 2]);
+        assert!(painter.paint(image.writer().unwrap(), 8, 1).unwrap());
+        until(&mut app, "the frame", |_| image.writer().unwrap().presented() == 1);
+    }
+    assert_eq!(errors(), [""; 0]);
+}
+
 #[test]
 fn a_frame_that_fails_or_runs_nothing_is_not_shown() {
     let _alone = alone();
