@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 /// has gone well: what another one does, or a step that could not be tried, says nothing about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// The asset has the shape of a frame.
+    /// A frame can be copied into the asset.
     Asset,
     /// The copies are made.
     Memory,

@@ -54,7 +54,7 @@ impl<T: Texel> CudaImage<T> {
         let size = wgpu::Extent3d { width, height, depth_or_array_layers: 1 };
         let usage = RenderAssetUsages::RENDER_WORLD;
         let image = Image::new_uninit(size, wgpu::TextureDimension::D2, format, usage);
-        let shape = TextureShape { size, format, levels: 1 };
+        let shape = TextureShape::plain(size, format);
         let handle = images.add(image);
         let spec = ImageSpec::<T>::new(memory, [width, height], ImageAccess::TRANSFER_READ);
         let (asset, items) = (handle.id(), [width as usize * height as usize, width as usize]);

@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use bridge::LatestReader;
 
 use super::frame::{Present, PresentFrame};
-use super::target::{Target, check_shape};
+use super::target::{Target, check_object};
 use crate::error::Result;
 use crate::fault::{Fault, Step};
 use crate::ring::{PLACES, Ring};
@@ -98,7 +98,7 @@ where
     fn present(&mut self, frame: &mut PresentFrame<'_>) {
         // Nothing is known of an asset that is missing.
         let found = R::find(frame, self.asset).filter(|(_, object)| {
-            let checked = check_shape::<R>(&self.name, object, &self.shape);
+            let checked = check_object::<R>(&self.name, object, &self.shape);
             self.fault.note(Step::Asset, checked).is_some()
         });
         if let (Some((_, object)), None) = (&found, &self.places) {

@@ -31,11 +31,14 @@ pub(crate) trait Target: Content + Source {
     /// Tells whether Bevy has made its object anew.
     type Id: Copy + PartialEq + Send + Sync;
 
-    /// Size and format: two objects between which a copy is valid have the same.
+    /// Size, format and the like: two objects between which a copy is valid have the same.
     type Shape: PartialEq + Send + Sync;
 
     /// The shape of an object.
     fn shape(object: &Self::Object) -> Self::Shape;
+
+    /// Returns `true` if the object's usages allow copies into it.
+    fn takes_copies(object: &Self::Object) -> bool;
 
     /// A shape, for messages.
     fn describe(shape: &Self::Shape) -> String;
@@ -72,21 +75,33 @@ pub(crate) trait Target: Content + Source {
 pub(crate) struct TextureShape {
     pub(crate) size: wgpu::Extent3d,
     pub(crate) format: wgpu::TextureFormat,
+    pub(crate) dimension: wgpu::TextureDimension,
     pub(crate) levels: u32,
+    pub(crate) samples: u32,
 }
 
-/// Checks that Bevy's object still has the shape it was made with: a program may replace an asset
-/// by another.
+impl TextureShape {
+    /// A plain texture: of two dimensions, one level, and one sample.
+    pub(crate) fn plain(size: wgpu::Extent3d, format: wgpu::TextureFormat) -> Self {
+        Self { size, format, dimension: wgpu::TextureDimension::D2, levels: 1, samples: 1 }
+    }
+}
+
+/// Checks that frames can be copied into Bevy's object: a program may replace an asset by another.
+/// wgpu would refuse the copy, and with it all others of that frame of Bevy's.
 ///
 /// # Errors
-/// [`Error::InvalidArgument`] where it is not.
-pub(crate) fn check_shape<R: Target>(name: &str, object: &R::Object, made: &R::Shape) -> Result<()> {
+/// [`Error::InvalidArgument`] where they cannot.
+pub(crate) fn check_object<R: Target>(name: &str, object: &R::Object, made: &R::Shape) -> Result<()> {
     let shape = R::shape(object);
-    if shape == *made {
-        return Ok(());
+    let replaced = |by: String| Err(Error::invalid(name, format!("its asset was replaced by one {by}")));
+    if shape != *made {
+        return replaced(format!("of {}, where its frames are of {}", R::describe(&shape), R::describe(made)));
     }
-    let (shape, made) = (R::describe(&shape), R::describe(made));
-    Err(Error::invalid(name, format!("its asset was replaced by one of {shape}, where its frames are of {made}")))
+    if !R::takes_copies(object) {
+        return replaced("without the usage `COPY_DST`, by which frames come to it".to_owned());
+    }
+    Ok(())
 }
 
 /// Makes an object of wgpu's. Where memory runs out that is an error, of which Bevy would otherwise
@@ -108,14 +123,33 @@ impl<T: Texel> Target for ImageSpec<T> {
     type Shape = TextureShape;
 
     fn shape(object: &wgpu::Texture) -> TextureShape {
-        TextureShape { size: object.size(), format: object.format(), levels: object.mip_level_count() }
+        TextureShape {
+            size: object.size(),
+            format: object.format(),
+            dimension: object.dimension(),
+            levels: object.mip_level_count(),
+            samples: object.sample_count(),
+        }
     }
 
-    fn describe(TextureShape { size, format, levels }: &TextureShape) -> String {
+    fn takes_copies(object: &wgpu::Texture) -> bool {
+        object.usage().contains(wgpu::TextureUsages::COPY_DST)
+    }
+
+    fn describe(shape: &TextureShape) -> String {
+        let TextureShape { size, format, dimension, levels, samples } = shape;
         let wgpu::Extent3d { width, height, depth_or_array_layers: layers } = size;
-        let more =
-            if (*layers, *levels) == (1, 1) { String::new() } else { format!(", {layers} layers and {levels} levels") };
-        format!("{width}x{height} texels of {format:?}{more}")
+        let mut text = format!("{width}x{height} texels of {format:?}");
+        if (*layers, *levels) != (1, 1) {
+            text += &format!(", {layers} layers and {levels} levels");
+        }
+        if *samples != 1 {
+            text += &format!(", {samples} samples each");
+        }
+        if *dimension != wgpu::TextureDimension::D2 {
+            text += &format!(", in dimension {dimension:?}");
+        }
+        text
     }
 
     fn find(frame: &PresentFrame<'_>, asset: AssetId<Image>) -> Option<(TextureId, wgpu::Texture)> {
@@ -188,6 +222,10 @@ impl<T: Pod + Send + Sync> Target for BufferSpec<T> {
 
     fn shape(object: &wgpu::Buffer) -> u64 {
         object.size()
+    }
+
+    fn takes_copies(object: &wgpu::Buffer) -> bool {
+        object.usage().contains(wgpu::BufferUsages::COPY_DST)
     }
 
     fn describe(shape: &u64) -> String {

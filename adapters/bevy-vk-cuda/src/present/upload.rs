@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use super::frame::{Present, PresentFrame};
-use super::target::{Target, check_shape};
+use super::target::{Target, check_object};
 use crate::fault::{Fault, Step};
 use crate::upload::Newest;
 
@@ -26,7 +26,7 @@ pub(crate) struct UploadPresent<R: Target> {
 impl<R: Target> Present for UploadPresent<R> {
     fn present(&mut self, frame: &mut PresentFrame<'_>) {
         let Some((id, object)) = R::find(frame, self.asset) else { return };
-        if self.fault.note(Step::Asset, check_shape::<R>(&self.name, &object, &self.shape)).is_none() {
+        if self.fault.note(Step::Asset, check_object::<R>(&self.name, &object, &self.shape)).is_none() {
             return;
         }
         if let Some(items) = self.newest.take() {

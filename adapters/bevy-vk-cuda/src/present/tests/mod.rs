@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // Tests.
 
 mod device;
+mod replaced;
 
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -78,11 +79,16 @@ impl Scene {
 
     /// The asset is one of this side, with texels of this value.
     fn insert(&mut self, side: u32, value: u8) -> wgpu::Texture {
-        let descriptor = descriptor(TextureFormat::Rgba8Unorm, side);
-        let texture = self.device.create_texture(&descriptor);
+        let texture = self.insert_like(descriptor(TextureFormat::Rgba8Unorm, side));
         let layout = wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(4 * side), rows_per_image: None };
         let texels = vec![value; 4 * (side * side) as usize];
         self.queue.write_texture(texture.as_image_copy(), &texels, layout, texture.size());
+        texture
+    }
+
+    /// The asset is one like this.
+    fn insert_like(&mut self, descriptor: Descriptor) -> wgpu::Texture {
+        let texture = self.device.create_texture(&descriptor);
         let image = GpuImage {
             texture: texture.clone().into(),
             texture_view: texture.create_view(&Default::default()).into(),

@@ -1,0 +1,94 @@
+//! Assets that a program has replaced by what no frame can be copied into.
+
+use bevy_render::storage::ShaderBuffer;
+use wgpu::{BufferUsages, TextureDimension};
+
+use super::*;
+use crate::CudaBuffer;
+
+const LEN: usize = 16;
+
+/// A buffer beside the scene's image.
+struct Numbers {
+    buffer: CudaBuffer<u32>,
+    handle: Handle<ShaderBuffer>,
+}
+
+impl Numbers {
+    fn new(scene: &Scene) -> Self {
+        let cuda = scene.world.resource::<Cuda>();
+        let buffer = CudaBuffer::new(cuda, &mut Assets::default(), "numbers", LEN).unwrap();
+        let handle = buffer.handle().clone();
+        Self { buffer, handle }
+    }
+
+    /// The asset is one with these usages.
+    fn insert(&self, scene: &mut Scene, usage: BufferUsages) {
+        let buffer_descriptor =
+            wgpu::BufferDescriptor { label: None, size: 4 * LEN as u64, usage, mapped_at_creation: false };
+        let buffer = scene.device.create_buffer(&buffer_descriptor).into();
+        let buffer = GpuShaderBuffer { buffer, buffer_descriptor, had_data: true };
+        scene.world.resource_mut::<RenderAssets<GpuShaderBuffer>>().insert(&self.handle, buffer);
+    }
+
+    fn write(&mut self) -> Result<bool> {
+        self.buffer.writer().unwrap().write(|frame| match frame {
+            Frame::Cpu(cpu) => cpu.run(|items| items.fill(1)),
+            Frame::Cuda(_) => panic!("the CPU was asked for"),
+        })
+    }
+
+    fn presented(&mut self) -> u64 {
+        self.buffer.writer().unwrap().presented()
+    }
+}
+
+/// The one that cannot be copied into says what it lacks, the other has its frame, and so has the
+/// first once it is replaced by one that can.
+#[test]
+fn a_texture_that_cannot_be_copied_into_holds_up_no_other() {
+    let _alone = alone();
+    let right = descriptor(TextureFormat::Rgba8Unorm, SIDE);
+    let wrong = [
+        ("COPY_DST", Descriptor { usage: TextureUsages::TEXTURE_BINDING, ..right.clone() }),
+        (
+            "4 samples",
+            Descriptor { sample_count: 4, usage: right.usage | TextureUsages::RENDER_ATTACHMENT, ..right.clone() },
+        ),
+        ("D3", Descriptor { dimension: TextureDimension::D3, ..right }),
+    ];
+    for way in [Way::Upload, Way::Host] {
+        for (lacks, like) in &wrong {
+            let mut scene = Scene::new(way);
+            let mut numbers = Numbers::new(&scene);
+            numbers.insert(&mut scene, BufferUsages::STORAGE | BufferUsages::COPY_DST);
+            scene.insert_like(like.clone());
+            assert!(scene.write(4).unwrap() && numbers.write().unwrap());
+            scene.until("the frame of the other", |_| numbers.presented() == 1);
+            let fault = scene.fault(5).expect(lacks);
+            assert!(fault.contains(lacks), "{fault}");
+            assert_eq!(scene.presented(), 0, "{lacks}");
+            let texture = scene.insert(SIDE, 0);
+            scene.until("the frame", |scene| scene.value(&texture) == 4);
+            assert_eq!((scene.presented(), scene.fault(5)), (1, None), "{lacks}");
+        }
+    }
+}
+
+#[test]
+fn a_buffer_that_cannot_be_copied_into_holds_up_no_other() {
+    let _alone = alone();
+    for way in [Way::Upload, Way::Host] {
+        let mut scene = Scene::new(way);
+        let mut numbers = Numbers::new(&scene);
+        numbers.insert(&mut scene, BufferUsages::STORAGE);
+        let texture = scene.insert(SIDE, 0);
+        assert!(scene.write(4).unwrap() && numbers.write().unwrap());
+        scene.until("the frame of the other", |scene| scene.value(&texture) == 4);
+        let Err(Error::NotPresented { retried: true, source, .. }) = numbers.write() else { panic!("no error") };
+        assert!(source.to_string().contains("COPY_DST"), "{source}");
+        numbers.insert(&mut scene, BufferUsages::STORAGE | BufferUsages::COPY_DST);
+        scene.until("the frame", |_| numbers.presented() == 1);
+        assert!(numbers.write().is_ok());
+    }
+}
