@@ -30,7 +30,7 @@ enum Side<R: Content> {
     Upload(Uploader<R::Item>),
 }
 
-/// The number of frames that may be unfinished, as in `bridge::LatestInfo`.
+/// The number of frames that may be unfinished.
 pub(crate) const WRITER_IN_FLIGHT: usize = 2;
 
 /// A frame to compute.
@@ -112,12 +112,7 @@ impl<R: Content> CudaWriter<R> {
         let width = self.width;
         match &mut self.side {
             Side::Shared { writer, unfinished } => {
-                while let Some(oldest) = unfinished.front()
-                    && oldest.is_reached().map_err(Error::from)?
-                {
-                    unfinished.pop_front();
-                }
-                if unfinished.len() >= WRITER_IN_FLIGHT {
+                if left(unfinished)? >= WRITER_IN_FLIGHT {
                     return Ok(false);
                 }
                 let mut turn = writer.begin().map_err(Error::from)?;
@@ -149,6 +144,15 @@ impl<R: Content> CudaWriter<R> {
         }
     }
 
+    /// Returns the number of frames that are unfinished.
+    #[cfg(test)]
+    pub(crate) fn unfinished(&mut self) -> Result<usize> {
+        match &mut self.side {
+            Side::Shared { unfinished, .. } => left(unfinished),
+            Side::Upload(_) => unreachable!("nothing asks for it"),
+        }
+    }
+
     /// Returns the number of frames that Bevy has been given so far. A frame that was superseded by
     /// a newer one before is not among them.
     pub fn presented(&self) -> u64 {
@@ -163,6 +167,16 @@ impl<R: Content> CudaWriter<R> {
             Side::Upload(_) => None,
         }
     }
+}
+
+/// Forgets the frames that have finished, and returns the number of the others.
+fn left(unfinished: &mut VecDeque<TimelinePoint>) -> Result<usize> {
+    while let Some(oldest) = unfinished.front()
+        && oldest.is_reached()?
+    {
+        unfinished.pop_front();
+    }
+    Ok(unfinished.len())
 }
 
 impl<R: Content> std::fmt::Debug for CudaWriter<R> {

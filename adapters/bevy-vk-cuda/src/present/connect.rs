@@ -11,10 +11,10 @@ use super::upload::UploadPresent;
 use crate::cuda::Cuda;
 use crate::error::Result;
 use crate::fault::Fault;
-use crate::ring::Ring;
+use crate::ring::{COPYING, Ring};
 use crate::upload;
 use crate::vulkan::copier::Copier;
-use crate::writer::CudaWriter;
+use crate::writer::{CudaWriter, WRITER_IN_FLIGHT};
 
 /// An asset of Bevy's, and the frames that it is made for.
 pub(crate) struct Connection<'a, R: Target> {
@@ -47,7 +47,10 @@ where
         cuda.add(Box::new(UploadPresent::<R> { name, newest, asset, shape, alive: weak, fault, presented, uploaded }));
         return Ok((CudaWriter::upload(uploader, row, told, count), alive));
     };
-    let (writer, reader) = Exchange::latest(compute, &LatestInfo { name, ..Default::default() }, spec)?;
+    let (writer_in_flight, reader_in_flight) = (WRITER_IN_FLIGHT, COPYING);
+    let slots = writer_in_flight + reader_in_flight + 2;
+    let info = LatestInfo { name, slots, writer_in_flight, reader_in_flight, ..Default::default() };
+    let (writer, reader) = Exchange::latest(compute, &info, spec)?;
     let copier = Copier::new(name, compute.device())?;
     let (name, ring, fault) = (name.to_owned(), Ring::new(), Arc::clone(&told));
     let (places, filled) = (None, None);

@@ -13,7 +13,7 @@ use crate::fault::{Fault, Step};
 use crate::ring::{PLACES, Ring};
 use crate::vulkan::copier::{Copier, Source};
 
-/// Copies the newest frame on the bridge's queue into one of three copies, and from there, on
+/// Copies the newest frame on the bridge's queue into one of its copies, and from there, on
 /// Bevy's queue, into Bevy's object.
 ///
 /// Bevy's object stays the same, so that materials' bind groups stay valid.
@@ -48,7 +48,7 @@ impl<R: Target> Places<R> {
     /// The failed call. Nothing is recorded then.
     pub(super) fn new(frame: &mut PresentFrame<'_>, name: &str, object: &R::Object) -> Result<Self> {
         let like = || R::like(frame, name, object);
-        let all: [_; PLACES] = [like()?, like()?, like()?];
+        let all: [_; PLACES] = [like()?, like()?, like()?, like()?, like()?];
         let recorded = R::settle(frame, name, all.each_ref().map(|(made, _)| made))?;
         // Where nothing was recorded, nothing is waited for.
         Ok(Self { all, ready_behind: if recorded { frame.serial } else { 0 } })
@@ -58,7 +58,7 @@ impl<R: Target> Places<R> {
 impl<R: Target> SharedPresent<R> {
     /// Looks what has ended, and begins the next copy. `None` where there is no place for one yet.
     fn copy(&mut self, done: u64) -> Result<Option<()>> {
-        if self.copier.finished()? {
+        while self.copier.finished()? {
             self.ring.copied();
         }
         self.ring.done(done);
@@ -74,8 +74,8 @@ impl<R: Target> SharedPresent<R> {
         let (_, target) = places.all[index];
         // SAFETY: the target was made like an object of Bevy's that was seen to be of a frame's
         // shape; it lives as long as `self`, which waits for the copy, or for ever. The ring gave
-        // it: no copy is running, and the host has seen the end of Bevy's last submission that
-        // reads it.
+        // it: no copy into it is running, and the host has seen the end of Bevy's last submission
+        // that reads it.
         unsafe { self.copier.submit(index, turn, target) }?;
         self.ring.copying(index);
         Ok(Some(()))

@@ -1,6 +1,7 @@
 //! Copies of frames on the bridge's queue, into textures and buffers that wgpu made.
 #![allow(unsafe_code)] // Records and submits.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use ash::vk;
@@ -20,8 +21,8 @@ pub(crate) struct Copier {
     device: ExportDevice,
     pool: vk::CommandPool,
     commands: [vk::CommandBuffer; PLACES],
-    /// The copy that may be running.
-    running: Option<TimelinePoint>,
+    /// The ends of copies that may be running, the oldest first, in whose order they come.
+    running: VecDeque<TimelinePoint>,
     /// A wait for the running copy has timed out.
     lost: bool,
 }
@@ -55,7 +56,7 @@ impl Copier {
             device: device.clone(),
             pool,
             commands: Default::default(),
-            running: None,
+            running: VecDeque::new(),
             lost: false,
         };
         let info = vk::CommandBufferAllocateInfo::default()
@@ -69,11 +70,12 @@ impl Copier {
         Ok(copier)
     }
 
-    /// Submits the copy of a new frame into a target.
+    /// Submits the copy of a new frame into a target, the one of this index.
     ///
     /// # Safety
     /// The target is of the frame's size and format, is kept until the copy has run, and is used by
-    /// nobody else until [`finished`](Self::finished) has returned `true`. No copy is running.
+    /// nobody else until [`finished`](Self::finished) has returned `true` for it. No copy of this
+    /// index is running.
     pub(crate) unsafe fn submit<R: Source>(
         &mut self,
         index: usize,
@@ -83,8 +85,8 @@ impl Copier {
         let (raw, commands) = (self.device.as_raw(), self.commands[index]);
         let failed = |call, result| Error::vulkan(&self.name, call, result);
         let begin = vk::CommandBufferBeginInfo::default().flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
-        // SAFETY: no copy is running, so that this command buffer is not pending; beginning resets
-        // it.
+        // SAFETY: no copy of this index is running, so that its command buffer is not pending;
+        // beginning resets it.
         unsafe { raw.begin_command_buffer(commands, &begin) }
             .map_err(|result| failed("vkBeginCommandBuffer", result))?;
         // SAFETY: recording, for the family of the exchange's queue; submitted with the turn below,
@@ -96,18 +98,18 @@ impl Copier {
         unsafe { raw.end_command_buffer(commands) }.map_err(|result| failed("vkEndCommandBuffer", result))?;
         // SAFETY: the command buffer lives until the point is reached: `Drop` waits for it. It
         // begins with the turn's acquire.
-        self.running = Some(unsafe { turn.submit(&[commands]) }?);
+        self.running.push_back(unsafe { turn.submit(&[commands]) }?);
         Ok(())
     }
 
-    /// Returns `true` if a copy that was running has ended since the last call. What it wrote is
-    /// then before what the host does next, a submission that reads it included.
+    /// Returns `true` if the oldest copy has ended, once for each. What it wrote is then before what
+    /// the host does next, a submission that reads it included.
     pub(crate) fn finished(&mut self) -> Result<bool> {
-        let Some(point) = &self.running else { return Ok(false) };
+        let Some(point) = self.running.front() else { return Ok(false) };
         let reached = point.is_reached()?;
         if reached {
             self.order(point)?;
-            self.running = None;
+            self.running.pop_front();
         }
         Ok(reached)
     }
@@ -131,13 +133,14 @@ impl Copier {
         }
     }
 
-    /// Waits for the running copy, up to a limit, and returns `true` once no copy is running. After
+    /// Waits for the running copies, up to a limit, and returns `true` once none is running. After
     /// one wait in vain it returns `false` without waiting.
     pub(crate) fn end(&mut self) -> bool {
         if self.lost {
             return false;
         }
-        match self.running.as_ref().map(|point| point.wait_ended(LIMIT)) {
+        // The last one's is behind all others.
+        match self.running.back().map(|point| point.wait_ended(LIMIT)) {
             Some(Err(error @ bridge::Error::Timeout { .. })) => {
                 self.lost = true;
                 log::error!("{}: a copy has not ended, and what it uses is leaked: {error}", self.name);
@@ -147,7 +150,7 @@ impl Copier {
             Some(Err(error)) => log::error!("{}: a copy has failed: {error}", self.name),
             Some(Ok(())) | None => {}
         }
-        self.running = None;
+        self.running.clear();
         true
     }
 }

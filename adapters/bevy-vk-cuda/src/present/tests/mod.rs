@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // Tests.
 
 mod device;
+mod pace;
 mod replaced;
 
 use std::sync::atomic::Ordering;

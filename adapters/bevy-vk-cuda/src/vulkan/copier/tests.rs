@@ -69,8 +69,8 @@ fn a_copy_has_ended_once_a_wait_says_so() {
     // What it holds is nobody else's, until it is dropped.
     let target = other.begin().unwrap();
     let mut copier = Copier::new("numbers", &device).unwrap();
-    for place in 0..3 {
-        let late = place == 2;
+    for place in 0..PLACES {
+        let late = place == PLACES - 1;
         LATE.store(late, Ordering::SeqCst);
         let published = writer.begin().unwrap().publish().unwrap();
         published.wait(LIMIT).unwrap();
