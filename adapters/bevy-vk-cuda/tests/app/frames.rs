@@ -170,23 +170,6 @@ fn a_large_buffer_is_never_torn_and_never_backwards() {
     assert_eq!(errors(), [""; 0]);
 }
 
-/// A system must not wait for a slow kernel.
-#[test]
-fn a_writer_with_two_unfinished_frames_does_not_wait() {
-    let _alone = alone();
-    for plugin in ways() {
-        let mut app = app(plugin);
-        let filler = Filler::new(&cuda(&app));
-        let mut buffer = numbers(&mut app, 16);
-        let mut fill = |base| filler.fill(buffer.writer().unwrap(), 16, base, Duration::from_millis(400)).unwrap();
-        assert!(fill(1) && fill(2));
-        let start = Instant::now();
-        assert!(!fill(3) && start.elapsed() < Duration::from_millis(300));
-        until(&mut app, "a free frame", |_| fill(3));
-    }
-    assert_eq!(errors(), [""; 0]);
-}
-
 /// A name is for messages, and for the name of a thread, which may hold no NUL.
 #[test]
 fn a_name_may_hold_any_text() {

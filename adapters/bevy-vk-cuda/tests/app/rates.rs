@@ -4,12 +4,12 @@
 use std::sync::mpsc::{TryRecvError, channel, sync_channel};
 use std::time::{Duration, Instant};
 
-use crate::support::simulation::{Filler, numbers};
+use crate::support::simulation::{Filler, hold, numbers};
 use crate::support::*;
 use bevy::prelude::*;
 use bevy::render::RenderApp;
 use bevy::render::renderer::{RenderDevice, RenderQueue};
-use bevy_vk_cuda::Frame;
+use bevy_vk_cuda::{CudaBuffer, Frame};
 
 const LEN: usize = 1000;
 
@@ -87,6 +87,33 @@ fn a_stalled_writer_stalls_no_other() {
         read_buffer(&mut app, stalled.handle().clone());
         drop(gate);
         until(&mut app, "the frame that was stalled", |app| seen(app) == Some(5000));
+    }
+    assert_eq!(errors(), [""; 0]);
+}
+
+/// A system must not wait for a slow kernel.
+#[test]
+fn a_writer_with_two_unfinished_frames_does_not_wait() {
+    let _alone = alone();
+    for plugin in ways() {
+        let mut app = app(plugin);
+        let filler = Filler::new(&cuda(&app));
+        let mut buffer = numbers(&mut app, LEN);
+        let fill = |buffer: &mut CudaBuffer<u32>, base| {
+            filler.fill(buffer.writer().unwrap(), LEN as u32, base, Duration::ZERO)
+        };
+        // CUDA loads the kernel at its first launch, which may wait for what is held.
+        assert!(fill(&mut buffer, 1).unwrap());
+        until(&mut app, "the first frame", |_| buffer.writer().unwrap().presented() == 1);
+        let mut held = None;
+        until(&mut app, "a frame that is held", |_| {
+            held = hold(buffer.writer().unwrap());
+            held.is_some()
+        });
+        until(&mut app, "a frame behind it", |_| fill(&mut buffer, 2).unwrap());
+        assert!(!fill(&mut buffer, 3).unwrap(), "two are unfinished");
+        drop(held);
+        until(&mut app, "a free frame", |_| fill(&mut buffer, 3).unwrap());
     }
     assert_eq!(errors(), [""; 0]);
 }

@@ -1,5 +1,6 @@
 //! What the tests compute, on the CPU and with CUDA.
 
+use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use bevy::prelude::*;
@@ -7,6 +8,7 @@ use bevy::render::render_resource::TextureFormat;
 use bevy_vk_cuda::bridge::{self, BufferSpec, ImageSpec, Kernel, LaunchConfig, Work};
 use bevy_vk_cuda::{Cuda, CudaBuffer, CudaImage, CudaWriter, Error, Frame};
 
+use super::gate::Gate;
 use super::{SIDE, Seen, cuda};
 
 pub type Picture = CudaImage<[u8; 4]>;
@@ -115,4 +117,24 @@ impl Filler {
             _ => panic!("the kernel was not loaded"),
         })
     }
+}
+
+/// A frame that ends once this is dropped.
+#[must_use]
+pub struct Held(#[allow(dead_code)] (Option<Gate>, Sender<()>));
+
+/// Begins a frame that is held; `None` if two are unfinished.
+pub fn hold(writer: &mut CudaWriter<BufferSpec<u32>>) -> Option<Held> {
+    let ((open, opened), mut gate) = (channel::<()>(), None);
+    let begun = writer.write(|work| match work {
+        Frame::Cpu(cpu) => cpu.run(move |_| {
+            let _ = opened.recv();
+        }),
+        Frame::Cuda(work) => {
+            gate = Some(Gate::hold(work));
+            Ok::<_, Error>(())
+        }
+        _ => panic!("no such side was asked for"),
+    });
+    begun.unwrap().then_some(Held((gate, open)))
 }
