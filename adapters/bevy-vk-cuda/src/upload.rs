@@ -10,7 +10,8 @@ use crate::error::{Error, Result};
 /// The number of closures that may wait or run: one that runs, one that is next.
 const IN_FLIGHT: usize = 2;
 
-type Job<T> = Box<dyn FnOnce(&mut [T]) + Send>;
+/// A closure that computes a frame.
+pub(crate) type Job<T> = Box<dyn FnOnce(&mut [T]) + Send>;
 
 /// The side that computes: closures in their order, on a thread of their own.
 pub(crate) struct Uploader<T> {

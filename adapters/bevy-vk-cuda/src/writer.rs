@@ -9,7 +9,7 @@ use bridge::{Compute, HostWork, LatestWriter, TimelinePoint, Work};
 use crate::content::Content;
 use crate::error::{Error, Result};
 use crate::fault::Fault;
-use crate::upload::Uploader;
+use crate::upload::{Job, Uploader};
 
 /// Computes the frames of a [`CudaImage`](crate::CudaImage) or a [`CudaBuffer`](crate::CudaBuffer):
 /// in a system, or on a thread of its own.
@@ -52,7 +52,8 @@ pub struct CpuFrame<'w, R: Content> {
 
 enum CpuSide<'w, R: Content> {
     Shared(HostWork<'w, R>),
-    Upload(&'w Uploader<R::Item>),
+    /// The closure's place, until the frame is known not to fail.
+    Upload(&'w mut Option<Job<R::Item>>),
 }
 
 impl<R: Content> CpuFrame<'_, R> {
@@ -64,9 +65,9 @@ impl<R: Content> CpuFrame<'_, R> {
     pub fn run(self, work: impl for<'a> FnOnce(R::Cpu<'a>) + Send + 'static) -> Result<()> {
         match self.side {
             CpuSide::Shared(host) => host.run(move |host| work(R::of_host(host)))?,
-            CpuSide::Upload(uploader) => {
+            CpuSide::Upload(job) => {
                 let width = self.width;
-                uploader.run(move |items| work(R::of_items(items, width)))?;
+                *job = Some(Box::new(move |items| work(R::of_items(items, width))));
             }
         }
         *self.ran = true;
@@ -137,8 +138,9 @@ impl<R: Content> CudaWriter<R> {
                 if !uploader.is_ready()? {
                     return Ok(false);
                 }
-                let mut ran = false;
-                compute(Frame::Cpu(CpuFrame { side: CpuSide::Upload(uploader), width, ran: &mut ran }))?;
+                let (mut ran, mut job) = (false, None);
+                compute(Frame::Cpu(CpuFrame { side: CpuSide::Upload(&mut job), width, ran: &mut ran }))?;
+                job.map_or(Ok(()), |job| uploader.run(job))?;
                 Ok(true)
             }
         }

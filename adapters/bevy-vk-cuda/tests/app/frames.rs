@@ -12,7 +12,7 @@ use bevy::asset::RenderAssetUsages;
 use bevy::prelude::*;
 use bevy::render::render_resource::TextureFormat;
 use bevy::render::storage::ShaderBuffer;
-use bevy_vk_cuda::{CudaBuffer, CudaImage, CudaPlugin, Error, Way};
+use bevy_vk_cuda::{CudaBuffer, CudaImage, CudaPlugin, Error, Frame, Way};
 
 #[test]
 fn a_material_shows_every_frame_and_keeps_the_last() {
@@ -201,6 +201,13 @@ fn a_frame_that_fails_or_runs_nothing_is_not_shown() {
         }
         let failed = writer.write(|_| Err(own("on purpose")));
         assert!(matches!(failed, Err(Failed::Own("on purpose"))));
+        let failed = writer.write(|work| {
+            if let Frame::Cpu(cpu) = work {
+                cpu.run(|mut rows| rows.fill_with(|_, _| [9; 4]))?;
+            }
+            Err(own("behind its work"))
+        });
+        assert!(matches!(failed, Err(Failed::Own("behind its work"))));
         for _ in 0..10 {
             app.update();
             assert!(shows(&app, 3));
