@@ -80,7 +80,10 @@ impl Cuda {
     }
 
     pub(crate) fn add(&self, present: Box<dyn Present>) {
-        self.0.added.lock().unwrap_or_else(PoisonError::into_inner).push(present);
+        let mut added = self.0.added.lock().unwrap_or_else(PoisonError::into_inner);
+        // Where Bevy renders nothing, nobody takes them.
+        added.retain(|one| !(one.is_dropped() && one.has_ended()));
+        added.push(present);
     }
 
     pub(crate) fn take_added(&self) -> Vec<Box<dyn Present>> {
@@ -91,5 +94,25 @@ impl Cuda {
 impl std::fmt::Debug for Cuda {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Cuda({:?}: {})", self.way(), self.reason())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // Tests.
+mod tests {
+    use bevy_asset::Assets;
+
+    use super::*;
+    use crate::CudaBuffer;
+
+    /// Where Bevy renders nothing, nobody takes what was added.
+    #[test]
+    fn what_nobody_takes_is_forgotten_once_it_is_dropped() {
+        let cuda = Cuda::new(Err("Bevy renders nothing".to_owned()));
+        let mut buffers = Assets::default();
+        for _ in 0..100 {
+            CudaBuffer::<u32>::new(&cuda, &mut buffers, "numbers", 16).unwrap();
+        }
+        assert_eq!(cuda.take_added().len(), 1, "the last one");
     }
 }

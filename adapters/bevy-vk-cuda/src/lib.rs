@@ -3,6 +3,7 @@
 mod buffer;
 mod content;
 mod cuda;
+mod ends;
 mod error;
 mod fault;
 mod image;

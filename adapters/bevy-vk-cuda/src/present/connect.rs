@@ -9,6 +9,7 @@ use super::shared::SharedPresent;
 use super::target::Target;
 use super::upload::UploadPresent;
 use crate::cuda::Cuda;
+use crate::ends::Ends;
 use crate::error::Result;
 use crate::fault::Fault;
 use crate::ring::{COPYING, Ring};
@@ -54,8 +55,10 @@ where
     let copier = Copier::new(name, compute.device())?;
     let (name, ring, fault) = (name.to_owned(), Ring::new(), Arc::clone(&told));
     let (places, filled) = (None, None);
+    let ends = Ends::default();
+    let left = ends.clone();
     let present =
-        SharedPresent { name, copier, places, ring, reader, asset, shape, alive: weak, fault, presented, filled };
+        SharedPresent { name, copier, places, ring, reader, asset, shape, alive: weak, left, fault, presented, filled };
     cuda.add(Box::new(present));
-    Ok((CudaWriter::shared(writer, told, count), alive))
+    Ok((CudaWriter::shared(writer, ends, told, count), alive))
 }

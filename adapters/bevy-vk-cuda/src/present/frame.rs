@@ -15,6 +15,9 @@ pub(crate) trait Present: Send + Sync {
     /// Returns `true` if the program has dropped its object.
     fn is_dropped(&self) -> bool;
 
+    /// Returns `true` if nothing runs that dropping it would wait for.
+    fn has_ended(&self) -> bool;
+
     /// Returns the place for the errors of each step.
     fn fault(&self) -> &Fault;
 }

@@ -66,8 +66,10 @@ pub(crate) fn present(
     buffers: Res<'_, RenderAssets<GpuShaderBuffer>>,
 ) {
     presented.all.extend(cuda.take_added());
-    presented.all.retain(|one| !one.is_dropped());
-    if presented.all.is_empty() {
+    // What was dropped while it computes a frame is kept until that has ended: this is Bevy's
+    // thread, and the end of an exchange waits.
+    presented.all.retain(|one| !(one.is_dropped() && one.has_ended()));
+    if presented.all.iter().all(|one| one.is_dropped()) {
         return;
     }
     let seen = ended(&device, &mut presented);
@@ -84,6 +86,9 @@ pub(crate) fn present(
     // What has failed is tried again in the next frame: a copy that did not begin has left its
     // frame to be had again, and what has begun goes on.
     all.retain_mut(|one| {
+        if one.is_dropped() {
+            return true;
+        }
         one.present(&mut frame);
         !one.fault().is_lost()
     });

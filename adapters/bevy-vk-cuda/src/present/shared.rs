@@ -8,6 +8,7 @@ use bridge::LatestReader;
 
 use super::frame::{Present, PresentFrame};
 use super::target::{Target, check_object};
+use crate::ends::Ends;
 use crate::error::Result;
 use crate::fault::{Fault, Step};
 use crate::ring::{PLACES, Ring};
@@ -27,6 +28,8 @@ pub(crate) struct SharedPresent<R: Target> {
     /// Of a frame, and so of Bevy's object.
     pub(crate) shape: R::Shape,
     pub(crate) alive: Weak<()>,
+    /// What the writer has left, if it was dropped.
+    pub(crate) left: Ends,
     pub(crate) fault: Arc<Fault>,
     /// The number of frames that Bevy's object has been given.
     pub(crate) presented: Arc<AtomicU64>,
@@ -120,6 +123,10 @@ where
 
     fn is_dropped(&self) -> bool {
         self.alive.strong_count() == 0
+    }
+
+    fn has_ended(&self) -> bool {
+        !self.copier.is_running() && self.left.have_come()
     }
 
     fn fault(&self) -> &Fault {

@@ -47,6 +47,10 @@ impl<R: Target> Present for UploadPresent<R> {
         self.alive.strong_count() == 0
     }
 
+    fn has_ended(&self) -> bool {
+        true
+    }
+
     fn fault(&self) -> &Fault {
         &self.fault
     }

@@ -114,6 +114,11 @@ impl Copier {
         Ok(reached)
     }
 
+    /// Returns `true` if a copy was seen to run just now.
+    pub(crate) fn is_running(&self) -> bool {
+        self.running.back().is_some_and(|point| matches!(point.is_reached(), Ok(false)))
+    }
+
     /// Orders what ran before a point that was reached before what the host submits from now on.
     /// The counter (`vkGetSemaphoreCounterValue`, [`TimelinePoint::is_reached`]) says that the copy
     /// has run, and is no memory dependency between it and what another queue does then; a host

@@ -9,7 +9,8 @@ use crate::support::*;
 use bevy::prelude::*;
 use bevy::render::RenderApp;
 use bevy::render::renderer::{RenderDevice, RenderQueue};
-use bevy_vk_cuda::{CudaBuffer, Frame};
+use bevy_vk_cuda::bridge::LiveObjects;
+use bevy_vk_cuda::{CudaBuffer, Frame, Way};
 
 const LEN: usize = 1000;
 
@@ -114,6 +115,28 @@ fn a_writer_with_two_unfinished_frames_does_not_wait() {
         assert!(!fill(&mut buffer, 3).unwrap(), "two are unfinished");
         drop(held);
         until(&mut app, "a free frame", |_| fill(&mut buffer, 3).unwrap());
+    }
+    assert_eq!(errors(), [""; 0]);
+}
+
+/// Bevy does not wait for the frame that a simulation computes when it is dropped, and what that
+/// frame uses is freed behind it. A wait in vain would be an error in the log.
+#[test]
+fn what_is_dropped_while_it_computes_holds_nobody_up() {
+    let _alone = alone();
+    for plugin in ways() {
+        let mut app = app(plugin);
+        let before = LiveObjects::now();
+        let mut buffer = numbers(&mut app, LEN);
+        let held = hold(buffer.writer().unwrap());
+        app.update();
+        drop(buffer);
+        (0..5).for_each(|_| app.update());
+        assert_eq!(errors(), [""; 0], "it was waited for");
+        let exchanges = usize::from(cuda(&app).way() != Way::Upload);
+        assert_eq!(LiveObjects::now().exchanges, before.exchanges + exchanges, "it is in use");
+        drop(held);
+        until(&mut app, "its end", |_| LiveObjects::now().exchanges == before.exchanges);
     }
     assert_eq!(errors(), [""; 0]);
 }
