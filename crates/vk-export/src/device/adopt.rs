@@ -124,7 +124,10 @@ impl ExportDevice {
     ///
     /// # Safety
     /// - The handles are null, or valid and belong together, as the fields say, and stay valid
-    ///   until the last clone of the device, and everything made from it, is dropped.
+    ///   until the last clone of the device, and everything made from it, is dropped. Without
+    ///   [`keep_alive`](AdoptInfo::keep_alive), no exchange with another process is dropped or
+    ///   disconnected inside of [`Queue::with`](crate::Queue::with), where its thread would wait
+    ///   for the queue and is left behind.
     /// - `device_extensions`, `instance_extensions` and `features` name only what was really
     ///   enabled.
     /// - Calls that Vulkan wants externally synchronized on the queues are not made by the engine
