@@ -33,7 +33,7 @@ impl<S: Shared> Exchange<S, ComputeFirst> {
     /// As [`bridge::Exchange::new`], and [`Error::Refused`](crate::Error::Refused) for usages that
     /// wgpu does not accept.
     pub fn new(gpu: &Bridge, info: &ExchangeInfo<'_>, shared: S) -> Result<Self> {
-        let (specs, mirror) = Mirror::new(gpu, Flow::In, (info.name, info.slots), info.timeout, shared)?;
+        let (specs, mirror) = Mirror::new(gpu, Flow::In, info.name, info.timeout, shared)?;
         Self::initialised(bridge::Exchange::new(gpu.compute(), info, specs)?, mirror)
     }
 
@@ -55,7 +55,7 @@ impl<S: Shared> Exchange<S, RenderFirst> {
     /// # Errors
     /// As [`Exchange::new`].
     pub fn render_first(gpu: &Bridge, info: &ExchangeInfo<'_>, shared: S) -> Result<Self> {
-        let (specs, mirror) = Mirror::new(gpu, Flow::Out, (info.name, info.slots), info.timeout, shared)?;
+        let (specs, mirror) = Mirror::new(gpu, Flow::Out, info.name, info.timeout, shared)?;
         Self::initialised(bridge::Exchange::render_first(gpu.compute(), info, specs)?, mirror)
     }
 
@@ -71,7 +71,11 @@ impl<S: Shared> Exchange<S, RenderFirst> {
 }
 
 impl<S: Shared, D: Direction> Exchange<S, D> {
-    fn initialised(exchange: bridge::Exchange<S::Specs, D>, mirror: Arc<Mirror<S>>) -> Result<Self> {
+    fn initialised(
+        exchange: bridge::Exchange<S::Specs, D>,
+        mirror: impl FnOnce(usize) -> Arc<Mirror<S>>,
+    ) -> Result<Self> {
+        let mirror = mirror(exchange.slots());
         let mut this = Self { exchange, mirror };
         this.hand_over()?;
         Ok(this)

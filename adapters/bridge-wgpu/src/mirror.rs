@@ -27,18 +27,23 @@ pub(crate) struct Mirror<S: Shared> {
 }
 
 impl<S: Shared> Mirror<S> {
-    /// Makes the objects that stay; and tells what the bridge is to make.
+    /// Makes the objects that stay; tells what the bridge is to make, and gives what makes the view
+    /// of the exchange's slots, whose number the bridge has checked by then.
     pub(crate) fn new(
         gpu: &Bridge,
         flow: Flow,
-        (name, slots): (&str, usize),
+        name: &str,
         timeout: Duration,
         shared: S,
-    ) -> Result<(S::Specs, Arc<Self>)> {
+    ) -> Result<(S::Specs, impl FnOnce(usize) -> Arc<Self> + use<S>)> {
         let specs = shared.specs(gpu, flow, name)?;
         let objects = shared.objects(gpu, flow, name)?;
-        let (slots, name) = ((0..slots).map(|_| OnceLock::new()).collect(), name.to_owned());
-        Ok((specs, Arc::new(Self { gpu: gpu.clone(), flow, name, timeout, objects, shared, slots })))
+        let (gpu, name) = (gpu.clone(), name.to_owned());
+        let of_slots = move |slots| {
+            let slots = (0..slots).map(|_| OnceLock::new()).collect();
+            Arc::new(Self { gpu, flow, name, timeout, objects, shared, slots })
+        };
+        Ok((specs, of_slots))
     }
 
     /// Checks that it is submitted with a `Bridge` of the device that it was made on.

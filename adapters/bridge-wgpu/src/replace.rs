@@ -32,11 +32,11 @@ impl<S: Shared, D: Direction> Exchange<S, D> {
     /// hand-over of textures, it has the new ones, and `begin` tries that once more.
     pub fn replace(&mut self, shared: S) -> Result<()> {
         let Mirror { gpu, flow, name, timeout, .. } = &*self.mirror;
-        let (specs, mirror) = Mirror::new(gpu, *flow, (name, self.exchange.slots()), *timeout, shared)?;
+        let (specs, mirror) = Mirror::new(gpu, *flow, name, *timeout, shared)?;
         // The end of frames whose fate wgpu did not tell is seen behind a later signal.
         self.flush()?;
         self.exchange.replace(specs)?;
-        self.mirror = mirror;
+        self.mirror = mirror(self.exchange.slots());
         self.hand_over()
     }
 }

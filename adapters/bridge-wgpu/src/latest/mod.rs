@@ -82,8 +82,9 @@ impl<S: Shared> Exchange<S, ComputeFirst> {
         info: &LatestInfo<'_>,
         shared: S,
     ) -> Result<(LatestWriter<S, ComputeFirst>, LatestReader<S, ComputeFirst>)> {
-        let (specs, mirror) = Mirror::new(gpu, Flow::In, (info.name, info.slots), info.timeout, shared)?;
+        let (specs, mirror) = Mirror::new(gpu, Flow::In, info.name, info.timeout, shared)?;
         let (writer, reader) = bridge::Exchange::latest(gpu.compute(), info, specs)?;
+        let mirror = mirror(writer.slots());
         let writer = LatestWriter { writer, mirror: Arc::clone(&mirror), flush: None };
         let flush: FlushParts<_> = bridge::LatestReader::flush_parts;
         let mut reader = LatestReader { reader, mirror, flush: Some(flush) };
@@ -103,8 +104,9 @@ impl<S: Shared> Exchange<S, RenderFirst> {
         info: &LatestInfo<'_>,
         shared: S,
     ) -> Result<(LatestWriter<S, RenderFirst>, LatestReader<S, RenderFirst>)> {
-        let (specs, mirror) = Mirror::new(gpu, Flow::Out, (info.name, info.slots), info.timeout, shared)?;
+        let (specs, mirror) = Mirror::new(gpu, Flow::Out, info.name, info.timeout, shared)?;
         let (writer, reader) = bridge::Exchange::latest_render_first(gpu.compute(), info, specs)?;
+        let mirror = mirror(writer.slots());
         let flush: FlushParts<_> = bridge::LatestWriter::flush_parts;
         let mut writer = LatestWriter { writer, mirror: Arc::clone(&mirror), flush: Some(flush) };
         let reader = LatestReader { reader, mirror, flush: None };

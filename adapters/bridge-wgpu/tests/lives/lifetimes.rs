@@ -282,5 +282,16 @@ fn what_cannot_be_shared_is_said() {
         SharedTexture::<f32>::new(wgpu::TextureFormat::Depth32Float, [4, 4], wgpu::TextureUsages::RENDER_ATTACHMENT);
     let error = fails(Exchange::<_, RenderFirst>::render_first(&bridge, &info("depth"), depth).err());
     assert!(error.contains("R32_SFLOAT"), "{error}");
+    // Nothing is made of a number of slots that the bridge refuses.
+    let slots = usize::MAX;
+    let invalid = |error: Option<Error>| {
+        let error = error.expect("it was shared");
+        assert!(matches!(error, Error::Bridge(bridge_wgpu::bridge::Error::InvalidArgument { .. })), "{error}");
+    };
+    let many = bridge_wgpu::ExchangeInfo { slots, ..info("many") };
+    invalid(Exchange::new(&bridge, &many, numbers()).err());
+    let many = LatestInfo { name: "many", slots, ..Default::default() };
+    invalid(Exchange::latest(&bridge, &many, numbers()).err());
+    invalid(Exchange::latest_render_first(&bridge, &many, numbers()).err());
     assert_eq!(validation_messages(), [""; 0]);
 }

@@ -40,11 +40,13 @@ impl<R: Resources> Shared<R> {
     pub(super) fn new(compute: &Compute, info: &LatestInfo<'_>, resources: &R, first: First) -> Result<Arc<Self>> {
         info.validate()?;
         let own = compute.beside(&format!("latest exchange \"{}\"", info.name))?;
+        // First, since it refuses a number of slots that cannot be.
+        let state = State::new(&own, &info.in_step(), resources, first)?;
         Ok(Arc::new(Self {
             ledger: SharedLedger::new(info.slots, info.newest, info.writer_in_flight),
             changed: OnceLock::new(),
             writer_in_flight: info.writer_in_flight,
-            state: State::new(&own, &info.in_step(), resources, first)?,
+            state,
         }))
     }
 
