@@ -3,6 +3,7 @@
 
 use crate::device::Bridge;
 use crate::error::Result;
+use crate::order::Order;
 use crate::parts::Parts;
 
 /// Frames that are submitted together: a [`Frame`](crate::Frame), a frame of a [latest
@@ -23,9 +24,12 @@ pub(crate) trait Batch: Sized {
     /// [`Frames::Submitted`].
     type Done;
 
-    /// Does what has to be done before any of them is lent, and before the lock on submissions is
-    /// taken: host waits, which would hold all threads up.
+    /// Does what has to be done before any of them is lent, and before the locks on submissions are
+    /// taken: host waits, which would hold other threads up.
     fn prepare(&self, gpu: &Bridge) -> Result<()>;
+
+    /// Adds the locks on submissions of all exchanges.
+    fn orders(&self, all: &mut Vec<Order>);
 
     /// Lends the frames and records their hand-over.
     fn lend(self, parts: &mut Parts) -> Result<Self::Lent>;
@@ -53,6 +57,10 @@ impl<F: Frames> Batch for Vec<F> {
 
     fn prepare(&self, gpu: &Bridge) -> Result<()> {
         self.iter().try_for_each(|frame| frame.prepare(gpu))
+    }
+
+    fn orders(&self, all: &mut Vec<Order>) {
+        self.iter().for_each(|frame| frame.orders(all));
     }
 
     fn lend(self, parts: &mut Parts) -> Result<Self::Lent> {
@@ -95,6 +103,10 @@ impl<F: Frames> Batch for Option<F> {
         self.as_ref().map_or(Ok(()), |frame| frame.prepare(gpu))
     }
 
+    fn orders(&self, all: &mut Vec<Order>) {
+        self.iter().for_each(|frame| frame.orders(all));
+    }
+
     fn lend(self, parts: &mut Parts) -> Result<Self::Lent> {
         self.map(|frame| frame.lend(parts)).transpose()
     }
@@ -123,6 +135,11 @@ impl<A: Frames, B: Frames> Batch for (A, B) {
     fn prepare(&self, gpu: &Bridge) -> Result<()> {
         self.0.prepare(gpu)?;
         self.1.prepare(gpu)
+    }
+
+    fn orders(&self, all: &mut Vec<Order>) {
+        self.0.orders(all);
+        self.1.orders(all);
     }
 
     fn lend(self, parts: &mut Parts) -> Result<Self::Lent> {

@@ -9,6 +9,7 @@ use crate::device::Bridge;
 use crate::error::Result;
 use crate::frame::Frame;
 use crate::mirror::{Mirror, initialise};
+use crate::order::Order;
 use crate::shared::{Flow, Shared};
 use crate::turn::ComputeTurn;
 
@@ -33,7 +34,7 @@ impl<S: Shared> Exchange<S, ComputeFirst> {
     /// As [`bridge::Exchange::new`], and [`Error::Refused`](crate::Error::Refused) for usages that
     /// wgpu does not accept.
     pub fn new(gpu: &Bridge, info: &ExchangeInfo<'_>, shared: S) -> Result<Self> {
-        let (specs, mirror) = Mirror::new(gpu, Flow::In, info.name, info.timeout, shared)?;
+        let (specs, mirror) = Mirror::new(gpu, Flow::In, info.name, info.timeout, shared, Order::default())?;
         Self::initialised(bridge::Exchange::new(gpu.compute(), info, specs)?, mirror)
     }
 
@@ -55,7 +56,7 @@ impl<S: Shared> Exchange<S, RenderFirst> {
     /// # Errors
     /// As [`Exchange::new`].
     pub fn render_first(gpu: &Bridge, info: &ExchangeInfo<'_>, shared: S) -> Result<Self> {
-        let (specs, mirror) = Mirror::new(gpu, Flow::Out, info.name, info.timeout, shared)?;
+        let (specs, mirror) = Mirror::new(gpu, Flow::Out, info.name, info.timeout, shared, Order::default())?;
         Self::initialised(bridge::Exchange::render_first(gpu.compute(), info, specs)?, mirror)
     }
 

@@ -11,6 +11,7 @@ use crate::device::Bridge;
 use crate::error::Error;
 use crate::error::Result;
 use crate::mirror::Mirror;
+use crate::order::Order;
 use crate::parts::Parts;
 use crate::shared::Shared;
 use crate::turn::ComputeTurn;
@@ -136,6 +137,10 @@ impl<S: Shared> Batch for Frame<S, ComputeFirst> {
         Frame::prepare(self, gpu)
     }
 
+    fn orders(&self, all: &mut Vec<Order>) {
+        all.push(self.mirror.order.clone());
+    }
+
     fn lend(self, parts: &mut Parts) -> Result<Self::Lent> {
         Frame::lend(self, parts)
     }
@@ -162,6 +167,10 @@ impl<S: Shared> Batch for Frame<S, RenderFirst> {
 
     fn prepare(&self, gpu: &Bridge) -> Result<()> {
         Frame::prepare(self, gpu)
+    }
+
+    fn orders(&self, all: &mut Vec<Order>) {
+        all.push(self.mirror.order.clone());
     }
 
     fn lend(self, parts: &mut Parts) -> Result<Self::Lent> {

@@ -9,6 +9,7 @@ mod frame;
 mod kernels;
 mod latest;
 mod mirror;
+mod order;
 mod parts;
 mod raw;
 mod replace;

@@ -9,6 +9,7 @@ use bridge::{InitialTurn, Lease, Resources, SubmitParts};
 
 use crate::device::Bridge;
 use crate::error::{Error, Result};
+use crate::order::Order;
 use crate::parts::Parts;
 use crate::raw;
 use crate::shared::{Flow, Shared, SlotInfo};
@@ -22,6 +23,7 @@ pub(crate) struct Mirror<S: Shared> {
     pub(crate) timeout: Duration,
     pub(crate) objects: S::Objects,
     pub(crate) shared: S,
+    pub(crate) order: Order,
     /// Wrapped when they are first used.
     slots: Box<[OnceLock<S::Slot>]>,
 }
@@ -35,13 +37,14 @@ impl<S: Shared> Mirror<S> {
         name: &str,
         timeout: Duration,
         shared: S,
+        order: Order,
     ) -> Result<(S::Specs, impl FnOnce(usize) -> Arc<Self> + use<S>)> {
         let specs = shared.specs(gpu, flow, name)?;
         let objects = shared.objects(gpu, flow, name)?;
         let (gpu, name) = (gpu.clone(), name.to_owned());
         let of_slots = move |slots| {
             let slots = (0..slots).map(|_| OnceLock::new()).collect();
-            Arc::new(Self { gpu, flow, name, timeout, objects, shared, slots })
+            Arc::new(Self { gpu, flow, name, timeout, objects, shared, order, slots })
         };
         Ok((specs, of_slots))
     }
@@ -118,7 +121,8 @@ impl<S: Shared> Mirror<S> {
         parts: impl FnOnce() -> bridge::Result<Option<SubmitParts>>,
     ) -> Result<Option<vk::SemaphoreSubmitInfo<'static>>> {
         // Before the value is taken: other threads submit frames of the exchange, and values rise.
-        let _order = self.gpu.submitting()?;
+        // Where it is not free in a callback, a submission is being made, whose signal is behind them.
+        let Some(_order) = self.order.lock() else { return Ok(None) };
         let Some(SubmitParts { signal, .. }) = parts()? else { return Ok(None) };
         self.gpu.signal(&self.name, &[signal])?;
         Ok(Some(signal))
@@ -164,7 +168,7 @@ pub(crate) fn initialise<S: Shared>(
     record: impl FnOnce(vk::CommandBuffer) -> bridge::Result<InitialTurn<S::Specs>>,
 ) -> Result<()> {
     let gpu = &mirror.gpu;
-    let _order = gpu.submitting()?;
+    let _order = mirror.order.lock().ok_or_else(Order::called_back)?;
     // wgpu's encoders record for the family of its queue, which is the exchange's; outside a pass.
     let (commands, turn) = raw::record(gpu, &mirror.name, record)?;
     let turn = turn?;

@@ -31,8 +31,8 @@ impl<S: Shared, D: Direction> Exchange<S, D> {
     /// on with the resources that it had. If the last step fails, wgpu's submission of the first
     /// hand-over of textures, it has the new ones, and `begin` tries that once more.
     pub fn replace(&mut self, shared: S) -> Result<()> {
-        let Mirror { gpu, flow, name, timeout, .. } = &*self.mirror;
-        let (specs, mirror) = Mirror::new(gpu, *flow, name, *timeout, shared)?;
+        let Mirror { gpu, flow, name, timeout, order, .. } = &*self.mirror;
+        let (specs, mirror) = Mirror::new(gpu, *flow, name, *timeout, shared, order.clone())?;
         // The end of frames whose fate wgpu did not tell is seen behind a later signal.
         self.flush()?;
         self.exchange.replace(specs)?;

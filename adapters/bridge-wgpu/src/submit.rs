@@ -17,6 +17,7 @@ use wgpu::hal::vulkan;
 use crate::batch::Frames;
 use crate::device::Bridge;
 use crate::error::{Error, Result};
+use crate::order::Order;
 use crate::parts::Parts;
 
 impl Bridge {
@@ -45,7 +46,10 @@ impl Bridge {
         // staged.
         let commands: Vec<_> = commands.into_iter().collect();
         frames.prepare(self)?;
-        let _order = self.submitting()?;
+        let mut orders = Vec::new();
+        frames.orders(&mut orders);
+        Order::sort(&mut orders);
+        let _held = Order::lock_all(&orders)?;
         let mut parts = Parts::default();
         let lent = frames.lend(&mut parts)?;
         let (before, behind) = (std::mem::take(&mut parts.before), std::mem::take(&mut parts.behind));

@@ -5,8 +5,7 @@ mod on_stream;
 mod request;
 pub(crate) mod requirements;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, ThreadId};
+use std::sync::Arc;
 
 use bridge::vk_export::ExportDevice;
 use bridge::{AdoptInfo, Backend, Compute, CudaCompute, EnabledFeatures, KernelModule};
@@ -39,8 +38,6 @@ struct Gpu {
     queue: wgpu::Queue,
     device: wgpu::Device,
     adapter: wgpu::Adapter,
-    /// Held while frames are lent and submitted: one lent turn is open per exchange.
-    submitting: Submitting,
 }
 
 impl Bridge {
@@ -98,7 +95,7 @@ impl Bridge {
         drop(hal);
         let compute = Compute::new(&export, backend)?;
         let (queue, device, adapter) = (queue.clone(), device.clone(), adapter.clone());
-        let shared = Arc::new(Gpu { queue, device, adapter, submitting: Submitting::default() });
+        let shared = Arc::new(Gpu { queue, device, adapter });
         Ok(Self(Arc::new(Inner { compute, shared })))
     }
 
@@ -157,47 +154,9 @@ impl Bridge {
         Ok(adapter.ok_or_else(|| not_vulkan(&self.0.shared.adapter))?.texture_format_as_raw(format))
     }
 
-    /// Held while frames are lent and submitted.
-    ///
-    /// # Errors
-    /// [`Error::InvalidArgument`] on a thread that holds it: wgpu calls the program's callbacks
-    /// while it submits.
-    pub(crate) fn submitting(&self) -> Result<Held<'_>> {
-        let Submitting { mutex, holder } = &self.0.shared.submitting;
-        let holder = || holder.lock().unwrap_or_else(PoisonError::into_inner);
-        if *holder() == Some(thread::current().id()) {
-            let reason =
-                "called by a callback of wgpu's while frames are submitted, which would wait for itself; do it later";
-            return Err(Error::invalid("submission of frames", reason));
-        }
-        let guard = mutex.lock().unwrap_or_else(PoisonError::into_inner);
-        *holder() = Some(thread::current().id());
-        Ok(Held { holder: &self.0.shared.submitting.holder, _guard: guard })
-    }
-
     /// wgpu's errors meanwhile, as a result.
     pub(crate) fn capture<R>(&self, call: &'static str, object: &str, f: impl FnOnce() -> R) -> Result<R> {
         capture(&self.0.shared.device, call, object, f)
-    }
-}
-
-/// A lock that knows its holder.
-#[derive(Default)]
-struct Submitting {
-    mutex: Mutex<()>,
-    holder: Mutex<Option<ThreadId>>,
-}
-
-/// Unlocks when it is dropped.
-pub(crate) struct Held<'a> {
-    holder: &'a Mutex<Option<ThreadId>>,
-    _guard: MutexGuard<'a, ()>,
-}
-
-impl Drop for Held<'_> {
-    fn drop(&mut self) {
-        // Before the mutex is unlocked: fields are dropped after this.
-        *self.holder.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 

@@ -9,6 +9,7 @@ use crate::batch::{Batch, Frames};
 use crate::device::Bridge;
 use crate::error::Result;
 use crate::mirror::Mirror;
+use crate::order::Order;
 use crate::parts::Parts;
 use crate::raw;
 use crate::shared::Shared;
@@ -139,6 +140,10 @@ impl<S: Shared> Batch for NewestFrame<S> {
         Ok(self.turn.prepare_present()?)
     }
 
+    fn orders(&self, all: &mut Vec<Order>) {
+        all.push(self.mirror.order.clone());
+    }
+
     fn lend(self, parts: &mut Parts) -> Result<Self::Lent> {
         let mirror = self.mirror;
         lent(self.turn.lend()?, parts, |turn, parts| {
@@ -181,6 +186,10 @@ impl<S: Shared> Batch for WrittenFrame<S> {
         self.mirror.require_device(gpu)?;
         // Where the reader has more turns than it said, its CPU may be at work in the slot.
         Ok(self.turn.prepare_present()?)
+    }
+
+    fn orders(&self, all: &mut Vec<Order>) {
+        all.push(self.mirror.order.clone());
     }
 
     fn lend(self, parts: &mut Parts) -> Result<Self::Lent> {

@@ -11,6 +11,7 @@ use crate::device::Bridge;
 use crate::error::Result;
 use crate::exchange::Exchange;
 use crate::mirror::{Mirror, initialise};
+use crate::order::Order;
 use crate::shared::{Flow, Shared};
 use frame::{NewestFrame, WrittenFrame};
 
@@ -82,7 +83,7 @@ impl<S: Shared> Exchange<S, ComputeFirst> {
         info: &LatestInfo<'_>,
         shared: S,
     ) -> Result<(LatestWriter<S, ComputeFirst>, LatestReader<S, ComputeFirst>)> {
-        let (specs, mirror) = Mirror::new(gpu, Flow::In, info.name, info.timeout, shared)?;
+        let (specs, mirror) = Mirror::new(gpu, Flow::In, info.name, info.timeout, shared, Order::default())?;
         let (writer, reader) = bridge::Exchange::latest(gpu.compute(), info, specs)?;
         let mirror = mirror(writer.slots());
         let writer = LatestWriter { writer, mirror: Arc::clone(&mirror), flush: None };
@@ -104,7 +105,7 @@ impl<S: Shared> Exchange<S, RenderFirst> {
         info: &LatestInfo<'_>,
         shared: S,
     ) -> Result<(LatestWriter<S, RenderFirst>, LatestReader<S, RenderFirst>)> {
-        let (specs, mirror) = Mirror::new(gpu, Flow::Out, info.name, info.timeout, shared)?;
+        let (specs, mirror) = Mirror::new(gpu, Flow::Out, info.name, info.timeout, shared, Order::default())?;
         let (writer, reader) = bridge::Exchange::latest_render_first(gpu.compute(), info, specs)?;
         let mirror = mirror(writer.slots());
         let flush: FlushParts<_> = bridge::LatestWriter::flush_parts;

@@ -18,7 +18,7 @@ fn latest(name: &str) -> LatestInfo<'_> {
 }
 
 /// Submits the frames, which are lost.
-fn lose<F: Frames>(bridge: &Bridge, frames: F)
+pub(crate) fn lose<F: Frames>(bridge: &Bridge, frames: F)
 where
     F::Submitted: std::fmt::Debug,
 {

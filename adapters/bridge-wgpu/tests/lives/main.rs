@@ -2,6 +2,7 @@
 //! the other, since live objects are counted for the process.
 #![allow(unsafe_code, clippy::unwrap_used)] // Tests.
 
+mod callbacks;
 mod late;
 mod lifetimes;
 mod lost;
