@@ -10,3 +10,14 @@ pub(crate) struct Parts {
     pub(crate) waits: Vec<vk::SemaphoreSubmitInfo<'static>>,
     pub(crate) signals: Vec<vk::SemaphoreSubmitInfo<'static>>,
 }
+
+impl Parts {
+    /// Adds waits by which a submission that takes them is told from one that was refused, where
+    /// the frames have none: each signal's timeline is at 0 or beyond, so that they wait for
+    /// nothing.
+    pub(crate) fn mark(&mut self) {
+        if self.waits.is_empty() {
+            self.waits.extend(self.signals.iter().map(|signal| signal.value(0)));
+        }
+    }
+}

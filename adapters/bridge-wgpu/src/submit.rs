@@ -19,6 +19,10 @@ use crate::device::Bridge;
 use crate::error::{Error, Result};
 use crate::order::Order;
 use crate::parts::Parts;
+use crate::raw;
+
+/// Object of errors.
+const OBJECT: &str = "submission of frames";
 
 impl Bridge {
     /// Submits `commands`, which may be none, together with one frame or several. What the compute
@@ -53,33 +57,49 @@ impl Bridge {
         let mut parts = Parts::default();
         let lent = frames.lend(&mut parts)?;
         let (before, behind) = (std::mem::take(&mut parts.before), std::mem::take(&mut parts.behind));
-        // Each signal's timeline is at 0 or beyond, so that this waits for nothing. A submission
-        // takes it with the waits.
-        let marks = parts.signals.iter().map(|signal| signal.value(0));
-        parts.waits.extend(marks);
-        let object = "submission of frames";
+        parts.mark();
         let pushed = self
-            .stage_waits(object, &parts.waits)
-            .and_then(|()| self.push(object, before.into_iter().chain(commands).chain(behind)));
-        // Of a lost device wgpu reports no error; it just submits nothing.
-        let pushed = match self.unstage_waits(&parts.waits) {
-            0 => pushed,
-            _ => {
-                // SAFETY: nothing was submitted, since a submission would have taken all that was
-                // staged.
+            .stage_waits(OBJECT, &parts.waits)
+            .and_then(|()| self.push(OBJECT, before.into_iter().chain(commands).chain(behind)));
+        self.conclude::<F>(lent, &parts, pushed)
+    }
+
+    /// Submits the signals behind commands with which the waits were staged, or says what became of
+    /// them otherwise: `pushed` is wgpu's answer.
+    fn conclude<F: Frames>(&self, lent: F::Lent, parts: &Parts, pushed: Result<()>) -> Result<F::Submitted> {
+        let lost = || Error::DeviceLost { object: OBJECT.to_owned() };
+        match self.unstage_waits(&parts.waits) {
+            // The error may be of a callback that wgpu called when it had submitted, or another
+            // thread's submission may have taken the waits of one that was refused. It is unknown:
+            // what is lent is dropped, and comes back with a later signal, which the exchange's
+            // next call submits where it has to.
+            Unstaged::None => pushed?,
+            // Of a lost device wgpu reports no error; it just submits nothing.
+            Unstaged::All => {
+                // SAFETY: nothing was submitted, since a submission takes all that is staged, and
+                // this one's waits were all staged before it.
                 unsafe { F::refused(lent) };
-                return Err(pushed.err().unwrap_or_else(|| Error::DeviceLost { object: object.to_owned() }));
+                return Err(pushed.err().unwrap_or_else(lost));
             }
-        };
-        // The error may be of a callback that wgpu called when it had submitted, or another
-        // thread's submission may have taken the waits of one that was refused. It is unknown: what
-        // is lent is dropped, and comes back with a later signal, which the exchange's next call
-        // submits where it has to.
-        pushed?;
-        self.signal(object, &parts.signals)?;
+            // It was refused, and another thread's submission, which came while they were staged,
+            // waits for some: what is lent is dropped, since its timelines are in use until then.
+            Unstaged::Some => return Err(pushed.err().unwrap_or_else(lost)),
+        }
+        match parts.signals.is_empty() {
+            // Nothing was staged that would tell.
+            true => self.ensure_alive(OBJECT)?,
+            false => self.signal(OBJECT, &parts.signals)?,
+        }
         // SAFETY: the waits were staged before the commands were submitted, the signals behind
         // them, and both were taken by submissions of wgpu's, whose queue is the exchange's.
         unsafe { F::submitted(lent) }
+    }
+
+    /// Checks that wgpu's device takes submissions: of those that it does not take without frames,
+    /// nothing else tells.
+    fn ensure_alive(&self, object: &str) -> Result<()> {
+        // wgpu gives an encoder that is invalid where the device was lost or destroyed.
+        raw::record(self, object, drop).map(drop)
     }
 
     /// Submits commands.
@@ -97,10 +117,18 @@ impl Bridge {
         Ok(())
     }
 
-    /// Takes back the waits that no submission took; their number.
-    fn unstage_waits(&self, waits: &[vk::SemaphoreSubmitInfo<'_>]) -> usize {
-        let Ok(queue) = self.hal_queue("") else { return 0 };
-        waits.iter().filter(|wait| queue.remove_wait_semaphore(wait.semaphore)).count()
+    /// Takes back the waits that no submission took.
+    fn unstage_waits(&self, waits: &[vk::SemaphoreSubmitInfo<'_>]) -> Unstaged {
+        let Ok(queue) = self.hal_queue("") else { return Unstaged::None };
+        // All of a semaphore are taken back at once.
+        let mut semaphores: Vec<_> = waits.iter().map(|wait| wait.semaphore).collect();
+        semaphores.sort();
+        semaphores.dedup();
+        match semaphores.iter().filter(|semaphore| queue.remove_wait_semaphore(**semaphore)).count() {
+            0 => Unstaged::None,
+            count if count == semaphores.len() => Unstaged::All,
+            _ => Unstaged::Some,
+        }
     }
 
     /// Submits signals behind all that was submitted so far.
@@ -138,6 +166,14 @@ impl Bridge {
         // SAFETY: the guard is used for what it has safe functions for.
         unsafe { self.queue().as_hal::<Vulkan>() }.ok_or_else(|| Error::DeviceLost { object: object.to_owned() })
     }
+}
+
+/// Waits that were taken back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unstaged {
+    All,
+    Some,
+    None,
 }
 
 #[cfg(test)]

@@ -182,8 +182,16 @@ fn a_device_that_was_destroyed_is_an_error() {
         let filler = Filler::new(&bridge);
         let (first, second) = (frame(&mut exchange, &filler, 1), frame(&mut exchange, &filler, 2));
         bridge.submit([], first).unwrap();
+        let commands = bridge.device().create_command_encoder(&Default::default());
         bridge.device().destroy();
         let error = bridge.submit([], second).unwrap_err();
+        assert!(matches!(error, Error::DeviceLost { .. } | Error::Refused { .. }), "{error}");
+        // No frame that would tell.
+        let none = None::<Frame<SharedBuffer<u32>>>;
+        let error = bridge.submit([], none).unwrap_err();
+        assert!(matches!(error, Error::DeviceLost { .. }), "{error}");
+        let none = Vec::<Frame<SharedBuffer<u32>>>::new();
+        let error = bridge.submit([commands.finish()], none).unwrap_err();
         assert!(matches!(error, Error::DeviceLost { .. } | Error::Refused { .. }), "{error}");
         drop(exchange);
         assert_eq!(LiveObjects::now(), before, "the first frame is seen to end");

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::support::latest::{LEN, Stops, latest, publish, write};
 use crate::support::{alone, bridges, mapped, read_buffer, staging, validation_messages};
 use bridge_wgpu::bridge::LiveObjects;
-use bridge_wgpu::{Bridge, Exchange, LatestInfo, Newest, SharedBuffer, SharedTexture, SlotBuffer, Work, wgpu};
+use bridge_wgpu::{Bridge, Error, Exchange, LatestInfo, Newest, SharedBuffer, SharedTexture, SlotBuffer, Work, wgpu};
 
 /// Reads frames as fast as it goes; the numbers of those that were seen.
 fn watch(bridge: &Bridge, pause: Duration, read: Duration) -> (Vec<u32>, u32) {
@@ -95,16 +95,56 @@ fn a_refused_submission_gives_the_frame_back() {
             let mut turn = writer.begin().unwrap();
             write(&mut turn, frame, Duration::ZERO);
             turn.publish().unwrap();
-            let destroyed = staging(&bridge, 16);
-            let mut commands = bridge.device().create_command_encoder(&Default::default());
-            commands.clear_buffer(&destroyed, 0, None);
-            destroyed.destroy();
-            bridge.submit([commands.finish()], reader.newest().unwrap()).unwrap_err();
+            bridge.submit([refused(&bridge)], reader.newest().unwrap()).unwrap_err();
             let turn = reader.newest().unwrap().unwrap();
             assert!(turn.is_new(), "it was not read");
             bridge.submit([], turn).unwrap();
             assert_eq!(read_buffer(&bridge, reader.objects()), [frame; LEN]);
         }
+    }
+    assert_eq!(validation_messages(), [""; 0]);
+}
+
+/// Commands that wgpu refuses.
+fn refused(bridge: &Bridge) -> wgpu::CommandBuffer {
+    let destroyed = staging(bridge, 16);
+    let mut commands = bridge.device().create_command_encoder(&Default::default());
+    commands.clear_buffer(&destroyed, 0, None);
+    destroyed.destroy();
+    commands.finish()
+}
+
+/// The same frame again waits for nothing, and a submission with it that fails is told all the same.
+#[test]
+fn a_refused_submission_of_the_same_frame_costs_nothing() {
+    let _alone = alone();
+    for bridge in bridges() {
+        let before = LiveObjects::now();
+        let spec = SharedBuffer::<u32>::new(LEN, wgpu::BufferUsages::COPY_SRC);
+        let info = LatestInfo { newest: Newest::Issued, ..latest("again") };
+        let (mut writer, mut reader) = Exchange::latest(&bridge, &info, spec).unwrap();
+        let mut turn = writer.begin().unwrap();
+        write(&mut turn, 7, Duration::ZERO);
+        turn.publish().unwrap();
+        let turn = reader.newest().unwrap();
+        bridge.submit([], turn).unwrap();
+        for _ in 0..4 {
+            let turn = reader.newest().unwrap().unwrap();
+            assert!(!turn.is_new());
+            bridge.submit([refused(&bridge)], turn).unwrap_err();
+            assert_eq!(reader.retired(), 0, "it counts as one that may have been submitted");
+            let turn = reader.newest().unwrap().unwrap();
+            assert!(!turn.is_new());
+            bridge.submit([], turn).unwrap();
+            assert_eq!(read_buffer(&bridge, reader.objects()), [7; LEN]);
+        }
+        let turn = reader.newest().unwrap().unwrap();
+        bridge.device().destroy();
+        let error = bridge.submit([], turn).unwrap_err();
+        assert!(matches!(error, Error::DeviceLost { .. }), "{error}");
+        assert_eq!(reader.retired(), 0, "it counts as one that may have been submitted");
+        drop((reader, writer));
+        assert_eq!(LiveObjects::now(), before);
     }
     assert_eq!(validation_messages(), [""; 0]);
 }
