@@ -34,6 +34,10 @@ pub(crate) trait Batch: Sized {
     /// Lends the frames and records their hand-over.
     fn lend(self, parts: &mut Parts) -> Result<Self::Lent>;
 
+    /// Repairs what wgpu takes for done of a submission that it refused: of the command buffers in
+    /// front of the one at fault it has noted already in which state they leave what they use.
+    fn repair(lent: &Self::Lent);
+
     /// Says that none of it was submitted.
     ///
     /// # Safety
@@ -78,6 +82,10 @@ impl<F: Frames> Batch for Vec<F> {
         Ok(all)
     }
 
+    fn repair(lent: &Self::Lent) {
+        lent.iter().for_each(F::repair);
+    }
+
     unsafe fn refused(lent: Self::Lent) {
         // SAFETY: the same contract.
         lent.into_iter().for_each(|lent| unsafe { F::refused(lent) });
@@ -109,6 +117,10 @@ impl<F: Frames> Batch for Option<F> {
 
     fn lend(self, parts: &mut Parts) -> Result<Self::Lent> {
         self.map(|frame| frame.lend(parts)).transpose()
+    }
+
+    fn repair(lent: &Self::Lent) {
+        lent.iter().for_each(F::repair);
     }
 
     unsafe fn refused(lent: Self::Lent) {
@@ -152,6 +164,11 @@ impl<A: Frames, B: Frames> Batch for (A, B) {
                 Err(error)
             }
         }
+    }
+
+    fn repair((first, second): &Self::Lent) {
+        A::repair(first);
+        B::repair(second);
     }
 
     unsafe fn refused((first, second): Self::Lent) {

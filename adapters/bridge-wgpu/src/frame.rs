@@ -145,12 +145,17 @@ impl<S: Shared> Batch for Frame<S, ComputeFirst> {
         Frame::lend(self, parts)
     }
 
+    fn repair(lent: &Self::Lent) {
+        lent.mirror.repair();
+    }
+
     unsafe fn refused(lent: Self::Lent) {
         // SAFETY: the same contract.
         unsafe { lent.turn.not_submitted() };
     }
 
     unsafe fn submitted(lent: Self::Lent) -> Result<TimelinePoint> {
+        lent.mirror.note_filled();
         // SAFETY: the same contract; the slot is used by the recorded copy alone, between the
         // turn's barriers.
         Ok(unsafe { lent.turn.submitted() })
@@ -176,6 +181,9 @@ impl<S: Shared> Batch for Frame<S, RenderFirst> {
     fn lend(self, parts: &mut Parts) -> Result<Self::Lent> {
         Frame::lend(self, parts)
     }
+
+    /// What comes behind the command buffer at fault, as the copy out does, is not noted.
+    fn repair(_: &Self::Lent) {}
 
     unsafe fn refused(lent: Self::Lent) {
         // SAFETY: the same contract.

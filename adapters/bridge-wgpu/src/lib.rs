@@ -12,6 +12,7 @@ mod mirror;
 mod order;
 mod parts;
 mod raw;
+mod repair;
 mod replace;
 mod scope;
 mod shared;

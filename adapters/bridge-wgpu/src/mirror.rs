@@ -1,6 +1,7 @@
 //! wgpu's view of an exchange, which its handles and turns hold together.
 #![allow(unsafe_code)] // Hands new images over.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ pub(crate) struct Mirror<S: Shared> {
     pub(crate) objects: S::Objects,
     pub(crate) shared: S,
     pub(crate) order: Order,
+    /// Whether a frame has filled the objects.
+    is_filled: AtomicBool,
     /// Wrapped when they are first used.
     slots: Box<[OnceLock<S::Slot>]>,
 }
@@ -44,7 +47,17 @@ impl<S: Shared> Mirror<S> {
         let (gpu, name) = (gpu.clone(), name.to_owned());
         let of_slots = move |slots| {
             let slots = (0..slots).map(|_| OnceLock::new()).collect();
-            Arc::new(Self { gpu, flow, name, timeout, objects, shared, order, slots })
+            Arc::new(Self {
+                gpu,
+                flow,
+                name,
+                timeout,
+                objects,
+                shared,
+                order,
+                is_filled: AtomicBool::new(false),
+                slots,
+            })
         };
         Ok((specs, of_slots))
     }
@@ -142,7 +155,17 @@ impl<S: Shared> Mirror<S> {
         }
     }
 
-    fn encode(&self, record: impl FnOnce(&mut wgpu::CommandEncoder)) -> Result<wgpu::CommandBuffer> {
+    /// Notes that a frame was submitted that fills the objects.
+    pub(crate) fn note_filled(&self) {
+        self.is_filled.store(true, Ordering::Release);
+    }
+
+    /// Returns `true` if a frame has filled the objects.
+    pub(crate) fn is_filled(&self) -> bool {
+        self.is_filled.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn encode(&self, record: impl FnOnce(&mut wgpu::CommandEncoder)) -> Result<wgpu::CommandBuffer> {
         let Self { gpu, name, .. } = self;
         gpu.capture("CommandEncoder::finish", name, || {
             let descriptor = wgpu::CommandEncoderDescriptor { label: Some(name) };

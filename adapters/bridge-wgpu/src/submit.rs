@@ -34,7 +34,9 @@ impl Bridge {
     ///
     /// # Errors
     /// - [`Error::Refused`] with what wgpu says of `commands`, and [`Error::DeviceLost`]; the
-    ///   frames count as skipped then, and their slots are free again.
+    ///   frames count as skipped then, and their slots are free again. After `Refused`, textures
+    ///   that the frames would have filled hold zeros until the next frame, and so do buffers that
+    ///   no frame has filled yet; other buffers hold what they held.
     /// - [`bridge::Error::OutOfOrder`] for two frames of one exchange, [`Error::InvalidArgument`]
     ///   for frames of another `Bridge` and inside of a callback that wgpu calls while frames are
     ///   submitted, and the failed call of the bridge; the frames are lost.
@@ -76,6 +78,9 @@ impl Bridge {
             Unstaged::None => pushed?,
             // Of a lost device wgpu reports no error; it just submits nothing.
             Unstaged::All => {
+                if pushed.is_err() {
+                    F::repair(&lent);
+                }
                 // SAFETY: nothing was submitted, since a submission takes all that is staged, and
                 // this one's waits were all staged before it.
                 unsafe { F::refused(lent) };

@@ -131,7 +131,7 @@ impl<S: Shared> Frames for NewestFrame<S> {
 }
 
 impl<S: Shared> Batch for NewestFrame<S> {
-    type Lent = LentLatest<RenderRead<S::Specs>>;
+    type Lent = (LentLatest<RenderRead<S::Specs>>, Arc<Mirror<S>>);
     type Done = TimelinePoint;
 
     fn prepare(&self, gpu: &Bridge) -> Result<()> {
@@ -146,7 +146,7 @@ impl<S: Shared> Batch for NewestFrame<S> {
 
     fn lend(self, parts: &mut Parts) -> Result<Self::Lent> {
         let mirror = self.mirror;
-        lent(self.turn.lend()?, parts, |turn, parts| {
+        let turn = lent(self.turn.lend()?, parts, |turn, parts| {
             let Mirror { gpu, name, .. } = &*mirror;
             let slot = mirror.slot(turn.lease(), turn.resources())?;
             if turn.is_new() {
@@ -159,18 +159,26 @@ impl<S: Shared> Batch for NewestFrame<S> {
             }
             parts.behind.extend(mirror.settle(slot)?);
             Ok(())
-        })
+        })?;
+        Ok((turn, mirror))
     }
 
-    unsafe fn refused(lent: Self::Lent) {
+    fn repair((turn, mirror): &Self::Lent) {
+        if turn.is_new() {
+            mirror.repair();
+        }
+    }
+
+    unsafe fn refused((turn, _): Self::Lent) {
         // SAFETY: the same contract.
-        unsafe { lent.not_submitted() };
+        unsafe { turn.not_submitted() };
     }
 
-    unsafe fn submitted(lent: Self::Lent) -> Result<TimelinePoint> {
+    unsafe fn submitted((turn, mirror): Self::Lent) -> Result<TimelinePoint> {
+        mirror.note_filled();
         // SAFETY: the same contract; the slot is used behind the turn's barriers, by the copy or by
         // the program's commands.
-        Ok(unsafe { lent.submitted() })
+        Ok(unsafe { turn.submitted() })
     }
 }
 
@@ -204,6 +212,9 @@ impl<S: Shared> Batch for WrittenFrame<S> {
             mirror.record(slot, parts, acquire, release)
         })
     }
+
+    /// As for a frame in step that wgpu begins.
+    fn repair(_: &Self::Lent) {}
 
     unsafe fn refused(lent: Self::Lent) {
         // SAFETY: the same contract.

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use bridge::{BufferAccess, BufferSpec, RenderBuffer};
 use bytemuck::Pod;
 
-use super::{Flow, Share, Shared, SlotInfo, raw};
+use super::{Filled, Flow, Share, Shared, SlotInfo, raw};
 use crate::device::Bridge;
 use crate::error::{Error, Result};
 
@@ -107,6 +107,10 @@ impl<T: Pod + Send + Sync> Share<Self> for SharedBuffer<T> {
             Flow::Out => (objects, slot),
         };
         commands.copy_buffer_to_buffer(from, 0, to, 0, objects.size());
+    }
+
+    fn filled<'o>(objects: &'o wgpu::Buffer, all: &mut Filled<'o>) {
+        all.buffers.push(objects);
     }
 
     fn settle(_: &wgpu::Buffer, _: &mut wgpu::CommandEncoder) {}

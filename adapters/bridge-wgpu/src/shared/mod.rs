@@ -58,8 +58,18 @@ pub(crate) trait Share<S: Shared> {
     /// Records the copy between a slot and the objects that stay, in the direction of `flow`.
     fn copy(flow: Flow, slot: &S::Slot, objects: &S::Objects, commands: &mut wgpu::CommandEncoder);
 
+    /// Adds the objects that a copy fills.
+    fn filled<'o>(objects: &'o S::Objects, all: &mut Filled<'o>);
+
     /// Brings what the program's commands used back to the state in which it is handed over.
     fn settle(slot: &S::Slot, commands: &mut wgpu::CommandEncoder);
+}
+
+/// Objects that a frame of the compute side fills.
+#[derive(Default)]
+pub(crate) struct Filled<'o> {
+    pub(crate) buffers: Vec<&'o wgpu::Buffer>,
+    pub(crate) textures: Vec<&'o wgpu::Texture>,
 }
 
 /// Arguments of [`Share::wrap`].
@@ -124,6 +134,10 @@ macro_rules! tuple {
                 commands: &mut wgpu::CommandEncoder,
             ) {
                 $($part::copy(flow, &slot.$index, &objects.$index, commands);)*
+            }
+
+            fn filled<'o>(objects: &'o <Self as Shared>::Objects, all: &mut Filled<'o>) {
+                $($part::filled(&objects.$index, all);)*
             }
 
             fn settle(slot: &<Self as Shared>::Slot, commands: &mut wgpu::CommandEncoder) {

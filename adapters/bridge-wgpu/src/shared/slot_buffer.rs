@@ -7,7 +7,7 @@ use bridge::{BufferSpec, RenderBuffer};
 use bytemuck::Pod;
 
 use super::buffer::size;
-use super::{Flow, Share, Shared, SlotInfo, raw};
+use super::{Filled, Flow, Share, Shared, SlotInfo, raw};
 use crate::access;
 use crate::device::Bridge;
 use crate::error::Result;
@@ -84,6 +84,8 @@ impl<T: Pod + Send + Sync> Share<Self> for SlotBuffer<T> {
     }
 
     fn copy(_: Flow, _: &wgpu::Buffer, (): &(), _: &mut wgpu::CommandEncoder) {}
+
+    fn filled<'o>((): &'o (), _: &mut Filled<'o>) {}
 
     fn settle(_: &wgpu::Buffer, _: &mut wgpu::CommandEncoder) {}
 }

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use bridge::{ImageSpec, RenderImage, Texel};
 
 use super::shape::{Place, Shape, shaped};
-use super::{Flow, Share, Shared, SlotInfo, raw};
+use super::{Filled, Flow, Share, Shared, SlotInfo, raw};
 use crate::access;
 use crate::device::Bridge;
 use crate::error::Result;
@@ -132,6 +132,8 @@ impl<T: Texel> Share<Self> for SlotTexture<T> {
     }
 
     fn copy(_: Flow, _: &TextureSlot, (): &(), _: &mut wgpu::CommandEncoder) {}
+
+    fn filled<'o>((): &'o (), _: &mut Filled<'o>) {}
 
     fn settle(slot: &TextureSlot, commands: &mut wgpu::CommandEncoder) {
         let back = wgpu::TextureTransition { texture: &slot.texture, selector: None, state: slot.state };

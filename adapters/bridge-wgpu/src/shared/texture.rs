@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use bridge::{ImageAccess, ImageSpec, RenderImage, Texel};
 
 use super::shape::{Place, Shape, shaped};
-use super::{Flow, Share, Shared, SlotInfo, raw};
+use super::{Filled, Flow, Share, Shared, SlotInfo, raw};
 use crate::device::Bridge;
 use crate::error::Result;
 
@@ -134,6 +134,10 @@ impl<T: Texel> Share<Self> for SharedTexture<T> {
             let level = |texture| wgpu::TexelCopyTextureInfo { mip_level, ..wgpu::Texture::as_image_copy(texture) };
             commands.copy_texture_to_texture(level(from), level(to), size);
         }
+    }
+
+    fn filled<'o>(objects: &'o wgpu::Texture, all: &mut Filled<'o>) {
+        all.textures.push(objects);
     }
 
     fn settle(_: &wgpu::Texture, _: &mut wgpu::CommandEncoder) {}

@@ -8,6 +8,7 @@ mod lifetimes;
 mod lost;
 mod newest;
 mod rates;
+mod refused;
 mod replace;
 mod slots;
 #[path = "../support/mod.rs"]

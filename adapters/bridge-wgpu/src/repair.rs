@@ -1,0 +1,113 @@
+//! What wgpu takes for done of a submission that it refused.
+//!
+//! wgpu goes through a submission's command buffers one by one. It notes for each in which state it
+//! leaves what it uses, and then comes to the next: one that it refuses leaves it with the states
+//! of those in front, which never ran. For the objects that a frame fills that is the copy into
+//! them: a texture that wgpu has for a target of copies is in the layout of its last use, and an
+//! object that no frame has filled yet counts as initialised.
+#![allow(unsafe_code)] // Records barriers and clears.
+
+use ash::vk;
+use wgpu::hal::api::Vulkan;
+
+use crate::error::Result;
+use crate::mirror::Mirror;
+use crate::raw;
+use crate::shared::{Filled, Shared};
+
+/// All levels and layers.
+const ALL: vk::ImageSubresourceRange = vk::ImageSubresourceRange {
+    aspect_mask: vk::ImageAspectFlags::COLOR,
+    base_mip_level: 0,
+    level_count: vk::REMAINING_MIP_LEVELS,
+    base_array_layer: 0,
+    layer_count: vk::REMAINING_ARRAY_LAYERS,
+};
+
+impl<S: Shared> Mirror<S> {
+    /// Brings the objects that a frame fills to the state in which wgpu has them since it refused
+    /// a submission with a frame: textures hold zeros then, and so do buffers that no frame has
+    /// filled.
+    pub(crate) fn repair(&self) {
+        let mut filled = Filled::default();
+        S::filled(&self.objects, &mut filled);
+        if self.is_filled() {
+            // What they hold is right; a buffer has no layout.
+            filled.buffers.clear();
+        }
+        if let Err(error) = self.repair_all(&filled) {
+            log::error!("exchange \"{}\": its objects are undefined until the next frame: {error}", self.name);
+        }
+    }
+
+    fn repair_all(&self, Filled { buffers, textures }: &Filled<'_>) -> Result<()> {
+        let mut all = Vec::new();
+        // SAFETY: the handles are recorded into commands and not destroyed.
+        let images = textures.iter().filter_map(|texture| unsafe { image(texture) }).collect::<Vec<_>>();
+        if !images.is_empty() {
+            // SAFETY: the images are the exchange's objects, which the exchange, and wgpu for the
+            // submission that the transition below is part of, keep.
+            let (clear, ()) = raw::record(&self.gpu, &self.name, |commands| unsafe {
+                clear(self.gpu.compute().device().as_raw(), commands, &images)
+            })?;
+            all.push(clear);
+        }
+        if !images.is_empty() || !buffers.is_empty() {
+            all.push(self.encode(|commands| {
+                let state = wgpu::TextureUses::COPY_DST;
+                let kept =
+                    textures.iter().map(|texture| wgpu::TextureTransition { texture: *texture, selector: None, state });
+                commands.transition_resources(std::iter::empty(), kept);
+                buffers.iter().for_each(|buffer| commands.clear_buffer(buffer, 0, None));
+            })?);
+        }
+        match all.is_empty() {
+            true => Ok(()),
+            false => self.gpu.push(&self.name, all),
+        }
+    }
+}
+
+/// The image of a texture; `None` where it was destroyed.
+///
+/// # Safety
+/// It is not destroyed.
+unsafe fn image(texture: &wgpu::Texture) -> Option<vk::Image> {
+    // SAFETY: the guard is only read from, and gone before the image is used.
+    let hal = unsafe { texture.as_hal::<Vulkan>() }?;
+    // SAFETY: the caller's promise.
+    Some(unsafe { hal.raw_handle() })
+}
+
+/// Records zeros into images of whatever layout, which leaves them as targets of copies.
+///
+/// # Safety
+/// The commands are recording outside of a pass; the images are color images of the device, with
+/// the usage `TRANSFER_DST`, and live until the commands have run.
+unsafe fn clear(device: &ash::Device, commands: vk::CommandBuffer, images: &[vk::Image]) {
+    let barriers: Vec<_> = images
+        .iter()
+        .map(|image| {
+            vk::ImageMemoryBarrier::default()
+                .src_access_mask(vk::AccessFlags::MEMORY_WRITE)
+                .dst_access_mask(vk::AccessFlags::TRANSFER_WRITE)
+                // What it held is given up: of what the image is used for last, nobody tells.
+                .old_layout(vk::ImageLayout::UNDEFINED)
+                .new_layout(vk::ImageLayout::TRANSFER_DST_OPTIMAL)
+                .src_queue_family_index(vk::QUEUE_FAMILY_IGNORED)
+                .dst_queue_family_index(vk::QUEUE_FAMILY_IGNORED)
+                .image(*image)
+                .subresource_range(ALL)
+        })
+        .collect();
+    let (before, behind) = (vk::PipelineStageFlags::ALL_COMMANDS, vk::PipelineStageFlags::TRANSFER);
+    // SAFETY: the caller's promise.
+    unsafe { device.cmd_pipeline_barrier(commands, before, behind, vk::DependencyFlags::empty(), &[], &[], &barriers) };
+    for image in images {
+        let zeros = vk::ClearColorValue::default();
+        // SAFETY: the caller's promise; the barrier above leaves the image in that layout.
+        unsafe {
+            device.cmd_clear_color_image(commands, *image, vk::ImageLayout::TRANSFER_DST_OPTIMAL, &zeros, &[ALL])
+        };
+    }
+}

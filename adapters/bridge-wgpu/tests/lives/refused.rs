@@ -1,0 +1,155 @@
+//! Submissions that wgpu refuses: what they leave of the objects that a frame would have filled.
+#![allow(clippy::unwrap_used)] // A test.
+
+use bridge_wgpu::bridge::ImageSpec;
+use bridge_wgpu::{Bridge, Error, Exchange, Frame, LatestInfo, Newest, SharedBuffer, SharedTexture, Work, wgpu};
+
+use crate::support::{Filler, alone, bridges, info, mapped, read_buffer, staging, validation_messages};
+
+const LEN: usize = 512;
+
+type Numbers = SharedBuffer<u32>;
+type Picture = SharedTexture<u32>;
+
+fn numbers() -> Numbers {
+    SharedBuffer::new(LEN, wgpu::BufferUsages::COPY_SRC)
+}
+
+fn picture() -> Picture {
+    SharedTexture::new(wgpu::TextureFormat::R32Uint, [64, 8], wgpu::TextureUsages::COPY_SRC).mips(2)
+}
+
+/// A command buffer that wgpu refuses: it uses what was destroyed.
+fn refused(bridge: &Bridge) -> wgpu::CommandBuffer {
+    let buffer = staging(bridge, 16);
+    let mut commands = bridge.device().create_command_encoder(&Default::default());
+    commands.clear_buffer(&buffer, 0, None);
+    buffer.destroy();
+    commands.finish()
+}
+
+fn fill(work: Work<'_, ImageSpec<u32>>, word: u32) {
+    match work {
+        Work::Host(host) => host
+            .run(move |mut image| {
+                for level in 0..2 {
+                    image.plane_mut(level, 0).unwrap().rows_mut(0).for_each(|row| row.fill(word));
+                }
+            })
+            .unwrap(),
+        Work::Cuda(mut cuda) => {
+            cuda.resources.write_from_host(cuda.stream, 0, .., &[word; LEN]).unwrap();
+            cuda.resources.write_from_host(cuda.stream, 1, .., &[word; LEN / 4]).unwrap();
+        }
+        _ => panic!("no such compute side was asked for"),
+    }
+}
+
+/// A frame of both, which is to be submitted.
+fn frame(
+    (buffers, textures): (&mut Exchange<Numbers>, &mut Exchange<Picture>),
+    filler: &Filler,
+    word: u32,
+) -> (Frame<Numbers>, Frame<Picture>) {
+    let (mut numbers, mut picture) = (buffers.begin().unwrap(), textures.begin().unwrap());
+    filler.fill(&mut numbers, word, std::time::Duration::ZERO);
+    fill(picture.work(), word);
+    (numbers.finish().unwrap(), picture.finish().unwrap())
+}
+
+/// The first level.
+fn read_texture(bridge: &Bridge, texture: &wgpu::Texture) -> Vec<u32> {
+    let seen = staging(bridge, 4 * LEN as u64);
+    let layout = wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(256), rows_per_image: None };
+    let mut commands = bridge.device().create_command_encoder(&Default::default());
+    let to = wgpu::TexelCopyBufferInfo { buffer: &seen, layout };
+    commands.copy_texture_to_buffer(texture.as_image_copy(), to, texture.size());
+    bridge.queue().submit([commands.finish()]);
+    mapped(bridge, &seen)
+}
+
+fn lose(bridge: &Bridge, frames: (Frame<Numbers>, Frame<Picture>)) {
+    let error = bridge.submit([refused(bridge)], frames).unwrap_err();
+    assert!(matches!(error, Error::Refused { call: "Queue::submit", .. }), "{error}");
+}
+
+/// Nothing was shown yet: the objects hold zeros, and not what was in their memory.
+#[test]
+fn objects_hold_zeros_where_the_first_frame_is_refused() {
+    let _alone = alone();
+    for bridge in bridges() {
+        let filler = Filler::new(&bridge);
+        for _ in 0..4 {
+            // What memory that is allocated anew holds.
+            let usage = wgpu::BufferUsages::COPY_DST;
+            let descriptor =
+                wgpu::BufferDescriptor { label: None, size: 4 * LEN as u64, usage, mapped_at_creation: false };
+            let used: Vec<_> = (0..64).map(|_| bridge.device().create_buffer(&descriptor)).collect();
+            used.iter().for_each(|buffer| bridge.queue().write_buffer(buffer, 0, &[7; 4 * LEN]));
+            bridge.queue().submit([]);
+            bridge.device().poll(wgpu::PollType::wait_indefinitely()).unwrap();
+            drop(used);
+            let mut buffers = Exchange::new(&bridge, &info("numbers"), numbers()).unwrap();
+            let mut textures = Exchange::new(&bridge, &info("picture"), picture()).unwrap();
+            lose(&bridge, frame((&mut buffers, &mut textures), &filler, 1));
+            assert_eq!(read_buffer(&bridge, buffers.objects()), [0; LEN]);
+            assert_eq!(read_texture(&bridge, textures.objects()), [0; LEN]);
+        }
+    }
+    assert_eq!(validation_messages(), [""; 0]);
+}
+
+#[test]
+fn frames_go_on_behind_those_that_are_refused() {
+    let _alone = alone();
+    for bridge in bridges() {
+        let filler = Filler::new(&bridge);
+        let mut buffers = Exchange::new(&bridge, &info("numbers"), numbers()).unwrap();
+        let mut textures = Exchange::new(&bridge, &info("picture"), picture()).unwrap();
+        for round in 0..10 {
+            let both = (&mut buffers, &mut textures);
+            lose(&bridge, frame(both, &filler, 1000 + round));
+            if round > 0 {
+                // What a buffer held it holds.
+                assert_eq!(read_buffer(&bridge, buffers.objects()), Filler::pattern(LEN, 10 * (round - 1) + 2));
+            }
+            for next in 0..3 {
+                let word = 10 * round + next;
+                let frames = frame((&mut buffers, &mut textures), &filler, word);
+                bridge.submit([], frames).unwrap();
+                assert_eq!(read_buffer(&bridge, buffers.objects()), Filler::pattern(LEN, word));
+                assert_eq!(read_texture(&bridge, textures.objects()), [word; LEN]);
+            }
+        }
+    }
+    assert_eq!(validation_messages(), [""; 0]);
+}
+
+/// At rates of their own a frame that was refused is given back, and is there once it is submitted.
+#[test]
+fn a_refused_texture_of_a_latest_exchange_is_given_back() {
+    let _alone = alone();
+    for bridge in bridges() {
+        let info = LatestInfo { newest: Newest::Issued, ..crate::support::latest::latest("picture") };
+        let (mut writer, mut reader) = Exchange::latest(&bridge, &info, picture()).unwrap();
+        for word in 1..6 {
+            let mut turn = writer.begin().unwrap();
+            fill(turn.work(), word);
+            turn.publish().unwrap();
+            let turn = reader.newest().unwrap();
+            bridge.submit([refused(&bridge)], turn).unwrap_err();
+            assert_eq!(read_texture(&bridge, reader.objects()), [0; LEN]);
+            for is_new in [true, false] {
+                let turn = reader.newest().unwrap().unwrap();
+                assert_eq!(turn.is_new(), is_new);
+                bridge.submit([], turn).unwrap();
+                assert_eq!(read_texture(&bridge, reader.objects()), [word; LEN]);
+            }
+            // The same frame again fills nothing, so that nothing is repaired.
+            let turn = reader.newest().unwrap();
+            bridge.submit([refused(&bridge)], turn).unwrap_err();
+            assert_eq!(read_texture(&bridge, reader.objects()), [word; LEN]);
+        }
+    }
+    assert_eq!(validation_messages(), [""; 0]);
+}
