@@ -39,6 +39,12 @@ impl<T: Texel> SlotTexture<T> {
     /// not by [`wgpu::Queue::write_texture`]. The compute side works on it before and after, and it
     /// is in another layout meanwhile.
     ///
+    /// No render pass ends with [`StoreOp::Discard`](wgpu::StoreOp::Discard) for it: wgpu clears
+    /// what was discarded before it is used again, and panics where the texture is one that it
+    /// did not make. The commands of a frame are one command buffer, or else the texture is not
+    /// used any more once wgpu has refused a submission: it takes the command buffers in front of
+    /// the one at fault for done, and the texture to be in the state in which they leave it.
+    ///
     /// Views as cubes are made only of what was made by [`cube`](Self::cube).
     pub unsafe fn new(format: wgpu::TextureFormat, size: [u32; 2], usage: wgpu::TextureUsages) -> Self {
         Self::with_shape(format, Shape::d2(size), usage)

@@ -185,6 +185,38 @@ fn wgpu_draws_into_a_slot() {
     assert_eq!(validation_messages(), [""; 0]);
 }
 
+/// What the contract of `SlotTexture::new` is about: wgpu clears what a pass has discarded before
+/// it is used again, and cannot clear the wrapper of a slot.
+#[test]
+fn wgpu_cannot_use_a_slot_that_was_discarded() {
+    let _alone = alone();
+    for bridge in bridges() {
+        let usage = wgpu::TextureUsages::RENDER_ATTACHMENT | wgpu::TextureUsages::COPY_SRC;
+        let mut exchange = Exchange::render_first(&bridge, &info("discarded"), slot_texture(usage)).unwrap();
+        let turn = exchange.begin().unwrap();
+        let texture = turn.objects().unwrap().clone();
+        let view = texture.create_view(&Default::default());
+        let discards = encode(&bridge, |commands| {
+            let ops = wgpu::Operations { load: wgpu::LoadOp::Clear(wgpu::Color::RED), store: wgpu::StoreOp::Discard };
+            let attachment =
+                wgpu::RenderPassColorAttachment { view: &view, resolve_target: None, depth_slice: None, ops };
+            drop(commands.begin_render_pass(&wgpu::RenderPassDescriptor {
+                color_attachments: &[Some(attachment)],
+                ..Default::default()
+            }));
+        });
+        bridge.submit([discards], turn).unwrap().finish().unwrap();
+        let seen = staging(&bridge, 4 * LEN as u64);
+        let copy = encode(&bridge, |commands| {
+            let layout = wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(256), rows_per_image: None };
+            let target = wgpu::TexelCopyBufferInfo { buffer: &seen, layout };
+            commands.copy_texture_to_buffer(texture.as_image_copy(), target, texture.size());
+        });
+        let submit = std::panic::AssertUnwindSafe(|| drop(bridge.queue().submit([copy])));
+        std::panic::catch_unwind(submit).expect_err("wgpu clears it: the contract may be less");
+    }
+}
+
 #[test]
 fn wgpu_reads_a_texture_in_its_slot() {
     let _alone = alone();
