@@ -197,8 +197,7 @@ pub(crate) fn initialise<S: Shared>(
     let turn = turn?;
     let signal = turn.signal();
     // Dropped, the turn counts as not submitted, and the exchange with it.
-    gpu.push(&mirror.name, [commands])?;
-    gpu.signal(&mirror.name, &[signal])?;
+    gpu.push_signalling(&mirror.name, Some(commands), &[signal])?;
     // SAFETY: the commands were submitted, and the signal behind them.
     unsafe { turn.submitted() };
     Ok(())

@@ -5,6 +5,9 @@
 //! their place, since a wait covers all that follows on the queue. A signal is staged behind the
 //! commands, and a submission without commands follows it at once: a submission of another thread
 //! that takes it is behind the commands as well, and a signal covers all that comes before.
+//!
+//! On a device that was created by this crate the submission itself takes them along, see
+//! [`Splice`](crate::device::splice::Splice).
 #![allow(unsafe_code)] // Stages semaphores.
 
 use std::ops::Deref;
@@ -59,11 +62,43 @@ impl Bridge {
         let mut parts = Parts::default();
         let lent = frames.lend(&mut parts)?;
         let (before, behind) = (std::mem::take(&mut parts.before), std::mem::take(&mut parts.behind));
+        let commands = before.into_iter().chain(commands).chain(behind);
+        if let Some(splice) = self.splice() {
+            let (pushed, answer) = splice.during(&parts.waits, &parts.signals, || self.push(OBJECT, commands));
+            return Self::conclude_spliced::<F>(lent, pushed, answer);
+        }
         parts.mark();
-        let pushed = self
-            .stage_waits(OBJECT, &parts.waits)
-            .and_then(|()| self.push(OBJECT, before.into_iter().chain(commands).chain(behind)));
+        let pushed = self.stage_waits(OBJECT, &parts.waits).and_then(|()| self.push(OBJECT, commands));
         self.conclude::<F>(lent, &parts, pushed)
+    }
+
+    /// Says what became of a submission that took waits and signals along: `pushed` is wgpu's
+    /// answer, `answer` that of the driver.
+    fn conclude_spliced<F: Frames>(
+        lent: F::Lent,
+        pushed: Result<()>,
+        answer: Option<vk::Result>,
+    ) -> Result<F::Submitted> {
+        let lost = || Error::DeviceLost { object: OBJECT.to_owned() };
+        match answer {
+            // Of a lost device wgpu reports no error; it just submits nothing.
+            None => {
+                if pushed.is_err() {
+                    F::repair(&lent);
+                }
+                // SAFETY: wgpu did not call the driver.
+                unsafe { F::refused(lent) };
+                Err(pushed.err().unwrap_or_else(lost))
+            }
+            Some(vk::Result::SUCCESS) => {
+                // The error is of a callback that wgpu called when it had submitted.
+                pushed?;
+                // SAFETY: one submission took the waits, the commands and the signals.
+                unsafe { F::submitted(lent) }
+            }
+            // Of a lost device it is unknown what the queue has taken.
+            Some(_) => Err(pushed.err().unwrap_or_else(lost)),
+        }
     }
 
     /// Submits the signals behind commands with which the waits were staged, or says what became of
@@ -144,6 +179,9 @@ impl Bridge {
         if signals.is_empty() {
             return Ok(());
         }
+        if self.splice().is_some() {
+            return self.push_signalling(object, None, signals);
+        }
         let queue = self.hal_queue(object)?;
         for signal in signals {
             queue.add_signal_semaphore(signal.semaphore, Some(signal.value));
@@ -153,6 +191,28 @@ impl Bridge {
         let left = signals.iter().filter(|signal| queue.remove_signal_semaphore(signal.semaphore)).count();
         pushed?;
         if left > 0 { Err(Error::DeviceLost { object: object.to_owned() }) } else { Ok(()) }
+    }
+
+    /// Submits commands, and signals behind them.
+    ///
+    /// # Errors
+    /// As [`signal`](Self::signal).
+    pub(crate) fn push_signalling(
+        &self,
+        object: &str,
+        commands: Option<wgpu::CommandBuffer>,
+        signals: &[vk::SemaphoreSubmitInfo<'_>],
+    ) -> Result<()> {
+        let Some(splice) = self.splice() else {
+            self.push(object, commands)?;
+            return self.signal(object, signals);
+        };
+        let (pushed, answer) = splice.during(&[], signals, || self.push(object, commands));
+        pushed?;
+        match answer {
+            Some(vk::Result::SUCCESS) => Ok(()),
+            _ => Err(Error::DeviceLost { object: object.to_owned() }),
+        }
     }
 
     /// Waits on the host until a signal that was submitted has come.

@@ -4,6 +4,7 @@
 mod on_stream;
 mod request;
 pub(crate) mod requirements;
+pub(crate) mod splice;
 
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use wgpu::hal::api::Vulkan;
 
 use crate::error::{Error, Result};
 use crate::scope::capture;
+use splice::Splice;
 
 /// A wgpu device with its queue, and the compute side on the same GPU. Cloning it gives the same
 /// one.
@@ -38,6 +40,8 @@ struct Gpu {
     queue: wgpu::Queue,
     device: wgpu::Device,
     adapter: wgpu::Adapter,
+    /// Takes a frame's semaphores along, where the device was created here.
+    splice: Option<Splice>,
 }
 
 impl Bridge {
@@ -62,6 +66,21 @@ impl Bridge {
         queue: &wgpu::Queue,
         features: EnabledFeatures,
         backend: Backend,
+    ) -> Result<Self> {
+        // SAFETY: the same contract.
+        unsafe { Self::adopt_with(adapter, (device, queue), features, backend, None) }
+    }
+
+    /// [`adopt`](Self::adopt) for a device whose queue may be one that takes semaphores along.
+    ///
+    /// # Safety
+    /// As [`adopt`](Self::adopt).
+    unsafe fn adopt_with(
+        adapter: &wgpu::Adapter,
+        (device, queue): (&wgpu::Device, &wgpu::Queue),
+        features: EnabledFeatures,
+        backend: Backend,
+        splice: Option<Splice>,
     ) -> Result<Self> {
         // SAFETY: the guard is only read from.
         let hal = unsafe { device.as_hal::<Vulkan>() }.ok_or_else(|| not_vulkan(adapter))?;
@@ -95,13 +114,24 @@ impl Bridge {
         drop(hal);
         let compute = Compute::new(&export, backend)?;
         let (queue, device, adapter) = (queue.clone(), device.clone(), adapter.clone());
-        let shared = Arc::new(Gpu { queue, device, adapter });
+        let shared = Arc::new(Gpu { queue, device, adapter, splice });
         Ok(Self(Arc::new(Inner { compute, shared })))
     }
 
     /// The same wgpu device with another compute side, which is one of that device.
     pub(crate) fn beside(&self, compute: Compute) -> Self {
         Self(Arc::new(Inner { compute, shared: Arc::clone(&self.0.shared) }))
+    }
+
+    /// The same wgpu device, with semaphores that are staged as on one that was created elsewhere.
+    #[cfg(test)]
+    #[allow(clippy::unwrap_used)] // For tests.
+    pub(crate) fn staging(&self) -> Self {
+        let Gpu { queue, device, adapter, .. } = &*self.0.shared;
+        let (queue, device, adapter) = (queue.clone(), device.clone(), adapter.clone());
+        let shared = Arc::new(Gpu { queue, device, adapter, splice: None });
+        let compute = Compute::new(self.compute().device(), self.backend()).unwrap();
+        Self(Arc::new(Inner { compute, shared }))
     }
 
     /// wgpu's device.
@@ -141,6 +171,10 @@ impl Bridge {
     /// together.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0.shared, &other.0.shared)
+    }
+
+    pub(crate) fn splice(&self) -> Option<Splice> {
+        self.0.shared.splice
     }
 
     pub(crate) fn compute(&self) -> &Compute {

@@ -1,10 +1,13 @@
 //! A wgpu device that is created with what the bridge needs.
 #![allow(unsafe_code)] // Opens a device through `wgpu::hal`.
 
+use ash::vk;
 use bridge::{Backend, EnabledFeatures};
 use wgpu::hal::api::Vulkan;
+use wgpu::hal::{OpenDevice, vulkan};
 
 use super::requirements::Requirements;
+use super::splice::{self, Splice};
 use super::{Bridge, not_vulkan};
 use crate::error::{Error, Result};
 
@@ -79,26 +82,82 @@ impl Bridge {
         if kernels {
             needed = needed.cuda_kernels(&hal)?;
         }
-        let callback = needed.with(|_| {});
-        let (features, limits) = (descriptor.required_features, &descriptor.required_limits);
-        let opened =
-            // SAFETY: the required features and limits are the adapter's, as seen above; the
-            // callback removes nothing, and adds extensions and a feature that the physical device
-            // has.
-            unsafe { hal.open_with_callback(features, limits, &descriptor.memory_hints, Some(Box::new(callback))) };
-        let opened = opened.map_err(|error| failed(error.to_string()))?;
+        // SAFETY: the required features and limits are the adapter's, as seen above.
+        let opened = unsafe { open(adapter, &hal, descriptor, &mut needed) };
+        let (opened, splice) = opened.map_err(failed)?;
         drop(hal);
         // SAFETY: opened from this adapter, with these features.
         let created = unsafe { adapter.create_device_from_hal(opened, descriptor) };
         let (device, queue) = created.map_err(|error| failed(error.to_string()))?;
+        // A version of wgpu's that submits by another function has its semaphores staged.
+        let (_, answer) = splice.during(&[], &[], || queue.submit([]));
+        let splice = answer.map(|_| splice);
         let mut enabled = EnabledFeatures::default();
         // wgpu enables it wherever a device has it, which was asked for above.
         enabled.timeline_semaphore = true;
         enabled.synchronization2 = true;
         enabled.buffer_device_address = kernels;
         // SAFETY: made from this adapter a moment ago, with these two features.
-        unsafe { Self::adopt(adapter, &device, &queue, enabled, backend) }
+        unsafe { Self::adopt_with(adapter, (&device, &queue), enabled, backend, splice) }
     }
+}
+
+/// Creates the device as `open_with_callback` of `wgpu::hal` does, with a queue that submits through
+/// [`splice`]. The error is what is to be told.
+///
+/// # Safety
+/// The adapter has the features and limits that the descriptor requires.
+unsafe fn open(
+    adapter: &wgpu::Adapter,
+    hal: &vulkan::Adapter,
+    descriptor: &wgpu::DeviceDescriptor<'_>,
+    needed: &mut Requirements,
+) -> Result<(OpenDevice<Vulkan>, Splice), String> {
+    /// The family of wgpu's queue.
+    const FAMILY: u32 = 0;
+    let (features, instance) = (descriptor.required_features, hal.shared_instance().raw_instance());
+    let mut extensions = hal.required_device_extensions(features);
+    let mut enabled = hal.physical_device_features(&extensions, features);
+    let queues = [vk::DeviceQueueCreateInfo::default().queue_family_index(FAMILY).queue_priorities(&[1.0])];
+    let info = needed.add(&mut extensions, vk::DeviceCreateInfo::default());
+    let names: Vec<_> = extensions.iter().map(|name| name.as_ptr()).collect();
+    let info = enabled.add_to_device_create(info.queue_create_infos(&queues).enabled_extension_names(&names));
+    // SAFETY: extensions and features are those that wgpu finds on the physical device for what is
+    // required, and those that `Requirements` has found there.
+    let created = unsafe { instance.create_device(hal.raw_physical_device(), &info, None) };
+    let created = created.map_err(|error| format!("vkCreateDevice failed: {error:?}"))?;
+    // SAFETY: it lives, with a queue of that family; forgotten below, before it is destroyed.
+    let loaded = unsafe { splice::load(instance, created.handle(), FAMILY) };
+    let Some((device, splice)) = loaded else {
+        // SAFETY: nothing was made of it.
+        unsafe { created.destroy_device(None) };
+        return Err("the device has no vkQueueSubmit".to_owned());
+    };
+    // The adapter keeps the instance, which wgpu lets go first.
+    let instance = adapter.clone();
+    let dropped = move || {
+        splice::forget(splice);
+        // SAFETY: wgpu calls this once, when it has destroyed all that it made of the device.
+        unsafe { created.destroy_device(None) };
+        drop(instance);
+    };
+    let opened =
+        // SAFETY: created from this adapter a moment ago, with that family and these extensions,
+        // which are a superset of those that wgpu requires, and with its features; valid until the
+        // callback is called.
+        unsafe {
+            hal.device_from_raw(
+                device,
+                Some(Box::new(dropped)),
+                &extensions,
+                features,
+                &descriptor.required_limits,
+                &descriptor.memory_hints,
+                FAMILY,
+                0,
+            )
+        };
+    opened.map(|opened| (opened, splice)).map_err(|error| error.to_string())
 }
 
 /// Makes all checks that [`wgpu::Adapter::request_device`] makes and `wgpu::hal` does not.

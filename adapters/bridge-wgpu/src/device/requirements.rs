@@ -103,22 +103,31 @@ impl Requirements {
         &'this mut self,
         more: impl for<'arg, 'pnext> FnOnce(vulkan::CreateDeviceCallbackArgs<'arg, 'pnext, 'this>) + 'this,
     ) -> impl for<'arg, 'pnext> FnOnce(vulkan::CreateDeviceCallbackArgs<'arg, 'pnext, 'this>) + 'this {
-        let Self { extensions, synchronization2, addresses } = self;
         move |args| {
-            // With this extension, which it enables for ray tracing, wgpu chains the feature
-            // itself.
-            let by_wgpu = args.extensions.contains(&khr::buffer_device_address::NAME);
-            for name in extensions.iter() {
-                // wgpu enables some of them itself.
-                if !args.extensions.contains(name) {
-                    args.extensions.push(name);
-                }
-            }
-            *args.create_info = std::mem::take(args.create_info).push_next(synchronization2);
-            if let Some(addresses) = addresses.as_mut().filter(|_| !by_wgpu) {
-                *args.create_info = std::mem::take(args.create_info).push_next(addresses);
-            }
+            *args.create_info = self.add(args.extensions, std::mem::take(args.create_info));
             more(args);
+        }
+    }
+
+    /// Adds what is needed to the extensions and the chain of a device that is to be created.
+    pub(super) fn add<'this>(
+        &'this mut self,
+        enabled: &mut Vec<&'static CStr>,
+        mut info: vk::DeviceCreateInfo<'this>,
+    ) -> vk::DeviceCreateInfo<'this> {
+        let Self { extensions, synchronization2, addresses } = self;
+        // With this extension, which it enables for ray tracing, wgpu chains the feature itself.
+        let by_wgpu = enabled.contains(&khr::buffer_device_address::NAME);
+        for name in extensions.iter() {
+            // wgpu enables some of them itself.
+            if !enabled.contains(name) {
+                enabled.push(name);
+            }
+        }
+        info = info.push_next(synchronization2);
+        match addresses.as_mut().filter(|_| !by_wgpu) {
+            Some(addresses) => info.push_next(addresses),
+            None => info,
         }
     }
 }

@@ -26,6 +26,17 @@ enum Splice {
     /// The signal is staged before the commands are submitted, and another thread's submission
     /// takes it.
     SignalTakenByAnother,
+    /// What is added to the submission is not the thread's own, and another thread's takes it.
+    AddedForAll,
+}
+
+/// Both ways of submitting, for each compute side.
+fn ways() -> impl Iterator<Item = Bridge> {
+    bridges().flat_map(|gpu| {
+        assert!(gpu.splice().is_some(), "wgpu does not submit by the function that it was given");
+        let staging = gpu.staging();
+        [gpu, staging]
+    })
 }
 
 /// A thread that submits all the while, and the number of its submissions.
@@ -122,8 +133,15 @@ fn submit_wrongly(
         Batch::prepare(&frame, gpu).unwrap();
     }
     let lent = Batch::lend(frame, &mut parts).unwrap();
-    if splice != Splice::WithoutWait {
+    if splice == Splice::SignalTakenByAnother {
         gpu.stage_waits("frame", &parts.waits).unwrap();
+    }
+    if splice == Splice::AddedForAll {
+        let splice = gpu.splice().unwrap();
+        splice.add_for_all(&parts.waits, &parts.signals);
+        while splice.is_for_all() {
+            std::thread::yield_now();
+        }
     }
     if splice == Splice::SignalTakenByAnother {
         let queue = gpu.hal_queue("frame").unwrap();
@@ -147,8 +165,8 @@ fn submit_wrongly(
 
 #[test]
 fn no_frame_is_wrong_beside_a_thread_that_submits() {
-    for gpu in bridges() {
-        assert_eq!(wrong(&gpu, 4000, Duration::ZERO, false, Splice::Right), 0);
+    for gpu in ways() {
+        assert_eq!(wrong(&gpu, 2000, Duration::ZERO, false, Splice::Right), 0);
         assert_eq!(wrong(&gpu, 20, Duration::from_millis(5), false, Splice::Right), 0, "a slow compute side");
         assert_eq!(wrong(&gpu, 20, Duration::ZERO, true, Splice::Right), 0, "a busy queue");
     }
@@ -158,7 +176,7 @@ fn no_frame_is_wrong_beside_a_thread_that_submits() {
 /// Frames of two exchanges, from two threads at once.
 #[test]
 fn no_frame_is_wrong_beside_another_exchange() {
-    for gpu in bridges() {
+    for gpu in ways() {
         let wrong = std::thread::scope(|scope| {
             let threads = [0, 1].map(|_| scope.spawn(|| wrong(&gpu, 400, Duration::ZERO, false, Splice::Right)));
             threads.map(|thread| thread.join().unwrap())
@@ -186,6 +204,36 @@ fn with_a_signal_that_another_submission_takes_frames_are_wrong() {
     for gpu in bridges() {
         let is_wrong = || wrong(&gpu, 20, Duration::ZERO, true, Splice::SignalTakenByAnother) > 0;
         assert!(is_seen(is_wrong), "the place of the signal is not what makes frames right");
+    }
+}
+
+#[test]
+fn with_semaphores_that_are_any_threads_frames_are_wrong() {
+    for gpu in bridges() {
+        let is_wrong = || wrong(&gpu, 20, Duration::ZERO, true, Splice::AddedForAll) > 0;
+        assert!(is_seen(is_wrong), "whose submission takes the semaphores is not what makes frames right");
+    }
+}
+
+/// A frame is one call of the driver's, which wgpu makes through the function that it was given.
+#[test]
+fn a_frame_is_one_submission() {
+    for gpu in bridges() {
+        let spec = || SharedBuffer::<u32>::new(LEN, wgpu::BufferUsages::COPY_SRC);
+        let splice = gpu.splice().unwrap();
+        for (gpu, calls) in [(gpu.clone(), 1), (gpu.staging(), 2)] {
+            let mut exchange = Exchange::new(&gpu, &info("counted"), spec()).unwrap();
+            for _ in 0..3 {
+                let before = splice.calls();
+                let frame = exchange.begin().unwrap().finish().unwrap();
+                gpu.submit([], frame).unwrap();
+                assert_eq!(splice.calls() - before, calls);
+            }
+            let before = splice.calls();
+            let frame = exchange.begin().unwrap().finish().unwrap();
+            gpu.submit([refused(&gpu)], frame).unwrap_err();
+            assert_eq!(splice.calls() - before, 0);
+        }
     }
 }
 
@@ -277,7 +325,7 @@ fn frames_that_wait_are_not_marked() {
 /// frames of both, whichever side submits it.
 #[test]
 fn frames_of_two_compute_sides_go_together() {
-    for first in bridges() {
+    for first in ways() {
         let second = first.beside(bridge::Compute::new(first.compute().device(), first.backend()).unwrap());
         let spec = || SharedBuffer::<u32>::new(LEN, wgpu::BufferUsages::COPY_SRC);
         let mut there = Exchange::new(&first, &info("first"), spec()).unwrap();

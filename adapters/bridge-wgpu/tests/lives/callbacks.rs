@@ -8,7 +8,7 @@ use bridge_wgpu::bridge::LiveObjects;
 use bridge_wgpu::{Bridge, Exchange, Frame, SharedBuffer, wgpu};
 
 use crate::lost::lose;
-use crate::support::{Filler, alone, await_queue, bridges, info, logged, read_buffer, validation_messages};
+use crate::support::{Filler, alone, await_queue, info, logged, read_buffer, validation_messages, ways};
 
 const LEN: usize = 256;
 /// Longer than anything here takes, and shorter than an exchange's timeout.
@@ -36,7 +36,7 @@ fn call_back(bridge: &Bridge, callback: impl FnOnce() + Send + 'static) {
 #[test]
 fn a_callback_may_wait_for_a_submission_of_another_exchange() {
     let _alone = alone();
-    for bridge in bridges() {
+    for bridge in ways() {
         let filler = Filler::new(&bridge);
         let mut exchange = Exchange::new(&bridge, &info("numbers"), numbers()).unwrap();
         let mut other = Exchange::new(&bridge, &info("others"), numbers()).unwrap();
@@ -70,7 +70,7 @@ fn a_callback_may_wait_for_a_submission_of_another_exchange() {
 #[test]
 fn an_exchange_may_be_dropped_in_a_callback() {
     let _alone = alone();
-    for (bridge, is_lost) in bridges().flat_map(|bridge| [(bridge.clone(), false), (bridge, true)]) {
+    for (bridge, is_lost) in ways().flat_map(|bridge| [(bridge.clone(), false), (bridge, true)]) {
         bridge.device().on_uncaptured_error(std::sync::Arc::new(|error| eprintln!("{error}")));
         let filler = Filler::new(&bridge);
         let mut exchange = Exchange::new(&bridge, &info("numbers"), numbers()).unwrap();

@@ -4,7 +4,7 @@
 use std::any::Any;
 use std::time::{Duration, Instant};
 
-use crate::support::{Filler, alone, await_queue, bridge_on, bridges, info, read_buffer, validation_messages};
+use crate::support::{Filler, alone, await_queue, bridge_on, bridges, info, read_buffer, validation_messages, ways};
 use bridge_wgpu::bridge::LiveObjects;
 use bridge_wgpu::{
     Backend, Bridge, ComputeFirst, Error, Exchange, Frame, LatestInfo, RenderFirst, SharedBuffer, SharedTexture, Work,
@@ -124,7 +124,7 @@ fn settled(before: Option<&(LiveObjects, usize)>) -> (LiveObjects, usize) {
 #[test]
 fn a_thousand_come_and_go_and_leave_nothing() {
     let _alone = alone();
-    for bridge in bridges() {
+    for bridge in ways() {
         let filler = Filler::new(&bridge);
         // What the first use of anything leaves for good is not a leak.
         let empty = LiveObjects::now();
@@ -151,7 +151,7 @@ fn refused(bridge: &Bridge) -> wgpu::CommandBuffer {
 #[test]
 fn a_refused_submission_costs_its_frame_alone() {
     let _alone = alone();
-    for bridge in bridges() {
+    for bridge in ways() {
         let mut exchange = Exchange::new(&bridge, &info("numbers"), numbers()).unwrap();
         let mut back = Exchange::render_first(&bridge, &info("back"), numbers()).unwrap();
         let filler = Filler::new(&bridge);
@@ -176,7 +176,7 @@ fn a_refused_submission_costs_its_frame_alone() {
 #[test]
 fn a_device_that_was_destroyed_is_an_error() {
     let _alone = alone();
-    for bridge in bridges() {
+    for bridge in ways() {
         let before = LiveObjects::now();
         let mut exchange = Exchange::new(&bridge, &info("numbers"), numbers()).unwrap();
         let filler = Filler::new(&bridge);
@@ -203,7 +203,7 @@ fn a_device_that_was_destroyed_is_an_error() {
 #[test]
 fn callbacks_of_a_submission_wait_for_nothing() {
     let _alone = alone();
-    for bridge in bridges() {
+    for bridge in ways() {
         let filler = Filler::new(&bridge);
         let mut exchange = Exchange::new(&bridge, &info("numbers"), numbers()).unwrap();
         let mut other = Exchange::new(&bridge, &info("others"), numbers()).unwrap();

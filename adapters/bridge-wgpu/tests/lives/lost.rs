@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::support::latest::{LEN, write};
-use crate::support::{Filler, alone, await_queue, bridges, info, mapped, read_buffer, staging, validation_messages};
+use crate::support::{Filler, alone, await_queue, info, mapped, read_buffer, staging, validation_messages, ways};
 use bridge_wgpu::bridge::LiveObjects;
 use bridge_wgpu::{Bridge, Exchange, Frames, LatestInfo, Newest, SharedBuffer, SharedTexture, Work, wgpu};
 
@@ -42,7 +42,7 @@ where
 /// waiting for a limit.
 fn ends(lost: impl Fn(&Bridge)) {
     let _alone = alone();
-    for bridge in bridges() {
+    for bridge in ways() {
         // Of a callback that something else calls.
         bridge.device().on_uncaptured_error(Arc::new(|error| eprintln!("{error}")));
         let before = LiveObjects::now();

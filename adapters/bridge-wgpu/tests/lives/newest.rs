@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use crate::support::latest::{LEN, Stops, latest, publish, write};
-use crate::support::{alone, bridges, mapped, read_buffer, staging, validation_messages};
+use crate::support::{alone, bridges, mapped, read_buffer, staging, validation_messages, ways};
 use bridge_wgpu::bridge::LiveObjects;
 use bridge_wgpu::{Bridge, Error, Exchange, LatestInfo, Newest, SharedBuffer, SharedTexture, SlotBuffer, Work, wgpu};
 
@@ -87,7 +87,7 @@ fn the_same_frame_again_costs_no_copy() {
 #[test]
 fn a_refused_submission_gives_the_frame_back() {
     let _alone = alone();
-    for bridge in bridges() {
+    for bridge in ways() {
         let spec = SharedBuffer::<u32>::new(LEN, wgpu::BufferUsages::COPY_SRC);
         let info = LatestInfo { newest: Newest::Issued, ..latest("numbers") };
         let (mut writer, mut reader) = Exchange::latest(&bridge, &info, spec).unwrap();
@@ -118,7 +118,7 @@ fn refused(bridge: &Bridge) -> wgpu::CommandBuffer {
 #[test]
 fn a_refused_submission_of_the_same_frame_costs_nothing() {
     let _alone = alone();
-    for bridge in bridges() {
+    for bridge in ways() {
         let before = LiveObjects::now();
         let spec = SharedBuffer::<u32>::new(LEN, wgpu::BufferUsages::COPY_SRC);
         let info = LatestInfo { newest: Newest::Issued, ..latest("again") };

@@ -4,7 +4,7 @@
 use bridge_wgpu::bridge::ImageSpec;
 use bridge_wgpu::{Bridge, Error, Exchange, Frame, LatestInfo, Newest, SharedBuffer, SharedTexture, Work, wgpu};
 
-use crate::support::{Filler, alone, bridges, info, mapped, read_buffer, staging, validation_messages};
+use crate::support::{Filler, alone, info, mapped, read_buffer, staging, validation_messages, ways};
 
 const LEN: usize = 512;
 
@@ -77,7 +77,7 @@ fn lose(bridge: &Bridge, frames: (Frame<Numbers>, Frame<Picture>)) {
 #[test]
 fn objects_hold_zeros_where_the_first_frame_is_refused() {
     let _alone = alone();
-    for bridge in bridges() {
+    for bridge in ways() {
         let filler = Filler::new(&bridge);
         for _ in 0..4 {
             // What memory that is allocated anew holds.
@@ -102,7 +102,7 @@ fn objects_hold_zeros_where_the_first_frame_is_refused() {
 #[test]
 fn frames_go_on_behind_those_that_are_refused() {
     let _alone = alone();
-    for bridge in bridges() {
+    for bridge in ways() {
         let filler = Filler::new(&bridge);
         let mut buffers = Exchange::new(&bridge, &info("numbers"), numbers()).unwrap();
         let mut textures = Exchange::new(&bridge, &info("picture"), picture()).unwrap();
@@ -129,7 +129,7 @@ fn frames_go_on_behind_those_that_are_refused() {
 #[test]
 fn a_refused_texture_of_a_latest_exchange_is_given_back() {
     let _alone = alone();
-    for bridge in bridges() {
+    for bridge in ways() {
         let info = LatestInfo { newest: Newest::Issued, ..crate::support::latest::latest("picture") };
         let (mut writer, mut reader) = Exchange::latest(&bridge, &info, picture()).unwrap();
         for word in 1..6 {

@@ -10,7 +10,7 @@ pub mod texels;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use bridge_wgpu::bridge::{BufferSpec, Direction, Kernel};
+use bridge_wgpu::bridge::{BufferSpec, Direction, EnabledFeatures, Kernel};
 use bridge_wgpu::{Backend, Bridge, ComputeTurn, ExchangeInfo, LaunchConfig, SharedBuffer, Work, wgpu};
 
 /// Collects what wgpu and the bridge log as a warning or an error, the validation layer's messages
@@ -83,7 +83,11 @@ pub fn adapter() -> wgpu::Adapter {
 /// A device with a compute side, or `None`, with a skip, where this machine has no such compute
 /// side.
 pub fn bridge_on(backend: Backend) -> Option<Bridge> {
-    match Bridge::request_device(&adapter(), &wgpu::DeviceDescriptor::default(), backend) {
+    bridge_of(&adapter(), backend)
+}
+
+fn bridge_of(adapter: &wgpu::Adapter, backend: Backend) -> Option<Bridge> {
+    match Bridge::request_device(adapter, &wgpu::DeviceDescriptor::default(), backend) {
         Ok(bridge) => Some(bridge),
         Err(error) if backend == Backend::Cuda => {
             test_support::skip_case(test_support::Need::Gpu, "on cuda", &error.to_string());
@@ -96,6 +100,23 @@ pub fn bridge_on(backend: Backend) -> Option<Bridge> {
 /// The compute sides of this machine.
 pub fn bridges() -> impl Iterator<Item = Bridge> {
     [Backend::Host, Backend::Cuda].into_iter().filter_map(bridge_on)
+}
+
+/// Both ways in which frames are submitted, for each compute side of this machine: with semaphores
+/// that wgpu's submissions take along, and, as on a device that was created elsewhere, staged ones.
+pub fn ways() -> impl Iterator<Item = Bridge> {
+    [(Backend::Host, false), (Backend::Host, true), (Backend::Cuda, false), (Backend::Cuda, true)]
+        .into_iter()
+        .filter_map(|(backend, is_adopted)| {
+            let adapter = adapter();
+            let bridge = bridge_of(&adapter, backend)?;
+            let mut enabled = EnabledFeatures::default();
+            enabled.timeline_semaphore = true;
+            enabled.synchronization2 = true;
+            // SAFETY: device and queue were made from the adapter, with both features.
+            let adopt = || unsafe { Bridge::adopt(&adapter, bridge.device(), bridge.queue(), enabled, backend) };
+            Some(if is_adopted { adopt().unwrap() } else { bridge })
+        })
 }
 
 /// Live objects are counted for the whole process: one test at a time.

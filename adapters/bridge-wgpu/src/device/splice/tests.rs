@@ -1,0 +1,144 @@
+//! Submissions that are counted, and what goes wrong where a thread's semaphores are taken by
+//! another's.
+
+use std::sync::Mutex;
+
+use super::*;
+
+/// Calls of [`queue_submit`], by their queues.
+static CALLS: Mutex<Vec<vk::Queue>> = Mutex::new(Vec::new());
+/// What the next submission takes along, whichever thread makes it: wrong on purpose.
+static STOLEN: Mutex<Vec<Added>> = Mutex::new(Vec::new());
+
+pub(super) fn note_call(queue: vk::Queue) {
+    CALLS.lock().unwrap().push(queue);
+}
+
+pub(super) fn steal(queue: vk::Queue) -> Option<Added> {
+    let mut stolen = STOLEN.lock().unwrap();
+    let index = stolen.iter().position(|added| added.queue == queue)?;
+    Some(stolen.remove(index))
+}
+
+impl Splice {
+    /// wgpu's calls of `vkQueueSubmit` so far.
+    pub(crate) fn calls(self) -> usize {
+        CALLS.lock().unwrap().iter().filter(|queue| **queue == self.queue).count()
+    }
+
+    /// Lets the next submission of whichever thread wait and signal.
+    pub(crate) fn add_for_all(self, waits: &[vk::SemaphoreSubmitInfo<'_>], signals: &[vk::SemaphoreSubmitInfo<'_>]) {
+        let (waits, signals) = (waits.iter().map(Into::into).collect(), signals.iter().map(Into::into).collect());
+        STOLEN.lock().unwrap().push(Added { queue: self.queue, waits, signals, result: None });
+    }
+
+    /// Returns `true` if no submission has taken it.
+    pub(crate) fn is_for_all(self) -> bool {
+        STOLEN.lock().unwrap().iter().any(|added| added.queue == self.queue)
+    }
+}
+
+/// Semaphores and their values.
+type Values = Vec<(u64, u64)>;
+
+thread_local! {
+    /// The batches of the last submission: numbers of command buffers, waits and signals.
+    static SEEN: RefCell<Vec<(u32, Values, Values)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A driver that notes what it is given.
+unsafe extern "system" fn driver(
+    _: vk::Queue,
+    count: u32,
+    batches: *const vk::SubmitInfo<'_>,
+    _: vk::Fence,
+) -> vk::Result {
+    // SAFETY: as many as were submitted.
+    let batches = unsafe { copied(batches, count as usize) };
+    SEEN.set(batches.iter().map(seen).collect());
+    vk::Result::SUCCESS
+}
+
+fn seen(batch: &vk::SubmitInfo<'_>) -> (u32, Values, Values) {
+    let chained = batch.p_next.cast::<vk::TimelineSemaphoreSubmitInfo<'_>>();
+    let is_values = |kind| kind == vk::StructureType::TIMELINE_SEMAPHORE_SUBMIT_INFO;
+    // SAFETY: a chain of the tests', or of the function under test.
+    let values = unsafe { chained.as_ref() }.copied().filter(|values| is_values(values.s_type));
+    let values = values.unwrap_or_default();
+    let (waits, signals) = (batch.wait_semaphore_count, batch.signal_semaphore_count);
+    // SAFETY: as long as the batch says.
+    let stages = unsafe { copied(batch.p_wait_dst_stage_mask, waits as usize) };
+    assert!(stages.iter().all(|stage| !stage.is_empty()));
+    let waits =
+        pairs(batch.p_wait_semaphores, waits, values.p_wait_semaphore_values, values.wait_semaphore_value_count);
+    let values = (values.p_signal_semaphore_values, values.signal_semaphore_value_count);
+    (batch.command_buffer_count, waits, pairs(batch.p_signal_semaphores, signals, values.0, values.1))
+}
+
+/// Semaphores with their values, of which there are none where all are binary.
+fn pairs(raw: *const vk::Semaphore, count: u32, values: *const u64, value_count: u32) -> Values {
+    assert!(value_count == 0 || value_count == count);
+    // SAFETY: as long as the batch says.
+    let raw = unsafe { copied(raw, count as usize) };
+    // SAFETY: as above.
+    let values = unsafe { copied(values, value_count as usize) };
+    raw.into_iter().map(vk::Handle::as_raw).zip(values.into_iter().chain(std::iter::repeat(0))).collect()
+}
+
+fn raw(handle: u64) -> vk::Semaphore {
+    vk::Handle::from_raw(handle)
+}
+
+fn added() -> Added {
+    let semaphore = |handle, value| Semaphore { raw: raw(handle), value };
+    Added {
+        queue: vk::Queue::null(),
+        waits: vec![semaphore(10, 100), semaphore(11, 101)],
+        signals: vec![semaphore(20, 200)],
+        result: None,
+    }
+}
+
+fn submitted(batches: &[vk::SubmitInfo<'_>]) -> Vec<(u32, Values, Values)> {
+    // SAFETY: the driver only reads what is there.
+    unsafe { submit_with(driver, vk::Queue::null(), batches, vk::Fence::null(), &added()) }.result().unwrap();
+    SEEN.take()
+}
+
+#[test]
+fn semaphores_are_merged_with_those_of_the_batch() {
+    let (waits, signals) = ([raw(1), raw(2)], [raw(3), raw(4)]);
+    let stages = [vk::PipelineStageFlags::TOP_OF_PIPE; 2];
+    let commands = [vk::CommandBuffer::null(); 3];
+    let batch = vk::SubmitInfo::default()
+        .command_buffers(&commands)
+        .wait_semaphores(&waits)
+        .wait_dst_stage_mask(&stages)
+        .signal_semaphores(&signals);
+    // Without values, as of binary semaphores alone.
+    let all = submitted(&[batch]);
+    assert_eq!(all, [(3, vec![(1, 0), (2, 0), (10, 100), (11, 101)], vec![(3, 0), (4, 0), (20, 200)])]);
+    // With values of either kind.
+    let mut values = vk::TimelineSemaphoreSubmitInfo::default().signal_semaphore_values(&[30, 40]);
+    let all = submitted(&[batch.push_next(&mut values)]);
+    assert_eq!(all, [(3, vec![(1, 0), (2, 0), (10, 100), (11, 101)], vec![(3, 30), (4, 40), (20, 200)])]);
+    let mut values = vk::TimelineSemaphoreSubmitInfo::default().wait_semaphore_values(&[7, 8]);
+    let all = submitted(&[batch.push_next(&mut values)]);
+    assert_eq!(all, [(3, vec![(1, 7), (2, 8), (10, 100), (11, 101)], vec![(3, 0), (4, 0), (20, 200)])]);
+    // Without any of its own.
+    let all = submitted(&[vk::SubmitInfo::default()]);
+    assert_eq!(all, [(0, vec![(10, 100), (11, 101)], vec![(20, 200)])]);
+}
+
+#[test]
+fn what_cannot_be_merged_goes_in_front_and_behind() {
+    let commands = [vk::CommandBuffer::null()];
+    let batch = vk::SubmitInfo::default().command_buffers(&commands);
+    let (first, last) = ((0, vec![(10, 100), (11, 101)], vec![]), (0, vec![], vec![(20, 200)]));
+    let mut other = vk::ProtectedSubmitInfo::default();
+    let all = submitted(&[batch.push_next(&mut other)]);
+    assert_eq!(all, [first.clone(), (1, vec![], vec![]), last.clone()]);
+    let all = submitted(&[batch, batch]);
+    assert_eq!(all, [first.clone(), (1, vec![], vec![]), (1, vec![], vec![]), last.clone()]);
+    assert_eq!(submitted(&[]), [first, last]);
+}
