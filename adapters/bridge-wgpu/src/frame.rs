@@ -115,13 +115,12 @@ impl<S: Shared, D: Direction> Frame<S, D> {
 impl<S: Shared, D: Direction> Lent<S, D> {
     fn record(&self, parts: &mut Parts) -> Result<()> {
         let Self { turn, mirror } = self;
-        let slot = mirror.slot(turn.lease(), turn.resources())?;
         // SAFETY: wgpu's encoders record for the family of its queue, which is the exchange's,
         // outside a pass; submitted with this turn, or not at all.
         let acquire = |commands| unsafe { turn.record_acquire(commands) };
         // SAFETY: as above.
         let release = |commands| unsafe { turn.record_release(commands) };
-        mirror.record(slot, parts, acquire, release)
+        mirror.record(turn.lease(), || turn.resources(), parts, acquire, release)
     }
 }
 
@@ -191,6 +190,7 @@ impl<S: Shared> Batch for Frame<S, RenderFirst> {
     }
 
     unsafe fn submitted(lent: Self::Lent) -> Result<ComputeTurn<S, RenderFirst>> {
+        lent.mirror.note_filled();
         // SAFETY: the same contract; the slot is used by the recorded copy alone, between the
         // turn's barriers.
         let turn = unsafe { lent.turn.submitted() }?;

@@ -1,5 +1,5 @@
 //! wgpu's view of an exchange, which its handles and turns hold together.
-#![allow(unsafe_code)] // Hands new images over.
+#![allow(unsafe_code)] // Hands new images over, and records copies.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::order::Order;
 use crate::parts::Parts;
 use crate::raw;
-use crate::shared::{Flow, Shared, SlotInfo};
+use crate::shared::{Filled, Flow, Shared, SlotInfo};
 
 /// wgpu's view of an exchange.
 pub(crate) struct Mirror<S: Shared> {
@@ -25,7 +25,8 @@ pub(crate) struct Mirror<S: Shared> {
     pub(crate) objects: S::Objects,
     pub(crate) shared: S,
     pub(crate) order: Order,
-    /// Whether a frame has filled the objects.
+    /// Whether wgpu's commands have copied to or from the whole of the objects, so that it has them
+    /// for initialised.
     is_filled: AtomicBool,
     /// Wrapped when they are first used.
     slots: Box<[OnceLock<S::Slot>]>,
@@ -87,15 +88,34 @@ impl<S: Shared> Mirror<S> {
 
     /// Records what takes a slot over, the copy, and what gives the slot back, in command buffers
     /// of their own: wgpu's barriers come first in each, and it refuses encoders with commands of
-    /// both kinds.
-    pub(crate) fn record(
+    /// both kinds. Where Vulkan's commands copy as well it is one for all three, behind one for
+    /// wgpu's barriers.
+    pub(crate) fn record<'r>(
         &self,
-        slot: &S::Slot,
+        lease: Lease,
+        resources: impl Fn() -> <S::Specs as Resources>::Render<'r>,
         parts: &mut Parts,
         acquire: impl FnOnce(vk::CommandBuffer),
         release: impl FnOnce(vk::CommandBuffer),
     ) -> Result<()> {
         let Self { gpu, name, flow, .. } = self;
+        if let Some(objects) = self.raw_objects() {
+            let ready = self.encode(|commands| self.ready(commands))?;
+            let device = gpu.compute().device().as_raw();
+            let (all, ()) = raw::record(gpu, name, |commands| {
+                acquire(commands);
+                // SAFETY: between the slot's barriers, outside of a pass. The objects are those
+                // that wgpu's barriers are for, in the same submission, which keeps them.
+                unsafe { S::copy_raw(*flow, device, commands, resources(), &mut objects.into_iter()) };
+                release(commands);
+            })?;
+            match flow {
+                Flow::In => parts.before.extend([ready, all]),
+                Flow::Out => parts.behind.extend([ready, all]),
+            }
+            return Ok(());
+        }
+        let slot = self.slot(lease, resources())?;
         let (acquire, ()) = raw::record(gpu, name, acquire)?;
         let copy = self.copy(slot)?;
         let (release, ()) = raw::record(gpu, name, release)?;
@@ -113,6 +133,32 @@ impl<S: Shared> Mirror<S> {
             }
         }
         Ok(())
+    }
+
+    /// The objects that stay as Vulkan's commands copy them. `None` where wgpu's have to: before
+    /// the first frame, since wgpu would clear what its own have not filled, and where one was
+    /// destroyed, which wgpu tells.
+    fn raw_objects(&self) -> Option<Vec<vk::Buffer>> {
+        if !S::COPIES_RAW || !self.is_filled() {
+            return None;
+        }
+        let mut all = Filled::default();
+        S::filled(&self.objects, &mut all);
+        // SAFETY: the handles are recorded into commands and not destroyed.
+        all.buffers.into_iter().map(|buffer| unsafe { raw::handle(buffer) }).collect()
+    }
+
+    /// Records wgpu's barriers for a copy by Vulkan's commands. With them wgpu keeps the objects for
+    /// the submission.
+    fn ready(&self, commands: &mut wgpu::CommandEncoder) {
+        let mut all = Filled::default();
+        S::filled(&self.objects, &mut all);
+        let state = match self.flow {
+            Flow::In => wgpu::BufferUses::COPY_DST,
+            Flow::Out => wgpu::BufferUses::COPY_SRC,
+        };
+        let buffers = all.buffers.into_iter().map(|buffer| wgpu::BufferTransition { buffer, state });
+        commands.transition_resources(buffers, std::iter::empty());
     }
 
     /// The copy between a slot and the objects that stay, if there is any.
@@ -155,12 +201,12 @@ impl<S: Shared> Mirror<S> {
         }
     }
 
-    /// Notes that a frame was submitted that fills the objects.
+    /// Notes that a frame was submitted that copies the objects.
     pub(crate) fn note_filled(&self) {
         self.is_filled.store(true, Ordering::Release);
     }
 
-    /// Returns `true` if a frame has filled the objects.
+    /// Returns `true` if a frame has copied the objects.
     pub(crate) fn is_filled(&self) -> bool {
         self.is_filled.load(Ordering::Acquire)
     }

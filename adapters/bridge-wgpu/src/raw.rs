@@ -27,3 +27,14 @@ pub(crate) fn record<R>(
     })?;
     recorded.ok_or_else(|| Error::DeviceLost { object: object.to_owned() })
 }
+
+/// The buffer of Vulkan's; `None` where it was destroyed.
+///
+/// # Safety
+/// It is not destroyed.
+pub(crate) unsafe fn handle(buffer: &wgpu::Buffer) -> Option<vk::Buffer> {
+    // SAFETY: the guard is only read from, and gone before the buffer is used.
+    let hal = unsafe { buffer.as_hal::<Vulkan>() }?;
+    // SAFETY: the caller's promise.
+    Some(unsafe { hal.raw_handle() })
+}

@@ -187,7 +187,7 @@ impl<S: Shared> Frames for WrittenFrame<S> {
 }
 
 impl<S: Shared> Batch for WrittenFrame<S> {
-    type Lent = LentLatest<RenderWrite<S::Specs>>;
+    type Lent = (LentLatest<RenderWrite<S::Specs>>, Arc<Mirror<S>>);
     type Done = TimelinePoint;
 
     fn prepare(&self, gpu: &Bridge) -> Result<()> {
@@ -202,29 +202,30 @@ impl<S: Shared> Batch for WrittenFrame<S> {
 
     fn lend(self, parts: &mut Parts) -> Result<Self::Lent> {
         let mirror = self.mirror;
-        lent(self.turn.lend()?, parts, |turn, parts| {
-            let slot = mirror.slot(turn.lease(), turn.resources())?;
+        let turn = lent(self.turn.lend()?, parts, |turn, parts| {
             // SAFETY: wgpu's encoders record for the family of its queue, which is the exchange's,
             // outside a pass; submitted with this turn, or not at all.
             let acquire = |commands| unsafe { turn.record_acquire(commands) };
             // SAFETY: as above.
             let release = |commands| unsafe { turn.record_release(commands) };
-            mirror.record(slot, parts, acquire, release)
-        })
+            mirror.record(turn.lease(), || turn.resources(), parts, acquire, release)
+        })?;
+        Ok((turn, mirror))
     }
 
     /// As for a frame in step that wgpu begins.
     fn repair(_: &Self::Lent) {}
 
-    unsafe fn refused(lent: Self::Lent) {
+    unsafe fn refused((turn, _): Self::Lent) {
         // SAFETY: the same contract.
-        unsafe { lent.not_submitted() };
+        unsafe { turn.not_submitted() };
     }
 
-    unsafe fn submitted(lent: Self::Lent) -> Result<TimelinePoint> {
+    unsafe fn submitted((turn, mirror): Self::Lent) -> Result<TimelinePoint> {
+        mirror.note_filled();
         // SAFETY: the same contract; the slot is used between the turn's barriers, by the copy or
         // by the program's commands.
-        Ok(unsafe { lent.submitted() })
+        Ok(unsafe { turn.submitted() })
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::marker::PhantomData;
 
+use ash::vk;
 use bridge::{BufferAccess, BufferSpec, RenderBuffer};
 use bytemuck::Pod;
 
@@ -63,6 +64,7 @@ impl<T: Pod + Send + Sync> Shared for SharedBuffer<T> {
 impl<T: Pod + Send + Sync> Share<Self> for SharedBuffer<T> {
     const IN_PLACE: bool = false;
     const COPIES: bool = true;
+    const COPIES_RAW: bool = true;
     const SETTLES: bool = false;
 
     fn specs(&self, _: &Bridge, flow: Flow, _: &str) -> Result<BufferSpec<T>> {
@@ -107,6 +109,23 @@ impl<T: Pod + Send + Sync> Share<Self> for SharedBuffer<T> {
             Flow::Out => (objects, slot),
         };
         commands.copy_buffer_to_buffer(from, 0, to, 0, objects.size());
+    }
+
+    unsafe fn copy_raw(
+        flow: Flow,
+        device: &ash::Device,
+        commands: vk::CommandBuffer,
+        render: RenderBuffer<'_, T>,
+        objects: &mut dyn Iterator<Item = vk::Buffer>,
+    ) {
+        let Some(object) = objects.next() else { return };
+        let (from, to) = match flow {
+            Flow::In => (render.as_raw(), object),
+            Flow::Out => (object, render.as_raw()),
+        };
+        let all = [vk::BufferCopy::default().size(render.size())];
+        // SAFETY: the caller's promise; both are that long, and made with these usages.
+        unsafe { device.cmd_copy_buffer(commands, from, to, &all) };
     }
 
     fn filled<'o>(objects: &'o wgpu::Buffer, all: &mut Filled<'o>) {

@@ -1,4 +1,5 @@
 //! Resources that an exchange shares, and their wgpu objects.
+#![allow(unsafe_code)] // Hands on contracts.
 
 pub(crate) mod buffer;
 pub(crate) mod raw;
@@ -7,6 +8,7 @@ pub(crate) mod slot_buffer;
 pub(crate) mod slot_texture;
 pub(crate) mod texture;
 
+use ash::vk;
 use bridge::{Lease, Resources};
 
 use crate::device::Bridge;
@@ -40,6 +42,10 @@ pub(crate) trait Share<S: Shared> {
     /// where it is empty.
     const COPIES: bool;
 
+    /// Whether [`copy_raw`](Self::copy_raw) records the same copy, which saves a command buffer.
+    /// Textures do not: a pass that discards one has wgpu clear it, unless it sees the copy.
+    const COPIES_RAW: bool = false;
+
     /// Whether [`settle`](Self::settle) records anything.
     const SETTLES: bool;
 
@@ -58,14 +64,29 @@ pub(crate) trait Share<S: Shared> {
     /// Records the copy between a slot and the objects that stay, in the direction of `flow`.
     fn copy(flow: Flow, slot: &S::Slot, objects: &S::Objects, commands: &mut wgpu::CommandEncoder);
 
-    /// Adds the objects that a copy fills.
+    /// Records [`copy`](Self::copy) with Vulkan's commands; `objects` are those of
+    /// [`filled`](Self::filled), as far as no other part has taken them.
+    ///
+    /// # Safety
+    /// The commands are recording outside of a pass, behind barriers for copies of the slot and of
+    /// the objects, and both live until the commands have run.
+    unsafe fn copy_raw(
+        _: Flow,
+        _: &ash::Device,
+        _: vk::CommandBuffer,
+        _: <S::Specs as Resources>::Render<'_>,
+        _: &mut dyn Iterator<Item = vk::Buffer>,
+    ) {
+    }
+
+    /// Adds the objects that a copy fills, or empties.
     fn filled<'o>(objects: &'o S::Objects, all: &mut Filled<'o>);
 
     /// Brings what the program's commands used back to the state in which it is handed over.
     fn settle(slot: &S::Slot, commands: &mut wgpu::CommandEncoder);
 }
 
-/// Objects that a frame of the compute side fills.
+/// Objects that a frame copies: fills, if the compute side begins it.
 #[derive(Default)]
 pub(crate) struct Filled<'o> {
     pub(crate) buffers: Vec<&'o wgpu::Buffer>,
@@ -102,6 +123,7 @@ macro_rules! tuple {
         impl<$($part: Shared),*> Share<Self> for ($($part,)*) {
             const IN_PLACE: bool = $($part::IN_PLACE)||*;
             const COPIES: bool = $($part::COPIES)||*;
+            const COPIES_RAW: bool = $($part::COPIES_RAW)&&*;
             const SETTLES: bool = $($part::SETTLES)||*;
 
             fn specs(&self, gpu: &Bridge, flow: Flow, name: &str) -> Result<<Self as Shared>::Specs> {
@@ -134,6 +156,17 @@ macro_rules! tuple {
                 commands: &mut wgpu::CommandEncoder,
             ) {
                 $($part::copy(flow, &slot.$index, &objects.$index, commands);)*
+            }
+
+            unsafe fn copy_raw(
+                flow: Flow,
+                device: &ash::Device,
+                commands: vk::CommandBuffer,
+                render: <<Self as Shared>::Specs as Resources>::Render<'_>,
+                objects: &mut dyn Iterator<Item = vk::Buffer>,
+            ) {
+                // SAFETY: the same contract, of each.
+                $(unsafe { $part::copy_raw(flow, device, commands, render.$index, objects) };)*
             }
 
             fn filled<'o>(objects: &'o <Self as Shared>::Objects, all: &mut Filled<'o>) {

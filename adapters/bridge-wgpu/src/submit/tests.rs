@@ -2,6 +2,7 @@
 //! wrong otherwise.
 #![allow(unsafe_code, clippy::unwrap_used)] // A test, and submissions that are wrong on purpose.
 
+mod ends;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
@@ -13,6 +14,7 @@ use bridge::TimelinePoint;
 use crate::batch::Batch;
 use crate::parts::Parts;
 use crate::{Backend, Bridge, Exchange, ExchangeInfo, Frame, Shared, SharedBuffer, SlotBuffer, SlotTexture};
+use ends::refused;
 use support::{Filler, bridges, info, mapped, staging, validation_messages};
 
 const LEN: usize = 4096;
@@ -238,9 +240,13 @@ fn a_frame_is_one_submission() {
 }
 
 /// The number of command buffers that a frame adds to a submission, before the program's and behind
-/// them.
-fn added<S: Shared>(gpu: &Bridge, spec: S) -> [usize; 2] {
+/// them, behind `frames` others.
+fn added<S: Shared>(gpu: &Bridge, spec: S, frames: usize) -> [usize; 2] {
     let mut exchange = Exchange::new(gpu, &info("added"), spec).unwrap();
+    for _ in 0..frames {
+        let frame = exchange.begin().unwrap().finish().unwrap();
+        gpu.submit([], frame).unwrap();
+    }
     let frame = exchange.begin().unwrap().finish().unwrap();
     let mut parts = Parts::default();
     Batch::prepare(&frame, gpu).unwrap();
@@ -256,68 +262,16 @@ fn no_frame_submits_command_buffers_that_are_empty() {
     for gpu in bridges() {
         let (buffer, usage) = (wgpu::BufferUsages::COPY_SRC, wgpu::TextureUsages::COPY_SRC);
         let shared = || SharedBuffer::<u32>::new(LEN, buffer);
-        // SAFETY: nothing is submitted.
+        // SAFETY: what frames lend is not used.
         let slot = || unsafe { SlotBuffer::<u32>::new(LEN, buffer) };
         // SAFETY: as above.
         let texture = || unsafe { SlotTexture::<[u8; 4]>::new(wgpu::TextureFormat::Rgba8Unorm, [8, 8], usage) };
-        assert_eq!(added(&gpu, shared()), [3, 0], "acquire, copy, release");
-        assert_eq!(added(&gpu, slot()), [1, 1], "acquire; release");
-        assert_eq!(added(&gpu, texture()), [1, 2], "acquire; the state of the hand-over, release");
-        assert_eq!(added(&gpu, (slot(), shared())), [2, 1], "acquire, copy; release");
-    }
-}
-
-/// A frame of which part of the waits went with another submission is not taken for one that was
-/// refused: its timelines are in use.
-#[test]
-fn a_wait_that_another_submission_took_is_waited_for() {
-    for gpu in bridges() {
-        let spec = || SharedBuffer::<u32>::new(LEN, wgpu::BufferUsages::COPY_SRC);
-        let [mut one, mut other] = ["one", "other"].map(|name| Exchange::new(&gpu, &info(name), spec()).unwrap());
-        let frames = (one.begin().unwrap().finish().unwrap(), other.begin().unwrap().finish().unwrap());
-        frames.prepare(&gpu).unwrap();
-        let mut parts = Parts::default();
-        let lent = frames.lend(&mut parts).unwrap();
-        parts.mark();
-        let (first, rest) = parts.waits.split_at(1);
-        gpu.stage_waits("frames", first).unwrap();
-        let heavy = staging_source(&gpu, 64 << 20);
-        let mut commands = gpu.device().create_command_encoder(&Default::default());
-        (0..20).for_each(|_| commands.clear_buffer(&heavy, 0, None));
-        gpu.queue().submit([commands.finish()]);
-        gpu.stage_waits("frames", rest).unwrap();
-        let pushed = gpu.push("frames", parts.before.drain(..).chain([refused(&gpu)]));
-        let error = gpu.conclude::<(Frame<_>, Frame<_>)>(lent, &parts, pushed).unwrap_err();
-        assert!(error.to_string().contains("destroyed"), "{error}");
-        // It is in the way until a later signal, which nobody has submitted yet.
-        assert!(one.exchange.flush_parts().unwrap().is_some());
-        drop((one, other));
-    }
-    assert_eq!(validation_messages(), [""; 0]);
-}
-
-/// A command buffer that wgpu refuses.
-fn refused(gpu: &Bridge) -> wgpu::CommandBuffer {
-    let buffer = staging_source(gpu, 16);
-    let mut commands = gpu.device().create_command_encoder(&Default::default());
-    commands.clear_buffer(&buffer, 0, None);
-    buffer.destroy();
-    commands.finish()
-}
-
-/// A mark costs a wait: frames that wait have none.
-#[test]
-fn frames_that_wait_are_not_marked() {
-    for gpu in bridges() {
-        let spec = SharedBuffer::<u32>::new(LEN, wgpu::BufferUsages::COPY_SRC);
-        let mut exchange = Exchange::new(&gpu, &info("marked"), spec).unwrap();
-        let frame = exchange.begin().unwrap().finish().unwrap();
-        let mut parts = Parts::default();
-        let lent = Batch::lend(frame, &mut parts).unwrap();
-        parts.mark();
-        assert_eq!(parts.waits.len(), 1);
-        // SAFETY: nothing was submitted.
-        unsafe { <Frame<SharedBuffer<u32>> as Batch>::refused(lent) };
+        assert_eq!(added(&gpu, shared(), 0), [3, 0], "acquire, copy, release");
+        assert_eq!(added(&gpu, shared(), 1), [2, 0], "wgpu's barriers; acquire, copy and release");
+        assert_eq!(added(&gpu, (shared(), shared()), 1), [2, 0], "the same for both");
+        assert_eq!(added(&gpu, slot(), 0), [1, 1], "acquire; release");
+        assert_eq!(added(&gpu, texture(), 0), [1, 2], "acquire; the state of the hand-over, release");
+        assert_eq!(added(&gpu, (slot(), shared()), 0), [2, 1], "acquire, copy; release");
     }
 }
 

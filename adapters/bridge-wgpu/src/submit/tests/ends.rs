@@ -1,0 +1,57 @@
+//! Submissions that are refused, and how that is told.
+
+use super::*;
+
+/// A frame of which part of the waits went with another submission is not taken for one that was
+/// refused: its timelines are in use.
+#[test]
+fn a_wait_that_another_submission_took_is_waited_for() {
+    for gpu in bridges() {
+        let spec = || SharedBuffer::<u32>::new(LEN, wgpu::BufferUsages::COPY_SRC);
+        let [mut one, mut other] = ["one", "other"].map(|name| Exchange::new(&gpu, &info(name), spec()).unwrap());
+        let frames = (one.begin().unwrap().finish().unwrap(), other.begin().unwrap().finish().unwrap());
+        frames.prepare(&gpu).unwrap();
+        let mut parts = Parts::default();
+        let lent = frames.lend(&mut parts).unwrap();
+        parts.mark();
+        let (first, rest) = parts.waits.split_at(1);
+        gpu.stage_waits("frames", first).unwrap();
+        let heavy = staging_source(&gpu, 64 << 20);
+        let mut commands = gpu.device().create_command_encoder(&Default::default());
+        (0..20).for_each(|_| commands.clear_buffer(&heavy, 0, None));
+        gpu.queue().submit([commands.finish()]);
+        gpu.stage_waits("frames", rest).unwrap();
+        let pushed = gpu.push("frames", parts.before.drain(..).chain([refused(&gpu)]));
+        let error = gpu.conclude::<(Frame<_>, Frame<_>)>(lent, &parts, pushed).unwrap_err();
+        assert!(error.to_string().contains("destroyed"), "{error}");
+        // It is in the way until a later signal, which nobody has submitted yet.
+        assert!(one.exchange.flush_parts().unwrap().is_some());
+        drop((one, other));
+    }
+    assert_eq!(validation_messages(), [""; 0]);
+}
+
+/// A command buffer that wgpu refuses.
+pub(super) fn refused(gpu: &Bridge) -> wgpu::CommandBuffer {
+    let buffer = staging_source(gpu, 16);
+    let mut commands = gpu.device().create_command_encoder(&Default::default());
+    commands.clear_buffer(&buffer, 0, None);
+    buffer.destroy();
+    commands.finish()
+}
+
+/// A mark costs a wait: frames that wait have none.
+#[test]
+fn frames_that_wait_are_not_marked() {
+    for gpu in bridges() {
+        let spec = SharedBuffer::<u32>::new(LEN, wgpu::BufferUsages::COPY_SRC);
+        let mut exchange = Exchange::new(&gpu, &info("marked"), spec).unwrap();
+        let frame = exchange.begin().unwrap().finish().unwrap();
+        let mut parts = Parts::default();
+        let lent = Batch::lend(frame, &mut parts).unwrap();
+        parts.mark();
+        assert_eq!(parts.waits.len(), 1);
+        // SAFETY: nothing was submitted.
+        unsafe { <Frame<SharedBuffer<u32>> as Batch>::refused(lent) };
+    }
+}
