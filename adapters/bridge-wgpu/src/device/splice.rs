@@ -9,7 +9,7 @@
 //! before: the function makes one call of the driver's in place of one.
 #![allow(unsafe_code)] // Stands in for a function of the driver's.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_void};
 use std::sync::{PoisonError, RwLock};
 
@@ -19,8 +19,9 @@ use ash::vk;
 static QUEUES: RwLock<Vec<(vk::Queue, vk::PFN_vkQueueSubmit)>> = RwLock::new(Vec::new());
 
 thread_local! {
-    /// What the thread's next submission takes along.
-    static ADDED: RefCell<Option<Added>> = const { RefCell::new(None) };
+    /// What the thread's next submission takes along, which is the one of [`Splice::during`] that
+    /// the thread is in; null outside. It has no destructor: a thread that ends may still submit.
+    static ADDED: Cell<*const RefCell<Added>> = const { Cell::new(std::ptr::null()) };
 }
 
 /// Waits and signals for a submission.
@@ -61,20 +62,27 @@ impl Splice {
         submit: impl FnOnce() -> R,
     ) -> (R, Option<vk::Result>) {
         /// Puts back what an outer submission has added, also when `submit` panics.
-        struct Restore(Option<Added>);
+        struct Restore(*const RefCell<Added>);
         impl Drop for Restore {
             fn drop(&mut self) {
-                ADDED.set(self.0.take());
+                ADDED.set(self.0);
             }
         }
         let (waits, signals) = (waits.iter().map(Into::into).collect(), signals.iter().map(Into::into).collect());
-        let added = Added { queue: self.queue, waits, signals, result: None };
-        let restore = Restore(ADDED.replace(Some(added)));
+        let added = RefCell::new(Added { queue: self.queue, waits, signals, result: None });
+        let restore = Restore(ADDED.replace(&raw const added));
         let result = submit();
-        let answer = ADDED.take().and_then(|added| added.result);
         drop(restore);
-        (result, answer)
+        (result, added.into_inner().result)
     }
+}
+
+/// What the thread's next submission takes along.
+fn added<R>(with: impl FnOnce(&mut Added) -> R) -> Option<R> {
+    // SAFETY: it is null, or of the thread's own `Splice::during`, which sets it back before what it
+    // points to goes.
+    let added = unsafe { ADDED.get().as_ref() }?;
+    Some(with(&mut added.borrow_mut()))
 }
 
 /// Loads a device's functions, with [`queue_submit`] in place of its own for the first queue of a
@@ -125,19 +133,15 @@ unsafe extern "system" fn queue_submit(
     let Some(own) = own else { return vk::Result::ERROR_UNKNOWN };
     #[cfg(test)]
     tests::note_call(queue);
-    let Some(added) = take(queue) else {
+    let Some(taken) = take(queue) else {
         // SAFETY: the caller's promise.
         return unsafe { own(queue, count, batches, fence) };
     };
     // SAFETY: VUID-vkQueueSubmit-pSubmits-parameter: there are `count` of them.
     let batches = if count == 0 { &[] } else { unsafe { std::slice::from_raw_parts(batches, count as usize) } };
     // SAFETY: the caller's promise, of the batches; of what is added, that of `Splice::during`.
-    let result = unsafe { submit_with(own, queue, batches, fence, &added) };
-    ADDED.with_borrow_mut(|now| {
-        if let Some(now) = now {
-            now.result = Some(result);
-        }
-    });
+    let result = unsafe { submit_with(own, queue, batches, fence, &taken) };
+    added(|added| added.result = Some(result));
     result
 }
 
@@ -147,11 +151,11 @@ fn take(queue: vk::Queue) -> Option<Added> {
     if let Some(stolen) = tests::steal(queue) {
         return Some(stolen);
     }
-    ADDED.with_borrow_mut(|added| {
-        let added = added.as_mut().filter(|added| added.queue == queue && added.result.is_none())?;
+    let taken = |added: &mut Added| {
         let (waits, signals) = (std::mem::take(&mut added.waits), std::mem::take(&mut added.signals));
-        Some(Added { queue, waits, signals, result: None })
-    })
+        Added { queue, waits, signals, result: None }
+    };
+    added(|added| (added.queue == queue && added.result.is_none()).then(|| taken(added))).flatten()
 }
 
 /// Submits with waits and signals more: in the batch where there is one, whose semaphores are
