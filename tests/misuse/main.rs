@@ -14,7 +14,7 @@ use bridge::vk_export::{
 };
 use bridge::{
     Backend, BufferAccess, BufferSpec, Compute, Error, Exchange, ExchangeInfo, ExportDevice, ImageAccess, ImageSpec,
-    SharedImage,
+    LatestInfo, SharedImage,
 };
 use bridge_tests::{Need, Rig, assert_silent, skip};
 
@@ -249,6 +249,10 @@ fn an_exchange_has_no_more_slots_than_can_be_in_flight() {
         let made = Exchange::new(&compute, &info, BufferSpec::<u32>::new(1, BufferAccess::TRANSFER_READ));
         let error = made.err().unwrap_or_else(|| panic!("{slots} slots are accepted"));
         let text = format!("it has {slots} slots; 1024 are the most");
+        assert!(reason(&error).is_some_and(|reason| reason.contains(&text)), "{error}");
+        let info = LatestInfo { name: "misused", slots, ..Default::default() };
+        let made = Exchange::latest(&compute, &info, BufferSpec::<u32>::new(1, BufferAccess::TRANSFER_READ));
+        let error = made.err().unwrap_or_else(|| panic!("{slots} slots are accepted"));
         assert!(reason(&error).is_some_and(|reason| reason.contains(&text)), "{error}");
     }
     assert_silent(&device);
