@@ -6,8 +6,10 @@ mod common;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
-use common::world::{LEN, NAME, device, import_memory, import_semaphore, map};
+use common::world::{LEN, NAME, TEXELS, device, import_image, import_memory, import_semaphore, map, map_image};
 use common::{assert_clean, raw};
 use cuda_import::cudarc::driver::{CudaStream, DriverError};
 use cuda_import::{
@@ -176,6 +178,41 @@ fn what_cannot_be_launched_again_is_refused() {
     let Err(CaptureError::Record(CaptureError::Cuda(error))) = nested else { panic!("{nested:?}") };
     assert!(error.to_string().contains("another graph already"), "{error}");
     drop((other, foreign, inner, frames));
+    assert_clean(&double);
+}
+
+/// A copy that blocks cannot be captured: it is refused before it gets into the graph, which stays
+/// as it was.
+#[test]
+fn copies_of_images_that_block_are_refused() {
+    let Some(double) = Double::in_child("copies_of_images_that_block_are_refused") else { return };
+    let mut frames = Frames::new(&double);
+    let mut image = map_image(&import_image(&double, &frames.device), &frames.home);
+    let (sender, receiver) = channel();
+    // On a thread of its own, for what would never end.
+    let captures = std::thread::spawn(move || {
+        let mut texels = vec![[3; 4]; TEXELS];
+        image.view_mut().write_from_host(&frames.home, 0, .., &texels).unwrap();
+        texels.fill([0; 4]);
+        let mut refused = Vec::new();
+        let graph = frames.capture(|stream, buffer| {
+            refused.push(image.view_mut().write_from_host(stream, 0, .., &texels));
+            refused.push(image.view().read_to_host(stream, 0, .., &mut texels));
+            stream.memcpy_htod(&[7u32; LEN], &mut buffer.view_mut())
+        });
+        let mut graph = graph.unwrap();
+        for error in refused {
+            assert!(matches!(error, Err(Error::StreamCaptured { .. })), "{error:?}");
+        }
+        // SAFETY: value 0 is where timelines start, all that is used lives.
+        unsafe { graph.launch(0, 1) }.unwrap();
+        image.view().read_to_host(&frames.home, 0, .., &mut texels).unwrap();
+        assert_eq!((frames.read(), texels), (vec![7; LEN], vec![[3; 4]; TEXELS]));
+        drop((graph, image, frames));
+        sender.send(()).unwrap();
+    });
+    assert!(receiver.recv_timeout(Duration::from_secs(20)).is_ok(), "the call never returns, or failed");
+    captures.join().unwrap();
     assert_clean(&double);
 }
 

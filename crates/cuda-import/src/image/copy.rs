@@ -47,6 +47,11 @@ pub(crate) unsafe fn copy_on_host<T: Texel>(
     linear: Linear,
 ) -> Result<(), Error> {
     check_stream(stream, image.memory().device(), &image.object())?;
+    if role(stream, image.stream()) != Role::Ordinary {
+        // The copy would get into the graph of this thread, and waiting for it would end the
+        // capture.
+        return Err(captured(image));
+    }
     let _caller = image.memory().device().driver().keep_current();
     let _in_order = begin_use(image, stream)?;
     // SAFETY: the caller's promise; what is enqueued has ended below.
@@ -127,22 +132,22 @@ unsafe fn enqueue<T: Texel>(
     linear: Linear,
 ) -> Result<(), Error> {
     let copy = image_copy(image.end(region.level)?, region, size_of::<T>(), linear);
-    let captured = Cell::new(false);
+    let is_captured = Cell::new(false);
     let enqueued = image.call(|driver| {
         // Asked once more, directly before: a logger or another thread may have begun a capture
         // since the image was put in order. What is left is another thread that begins one between
         // these two calls.
         if role(stream, image.stream()) == Role::Ordinary && driver.is_capturing(stream)? {
-            captured.set(true);
+            is_captured.set(true);
             return Ok(());
         }
         // SAFETY: the region lies within the level, which lives as long as the image; that
         // waits for its streams before it goes. The caller answers for the other end.
         unsafe { driver.copy(&copy, stream) }
     });
-    if captured.get() {
-        let (object, device) = (image.object().to_string(), image.memory().device().name().to_owned());
-        return Err(Error::StreamCaptured { object, device });
-    }
-    enqueued
+    if is_captured.get() { Err(captured(image)) } else { enqueued }
+}
+
+fn captured<T>(image: &MappedImage<T>) -> Error {
+    Error::StreamCaptured { object: image.object().to_string(), device: image.memory().device().name().to_owned() }
 }

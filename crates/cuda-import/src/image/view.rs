@@ -110,8 +110,9 @@ impl<'a, T: Texel> ImageView<'a, T> {
     ///
     /// # Errors
     /// [`Error::Image`] for a level, layers or a length that do not fit;
-    /// [`Error::ContextMismatch`], [`Error::PerThreadStream`]; [`Error::Driver`] for this call or
-    /// an earlier one. On an error `texels` holds anything.
+    /// [`Error::ContextMismatch`], [`Error::PerThreadStream`]; [`Error::StreamCaptured`] while that
+    /// stream or the home stream is captured, as in what records a graph; [`Error::Driver`] for
+    /// this call or an earlier one. On an error `texels` holds anything.
     #[doc(alias = "cuMemcpy3DAsync")]
     pub fn read_to_host(
         &self,
