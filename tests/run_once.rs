@@ -4,7 +4,10 @@
 use std::time::Duration;
 
 use bridge::ash::vk;
-use bridge::{BufferAccess, BufferSpec, Compute, Error, Exchange, ExchangeInfo, ImageAccess, ImageSpec, Stage, Work};
+use bridge::{
+    BufferAccess, BufferSpec, Compute, Error, Exchange, ExchangeInfo, ImageAccess, ImageSpec, LatestInfo, QueueKind,
+    Stage, Work,
+};
 use bridge_tests::{Filler, Gate, Rig, on_another_gpu_alone, on_both_backends};
 
 on_both_backends!(
@@ -14,6 +17,7 @@ on_both_backends!(
     commands_run_between_the_barriers,
     frames_that_vulkan_begins_run_once_too,
     a_limit_is_kept_and_the_exchange_goes_on,
+    what_is_not_waited_for_is_freed_once_it_has_run,
 );
 
 on_another_gpu_alone!(images_are_read_back_without_padding);
@@ -150,4 +154,50 @@ fn a_limit_is_kept_and_the_exchange_goes_on(_: &Rig, compute: &Compute) {
         assert_eq!(turn.finish().unwrap().read_back(Rig::LONG).unwrap(), Filler::pattern(LEN, 10 + base));
     }
     exchange.close().unwrap();
+}
+
+/// The commands of a frame past its limit, and the memory that they copy to, are kept until they
+/// have run, and no longer.
+fn what_is_not_waited_for_is_freed_once_it_has_run(rig: &Rig, compute: &Compute) {
+    let allocated = || rig.device().allocated_bytes();
+    let is_timeout = |error| matches!(error, Error::Timeout { .. });
+    let before = allocated();
+    let mut exchange = numbers(compute, BufferAccess::TRANSFER_READ);
+    let with_slots = allocated();
+    let gate = Gate::new(rig.device());
+    gate.hold_queue(rig.device(), QueueKind::Graphics);
+    for frame in 1..=2 {
+        let turn = exchange.begin().unwrap().finish().unwrap();
+        assert!(is_timeout(turn.read_back(Duration::ZERO).unwrap_err()));
+        assert_eq!(allocated().allocations, with_slots.allocations + frame, "it may still be written to");
+    }
+    gate.open();
+    exchange.begin().unwrap().finish().unwrap().read_back(Rig::LONG).unwrap();
+    // Whatever the next frame does with its slot.
+    exchange.begin().unwrap().skip().unwrap();
+    assert_eq!(allocated(), with_slots);
+
+    let gate = Gate::new(rig.device());
+    gate.hold_queue(rig.device(), QueueKind::Graphics);
+    let turn = exchange.begin().unwrap().finish().unwrap();
+    assert!(is_timeout(turn.read_back(Duration::ZERO).unwrap_err()));
+    gate.open();
+    exchange.close().unwrap();
+    assert_eq!(allocated(), before, "its end has seen them run");
+
+    let info = LatestInfo { timeout: Rig::LONG, ..LatestInfo::default() };
+    let spec = BufferSpec::<u32>::new(LEN, BufferAccess::TRANSFER_READ);
+    let (mut writer, mut reader) = Exchange::latest(compute, &info, spec).unwrap();
+    let with_slots = allocated();
+    writer.begin().unwrap().publish().unwrap().wait(Rig::LONG).unwrap();
+    let gate = Gate::new(rig.device());
+    gate.hold_queue(rig.device(), QueueKind::Graphics);
+    let turn = reader.newest().unwrap().unwrap();
+    assert!(is_timeout(turn.read_back(Duration::ZERO).unwrap_err()));
+    gate.open();
+    writer.begin().unwrap().publish().unwrap().wait(Rig::LONG).unwrap();
+    reader.newest().unwrap().unwrap().read_back(Rig::LONG).unwrap();
+    assert_eq!(allocated(), with_slots);
+    writer.close(reader).unwrap();
+    assert_eq!(allocated(), before);
 }

@@ -251,6 +251,9 @@ impl<R: Resources> Drop for State<R> {
             );
             return;
         }
+        // All that was ever submitted has run, or has as far as others say that have replaced this.
+        let reached = self.retired.get().map_or(u64::MAX, |_| self.held.rendered.value().unwrap_or(0));
+        self.unfinished.free(reached);
         // SAFETY: both sides have been seen to be done.
         unsafe { self.held.lender.assume_idle() };
         // SAFETY: dropped here only, once. Rule "all signals and waits complete before a semaphore

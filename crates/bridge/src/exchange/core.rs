@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use vk_export::QueueKind;
 
+use super::info::ExchangeInfo;
 use super::ledger::{First, Ledger};
 use super::pace::Pace;
+use super::unfinished::Unfinished;
 use crate::buffer::pool::SharedPool;
 use crate::compute::Compute;
-use crate::observe::live::Alive;
+use crate::observe::live::{Alive, Kind};
 
 /// Called when a slot changes hands on Vulkan's side.
 pub(super) type Told = Box<dyn Fn() + Send + Sync>;
@@ -39,5 +41,29 @@ pub(crate) struct Core {
     pub(super) gave_up: AtomicBool,
     /// Told when Vulkan's side gives a slot back; where the compute side is in another process.
     pub(super) changed: OnceLock<Told>,
+    /// Commands of frames that nobody waits for any more.
+    pub(super) unfinished: Unfinished,
     pub(super) _alive: Alive,
+}
+
+impl Core {
+    pub(super) fn new(compute: &Compute, info: &ExchangeInfo<'_>, first: First) -> Self {
+        Self {
+            ledger: Mutex::new(Ledger::new(first, info.slots)),
+            computing: Mutex::new(()),
+            submitting: Mutex::new(()),
+            pace: info.frames_in_flight.map(|bound| Mutex::new(Pace::new(bound))),
+            first,
+            compute: compute.clone(),
+            name: info.name.to_owned(),
+            timeout: info.timeout,
+            queue: info.queue,
+            pool: info.pool.cloned(),
+            failed: Arc::default(),
+            gave_up: AtomicBool::new(false),
+            changed: OnceLock::new(),
+            unfinished: Unfinished::default(),
+            _alive: Alive::new(Kind::Exchange),
+        }
+    }
 }

@@ -38,6 +38,7 @@ mod split;
 mod state;
 #[cfg(all(target_os = "linux", feature = "remote"))]
 mod steps;
+mod unfinished;
 mod values;
 
 use std::marker::PhantomData;

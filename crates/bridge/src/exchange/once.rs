@@ -5,11 +5,12 @@ use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use vk_export::OneTimeCommands;
 use vk_export::ash::vk;
+use vk_export::{Buffer, OneTimeCommands};
 
 #[cfg(all(target_os = "linux", feature = "remote"))]
 use super::direction::RenderAway;
+use super::unfinished::Running;
 use super::{ComputeFirst, ComputeTurn, Direction, RenderFirst, RenderTurn, SubmitInfo};
 use crate::error::{Error, Result};
 use crate::exchange::resources::Resources;
@@ -27,8 +28,8 @@ impl<R: Resources> RenderTurn<R, ComputeFirst> {
     ///
     /// # Errors
     /// As [`submit`](Self::submit), and [`Error::Timeout`] past the limit: the commands may still
-    /// run then, and their pool is leaked. After every other error nothing of the frame runs: where
-    /// the compute side fails meanwhile, this blocks until they have ended.
+    /// run then, and their pool is kept until they have. After every other error nothing of the
+    /// frame runs: where the compute side fails meanwhile, this blocks until they have ended.
     ///
     /// # Safety
     /// What `record` records keeps the Valid Usage of `vkQueueSubmit2` on the exchange's queue, and
@@ -71,8 +72,8 @@ impl<R: Resources> RenderTurn<R, RenderFirst> {
     /// # Errors
     /// As [`submit`](Self::submit), and [`Error::Timeout`] past the limit; the frame is then lost,
     /// as if its compute turn had been dropped. The commands may still run then, and their pool is
-    /// leaked. After every other error nothing of the frame runs: where the compute side refuses to
-    /// wait for it, or fails meanwhile, this blocks until they have ended.
+    /// kept until they have. After every other error nothing of the frame runs: where the compute
+    /// side refuses to wait for it, or fails meanwhile, this blocks until they have ended.
     ///
     /// # Safety
     /// What `record` records keeps the Valid Usage of `vkQueueSubmit2` on the exchange's queue, and
@@ -97,7 +98,7 @@ impl<R: Resources> RenderTurn<R, RenderFirst> {
                 Ok(turn)
             }
             Err(error) => {
-                submitted.end(&error);
+                submitted.end(Some(&error), None);
                 Err(error)
             }
         }
@@ -115,8 +116,8 @@ impl<R: Resources> RenderTurn<R, RenderAway> {
     ///
     /// # Errors
     /// As [`submit`](Self::submit), and [`Error::Timeout`] past the limit: the commands may still
-    /// run then, and their pool is leaked. After every other error nothing of the frame runs: where
-    /// the compute side fails meanwhile, this blocks until they have ended.
+    /// run then, and their pool is kept until they have. After every other error nothing of the
+    /// frame runs: where the compute side fails meanwhile, this blocks until they have ended.
     ///
     /// # Safety
     /// What `record` records keeps the Valid Usage of `vkQueueSubmit2` on the exchange's queue, and
@@ -174,24 +175,54 @@ impl<R: Resources> Submitted<R> {
         Self { shared, rendered, commands: ManuallyDrop::new(commands) }
     }
 
-    /// Waits until they have run. What may still run is not freed.
+    /// Waits until they have run. What may still run is kept until it has.
     ///
     /// # Errors
     /// [`Error::Timeout`] where they may still run; after every other error they do not.
     pub(super) fn wait(self, limit: Duration) -> Result<()> {
         let waited = self.shared.wait_ended(self.rendered.value(), limit);
-        match &waited {
-            Ok(()) => drop(ManuallyDrop::into_inner(self.commands)),
-            Err(error) => self.end(error),
-        }
+        self.end(waited.as_ref().err(), None);
         waited
     }
 
-    /// Frees them after an error that says that they do not run any more.
-    fn end(self, error: &Error) {
-        if !may_still_run(error) {
-            // VUID-vkDestroyCommandPool-commandPool-00041: its commands are not pending.
-            drop(ManuallyDrop::into_inner(self.commands));
+    /// [`wait`](Self::wait) for commands that copy to `target`, which it gives back once they have
+    /// run.
+    pub(super) fn wait_for(self, limit: Duration, target: Buffer) -> Result<Buffer> {
+        match self.shared.wait_ended(self.rendered.value(), limit) {
+            Ok(()) => {
+                self.end(None, None);
+                Ok(target)
+            }
+            Err(error) => {
+                self.end(Some(&error), Some(target));
+                Err(error)
+            }
+        }
+    }
+
+    /// Frees them, and what they copy to, unless an error says that they may still run: then the
+    /// exchange does so once they have.
+    fn end(self, error: Option<&Error>, target: Option<Buffer>) {
+        let commands = ManuallyDrop::into_inner(self.commands);
+        self.shared.free_finished();
+        if error.is_some_and(may_still_run) {
+            let running = Running { value: self.rendered.value(), _commands: commands, _target: target };
+            self.shared.unfinished.push(running);
+        }
+        // VUID-vkDestroyCommandPool-commandPool-00041: else its commands are not pending.
+    }
+}
+
+impl<R: Resources> State<R> {
+    /// Frees the commands that nobody waited for, if they have run since.
+    #[inline]
+    pub(super) fn free_finished(&self) {
+        if self.unfinished.is_empty() {
+            return;
+        }
+        // What cannot be asked now is freed later.
+        if let Ok(reached) = self.held.rendered.value() {
+            self.unfinished.free(reached);
         }
     }
 }

@@ -9,7 +9,8 @@ use cuda_import::Texel;
 use vk_export::ash::vk;
 use vk_export::{Buffer, BufferAccess, BufferInfo, ExportDevice, ImageAccess, Placement};
 
-use super::once::may_still_run;
+use super::once::Submitted;
+use super::resources::Resources;
 use super::{ComputeFirst, RenderTurn};
 use crate::buffer::render::RenderBuffer;
 use crate::buffer::spec::BufferSpec;
@@ -40,10 +41,10 @@ impl<T: Pod + Send + Sync> RenderTurn<BufferSpec<T>, ComputeFirst> {
             // its uses.
             unsafe { target.record_buffer(commands, &source) };
         };
-        // SAFETY: the copy keeps its Valid Usage, see above. `target` lives until the wait is over,
-        // or forever; where nothing was submitted it goes at once.
+        // SAFETY: the copy keeps its Valid Usage, see above. `target` lives until the copy has
+        // run, or forever; where nothing was submitted it goes at once.
         let submitted = unsafe { self.submit_once(copy) }?;
-        target.finish(submitted.wait(limit))
+        target.finish(submitted, limit)
     }
 }
 
@@ -67,10 +68,10 @@ impl<T: Texel> RenderTurn<ImageSpec<T>, ComputeFirst> {
             // the copy among its uses.
             unsafe { target.record_image(commands, &source) };
         };
-        // SAFETY: the copy keeps its Valid Usage, see above. `target` lives until the wait is over,
-        // or forever; where nothing was submitted it goes at once.
+        // SAFETY: the copy keeps its Valid Usage, see above. `target` lives until the copy has
+        // run, or forever; where nothing was submitted it goes at once.
         let submitted = unsafe { self.submit_once(copy) }?;
-        target.finish(submitted.wait(limit))
+        target.finish(submitted, limit)
     }
 }
 
@@ -184,16 +185,11 @@ impl<T: Pod> HostCopy<T> {
         unsafe { self.device.cmd_pipeline_barrier2(commands, &dependency) };
     }
 
-    /// The elements, once the submitted copy has run; memory that it may still write to is leaked.
-    pub(super) fn finish(self, ran: Result<()>) -> Result<Vec<T>> {
-        if let Err(error) = ran {
-            if may_still_run(&error) {
-                std::mem::forget(self);
-            }
-            return Err(error);
-        }
-        let start = self
-            .buffer
+    /// The elements, once the submitted copy has run. Past the limit the exchange keeps the memory
+    /// until it has.
+    pub(super) fn finish<R: Resources>(self, submitted: Submitted<R>, limit: Duration) -> Result<Vec<T>> {
+        let buffer = submitted.wait_for(limit, self.buffer)?;
+        let start = buffer
             .host_ptr()
             .ok_or_else(|| Error::invalid("memory for reading back", "the driver has not mapped it"))?;
         let mut elements = vec![T::zeroed(); self.len];

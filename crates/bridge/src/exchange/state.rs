@@ -5,7 +5,7 @@ use std::mem::ManuallyDrop;
 use std::ops::Deref;
 #[cfg(all(target_os = "linux", feature = "remote"))]
 use std::sync::TryLockError;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -19,7 +19,6 @@ use super::info::ExchangeInfo;
 use super::ledger::{Begun, First, Ledger};
 use super::lender::Lender;
 use super::mirror::Mirror;
-use super::pace::Pace;
 use super::refusal::Refusal;
 use super::resources::Resources;
 use super::retirement::Retirement;
@@ -27,7 +26,6 @@ use super::slots::{barriers, check_resources, copy_stages, make_slots, queue_of}
 use crate::compute::Compute;
 use crate::compute::siblings::Signalled;
 use crate::error::{Error, Result, both};
-use crate::observe::live::{Alive, Kind};
 use crate::observe::log_error;
 use crate::observe::trace;
 use crate::timeline::history::History;
@@ -110,22 +108,7 @@ impl<R: Resources> State<R> {
         let (computed, rendered) = (timeline(Signaller::Compute)?, timeline(Signaller::Queue)?);
         let mirror = Mirror::new(compute, info.name)?.map(Arc::new);
         let link = compute.side().connect(&computed, &rendered)?;
-        let core = Arc::new(Core {
-            ledger: Mutex::new(Ledger::new(first, info.slots)),
-            computing: Mutex::new(()),
-            submitting: Mutex::new(()),
-            pace: info.frames_in_flight.map(|bound| Mutex::new(Pace::new(bound))),
-            first,
-            compute: compute.clone(),
-            name: info.name.to_owned(),
-            timeout: info.timeout,
-            queue: info.queue,
-            pool: info.pool.cloned(),
-            failed: Arc::default(),
-            gave_up: AtomicBool::new(false),
-            changed: OnceLock::new(),
-            _alive: Alive::new(Kind::Exchange),
-        });
+        let core = Arc::new(Core::new(compute, info, first));
         let (slots, mapped) = make_slots(&core, info.slots, resources)?;
         let lender = Lender::new(link, mapped)?;
         let barriers: Box<[_]> = slots.iter().map(|slot| barriers::<R>(slot)).collect();
@@ -184,6 +167,7 @@ impl<R: Resources> State<R> {
         if !self.compute.side().is_foreign() || self.failed.load(Ordering::Acquire) {
             self.check_compute()?;
         }
+        self.free_finished();
         self.noticed(self.keep_pace())?;
         let mut ledger = self.ledger();
         if ledger.has_left_out() {

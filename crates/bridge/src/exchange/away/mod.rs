@@ -26,6 +26,7 @@ use super::mirror::Mirror;
 use super::resources::Resources;
 use super::slots::{barriers, copy_stages};
 use super::state::{Held, State};
+use super::unfinished::Unfinished;
 
 use crate::compute::Compute;
 #[cfg(test)]
@@ -222,6 +223,7 @@ impl<R: Resources> State<R> {
             failed: Arc::default(),
             gave_up: AtomicBool::new(false),
             changed: OnceLock::new(),
+            unfinished: Unfinished::default(),
             _alive: Alive::new(Kind::Exchange),
         });
         let slots = self.held.slots.clone();

@@ -26,8 +26,9 @@ impl<R: Resources> RenderRead<R> {
     ///
     /// # Errors
     /// As [`submit`](Self::submit), and [`Error::Timeout`](crate::Error::Timeout) past the limit:
-    /// the commands may still run then, and their pool is leaked. After every other error they do
-    /// not: where the compute side fails meanwhile, this blocks until they have ended.
+    /// the commands may still run then, and their pool is kept until they have. After every other
+    /// error they do not: where the compute side fails meanwhile, this blocks until they have
+    /// ended.
     ///
     /// # Safety
     /// What `record` records keeps the Valid Usage of `vkQueueSubmit2` on the exchange's queue, and
@@ -81,10 +82,10 @@ impl<T: Pod + Send + Sync> RenderRead<BufferSpec<T>> {
             // its uses.
             unsafe { target.record_buffer(commands, &source) };
         };
-        // SAFETY: the copy keeps its Valid Usage, see above. `target` lives until the wait is over,
-        // or forever; where nothing was submitted it goes at once.
+        // SAFETY: the copy keeps its Valid Usage, see above. `target` lives until the copy has
+        // run, or forever; where nothing was submitted it goes at once.
         let submitted = unsafe { self.submit_once(copy) }?;
-        target.finish(submitted.wait(limit))
+        target.finish(submitted, limit)
     }
 }
 
@@ -105,9 +106,9 @@ impl<T: Texel> RenderRead<ImageSpec<T>> {
             // the copy among its uses.
             unsafe { target.record_image(commands, &source) };
         };
-        // SAFETY: the copy keeps its Valid Usage, see above. `target` lives until the wait is over,
-        // or forever; where nothing was submitted it goes at once.
+        // SAFETY: the copy keeps its Valid Usage, see above. `target` lives until the copy has
+        // run, or forever; where nothing was submitted it goes at once.
         let submitted = unsafe { self.submit_once(copy) }?;
-        target.finish(submitted.wait(limit))
+        target.finish(submitted, limit)
     }
 }

@@ -1,0 +1,61 @@
+//! Commands for which nobody waits any more, until they have run.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use vk_export::{Buffer, OneTimeCommands};
+
+use crate::observe::log_error;
+
+/// Commands that may still run, and memory that they copy to.
+pub(super) struct Running {
+    /// The value of `rendered` behind them.
+    pub(super) value: u64,
+    pub(super) _commands: OneTimeCommands,
+    pub(super) _target: Option<Buffer>,
+}
+
+/// The commands of an exchange that may still run. Dropping it keeps them for good.
+#[derive(Default)]
+pub(super) struct Unfinished {
+    /// As a rule there are none, and no frame pays for the lock.
+    any: AtomicBool,
+    list: Mutex<Vec<Running>>,
+}
+
+impl Unfinished {
+    pub(super) fn is_empty(&self) -> bool {
+        !self.any.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn push(&self, running: Running) {
+        let mut list = self.list();
+        list.push(running);
+        self.any.store(true, Ordering::Relaxed);
+    }
+
+    /// Frees those that have run once `rendered` has reached this value.
+    pub(super) fn free(&self, reached: u64) {
+        let mut list = self.list();
+        let ended: Vec<_> = list.extract_if(.., |running| running.value <= reached).collect();
+        self.any.store(!list.is_empty(), Ordering::Relaxed);
+        drop(list);
+        // Outside of the lock: a logger may be told of it.
+        drop(ended);
+    }
+
+    fn list(&self) -> MutexGuard<'_, Vec<Running>> {
+        // Nothing under this lock can leave the list half changed.
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        let left = std::mem::take(self.list.get_mut().unwrap_or_else(PoisonError::into_inner));
+        if !left.is_empty() {
+            log_error!("{} command pools are leaked, and what their commands copy to: they may still run", left.len());
+            std::mem::forget(left);
+        }
+    }
+}
