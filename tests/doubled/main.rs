@@ -238,3 +238,8 @@ fn kernel_memory_is_refused_while_its_stream_is_captured() {
 fn what_the_probe_of_a_peer_still_copies_is_kept() {
     probe::what_is_still_copied_is_kept("what_the_probe_of_a_peer_still_copies_is_kept");
 }
+
+#[test]
+fn a_signal_of_the_probe_that_is_refused_is_made_again() {
+    probe::a_refused_signal_is_made_again("a_signal_of_the_probe_that_is_refused_is_made_again");
+}

@@ -1,7 +1,13 @@
 //! The probe of another GPU, on a queue that does not get to it.
 
-use bridge::{Compute, QueueKind};
-use bridge_tests::{Gate, Peers, Rig, assert_silent};
+use std::ffi::{CStr, c_void};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use bridge::ash::vk;
+use bridge::vk_export::QueueLock;
+use bridge::{Compute, ExportDevice, QueueKind};
+use bridge_tests::{Engine, Gate, Peers, Rig, assert_silent};
 
 use crate::double;
 
@@ -19,4 +25,56 @@ pub(crate) fn what_is_still_copied_is_kept(name: &str) {
     unsafe { rig.device().as_raw().device_wait_idle() }.unwrap();
     // A buffer that is destroyed while commands use it: VUID-vkDestroyBuffer-buffer-00922.
     assert_silent(rig.device());
+}
+
+type Signal = unsafe extern "system" fn(vk::Device, *const c_void) -> vk::Result;
+
+static SIGNAL: OnceLock<Signal> = OnceLock::new();
+/// Calls of `vkSignalSemaphore` that fail from now on.
+static REFUSED: AtomicUsize = AtomicUsize::new(0);
+
+unsafe extern "system" fn signal(device: vk::Device, info: *const c_void) -> vk::Result {
+    if REFUSED.try_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
+        return vk::Result::ERROR_OUT_OF_HOST_MEMORY;
+    }
+    // SAFETY: handed on.
+    unsafe { SIGNAL.get().unwrap()(device, info) }
+}
+
+fn hook(name: &CStr, real: *const c_void) -> *const c_void {
+    if name != c"vkSignalSemaphore" {
+        return real;
+    }
+    // SAFETY: the function of that name has this type.
+    let _ = SIGNAL.set(unsafe { std::mem::transmute::<*const c_void, Signal>(real) });
+    signal as *const c_void
+}
+
+/// The test is the engine's only thread.
+struct Lock;
+
+impl QueueLock for Lock {
+    fn with(&self, _: vk::Queue, f: &mut dyn FnMut()) {
+        f();
+    }
+}
+
+/// CUDA's stream waits for a signal that Vulkan's driver refuses: nobody else would make it, and
+/// the context would free nothing any more.
+pub(crate) fn a_refused_signal_is_made_again(name: &str) {
+    let Some(double) = double(name) else { return };
+    let engine = Engine::new(Some(hook));
+    let mut info = engine.info();
+    info.queue_lock = Some(Arc::new(Lock));
+    // SAFETY: the engine's own handles, which outlive all that is made from them here.
+    let device = unsafe { ExportDevice::adopt(info) }.unwrap();
+    let devices = Peers::Other.devices(&device).unwrap();
+    REFUSED.store(2, Ordering::SeqCst);
+    let compute = Compute::on_peer(&device, &devices[0]);
+    assert_eq!(REFUSED.load(Ordering::SeqCst), 0, "it was not the probe's signal");
+    drop(compute.unwrap());
+    drop((devices, device));
+    engine.assert_silent();
+    let findings = double.findings_at_exit();
+    assert!(findings.is_empty(), "{findings:#?}");
 }

@@ -236,7 +236,7 @@ impl Worker {
             }),
             // Signalled after a failure too: the frame's contents are wrong then, which the next
             // call on the exchange says, but Vulkan is not left waiting forever.
-            Job::Signal(signal) => persistently(&*signal).map_err(|error| error.to_string()),
+            Job::Signal(signal) => persistently("host compute thread", &*signal).map_err(|error| error.to_string()),
         }
     }
 
@@ -247,14 +247,14 @@ impl Worker {
     }
 }
 
-/// Signals, and tries again for a while where that fails: Vulkan's queue waits for it, and nobody
-/// else signals in its place.
-fn persistently(signal: &dyn Fn() -> Result<()>) -> Result<()> {
+/// Signals, and tries again for a while where that fails: somebody waits for it, and nobody else
+/// signals in its place. `who` stands in the log.
+pub(in crate::compute) fn persistently(who: &str, signal: &dyn Fn() -> Result<()>) -> Result<()> {
     let (start, mut pause) = (Instant::now(), Duration::from_millis(1));
     loop {
         match signal() {
             Err(error) if !error.is_device_lost() && start.elapsed() < SIGNAL_LIMIT => {
-                log_error!("host compute thread: tried again in {pause:?}: {error}");
+                log_error!("{who}: tried again in {pause:?}: {error}");
                 thread::sleep(pause);
                 pause *= 2;
             }

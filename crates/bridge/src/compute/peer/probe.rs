@@ -17,6 +17,7 @@ use vk_export::{
 };
 
 use crate::compute::gpus::Gpus;
+use crate::compute::host::stream::persistently;
 use crate::error::{Error, Result};
 use crate::handoff;
 use crate::timeline::wait;
@@ -64,11 +65,13 @@ fn timelines(gpus: &Gpus, vulkan: &ExportDevice) -> Result<(), Failed> {
             return Ok(Some("a signal of CUDA's was not seen by Vulkan"));
         }
         // SAFETY: the host signals it next; both outlive the wait, or are forgotten below.
-        unsafe { wait_one(stream, &imported, 2) }?;
+        let waits = unsafe { wait_one(stream, &imported, 2) };
         let end = mark(stream);
+        // Whatever has failed: while a stream waits, the driver frees nothing of its context.
         // SAFETY: VUID-VkSemaphoreSignalInfo-value-03258 to -03260: the counter is 1, and no other
         // signal is pending.
-        unsafe { made.signal(2) }?;
+        persistently(NAME, &|| Ok(unsafe { made.signal(2) }?))?;
+        waits?;
         let end = end?;
         if !wait::poll(LIMIT, || Ok(end.is_reached()?), || Ok(()))? {
             return Ok(Some("a signal of Vulkan's was not seen by CUDA"));
