@@ -16,6 +16,7 @@ mod in_step_drawn;
 mod lost;
 mod peer_images;
 mod pending;
+mod pool;
 mod present;
 mod probe;
 mod render_first;
@@ -242,4 +243,9 @@ fn what_the_probe_of_a_peer_still_copies_is_kept() {
 #[test]
 fn a_signal_of_the_probe_that_is_refused_is_made_again() {
     probe::a_refused_signal_is_made_again("a_signal_of_the_probe_that_is_refused_is_made_again");
+}
+
+#[test]
+fn a_block_of_a_pool_waits_for_its_parts_alone() {
+    with_double("a_block_of_a_pool_waits_for_its_parts_alone", pool::a_block_waits_for_its_parts_alone);
 }

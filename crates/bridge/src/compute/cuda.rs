@@ -191,7 +191,12 @@ impl CudaBlock {
 impl Mapping for CudaBlock {
     /// Each part holds the block: the last of its owners frees it.
     fn close(self) -> Result<()> {
-        Ok(Arc::into_inner(self.mapped).map_or(Ok(()), MappedBlock::close)?)
+        let Some(block) = Arc::into_inner(self.mapped) else { return Ok(()) };
+        // What the streams do by now has nothing to do with the block.
+        // SAFETY: every part has been closed, and so the end of all work with it was seen: a part
+        // whose end was not keeps the block.
+        unsafe { block.assume_idle() };
+        Ok(block.close()?)
     }
 }
 
