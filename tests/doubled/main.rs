@@ -249,3 +249,8 @@ fn a_signal_of_the_probe_that_is_refused_is_made_again() {
 fn a_block_of_a_pool_waits_for_its_parts_alone() {
     with_double("a_block_of_a_pool_waits_for_its_parts_alone", pool::a_block_waits_for_its_parts_alone);
 }
+
+#[test]
+fn a_block_of_a_pool_that_is_not_freed_is_counted() {
+    pool::a_block_that_is_not_freed_is_counted("a_block_of_a_pool_that_is_not_freed_is_counted");
+}

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bridge::{BufferAccess, Compute, LiveObjects, SharedBuffer, SharedPool, SharedPoolInfo};
+use bridge::{Backend, BufferAccess, Compute, LiveObjects, SharedBuffer, SharedPool, SharedPoolInfo};
 use bridge_tests::{Gate, Rig};
 use driver_double::Double;
 
@@ -37,4 +37,25 @@ pub(crate) fn a_block_waits_for_its_parts_alone(double: &Double, _: &Rig, comput
         gate.open();
     });
     assert_eq!(LiveObjects::now(), before);
+}
+
+/// A block that the driver does not free is kept, and counted.
+pub(crate) fn a_block_that_is_not_freed_is_counted(name: &str) {
+    let Some(double) = crate::double(name) else { return };
+    let rig = Rig::open();
+    let compute = Compute::new(rig.device(), Backend::Cuda).unwrap();
+    let before = LiveObjects::now();
+    let pool = pool(&compute);
+    let (first, second) = (whole(&pool), whole(&pool));
+    assert_eq!(pool.report().blocks, 2);
+    // One empty block stays.
+    drop(first);
+    double.fail_named("cuMemFree_v2", 1, 999);
+    drop(second);
+    assert!(double.disarm().is_some(), "no block was freed");
+    drop(pool);
+    let now = LiveObjects::now();
+    assert_eq!((now.blocks, now.leaked_blocks), (before.blocks + 1, before.leaked_blocks + 1));
+    assert!(now.to_string().contains("1 blocks (1)"), "{now}");
+    assert!(!now.is_empty());
 }

@@ -92,6 +92,8 @@ pub struct LiveObjects {
     pub leaked_images: usize,
     /// Timelines that were leaked on purpose; counted above too.
     pub leaked_timelines: usize,
+    /// Blocks of shared pools that were leaked on purpose; counted above too.
+    pub leaked_blocks: usize,
 }
 
 impl LiveObjects {
@@ -111,6 +113,7 @@ impl LiveObjects {
             leaked_buffers: leaked(Kind::Buffer),
             leaked_images: leaked(Kind::Image),
             leaked_timelines: leaked(Kind::Timeline),
+            leaked_blocks: leaked(Kind::Block),
         }
     }
 
@@ -124,8 +127,8 @@ impl fmt::Display for LiveObjects {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} exchanges, {} turns, {} buffers ({} leaked on purpose), {} images ({}), {} timelines ({}), {} blocks, {} leases, \
-             {} kernel memories",
+            "{} exchanges, {} turns, {} buffers ({} leaked on purpose), {} images ({}), {} timelines ({}), {} blocks ({}), \
+             {} leases, {} kernel memories",
             self.exchanges,
             self.turns,
             self.buffers,
@@ -135,6 +138,7 @@ impl fmt::Display for LiveObjects {
             self.timelines,
             self.leaked_timelines,
             self.blocks,
+            self.leaked_blocks,
             self.leases,
             self.kernel_memories
         )
