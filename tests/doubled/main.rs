@@ -10,6 +10,7 @@ mod captured;
 mod compute_first;
 mod findings;
 mod frame_calls;
+mod graphs;
 mod images;
 mod in_step;
 mod in_step_drawn;
@@ -253,4 +254,9 @@ fn a_block_of_a_pool_waits_for_its_parts_alone() {
 #[test]
 fn a_block_of_a_pool_that_is_not_freed_is_counted() {
     pool::a_block_that_is_not_freed_is_counted("a_block_of_a_pool_that_is_not_freed_is_counted");
+}
+
+#[test]
+fn a_graph_frees_nothing_that_was_replaced() {
+    with_double("a_graph_frees_nothing_that_was_replaced", graphs::a_graph_frees_nothing_that_was_replaced);
 }

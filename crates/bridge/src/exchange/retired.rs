@@ -32,7 +32,8 @@ impl<R: Resources> Retired<R> {
     ///
     /// CUDA frees a mapping only once no stream of the context waits (measured with a driver for
     /// CUDA 13.0), which is never the case on this thread while frames are in flight. So a thread
-    /// of its own does it.
+    /// of its own does it. What a [`FrameGraph`](super::FrameGraph) or a turn holds too stays until
+    /// they have let go of it: they would be the last, on a thread of the program's.
     pub(super) fn free(&mut self) {
         if let Some(thread) = self.freeing.take_if(|thread| thread.is_finished()) {
             join(thread);
@@ -40,7 +41,9 @@ impl<R: Resources> Retired<R> {
         if self.waiting.is_empty() || self.freeing.is_some() {
             return;
         }
-        let ended: Vec<_> = self.waiting.extract_if(.., |state| state.has_ended()).collect();
+        // Nobody comes by another reference but from one.
+        let is_free = |state: &mut Arc<State<R>>| Arc::strong_count(state) == 1 && state.has_ended();
+        let ended: Vec<_> = self.waiting.extract_if(.., is_free).collect();
         let Some(first) = ended.first().filter(|state| state.compute.side().is_foreign()) else { return };
         let name = first.name.clone();
         // If no thread starts, the closure is dropped here, and with it the slots.

@@ -1,0 +1,55 @@
+//! Frames as graphs, beside what the driver frees.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bridge::{Compute, Exchange, FrameGraph, RenderTurn, Work};
+use bridge_tests::{Gate, Rig};
+use driver_double::Double;
+
+use crate::{Words, info, words};
+
+fn compute_with(exchange: &mut Exchange<Words>, graph: &mut FrameGraph<Words>) -> RenderTurn<Words> {
+    // SAFETY: only the frame's own buffer is used.
+    let turn = unsafe {
+        exchange.compute_with(graph, |_, work| {
+            let Work::Cuda(mut cuda) = work else { unreachable!() };
+            Ok(cuda.stream.memset_zeros(&mut cuda.resources)?)
+        })
+    };
+    turn.unwrap()
+}
+
+fn run(turn: RenderTurn<Words>) {
+    // SAFETY: nothing is recorded between the barriers.
+    unsafe { turn.run_once(Rig::LONG, |_, _| {}) }.unwrap();
+}
+
+/// A graph that is used again after frames without it lets go of what was replaced meanwhile. The
+/// driver frees nothing while a stream of the context waits, so that it may not be freed there.
+pub(crate) fn a_graph_frees_nothing_that_was_replaced(double: &Double, _: &Rig, compute: &Compute) {
+    let stream = compute.cuda().unwrap().device().new_stream().unwrap();
+    let mut exchange = Exchange::new(compute, &info(2), words()).unwrap();
+    let mut graph = FrameGraph::new(&exchange);
+    (0..2).for_each(|_| run(compute_with(&mut exchange, &mut graph)));
+    exchange.replace(words()).unwrap();
+    run(exchange.begin().unwrap().finish().unwrap());
+    let gate = Gate::on_stream(compute, 0, &stream);
+    gate.hold_stream();
+    // What was replaced is used no more: it is freed as soon as it can be.
+    (0..3).for_each(|_| run(exchange.begin().unwrap().finish().unwrap()));
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            run(compute_with(&mut exchange, &mut graph));
+            ended.store(true, Ordering::SeqCst);
+        });
+        let is_over = || ended.load(Ordering::SeqCst);
+        double.until("the frame ends, or blocks", |double| is_over() || !double.blocked_calls().is_empty());
+        let blocked = double.blocked_calls();
+        gate.open();
+        assert!(blocked.is_empty(), "{blocked:?}");
+    });
+    run(exchange.begin().unwrap().finish().unwrap());
+    drop(graph);
+    exchange.close().unwrap();
+}
