@@ -250,3 +250,55 @@ fn closing_an_exchange_inside_a_closure_leaks_nothing() {
     let leaked = LiveObjects::now().leaked_buffers;
     assert_eq!((leaked, closed), (0, Ok(())), "nothing of it was in use");
 }
+
+/// No thread can be started: the end cannot wait for what this very thread has to do first.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_exchange_that_ends_inside_a_closure_without_a_thread_is_leaked_at_once() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    if !in_child("an_exchange_that_ends_inside_a_closure_without_a_thread_is_leaked_at_once") {
+        return;
+    }
+    let (_device, compute) = host();
+    let (mut running, mut ending) = (exchange(&compute, 1), {
+        let info = ExchangeInfo { timeout: 10 * LIMIT, ..info(1) };
+        Exchange::new(&compute, &info, BufferSpec::<u32>::new(16, BufferAccess::TRANSFER_READ)).unwrap()
+    });
+    let (sender, receiver) = mpsc::channel();
+    let mut turn = running.begin().unwrap();
+    // Its frame is behind the closure, on the same thread.
+    let (hand_over, handed_over) = mpsc::channel();
+    if let Work::Host(host) = turn.work() {
+        host.run(move |_| {
+            let ending: Exchange<BufferSpec<u32>> = handed_over.recv().unwrap();
+            // Less than a thread's stack. Threads take those of threads that have ended.
+            let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+            let pages: u64 = pages.split(' ').next().unwrap().parse().unwrap();
+            let before = getrlimit(Resource::As);
+            setrlimit(Resource::As, Rlimit { current: Some(pages * 4096 + (1 << 20)), ..before }).unwrap();
+            let ends = Arc::new(std::sync::Barrier::new(2));
+            let mut waiting = Vec::new();
+            let refused = loop {
+                let ends = Arc::clone(&ends);
+                match std::thread::Builder::new().spawn(move || drop(ends.wait())) {
+                    Ok(thread) => waiting.push(thread),
+                    Err(error) => break error,
+                }
+            };
+            drop(ending);
+            setrlimit(Resource::As, before).unwrap();
+            for thread in waiting {
+                ends.wait();
+                thread.join().unwrap();
+            }
+            sender.send(refused).unwrap();
+        })
+        .unwrap();
+    }
+    ending.begin().unwrap().finish().unwrap().skip();
+    hand_over.send(ending).unwrap();
+    assert!(receiver.recv_timeout(SOON).is_ok(), "it waits for its own thread");
+    turn.finish().unwrap().skip();
+    running.close().unwrap();
+    assert_eq!((LiveObjects::now().leaked_buffers, LiveObjects::now().leaked_timelines), (1, 2));
+}

@@ -22,6 +22,17 @@ use crate::observe::trace;
 use crate::observe::trace::Event;
 use crate::timeline::Timeline;
 
+/// Where a generation of slots ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// On the thread that drops it last, or on one of its own where that one may not wait.
+    Here,
+    /// On the thread that was started for it.
+    Elsewhere,
+    /// No such thread has started: nobody may wait, and what may be in use is leaked.
+    Nowhere,
+}
+
 impl<R: Resources> State<R> {
     /// Returns `true` if others have replaced the resources, and neither side uses these any more.
     /// Does not block.
@@ -202,19 +213,23 @@ impl<R: Resources> State<R> {
     /// # Safety
     /// Called from `drop` only: what is held is moved out.
     unsafe fn drop_elsewhere(&mut self) {
-        let rest = Self {
+        let mut rest = Self {
             // SAFETY: moved out once, by this function's contract.
             held: ManuallyDrop::new(unsafe { ManuallyDrop::take(&mut self.held) }),
             barriers: std::mem::take(&mut self.barriers),
             stages: self.stages,
             retired: std::mem::take(&mut self.retired),
-            moved: true,
+            end: End::Nowhere,
             core: Arc::clone(&self.core),
         };
         let name = rest.name.clone();
-        // If no thread starts, the closure is dropped here, and with it the exchange: its wait ends
-        // at once, and what may still be in use is leaked.
-        if let Err(error) = std::thread::Builder::new().name("bridge-reaper".into()).spawn(move || drop(rest)) {
+        let there = move || {
+            rest.end = End::Elsewhere;
+            drop(rest);
+        };
+        // If no thread starts, the closure is dropped here, and with it the exchange: it waits for
+        // nothing, since this thread has to do first what it would wait for.
+        if let Err(error) = std::thread::Builder::new().name("bridge-reaper".into()).spawn(there) {
             log_error!("exchange \"{name}\": no thread to wait for its end: {error}");
         }
     }
@@ -224,17 +239,19 @@ impl<R: Resources> Drop for State<R> {
     fn drop(&mut self) {
         let ended = self.has_ended();
         // A closure on the CPU backend's thread cannot wait for what is enqueued behind itself.
-        if !ended && self.compute.side().is_inside() && !self.moved {
+        if !ended && self.compute.side().is_inside() && self.end == End::Here {
             // SAFETY: this is `drop`, which returns right after.
             return unsafe { self.drop_elsewhere() };
         }
-        let quiet = match (ended, self.gave_up.load(Ordering::Acquire)) {
+        let gave_up = self.end == End::Nowhere || self.gave_up.load(Ordering::Acquire);
+        let quiet = match (ended, gave_up) {
             (true, _) => Some(Ok(())),
             (false, true) => None,
             (false, false) => Some(self.quiesce()),
         };
         if !matches!(quiet, Some(Ok(()))) {
-            let reason = quiet.and_then(Result::err).map_or("closing it gave up".to_owned(), |error| error.to_string());
+            let unasked = if self.end == End::Nowhere { "nobody waits for its end" } else { "closing it gave up" };
+            let reason = quiet.and_then(Result::err).map_or(unasked.to_owned(), |error| error.to_string());
             count_leaked(&self.barriers);
             if let Some(ends) = self.retired.take() {
                 std::mem::forget(ends);

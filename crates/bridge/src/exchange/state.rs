@@ -13,6 +13,7 @@ use vk_export::Queue;
 use vk_export::ash::vk;
 
 use super::barriers::{Barriers, count_leaked};
+use super::close::End;
 use super::core::Core;
 use super::hand_over;
 use super::info::ExchangeInfo;
@@ -42,8 +43,7 @@ pub(crate) struct State<R: Resources> {
     pub(super) stages: vk::PipelineStageFlags2,
     /// The end of the slots' use, once others have taken their place.
     pub(super) retired: OnceLock<Retirement>,
-    /// Its end was moved to a thread of its own.
-    pub(super) moved: bool,
+    pub(super) end: End,
     pub(super) core: Arc<Core>,
 }
 
@@ -135,7 +135,7 @@ impl<R: Resources> State<R> {
             barriers,
             stages: compute.side().wait_stages(stages | copies),
             retired: OnceLock::new(),
-            moved: false,
+            end: End::Here,
             core,
         }))
     }
@@ -155,7 +155,7 @@ impl<R: Resources> State<R> {
             barriers,
             held: ManuallyDrop::new(Held { lender, slots, computed, rendered, mirror, signalled }),
             retired: OnceLock::new(),
-            moved: false,
+            end: End::Here,
             core: Arc::clone(&self.core),
         }))
     }

@@ -17,6 +17,7 @@ use vk_export::Semaphore;
 
 use super::Work;
 use super::barriers::Barriers;
+use super::close::End;
 use super::core::Core;
 use super::hand_over::Initial;
 use super::info::ExchangeInfo;
@@ -234,7 +235,7 @@ impl<R: Resources> State<R> {
             barriers,
             held: std::mem::ManuallyDrop::new(Held { lender, slots, computed, rendered, mirror, signalled }),
             retired: OnceLock::new(),
-            moved: false,
+            end: End::Here,
             core,
         }))
     }
