@@ -32,10 +32,10 @@ static LINES: Mutex<Waiting> = Mutex::new(Waiting::new(waiting::MOST));
 /// `offer`, `begin`, `publish`, `skip`, `take`, `free`, `close`, `lost` or `kill`; `side` who does it;
 /// waits and signals are written when they are enqueued. The variable `BRIDGE_TRACE=stderr` (or a
 /// file's path) does the same from outside; several processes may write to one file. A sink that
-/// fails or panics ends the trace with a line in the log. The sink is called while a frame is under
-/// way, so it should return soon: beyond 65536 lines that wait for it, others are dropped, and an
-/// event `dropped` says how many. It may use this crate; what it does there on its own thread is
-/// not traced.
+/// fails or panics ends the trace with a line in the log, unless it has set another one before. The
+/// sink is called while a frame is under way, so it should return soon: beyond 65536 lines that
+/// wait for it, others are dropped, and an event `dropped` says how many. It may use this crate;
+/// what it does there on its own thread is not traced.
 pub fn trace_to(sink: impl Write + Send + 'static) {
     start();
     if WRITING.get() {
@@ -45,10 +45,17 @@ pub fn trace_to(sink: impl Write + Send + 'static) {
         drop(before);
         return;
     }
-    let before = SINK.lock().unwrap_or_else(PoisonError::into_inner).replace(Box::new(sink));
+    let before = {
+        let mut current = SINK.lock().unwrap_or_else(PoisonError::into_inner);
+        ON.store(true, Ordering::Release);
+        current.replace(Box::new(sink))
+    };
     // Outside of the lock, since the sink is the program's.
     drop(before);
-    ON.store(true, Ordering::Release);
+    // Others may have found the sink taken.
+    if HELD.get() == 0 {
+        pass_on();
+    }
 }
 
 /// Ends the trace and flushes it. Inside a sink it only ends it.
@@ -152,7 +159,7 @@ fn write(event: Event<'_>) {
     let Some(_writing) = Writing::enter() else { return };
     match bytes(event) {
         Ok(bytes) => lines().push(bytes),
-        Err(error) => end(&error),
+        Err(error) => log_error!("an event is not in the trace: {error}"),
     }
     if HELD.get() == 0 {
         drain_all();
@@ -173,11 +180,19 @@ fn drain_all() {
     while !lines().is_empty() {
         let Ok(mut sink) = SINK.try_lock() else { return };
         let drained = drain(&mut sink);
+        // The sink that has failed, and no other: it may have set the next one before.
+        let failed = if drained.is_err() { sink.take() } else { None };
         let before = replaced(&mut sink);
+        let ends = drained.is_err() && sink.is_none();
+        if ends {
+            ON.store(false, Ordering::Release);
+        }
         drop(sink);
-        isolated(|| drop(before));
-        if let Err(error) = drained {
-            end(&error);
+        isolated(|| drop((failed, before)));
+        match drained {
+            Ok(()) => {}
+            Err(error) if ends => log_error!("the trace ends here, its sink failed: {error}"),
+            Err(error) => log_error!("the trace goes on with another sink, this one failed: {error}"),
         }
     }
 }
@@ -213,14 +228,6 @@ fn bytes(event: Event<'_>) -> io::Result<Vec<u8>> {
 
 fn panicked() -> io::Error {
     io::Error::other("it panicked")
-}
-
-/// Ends the trace after a failure.
-fn end(error: &io::Error) {
-    ON.store(false, Ordering::Release);
-    let sink = SINK.lock().unwrap_or_else(PoisonError::into_inner).take();
-    isolated(|| drop(sink));
-    log_error!("the trace ends here, its sink failed: {error}");
 }
 
 fn lines() -> MutexGuard<'static, Waiting> {

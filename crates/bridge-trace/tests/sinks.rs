@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bridge_trace::{Event, event, init, trace_off, trace_to};
+use bridge_trace::{Event, Held, event, init, is_on, trace_off, trace_to};
 
 /// For what would otherwise never end.
 const HANGS: Duration = Duration::from_secs(30);
@@ -103,6 +103,53 @@ fn a_sink_that_sets_another_while_the_trace_ends_has_set_the_next() {
     tell("of the last");
     trace_off();
     assert_eq!(text(&lines).lines().count(), 2, "nothing is left of the one before");
+}
+
+/// Sets another sink and fails, as one whose file is full.
+struct Fails<W>(Option<W>);
+
+impl<W: Write + Send + 'static> Write for Fails<W> {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        trace_to(self.0.take().unwrap());
+        Err(io::Error::other("it is full"))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_sink_that_sets_another_and_fails_ends_alone() {
+    let _alone = alone();
+    let (sink, lines) = kept(|| ());
+    trace_to(Fails(Some(sink)));
+    tell("of the first");
+    assert!(is_on(), "the next one has not failed");
+    tell("of the next");
+    trace_off();
+    assert!(text(&lines).contains("of the next"));
+    let full = Fails(None::<io::Sink>);
+    trace_to(full);
+    tell("nothing is there to be set");
+    assert!(!is_on(), "no sink is left");
+}
+
+/// Whoever finds the sink taken leaves its lines to the thread that has it, which may be one that
+/// sets a sink.
+#[test]
+fn who_sets_a_sink_writes_what_is_waiting() {
+    let _alone = alone();
+    trace_to(kept(|| ()).0);
+    let (sink, lines) = kept(|| ());
+    // Keeps this thread from the sink.
+    let held = Held::new();
+    tell("left");
+    thread::spawn(|| trace_to(sink)).join().unwrap();
+    assert!(text(&lines).contains("left"));
+    drop(held);
+    trace_off();
+    assert_eq!(text(&lines).lines().count(), 1);
 }
 
 /// Comes to the variable again.
