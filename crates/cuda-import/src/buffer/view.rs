@@ -24,6 +24,27 @@ use crate::stream::order::StreamOrder;
 /// address, and cudarc enqueues a little later: begin no capture of a stream in between, on another
 /// thread or in an implementation of [`DevicePtr`]. A copy that got into a graph that way would be
 /// in no order, and use the buffer whenever the graph is launched.
+///
+/// # To another device
+/// cudarc's `memcpy_dtod` and `clone_dtod` on a stream of another context (0.19.10) copy behind
+/// what the home stream was given, but never tell the view of that stream: nothing that follows
+/// waits for the copy. Behind it, and before the buffer is used again, handed over or closed, hold
+/// the home stream back:
+///
+/// ```no_run
+/// # use std::sync::Arc;
+/// # use cuda_import::cudarc::driver::{CudaSlice, CudaStream};
+/// # use cuda_import::{Error, MappedBuffer, mark};
+/// # fn copy(
+/// #     buffer: &MappedBuffer<u32>,
+/// #     elsewhere: &Arc<CudaStream>,
+/// #     copy: &mut CudaSlice<u32>,
+/// # ) -> Result<(), Box<dyn std::error::Error>> {
+/// elsewhere.memcpy_dtod(&buffer.view(), copy)?;
+/// mark(elsewhere)?.hold_back(buffer.stream())?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct DeviceView<'a, T> {
     pointer: CUdeviceptr,
