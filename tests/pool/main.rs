@@ -4,6 +4,7 @@
 
 mod blocks;
 mod frames;
+mod grows;
 mod lives;
 #[path = "../property.rs"]
 mod property;

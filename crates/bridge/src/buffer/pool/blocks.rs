@@ -14,8 +14,8 @@ use crate::observe::object::Object;
 /// The blocks of a pool.
 pub(super) struct Blocks {
     pub(super) list: Vec<Entry>,
-    /// Blocks that were ever made; the next one's number.
-    pub(super) made: usize,
+    /// Blocks that were ever begun; the next one's number.
+    pub(super) begun: usize,
 }
 
 /// A block, and which bytes of it are whose.
@@ -96,6 +96,13 @@ impl Drop for PoolRange {
 impl Blocks {
     fn find(&self, block: &Arc<VulkanBlock>) -> Option<&Entry> {
         self.list.iter().find(|entry| Arc::ptr_eq(&entry.block.vulkan, block))
+    }
+
+    /// The number of a block that is about to be made.
+    pub(super) fn number(&mut self) -> usize {
+        let number = self.begun;
+        self.begun += 1;
+        number
     }
 
     /// Returns `true` if a logger's panic has left a block of which nobody knows what is free.

@@ -14,7 +14,6 @@ use crate::compute::mapped::Mapped;
 use crate::error::{Error, Result};
 use crate::observe::live::Kind;
 use crate::observe::object::Object;
-use crate::observe::trace;
 pub(crate) use blocks::PoolRange;
 use blocks::{Blocks, Entry, PoolBlock, VulkanBlock, lock};
 use own::{OwnMemory, OwnTotal};
@@ -136,15 +135,16 @@ impl SharedPool {
             return Err(invalid("its blocks have more than 512 GiB; larger buffers get memory of their own anyway"));
         }
         let pool = Self(Arc::new(Inner {
-            blocks: Arc::new(Mutex::new(Blocks { list: Vec::new(), made: 0 })),
+            blocks: Arc::new(Mutex::new(Blocks { list: Vec::new(), begun: 0 })),
             own: Arc::default(),
             compute: compute.clone(),
             name: info.name.to_owned(),
             block_size: info.block_size.next_power_of_two().max(SMALLEST),
             usage: info.usage,
         }));
-        let _traced_later = trace::Held::new();
-        pool.grow(&mut pool.lock())?;
+        let number = pool.lock().number();
+        let first = pool.make_entry(number)?;
+        pool.lock().list.push(first);
         Ok(pool)
     }
 
@@ -198,8 +198,6 @@ impl SharedPool {
 
     /// Takes bytes for a buffer, not zero, of elements that want `alignment`, a power of two.
     pub(crate) fn take(&self, size: u64, alignment: u64) -> Result<Place> {
-        // No sink is called under the lock: dropped after it.
-        let _traced_later = trace::Held::new();
         let mut blocks = self.lock();
         let fits = padded(size, self.alignment(&blocks, alignment)).is_some_and(|size| size <= self.0.block_size);
         if !fits {
@@ -214,18 +212,42 @@ impl SharedPool {
             self.0.own.tell_once(self.name());
             return Ok(Place::Own { _counted: counted });
         }
-        if !blocks.is_broken() {
-            self.grow(&mut blocks)?;
-            if let Some(range) = self.take_from(&mut blocks, size, alignment) {
-                return Ok(Place::Block(range));
-            }
-        }
+        let own = || Ok(Place::Own { _counted: OwnMemory::new(&self.0.own, size) });
         if blocks.is_broken() {
             // Another block might end the same way.
-            return Ok(Place::Own { _counted: OwnMemory::new(&self.0.own, size) });
+            return own();
         }
-        let object = format!("shared pool \"{}\"", self.name());
-        Err(Error::invalid(object, format!("a new block has no room for {size} bytes")))
+        let number = blocks.number();
+        drop(blocks);
+        let (range, is_broken) = self.take_from_new(number, size, alignment)?;
+        match range {
+            Some(range) => Ok(Place::Block(range)),
+            None if is_broken => own(),
+            None => {
+                let object = format!("shared pool \"{}\"", self.name());
+                Err(Error::invalid(object, format!("a new block has no room for {size} bytes")))
+            }
+        }
+    }
+
+    /// Makes a block without the lock, since the driver may take its time, and takes bytes in it, or
+    /// in what others have made or freed meanwhile: then it goes again. Returns too whether a block
+    /// is broken.
+    fn take_from_new(&self, number: usize, size: u64, alignment: u64) -> Result<(Option<PoolRange>, bool)> {
+        let made = self.make_entry(number)?;
+        let mut blocks = self.lock();
+        let (range, unneeded) = match self.take_from(&mut blocks, size, alignment) {
+            Some(range) => (Some(range), Some(made)),
+            None => {
+                blocks.list.push(made);
+                (self.take_from(&mut blocks, size, alignment), None)
+            }
+        };
+        let is_broken = blocks.is_broken();
+        drop(blocks);
+        // Outside of the lock: freeing a mapping waits for the GPU.
+        drop(unneeded);
+        Ok((range, is_broken))
     }
 
     /// Returns `true` if a driver may compress the blocks: see [`SharedPool`].
@@ -256,25 +278,23 @@ impl SharedPool {
         alignment.max(vulkan)
     }
 
-    fn grow(&self, blocks: &mut Blocks) -> Result<()> {
+    fn make_entry(&self, number: usize) -> Result<Entry> {
         let size = self.0.block_size;
         let object = || format!("shared pool \"{}\"", self.name());
         let uncounted = || Error::invalid(object(), format!("blocks of {size} bytes"));
         let ranges = Ranges::new(size).ok_or_else(uncounted)?;
-        let block = self.make_block(blocks, size)?;
-        blocks.list.push(Entry { block, ranges });
-        Ok(())
+        let block = self.make_block(number, size)?;
+        Ok(Entry { block, ranges })
     }
 
-    fn make_block(&self, blocks: &mut Blocks, size: u64) -> Result<Arc<PoolBlock>> {
+    fn make_block(&self, number: usize, size: u64) -> Result<Arc<PoolBlock>> {
         let (device, side) = (self.0.compute.device(), self.0.compute.side());
-        let name = format!("{}.block{}", self.name(), blocks.made);
+        let name = format!("{}.block{number}", self.name());
         let sharing = side.sharing();
         let (usage, placement) = (self.0.usage | sharing.buffer_usage, sharing.placement);
         let vulkan = Block::new(device, &BlockInfo { name: &name, size, usage, placement })?;
         let mapping = side.map_block(&vulkan)?;
         let object = Object::new(Kind::Block, &name, side.name(), Some(size));
-        blocks.made += 1;
         let vulkan = Arc::new(VulkanBlock { vulkan, object });
         Ok(Arc::new(PoolBlock { mapping: Mapped::new(mapping, &vulkan, None), vulkan }))
     }

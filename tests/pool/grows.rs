@@ -1,0 +1,96 @@
+//! A pool that grows holds up nobody who uses it meanwhile.
+
+use std::ffi::{CStr, c_void};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Mutex, OnceLock};
+use std::thread;
+
+use bridge::ash::vk;
+use bridge::{Backend, Compute, ExportDevice, LiveObjects, SharedBuffer, SharedPool};
+use bridge_tests::{Engine, Rig};
+
+use crate::{READ, pool};
+
+const BLOCK: u64 = 64 << 10;
+
+type Allocate =
+    unsafe extern "system" fn(vk::Device, *const c_void, *const c_void, *mut vk::DeviceMemory) -> vk::Result;
+
+static ALLOCATE: OnceLock<Allocate> = OnceLock::new();
+/// What is done inside the next call of the driver that allocates.
+static MEANWHILE: Mutex<Option<Box<dyn FnOnce() + Send>>> = Mutex::new(None);
+
+unsafe extern "system" fn allocate(
+    device: vk::Device,
+    info: *const c_void,
+    callbacks: *const c_void,
+    memory: *mut vk::DeviceMemory,
+) -> vk::Result {
+    let meanwhile = MEANWHILE.lock().unwrap().take();
+    if let Some(meanwhile) = meanwhile {
+        meanwhile();
+    }
+    // SAFETY: handed on.
+    unsafe { ALLOCATE.get().unwrap()(device, info, callbacks, memory) }
+}
+
+fn hook(name: &CStr, real: *const c_void) -> *const c_void {
+    if name != c"vkAllocateMemory" {
+        return real;
+    }
+    // SAFETY: the function of that name has this type.
+    let _ = ALLOCATE.set(unsafe { std::mem::transmute::<*const c_void, Allocate>(real) });
+    allocate as *const c_void
+}
+
+fn make(pool: &SharedPool, len: usize) -> SharedBuffer<u32> {
+    SharedBuffer::new_in(pool, "leaf", len, READ).unwrap()
+}
+
+/// Has another thread use the pool inside the next call that allocates, which waits for it.
+fn meanwhile<T: Send + 'static>(
+    pool: &SharedPool,
+    used: impl FnOnce(&SharedPool) -> T + Send + 'static,
+) -> Receiver<T> {
+    let (pool, (sender, receiver)) = (pool.clone(), channel());
+    *MEANWHILE.lock().unwrap() = Some(Box::new(move || {
+        let (done, waits) = channel();
+        thread::spawn(move || {
+            let used = used(&pool);
+            let _ = done.send(used);
+        });
+        // Not heard of where it waits for this very call.
+        if let Ok(used) = waits.recv_timeout(Rig::LONG) {
+            let _ = sender.send(used);
+        }
+    }));
+    receiver
+}
+
+#[test]
+fn others_use_a_pool_while_it_grows() {
+    let _rig = Rig::open();
+    // Never destroyed: NVIDIA's driver deadlocks when a device goes while a thread that has used
+    // Vulkan exits.
+    let engine = Box::leak(Box::new(Engine::new(Some(hook))));
+    // SAFETY: the engine's own handles, which live forever.
+    let device = unsafe { ExportDevice::adopt(engine.info()) }.unwrap();
+    let compute = Compute::new(&device, Backend::Host).unwrap();
+    let before = LiveObjects::now();
+    let pool = pool(&compute, BLOCK);
+    let full = make(&pool, BLOCK as usize / 4);
+
+    let reported = meanwhile(&pool, SharedPool::report);
+    let second = make(&pool, BLOCK as usize / 4);
+    assert_eq!(reported.try_recv().map(|report| report.blocks), Ok(1), "it waited for the driver");
+
+    // Both find no room; the first to have a block has room for the other.
+    let other = meanwhile(&pool, |pool| make(pool, 1));
+    let mine = make(&pool, 1);
+    let other = other.try_recv().expect("it waited for the driver");
+    let report = pool.report();
+    assert_eq!((report.blocks, report.buffers), (3, 4), "a block too many is not kept");
+    drop((full, second, other, mine, pool));
+    assert_eq!(LiveObjects::now(), before);
+    engine.assert_silent();
+}
