@@ -276,21 +276,20 @@ fn an_exchange_that_ends_inside_a_closure_without_a_thread_is_leaked_at_once() {
             let pages: u64 = pages.split(' ').next().unwrap().parse().unwrap();
             let before = getrlimit(Resource::As);
             setrlimit(Resource::As, Rlimit { current: Some(pages * 4096 + (1 << 20)), ..before }).unwrap();
-            let ends = Arc::new(std::sync::Barrier::new(2));
+            let end = Arc::new(Mutex::new(()));
+            let not_yet = end.lock().unwrap();
             let mut waiting = Vec::new();
             let refused = loop {
-                let ends = Arc::clone(&ends);
-                match std::thread::Builder::new().spawn(move || drop(ends.wait())) {
+                let end = Arc::clone(&end);
+                match std::thread::Builder::new().spawn(move || drop(end.lock())) {
                     Ok(thread) => waiting.push(thread),
                     Err(error) => break error,
                 }
             };
             drop(ending);
             setrlimit(Resource::As, before).unwrap();
-            for thread in waiting {
-                ends.wait();
-                thread.join().unwrap();
-            }
+            drop(not_yet);
+            waiting.into_iter().for_each(|thread| thread.join().unwrap());
             sender.send(refused).unwrap();
         })
         .unwrap();

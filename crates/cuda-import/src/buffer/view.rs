@@ -34,7 +34,7 @@ use crate::stream::order::StreamOrder;
 /// ```no_run
 /// # use std::sync::Arc;
 /// # use cuda_import::cudarc::driver::{CudaSlice, CudaStream};
-/// # use cuda_import::{Error, MappedBuffer, mark};
+/// # use cuda_import::{MappedBuffer, mark};
 /// # fn copy(
 /// #     buffer: &MappedBuffer<u32>,
 /// #     elsewhere: &Arc<CudaStream>,
