@@ -15,7 +15,7 @@ use crate::message::{Code, DecodeError, Message, Received};
 use crate::session::{Session, Verdict};
 use crate::transport::peer::{PeerProcess, poll_until};
 use crate::transport::peer_socket::PeerSocket;
-use crate::transport::socket::{self, Incoming};
+use crate::transport::socket::{self, Incoming, Next};
 use crate::transport::{ConnectInfo, Waited};
 use crate::wire::MOST_BYTES;
 
@@ -186,8 +186,11 @@ impl Connection {
             if self.ended {
                 return Err(self.closed());
             }
-            if self.socket.may_carry() && socket::carries_descriptors(&*self.socket) {
-                return Err(self.broken(Error::Truncated { peer: self.name(), what: "descriptors" }));
+            match self.socket.peek() {
+                // One that comes now is for the next call, which looks at it.
+                Next::Nothing => return Ok(None),
+                Next::Carries => return Err(self.broken(Error::Truncated { peer: self.name(), what: "descriptors" })),
+                Next::Other => {}
             }
             let mut bytes = [0; MOST_BYTES];
             // Only the renderer sends any.

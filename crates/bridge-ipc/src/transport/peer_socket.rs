@@ -9,6 +9,7 @@ use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::transport::credentials;
+use crate::transport::socket::{self, Next};
 
 /// A socket that is closed where nobody waits.
 #[derive(Debug)]
@@ -33,10 +34,10 @@ impl PeerSocket {
         Self { socket: ManuallyDrop::new(socket), takes: false, may_carry }
     }
 
-    /// Returns `true` if messages are to be looked at before they are received: the kernel queues
-    /// descriptors that this process does not take.
-    pub(super) fn may_carry(&self) -> bool {
-        self.may_carry
+    /// Looks at the next message where the kernel queues descriptors that this process does not
+    /// take; [`Next::Other`] elsewhere.
+    pub(super) fn peek(&self) -> Next {
+        if self.may_carry { socket::peek(self) } else { Next::Other }
     }
 }
 

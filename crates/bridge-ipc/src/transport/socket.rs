@@ -69,16 +69,28 @@ pub(super) fn receive(socket: impl AsFd, bytes: &mut [u8], takes_descriptors: bo
     })
 }
 
-/// Returns `true` if descriptors come with the next message. It stays where it is, and they with
-/// it: this lets go of none that is the last of its kind.
-pub(super) fn carries_descriptors(socket: impl AsFd) -> bool {
+/// What a socket has to receive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Nothing now. A message that comes from here on was not looked at.
+    Nothing,
+    /// A message with descriptors.
+    Carries,
+    /// A message without, the end, or an error, which the receive tells.
+    Other,
+}
+
+/// Looks at the next message. It stays where it is, and its descriptors with it: this lets go of
+/// none that is the last of its kind.
+pub(super) fn peek(socket: impl AsFd) -> Next {
     let flags = RecvFlags::PEEK | RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
     loop {
         match recvmsg(&socket, &mut [IoSliceMut::new(&mut [])], &mut RecvAncillaryBuffer::new(&mut []), flags) {
-            Err(Errno::INTR) => {}
-            // What is to be told is told by the receive.
-            Err(_) => return false,
-            Ok(next) => return next.flags.contains(ReturnFlags::CTRUNC),
+            // A reset is told once, as in `receive`: the message behind it was not looked at.
+            Err(Errno::INTR | Errno::CONNRESET) => {}
+            Err(Errno::AGAIN) => return Next::Nothing,
+            Ok(next) if next.flags.contains(ReturnFlags::CTRUNC) => return Next::Carries,
+            Ok(_) | Err(_) => return Next::Other,
         }
     }
 }

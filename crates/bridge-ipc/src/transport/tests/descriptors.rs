@@ -70,6 +70,27 @@ fn a_renderer_is_given_no_descriptors() {
     assert!(renderer.has_ended());
 }
 
+/// A worker that leaves what it was told unread has a reset pending, which is told before the
+/// message in front of it: the message is looked at all the same.
+#[test]
+fn a_descriptor_behind_a_reset_is_not_taken() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let listener = Listener::bind(folder.path().join("s")).unwrap();
+    as_an_older_kernel(&listener);
+    let (pipe, _writer) = std::io::pipe().unwrap();
+    let pipe = OwnedFd::from(pipe);
+    let (socket, mut renderer) = raw(&listener);
+    renderer.send(&Message::Hello(hello(Role::Renderer)), None, LIMIT).unwrap();
+    let bytes = Message::Hello(hello(Role::Worker)).encode().unwrap();
+    send_raw_with(&socket, &bytes, &[pipe.as_fd()]).unwrap();
+    drop(socket);
+    let error = renderer.try_receive().unwrap_err();
+    assert!(matches!(error, Error::Truncated { what: "descriptors", .. }), "{error}");
+    // It is still where it was.
+    assert_eq!(peek(&*renderer.socket()), Next::Carries);
+}
+
 /// The time for which closing [`lingering`] blocks, in seconds.
 const LINGERS: u64 = 5;
 

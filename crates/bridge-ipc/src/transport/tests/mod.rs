@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, send, sendmsg};
 
-use super::socket::new_socket;
+use super::socket::{Next, new_socket, peek};
 use super::*;
 use crate::error::{Error, MemoryProblem};
 use crate::message::hello::{Backend, Hello, Role};
