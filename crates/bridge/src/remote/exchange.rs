@@ -143,7 +143,8 @@ impl<R: Resources> RemoteExchange<R> {
     /// Puts another worker in the place of one that is lost, with the same slots. Its frames follow
     /// those of the one before, with the next numbers.
     ///
-    /// Waits for nobody. While a last worker that has closed its connection and lives on
+    /// Waits for nobody, but for what a [`disconnect`](Self::disconnect) under the queue's lock has
+    /// left to wait for. While a last worker that has closed its connection and lives on
     /// [owes](Self::owed) frames, it is refused: they come, or that worker is killed at the limit of
     /// one of them.
     /// [`check_worker`](Self::check_worker) tells if the worker refuses
@@ -177,9 +178,13 @@ impl<R: Resources> RemoteExchange<R> {
     /// leave it to that thread, too, and wait for it if the device was adopted without
     /// [`keep_alive`](crate::AdoptInfo::keep_alive).
     ///
-    /// On a thread that has locked the queue ([`Queue::with`]) it waits for nothing, and neither
-    /// does dropping: the thread of the connection may be waiting for the queue, and ends once it
-    /// has it. The device has to outlive that.
+    /// On a thread that has locked the queue ([`Queue::with`]) it waits for nothing: the thread of
+    /// the connection, which may be waiting for the queue, ends it, and
+    /// [`check_worker`](Self::check_worker) tells once it has. The next call of this,
+    /// [`reconnect`](Self::reconnect) or [`close`](Self::close) without the lock waits for that.
+    /// Dropping under the lock waits for nothing either, and leaves that thread behind: it uses the
+    /// device until it has ended, which takes as long as this would have, and the device has to
+    /// outlive that.
     pub fn disconnect(&mut self) {
         self.workers.disconnect();
     }
@@ -265,7 +270,7 @@ impl<R: Resources> RemoteExchange<R> {
 impl<R: Resources> Drop for RemoteExchange<R> {
     fn drop(&mut self) {
         // Its thread withdraws what is torn; the rest was not taken.
-        self.workers.disconnect();
+        self.workers.leave();
         self.steps.skip_all();
     }
 }

@@ -169,7 +169,7 @@ impl<R: Resources> RemoteExchangeWriter<R> {
     /// [`close`](Self::close) and dropping leave it to that thread, too, and wait for it if the
     /// device was adopted without [`keep_alive`](crate::AdoptInfo::keep_alive).
     ///
-    /// Waits for nothing on a thread that has locked the queue, as
+    /// Waits for nothing on a thread that has locked the queue, and neither does dropping, as
     /// [`RemoteExchange::disconnect`](crate::RemoteExchange::disconnect).
     pub fn disconnect(&mut self) {
         self.workers.disconnect();
@@ -255,7 +255,7 @@ impl<R: Resources> RemoteExchangeWriter<R> {
 
 impl<R: Resources> Drop for RemoteExchangeWriter<R> {
     fn drop(&mut self) {
-        self.workers.disconnect();
+        self.workers.leave();
     }
 }
 

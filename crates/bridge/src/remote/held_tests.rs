@@ -2,53 +2,93 @@
 
 use std::sync::mpsc;
 
-use super::tests::{LIMIT, taken, until};
+use super::tests::{LIMIT, Words, taken, until};
 use super::*;
 use crate::remote::listening::steps::Peer;
 use crate::remote::test_device::Renderer;
 
-/// The thread of the next worker waits for the queue by then, to find out whether a lent frame was
-/// submitted.
+/// A renderer whose thread goes to the queue, to find out whether a lent frame was submitted, once
+/// the turn that the test holds is skipped; and the worker that it listens to.
+fn to_the_queue(scene: &Renderer) -> (RemoteExchange<Words>, RenderTurn<Words>, Peer) {
+    let mut worker = Peer::start(scene.listener.path(), "stays");
+    let mut exchange = taken(scene);
+    let mut next_turn = || exchange.next(LIMIT).unwrap().expect("no frame is announced");
+    let (lent, held) = (next_turn(), next_turn());
+    drop(lent.lend().unwrap());
+    worker.go_on();
+    worker.kill();
+    until(|| exchange.owed().is_empty().then_some(()).filter(|()| exchange.check_worker().is_err()));
+    let next = Peer::start(scene.listener.path(), "stays");
+    exchange.reconnect(scene.accept()).unwrap();
+    (exchange, held, next)
+}
+
+/// Lets the thread of the connection come to the queue, and leaves; some of both under its lock.
+/// The exchange is sent before the lock is let go of.
+fn leaves_locked(
+    scene: &Renderer,
+    (exchange, held): (RemoteExchange<Words>, RenderTurn<Words>),
+    leave: impl FnOnce(RemoteExchange<Words>) -> Option<RemoteExchange<Words>> + Send + 'static,
+) -> Option<RemoteExchange<Words>> {
+    let (device, (left, has_left)) = (scene.device.clone(), mpsc::channel());
+    std::thread::spawn(move || {
+        device.queue().with(|_| {
+            // From here on its thread goes on, to the queue.
+            held.skip();
+            std::thread::sleep(Duration::from_millis(300));
+            left.send(leave(exchange)).unwrap();
+            // Time for the mistake of not waiting for its thread.
+            std::thread::sleep(Duration::from_millis(300));
+        })
+    });
+    has_left.recv_timeout(LIMIT).expect("it waits for its thread")
+}
+
 #[test]
 fn a_program_that_has_locked_the_queue_waits_for_no_thread() {
-    for drops in [false, true] {
-        let Some(scene) = Renderer::new("in-step-locked") else { return };
-        let mut worker = Peer::start(scene.listener.path(), "stays");
-        let mut exchange = taken(&scene);
-        let mut next_turn = || exchange.next(LIMIT).unwrap().expect("no frame is announced");
-        let (lent, held) = (next_turn(), next_turn());
-        drop(lent.lend().unwrap());
-        worker.go_on();
-        worker.kill();
-        until(|| exchange.owed().is_empty().then_some(()).filter(|()| exchange.check_worker().is_err()));
-        let _next = Peer::start(scene.listener.path(), "stays");
-        exchange.reconnect(scene.accept()).unwrap();
-        let (device, (left, has_left)) = (scene.device.clone(), mpsc::channel());
-        std::thread::spawn(move || {
-            device.queue().with(|_| {
-                // From here on its thread goes on, to the queue.
-                held.skip();
-                std::thread::sleep(Duration::from_millis(300));
-                let exchange = match drops {
-                    true => {
-                        drop(exchange);
-                        None
-                    }
-                    false => {
-                        exchange.disconnect();
-                        Some(exchange)
-                    }
-                };
-                left.send(exchange).unwrap();
-            })
-        });
-        if let Some(mut exchange) = has_left.recv_timeout(LIMIT).expect("it waits for its thread") {
-            assert!(exchange.check_worker().is_err());
-            // Now it can be waited for.
+    let Some(scene) = Renderer::new("in-step-locked") else { return };
+    let (exchange, held, _worker) = to_the_queue(&scene);
+    let dropped = leaves_locked(&scene, (exchange, held), |exchange| {
+        drop(exchange);
+        None
+    });
+    assert!(dropped.is_none());
+    let disconnected = |mut exchange: RemoteExchange<Words>| {
+        exchange.disconnect();
+        Some(exchange)
+    };
+    for closes in [false, true] {
+        let (exchange, held, _worker) = to_the_queue(&scene);
+        let mut exchange = leaves_locked(&scene, (exchange, held), disconnected).unwrap();
+        // These wait for the thread, which has the workers' half.
+        if !closes {
             exchange.disconnect();
-            exchange.close().unwrap();
+            assert!(exchange.workers.has_half());
+            assert!(exchange.check_worker().is_err());
         }
+        exchange.close().unwrap();
     }
+}
+
+/// The thread of the worker before tells what it has to before the next one is connected.
+#[test]
+fn a_worker_that_was_disconnected_under_the_queues_lock_is_not_taken_for_the_next() {
+    let Some(scene) = Renderer::new("in-step-after-lock") else { return };
+    let (exchange, held, mut worker) = to_the_queue(&scene);
+    let mut next = Peer::start(scene.listener.path(), "stays");
+    let remote = scene.accept();
+    let mut exchange = leaves_locked(&scene, (exchange, held), |mut exchange| {
+        exchange.disconnect();
+        Some(exchange)
+    })
+    .unwrap();
+    exchange.reconnect(remote).unwrap();
+    worker.kill();
+    next.go_on();
+    assert_eq!(exchange.process(), next.process());
+    exchange.check_worker().unwrap();
+    next.kill();
+    exchange.close().unwrap();
 }
 
 /// Whatever has an error to return, returns one.

@@ -106,9 +106,18 @@ impl Link {
         self.leave()
     }
 
-    /// Ends it, and waits for nothing. The thread brings the half back.
-    pub(super) fn abandon(mut self) -> Option<JoinHandle<()>> {
+    /// Asks the thread to end it, and waits for nothing.
+    pub(super) fn stop(&self) {
         self.control.stop();
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.control.is_stopped()
+    }
+
+    /// Lets the thread end it alone. It brings the half back.
+    pub(super) fn abandon(mut self) -> Option<JoinHandle<()>> {
+        self.stop();
         self.thread.take()
     }
 

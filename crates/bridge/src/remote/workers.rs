@@ -71,8 +71,14 @@ impl<E: End> Workers<E> {
 
     /// As [`RemoteReader::reconnect`](super::RemoteReader::reconnect).
     pub(super) fn reconnect(&mut self, remote: Remote) -> Result<()> {
+        if let Err(error) = self.check_queue() {
+            return Err(remote.refuse(Code::Failure, error));
+        }
+        if self.link.as_ref().is_some_and(Link::is_stopped) {
+            // What it owes is known then, and it tells nothing of the next worker.
+            self.disconnect();
+        }
         let checks = [
-            (Code::Failure, self.check_queue()),
             (Code::Failure, self.check_free()),
             (Code::Failure, self.check_trust(&remote)),
             (Code::Device, self.check_device(&remote)),
@@ -88,6 +94,12 @@ impl<E: End> Workers<E> {
         let (connection, told) = (remote.connection, None);
         self.link = Some(Link::new(connection, &self.terms, &self.status, &self.home, &self.wake, before, told)?);
         Ok(())
+    }
+
+    /// Returns `true` if no thread has the workers' half.
+    #[cfg(test)]
+    pub(super) fn has_half(&self) -> bool {
+        self.home.lock().unwrap().is_some()
     }
 
     /// Checks that this thread may wait for that of the connection, which may wait for the queue.
@@ -151,22 +163,17 @@ impl<E: End> Workers<E> {
     }
 
     /// Ends the connection with the worker, which is told. On a thread that has locked the queue,
-    /// nothing is waited for.
+    /// its thread is asked to, and the next call on another one waits for it.
     pub(super) fn disconnect(&mut self) {
-        if let Some(link) = self.link.take() {
-            self.leaving = match self.check_queue() {
-                Ok(()) => link.end(),
-                Err(error) => {
-                    log_error!(
-                        "exchange \"{}\": the worker is left to its thread, which may wait for the queue: {error}",
-                        self.status.exchange()
-                    );
-                    link.abandon()
-                }
-            };
-            // Unless it has taken the exchange: its thread has told what it had.
-            self.status.lost(Lost { reason: "was disconnected".into(), ..Lost::default() });
+        let Some(link) = self.link.take() else { return };
+        if self.check_queue().is_err() {
+            link.stop();
+            self.link = Some(link);
+            return;
         }
+        self.leaving = link.end();
+        // Unless it has taken the exchange: its thread has told what it had.
+        self.status.lost(Lost { reason: "was disconnected".into(), ..Lost::default() });
     }
 
     /// Ends the connection; gives the handle back, unless a thread has it that waits for the end of
@@ -180,9 +187,20 @@ impl<E: End> Workers<E> {
         Ok(take(&self.home).map(|half| half.end))
     }
 
-    /// Ends the connection. A thread that still waits for the end of a worker goes on where it keeps
-    /// the device alive, and is waited for elsewhere: the engine may destroy the device then.
-    fn leave(&mut self) {
+    /// Ends the connection, for good. A thread that still waits for the end of a worker goes on where
+    /// it keeps the device alive, and is waited for elsewhere: the engine may destroy the device
+    /// then. On a thread that has locked the queue, it goes on in any case.
+    pub(super) fn leave(&mut self) {
+        if let Err(error) = self.check_queue() {
+            let thread = self.link.take().and_then(Link::abandon).or_else(|| self.leaving.take());
+            if thread.is_some_and(|thread| !thread.is_finished()) {
+                log_error!(
+                    "exchange \"{}\": its thread goes on with the device, which has to outlive it: {error}",
+                    self.status.exchange()
+                );
+            }
+            return;
+        }
         self.disconnect();
         if self.compute.device().is_kept_alive() {
             return;
@@ -190,10 +208,6 @@ impl<E: End> Workers<E> {
         let Some(thread) = self.leaving.take() else { return };
         if !thread.is_finished() {
             let exchange = self.status.exchange();
-            if let Err(error) = self.check_queue() {
-                log_error!("exchange \"{exchange}\": its thread may use the device for a moment still: {error}");
-                return;
-            }
             log_warn!(
                 "exchange \"{exchange}\": ending it waits until worker process {} has ended; with `AdoptInfo::keep_alive` a thread would",
                 self.process()
