@@ -80,6 +80,11 @@ impl<R: Resources> Steps<R> {
         turns.pop_front()
     }
 
+    /// Returns `true` if the program has taken all frames that were announced.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.turns().is_empty()
+    }
+
     /// As [`Exchange::begin`](super::Exchange::begin) asks, of the thread that copies.
     pub(crate) fn check_compute(&self) -> Result<()> {
         self.state().check_compute()

@@ -110,7 +110,8 @@ impl<R: Resources> RemoteExchange<R> {
             return Err(torn);
         }
         if !self.steps.keep_pace(timeout)? {
-            return self.check_worker().map(|()| None);
+            // A worker that is lost is told of behind its frames.
+            return if self.steps.is_empty() { self.check_worker() } else { self.steps.check_compute() }.map(|()| None);
         }
         let left = timeout.saturating_sub(start.elapsed());
         let Some(turn) = self.steps.take(left, || status.is_lost()) else {

@@ -148,3 +148,46 @@ fn a_frame_is_not_waited_for_longer_than_asked_where_as_many_as_may_be_are_in_fl
     let told = until(|| exchange.next(Duration::ZERO).err());
     assert!(matches!(told, Error::PeerLost { .. }), "{told}");
 }
+
+/// Frames that are whole and were not taken are the program's also where it is to wait for earlier
+/// ones.
+#[test]
+fn a_worker_is_not_told_to_be_lost_before_its_whole_frames_were_taken() {
+    let Some(scene) = Renderer::new("in-step-whole") else { return };
+    let mut worker = Peer::start(scene.listener.path(), "stays");
+    let mut exchange = taken_with(&scene, Some(1));
+    let first = exchange.next(LIMIT).unwrap().expect("no frame is announced");
+    // The queue stands still, whatever the worker does.
+    let raw = scene.device.as_raw();
+    let mut kind = vk::SemaphoreTypeCreateInfo::default().semaphore_type(vk::SemaphoreType::TIMELINE);
+    // SAFETY: a live device, which has timeline semaphores.
+    let gate = unsafe { raw.create_semaphore(&vk::SemaphoreCreateInfo::default().push_next(&mut kind), None) }.unwrap();
+    let waits =
+        [vk::SemaphoreSubmitInfo::default().semaphore(gate).value(1).stage_mask(vk::PipelineStageFlags2::ALL_COMMANDS)];
+    let batch = [vk::SubmitInfo2::default().wait_semaphore_infos(&waits)];
+    let submitted = scene.device.queue().with(|queue| {
+        // SAFETY: the semaphore lives until the queue has gone on, whose lock this is.
+        unsafe { raw.queue_submit2(queue, &batch, vk::Fence::null()) }
+    });
+    submitted.unwrap().unwrap();
+    // SAFETY: no commands use the slot, so that nothing is to be acquired or released.
+    let point = unsafe { first.submit(&[]) }.unwrap();
+    worker.go_on();
+    finish(&exchange, 1);
+    finish(&exchange, 2);
+    worker.kill();
+    until(|| exchange.workers.status().is_lost().then_some(()));
+    assert!(matches!(exchange.next(Duration::ZERO), Ok(None)));
+    let info = vk::SemaphoreSignalInfo::default().semaphore(gate).value(1);
+    // SAFETY: nothing else signals it.
+    unsafe { raw.signal_semaphore(&info) }.unwrap();
+    point.wait(LIMIT).unwrap();
+    let whole = exchange.next(LIMIT).unwrap().expect("it is whole");
+    assert_eq!(whole.frame(), 1);
+    whole.skip();
+    let told = exchange.next(Duration::ZERO).unwrap_err();
+    assert!(matches!(&told, Error::PeerLost { torn, .. } if torn.is_empty()), "{told}");
+    exchange.close().unwrap();
+    // SAFETY: the queue has gone on, and nobody else has it.
+    unsafe { raw.destroy_semaphore(gate, None) };
+}
