@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 /// The program's hold on the thread of a connection.
 pub(super) struct Control {
     stop: AtomicBool,
+    discards: AtomicBool,
     wake: Arc<Wake>,
     stage: Mutex<Stage>,
     changed: Condvar,
@@ -34,6 +35,7 @@ impl Control {
     pub(super) fn new(wake: &Arc<Wake>) -> Self {
         Self {
             stop: AtomicBool::new(false),
+            discards: AtomicBool::new(false),
             wake: Arc::clone(wake),
             stage: Mutex::new(Stage::Runs),
             changed: Condvar::new(),
@@ -44,6 +46,16 @@ impl Control {
     pub(super) fn stop(&self) {
         self.stop.store(true, Ordering::Release);
         self.wake.wake();
+    }
+
+    /// Asks the thread to end, and to wait for no copies of frames: nobody will look at them.
+    pub(super) fn discard(&self) {
+        self.discards.store(true, Ordering::Release);
+        self.stop();
+    }
+
+    pub(super) fn discards(&self) -> bool {
+        self.discards.load(Ordering::Acquire)
     }
 
     pub(super) fn is_stopped(&self) -> bool {

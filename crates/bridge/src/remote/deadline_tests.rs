@@ -2,6 +2,8 @@
 //! none.
 #![allow(unsafe_code)] // Submitting, and the worker's signals.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::steps::{LIMIT, Peer, Words, offered};
 use super::*;
 use crate::compute::Compute;
@@ -17,8 +19,9 @@ use crate::remote::wake::Wake;
 use bridge_ipc::{Direction, Listener};
 use vk_export::BufferAccess;
 
-/// Frames of which none overruns a limit of its own, unless the program leaves.
-struct Steady(Step<Words>);
+/// Frames of which none overruns a limit of its own, unless the program leaves. Their copies are never
+/// done, where a test counts how often it is asked for them.
+struct Steady(Step<Words>, Option<Arc<AtomicUsize>>);
 
 /// The handle behind them.
 struct SteadyAway(StepAway<Words>);
@@ -58,7 +61,7 @@ impl Part for Steady {
     type Slots = ();
 
     fn new(away: SteadyAway, given: Given<()>, wake: &Arc<Wake>) -> Self {
-        Self(Step::new(away.0, given, wake))
+        Self(Step::new(away.0, given, wake), None)
     }
 
     fn hear(&mut self, said: &Message) -> Option<Outcome> {
@@ -71,6 +74,11 @@ impl Part for Steady {
 
     fn is_busy(&self) -> bool {
         self.0.is_busy()
+    }
+
+    fn copies(&self) -> bool {
+        let looks = self.1.as_ref();
+        looks.map(|looks| looks.fetch_add(1, Ordering::Relaxed)).is_some()
     }
 
     fn retry(&self) -> Option<Duration> {
@@ -178,5 +186,35 @@ fn a_worker_that_has_hung_up_has_its_limit_for_each_frame() {
         );
         let expected: (&[u64], _) = if leaves { (&[1], Some(2)) } else { (&[], None) };
         assert_eq!((&*torn, signalled), expected, "{reason}");
+    }
+}
+
+/// A program that has no use for the frames of a worker any more does not wait for copies of them.
+#[test]
+fn copies_are_waited_for_by_whoever_goes_on_alone() {
+    for goes_on in [true, false] {
+        let Some(device) = own_device() else { return };
+        let path = std::env::temp_dir().join(format!("bridge-copied-{}", std::process::id()));
+        let listener = Listener::bind(&path).unwrap();
+        let mut worker = Peer::start(&path, "closes");
+        let compute = Compute::remote_of(&device, false, Trust::Played).unwrap();
+        let info = ExchangeInfo { name: "steps", ..Default::default() };
+        let away = StepAway::new(&compute, &info, &Words::new(64, BufferAccess::TRANSFER_READ)).unwrap();
+        let control = Arc::new(Control::new(&Arc::new(Wake::new().unwrap())));
+        let status = Arc::new(Status::new("steps"));
+        let connection = offered(&listener, &device, &away);
+        status.connected(worker.process());
+        let looks = Arc::new(AtomicUsize::new(0));
+        let mut part = Steady::new(SteadyAway(away), Given::Slots(()), control.wake());
+        part.1 = Some(Arc::clone(&looks));
+        let timeout = LIMIT;
+        if goes_on {
+            control.stop();
+        } else {
+            control.discard();
+        }
+        Listening { connection, part, control, status, timeout, held: 0, deaf: false }.run();
+        assert_eq!(looks.load(Ordering::Relaxed) > 0, goes_on);
+        worker.kill();
     }
 }

@@ -111,6 +111,11 @@ impl Link {
         self.control.stop();
     }
 
+    /// The same, where nobody will look at frames that are being copied.
+    pub(super) fn discard(&self) {
+        self.control.discard();
+    }
+
     pub(super) fn is_stopped(&self) -> bool {
         self.control.is_stopped()
     }
@@ -135,6 +140,7 @@ impl Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
+        self.discard();
         drop(self.leave());
     }
 }

@@ -200,10 +200,11 @@ impl<P: Part> Listening<P> {
     }
 
     /// Takes over the frames that this process copies, though the program wants no more of the
-    /// worker: they are whole, and nothing but the copies is waited for.
+    /// worker: they are whole, and nothing but the copies is waited for. Not where it
+    /// [discards](Control::discard) them.
     fn await_copies(&mut self) {
         let start = Instant::now();
-        while self.part.copies() {
+        while !self.control.discards() && self.part.copies() {
             self.control.wake().clear();
             let left = COPY_LIMIT.saturating_sub(start.elapsed());
             if self.take_over().is_err() || left.is_zero() {

@@ -191,6 +191,7 @@ impl<E: End> Workers<E> {
     /// it keeps the device alive, and is waited for elsewhere: the engine may destroy the device
     /// then. On a thread that has locked the queue, it goes on in any case.
     pub(super) fn leave(&mut self) {
+        self.link.iter().for_each(Link::discard);
         if let Err(error) = self.check_queue() {
             let thread = self.link.take().and_then(Link::abandon).or_else(|| self.leaving.take());
             if thread.is_some_and(|thread| !thread.is_finished()) {
