@@ -294,3 +294,7 @@ mod held;
 #[cfg(test)]
 #[path = "replaced_tests.rs"]
 mod replaced;
+
+#[cfg(test)]
+#[path = "traced_tests.rs"]
+mod traced;

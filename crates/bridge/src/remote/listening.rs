@@ -276,8 +276,9 @@ impl<P: Part> Listening<P> {
         usable &= !(closed && self.part.needs_worker());
         let owed = self.part.owed() as u64;
         let settled = if dead { self.settle() } else { self.part.settle(false) };
-        let lost = if dead { "lost" } else { "close" };
-        trace::event(Event::new(lost, "host", self.status.exchange()).peer(self.status.worker()));
+        if !dead {
+            trace::event(Event::new("close", "host", self.status.exchange()).peer(self.status.worker()));
+        }
         // Before the program knows of the loss, and may ask for another worker.
         self.status.owes(self.part.waited_for());
         self.status.lost(Lost { reason, dead, held: self.held, owed, settled });

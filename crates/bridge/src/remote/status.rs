@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::part::Settled;
 use crate::error::Error;
+use crate::observe::trace::{self, Event};
 
 /// The state of the worker at the other end of an exchange, for the thread that draws.
 pub(super) struct Status {
@@ -83,9 +84,19 @@ impl Status {
         self.lock().whole = Some(frame);
     }
 
-    /// The first word stands.
+    /// The first word stands. The end of its process is traced here, and by
+    /// [`has_died`](Self::has_died) where that comes later.
     pub(super) fn lost(&self, lost: Lost) {
-        self.lock().lost.get_or_insert(lost);
+        let dead = lost.dead;
+        let is_first = {
+            let mut state = self.lock();
+            let is_first = state.lost.is_none();
+            state.lost.get_or_insert(lost);
+            is_first
+        };
+        if dead && is_first {
+            self.trace_death();
+        }
         // The lock is not held.
         if let Some(told) = self.on_loss.get() {
             told();
@@ -123,9 +134,17 @@ impl Status {
 
     /// The process of a worker that was lost has ended.
     pub(super) fn has_died(&self) {
-        if let Some(lost) = &mut self.lock().lost {
-            lost.dead = true;
+        let was_dead = match &mut self.lock().lost {
+            Some(lost) => std::mem::replace(&mut lost.dead, true),
+            None => true,
+        };
+        if !was_dead {
+            self.trace_death();
         }
+    }
+
+    fn trace_death(&self) {
+        trace::event(Event::new("lost", "host", &self.exchange).peer(self.worker()));
     }
 
     pub(super) fn worker(&self) -> u32 {

@@ -1,0 +1,53 @@
+//! What the trace says of a worker's end.
+
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+
+use super::tests::{LIMIT, hung_up, until};
+use crate::remote::test_device::Renderer;
+
+/// A trace that the test reads.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Lines {
+    /// The number of these events with a worker.
+    fn count(&self, event: &str, worker: u32) -> usize {
+        let lines = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        let (event, peer) = (format!("\"event\":\"{event}\""), format!("\"peer\":{worker}"));
+        let is_peer = |line: &str| line.split([',', '}']).any(|field| field == peer);
+        lines.lines().filter(|line| line.contains(&event) && is_peer(line)).count()
+    }
+}
+
+/// Its connection ends first, and its process some time later.
+#[test]
+fn the_end_of_a_process_is_traced_however_late_it_comes() {
+    let Some(scene) = Renderer::new("in-step-traced") else { return };
+    let lines = Lines::default();
+    crate::trace_to(lines.clone());
+    for disconnects in [false, true] {
+        let (mut worker, mut exchange, point) = hung_up(&scene);
+        assert_eq!((lines.count("close", worker.process()), lines.count("lost", worker.process())), (1, 0));
+        worker.kill();
+        point.wait(LIMIT).unwrap();
+        until(|| exchange.owed().is_empty().then_some(()));
+        if disconnects {
+            exchange.disconnect();
+        }
+        drop(exchange);
+        until(|| (lines.count("lost", worker.process()) > 0).then_some(()));
+        assert_eq!((lines.count("close", worker.process()), lines.count("lost", worker.process())), (1, 1));
+    }
+    crate::trace_off();
+}
