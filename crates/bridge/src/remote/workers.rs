@@ -35,14 +35,13 @@ pub(super) struct Workers<E: End> {
     status: Arc<Status>,
     terms: Terms,
     compute: Compute,
-    queue: QueueKind,
 }
 
 impl<E: End> Workers<E> {
     /// Offers an exchange to the worker, and waits until it has taken it.
     pub(super) fn new(remote: Remote, info: &LatestInfo<'_>, kinds: Vec<ResourceKind>, mut end: E) -> Result<Self> {
         let (remote, wake) = remote.prepare(|_| Wake::new().map(Arc::new))?;
-        let (compute, queue) = (end.side().clone(), end.queue());
+        let compute = end.side().clone();
         let woken = Arc::clone(&wake);
         // What this process publishes or gives back is the worker's, and nobody else looks.
         end.on_change(move || woken.wake());
@@ -53,7 +52,7 @@ impl<E: End> Workers<E> {
         let link = Link::new(remote.connection, &terms, &status, &home, &wake, None, Some(tell))?;
         // It says so within the limit of the offer, or is gone.
         told.recv().unwrap_or_else(|_| Err(Error::HostFailed { reason: "the thread of a worker has ended".into() }))?;
-        Ok(Self { link: Some(link), leaving: None, home, wake, status, terms, compute, queue })
+        Ok(Self { link: Some(link), leaving: None, home, wake, status, terms, compute })
     }
 
     pub(super) fn status(&self) -> &Arc<Status> {
@@ -102,13 +101,17 @@ impl<E: End> Workers<E> {
         self.home.lock().unwrap().is_some()
     }
 
-    /// Checks that this thread may wait for that of the connection, which may wait for the queue.
+    /// Checks that this thread may wait for that of the connection, which may wait for the queue; for
+    /// another one of the device as well, where an engine has one lock for all.
     ///
     /// # Errors
-    /// [`vk_export::Error::QueueHeld`] where it has locked the queue.
+    /// [`vk_export::Error::QueueHeld`] where it has locked a queue.
     pub(super) fn check_queue(&self) -> Result<()> {
         let device = self.compute.device();
-        device.queue_of(self.queue).unwrap_or_else(|| device.queue()).check_free()?;
+        let further = (0..).map_while(|index| device.queue_of(QueueKind::Further(index)));
+        for queue in further.chain([device.queue()]) {
+            queue.check_free()?;
+        }
         Ok(())
     }
 

@@ -5,8 +5,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use vk_export::QueueKind;
-
 use super::reader::LatestReader;
 use super::writer::LatestWriter;
 use crate::compute::Compute;
@@ -44,11 +42,6 @@ pub(crate) trait Away: Send + Sized + 'static {
 
     fn side(&self) -> &Compute {
         &self.state().compute
-    }
-
-    /// The queue that Vulkan's side is submitted to.
-    fn queue(&self) -> QueueKind {
-        self.state().queue
     }
 
     /// Returns `true` if the device is lost, which a timeline tells that no other process has.
