@@ -179,8 +179,8 @@ impl<R: Resources> RemoteExchange<R> {
     /// leave it to that thread, too, and wait for it if the device was adopted without
     /// [`keep_alive`](crate::AdoptInfo::keep_alive).
     ///
-    /// On a thread that has locked the queue ([`Queue::with`]) it waits for nothing: the thread of
-    /// the connection, which may be waiting for the queue, ends it, and
+    /// On a thread that has locked a queue of the device ([`Queue::with`]) it waits for nothing: the
+    /// thread of the connection, which may be waiting for the queue, ends it, and
     /// [`check_worker`](Self::check_worker) tells once it has. The next call of this,
     /// [`reconnect`](Self::reconnect) or [`close`](Self::close) without the lock waits for that.
     /// Dropping under the lock waits for nothing either, and leaves that thread behind: it uses the

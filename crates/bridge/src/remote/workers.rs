@@ -23,7 +23,8 @@ use crate::observe::{log_error, log_warn};
 /// The worker of an exchange, and the handle on its behalf. Dropping it ends the connection and
 /// waits for what a worker owes, for each up to its limit, where something that is submitted waits
 /// for that; for the end of one that was killed for it as well, however long that takes, where the
-/// engine may destroy the device behind it.
+/// engine may destroy the device behind it. On a thread that has locked a queue it waits for
+/// nothing: the thread does all that alone, with the device.
 pub(super) struct Workers<E: End> {
     // Field order is drop order: the thread brings the handle back.
     link: Option<Link>,

@@ -53,7 +53,10 @@ pub struct AdoptInfo<'a> {
     /// it; dropped with the last clone. `None` where the engine sees to that itself: it destroys its
     /// device once [`try_release`](ExportDevice::try_release) says that it may. What uses the device
     /// and cannot be dropped at once is then waited for where it can be left to a thread otherwise;
-    /// see [`is_kept_alive`](ExportDevice::is_kept_alive).
+    /// see [`is_kept_alive`](ExportDevice::is_kept_alive). Nothing can be waited for inside of
+    /// [`Queue::with`](crate::Queue::with): an exchange with another process that is dropped there
+    /// leaves a thread behind which uses the device, for as long as the worker owes frames and its
+    /// process takes to end. `try_release` tells that as well.
     pub keep_alive: Option<Box<dyn Any + Send + Sync>>,
 }
 
@@ -125,9 +128,9 @@ impl ExportDevice {
     /// # Safety
     /// - The handles are null, or valid and belong together, as the fields say, and stay valid
     ///   until the last clone of the device, and everything made from it, is dropped. Without
-    ///   [`keep_alive`](AdoptInfo::keep_alive), no exchange with another process is dropped or
-    ///   disconnected inside of [`Queue::with`](crate::Queue::with), where its thread would wait
-    ///   for the queue and is left behind.
+    ///   [`keep_alive`](AdoptInfo::keep_alive), no exchange with another process is dropped inside
+    ///   of [`Queue::with`](crate::Queue::with), where its thread is left behind, with the device:
+    ///   [`try_release`](Self::try_release) refuses until that has ended.
     /// - `device_extensions`, `instance_extensions` and `features` name only what was really
     ///   enabled.
     /// - Calls that Vulkan wants externally synchronized on the queues are not made by the engine

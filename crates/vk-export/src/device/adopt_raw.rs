@@ -49,6 +49,9 @@ impl AdoptInfo<'_> {
     ///   that it is of stay loaded as long as the device that is adopted, and everything made from
     ///   it.
     /// - The handles are null, or valid and belong together.
+    ///
+    /// [`ExportDevice::adopt`](crate::ExportDevice::adopt) says how long they stay valid, and what
+    /// is not to be done without [`keep_alive`](Self::keep_alive), which is not set here.
     #[doc(alias = "vkGetInstanceProcAddr")]
     pub unsafe fn from_raw(get_instance_proc_addr: *const c_void, handles: &RawHandles) -> Result<Self> {
         let RawHandles { instance, api_version, physical_device, device, queue, queue_family } = *handles;
