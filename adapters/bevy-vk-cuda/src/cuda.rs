@@ -82,8 +82,12 @@ impl Cuda {
     pub(crate) fn add(&self, present: Box<dyn Present>) {
         let mut added = self.0.added.lock().unwrap_or_else(PoisonError::into_inner);
         // Where Bevy renders nothing, nobody takes them.
-        added.retain(|one| !(one.is_dropped() && one.has_ended()));
+        let ended: Vec<_> = added.extract_if(.., |one| one.is_dropped() && one.has_ended()).collect();
         added.push(present);
+        // Bevy's render thread takes the lock in each frame, and the end of an exchange frees
+        // memory.
+        drop(added);
+        drop(ended);
     }
 
     pub(crate) fn take_added(&self) -> Vec<Box<dyn Present>> {
@@ -100,10 +104,14 @@ impl std::fmt::Debug for Cuda {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)] // Tests.
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use bevy_asset::Assets;
 
     use super::*;
     use crate::CudaBuffer;
+    use crate::fault::Fault;
+    use crate::present::frame::PresentFrame;
 
     /// Where Bevy renders nothing, nobody takes what was added.
     #[test]
@@ -114,5 +122,49 @@ mod tests {
             CudaBuffer::<u32>::new(&cuda, &mut buffers, "numbers", 16).unwrap();
         }
         assert_eq!(cuda.take_added().len(), 1, "the last one");
+    }
+
+    /// One that is dropped and has ended, and looks at its own end whether the lock is free.
+    struct Ended {
+        cuda: Cuda,
+        free: Arc<AtomicUsize>,
+        fault: Arc<Fault>,
+    }
+
+    impl Present for Ended {
+        fn present(&mut self, _: &mut PresentFrame<'_>) {}
+
+        fn is_dropped(&self) -> bool {
+            true
+        }
+
+        fn has_ended(&self) -> bool {
+            true
+        }
+
+        fn fault(&self) -> &Fault {
+            &self.fault
+        }
+    }
+
+    impl Drop for Ended {
+        fn drop(&mut self) {
+            let free = self.cuda.0.added.try_lock().is_ok();
+            self.free.fetch_add(free.into(), Ordering::Relaxed);
+        }
+    }
+
+    /// The end of an exchange may take long, and Bevy's render thread takes the lock in each frame.
+    #[test]
+    fn what_is_forgotten_is_dropped_without_the_lock() {
+        let cuda = Cuda::new(Err("Bevy renders nothing".to_owned()));
+        let free = Arc::new(AtomicUsize::new(0));
+        for forgotten in 0..3 {
+            assert_eq!(free.load(Ordering::Relaxed), forgotten.max(1) - 1, "dropped with the lock held");
+            let (cuda, free) = (cuda.clone(), Arc::clone(&free));
+            cuda.clone().add(Box::new(Ended { cuda, free, fault: Fault::new("picture") }));
+        }
+        drop(cuda.take_added());
+        assert_eq!(free.load(Ordering::Relaxed), 3);
     }
 }
