@@ -1,7 +1,7 @@
 //! What is refused, dropped, or fails.
 
 use bridge::{BufferAccess, Compute, Error, Exchange, LatestInfo, QueueKind, Stage, Work};
-use bridge_tests::{Filler, Readback, Rig};
+use bridge_tests::{Filler, Gate, Readback, Rig};
 
 use crate::{LEN, SIZE, Words, base, info, publish, read, words};
 
@@ -54,6 +54,17 @@ pub(crate) fn dropped_turns_cost_no_more_than_a_frame(rig: &Rig, compute: &Compu
     let mut turn = writer.begin().unwrap();
     filler.fill_work(turn.work(), base(78), std::time::Duration::ZERO);
     turn.skip().unwrap();
+    // What it has left has no end that could be waited for, and is seen to run.
+    let gate = Gate::on(writer.compute());
+    let mut turn = writer.begin().unwrap();
+    gate.hold_work(turn.work());
+    turn.skip().unwrap();
+    assert!(!reader.compute().is_idle().unwrap(), "it is held");
+    gate.open();
+    let start = std::time::Instant::now();
+    while !reader.compute().is_idle().unwrap() {
+        assert!(start.elapsed() < Rig::LONG, "it never ended");
+    }
     publish(&mut writer, &filler, 0).wait(Rig::LONG).unwrap();
     // The reader's: the frame is there again.
     drop(reader.newest().unwrap());

@@ -3,7 +3,6 @@
 mod buffer;
 mod content;
 mod cuda;
-mod ends;
 mod error;
 mod fault;
 mod image;

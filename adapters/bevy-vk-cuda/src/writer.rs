@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bridge::{Compute, HostWork, LatestWriter, TimelinePoint, Work};
 
 use crate::content::Content;
-use crate::ends::Ends;
 use crate::error::{Error, Result};
 use crate::fault::Fault;
 use crate::upload::{Job, Uploader};
@@ -27,7 +26,8 @@ enum Side<R: Content> {
         writer: LatestWriter<R>,
         /// The ends of frames that were unfinished when last looked at.
         unfinished: VecDeque<TimelinePoint>,
-        ends: Ends,
+        /// Tells the presenting side that there is a writer. Dropped behind it.
+        _held: Arc<()>,
     },
     Upload(Uploader<R::Item>),
 }
@@ -78,8 +78,8 @@ impl<R: Content> CpuFrame<'_, R> {
 }
 
 impl<R: Content> CudaWriter<R> {
-    pub(crate) fn shared(writer: LatestWriter<R>, ends: Ends, fault: Arc<Fault>, presented: Arc<AtomicU64>) -> Self {
-        Self { side: Side::Shared { writer, unfinished: VecDeque::new(), ends }, width: 0, fault, presented }
+    pub(crate) fn shared(writer: LatestWriter<R>, held: Arc<()>, fault: Arc<Fault>, presented: Arc<AtomicU64>) -> Self {
+        Self { side: Side::Shared { writer, unfinished: VecDeque::new(), _held: held }, width: 0, fault, presented }
     }
 
     pub(crate) fn upload(
@@ -181,14 +181,6 @@ fn left(unfinished: &mut VecDeque<TimelinePoint>) -> Result<usize> {
         unfinished.pop_front();
     }
     Ok(unfinished.len())
-}
-
-impl<R: Content> Drop for CudaWriter<R> {
-    fn drop(&mut self) {
-        if let Side::Shared { unfinished, ends, .. } = &mut self.side {
-            ends.leave(std::mem::take(unfinished));
-        }
-    }
 }
 
 impl<R: Content> std::fmt::Debug for CudaWriter<R> {

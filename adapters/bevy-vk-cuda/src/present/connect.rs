@@ -9,7 +9,6 @@ use super::shared::SharedPresent;
 use super::target::Target;
 use super::upload::UploadPresent;
 use crate::cuda::Cuda;
-use crate::ends::Ends;
 use crate::error::Result;
 use crate::fault::Fault;
 use crate::ring::{COPYING, Ring};
@@ -55,10 +54,21 @@ where
     let copier = Copier::new(name, compute.device())?;
     let (name, ring, fault) = (name.to_owned(), Ring::new(), Arc::clone(&told));
     let (places, filled) = (None, None);
-    let ends = Ends::default();
-    let left = ends.clone();
-    let present =
-        SharedPresent { name, copier, places, ring, reader, asset, shape, alive: weak, left, fault, presented, filled };
-    cuda.add(Box::new(present));
-    Ok((CudaWriter::shared(writer, ends, told, count), alive))
+    let held = Arc::new(());
+    let writing = Arc::downgrade(&held);
+    cuda.add(Box::new(SharedPresent {
+        name,
+        copier,
+        places,
+        ring,
+        reader,
+        asset,
+        shape,
+        alive: weak,
+        writing,
+        fault,
+        presented,
+        filled,
+    }));
+    Ok((CudaWriter::shared(writer, held, told, count), alive))
 }

@@ -8,7 +8,6 @@ use bridge::LatestReader;
 
 use super::frame::{Present, PresentFrame};
 use super::target::{Target, check_object};
-use crate::ends::Ends;
 use crate::error::Result;
 use crate::fault::{Fault, Step};
 use crate::ring::{PLACES, Ring};
@@ -28,8 +27,8 @@ pub(crate) struct SharedPresent<R: Target> {
     /// Of a frame, and so of Bevy's object.
     pub(crate) shape: R::Shape,
     pub(crate) alive: Weak<()>,
-    /// What the writer has left, if it was dropped.
-    pub(crate) left: Ends,
+    /// The writer, which keeps the exchange itself while it is alive.
+    pub(crate) writing: Weak<()>,
     pub(crate) fault: Arc<Fault>,
     /// The number of frames that Bevy's object has been given.
     pub(crate) presented: Arc<AtomicU64>,
@@ -126,7 +125,10 @@ where
     }
 
     fn has_ended(&self) -> bool {
-        !self.copier.is_running() && self.left.have_come()
+        // A frame that failed has no end to wait for, but may run still. Where a side is lost,
+        // nothing runs any more.
+        let computes = || matches!(self.reader.compute().is_idle(), Ok(false));
+        !self.copier.is_running() && (self.writing.strong_count() > 0 || !computes())
     }
 
     fn fault(&self) -> &Fault {

@@ -283,6 +283,17 @@ impl Compute {
     pub fn check_alive(&self) -> Result<()> {
         self.0.side.ensure_alive()
     }
+
+    /// Returns `true` if all that was enqueued so far has ended, with or without a signal behind
+    /// it: frames that were skipped or dropped, too. Does not block. It is of this compute side's
+    /// own stream or thread, such as that of a [`LatestReader`](crate::LatestReader::compute);
+    /// kernels in command buffers are submitted first.
+    ///
+    /// # Errors
+    /// The failed call, as [`Error::Cuda`] once a kernel has faulted.
+    pub fn is_idle(&self) -> Result<bool> {
+        self.0.side.is_idle()
+    }
 }
 
 impl Peer for Inner {

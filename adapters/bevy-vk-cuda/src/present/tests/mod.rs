@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // Tests.
 
 mod device;
+mod dropped;
 mod pace;
 mod replaced;
 
