@@ -208,11 +208,13 @@ impl Engine {
             recorded: begun,
             gpu: Arc::clone(&self.gpu),
         };
-        self.jobs.start(job, SceneJob::record)?;
-        let SceneJob { systems, mut slot, recorded, .. } = self.jobs.finish()?;
-        self.systems = systems;
-        let drawn = self.submit(&targets, &mut slot, recorded, window.flatten(), sampled);
-        self.slots[index] = Some(slot);
+        let done = self.jobs.start(job, SceneJob::record).and_then(|()| self.jobs.finish());
+        let drawn = done.and_then(|SceneJob { systems, mut slot, recorded, .. }| {
+            self.systems = systems;
+            let drawn = self.submit(&targets, &mut slot, recorded, window.flatten(), sampled);
+            self.slots[index] = Some(slot);
+            drawn
+        });
         let Some((image, swapchain)) = window.flatten().zip(self.swapchain.as_mut()) else {
             return drawn.map(|()| Outcome::Drawn);
         };

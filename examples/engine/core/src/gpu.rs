@@ -268,3 +268,23 @@ extern "system" fn hear(
     messages.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
     vk::FALSE
 }
+
+#[cfg(test)]
+impl Gpu {
+    /// Has `stand_in` called for `vkQueueSubmit2`, and returns that.
+    pub(crate) fn replace_submit(&mut self, stand_in: vk::PFN_vkQueueSubmit2) -> vk::PFN_vkQueueSubmit2 {
+        let real = self.device.fp_v1_3().queue_submit2;
+        let (handle, instance) = (self.device.handle(), &self.instance);
+        let function = |name: &CStr| {
+            if name == c"vkQueueSubmit2" {
+                return stand_in as *const c_void;
+            }
+            // SAFETY: a live device, and a null-terminated name.
+            let found = unsafe { (instance.fp_v1_0().get_device_proc_addr)(handle, name.as_ptr()) };
+            found.map_or(std::ptr::null(), |function| function as *const c_void)
+        };
+        // SAFETY: every function is the device's own, or a stand-in with its signature.
+        self.device = unsafe { Device::load_with(function, handle) };
+        real
+    }
+}

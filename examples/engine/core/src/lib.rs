@@ -34,6 +34,8 @@ pub mod recorder;
 mod scene;
 mod submission;
 pub mod system;
+#[cfg(all(test, target_os = "linux"))]
+mod tests;
 pub mod window;
 
 pub use engine::{Captured, Engine, Outcome};

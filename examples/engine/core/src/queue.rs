@@ -38,4 +38,14 @@ impl Queue {
         // SAFETY: the caller's promise; inside `with` the queue is externally synchronized.
         self.with(|queue| unsafe { device.queue_submit2(queue, &[batch], fence) }).context("vkQueueSubmit2")
     }
+
+    /// Waits until all that was submitted has ended.
+    ///
+    /// # Errors
+    /// What the driver says; nothing runs on a device that is lost.
+    pub fn wait_idle(&self, device: &ash::Device) -> Result<()> {
+        // SAFETY: VUID-vkQueueWaitIdle-queue-parameter: the device's own queue, which is externally
+        // synchronized inside `with`.
+        self.with(|queue| unsafe { device.queue_wait_idle(queue) }).context("vkQueueWaitIdle")
+    }
 }

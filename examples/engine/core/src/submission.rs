@@ -42,7 +42,11 @@ impl Engine {
             .and_then(|()| self.submit_pass(Pass::Picture, slot.commands(Pass::Picture), window, slot.fence()));
         if picture.is_err() {
             // The scene is on its way: the fence ends it.
-            self.submit_nothing(window, slot.fence())?;
+            if let Err(error) = self.submit_nothing(window, slot.fence()) {
+                log::error!("the scene is waited for, since no fence ends it: {error:#}");
+                let idle = self.gpu.queue().wait_idle(self.gpu.device());
+                return self.tell(Pass::Picture, picture.and(idle));
+            }
         }
         slot.submitted();
         self.tell(Pass::Picture, picture)

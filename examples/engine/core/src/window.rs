@@ -20,6 +20,8 @@ pub struct Swapchain {
     extent: vk::Extent2D,
     /// An image was acquired and not presented: it cannot be had again.
     left_behind: bool,
+    /// The number of frames in flight.
+    frames: usize,
     /// Signalled when an image can be written, one per frame in flight.
     acquired: Vec<vk::Semaphore>,
     /// Signalled when an image can be shown, one per image.
@@ -56,13 +58,19 @@ impl Swapchain {
         let (display, handle) = (window.display_handle()?.as_raw(), window.window_handle()?.as_raw());
         // SAFETY: both handles are alive, and the window outlives the surface by contract.
         let surface = unsafe { ash_window::create_surface(gpu.entry(), gpu.instance(), display, handle, None) }?;
+        Self::on_surface(gpu, surface, frames)
+    }
+
+    /// Of a surface, which is destroyed with it.
+    pub(crate) fn on_surface(gpu: &Arc<Gpu>, surface: vk::SurfaceKHR, frames: usize) -> Result<Self> {
         let surfaces = khr::surface::Instance::new(gpu.entry(), gpu.instance());
         let loader = khr::swapchain::Device::new(gpu.instance(), gpu.device());
-        let mut swapchain = Self {
+        let swapchain = Self {
             raw: vk::SwapchainKHR::null(),
             images: vec![],
             extent: vk::Extent2D::default(),
             left_behind: false,
+            frames,
             acquired: vec![],
             drawn: vec![],
             loader,
@@ -74,10 +82,6 @@ impl Swapchain {
         // SAFETY: the engine's own queue family.
         let shows = unsafe { swapchain.surfaces.get_physical_device_surface_support(gpu.physical(), family, surface) }?;
         ensure!(shows, "{} shows nothing in this window", gpu.name());
-        for _ in 0..frames {
-            let semaphore = swapchain.semaphore()?;
-            swapchain.acquired.push(semaphore);
-        }
         Ok(swapchain)
     }
 
@@ -138,6 +142,11 @@ impl Swapchain {
             let semaphore = self.semaphore()?;
             self.drawn.push(semaphore);
         }
+        // Last: without one, no image is acquired.
+        for _ in 0..self.frames {
+            let semaphore = self.semaphore()?;
+            self.acquired.push(semaphore);
+        }
         self.extent = extent;
         Ok(extent)
     }
@@ -182,19 +191,21 @@ impl Swapchain {
         }
     }
 
-    /// Waits for the GPU and frees the images.
+    /// Waits for the GPU and frees the images, and their semaphores: one of an image that was left
+    /// behind may be signalled, or still to be, with no submission that waits for it.
     fn clear(&mut self) -> Result<()> {
         // SAFETY: inside `with` the device's one queue is externally synchronized.
         self.gpu.queue().with(|_| unsafe { self.gpu.device().device_wait_idle() })?;
-        for semaphore in self.drawn.drain(..) {
-            // SAFETY: VUID-vkDestroySemaphore-semaphore-05149: the device is idle.
-            unsafe { self.gpu.device().destroy_semaphore(semaphore, None) };
-        }
         self.images.clear();
         self.left_behind = false;
         let raw = std::mem::take(&mut self.raw);
         // SAFETY: as above; null is ignored.
         unsafe { self.loader.destroy_swapchain(raw, None) };
+        for semaphore in self.drawn.drain(..).chain(self.acquired.drain(..)) {
+            // SAFETY: VUID-vkDestroySemaphore-semaphore-05149: the device is idle, and the swapchain
+            // that signals and waits for it is gone.
+            unsafe { self.gpu.device().destroy_semaphore(semaphore, None) };
+        }
         Ok(())
     }
 }
@@ -204,10 +215,6 @@ impl Drop for Swapchain {
         if let Err(error) = self.clear() {
             log::error!("a window's images are leaked, since they may be in use: {error:#}");
             return;
-        }
-        for semaphore in self.acquired.drain(..) {
-            // SAFETY: the device is idle, see `clear`.
-            unsafe { self.gpu.device().destroy_semaphore(semaphore, None) };
         }
         // SAFETY: VUID-vkDestroySurfaceKHR-surface-01266: its swapchain is gone.
         unsafe { self.surfaces.destroy_surface(self.surface, None) };
