@@ -296,7 +296,7 @@ fn an_exchange_that_ends_inside_a_closure_without_a_thread_is_leaked_at_once() {
     }
     ending.begin().unwrap().finish().unwrap().skip();
     hand_over.send(ending).unwrap();
-    assert!(receiver.recv_timeout(SOON).is_ok(), "it waits for its own thread");
+    assert!(receiver.recv_timeout(LIMIT).is_ok(), "it waits for its own thread");
     turn.finish().unwrap().skip();
     running.close().unwrap();
     assert_eq!((LiveObjects::now().leaked_buffers, LiveObjects::now().leaked_timelines), (1, 2));

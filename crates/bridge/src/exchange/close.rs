@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use vk_export::ash::vk;
 
 use super::barriers::count_leaked;
+use super::end::End;
 use super::resources::Resources;
 use super::state::State;
 use super::submit::SubmitParts;
@@ -21,17 +22,6 @@ use crate::observe::log_error;
 use crate::observe::trace;
 use crate::observe::trace::Event;
 use crate::timeline::Timeline;
-
-/// Where a generation of slots ends.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
-    /// On the thread that drops it last, or on one of its own where that one may not wait.
-    Here,
-    /// On the thread that was started for it.
-    Elsewhere,
-    /// No such thread has started: nobody may wait, and what may be in use is leaked.
-    Nowhere,
-}
 
 impl<R: Resources> State<R> {
     /// Returns `true` if others have replaced the resources, and neither side uses these any more.

@@ -12,6 +12,7 @@ mod close;
 mod compute_turn;
 mod core;
 mod direction;
+mod end;
 mod graph;
 mod hand_over;
 mod info;

@@ -13,8 +13,8 @@ use vk_export::Queue;
 use vk_export::ash::vk;
 
 use super::barriers::{Barriers, count_leaked};
-use super::close::End;
 use super::core::Core;
+use super::end::End;
 use super::hand_over;
 use super::info::ExchangeInfo;
 use super::ledger::{Begun, First, Ledger};

@@ -17,8 +17,8 @@ use vk_export::Semaphore;
 
 use super::Work;
 use super::barriers::Barriers;
-use super::close::End;
 use super::core::Core;
+use super::end::End;
 use super::hand_over::Initial;
 use super::info::ExchangeInfo;
 use super::ledger::{First, Ledger};
