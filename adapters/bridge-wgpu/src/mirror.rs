@@ -99,14 +99,18 @@ impl<S: Shared> Mirror<S> {
         release: impl FnOnce(vk::CommandBuffer),
     ) -> Result<()> {
         let Self { gpu, name, flow, .. } = self;
-        if let Some(objects) = self.raw_objects() {
+        // Before the first frame wgpu's commands copy: it would clear what its own have not filled.
+        if S::COPIES_RAW && self.is_filled() {
+            let mut objects = Filled::default();
+            S::filled(&self.objects, &mut objects);
             let ready = self.encode(|commands| self.ready(commands))?;
             let device = gpu.compute().device().as_raw();
             let (all, ()) = raw::record(gpu, name, |commands| {
                 acquire(commands);
                 // SAFETY: between the slot's barriers, outside of a pass. The objects are those
-                // that wgpu's barriers are for, in the same submission, which keeps them.
-                unsafe { S::copy_raw(*flow, device, commands, resources(), &mut objects.into_iter()) };
+                // that wgpu's barriers are for, in the same submission, which keeps them, and which
+                // wgpu refuses where one is destroyed before.
+                unsafe { S::copy_raw(*flow, device, commands, resources(), &mut objects.buffers.into_iter()) };
                 release(commands);
             })?;
             match flow {
@@ -133,19 +137,6 @@ impl<S: Shared> Mirror<S> {
             }
         }
         Ok(())
-    }
-
-    /// The objects that stay as Vulkan's commands copy them. `None` where wgpu's have to: before
-    /// the first frame, since wgpu would clear what its own have not filled, and where one was
-    /// destroyed, which wgpu tells.
-    fn raw_objects(&self) -> Option<Vec<vk::Buffer>> {
-        if !S::COPIES_RAW || !self.is_filled() {
-            return None;
-        }
-        let mut all = Filled::default();
-        S::filled(&self.objects, &mut all);
-        // SAFETY: the handles are recorded into commands and not destroyed.
-        all.buffers.into_iter().map(|buffer| unsafe { raw::handle(buffer) }).collect()
     }
 
     /// Records wgpu's barriers for a copy by Vulkan's commands. With them wgpu keeps the objects for

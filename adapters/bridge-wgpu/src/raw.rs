@@ -28,13 +28,38 @@ pub(crate) fn record<R>(
     recorded.ok_or_else(|| Error::DeviceLost { object: object.to_owned() })
 }
 
-/// The buffer of Vulkan's; `None` where it was destroyed.
+/// Calls `record` with Vulkan's buffer, which lives until that returns; `None` where it was
+/// destroyed. Another thread that destroys it meanwhile waits: wgpu frees at once what no
+/// submission uses.
+///
+/// `record` calls nothing of wgpu's. It may be called inside of [`record`], as wgpu takes these
+/// locks in that order, and not inside of itself.
 ///
 /// # Safety
-/// It is not destroyed.
-pub(crate) unsafe fn handle(buffer: &wgpu::Buffer) -> Option<vk::Buffer> {
-    // SAFETY: the guard is only read from, and gone before the buffer is used.
+/// `record` does not destroy it.
+pub(crate) unsafe fn with_buffer<R>(buffer: &wgpu::Buffer, record: impl FnOnce(vk::Buffer) -> R) -> Option<R> {
+    // SAFETY: the guard is only read from.
     let hal = unsafe { buffer.as_hal::<Vulkan>() }?;
     // SAFETY: the caller's promise.
-    Some(unsafe { hal.raw_handle() })
+    let result = record(unsafe { hal.raw_handle() });
+    // Holds wgpu's lock on what is destroyed until here.
+    drop(hal);
+    Some(result)
 }
+
+/// [`with_buffer`] for the image of a texture.
+///
+/// # Safety
+/// As [`with_buffer`].
+pub(crate) unsafe fn with_image<R>(texture: &wgpu::Texture, record: impl FnOnce(vk::Image) -> R) -> Option<R> {
+    // SAFETY: the guard is only read from.
+    let hal = unsafe { texture.as_hal::<Vulkan>() }?;
+    // SAFETY: the caller's promise.
+    let result = record(unsafe { hal.raw_handle() });
+    // As for a buffer.
+    drop(hal);
+    Some(result)
+}
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,6 @@
 #![allow(unsafe_code)] // Records barriers and clears.
 
 use ash::vk;
-use wgpu::hal::api::Vulkan;
 
 use crate::error::Result;
 use crate::mirror::Mirror;
@@ -42,17 +41,22 @@ impl<S: Shared> Mirror<S> {
 
     fn repair_all(&self, Filled { buffers, textures }: &Filled<'_>) -> Result<()> {
         let mut all = Vec::new();
-        // SAFETY: the handles are recorded into commands and not destroyed.
-        let images = textures.iter().filter_map(|texture| unsafe { image(texture) }).collect::<Vec<_>>();
-        if !images.is_empty() {
-            // SAFETY: the images are the exchange's objects, which the exchange, and wgpu for the
-            // submission that the transition below is part of, keep.
-            let (clear, ()) = raw::record(&self.gpu, &self.name, |commands| unsafe {
-                clear(self.gpu.compute().device().as_raw(), commands, &images)
+        if !textures.is_empty() {
+            let device = self.gpu.compute().device().as_raw();
+            let (clear, ()) = raw::record(&self.gpu, &self.name, |commands| {
+                for texture in textures {
+                    // SAFETY: outside of a pass. The image is one of the exchange's objects, which
+                    // wgpu keeps for the submission that the transition below is part of; it
+                    // refuses that where the texture is destroyed before.
+                    let clear = |image| unsafe { clear(device, commands, image) };
+                    // SAFETY: recorded into commands, and not destroyed. One that was destroyed
+                    // holds nothing, and wgpu refuses the transition.
+                    unsafe { raw::with_image(texture, clear) };
+                }
             })?;
             all.push(clear);
         }
-        if !images.is_empty() || !buffers.is_empty() {
+        if !textures.is_empty() || !buffers.is_empty() {
             all.push(self.encode(|commands| {
                 let state = wgpu::TextureUses::COPY_DST;
                 let kept =
@@ -68,46 +72,28 @@ impl<S: Shared> Mirror<S> {
     }
 }
 
-/// The image of a texture; `None` where it was destroyed.
+/// Records zeros into an image of whatever layout, which leaves it as a target of copies.
 ///
 /// # Safety
-/// It is not destroyed.
-unsafe fn image(texture: &wgpu::Texture) -> Option<vk::Image> {
-    // SAFETY: the guard is only read from, and gone before the image is used.
-    let hal = unsafe { texture.as_hal::<Vulkan>() }?;
-    // SAFETY: the caller's promise.
-    Some(unsafe { hal.raw_handle() })
-}
-
-/// Records zeros into images of whatever layout, which leaves them as targets of copies.
-///
-/// # Safety
-/// The commands are recording outside of a pass; the images are color images of the device, with
-/// the usage `TRANSFER_DST`, and live until the commands have run.
-unsafe fn clear(device: &ash::Device, commands: vk::CommandBuffer, images: &[vk::Image]) {
-    let barriers: Vec<_> = images
-        .iter()
-        .map(|image| {
-            vk::ImageMemoryBarrier::default()
-                .src_access_mask(vk::AccessFlags::MEMORY_WRITE)
-                .dst_access_mask(vk::AccessFlags::TRANSFER_WRITE)
-                // What it held is given up: of what the image is used for last, nobody tells.
-                .old_layout(vk::ImageLayout::UNDEFINED)
-                .new_layout(vk::ImageLayout::TRANSFER_DST_OPTIMAL)
-                .src_queue_family_index(vk::QUEUE_FAMILY_IGNORED)
-                .dst_queue_family_index(vk::QUEUE_FAMILY_IGNORED)
-                .image(*image)
-                .subresource_range(ALL)
-        })
-        .collect();
+/// The commands are recording outside of a pass; the image is a color image of the device, with the
+/// usage `TRANSFER_DST`, and where they are submitted it lives until they have run.
+unsafe fn clear(device: &ash::Device, commands: vk::CommandBuffer, image: vk::Image) {
+    let barrier = vk::ImageMemoryBarrier::default()
+        .src_access_mask(vk::AccessFlags::MEMORY_WRITE)
+        .dst_access_mask(vk::AccessFlags::TRANSFER_WRITE)
+        // What it held is given up: of what the image is used for last, nobody tells.
+        .old_layout(vk::ImageLayout::UNDEFINED)
+        .new_layout(vk::ImageLayout::TRANSFER_DST_OPTIMAL)
+        .src_queue_family_index(vk::QUEUE_FAMILY_IGNORED)
+        .dst_queue_family_index(vk::QUEUE_FAMILY_IGNORED)
+        .image(image)
+        .subresource_range(ALL);
     let (before, behind) = (vk::PipelineStageFlags::ALL_COMMANDS, vk::PipelineStageFlags::TRANSFER);
     // SAFETY: the caller's promise.
-    unsafe { device.cmd_pipeline_barrier(commands, before, behind, vk::DependencyFlags::empty(), &[], &[], &barriers) };
-    for image in images {
-        let zeros = vk::ClearColorValue::default();
-        // SAFETY: the caller's promise; the barrier above leaves the image in that layout.
-        unsafe {
-            device.cmd_clear_color_image(commands, *image, vk::ImageLayout::TRANSFER_DST_OPTIMAL, &zeros, &[ALL])
-        };
-    }
+    unsafe {
+        device.cmd_pipeline_barrier(commands, before, behind, vk::DependencyFlags::empty(), &[], &[], &[barrier])
+    };
+    let zeros = vk::ClearColorValue::default();
+    // SAFETY: the caller's promise; the barrier above leaves the image in that layout.
+    unsafe { device.cmd_clear_color_image(commands, image, vk::ImageLayout::TRANSFER_DST_OPTIMAL, &zeros, &[ALL]) };
 }

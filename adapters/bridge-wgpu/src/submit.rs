@@ -242,4 +242,4 @@ enum Unstaged {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -116,16 +116,20 @@ impl<T: Pod + Send + Sync> Share<Self> for SharedBuffer<T> {
         device: &ash::Device,
         commands: vk::CommandBuffer,
         render: RenderBuffer<'_, T>,
-        objects: &mut dyn Iterator<Item = vk::Buffer>,
+        objects: &mut dyn Iterator<Item = &wgpu::Buffer>,
     ) {
         let Some(object) = objects.next() else { return };
-        let (from, to) = match flow {
-            Flow::In => (render.as_raw(), object),
-            Flow::Out => (object, render.as_raw()),
+        let copy = |object| {
+            let (from, to) = match flow {
+                Flow::In => (render.as_raw(), object),
+                Flow::Out => (object, render.as_raw()),
+            };
+            let all = [vk::BufferCopy::default().size(render.size())];
+            // SAFETY: the caller's promise; both are that long, and made with these usages.
+            unsafe { device.cmd_copy_buffer(commands, from, to, &all) };
         };
-        let all = [vk::BufferCopy::default().size(render.size())];
-        // SAFETY: the caller's promise; both are that long, and made with these usages.
-        unsafe { device.cmd_copy_buffer(commands, from, to, &all) };
+        // SAFETY: recorded into commands, and not destroyed.
+        unsafe { crate::raw::with_buffer(object, copy) };
     }
 
     fn filled<'o>(objects: &'o wgpu::Buffer, all: &mut Filled<'o>) {

@@ -65,17 +65,18 @@ pub(crate) trait Share<S: Shared> {
     fn copy(flow: Flow, slot: &S::Slot, objects: &S::Objects, commands: &mut wgpu::CommandEncoder);
 
     /// Records [`copy`](Self::copy) with Vulkan's commands; `objects` are those of
-    /// [`filled`](Self::filled), as far as no other part has taken them.
+    /// [`filled`](Self::filled), as far as no other part has taken them. Leaves out what was
+    /// destroyed: wgpu refuses the submission.
     ///
     /// # Safety
     /// The commands are recording outside of a pass, behind barriers for copies of the slot and of
-    /// the objects, and both live until the commands have run.
+    /// the objects, and where they are submitted both live until they have run.
     unsafe fn copy_raw(
         _: Flow,
         _: &ash::Device,
         _: vk::CommandBuffer,
         _: <S::Specs as Resources>::Render<'_>,
-        _: &mut dyn Iterator<Item = vk::Buffer>,
+        _: &mut dyn Iterator<Item = &wgpu::Buffer>,
     ) {
     }
 
@@ -163,7 +164,7 @@ macro_rules! tuple {
                 device: &ash::Device,
                 commands: vk::CommandBuffer,
                 render: <<Self as Shared>::Specs as Resources>::Render<'_>,
-                objects: &mut dyn Iterator<Item = vk::Buffer>,
+                objects: &mut dyn Iterator<Item = &wgpu::Buffer>,
             ) {
                 // SAFETY: the same contract, of each.
                 $(unsafe { $part::copy_raw(flow, device, commands, render.$index, objects) };)*

@@ -153,3 +153,27 @@ fn a_refused_texture_of_a_latest_exchange_is_given_back() {
     }
     assert_eq!(validation_messages(), [""; 0]);
 }
+
+/// What frames fill is the program's to destroy.
+#[test]
+fn frames_of_objects_that_were_destroyed_are_refused() {
+    let _alone = alone();
+    for bridge in ways() {
+        let filler = Filler::new(&bridge);
+        let mut buffers = Exchange::new(&bridge, &info("numbers"), numbers()).unwrap();
+        let mut textures = Exchange::new(&bridge, &info("picture"), picture()).unwrap();
+        let frames = frame((&mut buffers, &mut textures), &filler, 1);
+        bridge.submit([], frames).unwrap();
+        let of_texture = textures.objects().clone();
+        buffers.objects().destroy();
+        for destroy in [false, true] {
+            let frames = frame((&mut buffers, &mut textures), &filler, 2);
+            if destroy {
+                of_texture.destroy();
+            }
+            let error = bridge.submit([], frames).unwrap_err();
+            assert!(matches!(error, Error::Refused { .. }) && error.to_string().contains("destroyed"), "{error}");
+        }
+    }
+    assert_eq!(validation_messages(), [""; 0]);
+}
