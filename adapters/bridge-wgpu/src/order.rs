@@ -3,8 +3,9 @@
 //! Each exchange has a lock that is held while its frames are lent and submitted: one lent turn is
 //! open per exchange, and the values of its timeline rise. wgpu calls the program's callbacks
 //! meanwhile, which may wait for another thread's submission of other exchanges, and drop any. So
-//! a thread that holds such a lock never blocks for a further one: a batch takes all of its locks
-//! at once, by their addresses, and what a callback does takes one only if it is free.
+//! a thread that holds such a lock never blocks for a further one: a batch that finds one of its
+//! locks taken lets go of all others and waits for that one alone, and what a callback does takes
+//! one only if it is free.
 
 use std::cell::Cell;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
@@ -54,26 +55,19 @@ impl Order {
     /// `None` where it is not: a submission of the exchange is being made, by this thread or by
     /// another.
     pub(crate) fn lock(&self) -> Option<Held<'_>> {
-        let lock = match SUBMITTING.get() {
-            false => self.0.lock().unwrap_or_else(PoisonError::into_inner),
-            true => match self.0.try_lock() {
-                Ok(lock) => lock,
-                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-                Err(TryLockError::WouldBlock) => return None,
-            },
-        };
+        let lock = if SUBMITTING.get() { self.take_free()? } else { self.wait() };
         Some(Held { _lock: lock, _thread: Marked::new() })
     }
 
-    /// Sorts the locks of a batch for [`lock_all`](Self::lock_all).
+    /// Brings the locks of a batch into an order for [`lock_all`](Self::lock_all), each once.
     pub(crate) fn sort(all: &mut Vec<Self>) {
         all.sort_by_key(|order| Arc::as_ptr(&order.0));
         // Of two frames of one exchange the second is refused when it is lent.
         all.dedup_by(|one, other| Arc::ptr_eq(&one.0, &other.0));
     }
 
-    /// Takes the locks of a batch, which were [sorted](Self::sort): two threads with the same ones
-    /// take them in the same order.
+    /// Takes the locks of a batch, which were [sorted](Self::sort). Waits for one at a time, and
+    /// holds no other meanwhile: whoever has that one may wait for what needs another.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] in a callback that wgpu calls while frames are submitted.
@@ -81,9 +75,38 @@ impl Order {
         if SUBMITTING.get() {
             return Err(Self::called_back());
         }
-        let thread = Marked::new();
-        let locks = all.iter().map(|order| order.0.lock().unwrap_or_else(PoisonError::into_inner)).collect();
-        Ok(HeldAll { _locks: locks, _thread: thread })
+        let mut first = 0;
+        loop {
+            let mut locks = Vec::with_capacity(all.len());
+            locks.extend(all.get(first).map(Self::wait));
+            let others = all.iter().enumerate().filter(|(index, _)| *index != first);
+            let mut busy = None;
+            for (index, order) in others {
+                match order.take_free() {
+                    Some(lock) => locks.push(lock),
+                    None => {
+                        busy = Some(index);
+                        break;
+                    }
+                }
+            }
+            match busy {
+                Some(busy) => first = busy,
+                None => return Ok(HeldAll { _locks: locks, _thread: Marked::new() }),
+            }
+        }
+    }
+
+    fn wait(&self) -> MutexGuard<'_, ()> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take_free(&self) -> Option<MutexGuard<'_, ()>> {
+        match self.0.try_lock() {
+            Ok(lock) => Some(lock),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     /// The error of what cannot be done in a callback.
@@ -91,5 +114,47 @@ impl Order {
         let reason =
             "called by a callback of wgpu's while frames are submitted, which would wait for itself; do it later";
         Error::invalid("submission of frames", reason)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // Tests.
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Whoever holds a lock may wait for what needs another one of a batch that waits for it.
+    #[test]
+    fn a_batch_that_waits_holds_no_lock() {
+        let mut all = vec![Order::default(), Order::default(), Order::default()];
+        Order::sort(&mut all);
+        for taken in 0..all.len() {
+            let held = all[taken].lock().unwrap();
+            let (batch, batch_starts) = channel();
+            let (others, others_are_free) = channel();
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    batch.send(()).unwrap();
+                    drop(Order::lock_all(&all).unwrap());
+                    assert!(!SUBMITTING.get());
+                });
+                batch_starts.recv().unwrap();
+                // Once the batch waits, which nothing tells; what is tried before is free as well.
+                std::thread::sleep(Duration::from_millis(50));
+                let others = &others;
+                let all = &all;
+                scope.spawn(move || {
+                    for (_, order) in all.iter().enumerate().filter(|(index, _)| *index != taken) {
+                        drop(order.lock().unwrap());
+                    }
+                    others.send(()).unwrap();
+                });
+                let free = others_are_free.recv_timeout(Duration::from_secs(10));
+                drop(held);
+                free.expect("the batch holds locks while it waits");
+            });
+        }
     }
 }
