@@ -106,6 +106,7 @@ impl<S: Shared> Mirror<S> {
             let ready = self.encode(|commands| self.ready(commands))?;
             let device = gpu.compute().device().as_raw();
             let (all, ()) = raw::record(gpu, name, |commands| {
+                parts.own = Some(commands);
                 acquire(commands);
                 // SAFETY: between the slot's barriers, outside of a pass. The objects are those
                 // that wgpu's barriers are for, in the same submission, which keeps them, and which
@@ -120,7 +121,10 @@ impl<S: Shared> Mirror<S> {
             return Ok(());
         }
         let slot = self.slot(lease, resources())?;
-        let (acquire, ()) = raw::record(gpu, name, acquire)?;
+        let (acquire, ()) = raw::record(gpu, name, |commands| {
+            parts.own = Some(commands);
+            acquire(commands);
+        })?;
         let copy = self.copy(slot)?;
         let (release, ()) = raw::record(gpu, name, release)?;
         match (S::IN_PLACE, flow) {
@@ -230,11 +234,11 @@ pub(crate) fn initialise<S: Shared>(
     let gpu = &mirror.gpu;
     let _order = mirror.order.lock().ok_or_else(Order::called_back)?;
     // wgpu's encoders record for the family of its queue, which is the exchange's; outside a pass.
-    let (commands, turn) = raw::record(gpu, &mirror.name, record)?;
+    let (commands, (own, turn)) = raw::record(gpu, &mirror.name, |commands| (commands, record(commands)))?;
     let turn = turn?;
     let signal = turn.signal();
     // Dropped, the turn counts as not submitted, and the exchange with it.
-    gpu.push_signalling(&mirror.name, Some(commands), &[signal])?;
+    gpu.push_signalling(&mirror.name, Some((commands, own)), &[signal])?;
     // SAFETY: the commands were submitted, and the signal behind them.
     unsafe { turn.submitted() };
     Ok(())

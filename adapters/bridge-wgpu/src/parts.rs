@@ -7,6 +7,9 @@ use ash::vk;
 pub(crate) struct Parts {
     pub(crate) before: Vec<wgpu::CommandBuffer>,
     pub(crate) behind: Vec<wgpu::CommandBuffer>,
+    /// Vulkan's handle of one of these, by which the submission is known; `None` where the frames
+    /// add none that this crate records by itself, as a frame that was submitted before.
+    pub(crate) own: Option<vk::CommandBuffer>,
     pub(crate) waits: Vec<vk::SemaphoreSubmitInfo<'static>>,
     pub(crate) signals: Vec<vk::SemaphoreSubmitInfo<'static>>,
 }

@@ -45,7 +45,11 @@ impl Bridge {
     ///   submitted, and the failed call of the bridge; the frames are lost.
     /// - What wgpu reports on this thread meanwhile, such as the error of a callback. Whether the
     ///   frames were submitted is unknown then: they are lost, and their slots come back by
-    ///   themselves, once a later signal of the queue is reached.
+    ///   themselves, once a later signal of the queue is reached. So it is after `Refused` on an
+    ///   [adopted](Self::adopt) device, and for a frame that was submitted before, where the refused
+    ///   commands had something deferred, as
+    ///   [`on_submitted_work_done`](wgpu::CommandEncoder::on_submitted_work_done): wgpu may submit
+    ///   pending writes for that.
     pub fn submit<F: Frames>(
         &self,
         commands: impl IntoIterator<Item = wgpu::CommandBuffer>,
@@ -64,7 +68,8 @@ impl Bridge {
         let (before, behind) = (std::mem::take(&mut parts.before), std::mem::take(&mut parts.behind));
         let commands = before.into_iter().chain(commands).chain(behind);
         if let Some(splice) = self.splice() {
-            let (pushed, answer) = splice.during(&parts.waits, &parts.signals, || self.push(OBJECT, commands));
+            let (pushed, answer) =
+                splice.during(&parts.waits, &parts.signals, parts.own, || self.push(OBJECT, commands));
             return Self::conclude_spliced::<F>(lent, pushed, answer);
         }
         parts.mark();
@@ -86,12 +91,15 @@ impl Bridge {
                 if pushed.is_err() {
                     F::repair(&lent);
                 }
-                // SAFETY: wgpu did not call the driver.
+                // SAFETY: the driver was given no command buffer of theirs, and no submission at
+                // all where they have none.
                 unsafe { F::refused(lent) };
                 Err(pushed.err().unwrap_or_else(lost))
             }
             Some(vk::Result::SUCCESS) => {
-                // The error is of a callback that wgpu called when it had submitted.
+                // The error is of a callback that wgpu called when it had submitted. Where no
+                // command buffer tells what the frames went with, it may be wgpu's refusal, and what
+                // the refused commands had deferred was submitted: they are lost as well.
                 pushed?;
                 // SAFETY: one submission took the waits, the commands and the signals.
                 unsafe { F::submitted(lent) }
@@ -193,21 +201,22 @@ impl Bridge {
         if left > 0 { Err(Error::DeviceLost { object: object.to_owned() }) } else { Ok(()) }
     }
 
-    /// Submits commands, and signals behind them.
+    /// Submits commands, given with Vulkan's handle of them, and signals behind them.
     ///
     /// # Errors
     /// As [`signal`](Self::signal).
     pub(crate) fn push_signalling(
         &self,
         object: &str,
-        commands: Option<wgpu::CommandBuffer>,
+        commands: Option<(wgpu::CommandBuffer, vk::CommandBuffer)>,
         signals: &[vk::SemaphoreSubmitInfo<'_>],
     ) -> Result<()> {
+        let (commands, own) = commands.unzip();
         let Some(splice) = self.splice() else {
             self.push(object, commands)?;
             return self.signal(object, signals);
         };
-        let (pushed, answer) = splice.during(&[], signals, || self.push(object, commands));
+        let (pushed, answer) = splice.during(&[], signals, own, || self.push(object, commands));
         pushed?;
         match answer {
             Some(vk::Result::SUCCESS) => Ok(()),

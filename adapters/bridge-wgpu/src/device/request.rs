@@ -90,7 +90,7 @@ impl Bridge {
         let created = unsafe { adapter.create_device_from_hal(opened, descriptor) };
         let (device, queue) = created.map_err(|error| failed(error.to_string()))?;
         // A version of wgpu's that submits by another function has its semaphores staged.
-        let (_, answer) = splice.during(&[], &[], || queue.submit([]));
+        let (_, answer) = splice.during(&[], &[], None, || queue.submit([]));
         let splice = answer.map(|_| splice);
         let mut enabled = EnabledFeatures::default();
         // wgpu enables it wherever a device has it, which was asked for above.

@@ -3,7 +3,9 @@
 //! wgpu stages semaphores for its next submission, whichever thread makes that, so that a frame's
 //! signal needs a submission of its own. On devices that this crate creates, wgpu calls
 //! `vkQueueSubmit` through a function of this module: what a thread [adds](Splice::during) goes
-//! into the next submission that this thread makes, and whether it was made is known.
+//! into the next submission that this thread makes with the command buffers that it is for, and
+//! whether that was made is known. wgpu may make others before: behind a submission that it refused
+//! it does what the command buffers had deferred, and submits pending writes for that.
 //!
 //! wgpu calls it under its lock on submissions, so that the queue is externally synchronized as
 //! before: the function makes one call of the driver's in place of one.
@@ -27,6 +29,8 @@ thread_local! {
 /// Waits and signals for a submission.
 struct Added {
     queue: vk::Queue,
+    /// A command buffer of the submission that takes them along; null where any does.
+    own: vk::CommandBuffer,
     waits: Vec<Semaphore>,
     signals: Vec<Semaphore>,
     /// The driver's answer, once it was taken along.
@@ -53,12 +57,14 @@ pub(crate) struct Splice {
 }
 
 impl Splice {
-    /// Calls `submit` so that its first submission waits and signals as well. Gives its result, and
-    /// the driver's answer; `None` where nothing was submitted.
+    /// Calls `submit` so that its submission with the command buffer `own` waits and signals as
+    /// well; its first one where there is none. Gives its result, and the driver's answer; `None`
+    /// where there was no such submission.
     pub(crate) fn during<R>(
         self,
         waits: &[vk::SemaphoreSubmitInfo<'_>],
         signals: &[vk::SemaphoreSubmitInfo<'_>],
+        own: Option<vk::CommandBuffer>,
         submit: impl FnOnce() -> R,
     ) -> (R, Option<vk::Result>) {
         /// Puts back what an outer submission has added, also when `submit` panics.
@@ -69,7 +75,8 @@ impl Splice {
             }
         }
         let (waits, signals) = (waits.iter().map(Into::into).collect(), signals.iter().map(Into::into).collect());
-        let added = RefCell::new(Added { queue: self.queue, waits, signals, result: None });
+        let added =
+            RefCell::new(Added { queue: self.queue, own: own.unwrap_or_default(), waits, signals, result: None });
         let restore = Restore(ADDED.replace(&raw const added));
         let result = submit();
         drop(restore);
@@ -133,29 +140,43 @@ unsafe extern "system" fn queue_submit(
     let Some(own) = own else { return vk::Result::ERROR_UNKNOWN };
     #[cfg(test)]
     tests::note_call(queue);
-    let Some(taken) = take(queue) else {
-        // SAFETY: the caller's promise.
-        return unsafe { own(queue, count, batches, fence) };
-    };
     // SAFETY: VUID-vkQueueSubmit-pSubmits-parameter: there are `count` of them.
     let batches = if count == 0 { &[] } else { unsafe { std::slice::from_raw_parts(batches, count as usize) } };
+    // SAFETY: the caller's promise.
+    let Some(taken) = (unsafe { take(queue, batches) }) else {
+        // SAFETY: the caller's promise.
+        return unsafe { own(queue, count, batches.as_ptr(), fence) };
+    };
     // SAFETY: the caller's promise, of the batches; of what is added, that of `Splice::during`.
     let result = unsafe { submit_with(own, queue, batches, fence, &taken) };
     added(|added| added.result = Some(result));
     result
 }
 
-/// What the thread has added for the queue, unless a submission has taken it.
-fn take(queue: vk::Queue) -> Option<Added> {
+/// What the thread has added for the queue and a command buffer of these batches, unless a submission
+/// has taken it.
+///
+/// # Safety
+/// The batches are valid ones.
+unsafe fn take(queue: vk::Queue, batches: &[vk::SubmitInfo<'_>]) -> Option<Added> {
     #[cfg(test)]
     if let Some(stolen) = tests::steal(queue) {
         return Some(stolen);
     }
     let taken = |added: &mut Added| {
         let (waits, signals) = (std::mem::take(&mut added.waits), std::mem::take(&mut added.signals));
-        Added { queue, waits, signals, result: None }
+        Added { queue, own: added.own, waits, signals, result: None }
     };
-    added(|added| (added.queue == queue && added.result.is_none()).then(|| taken(added))).flatten()
+    let is_for = |batch: &vk::SubmitInfo<'_>, own| {
+        // SAFETY: the caller's promise: as many as it says.
+        unsafe { copied(batch.p_command_buffers, batch.command_buffer_count as usize) }.contains(&own)
+    };
+    let is_own = |own| own == vk::CommandBuffer::null() || batches.iter().any(|batch| is_for(batch, own));
+    added(|added| {
+        let takes = added.queue == queue && added.result.is_none() && is_own(added.own);
+        takes.then(|| taken(added))
+    })
+    .flatten()
 }
 
 /// Submits with waits and signals more: in the batch where there is one, whose semaphores are

@@ -151,9 +151,12 @@ impl<S: Shared> Batch for NewestFrame<S> {
             let slot = mirror.slot(turn.lease(), turn.resources())?;
             if turn.is_new() {
                 // Gives the frame before back as well.
-                // SAFETY: wgpu's encoders record for the family of its queue, which is the
-                // exchange's, outside a pass; submitted with this turn, or not at all.
-                let (acquire, ()) = raw::record(gpu, name, |commands| unsafe { turn.record_acquire(commands) })?;
+                let (acquire, ()) = raw::record(gpu, name, |commands| {
+                    parts.own = Some(commands);
+                    // SAFETY: wgpu's encoders record for the family of its queue, which is the
+                    // exchange's, outside a pass; submitted with this turn, or not at all.
+                    unsafe { turn.record_acquire(commands) }
+                })?;
                 parts.before.push(acquire);
                 parts.before.extend(mirror.copy(slot)?);
             }

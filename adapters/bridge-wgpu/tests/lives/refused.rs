@@ -4,7 +4,7 @@
 use bridge_wgpu::bridge::ImageSpec;
 use bridge_wgpu::{Bridge, Error, Exchange, Frame, LatestInfo, Newest, SharedBuffer, SharedTexture, Work, wgpu};
 
-use crate::support::{Filler, alone, info, mapped, read_buffer, staging, validation_messages, ways};
+use crate::support::{Filler, alone, bridges, info, mapped, read_buffer, staging, validation_messages, ways};
 
 const LEN: usize = 512;
 
@@ -173,6 +173,64 @@ fn frames_of_objects_that_were_destroyed_are_refused() {
             }
             let error = bridge.submit([], frames).unwrap_err();
             assert!(matches!(error, Error::Refused { .. }) && error.to_string().contains("destroyed"), "{error}");
+        }
+    }
+    assert_eq!(validation_messages(), [""; 0]);
+}
+
+/// What a command buffer has deferred wgpu does where it was refused as well, and submits pending
+/// writes for it: another submission than that of the frames.
+#[test]
+fn frames_do_not_go_with_what_refused_commands_had_deferred() {
+    let _alone = alone();
+    for bridge in bridges() {
+        let filler = Filler::new(&bridge);
+        let (to_write, to_map) = (staging(&bridge, 16), staging(&bridge, 16));
+        // Refused, behind pending writes, with a callback, or to be mapped.
+        let refused = |maps: bool| {
+            let destroyed = staging(&bridge, 16);
+            let mut commands = bridge.device().create_command_encoder(&Default::default());
+            commands.clear_buffer(&destroyed, 0, None);
+            destroyed.destroy();
+            bridge.queue().write_buffer(&to_write, 0, &[1; 16]);
+            bridge.queue().write_buffer(&to_map, 0, &[1; 16]);
+            match maps {
+                true => commands.map_buffer_on_submit(&to_map, wgpu::MapMode::Read, .., |_| ()),
+                false => commands.on_submitted_work_done(|| ()),
+            }
+            commands.finish()
+        };
+        let mut buffers = Exchange::new(&bridge, &info("numbers"), numbers()).unwrap();
+        let mut textures = Exchange::new(&bridge, &info("picture"), picture()).unwrap();
+        let info = LatestInfo { newest: Newest::Issued, ..crate::support::latest::latest("numbers") };
+        let (mut writer, mut reader) = Exchange::latest(&bridge, &info, picture()).unwrap();
+        for (round, maps) in [false, true, false, true].into_iter().enumerate() {
+            let word = 10 + round as u32;
+            let frames = frame((&mut buffers, &mut textures), &filler, word);
+            let error = bridge.submit([refused(maps)], frames).unwrap_err();
+            assert!(matches!(error, Error::Refused { call: "Queue::submit", .. }), "{error}");
+            if maps {
+                to_map.unmap();
+            }
+            // They were skipped, and what wgpu took for done is repaired.
+            assert_eq!(read_texture(&bridge, textures.objects()), [0; LEN]);
+            let mut turn = writer.begin().unwrap();
+            fill(turn.work(), word);
+            turn.publish().unwrap();
+            let turn = reader.newest().unwrap();
+            bridge.submit([refused(maps)], turn).unwrap_err();
+            if maps {
+                to_map.unmap();
+            }
+            assert_eq!(reader.retired(), 0, "it counts as one that may have been submitted");
+            let turn = reader.newest().unwrap().unwrap();
+            assert!(turn.is_new());
+            bridge.submit([], turn).unwrap();
+            assert_eq!(read_texture(&bridge, reader.objects()), [word; LEN]);
+            let frames = frame((&mut buffers, &mut textures), &filler, word);
+            bridge.submit([], frames).unwrap();
+            assert_eq!(read_buffer(&bridge, buffers.objects()), Filler::pattern(LEN, word));
+            assert_eq!(read_texture(&bridge, textures.objects()), [word; LEN]);
         }
     }
     assert_eq!(validation_messages(), [""; 0]);

@@ -29,7 +29,13 @@ impl Splice {
     /// Lets the next submission of whichever thread wait and signal.
     pub(crate) fn add_for_all(self, waits: &[vk::SemaphoreSubmitInfo<'_>], signals: &[vk::SemaphoreSubmitInfo<'_>]) {
         let (waits, signals) = (waits.iter().map(Into::into).collect(), signals.iter().map(Into::into).collect());
-        STOLEN.lock().unwrap().push(Added { queue: self.queue, waits, signals, result: None });
+        STOLEN.lock().unwrap().push(Added {
+            queue: self.queue,
+            own: vk::CommandBuffer::null(),
+            waits,
+            signals,
+            result: None,
+        });
     }
 
     /// Returns `true` if no submission has taken it.
@@ -93,6 +99,7 @@ fn added() -> Added {
     let semaphore = |handle, value| Semaphore { raw: raw(handle), value };
     Added {
         queue: vk::Queue::null(),
+        own: vk::CommandBuffer::null(),
         waits: vec![semaphore(10, 100), semaphore(11, 101)],
         signals: vec![semaphore(20, 200)],
         result: None,
