@@ -117,7 +117,8 @@ impl Bridge {
             // The error may be of a callback that wgpu called when it had submitted, or another
             // thread's submission may have taken the waits of one that was refused. It is unknown:
             // what is lent is dropped, and comes back with a later signal, which the exchange's
-            // next call submits where it has to.
+            // next call submits where it has to. Nothing is repaired: of objects that wgpu takes for
+            // filled by a refused frame, the next one begins from a wrong layout.
             Unstaged::None => pushed?,
             // Of a lost device wgpu reports no error; it just submits nothing.
             Unstaged::All => {
@@ -131,7 +132,12 @@ impl Bridge {
             }
             // It was refused, and another thread's submission, which came while they were staged,
             // waits for some: what is lent is dropped, since its timelines are in use until then.
-            Unstaged::Some => return Err(pushed.err().unwrap_or_else(lost)),
+            Unstaged::Some => {
+                if pushed.is_err() {
+                    F::repair(&lent);
+                }
+                return Err(pushed.err().unwrap_or_else(lost));
+            }
         }
         match parts.signals.is_empty() {
             // Nothing was staged that would tell.

@@ -21,9 +21,11 @@ fn a_wait_that_another_submission_took_is_waited_for() {
         (0..20).for_each(|_| commands.clear_buffer(&heavy, 0, None));
         gpu.queue().submit([commands.finish()]);
         gpu.stage_waits("frames", rest).unwrap();
+        let calls = gpu.splice().unwrap().calls();
         let pushed = gpu.push("frames", parts.before.drain(..).chain([refused(&gpu)]));
         let error = gpu.conclude::<(Frame<_>, Frame<_>)>(lent, &parts, pushed).unwrap_err();
         assert!(error.to_string().contains("destroyed"), "{error}");
+        assert_eq!(gpu.splice().unwrap().calls() - calls, 2, "the objects of both are repaired");
         // It is in the way until a later signal, which nobody has submitted yet.
         assert!(one.exchange.flush_parts().unwrap().is_some());
         drop((one, other));
