@@ -4,11 +4,16 @@
 //! leaves what it uses, and then comes to the next: one that it refuses leaves it with the states
 //! of those in front, which never ran. For the objects that a frame fills that is the copy into
 //! them: a texture that wgpu has for a target of copies is in the layout of its last use, and an
-//! object that no frame has filled yet counts as initialised.
+//! object that no frame has filled yet counts as initialised. Behind the copy the program's command
+//! buffers may have used it, and a fault in front of the copy leaves the texture as it was: which it
+//! is nobody tells. So on devices that this crate creates, the repair begins [from whatever
+//! layout](crate::device::layouts) wgpu has noted, and whatever there is. On others it is right where
+//! the copy is the last that wgpu has noted.
 #![allow(unsafe_code)] // Records barriers and clears.
 
 use ash::vk;
 
+use crate::device::splice::Splice;
 use crate::error::Result;
 use crate::mirror::Mirror;
 use crate::raw;
@@ -24,8 +29,8 @@ const ALL: vk::ImageSubresourceRange = vk::ImageSubresourceRange {
 };
 
 impl<S: Shared> Mirror<S> {
-    /// Brings the objects that a frame fills to the state in which wgpu has them since it refused
-    /// a submission with a frame: textures hold zeros then, and so do buffers that no frame has
+    /// Brings the objects that a frame fills and wgpu's notion of them together, since it refused a
+    /// submission with a frame: textures hold zeros then, and so do buffers that no frame has
     /// filled.
     pub(crate) fn repair(&self) {
         let mut filled = Filled::default();
@@ -40,34 +45,40 @@ impl<S: Shared> Mirror<S> {
     }
 
     fn repair_all(&self, Filled { buffers, textures }: &Filled<'_>) -> Result<()> {
-        let mut all = Vec::new();
-        if !textures.is_empty() {
-            let device = self.gpu.compute().device().as_raw();
-            let (clear, ()) = raw::record(&self.gpu, &self.name, |commands| {
-                for texture in textures {
+        if textures.is_empty() && buffers.is_empty() {
+            return Ok(());
+        }
+        let states = self.encode(|commands| {
+            let state = wgpu::TextureUses::COPY_DST;
+            let kept =
+                textures.iter().map(|texture| wgpu::TextureTransition { texture: *texture, selector: None, state });
+            commands.transition_resources(std::iter::empty(), kept);
+            buffers.iter().for_each(|buffer| commands.clear_buffer(buffer, 0, None));
+        })?;
+        if textures.is_empty() {
+            return self.gpu.push(&self.name, [states]);
+        }
+        let device = self.gpu.compute().device().as_raw();
+        let mut images = Vec::new();
+        let (cleared, ()) = raw::record(&self.gpu, &self.name, |commands| {
+            for texture in textures {
+                let clear = |image| {
+                    images.push(image);
                     // SAFETY: outside of a pass. The image is one of the exchange's objects, which
-                    // wgpu keeps for the submission that the transition below is part of; it
+                    // wgpu keeps for the submission that the transition above is part of; it
                     // refuses that where the texture is destroyed before.
-                    let clear = |image| unsafe { clear(device, commands, image) };
-                    // SAFETY: recorded into commands, and not destroyed. One that was destroyed
-                    // holds nothing, and wgpu refuses the transition.
-                    unsafe { raw::with_image(texture, clear) };
-                }
-            })?;
-            all.push(clear);
-        }
-        if !textures.is_empty() || !buffers.is_empty() {
-            all.push(self.encode(|commands| {
-                let state = wgpu::TextureUses::COPY_DST;
-                let kept =
-                    textures.iter().map(|texture| wgpu::TextureTransition { texture: *texture, selector: None, state });
-                commands.transition_resources(std::iter::empty(), kept);
-                buffers.iter().for_each(|buffer| commands.clear_buffer(buffer, 0, None));
-            })?);
-        }
-        match all.is_empty() {
-            true => Ok(()),
-            false => self.gpu.push(&self.name, all),
+                    unsafe { clear(device, commands, image) };
+                };
+                // SAFETY: recorded into commands, and not destroyed. One that was destroyed holds
+                // nothing, and wgpu refuses the transition.
+                unsafe { raw::with_image(texture, clear) };
+            }
+        })?;
+        match self.gpu.splice().and_then(Splice::layouts) {
+            // From whatever wgpu takes for the images' layout, and then from whatever it is.
+            Some(layouts) => layouts.during(&images, || self.gpu.push(&self.name, [states, cleared])),
+            // Right where wgpu has noted the copy, and nothing behind it.
+            None => self.gpu.push(&self.name, [cleared, states]),
         }
     }
 }

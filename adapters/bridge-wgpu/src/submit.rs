@@ -39,7 +39,10 @@ impl Bridge {
     /// - [`Error::Refused`] with what wgpu says of `commands`, and [`Error::DeviceLost`]; the
     ///   frames count as skipped then, and their slots are free again. After `Refused`, textures
     ///   that the frames would have filled hold zeros until the next frame, and so do buffers that
-    ///   no frame has filled yet; other buffers hold what they held.
+    ///   no frame has filled yet; other buffers hold what they held. Other textures are as wgpu has
+    ///   them: it takes what `commands` in front of those at fault do with them for done. So it is
+    ///   on an [adopted](Self::adopt) device for textures of frames that `commands` in front use, and
+    ///   where the fault is in a frame's own copy or in front of it: these are undefined then.
     /// - [`bridge::Error::OutOfOrder`] for two frames of one exchange, [`Error::InvalidArgument`]
     ///   for frames of another `Bridge` and inside of a callback that wgpu calls while frames are
     ///   submitted, and the failed call of the bridge; the frames are lost.

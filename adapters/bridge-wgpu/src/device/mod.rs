@@ -1,6 +1,7 @@
 //! A wgpu device and the bridge beside it.
 #![allow(unsafe_code)] // Lends wgpu's device to the bridge.
 
+pub(crate) mod layouts;
 mod on_stream;
 mod request;
 pub(crate) mod requirements;

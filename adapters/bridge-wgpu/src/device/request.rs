@@ -127,7 +127,7 @@ unsafe fn open(
     let created = unsafe { instance.create_device(hal.raw_physical_device(), &info, None) };
     let created = created.map_err(|error| format!("vkCreateDevice failed: {error:?}"))?;
     // SAFETY: it lives, with a queue of that family; forgotten below, before it is destroyed.
-    let loaded = unsafe { splice::load(instance, created.handle(), FAMILY) };
+    let loaded = unsafe { splice::load(hal.shared_instance().entry(), instance, created.handle(), FAMILY) };
     let Some((device, splice)) = loaded else {
         // SAFETY: nothing was made of it.
         unsafe { created.destroy_device(None) };

@@ -17,6 +17,8 @@ use std::sync::{PoisonError, RwLock};
 
 use ash::vk;
 
+use super::layouts::{self, Layouts};
+
 /// The queues of devices that call [`queue_submit`], and the driver's own function.
 static QUEUES: RwLock<Vec<(vk::Queue, vk::PFN_vkQueueSubmit)>> = RwLock::new(Vec::new());
 
@@ -54,6 +56,7 @@ impl From<&vk::SemaphoreSubmitInfo<'_>> for Semaphore {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Splice {
     queue: vk::Queue,
+    layouts: Option<Layouts>,
 }
 
 impl Splice {
@@ -93,28 +96,43 @@ fn added<R>(with: impl FnOnce(&mut Added) -> R) -> Option<R> {
 }
 
 /// Loads a device's functions, with [`queue_submit`] in place of its own for the first queue of a
-/// family. `None` where the device has no such function.
+/// family, and with barriers of [`Layouts`]. `None` where the device has no such function.
 ///
 /// # Safety
 /// The device lives, and was made with one queue, of that family. [`forget`] is called before it is
 /// destroyed.
-pub(crate) unsafe fn load(instance: &ash::Instance, device: vk::Device, family: u32) -> Option<(ash::Device, Splice)> {
+pub(crate) unsafe fn load(
+    entry: &ash::Entry,
+    instance: &ash::Instance,
+    device: vk::Device,
+    family: u32,
+) -> Option<(ash::Device, Splice)> {
     let get = instance.fp_v1_0().get_device_proc_addr;
     // SAFETY: the caller's promise; names are null-terminated.
     let function = |name: &CStr| unsafe { get(device, name.as_ptr()) };
     let own = function(c"vkQueueSubmit")?;
     // SAFETY: the function of that name has that signature.
     let own = unsafe { std::mem::transmute::<unsafe extern "system" fn(), vk::PFN_vkQueueSubmit>(own) };
-    let replaced = |name: &CStr| match name {
-        name if name == c"vkQueueSubmit" => queue_submit as vk::PFN_vkQueueSubmit as *const c_void,
-        name => function(name).map_or(std::ptr::null(), |function| function as *const c_void),
+    // SAFETY: the caller's promise: a device of the instance lives.
+    let (layouts, barrier) = unsafe { layouts::function(entry, instance.handle()) }.unzip();
+    let replaced = |name: &CStr| match (name, barrier) {
+        (name, _) if name == c"vkQueueSubmit" => queue_submit as vk::PFN_vkQueueSubmit as *const c_void,
+        (name, Some(barrier)) if name == c"vkCmdPipelineBarrier" => barrier as *const c_void,
+        (name, _) => function(name).map_or(std::ptr::null(), |function| function as *const c_void),
     };
     // SAFETY: each function is the device's own, or one of the same signature.
     let device = unsafe { ash::Device::load_with(replaced, device) };
     // SAFETY: the caller's promise: the device was made with a queue of that family.
     let queue = unsafe { device.get_device_queue(family, 0) };
     QUEUES.write().unwrap_or_else(PoisonError::into_inner).push((queue, own));
-    Some((device, Splice { queue }))
+    Some((device, Splice { queue, layouts }))
+}
+
+impl Splice {
+    /// Has barriers begin from whatever layout.
+    pub(crate) fn layouts(self) -> Option<Layouts> {
+        self.layouts
+    }
 }
 
 /// Forgets a queue whose device is to be destroyed.
@@ -136,6 +154,7 @@ unsafe extern "system" fn queue_submit(
         let queues = QUEUES.read().unwrap_or_else(PoisonError::into_inner);
         queues.iter().find(|(one, _)| *one == queue).map(|(_, own)| *own)
     };
+    layouts::submitted();
     // Not a queue of a device that was loaded here, or of one that is destroyed.
     let Some(own) = own else { return vk::Result::ERROR_UNKNOWN };
     #[cfg(test)]

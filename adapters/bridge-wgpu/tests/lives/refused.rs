@@ -235,3 +235,64 @@ fn frames_do_not_go_with_what_refused_commands_had_deferred() {
     }
     assert_eq!(validation_messages(), [""; 0]);
 }
+
+/// wgpu has the picture for what the commands in front of the one at fault made of it, or for what
+/// it is where its fault came first.
+#[test]
+fn textures_are_repaired_from_whatever_wgpu_has_noted() {
+    let _alone = alone();
+    for bridge in bridges() {
+        let both = || (SharedBuffer::<u32>::new(LEN, wgpu::BufferUsages::MAP_READ), picture());
+        let mut exchange = Exchange::new(&bridge, &info("both"), both()).unwrap();
+        let mut frame = |word| {
+            let mut turn = exchange.begin().unwrap();
+            match turn.work() {
+                Work::Host(host) => host
+                    .run(move |(numbers, mut picture)| {
+                        numbers.fill(word);
+                        for level in 0..2 {
+                            picture.plane_mut(level, 0).unwrap().rows_mut(0).for_each(|row| row.fill(word));
+                        }
+                    })
+                    .unwrap(),
+                Work::Cuda(mut cuda) => {
+                    cuda.resources.1.write_from_host(cuda.stream, 0, .., &[word; LEN]).unwrap();
+                    cuda.resources.1.write_from_host(cuda.stream, 1, .., &[word; LEN / 4]).unwrap();
+                }
+                _ => panic!("no such compute side was asked for"),
+            }
+            (turn.finish().unwrap(), exchange.objects().0.clone(), exchange.objects().1.clone())
+        };
+        for round in 0..4 {
+            let (lost, numbers, texture) = frame(100 + round);
+            // The first commands leave the picture as the source of copies, the second are refused.
+            let seen = staging(&bridge, 4 * LEN as u64);
+            let layout = wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(256), rows_per_image: None };
+            let mut reads = bridge.device().create_command_encoder(&Default::default());
+            let to = wgpu::TexelCopyBufferInfo { buffer: &seen, layout };
+            reads.copy_texture_to_buffer(texture.as_image_copy(), to, texture.size());
+            let error = bridge.submit([reads.finish(), refused(&bridge)], lost).unwrap_err();
+            assert!(matches!(error, Error::Refused { call: "Queue::submit", .. }), "{error}");
+            assert_eq!(read_texture(&bridge, &texture), [0; LEN]);
+            let (kept, ..) = frame(round);
+            bridge.submit([], kept).unwrap();
+            assert_eq!(read_texture(&bridge, &texture), [round; LEN]);
+            // The copy itself is refused.
+            let (lost, ..) = frame(200 + round);
+            map(&bridge, &numbers);
+            let error = bridge.submit([], lost).unwrap_err();
+            assert!(matches!(error, Error::Refused { call: "Queue::submit", .. }), "{error}");
+            numbers.unmap();
+            assert_eq!(read_texture(&bridge, &texture), [0; LEN]);
+            let (kept, ..) = frame(10 + round);
+            bridge.submit([], kept).unwrap();
+            assert_eq!(read_texture(&bridge, &texture), [10 + round; LEN]);
+        }
+    }
+    assert_eq!(validation_messages(), [""; 0]);
+}
+
+fn map(bridge: &Bridge, buffer: &wgpu::Buffer) {
+    buffer.map_async(wgpu::MapMode::Read, .., |result| result.unwrap());
+    bridge.device().poll(wgpu::PollType::wait_indefinitely()).unwrap();
+}
