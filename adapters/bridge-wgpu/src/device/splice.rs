@@ -159,6 +159,8 @@ unsafe extern "system" fn queue_submit(
     let Some(own) = own else { return vk::Result::ERROR_UNKNOWN };
     #[cfg(test)]
     tests::note_call(queue);
+    #[cfg(test)]
+    let own = tests::failing().unwrap_or(own);
     // SAFETY: VUID-vkQueueSubmit-pSubmits-parameter: there are `count` of them.
     let batches = if count == 0 { &[] } else { unsafe { std::slice::from_raw_parts(batches, count as usize) } };
     // SAFETY: the caller's promise.

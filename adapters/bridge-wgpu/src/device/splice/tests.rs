@@ -4,6 +4,8 @@
 use std::sync::Mutex;
 
 use super::*;
+use crate::submit::tests::support;
+use crate::{Backend, Bridge, Error};
 
 /// Calls of [`queue_submit`], by their queues.
 static CALLS: Mutex<Vec<vk::Queue>> = Mutex::new(Vec::new());
@@ -12,6 +14,19 @@ static STOLEN: Mutex<Vec<Added>> = Mutex::new(Vec::new());
 
 pub(super) fn note_call(queue: vk::Queue) {
     CALLS.lock().unwrap().push(queue);
+}
+
+thread_local! {
+    /// The answer to all submissions of the thread.
+    static ANSWER: Cell<Option<vk::Result>> = const { Cell::new(None) };
+}
+
+/// A driver that fails, if the thread's is to.
+pub(super) fn failing() -> Option<vk::PFN_vkQueueSubmit> {
+    unsafe extern "system" fn fail(_: vk::Queue, _: u32, _: *const vk::SubmitInfo<'_>, _: vk::Fence) -> vk::Result {
+        ANSWER.get().unwrap_or_default()
+    }
+    ANSWER.get().map(|_| fail as vk::PFN_vkQueueSubmit)
 }
 
 pub(super) fn steal(queue: vk::Queue) -> Option<Added> {
@@ -148,4 +163,19 @@ fn what_cannot_be_merged_goes_in_front_and_behind() {
     let all = submitted(&[batch, batch]);
     assert_eq!(all, [first.clone(), (1, vec![], vec![]), (1, vec![], vec![]), last.clone()]);
     assert_eq!(submitted(&[]), [first, last]);
+}
+
+/// The first submission of a device tells how wgpu submits; where it fails, nothing panics.
+#[test]
+fn a_device_whose_first_submission_fails_is_an_error() {
+    let adapter = support::adapter();
+    for answer in [vk::Result::ERROR_OUT_OF_DEVICE_MEMORY, vk::Result::ERROR_DEVICE_LOST] {
+        ANSWER.set(Some(answer));
+        let made = Bridge::request_device(&adapter, &wgpu::DeviceDescriptor::default(), Backend::Host);
+        ANSWER.set(None);
+        let error = made.err().unwrap();
+        assert!(matches!(error, Error::RequestDevice { .. }), "{error}");
+    }
+    Bridge::request_device(&adapter, &wgpu::DeviceDescriptor::default(), Backend::Host).unwrap();
+    assert_eq!(support::validation_messages(), [""; 0]);
 }
