@@ -175,7 +175,9 @@ impl<S: Shared> Mirror<S> {
         parts: impl FnOnce() -> bridge::Result<Option<SubmitParts>>,
     ) -> Result<Option<vk::SemaphoreSubmitInfo<'static>>> {
         // Before the value is taken: other threads submit frames of the exchange, and values rise.
-        // Where it is not free in a callback, a submission is being made, whose signal is behind them.
+        // Where it is not free in a callback, a submission is being made, whose signal is behind
+        // them, unless it is refused: an exchange that is dropped meanwhile then waits for its
+        // timeout, and leaks their slots.
         let Some(_order) = self.order.lock() else { return Ok(None) };
         let Some(SubmitParts { signal, .. }) = parts()? else { return Ok(None) };
         self.gpu.signal(&self.name, &[signal])?;

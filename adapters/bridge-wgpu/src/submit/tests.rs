@@ -25,6 +25,10 @@ enum Splice {
     Right,
     /// Neither the host nor the queue waits for the compute side.
     WithoutWait,
+    /// The host does not wait, and the submission itself does: what is right with CUDA as it is.
+    WithoutHostWait,
+    /// The same, and the submission takes no wait along.
+    WithoutQueueWait,
     /// The signal is staged before the commands are submitted, and another thread's submission
     /// takes it.
     SignalTakenByAnother,
@@ -131,7 +135,8 @@ fn submit_wrongly(
     others: &AtomicU64,
 ) -> TimelinePoint {
     let mut parts = Parts::default();
-    if splice != Splice::WithoutWait {
+    let host_waits = matches!(splice, Splice::SignalTakenByAnother | Splice::AddedForAll);
+    if host_waits {
         Batch::prepare(&frame, gpu).unwrap();
     }
     let lent = Batch::lend(frame, &mut parts).unwrap();
@@ -156,7 +161,16 @@ fn submit_wrongly(
         assert!(!queue.remove_signal_semaphore(parts.signals[0].semaphore), "no submission took the signal");
     }
     gpu.queue().submit(busy);
-    gpu.push("frame", parts.before.drain(..).chain([commands])).unwrap();
+    let commands = parts.before.drain(..).chain([commands]);
+    if matches!(splice, Splice::WithoutHostWait | Splice::WithoutQueueWait) {
+        let waits = if splice == Splice::WithoutHostWait { &parts.waits[..] } else { &[] };
+        let push = || gpu.push("frame", commands);
+        let (pushed, answer) = gpu.splice().unwrap().during(waits, &parts.signals, parts.own, push);
+        pushed.unwrap();
+        answer.unwrap().result().unwrap();
+    } else {
+        gpu.push("frame", commands).unwrap();
+    }
     if splice == Splice::WithoutWait {
         gpu.signal("frame", &parts.signals).unwrap();
     }
@@ -198,6 +212,30 @@ fn without_the_wait_frames_are_wrong() {
     for gpu in bridges() {
         let is_wrong = || wrong(&gpu, 20, Duration::from_millis(20), false, Splice::WithoutWait) > 0;
         assert!(is_seen(is_wrong), "the wait is not what makes frames right");
+    }
+}
+
+/// The wait that the submission takes along, alone: on the host nothing waits. A process of its own
+/// has the layer's messages: wgpu's next submission depends on a signal that the CPU has yet to make.
+#[test]
+fn the_wait_of_the_submission_is_what_makes_frames_right() {
+    const ALONE: &str = "BRIDGE_WGPU_TEST_ALONE";
+    if std::env::var_os(ALONE).is_none() {
+        let name = "submit::tests::the_wait_of_the_submission_is_what_makes_frames_right";
+        let mut test = std::process::Command::new(std::env::current_exe().unwrap());
+        let output = test.args(["--exact", name, "--nocapture"]).env(ALONE, "1").output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() && text.contains("1 passed"),
+            "{text}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        return;
+    }
+    for gpu in bridges() {
+        let wrong = |splice| wrong(&gpu, 20, Duration::from_millis(20), false, splice);
+        assert_eq!(wrong(Splice::WithoutHostWait), 0);
+        assert!(is_seen(|| wrong(Splice::WithoutQueueWait) > 0), "frames are right without it");
     }
 }
 
