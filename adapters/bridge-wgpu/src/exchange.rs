@@ -1,6 +1,7 @@
 //! The exchange: slots that go round between the compute side and wgpu.
 #![allow(unsafe_code)] // Hands new images over.
 
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
 use bridge::{ComputeFirst, Direction, ExchangeInfo, RenderFirst, Stage};
@@ -20,10 +21,13 @@ use crate::turn::ComputeTurn;
 /// [`ComputeTurn`], which becomes a [`Frame`] that is [submitted](Bridge::submit). With
 /// [`Exchange::render_first`] wgpu begins: a [`Frame`] is submitted and becomes a [`ComputeTurn`].
 ///
-/// Dropping it waits for the frames in flight, as dropping a [`bridge::Exchange`] does.
+/// Dropping it waits for the frames in flight, as dropping a [`bridge::Exchange`] does. In a callback
+/// that wgpu calls while a frame of it is submitted, that is left to that
+/// [`submit`](Bridge::submit).
 /// [`objects`](Self::objects) are wgpu's own and may be cloned and kept longer.
 pub struct Exchange<S: Shared, D: Direction = ComputeFirst> {
-    pub(crate) exchange: bridge::Exchange<S::Specs, D>,
+    /// Taken when this is dropped.
+    pub(crate) exchange: ManuallyDrop<bridge::Exchange<S::Specs, D>>,
     pub(crate) mirror: Arc<Mirror<S>>,
 }
 
@@ -77,7 +81,7 @@ impl<S: Shared, D: Direction> Exchange<S, D> {
         mirror: impl FnOnce(usize) -> Arc<Mirror<S>>,
     ) -> Result<Self> {
         let mirror = mirror(exchange.slots());
-        let mut this = Self { exchange, mirror };
+        let mut this = Self { exchange: ManuallyDrop::new(exchange), mirror };
         this.hand_over()?;
         Ok(this)
     }
@@ -133,7 +137,9 @@ impl<S: Shared, D: Direction> Exchange<S, D> {
 
 impl<S: Shared, D: Direction> Drop for Exchange<S, D> {
     fn drop(&mut self) {
-        self.mirror.end(|| self.exchange.flush_parts());
+        // SAFETY: nothing uses it any more.
+        let exchange = unsafe { ManuallyDrop::take(&mut self.exchange) };
+        self.mirror.end(exchange, bridge::Exchange::flush_parts);
     }
 }
 

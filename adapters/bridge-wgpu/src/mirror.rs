@@ -176,9 +176,15 @@ impl<S: Shared> Mirror<S> {
     ) -> Result<Option<vk::SemaphoreSubmitInfo<'static>>> {
         // Before the value is taken: other threads submit frames of the exchange, and values rise.
         // Where it is not free in a callback, a submission is being made, whose signal is behind
-        // them, unless it is refused: an exchange that is dropped meanwhile then waits for its
-        // timeout, and leaks their slots.
+        // them; if that is refused, the next call of the exchange flushes, or its end.
         let Some(_order) = self.order.lock() else { return Ok(None) };
+        self.flush_locked(parts)
+    }
+
+    fn flush_locked(
+        &self,
+        parts: impl FnOnce() -> bridge::Result<Option<SubmitParts>>,
+    ) -> Result<Option<vk::SemaphoreSubmitInfo<'static>>> {
         let Some(SubmitParts { signal, .. }) = parts()? else { return Ok(None) };
         self.gpu.signal(&self.name, &[signal])?;
         Ok(Some(signal))
@@ -191,11 +197,23 @@ impl<S: Shared> Mirror<S> {
         signal.map_or(Ok(()), |signal| self.gpu.wait(&self.name, &signal, self.timeout))
     }
 
-    /// [Flushes](Self::flush) before the exchange is dropped, which waits for the signal.
-    pub(crate) fn end(&self, parts: impl FnOnce() -> bridge::Result<Option<SubmitParts>>) {
-        if let Err(error) = self.flush(parts) {
-            log::error!("exchange \"{}\": its last frames may not be seen to end: {error}", self.name);
-        }
+    /// [Flushes](Self::flush), and then drops a handle of the exchange, which waits for the signal.
+    /// In a callback, where a submission of the exchange is being made, that is done behind it: it
+    /// may be refused, so that its own signal never comes.
+    pub(crate) fn end<T: Send + 'static>(
+        self: &Arc<Self>,
+        mut handle: T,
+        parts: impl FnOnce(&mut T) -> bridge::Result<Option<SubmitParts>> + Send + 'static,
+    ) {
+        let mirror = Arc::clone(self);
+        self.order.end(move || {
+            if let Err(error) = mirror.flush_locked(|| parts(&mut handle)) {
+                let name = &mirror.name;
+                log::error!("exchange \"{name}\": its last frames may not be seen to end: {error}");
+            }
+            // In this order, as the fields of whoever had both.
+            Box::new((handle, mirror))
+        });
     }
 
     /// Notes that a frame was submitted that copies the objects.

@@ -5,7 +5,7 @@
 //! meanwhile, which may wait for another thread's submission of other exchanges, and drop any. So
 //! a thread that holds such a lock never blocks for a further one: a batch that finds one of its
 //! locks taken lets go of all others and waits for that one alone, and what a callback does takes
-//! one only if it is free.
+//! one only if it is free. The end of an exchange is left to whoever has its lock.
 
 use std::cell::Cell;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
@@ -14,7 +14,17 @@ use crate::error::{Error, Result};
 
 /// Lock on an exchange's submissions, which both of its handles and its frames share.
 #[derive(Clone, Default)]
-pub(crate) struct Order(Arc<Mutex<()>>);
+pub(crate) struct Order(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    lock: Mutex<()>,
+    /// What waits for the lock to be free, see [`Order::end`].
+    ends: Mutex<Vec<End>>,
+}
+
+/// What is done with the lock held; what it gives is dropped without it.
+type End = Box<dyn FnOnce() -> Box<dyn Send> + Send>;
 
 thread_local! {
     /// Whether the thread holds a lock.
@@ -22,15 +32,22 @@ thread_local! {
 }
 
 /// A held lock, which is unlocked when this is dropped.
-pub(crate) struct Held<'a> {
-    _lock: MutexGuard<'a, ()>,
-    _thread: Marked,
-}
+pub(crate) struct Held<'a>(#[expect(dead_code)] HeldAll<'a>);
 
 /// Locks of a batch, which are held.
 pub(crate) struct HeldAll<'a> {
-    _locks: Vec<MutexGuard<'a, ()>>,
-    _thread: Marked,
+    orders: &'a [Order],
+    locks: Vec<MutexGuard<'a, ()>>,
+    thread: Option<Marked>,
+}
+
+impl Drop for HeldAll<'_> {
+    fn drop(&mut self) {
+        self.locks.clear();
+        self.thread = None;
+        // What found the lock taken, and left this to whoever has it.
+        self.orders.iter().for_each(|order| order.end_all(order.take_free()));
+    }
 }
 
 /// Says that the thread holds a lock.
@@ -56,7 +73,7 @@ impl Order {
     /// another.
     pub(crate) fn lock(&self) -> Option<Held<'_>> {
         let lock = if SUBMITTING.get() { self.take_free()? } else { self.wait() };
-        Some(Held { _lock: lock, _thread: Marked::new() })
+        Some(Held(self.held(lock)))
     }
 
     /// Brings the locks of a batch into an order for [`lock_all`](Self::lock_all), each once.
@@ -92,17 +109,42 @@ impl Order {
             }
             match busy {
                 Some(busy) => first = busy,
-                None => return Ok(HeldAll { _locks: locks, _thread: Marked::new() }),
+                None => return Ok(HeldAll { orders: all, locks, thread: Some(Marked::new()) }),
             }
         }
     }
 
+    /// Does `end` with the lock held, and drops what that gives. In a callback, where it is not
+    /// free, whoever holds it does so once its submission is made.
+    pub(crate) fn end(&self, end: impl FnOnce() -> Box<dyn Send> + Send + 'static) {
+        self.0.ends.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(end));
+        let lock = if SUBMITTING.get() { self.take_free() } else { Some(self.wait()) };
+        self.end_all(lock);
+    }
+
+    fn end_all(&self, lock: Option<MutexGuard<'_, ()>>) {
+        // Whoever has it looks for ends once it is free.
+        let Some(lock) = lock else { return };
+        let ends = std::mem::take(&mut *self.0.ends.lock().unwrap_or_else(PoisonError::into_inner));
+        if ends.is_empty() {
+            return;
+        }
+        let held = self.held(lock);
+        let left: Vec<_> = ends.into_iter().map(|end| end()).collect();
+        drop(held);
+        drop(left);
+    }
+
+    fn held<'a>(&'a self, lock: MutexGuard<'a, ()>) -> HeldAll<'a> {
+        HeldAll { orders: std::slice::from_ref(self), locks: vec![lock], thread: Some(Marked::new()) }
+    }
+
     fn wait(&self) -> MutexGuard<'_, ()> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn take_free(&self) -> Option<MutexGuard<'_, ()>> {
-        match self.0.try_lock() {
+        match self.0.lock.try_lock() {
             Ok(lock) => Some(lock),
             Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
             Err(TryLockError::WouldBlock) => None,

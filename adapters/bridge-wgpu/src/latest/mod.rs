@@ -3,6 +3,7 @@
 
 pub(crate) mod frame;
 
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
 use bridge::{ComputeFirst, ComputeRead, ComputeWrite, Direction, LatestInfo, RenderFirst, Stage, SubmitParts};
@@ -21,7 +22,8 @@ type FlushParts<H> = fn(&mut H) -> bridge::Result<Option<SubmitParts>>;
 /// The side of an [`Exchange::latest`] that writes frames: the compute side, or, with
 /// [`RenderFirst`], wgpu.
 pub struct LatestWriter<S: Shared, D: Direction = ComputeFirst> {
-    writer: bridge::LatestWriter<S::Specs, D>,
+    /// Taken when this is dropped.
+    writer: ManuallyDrop<bridge::LatestWriter<S::Specs, D>>,
     mirror: Arc<Mirror<S>>,
     flush: Option<FlushParts<bridge::LatestWriter<S::Specs, D>>>,
 }
@@ -29,7 +31,8 @@ pub struct LatestWriter<S: Shared, D: Direction = ComputeFirst> {
 /// The side of an [`Exchange::latest`] that reads the newest frame: wgpu, or, with [`RenderFirst`],
 /// the compute side.
 pub struct LatestReader<S: Shared, D: Direction = ComputeFirst> {
-    reader: bridge::LatestReader<S::Specs, D>,
+    /// Taken when this is dropped.
+    reader: ManuallyDrop<bridge::LatestReader<S::Specs, D>>,
     mirror: Arc<Mirror<S>>,
     flush: Option<FlushParts<bridge::LatestReader<S::Specs, D>>>,
 }
@@ -86,9 +89,9 @@ impl<S: Shared> Exchange<S, ComputeFirst> {
         let (specs, mirror) = Mirror::new(gpu, Flow::In, info.name, info.timeout, shared, Order::default())?;
         let (writer, reader) = bridge::Exchange::latest(gpu.compute(), info, specs)?;
         let mirror = mirror(writer.slots());
-        let writer = LatestWriter { writer, mirror: Arc::clone(&mirror), flush: None };
+        let writer = LatestWriter { writer: ManuallyDrop::new(writer), mirror: Arc::clone(&mirror), flush: None };
         let flush: FlushParts<_> = bridge::LatestReader::flush_parts;
-        let mut reader = LatestReader { reader, mirror, flush: Some(flush) };
+        let mut reader = LatestReader { reader: ManuallyDrop::new(reader), mirror, flush: Some(flush) };
         reader.initialise()?;
         Ok((writer, reader))
     }
@@ -109,8 +112,9 @@ impl<S: Shared> Exchange<S, RenderFirst> {
         let (writer, reader) = bridge::Exchange::latest_render_first(gpu.compute(), info, specs)?;
         let mirror = mirror(writer.slots());
         let flush: FlushParts<_> = bridge::LatestWriter::flush_parts;
-        let mut writer = LatestWriter { writer, mirror: Arc::clone(&mirror), flush: Some(flush) };
-        let reader = LatestReader { reader, mirror, flush: None };
+        let mut writer =
+            LatestWriter { writer: ManuallyDrop::new(writer), mirror: Arc::clone(&mirror), flush: Some(flush) };
+        let reader = LatestReader { reader: ManuallyDrop::new(reader), mirror, flush: None };
         if writer.writer.needs_initial() {
             // SAFETY: `initialise` submits what is recorded, or drops the turn.
             initialise(&writer.mirror, |commands| unsafe { writer.writer.record_initial(commands) })?;
@@ -219,16 +223,20 @@ impl<S: Shared> LatestReader<S, RenderFirst> {
 
 impl<S: Shared, D: Direction> Drop for LatestWriter<S, D> {
     fn drop(&mut self) {
+        // SAFETY: nothing uses it any more.
+        let writer = unsafe { ManuallyDrop::take(&mut self.writer) };
         if let Some(flush) = self.flush {
-            self.mirror.end(|| flush(&mut self.writer));
+            self.mirror.end(writer, flush);
         }
     }
 }
 
 impl<S: Shared, D: Direction> Drop for LatestReader<S, D> {
     fn drop(&mut self) {
+        // SAFETY: nothing uses it any more.
+        let reader = unsafe { ManuallyDrop::take(&mut self.reader) };
         if let Some(flush) = self.flush {
-            self.mirror.end(|| flush(&mut self.reader));
+            self.mirror.end(reader, flush);
         }
     }
 }

@@ -5,10 +5,10 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use bridge_wgpu::bridge::LiveObjects;
-use bridge_wgpu::{Bridge, Exchange, Frame, SharedBuffer, wgpu};
+use bridge_wgpu::{Bridge, Exchange, ExchangeInfo, Frame, SharedBuffer, wgpu};
 
 use crate::lost::lose;
-use crate::support::{Filler, alone, await_queue, info, logged, read_buffer, validation_messages, ways};
+use crate::support::{Filler, alone, await_queue, info, logged, read_buffer, staging, validation_messages, ways};
 
 const LEN: usize = 256;
 /// Longer than anything here takes, and shorter than an exchange's timeout.
@@ -95,6 +95,40 @@ fn an_exchange_may_be_dropped_in_a_callback() {
         assert_eq!(LiveObjects::now(), before, "{name}");
         assert!(!logged(&format!("\"{name}\": its last frames may not be seen to end")));
         assert_eq!(read_buffer(&bridge, exchange.objects()), Filler::pattern(LEN, 2));
+    }
+    assert_eq!(validation_messages(), [""; 0]);
+}
+
+/// Of an exchange that is dropped while its own submission is refused nothing else would show that
+/// its lost frames have ended.
+#[test]
+fn an_exchange_may_be_dropped_while_its_submission_is_refused() {
+    const TIMEOUT: Duration = Duration::from_secs(5);
+    let _alone = alone();
+    for bridge in ways() {
+        bridge.device().on_uncaptured_error(std::sync::Arc::new(|error| eprintln!("{error}")));
+        let filler = Filler::new(&bridge);
+        let before = LiveObjects::now();
+        let info = ExchangeInfo { timeout: TIMEOUT, ..info("refused") };
+        let mut exchange = Exchange::new(&bridge, &info, numbers()).unwrap();
+        let last = frame(&mut exchange, &filler, 1);
+        lose(&bridge, last);
+        let next = frame(&mut exchange, &filler, 2);
+        let destroyed = staging(&bridge, 16);
+        let mut commands = bridge.device().create_command_encoder(&Default::default());
+        commands.clear_buffer(&destroyed, 0, None);
+        // The commands are refused, and then what they deferred fails at once.
+        let (dropped, is_dropped) = mpsc::channel();
+        commands.map_buffer_on_submit(&destroyed, wgpu::MapMode::Read, .., move |mapped| {
+            drop(exchange);
+            dropped.send(mapped.is_err()).unwrap();
+        });
+        destroyed.destroy();
+        let start = Instant::now();
+        bridge.submit([commands.finish()], next).unwrap_err();
+        assert_eq!(is_dropped.try_recv(), Ok(true), "the callback was called elsewhere");
+        assert!(start.elapsed() < TIMEOUT, "{:?}", start.elapsed());
+        assert_eq!(LiveObjects::now(), before);
     }
     assert_eq!(validation_messages(), [""; 0]);
 }
