@@ -25,7 +25,8 @@ fn run(turn: RenderTurn<Words>) {
 }
 
 /// A graph that is used again after frames without it lets go of what was replaced meanwhile. The
-/// driver frees nothing while a stream of the context waits, so that it may not be freed there.
+/// driver frees nothing while a stream of the context waits, so that it may not be freed on the
+/// frame's thread.
 pub(crate) fn a_graph_frees_nothing_that_was_replaced(double: &Double, _: &Rig, compute: &Compute) {
     let stream = compute.cuda().unwrap().device().new_stream().unwrap();
     let mut exchange = Exchange::new(compute, &info(2), words()).unwrap();
@@ -43,11 +44,9 @@ pub(crate) fn a_graph_frees_nothing_that_was_replaced(double: &Double, _: &Rig, 
             run(compute_with(&mut exchange, &mut graph));
             ended.store(true, Ordering::SeqCst);
         });
-        let is_over = || ended.load(Ordering::SeqCst);
-        double.until("the frame ends, or blocks", |double| is_over() || !double.blocked_calls().is_empty());
-        let blocked = double.blocked_calls();
+        // The thread that frees it may block; the frame does not.
+        double.until("the frame ends", |_| ended.load(Ordering::SeqCst));
         gate.open();
-        assert!(blocked.is_empty(), "{blocked:?}");
     });
     run(exchange.begin().unwrap().finish().unwrap());
     drop(graph);
