@@ -46,7 +46,7 @@ impl Drop for HeldAll<'_> {
         self.locks.clear();
         self.thread = None;
         // What found the lock taken, and left this to whoever has it.
-        self.orders.iter().for_each(|order| order.end_all(order.take_free()));
+        self.orders.iter().for_each(Order::end_all);
     }
 }
 
@@ -114,25 +114,36 @@ impl Order {
         }
     }
 
-    /// Does `end` with the lock held, and drops what that gives. In a callback, where it is not
-    /// free, whoever holds it does so once its submission is made.
+    /// Does `end` with the lock held, and drops what that gives without it, on this thread. In a
+    /// callback, where the lock is not free, whoever holds it does both once its submission is made.
     pub(crate) fn end(&self, end: impl FnOnce() -> Box<dyn Send> + Send + 'static) {
-        self.0.ends.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(end));
-        let lock = if SUBMITTING.get() { self.take_free() } else { Some(self.wait()) };
-        self.end_all(lock);
-    }
-
-    fn end_all(&self, lock: Option<MutexGuard<'_, ()>>) {
-        // Whoever has it looks for ends once it is free.
-        let Some(lock) = lock else { return };
-        let ends = std::mem::take(&mut *self.0.ends.lock().unwrap_or_else(PoisonError::into_inner));
-        if ends.is_empty() {
-            return;
+        if SUBMITTING.get() {
+            self.ends().push(Box::new(end));
+            return self.end_all();
         }
-        let held = self.held(lock);
-        let left: Vec<_> = ends.into_iter().map(|end| end()).collect();
+        let held = self.held(self.wait());
+        let left = end();
         drop(held);
         drop(left);
+    }
+
+    /// Does what was left to whoever has the lock.
+    fn end_all(&self) {
+        // Looked at again without the lock: who finds that taken has left something before.
+        while !self.ends().is_empty() {
+            // Whoever has it does so once it is free.
+            let Some(lock) = self.take_free() else { return };
+            let thread = Marked::new();
+            let ends = std::mem::take(&mut *self.ends());
+            let left: Vec<_> = ends.into_iter().map(|end| end()).collect();
+            drop(lock);
+            drop(thread);
+            drop(left);
+        }
+    }
+
+    fn ends(&self) -> MutexGuard<'_, Vec<End>> {
+        self.0.ends.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn held<'a>(&'a self, lock: MutexGuard<'a, ()>) -> HeldAll<'a> {
@@ -166,6 +177,53 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    /// On a thread that is in no callback, all is over when `end` returns, whoever has the lock.
+    #[test]
+    fn an_end_outside_of_callbacks_is_left_to_nobody() {
+        let order = Order::default();
+        for _ in 0..200 {
+            let (ended, has_ended) = channel();
+            let (held, is_held) = channel();
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    let lock = order.lock().unwrap();
+                    held.send(()).unwrap();
+                    // The other thread waits by then, or comes later; both have to be right.
+                    std::thread::yield_now();
+                    drop(lock);
+                });
+                is_held.recv().unwrap();
+                let thread = std::thread::current().id();
+                order.end(move || {
+                    ended.send(std::thread::current().id() == thread).unwrap();
+                    Box::new(())
+                });
+                assert_eq!(has_ended.try_recv(), Ok(true), "done, and by this thread");
+            });
+        }
+    }
+
+    /// What a callback leaves where the lock is taken is done as soon as it is free.
+    #[test]
+    fn what_a_callback_leaves_is_done_by_whoever_has_the_lock() {
+        let order = Order::default();
+        let (ended, has_ended) = channel();
+        let held = order.lock().unwrap();
+        std::thread::scope(|scope| {
+            let (order, ended) = (&order, ended.clone());
+            scope.spawn(move || {
+                let _callback = Marked::new();
+                order.end(move || {
+                    ended.send(()).unwrap();
+                    Box::new(())
+                });
+            });
+        });
+        assert!(has_ended.try_recv().is_err(), "the lock is taken");
+        drop(held);
+        assert_eq!(has_ended.try_recv(), Ok(()));
+    }
 
     /// Whoever holds a lock may wait for what needs another one of a batch that waits for it.
     #[test]

@@ -285,12 +285,15 @@ impl Compute {
     }
 
     /// Returns `true` if all that was enqueued so far has ended, with or without a signal behind
-    /// it: frames that were skipped or dropped, too. Does not block. It is of this compute side's
-    /// own stream or thread, such as that of a [`LatestReader`](crate::LatestReader::compute);
-    /// kernels in command buffers are submitted first.
+    /// it: frames that were skipped or dropped, too. Does not wait for it. It is of this compute
+    /// side's own stream or thread, such as that of a
+    /// [`LatestReader`](crate::LatestReader::compute). With [`Backend::Inline`], recorded kernels
+    /// are submitted first, which takes the queue's lock.
     ///
     /// # Errors
-    /// The failed call, as [`Error::Cuda`] once a kernel has faulted.
+    /// The failed call, as [`Error::Cuda`] once a kernel has faulted, and
+    /// [`vk_export::Error::QueueHeld`] inside of [`Queue::with`](vk_export::Queue::with) where there
+    /// are recorded kernels.
     pub fn is_idle(&self) -> Result<bool> {
         self.0.side.is_idle()
     }

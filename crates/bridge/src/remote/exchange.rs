@@ -110,12 +110,11 @@ impl<R: Resources> RemoteExchange<R> {
             return Err(torn);
         }
         if !self.steps.keep_pace(timeout)? {
-            // A worker that is lost is told of behind its frames.
-            return if self.steps.is_empty() { self.check_worker() } else { self.steps.check_compute() }.map(|()| None);
+            return self.check_behind_frames().map(|()| None);
         }
         let left = timeout.saturating_sub(start.elapsed());
         let Some(turn) = self.steps.take(left, || status.is_lost()) else {
-            return self.check_worker().map(|()| None);
+            return self.check_behind_frames().map(|()| None);
         };
         // Asked last: the thread that copies frames of the CPU signals them after a failure, too.
         if let Err(error) = self.steps.check_compute() {
@@ -123,6 +122,14 @@ impl<R: Resources> RemoteExchange<R> {
             return Err(error);
         }
         Ok(Some(turn))
+    }
+
+    /// [`check_worker`](Self::check_worker), where a worker that is lost is told of behind its
+    /// frames.
+    fn check_behind_frames(&self) -> Result<()> {
+        // Asked first: a worker announces no more once it is lost.
+        let is_lost = self.workers.status().is_lost();
+        if is_lost && self.steps.is_empty() { self.check_worker() } else { self.steps.check_compute() }
     }
 
     /// The process of the worker, or of the last one.

@@ -98,6 +98,11 @@ impl Blocks {
         self.list.iter().find(|entry| Arc::ptr_eq(&entry.block.vulkan, block))
     }
 
+    /// Returns `true` if a block has no buffers.
+    pub(super) fn has_spare(&self) -> bool {
+        self.list.iter().any(|entry| entry.ranges.live() == 0)
+    }
+
     /// The number of a block that is about to be made.
     pub(super) fn number(&mut self) -> usize {
         let number = self.begun;
@@ -113,13 +118,12 @@ impl Blocks {
     /// Makes a buffer's bytes free; gives the block if it is needed no more.
     fn give_back(&mut self, block: &Arc<VulkanBlock>, taken: Option<Taken>) -> Option<Entry> {
         let index = self.list.iter().position(|entry| Arc::ptr_eq(&entry.block.vulkan, block))?;
-        let is_empty = |entry: &Entry| entry.ranges.live() == 0;
-        let spare = self.list.iter().any(is_empty);
+        let spare = self.has_spare();
         let entry = self.list.get_mut(index)?;
         if let Some(taken) = taken {
             entry.ranges.give_back(taken);
         }
-        let unneeded = is_empty(entry) && spare;
+        let unneeded = entry.ranges.live() == 0 && spare;
         unneeded.then(|| self.list.swap_remove(index))
     }
 }

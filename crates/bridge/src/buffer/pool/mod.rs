@@ -237,7 +237,12 @@ impl SharedPool {
         let made = self.make_entry(number)?;
         let mut blocks = self.lock();
         let (range, unneeded) = match self.take_from(&mut blocks, size, alignment) {
-            Some(range) => (Some(range), Some(made)),
+            Some(range) if blocks.has_spare() => (Some(range), Some(made)),
+            // To free it would wait for the GPU: it is for what comes next.
+            Some(range) => {
+                blocks.list.push(made);
+                (Some(range), None)
+            }
             None => {
                 blocks.list.push(made);
                 (self.take_from(&mut blocks, size, alignment), None)
