@@ -24,7 +24,9 @@ fn hold(writer: &mut Writer, then: Then) -> Sender<()> {
     let written = catch_unwind(AssertUnwindSafe(|| {
         writer.write(|frame| {
             let Frame::Cpu(cpu) = frame else { panic!("the CPU was asked for") };
-            cpu.run(move |_| drop(held.recv()))?;
+            cpu.run(move |_| {
+                let _ = held.recv();
+            })?;
             match then {
                 Then::Published => Ok(()),
                 Then::Failed => Err(Error::invalid("picture", "on purpose")),
