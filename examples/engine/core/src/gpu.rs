@@ -269,7 +269,7 @@ extern "system" fn hear(
     vk::FALSE
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 impl Gpu {
     /// Has `stand_in` called for `vkQueueSubmit2`, and returns that.
     pub(crate) fn replace_submit(&mut self, stand_in: vk::PFN_vkQueueSubmit2) -> vk::PFN_vkQueueSubmit2 {
