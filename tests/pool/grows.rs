@@ -57,6 +57,7 @@ fn meanwhile<T: Send + 'static>(
         let (done, waits) = channel();
         thread::spawn(move || {
             let used = used(&pool);
+            drop(pool);
             let _ = done.send(used);
         });
         // Not heard of where it waits for this very call.

@@ -68,6 +68,7 @@ impl Ledger {
 
     /// The reader was not told of a frame that it was given with [`show_away`](Self::show_away):
     /// it has never held the slot.
+    #[cfg(all(target_os = "linux", feature = "remote"))]
     pub(in crate::exchange::latest) fn unshow_away(&mut self, slot: usize, frame: u64) {
         if self.shown != Some(frame) {
             return self.come_back(slot);
