@@ -9,7 +9,7 @@ use super::state::State;
 use crate::error::Result;
 use crate::timeline::TimelinePoint;
 
-/// Which side begins a frame: [`ComputeFirst`], [`RenderFirst`], or [`RenderAway`] for a worker in
+/// Which side begins a frame: [`ComputeFirst`], [`RenderFirst`], or `RenderAway` for a worker in
 /// step. The trait is closed.
 #[allow(private_bounds)] // Closed on purpose.
 pub trait Direction: Protocol + 'static {
