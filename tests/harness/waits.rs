@@ -1,6 +1,6 @@
-//! Waits of the host that a test sees: a device whose functions that wait for a timeline or a fence,
-//! or look at a timeline, note which thread calls them. A test of a call that has to wait opens what it waits for once
-//! it does, and not after a time in which it should have begun to.
+//! Waits of the host that a test sees: a device whose functions that wait for a timeline or a
+//! fence, or look at a timeline, note which thread calls them. A test of a call that has to wait
+//! opens what it waits for once it does, and not after a time in which it should have begun to.
 #![allow(unsafe_code)] // Stand-ins for Vulkan functions.
 
 use std::cell::RefCell;
@@ -145,8 +145,9 @@ impl SeenWaits {
         self.compute.device()
     }
 
-    /// Makes a call on this thread, and opens the gate once the call waits for a timeline or a fence,
-    /// or has returned without. Returns the call's result, whether it has waited, and the gate.
+    /// Makes a call on this thread, and opens the gate once the call waits for a timeline or a
+    /// fence, or has returned without. Returns the call's result, whether it has waited, and the
+    /// gate.
     ///
     /// # Panics
     /// When the device is lost.

@@ -33,8 +33,8 @@ pub enum Error {
         object: String,
     },
 
-    /// Frames do not reach Bevy: their asset was replaced by one that they cannot be copied into, of
-    /// another size or format for example, memory ran out, or the device is lost.
+    /// Frames do not reach Bevy: their asset was replaced by one that they cannot be copied into,
+    /// of another size or format for example, memory ran out, or the device is lost.
     #[error("{object}: its frames do not reach Bevy, {}: {source}", again(*.retried))]
     #[non_exhaustive]
     NotPresented {

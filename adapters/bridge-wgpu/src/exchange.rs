@@ -21,10 +21,10 @@ use crate::turn::ComputeTurn;
 /// [`ComputeTurn`], which becomes a [`Frame`] that is [submitted](Bridge::submit). With
 /// [`Exchange::render_first`] wgpu begins: a [`Frame`] is submitted and becomes a [`ComputeTurn`].
 ///
-/// Dropping it waits for the frames in flight, as dropping a [`bridge::Exchange`] does. In a callback
-/// that wgpu calls while a frame of it is submitted, that is left to that
-/// [`submit`](Bridge::submit).
-/// [`objects`](Self::objects) are wgpu's own and may be cloned and kept longer.
+/// Dropping it waits for the frames in flight, as dropping a [`bridge::Exchange`] does. In a
+/// callback that wgpu calls while a frame of it is submitted, that is left to that
+/// [`submit`](Bridge::submit). [`objects`](Self::objects) are wgpu's own and may be cloned and kept
+/// longer.
 pub struct Exchange<S: Shared, D: Direction = ComputeFirst> {
     /// Taken when this is dropped.
     pub(crate) exchange: ManuallyDrop<bridge::Exchange<S::Specs, D>>,

@@ -181,7 +181,7 @@ impl<S: Shared> Batch for Frame<S, RenderFirst> {
         Frame::lend(self, parts)
     }
 
-    /// What comes behind the command buffer at fault, as the copy out does, is not noted.
+    /// Does nothing: the copy out comes after the command buffer at fault, so wgpu has not noted it.
     fn repair(_: &Self::Lent) {}
 
     unsafe fn refused(lent: Self::Lent) {

@@ -25,8 +25,8 @@ pub(crate) struct Mirror<S: Shared> {
     pub(crate) objects: S::Objects,
     pub(crate) shared: S,
     pub(crate) order: Order,
-    /// Whether wgpu's commands have copied to or from the whole of the objects, so that it has them
-    /// for initialised.
+    /// Set once a copy by wgpu's own commands has covered the objects: wgpu then considers them
+    /// initialised.
     is_filled: AtomicBool,
     /// Wrapped when they are first used.
     slots: Box<[OnceLock<S::Slot>]>,
@@ -143,8 +143,8 @@ impl<S: Shared> Mirror<S> {
         Ok(())
     }
 
-    /// Records wgpu's barriers for a copy by Vulkan's commands. With them wgpu keeps the objects for
-    /// the submission.
+    /// Records wgpu's barriers for a copy by Vulkan's commands. With them wgpu keeps the objects
+    /// for the submission.
     fn ready(&self, commands: &mut wgpu::CommandEncoder) {
         let mut all = Filled::default();
         S::filled(&self.objects, &mut all);

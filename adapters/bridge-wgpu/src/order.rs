@@ -19,7 +19,7 @@ pub(crate) struct Order(Arc<Shared>);
 #[derive(Default)]
 struct Shared {
     lock: Mutex<()>,
-    /// What waits for the lock to be free, see [`Order::end`].
+    /// Ends of exchanges that were left to the holder of the lock, see [`Order::end`].
     ends: Mutex<Vec<End>>,
 }
 
@@ -115,7 +115,8 @@ impl Order {
     }
 
     /// Does `end` with the lock held, and drops what that gives without it, on this thread. In a
-    /// callback, where the lock is not free, whoever holds it does both once its submission is made.
+    /// callback, where the lock is not free, whoever holds it does both once its submission is
+    /// made.
     pub(crate) fn end(&self, end: impl FnOnce() -> Box<dyn Send> + Send + 'static) {
         if SUBMITTING.get() {
             self.ends().push(Box::new(end));

@@ -5,10 +5,10 @@
 //! of those in front, which never ran. For the objects that a frame fills that is the copy into
 //! them: a texture that wgpu has for a target of copies is in the layout of its last use, and an
 //! object that no frame has filled yet counts as initialised. Behind the copy the program's command
-//! buffers may have used it, and a fault in front of the copy leaves the texture as it was: which it
-//! is nobody tells. So on devices that this crate creates, the repair begins [from whatever
-//! layout](crate::device::layouts) wgpu has noted, and whatever there is. On others it is right where
-//! the copy is the last that wgpu has noted.
+//! buffers may have used it, and a fault in front of the copy leaves the texture as it was: which
+//! it is nobody tells. So on devices that this crate creates, the repair begins [from whatever
+//! layout](crate::device::layouts) wgpu has noted, and whatever there is. On others it is right
+//! where the copy is the last that wgpu has noted.
 #![allow(unsafe_code)] // Records barriers and clears.
 
 use ash::vk;

@@ -41,16 +41,16 @@ impl Bridge {
     ///   that the frames would have filled hold zeros until the next frame, and so do buffers that
     ///   no frame has filled yet; other buffers hold what they held. Other textures are as wgpu has
     ///   them: it takes what `commands` in front of those at fault do with them for done. So it is
-    ///   on an [adopted](Self::adopt) device for textures of frames that `commands` in front use, and
-    ///   where the fault is in a frame's own copy or in front of it: these are undefined then.
+    ///   on an [adopted](Self::adopt) device for textures of frames that `commands` in front use,
+    ///   and where the fault is in a frame's own copy or in front of it: these are undefined then.
     /// - [`bridge::Error::OutOfOrder`] for two frames of one exchange, [`Error::InvalidArgument`]
     ///   for frames of another `Bridge` and inside of a callback that wgpu calls while frames are
     ///   submitted, and the failed call of the bridge; the frames are lost.
     /// - What wgpu reports on this thread meanwhile, such as the error of a callback. Whether the
     ///   frames were submitted is unknown then: they are lost, and their slots come back by
     ///   themselves, once a later signal of the queue is reached. So it is after `Refused` on an
-    ///   [adopted](Self::adopt) device, and for a frame that was submitted before, where the refused
-    ///   commands had something deferred, as
+    ///   [adopted](Self::adopt) device, and for a frame that was submitted before, where the
+    ///   refused commands had something deferred, as
     ///   [`on_submitted_work_done`](wgpu::CommandEncoder::on_submitted_work_done): wgpu may submit
     ///   pending writes for that.
     pub fn submit<F: Frames>(
@@ -101,8 +101,8 @@ impl Bridge {
             }
             Some(vk::Result::SUCCESS) => {
                 // The error is of a callback that wgpu called when it had submitted. Where no
-                // command buffer tells what the frames went with, it may be wgpu's refusal, and what
-                // the refused commands had deferred was submitted: they are lost as well.
+                // command buffer tells what the frames went with, it may be wgpu's refusal, and
+                // what the refused commands had deferred was submitted: they are lost as well.
                 pushed?;
                 // SAFETY: one submission took the waits, the commands and the signals.
                 unsafe { F::submitted(lent) }
@@ -120,8 +120,8 @@ impl Bridge {
             // The error may be of a callback that wgpu called when it had submitted, or another
             // thread's submission may have taken the waits of one that was refused. It is unknown:
             // what is lent is dropped, and comes back with a later signal, which the exchange's
-            // next call submits where it has to. Nothing is repaired: of objects that wgpu takes for
-            // filled by a refused frame, the next one begins from a wrong layout.
+            // next call submits where it has to. Nothing is repaired: of objects that wgpu takes
+            // for filled by a refused frame, the next one begins from a wrong layout.
             Unstaged::None => pushed?,
             // Of a lost device wgpu reports no error; it just submits nothing.
             Unstaged::All => {

@@ -29,9 +29,9 @@ static LINES: Mutex<Waiting> = Mutex::new(Waiting::new(waiting::MOST));
 /// `ns` is the time of a clock that all processes of the machine share (`CLOCK_MONOTONIC`), `us`
 /// the time since the trace was turned on, `pid` the process. `event` is `export`, `import`,
 /// `create`, `wait`, `signal`, `destroy` or `leak`, and for frames between two processes `connect`,
-/// `offer`, `begin`, `publish`, `skip`, `take`, `free`, `close`, `lost` or `kill`; `side` who does it;
-/// waits and signals are written when they are enqueued. The variable `BRIDGE_TRACE=stderr` (or a
-/// file's path) does the same from outside; several processes may write to one file. A sink that
+/// `offer`, `begin`, `publish`, `skip`, `take`, `free`, `close`, `lost` or `kill`; `side` who does
+/// it; waits and signals are written when they are enqueued. The variable `BRIDGE_TRACE=stderr` (or
+/// a file's path) does the same from outside; several processes may write to one file. A sink that
 /// fails or panics ends the trace with a line in the log, unless it has set another one before. The
 /// sink is called while a frame is under way, so it should return soon: beyond 65536 lines that
 /// wait for it, others are dropped, and an event `dropped` says how many. It may use this crate;

@@ -202,8 +202,8 @@ fn with_renderer(test: &str, exports: &Exports) -> (Child, Worker) {
     }
 }
 
-/// The time for which `bridge-worker` waits for the end of a process whose socket is closed, in each
-/// call.
+/// The time for which `bridge-worker` waits for the end of a process whose socket is closed, in
+/// each call.
 const LAST_BREATH: Duration = Duration::from_millis(100);
 
 /// The renderer is a process of its own, which has announced that it will have drawn, and is killed

@@ -19,8 +19,8 @@ enum Line<'a> {
 }
 
 /// Returns the numbers of the lines of code that are too wide, of a page, of the docs in a Rust
-/// file, or of a Rust file that docs include (`docs/*.rs`). Of pages other than READMEs commands and
-/// output may be wider.
+/// file, or of a Rust file that docs include (`docs/*.rs`). Of pages other than READMEs commands
+/// and output may be wider.
 pub(super) fn wide_lines(path: &Path, text: &str) -> Vec<usize> {
     let is_rust = path.extension().is_some_and(|extension| extension == "rs");
     let is_included = path.parent().is_some_and(|folder| folder.ends_with("docs"));

@@ -15,8 +15,8 @@ pub(crate) trait Present: Send + Sync {
     /// Returns `true` if the program has dropped its object.
     fn is_dropped(&self) -> bool;
 
-    /// Returns `true` if nothing of its own runs that dropping it would wait for. With CUDA, freeing
-    /// its memory may wait for others of the context, see `docs/limits.md`.
+    /// Returns `true` if nothing of its own runs that dropping it would wait for. With CUDA,
+    /// freeing its memory may wait for others of the context, see `docs/limits.md`.
     fn has_ended(&self) -> bool;
 
     /// Returns the place for the errors of each step.

@@ -102,8 +102,8 @@ impl Copier {
         Ok(())
     }
 
-    /// Returns `true` if the oldest copy has ended, once for each. What it wrote is then before what
-    /// the host does next, a submission that reads it included.
+    /// Returns `true` if the oldest copy has ended, once for each. What it wrote is then before
+    /// what the host does next, a submission that reads it included.
     pub(crate) fn finished(&mut self) -> Result<bool> {
         let Some(point) = self.running.front() else { return Ok(false) };
         let reached = point.is_reached()?;

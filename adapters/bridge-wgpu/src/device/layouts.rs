@@ -1,8 +1,8 @@
 //! Layouts of images of which wgpu has a wrong notion.
 //!
 //! Of a submission that wgpu refused it takes the command buffers in front of the one at fault for
-//! done, and so in which states they leave their textures: its next barrier of such a texture begins
-//! from a layout that the image is not in. On devices that this crate creates, wgpu calls
+//! done, and so in which states they leave their textures: its next barrier of such a texture
+//! begins from a layout that the image is not in. On devices that this crate creates, wgpu calls
 //! `vkCmdPipelineBarrier` through a function of this module, in which a thread may have its next
 //! submission begin [from whatever layout](Layouts::during) there is.
 #![allow(unsafe_code)] // Stands in for a function of the driver's.
@@ -13,8 +13,8 @@ use std::sync::OnceLock;
 
 use ash::vk;
 
-/// The loader's function, which finds the driver's by the command buffer. For all devices: a command
-/// buffer does not tell its device.
+/// The loader's function, which finds the driver's by the command buffer. For all devices: a
+/// command buffer does not tell its device.
 static LOADERS: OnceLock<vk::PFN_vkCmdPipelineBarrier> = OnceLock::new();
 
 thread_local! {

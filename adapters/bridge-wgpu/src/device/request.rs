@@ -109,8 +109,8 @@ impl Bridge {
     }
 }
 
-/// Creates the device as `open_with_callback` of `wgpu::hal` does, with a queue that submits through
-/// [`splice`]. The error is what is to be told.
+/// Creates the device as `open_with_callback` of `wgpu::hal` does, with a queue that submits
+/// through [`splice`]. The error is what is to be told.
 ///
 /// # Safety
 /// The adapter has the features and limits that the descriptor requires.

@@ -23,8 +23,8 @@ use super::layouts::{self, Layouts};
 static QUEUES: RwLock<Vec<(vk::Queue, vk::PFN_vkQueueSubmit)>> = RwLock::new(Vec::new());
 
 thread_local! {
-    /// What the thread's next submission takes along, which is the one of [`Splice::during`] that
-    /// the thread is in; null outside. It has no destructor: a thread that ends may still submit.
+    /// Semaphores for the next submission of this thread, owned by the [`Splice::during`] that it
+    /// is in; null outside of one. Without a destructor, since a thread that ends may still submit.
     static ADDED: Cell<*const RefCell<Added>> = const { Cell::new(std::ptr::null()) };
 }
 
@@ -85,12 +85,17 @@ impl Splice {
         drop(restore);
         (result, added.into_inner().result)
     }
+
+    /// Returns the barriers that may begin from any layout, if the device has them.
+    pub(crate) fn layouts(self) -> Option<Layouts> {
+        self.layouts
+    }
 }
 
-/// What the thread's next submission takes along.
+/// Calls `with` with the semaphores for the next submission of this thread, if there are any.
 fn added<R>(with: impl FnOnce(&mut Added) -> R) -> Option<R> {
-    // SAFETY: it is null, or of the thread's own `Splice::during`, which sets it back before what it
-    // points to goes.
+    // SAFETY: it is null, or of the thread's own `Splice::during`, which sets it back before what
+    // it points to goes.
     let added = unsafe { ADDED.get().as_ref() }?;
     Some(with(&mut added.borrow_mut()))
 }
@@ -126,13 +131,6 @@ pub(crate) unsafe fn load(
     let queue = unsafe { device.get_device_queue(family, 0) };
     QUEUES.write().unwrap_or_else(PoisonError::into_inner).push((queue, own));
     Some((device, Splice { queue, layouts }))
-}
-
-impl Splice {
-    /// Has barriers begin from whatever layout.
-    pub(crate) fn layouts(self) -> Option<Layouts> {
-        self.layouts
-    }
 }
 
 /// Forgets a queue whose device is to be destroyed.
@@ -174,8 +172,8 @@ unsafe extern "system" fn queue_submit(
     result
 }
 
-/// What the thread has added for the queue and a command buffer of these batches, unless a submission
-/// has taken it.
+/// Takes the semaphores that this thread has added for a submission of these batches to the queue.
+/// Returns `None` if there are none, or an earlier submission has taken them.
 ///
 /// # Safety
 /// The batches are valid ones.

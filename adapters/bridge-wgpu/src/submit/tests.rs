@@ -216,7 +216,8 @@ fn without_the_wait_frames_are_wrong() {
 }
 
 /// The wait that the submission takes along, alone: on the host nothing waits. A process of its own
-/// has the layer's messages: wgpu's next submission depends on a signal that the CPU has yet to make.
+/// has the layer's messages: wgpu's next submission depends on a signal that the CPU has yet to
+/// make.
 #[test]
 fn the_wait_of_the_submission_is_what_makes_frames_right() {
     const ALONE: &str = "BRIDGE_WGPU_TEST_ALONE";

@@ -114,7 +114,8 @@ fn refused(bridge: &Bridge) -> wgpu::CommandBuffer {
     commands.finish()
 }
 
-/// The same frame again waits for nothing, and a submission with it that fails is told all the same.
+/// The same frame again waits for nothing, and a submission with it that fails is told all the
+/// same.
 #[test]
 fn a_refused_submission_of_the_same_frame_costs_nothing() {
     let _alone = alone();

@@ -130,9 +130,9 @@ impl Connection {
     /// # Errors
     /// [`Error::Violation`] for a message that is not allowed now, and [`Error::Malformed`] for one
     /// that no peer would accept, [`Error::Descriptors`] for another number of descriptors than the
-    /// message has: nothing was sent. [`Error::System`] for a failed call, [`Error::Closed`] where the peer has closed its
-    /// end, [`Error::Timeout`] where it does not read; the connection is unusable then, since a
-    /// message is missing.
+    /// message has: nothing was sent. [`Error::System`] for a failed call, [`Error::Closed`] where
+    /// the peer has closed its end, [`Error::Timeout`] where it does not read; the connection is
+    /// unusable then, since a message is missing.
     pub fn send(
         &mut self,
         message: &Message,

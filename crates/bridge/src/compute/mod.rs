@@ -292,8 +292,8 @@ impl Compute {
     ///
     /// # Errors
     /// The failed call, as [`Error::Cuda`] once a kernel has faulted, and
-    /// [`vk_export::Error::QueueHeld`] inside of [`Queue::with`](vk_export::Queue::with) where there
-    /// are recorded kernels.
+    /// [`vk_export::Error::QueueHeld`] inside of [`Queue::with`](vk_export::Queue::with) where
+    /// there are recorded kernels.
     pub fn is_idle(&self) -> Result<bool> {
         self.0.side.is_idle()
     }

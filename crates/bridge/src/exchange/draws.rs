@@ -45,7 +45,8 @@ impl<R: Resources> Draws<R> {
 
     /// Uses the state of the next process, whose slots have new timelines.
     pub(super) fn renewed(&self, state: &Arc<State<R>>) {
-        // The last ends here, if nobody else has it, which calls the program's sink: behind the lock.
+        // The last ends here, if nobody else has it, which calls the program's sink: behind the
+        // lock.
         let last = std::mem::replace(&mut self.gate().state, Arc::clone(state));
         drop(last);
     }

@@ -148,9 +148,9 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     ///
     /// # Errors
     /// [`Error::NotInitialised`] while new images wait for their [first
-    /// hand-over](Self::needs_initial), [`Error::TurnOpen`] while the last frame's first turn is open (with [`RenderFirst`], any
-    /// turn), [`Error::SlotBusy`] while render turns hold every slot, [`Error::TurnLost`] once
-    /// after a turn was dropped half-way, [`Error::Timeout`] where
+    /// hand-over](Self::needs_initial), [`Error::TurnOpen`] while the last frame's first turn is
+    /// open (with [`RenderFirst`], any turn), [`Error::SlotBusy`] while render turns hold every
+    /// slot, [`Error::TurnLost`] once after a turn was dropped half-way, [`Error::Timeout`] where
     /// [`ExchangeInfo::frames_in_flight`] frames do not end, what [`Compute::check_alive`] says
     /// once the compute side has failed, or the failed call.
     pub fn begin(&mut self) -> Result<D::Begun<R>, Error> {

@@ -50,7 +50,8 @@ impl<R: Resources> Steps<R> {
 
     /// The slots have new timelines.
     pub(super) fn renewed(&self, state: &Arc<State<R>>) {
-        // The last ends here, if nobody else has it, which calls the program's sink: behind the lock.
+        // The last ends here, if nobody else has it, which calls the program's sink: behind the
+        // lock.
         let last = std::mem::replace(&mut *self.lock_state(), Arc::clone(state));
         drop(last);
     }

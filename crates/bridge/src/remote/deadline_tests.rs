@@ -19,8 +19,8 @@ use crate::remote::wake::Wake;
 use bridge_ipc::{Direction, Listener};
 use vk_export::BufferAccess;
 
-/// Frames of which none overruns a limit of its own, unless the program leaves. Their copies are never
-/// done, where a test counts how often it is asked for them.
+/// Frames of which none overruns a limit of its own, unless the program leaves. Their copies are
+/// never done, where a test counts how often it is asked for them.
 struct Steady(Step<Words>, Option<Arc<AtomicUsize>>);
 
 /// The handle behind them.

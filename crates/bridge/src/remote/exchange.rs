@@ -87,8 +87,8 @@ impl<R: Resources> RemoteExchange<R> {
 
     /// The turn of the next frame that the worker has announced, waited for on the host for at most
     /// `timeout`; `None` if there is none by then, or as many as
-    /// [`ExchangeInfo::frames_in_flight`] have not ended. What it waits for on the GPU is not waited
-    /// for.
+    /// [`ExchangeInfo::frames_in_flight`] have not ended. What it waits for on the GPU is not
+    /// waited for.
     ///
     /// Each turn is to be submitted, lent or skipped; several may be held, up to the number of
     /// slots, and submitted in any order.
@@ -97,11 +97,10 @@ impl<R: Resources> RemoteExchange<R> {
     /// [`Error::PeerLost`] once the worker is lost and all of its frames that are whole were taken,
     /// until [`reconnect`](Self::reconnect); [`Error::FramesTorn`] once for frames of an earlier
     /// worker of which the program was not told before; [`Error::TurnLost`] once after a turn was
-    /// dropped; [`Error::Timeout`] where [`ExchangeInfo::frames_in_flight`] frames do not end within
-    /// [`ExchangeInfo::timeout`], and `timeout` is not shorter;
-    /// [`Error::HostFailed`] once frames of a worker on the CPU can no longer be copied, for
-    /// example since Vulkan has not been done with a slot within [`ExchangeInfo::timeout`]: make a
-    /// new exchange.
+    /// dropped; [`Error::Timeout`] where [`ExchangeInfo::frames_in_flight`] frames do not end
+    /// within [`ExchangeInfo::timeout`], and `timeout` is not shorter; [`Error::HostFailed`] once
+    /// frames of a worker on the CPU can no longer be copied, for example since Vulkan has not been
+    /// done with a slot within [`ExchangeInfo::timeout`]: make a new exchange.
     pub fn next(&mut self, timeout: Duration) -> Result<Option<RenderTurn<R>>> {
         let start = Instant::now();
         self.steps.check_dropped()?;
@@ -186,8 +185,8 @@ impl<R: Resources> RemoteExchange<R> {
     /// leave it to that thread, too, and wait for it if the device was adopted without
     /// [`keep_alive`](crate::AdoptInfo::keep_alive).
     ///
-    /// On a thread that has locked a queue of the device ([`Queue::with`]) it waits for nothing: the
-    /// thread of the connection, which may be waiting for the queue, ends it, and
+    /// On a thread that has locked a queue of the device ([`Queue::with`]) it waits for nothing:
+    /// the thread of the connection, which may be waiting for the queue, ends it, and
     /// [`check_worker`](Self::check_worker) tells once it has. The next call of this,
     /// [`reconnect`](Self::reconnect) or [`close`](Self::close) without the lock waits for that.
     /// Dropping under the lock waits for nothing either, and leaves that thread behind: it uses the

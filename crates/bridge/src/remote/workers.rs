@@ -102,8 +102,8 @@ impl<E: End> Workers<E> {
         self.home.lock().unwrap().is_some()
     }
 
-    /// Checks that this thread may wait for that of the connection, which may wait for the queue; for
-    /// another one of the device as well, where an engine has one lock for all.
+    /// Checks that this thread may wait for that of the connection, which may wait for the queue;
+    /// for another one of the device as well, where an engine has one lock for all.
     ///
     /// # Errors
     /// [`vk_export::Error::QueueHeld`] where it has locked a queue.
@@ -191,9 +191,9 @@ impl<E: End> Workers<E> {
         Ok(take(&self.home).map(|half| half.end))
     }
 
-    /// Ends the connection, for good. A thread that still waits for the end of a worker goes on where
-    /// it keeps the device alive, and is waited for elsewhere: the engine may destroy the device
-    /// then. On a thread that has locked the queue, it goes on in any case.
+    /// Ends the connection, for good. A thread that still waits for the end of a worker goes on
+    /// where it keeps the device alive, and is waited for elsewhere: the engine may destroy the
+    /// device then. On a thread that has locked the queue, it goes on in any case.
     pub(super) fn leave(&mut self) {
         self.link.iter().for_each(Link::discard);
         if let Err(error) = self.check_queue() {

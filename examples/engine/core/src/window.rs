@@ -202,8 +202,8 @@ impl Swapchain {
         // SAFETY: as above; null is ignored.
         unsafe { self.loader.destroy_swapchain(raw, None) };
         for semaphore in self.drawn.drain(..).chain(self.acquired.drain(..)) {
-            // SAFETY: VUID-vkDestroySemaphore-semaphore-05149: the device is idle, and the swapchain
-            // that signals and waits for it is gone.
+            // SAFETY: VUID-vkDestroySemaphore-semaphore-05149: the device is idle, and the
+            // swapchain that signals and waits for it is gone.
             unsafe { self.gpu.device().destroy_semaphore(semaphore, None) };
         }
         Ok(())

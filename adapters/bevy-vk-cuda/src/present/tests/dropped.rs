@@ -10,7 +10,7 @@ use crate::CudaWriter;
 
 type Writer = CudaWriter<ImageSpec<[u8; 4]>>;
 
-/// What becomes of a frame after its closure was enqueued.
+/// Outcome of a frame whose closure was enqueued.
 #[derive(Debug, Clone, Copy)]
 enum Then {
     Published,

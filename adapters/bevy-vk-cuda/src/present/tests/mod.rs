@@ -132,8 +132,8 @@ impl Scene {
         }
     }
 
-    /// Returns the error that keeps frames from Bevy, after writing a frame of `value` if one can be
-    /// written.
+    /// Returns the error that keeps frames from Bevy, after writing a frame of `value` if one can
+    /// be written.
     fn fault(&mut self, value: u8) -> Option<String> {
         match self.write(value) {
             Ok(_) => None,

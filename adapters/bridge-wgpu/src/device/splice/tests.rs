@@ -9,7 +9,7 @@ use crate::{Backend, Bridge, Error};
 
 /// Calls of [`queue_submit`], by their queues.
 static CALLS: Mutex<Vec<vk::Queue>> = Mutex::new(Vec::new());
-/// What the next submission takes along, whichever thread makes it: wrong on purpose.
+/// Semaphores for the next submission of any thread: wrong on purpose.
 static STOLEN: Mutex<Vec<Added>> = Mutex::new(Vec::new());
 
 pub(super) fn note_call(queue: vk::Queue) {

@@ -230,9 +230,9 @@ impl SharedPool {
         }
     }
 
-    /// Makes a block without the lock, since the driver may take its time, and takes bytes in it, or
-    /// in what others have made or freed meanwhile: then it goes again. Returns too whether a block
-    /// is broken.
+    /// Makes a block without the lock, since the driver may take its time, and takes bytes in it,
+    /// or in what others have made or freed meanwhile: then it goes again. Returns too whether a
+    /// block is broken.
     fn take_from_new(&self, number: usize, size: u64, alignment: u64) -> Result<(Option<PoolRange>, bool)> {
         let made = self.make_entry(number)?;
         let mut blocks = self.lock();

@@ -253,7 +253,8 @@ impl<R: Resources> State<R> {
         self.held.mirror.as_ref().map(|mirror| mirror.semaphore())
     }
 
-    /// Makes Vulkan's timeline, and if `both` the other process's, look as on a device that is lost.
+    /// Makes Vulkan's timeline, and if `both` the other process's, look as on a device that is
+    /// lost.
     pub(crate) fn pretend_loss(&self, both: bool) {
         for timeline in [Some(&self.held.rendered), both.then_some(&self.held.computed)].into_iter().flatten() {
             // SAFETY: VUID-VkSemaphoreSignalInfo-value-03258: it rises. What is signalled behind it
