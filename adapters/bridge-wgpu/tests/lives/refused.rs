@@ -68,6 +68,19 @@ fn read_texture(bridge: &Bridge, texture: &wgpu::Texture) -> Vec<u32> {
     mapped(bridge, &seen)
 }
 
+/// A frame of both that nothing refuses is in the objects.
+fn arrives(
+    bridge: &Bridge,
+    (buffers, textures): (&mut Exchange<Numbers>, &mut Exchange<Picture>),
+    filler: &Filler,
+    word: u32,
+) {
+    let frames = frame((&mut *buffers, &mut *textures), filler, word);
+    bridge.submit([], frames).unwrap();
+    assert_eq!(read_buffer(bridge, buffers.objects()), Filler::pattern(LEN, word));
+    assert_eq!(read_texture(bridge, textures.objects()), [word; LEN]);
+}
+
 fn lose(bridge: &Bridge, frames: (Frame<Numbers>, Frame<Picture>)) {
     let error = bridge.submit([refused(bridge)], frames).unwrap_err();
     assert!(matches!(error, Error::Refused { call: "Queue::submit", .. }), "{error}");
@@ -115,10 +128,7 @@ fn frames_go_on_behind_those_that_are_refused() {
             }
             for next in 0..3 {
                 let word = 10 * round + next;
-                let frames = frame((&mut buffers, &mut textures), &filler, word);
-                bridge.submit([], frames).unwrap();
-                assert_eq!(read_buffer(&bridge, buffers.objects()), Filler::pattern(LEN, word));
-                assert_eq!(read_texture(&bridge, textures.objects()), [word; LEN]);
+                arrives(&bridge, (&mut buffers, &mut textures), &filler, word);
             }
         }
     }
@@ -227,10 +237,7 @@ fn frames_do_not_go_with_what_refused_commands_had_deferred() {
             assert!(turn.is_new());
             bridge.submit([], turn).unwrap();
             assert_eq!(read_texture(&bridge, reader.objects()), [word; LEN]);
-            let frames = frame((&mut buffers, &mut textures), &filler, word);
-            bridge.submit([], frames).unwrap();
-            assert_eq!(read_buffer(&bridge, buffers.objects()), Filler::pattern(LEN, word));
-            assert_eq!(read_texture(&bridge, textures.objects()), [word; LEN]);
+            arrives(&bridge, (&mut buffers, &mut textures), &filler, word);
         }
     }
     assert_eq!(validation_messages(), [""; 0]);
