@@ -51,7 +51,7 @@ fn run() -> Result<(), Box<dyn Error>> {
                     *number = i + frame;
                 }
             })?,
-            _ => return Err("this program knows no such backend".into()),
+            _ => return Err("unsupported backend".into()),
         }
 
         // Vulkan's turn. `read_back` submits a copy that waits for the compute side, on the GPU,

@@ -56,7 +56,7 @@ fn run() -> Result<(), Box<dyn Error>> {
                     }
                 }
             })?,
-            _ => return Err("this program knows no such backend".into()),
+            _ => return Err("unsupported backend".into()),
         }
 
         // Submits a copy to the host and waits for it. The layout transitions are part of the

@@ -3,7 +3,7 @@
 //! Run it with `cargo run --example 03_post_process`, on any Vulkan device; it uses CUDA where the
 //! device's GPU has it. It checks the result, and exits with an error if it is wrong.
 
-#![allow(unsafe_code)] // Commands and kernels: what they do is for the program to know.
+#![allow(unsafe_code)] // Recording commands and launching kernels.
 
 use std::error::Error;
 use std::time::Duration;

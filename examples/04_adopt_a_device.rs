@@ -1,4 +1,4 @@
-//! A Vulkan device that an engine has made itself is lent to the bridge.
+//! Adopts a Vulkan device that an engine has created.
 //!
 //! Run it with `cargo run --example 04_adopt_a_device`, on any Vulkan 1.3 device; it uses CUDA
 //! where the GPU has it. It checks what Vulkan sees and exits with an error if that is wrong.
@@ -18,7 +18,7 @@ use bridge::{
 const VERSION: u32 = vk::API_VERSION_1_3;
 const LEN: usize = 1000;
 
-/// What an engine has anyway.
+/// The objects that an engine already has.
 struct Engine {
     entry: Entry,
     instance: Instance,
@@ -28,7 +28,7 @@ struct Engine {
 }
 
 impl Engine {
-    /// The least set-up of an engine. What the bridge asks for are extensions and features.
+    /// A minimal engine. The bridge only requires some extensions and features.
     fn new() -> Result<Self, Box<dyn Error>> {
         // SAFETY: loads the system's Vulkan loader.
         let entry = unsafe { Entry::load() }?;

@@ -105,7 +105,7 @@ fn what_cannot_be_is_refused_by_name() {
     let none = vk::BufferUsageFlags::empty();
     assert!(error(BufferInfo { name: "b", size: 1, usage: none, placement }).contains("its usage is empty"));
     let huge = error(BufferInfo { name: "c", size: u64::MAX, usage, placement });
-    assert!(huge.contains("18446744073709551615 bytes asked") && huge.contains("split it"), "{huge}");
+    assert!(huge.contains("18446744073709551615 bytes requested") && huge.contains("split it"), "{huge}");
     let host = Buffer::new(rig.device(), &BufferInfo { name: "d", size: 64, usage, placement }).unwrap();
     assert!(host.export().unwrap_err().to_string().contains("HostVisible"));
     let alone = BufferInfo { name: "f", size: 64, usage, placement: Placement::DeviceLocal };

@@ -150,7 +150,7 @@ fn a_queue_has_one_lock() {
     let held = |device: &ExportDevice| first.queue().with(|_| device.queue().is_held()).unwrap();
     assert!(held(&first) && held(&second) && !held(&other));
     let error = first.queue().with(|_| second.queue().with(|_| ()).unwrap_err()).unwrap();
-    assert!(error.to_string().contains("locked by this very thread"), "{error}");
+    assert!(error.to_string().contains("already locked by this thread"), "{error}");
 }
 
 type Properties = unsafe extern "system" fn(vk::PhysicalDevice, *mut vk::PhysicalDeviceProperties2<'_>);

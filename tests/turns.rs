@@ -62,10 +62,10 @@ fn bad_arguments_are_refused_before_anything_is_made(_: &Rig, compute: &Compute)
     assert!(error(3, len(0)).contains("\"bad[0]\": it has no bytes"));
     assert!(error(3, len(usize::MAX / 2)).contains("more bytes than this machine can address"));
     let too_large = error(3, len(usize::MAX / 16));
-    assert!(too_large.contains("takes at most") && too_large.contains("max"), "{too_large}");
+    assert!(too_large.contains("allows at most") && too_large.contains("max"), "{too_large}");
     let unbounded = ExchangeInfo { frames_in_flight: Some(usize::MAX), ..info(3) };
     let unbounded = Exchange::new(compute, &unbounded, len(1)).unwrap_err().to_string();
-    assert!(unbounded.contains("1024 are the most"), "{unbounded}");
+    assert!(unbounded.contains("maximum is 1024"), "{unbounded}");
     let nothing = Exchange::new(compute, &info(3), Vec::<BufferSpec<u32>>::new()).unwrap_err();
     assert!(nothing.to_string().contains("it shares nothing"), "{nothing}");
 }

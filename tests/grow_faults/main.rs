@@ -114,7 +114,7 @@ fn walk<D: Walked>(compute: &Compute, make: &dyn Fn(&Compute) -> Exchange<Shared
         called.insert(name);
         let error = replaced.expect_err(name).to_string();
         assert!(error.contains(name) || name == "vkMapMemory", "call {call}, {name}: {error}");
-        let numbers = ["bytes asked of memory heap", "ask for less"];
+        let numbers = ["bytes requested from memory heap", "ask for less"];
         assert!(name != "vkAllocateMemory" || numbers.iter().all(|part| error.contains(part)), "{error}");
         assert_eq!((exchange.resources().0.len(), exchange.resources().1[0].extent()), (8, [4, 4, 1]));
         // The exchange goes on with what it had, and a second try works.

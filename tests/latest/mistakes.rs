@@ -17,8 +17,8 @@ pub(crate) fn what_cannot_be_is_refused(rig: &Rig, compute: &Compute) {
         assert!(error.contains(part), "{part}: {error}");
     }
     drop(words(compute, &LatestInfo { slots: 9, ..few }));
-    assert!(refused(compute, &LatestInfo { writer_in_flight: 0, ..info() }).contains("writer may have 0"));
-    assert!(refused(compute, &LatestInfo { reader_in_flight: 0, ..info() }).contains("reader may have 0"));
+    assert!(refused(compute, &LatestInfo { writer_in_flight: 0, ..info() }).contains("`writer_in_flight` is 0"));
+    assert!(refused(compute, &LatestInfo { reader_in_flight: 0, ..info() }).contains("`reader_in_flight` is 0"));
     assert!(refused(compute, &LatestInfo { reader_in_flight: usize::MAX, ..info() }).contains("1 to 1024"));
     assert!(refused(compute, &LatestInfo { slots: 5000, ..info() }).contains("1024 are the most"));
     let inline = Compute::inline(rig.device(), QueueKind::Graphics).unwrap();

@@ -89,7 +89,7 @@ fn no_more_frames_are_in_flight_than_may_be(_: &Rig, compute: &Compute) {
     let none = ExchangeInfo { name: "none", frames_in_flight: Some(0), ..Default::default() };
     let spec = BufferSpec::<u32>::new(LEN, BufferAccess::TRANSFER_READ);
     let error = Exchange::new(compute, &none, spec).unwrap_err().to_string();
-    assert!(error.contains("0 frames in flight"), "{error}");
+    assert!(error.contains("`frames_in_flight` is 0"), "{error}");
 }
 
 /// A closure that panics ends its compute side, and no wait for what Vulkan is still to do.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::message::{Code, DecodeError};
 use crate::session::Violation;
 
-/// Every failure of this crate.
+/// Errors of this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -39,8 +39,8 @@ pub enum Error {
         path: PathBuf,
     },
 
-    /// There is something at the path that is no socket of this user.
-    #[error("{path} exists and is no socket of this user; it is left alone, choose another path", path = path.display())]
+    /// The path exists and is not a socket of this user.
+    #[error("{path} exists and is not a socket of this user; choose another path", path = path.display())]
     #[non_exhaustive]
     NotOurs {
         /// The path.
@@ -61,8 +61,8 @@ pub enum Error {
 
     /// The pid that the peer states is not the one that the kernel states.
     #[error(
-        "the peer says that it is process {hello}, and the kernel that it is {credentials}: both processes must be in one pid \
-         namespace (containers: share the host's with `--pid=host`), and the one that connects must be the one that talks"
+        "the peer states process ID {hello}, but the kernel reports {credentials}: both processes must be in the same pid \
+         namespace (containers: share the host's with `--pid=host`), and the process that connects must send the messages"
     )]
     #[non_exhaustive]
     PidMismatch {
@@ -87,7 +87,7 @@ pub enum Error {
     },
 
     /// The peer sent bytes that are not a message.
-    #[error("{peer} sent what is no message: {source}; the connection is closed")]
+    #[error("{peer} sent an invalid message: {source}; the connection is closed")]
     #[non_exhaustive]
     Malformed {
         /// The peer, as `worker "name" (process 1)`.
@@ -107,7 +107,7 @@ pub enum Error {
         source: Violation,
     },
 
-    /// A message was longer than any, or came with more descriptors than any does.
+    /// A message exceeded the maximum length or number of descriptors.
     #[error("{peer} sent a message that was cut ({what}); the connection is closed")]
     #[non_exhaustive]
     Truncated {
@@ -169,16 +169,16 @@ pub enum MemoryProblem {
     /// No bytes, or more than can be addressed.
     #[error("{0} bytes cannot be mapped")]
     Size(u64),
-    /// It is no memory file that can be sealed.
-    #[error("the descriptor is none of `memfd_create` with MFD_ALLOW_SEALING")]
+    /// The descriptor is not a sealable memory file.
+    #[error("the descriptor was not created by `memfd_create` with MFD_ALLOW_SEALING")]
     NotMemory,
     /// The peer could make it smaller while it is mapped.
     #[error(
         "it lacks F_SEAL_SHRINK, F_SEAL_GROW and F_SEAL_SEAL, so that its size could change while it is mapped (SIGBUS)"
     )]
     NotSealed,
-    /// It has another size than was said.
-    #[error("it has {got} bytes, and {expected} were said")]
+    /// Its size differs from the announced one.
+    #[error("it has {got} bytes, but {expected} were announced")]
     #[non_exhaustive]
     WrongSize {
         /// Announced value.

@@ -57,7 +57,7 @@ pub enum Error {
         cuda_uuid: vk_export::Uuid,
     },
 
-    /// The two sides have one UUID, yet Windows knows them as two GPUs.
+    /// The two devices report the same UUID, but Windows identifies them as different adapters.
     #[error(fmt = devices::different_adapters)]
     #[non_exhaustive]
     DifferentAdapters {
@@ -71,8 +71,8 @@ pub enum Error {
         cuda_adapter: AdapterId,
     },
 
-    /// CUDA was asked for, but this machine or this device cannot.
-    #[error("no CUDA for \"{vulkan}\": {reason}; `--backend host` or `Backend::Host` runs on the CPU")]
+    /// CUDA was requested, but is not available for this device.
+    #[error("no CUDA for \"{vulkan}\": {reason}; use `Backend::Host` to compute on the CPU")]
     #[non_exhaustive]
     NoCuda {
         /// The Vulkan device's name.
@@ -81,7 +81,7 @@ pub enum Error {
         reason: Box<Error>,
     },
 
-    /// A GPU cannot compute in the memory of another one, which draws.
+    /// The CUDA device cannot access the memory of the GPU that renders.
     #[error(fmt = devices::no_peer)]
     #[non_exhaustive]
     NoPeer {
@@ -107,7 +107,7 @@ pub enum Error {
         reason: String,
     },
 
-    /// An image format that the two sides do not both have.
+    /// An image format that Vulkan and the compute side do not both support.
     #[error("format {format:?} cannot be shared: {reason}; use {instead} instead")]
     #[non_exhaustive]
     FormatCannotCross {
@@ -119,7 +119,7 @@ pub enum Error {
         instead: &'static str,
     },
 
-    /// Kernels that cannot be loaded.
+    /// A kernel module cannot be loaded.
     #[error("module \"{module}\": {reason}")]
     #[non_exhaustive]
     Module {
@@ -151,7 +151,7 @@ pub enum Error {
         stage: Stage,
     },
 
-    /// The resources of an exchange were to be replaced while a turn uses them.
+    /// The resources of an exchange cannot be replaced while a turn uses them.
     #[error(fmt = turns::replaced_while_open)]
     #[non_exhaustive]
     ReplacedWhileOpen {
@@ -171,7 +171,7 @@ pub enum Error {
         exchange: String,
     },
 
-    /// All slots are waiting for Vulkan.
+    /// Every slot is held by a render turn that was neither submitted nor skipped.
     #[error(fmt = turns::slot_busy)]
     #[non_exhaustive]
     SlotBusy {
@@ -185,8 +185,8 @@ pub enum Error {
         slots: usize,
     },
 
-    /// Lent turns of unknown fate have taken too many slots of an
-    /// [`Exchange::latest`](crate::Exchange::latest) out of use.
+    /// Too many slots of an [`Exchange::latest`](crate::Exchange::latest) are out of use, because
+    /// lent turns were dropped.
     #[error(fmt = turns::slots_retired)]
     #[non_exhaustive]
     SlotsRetired {
@@ -210,7 +210,7 @@ pub enum Error {
         stage: Stage,
     },
 
-    /// A frame was submitted or lent, or slots were to be brought back, while another frame or
+    /// A frame was submitted or lent, or retired slots were to be recovered, while another frame or
     /// hand-over of the exchange is lent.
     #[error(fmt = turns::out_of_order)]
     #[non_exhaustive]
@@ -223,7 +223,7 @@ pub enum Error {
         first: u64,
     },
 
-    /// The closure that should have recorded a frame's work did not. The frame is lost.
+    /// The closure that records a frame's work returned an error. The frame is lost.
     #[error("exchange \"{exchange}\": recording the work of frame {frame}, slot {slot}, failed: {source}")]
     #[non_exhaustive]
     Record {
@@ -237,7 +237,7 @@ pub enum Error {
         source: RecordError,
     },
 
-    /// A host wait ran into its limit.
+    /// A host wait timed out.
     #[error(
         "exchange \"{exchange}\": waited {waited:?} for point {value} of \"{timeline}\", which {signaller} signals; last \
          value seen: {last_seen}; last enqueued on {history}; {}", hint(*.signaller)
@@ -260,8 +260,8 @@ pub enum Error {
         history: String,
     },
 
-    /// The compute side was still busy when the wait for the end of an exchange reached its limit.
-    /// No timeline of the exchange is late.
+    /// Closing an exchange timed out because the compute side was still busy, although both
+    /// timelines of the exchange had reached their final values.
     #[error("exchange \"{exchange}\": {backend} is still busy after {waited:?}; {}", busy(*.backend))]
     #[non_exhaustive]
     ComputeBusy {
@@ -273,10 +273,10 @@ pub enum Error {
         waited: Duration,
     },
 
-    /// The process at the other end of an exchange is gone, or its connection is.
+    /// The worker process has ended, or its connection has closed.
     #[error(
-        "exchange \"{exchange}\": worker process {worker} {reason}; last whole frame: {}; slots that it held: {held}; signals that it \
-         owed: {owed}{}; the last whole frame stays, and another worker may take its place", whole(*.frame), settled(torn, *.signalled)
+        "exchange \"{exchange}\": worker process {worker} {reason}; last complete frame: {}; slots held: {held}; signals outstanding: \
+         {owed}{}; the last complete frame stays available, and another worker can be connected", whole(*.frame), settled(torn, *.signalled)
     )]
     #[non_exhaustive]
     PeerLost {
@@ -286,31 +286,29 @@ pub enum Error {
         worker: u32,
         /// Description of the loss.
         reason: String,
-        /// Whether the process itself is known to have ended. Otherwise the connection alone is
-        /// closed.
+        /// Whether the process is known to have ended. If `false`, only the connection is closed.
         dead: bool,
-        /// The last frame of it that is whole, by the exchange's number, or that it was shown;
-        /// `None` where there was none.
+        /// Number of the last complete frame that the worker wrote, or of the last one that it was
+        /// given to read; `None` if there was none.
         frame: Option<u64>,
-        /// The slots that it had, to write to or with frames to read. What it has left in them is
-        /// shown to nobody.
+        /// Number of slots that the worker held, for writing or reading. What it wrote to them is
+        /// discarded.
         held: usize,
-        /// The frames that it had published, or the slots that it had given back, whose signals had
-        /// not come. Such frames are shown to nobody, and nothing waits for the signals, unless the
-        /// exchange is in step.
+        /// Number of published frames, or returned slots, whose signals had not arrived. Such
+        /// frames are discarded, and nothing waits for the signals unless the exchange is in step.
         owed: u64,
-        /// In step, the frames that it had announced and will not finish, by the exchange's
-        /// numbers. Turns of them that were not taken are withdrawn; commands that were submitted
-        /// go on, with whatever is in the slots.
+        /// In step: numbers of the frames that the worker announced and will not finish. Turns that
+        /// the program has not taken are withdrawn; commands already submitted run with whatever
+        /// the slots contain.
         torn: Box<[u64]>,
-        /// In step, the value of the exchange's timeline that was signalled in its place, for
-        /// Vulkan to go on: the highest that it owed. `None` while it may still come, or where
-        /// nothing was owed.
+        /// In step: the timeline value that was signalled on the worker's behalf so that Vulkan can
+        /// proceed, the highest that it owed. `None` while the signal may still arrive, or if none
+        /// was owed.
         signalled: Option<u64>,
     },
 
-    /// A worker in step that is lost owes frames still: another takes its place once they have come
-    /// or it was killed.
+    /// A lost worker in step still has unfinished frames. Another worker can replace it once they
+    /// have arrived or it was killed.
     #[error(fmt = workers::frames_owed)]
     #[non_exhaustive]
     FramesOwed {
@@ -320,11 +318,11 @@ pub enum Error {
         worker: u32,
         /// The frames, by the exchange's numbers.
         frames: Box<[u64]>,
-        /// For each of them, from the end of the one before.
+        /// Time limit of each frame, counted from the end of the previous one.
         limit: Duration,
     },
 
-    /// In step, frames of a worker that another has replaced are torn: the exchange goes on.
+    /// In step: frames of a worker that has been replaced are torn. The exchange stays usable.
     #[error(fmt = workers::frames_torn)]
     #[non_exhaustive]
     FramesTorn {
@@ -339,7 +337,7 @@ pub enum Error {
     },
 
     /// The CPU backend's thread has stopped working.
-    #[error("the host compute thread has failed: {reason}; its exchanges compute no more")]
+    #[error("the host compute thread has failed: {reason}; its exchanges no longer work")]
     #[non_exhaustive]
     HostFailed {
         /// Description of the failure.

@@ -76,9 +76,9 @@
 //! # Compute sides
 //! [`Backend::Cuda`] is a CUDA stream: kernels, libraries, graphs, copies. [`Backend::Inline`]
 //! records the program's own kernels into the Vulkan queue, with barriers in place of semaphores
-//! and context switches; it stands on an extension of NVIDIA's drivers that is experimental by
-//! name. [`Backend::Host`] runs closures on the CPU. `docs/kernels.md` in the repository compares
-//! the three.
+//! and context switches; it depends on an experimental extension of NVIDIA's drivers.
+//! [`Backend::Host`] runs closures on the CPU. `docs/kernels.md` in the repository compares the
+//! three.
 //!
 //! # The source
 //! One frame reads: `exchange` -> `exchange/compute_turn` -> `exchange/render_turn` -> `timeline`;

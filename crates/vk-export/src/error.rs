@@ -15,7 +15,7 @@ pub enum Error {
     /// There is no Vulkan loader on this machine.
     #[error(
         "no Vulkan loader: {detail}; install it (Debian, Ubuntu: `apt install libvulkan1`, Fedora: \
-         `dnf install vulkan-loader`) or run `cargo xtask setup`"
+         `dnf install vulkan-loader`)"
     )]
     #[non_exhaustive]
     NoLoader {
@@ -23,8 +23,8 @@ pub enum Error {
         detail: String,
     },
 
-    /// The loader runs, but no device fits what was asked.
-    #[error("no Vulkan device fits: asked for {asked}; found: {found}{}", software(found))]
+    /// The loader works, but no device matches the request.
+    #[error("no Vulkan device is suitable: requested {asked}; found: {found}{}", software(found))]
     #[non_exhaustive]
     NoDevice {
         /// The selector, in words.
@@ -59,7 +59,7 @@ pub enum Error {
         device: String,
     },
 
-    /// The driver was asked whether exactly this can be exported, and said no.
+    /// The driver reports that this object cannot be exported.
     #[error("{object} cannot be exported as {handle_type} on {device}: {reason}")]
     #[non_exhaustive]
     NotExportable {
@@ -73,16 +73,16 @@ pub enum Error {
         reason: String,
     },
 
-    /// The calling thread has locked the queue already, with [`Queue::with`](crate::Queue::with),
-    /// and would wait for itself.
-    #[error("{queue} is locked by this very thread; submit outside of `Queue::with`")]
+    /// The calling thread already holds the queue's lock, inside
+    /// [`Queue::with`](crate::Queue::with), and would deadlock.
+    #[error("{queue} is already locked by this thread; submit outside of `Queue::with`")]
     #[non_exhaustive]
     QueueHeld {
         /// The queue.
         queue: String,
     },
 
-    /// An argument that no driver call could make sense of.
+    /// An invalid argument.
     #[error("{object}: {reason}")]
     #[non_exhaustive]
     InvalidArgument {
@@ -92,8 +92,8 @@ pub enum Error {
         reason: String,
     },
 
-    /// The driver was asked for exactly this image, and has none.
-    #[error("{object}: {device} has no such image of {format:?}: {reason}")]
+    /// The driver does not support this image.
+    #[error("{object}: {device} does not support such an image of {format:?}: {reason}")]
     #[non_exhaustive]
     UnsupportedImage {
         /// The image that was to be made.
@@ -106,8 +106,8 @@ pub enum Error {
         reason: String,
     },
 
-    /// More bytes than the device takes in one piece.
-    #[error("{object}: {size} bytes asked, but {device} takes at most {limit} ({limit_name}); split it")]
+    /// More bytes than the device allows in one object.
+    #[error("{object}: {size} bytes requested, but {device} allows at most {limit} ({limit_name}); split it")]
     #[non_exhaustive]
     TooLarge {
         /// The object that was to be made.
@@ -124,7 +124,7 @@ pub enum Error {
 
     /// The driver has no room for an allocation.
     #[error(
-        "vkAllocateMemory failed: {result:?} ({}) [{object}, {device}]: {size} bytes asked of memory heap {heap}, which has \
+        "vkAllocateMemory failed: {result:?} ({}) [{object}, {device}]: {size} bytes requested from memory heap {heap}, which has \
          {heap_size}{}{}; ask for less, or use fewer slots",
         .result.as_raw(), of_which_free(*.free), promise(*.size, *.promised)
     )]
@@ -149,7 +149,7 @@ pub enum Error {
         device: String,
     },
 
-    /// A host wait ran into its limit.
+    /// A host wait timed out.
     #[error("waited {waited:?} for {object} to reach {value}, last value seen {last_seen} [{device}]")]
     #[non_exhaustive]
     Timeout {
@@ -179,7 +179,7 @@ pub enum Error {
         object: String,
     },
 
-    /// PTX that cannot be read, or something else in its place.
+    /// Text that is not valid PTX.
     #[error("PTX{}: {reason}", if *.line == 0 { String::new() } else { format!(", line {line}") })]
     #[non_exhaustive]
     Ptx {
@@ -201,7 +201,7 @@ pub enum Error {
         entries: Vec<String>,
     },
 
-    /// A kernel that would hang a Vulkan queue forever, without a lost device.
+    /// A kernel that would hang a Vulkan queue without the device being reported as lost.
     #[error(
         "{kernel} has {refusal}, which hangs or fails in a Vulkan queue; remove it, or launch the kernel on a CUDA stream"
     )]
@@ -213,8 +213,8 @@ pub enum Error {
         refusal: PtxRefusal,
     },
 
-    /// A launch that the driver would take and then hang on, lose the device with, or leave out
-    /// without a word.
+    /// A launch that the driver would accept, but that would hang, lose the device or be silently
+    /// skipped.
     #[error("launch of {kernel}: {reason}")]
     #[non_exhaustive]
     Launch {
@@ -278,7 +278,7 @@ fn promise(size: u64, promised: u64) -> String {
     if size <= promised {
         return String::new();
     }
-    format!("; the driver promises to try {promised} at a time (maxMemoryAllocationSize), more was tried")
+    format!("; this exceeds maxMemoryAllocationSize ({promised} bytes), which the driver may still allow")
 }
 
 fn software(found: &str) -> &'static str {

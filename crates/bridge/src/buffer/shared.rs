@@ -29,11 +29,11 @@ use crate::remote::exported::Exported;
 #[cfg(all(target_os = "linux", feature = "remote"))]
 use crate::remote::runs::{self, ResourceKind, Run};
 
-/// A buffer of `len` elements that Vulkan and the compute side both see, without any order between
-/// them.
+/// A buffer of `len` elements shared by Vulkan and the compute side, without synchronisation
+/// between the two.
 ///
-/// An [`Exchange`](crate::Exchange) makes these and orders them; on its own, reaching the contents
-/// is `unsafe`. What the contents are before the first write is undefined.
+/// An [`Exchange`](crate::Exchange) creates and synchronises such buffers; outside of one, access
+/// to the contents is `unsafe`. The contents are undefined before the first write.
 #[derive(Debug)]
 pub struct SharedBuffer<T> {
     mapping: Tied<MappedBuffer<T>, HostBuffer<T>, InlineBuffer<T>, VulkanBuffer>,
@@ -72,8 +72,8 @@ impl<T: Pod> SharedBuffer<T> {
     /// side.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for no elements, elements of no size, or more bytes than can be
-    /// counted, else what the two sides say.
+    /// [`Error::InvalidArgument`] if `len` is 0, `T` is zero-sized, or the size in bytes overflows;
+    /// otherwise the error of the failed Vulkan or CUDA call.
     pub fn new(compute: &Compute, name: &str, len: usize, accesses: BufferAccess) -> Result<Self> {
         let family = compute.device().queue().family();
         Self::create(compute, None, &SharedBufferInfo { name, len, accesses, family })
@@ -81,8 +81,8 @@ impl<T: Pod> SharedBuffer<T> {
 
     /// [`new`](Self::new) in memory of a pool.
     ///
-    /// The bytes are another buffer's soon after this one is dropped: with CUDA the drop waits for
-    /// the work on the stream, and Vulkan must be done with the buffer before.
+    /// The memory is reused after this buffer is dropped: with CUDA the drop waits for the work on
+    /// the stream, and Vulkan must have finished with the buffer before.
     ///
     /// # Errors
     /// As [`new`](Self::new), and [`Error::InvalidArgument`] for accesses that the pool was not

@@ -32,8 +32,8 @@ impl<T: Pod> BufferSpec<T> {
         Self { len, ..self.clone() }
     }
 
-    /// Names it, for errors, traces and GPU debuggers; else it bears the exchange's name. The
-    /// slot's number is added.
+    /// Sets the name in errors, traces and GPU debuggers, to which the slot's index is appended.
+    /// Default: the exchange's name.
     #[must_use]
     pub fn named(mut self, name: &str) -> Self {
         self.name = Some(name.to_owned());

@@ -17,10 +17,10 @@ pub enum Backend {
     /// CUDA kernels recorded into command buffers of the Vulkan queue, or an error. `Auto` never
     /// chooses it.
     ///
-    /// Kernels and Vulkan's commands alternate without a switch of the GPU's context, which a
-    /// hand-over to a CUDA stream pays with some 300 us. It is for kernels of the program's own, as
-    /// PTX: libraries, copies and memory that CUDA works on elsewhere need [`Backend::Cuda`]. It
-    /// stands on `VK_NVX_binary_import`, experimental by name, which NVIDIA's drivers for Linux and
+    /// Kernels and Vulkan commands alternate without a GPU context switch, which costs a hand-over
+    /// to a CUDA stream about 300 µs. It is for the program's own kernels, as PTX: libraries, CUDA
+    /// copies and memory shared with other CUDA code need [`Backend::Cuda`]. It depends on
+    /// `VK_NVX_binary_import`, an experimental extension that only NVIDIA's drivers for Linux and
     /// Windows have. The device is opened with
     /// [`OpenInfo::cuda_kernels`](crate::OpenInfo::cuda_kernels), or adopted with
     /// [`CUDA_KERNEL_EXTENSIONS`](vk_export::CUDA_KERNEL_EXTENSIONS), `bufferDeviceAddress` and a
@@ -28,8 +28,8 @@ pub enum Backend {
     /// takes the compute queue.
     Inline,
     /// A worker in another process that computes with CUDA, in memory that it imports from this
-    /// one; nothing is computed here. It is the backend of the exchanges that a `Remote` makes with
-    /// such a worker, and cannot be asked for.
+    /// one; nothing is computed here. It is the backend of the exchanges that a `Remote` creates
+    /// for such a worker, and cannot be requested.
     Remote,
 }
 

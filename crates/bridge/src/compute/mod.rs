@@ -50,12 +50,12 @@ impl FromStr for Backend {
             "cuda" => Ok(Self::Cuda),
             "host" => Ok(Self::Host),
             "inline" => Ok(Self::Inline),
-            _ => Err(Error::invalid(format!("backend \"{text}\""), "there are auto, cuda, host and inline")),
+            _ => Err(Error::invalid(format!("backend \"{text}\""), "expected auto, cuda, host or inline")),
         }
     }
 }
 
-/// The compute side that belongs to a Vulkan device. Cloning it gives the same one.
+/// The compute side of a Vulkan device. Clones refer to the same one.
 #[derive(Clone)]
 pub struct Compute(Arc<Inner>);
 
@@ -73,17 +73,16 @@ impl Inner {
 }
 
 impl Compute {
-    /// The best compute side for a device: CUDA on the same GPU, else the CPU. Falling back to the
-    /// CPU logs a warning; a program without a logger prints [`reason`](Self::reason), which says
-    /// why.
+    /// Creates the best compute side for a device: CUDA on the same GPU, otherwise the CPU. A
+    /// fallback to the CPU is logged as a warning, and [`reason`](Self::reason) returns its cause.
     ///
     /// # Errors
-    /// [`Error::HostFailed`] when not even a thread can be started.
+    /// [`Error::HostFailed`] if the CPU backend's thread cannot be started.
     pub fn for_device(device: &ExportDevice) -> Result<Self> {
         Self::new(device, Backend::Auto)
     }
 
-    /// The compute side that was asked for.
+    /// Creates the compute side for a backend.
     ///
     /// # Errors
     /// [`Error::NoCuda`] with the reason, [`Error::HostFailed`] when a thread cannot be started,
@@ -101,7 +100,7 @@ impl Compute {
             Backend::Remote => {
                 return Err(Error::invalid(
                     "backend \"remote\"",
-                    "a worker is accepted by a `Listener`, and `Remote::latest` makes its exchange",
+                    "accept a worker with a `Listener`, and create its exchange with `Remote::latest`",
                 ));
             }
             Backend::Auto | Backend::Cuda => {}
@@ -118,7 +117,7 @@ impl Compute {
         }
     }
 
-    /// CUDA on a stream that the program has already, for engines which bring their own.
+    /// Creates a CUDA compute side on an existing stream.
     ///
     /// Use it for kernels that a library launches on a stream of its own. Joining that stream to
     /// another one by events adds two waits to each frame, and the GPU is slow to resume a stream
@@ -140,9 +139,9 @@ impl Compute {
     /// Its exchanges must be on the same queue
     /// ([`ExchangeInfo::queue`](crate::ExchangeInfo::queue)).
     ///
-    /// This asks less of the device than [`Backend::Inline`]: buffer addresses alone. Where it runs
-    /// no CUDA kernels, [`load`](Self::load) says so, and
-    /// [`KernelWork::record`](crate::KernelWork::record) records other commands.
+    /// Unlike [`Backend::Inline`], this only requires `bufferDeviceAddress`. On a device that
+    /// cannot run CUDA kernels, [`load`](Self::load) returns an error, and
+    /// [`KernelWork::record`](crate::KernelWork::record) can still record other commands.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for a device without buffer addresses
@@ -251,7 +250,7 @@ impl Compute {
         }
     }
 
-    /// Returns the reason for this backend, in words for the user.
+    /// Returns why this backend was chosen, as text for the user.
     pub fn reason(&self) -> &str {
         &self.0.reason
     }
@@ -261,7 +260,7 @@ impl Compute {
         &self.0.device
     }
 
-    /// The CUDA side, if that is what this is.
+    /// Returns the CUDA side, or `None` with another backend.
     pub fn cuda(&self) -> Option<&CudaCompute> {
         self.0.side.cuda()
     }
@@ -284,11 +283,10 @@ impl Compute {
         self.0.side.ensure_alive()
     }
 
-    /// Returns `true` if all that was enqueued so far has ended, with or without a signal behind
-    /// it: frames that were skipped or dropped, too. Does not wait for it. It is of this compute
-    /// side's own stream or thread, such as that of a
-    /// [`LatestReader`](crate::LatestReader::compute). With [`Backend::Inline`], recorded kernels
-    /// are submitted first, which takes the queue's lock.
+    /// Returns `true` if all work enqueued so far has completed, including that of skipped and
+    /// dropped frames. Does not block. Covers only this compute side's own stream or thread, such
+    /// as that of a [`LatestReader`](crate::LatestReader::compute). With [`Backend::Inline`],
+    /// recorded kernels are submitted first, which takes the queue's lock.
     ///
     /// # Errors
     /// The failed call, as [`Error::Cuda`] once a kernel has faulted, and

@@ -6,10 +6,11 @@ use crate::compute::{Backend, Compute};
 use crate::error::Result;
 
 impl Compute {
-    /// Opens a Vulkan device with its compute side; [`device`](Self::device) lends it.
+    /// Opens a Vulkan device and creates its compute side; [`device`](Self::device) returns the
+    /// device.
     ///
-    /// Where `info` leaves the choice open ([`DeviceSelector::Best`]) and CUDA may be used, a GPU
-    /// that CUDA sees comes before all others: on a laptop with two GPUs, and where
+    /// With [`DeviceSelector::Best`] and a backend that may use CUDA, a GPU that CUDA sees is
+    /// preferred to all others. This matters on a laptop with two GPUs, and if
     /// `CUDA_VISIBLE_DEVICES` hides some.
     ///
     /// # Errors

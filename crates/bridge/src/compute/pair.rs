@@ -6,8 +6,8 @@ use vk_export::ExportDevice;
 use crate::compute::adapter::AdapterId;
 use crate::error::{Error, Result};
 
-/// A Vulkan device and a CUDA device, proven to be the same GPU by UUID, and on Windows not
-/// disproven by LUID and node mask.
+/// A Vulkan device and a CUDA device that are the same GPU: their UUIDs are equal and, on Windows,
+/// their LUIDs and node masks do not differ.
 #[derive(Debug, Clone)]
 pub struct DevicePair {
     vulkan: ExportDevice,

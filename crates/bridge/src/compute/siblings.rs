@@ -40,7 +40,7 @@ impl Signalled {
         self.failed.store(true, Ordering::Release);
         // SAFETY: the same contract.
         if let Err(error) = unsafe { self.computed.release() } {
-            log_error!("{}: Vulkan may wait for ever: {error}", self.computed.name());
+            log_error!("{}: the Vulkan queue may hang: {error}", self.computed.name());
         }
     }
 }

@@ -28,8 +28,8 @@ pub(super) fn different_adapters(
 ) -> fmt::Result {
     write!(
         f,
-        "\"{vulkan}\" ({vulkan_adapter}) and \"{cuda}\" ({cuda_adapter}) have the same UUID, but are different adapters or \
-         nodes of Windows: nothing can be shared between them"
+        "\"{vulkan}\" ({vulkan_adapter}) and \"{cuda}\" ({cuda_adapter}) have the same UUID, but Windows reports different \
+         adapters or adapter nodes: nothing can be shared between them"
     )
 }
 
@@ -43,7 +43,7 @@ pub(super) fn no_peer(
 ) -> fmt::Result {
     write!(
         f,
-        "\"{cuda}\" ({cuda_uuid}) cannot compute in memory of \"{vulkan}\" ({vulkan_uuid}): {reason}; `Compute::new` computes on \
-         the GPU that draws"
+        "\"{cuda}\" ({cuda_uuid}) cannot access memory of \"{vulkan}\" ({vulkan_uuid}): {reason}; use `Compute::new` to compute \
+         on the GPU that renders"
     )
 }

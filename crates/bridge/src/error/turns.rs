@@ -25,8 +25,8 @@ pub(super) fn replaced_while_open(exchange: &str, frame: &u64, stage: &Stage, f:
 pub(super) fn not_initialised(exchange: &str, f: &mut Formatter<'_>) -> fmt::Result {
     write!(
         f,
-        "exchange \"{exchange}\" has new images that are not the compute side's so far, and submits nothing behind the engine's \
-         back: call `Exchange::initialise`, or submit what `Exchange::record_initial` records and call `submitted`"
+        "exchange \"{exchange}\" has new images that were not handed over to the compute side, and may not submit to the engine's \
+         queue by itself: call `Exchange::initialise`, or submit what `Exchange::record_initial` records and call `submitted`"
     )
 }
 
@@ -40,23 +40,23 @@ pub(super) fn slot_busy(
     write!(
         f,
         "exchange \"{exchange}\": slot {slot} still holds frame {frame}, whose render turn was neither submitted nor \
-         skipped; render in step with computing, or use more than {slots} slots"
+         skipped; submit or skip it before you begin another frame, or use more than {slots} slots"
     )
 }
 
 pub(super) fn slots_retired(exchange: &str, retired: &usize, slots: &usize, f: &mut Formatter<'_>) -> fmt::Result {
     write!(
         f,
-        "exchange \"{exchange}\": no slot is left to write: {retired} of {slots} are retired, since turns that were lent were dropped \
-         without `submitted` or `not_submitted`; `LatestReader::initialise` brings them back"
+        "exchange \"{exchange}\": no slot is available for writing: {retired} of {slots} are retired because lent turns were dropped \
+         without `submitted` or `not_submitted`; `LatestReader::initialise` recovers them"
     )
 }
 
 pub(super) fn out_of_order(exchange: &str, frame: &u64, first: &u64, f: &mut Formatter<'_>) -> fmt::Result {
     write!(
         f,
-        "exchange \"{exchange}\": frame {frame} cannot be submitted or lent while frame {first} is lent: its signal would \
-         come too late; end that `LentTurn` or `InitialTurn` first, with `submitted` or `not_submitted`"
+        "exchange \"{exchange}\": frame {frame} cannot be submitted or lent while frame {first} is lent: a timeline's \
+         values must be signalled in order; end that `LentTurn` or `InitialTurn` first, with `submitted` or `not_submitted`"
     )
 }
 
@@ -64,16 +64,16 @@ pub(super) fn lost(frame: u64, stage: Stage) -> String {
     match stage {
         Stage::Compute => {
             format!(
-                "the compute turn of frame {frame} was dropped before `finish` or `publish`; the next `begin` goes on"
+                "the compute turn of frame {frame} was dropped before `finish` or `publish`; the next `begin` succeeds"
             )
         }
         Stage::Render => format!(
-            "the render turn of frame {frame} was dropped before it was submitted; call `skip` where that is meant"
+            "the render turn of frame {frame} was dropped before it was submitted; call `skip` to discard a frame"
         ),
         Stage::Submit => format!(
-            "the render turn of frame {frame} was lent and dropped, and its signal has not \
-             come: call `submitted` after a successful vkQueueSubmit2, `not_submitted` if it never happened; \
-             `Exchange::flush_parts` brings the slot back"
+            "the lent turn of frame {frame} was dropped, and its signal has not arrived: \
+             call `submitted` after a successful vkQueueSubmit2, `not_submitted` otherwise; \
+             `Exchange::flush_parts` recovers the slot"
         ),
     }
 }

@@ -14,12 +14,12 @@ pub(super) fn hint(signaller: Signaller) -> &'static str {
 pub(super) fn busy(backend: Backend) -> &'static str {
     match backend {
         Backend::Cuda => {
-            "what others gave it holds the end up (another exchange of the same `Compute`, or another stream of the context: CUDA \
-             frees nothing while one waits), or what a turn left that was dropped or skipped; close the exchange once that has ended"
+            "other work has not finished: of another exchange of the same `Compute`, of another stream of the context (CUDA frees \
+             nothing while one is blocked), or of a dropped or skipped turn; wait for it before you close the exchange"
         }
         _ => {
-            "what a turn left that was dropped or skipped has not ended, or waits behind another exchange of the same `Compute`; close \
-             the exchange once that has ended"
+            "the work of a dropped or skipped turn has not finished, or waits for another exchange of the same `Compute`; wait for it \
+             before you close the exchange"
         }
     }
 }

@@ -12,8 +12,8 @@ pub(super) fn frames_owed(
 ) -> fmt::Result {
     write!(
         f,
-        "exchange \"{exchange}\": worker process {worker}, which is lost and has not ended, owes frames {frames:?}, and is killed if it \
-         does not finish each of them within {limit:?} of the one before; let another worker connect once `owed` of the exchange is empty"
+        "exchange \"{exchange}\": worker process {worker} is lost but still running, with unfinished frames {frames:?}; it is killed if \
+         one takes more than {limit:?} after the previous one; connect another worker once the exchange's `owed` is empty"
     )
 }
 
@@ -26,16 +26,16 @@ pub(super) fn frames_torn(
 ) -> fmt::Result {
     write!(
         f,
-        "exchange \"{exchange}\": frames {torn:?} of worker process {worker}, which another has replaced, are torn; value {signalled} was \
-         signalled in its place"
+        "exchange \"{exchange}\": frames {torn:?} of the replaced worker process {worker} are torn; value {signalled} was \
+         signalled on its behalf"
     )
 }
 
 /// What was signalled in the place of a worker in step.
 pub(super) fn settled(torn: &[u64], signalled: Option<u64>) -> String {
     let Some(value) = signalled else { return String::new() };
-    let torn = if torn.is_empty() { String::new() } else { format!(", of torn frames {torn:?}") };
-    format!("{torn}, and value {value} was signalled in its place")
+    let torn = if torn.is_empty() { String::new() } else { format!("; torn frames: {torn:?}") };
+    format!("{torn}; value {value} was signalled on its behalf")
 }
 
 pub(super) fn whole(frame: Option<u64>) -> String {

@@ -220,7 +220,7 @@ impl<R: Resources> State<R> {
         // If no thread starts, the closure is dropped here, and with it the exchange: it waits for
         // nothing, since this thread has to do first what it would wait for.
         if let Err(error) = std::thread::Builder::new().name("bridge-reaper".into()).spawn(there) {
-            log_error!("exchange \"{name}\": no thread to wait for its end: {error}");
+            log_error!("exchange \"{name}\": could not start a thread to wait for its end: {error}");
         }
     }
 }

@@ -21,7 +21,8 @@ use crate::timeline::TimelinePoint;
 
 /// The compute side's part of a frame: it owns the slot until [`finish`](Self::finish).
 ///
-/// Dropped before that, its frame is lost: the next `begin` says so, and the one after goes on.
+/// If it is dropped before that, its frame is lost: the next `begin` returns [`Error::TurnLost`],
+/// and the one after that succeeds.
 #[must_use = "a turn that is dropped before `finish` loses its frame"]
 pub struct ComputeTurn<R: Resources, D: Direction = ComputeFirst> {
     pub(super) shared: Arc<State<R>>,
@@ -41,9 +42,9 @@ pub struct ComputeTurn<R: Resources, D: Direction = ComputeFirst> {
 
 /// Resources to compute with.
 ///
-/// A program that launches kernels calls [`kernels`](Self::kernels), see [`KernelWork`]; where its
-/// kernels have no twins in Rust it matches [`Host`](Self::Host) first. One that uses cudarc's
-/// launches and copies matches [`Cuda`](Self::Cuda), and has an error for what it does not know.
+/// To launch kernels, call [`kernels`](Self::kernels), see [`KernelWork`]; if the kernels have no
+/// twins in Rust, match [`Host`](Self::Host) first. To use cudarc's launches and copies, match
+/// [`Cuda`](Self::Cuda), and return an error for variants that you do not handle.
 #[non_exhaustive]
 pub enum Work<'t, R: Resources> {
     /// A CUDA stream and the resources as device views, with
@@ -54,16 +55,16 @@ pub enum Work<'t, R: Resources> {
     /// Kernels in command buffers of the Vulkan queue, with
     /// [`Backend::Inline`](crate::Backend::Inline).
     Inline(KernelWork<'t, R>),
-    /// Nothing, with [`Backend::Remote`](crate::Backend::Remote): another process computes. No
-    /// exchange that a program makes has it.
+    /// No local work, with [`Backend::Remote`](crate::Backend::Remote): another process computes.
+    /// Programs do not receive this variant.
     Remote,
 }
 
 /// A frame's work on CUDA.
 #[non_exhaustive]
 pub struct CudaWork<'t, R: Resources> {
-    /// The stream that has waited for the slot and will signal it. Kernels that use the resources
-    /// are launched here; cudarc's copies may use any stream of the device.
+    /// The stream that waits for the slot and will signal it. Launch kernels that use the resources
+    /// here; cudarc's copies may use any stream of the device.
     pub stream: &'t Arc<CudaStream>,
     /// The resources, as kernel arguments and as cudarc slices.
     pub resources: R::Cuda<'t>,
@@ -81,13 +82,11 @@ pub struct HostWork<'t, R: Resources> {
 }
 
 impl<'t, R: Resources> Work<'t, R> {
-    /// The same work as launches of kernels that were loaded with
-    /// [`Compute::load`](crate::Compute::load), on a CUDA stream, in a command buffer, or of their
-    /// twins on the CPU.
+    /// Converts the work for launching kernels loaded with [`Compute::load`](crate::Compute::load):
+    /// on a CUDA stream, in a command buffer, or as twins on the CPU.
     ///
     /// # Errors
-    /// The failed call that should have ordered what other streams do with the resources before the
-    /// launches.
+    /// The error of the call that orders other streams' work on the resources before the launches.
     pub fn kernels(self) -> Result<KernelWork<'t, R>> {
         match self {
             Self::Cuda(cuda) => {
@@ -161,15 +160,15 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
         self.frame
     }
 
-    /// The slot, below [`Exchange::slots`](crate::Exchange::slots). It still holds what was left in
-    /// it last time, or, with [`RenderFirst`], what Vulkan has drawn.
+    /// Returns the slot's index, less than [`Exchange::slots`](crate::Exchange::slots). The slot
+    /// has the contents of its last use or, with [`RenderFirst`], what Vulkan has rendered.
     pub fn slot(&self) -> usize {
         self.slot
     }
 
-    /// Resources to compute with, lent until the turn is finished. Of several GPUs it is the
-    /// one that leads, behind what [`work_split`](Self::work_split) has lent. Where that order
-    /// cannot be had, the frame is lost: [`finish`](Self::finish) gives the error.
+    /// Lends the resources to compute with. With several GPUs, the work is on the leading GPU,
+    /// ordered after the parts lent by [`work_split`](Self::work_split). If that order cannot be
+    /// established, the frame is lost and [`finish`](Self::finish) returns the error.
     pub fn work(&mut self) -> Work<'_, R> {
         if let Err(error) = self.join_split() {
             // The first error stays: later work may be in order, what was lent in between is not.
@@ -181,8 +180,8 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
         unsafe { self.shared.work(self.slot) }
     }
 
-    /// Hands the slot over: the compute side signals when all its work is done. Gives the frame's
-    /// [`RenderTurn`], or, with [`RenderFirst`], the point at which the work is done.
+    /// Hands the slot over by enqueuing a signal after the turn's work. Returns the frame's
+    /// [`RenderTurn`] or, with [`RenderFirst`], the point at which the work completes.
     ///
     /// # Errors
     /// The failed call; the frame is then lost, as if the turn had been dropped.
@@ -213,9 +212,9 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
         D::finished(self.pass_on(), computed)
     }
 
-    /// Gives the slot back without handing it over: there was nothing to compute, or it failed.
-    /// What was enqueued or recorded still runs, and the slot's next use is ordered behind it. No
-    /// frame is lost.
+    /// Returns the slot without handing it over, for a frame with nothing to compute or whose
+    /// computation failed. Work that was enqueued or recorded still runs, and the slot's next use
+    /// is ordered after it. The frame does not count as lost.
     ///
     /// # Errors
     /// The failed call; the frame is then lost, as if the turn had been dropped.
@@ -240,7 +239,8 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
 }
 
 impl<R: Resources> ComputeTurn<R, RenderFirst> {
-    /// The point at which Vulkan has drawn the frame; the compute stream waits for it already.
+    /// Returns the point at which Vulkan has rendered the frame. The compute stream already waits
+    /// for it.
     pub fn rendered(&self) -> TimelinePoint {
         self.shared.held.rendered.issued(self.rendered)
     }
@@ -282,7 +282,8 @@ impl<R: Resources> HostWork<'_, R> {
     /// run one after the other.
     ///
     /// # Errors
-    /// [`Error::HostFailed`] when an earlier closure panicked or Vulkan never got done.
+    /// [`Error::HostFailed`] if an earlier closure panicked, or Vulkan did not finish with a slot
+    /// in time.
     pub fn run(&self, work: impl for<'a> FnOnce(R::Host<'a>) + Send + 'static) -> Result<(), Error> {
         let (slots, slot) = (Arc::clone(self.slots), self.slot);
         self.stream.run(move || {

@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::timeline::TimelinePoint;
 
 /// Which side begins a frame: [`ComputeFirst`], [`RenderFirst`], or `RenderAway` for a worker in
-/// step. The trait is closed.
+/// step. This trait is sealed.
 #[allow(private_bounds)] // Closed on purpose.
 pub trait Direction: Protocol + 'static {
     /// Type that [`Exchange::begin`](crate::Exchange::begin) returns.

@@ -17,8 +17,8 @@ use crate::error::{Error, RecordError, Result};
 use crate::timeline::TimelinePoint;
 
 /// The compute side's frames of one exchange as CUDA graphs, one a slot: the wait for Vulkan, the
-/// kernels and copies, and the signal are captured the first time that a slot comes round, and then
-/// launched as one, with other semaphore values.
+/// kernels and copies, and the signal are captured the first time that a slot is used, and then
+/// launched as one graph with updated semaphore values.
 ///
 /// ```no_run
 /// # #![allow(unsafe_code)]
@@ -59,11 +59,11 @@ use crate::timeline::TimelinePoint;
 /// ```
 ///
 /// # What is fixed
-/// Launches, addresses and scalar arguments are those of the capture. What changes from frame to
-/// frame belongs into device memory, such as a counter that a kernel raises; after any other change
-/// [`invalidate`](Self::invalidate) has every slot captured anew, and so has replacing the
-/// exchange's resources ([`Exchange::replace`]). Frames with a graph and turns of
-/// [`Exchange::begin`] may follow each other in any order.
+/// Launches, addresses and scalar arguments are those of the capture. Data that changes from frame
+/// to frame belongs in device memory, such as a counter that a kernel increments. After any other
+/// change, call [`invalidate`](Self::invalidate) to capture every slot again; replacing the
+/// exchange's resources ([`Exchange::replace`]) does this automatically. Frames with a graph and
+/// turns of [`Exchange::begin`] may follow each other in any order.
 ///
 /// On the CPU there is nothing to capture: the closure runs in every frame, so that a program has
 /// one path for both.
@@ -89,7 +89,7 @@ impl<R: Resources> FrameGraph<R> {
         Self { slots: exchange.shared.held.slots.iter().map(|_| None).collect(), shared: Arc::clone(&exchange.shared) }
     }
 
-    /// Forgets what was captured: the closure is called once more for every slot.
+    /// Discards the captured graphs: the closure is called again for every slot.
     pub fn invalidate(&mut self) {
         self.slots.fill_with(|| None);
     }

@@ -19,33 +19,32 @@ pub(super) const MOST_SLOTS: usize = MOST_IN_FLIGHT;
 pub struct ExchangeInfo<'a> {
     /// Its name, in errors, traces and GPU debuggers. Default: "exchange".
     pub name: &'a str,
-    /// Slots, so the number of frames that may be between the two sides; from 1 to 1024. More hide
-    /// more of the cost of switching the GPU between CUDA and Vulkan, and take more memory and
-    /// latency. Default: 3.
+    /// Number of slots, from 1 to 1024: how many frames can be between the two sides. More slots
+    /// hide more of the cost of switching the GPU between CUDA and Vulkan, but use more memory and
+    /// add latency. Default: 3.
     pub slots: usize,
-    /// Number of frames that may be unfinished on the GPU when another begins; from 1 to 1024. At
-    /// the bound, `begin` blocks until the oldest is done: what a user does now is seen that many
-    /// frames later at most. Default: no bound, `begin` never blocks, and what bounds the queue is
-    /// that the program waits for the command buffers that it records again.
+    /// Maximum number of unfinished frames on the GPU when another begins, from 1 to 1024. At the
+    /// limit, `begin` blocks until the oldest completes, which bounds input latency. Default:
+    /// `None`; `begin` then never blocks, and only the program's own waits, such as for command
+    /// buffers that it records again, limit the frames in flight.
     pub frames_in_flight: Option<usize>,
-    /// The limit of every wait on the host, dropping included. In step with a worker in another
-    /// process it is the worker's limit for each frame, and dropping waits for all that it owes:
+    /// Time limit of every host wait, including the wait on drop. In step with a worker process it
+    /// is also the worker's limit for each frame, and dropping waits for every frame that it owes;
     /// see `RemoteExchange`. Default: 5 seconds.
     pub timeout: Duration,
-    /// Which of the device's queues Vulkan's side is submitted to. Default: the main one, which
-    /// draws.
+    /// The device queue that frames are submitted to. Default: the main (graphics) queue.
     ///
     /// [`QueueKind::Transfer`] is for frames that are only copied, such as uploads and recordings:
-    /// where the GPU has copy engines of their own, handing over to them costs no switch between
-    /// CUDA and Vulkan.
+    /// if the GPU has dedicated copy engines, a hand-over to them needs no switch between CUDA and
+    /// Vulkan.
     ///
     /// With [`Backend::Inline`](crate::Backend::Inline) it is the queue that the
     /// [`Compute`](crate::Compute) is on.
     pub queue: QueueKind,
-    /// Pool for the buffers of the slots: exchanges that come and go, or hold many buffers,
-    /// are set up many times faster from a pool. The exchange keeps it, for buffers that replace
-    /// others. Images always have memory of their own. Default: none, each buffer has memory of its
-    /// own.
+    /// Pool for the slots' buffers: with a pool, creating short-lived exchanges or exchanges with
+    /// many buffers is many times faster. The exchange keeps a clone, for buffers that replace
+    /// others. Images always have dedicated memory. Default: `None`; each buffer then has dedicated
+    /// memory.
     pub pool: Option<&'a SharedPool>,
 }
 
@@ -76,11 +75,11 @@ impl ExchangeInfo<'_> {
             )));
         }
         if self.frames_in_flight == Some(0) {
-            return Err(invalid("it may have 0 frames in flight, so none could begin; 1 makes the host wait for each"));
+            return Err(invalid("`frames_in_flight` is 0; 1 makes the host wait for each frame, `None` is no limit"));
         }
         if let Some(frames) = self.frames_in_flight.filter(|frames| *frames > MOST_IN_FLIGHT) {
             return Err(invalid(&format!(
-                "it may have {frames} frames in flight; {MOST_IN_FLIGHT} are the most, and `None` is no bound"
+                "`frames_in_flight` is {frames}; the maximum is {MOST_IN_FLIGHT}, and `None` is no limit"
             )));
         }
         Ok(())

@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::observe::log_warn;
 use crate::timeline::TimelinePoint;
 
-/// The first hand-over of new images, recorded for an engine that submits it itself, see
+/// The first hand-over of new images, for an engine that submits the commands itself. Created by
 /// [`Exchange::record_initial`].
 ///
 /// # Contract
@@ -26,7 +26,7 @@ use crate::timeline::TimelinePoint;
 /// that holds the commands or in a later one, to the exchange's [`queue`](Exchange::queue).
 ///
 /// End it with [`submitted`](Self::submitted) or [`not_submitted`](Self::not_submitted). If it is
-/// dropped, the images are to be handed over anew, or the slots stay out of use.
+/// dropped instead, the hand-over must be recorded again; until then the slots stay out of use.
 #[must_use = "until `submitted` is called no frame of the exchange begins"]
 pub struct InitialTurn<R: Resources> {
     shared: Arc<State<R>>,
@@ -42,9 +42,9 @@ pub(super) type Revive = Box<dyn FnOnce(u64) + Send + Sync>;
 
 impl<R: Resources, D: Direction> Exchange<R, D> {
     /// Returns `true` if new images wait for their first hand-over: on an adopted device without an
-    /// [`AdoptInfo::queue_lock`](vk_export::AdoptInfo), where nothing is submitted behind the
-    /// engine's back. Until [`initialise`](Self::initialise) or
-    /// [`record_initial`](Self::record_initial), no frame begins.
+    /// [`AdoptInfo::queue_lock`](vk_export::AdoptInfo), where the bridge does not submit by itself.
+    /// No frame can begin before [`initialise`](Self::initialise) or
+    /// [`record_initial`](Self::record_initial).
     pub fn needs_initial(&self) -> bool {
         self.shared.ledger().initial() != Initial::Done
     }
@@ -55,16 +55,16 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] while an [`InitialTurn`] is open, the failed call, and
-    /// [`Error::Timeout`] past the limit; then the commands may still run, and
-    /// the images wait for a hand-over as before: a later one is behind this one. What the commands
-    /// use is kept until they have run, also where other resources [replace](Self::replace) it;
-    /// closing and dropping the exchange wait for them.
+    /// [`Error::Timeout`] past the limit; the commands may then still run, and the images still
+    /// need a hand-over; a later one is ordered after this one. Objects that the commands use are
+    /// kept until they have run, even if other resources [replace](Self::replace) them; closing and
+    /// dropping the exchange wait for the commands.
     pub fn initialise(&mut self) -> Result<()> {
         self.shared.initialise()
     }
 
-    /// Records the first hand-over of new images, for engines that submit it themselves. It waits
-    /// for nothing, and every slot's first use waits for its [`signal`](InitialTurn::signal).
+    /// Records the first hand-over of new images, for engines that make their own submissions. It
+    /// needs no wait, and every slot's first use waits for its [`signal`](InitialTurn::signal).
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] where nothing is to be handed over
@@ -127,10 +127,10 @@ impl<R: Resources> Drop for InitialTurn<R> {
         }
         if self.revive.is_some() {
             self.shared.ledger().values().end_lent(self.value);
-            log_warn!("exchange \"{}\": what brings slots back was dropped", self.shared.name);
+            log_warn!("exchange \"{}\": the `InitialTurn` that recovers slots was dropped", self.shared.name);
         } else {
             self.shared.ledger().drop_initial();
-            log_warn!("exchange \"{}\": the first hand-over of its images was dropped", self.shared.name);
+            log_warn!("exchange \"{}\": the `InitialTurn` of its first hand-over was dropped", self.shared.name);
         }
     }
 }

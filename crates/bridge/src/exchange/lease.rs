@@ -12,8 +12,8 @@ use super::{Direction, Exchange};
 use crate::error::{Error, Result};
 use crate::observe::live::{Alive, Kind};
 
-/// Keeps the Vulkan objects of one slot alive, for whoever holds their handles longer than a turn:
-/// an engine that wraps a `VkImage` in a texture of its own, a descriptor set, an image view.
+/// Keeps the Vulkan objects of one slot alive beyond a turn, for example for an engine's texture
+/// object that wraps the `VkImage`, a descriptor set or an image view.
 ///
 /// Buffers, images and their memory stay valid until the last lease and the exchange are gone, also
 /// where [`replace`](Exchange::replace) has put others into the slot since. A lease gives no access

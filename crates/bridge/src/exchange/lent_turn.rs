@@ -15,17 +15,17 @@ use crate::error::Result;
 use crate::observe::log_warn;
 use crate::timeline::TimelinePoint;
 
-/// A frame whose wait and signal are lent to an engine that submits itself, see
-/// [`RenderTurn::lend`].
+/// A frame that an engine submits itself, with the wait and the signal to add to the submission.
+/// Created by [`RenderTurn::lend`].
 ///
 /// # Contract
-/// [`parts`](Self::parts) are submitted before this value ends, never after: the wait in the
-/// submission that holds the frame's commands or an earlier one, the signal in that submission or a
-/// later one, behind the commands. All of them go to the exchange's [`queue`](Self::queue).
+/// Submit the [`parts`](Self::parts) before this turn ends, never after: the wait with the frame's
+/// commands or in an earlier submission, the signal with the commands or in a later submission. All
+/// of these go to the exchange's [`queue`](Self::queue).
 ///
-/// End it with [`submitted`](Self::submitted) or [`not_submitted`](Self::not_submitted). If it is
-/// dropped, it is unknown whether the submission happened: the slot stays out of use until this or
-/// a later value of the queue is reached, that of a later frame or of
+/// End the turn with [`submitted`](Self::submitted) or [`not_submitted`](Self::not_submitted). If
+/// it is dropped instead, it is unknown whether the submission happened, and the slot stays out of
+/// use until this turn's signal or a later one is reached: that of a later frame, or of
 /// [`Exchange::flush_parts`](crate::Exchange::flush_parts).
 #[doc = concat!("\n# Examples\n```\n", include_str!("../../docs/lent_turn.rs"), "```")]
 #[must_use = "a lent turn that is dropped keeps its slot out of use until a later frame is rendered"]
@@ -36,11 +36,11 @@ pub struct LentTurn<R: Resources, D: Direction = ComputeFirst> {
 }
 
 impl<R: Resources, D: Direction> RenderTurn<R, D> {
-    /// Lends the frame's wait and signal to an engine that submits itself. One lent turn is open
-    /// per exchange; until it ends, no other frame of the exchange is submitted.
+    /// Lends the frame's wait and signal to an engine that makes the submission itself. An exchange
+    /// can have one open lent turn; until it ends, no other frame of the exchange can be submitted.
     ///
-    /// Call it before the lock is taken that the engine's [`QueueLock`](vk_export::QueueLock)
-    /// takes: it submits the work that the frame waits for, if that is still pending.
+    /// Do not call it while you hold the lock of the engine's [`QueueLock`](vk_export::QueueLock):
+    /// it submits the work that the frame waits for, if that is still pending.
     ///
     /// # Errors
     /// [`Error::OutOfOrder`](crate::Error::OutOfOrder) while another lent turn is open, an error
@@ -59,8 +59,8 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
 }
 
 impl<R: Resources, D: Direction> LentTurn<R, D> {
-    /// The wait and the signal for the engine's submissions. Submits nothing and takes no lock of
-    /// the queue's, like the ends of the turn.
+    /// Returns the wait and the signal for the engine's submission. Neither this nor ending the
+    /// turn submits anything or locks the queue.
     pub fn parts(&self) -> SubmitParts {
         self.turn.parts(self.value)
     }
@@ -80,7 +80,7 @@ impl<R: Resources, D: Direction> LentTurn<R, D> {
         self.turn.computed()
     }
 
-    /// Makes sure that a frame which is presented may be, as [`RenderTurn::prepare_present`].
+    /// Ensures that a present may depend on this frame, as [`RenderTurn::prepare_present`].
     ///
     /// # Errors
     /// As [`RenderTurn::prepare_present`].
@@ -98,7 +98,7 @@ impl<R: Resources, D: Direction> LentTurn<R, D> {
         self.turn.resources()
     }
 
-    /// Records the barriers that take all resources over, as [`RenderTurn::record_acquire`].
+    /// Records the acquire of all resources, as [`RenderTurn::record_acquire`].
     ///
     /// # Safety
     /// As [`RenderTurn::record_acquire`].
@@ -107,7 +107,7 @@ impl<R: Resources, D: Direction> LentTurn<R, D> {
         unsafe { self.turn.record_acquire(commands) }
     }
 
-    /// Records the barriers that give all resources back, as [`RenderTurn::record_release`].
+    /// Records the release of all resources, as [`RenderTurn::record_release`].
     ///
     /// # Safety
     /// As [`RenderTurn::record_release`].
@@ -116,7 +116,7 @@ impl<R: Resources, D: Direction> LentTurn<R, D> {
         unsafe { self.turn.record_release(commands) }
     }
 
-    /// Confirms that the parts were never submitted, and gives the slot back unrendered.
+    /// Confirms that the parts were not submitted, and returns the slot without rendering.
     ///
     /// # Safety
     /// No submission with the parts of this turn has been accepted, and none will be made.
@@ -147,8 +147,8 @@ impl<R: Resources> LentTurn<R, RenderFirst> {
     /// Confirms that the parts were submitted. Returns the compute side's turn.
     ///
     /// # Errors
-    /// The call that should have let the compute side wait; the frame is then lost, the submission
-    /// goes on.
+    /// The error of the call that makes the compute side wait. The frame is then lost; the
+    /// submission still runs.
     ///
     /// # Safety
     /// As for frames that the compute side begins: the parts were submitted, unchanged, to the
@@ -185,7 +185,7 @@ impl<R: Resources, D: Direction> Drop for LentTurn<R, D> {
             self.turn.shared.ledger().drop_render(self.turn.slot);
             self.turn.shared.changed();
             log_warn!(
-                "exchange \"{name}\": frame {frame} was lent, and dropped without `submitted` or `not_submitted`"
+                "exchange \"{name}\": the lent turn of frame {frame} was dropped without `submitted` or `not_submitted`"
             );
         }
     }

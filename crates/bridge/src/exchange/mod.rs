@@ -1,4 +1,4 @@
-//! The exchange: N slots of shared resources that go round between the compute side and Vulkan.
+//! The exchange: N slots of shared resources that cycle between the compute side and Vulkan.
 
 #[cfg(all(target_os = "linux", feature = "remote"))]
 mod away;
@@ -87,19 +87,19 @@ pub use submit::SubmitInfo;
 ///
 /// With [`Exchange::new`] the compute side begins: every frame is a [`ComputeTurn`] that becomes a
 /// [`RenderTurn`]. With [`Exchange::render_first`] Vulkan begins, and a [`RenderTurn`] becomes a
-/// [`ComputeTurn`]. The GPU does the waiting: the side that begins waits for the frame that used
-/// the slot before, the other side waits for the first; the host waits for nothing.
+/// [`ComputeTurn`]. Synchronisation is on the GPU: the side that begins waits for the slot's
+/// previous frame, and the other side waits for the first. The host does not wait, unless
+/// [`ExchangeInfo::frames_in_flight`] is set.
 ///
-/// Two timelines go with it, each with one signaller: `computed`, signalled by the compute side,
-/// and `rendered`, by the Vulkan queue. Their values count signals, not frames: a skipped frame
-/// takes none.
+/// An exchange has two timeline semaphores, each with one signaller: the compute side signals
+/// `computed`, and the Vulkan queue signals `rendered`. Their values count signals, not frames.
 ///
-/// Dropping it waits for the frames in flight, with the limit of [`ExchangeInfo::timeout`]. What
-/// may still be in use then is leaked on purpose and reported by name in the log;
-/// [`close`](Self::close) gives the error instead.
+/// Dropping an exchange waits for the frames in flight, for at most [`ExchangeInfo::timeout`].
+/// Objects that may still be in use after that are leaked deliberately and named in the log;
+/// [`close`](Self::close) returns the error instead.
 ///
-/// What an exchange does by itself is in [External Resource Interoperability][guide] of the CUDA
-/// programming guide, and in "[Queue Family Ownership Transfer][transfer]" of the Vulkan
+/// For the rules that an exchange implements, see [External Resource Interoperability][guide] in
+/// the CUDA programming guide and [Queue Family Ownership Transfer][transfer] in the Vulkan
 /// specification.
 ///
 /// [guide]: https://docs.nvidia.com/cuda/cuda-c-programming-guide/index.html#external-resource-interoperability
@@ -114,20 +114,20 @@ pub struct Exchange<R: Resources, D: Direction = ComputeFirst> {
 }
 
 impl<R: Resources> Exchange<R, ComputeFirst> {
-    /// Makes the slots and the timelines, on both sides, for frames that the compute side begins.
+    /// Creates an exchange whose frames begin on the compute side.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for a configuration or accesses that cannot be, such as no slots,
-    /// no resources or stages that the queue lacks, else what the two sides say; nothing is left
-    /// behind.
+    /// [`Error::InvalidArgument`] for an invalid configuration, such as no slots, no resources, or
+    /// accesses whose stages the queue lacks; otherwise the error of the failed Vulkan or CUDA
+    /// call. Nothing is leaked on failure.
     pub fn new(compute: &Compute, info: &ExchangeInfo<'_>, resources: R) -> Result<Self> {
         Self::with(compute, info, resources, First::Compute)
     }
 }
 
 impl<R: Resources> Exchange<R, RenderFirst> {
-    /// [`Exchange::new`] for frames that Vulkan begins: it draws, the compute side works on the
-    /// result.
+    /// Creates an exchange whose frames begin in Vulkan: Vulkan renders, and the compute side
+    /// processes the result. Otherwise as [`Exchange::new`].
     ///
     /// # Errors
     /// As [`Exchange::new`].
@@ -143,22 +143,22 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
         Ok(Self { shared, retired: Retired::new(), resources, direction: PhantomData })
     }
 
-    /// Begins a frame: the side that begins will wait, on the GPU, until the other is done with the
-    /// slot.
+    /// Begins a frame. Work of the side that begins waits on the GPU until the other side has
+    /// finished with the slot.
     ///
     /// # Errors
     /// [`Error::NotInitialised`] while new images wait for their [first
     /// hand-over](Self::needs_initial), [`Error::TurnOpen`] while the last frame's first turn is
     /// open (with [`RenderFirst`], any turn), [`Error::SlotBusy`] while render turns hold every
-    /// slot, [`Error::TurnLost`] once after a turn was dropped half-way, [`Error::Timeout`] where
-    /// [`ExchangeInfo::frames_in_flight`] frames do not end, what [`Compute::check_alive`] says
-    /// once the compute side has failed, or the failed call.
+    /// slot, [`Error::TurnLost`] once after a turn was dropped unfinished, [`Error::Timeout`] if
+    /// the oldest of [`ExchangeInfo::frames_in_flight`] frames does not complete in time, the error
+    /// of [`Compute::check_alive`] once the compute side has failed, or that of the failed call.
     pub fn begin(&mut self) -> Result<D::Begun<R>, Error> {
         self.retired.free();
         D::begun(&self.shared, self.shared.next_frame()?)
     }
 
-    /// The queue that Vulkan's side is submitted to; its family is that of the turns' barriers.
+    /// Returns the queue that frames are submitted to. The turns' barriers name its family.
     pub fn queue(&self) -> &Queue {
         self.shared.queue()
     }
@@ -173,31 +173,30 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
         &self.shared.compute
     }
 
-    /// Returns the name that it was made with.
+    /// Returns the exchange's name.
     pub fn name(&self) -> &str {
         &self.shared.name
     }
 
-    /// The wait and the signal of a submission without commands that brings back the slots of lent
-    /// turns which were dropped, for engines that submit themselves. `None` if there is nothing to
-    /// bring back, or another signal will do it: that of a later frame, or of the turn that is lent
-    /// now.
+    /// Returns the wait and the signal of an empty submission that recovers the slots of dropped
+    /// lent turns, for engines that make their own submissions. `None` if no slot needs recovering,
+    /// or if the signal of a later frame or of the currently lent turn will recover it.
     ///
-    /// It is unknown whether the parts of a dropped [`LentTurn`] were submitted; if so, it was
-    /// before the drop. A later signal on the same queue is behind their commands either way: once
-    /// it is reached, [`begin`](Self::begin) gives the slots out again, and [`close`](Self::close)
-    /// can see the end. Every later frame makes such a signal. Where none follows, submit these
-    /// parts to the exchange's [`queue`](Self::queue), alone or with other work, before any other
-    /// frame of the exchange is submitted or lent. The wait is for nothing and is there for code
-    /// that takes both.
+    /// It is unknown whether the parts of a dropped [`LentTurn`] were submitted, but if so, they
+    /// were before the drop. A later signal on the same queue therefore completes after their
+    /// commands: once it is reached, [`begin`](Self::begin) reuses the slots, and
+    /// [`close`](Self::close) can complete. Every later frame makes such a signal. If none follows,
+    /// submit these parts to the exchange's [`queue`](Self::queue), alone or with other work,
+    /// before any other frame of the exchange is submitted or lent. The wait is already satisfied;
+    /// it is there for code that always takes both.
     ///
-    /// Parts that are never submitted bring nothing back; the next call gives others. Where nothing
-    /// else submits to the queue unseen
+    /// Parts that are never submitted have no effect; the next call returns new ones. If the bridge
+    /// synchronizes with every submission to the queue
     /// ([`ExportDevice::queues_are_synchronized`](crate::ExportDevice::queues_are_synchronized)),
-    /// closing and dropping the exchange submit such a signal themselves.
+    /// closing or dropping the exchange submits such a signal by itself.
     ///
-    /// Call it before the lock is taken that the engine's [`QueueLock`](vk_export::QueueLock)
-    /// takes: it waits for submissions of other threads.
+    /// Do not call it while you hold the lock of the engine's [`QueueLock`](vk_export::QueueLock):
+    /// it waits for submissions of other threads.
     ///
     /// # Errors
     /// [`vk_export::Error::QueueHeld`] inside of [`Queue::with`].
@@ -205,18 +204,18 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
         self.shared.flush_parts()
     }
 
-    /// Closes the exchange, as dropping does, and returns the error: waits for the frames in flight
-    /// and frees everything. Inside a closure of the CPU backend, which cannot wait for what is
-    /// enqueued behind itself, a thread of its own does so later and logs the error.
+    /// Closes the exchange: waits for the frames in flight and frees everything, as dropping does,
+    /// and returns the error. Inside a closure of the CPU backend, which cannot wait for work
+    /// queued after itself, a separate thread does this later and logs the error.
     ///
     /// # Errors
     /// [`Error::TurnOpen`] or [`Error::SlotBusy`] while a turn is still held, [`Error::Timeout`],
-    /// [`Error::ComputeBusy`] or the failed call when the work could not be seen to end; the
-    /// resources are then leaked on purpose. With CUDA that takes the end of what other exchanges
-    /// gave the same [`Compute`] before, since the driver frees nothing while a stream waits. On an
-    /// adopted device, the end of lent turns that were dropped is seen only behind a later frame or
-    /// [`flush_parts`](Self::flush_parts). On a lost Vulkan device nothing is in use any more, so
-    /// that everything is freed.
+    /// [`Error::ComputeBusy`] or the error of the failed call if the work is not known to have
+    /// completed; the resources are then leaked deliberately. With CUDA, earlier work of other
+    /// exchanges of the same [`Compute`] must complete as well, since the driver frees nothing
+    /// while a stream is blocked. On an adopted device, dropped lent turns are only known to have
+    /// completed after a later frame or [`flush_parts`](Self::flush_parts). On a lost Vulkan device
+    /// nothing is in use, so everything is freed.
     pub fn close(self) -> Result<(), Error> {
         self.shared.ledger().idle().map_err(|refusal| self.shared.refused(refusal))?;
         if self.shared.compute.side().is_inside() {
@@ -226,7 +225,7 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
         self.shared.quiesce().inspect_err(|_| self.shared.gave_up.store(true, Ordering::Release))
     }
 
-    /// Returns the resources that it shares now.
+    /// Returns the current resources.
     pub fn resources(&self) -> &R {
         &self.resources
     }

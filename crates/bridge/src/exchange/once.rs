@@ -22,8 +22,8 @@ impl<R: Resources> RenderTurn<R, ComputeFirst> {
     /// blocks until they have run, for at most `limit`.
     ///
     /// `record` gets a command buffer that is recording between the turn's two barriers, and the
-    /// resources. For examples, tests and tools: it makes a command pool for each frame, and keeps
-    /// the host from running ahead. A frame loop records into command buffers of its own and calls
+    /// resources. For examples, tests and tools: it creates a command pool for each frame, and the
+    /// host cannot run ahead. In a frame loop, record your own command buffers and call
     /// [`submit`](Self::submit).
     ///
     /// # Errors

@@ -20,7 +20,8 @@ use crate::timeline::TimelinePoint;
 
 /// Vulkan's part of a frame: it owns the slot until it is submitted or skipped.
 ///
-/// Dropped before that, the frame is lost and the next `begin` says so.
+/// If it is dropped before that, the frame is lost, and the next `begin` returns
+/// [`Error::TurnLost`](crate::Error::TurnLost).
 #[doc = concat!("\n# Examples\n```\n", include_str!("../../docs/render_turn.rs"), "```")]
 #[must_use = "a turn that is neither submitted nor skipped loses its frame"]
 pub struct RenderTurn<R: Resources, D: Direction = ComputeFirst> {
@@ -53,9 +54,9 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
         self.slot
     }
 
-    /// The point at which the compute side is done with the slot, which the submission waits for.
-    /// With [`RenderFirst`](crate::RenderFirst), that of an earlier frame; point 0, where a
-    /// timeline starts, when there was none.
+    /// Returns the point at which the compute side has finished with the slot; the submission waits
+    /// for it. With [`RenderFirst`](crate::RenderFirst) it is that of the slot's previous frame, or
+    /// the initial value 0 if there was none.
     pub fn computed(&self) -> &TimelinePoint {
         &self.computed
     }
@@ -64,11 +65,12 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
     /// before submitting.
     ///
     /// A present must not depend on a signal that has not been submitted yet
-    /// (VUID-vkQueuePresentKHR-pWaitSemaphores-03268). CUDA's signal was enqueued when the turn was
-    /// finished; the stream is queried once, which makes drivers that batch work (Windows) submit
-    /// it, and this returns at once; so it does where kernels are in the Vulkan queue, whose signal
-    /// is submitted with the frame. The CPU's is made when the CPU is done, so with that backend
-    /// this blocks until then, for at most the exchange's timeout.
+    /// (VUID-vkQueuePresentKHR-pWaitSemaphores-03268). With CUDA, the signal was enqueued when the
+    /// turn was finished; the stream is queried once, so that drivers that batch work (Windows)
+    /// submit it, and the call does not block. With kernels in the Vulkan queue, the signal is
+    /// submitted with the frame, and the call does not block either. The CPU backend signals from
+    /// the host once its work has run, so this blocks until then, for at most the exchange's
+    /// timeout.
     ///
     /// # Errors
     /// [`Error::Timeout`](crate::Error::Timeout), or the failed call.
@@ -76,19 +78,19 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
         self.shared.prepare_present(&self.computed)
     }
 
-    /// The queue that the frame is submitted to, as
-    /// [`ExchangeInfo::queue`](crate::ExchangeInfo::queue) says.
+    /// Returns the queue that the frame is submitted to, see
+    /// [`ExchangeInfo::queue`](crate::ExchangeInfo::queue).
     pub fn queue(&self) -> &Queue {
         self.shared.queue()
     }
 
-    /// The resources as Vulkan sees them.
+    /// Returns the Vulkan side of the resources.
     pub fn resources(&self) -> R::Render<'_> {
         R::render(&self.shared.held.slots[self.slot])
     }
 
-    /// Records what takes all resources over from the compute side: barriers, and the copies into
-    /// [staged](crate::RenderImage::is_staged) images. Goes before their first use, outside a
+    /// Records the acquire of all resources from the compute side: barriers, and the copies into
+    /// [staged](crate::RenderImage::is_staged) images. Call it before their first use, outside a
     /// render pass.
     ///
     /// # Safety
@@ -101,8 +103,8 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
         unsafe { shared.barriers[self.slot].record_acquire(shared.compute.device(), commands) };
     }
 
-    /// Records what gives all resources back: barriers, and the copies out of
-    /// [staged](crate::RenderImage::is_staged) images that Vulkan may have written. Goes after
+    /// Records the release of all resources to the compute side: barriers, and the copies out of
+    /// [staged](crate::RenderImage::is_staged) images that Vulkan may have written. Call it after
     /// their last use, outside a render pass.
     ///
     /// # Safety
@@ -127,18 +129,18 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
         self.shared.held.rendered.issue(value)
     }
 
-    /// Submits the frame's commands to the exchange's [`queue`](Self::queue). They wait for the
-    /// compute side and tell it when they are done. Gives the point at which that will be, or, with
+    /// Submits the frame's commands to the exchange's [`queue`](Self::queue). The submission waits
+    /// for the compute side and signals it on completion. Returns the point of that signal or, with
     /// [`RenderFirst`](crate::RenderFirst), the frame's [`ComputeTurn`](crate::ComputeTurn). Frames
     /// may be submitted in any order.
     ///
     /// # Errors
-    /// [`Error::OutOfOrder`](crate::Error::OutOfOrder) while a lent turn is open, and the frame is
-    /// lost; or the failed call, and the frame counts as skipped. Nothing was submitted then, with
-    /// one exception: where Vulkan begins the frame and the compute side then refuses to wait for
-    /// it, this blocks until the commands have ended, for at most the exchange's timeout.
-    /// [`Error::Timeout`](crate::Error::Timeout) says that they have not, or that it is unknown:
-    /// they may still run. After every other error nothing of the frame runs.
+    /// [`Error::OutOfOrder`](crate::Error::OutOfOrder) while a lent turn is open; the frame is then
+    /// lost. Otherwise the error of the failed call; the frame then counts as skipped. Nothing was
+    /// submitted, with one exception: with [`RenderFirst`](crate::RenderFirst), if the compute side
+    /// fails to wait for the submitted frame, this blocks until the commands have completed, for at
+    /// most the exchange's timeout. After [`Error::Timeout`](crate::Error::Timeout) the commands
+    /// may still be running; after any other error none of the frame's commands are.
     ///
     /// # Safety
     /// - The command buffers are executable, belong to the device and stay alive, with all that
@@ -150,14 +152,14 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
         unsafe { self.submit_with(&SubmitInfo { commands, ..SubmitInfo::default() }) }
     }
 
-    /// [`submit`](Self::submit) with further semaphores and a fence.
+    /// Like [`submit`](Self::submit), with additional semaphores and a fence.
     ///
     /// # Errors
     /// As [`submit`](Self::submit).
     ///
     /// # Safety
-    /// As [`submit`](Self::submit), and the further semaphores and the fence keep the Valid Usage
-    /// of `vkQueueSubmit2`.
+    /// As [`submit`](Self::submit), and the additional semaphores and the fence satisfy the Valid
+    /// Usage of `vkQueueSubmit2`.
     pub unsafe fn submit_with(mut self, info: &SubmitInfo<'_>) -> Result<D::Submitted<R>> {
         // SAFETY: handed on to the caller.
         let rendered = unsafe { self.enqueue(info) }?;
@@ -197,8 +199,8 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
         Ok(self.submitted_point(value))
     }
 
-    /// Gives the slot back unrendered: a window was minimised, a swapchain is out of date. Costs
-    /// nothing on the GPU.
+    /// Returns the slot without rendering, for example because the window is minimised or the
+    /// swapchain is out of date. Submits nothing.
     pub fn skip(mut self) {
         self.shared.ledger().skip(self.slot);
         self.shared.changed();

@@ -18,13 +18,14 @@ use crate::image::spec::ImageSpec;
 use crate::observe::log_error;
 
 impl<R: Resources, D: Direction> Exchange<R, D> {
-    /// Puts other resources into the slots: with another size, format or use, or another number of
-    /// them in a `Vec`. The host waits for nothing, and frames in flight go on with the old ones.
+    /// Replaces the resources in the slots: with another size, format or usage, or another number
+    /// of them in a `Vec`. The host does not wait, and frames in flight keep using the old
+    /// resources.
     ///
-    /// The contents of **buffers are kept**, slot by slot and as far as both reach: the compute
-    /// side copies them, behind all that it was given and behind the last submission that uses
-    /// them. What is beyond is undefined. The contents of **images are undefined**, as in a new
-    /// exchange. In a `Vec`, resources are matched by their place.
+    /// The contents of **buffers are kept**, slot by slot, up to the smaller of both sizes: the
+    /// compute side copies them after all earlier work and after the last submission that uses
+    /// them. Additional elements are undefined. The contents of **images are undefined**, as in a
+    /// new exchange. In a `Vec`, resources are matched by index.
     ///
     /// Frame numbers and the values of both timelines go on, and so does the order of the slots,
     /// whose number stays. Handles of the old resources, and what was made for them (descriptors,
@@ -34,17 +35,16 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     /// turn. A [`FrameGraph`](crate::FrameGraph) is captured anew by itself. Buffers come from the
     /// [`pool`](crate::ExchangeInfo::pool) again, if there is one.
     ///
-    /// Where nothing is submitted behind an engine's back ([`needs_initial`](Self::needs_initial)),
-    /// new images wait for their first hand-over again.
+    /// If the bridge does not submit by itself ([`needs_initial`](Self::needs_initial)), new images
+    /// need a first hand-over again.
     ///
     /// # Errors
     /// [`Error::ReplacedWhileOpen`] while a turn is open; [`Error::InvalidArgument`] while an
     /// [`InitialTurn`](crate::InitialTurn) is; what [`Exchange::new`] says, such as
     /// [`vk_export::Error::TooLarge`]; [`Error::TurnLost`] where it is unknown whether a lent turn
-    /// that was dropped still uses a buffer, see [`flush_parts`](Self::flush_parts). Whatever the
-    /// error, the exchange goes on with the resources that it had, and the new ones are freed: at
-    /// once, which with CUDA waits for the frames in flight, or, where a copy had begun, as others
-    /// that were replaced.
+    /// that was dropped still uses a buffer, see [`flush_parts`](Self::flush_parts). On any error
+    /// the exchange keeps its resources, and the new ones are freed: immediately, which with CUDA
+    /// waits for the frames in flight, or, if a copy had begun, like other replaced resources.
     pub fn replace(&mut self, resources: R) -> Result<()> {
         self.retired.free();
         let old = &self.shared;
@@ -76,9 +76,8 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
 }
 
 impl<T: Pod + Send + Sync, D: Direction> Exchange<BufferSpec<T>, D> {
-    /// Makes the buffers longer while frames are in flight: `len` elements each, of which the first
-    /// are those from before, slot by slot. What is beyond them is undefined. Does nothing where
-    /// they have as many.
+    /// Grows every buffer to `len` elements while frames are in flight. Each slot keeps its
+    /// elements, and the additional ones are undefined. Does nothing if the length is unchanged.
     ///
     /// Equivalent to [`replace`](Self::replace) with the same spec and a new length; see there for
     /// details. Grow in few, large steps: every call allocates, exports and imports all slots
@@ -106,10 +105,10 @@ impl<T: Pod + Send + Sync, D: Direction> Exchange<BufferSpec<T>, D> {
 }
 
 impl<T: Texel, D: Direction> Exchange<ImageSpec<T>, D> {
-    /// Gives the images another width and height while frames are in flight, for instance those of
-    /// a window. Their contents are undefined. Depth, layers and format stay; an image with all mip
-    /// levels has all of them again, else as many as before and fit. Does nothing where the size is
-    /// the same.
+    /// Changes the width and height of the images while frames are in flight, for example to match
+    /// a window. Their contents are undefined. Depth, layers and format stay the same; an image
+    /// with a full mip chain gets a full chain again, any other keeps its number of levels as far
+    /// as they fit. Does nothing if the size is unchanged.
     ///
     /// Equivalent to [`replace`](Self::replace) with the same spec and a new size; see there for
     /// details.

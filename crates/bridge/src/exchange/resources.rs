@@ -25,7 +25,7 @@ use crate::tuples::up_to_6;
 /// Tuples of descriptions share things of different types, a `Vec` many of one type; both nest. All
 /// resources of a slot are handed over together, with one wait and one signal per side.
 ///
-/// The trait is closed: what is lent from it rests on the exchange's order.
+/// This trait is sealed, because its soundness depends on the order that an exchange keeps.
 #[allow(private_bounds)] // Closed on purpose.
 pub trait Resources: Share<Self> + Send + Sync + Sized + 'static {
     /// Objects that one slot owns.

@@ -13,8 +13,7 @@ use crate::timeline::{Timeline, TimelinePoint};
 /// Command buffers and semaphores of a frame that need no heap.
 const INLINE: usize = 16;
 
-/// The wait and the signal that a frame adds to the submission of its commands, for engines that
-/// submit themselves.
+/// The wait and the signal that an engine adds to its submission of a frame's commands.
 ///
 /// Push `wait` onto the wait list and `signal` onto the signal list of the `VkSubmitInfo2` that
 /// holds the commands; after `VK_SUCCESS`, call
@@ -28,7 +27,7 @@ pub struct SubmitParts {
     pub signal: vk::SemaphoreSubmitInfo<'static>,
 }
 
-/// Further content of the submission of a frame.
+/// Configuration of a frame's submission.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SubmitInfo<'a> {
     /// The command buffers, in order.

@@ -7,7 +7,7 @@ use vk_export::{ImageAccess, ImageInfo, ImageKind};
 use crate::compute::Compute;
 use crate::error::{Error, Result};
 
-/// A format that can cross.
+/// A format that can be shared between Vulkan and the compute side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FormatInfo {
@@ -53,7 +53,7 @@ macro_rules! formats {
     (@memory $vulkan:ident $memory:ident) => { vk::Format::$memory };
 }
 
-/// Every format that can cross.
+/// All formats that can be shared.
 pub const FORMATS: &[FormatInfo] = formats! {
     R8_UNORM => 1 U8, R8_SNORM => 1 I8, R8_UINT => 1 U8, R8_SINT => 1 I8,
     R8G8_UNORM => 2 U8, R8G8_SNORM => 2 I8, R8G8_UINT => 2 U8, R8G8_SINT => 2 I8,

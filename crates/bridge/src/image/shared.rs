@@ -29,10 +29,10 @@ use crate::remote::exported::Exported;
 #[cfg(all(target_os = "linux", feature = "remote"))]
 use crate::remote::runs::{self, ResourceKind, Run};
 
-/// An image that Vulkan and the compute side both see, without any order between them.
+/// An image shared by Vulkan and the compute side, without synchronisation between the two.
 ///
-/// An [`Exchange`](crate::Exchange) makes these and orders them; on its own, reaching the contents
-/// is `unsafe`. What the contents are before the first write is undefined.
+/// An [`Exchange`](crate::Exchange) creates and synchronises such images; outside of one, access to
+/// the contents is `unsafe`. The contents are undefined before the first write.
 ///
 /// [`record_initial`](Self::record_initial) gives the new image to the compute side; from then on
 /// each use by Vulkan stands between [`record_acquire`](Self::record_acquire) and
@@ -138,7 +138,8 @@ impl<T: Texel> SharedImage<T> {
         unsafe { self.barriers.record_initial(self.vulkan().device(), commands) };
     }
 
-    /// Records what takes the image over from the compute side, into the layout of its accesses.
+    /// Records the acquire of the image from the compute side, with the transition to the layout of
+    /// its accesses.
     ///
     /// # Safety
     /// As [`record_initial`](Self::record_initial), but that the image is the compute side's; and
@@ -149,8 +150,8 @@ impl<T: Texel> SharedImage<T> {
         unsafe { self.barriers.record_acquire(self.vulkan().device(), commands) };
     }
 
-    /// Records what gives the image to the compute side, which may use it once the commands have
-    /// run.
+    /// Records the release of the image to the compute side, which may use it once the commands
+    /// have run.
     ///
     /// # Safety
     /// As [`record_initial`](Self::record_initial), but that the image was acquired with

@@ -12,8 +12,8 @@ use vk_export::{ImageAccess, ImageKind, mip_count};
 /// `R32_SFLOAT`, `[half::f16; 4]` for `R16G16B16A16_SFLOAT`; [`FORMATS`](crate::FORMATS) is the
 /// table. An sRGB format gives Vulkan an sRGB view of UNORM memory.
 ///
-/// With CUDA its texels lie in the order that suits the GPU (OPTIMAL), as CUDA's arrays do; rows
-/// one after the other are a [`BufferSpec`](crate::BufferSpec)'s matter.
+/// With CUDA the image has OPTIMAL tiling and is mapped as a CUDA array; for row-major data, share
+/// a [`BufferSpec`](crate::BufferSpec).
 ///
 /// With CUDA on another GPU than the one that draws ([`Compute::on_peer`](crate::Compute::on_peer),
 /// [`Compute::group`](crate::Compute::group)), which can map no image, the compute side works on
@@ -88,10 +88,11 @@ impl<T: Texel> ImageSpec<T> {
     /// Sets the number of mip levels, at most [`mip_count`] of the extent. Who fills them is up to
     /// the program.
     ///
-    /// With CUDA an array, and a cube is one, has one level or all: between the two CUDA places the
-    /// layers elsewhere than Vulkan does, without a word (seen with driver 580.159.04). That is
-    /// refused, but not with [`Compute::on_peer`](crate::Compute::on_peer) and
-    /// [`Compute::group`](crate::Compute::group), where CUDA has rows.
+    /// With CUDA, a layered image (an array or a cube) must have one level or a full mip chain: for
+    /// partial chains CUDA and Vulkan disagree on the layout, and the driver reports no error (seen
+    /// with 580.159.04). They are rejected, except with
+    /// [`Compute::on_peer`](crate::Compute::on_peer) and [`Compute::group`](crate::Compute::group),
+    /// where CUDA has rows.
     #[must_use]
     pub fn mips(mut self, levels: u32) -> Self {
         self.mip_levels = levels;
@@ -131,8 +132,8 @@ impl<T: Texel> ImageSpec<T> {
         Self { extent, mip_levels, ..self.clone() }
     }
 
-    /// Names it, for errors, traces and GPU debuggers; else it bears the exchange's name. The
-    /// slot's number is added.
+    /// Sets the name in errors, traces and GPU debuggers, to which the slot's index is appended.
+    /// Default: the exchange's name.
     #[must_use]
     pub fn named(mut self, name: &str) -> Self {
         self.name = Some(name.to_owned());

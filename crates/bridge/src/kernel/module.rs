@@ -14,8 +14,8 @@ use crate::error::{Error, Result};
 use crate::kernel::twin::TwinArg;
 use crate::kernel::twin::{self, LendAll, Twin, TwinArgs};
 
-/// CUDA kernels in PTX form, loaded by [`Compute::load`] for the side that the [`Compute`] is.
-/// Cloning it gives the same one.
+/// CUDA kernels loaded from PTX by [`Compute::load`], for the backend of that [`Compute`]. Clones
+/// refer to the same module.
 ///
 /// [`vk_export::KernelModule`] is for kernels in a program's own command buffers, without an
 /// exchange.

@@ -71,10 +71,11 @@ impl<'t, R: Resources> KernelWork<'t, R> {
     /// [`Error::Launch`] for arguments of another number or size than the kernel's parameters, for
     /// [`KernelMemory`](crate::KernelMemory) of another [`Compute`](crate::Compute) or of another
     /// GPU's part, and for a grid, block or amount of shared memory that is too large or zero;
-    /// nothing is launched then. In command buffers all of it is known before the driver is called,
-    /// on a stream the driver says the latter. On the CPU also for arguments of another type than
-    /// the twin's, and the same memory given twice. [`Error::InvalidArgument`] for a kernel that
-    /// was loaded for another kind of compute side; else the failed call.
+    /// nothing is launched then. In command buffers all of this is checked before the driver is
+    /// called; on a stream, the driver checks grid, block and shared memory. On the CPU also for
+    /// arguments of another type than the twin's, and the same memory given twice.
+    /// [`Error::InvalidArgument`] for a kernel that was loaded for another kind of compute side;
+    /// else the failed call.
     ///
     /// # Safety
     /// - The arguments are what the kernel's parameters mean (sizes are checked, types are not),
@@ -168,8 +169,8 @@ impl<'t, R: Resources> KernelWork<'t, R> {
         }
     }
 
-    /// Records commands of the program's own behind the work before, in command buffers of the
-    /// Vulkan queue.
+    /// Records the program's own commands after the work so far, in command buffers of the Vulkan
+    /// queue.
     ///
     /// No lock is held while the closure runs: other threads wait for points with their limits,
     /// and record and submit work of their own, which comes before or behind. Each call begins

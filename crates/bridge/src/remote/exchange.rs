@@ -85,10 +85,9 @@ impl<R: Resources> RemoteExchange<R> {
         Ok(Self { workers, steps, compute, slots: info.slots, name: info.name.to_owned() })
     }
 
-    /// The turn of the next frame that the worker has announced, waited for on the host for at most
-    /// `timeout`; `None` if there is none by then, or as many as
-    /// [`ExchangeInfo::frames_in_flight`] have not ended. What it waits for on the GPU is not
-    /// waited for.
+    /// Waits on the host for the next frame that the worker announces, for at most `timeout`, and
+    /// returns its turn; `None` if there is none by then, or if [`ExchangeInfo::frames_in_flight`]
+    /// frames are unfinished. The frame itself may be unfinished: its commands wait on the GPU.
     ///
     /// Each turn is to be submitted, lent or skipped; several may be held, up to the number of
     /// slots, and submitted in any order.
@@ -136,7 +135,7 @@ impl<R: Resources> RemoteExchange<R> {
         self.workers.process()
     }
 
-    /// Checks that there is a worker.
+    /// Checks that a worker is connected.
     ///
     /// # Errors
     /// [`Error::PeerLost`] once its process or its connection has ended, or it was killed or

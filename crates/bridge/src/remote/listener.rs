@@ -10,15 +10,15 @@ use super::accepted::Remote;
 use crate::error::{Error, Result};
 use crate::observe::log_info;
 
-/// A socket that workers connect to, at a path which this user's processes alone may use.
+/// A Unix socket that workers connect to, accessible to this user's processes only.
 ///
 /// `docs/processes.md` in the repository tells what a worker is and how either side outlives the
 /// other. Dropping the listener removes the socket's file; workers that were accepted stay.
 #[derive(Debug)]
 pub struct Listener(bridge_ipc::Listener);
 
-/// Configuration of [`Listener::bind_with`]: what it keeps of processes that have connected and not
-/// said their Hello.
+/// Configuration of [`Listener::bind_with`]: limits for processes that have connected but not sent
+/// their Hello.
 #[derive(Debug, Clone, Copy)]
 pub struct ListenerInfo {
     /// Limit on the time from a worker's connection to its Hello. A worker starts CUDA in between.
@@ -86,22 +86,21 @@ impl Listener {
         self.0.path()
     }
 
-    /// The next worker, for exchanges on `device`, waited for at most `timeout`. `None` if none has
-    /// come.
+    /// Waits for the next worker, for exchanges on `device`, for at most `timeout`. Returns `None`
+    /// if none has connected.
     ///
-    /// A worker counts once it has said its Hello, which takes as long as CUDA takes to start
-    /// there. One that has connected and not said it stays with the listener, for up to
-    /// [`ListenerInfo::greeting`], for a later call with this device. So a `timeout` of zero never
-    /// waits, as in a frame of an engine's loop.
+    /// A worker is returned once it has sent its Hello, which it does after starting CUDA. A
+    /// connection without a Hello stays with the listener for up to [`ListenerInfo::greeting`], for
+    /// a later call with this device. A `timeout` of zero therefore never waits, and suits an
+    /// engine's frame loop.
     ///
     /// Workers compute on the CPU, or with CUDA where the device exports its memory and timelines
     /// ([`ExportDevice::require_export`]); they are told which may be, and choose. This process
     /// needs no CUDA for either.
     ///
     /// # Errors
-    /// [`Error::Connection`](crate::Error::Connection) for a process that may not connect, says
-    /// nothing in time or what is no Hello, or has gone; its connection is closed, and the listener
-    /// goes on.
+    /// [`Error::Connection`](crate::Error::Connection) for a process that may not connect, sends no
+    /// valid Hello in time, or has ended. Its connection is closed, and the listener stays usable.
     pub fn accept(&self, device: &ExportDevice, timeout: Duration) -> Result<Option<Remote>> {
         self.accept_with(device, &AcceptInfo { timeout, ..AcceptInfo::default() })
     }

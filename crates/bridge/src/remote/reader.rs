@@ -58,7 +58,7 @@ impl<R: Resources> RemoteReader<R> {
         self.workers.process()
     }
 
-    /// Checks that there is a worker.
+    /// Checks that a worker is connected.
     ///
     /// # Errors
     /// [`Error::PeerLost`](crate::Error::PeerLost) once its process or its connection has ended, or
@@ -68,11 +68,11 @@ impl<R: Resources> RemoteReader<R> {
         self.workers.require_worker()
     }
 
-    /// Puts another worker in the place of one that is lost, with the same slots: the frame that is
-    /// shown stays until the new worker's first. Frames go on meanwhile: nobody waits for the new
-    /// worker, and [`check_worker`](Self::check_worker) tells if it refuses the exchange or says
-    /// nothing within [`LatestInfo::timeout`]. A frame that the old one had published, and that is
-    /// copied at that moment, is waited for: for the time of the copy, up to 500 ms.
+    /// Replaces a lost worker with another one, on the same slots. The last frame stays until the
+    /// new worker's first. The call does not wait for the new worker;
+    /// [`check_worker`](Self::check_worker) reports if it rejects the exchange or does not answer
+    /// within [`LatestInfo::timeout`]. If a frame that the old worker published is being copied,
+    /// the call waits for the copy, for up to 500 ms.
     ///
     /// A worker on the CPU is offered memory that the old one never had, so that nothing of a
     /// process which lives on is mixed in. One that computes with CUDA is offered the slots
@@ -89,9 +89,9 @@ impl<R: Resources> RemoteReader<R> {
         self.workers.reconnect(remote)
     }
 
-    /// Ends the connection with the worker, which is told. Frames that were published stay, and one
-    /// that is being copied is waited for as in [`reconnect`](Self::reconnect). A worker that
-    /// computes with CUDA has its slots until its process has ended.
+    /// Closes the connection and notifies the worker. Frames that were published stay, and one that
+    /// is being copied is waited for as in [`reconnect`](Self::reconnect). A worker that computes
+    /// with CUDA has its slots until its process has ended.
     ///
     /// Waits for nothing on a thread that has locked the queue, as
     /// [`RemoteExchange::disconnect`](crate::RemoteExchange::disconnect).

@@ -213,7 +213,7 @@ mod tests {
         // A frame that it had finished before.
         status.published(4);
         let told = status.error().unwrap().to_string();
-        assert!(told.contains("worker process 7 has ended") && told.contains("last whole frame: 4"), "{told}");
+        assert!(told.contains("worker process 7 has ended") && told.contains("last complete frame: 4"), "{told}");
         status.connected(8);
         assert!(status.error().is_none());
     }

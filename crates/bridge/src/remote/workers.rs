@@ -200,7 +200,7 @@ impl<E: End> Workers<E> {
             let thread = self.link.take().and_then(Link::abandon).or_else(|| self.leaving.take());
             if thread.is_some_and(|thread| !thread.is_finished()) {
                 log_error!(
-                    "exchange \"{}\": its thread goes on with the device, which has to outlive it: {error}",
+                    "exchange \"{}\": its thread keeps using the device, which must outlive it: {error}",
                     self.status.exchange()
                 );
             }
@@ -214,7 +214,7 @@ impl<E: End> Workers<E> {
         if !thread.is_finished() {
             let exchange = self.status.exchange();
             log_warn!(
-                "exchange \"{exchange}\": ending it waits until worker process {} has ended; with `AdoptInfo::keep_alive` a thread would",
+                "exchange \"{exchange}\": waiting for worker process {} to end; with `AdoptInfo::keep_alive` a thread would wait instead",
                 self.process()
             );
         }

@@ -60,7 +60,7 @@ impl Timeline {
         if matches!(cause, Error::Timeout { .. }) {
             return cause;
         }
-        log_error!("{}: whether point {value} is reached is unknown: {cause}", self.name());
+        log_error!("{}: cannot tell whether point {value} was reached: {cause}", self.name());
         self.timeout(value, self.value().unwrap_or(0), waited)
     }
 }

@@ -11,9 +11,9 @@ use crate::timeline::signaller::Signaller;
 
 /// A point on a timeline whose signal has been enqueued.
 ///
-/// There is no other way to come by one, so whoever waits for a point waits for something that will
-/// happen (CUDA programming guide 6.2.16: "It is illegal to issue a wait before the corresponding
-/// signal has been issued"; see [External Resource Interoperability][guide]).
+/// A point cannot be created in any other way, so a wait for a point always has a matching signal
+/// (CUDA programming guide 6.2.16: "It is illegal to issue a wait before the corresponding signal
+/// has been issued"; see [External Resource Interoperability][guide]).
 ///
 /// [guide]: https://docs.nvidia.com/cuda/cuda-c-programming-guide/index.html#external-resource-interoperability
 #[doc = concat!("\n# Examples\n```\n", include_str!("../../docs/timeline_point.rs"), "```")]
@@ -62,9 +62,9 @@ impl TimelinePoint {
     /// submitted first: do not call it under a lock that the engine's
     /// [`QueueLock`](vk_export::QueueLock) takes.
     ///
-    /// The side that signals is asked, in the way that answers soonest: a CUDA signal is polled,
-    /// since `vkWaitSemaphores` notices it only after milliseconds; what a queue or the CPU signals
-    /// is blocked on, unless several threads wait beside CUDA: then each looks and sleeps in turn.
+    /// The kind of wait depends on the signaller: a CUDA signal is polled, since `vkWaitSemaphores`
+    /// notices it only after milliseconds; for a signal of a queue or the CPU, the thread blocks in
+    /// Vulkan, unless CUDA is in use and several threads wait: then each one polls and sleeps.
     ///
     /// # Errors
     /// [`Error::Timeout`](crate::Error::Timeout) with the last value seen, or the failed call.
@@ -88,9 +88,9 @@ impl TimelinePoint {
     /// Blocks like [`wait`](Self::wait) until the commands before the point have ended, to free what
     /// they use.
     ///
-    /// A compute side that fails does not end them. Its error is returned once they have ended, and
-    /// where its context is lost, Vulkan is told to go on, as [`Exchange::begin`] and the end of an
-    /// exchange tell it.
+    /// If the compute side fails, its error is returned only after the commands have ended. If its
+    /// context is lost, the host signals in its place so that Vulkan can proceed, as
+    /// [`Exchange::begin`] and closing an exchange do.
     ///
     /// [`Exchange::begin`]: crate::Exchange::begin
     ///

@@ -58,11 +58,11 @@ const fn explained(code: u32, name: &'static str, advice: &'static str) -> Expla
 const LOST: &str = "the CUDA context is lost: an earlier kernel or copy failed (compute-sanitizer finds which); \
     release everything and start the process again";
 
-const FORKED: &str = "this process was probably forked from one that used CUDA already, which the driver does not work in: \
-    start processes that use it anew (`exec`; `spawn` or `forkserver` in Python), or fork before the first use";
+const FORKED: &str = "this process was probably forked after CUDA was initialised, which the driver does not support: \
+    start the process with `exec` (`spawn` or `forkserver` in Python), or fork before the first use of CUDA";
 
-const CAPTURE: &str = "while a stream is captured it cannot be waited for or asked, and its thread cannot allocate or free memory with \
-    the calls that wait: do that before the capture";
+const CAPTURE: &str = "a stream that is being captured cannot be synchronised or queried, and its thread cannot make \
+    blocking calls to allocate or free memory: do that before the capture";
 
 const ISOLATION: &str = "what is captured may not wait for what is not. cudarc tracks the use of a CudaSlice with events, which does: \
     call CudaContext::disable_event_tracking before the slices are made";

@@ -19,8 +19,8 @@ use present::list;
 pub(crate) use object::Object;
 pub use present::PresentDevice;
 
-/// Every failure of this crate. `object` is what was worked on, as `memory "particles"`; `device`
-/// is a device's name.
+/// Errors of this crate. `object` names the object concerned, such as `memory "particles"`;
+/// `device` is a device's name.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -61,7 +61,7 @@ pub enum Error {
         device: String,
     },
 
-    /// The driver's compiler does not take the kernels of a module.
+    /// The driver's compiler rejected a module.
     #[error("module {module:?} cannot be compiled for {device}: {code}; the driver's compiler says: {log}")]
     #[non_exhaustive]
     Compile {
@@ -85,8 +85,8 @@ pub enum Error {
         source: std::io::Error,
     },
 
-    /// A handle that the driver is not shown. One that is open nowhere in this process is left
-    /// alone, all others were closed.
+    /// A handle that was rejected before calling the driver. It was closed, unless it is not open
+    /// in this process.
     #[error("{object} cannot be imported from this handle: {reason}")]
     #[non_exhaustive]
     InvalidHandle {
@@ -112,7 +112,7 @@ pub enum Error {
 
     /// The device cannot import timeline semaphores.
     #[error(
-        "{object} is a timeline semaphore, and {device} cannot import those (driver for {driver}; it takes 460 or newer)"
+        "{object} is a timeline semaphore, and {device} cannot import those (driver for {driver}; 460 or newer is required)"
     )]
     #[non_exhaustive]
     TimelineUnsupported {
@@ -145,8 +145,7 @@ pub enum Error {
         object: String,
     },
 
-    /// The stream is being captured, by whoever began that: nothing that is enqueued on it runs
-    /// now.
+    /// The stream is being captured into a graph, so work that is enqueued on it does not run now.
     #[error(
         "{object} on {device}: the stream is being captured into a graph; end the capture first (`CudaStream::end_capture`)"
     )]
@@ -158,7 +157,7 @@ pub enum Error {
         device: String,
     },
 
-    /// Nothing was asked for.
+    /// A length or size of zero.
     #[error("{object} has zero {what}; it must be at least one")]
     #[non_exhaustive]
     Zero {
@@ -249,7 +248,7 @@ pub enum Error {
         mapped: std::ops::Range<u64>,
     },
 
-    /// An image cannot be as described, or not be used as asked.
+    /// An image that is described or used in an unsupported way.
     #[error("{object} on {device}: {problem}")]
     #[non_exhaustive]
     Image {
@@ -273,11 +272,8 @@ pub enum Error {
         problem: &'static str,
     },
 
-    /// Work that uses the object did not end in time, so the object was left alone on purpose: it
-    /// is leaked, not freed in use.
-    #[error(
-        "{object} on {device} is still in use after {waited:?}: it is leaked. Its stream waits for something that does not come"
-    )]
+    /// Work that uses the object did not complete in time, so the object is leaked deliberately.
+    #[error("{object} on {device} is still in use after {waited:?} and is leaked: its stream is blocked")]
     #[non_exhaustive]
     StillInUse {
         /// The object.
@@ -288,11 +284,11 @@ pub enum Error {
         waited: Duration,
     },
 
-    /// The driver does not return from freeing the object: it waits until no stream of the context
-    /// waits, whosever that is. The object counts as leaked; the driver frees it when it can.
+    /// The driver call that frees the object has not returned: it blocks while any stream of the
+    /// context is blocked. The object counts as leaked; the driver frees it when it can.
     #[error(
-        "{object} on {device} could not be freed within {waited:?}: some stream of the context waits for something that does \
-         not come, and the driver frees nothing before it does. The object counts as leaked"
+        "{object} on {device} could not be freed within {waited:?}: a stream of the context is blocked, and the driver \
+         frees nothing until it resumes; the object counts as leaked"
     )]
     #[non_exhaustive]
     FreeBlocked {
@@ -309,8 +305,8 @@ impl Error {
     /// Returns `true` if the CUDA context is lost: every later call in it will fail, see
     /// [`DriverCode::is_context_lost`].
     ///
-    /// Only a call of the driver tells. What cudarc recorded of an earlier one may be anybody's,
-    /// and does not count.
+    /// Only errors of driver calls are considered: an error that cudarc recorded earlier may belong
+    /// to unrelated work.
     pub fn is_context_lost(&self) -> bool {
         matches!(self, Self::Driver { call, code, .. } if call.starts_with("cu") && code.is_context_lost())
     }

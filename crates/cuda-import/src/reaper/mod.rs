@@ -129,7 +129,7 @@ fn worker_of(device: &CudaDevice) -> Option<Arc<Worker>> {
             drop(workers);
             static SAID: AtomicBool = AtomicBool::new(false);
             if !SAID.swap(true, Ordering::Relaxed) {
-                log_warn!("a thread that frees CUDA objects did not start ({error}): destructors may block");
+                log_warn!("could not start the thread that frees CUDA objects ({error}): dropping them may block");
             }
             None
         }

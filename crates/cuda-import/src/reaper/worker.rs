@@ -160,7 +160,7 @@ impl Worker {
             let result = catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
                 // The payload may panic in turn when it is dropped.
                 std::mem::forget(panic);
-                log_error!("{name} panicked on the thread that frees, which goes on");
+                log_error!("{name} panicked on the thread that frees CUDA objects; the thread continues");
                 Err(CallError { call: name, code: UNKNOWN })
             });
             let _ = ticket.set(result);

@@ -15,8 +15,8 @@ use crate::device::requirements::Gaps;
 use crate::device::resident;
 use crate::error::{Error, Result};
 
-/// An engine's own Vulkan, to be borrowed. Made by [`new`](Self::new); what that leaves empty is
-/// set field by field.
+/// An engine's Vulkan objects, to be adopted. Create it with [`new`](Self::new), then set the
+/// remaining fields.
 #[non_exhaustive]
 pub struct AdoptInfo<'a> {
     /// The loader that the instance came from.
@@ -29,7 +29,7 @@ pub struct AdoptInfo<'a> {
     pub physical_device: vk::PhysicalDevice,
     /// The engine's device.
     pub device: ash::Device,
-    /// A queue of it that will use what is shared.
+    /// The queue of the device that will use the shared resources.
     pub queue: vk::Queue,
     /// The family of that queue.
     pub queue_family: u32,
@@ -45,15 +45,15 @@ pub struct AdoptInfo<'a> {
     pub instance_extensions: &'a [&'a CStr],
     /// The features that the engine enabled; see [`RequiredFeatures`](crate::RequiredFeatures).
     pub features: EnabledFeatures,
-    /// The engine's own lock around its queues, where it submits on threads of its own. `None`
-    /// where the engine sees to it that it makes no call on a queue while this crate does; then
-    /// nothing is submitted but what the program asks for.
+    /// The engine's lock around its queues, for engines that submit from other threads. With
+    /// `None`, the engine must not call functions on a queue while this crate does, and this crate
+    /// submits only what the program asks it to.
     pub queue_lock: Option<Arc<dyn QueueLock>>,
     /// Anything that must live as long as the adopted device, such as the engine's own reference to
-    /// it; dropped with the last clone. `None` where the engine sees to that itself: it destroys its
-    /// device once [`try_release`](ExportDevice::try_release) says that it may. What uses the device
-    /// and cannot be dropped at once is then waited for where it can be left to a thread otherwise;
-    /// see [`is_kept_alive`](ExportDevice::is_kept_alive). Nothing can be waited for inside of
+    /// it; dropped with the last clone. With `None`, the engine must keep the device alive until
+    /// [`try_release`](ExportDevice::try_release) succeeds; drops that could otherwise leave
+    /// pending work to a background thread then wait for it, see
+    /// [`is_kept_alive`](ExportDevice::is_kept_alive). Nothing can be waited for inside of
     /// [`Queue::with`](crate::Queue::with): an exchange with another process that is dropped there
     /// leaves a thread behind which uses the device, for as long as the worker owes frames and its
     /// process takes to end. `try_release` tells that as well.
@@ -116,9 +116,9 @@ pub struct EnabledFeatures {
 }
 
 impl ExportDevice {
-    /// Borrows an engine's device. Nothing of the engine's is destroyed when it is dropped.
+    /// Borrows an engine's device. Dropping the result destroys none of the engine's objects.
     ///
-    /// What the engine did not enable but exporting needs is in [`export_gaps`](Self::export_gaps).
+    /// [`export_gaps`](Self::export_gaps) lists what exporting needs and the engine did not enable.
     ///
     /// # Errors
     /// [`Error::Missing`] with everything the device lacks or the engine left off,

@@ -54,7 +54,7 @@ pub use adopt_raw::{RawHandles, requirements_for_raw};
 pub use open::{OpenInfo, Validation};
 pub use select::DeviceSelector;
 
-/// A Vulkan device that can export. Cloning it is cheap and gives the same device.
+/// A Vulkan device that can export. Clones are cheap and refer to the same device.
 ///
 /// Everything made from it holds a clone, so it is destroyed after the last of them.
 #[derive(Clone)]
@@ -237,8 +237,8 @@ impl ExportDevice {
         self.0.extensions.iter().any(|name| name.as_c_str() == extension)
     }
 
-    /// The messages of the validation layer so far, the silenced ones left out. A message is here
-    /// once the call that it is about has returned.
+    /// Returns the messages of the validation layer so far, without the silenced ones. A message is
+    /// available once the call that caused it has returned.
     ///
     /// The same messages are in the log, as warnings and errors, and the silenced ones as debug
     /// messages. A thread of its own writes these lines, soon after the call; a logger may use this
@@ -260,7 +260,7 @@ impl ExportDevice {
         }
     }
 
-    /// Returns `true` if this device listens to a validation layer.
+    /// Returns `true` if messages of a validation layer are collected for this device.
     pub fn is_validated(&self) -> bool {
         self.messenger().is_some()
     }

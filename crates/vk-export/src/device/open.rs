@@ -13,8 +13,9 @@ pub struct OpenInfo<'a> {
     pub application_name: &'a str,
     /// Physical device to open. Default: the best.
     pub device: DeviceSelector,
-    /// The validation layer, with synchronization validation. What it says is in the log and in
-    /// [`validation_messages`](crate::ExportDevice::validation_messages). Default: off.
+    /// Whether to enable the validation layer, with synchronization validation. Its messages go to
+    /// the log and to [`validation_messages`](crate::ExportDevice::validation_messages). Default:
+    /// off.
     pub validation: Validation,
     /// Further instance extensions, such as a surface's, with those that they need. Default: none.
     pub instance_extensions: &'a [&'a CStr],
@@ -51,15 +52,15 @@ impl Default for OpenInfo<'_> {
     }
 }
 
-/// Whether the Khronos validation layer watches.
+/// Whether to enable the Khronos validation layer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Validation {
     /// No layer.
     #[default]
     Off,
-    /// The layer where it is installed, with a warning in the log where it is not.
+    /// Enables the layer if it is installed; otherwise logs a warning.
     IfPresent,
-    /// The layer, or an error.
+    /// Enables the layer, or returns an error.
     Required,
 }

@@ -17,11 +17,11 @@ use crate::error::{Error, Result};
 use crate::logging::log_info;
 
 impl ExportDevice {
-    /// Opens a device with everything on that the crate needs, and with what exporting needs where
-    /// the driver has it.
+    /// Opens a device with everything enabled that this crate needs, and with the export extensions
+    /// if the driver has them.
     ///
-    /// A device that cannot export is opened all the same, [`export_gaps`](Self::export_gaps)
-    /// tells: memory that only the CPU shares needs no export.
+    /// A device that cannot export is opened too, since memory that is shared with the CPU only
+    /// needs no export; [`export_gaps`](Self::export_gaps) lists what it lacks.
     ///
     /// # Errors
     /// [`Error::NoLoader`], [`Error::NoDevice`], [`Error::Missing`] with all that is missing, or

@@ -117,10 +117,11 @@ impl Queue {
         self.stages
     }
 
-    /// Calls `f` with the queue itself, locked: for presenting, or for a call that this type lacks.
+    /// Locks the queue and calls `f` with the raw handle, for presenting or for calls that this
+    /// type lacks.
     ///
-    /// What `f` has done is done, even if the engine's [`QueueLock`] panics behind it: the result
-    /// is returned, and the panic is logged. A panic of `f` itself goes on.
+    /// If the engine's [`QueueLock`] panics after `f` has returned, the result is still returned
+    /// and the panic is logged. A panic in `f` is propagated.
     ///
     /// # Errors
     /// [`Error::QueueHeld`] inside of another call on this thread, which would wait for itself.
@@ -152,7 +153,10 @@ impl Queue {
             return Err(Error::invalid(self.object(), reason));
         };
         if how == "panicked" {
-            log_error!("the engine's `QueueLock::with` panicked behind a call on the {}, which counts", self.object());
+            log_error!(
+                "the engine's `QueueLock::with` panicked after a call on the {} that took effect",
+                self.object()
+            );
         }
         Ok(result)
     }

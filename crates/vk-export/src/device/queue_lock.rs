@@ -7,20 +7,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use ash::vk;
 use ash::vk::Handle as _;
 
-/// An engine's own lock around the queues of a device that it lends, see
+/// An engine's lock around the queues of an adopted device, see
 /// [`AdoptInfo::queue_lock`](crate::AdoptInfo).
 ///
 /// Queues are externally synchronized: no two threads may call a function on the same queue at the
-/// same time. An engine that submits from threads of its own gives its lock along, and every
-/// submission through the adopted device is made under it.
+/// same time. An engine that submits from other threads provides its lock, and every submission
+/// through the adopted device is made while holding it.
 pub trait QueueLock: Send + Sync {
     /// Locks `queue`, calls `f` once, and unlocks it.
     ///
     /// Not re-entrant: it is never called from within `f`, and the engine must not hold the lock
     /// when it calls a function that submits, or that waits for one which does on another thread.
     ///
-    /// A panic of this method is caught: behind `f`, what was submitted counts as submitted, and
-    /// the panic is logged; before it, the submission fails with an error.
+    /// A panic in this method is caught. If it happens after `f` was called, the submission counts
+    /// and the panic is logged; if before, the submission fails with an error.
     fn with(&self, queue: vk::Queue, f: &mut dyn FnMut());
 }
 

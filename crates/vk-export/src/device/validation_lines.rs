@@ -80,7 +80,7 @@ fn log_all(lines: &Receiver<Line>, left_out: &AtomicU64) {
         log_to!("vk_export::device::validation", level, "{text}");
         let count = left_out.swap(0, Ordering::Relaxed);
         if count > 0 {
-            log_warn!("validation: {count} more messages, which the logger was too slow for");
+            log_warn!("validation: {count} messages were dropped because the logger was too slow");
         }
     }
 }

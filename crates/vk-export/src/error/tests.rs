@@ -16,8 +16,11 @@ fn want_of_memory_is_told_in_numbers() {
         .to_string()
     };
     let text = refused(50, Some(7));
-    assert!(text.contains("50 bytes asked of memory heap 1, which has 80, 7 of them free; the driver"), "{text}");
-    assert!(text.contains("promises to try 40 at a time (maxMemoryAllocationSize)"), "{text}");
+    assert!(
+        text.contains("50 bytes requested from memory heap 1, which has 80, 7 of them free; this exceeds"),
+        "{text}"
+    );
+    assert!(text.contains("this exceeds maxMemoryAllocationSize (40 bytes)"), "{text}");
     let text = refused(30, None);
     assert!(text.contains("which has 80; ask for less") && text.contains("(-2) [memory of \"m\", d]"), "{text}");
 }

@@ -55,28 +55,29 @@ impl Default for SharedPoolInfo<'_> {
     }
 }
 
-/// Memory for many shared buffers: blocks, each exported, imported and mapped once, of which
-/// buffers are parts. Making and dropping a buffer then allocates, exports and imports nothing.
+/// An allocator for many shared buffers. Buffers are suballocated from blocks that are exported,
+/// imported and mapped once, so creating or dropping a buffer allocates, exports and imports
+/// nothing.
 ///
 /// It is given to an exchange in [`ExchangeInfo::pool`](crate::ExchangeInfo::pool), or to
-/// [`SharedBuffer::new_in`](crate::SharedBuffer::new_in). A buffer starts at a multiple of 256
-/// bytes, and of what Vulkan and its elements want, and no two that are alive share a byte. The
-/// pool grows by a block where none has room. A block that empties is freed if another is empty
-/// already; one stays for what comes next. (Freeing a block on the CUDA side waits for all work of
-/// the context, as freeing a buffer with memory of its own does.)
+/// [`SharedBuffer::new_in`](crate::SharedBuffer::new_in). Buffer offsets are multiples of 256 bytes
+/// and of the alignment that Vulkan and the elements require. The pool adds a block if no block has
+/// room. An emptied block is freed if another one is already empty, so that one stays for reuse.
+/// (Freeing a block on the CUDA side waits for all work of the context, as freeing a buffer with
+/// memory of its own does.)
 ///
-/// Not every buffer is part of a block. A buffer larger than a block has dedicated memory, as
-/// without a pool. So has a buffer of 1 MiB and more for which there is no room while the device's
-/// pools have blocks of 512 MiB in total, where blocks are exported: NVIDIA's driver compresses
-/// blocks, and beyond some GiB of them kernels that read at random places slow down to a sixth and
-/// less (dedicated memory does not; BENCHMARKS.md has the figures). [`PoolReport::dedicated`]
-/// counts these buffers, and the first is logged. Smaller buffers always go into blocks.
+/// Some buffers get dedicated memory instead, as without a pool: buffers that are larger than a
+/// block, and, once the exported blocks of all pools of the device add up to 512 MiB, buffers of 1
+/// MiB or more that do not fit into an existing block. The reason is that NVIDIA's driver
+/// compresses blocks, and beyond several GiB of them kernels with random reads slow down to a sixth
+/// or less; dedicated memory is not affected (see BENCHMARKS.md). [`PoolReport::dedicated`] counts
+/// these buffers, and the first is logged. Smaller buffers always go into blocks.
 ///
-/// A buffer's bytes become another's once it is dropped: an exchange drops its buffers after both
-/// sides have been seen to be done with them, and what it leaks on purpose never comes back here.
+/// The memory of a dropped buffer is reused. An exchange drops its buffers only after both sides
+/// have finished with them; memory that it leaks deliberately is never reused.
 ///
-/// Cloning it gives the same pool. Any thread may use it. Its memory goes with the last clone and
-/// the last buffer.
+/// Clones refer to the same pool, and any thread may use it. Its memory is freed with the last
+/// clone and the last buffer.
 #[doc = concat!("\n# Examples\n```\n", include_str!("../../../docs/shared_pool.rs"), "```")]
 #[derive(Clone)]
 pub struct SharedPool(Arc<Inner>);

@@ -118,7 +118,7 @@ impl<R: Resources> AwayState<R> {
         if self.state.compute.side().drain(self.state.timeout).unwrap_or(false)
             && let Err(error) = self.state.held.computed.signal_from_host(value)
         {
-            log_error!("{}: Vulkan may wait for ever: {error}", self.state.held.computed.name());
+            log_error!("{}: the Vulkan queue may hang: {error}", self.state.held.computed.name());
         }
     }
 

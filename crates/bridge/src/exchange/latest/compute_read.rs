@@ -17,8 +17,8 @@ use crate::timeline::TimelinePoint;
 
 /// Work of the compute side on the newest frame that Vulkan has drawn.
 ///
-/// Dropped before [`finish`](Self::finish), it ends as with it: what was enqueued runs, and the
-/// slot's next use is behind it.
+/// Dropping it has the same effect as [`finish`](Self::finish), but only logs the error: enqueued
+/// work runs, and the slot's next use is ordered after it.
 #[must_use = "finish the turn once its work is enqueued"]
 pub struct ComputeRead<R: Resources> {
     shared: Arc<Shared<R>>,
@@ -65,8 +65,8 @@ impl<R: Resources> ComputeRead<R> {
         self.shared.state.held.rendered.issued(self.chosen.value)
     }
 
-    /// The resources of the turn, lent until the turn is finished. What is written to the
-    /// frame, later turns with the same frame find.
+    /// The resources of the turn, lent until the turn is finished. Later turns with the same frame
+    /// see what was written to it.
     pub fn work(&mut self) -> Work<'_, R> {
         // SAFETY: the slot is the reader's, which has one turn at a time, and the borrow of the
         // turn is the borrow of the work. The stream waits for the frame since this or an earlier

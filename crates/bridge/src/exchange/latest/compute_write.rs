@@ -14,7 +14,8 @@ use crate::timeline::TimelinePoint;
 
 /// A frame that the compute side writes: it owns the slot until [`publish`](Self::publish).
 ///
-/// Dropped before that, its frame is lost: the next `begin` says so, and the one after goes on.
+/// If it is dropped before that, its frame is lost: the next `begin` returns
+/// [`Error::TurnLost`](crate::Error::TurnLost), and the one after that succeeds.
 #[must_use = "a turn that is dropped before `publish` loses its frame"]
 pub struct ComputeWrite<R: Resources> {
     shared: Arc<Shared<R>>,
@@ -39,7 +40,7 @@ impl<R: Resources> ComputeWrite<R> {
         Ok(turn)
     }
 
-    /// The number of the frame, from 0; frames that are published have all numbers.
+    /// Returns the frame's number, from 0. Published frames are numbered consecutively.
     pub fn frame(&self) -> u64 {
         self.frame
     }
@@ -63,8 +64,8 @@ impl<R: Resources> ComputeWrite<R> {
         unsafe { self.shared.state.work(self.slot) }
     }
 
-    /// Hands the frame over: the compute side signals when all its work is done, and from then on
-    /// the reader may choose it. Gives the point at which that will be.
+    /// Publishes the frame by enqueuing a signal after its work; the reader can have the frame from
+    /// then on. Returns the point of that signal.
     ///
     /// # Errors
     /// The failed call; the frame is then lost, as if the turn had been dropped.

@@ -11,15 +11,16 @@ use crate::exchange::info::MOST_SLOTS;
 /// The most frames and submissions that may be in flight, as of an exchange in step.
 const MOST_IN_FLIGHT: usize = 1024;
 
-/// Which frame is the newest, for the reader of an [`Exchange::latest`](crate::Exchange::latest).
+/// Which frame the reader of an [`Exchange::latest`](crate::Exchange::latest) gets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Newest {
-    /// The newest that the GPU has finished: a slow writer never delays the reader's submissions.
+    /// The most recent frame that the GPU has finished. A slow writer never delays the reader's
+    /// submissions.
     #[default]
     Finished,
-    /// The newest that was published: the reader's submission waits for it on the GPU. Frames are
-    /// younger, and the reader goes at the writer's rate where that is the slower one.
+    /// The most recent frame that was published, finished or not; the reader's submission waits for
+    /// it on the GPU. This lowers latency, but a slower writer then limits the reader's rate.
     Issued,
 }
 
@@ -33,17 +34,17 @@ pub struct LatestInfo<'a> {
     /// the reader's oldest submission gives back. Fewer would make one side wait for the other.
     /// Default: 6.
     pub slots: usize,
-    /// The number of frames of the writer that may be unfinished, the one that begins included. At
-    /// the bound, `begin` waits on the host for the writer's own oldest, never for the reader. 2
-    /// keep the GPU busy; more make frames older. Default: 2.
+    /// Maximum number of unfinished frames of the writer, including the one that begins. At the
+    /// limit, `begin` blocks until the writer's own oldest frame completes; it never waits for the
+    /// reader. 2 keep the GPU busy; more add latency. Default: 2.
     pub writer_in_flight: usize,
-    /// The number of turns of the reader that are unfinished at most, the open one included; as a
-    /// rule an engine's frames in flight. It is not enforced: with more of them the writer's work
-    /// may wait, on the GPU, for the oldest. Default: 2.
+    /// Expected maximum number of unfinished turns of the reader, including the open one; usually
+    /// the engine's frames in flight. It is not enforced: with more, the writer's work may wait on
+    /// the GPU for the oldest. Default: 2.
     pub reader_in_flight: usize,
     /// Which frame the reader gets. Default: the newest that is finished.
     pub newest: Newest,
-    /// The limit of every wait on the host, dropping included. Default: 5 seconds.
+    /// Time limit of every host wait, including the wait on drop. Default: 5 seconds.
     pub timeout: Duration,
     /// Which of the device's queues Vulkan's side is submitted to. Default: the main one, which
     /// draws.
@@ -72,7 +73,7 @@ impl<'a> LatestInfo<'a> {
         for (who, count, least) in [("writer", writer, "2 keep the GPU busy"), ("reader", reader, "2 is common")] {
             if count == 0 || count > MOST_IN_FLIGHT {
                 return invalid(format!(
-                    "its {who} may have {count} frames in flight; 1 to {MOST_IN_FLIGHT} are, {least}"
+                    "`{who}_in_flight` is {count}; it must be from 1 to {MOST_IN_FLIGHT}, and {least}"
                 ));
             }
         }

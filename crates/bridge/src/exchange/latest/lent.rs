@@ -8,7 +8,7 @@ use crate::observe::log_warn;
 use crate::timeline::TimelinePoint;
 
 /// A turn that can be lent: [`RenderRead`](crate::RenderRead) or
-/// [`RenderWrite`](crate::RenderWrite). The trait is closed.
+/// [`RenderWrite`](crate::RenderWrite). This trait is sealed.
 #[allow(private_bounds)] // Closed on purpose.
 pub trait Lendable: Lend {}
 
@@ -28,14 +28,14 @@ pub(crate) trait Lend {
     fn exchange(&self) -> &str;
 }
 
-/// A turn of an [`Exchange::latest`](crate::Exchange::latest) whose waits and signal are lent to an
-/// engine that submits itself. It lends the turn, to record its barriers.
+/// A turn of an [`Exchange::latest`](crate::Exchange::latest) that an engine submits itself, with
+/// the waits and the signal to add to the submission. It dereferences to the turn, for recording
+/// its barriers.
 ///
 /// # Contract
-/// [`parts`](Self::parts) are submitted before this value ends, never after: the waits in the
-/// submission that holds the turn's commands or an earlier one, the signal in that submission or a
-/// later one, behind the commands. All of them go to the exchange's queue. One lent turn is open at
-/// a time.
+/// Submit the [`parts`](Self::parts) before this turn ends, never after: the waits with the turn's
+/// commands or in an earlier submission, the signal with the commands or in a later submission. All
+/// of these go to the exchange's queue. One lent turn can be open at a time.
 ///
 /// End it with [`submitted`](Self::submitted) or [`not_submitted`](Self::not_submitted). If it is
 /// dropped, it is unknown whether the submission happened. A writer's slot then stays out of use
@@ -97,7 +97,7 @@ impl<T: Lendable> Drop for LentLatest<T> {
         if !self.told {
             self.turn.lost(self.value);
             log_warn!(
-                "exchange \"{}\": a turn was lent, and dropped without `submitted` or `not_submitted`",
+                "exchange \"{}\": a lent turn was dropped without `submitted` or `not_submitted`",
                 self.turn.exchange()
             );
         }

@@ -1,4 +1,5 @@
-//! Two sides at rates of their own: the writer publishes frames, the reader has the newest.
+//! Exchanges whose sides run at independent rates: the writer publishes frames, and the reader uses
+//! the most recent one.
 //!
 //! [`ledger`] decides which slot is whose, in both directions; `shared` has what the handles and
 //! turns of both sides hold. Slots, barriers, timelines and mappings are those of an exchange in
@@ -50,28 +51,28 @@ pub use render_write::RenderWrite;
 pub use writer::LatestWriter;
 
 impl<R: Resources> Exchange<R, ComputeFirst> {
-    /// Two handles for two sides that go at rates of their own: the compute side publishes frames,
-    /// and Vulkan draws the newest as often as it likes. A simulation of 60 steps a second beside a
-    /// renderer of 144, or a renderer that is paused while the simulation goes on.
+    /// Creates an exchange whose two sides run at independent rates: the compute side publishes
+    /// frames, and Vulkan draws the most recent one as often as it likes. For example, a 60 Hz
+    /// simulation with a 144 Hz renderer, or a renderer that pauses while the simulation continues.
     ///
     /// Each handle belongs to one thread, and neither waits for the other:
-    /// - [`LatestWriter::begin`] waits on the host, with a limit, only for the writer's own oldest
-    ///   frame, where [`LatestInfo::writer_in_flight`] frames are unfinished.
-    /// - [`LatestReader::newest`] never blocks. It gives the newest *finished* frame, or the one
-    ///   before again, one turn for each submission. What the reader sees is never torn and never
-    ///   goes back.
+    /// - [`LatestWriter::begin`] blocks only while [`LatestInfo::writer_in_flight`] frames are
+    ///   unfinished, until the writer's own oldest frame completes or the timeout elapses.
+    /// - [`LatestReader::newest`] never blocks. It returns the most recent *finished* frame, which
+    ///   is the previous one again if there is none newer; take one turn per submission. The reader
+    ///   never sees a torn frame, nor an older frame after a newer one.
     ///
-    /// Frames that nobody took are written over. A reader that stops holds one slot; a writer that
-    /// stops holds none, and the reader goes on with the last frame.
+    /// Frames that the reader does not take are overwritten. A stopped reader holds one slot; a
+    /// stopped writer holds none, and the reader keeps the last frame.
     ///
     /// The compute side gets a stream of its own, or with the CPU backend a thread:
     /// [`LatestWriter::compute`] is that of this exchange. Kernels that were loaded with `compute`
     /// may be launched there; [`KernelMemory`](crate::KernelMemory) for them is made with that one.
-    /// With [`Backend::Inline`](crate::Backend::Inline) both sides are one queue, in which neither
-    /// could run ahead, so it is refused.
+    /// [`Backend::Inline`](crate::Backend::Inline) is rejected: both sides would be on one queue,
+    /// where neither can run ahead.
     ///
-    /// What is shared is freed when both handles and all turns are gone; [`LatestWriter::close`]
-    /// gives the error of that.
+    /// The resources are freed once both handles and all turns are dropped; [`LatestWriter::close`]
+    /// does the same and returns the error.
     #[doc = concat!("\n# Examples\n```\n", include_str!("../../../docs/latest.rs"), "```")]
     ///
     /// # Errors
@@ -99,8 +100,8 @@ impl<R: Resources> Exchange<R, ComputeFirst> {
 }
 
 impl<R: Resources> Exchange<R, RenderFirst> {
-    /// [`Exchange::latest`] for frames that Vulkan writes: the compute side works on the newest
-    /// that was drawn.
+    /// Like [`Exchange::latest`], but Vulkan writes the frames, and the compute side reads the most
+    /// recent one.
     ///
     /// # Errors
     /// As [`Exchange::latest`].

@@ -65,10 +65,10 @@ impl<R: Resources, D: Direction> LatestReader<R, D> {
 }
 
 impl<R: Resources> LatestReader<R, ComputeFirst> {
-    /// A turn with the newest frame, or with the same as before where there is none newer; `None`
-    /// before the first. Never blocks.
+    /// Returns a turn with the most recent frame, which is the previous one again if there is none
+    /// newer; `None` before the first frame. Never blocks.
     ///
-    /// Each submission that uses the frame has a turn of its own.
+    /// Take one turn for each submission that uses the frame.
     ///
     /// # Errors
     /// [`Error::TurnOpen`](crate::Error::TurnOpen) while the last turn is open, what
@@ -84,9 +84,9 @@ impl<R: Resources> LatestReader<R, ComputeFirst> {
     }
 
     /// Submits the first hand-over of new images and waits for it, as
-    /// [`Exchange::initialise`](crate::Exchange::initialise). It does the same for slots that are
-    /// out of use since a lent turn was dropped: whatever became of its submission, the slots are
-    /// the compute side's again, and hold nothing.
+    /// [`Exchange::initialise`](crate::Exchange::initialise). It also recovers slots that are out
+    /// of use because a lent turn was dropped: whether or not the turn was submitted, the slots
+    /// return to the compute side with undefined contents.
     ///
     /// # Errors
     /// As [`Exchange::initialise`](crate::Exchange::initialise);
@@ -96,9 +96,8 @@ impl<R: Resources> LatestReader<R, ComputeFirst> {
         self.shared.initialise()
     }
 
-    /// The number of slots that are out of use since a lent turn was dropped;
-    /// [`initialise`](Self::initialise) and [`record_initial`](Self::record_initial) bring them
-    /// back.
+    /// Returns the number of slots that are out of use because lent turns were dropped;
+    /// [`initialise`](Self::initialise) and [`record_initial`](Self::record_initial) recover them.
     pub fn retired(&self) -> usize {
         self.shared.ledger().retired().count()
     }
@@ -136,8 +135,8 @@ impl<R: Resources> LatestReader<R, ComputeFirst> {
 }
 
 impl<R: Resources> LatestReader<R, RenderFirst> {
-    /// A turn with the newest frame that Vulkan has drawn, or with the same as before where there
-    /// is none newer; `None` before the first. Never blocks.
+    /// Returns a turn with the most recent frame that Vulkan has rendered, which is the previous
+    /// one again if there is none newer; `None` before the first frame. Never blocks.
     ///
     /// # Errors
     /// [`Error::TurnOpen`](crate::Error::TurnOpen) while the last turn is open, what

@@ -17,14 +17,14 @@ use crate::exchange::submit::SubmitInfo;
 use crate::observe::live::{Alive, Kind};
 use crate::timeline::TimelinePoint;
 
-/// One submission of Vulkan's with the newest frame.
+/// One Vulkan submission that uses the most recent frame.
 ///
-/// With a [new](Self::is_new) frame it waits for the compute side, and its commands begin with
-/// [`record_acquire`](Self::record_acquire): the frame before is given back, and this one taken
-/// over. With the same frame again it waits for nothing, and nothing is recorded for it: the
-/// resources are Vulkan's until a newer frame comes.
+/// With a [new](Self::is_new) frame, the submission waits for the compute side, and its commands
+/// begin with [`record_acquire`](Self::record_acquire), which releases the previous frame and
+/// acquires this one. With the same frame as before, it needs no wait and no barriers: Vulkan owns
+/// the resources until a newer frame arrives.
 ///
-/// Dropped, it is as if it had been [skipped](Self::skip).
+/// Dropping it is the same as [skipping](Self::skip) it.
 #[must_use = "submit or skip the turn"]
 pub struct RenderRead<R: Resources> {
     shared: Arc<Shared<R>>,
@@ -51,7 +51,7 @@ impl<R: Resources> RenderRead<R> {
         self.chosen.slot
     }
 
-    /// Returns `false` where the frame is that of the last turn which was submitted.
+    /// Returns `false` if the last submitted turn had the same frame.
     pub fn is_new(&self) -> bool {
         self.chosen.new
     }
@@ -62,9 +62,9 @@ impl<R: Resources> RenderRead<R> {
         &self.computed
     }
 
-    /// Makes sure that a frame which is presented may be, as
-    /// [`RenderTurn::prepare_present`](crate::RenderTurn::prepare_present). It never blocks for a
-    /// frame that is finished.
+    /// Ensures that a present may depend on this turn, as
+    /// [`RenderTurn::prepare_present`](crate::RenderTurn::prepare_present). Never blocks for a
+    /// finished frame.
     ///
     /// # Errors
     /// As [`RenderTurn::prepare_present`](crate::RenderTurn::prepare_present).
@@ -77,9 +77,9 @@ impl<R: Resources> RenderRead<R> {
         self.shared.state.queue()
     }
 
-    /// The resources as Vulkan sees them. Vulkan may also write to them, if their accesses say so:
-    /// later turns with the same frame find that. Barriers between two turns with one frame are the
-    /// program's own.
+    /// Returns the Vulkan side of the resources. Vulkan may also write to them if their accesses
+    /// allow it; later turns with the same frame see the writes. Barriers between two turns with
+    /// the same frame are up to the program.
     pub fn resources(&self) -> R::Render<'_> {
         R::render(&self.shared.state.held.slots[self.chosen.slot])
     }
@@ -89,9 +89,9 @@ impl<R: Resources> RenderRead<R> {
         self.shared.state.lease(self.chosen.slot)
     }
 
-    /// Records what gives the frame before back and takes this one over; nothing where it is the
-    /// same. Goes before the first use of the resources, outside a render pass. There is no release
-    /// to record: the turn with the next frame does that.
+    /// Records the release of the previous frame and the acquire of this one; records nothing if
+    /// the frame is the same. Call it before the first use of the resources, outside a render pass.
+    /// There is no separate release: the turn with the next frame records it.
     ///
     /// # Safety
     /// `commands` is recording on the exchange's device for the family of [`queue`](Self::queue),
@@ -146,8 +146,8 @@ impl<R: Resources> RenderRead<R> {
         Ok(point)
     }
 
-    /// Lends the turn's wait and signal to an engine that submits itself. Call it
-    /// before the lock is taken that the engine's [`QueueLock`](vk_export::QueueLock) takes.
+    /// Lends the turn's wait and signal to an engine that makes the submission itself. Do not call
+    /// it while you hold the lock of the engine's [`QueueLock`](vk_export::QueueLock).
     ///
     /// # Errors
     /// [`Error::OutOfOrder`](crate::Error::OutOfOrder) while what
@@ -159,7 +159,7 @@ impl<R: Resources> RenderRead<R> {
         Ok(LentLatest::new(self, value))
     }
 
-    /// Gives the frame back unread: it may be had again. Costs nothing on the GPU.
+    /// Returns the frame unused; a later turn can have it again. Submits nothing.
     pub fn skip(mut self) {
         self.end_unread();
     }

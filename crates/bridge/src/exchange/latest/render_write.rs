@@ -21,7 +21,8 @@ use crate::timeline::TimelinePoint;
 /// A frame that Vulkan writes: it owns the slot until it is submitted or skipped. The compute side
 /// may choose it once its commands have run.
 ///
-/// Dropped before that, the frame is lost and the next `begin` says so.
+/// If it is dropped before that, the frame is lost, and the next `begin` returns
+/// [`Error::TurnLost`](crate::Error::TurnLost).
 #[must_use = "a turn that is neither submitted nor skipped loses its frame"]
 pub struct RenderWrite<R: Resources> {
     shared: Arc<Shared<R>>,
@@ -50,7 +51,7 @@ impl<R: Resources> RenderWrite<R> {
         })
     }
 
-    /// The number of the frame, from 0; frames that are submitted have all numbers.
+    /// Returns the frame's number, from 0. Submitted frames are numbered consecutively.
     pub fn frame(&self) -> u64 {
         self.frame
     }
@@ -61,9 +62,9 @@ impl<R: Resources> RenderWrite<R> {
         self.slot
     }
 
-    /// Waits for what the frame's submission waits for, where the submission may not wait for it:
-    /// see [`RenderTurn::prepare_present`](crate::RenderTurn::prepare_present). It blocks only
-    /// where the CPU backend still reads the slot.
+    /// Ensures that a present may depend on this frame, as
+    /// [`RenderTurn::prepare_present`](crate::RenderTurn::prepare_present). Blocks only while the
+    /// CPU backend still reads the slot.
     ///
     /// # Errors
     /// As [`RenderTurn::prepare_present`](crate::RenderTurn::prepare_present).
@@ -89,7 +90,7 @@ impl<R: Resources> RenderWrite<R> {
         self.shared.state.lease(self.slot)
     }
 
-    /// Records what takes all resources over from the compute side, as
+    /// Records the acquire of all resources from the compute side, as
     /// [`RenderTurn::record_acquire`](crate::RenderTurn::record_acquire).
     ///
     /// # Safety
@@ -101,7 +102,7 @@ impl<R: Resources> RenderWrite<R> {
         unsafe { state.barriers[self.slot].record_acquire(state.compute.device(), commands) };
     }
 
-    /// Records what gives all resources to the compute side, as
+    /// Records the release of all resources to the compute side, as
     /// [`RenderTurn::record_release`](crate::RenderTurn::record_release).
     ///
     /// # Safety
@@ -142,8 +143,8 @@ impl<R: Resources> RenderWrite<R> {
         submitted.inspect_err(|_| shared.ledger().skip_write(self.slot))
     }
 
-    /// Lends the frame's waits and signal to an engine that submits itself. Call it
-    /// before the lock is taken that the engine's [`QueueLock`](vk_export::QueueLock) takes.
+    /// Lends the frame's waits and signal to an engine that makes the submission itself. Do not
+    /// call it while you hold the lock of the engine's [`QueueLock`](vk_export::QueueLock).
     ///
     /// # Errors
     /// An error inside of [`Queue::with`]; the frame is then lost.

@@ -89,9 +89,9 @@ impl<R: Resources, D: Direction> LatestWriter<R, D> {
 }
 
 impl<R: Resources> LatestWriter<R, ComputeFirst> {
-    /// Begins a frame, in a slot that holds nothing the reader may still want. Where
-    /// [`writer_in_flight`](crate::LatestInfo::writer_in_flight) frames are unfinished, it waits
-    /// for the writer's oldest; never for the reader.
+    /// Begins a frame in a slot that the reader does not need. If
+    /// [`writer_in_flight`](crate::LatestInfo::writer_in_flight) frames are unfinished, blocks
+    /// until the writer's oldest completes; never waits for the reader.
     ///
     /// # Errors
     /// [`Error::TurnOpen`] while the last turn is open, [`Error::TurnLost`] once after a turn was
@@ -105,13 +105,12 @@ impl<R: Resources> LatestWriter<R, ComputeFirst> {
 }
 
 impl<R: Resources> LatestWriter<R, RenderFirst> {
-    /// Begins a frame that Vulkan writes, in a slot that holds nothing the reader may still want.
-    /// Where [`writer_in_flight`](crate::LatestInfo::writer_in_flight) submissions are unfinished,
-    /// it waits for the writer's oldest; never for the reader.
+    /// Begins a frame that Vulkan writes, in a slot that the reader does not need. If
+    /// [`writer_in_flight`](crate::LatestInfo::writer_in_flight) submissions are unfinished, blocks
+    /// until the writer's oldest completes; never waits for the reader.
     ///
-    /// Call it before the lock is taken that the engine's [`QueueLock`](vk_export::QueueLock)
-    /// takes: where dropped lent turns have left no slot, it submits the signal that brings them
-    /// back.
+    /// Do not call it while you hold the lock of the engine's [`QueueLock`](vk_export::QueueLock):
+    /// if dropped lent turns have left no slot, it submits the signal that recovers them.
     ///
     /// # Errors
     /// [`Error::TurnOpen`] while the last turn is open, [`Error::TurnLost`] once after a turn was

@@ -228,7 +228,7 @@ impl<R: Resources> Draw<R> {
         // what a child that was forked from it keeps going is signalled behind values that nothing
         // waits for any more, on a timeline that nobody uses again.
         if let Err(error) = unsafe { self.away.release() } {
-            log_error!("exchange \"{}\": Vulkan may wait for ever: {error}", self.away.exchange());
+            log_error!("exchange \"{}\": the Vulkan queue may hang: {error}", self.away.exchange());
         }
     }
 

@@ -73,7 +73,7 @@ impl StreamOrder {
         if let Err(error) = self.check_failure() {
             let code = DriverCode(error.code);
             log_warn!(
-                "where the work of a stream ends was not recorded ({code}): the host waits for all of the context"
+                "could not record an event behind a stream's work ({code}): the host waits for the whole context"
             );
             reaper::synchronize(&self.device).map_err(NotFreed::into_call)?;
             *self.failure() = None;

@@ -74,7 +74,7 @@ impl StreamOrder {
             Err(refusal) => {
                 let (note, code) = (refusal.note(), DriverCode(refusal.note().0 as u32));
                 log_warn!(
-                    "a stream is refused an object of another stream ({refusal:?}, {code}): it is lent a null pointer"
+                    "an object could not be ordered on another stream ({refusal:?}, {code}): that stream gets a null pointer"
                 );
                 self.note(note, stream);
                 None
