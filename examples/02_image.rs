@@ -16,7 +16,7 @@ const HEIGHT: u32 = 200;
 /// The limit of every wait.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// The colour of a texel: red to the right, green downwards, blue with time.
+/// The color of a texel: red to the right, green downwards, blue with time.
 fn color(x: usize, y: usize, frame: u8) -> [u8; 4] {
     [x as u8, y as u8, 40 * frame, 255]
 }

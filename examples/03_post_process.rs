@@ -60,7 +60,8 @@ fn run() -> Result<(), Box<dyn Error>> {
             // SAFETY: clearing is among the image's uses, and the layout and the range are its own.
             unsafe { device.as_raw().cmd_clear_color_image(commands, raw, layout, &clear, &range) };
         };
-        // SAFETY: `draw` keeps the Valid Usage of what it records, and uses nothing but the image.
+        // SAFETY: `draw` satisfies the Valid Usage of what it records, and uses nothing but the
+        // image.
         let mut scene_turn = unsafe { scene.begin()?.run_once(LIMIT, draw) }?;
 
         // The compute side's turn, with both images.

@@ -25,8 +25,8 @@ fn main() {
     }
 }
 
-/// Grey of a pixel: rings that run outwards.
-fn grey(pixel: u32, frame: u32) -> u8 {
+/// Gray of a pixel: rings that run outwards.
+fn gray(pixel: u32, frame: u32) -> u8 {
     let (x, y) = ((pixel % SIZE[0]) as f32 - 160.0, (pixel / SIZE[0]) as f32 - 100.0);
     let phase = (x * x + y * y).sqrt() - 2.0 * frame as f32;
     (phase as i32).rem_euclid(64) as u8 * 4
@@ -59,20 +59,20 @@ fn run() -> Result<(), Box<dyn Error>> {
     };
     let mut shown = 0;
     while shown < frames && view.is_running() {
-        let expected: Vec<u8> = (0..SIZE[0] * SIZE[1]).map(|pixel| grey(pixel, shown)).collect();
-        let values: Vec<f32> = expected.iter().map(|&grey| f32::from(grey) / 255.0).collect();
+        let expected: Vec<u8> = (0..SIZE[0] * SIZE[1]).map(|pixel| gray(pixel, shown)).collect();
+        let values: Vec<f32> = expected.iter().map(|&gray| f32::from(gray) / 255.0).collect();
         let mut turn = rings.begin()?;
         match turn.work() {
             Work::Cuda(mut cuda) => cuda.stream.memcpy_htod(&values, &mut cuda.resources)?,
             Work::Host(host) => host.run(move |slot| slot.copy_from_slice(&values))?,
             _ => return Err("this program knows no such backend".into()),
         }
-        // Drawn on the GPU, from the slot itself. `Look` has the exposure and the colour map.
+        // Drawn on the GPU, from the slot itself. `Look` has the exposure and the color map.
         view.show_image(turn.finish()?, format, &Look::default())?;
         view.draw()?;
         // Waits for the picture. A program that only shows it does not.
         let picture = view.pixels()?;
-        if picture.chunks_exact(4).ne(expected.iter().map(|&grey| [grey, grey, grey, 255])) {
+        if picture.chunks_exact(4).ne(expected.iter().map(|&gray| [gray, gray, gray, 255])) {
             return Err(format!("frame {shown}: the picture is not the image").into());
         }
         shown += 1;

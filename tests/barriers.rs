@@ -122,7 +122,7 @@ fn compute_first(device: &ExportDevice, compute: &Compute) {
     let drawn = BufferAccess::VERTEX_INPUT | BufferAccess::TRANSFER_READ;
     let set = set(drawn, BufferAccess::TRANSFER_READ, ImageAccess::TRANSFER_READ);
     let mut exchange = Exchange::new(compute, &INFO(), set).unwrap();
-    exchange.initialise().unwrap();
+    exchange.initialize().unwrap();
     let commands = Commands::new(device);
     let turn = exchange.begin().unwrap().finish().unwrap();
     let (recorded, [acquired, released]) =
@@ -146,7 +146,7 @@ fn render_first(device: &ExportDevice, compute: &Compute) {
         ImageAccess::TRANSFER_WRITE,
     );
     let mut exchange = Exchange::render_first(compute, &INFO(), set).unwrap();
-    exchange.initialise().unwrap();
+    exchange.initialize().unwrap();
     let commands = Commands::new(device);
     let turn = exchange.begin().unwrap();
     let (recorded, [acquired, released]) =

@@ -246,7 +246,7 @@ fn images_are_lent_in_the_layout_that_was_fixed(backend: Backend) {
     let spec = ImageSpec::<u32>::new(vk::Format::R32_UINT, [16, 16], access);
     let info = ExchangeInfo { name: "fixed", timeout: Rig::LONG, ..Default::default() };
     let mut exchange = Exchange::new(&compute, &info, spec).unwrap();
-    exchange.initialise().unwrap();
+    exchange.initialize().unwrap();
     let commands = Commands::new(&device);
     for _ in 0..3 {
         let turn = exchange.begin().unwrap().finish().unwrap();

@@ -142,7 +142,7 @@ fn context(gpu: Uuid) -> Result<()> {
     // SAFETY: flags must be 0.
     check("cuInit", unsafe { sys::cuInit(0) })?;
     let mut count = 0;
-    // SAFETY: the driver is initialised.
+    // SAFETY: the driver is initialized.
     check("cuDeviceGetCount", unsafe { sys::cuDeviceGetCount(&mut count) })?;
     for ordinal in 0..count {
         let mut device = 0;

@@ -10,7 +10,7 @@ use crate::particles::view::Style;
 
 /// How many pixels on a side one texel of the next level stands for.
 pub const CELL: usize = 4;
-/// Weights of the blur from the centre outwards; it takes `2 * BLUR.len() - 1` texels a row or
+/// Weights of the blur from the center outwards; it takes `2 * BLUR.len() - 1` texels a row or
 /// column.
 pub const BLUR: [f32; 6] = [0.200_57, 0.177, 0.121_65, 0.065_11, 0.027_14, 0.008_81];
 /// How much of the first and of the second level is added to the light.
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tiles_keep_their_colours() {
+    fn tiles_keep_their_colors() {
         let bytes = finish(&[[0.0, 128.0 / 255.0, 1.0, 1.0]], [1, 1], Style::Tiles);
         assert_eq!(bytes, [0, 128, 255, 255]);
     }

@@ -22,11 +22,11 @@ pub struct Particle {
 pub struct Body {
     /// Place, in the units of its scene.
     pub position: [f32; 3],
-    /// Its colour, as in [`Particle::color`].
+    /// Its color, as in [`Particle::color`].
     pub color: u32,
     /// Velocity, in the units of its scene.
     pub velocity: [f32; 3],
-    /// A second colour or a delay: the scene says.
+    /// A second color or a delay: the scene says.
     pub extra: u32,
 }
 

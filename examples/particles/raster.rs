@@ -17,7 +17,7 @@ struct Splat {
 }
 
 /// Draws `particles` in their order. The result holds `size[0] * size[1]` RGBA values, row by row
-/// from the top: light for sparks, colours for tiles.
+/// from the top: light for sparks, colors for tiles.
 pub fn draw(particles: &[Particle], view: &View, look: &Look, size: [u32; 2]) -> Vec<[f32; 4]> {
     let [width, height] = size.map(|n| n as usize);
     let splats: Vec<Splat> =
@@ -83,10 +83,10 @@ fn cover(splat: &Splat, style: Style, pixels: &mut [[f32; 4]], width: usize, top
     }
 }
 
-/// The pixels whose centres lie within `half` of `centre`, cut to `count` pixels from `first` on.
-fn covered(centre: f32, half: f32, first: usize, count: usize) -> (usize, usize) {
-    let low = (centre - half - 0.5).ceil().max(first as f32) as usize;
-    let high = (centre + half - 0.5).ceil().clamp(0.0, (first + count) as f32) as usize;
+/// The pixels whose centers lie within `half` of `center`, cut to `count` pixels from `first` on.
+fn covered(center: f32, half: f32, first: usize, count: usize) -> (usize, usize) {
+    let low = (center - half - 0.5).ceil().max(first as f32) as usize;
+    let high = (center + half - 0.5).ceil().clamp(0.0, (first + count) as f32) as usize;
     (low, high.max(low))
 }
 

@@ -45,7 +45,7 @@ pub enum Style {
     /// Round glowing points that add up (`spark.vert`, `spark.frag`), glow, and a filmic curve.
     Sparks,
     /// Opaque or transparent squares, one over the other (`tile.vert`, `tile.frag`), with their
-    /// colours left alone.
+    /// colors left alone.
     Tiles,
 }
 

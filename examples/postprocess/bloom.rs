@@ -16,7 +16,7 @@ use crate::maths::sin_turns;
 /// Levels of the pyramid, each half as large as the one before; the first is half as large as the
 /// picture.
 pub const LEVELS: usize = 5;
-/// Weights of the blur from the centre outwards.
+/// Weights of the blur from the center outwards.
 const BLUR: [f32; 6] = [0.200_57, 0.177, 0.121_65, 0.065_11, 0.027_14, 0.008_81];
 /// Light below this does not bleed.
 const THRESHOLD: f32 = 0.9;

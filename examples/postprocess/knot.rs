@@ -40,7 +40,7 @@ pub struct View {
     time: f32,
     /// Where the light comes from; of length 1.
     light: [f32; 3],
-    /// What the orbs' places and colours follow from.
+    /// What the orbs' places and colors follow from.
     seed: u32,
     /// Quads along the mesh that is drawn, and across.
     mesh: [u32; 2],
@@ -112,7 +112,7 @@ fn orb_place(view: &View, orb: u32) -> (Vec3, f32) {
     (middle, 0.022 + 0.050 * chance(view.seed, orb, 2) * chance(view.seed, orb, 3))
 }
 
-/// A colour wheel from ice over violet to ember.
+/// A color wheel from ice over violet to ember.
 fn wheel(turn: f32) -> Vec3 {
     let channel = |shift: f32| 0.5 + 0.5 * cos_turns(turn + shift);
     Vec3::new(channel(0.02), 0.62 * channel(0.42), channel(0.60)) + Vec3::new(0.06, 0.05, 0.10)
@@ -129,7 +129,7 @@ fn room(at: Vec3, light: Vec3) -> Vec3 {
         + Vec3::new(2.2, 1.95, 1.7) * lamp
 }
 
-/// Metal of colour `tint` that mirrors the room.
+/// Metal of color `tint` that mirrors the room.
 fn metal(normal: Vec3, to_eye: Vec3, light: Vec3, tint: Vec3) -> Vec3 {
     let facing = normal.dot(light).max(0.0);
     let grazing = 1.0 - normal.dot(to_eye).clamp(0.0, 1.0);

@@ -161,7 +161,7 @@ fn check(particles: &[[f32; 4]]) -> Result<()> {
     Ok(())
 }
 
-/// Each particle is one dot, of a colour by its number. The CPU draws it, from what Vulkan has
+/// Each particle is one dot, of a color by its number. The CPU draws it, from what Vulkan has
 /// read.
 fn picture(particles: &[[f32; 4]]) -> Vec<u8> {
     let side = SIDE as usize;
@@ -169,8 +169,8 @@ fn picture(particles: &[[f32; 4]]) -> Vec<u8> {
     let place = |at: f32| (((at + 1.0) * 0.5 * SIDE as f32) as usize).min(side - 1);
     for [x, y, _, number] in particles {
         let at = 4 * (place(*y) * side + place(*x));
-        let colour = [90 + (number % 160.0) as u8, 200, 255 - (number % 120.0) as u8];
-        picture[at..at + 3].copy_from_slice(&colour);
+        let color = [90 + (number % 160.0) as u8, 200, 255 - (number % 120.0) as u8];
+        picture[at..at + 3].copy_from_slice(&color);
     }
     picture
 }

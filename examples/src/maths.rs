@@ -46,7 +46,7 @@ pub fn smootherstep(x: f32) -> f32 {
     t * t * t * (t * (t * 6.0 - 15.0) + 10.0)
 }
 
-/// A colour between `a` (at 0) and `b` (at 256), channel by channel, on packed RGBA8.
+/// A color between `a` (at 0) and `b` (at 256), channel by channel, on packed RGBA8.
 #[inline]
 pub fn mix_rgba8(a: u32, b: u32, weight: u32) -> u32 {
     let mut mixed = 0;
@@ -61,7 +61,7 @@ pub fn mix_rgba8(a: u32, b: u32, weight: u32) -> u32 {
 }
 
 /// A scrambled `x`: a permutation of the 32-bit integers with no visible pattern (Jenkins and Wang
-/// style finaliser with the constants that <https://github.com/skeeto/hash-prospector> found).
+/// style finalizer with the constants that <https://github.com/skeeto/hash-prospector> found).
 #[inline]
 pub fn hash(x: u32) -> u32 {
     let mut h = x;

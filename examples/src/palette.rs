@@ -1,8 +1,8 @@
-//! 255 colours for a whole animation.
+//! 255 colors for a whole animation.
 
-/// Bits of each channel by which colours are told apart.
+/// Bits of each channel by which colors are told apart.
 const BITS: u32 = 6;
-/// How many colours a palette has; the index after them is free for transparency.
+/// How many colors a palette has; the index after them is free for transparency.
 pub const COLORS: usize = 255;
 /// How often the palette is refined.
 const ROUNDS: usize = 4;
@@ -11,9 +11,9 @@ const DITHER: i32 = 5;
 
 type Color = [f32; 3];
 
-/// Counts the colours of an animation, to make a [`Palette`] of them.
+/// Counts the colors of an animation, to make a [`Palette`] of them.
 pub struct Histogram {
-    /// Number and sums of red, green and blue of each cell of the colour cube.
+    /// Number and sums of red, green and blue of each cell of the color cube.
     cells: Vec<[u64; 4]>,
 }
 
@@ -34,7 +34,7 @@ impl Histogram {
         }
     }
 
-    /// The palette that fits these colours: median cut, then a few rounds of k-means.
+    /// The palette that fits these colors: median cut, then a few rounds of k-means.
     pub fn palette(&self) -> Palette {
         let points: Vec<(Color, f32)> = self
             .cells
@@ -42,7 +42,7 @@ impl Histogram {
             .filter(|cell| cell[0] > 0)
             .map(|cell| {
                 let count = cell[0] as f32;
-                // The root keeps a large dark background from taking all colours from what happens
+                // The root keeps a large dark background from taking all colors from what happens
                 // on it.
                 ([1, 2, 3].map(|i| cell[i] as f32 / count), count.sqrt())
             })
@@ -56,19 +56,19 @@ impl Histogram {
     }
 }
 
-/// Up to [`COLORS`] colours, and for every colour the nearest of them.
+/// Up to [`COLORS`] colors, and for every color the nearest of them.
 pub struct Palette {
     colors: Vec<[u8; 3]>,
     nearest: Vec<Option<u8>>,
 }
 
 impl Palette {
-    /// The colours, three bytes each.
+    /// The colors, three bytes each.
     pub fn bytes(&self) -> Vec<u8> {
         self.colors.concat()
     }
 
-    /// The index of a colour near `rgb`. The pixel's place decides which of two near ones, so that
+    /// The index of a color near `rgb`. The pixel's place decides which of two near ones, so that
     /// an area between both is shown as a fine pattern instead of as bands.
     pub fn index(&mut self, rgb: [u8; 3], x: usize, y: usize) -> u8 {
         const PATTERN: [[i32; 4]; 4] = [[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]];
@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn few_colours_are_kept_exactly() {
+    fn few_colors_are_kept_exactly() {
         let wanted: Vec<[u8; 3]> = vec![[0, 0, 0], [255, 0, 0], [10, 200, 30], [255, 255, 255]];
         let mut histogram = Histogram::default();
         histogram.add(&wanted.concat());
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn many_colours_come_near() {
+    fn many_colors_come_near() {
         let mut histogram = Histogram::default();
         let pixels: Vec<[u8; 3]> = (0..=255).flat_map(|i| (0..=255).map(move |j| [i, j, i / 2 + j / 2])).collect();
         histogram.add(&pixels.concat());

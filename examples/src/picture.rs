@@ -14,7 +14,7 @@ pub const MAX_SIDE: u32 = 32_768;
 /// The most memory that decoding one may take, in bytes.
 pub const MAX_BYTES: u64 = 512 << 20;
 
-/// RGBA8 with straight alpha, row by row from the top, in the colour space of the file (normally
+/// RGBA8 with straight alpha, row by row from the top, in the color space of the file (normally
 /// sRGB).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Picture {
@@ -27,7 +27,7 @@ pub struct Picture {
 }
 
 impl Picture {
-    /// Reads a PNG of any kind: grey, palette, 1 to 16 bits a channel, with or without alpha,
+    /// Reads a PNG of any kind: gray, palette, 1 to 16 bits a channel, with or without alpha,
     /// interlaced. Of an animated one it takes the still picture.
     ///
     /// # Errors
@@ -73,7 +73,7 @@ impl Picture {
     }
 
     /// The picture at another size. Made smaller, each pixel is the weighted mean of the area that
-    /// it replaces; transparent pixels lend no colour.
+    /// it replaces; transparent pixels lend no color.
     pub fn resampled(self, width: u32, height: u32) -> Self {
         if (width, height) == (self.width, self.height) {
             return self;
@@ -113,11 +113,11 @@ fn to_rgba(samples: Vec<u8>, color: ColorType) -> Result<Vec<u8>> {
     Ok(match color {
         ColorType::Rgba => samples,
         ColorType::Rgb => samples.as_chunks().0.iter().flat_map(|&[r, g, b]| [r, g, b, 255]).collect(),
-        ColorType::Grayscale => samples.iter().flat_map(|&grey| [grey, grey, grey, 255]).collect(),
+        ColorType::Grayscale => samples.iter().flat_map(|&gray| [gray, gray, gray, 255]).collect(),
         ColorType::GrayscaleAlpha => {
-            samples.as_chunks().0.iter().flat_map(|&[grey, a]| [grey, grey, grey, a]).collect()
+            samples.as_chunks().0.iter().flat_map(|&[gray, a]| [gray, gray, gray, a]).collect()
         }
-        // `EXPAND` has made colours of them.
+        // `EXPAND` has made colors of them.
         ColorType::Indexed => bail!("its palette was not applied"),
     })
 }

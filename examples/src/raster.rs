@@ -1,6 +1,6 @@
 //! Triangles on the CPU: a second way to the picture that a GPU draws, for self-checks.
 //!
-//! Coverage follows Vulkan's rules (corners on a grid of 1/256 pixel, pixel centres, top-left
+//! Coverage follows Vulkan's rules (corners on a grid of 1/256 pixel, pixel centers, top-left
 //! edges), depth is less-or- equal, values are interpolated with perspective. Nothing is clipped: a
 //! triangle with a corner at or behind the eye is left out.
 
@@ -22,7 +22,7 @@ pub struct Vertex<const N: usize> {
     pub values: [f32; N],
 }
 
-/// Colours and depths, row by row.
+/// Colors and depths, row by row.
 #[derive(Clone, Debug)]
 pub struct Target {
     /// Pixels in a row, and rows.
@@ -120,7 +120,7 @@ impl<'a, const N: usize> Face<'a, N> {
         (area != 0 && high >= 0).then(|| Self { corners, area: area.abs(), top: row(low), bottom: row(high) + 1 })
     }
 
-    /// Calls `found` with column, row, depth and values of every pixel of `rows` whose centre it
+    /// Calls `found` with column, row, depth and values of every pixel of `rows` whose center it
     /// covers.
     fn cover(&self, rows: std::ops::Range<usize>, width: usize, mut found: impl FnMut(usize, usize, f32, [f32; N])) {
         let [a, b, c] = self.corners;
@@ -129,8 +129,8 @@ impl<'a, const N: usize> Face<'a, N> {
         let (left, right) = (column(xs[0].min(xs[1]).min(xs[2])), column(xs[0].max(xs[1]).max(xs[2])) + 1);
         for y in self.top.max(rows.start)..self.bottom.min(rows.end) {
             for x in left..right.min(width) {
-                let centre = |n: usize| n as i64 * GRID as i64 + GRID as i64 / 2;
-                let (px, py) = (centre(x), centre(y));
+                let center = |n: usize| n as i64 * GRID as i64 + GRID as i64 / 2;
+                let (px, py) = (center(x), center(y));
                 let edges = [edge(b, c, px, py), edge(c, a, px, py), edge(a, b, px, py)];
                 let [Some(e0), Some(e1), Some(e2)] = edges else { continue };
                 let share = [e0, e1, e2].map(|edge| edge as f32 / self.area as f32);
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_share_no_pixel_and_leave_none() {
+    fn neighbors_share_no_pixel_and_leave_none() {
         let corners =
             [(0.0, 0.0), (8.0, 0.0), (8.0, 8.0), (0.0, 8.0), (3.5, 4.5)].map(|(x, y)| at(x, y, 0.5, 1.0, 1.0));
         let mut hits = [0; 64];

@@ -9,7 +9,7 @@ struct Taps {
 
 /// RGBA8 with straight alpha at another size; no side is zero. Made smaller, each pixel is the
 /// weighted mean of the area that it replaces; made larger, it is interpolated. Transparent pixels
-/// lend no colour.
+/// lend no color.
 ///
 /// # Panics
 /// If `pixels` are not `4 * from[0] * from[1]` bytes.
@@ -19,7 +19,7 @@ pub fn resample(pixels: &[u8], from: [u32; 2], to: [u32; 2]) -> Vec<u8> {
     assert_eq!(pixels.len(), 4 * width * height, "the pixels of {width} x {height}");
     let (rows, columns) = (taps(height, to_height), taps(width, to_width));
     let mut made = Vec::with_capacity(4 * to_width * to_height);
-    // One row of the new height, as wide as before, with colours multiplied by alpha.
+    // One row of the new height, as wide as before, with colors multiplied by alpha.
     let mut row = vec![[0.0; 4]; width];
     for taps in &rows {
         row.fill([0.0; 4]);
@@ -67,7 +67,7 @@ fn premultiplied([r, g, b, a]: [u8; 4]) -> [f32; 4] {
     [f32::from(r) * alpha, f32::from(g) * alpha, f32::from(b) * alpha, f32::from(a)]
 }
 
-/// The way back; without alpha there is no colour.
+/// The way back; without alpha there is no color.
 fn straight([r, g, b, a]: [f32; 4]) -> [u8; 4] {
     let scale = if a > 0.0 { 255.0 / a } else { 0.0 };
     // A cast saturates.
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn one_colour_stays_one_at_every_size() {
+    fn one_color_stays_one_at_every_size() {
         let color = [3, 200, 255, 255];
         for (from, to) in [([640, 3], [7, 50]), ([1, 1], [9, 4]), ([31, 17], [32, 16]), ([1000, 1], [1, 1])] {
             let pixels = color.repeat((from[0] * from[1]) as usize);
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn a_pixel_is_the_weighted_mean_of_what_it_replaces() {
-        let row = |greys: &[u8]| greys.iter().flat_map(|&grey| [grey, grey, grey, 255]).collect::<Vec<_>>();
+        let row = |grays: &[u8]| grays.iter().flat_map(|&gray| [gray, gray, gray, 255]).collect::<Vec<_>>();
         // Triangles of four pixels; where one hangs over the edge, its other weights are raised.
         assert_eq!(resample(&row(&[0, 0, 240, 240]), [4, 1], [2, 1]), row(&[34, 206]));
         // Halfway between two pixels it is their mean.
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn transparent_pixels_lend_no_colour() {
+    fn transparent_pixels_lend_no_color() {
         let made = resample(&[255, 0, 0, 255, 0, 255, 0, 0], [2, 1], [1, 1]);
         assert_eq!(made, [255, 0, 0, 128]);
         assert_eq!(resample(&[9, 9, 9, 0], [1, 1], [2, 2]), [0; 16]);

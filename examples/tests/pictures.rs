@@ -23,10 +23,10 @@ struct Png {
     rows: Vec<u8>,
 }
 
-const GREY: u8 = 0;
+const GRAY: u8 = 0;
 const RGB: u8 = 2;
 const PALETTE: u8 = 3;
-const GREY_ALPHA: u8 = 4;
+const GRAY_ALPHA: u8 = 4;
 const RGBA: u8 = 6;
 
 impl Png {
@@ -90,32 +90,32 @@ fn assert_pixels(png: &Png, expected: &[[u8; 4]]) {
 }
 
 #[test]
-fn grey_of_every_depth() {
-    assert_pixels(&Png::new([1, 1], GREY, 8, &[&[77]]), &[[77, 77, 77, 255]]);
-    assert_pixels(&Png::new([2, 1], GREY, 1, &[&[0b0100_0000]]), &[[0, 0, 0, 255], [255; 4]]);
-    assert_pixels(&Png::new([2, 1], GREY, 2, &[&[0b0110_0000]]), &[[85, 85, 85, 255], [170, 170, 170, 255]]);
-    assert_pixels(&Png::new([2, 1], GREY, 4, &[&[0x0f]]), &[[0, 0, 0, 255], [255; 4]]);
-    assert_pixels(&Png::new([1, 1], GREY, 16, &[&[0x80, 0x80]]), &[[128, 128, 128, 255]]);
+fn gray_of_every_depth() {
+    assert_pixels(&Png::new([1, 1], GRAY, 8, &[&[77]]), &[[77, 77, 77, 255]]);
+    assert_pixels(&Png::new([2, 1], GRAY, 1, &[&[0b0100_0000]]), &[[0, 0, 0, 255], [255; 4]]);
+    assert_pixels(&Png::new([2, 1], GRAY, 2, &[&[0b0110_0000]]), &[[85, 85, 85, 255], [170, 170, 170, 255]]);
+    assert_pixels(&Png::new([2, 1], GRAY, 4, &[&[0x0f]]), &[[0, 0, 0, 255], [255; 4]]);
+    assert_pixels(&Png::new([1, 1], GRAY, 16, &[&[0x80, 0x80]]), &[[128, 128, 128, 255]]);
 }
 
 #[test]
-fn colour_of_8_and_16_bits_with_and_without_alpha() {
+fn color_of_8_and_16_bits_with_and_without_alpha() {
     assert_pixels(&Png::new([1, 2], RGB, 8, &[&[1, 2, 3], &[4, 5, 6]]), &[[1, 2, 3, 255], [4, 5, 6, 255]]);
     assert_pixels(&Png::new([1, 1], RGB, 16, &[&[0xff, 0xff, 0, 0, 0x10, 0x10]]), &[[255, 0, 16, 255]]);
     assert_pixels(&Png::new([1, 1], RGBA, 8, &[&[1, 2, 3, 4]]), &[[1, 2, 3, 4]]);
     assert_pixels(&Png::new([1, 1], RGBA, 16, &[&[1, 1, 2, 2, 3, 3, 4, 4]]), &[[1, 2, 3, 4]]);
-    assert_pixels(&Png::new([1, 1], GREY_ALPHA, 8, &[&[9, 100]]), &[[9, 9, 9, 100]]);
-    assert_pixels(&Png::new([1, 1], GREY_ALPHA, 16, &[&[9, 9, 100, 100]]), &[[9, 9, 9, 100]]);
+    assert_pixels(&Png::new([1, 1], GRAY_ALPHA, 8, &[&[9, 100]]), &[[9, 9, 9, 100]]);
+    assert_pixels(&Png::new([1, 1], GRAY_ALPHA, 16, &[&[9, 9, 100, 100]]), &[[9, 9, 9, 100]]);
 }
 
 #[test]
-fn palettes_and_transparent_colours() {
+fn palettes_and_transparent_colors() {
     let palette = [255, 0, 0, 0, 255, 0, 0, 0, 255];
     let png = Png::new([4, 1], PALETTE, 2, &[&[0b0001_1000]]).chunk(b"PLTE", &palette).chunk(b"tRNS", &[10, 20]);
     assert_pixels(&png, &[[255, 0, 0, 10], [0, 255, 0, 20], [0, 0, 255, 255], [255, 0, 0, 10]]);
     let png = Png::new([2, 1], RGB, 8, &[&[1, 2, 3, 4, 5, 6]]).chunk(b"tRNS", &[0, 1, 0, 2, 0, 3]);
     assert_pixels(&png, &[[1, 2, 3, 0], [4, 5, 6, 255]]);
-    let png = Png::new([2, 1], GREY, 8, &[&[7, 8]]).chunk(b"tRNS", &[0, 7]);
+    let png = Png::new([2, 1], GRAY, 8, &[&[7, 8]]).chunk(b"tRNS", &[0, 7]);
     assert_pixels(&png, &[[7, 7, 7, 0], [8, 8, 8, 255]]);
 }
 
@@ -124,8 +124,8 @@ fn interlaced() {
     // Of 3 x 3 pixels, pass 1 holds (0,0), pass 5 (0,2) and (2,2), pass 4 (2,0), pass 6 (1,0) and
     // (1,2), pass 7 row 1.
     let rows: [&[u8]; 6] = [&[0], &[2], &[20, 22], &[1], &[21], &[10, 11, 12]];
-    let png = Png { interlaced: true, ..Png::new([3, 3], GREY, 8, &rows) };
-    assert_pixels(&png, &[0, 1, 2, 10, 11, 12, 20, 21, 22].map(|grey| [grey, grey, grey, 255]));
+    let png = Png { interlaced: true, ..Png::new([3, 3], GRAY, 8, &rows) };
+    assert_pixels(&png, &[0, 1, 2, 10, 11, 12, 20, 21, 22].map(|gray| [gray, gray, gray, 255]));
 }
 
 #[test]

@@ -165,7 +165,7 @@ impl Growth {
     }
 }
 
-/// A row and its two neighbours.
+/// A row and its two neighbors.
 struct Rows<'a> {
     above: &'a [f32],
     here: &'a [f32],

@@ -22,7 +22,7 @@ Examples:
 ///
 /// CUDA kernels (or, without CUDA, the processor) let a feed and a catalyst react and diffuse, and
 /// write heights, slopes and feed to a half-float image that they share with Vulkan, in the layout
-/// that suits the GPU. A render pass wraps it round a ring, which it raises and colours. At the end
+/// that suits the GPU. A render pass wraps it round a ring, which it raises and colors. At the end
 /// the run checks its own data and picture.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "texture", version, after_help = format!("{EXAMPLES}\n\n{EXIT_STATUS}"), max_term_width = 100)]

@@ -12,7 +12,7 @@ SIZE = 512
 file = sys.argv[1] if len(sys.argv) > 1 else "fit.png"
 y, x = torch.meshgrid(*[torch.linspace(-1, 1, SIZE, device="cuda")] * 2, indexing="ij")
 places = torch.stack([x, y], -1)
-# What is to be fitted: rings of three colours.
+# What is to be fitted: rings of three colors.
 radius = places.norm(dim=-1, keepdim=True)
 target = 0.5 + 0.5 * torch.sin(radius * torch.tensor([12.0, 17.0, 23.0], device="cuda"))
 

@@ -23,7 +23,7 @@ with vkview.View(1280, 720, title="points") as view:
     for step in range(steps):
         if not view.running:
             break
-        # All fall towards the middle, softened there; the colour is the speed.
+        # All fall towards the middle, softened there; the color is the speed.
         distance = position.square().sum(1, keepdim=True) + 0.05
         velocity -= DT * position / distance**1.5
         position += DT * velocity

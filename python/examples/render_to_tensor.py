@@ -9,7 +9,7 @@ picture = torch.empty((HEIGHT, WIDTH, 4), dtype=torch.uint8, device="cuda")
 
 with vkview.View(WIDTH, HEIGHT, headless=True) as view:
     for step in range(100):
-        # A field that spreads, scaled up and coloured by Vulkan.
+        # A field that spreads, scaled up and colored by Vulkan.
         field = (field + field.roll(1, 0) + field.roll(-1, 0) + field.roll(1, 1) + field.roll(-1, 1)) / 5
         view.image((field - field.min()) / (field.max() - field.min()), colormap="viridis")
         view.draw()

@@ -23,7 +23,7 @@ pub(crate) fn backend_of(name: Option<&str>) -> PyResult<Backend> {
 
 pub(crate) fn look(exposure: f32, linear: bool, colormap: Option<&str>) -> PyResult<Look> {
     let color_map = match colormap {
-        None => ColorMap::Grey,
+        None => ColorMap::Gray,
         Some("viridis") => ColorMap::Viridis,
         Some(other) => {
             return Err(PyValueError::new_err(format!("colormap is {other:?}; there are \"viridis\" and None")));

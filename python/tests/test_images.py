@@ -31,14 +31,14 @@ def test_all_channels_and_types(view, channels, dtype):
     assert np.abs(shown(view, values).astype(int) - expected).max() <= (0 if dtype == "uint8" else 1)
 
 
-def test_values_are_exposed_encoded_and_coloured(view):
-    grey = np.full((HEIGHT, WIDTH), 0.25, np.float32)
-    assert shown(view, grey)[0, 0].tolist() == [64, 64, 64, 255]
-    assert shown(view, grey, exposure=1)[0, 0].tolist() == [128, 128, 128, 255]
+def test_values_are_exposed_encoded_and_colored(view):
+    gray = np.full((HEIGHT, WIDTH), 0.25, np.float32)
+    assert shown(view, gray)[0, 0].tolist() == [64, 64, 64, 255]
+    assert shown(view, gray, exposure=1)[0, 0].tolist() == [128, 128, 128, 255]
     # 0.25 linear is 0.537 encoded.
-    assert shown(view, grey, linear=True)[0, 0].tolist() == [137, 137, 137, 255]
-    low = shown(view, grey * 0, colormap="viridis")[0, 0]
-    high = shown(view, grey * 4, colormap="viridis")[0, 0]
+    assert shown(view, gray, linear=True)[0, 0].tolist() == [137, 137, 137, 255]
+    low = shown(view, gray * 0, colormap="viridis")[0, 0]
+    high = shown(view, gray * 4, colormap="viridis")[0, 0]
     assert np.abs(low.astype(int) - [68, 1, 84, 255]).max() <= 4
     assert np.abs(high.astype(int) - [253, 231, 37, 255]).max() <= 4
 

@@ -40,7 +40,7 @@ def test_the_camera_goes_round_its_target(view):
     assert lit(seen(view, [[0, 0, 0.9]], size=1, pitch=1.5))[0][0] > HEIGHT // 2 + 3
 
 
-def test_the_nearest_point_is_seen_with_its_colour(view):
+def test_the_nearest_point_is_seen_with_its_color(view):
     red, blue = [0, 0, 0.5, 1, 0, 0], [0, 0, -0.5, 0, 0, 1]
     for points in ([red, blue], [blue, red]):
         assert seen(view, points, size=4)[8, 12].tolist() == [255, 0, 0, 255]
@@ -71,7 +71,7 @@ def test_points_of_the_view_are_shown_again(view):
     assert (shown(view, noise(4)) == noise(4)).all()
 
 
-def test_values_and_colours_may_be_tensors_of_their_own(view):
+def test_values_and_colors_may_be_tensors_of_their_own(view):
     points = np.random.default_rng(1).uniform(-1, 1, (500, 9)).astype(np.float32)
     points[:, 3:] = abs(points[:, 3:])
     xyz = np.ascontiguousarray(points[:, :3])
@@ -111,7 +111,7 @@ XYZ = np.zeros((N, 3), np.float32)
     (XYZ, {"colors": 3}, vkview.TensorError, "no tensor"),
     (XYZ, {"colors": XYZ, "values": XYZ[:, 0]}, ValueError, "not both"),
 ])
-def test_values_and_colours_that_cannot_be(view, points, own, error, reason):
+def test_values_and_colors_that_cannot_be(view, points, own, error, reason):
     before = seen(view, [[0, 0, 0]])
     with pytest.raises(error, match=reason):
         view.points(points, **own)

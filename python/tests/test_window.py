@@ -126,7 +126,7 @@ def test_a_resized_window_scales_the_picture(screen):
             screen.resize(number, width, height)
             x11.until(lambda: screen.size(number) == (width, height), view.draw)
             scale = min(width / W, height / H)
-            # The centres of the quarters, and of the bars where there are some.
+            # The centers of the quarters, and of the bars where there are some.
             places = {(x, y): color for x, y, color in [
                 (-W / 4, -H / 4, (255, 0, 0)), (W / 4, -H / 4, (0, 255, 0)),
                 (-W / 4, H / 4, (0, 0, 255)), (W / 4, H / 4, (255, 255, 255))]}

@@ -162,7 +162,7 @@ class Screen:
 
     @quietly
     def iconify(self, window):
-        """Takes the window off the screen, as a window manager minimises it."""
+        """Takes the window off the screen, as a window manager minimizes it."""
         self.x.XUnmapWindow(self.display, c_ulong(window))
         self.sync()
 

@@ -17,7 +17,7 @@ pub(super) fn new_images_wait_for_the_engine(backend: Backend) {
     let mut exchange = Exchange::new(&compute, &info, image()).unwrap();
     assert!(exchange.needs_initial());
     let error = exchange.begin().unwrap_err();
-    assert!(error.to_string().contains("Exchange::initialise"), "{error}");
+    assert!(error.to_string().contains("Exchange::initialize"), "{error}");
 
     // Dropped, and said not to have been submitted: both are recorded anew.
     let raw = commands.begin();
@@ -57,8 +57,8 @@ pub(super) fn new_images_wait_for_the_engine(backend: Backend) {
 
     // In one call, where the engine says when.
     let mut exchange = Exchange::render_first(&compute, &info, image()).unwrap();
-    exchange.initialise().unwrap();
-    exchange.initialise().unwrap();
+    exchange.initialize().unwrap();
+    exchange.initialize().unwrap();
     exchange.begin().unwrap().skip();
     exchange.close().unwrap();
 }
@@ -73,7 +73,7 @@ fn new_sizes_wait_for_the_engine(compute: &Compute, commands: &Commands) {
     let mut exchange = Exchange::new(compute, &info, image).unwrap();
     // Resized before it was ever used.
     exchange.resize([20, 20]).unwrap();
-    exchange.initialise().unwrap();
+    exchange.initialize().unwrap();
     for side in [24, 32] {
         let gate = Gate::new(device);
         gate.hold_queue(device, QueueKind::Graphics);
@@ -84,7 +84,7 @@ fn new_sizes_wait_for_the_engine(compute: &Compute, commands: &Commands) {
         let old = unsafe { turn.submit(&[recorded]) }.unwrap();
         exchange.resize([side, side]).unwrap();
         assert!(exchange.needs_initial() && !old.is_reached().unwrap(), "nothing is waited for, nothing is submitted");
-        assert!(matches!(exchange.begin(), Err(bridge::Error::NotInitialised { .. })));
+        assert!(matches!(exchange.begin(), Err(bridge::Error::NotInitialized { .. })));
         gate.open();
         old.wait(Rig::LONG).unwrap();
         let raw = commands.begin();
@@ -107,13 +107,13 @@ fn new_sizes_wait_for_the_engine(compute: &Compute, commands: &Commands) {
     // is kept.
     drop(exchange.begin().unwrap().finish().unwrap().lend().unwrap());
     exchange.resize([8, 8]).unwrap();
-    assert!(matches!(exchange.begin(), Err(bridge::Error::NotInitialised { .. })));
+    assert!(matches!(exchange.begin(), Err(bridge::Error::NotInitialized { .. })));
     assert!(
         LiveObjects::now().images >= before.images + 4,
         "the old images are kept until a later signal of the queue"
     );
     // Which the hand-over makes.
-    exchange.initialise().unwrap();
+    exchange.initialize().unwrap();
     exchange.begin().unwrap().skip().unwrap();
     let turn = exchange.begin().unwrap().finish().unwrap();
     let recorded = commands.record(&turn, |_| {});
@@ -132,10 +132,10 @@ fn new_images_of_a_latest_exchange_wait_for_the_engine(compute: &Compute, comman
         let (mut writer, mut reader) = Exchange::latest(compute, &info, image).unwrap();
         assert!(reader.needs_initial());
         let error = writer.begin().unwrap_err();
-        assert!(matches!(error, bridge::Error::NotInitialised { .. }), "{error}");
+        assert!(matches!(error, bridge::Error::NotInitialized { .. }), "{error}");
         assert!(reader.newest().unwrap().is_none());
         if in_one_call {
-            reader.initialise().unwrap();
+            reader.initialize().unwrap();
         } else {
             let raw = commands.begin();
             // SAFETY: it records, and is submitted below.

@@ -40,7 +40,7 @@ pub(crate) fn images_follow_every_size(_: &Rig, compute: &Compute) {
             assert_eq!(turn.resources().extent(), vk::Extent2D { width, height });
             assert!(turn.read_back(Rig::LONG).unwrap() == vec![frame; (width * height) as usize], "{size:?}");
         }
-        assert!(exchange.resize([0, height]).is_err(), "a minimised window");
+        assert!(exchange.resize([0, height]).is_err(), "a minimized window");
         assert!(exchange.resize([u32::MAX, height]).is_err(), "more than the device has");
     }
     exchange.close().unwrap();

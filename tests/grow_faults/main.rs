@@ -67,10 +67,10 @@ fn every_call_may_fail() {
         let engines = Compute::new(&unlocked, compute.backend()).unwrap();
         new::walk_new(None, &|| {
             let mut exchange = Exchange::new(&engines, &info, shared(8, 4))?;
-            exchange.initialise()?;
+            exchange.initialize()?;
             Ok(exchange)
         });
-        new::walk_initialise(&|| Exchange::new(&engines, &info, shared(8, 4)).unwrap());
+        new::walk_initialize(&|| Exchange::new(&engines, &info, shared(8, 4)).unwrap());
     }
     engine.assert_silent();
 }
@@ -167,10 +167,10 @@ fn walk_latest(compute: &Compute) {
             publish();
             drop(reader.newest().unwrap().unwrap().lend().unwrap());
             assert_eq!(reader.retired(), 2);
-            if let Err(error) = reader.initialise() {
+            if let Err(error) = reader.initialize() {
                 errors.push(error.to_string());
                 assert_eq!(reader.retired(), 2);
-                reader.initialise().unwrap();
+                reader.initialize().unwrap();
             }
             assert_eq!(reader.retired(), 0);
         }

@@ -62,19 +62,19 @@ fn has_leaked(before: &LiveObjects, what: &str) -> bool {
 
 /// The hand-over of an exchange on an engine's device fails, and is made again: it covers the
 /// first.
-pub(crate) fn walk_initialise(make: &dyn Fn() -> Exchange<Shared>) {
+pub(crate) fn walk_initialize(make: &dyn Fn() -> Exchange<Shared>) {
     let mut called = BTreeSet::new();
     for call in 0.. {
         let before = LiveObjects::now();
         let mut exchange = make();
         arm(call, true);
-        let handed = exchange.initialise();
+        let handed = exchange.initialize();
         let hit = disarm();
         if let Some(name) = hit {
             called.insert(name);
             assert!(is_told(&handed.unwrap_err(), name), "{name}");
             assert!(exchange.needs_initial());
-            exchange.initialise().expect(name);
+            exchange.initialize().expect(name);
         }
         ComputeFirst::frame(&mut exchange, None);
         exchange.close().unwrap();

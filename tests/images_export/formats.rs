@@ -1,10 +1,10 @@
-//! What depends on the format: the bytes of a colour, views, layouts, depth, blocks and planes.
+//! What depends on the format: the bytes of a color, views, layouts, depth, blocks and planes.
 
 use bridge::ash::vk;
 use bridge::vk_export::{Counterpart, Image, ImageAccess, ImageInfo, Placement};
 use bridge_tests::Rig;
 
-use crate::handover::{Copies, initialise, turn};
+use crate::handover::{Copies, initialize, turn};
 use crate::{TRANSFERS, counterpart, info, make, placement, tiling};
 
 /// Clears all levels and layers.
@@ -43,7 +43,7 @@ fn formats_of_every_size_are_cleared_and_viewed() {
         let info = ImageInfo { placement: placement(&rig), tiling: tiling(&rig), ..info };
         let info = if info.placement == Placement::HostVisible { ImageInfo { mip_levels: 1, ..info } } else { info };
         let Some(image) = make(&rig, &format!("formats, {format:?}"), &info) else { continue };
-        initialise(&image, counterpart(&info));
+        initialize(&image, counterpart(&info));
         fill(&image, counterpart(&info), [1.0, 0.0, 0.0, 1.0]);
         assert_filled(&image, counterpart(&info), &texel);
         assert!(image.view().is_some() && image.view_as(format) == image.view());
@@ -71,7 +71,7 @@ fn every_consumer_gets_its_layout() {
     }
     let Some(image) = make(&rig, "every_consumer", &info) else { return };
     let counterpart = counterpart(&info);
-    initialise(&image, counterpart);
+    initialize(&image, counterpart);
     fill(&image, counterpart, [0.75; 4]);
     for accesses in consumers {
         turn(&image, counterpart, accesses, |_| {});
@@ -108,7 +108,7 @@ fn depth_blocks_and_planes_keep_what_was_written() {
     ] {
         let info = ImageInfo { name: "special", format, usage: usage | TRANSFERS, ..info() };
         let Some(image) = make(&rig, &format!("special, {format:?}"), &info) else { continue };
-        initialise(&image, Counterpart::External);
+        initialize(&image, Counterpart::External);
         let copies = Copies { aspect, block, side };
         let size = usize::try_from(copies.total(&image)).unwrap();
         let written: Vec<u8> = match format {

@@ -23,7 +23,7 @@ pub(crate) fn run(device: &ExportDevice, record: impl FnOnce(vk::CommandBuffer))
 }
 
 /// Gives a new image to its counterpart.
-pub(crate) fn initialise(image: &Image, counterpart: Counterpart) {
+pub(crate) fn initialize(image: &Image, counterpart: Counterpart) {
     let device = image.device();
     let handover = handover(image, counterpart, ImageAccess::TRANSFER_WRITE);
     run(device, |commands| {
@@ -93,7 +93,7 @@ pub(crate) struct Copies {
 }
 
 impl Copies {
-    /// Of colours, in texels of so many bytes.
+    /// Of colors, in texels of so many bytes.
     pub(crate) fn of_texels(size: u64) -> Self {
         Self { aspect: vk::ImageAspectFlags::COLOR, block: size, side: 1 }
     }

@@ -4,7 +4,7 @@ use bridge::ash::vk;
 use bridge::vk_export::{Counterpart, Image, ImageInfo, ImageKind, Placement, mip_count};
 use bridge_tests::{Need, Rig, skip_case};
 
-use crate::handover::{clear, initialise, read, subresources, value};
+use crate::handover::{clear, initialize, read, subresources, value};
 use crate::{TRANSFERS, counterpart, describe, info, make, placement};
 
 /// Every kind with and without layers, with one level and with all.
@@ -45,7 +45,7 @@ fn every_shape_keeps_what_was_written_through_hand_overs() {
             made += 1;
             assert!(image.view().is_some());
             let counterpart = counterpart(&info);
-            initialise(&image, counterpart);
+            initialize(&image, counterpart);
             clear(&image, counterpart, 7_000);
             for (at, texels) in read(&image, counterpart) {
                 assert!(texels.iter().all(|texel| *texel == value(at, 7_000)), "{}: {at:?}", describe(&info));
@@ -76,7 +76,7 @@ fn the_host_writes_what_vulkan_reads_and_the_other_way_round() {
         let info = ImageInfo { tiling: vk::ImageTiling::LINEAR, placement: Placement::HostVisible, ..shape };
         let Some(image) = make(&rig, "the_host_writes", &info) else { continue };
         made += 1;
-        initialise(&image, Counterpart::Host);
+        initialize(&image, Counterpart::Host);
         for at in subresources(&image) {
             for (index, pointer) in texels(&image, at).into_iter().enumerate() {
                 // SAFETY: inside the mapping, aligned to 4; nothing else uses the image now.

@@ -50,7 +50,7 @@ fn sample(gpu: &Gpu, info: &TextureInfo, at: &[(f32, f32)]) -> Vec<f32> {
     gpu.words(&seen).chunks_exact(4).map(|texel| f32::from_bits(texel[0])).collect()
 }
 
-fn centre(x: u32) -> f32 {
+fn center(x: u32) -> f32 {
     (x as f32 + 0.5) / SIZE as f32
 }
 
@@ -66,7 +66,7 @@ fn near(found: f32, expected: f32, tolerance: f32) {
 #[test]
 fn the_nearest_texel_is_exact() {
     let Some(gpu) = Gpu::new() else { return };
-    let at: Vec<_> = (0..SIZE * SIZE).map(|i| (centre(i % SIZE), centre(i / SIZE))).collect();
+    let at: Vec<_> = (0..SIZE * SIZE).map(|i| (center(i % SIZE), center(i / SIZE))).collect();
     let found = sample(&gpu, &info(vk::Filter::NEAREST, vk::SamplerAddressMode::CLAMP_TO_EDGE), &at);
     for (i, found) in (0..).zip(found) {
         near(found, red(i % SIZE, i / SIZE) as f32 / 255.0, 1e-6);
@@ -74,10 +74,10 @@ fn the_nearest_texel_is_exact() {
 }
 
 #[test]
-fn the_filter_is_honoured() {
+fn the_filter_is_honored() {
     let Some(gpu) = Gpu::new() else { return };
     // Between two texels: a cubin's sampler would give one of the two.
-    let at = [((3.0) / SIZE as f32, centre(0)), (centre(2), 5.0 / SIZE as f32)];
+    let at = [((3.0) / SIZE as f32, center(0)), (center(2), 5.0 / SIZE as f32)];
     let found = sample(&gpu, &info(vk::Filter::LINEAR, vk::SamplerAddressMode::CLAMP_TO_EDGE), &at);
     let mean = |a: u32, b: u32| (a + b) as f32 / 2.0 / 255.0;
     near(found[0], mean(red(2, 0), red(3, 0)), 0.5 / 255.0);
@@ -85,11 +85,11 @@ fn the_filter_is_honoured() {
 }
 
 #[test]
-fn address_modes_are_honoured() {
+fn address_modes_are_honored() {
     use vk::SamplerAddressMode as Mode;
     let Some(gpu) = Gpu::new() else { return };
     // One texel past the right edge, in the second row.
-    let at = [(1.0 + centre(0), centre(1))];
+    let at = [(1.0 + center(0), center(1))];
     for (mode, expected) in [
         (Mode::CLAMP_TO_EDGE, red(7, 1)),
         (Mode::REPEAT, red(0, 1)),
@@ -100,14 +100,14 @@ fn address_modes_are_honoured() {
         near(found[0], expected as f32 / 255.0, 1e-6);
     }
     // Two past: here the mirrored one differs from the clamped.
-    let at = [(1.0 + centre(1), centre(1))];
+    let at = [(1.0 + center(1), center(1))];
     near(sample(&gpu, &info(vk::Filter::NEAREST, Mode::MIRRORED_REPEAT), &at)[0], red(6, 1) as f32 / 255.0, 1e-6);
 }
 
 #[test]
 fn an_srgb_view_is_linear_to_the_kernel() {
     let Some(gpu) = Gpu::new() else { return };
-    let at = [(centre(6), centre(1))];
+    let at = [(center(6), center(1))];
     let srgb = TextureInfo {
         format: Some(vk::Format::R8G8B8A8_SRGB),
         ..info(vk::Filter::NEAREST, vk::SamplerAddressMode::CLAMP_TO_EDGE)

@@ -96,7 +96,7 @@ pub(crate) fn images_keep_what_they_hold_from_turn_to_turn(_: &Rig, compute: &Co
 }
 
 /// Images of a lent turn of which nobody said what became of it are in no layout that is known.
-pub(crate) fn images_of_unknown_layout_are_initialised_anew(rig: &Rig, compute: &Compute) {
+pub(crate) fn images_of_unknown_layout_are_initialized_anew(rig: &Rig, compute: &Compute) {
     let commands = Commands::new(rig.device());
     for happens in [false, true] {
         let (mut writer, mut reader) = Exchange::latest(compute, &info(), spec()).unwrap();
@@ -117,7 +117,7 @@ pub(crate) fn images_of_unknown_layout_are_initialised_anew(rig: &Rig, compute: 
                 drop(turn.lend().unwrap());
             }
             assert_eq!(reader.retired(), 2, "round {round}");
-            reader.initialise().unwrap();
+            reader.initialize().unwrap();
             assert_eq!(reader.retired(), 0);
         }
         for _ in 0..12 {
@@ -164,7 +164,7 @@ pub(crate) fn images_are_brought_back_behind_a_read(_: &Rig, compute: &Compute) 
         lose(compute.device(), turn, raw);
         assert_eq!(reader.retired(), 1);
         let mut bring_back = || {
-            reader.initialise().unwrap();
+            reader.initialize().unwrap();
             assert!(published.is_reached().unwrap(), "nothing was waited for");
         };
         match &seen {
@@ -189,7 +189,7 @@ fn lose(device: &ExportDevice, turn: RenderRead<Heights>, commands: vk::CommandB
         .wait_semaphore_infos(parts.waits())
         .command_buffer_infos(&infos)
         .signal_semaphore_infos(&signals);
-    // SAFETY: the parts of an open turn, and its commands, which `initialise` waits for.
+    // SAFETY: the parts of an open turn, and its commands, which `initialize` waits for.
     unsafe { device.queue().submit(&[batch], vk::Fence::null()) }.unwrap();
 }
 

@@ -105,7 +105,7 @@ pub(crate) fn a_lent_turn_of_unknown_fate_retires_its_slots(rig: &Rig, compute: 
         if let Some(error) = told {
             assert!(matches!(error, Error::SlotsRetired { retired: 4, slots: 6, .. }), "{error}");
         }
-        reader.initialise().unwrap();
+        reader.initialize().unwrap();
         assert_eq!(reader.retired(), 0);
         for _ in 0..20 {
             publish(&mut writer, &filler, 0).wait(Rig::LONG).unwrap();

@@ -21,7 +21,7 @@ use contents::{every_frame_is_whole_and_none_goes_back, the_same_frame_comes_aga
 use controls::{a_reader_without_its_wait_sees_a_stale_frame, a_torn_frame_is_seen_to_be_torn};
 use images::{
     images_are_brought_back_behind_a_read, images_keep_what_they_hold_from_turn_to_turn,
-    images_of_unknown_layout_are_initialised_anew, images_that_vulkan_writes_are_read_whole,
+    images_of_unknown_layout_are_initialized_anew, images_that_vulkan_writes_are_read_whole,
     several_resources_are_of_one_frame,
 };
 use lent::{a_lent_turn_of_unknown_fate_retires_its_slots, a_lent_turn_takes_its_frame};
@@ -60,7 +60,7 @@ on_both_backends!(
     frames_are_no_older_than_the_bound,
     more_submissions_than_said_hold_the_writers_work,
     images_keep_what_they_hold_from_turn_to_turn,
-    images_of_unknown_layout_are_initialised_anew,
+    images_of_unknown_layout_are_initialized_anew,
     images_are_brought_back_behind_a_read,
     images_that_vulkan_writes_are_read_whole,
     several_resources_are_of_one_frame,
@@ -75,14 +75,14 @@ on_both_backends!(
 
 on_another_gpu_alone!(
     images_keep_what_they_hold_from_turn_to_turn,
-    images_of_unknown_layout_are_initialised_anew,
+    images_of_unknown_layout_are_initialized_anew,
     images_that_vulkan_writes_are_read_whole,
     several_resources_are_of_one_frame,
 );
 
 on_host_without_linear_images!(
     images_keep_what_they_hold_from_turn_to_turn,
-    images_of_unknown_layout_are_initialised_anew,
+    images_of_unknown_layout_are_initialized_anew,
     images_are_brought_back_behind_a_read,
     images_that_vulkan_writes_are_read_whole,
     several_resources_are_of_one_frame,

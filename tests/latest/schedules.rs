@@ -33,7 +33,7 @@ enum Step {
     Retract,
     /// Lend it, submit its parts or not, and say nothing.
     Lose(bool),
-    Initialise,
+    Initialize,
     WaitForReader,
     WaitForWriter,
 }
@@ -51,7 +51,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Lend),
         1 => Just(Step::Retract),
         1 => any::<bool>().prop_map(Step::Lose),
-        1 => Just(Step::Initialise),
+        1 => Just(Step::Initialize),
         3 => Just(Step::WaitForReader),
         3 => Just(Step::WaitForWriter),
     ]
@@ -137,8 +137,8 @@ impl<'a> World<'a> {
             Step::Submit | Step::Lend | Step::Retract | Step::Lose(_) => self.end_read(step),
             Step::SkipRead => self.reading.take().into_iter().for_each(RenderRead::skip),
             Step::DropRead => drop(self.reading.take()),
-            Step::Initialise => {
-                self.reader.initialise().unwrap();
+            Step::Initialize => {
+                self.reader.initialize().unwrap();
                 self.retired = 0;
             }
             Step::WaitForReader => self.wait(),

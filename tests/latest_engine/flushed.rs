@@ -45,7 +45,7 @@ pub(crate) fn what_the_engine_submits_brings_slots_back(device: &ExportDevice, c
     let heights = ImageSpec::<f32>::new(vk::Format::R32_SFLOAT, [16, 16], ImageAccess::TRANSFER_READ);
     let numbers = BufferSpec::<u32>::new(16, BufferAccess::TRANSFER_READ);
     let (mut writer, mut reader) = Exchange::latest(compute, &info, (heights, numbers)).unwrap();
-    reader.initialise().unwrap();
+    reader.initialize().unwrap();
     let submit = |recorded, waits: &[_], signal| {
         let infos = [vk::CommandBufferSubmitInfo::default().command_buffer(recorded)];
         let (batch, signals) = (vk::SubmitInfo2::default().command_buffer_infos(&infos), [signal]);

@@ -52,7 +52,7 @@ pub(crate) fn closing_beside_an_open_hand_over_is_refused_at_once(device: &Expor
     let turn = unsafe { reader.record_initial(raw) }.unwrap();
     commands.end();
     let error = writer.close(reader).unwrap_err();
-    assert!(matches!(error, Error::NotInitialised { .. }), "{error}");
+    assert!(matches!(error, Error::NotInitialized { .. }), "{error}");
     // SAFETY: nothing was submitted.
     unsafe { turn.not_submitted() };
     assert!(start.elapsed() < Rig::LONG / 2, "it was waited for: {:?}", start.elapsed());
@@ -63,26 +63,26 @@ pub(crate) fn a_refused_hand_over_costs_nothing(_: &ExportDevice, compute: &Comp
     for again in [false, true] {
         let before = LiveObjects::now();
         let (writer, mut reader) = latest(compute);
-        refused(|| reader.initialise()).unwrap_err();
+        refused(|| reader.initialize()).unwrap_err();
         let mut in_step = in_step(compute);
-        refused(|| in_step.initialise()).unwrap_err();
+        refused(|| in_step.initialize()).unwrap_err();
         if again {
-            reader.initialise().unwrap();
-            in_step.initialise().unwrap();
+            reader.initialize().unwrap();
+            in_step.initialize().unwrap();
         }
         writer.close(reader).unwrap();
         in_step.close().unwrap();
-        assert_eq!(LiveObjects::now(), before, "initialised after all: {again}");
+        assert_eq!(LiveObjects::now(), before, "initialized after all: {again}");
     }
     // The slots of a lent turn that was dropped.
     let before = LiveObjects::now();
     let (mut writer, mut reader) = latest(compute);
-    reader.initialise().unwrap();
+    reader.initialize().unwrap();
     writer.begin().unwrap().publish().unwrap().wait(Rig::LONG).unwrap();
     drop(reader.newest().unwrap().unwrap().lend().unwrap());
-    refused(|| reader.initialise()).unwrap_err();
+    refused(|| reader.initialize()).unwrap_err();
     assert_eq!(reader.retired(), 1);
-    reader.initialise().unwrap();
+    reader.initialize().unwrap();
     assert_eq!(reader.retired(), 0);
     // The turn that was lost has a value that nobody signals so far.
     writer.begin().unwrap().publish().unwrap().wait(Rig::LONG).unwrap();
@@ -92,17 +92,17 @@ pub(crate) fn a_refused_hand_over_costs_nothing(_: &ExportDevice, compute: &Comp
 }
 
 /// Makes a call that waits for the queue, which a gate holds.
-fn held_up(gate: &Gate, device: &ExportDevice, initialise: impl FnOnce() -> bridge::Result<()>) {
+fn held_up(gate: &Gate, device: &ExportDevice, initialize: impl FnOnce() -> bridge::Result<()>) {
     gate.hold_queue(device, QueueKind::Graphics);
-    let error = initialise().unwrap_err();
+    let error = initialize().unwrap_err();
     assert!(matches!(error, Error::Timeout { .. }), "{error}");
     assert!(!gate.is_open());
 }
 
 /// Hands over for as long as that takes: what has come to its limit is submitted once more.
-fn in_time(mut initialise: impl FnMut() -> bridge::Result<()>) {
+fn in_time(mut initialize: impl FnMut() -> bridge::Result<()>) {
     let start = Instant::now();
-    while let Err(error) = initialise() {
+    while let Err(error) = initialize() {
         assert!(matches!(error, Error::Timeout { .. }) && start.elapsed() < Rig::LONG, "{error}");
     }
 }
@@ -134,26 +134,26 @@ unsafe fn submit(device: &ExportDevice, exchange: &mut Exchange<Heights>, comman
 pub(crate) fn a_hand_over_that_is_late_costs_nothing_once_it_ran(device: &ExportDevice, compute: &Compute) {
     let before = LiveObjects::now();
     let (writer, mut reader) = latest_within(compute, SHORT);
-    held_up(&Gate::new(device), device, || reader.initialise());
-    in_time(|| reader.initialise());
+    held_up(&Gate::new(device), device, || reader.initialize());
+    in_time(|| reader.initialize());
     writer.close(reader).unwrap();
     let mut first = in_step_within(compute, SHORT);
-    held_up(&Gate::new(device), device, || first.initialise());
-    in_time(|| first.initialise());
+    held_up(&Gate::new(device), device, || first.initialize());
+    in_time(|| first.initialize());
     first.close().unwrap();
     // Or behind one that the engine submits, or once it has run by itself.
     let mut second = in_step_within(compute, SHORT);
-    held_up(&Gate::new(device), device, || second.initialise());
+    held_up(&Gate::new(device), device, || second.initialize());
     hand_over(device, &mut second);
     second.close().unwrap();
     let mut third = in_step_within(compute, SHORT);
-    held_up(&Gate::new(device), device, || third.initialise());
+    held_up(&Gate::new(device), device, || third.initialize());
     third.close().unwrap();
     assert_eq!(LiveObjects::now(), before);
     // While it may still run, all is kept.
     let (writer, mut reader) = latest_within(compute, SHORT);
     let gate = Gate::new(device);
-    held_up(&gate, device, || reader.initialise());
+    held_up(&gate, device, || reader.initialize());
     let slots = writer.slots();
     drop((writer, reader));
     assert!(!gate.is_open());
@@ -168,7 +168,7 @@ pub(crate) fn images_replaced_behind_a_late_hand_over_live_until_it_ran(device: 
         let mut exchange = in_step_within(compute, SHORT);
         let images = LiveObjects::now().images - before.images;
         let gate = Gate::new(device);
-        held_up(&gate, device, || exchange.initialise());
+        held_up(&gate, device, || exchange.initialize());
         exchange.resize([32, 32]).unwrap();
         let commands = Commands::new(device);
         if again {
@@ -182,7 +182,7 @@ pub(crate) fn images_replaced_behind_a_late_hand_over_live_until_it_ran(device: 
         assert_eq!(LiveObjects::now().images - before.images, 2 * images, "freed while commands use them");
         // Opens it, and waits for the queue.
         drop(gate);
-        in_time(|| exchange.initialise());
+        in_time(|| exchange.initialize());
         exchange.close().unwrap();
         drop(commands);
         assert_eq!(LiveObjects::now(), before, "handed over by the engine: {again}");
@@ -195,7 +195,7 @@ pub(crate) fn slots_are_not_revived_beside_an_open_hand_over(device: &ExportDevi
     let before = LiveObjects::now();
     let commands = Commands::new(device);
     let (mut writer, mut reader) = latest(compute);
-    reader.initialise().unwrap();
+    reader.initialize().unwrap();
     let publish = |writer: &mut LatestWriter<Heights>| {
         writer.begin().unwrap().publish().unwrap().wait(Rig::LONG).unwrap();
     };
@@ -206,7 +206,7 @@ pub(crate) fn slots_are_not_revived_beside_an_open_hand_over(device: &ExportDevi
     // SAFETY: recording, of the right family, submitted once below.
     let turn = unsafe { reader.record_initial(raw) }.unwrap();
     commands.end();
-    reader.initialise().unwrap_err();
+    reader.initialize().unwrap_err();
     assert_eq!(reader.retired(), 1);
     let (infos, signals) = ([vk::CommandBufferSubmitInfo::default().command_buffer(raw)], [turn.signal()]);
     let batch = vk::SubmitInfo2::default().command_buffer_infos(&infos).signal_semaphore_infos(&signals);
@@ -221,12 +221,12 @@ pub(crate) fn slots_are_not_revived_beside_an_open_hand_over(device: &ExportDevi
     publish(&mut writer);
     let lent = reader.newest().unwrap().unwrap().lend().unwrap();
     let retired = reader.retired();
-    let error = reader.initialise().unwrap_err();
+    let error = reader.initialize().unwrap_err();
     assert!(matches!(error, Error::OutOfOrder { .. }), "{error}");
     assert_eq!(reader.retired(), retired);
     // SAFETY: nothing was submitted.
     unsafe { lent.not_submitted() };
-    reader.initialise().unwrap();
+    reader.initialize().unwrap();
     assert_eq!(reader.retired(), 0);
     publish(&mut writer);
     reader.newest().unwrap().unwrap().read_back(Rig::LONG).unwrap();

@@ -193,7 +193,7 @@ fn a_buffer_and_an_image_are_seen_of_one_frame() {
         let turn = writer.begin().unwrap();
         let raw = commands.begin();
         let (buffer, image) = turn.resources();
-        let colour = vk::ClearColorValue { uint32: [word; 4] };
+        let color = vk::ClearColorValue { uint32: [word; 4] };
         let all =
             vk::ImageSubresourceRange::default().aspect_mask(vk::ImageAspectFlags::COLOR).level_count(1).layer_count(1);
         // SAFETY: recording, of the right family, submitted with this turn.
@@ -201,7 +201,7 @@ fn a_buffer_and_an_image_are_seen_of_one_frame() {
         // SAFETY: recording; the buffer may be filled.
         unsafe { device.cmd_fill_buffer(raw, buffer.as_raw(), 0, vk::WHOLE_SIZE, word) };
         // SAFETY: recording; the image may be cleared, in the layout that its turn gives it.
-        unsafe { device.cmd_clear_color_image(raw, image.as_raw(), image.layout(), &colour, &[all]) };
+        unsafe { device.cmd_clear_color_image(raw, image.as_raw(), image.layout(), &color, &[all]) };
         // SAFETY: as above.
         unsafe { turn.record_release(raw) };
         commands.end();

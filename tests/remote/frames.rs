@@ -138,7 +138,7 @@ fn a_frame_waits_for_images_that_are_not_handed_over() {
     let mut reader = remote.latest(&Scene::info(), spec).unwrap();
     assert!(reader.needs_initial());
     published.recv_timeout(Rig::LONG).expect("the worker publishes nothing");
-    reader.initialise().unwrap();
+    reader.initialize().unwrap();
     let start = Instant::now();
     let turn = loop {
         match reader.newest().unwrap() {

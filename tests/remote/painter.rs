@@ -112,7 +112,7 @@ impl Painter {
         }
     }
 
-    /// Another worker counts anew.
+    /// Another worker counts again.
     pub(crate) fn forget(&mut self) {
         self.last = None;
     }

@@ -46,7 +46,7 @@ fn an_engine_hands_its_images_over_and_loses_no_frame() {
     let mut steps = accept_on(&listener, &device, true).exchange(&exchange, spec).unwrap();
     assert!(steps.needs_initial());
     assert!(steps.next(Duration::from_millis(100)).unwrap().is_none(), "a slot is given before its image is there");
-    steps.initialise().unwrap();
+    steps.initialize().unwrap();
     for frame in 0..20u64 {
         let turn = steps.next(Rig::LONG).unwrap().unwrap();
         assert_eq!((turn.frame(), turn.read_back(Rig::LONG).unwrap()), (frame, vec![frame as f32; 256]));

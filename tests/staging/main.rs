@@ -80,7 +80,7 @@ fn check_copy(event: &Event, image: vk::Image, layout: vk::ImageLayout) -> vk::B
 
 fn a_frame_that_reads_is_copied_in(device: &ExportDevice, compute: &Compute) {
     let mut exchange = Exchange::new(compute, &info(), spec(ImageAccess::TRANSFER_READ)).unwrap();
-    exchange.initialise().unwrap();
+    exchange.initialize().unwrap();
     let commands = Commands::new(device);
     let turn = exchange.begin().unwrap().finish().unwrap();
     let image = turn.resources().as_raw();
@@ -112,7 +112,7 @@ fn a_frame_that_reads_is_copied_in(device: &ExportDevice, compute: &Compute) {
 fn a_frame_that_writes_is_copied_in_and_out(device: &ExportDevice, compute: &Compute) {
     let accesses = ImageAccess { layout: GENERAL, ..ImageAccess::TRANSFER_WRITE };
     let mut exchange = Exchange::render_first(compute, &info(), spec(accesses)).unwrap();
-    exchange.initialise().unwrap();
+    exchange.initialize().unwrap();
     let commands = Commands::new(device);
     let turn = exchange.begin().unwrap();
     let image = turn.resources().as_raw();
@@ -157,13 +157,13 @@ fn the_first_hand_over_copies_nothing(device: &ExportDevice, compute: &Compute) 
     assert!(buffers.is_empty() && images.is_empty(), "{events:#?}");
     // SAFETY: it was not submitted, and will not be.
     unsafe { initial.not_submitted() };
-    exchange.initialise().unwrap();
+    exchange.initialize().unwrap();
     exchange.close().unwrap();
 }
 
 fn an_engines_submission_waits_where_the_copies_are(compute: &Compute) {
     let mut exchange = Exchange::new(compute, &info(), spec(ImageAccess::SAMPLED)).unwrap();
-    exchange.initialise().unwrap();
+    exchange.initialize().unwrap();
     let turn = exchange.begin().unwrap().finish().unwrap().lend().unwrap();
     let parts = turn.parts();
     assert!(parts.wait.stage_mask.contains(COPY | ImageAccess::SAMPLED.stages), "{:?}", parts.wait.stage_mask);

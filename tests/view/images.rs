@@ -26,7 +26,7 @@ pub(crate) fn every_element_and_channel_count_is_drawn_exactly(_: &Rig, compute:
             let found = shown(&mut view, format, &Look::default(), &encoded(&values, element));
             for (pixel, (found, values)) in found.iter().zip(values.chunks_exact(channels as usize)).enumerate() {
                 let expected = match *values {
-                    [grey] => [grey, grey, grey, 255],
+                    [gray] => [gray, gray, gray, 255],
                     [red, green] => [red, green, 0, 255],
                     [red, green, blue] => [red, green, blue, 255],
                     [red, green, blue, alpha] => [red, green, blue, alpha],
@@ -44,7 +44,7 @@ pub(crate) fn every_element_and_channel_count_is_drawn_exactly(_: &Rig, compute:
     }
 }
 
-pub(crate) fn values_are_exposed_encoded_and_coloured(_: &Rig, compute: &Compute) {
+pub(crate) fn values_are_exposed_encoded_and_colored(_: &Rig, compute: &Compute) {
     let mut view = view(compute);
     let format = ImageFormat::new(SIZE, 1, Element::F32).unwrap();
     let mut first = |value: f32, look: Look| {

@@ -12,7 +12,7 @@ use crate::SIZE;
 use crate::window::{adopt, compute};
 use crate::x11::Own;
 
-/// They are waited for with a limit; past it they are neither made anew nor freed, even if the
+/// They are waited for with a limit; past it they are neither made again nor freed, even if the
 /// logger panics that is told of it.
 #[test]
 fn images_of_a_window_outlive_a_queue_that_stalls() {

@@ -112,7 +112,7 @@ pub(crate) fn images_of_other_orders_and_encodings_are_drawn(_: &Rig, compute: &
     let words: Vec<u8> = noise(PIXELS, 5).into_iter().flat_map(|byte| (u16::from(byte) * 257).to_ne_bytes()).collect();
     let found = sampled::<u16>(&mut view, spec(vk::Format::R16_UNORM, SIZE), &plain, &words);
     let expected = noise(PIXELS, 5);
-    assert!(found.iter().zip(&expected).all(|(found, grey)| *found == [*grey, *grey, *grey, 255]), "16 bits");
+    assert!(found.iter().zip(&expected).all(|(found, gray)| *found == [*gray, *gray, *gray, 255]), "16 bits");
     let nan: Vec<u8> = (0..PIXELS).flat_map(|_| f32::NAN.to_ne_bytes()).collect();
     let found = sampled::<f32>(&mut view, spec(vk::Format::R32_SFLOAT, SIZE), &plain, &nan);
     assert!(found.iter().all(|pixel| *pixel == [255, 0, 255, 255]), "NaN stands out");
@@ -141,14 +141,14 @@ pub(crate) fn images_and_buffers_take_turns(_: &Rig, compute: &Compute) {
         let mut view = view(compute);
         let format = ImageFormat::new(SIZE, 4, Element::U8).unwrap();
         let mut image = Exchange::new(compute, &info(), spec::<[u8; 4]>(RGBA, SIZE)).unwrap();
-        let mut grey = Exchange::new(compute, &info(), spec::<u8>(vk::Format::R8_UNORM, SIZE)).unwrap();
+        let mut gray = Exchange::new(compute, &info(), spec::<u8>(vk::Format::R8_UNORM, SIZE)).unwrap();
         let mut buffer = Exchange::new(compute, &info(), format.spec::<u8>().unwrap()).unwrap();
         for frame in 0..60_u32 {
             let bytes = noise(4 * PIXELS, frame);
             let look = Look::default();
             match frame % 3 {
                 0 => view.show_texture(finished(&mut image, SIZE[0], &bytes), &look).unwrap(),
-                1 => view.show_texture(finished(&mut grey, SIZE[0], &bytes[..PIXELS]), &look).unwrap(),
+                1 => view.show_texture(finished(&mut gray, SIZE[0], &bytes[..PIXELS]), &look).unwrap(),
                 _ => {
                     let mut turn = buffer.begin().unwrap();
                     crate::write(&mut turn, &bytes);
@@ -158,8 +158,8 @@ pub(crate) fn images_and_buffers_take_turns(_: &Rig, compute: &Compute) {
             assert!(view.draw().unwrap());
             // Most are not waited for.
             if frame % 10 < 3 {
-                let grey = |byte: &u8| [*byte, *byte, *byte, 255];
-                let expected = if frame % 3 == 1 { bytes[..PIXELS].iter().map(grey).collect() } else { texels(&bytes) };
+                let gray = |byte: &u8| [*byte, *byte, *byte, 255];
+                let expected = if frame % 3 == 1 { bytes[..PIXELS].iter().map(gray).collect() } else { texels(&bytes) };
                 assert!(pixels(&mut view) == expected, "frame {frame}");
             }
         }

@@ -130,7 +130,7 @@ fn a_window_goes_on_after_draws_under_the_queues_lock() {
 }
 
 #[test]
-fn a_hidden_or_minimised_window_is_left_alone_and_a_closed_one_for_good() {
+fn a_hidden_or_minimized_window_is_left_alone_and_a_closed_one_for_good() {
     let Some(Scene { mut view, events, own, turn: _turn }) = scene() else { return };
     let mut shown = 0;
     let mut next = |view: &mut View| {

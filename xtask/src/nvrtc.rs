@@ -76,9 +76,9 @@ impl Nvrtc {
             bail!("{reason}: regenerate the PTX on such a machine");
         }
         let path = fetch(&shell::target_dir().join("nvrtc"))?;
-        // SAFETY: libloading's rule: the library's initialisers must be sound to run. `fetch` has
+        // SAFETY: libloading's rule: the library's initializers must be sound to run. `fetch` has
         // just compared this file, and the one it opens, with the digests of NVIDIA's build, whose
-        // initialisers only set up its own state.
+        // initializers only set up its own state.
         let library = unsafe { Library::new(&path) }
             .with_context(|| format!("cannot load {}; delete target/nvrtc and try again", path.display()))?;
         Ok(Self {

@@ -1,5 +1,5 @@
 //! Checks before the crates can be published: each packs and compiles from its package, and
-//! licences are allowed.
+//! licenses are allowed.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -90,21 +90,21 @@ fn manifest() -> String {
 /// The workspaces beside the one of the crates.
 const WORKSPACES: &[&str] = &["adapters/bridge-wgpu", "adapters/bevy-vk-cuda", "examples/vulkano", "python"];
 
-/// Every dependency's licence is one that `deny.toml` allows: cargo-deny says so where it is
+/// Every dependency's license is one that `deny.toml` allows: cargo-deny says so where it is
 /// installed, and this program where it is not, and for the other workspaces. Installing it would
 /// build 400 crates.
-pub(crate) fn licences() -> Result<()> {
+pub(crate) fn licenses() -> Result<()> {
     if shell::on_path("cargo-deny").is_some() {
         shell::run(shell::cargo().args(["deny", "check"]))?;
     } else {
-        println!("licences: cargo-deny is not installed: its bans, advisories and sources are not checked");
-        licences_of(&shell::root().join("Cargo.toml"))?;
+        println!("licenses: cargo-deny is not installed: its bans, advisories and sources are not checked");
+        licenses_of(&shell::root().join("Cargo.toml"))?;
     }
-    WORKSPACES.iter().try_for_each(|folder| licences_of(&shell::root().join(folder).join("Cargo.toml")))
+    WORKSPACES.iter().try_for_each(|folder| licenses_of(&shell::root().join(folder).join("Cargo.toml")))
 }
 
-/// The dependencies of a workspace have licences that `deny.toml` allows.
-fn licences_of(manifest: &Path) -> Result<()> {
+/// The dependencies of a workspace have licenses that `deny.toml` allows.
+fn licenses_of(manifest: &Path) -> Result<()> {
     let folder = shell::target_dir().join("ci");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let file = folder.join("metadata.json");
@@ -116,7 +116,7 @@ fn licences_of(manifest: &Path) -> Result<()> {
     metadata.stdout(File::create(&file).with_context(|| format!("cannot write {}", file.display()))?);
     shell::run(&mut metadata)?;
     let mut checks = shell::cargo();
-    checks.args(["run", "--quiet", "--package", "xtask-checks", "--", "licences", "deny.toml"]);
+    checks.args(["run", "--quiet", "--package", "xtask-checks", "--", "licenses", "deny.toml"]);
     checks.stdin(File::open(&file).with_context(|| format!("cannot read {}", file.display()))?);
     let status = checks.status().with_context(|| format!("cannot start `{}`", shell::shown(&checks)))?;
     anyhow::ensure!(status.success(), "`{}` failed: {status}", shell::shown(&checks));
@@ -157,11 +157,11 @@ mod tests {
     }
 
     #[test]
-    fn each_published_crate_brings_the_licences_a_readme_and_what_docs_rs_needs() {
+    fn each_published_crate_brings_the_licenses_a_readme_and_what_docs_rs_needs() {
         for package in PACKAGES {
             let read = |file: &str| fs::read_to_string(folder(package).join(file)).unwrap();
-            for licence in ["LICENSE-MIT", "LICENSE-APACHE"] {
-                assert_eq!(read(licence), fs::read_to_string(shell::root().join(licence)).unwrap(), "{package}");
+            for license in ["LICENSE-MIT", "LICENSE-APACHE"] {
+                assert_eq!(read(license), fs::read_to_string(shell::root().join(license)).unwrap(), "{package}");
             }
             assert!(read("README.md").contains(&format!("cargo add {package}")), "{package}");
             let manifest = read("Cargo.toml");

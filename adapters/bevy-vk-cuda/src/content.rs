@@ -4,8 +4,8 @@ use bridge::{BufferSpec, HostImageMut, ImageSpec, Resources, Texel};
 use bytemuck::Pod;
 
 /// Contents that a [`CudaWriter`](crate::CudaWriter) writes: an `ImageSpec<T>` for a
-/// [`CudaImage`](crate::CudaImage), a `BufferSpec<T>` for a [`CudaBuffer`](crate::CudaBuffer). The
-/// trait is closed.
+/// [`CudaImage`](crate::CudaImage), a `BufferSpec<T>` for a [`CudaBuffer`](crate::CudaBuffer). This
+/// trait is sealed.
 pub trait Content: Resources + private::Sealed {
     /// A texel, or an element.
     type Item: Pod + Send + Sync;

@@ -8,7 +8,7 @@ use crate::parts::Parts;
 
 /// Frames that are submitted together: a [`Frame`](crate::Frame), a frame of a [latest
 /// exchange](crate::Exchange::latest), a pair, a `Vec`, or an `Option` of such; of different
-/// exchanges. The trait is closed.
+/// exchanges. This trait is sealed.
 #[allow(private_bounds)] // Closed on purpose.
 pub trait Frames: Batch<Done = <Self as Frames>::Submitted> {
     /// Type that [`Bridge::submit`] returns: the [`TimelinePoint`](crate::TimelinePoint) at which

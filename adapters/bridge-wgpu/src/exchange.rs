@@ -9,7 +9,7 @@ use bridge::{ComputeFirst, Direction, ExchangeInfo, RenderFirst, Stage};
 use crate::device::Bridge;
 use crate::error::Result;
 use crate::frame::Frame;
-use crate::mirror::{Mirror, initialise};
+use crate::mirror::{Mirror, initialize};
 use crate::order::Order;
 use crate::shared::{Flow, Shared};
 use crate::turn::ComputeTurn;
@@ -39,7 +39,7 @@ impl<S: Shared> Exchange<S, ComputeFirst> {
     /// wgpu does not accept.
     pub fn new(gpu: &Bridge, info: &ExchangeInfo<'_>, shared: S) -> Result<Self> {
         let (specs, mirror) = Mirror::new(gpu, Flow::In, info.name, info.timeout, shared, Order::default())?;
-        Self::initialised(bridge::Exchange::new(gpu.compute(), info, specs)?, mirror)
+        Self::initialized(bridge::Exchange::new(gpu.compute(), info, specs)?, mirror)
     }
 
     /// Begins a frame: the compute side will wait, on the GPU, until wgpu is done with the slot.
@@ -61,7 +61,7 @@ impl<S: Shared> Exchange<S, RenderFirst> {
     /// As [`Exchange::new`].
     pub fn render_first(gpu: &Bridge, info: &ExchangeInfo<'_>, shared: S) -> Result<Self> {
         let (specs, mirror) = Mirror::new(gpu, Flow::Out, info.name, info.timeout, shared, Order::default())?;
-        Self::initialised(bridge::Exchange::render_first(gpu.compute(), info, specs)?, mirror)
+        Self::initialized(bridge::Exchange::render_first(gpu.compute(), info, specs)?, mirror)
     }
 
     /// Begins a frame, which takes a slot for what [`Bridge::submit`] copies out.
@@ -76,7 +76,7 @@ impl<S: Shared> Exchange<S, RenderFirst> {
 }
 
 impl<S: Shared, D: Direction> Exchange<S, D> {
-    fn initialised(
+    fn initialized(
         exchange: bridge::Exchange<S::Specs, D>,
         mirror: impl FnOnce(usize) -> Arc<Mirror<S>>,
     ) -> Result<Self> {
@@ -92,8 +92,8 @@ impl<S: Shared, D: Direction> Exchange<S, D> {
         if !exchange.needs_initial() {
             return Ok(());
         }
-        // SAFETY: `initialise` submits what is recorded, or drops the turn.
-        initialise(mirror, |commands| unsafe { exchange.record_initial(commands) })
+        // SAFETY: `initialize` submits what is recorded, or drops the turn.
+        initialize(mirror, |commands| unsafe { exchange.record_initial(commands) })
     }
 
     /// Begins a frame: once more where frames of which wgpu did not tell whether they were

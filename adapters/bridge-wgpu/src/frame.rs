@@ -56,7 +56,7 @@ impl<S: Shared, D: Direction> Frame<S, D> {
         Ok(S::lend(slot, &self.mirror.objects))
     }
 
-    /// Gives the slot back unused: a window was minimised. Costs nothing on the GPU.
+    /// Gives the slot back unused: a window was minimized. Costs nothing on the GPU.
     pub fn skip(self) {
         self.turn.skip();
     }
@@ -67,7 +67,8 @@ impl<S: Shared> ComputeTurn<S, ComputeFirst> {
     /// [`Bridge::submit`].
     ///
     /// # Errors
-    /// The failed call; the frame is then lost, as if the turn had been dropped.
+    /// The error of the failed driver call; the frame is then lost, as if the turn had been
+    /// dropped.
     pub fn finish(self) -> Result<Frame<S, ComputeFirst>> {
         Ok(Frame::new(self.turn.finish()?, self.mirror))
     }

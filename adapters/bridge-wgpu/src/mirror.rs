@@ -26,7 +26,7 @@ pub(crate) struct Mirror<S: Shared> {
     pub(crate) shared: S,
     pub(crate) order: Order,
     /// Set once a copy by wgpu's own commands has covered the objects: wgpu then considers them
-    /// initialised.
+    /// initialized.
     is_filled: AtomicBool,
     /// Wrapped when they are first used.
     slots: Box<[OnceLock<S::Slot>]>,
@@ -247,7 +247,7 @@ fn chain(
 }
 
 /// Hands new images, or slots that were out of use, over to the compute side, through wgpu's queue.
-pub(crate) fn initialise<S: Shared>(
+pub(crate) fn initialize<S: Shared>(
     mirror: &Mirror<S>,
     record: impl FnOnce(vk::CommandBuffer) -> bridge::Result<InitialTurn<S::Specs>>,
 ) -> Result<()> {

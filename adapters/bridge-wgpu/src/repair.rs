@@ -4,7 +4,7 @@
 //! leaves what it uses, and then comes to the next: one that it refuses leaves it with the states
 //! of those in front, which never ran. For the objects that a frame fills that is the copy into
 //! them: a texture that wgpu has for a target of copies is in the layout of its last use, and an
-//! object that no frame has filled yet counts as initialised. Behind the copy the program's command
+//! object that no frame has filled yet counts as initialized. Behind the copy the program's command
 //! buffers may have used it, and a fault in front of the copy leaves the texture as it was: which
 //! it is nobody tells. So on devices that this crate creates, the repair begins [from whatever
 //! layout](crate::device::layouts) wgpu has noted, and whatever there is. On others it is right

@@ -21,9 +21,9 @@ impl<S: Shared, D: Direction> Exchange<S, D> {
     /// undefined. Those of **textures' slots are undefined**.
     ///
     /// [`objects`](Self::objects) are new ones, which hold zeros until a frame is submitted: views
-    /// and bind groups are made anew. Clones of the old ones are ordinary objects of wgpu, and keep
-    /// what they hold. What frames lend of slots is new as well; clones of what they lent before
-    /// stay valid, and the compute side does not work on them any more.
+    /// and bind groups are made again. Clones of the old ones are ordinary objects of wgpu, and
+    /// keep what they hold. What frames lend of slots is new as well; clones of what they lent
+    /// before stay valid, and the compute side does not work on them any more.
     ///
     /// # Errors
     /// [`bridge::Error::ReplacedWhileOpen`] while a turn or frame is neither submitted nor skipped,
@@ -53,7 +53,7 @@ impl<T: Pod + Send + Sync, D: Direction> Exchange<SharedBuffer<T>, D> {
     /// #     points: usize,
     /// # ) -> bridge_wgpu::Result<()> {
     /// exchange.grow(points)?;
-    /// // A new buffer: bind groups of the old one are made anew.
+    /// // A new buffer: bind groups of the old one are made again.
     /// let vertices = exchange.objects().clone();
     /// # drop(vertices);
     /// # Ok(())
@@ -95,7 +95,7 @@ impl<T: Texel, D: Direction> Exchange<SharedTexture<T>, D> {
     /// the same.
     ///
     /// # Errors
-    /// As [`replace`](Self::replace); a size of 0, as a minimised window has, is refused.
+    /// As [`replace`](Self::replace); a size of 0, as a minimized window has, is refused.
     pub fn resize(&mut self, size: [u32; 2]) -> Result<()> {
         match size == self.mirror.shared.size() {
             true => Ok(()),
@@ -112,7 +112,7 @@ impl<T: Texel, D: Direction> Exchange<SlotTexture<T>, D> {
     /// the same.
     ///
     /// # Errors
-    /// As [`replace`](Self::replace); a size of 0, as a minimised window has, is refused.
+    /// As [`replace`](Self::replace); a size of 0, as a minimized window has, is refused.
     pub fn resize(&mut self, size: [u32; 2]) -> Result<()> {
         match size == self.mirror.shared.size() {
             true => Ok(()),

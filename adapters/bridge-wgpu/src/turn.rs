@@ -51,7 +51,8 @@ impl<S: Shared> ComputeTurn<S, RenderFirst> {
     /// which that is.
     ///
     /// # Errors
-    /// The failed call; the frame is then lost, as if the turn had been dropped.
+    /// The error of the failed driver call; the frame is then lost, as if the turn had been
+    /// dropped.
     pub fn finish(self) -> Result<TimelinePoint> {
         Ok(self.turn.finish()?)
     }

@@ -45,8 +45,8 @@ fn run(bench: &Bench, rows: &mut Rows, what: &str) -> Result<()> {
         let way = *ways.get(way).context("no such way")?;
         let mut failed = Ok(());
         let record = |commands| failed = work.record(commands, way);
-        // SAFETY: `record` keeps the Valid Usage of the main queue; `work` lives until the commands
-        // have run.
+        // SAFETY: `record` satisfies the Valid Usage of the main queue; `work` lives until the
+        // commands have run.
         let took = unsafe { inside.time(record) }?;
         failed.map(|()| took / f64::from(COUNT))
     })?;
@@ -59,7 +59,7 @@ fn run(bench: &Bench, rows: &mut Rows, what: &str) -> Result<()> {
     rows.lower("handover", what, "µs", &added.collect::<Vec<_>>(), &[], Some(goal))
 }
 
-/// A kernel that writes a word, and an image that is cleared as a colour attachment.
+/// A kernel that writes a word, and an image that is cleared as a color attachment.
 struct Work {
     // Field order is drop order: all commands were waited for.
     kernel: Kernel,

@@ -38,7 +38,7 @@ impl Commands {
         self.buffers.get(index).copied().context("no such command buffer")
     }
 
-    /// Records command buffer `index` anew; `record` gets it outside of any rendering.
+    /// Records command buffer `index` again; `record` gets it outside of any rendering.
     ///
     /// # Safety
     /// The GPU is done with it; what `record` records, and how it is submitted then, is valid for

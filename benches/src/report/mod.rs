@@ -173,9 +173,9 @@ impl Measured {
     /// From the samples of all ways; others without samples are left out.
     pub(crate) fn new(bridge: &[f64], others: &[Samples<'_>], better: Better, goal: Option<Goal>) -> Result<Self> {
         let summary = Summary::of(bridge).context("no samples were taken")?;
-        let summarised = others.iter().filter_map(|other| Some((other, Summary::of(other.samples)?)));
-        let summarised: Vec<_> = summarised.collect();
-        let rivals = summarised.iter().filter(|(other, _)| other.rival);
+        let summarized = others.iter().filter_map(|other| Some((other, Summary::of(other.samples)?)));
+        let summarized: Vec<_> = summarized.collect();
+        let rivals = summarized.iter().filter(|(other, _)| other.rival);
         let best = match better {
             Better::Lower => rivals.min_by(|a, b| a.1.median.total_cmp(&b.1.median)),
             Better::Higher => rivals.max_by(|a, b| a.1.median.total_cmp(&b.1.median)),
@@ -192,7 +192,7 @@ impl Measured {
                 Better::Higher => value >= goal.bound,
             })
         });
-        let others = summarised
+        let others = summarized
             .iter()
             .map(|(other, summary)| Other { name: other.name.to_owned(), summary: *summary, rival: other.rival })
             .collect();

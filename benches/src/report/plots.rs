@@ -13,7 +13,7 @@ use super::{Measured, Outcome, Results, Row};
 const SIZE: (u32, u32) = (960, 540);
 const FONT: &str = "sans-serif";
 
-/// Colours that stay apart in print and for most eyes (Okabe and Ito).
+/// Colors that stay apart in print and for most eyes (Okabe and Ito).
 const COLORS: [RGBColor; 7] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
@@ -215,7 +215,7 @@ impl Plot {
     }
 }
 
-/// Lanes of spans, a colour for each frame.
+/// Lanes of spans, a color for each frame.
 fn timeline(spans: &Spans, path: &Path) -> Result<()> {
     let lanes = spans.lanes.len() as f64;
     let area = SVGBackend::new(path, (SIZE.0, 160 + 90 * spans.lanes.len() as u32)).into_drawing_area();

@@ -84,7 +84,7 @@ pub enum Error {
     CannotPresent {
         /// The device's name.
         device: String,
-        /// The missing feature, or the failed call.
+        /// The missing feature, or the error of the failed driver call.
         reason: String,
     },
 

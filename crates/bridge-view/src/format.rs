@@ -58,7 +58,7 @@ pub struct ImageFormat {
 }
 
 impl ImageFormat {
-    /// An image of `width` x `height` pixels with 1 to 4 channels: grey, red and green, RGB, RGBA.
+    /// An image of `width` x `height` pixels with 1 to 4 channels: gray, red and green, RGB, RGBA.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for a side that is 0 or above [`MAX_SIDE`], and for another
@@ -132,7 +132,7 @@ impl fmt::Display for ImageFormat {
 pub enum PointKind {
     /// x, y and z.
     Position,
-    /// And a value from 0 to 1, which [`ColorMap::Viridis`](crate::ColorMap::Viridis) colours.
+    /// And a value from 0 to 1, which [`ColorMap::Viridis`](crate::ColorMap::Viridis) colors.
     Value,
     /// And red, green and blue, from 0 to 1.
     Color,
@@ -170,14 +170,14 @@ impl PointFormat {
         Ok(Self { count, kind, separate: false })
     }
 
-    /// The points with the positions of all before the values or colours of all.
+    /// The points with the positions of all before the values or colors of all.
     #[must_use]
     pub fn separate(self) -> Self {
         // Positions alone are so either way.
         Self { separate: self.kind != PointKind::Position, ..self }
     }
 
-    /// Returns `true` if the positions of all points are before their values or colours.
+    /// Returns `true` if the positions of all points are before their values or colors.
     pub fn is_separate(self) -> bool {
         self.separate
     }

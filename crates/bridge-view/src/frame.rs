@@ -9,7 +9,7 @@ use bridge::{
 use bytemuck::Pod;
 
 /// A frame in a buffer that a [`View`](crate::View) draws: a [`RenderTurn`] of an exchange in step,
-/// or a [`RenderRead`] of one at rates of their own. The trait is closed.
+/// or a [`RenderRead`] of one at rates of their own. This trait is sealed.
 ///
 /// A frame that is shown keeps its slot until it is drawn, replaced by another, or
 /// [skipped](crate::View::skip). A [`LatestReader`](bridge::LatestReader) gives no next turn before

@@ -37,7 +37,8 @@
 //!
 //! | to | see |
 //! |---|---|
-//! | show an image, with an exposure, sRGB or a colour map | [`View::show_image`], [`ImageFormat`], [`Look`] |
+//! | show an image, with an exposure, sRGB or a color map | [`View::show_image`], [`ImageFormat`],
+//! [`Look`] |
 //! | show a shared image (an [`ImageSpec`](bridge::ImageSpec)) from where its texels lie | [`View::show_texture`] |
 //! | show points, seen by a camera that the user moves | [`View::show_points`], [`PointFormat`], [`PointLook`] |
 //! | show what a simulation computes at a rate of its own | [`Frame`]: turns of a [`LatestReader`](bridge::LatestReader) |
@@ -99,7 +100,7 @@
 //! ```
 //!
 //! Presenting is a submission of its own, made only if the window has an image to write to at that
-//! moment: a window that is hidden, minimised or slow holds up nothing.
+//! moment: a window that is hidden, minimized or slow holds up nothing.
 //!
 //! # The end of a device
 //! A lost device ends every call that needs it with an error, of which [`Error::is_device_lost`] is

@@ -1,9 +1,9 @@
-//! Appearance of frames: exposure, colours, point size and camera.
+//! Appearance of frames: exposure, colors, point size and camera.
 
 use crate::camera::Camera;
 use crate::error::{Error, Result};
 
-/// Conversion of an image's values to colours.
+/// Conversion of an image's values to colors.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Look {
     /// Values are multiplied by 2 to the power of it. Finite; 0 by default.
@@ -11,17 +11,17 @@ pub struct Look {
     /// Encode values as sRGB, since they are linear. Default: `false`, values are shown as they
     /// are.
     pub linear: bool,
-    /// The colour map of an image with one channel; grey by default. Other images ignore it.
+    /// The color map of an image with one channel; gray by default. Other images ignore it.
     pub color_map: ColorMap,
 }
 
-/// Colours of an image with one channel.
+/// Colors of an image with one channel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ColorMap {
     /// Black to white.
     #[default]
-    Grey,
+    Gray,
     /// matplotlib's viridis: dark violet over green to yellow, from 0 to 1.
     Viridis,
 }
@@ -35,14 +35,14 @@ impl Look {
     }
 }
 
-/// Camera, size and colour of points.
+/// Camera, size and color of points.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PointLook {
     /// The camera, as the program places it. In a window the user moves it from there.
     pub camera: Camera,
     /// Pixels per side of a point, 1 to 64; 2 by default.
     pub size: u32,
-    /// Red, green, blue and alpha of points without a value or colours; white by default.
+    /// Red, green, blue and alpha of points without a value or colors; white by default.
     pub color: [u8; 4],
 }
 

@@ -18,7 +18,7 @@ impl Rate {
         Self { frames: 0, since: Instant::now() }
     }
 
-    /// Counts a frame. Returns the rate if it was measured anew.
+    /// Counts a frame. Returns the rate if it was measured again.
     pub(crate) fn count(&mut self) -> Option<f64> {
         self.frames += 1;
         let since = self.since.elapsed();

@@ -14,7 +14,7 @@ fn follow_a_window(compute: &Compute) -> Result<(), Box<dyn Error>> {
         if exchange.needs_initial() {
             // On an engine's device; where that submits itself, call
             // `record_initial`.
-            exchange.initialise()?;
+            exchange.initialize()?;
         }
         let texels = (size[0] * size[1]) as usize;
         let mut turn = exchange.begin()?;

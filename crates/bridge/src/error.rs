@@ -164,9 +164,9 @@ pub enum Error {
     },
 
     /// New images on an adopted device have not been handed over to the compute side.
-    #[error(fmt = turns::not_initialised)]
+    #[error(fmt = turns::not_initialized)]
     #[non_exhaustive]
-    NotInitialised {
+    NotInitialized {
         /// The exchange's name.
         exchange: String,
     },

@@ -87,7 +87,8 @@ impl Semaphore {
     /// Makes a semaphore, after asking the driver whether one of exactly this kind can be exported.
     ///
     /// # Errors
-    /// [`Error::NotExportable`] and [`Error::Missing`] where it cannot leave, else the failed call.
+    /// [`Error::NotExportable`] and [`Error::Missing`] where it cannot leave, otherwise the error
+    /// of the failed driver call.
     pub fn new(device: &ExportDevice, info: &SemaphoreInfo<'_>) -> Result<Self> {
         Self::create(device, info, Exporter::new)
     }
@@ -170,7 +171,8 @@ impl Semaphore {
     /// caller's.
     ///
     /// # Errors
-    /// [`Error::NotExportable`] for one not made `exportable`, else the failed call.
+    /// [`Error::NotExportable`] for one not made `exportable`, otherwise the error of the failed
+    /// driver call.
     #[doc(alias = "vkGetSemaphoreFdKHR")]
     #[doc(alias = "vkGetSemaphoreWin32HandleKHR")]
     pub fn export(&self) -> Result<ExportedSemaphore> {
@@ -197,8 +199,9 @@ impl Semaphore {
     /// The value that a timeline has reached.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for a binary semaphore, else the failed call; a counter of
-    /// `u64::MAX`, which drivers report after the device was lost, is `VK_ERROR_DEVICE_LOST`.
+    /// [`Error::InvalidArgument`] for a binary semaphore, otherwise the error of the failed driver
+    /// call; a counter of `u64::MAX`, which drivers report after the device was lost, is
+    /// `VK_ERROR_DEVICE_LOST`.
     #[doc(alias = "vkGetSemaphoreCounterValue")]
     pub fn value(&self) -> Result<u64> {
         self.check_timeline()?;
@@ -216,7 +219,7 @@ impl Semaphore {
     ///
     /// # Errors
     /// [`Error::Timeout`] with the last value, [`Error::InvalidArgument`] for a binary semaphore,
-    /// else the failed call.
+    /// otherwise the error of the failed driver call.
     #[doc(alias = "vkWaitSemaphores")]
     pub fn wait(&self, value: u64, limit: Duration) -> Result<()> {
         self.check_timeline()?;

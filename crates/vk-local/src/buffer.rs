@@ -26,7 +26,8 @@ impl LocalBuffer {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for zero bytes, usages that are
-    /// not Vulkan 1.0's and more bytes than there are; else the failed call.
+    /// not Vulkan 1.0's and more bytes than there are; otherwise the error of the failed driver
+    /// call.
     pub fn new(
         device: &ExportDevice,
         name: &str,

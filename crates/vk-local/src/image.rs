@@ -20,7 +20,7 @@ pub struct LocalImageInfo<'a> {
     pub usage: vk::ImageUsageFlags,
 }
 
-/// A 2D colour image with one mip and one layer, and its view, that stays with Vulkan. Dropping it
+/// A 2D color image with one mip and one layer, and its view, that stays with Vulkan. Dropping it
 /// frees it at once: keep it until the GPU is done with it.
 #[derive(Debug)]
 pub struct LocalImage {
@@ -46,7 +46,8 @@ impl LocalImage {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for an extent of zero, a usage
-    /// that no view can have and an image that the device does not have; else the failed call.
+    /// that no view can have and an image that the device does not have; otherwise the error of the
+    /// failed driver call.
     pub fn new(device: &ExportDevice, info: &LocalImageInfo<'_>) -> Result<Self> {
         let about = About { device, object: format!("image \"{}\"", info.name) };
         let vk::Extent2D { width, height } = info.extent;

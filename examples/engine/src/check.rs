@@ -35,7 +35,7 @@ impl Default for Checker {
 }
 
 impl Checker {
-    /// The particles begin anew.
+    /// The particles begin again.
     pub fn restart_particles(&mut self) {
         (self.bodies, self.step) = (bodies(), 0);
     }

@@ -1,4 +1,4 @@
-//! A run without a window: the engine pauses, is resized and minimised, and its systems are removed
+//! A run without a window: the engine pauses, is resized and minimized, and its systems are removed
 //! and added again, while it checks its own frames.
 
 use std::collections::BTreeMap;
@@ -142,7 +142,7 @@ impl World {
 enum Event {
     Pause,
     Resize,
-    Minimise,
+    Minimize,
     RemovePainting,
     AddPainting,
     RemoveFilter,
@@ -155,7 +155,7 @@ enum Event {
 const EVENTS: [(u64, Event); 9] = [
     (10, Event::Pause),
     (20, Event::Resize),
-    (30, Event::Minimise),
+    (30, Event::Minimize),
     (40, Event::RemovePainting),
     (50, Event::AddPainting),
     (60, Event::RemoveFilter),
@@ -260,10 +260,10 @@ impl World {
                 ensure!(passed >= least, "the simulation stood still while the engine paused: {passed} steps");
             }
             Event::Resize => self.engine.resize(smaller)?,
-            Event::Minimise => {
+            Event::Minimize => {
                 self.engine.resize([0, 0])?;
                 for _ in 0..5 {
-                    ensure!(self.engine.frame(true)? == Outcome::Nothing, "a minimised window was drawn to");
+                    ensure!(self.engine.frame(true)? == Outcome::Nothing, "a minimized window was drawn to");
                 }
                 self.engine.resize(smaller)?;
             }

@@ -82,7 +82,7 @@ impl Shown {
         }
         match self.world.engine.frame(false)? {
             Outcome::Drawn => {}
-            // A minimised window shows nothing until it is resized.
+            // A minimized window shows nothing until it is resized.
             Outcome::Nothing => {
                 self.fits = false;
                 std::thread::sleep(std::time::Duration::from_millis(10));

@@ -81,7 +81,7 @@ fn fail_everywhere(mut world: World) {
 }
 
 /// Draws a frame, as a program does: where there is nothing to draw to, the window's images are
-/// made anew.
+/// made again.
 fn draw(world: &mut World) -> Result<Outcome> {
     match world.engine.frame(false)? {
         Outcome::Nothing => {

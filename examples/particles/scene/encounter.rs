@@ -81,7 +81,7 @@ struct Galaxy {
     softening: f32,
     /// Turns its disc out of the plane of the encounter.
     tilt: Mat3,
-    /// Colours from the core outwards, then that of its young clusters.
+    /// Colors from the core outwards, then that of its young clusters.
     inner: Vec3,
     middle: Vec3,
     outer: Vec3,
@@ -130,7 +130,7 @@ impl Encounter {
             substeps: self.substeps as u32,
         };
         if frame == 0 {
-            // One sub-step without duration: nothing moves, and the colours already know the tide.
+            // One sub-step without duration: nothing moves, and the colors already know the tide.
             step.cores[0] = self.path[0];
             return EncounterStep { duration: 0.0, substeps: 1, ..step };
         }
@@ -211,12 +211,12 @@ fn tilt(about_x: f32, about_y: f32) -> Mat3 {
 }
 
 /// Position and velocity of both cores on a nearly parabolic path, in the frame of their common
-/// centre.
+/// center.
 fn start(galaxies: &[Galaxy; 2]) -> [[Vec3; 2]; 2] {
     const DISTANCE: f32 = 2.9;
-    const PERICENTRE: f32 = 0.95;
+    const PERICENTER: f32 = 0.95;
     let total = galaxies[0].mass + galaxies[1].mass;
-    let across = (2.0 * total * PERICENTRE).sqrt() / DISTANCE;
+    let across = (2.0 * total * PERICENTER).sqrt() / DISTANCE;
     let along = (2.0 * total / DISTANCE - across * across).sqrt() * 0.97;
     let apart = Vec3::new(DISTANCE, 0.0, 0.0);
     let speed = Vec3::new(-along, across, 0.0);

@@ -44,7 +44,7 @@ pub struct MosaicStep {
     pub waves: [[f32; 4]; WAVES],
     /// Waves of the speed towards the viewer: wave vector, phase, speed.
     pub lifts: [[f32; 4]; LIFTS],
-    /// The vortex: centre, angular speed in its middle, and 1 over its squared radius.
+    /// The vortex: center, angular speed in its middle, and 1 over its squared radius.
     pub vortex: [f32; 4],
     /// Where the middle of the first particle is at home.
     pub first: [f32; 2],

@@ -22,7 +22,7 @@ impl Commands {
     /// Makes `count` command buffers.
     ///
     /// # Errors
-    /// The failed call.
+    /// The error of the failed driver call.
     pub fn new(device: &ExportDevice, count: usize) -> Result<Self> {
         let raw = device.as_raw();
         let info = vk::CommandPoolCreateInfo::default()
@@ -44,10 +44,10 @@ impl Commands {
         Ok(commands)
     }
 
-    /// Records command buffer `index` anew and gives it back, ready to be submitted once.
+    /// Records command buffer `index` again and gives it back, ready to be submitted once.
     ///
     /// # Errors
-    /// The failed call, or what `record` says.
+    /// The error of the failed driver call, or what `record` says.
     ///
     /// # Safety
     /// The GPU is done with the last submission of this buffer.

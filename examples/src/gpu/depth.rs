@@ -32,7 +32,7 @@ impl Depth {
     /// A depth buffer for targets of this size.
     ///
     /// # Errors
-    /// The failed call.
+    /// The error of the failed driver call.
     pub fn new(device: &ExportDevice, [width, height]: [u32; 2]) -> Result<Self> {
         let raw = device.as_raw();
         // From here on a failure drops what there is; null handles are ignored.

@@ -130,7 +130,7 @@ impl Output {
     /// where the frame does that.
     ///
     /// # Errors
-    /// The failed call.
+    /// The error of the failed driver call.
     ///
     /// # Safety
     /// The frame was recorded with this slot and `wanted`, and submitted; `rendered` is its point.

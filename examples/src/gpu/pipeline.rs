@@ -10,7 +10,7 @@ use super::depth::Depth;
 use super::failed;
 use crate::shader::spirv;
 
-/// Configuration of a pipeline: one colour target, dynamic viewport.
+/// Configuration of a pipeline: one color target, dynamic viewport.
 #[derive(Clone, Copy, Debug)]
 pub struct PipelineInfo<'a> {
     /// Its name.
@@ -79,7 +79,7 @@ impl Pipeline {
     /// Makes a pipeline.
     ///
     /// # Errors
-    /// An unknown shader, or the failed call.
+    /// An unknown shader, or the error of the failed driver call.
     pub fn new(device: &ExportDevice, info: &PipelineInfo<'_>) -> Result<Self> {
         let context = || format!("pipeline \"{}\"", info.name);
         // From here on a failure drops what there is; null handles are ignored.
@@ -244,7 +244,8 @@ impl Textures {
     /// Puts `images` at the bindings 0, 1, … of `pipeline`, which has as many.
     ///
     /// # Errors
-    /// Another number of images than the pipeline has bindings, or the failed call.
+    /// Another number of images than the pipeline has bindings, or the error of the failed driver
+    /// call.
     pub fn new(device: &ExportDevice, pipeline: &Pipeline, images: &[&LocalImage]) -> Result<Self> {
         let layout = vk::ImageLayout::SHADER_READ_ONLY_OPTIMAL;
         let views: Vec<_> = images.iter().map(|image| (image.view(), layout)).collect();

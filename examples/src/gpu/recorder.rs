@@ -52,13 +52,13 @@ impl ImageUse {
 /// What is drawn to.
 #[derive(Clone, Copy)]
 pub struct Target<'a> {
-    /// The colours, in use as [`ImageUse::Target`] or in a layout that permits drawing to them.
+    /// The colors, in use as [`ImageUse::Target`] or in a layout that permits drawing to them.
     pub view: vk::ImageView,
     /// That layout.
     pub layout: vk::ImageLayout,
     /// Width and height in pixels.
     pub extent: vk::Extent2D,
-    /// What the colours are at first; without, they may be anything.
+    /// What the colors are at first; without, they may be anything.
     pub clear: Option<[f32; 4]>,
     /// Where depths go, for pipelines that tell near from far. They begin as far away as can be and
     /// are not kept.

@@ -128,7 +128,7 @@ impl Screen {
         self.take(&mut [tensor], format, Scene::Image(look))
     }
 
-    /// As [`image`](Self::image), of points, whose values or colours may be a tensor of their own.
+    /// As [`image`](Self::image), of points, whose values or colors may be a tensor of their own.
     pub(crate) fn points(
         &mut self,
         tensor: &mut TensorView,

@@ -17,7 +17,7 @@ pub(crate) struct Format {
     /// 1 to 4, and 6 for points.
     pub(crate) channels: u32,
     pub(crate) dtype: DType,
-    /// An image in planes, or points with their values or colours behind all positions.
+    /// An image in planes, or points with their values or colors behind all positions.
     pub(crate) apart: bool,
 }
 
@@ -66,7 +66,7 @@ impl Format {
                 let reason = format!("points of shape {} cannot be shown: it must be (count, 3)", tuple(&tensor.shape));
                 return Err(Fault::new(
                     Kind::Shape,
-                    format!("{reason}, (count, 4) with values, or (count, 6) with colours"),
+                    format!("{reason}, (count, 4) with values, or (count, 6) with colors"),
                 ));
             }
         };
@@ -77,7 +77,7 @@ impl Format {
         Ok(Self { width, height: 1, channels: channels as u32, dtype: DType::F32, apart: false })
     }
 
-    /// Of points whose values, (count,), or colours, (count, 3), are a tensor of their own.
+    /// Of points whose values, (count,), or colors, (count, 3), are a tensor of their own.
     pub(crate) fn of_points_with(positions: &TensorView, own: &TensorView, what: Attribute) -> Result<Self, Fault> {
         let format = Self::of_points(positions)?;
         let name = what.name();

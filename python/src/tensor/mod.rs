@@ -2,7 +2,7 @@
 //!
 //! [`TensorView::of`] reads `__dlpack__`, `__cuda_array_interface__` or `__array_interface__` and
 //! checks what it is told. It cannot check that the memory is there: an object that names memory it
-//! does not have is undefined behaviour, as it is for numpy.
+//! does not have is undefined behavior, as it is for numpy.
 
 pub(crate) mod array;
 pub(crate) mod dlpack;

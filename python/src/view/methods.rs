@@ -69,7 +69,7 @@ impl View {
     /// ``t[10:200, 30:400]``, every second row ``t[::2]``, some channels ``t[..., :3]``. Or its
     /// channels come first in memory, as in ``t.permute(1, 2, 0)``. Others raise ``LayoutError``.
     ///
-    /// One channel is grey, or coloured with ``colormap="viridis"``. Two are red and green. Values
+    /// One channel is gray, or colored with ``colormap="viridis"``. Two are red and green. Values
     /// are multiplied by 2 to the power of ``exposure``; with ``linear=True`` they are then encoded
     /// as sRGB, else shown as they are. NaN is magenta.
     ///
@@ -95,9 +95,9 @@ impl View {
     }
 
     /// Shows points: a tensor of shape (count, 3) and type ``float32``, x y z; (count, 4) adds a
-    /// value from 0 to 1, coloured by viridis; (count, 6) adds red, green and blue from 0 to 1.
+    /// value from 0 to 1, colored by viridis; (count, 6) adds red, green and blue from 0 to 1.
     ///
-    /// Values or colours may be a tensor of their own, of ``float32``: ``values`` of shape (count,)
+    /// Values or colors may be a tensor of their own, of ``float32``: ``values`` of shape (count,)
     /// or (count, 1), ``colors`` of shape (count, 3). Each tensor is copied once. All may be
     /// columns of a larger one, such as ``t[:, :3]``. ``stream`` is that of all.
     ///

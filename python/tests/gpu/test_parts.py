@@ -94,8 +94,8 @@ def test_columns_and_tensors_of_their_own(view, torch, where):
     view.points(points[::2, :3])
 
 
-def wrong_colours(view, torch, frames):
-    """Points whose colours are written late, on a stream of their own, and written again at once. Returns how many were seen wrong."""
+def wrong_colors(view, torch, frames):
+    """Points whose colors are written late, on a stream of their own, and written again at once. Returns how many were seen wrong."""
     positions = torch.zeros((1, 3), device="cuda").repeat(200_000, 1)
     stream = torch.cuda.Stream()
     wrong = 0
@@ -103,20 +103,20 @@ def wrong_colours(view, torch, frames):
     for frame in range(frames):
         value = (frame % 4 + 1) / 4
         with torch.cuda.stream(stream):
-            colours = torch.empty((len(positions), 3), device="cuda")
+            colors = torch.empty((len(positions), 3), device="cuda")
             torch.cuda._sleep(100_000)
-            colours.fill_(value)
-            view.points(positions, colors=colours, size=4)
-            colours.fill_(0)
+            colors.fill_(value)
+            view.points(positions, colors=colors, size=4)
+            colors.fill_(0)
         view.draw()
         seen = view.pixels()[HEIGHT // 2, WIDTH // 2]
         wrong += int(abs(int(seen[0]) - round(value * 255)) > 1)
     return wrong
 
 
-def test_colours_are_ordered_as_the_points_are(view, torch):
-    assert wrong_colours(view, torch, 400) == 0
+def test_colors_are_ordered_as_the_points_are(view, torch):
+    assert wrong_colors(view, torch, 400) == 0
     view._leave_out_wait("before")
-    assert wrong_colours(view, torch, 400) > 0
+    assert wrong_colors(view, torch, 400) > 0
     view._leave_out_wait(None)
-    assert wrong_colours(view, torch, 100) == 0
+    assert wrong_colors(view, torch, 100) == 0

@@ -16,7 +16,7 @@ CONTROL_FRAMES = 3200
 SLEEP = 100_000
 
 
-def colours(view, torch):
+def colors(view, torch):
     """What each value looks like, drawn with the host waiting for everything."""
     seen = {}
     for value in (40, 90, 150, 220):
@@ -33,7 +33,7 @@ def colours(view, torch):
 
 def wrong_frames(view, torch, frames, every=1):
     """Shows `frames` frames, looks at one of `every`, and returns how many were stale, and how many torn."""
-    expected = colours(view, torch)
+    expected = colors(view, torch)
     values = list(expected)
     stream = torch.cuda.Stream()
     picture = torch.empty((SIZE[1], SIZE[0], 4), dtype=torch.uint8, device="cuda")

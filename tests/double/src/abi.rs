@@ -262,7 +262,7 @@ pub(crate) const TEXTURE_AS_INTEGER: c_uint = 0x01;
 pub(crate) const TEXTURE_NORMALIZED: c_uint = 0x02;
 /// `CU_TRSF_SEAMLESS_CUBEMAP`
 pub(crate) const TEXTURE_SEAMLESS: c_uint = 0x40;
-/// All that cuda.h names: those above, sRGB, and no trilinear optimisation.
+/// All that cuda.h names: those above, sRGB, and no trilinear optimization.
 pub(crate) const TEXTURE_FLAGS: c_uint = 0x73;
 /// `CU_TR_FILTER_MODE_LINEAR`
 pub(crate) const FILTER_LINEAR: c_uint = 1;

@@ -84,7 +84,7 @@ impl Double {
     }
 
     fn open() -> Self {
-        // SAFETY: the double has no initialisers.
+        // SAFETY: the double has no initializers.
         let library = unsafe { Library::new(DRIVER) }.unwrap_or_else(|error| panic!("{DRIVER} does not load: {error}"));
         let double = Self { library };
         let missing = CALLED_BY_TESTS.iter().filter(|name| double.find::<unsafe extern "C" fn()>(name).is_none());
@@ -202,7 +202,7 @@ impl Double {
         self.lines("double_calls").iter().map(|line| Call::from_line(line)).collect()
     }
 
-    /// Begins the list of [`calls`](Self::calls) anew.
+    /// Begins the list of [`calls`](Self::calls) again.
     pub fn forget_calls(&self) {
         self.control::<extern "C" fn()>("double_forget_calls")();
     }
@@ -277,7 +277,7 @@ impl Double {
         self.lines("double_live").iter().map(|line| Live::from_line(line)).collect()
     }
 
-    /// Drops all that is left, with all faults and findings, as if the process had begun anew.
+    /// Drops all that is left, with all faults and findings, as if the process had begun again.
     /// Nothing made before may be used after.
     pub fn forget(&self) {
         self.control::<extern "C" fn()>("double_forget")();

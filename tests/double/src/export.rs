@@ -110,7 +110,7 @@ impl ImageShape {
         compare("levels", levels == self.levels);
         compare("format", array.format == self.format && array.channels == self.channels);
         compare("cubemap flag", has(ARRAY_CUBEMAP) == self.cube);
-        compare("colour attachment flag", has(ARRAY_COLOR) == self.color_attachment);
+        compare("color attachment flag", has(ARRAY_COLOR) == self.color_attachment);
         differences
     }
 }

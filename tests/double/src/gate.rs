@@ -242,7 +242,7 @@ impl Entry {
     }
 
     fn admit(&self, ledger: &Ledger) -> Result<u64, Refusal> {
-        if self.needs != Needs::Nothing && !ledger.initialised {
+        if self.needs != Needs::Nothing && !ledger.initialized {
             return Err(NOT_INITIALIZED.into());
         }
         let context = current();

@@ -78,7 +78,7 @@ pub(crate) struct Event {
 #[derive(Debug)]
 pub(crate) struct Ledger {
     pub(crate) gate: Gate,
-    pub(crate) initialised: bool,
+    pub(crate) initialized: bool,
     /// What a test says of the devices instead of what they say of themselves, by attribute.
     pub(crate) attributes: BTreeMap<i32, i32>,
     pub(crate) contexts: Table<Context>,
@@ -127,7 +127,7 @@ impl Ledger {
     pub(crate) const fn new() -> Self {
         Self {
             gate: Gate::new(),
-            initialised: false,
+            initialized: false,
             attributes: BTreeMap::new(),
             contexts: Table::new("context"),
             memories: Table::new("memory"),

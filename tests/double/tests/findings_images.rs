@@ -40,7 +40,7 @@ fn an_image_mapped_as_another_one() {
             (ImageShape { levels: 2, ..IMAGE }, "another levels"),
             (ImageShape { channels: 2, ..IMAGE }, "another format"),
             (ImageShape { format: 0x08, ..IMAGE }, "another format"),
-            (ImageShape { color_attachment: true, ..IMAGE }, "another colour attachment flag"),
+            (ImageShape { color_attachment: true, ..IMAGE }, "another color attachment flag"),
             (large, "another width, height, levels"),
         ] {
             // As the driver: not a word.
@@ -162,7 +162,7 @@ fn textures_that_the_header_forbids() {
     finds("textures_that_the_header_forbids", &["texture-forbidden"; 6], |double| {
         let array = raw::map_array(image(double, &IMAGE), |_| {}).unwrap();
         let level = raw::level(array, 0).unwrap();
-        assert_eq!(raw::texture(array, true, |_| {}), Err(1), "coordinates are not normalised");
+        assert_eq!(raw::texture(array, true, |_| {}), Err(1), "coordinates are not normalized");
         let wrap = CUaddress_mode::CU_TR_ADDRESS_MODE_WRAP;
         assert_eq!(raw::texture(level, false, |desc| desc.addressMode[1] = wrap), Err(1));
         let linear = CUfilter_mode::CU_TR_FILTER_MODE_LINEAR;

@@ -119,7 +119,7 @@ fn a_lost_context_ends_quickly_and_says_so() {
     assert_eq!(double.findings(), Vec::new());
 }
 
-/// What was lost is lost for one who opens the device anew while it is held, and not afterwards.
+/// What was lost is lost for one who opens the device again while it is held, and not afterwards.
 #[test]
 fn a_device_opens_again_after_the_lost_one_is_gone() {
     let Some(double) = Double::in_child("a_device_opens_again_after_the_lost_one_is_gone") else { return };

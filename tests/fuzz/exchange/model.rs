@@ -112,7 +112,7 @@ impl Model {
         Err(Refused::TurnLost { frame, stage: Stage::Submit })
     }
 
-    /// What `replace` returns. Buffers are copied, images are handed over anew.
+    /// What `replace` returns. Buffers are copied, images are handed over again.
     pub(crate) fn replace(&mut self, failed: bool, buffers: bool, images: bool) -> Result<(), Refused> {
         let open = self.slots.iter().find_map(|hold| match *hold {
             Hold::Compute { frame } => Some((frame, Stage::Compute)),

@@ -136,7 +136,7 @@ fn helpers(version: &str) -> Vec<String> {
 }
 
 fn open(library: &Path) -> Result<(), String> {
-    // SAFETY: loading runs the library's initialisers, which a driver means every Vulkan program to
+    // SAFETY: loading runs the library's initializers, which a driver means every Vulkan program to
     // do; nothing in it is called.
     match unsafe { ash::Entry::load_from(library) } {
         Err(ash::LoadingError::LibraryLoadFailure(error)) => Err(error.to_string()),

@@ -1,11 +1,11 @@
-//! The parts of `cargo xtask` that read JSON: the public API as text, the licences of the
+//! The parts of `cargo xtask` that read JSON: the public API as text, the licenses of the
 //! dependencies, the figures in the documents. Beside them, import cycles between files.
 //!
 //! A package of its own, so that `cargo xtask demo` does not wait for serde and what else these
 //! need.
 
 mod cycles;
-mod licence;
+mod license;
 mod tables;
 
 use std::io::Read;
@@ -29,12 +29,12 @@ fn run() -> Result<()> {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["api", json] => api(json),
         ["cycles"] => cycles::run(),
-        ["licences", deny] => licences(deny),
+        ["licenses", deny] => licenses(deny),
         ["tables"] => tables::run(false),
         ["tables", "--check"] => tables::run(true),
         _ => bail!(
             "usage: xtask-checks api RUSTDOC.json | xtask-checks cycles | \
-             xtask-checks licences deny.toml < METADATA.json | xtask-checks tables [--check]"
+             xtask-checks licenses deny.toml < METADATA.json | xtask-checks tables [--check]"
         ),
     }
 }
@@ -51,11 +51,11 @@ fn api(json: &str) -> Result<()> {
     Ok(())
 }
 
-/// Compares the licences in `cargo metadata`'s output, on the standard input, with those that
+/// Compares the licenses in `cargo metadata`'s output, on the standard input, with those that
 /// `deny` allows.
-fn licences(deny: &str) -> Result<()> {
+fn licenses(deny: &str) -> Result<()> {
     let text = fs::read_to_string(deny).with_context(|| format!("cannot read {deny}"))?;
-    let allowed = licence::allowed(&text).with_context(|| format!("{deny} has no list `allow` under [licenses]"))?;
+    let allowed = license::allowed(&text).with_context(|| format!("{deny} has no list `allow` under [licenses]"))?;
     let mut metadata = String::new();
     io::stdin().read_to_string(&mut metadata).context("cannot read the output of `cargo metadata`")?;
     let metadata: serde_json::Value =
@@ -67,18 +67,18 @@ fn licences(deny: &str) -> Result<()> {
         let name =
             format!("{} {}", package["name"].as_str().unwrap_or("?"), package["version"].as_str().unwrap_or("?"));
         match package["license"].as_str() {
-            Some(expression) if licence::is_met(expression, &allowed)? => {}
+            Some(expression) if license::is_met(expression, &allowed)? => {}
             Some(expression) => refused.push(format!("{name}: {expression}")),
-            None => refused.push(format!("{name}: no licence expression in its manifest")),
+            None => refused.push(format!("{name}: no license expression in its manifest")),
         }
     }
     if !refused.is_empty() {
         bail!(
-            "licences that {deny} does not allow; replace the crate, or add the licence there if its terms can be \
+            "licenses that {deny} does not allow; replace the crate, or add the license there if its terms can be \
              met:\n    {}",
             refused.join("\n    ")
         );
     }
-    println!("licences: {} packages, all under {}", packages.len(), allowed.join(", "));
+    println!("licenses: {} packages, all under {}", packages.len(), allowed.join(", "));
     Ok(())
 }

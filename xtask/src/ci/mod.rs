@@ -59,7 +59,7 @@ const STEPS: &[Step] = &[
     step("fuzz", fuzz::in_ci),
     step("demo", steps::demo),
     step("bench", bench::check),
-    step("licences", publish::licences),
+    step("licenses", publish::licenses),
     beside(INSTALLS, steps::tools),
     beside("bevy", adapters::bevy),
     beside("windows", || windows::run(Consent::of_environment(), false)),

@@ -79,7 +79,7 @@ pub(crate) fn layers() -> Vec<Layer> {
 
 /// The layers that a layer's library itself says it holds.
 pub(crate) fn layers_in(library: &Path) -> Result<Vec<Layer>> {
-    // SAFETY: libloading's rule: the library's initialisers must be sound to run. The caller has
+    // SAFETY: libloading's rule: the library's initializers must be sound to run. The caller has
     // just unpacked it from a package that apt compared with the distribution's signed lists, and
     // it is made to be opened by the Vulkan loader.
     let opened = unsafe { Library::new(library) }.with_context(|| format!("cannot load {}", library.display()))?;
@@ -87,14 +87,14 @@ pub(crate) fn layers_in(library: &Path) -> Result<Vec<Layer>> {
 }
 
 fn loader() -> Option<Library> {
-    // SAFETY: libloading's rule: the library's initialisers must be sound to run. This is the
+    // SAFETY: libloading's rule: the library's initializers must be sound to run. This is the
     // system's Vulkan loader, made to be opened like this.
     unsafe { Library::new(LIBRARY) }.ok()
 }
 
 /// Whether a shared library is there to be opened.
 pub(crate) fn opens(library: &str) -> bool {
-    // SAFETY: libloading's rule: the library's initialisers must be sound to run. Those asked for
+    // SAFETY: libloading's rule: the library's initializers must be sound to run. Those asked for
     // are the system's X11 client libraries, made to be opened like this.
     unsafe { Library::new(library) }.is_ok()
 }

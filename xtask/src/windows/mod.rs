@@ -67,7 +67,7 @@ const INSIDE: &str = "-p vk-export -p cuda-import -p vk-cuda-bridge-trace -p vk-
 /// Whole packages of tests.
 const BESIDE: &str = "-p driver-double -p bridge-tests";
 
-/// Wine takes longer than any optimisation saves.
+/// Wine takes longer than any optimization saves.
 const QUICK_TO_BUILD: &str =
     "--config profile.dev.opt-level=0 --config profile.dev.debug=false --config profile.dev.package.\"*\".opt-level=0";
 

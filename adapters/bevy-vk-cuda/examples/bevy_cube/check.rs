@@ -39,7 +39,7 @@ fn pixel(picture: &[u8], [x, y]: [u32; 2]) -> Option<&[u8]> {
 }
 
 /// In the picture, the front of the cube shows its texture: at the middle of each square is its
-/// colour.
+/// color.
 pub(crate) fn cube(app: &mut App) -> Result<()> {
     let world = app.world_mut();
     let frame = world.query::<&Painting>().single(world)?.frames;

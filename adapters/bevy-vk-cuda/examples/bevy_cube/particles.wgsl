@@ -25,7 +25,7 @@ fn vertex(vertex: Vertex) -> Corner {
     // 1.5 texels of the picture, at least.
     let size = 3.0 / view.viewport.zw * out.position.w;
     out.position += vec4(vertex.position.yz * size, 0.0, 0.0);
-    // Colours add up: of many particles, each is darker.
+    // Colors add up: of many particles, each is darker.
     let share = min(1.0, 25000.0 / f32(arrayLength(&particles)));
     out.color = mix(vec3(1.0, 0.55, 0.2), vec3(0.15, 0.4, 1.0), particle.z) * particle.w * share;
     out.at = vertex.position.yz;

@@ -47,7 +47,7 @@ impl<R: Target> Places<R> {
     /// Makes all copies, and records what they need before their first use.
     ///
     /// # Errors
-    /// The failed call. Nothing is recorded then.
+    /// The error of the failed driver call. Nothing is recorded then.
     pub(super) fn new(frame: &mut PresentFrame<'_>, name: &str, object: &R::Object) -> Result<Self> {
         let like = || R::like(frame, name, object);
         let all: [_; PLACES] = [like()?, like()?, like()?, like()?, like()?];

@@ -28,7 +28,7 @@ pub(crate) trait Target: Content + Source {
     type Asset: Copy + Send + Sync;
     /// wgpu's object.
     type Object: Clone + Send + Sync;
-    /// Tells whether Bevy has made its object anew.
+    /// Tells whether Bevy has made its object again.
     type Id: Copy + PartialEq + Send + Sync;
 
     /// Size, format and the like: two objects between which a copy is valid have the same.
@@ -49,7 +49,7 @@ pub(crate) trait Target: Content + Source {
     /// Makes one like it for the other queue, and its raw handle.
     ///
     /// # Errors
-    /// The failed call.
+    /// The error of the failed driver call.
     fn like(
         frame: &PresentFrame<'_>,
         name: &str,
@@ -60,7 +60,7 @@ pub(crate) trait Target: Content + Source {
     /// to the state that copies read from. Returns `true` if anything was recorded.
     ///
     /// # Errors
-    /// The failed call. Nothing was recorded then.
+    /// The error of the failed driver call. Nothing was recorded then.
     fn settle(frame: &mut PresentFrame<'_>, name: &str, made: [&Self::Object; PLACES]) -> Result<bool>;
 
     /// Records a copy of all of it.
@@ -243,7 +243,7 @@ impl<T: Pod + Send + Sync> Target for BufferSpec<T> {
             usage: wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         };
-        // wgpu takes for granted that what it is given is initialised, so that it never clears it.
+        // wgpu takes for granted that what it is given is initialized, so that it never clears it.
         buffer::make(frame.device, &descriptor).map_err(|(call, result)| Error::vulkan(name, call, result))
     }
 

@@ -19,7 +19,7 @@ pub(crate) struct UploadPresent<R: Target> {
     pub(crate) fault: Arc<Fault>,
     /// The number of frames that Bevy's object has been given.
     pub(crate) presented: Arc<AtomicU64>,
-    /// The frame that was uploaded, and where to: Bevy may make its object anew.
+    /// The frame that was uploaded, and where to: Bevy may make its object again.
     pub(crate) uploaded: Option<(R::Id, Vec<R::Item>)>,
 }
 

@@ -27,7 +27,7 @@ pub fn picture(app: &mut App, name: &str, size: [u32; 2]) -> Picture {
 pub fn shows(app: &App, frame: u32) -> bool {
     let seen = &app.world().resource::<Seen>().picture;
     let expected = (0..SIDE * SIDE).map(|at| Painter::texel(at % SIDE, at / SIDE, frame));
-    // The texture is filtered, at the centres of its texels.
+    // The texture is filtered, at the centers of its texels.
     let near = |(seen, expected): (&[u8], [u8; 4])| seen.iter().zip(expected).all(|(a, b)| a.abs_diff(b) <= 1);
     seen.len() == 4 * SIDE * SIDE && seen.chunks_exact(4).zip(expected).all(near)
 }

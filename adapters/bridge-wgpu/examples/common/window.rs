@@ -79,7 +79,7 @@ impl<D: Demo> Shown<D> {
         Ok(Self { demo, surface, config, window, gpu, frame: 0 })
     }
 
-    /// A minimised window is of no size, and keeps the one that it had.
+    /// A minimized window is of no size, and keeps the one that it had.
     fn resize(&mut self, size: PhysicalSize<u32>) -> Result<()> {
         if size.width == 0 || size.height == 0 || (size.width, size.height) == (self.config.width, self.config.height) {
             return Ok(());

@@ -1,5 +1,5 @@
 //! The frame on raw Vulkan, on a device of the bridge's own: with nothing shared, and by the
-//! bridge. It is recorded anew in each frame, as wgpu does.
+//! bridge. It is recorded again in each frame, as wgpu does.
 
 use std::collections::VecDeque;
 

@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::scope::capture;
 use splice::Splice;
 
-/// A wgpu device with its queue, and the compute side on the same GPU. Cloning it gives the same
+/// A wgpu device with its queue, and the compute side on the same GPU. Clones refer to the same
 /// one.
 ///
 /// Made by [`request_device`](Self::request_device), or by [`adopt`](Self::adopt) from a device

@@ -11,7 +11,7 @@ use bridge::{ComputeFirst, ComputeRead, ComputeWrite, Direction, LatestInfo, Ren
 use crate::device::Bridge;
 use crate::error::Result;
 use crate::exchange::Exchange;
-use crate::mirror::{Mirror, initialise};
+use crate::mirror::{Mirror, initialize};
 use crate::order::Order;
 use crate::shared::{Flow, Shared};
 use frame::{NewestFrame, WrittenFrame};
@@ -92,7 +92,7 @@ impl<S: Shared> Exchange<S, ComputeFirst> {
         let writer = LatestWriter { writer: ManuallyDrop::new(writer), mirror: Arc::clone(&mirror), flush: None };
         let flush: FlushParts<_> = bridge::LatestReader::flush_parts;
         let mut reader = LatestReader { reader: ManuallyDrop::new(reader), mirror, flush: Some(flush) };
-        reader.initialise()?;
+        reader.initialize()?;
         Ok((writer, reader))
     }
 }
@@ -116,8 +116,8 @@ impl<S: Shared> Exchange<S, RenderFirst> {
             LatestWriter { writer: ManuallyDrop::new(writer), mirror: Arc::clone(&mirror), flush: Some(flush) };
         let reader = LatestReader { reader: ManuallyDrop::new(reader), mirror, flush: None };
         if writer.writer.needs_initial() {
-            // SAFETY: `initialise` submits what is recorded, or drops the turn.
-            initialise(&writer.mirror, |commands| unsafe { writer.writer.record_initial(commands) })?;
+            // SAFETY: `initialize` submits what is recorded, or drops the turn.
+            initialize(&writer.mirror, |commands| unsafe { writer.writer.record_initial(commands) })?;
         }
         Ok((writer, reader))
     }
@@ -172,13 +172,13 @@ impl<S: Shared> LatestReader<S, ComputeFirst> {
     /// The newest frame, for [`Bridge::submit`], or the same as before where there is none newer;
     /// `None` before the first, which may be submitted too. Never blocks.
     ///
-    /// Calls [`initialise`](Self::initialise) first, which recovers the slots of frames whose
+    /// Calls [`initialize`](Self::initialize) first, which recovers the slots of frames whose
     /// submission failed.
     ///
     /// # Errors
-    /// As [`bridge::LatestReader::newest`], and as [`initialise`](Self::initialise).
+    /// As [`bridge::LatestReader::newest`], and as [`initialize`](Self::initialize).
     pub fn newest(&mut self) -> Result<Option<NewestFrame<S>>> {
-        self.initialise()?;
+        self.initialize()?;
         Ok(self.reader.newest()?.map(|turn| NewestFrame::new(turn, Arc::clone(&self.mirror))))
     }
 }
@@ -194,17 +194,17 @@ impl<S: Shared> LatestReader<S, ComputeFirst> {
     /// # Errors
     /// [`Error::DeviceLost`](crate::Error::DeviceLost), and what wgpu reports meanwhile; the slots
     /// stay out of use, and it may be called again.
-    pub fn initialise(&mut self) -> Result<()> {
+    pub fn initialize(&mut self) -> Result<()> {
         let Self { reader, mirror, .. } = self;
         if !reader.needs_initial() && reader.retired() == 0 {
             return Ok(());
         }
-        // SAFETY: `initialise` submits what is recorded, or drops the turn.
-        initialise(mirror, |commands| unsafe { reader.record_initial(commands) })
+        // SAFETY: `initialize` submits what is recorded, or drops the turn.
+        initialize(mirror, |commands| unsafe { reader.record_initial(commands) })
     }
 
     /// The number of slots that are out of use since a submission failed of which wgpu did not tell
-    /// whether it was made; [`initialise`](Self::initialise) brings them back.
+    /// whether it was made; [`initialize`](Self::initialize) brings them back.
     pub fn retired(&self) -> usize {
         self.reader.retired()
     }

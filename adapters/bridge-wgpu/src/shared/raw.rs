@@ -24,7 +24,7 @@ pub(crate) unsafe fn buffer(
     // SAFETY: the caller's promise; it cannot be mapped, by its usage.
     let raw = unsafe { vulkan::Buffer::from_raw_externally_owned(raw, dropped) };
     let object = descriptor.label.unwrap_or_default();
-    // SAFETY: the caller's promise. It counts as initialised: what is read was written by the side
+    // SAFETY: the caller's promise. It counts as initialized: what is read was written by the side
     // that handed it over, or is undefined, as documented.
     let wrap = || unsafe { gpu.device().create_buffer_from_hal::<Vulkan>(raw, descriptor) };
     gpu.capture("Device::create_buffer_from_hal", object, wrap)

@@ -88,9 +88,9 @@ fn a_reader_that_pauses_brings_slots_back() {
         turn.publish().unwrap();
         lose(bridge, reader.newest().unwrap());
         assert_eq!(reader.retired(), 1);
-        reader.initialise().unwrap();
+        reader.initialize().unwrap();
         assert_eq!(reader.retired(), 0);
-        reader.initialise().unwrap();
+        reader.initialize().unwrap();
     });
 }
 

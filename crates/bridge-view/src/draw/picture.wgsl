@@ -12,7 +12,7 @@ struct Params {
     kind: u32,
     // Values are multiplied by it.
     gain: f32,
-    // Bit 0: the values are linear and are encoded as sRGB. Bit 1: one channel is coloured by viridis.
+    // Bit 0: the values are linear and are encoded as sRGB. Bit 1: one channel is colored by viridis.
     // Bit 2: the channels are planes of elements, one behind the other.
     flags: u32,
 }
@@ -20,7 +20,7 @@ struct Params {
 var<immediate> params: Params;
 @group(0) @binding(1) var<storage, read_write> pixels: array<u32>;
 
-// The colour map viridis, as a polynomial of degree 6.
+// The color map viridis, as a polynomial of degree 6.
 fn viridis(value: f32) -> vec3<f32> {
     let t = clamp(value, 0.0, 1.0);
     let c0 = vec3(0.2777273272234177, 0.005407344544966578, 0.3340998053353061);
@@ -49,9 +49,9 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     if (any(id.xy >= params.picture)) {
         return;
     }
-    var colour: vec4<f32>;
+    var color: vec4<f32>;
     if (all(params.source == params.picture)) {
-        colour = texel(id.x, id.y);
+        color = texel(id.x, id.y);
     } else {
         let last = vec2<f32>(params.source - 1u);
         let place = (vec2<f32>(id.xy) + 0.5) * vec2<f32>(params.source) / vec2<f32>(params.picture) - 0.5;
@@ -61,16 +61,16 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
         let part = fract(inside);
         let upper = mix(texel(low.x, low.y), texel(high.x, low.y), part.x);
         let lower = mix(texel(low.x, high.y), texel(high.x, high.y), part.x);
-        colour = mix(upper, lower, part.y);
+        color = mix(upper, lower, part.y);
     }
-    var shown = colour.rgb * params.gain;
-    let broken = is_nan(colour.x) || is_nan(colour.y) || is_nan(colour.z) || is_nan(colour.w);
+    var shown = color.rgb * params.gain;
+    let broken = is_nan(color.x) || is_nan(color.y) || is_nan(color.z) || is_nan(color.w);
     if (params.channels == 1u && (params.flags & 2u) != 0u) {
         shown = viridis(shown.x);
     } else if ((params.flags & 1u) != 0u) {
         shown = encoded(clamp(shown, vec3(0.0), vec3(1.0)));
     }
-    var result = vec4(shown, colour.a);
+    var result = vec4(shown, color.a);
     // NaN stands out.
     if (broken) {
         result = vec4(1.0, 0.0, 1.0, 1.0);

@@ -30,7 +30,7 @@ pub(crate) struct PointParams {
     pub(crate) channels: u32,
     pub(crate) picture: [u32; 2],
     pub(crate) size: u32,
-    pub(crate) colour: u32,
+    pub(crate) color: u32,
     pub(crate) separate: u32,
 }
 
@@ -62,7 +62,7 @@ pub(crate) enum Params {
 pub(crate) struct Pipelines {
     image: vk::Pipeline,
     texture: vk::Pipeline,
-    /// Clear, nearest, colour.
+    /// Clear, nearest, color.
     points: [vk::Pipeline; 3],
     layout: vk::PipelineLayout,
     set_layout: vk::DescriptorSetLayout,
@@ -105,7 +105,7 @@ impl Pipelines {
             unsafe { raw.create_pipeline_layout(&info, None) }.map_err(failed(device, "vkCreatePipelineLayout"))?;
         made.image = made.pipeline(ELEMENTS, c"main")?;
         made.texture = made.pipeline(TEXELS, c"main")?;
-        for (place, entry) in [c"clear", c"nearest", c"colour"].into_iter().enumerate() {
+        for (place, entry) in [c"clear", c"nearest", c"color"].into_iter().enumerate() {
             made.points[place] = made.pipeline(POINTS, entry)?;
         }
         Ok(made)
@@ -215,8 +215,8 @@ impl Params {
                 let ImageParams { source: [sw, sh], picture: [pw, ph], channels, kind, gain, flags } = image;
                 vec![sw, sh, pw, ph, channels, kind, gain.to_bits(), flags]
             }
-            Self::Points(PointParams { camera, count, channels, picture: [width, height], size, colour, separate }) => {
-                let rest = [count, channels, width, height, size, colour, separate];
+            Self::Points(PointParams { camera, count, channels, picture: [width, height], size, color, separate }) => {
+                let rest = [count, channels, width, height, size, color, separate];
                 camera.iter().map(|entry| entry.to_bits()).chain(rest).collect()
             }
         };

@@ -1,4 +1,4 @@
-// Draws points, as they lie in shared memory, into the picture: clear, then the nearest depth of each pixel, then its colour.
+// Draws points, as they lie in shared memory, into the picture: clear, then the nearest depth of each pixel, then its color.
 
 struct Params {
     // From the world to clip space, y downwards and depth from 0 to 1.
@@ -9,9 +9,9 @@ struct Params {
     picture: vec2<u32>,
     // Pixels a side.
     size: u32,
-    // Of all points without a value or colours: four bytes.
-    colour: u32,
-    // Not 0: the positions of all points are before the values or colours of all.
+    // Of all points without a value or colors: four bytes.
+    color: u32,
+    // Not 0: the positions of all points are before the values or colors of all.
     separate: u32,
 }
 
@@ -25,7 +25,7 @@ const BLACK: u32 = 0xff000000u;
 const ROW: u32 = 65535u;
 const GROUP: u32 = 256u;
 
-// The colour map viridis, as a polynomial of degree 6.
+// The color map viridis, as a polynomial of degree 6.
 fn viridis(value: f32) -> vec3<f32> {
     let t = clamp(value, 0.0, 1.0);
     let c0 = vec3(0.2777273272234177, 0.005407344544966578, 0.3340998053353061);
@@ -38,8 +38,8 @@ fn viridis(value: f32) -> vec3<f32> {
     return c0 + t * (c1 + t * (c2 + t * (c3 + t * (c4 + t * (c5 + t * c6)))));
 }
 
-fn packed(colour: vec3<f32>) -> u32 {
-    let bytes = vec3<u32>(clamp(colour, vec3(0.0), vec3(1.0)) * 255.0 + 0.5);
+fn packed(color: vec3<f32>) -> u32 {
+    let bytes = vec3<u32>(clamp(color, vec3(0.0), vec3(1.0)) * 255.0 + 0.5);
     return bytes.x | (bytes.y << 8u) | (bytes.z << 16u) | BLACK;
 }
 
@@ -100,7 +100,7 @@ fn nearest(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
 }
 
 @compute @workgroup_size(256)
-fn colour(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+fn color(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let index = index_of(group, local);
     if (index >= params.count) {
         return;
@@ -109,9 +109,9 @@ fn colour(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_ind
     if (point.depth == FAR) {
         return;
     }
-    // Of its value or colour.
+    // Of its value or color.
     let own = select(index * params.channels + 3u, 3u * params.count + index * (params.channels - 3u), params.separate != 0u);
-    var shown = params.colour;
+    var shown = params.color;
     if (params.channels == 4u) {
         shown = packed(viridis(elements[own]));
     } else if (params.channels == 6u) {

@@ -41,8 +41,8 @@ impl View {
     /// it does neither.
     ///
     /// # Errors
-    /// The failed call; the frame is given back. [`Error::Stuck`] once commands of the view did not
-    /// end, [`Error::OtherThread`] on another thread.
+    /// The error of the failed driver call; the frame is given back. [`Error::Stuck`] once commands
+    /// of the view did not end, [`Error::OtherThread`] on another thread.
     pub fn draw(&mut self) -> Result<bool> {
         self.take_events(Duration::ZERO)?;
         let Drawn { drawn, presented } = self.draw_and_present()?;
@@ -193,7 +193,7 @@ impl Content {
                 channels: format.kind().floats(),
                 picture,
                 size: look.size,
-                colour: u32::from_le_bytes(look.color),
+                color: u32::from_le_bytes(look.color),
                 separate: format.is_separate().into(),
             }),
         }

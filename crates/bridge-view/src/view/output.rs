@@ -22,7 +22,8 @@ impl View {
     /// alpha. Waits for it. Black before the first frame.
     ///
     /// # Errors
-    /// [`Error::Bridge`] for a wait that ran into its limit, or the failed call.
+    /// [`Error::Bridge`] for a wait that ran into its limit, or the error of the failed driver
+    /// call.
     pub fn pixels(&mut self) -> Result<Vec<u8>> {
         self.finish()?;
         let size = self.picture.size();
@@ -115,7 +116,8 @@ impl View {
     ///
     /// # Errors
     /// [`Error::NothingDrawn`]; [`Error::InvalidArgument`] for another frame; [`Error::Stuck`] once
-    /// commands of the view did not end; else the failed call. The frame is given back.
+    /// commands of the view did not end; otherwise the error of the failed driver call. The frame
+    /// is given back.
     pub fn read<R: PictureSlot>(&mut self, frame: RenderTurn<R, RenderFirst>) -> Result<ComputeTurn<R, RenderFirst>> {
         let target = match self.target(&frame) {
             Ok(target) => target,
@@ -203,7 +205,7 @@ impl View {
 }
 
 /// Resources that a picture can be copied to: a buffer of any element type, or an image of four
-/// bytes a texel. The trait is closed.
+/// bytes a texel. This trait is sealed.
 #[allow(private_bounds)] // Closed on purpose.
 pub trait PictureSlot: Written {}
 

@@ -104,12 +104,13 @@ impl WindowImages {
         self.limit = limit;
     }
 
-    /// Waits for the queue and makes the images anew. A window without any area, such as a
-    /// minimised one, leaves none.
+    /// Waits for the queue and makes the images again. A window without any area, such as a
+    /// minimized one, leaves none.
     ///
     /// # Errors
-    /// [`Error::Bridge`] past the limit, or the failed call; the images stay as they are where the
-    /// queue was waited for in vain. [`Error::SurfaceLost`]: the images are to be made anew.
+    /// [`Error::Bridge`] past the limit, or the error of the failed driver call; the images stay as
+    /// they are where the queue was waited for in vain. [`Error::SurfaceLost`]: the images are to
+    /// be made again.
     pub fn resize(&mut self, size: [u32; 2]) -> Result<()> {
         self.wait()?;
         self.swapchain = None;
@@ -130,7 +131,8 @@ impl WindowImages {
     /// then), or it does not show anything for now.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for a frame that there is not, or the failed call.
+    /// [`Error::InvalidArgument`] for a frame that there is not, or the error of the failed driver
+    /// call.
     ///
     /// # Safety
     /// The last submission with an image of this frame has been made, and has ended.
@@ -155,7 +157,7 @@ impl WindowImages {
     /// Shows the image. Returns whether the images still fit the window.
     ///
     /// # Errors
-    /// The failed call.
+    /// The error of the failed driver call.
     ///
     /// # Safety
     /// The image was acquired since the last [`resize`](Self::resize). The frame was submitted to

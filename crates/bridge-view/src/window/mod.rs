@@ -3,7 +3,7 @@
 //!
 //! The picture is drawn without any of this (`crate::view`). Presenting it is a submission of its
 //! own, made only if the window has an image to write to at that moment; so a window that is
-//! hidden, minimised or slow never holds up what is computed and drawn.
+//! hidden, minimized or slow never holds up what is computed and drawn.
 
 mod adopt;
 mod ended;

@@ -91,7 +91,7 @@ impl Parts {
         let gone = opened && ended::has_ended();
         let size = size.map_err(|error| if gone { Failed::OutOfDate } else { error.into() })?;
         if !opened && size.contains(&0) {
-            // Minimised, as the program says; X11 tells no such size.
+            // Minimized, as the program says; X11 tells no such size.
             self.swapchain = None;
             return Ok(());
         }

@@ -96,7 +96,7 @@ impl Presenter {
     }
 
     /// Notes that a frame has been submitted that changes the picture, and the frame rate where it
-    /// was measured anew.
+    /// was measured again.
     pub(crate) fn drew(&mut self, rate: Option<f64>) {
         self.stale = true;
         if let (Some(rate), Some(parts)) = (rate.filter(|_| !self.state.is_closed()), &self.parts) {

@@ -25,7 +25,7 @@ impl WindowState {
     }
 
     /// The window has another size, in pixels. Nothing is presented in one without any area, such
-    /// as a minimised one.
+    /// as a minimized one.
     pub fn resized(&self, size: [u32; 2]) {
         self.0.resize(size);
     }

@@ -16,7 +16,7 @@ use crate::error::{Error, failed};
 pub(crate) enum Failed {
     /// The images no longer fit the window.
     OutOfDate,
-    /// The surface is to be made anew.
+    /// The surface is to be made again.
     SurfaceLost,
     Error(Error),
 }

@@ -29,10 +29,10 @@ use crate::remote::exported::Exported;
 #[cfg(all(target_os = "linux", feature = "remote"))]
 use crate::remote::runs::{self, ResourceKind, Run};
 
-/// A buffer of `len` elements shared by Vulkan and the compute side, without synchronisation
+/// A buffer of `len` elements shared by Vulkan and the compute side, without synchronization
 /// between the two.
 ///
-/// An [`Exchange`](crate::Exchange) creates and synchronises such buffers; outside of one, access
+/// An [`Exchange`](crate::Exchange) creates and synchronizes such buffers; outside of one, access
 /// to the contents is `unsafe`. The contents are undefined before the first write.
 #[derive(Debug)]
 pub struct SharedBuffer<T> {

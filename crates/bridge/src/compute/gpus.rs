@@ -12,7 +12,7 @@ use crate::error::{Error, Result, both};
 use crate::timeline::wait;
 
 /// The GPUs that CUDA computes on, each with its stream. The first leads: it waits for Vulkan and
-/// signals. Cloning it gives the same ones.
+/// signals. Clones refer to the same ones.
 #[derive(Clone)]
 pub(crate) struct Gpus(Arc<Inner>);
 

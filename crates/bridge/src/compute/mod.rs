@@ -217,7 +217,8 @@ impl Compute {
     /// waits on one delays nothing on the other.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] in the Vulkan queue, which is one for all; or the failed call.
+    /// [`Error::InvalidArgument`] in the Vulkan queue, which is one for all; or the error of the
+    /// failed driver call.
     pub(crate) fn beside(&self, object: &str) -> Result<Self> {
         let inner = &*self.0;
         let side = match &inner.side {
@@ -289,7 +290,7 @@ impl Compute {
     /// recorded kernels are submitted first, which takes the queue's lock.
     ///
     /// # Errors
-    /// The failed call, as [`Error::Cuda`] once a kernel has faulted, and
+    /// The error of the failed driver call, as [`Error::Cuda`] once a kernel has faulted, and
     /// [`vk_export::Error::QueueHeld`] inside of [`Queue::with`](vk_export::Queue::with) where
     /// there are recorded kernels.
     pub fn is_idle(&self) -> Result<bool> {

@@ -22,11 +22,11 @@ pub(super) fn replaced_while_open(exchange: &str, frame: &u64, stage: &Stage, f:
     )
 }
 
-pub(super) fn not_initialised(exchange: &str, f: &mut Formatter<'_>) -> fmt::Result {
+pub(super) fn not_initialized(exchange: &str, f: &mut Formatter<'_>) -> fmt::Result {
     write!(
         f,
         "exchange \"{exchange}\" has new images that were not handed over to the compute side, and may not submit to the engine's \
-         queue by itself: call `Exchange::initialise`, or submit what `Exchange::record_initial` records and call `submitted`"
+         queue by itself: call `Exchange::initialize`, or submit what `Exchange::record_initial` records and call `submitted`"
     )
 }
 
@@ -48,7 +48,7 @@ pub(super) fn slots_retired(exchange: &str, retired: &usize, slots: &usize, f: &
     write!(
         f,
         "exchange \"{exchange}\": no slot is available for writing: {retired} of {slots} are retired because lent turns were dropped \
-         without `submitted` or `not_submitted`; `LatestReader::initialise` recovers them"
+         without `submitted` or `not_submitted`; `LatestReader::initialize` recovers them"
     )
 }
 

@@ -184,7 +184,8 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
     /// [`RenderTurn`] or, with [`RenderFirst`], the point at which the work completes.
     ///
     /// # Errors
-    /// The failed call; the frame is then lost, as if the turn had been dropped.
+    /// The error of the failed driver call; the frame is then lost, as if the turn had been
+    /// dropped.
     ///
     /// [`RenderTurn`]: crate::RenderTurn
     pub fn finish(mut self) -> Result<D::Finished<R>> {
@@ -217,7 +218,8 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
     /// is ordered after it. The frame does not count as lost.
     ///
     /// # Errors
-    /// The failed call; the frame is then lost, as if the turn had been dropped.
+    /// The error of the failed driver call; the frame is then lost, as if the turn had been
+    /// dropped.
     pub fn skip(mut self) -> Result<()> {
         match D::FIRST {
             First::Compute => {

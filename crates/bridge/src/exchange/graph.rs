@@ -95,7 +95,7 @@ impl<R: Resources> FrameGraph<R> {
     }
 
     /// Checks that it is of this exchange. Where its resources were replaced since the last frame,
-    /// every slot is captured anew.
+    /// every slot is captured again.
     fn follow(&mut self, shared: &Arc<State<R>>) -> Result<()> {
         if Arc::ptr_eq(&self.shared, shared) {
             return Ok(());

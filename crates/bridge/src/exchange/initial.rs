@@ -43,7 +43,7 @@ pub(super) type Revive = Box<dyn FnOnce(u64) + Send + Sync>;
 impl<R: Resources, D: Direction> Exchange<R, D> {
     /// Returns `true` if new images wait for their first hand-over: on an adopted device without an
     /// [`AdoptInfo::queue_lock`](vk_export::AdoptInfo), where the bridge does not submit by itself.
-    /// No frame can begin before [`initialise`](Self::initialise) or
+    /// No frame can begin before [`initialize`](Self::initialize) or
     /// [`record_initial`](Self::record_initial).
     pub fn needs_initial(&self) -> bool {
         self.shared.ledger().initial() != Initial::Done
@@ -59,8 +59,8 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     /// need a hand-over; a later one is ordered after this one. Objects that the commands use are
     /// kept until they have run, even if other resources [replace](Self::replace) them; closing and
     /// dropping the exchange wait for the commands.
-    pub fn initialise(&mut self) -> Result<()> {
-        self.shared.initialise()
+    pub fn initialize(&mut self) -> Result<()> {
+        self.shared.initialize()
     }
 
     /// Records the first hand-over of new images, for engines that make their own submissions. It
@@ -142,8 +142,8 @@ impl<R: Resources> std::fmt::Debug for InitialTurn<R> {
 }
 
 impl<R: Resources> State<R> {
-    /// As [`Exchange::initialise`].
-    pub(crate) fn initialise(&self) -> Result<()> {
+    /// As [`Exchange::initialize`].
+    pub(crate) fn initialize(&self) -> Result<()> {
         if !self.waits_for_hand_over()? {
             return Ok(());
         }
@@ -157,7 +157,7 @@ impl<R: Resources> State<R> {
             self.submit_hand_over(&order, &commands)?
         };
         self.outlast_hand_over(value, commands)?;
-        self.ledger().initialised();
+        self.ledger().initialized();
         Ok(())
     }
 

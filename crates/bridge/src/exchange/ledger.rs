@@ -94,7 +94,7 @@ impl Ledger {
     /// asked for the value of `rendered` only where a lost submission makes it matter.
     pub(super) fn begin(&mut self, reached: impl FnOnce() -> u64) -> Result<Begun, Refusal> {
         if self.initial != Initial::Done {
-            return Err(Refusal::NotInitialised);
+            return Err(Refusal::NotInitialized);
         }
         if let Some((frame, stage)) = self.dropped.take() {
             return Err(Refusal::TurnLost { frame, stage });
@@ -303,7 +303,7 @@ impl Ledger {
     /// Checks that nobody holds a turn.
     pub(super) fn idle(&self) -> Result<(), Refusal> {
         if let Initial::Lent(_) = self.initial {
-            return Err(Refusal::NotInitialised);
+            return Err(Refusal::NotInitialized);
         }
         self.slots.iter().enumerate().try_for_each(|(slot, state)| match state {
             Slot::Computing { frame, .. } => Err(Refusal::TurnOpen { frame: *frame, stage: Stage::Compute }),

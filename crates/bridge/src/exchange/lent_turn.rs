@@ -44,7 +44,7 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
     ///
     /// # Errors
     /// [`Error::OutOfOrder`](crate::Error::OutOfOrder) while another lent turn is open, an error
-    /// inside of [`Queue::with`], or the failed call; the frame is then lost.
+    /// inside of [`Queue::with`], or the error of the failed driver call; the frame is then lost.
     pub fn lend(mut self) -> Result<LentTurn<R, D>> {
         let lent = {
             let _order = self.shared.submitting()?;

@@ -87,7 +87,7 @@ pub use submit::SubmitInfo;
 ///
 /// With [`Exchange::new`] the compute side begins: every frame is a [`ComputeTurn`] that becomes a
 /// [`RenderTurn`]. With [`Exchange::render_first`] Vulkan begins, and a [`RenderTurn`] becomes a
-/// [`ComputeTurn`]. Synchronisation is on the GPU: the side that begins waits for the slot's
+/// [`ComputeTurn`]. Synchronization is on the GPU: the side that begins waits for the slot's
 /// previous frame, and the other side waits for the first. The host does not wait, unless
 /// [`ExchangeInfo::frames_in_flight`] is set.
 ///
@@ -147,7 +147,7 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     /// finished with the slot.
     ///
     /// # Errors
-    /// [`Error::NotInitialised`] while new images wait for their [first
+    /// [`Error::NotInitialized`] while new images wait for their [first
     /// hand-over](Self::needs_initial), [`Error::TurnOpen`] while the last frame's first turn is
     /// open (with [`RenderFirst`], any turn), [`Error::SlotBusy`] while render turns hold every
     /// slot, [`Error::TurnLost`] once after a turn was dropped unfinished, [`Error::Timeout`] if

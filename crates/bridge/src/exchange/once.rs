@@ -32,8 +32,8 @@ impl<R: Resources> RenderTurn<R, ComputeFirst> {
     /// frame runs: where the compute side fails meanwhile, this blocks until they have ended.
     ///
     /// # Safety
-    /// What `record` records keeps the Valid Usage of `vkQueueSubmit2` on the exchange's queue, and
-    /// everything that it uses lives until the commands have run: after [`Error::Timeout`],
+    /// What `record` records satisfies the Valid Usage of `vkQueueSubmit2` on the exchange's queue,
+    /// and everything that it uses lives until the commands have run: after [`Error::Timeout`],
     /// forever.
     pub unsafe fn run_once(
         self,
@@ -76,8 +76,8 @@ impl<R: Resources> RenderTurn<R, RenderFirst> {
     /// side refuses to wait for it, or fails meanwhile, this blocks until they have ended.
     ///
     /// # Safety
-    /// What `record` records keeps the Valid Usage of `vkQueueSubmit2` on the exchange's queue, and
-    /// everything that it uses lives until the commands have run: after [`Error::Timeout`],
+    /// What `record` records satisfies the Valid Usage of `vkQueueSubmit2` on the exchange's queue,
+    /// and everything that it uses lives until the commands have run: after [`Error::Timeout`],
     /// forever.
     pub unsafe fn run_once(
         mut self,
@@ -120,8 +120,8 @@ impl<R: Resources> RenderTurn<R, RenderAway> {
     /// frame runs: where the compute side fails meanwhile, this blocks until they have ended.
     ///
     /// # Safety
-    /// What `record` records keeps the Valid Usage of `vkQueueSubmit2` on the exchange's queue, and
-    /// everything that it uses lives until the commands have run: after [`Error::Timeout`],
+    /// What `record` records satisfies the Valid Usage of `vkQueueSubmit2` on the exchange's queue,
+    /// and everything that it uses lives until the commands have run: after [`Error::Timeout`],
     /// forever.
     pub unsafe fn run_once(
         self,
@@ -141,8 +141,8 @@ impl<R: Resources> RenderTurn<R, RenderAway> {
 /// Records what `record` records between the barriers of `turn`.
 ///
 /// # Safety
-/// What is recorded keeps the Valid Usage of its commands, and is submitted with this turn or not
-/// at all.
+/// What is recorded satisfies the Valid Usage of its commands, and is submitted with this turn or
+/// not at all.
 unsafe fn record_frame<R: Resources, D: Direction>(
     turn: &RenderTurn<R, D>,
     record: impl for<'t> FnOnce(vk::CommandBuffer, R::Render<'t>),

@@ -9,5 +9,5 @@ pub(super) enum Refusal {
     SlotBusy { slot: usize, frame: u64 },
     TurnLost { frame: u64, stage: Stage },
     OutOfOrder { frame: u64, first: u64 },
-    NotInitialised,
+    NotInitialized,
 }

@@ -73,7 +73,7 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
     /// timeout.
     ///
     /// # Errors
-    /// [`Error::Timeout`](crate::Error::Timeout), or the failed call.
+    /// [`Error::Timeout`](crate::Error::Timeout), or the error of the failed driver call.
     pub fn prepare_present(&self) -> Result<()> {
         self.shared.prepare_present(&self.computed)
     }
@@ -199,7 +199,7 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
         Ok(self.submitted_point(value))
     }
 
-    /// Returns the slot without rendering, for example because the window is minimised or the
+    /// Returns the slot without rendering, for example because the window is minimized or the
     /// swapchain is out of date. Submits nothing.
     pub fn skip(mut self) {
         self.shared.ledger().skip(self.slot);

@@ -32,7 +32,7 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     /// image views of the program's own, recorded commands), are valid until the last frame that
     /// was submitted is rendered, and are freed at some later [`begin`](Self::begin), or when the
     /// exchange ends. The new slots have other handles, addresses and surfaces: take them from each
-    /// turn. A [`FrameGraph`](crate::FrameGraph) is captured anew by itself. Buffers come from the
+    /// turn. A [`FrameGraph`](crate::FrameGraph) is captured again by itself. Buffers come from the
     /// [`pool`](crate::ExchangeInfo::pool) again, if there is one.
     ///
     /// If the bridge does not submit by itself ([`needs_initial`](Self::needs_initial)), new images
@@ -115,7 +115,7 @@ impl<T: Texel, D: Direction> Exchange<ImageSpec<T>, D> {
     #[doc = concat!("\n# Examples\n```\n", include_str!("../../docs/resize.rs"), "```")]
     ///
     /// # Errors
-    /// As [`replace`](Self::replace); a size of 0, as a minimised window has, is refused.
+    /// As [`replace`](Self::replace); a size of 0, as a minimized window has, is refused.
     pub fn resize(&mut self, [width, height]: [u32; 2]) -> Result<()> {
         let [now_wide, now_high, _] = self.resources.extent();
         if [width, height] == [now_wide, now_high] {
@@ -139,8 +139,8 @@ impl<R: Resources> State<R> {
     /// `new` yet.
     ///
     /// # Errors
-    /// The failed call. The compute side may be using `new` then; the exchange's slots are what
-    /// they were.
+    /// The error of the failed driver call. The compute side may be using `new` then; the
+    /// exchange's slots are what they were.
     fn pass_to(&self, new: &Arc<Self>, settled: Option<u64>) -> Result<Retirement> {
         if let Some(value) = settled {
             if value > 0 {

@@ -50,8 +50,8 @@ impl<'t, T: Pod + Send + Sync> CudaPart<'t, T> {
     /// others take [`Compute::kernel_memory_split`](crate::Compute::kernel_memory_split).
     ///
     /// # Errors
-    /// The failed call that should have ordered what other streams of the device do with the
-    /// elements before the launches.
+    /// The error of the failed driver call that should have ordered what other streams of the
+    /// device do with the elements before the launches.
     pub fn kernels(self) -> Result<KernelWork<'t, BufferSpec<T>>> {
         self.buffer.join_foreign_work_at(self.place)?;
         let elements = KernelBuffer::on_stream(self.elements.as_raw(), self.elements.len());
@@ -81,7 +81,8 @@ impl<T: Pod + Send + Sync, D: Direction> ComputeTurn<BufferSpec<T>, D> {
     /// [`Error::InvalidArgument`] for another number of ranges than GPUs, for ranges that overlap
     /// or end outside of the buffer, and for one that begins or ends between two multiples of 128
     /// bytes, other than at the buffer's end, since two GPUs would write parts of one cache line;
-    /// on another backend than CUDA. Else the failed call, and nothing is lent.
+    /// on another backend than CUDA. Otherwise the error of the failed driver call, and nothing is
+    /// lent.
     pub fn work_split(&mut self, ranges: &[Range<usize>]) -> Result<Vec<CudaPart<'_, T>>> {
         let invalid = |reason| Error::invalid(format!("the split work of exchange \"{}\"", self.shared.name), reason);
         let lender = &self.shared.held.lender;

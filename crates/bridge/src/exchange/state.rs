@@ -321,7 +321,7 @@ impl<R: Resources> State<R> {
                 Error::SlotBusy { exchange, slot, frame, slots: self.held.slots.len() }
             }
             Refusal::TurnLost { frame, stage } => Error::TurnLost { exchange, frame, stage },
-            Refusal::NotInitialised => Error::NotInitialised { exchange },
+            Refusal::NotInitialized => Error::NotInitialized { exchange },
             Refusal::OutOfOrder { frame, first } => Error::OutOfOrder { exchange, frame, first },
         }
     }

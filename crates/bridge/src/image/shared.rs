@@ -29,9 +29,9 @@ use crate::remote::exported::Exported;
 #[cfg(all(target_os = "linux", feature = "remote"))]
 use crate::remote::runs::{self, ResourceKind, Run};
 
-/// An image shared by Vulkan and the compute side, without synchronisation between the two.
+/// An image shared by Vulkan and the compute side, without synchronization between the two.
 ///
-/// An [`Exchange`](crate::Exchange) creates and synchronises such images; outside of one, access to
+/// An [`Exchange`](crate::Exchange) creates and synchronizes such images; outside of one, access to
 /// the contents is `unsafe`. The contents are undefined before the first write.
 ///
 /// [`record_initial`](Self::record_initial) gives the new image to the compute side; from then on

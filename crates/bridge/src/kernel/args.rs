@@ -19,7 +19,7 @@ const FEW: usize = 256;
 /// The most arguments that a launch has.
 pub(crate) const MOST_ARGS: usize = 12;
 
-/// An argument of a kernel. The trait is closed; it is implemented for
+/// An argument of a kernel. This trait is sealed; it is implemented for
 ///
 /// - numbers, arrays and `#[repr(C)]` structures that are [`Pod`], with the layout that the
 ///   kernel's source gives them. Literals have Rust's default types, so name the type: `1000_u32`,
@@ -37,7 +37,7 @@ impl<A: Pack> KernelArg for A {}
 
 /// The arguments of a launch: a tuple of up to twelve [`KernelArg`]s, in the order of the kernel's
 /// parameters. One argument is `(argument,)`, none is `()`; a kernel with more takes a structure.
-/// The trait is closed.
+/// This trait is sealed.
 #[allow(private_bounds)] // Closed on purpose.
 pub trait KernelArgs: PackAll {}
 

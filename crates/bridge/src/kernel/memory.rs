@@ -66,7 +66,7 @@ impl Compute {
     /// # Errors
     /// [`Error::InvalidArgument`] for no elements, and where CUDA has no room;
     /// [`StreamCaptured`](cuda_import::Error::StreamCaptured) while the program captures the
-    /// stream; else the failed call.
+    /// stream; otherwise the error of the failed driver call.
     pub fn kernel_memory<T: Pod>(&self, name: &str, contents: &[T]) -> Result<KernelMemory<T>> {
         let bytes: &[u8] = bytemuck::cast_slice(contents);
         let object = || format!("kernel memory \"{name}\"");
@@ -100,7 +100,7 @@ impl Compute {
     /// [`Error::InvalidArgument`] for another number of ranges than GPUs, a range outside of the
     /// contents, where CUDA has no room, and on another backend than CUDA;
     /// [`StreamCaptured`](cuda_import::Error::StreamCaptured) while the program captures one of the
-    /// streams; else the failed call.
+    /// streams; otherwise the error of the failed driver call.
     pub fn kernel_memory_split<T: Pod>(
         &self,
         name: &str,

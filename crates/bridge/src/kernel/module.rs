@@ -37,7 +37,7 @@ enum Loaded {
 
 /// A kernel of a [`KernelModule`], which [`KernelWork::launch`](crate::KernelWork::launch)
 /// launches. It keeps its module loaded, and work in command buffers and on the CPU keeps the
-/// kernel; on a CUDA stream the program keeps it until it has run. Cloning it gives the same one.
+/// kernel; on a CUDA stream the program keeps it until it has run. Clones refer to the same one.
 #[derive(Clone)]
 pub struct Kernel(Arc<Inner>);
 
@@ -75,8 +75,8 @@ impl Compute {
     /// [`vk_export::Error::Missing`] for command buffers of a device that runs no kernels there,
     /// where streams ([`Backend::Cuda`](crate::Backend::Cuda)) may do; [`Error::Module`] for text
     /// that [`Ptx::new`] cannot read, and for what CUDA refuses, with the log of the driver's
-    /// compiler; else the failed call. For command buffers there is no log: the driver gives a code
-    /// and no more.
+    /// compiler; otherwise the error of the failed driver call. For command buffers there is no
+    /// log: the driver gives a code and no more.
     #[doc(alias = "cuModuleLoadDataEx")]
     #[doc(alias = "vkCreateCuModuleNVX")]
     pub fn load(&self, name: &str, ptx: &str) -> Result<KernelModule> {

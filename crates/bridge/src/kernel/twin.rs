@@ -13,8 +13,8 @@ use crate::image::host::HostImageMut;
 use crate::kernel::host_arg::HostArg;
 use crate::tuples::up_to_12;
 
-/// A parameter of a twin, see [`KernelModule::with_twin`](crate::KernelModule::with_twin). The
-/// trait is closed; it is implemented for
+/// A parameter of a twin, see [`KernelModule::with_twin`](crate::KernelModule::with_twin). This
+/// trait is sealed; it is implemented for
 ///
 /// - [`Pod`] types, which the twin gets by value;
 /// - [`TwinSlice`] for a pointer to elements: the twin gets `&mut [T]`, all of the buffer or memory
@@ -27,7 +27,7 @@ pub trait TwinArg: Take {
 }
 
 /// The parameters of a twin: a tuple of up to twelve [`TwinArg`]s, in the order of the kernel's.
-/// One is `(parameter,)`, none is `()`. The trait is closed.
+/// One is `(parameter,)`, none is `()`. This trait is sealed.
 #[allow(private_bounds)] // Closed on purpose.
 pub trait TwinArgs: TakeAll + 'static {
     /// Type that the twin receives.

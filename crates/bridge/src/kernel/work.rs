@@ -75,7 +75,7 @@ impl<'t, R: Resources> KernelWork<'t, R> {
     /// called; on a stream, the driver checks grid, block and shared memory. On the CPU also for
     /// arguments of another type than the twin's, and the same memory given twice.
     /// [`Error::InvalidArgument`] for a kernel that was loaded for another kind of compute side;
-    /// else the failed call.
+    /// otherwise the error of the failed driver call.
     ///
     /// # Safety
     /// - The arguments are what the kernel's parameters mean (sizes are checked, types are not),
@@ -178,9 +178,9 @@ impl<'t, R: Resources> KernelWork<'t, R> {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] on the CPU, and on a CUDA stream, which
-    /// [`CudaWork::stream`](crate::CudaWork::stream) lends; else the failed call. Inside of the
-    /// closure other work of the compute side, and waits for it, are [`Error::InvalidArgument`]
-    /// too.
+    /// [`CudaWork::stream`](crate::CudaWork::stream) lends; otherwise the error of the failed
+    /// driver call. Inside of the closure other work of the compute side, and waits for it, are
+    /// [`Error::InvalidArgument`] too.
     ///
     /// # Safety
     /// - The commands keep their Valid Usage, outside a render pass, on the compute side's queue.

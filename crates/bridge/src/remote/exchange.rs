@@ -242,12 +242,12 @@ impl<R: Resources> RemoteExchange<R> {
     }
 
     /// Submits the first hand-over of new images and waits for it, as
-    /// [`Exchange::initialise`](crate::Exchange::initialise).
+    /// [`Exchange::initialize`](crate::Exchange::initialize).
     ///
     /// # Errors
-    /// As [`Exchange::initialise`](crate::Exchange::initialise).
-    pub fn initialise(&mut self) -> Result<()> {
-        self.steps.state().initialise()
+    /// As [`Exchange::initialize`](crate::Exchange::initialize).
+    pub fn initialize(&mut self) -> Result<()> {
+        self.steps.state().initialize()
     }
 
     /// Records the first hand-over of new images, as

@@ -222,12 +222,12 @@ impl<R: Resources> RemoteExchangeWriter<R> {
     }
 
     /// Submits the first hand-over of new images and waits for it, as
-    /// [`Exchange::initialise`](crate::Exchange::initialise).
+    /// [`Exchange::initialize`](crate::Exchange::initialize).
     ///
     /// # Errors
-    /// As [`Exchange::initialise`](crate::Exchange::initialise).
-    pub fn initialise(&mut self) -> Result<()> {
-        self.draws.state().initialise()
+    /// As [`Exchange::initialize`](crate::Exchange::initialize).
+    pub fn initialize(&mut self) -> Result<()> {
+        self.draws.state().initialize()
     }
 
     /// Records the first hand-over of new images, as

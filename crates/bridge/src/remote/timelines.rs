@@ -47,7 +47,8 @@ impl Timelines {
     /// The value that the worker's timeline has reached.
     ///
     /// # Errors
-    /// The failed call. The worker can signal the value that is told for the loss of the device.
+    /// The error of the failed driver call. The worker can signal the value that is told for the
+    /// loss of the device.
     pub(super) fn reached(&self) -> Result<u64> {
         Ok(self.computed.value()?)
     }
@@ -67,7 +68,8 @@ impl Timelines {
     /// free, or a frame drawn. Gives the value.
     ///
     /// # Errors
-    /// The failed call; and where the worker has signalled the timeline, which is not its own.
+    /// The error of the failed driver call; and where the worker has signalled the timeline, which
+    /// is not its own.
     pub(super) fn signal_next(&mut self) -> Result<u64> {
         let value = self.signalled + 1;
         // SAFETY: VUID-VkSemaphoreSignalInfo-value-03259 and -03260: this call is the only signal

@@ -53,7 +53,7 @@ pub(crate) trait Peer: Send + Sync {
     fn flush(&self) -> Result<()>;
 }
 
-/// A timeline semaphore that both sides know. Cloning it gives the same one.
+/// A timeline semaphore that both sides know. Clones refer to the same one.
 #[derive(Clone)]
 pub(crate) struct Timeline(Arc<Inner>);
 

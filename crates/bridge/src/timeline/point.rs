@@ -50,7 +50,7 @@ impl TimelinePoint {
     /// [`wait`](Self::wait) does.
     ///
     /// # Errors
-    /// The failed call.
+    /// The error of the failed driver call.
     pub fn is_reached(&self) -> Result<bool> {
         self.timeline.flush()?;
         Ok(self.timeline.value()? >= self.value)
@@ -67,7 +67,8 @@ impl TimelinePoint {
     /// Vulkan, unless CUDA is in use and several threads wait: then each one polls and sleeps.
     ///
     /// # Errors
-    /// [`Error::Timeout`](crate::Error::Timeout) with the last value seen, or the failed call.
+    /// [`Error::Timeout`](crate::Error::Timeout) with the last value seen, or the error of the
+    /// failed driver call.
     pub fn wait(&self, limit: Duration) -> Result<()> {
         self.timeline.wait_value(self.value, limit)
     }

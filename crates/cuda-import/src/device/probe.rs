@@ -128,7 +128,7 @@ fn list(driver: Driver) -> CallResult<DriverReport> {
     Ok(DriverReport { version, devices: devices.collect::<Result<_, _>>()? })
 }
 
-/// The report of one device of an initialised driver.
+/// The report of one device of an initialized driver.
 pub(crate) fn describe(driver: Driver, device: CUdevice, ordinal: usize) -> CallResult<CudaDeviceReport> {
     let attribute = |attribute| driver.attribute(attribute, device);
     // A driver that does not know an attribute does not have the ability.

@@ -58,10 +58,10 @@ const fn explained(code: u32, name: &'static str, advice: &'static str) -> Expla
 const LOST: &str = "the CUDA context is lost: an earlier kernel or copy failed (compute-sanitizer finds which); \
     release everything and start the process again";
 
-const FORKED: &str = "this process was probably forked after CUDA was initialised, which the driver does not support: \
+const FORKED: &str = "this process was probably forked after CUDA was initialized, which the driver does not support: \
     start the process with `exec` (`spawn` or `forkserver` in Python), or fork before the first use of CUDA";
 
-const CAPTURE: &str = "a stream that is being captured cannot be synchronised or queried, and its thread cannot make \
+const CAPTURE: &str = "a stream that is being captured cannot be synchronized or queried, and its thread cannot make \
     blocking calls to allocate or free memory: do that before the capture";
 
 const ISOLATION: &str = "what is captured may not wait for what is not. cudarc tracks the use of a CudaSlice with events, which does: \
@@ -93,7 +93,7 @@ const EXPLAINED: &[Explained] = &[
         and in a container that it was started with its GPUs (`--gpus all`)",
     ),
     explained(101, "CUDA_ERROR_INVALID_DEVICE", "check CUDA_VISIBLE_DEVICES"),
-    explained(102, "CUDA_ERROR_DEVICE_NOT_LICENSED", "the virtual GPU has no licence yet"),
+    explained(102, "CUDA_ERROR_DEVICE_NOT_LICENSED", "the virtual GPU has no license yet"),
     explained(
         304,
         "CUDA_ERROR_OPERATING_SYSTEM",

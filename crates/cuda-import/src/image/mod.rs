@@ -172,7 +172,7 @@ impl<T: Texel> MappedImage<T> {
         }
         let problem = texture.validate(self.info.kind, T::FORMAT, self.info.levels);
         problem.map_err(|problem| self.refuse(problem))?;
-        // A chain takes normalised coordinates even if it has one level, which alone does not.
+        // A chain takes normalized coordinates even if it has one level, which alone does not.
         let one = texture.level.or((!texture.normalized_coordinates).then_some(0));
         let (resource, levels) = match one {
             Some(level) => (Resource::Level(nth(of_levels, level).map_err(|problem| self.refuse(problem))?), 1),

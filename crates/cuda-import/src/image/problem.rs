@@ -173,12 +173,12 @@ pub enum ImageProblem {
     NoSurfaces,
 
     /// Addresses wrap by the image's size, which such coordinates do not know.
-    #[error("wrap and mirror take normalised coordinates; set `normalized_coordinates`, or clamp")]
+    #[error("wrap and mirror take normalized coordinates; set `normalized_coordinates`, or clamp")]
     AddressMode,
 
     /// A mip chain is addressed by fractions only.
     #[error(
-        "a texture of {levels} mip levels takes normalised coordinates; set `normalized_coordinates`, or choose a `level`"
+        "a texture of {levels} mip levels takes normalized coordinates; set `normalized_coordinates`, or choose a `level`"
     )]
     #[non_exhaustive]
     UnnormalizedLevels {
@@ -198,7 +198,7 @@ pub enum ImageProblem {
 
     /// Only narrow integers are read as fractions.
     #[error(
-        "texels of {format} cannot be read as normalised floats, only integers of 8 and 16 bits can; set `read` to Element"
+        "texels of {format} cannot be read as normalized floats, only integers of 8 and 16 bits can; set `read` to Element"
     )]
     #[non_exhaustive]
     NormalizedWide {

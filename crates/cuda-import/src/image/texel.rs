@@ -8,7 +8,7 @@ use std::fmt;
 use bytemuck::Pod;
 use half::f16;
 
-/// The type of one channel. What it means is the exporting API's business: normalised formats are
+/// The type of one channel. What it means is the exporting API's business: normalized formats are
 /// integers here, read as fractions through
 /// [`ReadMode::NormalizedFloat`](crate::ReadMode::NormalizedFloat).
 #[doc(alias = "CUarray_format")]

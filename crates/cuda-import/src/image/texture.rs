@@ -17,12 +17,12 @@ use crate::stream::order::StreamOrder;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AddressMode {
-    /// The image again, endlessly. Takes normalised coordinates.
+    /// The image again, endlessly. Takes normalized coordinates.
     Wrap,
     /// Its nearest edge.
     #[default]
     Clamp,
-    /// The image again, every other one mirrored. Takes normalised coordinates.
+    /// The image again, every other one mirrored. Takes normalized coordinates.
     Mirror,
     /// [`TextureInfo::border`].
     Border,
@@ -65,7 +65,7 @@ pub struct TextureInfo {
     /// Filter between mip levels. Default: nearest.
     pub mip_filter: Filter,
     /// Whether coordinates go from 0 to 1 over the image; texels are counted otherwise, with
-    /// centres at .5. A chain of mip levels takes normalised ones. Default: yes.
+    /// centers at .5. A chain of mip levels takes normalized ones. Default: yes.
     #[doc(alias = "CU_TRSF_NORMALIZED_COORDINATES")]
     pub normalized_coordinates: bool,
     /// What a read returns. Default: elements.

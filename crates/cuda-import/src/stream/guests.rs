@@ -27,7 +27,7 @@ use crate::device::mailbox::OwnMailbox;
 use crate::stream::identity::key;
 use crate::sys::{CallError, CallResult, EventHandle, Owner};
 
-/// More guests than this are synchronised on the host, so that a program which makes a stream a
+/// More guests than this are synchronized on the host, so that a program which makes a stream a
 /// frame stays bounded.
 const MAX_EVENTS: usize = 64;
 

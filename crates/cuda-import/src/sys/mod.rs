@@ -2,7 +2,7 @@
 //!
 //! The table is our own, over the library that cudarc loads. Its bindings panic at a missing
 //! symbol, and return a Rust enum in which a code newer than the binding would be undefined
-//! behaviour. Here each symbol is looked up before anything is called, and a code is a number.
+//! behavior. Here each symbol is looked up before anything is called, and a code is a number.
 //! Calls that cudarc makes for us (contexts, streams, events) still pass through its enum; their
 //! symbols are looked up here too, so that none of them can panic later.
 //!
@@ -214,7 +214,7 @@ const CALLED_BY_CUDARC: &[&str] = &[
 
 /// Finds `name` in the library, which must be known to be present.
 fn lookup<F: Copy>(name: &'static str, missing: &mut Vec<&'static str>) -> Option<F> {
-    // SAFETY: loading libcuda runs its initialisers, which the driver means any program to do.
+    // SAFETY: loading libcuda runs its initializers, which the driver means any program to do.
     let library = unsafe { cu::culib() };
     // SAFETY: `F` is the function type that cuda.h gives to `name`, with CUresult as the C int it
     // is.
@@ -229,7 +229,7 @@ fn lookup<F: Copy>(name: &'static str, missing: &mut Vec<&'static str>) -> Optio
 }
 
 fn load() -> Result<Table, LoadError> {
-    // SAFETY: opening libcuda runs its initialisers, which the driver means any program to do.
+    // SAFETY: opening libcuda runs its initializers, which the driver means any program to do.
     if !unsafe { cu::is_culib_present() } {
         return Err(LoadError::NoLibrary);
     }

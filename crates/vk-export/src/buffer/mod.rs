@@ -84,7 +84,8 @@ impl Buffer {
     /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for zero bytes or no usage,
     /// [`Error::TooLarge`](crate::Error::TooLarge) past the device's limits,
     /// [`Error::NotExportable`](crate::Error::NotExportable) and
-    /// [`Error::Missing`](crate::Error::Missing) where it cannot leave, else the failed call.
+    /// [`Error::Missing`](crate::Error::Missing) where it cannot leave, otherwise the error of the
+    /// failed driver call.
     pub fn new(device: &ExportDevice, info: &BufferInfo<'_>) -> Result<Self> {
         Self::create(device, info, Exporter::new)
     }
@@ -152,7 +153,7 @@ impl Buffer {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for zero bytes, an offset that is
-    /// not aligned and bytes outside of the block, else the failed call.
+    /// not aligned and bytes outside of the block, otherwise the error of the failed driver call.
     pub fn new_in(block: &Arc<Block>, name: &str, offset: u64, size: u64) -> Result<Self> {
         let object = format!("buffer \"{name}\" in block \"{}\"", block.name());
         let raw = block.place(offset, size, &object)?;
@@ -211,7 +212,7 @@ impl Buffer {
     ///
     /// # Errors
     /// [`Error::NotExportable`](crate::Error::NotExportable) for a buffer of another placement,
-    /// else the failed call.
+    /// otherwise the error of the failed driver call.
     #[doc(alias = "vkGetMemoryFdKHR")]
     #[doc(alias = "vkGetMemoryWin32HandleKHR")]
     pub fn export(&self) -> Result<ExportedBuffer> {

@@ -26,7 +26,7 @@ impl Commands {
     /// errors, validation messages and GPU debuggers.
     ///
     /// # Errors
-    /// The failed call.
+    /// The error of the failed driver call.
     ///
     /// # Safety
     /// `queue` is one of `device`'s.
@@ -65,7 +65,7 @@ impl Commands {
     /// Begins to record for one submission; what was recorded before is gone.
     ///
     /// # Errors
-    /// The failed call.
+    /// The error of the failed driver call.
     ///
     /// # Safety
     /// The commands recorded before are not pending execution.
@@ -86,7 +86,7 @@ impl Commands {
     /// Ends recording.
     ///
     /// # Errors
-    /// The failed call; the commands may not be submitted then.
+    /// The error of the failed driver call; the commands may not be submitted then.
     ///
     /// # Safety
     /// It is recording.

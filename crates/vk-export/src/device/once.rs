@@ -19,10 +19,10 @@ impl ExportDevice {
     ///
     /// # Errors
     /// [`Error::Unfinished`] past the limit; the pool and the fence are left to the commands then,
-    /// and with them this device is never destroyed. Else the failed call.
+    /// and with them this device is never destroyed. Otherwise the error of the failed driver call.
     ///
     /// # Safety
-    /// `queue` is one of this device's. What `record` records keeps the Valid Usage of
+    /// `queue` is one of this device's. What `record` records satisfies the Valid Usage of
     /// `vkQueueSubmit2` there, and everything that it uses lives until the commands have run: after
     /// [`Error::Unfinished`] and other failed waits, forever.
     #[doc(alias = "vkQueueSubmit2")]

@@ -22,10 +22,11 @@ impl OneTimeCommands {
     /// `record` records. `name` is its name in errors, validation messages and GPU debuggers.
     ///
     /// # Errors
-    /// The failed call.
+    /// The error of the failed driver call.
     ///
     /// # Safety
-    /// `queue` is one of `device`'s. What `record` records keeps the Valid Usage of the commands.
+    /// `queue` is one of `device`'s. What `record` records satisfies the Valid Usage of the
+    /// commands.
     pub unsafe fn record(
         device: &ExportDevice,
         queue: &Queue,

@@ -28,7 +28,7 @@ impl ExportDevice {
     /// the failed call.
     pub fn open(info: &OpenInfo<'_>) -> Result<Self> {
         let info = &OpenInfo {
-            features: normalised(info.features),
+            features: normalized(info.features),
             buffer_device_address: info.buffer_device_address || info.cuda_kernels,
             ..info.clone()
         };
@@ -166,7 +166,7 @@ fn candidates(instance: &OwnedInstance, info: &OpenInfo<'_>) -> Result<Vec<(Phys
 
 /// The features with every value 0 or 1: a `VkBool32` must be one of the two, and what is compared
 /// must be too.
-fn normalised(features: vk::PhysicalDeviceFeatures) -> vk::PhysicalDeviceFeatures {
+fn normalized(features: vk::PhysicalDeviceFeatures) -> vk::PhysicalDeviceFeatures {
     type Words = [vk::Bool32; size_of::<vk::PhysicalDeviceFeatures>() / size_of::<vk::Bool32>()];
     // SAFETY: the structure is `repr(C)` and has `VkBool32` fields alone (Vulkan specification,
     // `VkPhysicalDeviceFeatures`), so it has no padding, and every value of the fields is valid.

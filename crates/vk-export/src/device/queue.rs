@@ -185,7 +185,7 @@ impl Queue {
     ///
     /// # Safety
     /// All handles in `batches` and `fence` are valid, belong to this device and stay alive until
-    /// the submission has completed, and the batches keep the Valid Usage of `vkQueueSubmit2`.
+    /// the submission has completed, and the batches satisfy the Valid Usage of `vkQueueSubmit2`.
     #[doc(alias = "vkQueueSubmit2")]
     pub unsafe fn submit(&self, batches: &[vk::SubmitInfo2<'_>], fence: vk::Fence) -> Result<()> {
         // SAFETY: the caller vouches for batches and fence; inside `with` the queue is externally

@@ -59,7 +59,7 @@ fn resident() -> Result<(ash::Entry, Option<vk::Result>)> {
     let entry = match &resident.entry {
         Some(entry) => entry.clone(),
         None => {
-            // SAFETY: loading the system's Vulkan loader runs its initialisers; it is the library
+            // SAFETY: loading the system's Vulkan loader runs its initializers; it is the library
             // that every Vulkan program loads the same way.
             let entry = unsafe { ash::Entry::load() }.map_err(|error| Error::NoLoader { detail: error.to_string() })?;
             resident.entry.insert(entry).clone()

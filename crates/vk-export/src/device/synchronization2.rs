@@ -31,10 +31,11 @@ impl Synchronization2 {
         fence: vk::Fence,
     ) -> VkResult<()> {
         match self {
-            // SAFETY: the caller keeps the Valid Usage; the function is core in this device's
+            // SAFETY: the caller satisfies the Valid Usage; the function is core in this device's
             // version.
             Self::Core(device) => unsafe { device.queue_submit2(queue, batches, fence) },
-            // SAFETY: the caller keeps the Valid Usage; the extension was checked to be enabled.
+            // SAFETY: the caller satisfies the Valid Usage; the extension was checked to be
+            // enabled.
             Self::Extension(device) => unsafe { device.queue_submit2(queue, batches, fence) },
         }
     }
@@ -43,10 +44,11 @@ impl Synchronization2 {
     /// The Valid Usage of `vkCmdPipelineBarrier2`.
     pub(crate) unsafe fn barrier(&self, commands: vk::CommandBuffer, dependency: &vk::DependencyInfo<'_>) {
         match self {
-            // SAFETY: the caller keeps the Valid Usage; the function is core in this device's
+            // SAFETY: the caller satisfies the Valid Usage; the function is core in this device's
             // version.
             Self::Core(device) => unsafe { device.cmd_pipeline_barrier2(commands, dependency) },
-            // SAFETY: the caller keeps the Valid Usage; the extension was checked to be enabled.
+            // SAFETY: the caller satisfies the Valid Usage; the extension was checked to be
+            // enabled.
             Self::Extension(device) => unsafe { device.cmd_pipeline_barrier2(commands, dependency) },
         }
     }

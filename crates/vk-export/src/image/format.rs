@@ -59,7 +59,7 @@ fn is_known(format: vk::Format, api_version: u32, has: impl Fn(&CStr) -> bool) -
     }
 }
 
-/// Bytes of a texel of an uncompressed, single-plane colour format of Vulkan 1.0; `None` for every
+/// Bytes of a texel of an uncompressed, single-plane color format of Vulkan 1.0; `None` for every
 /// other.
 ///
 /// Those of the same size are one compatibility class (Vulkan specification, "Format Compatibility

@@ -63,7 +63,8 @@ impl Image {
     /// this one not so large; [`Error::UnsupportedImage`](crate::Error::UnsupportedImage) and
     /// [`Error::TooLarge`](crate::Error::TooLarge) from what the driver says;
     /// [`Error::NotExportable`](crate::Error::NotExportable) and
-    /// [`Error::Missing`](crate::Error::Missing) where it cannot leave; else the failed call.
+    /// [`Error::Missing`](crate::Error::Missing) where it cannot leave; otherwise the error of the
+    /// failed driver call.
     pub fn new(device: &ExportDevice, info: &ImageInfo<'_>) -> Result<Self> {
         Self::create(device, info, Exporter::new)
     }
@@ -294,7 +295,7 @@ impl Image {
     ///
     /// # Errors
     /// [`Error::NotExportable`](crate::Error::NotExportable) for an image of another placement,
-    /// else the failed call.
+    /// otherwise the error of the failed driver call.
     #[doc(alias = "vkGetMemoryFdKHR")]
     pub fn export(&self) -> Result<ExportedImage> {
         let (handle, memory) = self.memory.export(&self.name, self.memory.allocation_size())?;

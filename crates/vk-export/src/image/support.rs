@@ -39,7 +39,7 @@ pub struct ImageSupport {
 ///
 /// # Errors
 /// [`Error::InvalidArgument`] for what no driver could make, without asking,
-/// [`Error::UnsupportedImage`] with what to change, else the failed call.
+/// [`Error::UnsupportedImage`] with what to change, otherwise the error of the failed driver call.
 #[doc(alias = "vkGetPhysicalDeviceImageFormatProperties2")]
 pub fn image_support(device: &ExportDevice, info: &ImageInfo<'_>) -> Result<ImageSupport> {
     info.validate(&device.physical().limits)?;

@@ -53,8 +53,9 @@ impl KernelModule {
     ///
     /// # Errors
     /// [`Error::Missing`] where the device has no CUDA kernels, see
-    /// [`ExportDevice::cuda_kernel_gaps`]; else the failed call: for PTX that is broken, or newer
-    /// than the driver or the GPU, the driver says `VK_ERROR_INITIALIZATION_FAILED` and no more.
+    /// [`ExportDevice::cuda_kernel_gaps`]; otherwise the error of the failed driver call: for PTX
+    /// that is broken, or newer than the driver or the GPU, the driver says
+    /// `VK_ERROR_INITIALIZATION_FAILED` and no more.
     #[doc(alias = "vkCreateCuModuleNVX")]
     pub fn new(device: &ExportDevice, name: &str, ptx: &Ptx) -> Result<Self> {
         let calls = *device.kernel_calls()?;
@@ -77,7 +78,7 @@ impl KernelModule {
     ///
     /// # Errors
     /// [`Error::NoKernel`] with the names there are, [`Error::RefusedKernel`] for one that would
-    /// hang the queue, else the failed call.
+    /// hang the queue, otherwise the error of the failed driver call.
     #[doc(alias = "vkCreateCuFunctionNVX")]
     pub fn kernel(&self, entry: &str) -> Result<Kernel> {
         let module = &*self.0;

@@ -36,7 +36,7 @@ impl KernelSurface {
     /// # Errors
     /// [`Error::Missing`] where the device has no CUDA kernels, [`Error::InvalidArgument`] for an
     /// image without `VK_IMAGE_USAGE_STORAGE_BIT`, a format that has no storage images, and a level
-    /// that is not there, else the failed call.
+    /// that is not there, otherwise the error of the failed driver call.
     #[doc(alias = "vkGetImageViewHandleNVX")]
     pub fn new(image: &Image, level: u32) -> Result<Self> {
         let (device, object) = (image.device(), format!("surface of image \"{}\"", image.name()));

@@ -40,7 +40,7 @@ impl Default for TextureInfo {
 /// `cudaTextureObject_t`.
 ///
 /// It shows all levels and layers. While a kernel uses it the image is in
-/// `VK_IMAGE_LAYOUT_SHADER_READ_ONLY_OPTIMAL` or `VK_IMAGE_LAYOUT_GENERAL`. The sampler is honoured
+/// `VK_IMAGE_LAYOUT_SHADER_READ_ONLY_OPTIMAL` or `VK_IMAGE_LAYOUT_GENERAL`. The sampler is honored
 /// because modules are loaded as PTX.
 ///
 /// Keep it, and the image, until the GPU is done with what was recorded.
@@ -64,7 +64,8 @@ impl KernelTexture {
     /// # Errors
     /// [`Error::Missing`] where the device has no CUDA kernels, [`Error::InvalidArgument`] for an
     /// image without `VK_IMAGE_USAGE_SAMPLED_BIT`, formats that the image cannot be viewed in or
-    /// that are not filtered so, and address modes that need a feature, else the failed call.
+    /// that are not filtered so, and address modes that need a feature, otherwise the error of the
+    /// failed driver call.
     #[doc(alias = "vkGetImageViewHandleNVX")]
     pub fn new(image: &Image, info: &TextureInfo) -> Result<Self> {
         let (device, object) = (image.device(), format!("texture of image \"{}\"", image.name()));

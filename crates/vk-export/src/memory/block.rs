@@ -73,7 +73,7 @@ impl Block {
     /// # Errors
     /// [`Error::InvalidArgument`] for zero bytes or no usage, [`Error::TooLarge`] past the device's
     /// limits, [`Error::NotExportable`] where such buffers cannot leave, or only from allocations
-    /// of their own, [`Error::Missing`], else the failed call.
+    /// of their own, [`Error::Missing`], otherwise the error of the failed driver call.
     pub fn new(device: &ExportDevice, info: &BlockInfo<'_>) -> Result<Arc<Self>> {
         let object = format!("block \"{}\"", info.name);
         let size = placed_size(info.size, info.placement);
@@ -155,7 +155,8 @@ impl Block {
     /// The handle is the caller's; each import takes one of its own.
     ///
     /// # Errors
-    /// [`Error::NotExportable`] for a host-visible block, else the failed call.
+    /// [`Error::NotExportable`] for a host-visible block, otherwise the error of the failed driver
+    /// call.
     #[doc(alias = "vkGetMemoryFdKHR")]
     #[doc(alias = "vkGetMemoryWin32HandleKHR")]
     pub fn export(&self) -> Result<ExportedBlock> {

@@ -53,7 +53,7 @@ impl Placement {
 /// Parameters that an importer must repeat exactly.
 ///
 /// No driver checks these: a wrong size or dedicated flag is accepted without a word and is
-/// undefined behaviour (CUDA programming guide 6.2.16: "The mappings must match the mappings setup
+/// undefined behavior (CUDA programming guide 6.2.16: "The mappings must match the mappings setup
 /// in the exporting API").
 ///
 /// The importer's side is [`CUDA_EXTERNAL_MEMORY_HANDLE_DESC`].

@@ -50,8 +50,8 @@ impl Captured {
 pub enum Outcome {
     /// It is on its way.
     Drawn,
-    /// There is nothing to draw to: the window is minimised, its images no longer fit, or a frame
-    /// that failed has left one behind. [`Engine::resize`] makes them anew.
+    /// There is nothing to draw to: the window is minimized, its images no longer fit, or a frame
+    /// that failed has left one behind. [`Engine::resize`] makes them again.
     Nothing,
     /// It is on its way, and the window's images no longer fit.
     Resize,
@@ -101,7 +101,7 @@ impl Engine {
         self.frame
     }
 
-    /// Pictures have this size from here on; none with an area of 0, as that of a minimised window.
+    /// Pictures have this size from here on; none with an area of 0, as that of a minimized window.
     ///
     /// # Errors
     /// What cannot be had in that size.

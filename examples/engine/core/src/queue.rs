@@ -33,7 +33,7 @@ impl Queue {
     /// What the driver says; nothing was submitted then.
     ///
     /// # Safety
-    /// The batch and the fence keep the Valid Usage of `vkQueueSubmit2`.
+    /// The batch and the fence satisfy the Valid Usage of `vkQueueSubmit2`.
     pub unsafe fn submit(&self, device: &ash::Device, batch: vk::SubmitInfo2<'_>, fence: vk::Fence) -> Result<()> {
         // SAFETY: the caller's promise; inside `with` the queue is externally synchronized.
         self.with(|queue| unsafe { device.queue_submit2(queue, &[batch], fence) }).context("vkQueueSubmit2")

@@ -140,7 +140,7 @@ unsafe impl System for Notes {
 
 /// The driver takes so many submissions of a frame and refuses the others, those included that
 /// stand in for them: the systems are told of each pass that has run or not, and the window is as
-/// good as new once its images were made anew.
+/// good as new once its images were made again.
 #[test]
 fn refused_submissions_leave_the_window_usable() {
     let _alone = alone();

@@ -90,7 +90,7 @@ impl Swapchain {
         unsafe { self.gpu.device().create_semaphore(&vk::SemaphoreCreateInfo::default(), None) }.context("a semaphore")
     }
 
-    /// Makes the images anew, for a window of this size, and gives theirs: none where the window
+    /// Makes the images again, for a window of this size, and gives theirs: none where the window
     /// has no area.
     ///
     /// # Errors
@@ -172,7 +172,7 @@ impl Swapchain {
     }
 
     /// An image that was acquired is not presented. No other one is acquired until all are made
-    /// anew.
+    /// again.
     pub(crate) fn leave_behind(&mut self) {
         self.left_behind = true;
     }

@@ -1,4 +1,4 @@
-//! A texture that the compute side paints anew for every frame, on a panel in the corner of the
+//! A texture that the compute side paints again for every frame, on a panel in the corner of the
 //! scene.
 #![allow(unsafe_code)] // A system of the engine.
 

@@ -23,7 +23,7 @@ unsafe extern "C" fn cuInit(flags: c_uint) -> Code {
         if flags != 0 {
             return Err(INVALID_VALUE.into());
         }
-        ledger.initialised = true;
+        ledger.initialized = true;
         Ok(())
     })
 }

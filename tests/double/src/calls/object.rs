@@ -61,9 +61,9 @@ fn validate_texture(texture: &TextureDesc, array: &Array, is_mipmapped: bool) ->
     }
     let repeats = |mode: &u32| [ADDRESS_WRAP, ADDRESS_MIRROR].contains(mode);
     let wrong = if is_mipmapped && !has(TEXTURE_NORMALIZED) {
-        "a mipmapped array takes normalised coordinates"
+        "a mipmapped array takes normalized coordinates"
     } else if texture.address.iter().any(repeats) && !has(TEXTURE_NORMALIZED) {
-        "wrap and mirror take normalised coordinates"
+        "wrap and mirror take normalized coordinates"
     } else if array.is_integer() && has(TEXTURE_AS_INTEGER) && filters.contains(&FILTER_LINEAR) {
         "integers are not filtered"
     } else if has(TEXTURE_SEAMLESS) && !array.has(ARRAY_CUBEMAP) {

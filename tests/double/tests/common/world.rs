@@ -54,7 +54,7 @@ pub(crate) struct World<'d> {
     pub(crate) double: &'d Double,
     /// What an operation made.
     pub(crate) kept: Vec<Box<dyn Any>>,
-    /// Things to be used up; [`refill`](Self::refill) makes them anew.
+    /// Things to be used up; [`refill`](Self::refill) makes them again.
     pub(crate) goods: Goods,
     pub(crate) home: Arc<CudaStream>,
     pub(crate) guest: Arc<CudaStream>,

@@ -127,12 +127,12 @@ impl<'a, S: Frames> Reading<'a, S> {
                     self.wait();
                 }
             }
-            Read::Initialise if self.issued && !S::BROUGHT_BACK_UNFINISHED => {}
-            Read::Initialise => {
+            Read::Initialize if self.issued && !S::BROUGHT_BACK_UNFINISHED => {}
+            Read::Initialize => {
                 if self.reader.retired() > 0 {
                     self.common.count("times that slots were brought back");
                 }
-                self.reader.initialise().unwrap();
+                self.reader.initialize().unwrap();
                 assert_eq!(self.reader.retired(), 0);
             }
             Read::Frame | Read::Skip | Read::Drop | Read::Lend { .. } => {

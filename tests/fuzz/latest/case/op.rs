@@ -44,7 +44,7 @@ pub(crate) enum Read {
         told: bool,
     },
     /// Brings back what was lost.
-    Initialise,
+    Initialize,
     /// Waits for the oldest turn, or for all.
     Wait,
     WaitForAll,
@@ -65,7 +65,7 @@ pub(crate) fn case() -> impl Strategy<Value = Case> {
         1 => Just(Read::Skip),
         1 => Just(Read::Drop),
         2 => any::<(bool, bool)>().prop_map(|(happens, told)| Read::Lend { happens, told }),
-        1 => Just(Read::Initialise),
+        1 => Just(Read::Initialize),
         2 => Just(Read::Wait),
         1 => Just(Read::WaitForAll),
         2 => (0u16..1000).prop_map(Read::Pause),

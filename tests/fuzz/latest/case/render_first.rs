@@ -179,7 +179,7 @@ fn read<S: Frames>(
     for step in &case.reader {
         match *step {
             Read::Pause(micros) => std::thread::sleep(Duration::from_micros(micros.into())),
-            Read::Initialise | Read::WaitForAll => {
+            Read::Initialize | Read::WaitForAll => {
                 in_flight.drain(..).for_each(|point| point.wait(Rig::LONG).unwrap());
             }
             Read::Wait => in_flight.pop_front().into_iter().for_each(|point| point.wait(Rig::LONG).unwrap()),

@@ -36,7 +36,7 @@ impl Copy {
         &self.root
     }
 
-    /// Cargo, in the copy. Of two mutants, most of the bridge is the same, and optimising it takes
+    /// Cargo, in the copy. Of two mutants, most of the bridge is the same, and optimizing it takes
     /// longer than the programs do.
     pub(super) fn cargo(&self) -> Command {
         let mut command = shell::cargo();

@@ -193,7 +193,7 @@ fn memory_that_runs_out_leaves_the_picture_and_is_tried_again() {
     }
 }
 
-/// A texture that Bevy has made anew gets the last whole frame, while the next one's copy fails.
+/// A texture that Bevy has made again gets the last whole frame, while the next one's copy fails.
 #[test]
 fn a_new_texture_has_the_last_frame_though_copies_fail() {
     let _alone = alone();

@@ -13,7 +13,7 @@ use super::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use crate::error::{Error, Result};
 use crate::observe::log_error;
 
-/// A queue of work for one CPU thread. Cloning it gives the same queue.
+/// A queue of work for one CPU thread. Clones refer to the same queue.
 #[derive(Clone)]
 pub(crate) struct HostStream(Arc<Owner>);
 

@@ -54,7 +54,8 @@ impl State {
     /// Ends the segment that is being recorded, if there is one.
     ///
     /// # Errors
-    /// The failed call. The segment is lost, and those whose work it has are told.
+    /// The error of the failed driver call. The segment is lost, and those whose work it has are
+    /// told.
     pub(super) fn end_open(&mut self) -> std::result::Result<(), Box<Failed>> {
         let Some(mut open) = self.open.take() else { return Ok(()) };
         // SAFETY: it has been recording since it was taken. On an error it is dropped, never

@@ -78,7 +78,8 @@ impl Segment {
     /// Ends recording.
     ///
     /// # Errors
-    /// The failed call. The work is lost then, and every exchange that has some in it is told.
+    /// The error of the failed driver call. The work is lost then, and every exchange that has some
+    /// in it is told.
     ///
     /// # Safety
     /// It is recording.

@@ -89,7 +89,8 @@ impl InlineStream {
     /// behind it.
     ///
     /// # Errors
-    /// The failed call, of now or of an earlier end in which work of this exchange was lost.
+    /// The error of the failed driver call, of now or of an earlier end in which work of this
+    /// exchange was lost.
     ///
     /// # Safety
     /// `timeline` is on this device, is signalled by this stream alone with values that rise, and
@@ -113,7 +114,8 @@ impl InlineStream {
     /// Submits what was ended and not submitted yet.
     ///
     /// # Errors
-    /// The failed call, or [`vk_export::Error::QueueHeld`]; what was ended is submitted later then.
+    /// The error of the failed driver call, or [`vk_export::Error::QueueHeld`]; what was ended is
+    /// submitted later then.
     pub(crate) fn flush(&self) -> Result<()> {
         self.0.check_outside()?;
         // What another thread is submitting counts too: the caller may put a wait for it on the

@@ -180,8 +180,8 @@ impl<R: Resources> AwayState<R> {
     /// The process before has ended, or uses nothing more.
     ///
     /// # Errors
-    /// That of `go_on`, [`Error::Timeout`](crate::Error::Timeout) or the failed call; all stays as
-    /// it is.
+    /// That of `go_on`, [`Error::Timeout`](crate::Error::Timeout) or the error of the failed driver
+    /// call; all stays as it is.
     fn renew(&mut self, go_on: &dyn Fn() -> Result<()>) -> Result<()> {
         let old = &self.state;
         old.quiesce_while(go_on)?;

@@ -78,7 +78,7 @@ impl<R: Resources> ComputeRead<R> {
     /// will be.
     ///
     /// # Errors
-    /// The failed call.
+    /// The error of the failed driver call.
     pub fn finish(mut self) -> Result<TimelinePoint> {
         let point = self.signals()?;
         self.done = true;

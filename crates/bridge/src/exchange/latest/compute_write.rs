@@ -68,7 +68,8 @@ impl<R: Resources> ComputeWrite<R> {
     /// then on. Returns the point of that signal.
     ///
     /// # Errors
-    /// The failed call; the frame is then lost, as if the turn had been dropped.
+    /// The error of the failed driver call; the frame is then lost, as if the turn had been
+    /// dropped.
     pub fn publish(mut self) -> Result<TimelinePoint> {
         let point = self.shared.state.compute_signals(self.slot)?;
         self.done = true;
@@ -80,7 +81,7 @@ impl<R: Resources> ComputeWrite<R> {
     /// enqueued still runs, and the slot's next use is ordered behind it.
     ///
     /// # Errors
-    /// The failed call; the turn then counts as dropped.
+    /// The error of the failed driver call; the turn then counts as dropped.
     pub fn skip(mut self) -> Result<()> {
         // The slot's next writer is on the same stream, behind what is joined here.
         self.shared.state.held.lender.join(self.slot)?;

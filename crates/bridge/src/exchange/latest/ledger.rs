@@ -14,7 +14,7 @@ pub(super) struct Behind {
     pub(super) read: u64,
     /// On the writer's own.
     pub(super) written: u64,
-    /// It was initialised anew since, behind all of these.
+    /// It was initialized again since, behind all of these.
     pub(super) revived: bool,
 }
 
@@ -42,8 +42,8 @@ enum Slot {
     Taking { frame: u64, value: u64 },
     /// It is the reader's.
     Held { frame: u64, value: u64 },
-    /// The reader's, or given back: its lent turn is gone. It is used again once it was initialised
-    /// anew.
+    /// The reader's, or given back: its lent turn is gone. It is used again once it was initialized
+    /// again.
     Retired,
 }
 

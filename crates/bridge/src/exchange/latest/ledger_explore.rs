@@ -20,7 +20,7 @@ pub(super) fn explore(start: World) -> Result<usize, String> {
         for step in sound.iter().chain(faulty.iter().filter(|_| faults > 0)) {
             let mut next = world.clone();
             let done = next.step(*step).map_err(|fault| format!("{fault}; {step:?} after {world:#?}"))?;
-            let next = next.normalised().sorted();
+            let next = next.normalized().sorted();
             if done && seen.insert(next.clone()) {
                 open.push_back(next);
             }
@@ -51,7 +51,7 @@ impl World {
 
     /// The same world with the smallest numbers that are in the same order: there are finitely
     /// many.
-    pub(super) fn normalised(mut self) -> Self {
+    pub(super) fn normalized(mut self) -> Self {
         let (mut frames, mut writes, mut reads) = (Ranks::default(), Ranks::default(), Ranks::default());
         for rename in [false, true] {
             let mut frame = |number: &mut u64| frames.visit(number, rename);

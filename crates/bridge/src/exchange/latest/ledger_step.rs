@@ -19,7 +19,7 @@ pub(in super::super) enum Step {
     ComeBack,
     /// The reader, in another process, is given a frame. It gives the slot back by `ComeBack`.
     ShowAway,
-    /// What is retired is initialised anew, behind all submissions.
+    /// What is retired is initialized again, behind all submissions.
     Revive,
     /// The oldest unfinished work of the writer ends.
     Written,

@@ -253,9 +253,9 @@ fn a_lost_write_is_waited_for_at_the_value_that_was_seen() {
     assert_eq!(begun.behind, Behind { written: 3, ..Behind::default() });
 }
 
-/// Vulkan has handed it over anew: the writer's GPU waits for that.
+/// Vulkan has handed it over again: the writer's GPU waits for that.
 #[test]
-fn a_slot_that_was_initialised_anew_counts_as_used() {
+fn a_slot_that_was_initialized_anew_counts_as_used() {
     let mut ledger = Ledger::new(4, Newest::Finished);
     while ledger.send_away(0, 0).is_some() {}
     ledger.publish_away(0, 1);

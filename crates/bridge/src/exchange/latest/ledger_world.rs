@@ -33,7 +33,7 @@ pub(super) struct Content {
     pub(super) written: u64,
     /// The value of the reader's last submission with it since then.
     pub(super) read: u64,
-    /// A lent turn of the reader's was dropped, and it was not initialised since.
+    /// A lent turn of the reader's was dropped, and it was not initialized since.
     pub(super) retired: bool,
     /// The other process has it.
     pub(super) away: bool,

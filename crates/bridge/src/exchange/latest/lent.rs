@@ -41,7 +41,7 @@ pub(crate) trait Lend {
 /// dropped, it is unknown whether the submission happened. A writer's slot then stays out of use
 /// until this or a later value of the queue is reached, and its frame is never read. A reader's two
 /// slots, that of the new frame and that of the one before, stay out of use until
-/// [`LatestReader::initialise`](crate::LatestReader::initialise). Where the bridge does not submit
+/// [`LatestReader::initialize`](crate::LatestReader::initialize). Where the bridge does not submit
 /// by itself, closing needs a later turn's signal, or that of `flush_parts` of
 /// [`LatestReader`](crate::LatestReader::flush_parts) or
 /// [`LatestWriter`](crate::LatestWriter::flush_parts), to see the end.

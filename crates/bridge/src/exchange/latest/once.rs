@@ -31,8 +31,8 @@ impl<R: Resources> RenderRead<R> {
     /// ended.
     ///
     /// # Safety
-    /// What `record` records keeps the Valid Usage of `vkQueueSubmit2` on the exchange's queue, and
-    /// everything that it uses lives until the commands have run: after
+    /// What `record` records satisfies the Valid Usage of `vkQueueSubmit2` on the exchange's queue,
+    /// and everything that it uses lives until the commands have run: after
     /// [`Error::Timeout`](crate::Error::Timeout), forever.
     pub unsafe fn run_once(
         self,

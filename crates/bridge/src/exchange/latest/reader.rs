@@ -72,7 +72,8 @@ impl<R: Resources> LatestReader<R, ComputeFirst> {
     ///
     /// # Errors
     /// [`Error::TurnOpen`](crate::Error::TurnOpen) while the last turn is open, what
-    /// [`Compute::check_alive`] says once the compute side has failed, or the failed call.
+    /// [`Compute::check_alive`] says once the compute side has failed, or the error of the failed
+    /// driver call.
     pub fn newest(&mut self) -> Result<Option<RenderRead<R>>> {
         RenderRead::newest(&self.shared)
     }
@@ -84,20 +85,20 @@ impl<R: Resources> LatestReader<R, ComputeFirst> {
     }
 
     /// Submits the first hand-over of new images and waits for it, as
-    /// [`Exchange::initialise`](crate::Exchange::initialise). It also recovers slots that are out
+    /// [`Exchange::initialize`](crate::Exchange::initialize). It also recovers slots that are out
     /// of use because a lent turn was dropped: whether or not the turn was submitted, the slots
     /// return to the compute side with undefined contents.
     ///
     /// # Errors
-    /// As [`Exchange::initialise`](crate::Exchange::initialise);
+    /// As [`Exchange::initialize`](crate::Exchange::initialize);
     /// [`Error::OutOfOrder`](crate::Error::OutOfOrder) while slots are out of use and a turn, or
     /// what [`record_initial`](Self::record_initial) records to bring them back, is lent.
-    pub fn initialise(&mut self) -> Result<()> {
-        self.shared.initialise()
+    pub fn initialize(&mut self) -> Result<()> {
+        self.shared.initialize()
     }
 
     /// Returns the number of slots that are out of use because lent turns were dropped;
-    /// [`initialise`](Self::initialise) and [`record_initial`](Self::record_initial) recover them.
+    /// [`initialize`](Self::initialize) and [`record_initial`](Self::record_initial) recover them.
     pub fn retired(&self) -> usize {
         self.shared.ledger().retired().count()
     }
@@ -124,7 +125,7 @@ impl<R: Resources> LatestReader<R, ComputeFirst> {
     /// A submission that proves the end of lent turns that were dropped, as
     /// [`Exchange::flush_parts`](crate::Exchange::flush_parts): with it on the queue,
     /// [`LatestWriter::close`](crate::LatestWriter::close) can see that nothing is in use. Every
-    /// later turn does the same. It brings no slot back; [`initialise`](Self::initialise) and
+    /// later turn does the same. It brings no slot back; [`initialize`](Self::initialize) and
     /// [`record_initial`](Self::record_initial) do.
     ///
     /// # Errors
@@ -140,7 +141,8 @@ impl<R: Resources> LatestReader<R, RenderFirst> {
     ///
     /// # Errors
     /// [`Error::TurnOpen`](crate::Error::TurnOpen) while the last turn is open, what
-    /// [`Compute::check_alive`] says once the compute side has failed, or the failed call.
+    /// [`Compute::check_alive`] says once the compute side has failed, or the error of the failed
+    /// driver call.
     pub fn newest(&mut self) -> Result<Option<ComputeRead<R>>> {
         ComputeRead::newest(&self.shared)
     }

@@ -117,7 +117,8 @@ impl<R: Resources> RenderRead<R> {
     /// # Errors
     /// [`Error::OutOfOrder`](crate::Error::OutOfOrder) while what
     /// [`LatestReader::record_initial`](crate::LatestReader::record_initial) has recorded is lent,
-    /// or the failed call, and the turn counts as skipped. Nothing was submitted then.
+    /// or the error of the failed driver call, and the turn counts as skipped. Nothing was
+    /// submitted then.
     ///
     /// # Safety
     /// - The command buffers are executable, belong to the device and stay alive, with all that
@@ -135,8 +136,8 @@ impl<R: Resources> RenderRead<R> {
     /// As [`submit`](Self::submit).
     ///
     /// # Safety
-    /// As [`submit`](Self::submit), and the further semaphores and the fence keep the Valid Usage
-    /// of `vkQueueSubmit2`.
+    /// As [`submit`](Self::submit), and the further semaphores and the fence satisfy the Valid
+    /// Usage of `vkQueueSubmit2`.
     pub unsafe fn submit_with(mut self, info: &SubmitInfo<'_>) -> Result<TimelinePoint> {
         let (shared, after) = (&self.shared, self.after());
         let accepted = |value| shared.was_read(value, self.chosen.new);

@@ -117,7 +117,8 @@ impl<R: Resources> RenderWrite<R> {
     /// Gives the point at which they have run.
     ///
     /// # Errors
-    /// The failed call, and the frame counts as skipped. Nothing was submitted then.
+    /// The error of the failed driver call, and the frame counts as skipped. Nothing was submitted
+    /// then.
     ///
     /// # Safety
     /// As [`RenderTurn::submit`](crate::RenderTurn::submit).
@@ -132,8 +133,8 @@ impl<R: Resources> RenderWrite<R> {
     /// As [`submit`](Self::submit).
     ///
     /// # Safety
-    /// As [`submit`](Self::submit), and the further semaphores and the fence keep the Valid Usage
-    /// of `vkQueueSubmit2`.
+    /// As [`submit`](Self::submit), and the further semaphores and the fence satisfy the Valid
+    /// Usage of `vkQueueSubmit2`.
     pub unsafe fn submit_with(mut self, info: &SubmitInfo<'_>) -> Result<TimelinePoint> {
         self.done = true;
         let shared = &self.shared;

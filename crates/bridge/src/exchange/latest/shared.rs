@@ -67,7 +67,7 @@ impl<R: Resources> Shared<R> {
     pub(super) fn begin(&self) -> Result<Begun> {
         self.ensure_alive()?;
         if self.state.ledger().initial() != Initial::Done {
-            return Err(Error::NotInitialised { exchange: self.state.name.clone() });
+            return Err(Error::NotInitialized { exchange: self.state.name.clone() });
         }
         let wait = |value| self.state.noticed(self.written().wait_value(value, self.state.timeout));
         let begun = self.ledger.begin(wait, || self.written().value().unwrap_or(0))?;
@@ -169,10 +169,10 @@ impl<R: Resources> Shared<R> {
         lent.map_err(|refusal| state.refused(refusal))
     }
 
-    /// As [`LatestReader::initialise`](super::LatestReader::initialise).
-    pub(super) fn initialise(&self) -> Result<()> {
+    /// As [`LatestReader::initialize`](super::LatestReader::initialize).
+    pub(super) fn initialize(&self) -> Result<()> {
         let state = &self.state;
-        state.initialise()?;
+        state.initialize()?;
         loop {
             let retired = self.retired();
             if retired.is_empty() {
@@ -247,7 +247,7 @@ impl<R: Resources> Shared<R> {
         }
         // Of this ledger, a hand-over alone can be open.
         let mut ledger = state.ledger();
-        let idle = if ledger.values().is_lent() { Err(InStep::NotInitialised) } else { ledger.idle() };
+        let idle = if ledger.values().is_lent() { Err(InStep::NotInitialized) } else { ledger.idle() };
         drop(ledger);
         idle.map_err(|refusal| state.refused(refusal))?;
         if state.compute.side().is_inside() {

@@ -71,12 +71,12 @@ impl<R: Resources, D: Direction> LatestWriter<R, D> {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for the reader of another exchange, [`Error::TurnOpen`] while a
-    /// turn is open, [`Error::NotInitialised`] while an [`InitialTurn`] is, [`Error::Timeout`],
-    /// [`Error::ComputeBusy`] or the failed call when the work could not be seen to end; the
-    /// resources are then leaked on purpose. On an adopted device without a `queue_lock`, the end
-    /// of lent turns that were dropped is seen only behind a later turn or `flush_parts` ([the
-    /// reader's](crate::LatestReader::flush_parts), or with [`RenderFirst`] [the
-    /// writer's](crate::LatestWriter::flush_parts)).
+    /// turn is open, [`Error::NotInitialized`] while an [`InitialTurn`] is, [`Error::Timeout`],
+    /// [`Error::ComputeBusy`] or the error of the failed driver call when the work could not be
+    /// seen to end; the resources are then leaked on purpose. On an adopted device without a
+    /// `queue_lock`, the end of lent turns that were dropped is seen only behind a later turn or
+    /// `flush_parts` ([the reader's](crate::LatestReader::flush_parts), or with [`RenderFirst`]
+    /// [the writer's](crate::LatestWriter::flush_parts)).
     pub fn close(self, reader: LatestReader<R, D>) -> Result<()> {
         if !Arc::ptr_eq(&self.shared, reader.shared()) {
             return Err(Error::invalid(
@@ -97,8 +97,8 @@ impl<R: Resources> LatestWriter<R, ComputeFirst> {
     /// [`Error::TurnOpen`] while the last turn is open, [`Error::TurnLost`] once after a turn was
     /// dropped, [`Error::Timeout`] where the writer's oldest frame does not end,
     /// [`Error::SlotsRetired`] where dropped lent turns have left no slot,
-    /// [`Error::NotInitialised`] for new images on an adopted device, what [`Compute::check_alive`]
-    /// says once the compute side has failed, or the failed call.
+    /// [`Error::NotInitialized`] for new images on an adopted device, what [`Compute::check_alive`]
+    /// says once the compute side has failed, or the error of the failed driver call.
     pub fn begin(&mut self) -> Result<ComputeWrite<R>> {
         ComputeWrite::begin(&self.shared)
     }
@@ -116,8 +116,9 @@ impl<R: Resources> LatestWriter<R, RenderFirst> {
     /// [`Error::TurnOpen`] while the last turn is open, [`Error::TurnLost`] once after a turn was
     /// dropped, and while dropped lent turns have left no slot (see
     /// [`flush_parts`](Self::flush_parts)); [`Error::Timeout`] where the writer's oldest submission
-    /// does not end, [`Error::NotInitialised`] for new images on an adopted device, what
-    /// [`Compute::check_alive`] says once the compute side has failed, or the failed call.
+    /// does not end, [`Error::NotInitialized`] for new images on an adopted device, what
+    /// [`Compute::check_alive`] says once the compute side has failed, or the error of the failed
+    /// driver call.
     pub fn begin(&mut self) -> Result<RenderWrite<R>> {
         RenderWrite::begin(&self.shared)
     }
@@ -129,12 +130,12 @@ impl<R: Resources> LatestWriter<R, RenderFirst> {
     }
 
     /// Submits the first hand-over of new images and waits for it, as
-    /// [`Exchange::initialise`](crate::Exchange::initialise).
+    /// [`Exchange::initialize`](crate::Exchange::initialize).
     ///
     /// # Errors
-    /// As [`Exchange::initialise`](crate::Exchange::initialise).
-    pub fn initialise(&mut self) -> Result<()> {
-        self.shared.state.initialise()
+    /// As [`Exchange::initialize`](crate::Exchange::initialize).
+    pub fn initialize(&mut self) -> Result<()> {
+        self.shared.state.initialize()
     }
 
     /// Records the first hand-over of new images, as

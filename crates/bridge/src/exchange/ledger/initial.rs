@@ -20,7 +20,7 @@ impl Ledger {
     }
 
     /// The first hand-over has run.
-    pub(in crate::exchange) fn initialised(&mut self) {
+    pub(in crate::exchange) fn initialized(&mut self) {
         self.initial = Initial::Done;
     }
 

@@ -57,7 +57,7 @@ fn replaced_slots_are_free_and_values_go_on() {
     ledger.skip(1);
     // Images on an engine's device are handed over again.
     ledger.replaced(0, true);
-    assert_eq!(ledger.begin(|| 0), Err(Refusal::NotInitialised));
+    assert_eq!(ledger.begin(|| 0), Err(Refusal::NotInitialized));
     let value = ledger.lend_initial();
     ledger.initial_submitted(value);
     assert_eq!(ledger.begin(|| 0).unwrap().wait, Some(value));

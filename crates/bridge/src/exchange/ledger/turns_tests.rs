@@ -15,9 +15,9 @@ fn nothing_begins_before_images_are_handed_over() {
         assert_eq!(ledger.initial(), Initial::Done, "buffers need no hand-over");
         ledger.require_initial();
         assert_eq!(ledger.initial(), Initial::Needed);
-        assert_eq!((ledger.begin(never), ledger.idle()), (Err(Refusal::NotInitialised), Ok(())));
+        assert_eq!((ledger.begin(never), ledger.idle()), (Err(Refusal::NotInitialized), Ok(())));
         assert_eq!(ledger.lend_initial(), 1);
-        assert_eq!((ledger.initial(), ledger.idle()), (Initial::Lent(1), Err(Refusal::NotInitialised)));
+        assert_eq!((ledger.initial(), ledger.idle()), (Initial::Lent(1), Err(Refusal::NotInitialized)));
         assert_eq!(ledger.flush(), None, "what is lent signals later itself");
         ledger.retract_initial(1);
         assert_eq!((ledger.initial(), ledger.last_rendered()), (Initial::Needed, 0));
@@ -33,7 +33,7 @@ fn nothing_begins_before_images_are_handed_over() {
     }
     let mut ledger = Ledger::new(First::Compute, 1);
     ledger.require_initial();
-    ledger.initialised();
+    ledger.initialized();
     assert_eq!(ledger.begin(never).unwrap().wait, None, "it has run");
 }
 

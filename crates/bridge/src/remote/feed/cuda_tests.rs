@@ -193,7 +193,7 @@ fn what_a_worker_has_not_finished_is_shown_to_nobody() {
     }
 }
 
-/// A next worker has the same slots, with timelines that begin anew.
+/// A next worker has the same slots, with timelines that begin again.
 #[test]
 fn the_next_worker_has_the_same_slots() {
     let Some(mut worker) = Worker::new() else { return };

@@ -95,7 +95,7 @@ impl<R: Resources> HostFeed<R> {
         let Some(next) = self.next else { return Ok(None) };
         let turn = match self.writer.begin() {
             Ok(turn) => turn,
-            // New images that nobody has initialised so far, or a frame that was lost and is told
+            // New images that nobody has initialized so far, or a frame that was lost and is told
             // once: the worker's newest stays.
             Err(error) => {
                 let reason = error.to_string();

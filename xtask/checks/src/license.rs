@@ -1,4 +1,4 @@
-//! SPDX licence expressions, as far as Cargo manifests use them.
+//! SPDX license expressions, as far as Cargo manifests use them.
 
 use anyhow::{Result, bail};
 
@@ -18,7 +18,7 @@ pub(crate) fn is_met(expression: &str, allowed: &[String]) -> Result<bool> {
     let met = parser.any();
     match (met, parser.words) {
         (Some(met), []) => Ok(met),
-        _ => bail!("`{expression}` is no licence expression"),
+        _ => bail!("`{expression}` is no license expression"),
     }
 }
 
