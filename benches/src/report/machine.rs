@@ -56,7 +56,7 @@ impl Machine {
                 None => format!("{}, {}", system.os, system.architecture),
             },
             date: now(),
-            sources: root().map(|root| Sources::look(&root)).unwrap_or_default(),
+            sources: Sources::look(root().ok().as_deref()),
             clocks: Clocks::look(device.uuid()),
         }
     }

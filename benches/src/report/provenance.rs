@@ -26,11 +26,12 @@ impl Default for Sources {
 }
 
 impl Sources {
-    /// Of the tree at `root`; or what `BRIDGE_BENCH_COMMIT` names, where the program was built from
-    /// another tree.
-    pub(crate) fn look(root: &Path) -> Self {
+    /// The commit that `BRIDGE_BENCH_COMMIT` names, for a program that was built from another tree;
+    /// otherwise that of the tree at `root`, if it was found.
+    pub(crate) fn look(root: Option<&Path>) -> Self {
+        let ask = |arguments: &[&str]| root.and_then(|root| git(root, arguments));
         let told = std::env::var("BRIDGE_BENCH_COMMIT").ok();
-        Self::of(git(root, &["rev-parse", "HEAD"]), git(root, &["status", "--porcelain"]), told)
+        Self::of(ask(&["rev-parse", "HEAD"]), ask(&["status", "--porcelain"]), told)
     }
 
     fn of(commit: Option<String>, status: Option<String>, told: Option<String>) -> Self {

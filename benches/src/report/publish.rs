@@ -16,7 +16,7 @@ const FOLDER: &str = "benches/results";
 /// Writes the results where everyone sees them, with the pictures; gives where.
 pub(crate) fn publish(results: &Results) -> Result<PathBuf> {
     let root = root()?;
-    check(results, &Sources::look(&root))?;
+    check(results, &Sources::look(Some(&root)))?;
     let folder = root.join(FOLDER);
     write(results, &folder)?;
     Ok(folder.join(FILE))
