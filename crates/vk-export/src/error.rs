@@ -74,7 +74,8 @@ pub enum Error {
     },
 
     /// The calling thread already holds the queue's lock, inside
-    /// [`Queue::with`](crate::Queue::with), and would deadlock.
+    /// [`Queue::with`](crate::Queue::with) of this queue or of another one with the same
+    /// [`QueueLock`](crate::QueueLock), and would deadlock.
     #[error("{queue} is already locked by this thread; submit outside of `Queue::with`")]
     #[non_exhaustive]
     QueueHeld {

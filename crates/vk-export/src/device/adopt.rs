@@ -47,7 +47,8 @@ pub struct AdoptInfo<'a> {
     pub features: EnabledFeatures,
     /// The engine's lock around its queues, for engines that submit from other threads. With
     /// `None`, the engine must not call functions on a queue while this crate does, and this crate
-    /// submits only what the program asks it to.
+    /// submits only what the program asks it to. Where a device is adopted twice, pass clones of
+    /// the same `Arc`.
     pub queue_lock: Option<Arc<dyn QueueLock>>,
     /// Anything that must live as long as the adopted device, such as the engine's own reference to
     /// it; dropped with the last clone. With `None`, the engine must keep the device alive until

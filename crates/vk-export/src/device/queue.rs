@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ash::vk;
 
-use crate::device::queue_lock::{QueueLock, QueueMutex};
+use crate::device::queue_lock::{EngineLock, QueueLock, QueueMutex};
 use crate::device::synchronization2::Synchronization2;
 use crate::error::{Error, Result};
 use crate::logging::log_error;
@@ -88,7 +88,7 @@ impl std::fmt::Display for QueueKind {
 /// splices the submit parts of `bridge` into them.
 pub struct Queue {
     mutex: Arc<QueueMutex>,
-    engine: Option<Arc<dyn QueueLock>>,
+    engine: Option<EngineLock>,
     family: u32,
     stages: Option<vk::PipelineStageFlags2>,
     calls: Synchronization2,
@@ -104,7 +104,8 @@ impl Queue {
         calls: Synchronization2,
         device_name: &str,
     ) -> Self {
-        Self { mutex: QueueMutex::of(device, raw), engine, family, stages, calls, device_name: device_name.to_owned() }
+        let (mutex, engine) = (QueueMutex::of(device, raw), engine.map(EngineLock::new));
+        Self { mutex, engine, family, stages, calls, device_name: device_name.to_owned() }
     }
 
     /// Returns the index of the queue's family.
@@ -124,12 +125,14 @@ impl Queue {
     /// and the panic is logged. A panic in `f` is propagated.
     ///
     /// # Errors
-    /// [`Error::QueueHeld`] inside of another call on this thread, which would wait for itself.
+    /// [`Error::QueueHeld`] inside of another call on this thread, which would wait for itself: a
+    /// call for this queue, or for any queue with the same engine's lock.
     /// [`Error::InvalidArgument`] for an engine's lock that returned or panicked without calling
     /// `f`.
     pub fn with<R>(&self, f: impl FnOnce(vk::Queue) -> R) -> Result<R> {
         let raw = self.mutex.raw();
-        let Some(_guard) = self.mutex.lock() else { return Err(self.held()) };
+        self.check_free()?;
+        let Some(guard) = self.mutex.lock() else { return Err(self.held()) };
         let Some(engine) = &self.engine else { return Ok(f(raw)) };
         let (mut f, mut result) = (Some(f), None);
         let mut once = || {
@@ -139,6 +142,8 @@ impl Queue {
         };
         // Callers keep account of what was submitted, which a panic of the engine's must not undo.
         let called = catch_unwind(AssertUnwindSafe(|| engine.with(raw, &mut once)));
+        // A logger may use the queue.
+        drop(guard);
         let how = match called {
             Err(panic) if result.is_none() && f.is_none() => resume_unwind(panic),
             Err(panic) => {
@@ -161,14 +166,14 @@ impl Queue {
         Ok(result)
     }
 
-    /// Returns `true` if this thread is inside of [`with`](Self::with), where nothing can be
-    /// submitted.
+    /// Returns `true` if this thread is inside of [`with`](Self::with), of this queue or of any with
+    /// the same engine's lock, where nothing can be submitted to this queue.
     #[inline]
     pub fn is_held(&self) -> bool {
-        self.mutex.is_held_here()
+        self.mutex.is_held_here() || self.engine.as_ref().is_some_and(EngineLock::is_held_here)
     }
 
-    /// Checks that this thread is not inside of [`with`](Self::with).
+    /// Checks that this thread may submit: that the queue is not [held](Self::is_held).
     ///
     /// # Errors
     /// [`Error::QueueHeld`]. For callers that take locks of their own before they submit.

@@ -1,5 +1,6 @@
 //! The locks around queues.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -16,8 +17,10 @@ use ash::vk::Handle as _;
 pub trait QueueLock: Send + Sync {
     /// Locks `queue`, calls `f` once, and unlocks it.
     ///
-    /// Not re-entrant: it is never called from within `f`, and the engine must not hold the lock
-    /// when it calls a function that submits, or that waits for one which does on another thread.
+    /// Not re-entrant: a thread that is inside of it does not call it again, for any queue, so that
+    /// one mutex for all queues is enough: calls on the other queues are
+    /// [`Error::QueueHeld`](crate::Error::QueueHeld) there. The engine must not hold the lock when
+    /// it calls a function that submits, or that waits for one which does on another thread.
     ///
     /// A panic in this method is caught. If it happens after `f` was called, the submission counts
     /// and the panic is logged; if before, the submission fails with an error.
@@ -86,6 +89,55 @@ impl Drop for QueueGuard<'_> {
     }
 }
 
+/// An engine's lock. It may be one mutex for all queues, so a thread that is inside of it is so for
+/// every queue that has it, of whichever adoption.
+pub(crate) struct EngineLock(Arc<dyn QueueLock>);
+
+thread_local! {
+    /// The engines' locks that this thread is inside of, as [`EngineLock::name`] names them.
+    static INSIDE: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+}
+
+impl EngineLock {
+    pub(crate) fn new(lock: Arc<dyn QueueLock>) -> Self {
+        Self(lock)
+    }
+
+    /// Calls the engine's lock; this thread is inside of it meanwhile, and is not so far.
+    pub(crate) fn with(&self, queue: vk::Queue, f: &mut dyn FnMut()) {
+        let _inside = Inside::enter(self.name());
+        self.0.with(queue, f);
+    }
+
+    /// Returns `true` if this thread is inside of the lock.
+    #[inline]
+    pub(crate) fn is_held_here(&self) -> bool {
+        // A thread that is ending is inside of none.
+        INSIDE.try_with(|inside| inside.borrow().contains(&self.name())).unwrap_or(false)
+    }
+
+    /// An address that no other living lock has: clones of the same `Arc` share it.
+    fn name(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
+    }
+}
+
+/// Leaves an engine's lock when it is dropped, even if the engine panics.
+struct Inside(usize);
+
+impl Inside {
+    fn enter(lock: usize) -> Self {
+        let _ = INSIDE.try_with(|inside| inside.borrow_mut().push(lock));
+        Self(lock)
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        let _ = INSIDE.try_with(|inside| inside.borrow_mut().retain(|lock| *lock != self.0));
+    }
+}
+
 /// A number that no other living thread has; not 0.
 #[inline]
 fn this_thread() -> usize {
@@ -135,5 +187,30 @@ mod tests {
         let first = QueueMutex::of(device, queue);
         assert!(Arc::ptr_eq(&first, &QueueMutex::of(device, queue)));
         assert!(!Arc::ptr_eq(&first, &QueueMutex::of(device, vk::Queue::from_raw(0x30))));
+    }
+
+    struct Unlocked;
+
+    impl QueueLock for Unlocked {
+        fn with(&self, _: vk::Queue, f: &mut dyn FnMut()) {
+            f();
+        }
+    }
+
+    #[test]
+    fn an_engines_lock_is_held_for_all_that_share_it() {
+        let shared: Arc<dyn QueueLock> = Arc::new(Unlocked);
+        let [one, other] = [(); 2].map(|()| EngineLock::new(Arc::clone(&shared)));
+        let apart = EngineLock::new(Arc::new(Unlocked));
+        let mut seen = None;
+        one.with(vk::Queue::null(), &mut || {
+            let elsewhere = std::thread::scope(|scope| scope.spawn(|| one.is_held_here()).join().unwrap());
+            seen = Some((one.is_held_here(), other.is_held_here(), apart.is_held_here(), elsewhere));
+            // Two engines.
+            apart.with(vk::Queue::null(), &mut || assert!(apart.is_held_here() && other.is_held_here()));
+            assert!(!apart.is_held_here() && other.is_held_here());
+        });
+        assert_eq!(seen, Some((true, true, false, false)));
+        assert!(!one.is_held_here() && !other.is_held_here());
     }
 }

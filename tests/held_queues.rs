@@ -1,0 +1,245 @@
+//! An engine with one lock for all its queues: a thread that is inside of `Queue::with` of one is
+//! refused what submits to another, and waits for no thread that does.
+#![allow(unsafe_code, clippy::unwrap_used)] // A stand-in for a Vulkan function, and submitting.
+
+use std::cell::RefCell;
+use std::ffi::{CStr, c_void};
+use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, Once, OnceLock, PoisonError, TryLockError, mpsc};
+
+use bridge::ash::vk;
+use bridge::ash::vk::Handle as _;
+use bridge::vk_export::Queue;
+use bridge::{
+    Backend, BufferAccess, BufferSpec, Compute, Error, Exchange, ExchangeInfo, ExportDevice, ImageAccess, ImageSpec,
+    QueueKind, QueueLock,
+};
+use bridge_tests::{Engine, Rig};
+
+static REAL: OnceLock<vk::PFN_vkQueueSubmit2> = OnceLock::new();
+
+/// Marks the handle of a queue which the driver need not have: its submissions go to the one that is
+/// there. Handles of queues are pointers to what is aligned.
+const OTHER: u64 = 1;
+
+/// The engine's lock keeps both apart.
+unsafe extern "system" fn submit(
+    queue: vk::Queue,
+    batches: u32,
+    infos: *const vk::SubmitInfo2<'_>,
+    fence: vk::Fence,
+) -> vk::Result {
+    let queue = vk::Queue::from_raw(queue.as_raw() & !OTHER);
+    // SAFETY: handed on.
+    unsafe { REAL.get().unwrap()(queue, batches, infos, fence) }
+}
+
+fn hook(name: &CStr, real: *const c_void) -> *const c_void {
+    if name != c"vkQueueSubmit2" {
+        return real;
+    }
+    // SAFETY: the function of that name has this type.
+    let _ = REAL.set(unsafe { std::mem::transmute::<*const c_void, vk::PFN_vkQueueSubmit2>(real) });
+    submit as *const c_void
+}
+
+/// One mutex for all queues. Says once somebody waits for it.
+#[derive(Default)]
+struct OneLock {
+    mutex: Mutex<()>,
+    waits: Mutex<Option<mpsc::Sender<()>>>,
+    /// It panics behind its next call.
+    panics: AtomicBool,
+}
+
+impl QueueLock for OneLock {
+    fn with(&self, _: vk::Queue, f: &mut dyn FnMut()) {
+        let _guard = match self.mutex.try_lock() {
+            Ok(guard) => guard,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => {
+                if let Some(waits) = self.waits.lock().unwrap().take() {
+                    waits.send(()).unwrap();
+                }
+                self.mutex.lock().unwrap_or_else(PoisonError::into_inner)
+            }
+        };
+        f();
+        if self.panics.swap(false, Ordering::SeqCst) {
+            resume_unwind(Box::new("the engine panics"));
+        }
+    }
+}
+
+/// A device with two queues, whose other one exchanges use. Never destroyed: where a test fails, a
+/// thread keeps using it.
+fn adopt() -> (ExportDevice, Arc<OneLock>) {
+    let (engine, lock) = engine();
+    (adopt_again(engine, &lock), lock)
+}
+
+fn engine() -> (&'static Engine, Arc<OneLock>) {
+    static LOGGER: Once = Once::new();
+    // Before the harness has one.
+    LOGGER.call_once(|| {
+        log::set_logger(&Logger).unwrap();
+        log::set_max_level(log::LevelFilter::Error);
+    });
+    (Box::leak(Box::new(Engine::new(Some(hook)))), Arc::default())
+}
+
+fn adopt_again(engine: &'static Engine, lock: &Arc<OneLock>) -> ExportDevice {
+    let mut info = engine.info();
+    let more = [(vk::Queue::from_raw(info.queue.as_raw() | OTHER), info.queue_family)];
+    info.more_queues = &more;
+    info.queue_lock = Some(Arc::clone(lock) as Arc<dyn QueueLock>);
+    // SAFETY: the engine's own handles, which live forever; the other queue is a stand-in for the
+    // first.
+    unsafe { ExportDevice::adopt(info) }.unwrap()
+}
+
+fn info() -> ExchangeInfo<'static> {
+    ExchangeInfo {
+        name: "other",
+        slots: 2,
+        queue: QueueKind::Further(0),
+        timeout: Rig::LONG,
+        ..ExchangeInfo::default()
+    }
+}
+
+fn image(size: u32) -> ImageSpec<[u8; 4]> {
+    ImageSpec::new(vk::Format::R8G8B8A8_UNORM, [size, size], ImageAccess::TRANSFER_READ)
+}
+
+fn numbers() -> BufferSpec<u32> {
+    BufferSpec::new(16, BufferAccess::TRANSFER_READ)
+}
+
+/// Runs a test on another thread, within a limit.
+fn returns(test: impl FnOnce() + Send + 'static) {
+    let (sender, receiver) = mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        test();
+        sender.send(()).unwrap();
+    });
+    match receiver.recv_timeout(Rig::LONG) {
+        Err(mpsc::RecvTimeoutError::Timeout) => panic!("a thread waits for a lock that it holds itself"),
+        Ok(()) | Err(mpsc::RecvTimeoutError::Disconnected) => thread.join().unwrap(),
+    }
+}
+
+#[track_caller]
+fn assert_held<T>(result: Result<T, Error>) {
+    match result {
+        Err(Error::Vulkan(bridge::vk_export::Error::QueueHeld { .. })) => {}
+        Err(error) => panic!("{error}"),
+        Ok(_) => panic!("it was not refused"),
+    }
+}
+
+/// Runs `f` inside of the engine's lock, by way of its main queue.
+fn inside<R>(queue: &Queue, f: impl FnOnce() -> R) -> R {
+    queue.with(|_| f()).unwrap()
+}
+
+#[test]
+fn what_submits_to_another_queue_of_the_lock_is_refused() {
+    returns(|| {
+        let (device, _) = adopt();
+        let compute = Compute::new(&device, Backend::Host).unwrap();
+        let (queue, other) = (device.queue(), device.queue_of(QueueKind::Further(0)).unwrap());
+        inside(queue, || {
+            assert!(other.is_held() && other.check_free().is_err() && other.with(|_| ()).is_err());
+            assert_held(Exchange::new(&compute, &info(), image(4)));
+        });
+        assert!(!other.is_held());
+
+        let mut images = Exchange::new(&compute, &info(), image(4)).unwrap();
+        assert_held(inside(queue, || images.resize([8, 8])));
+        images.resize([8, 8]).unwrap();
+        let turn = images.begin().unwrap().finish().unwrap();
+        assert_held(inside(queue, || turn.read_back(Rig::LONG)));
+        images.begin().err().unwrap();
+        images.begin().unwrap().finish().unwrap().read_back(Rig::LONG).unwrap();
+
+        // The end of what was lent is proven by a submission.
+        drop(images.begin().unwrap().finish().unwrap().lend().unwrap());
+        assert_held(inside(queue, || images.flush_parts()));
+        images.close().unwrap();
+        // And the other way round.
+        let main = ExchangeInfo { queue: QueueKind::Graphics, ..info() };
+        assert_held(inside(other, || Exchange::new(&compute, &main, image(4))));
+    });
+}
+
+#[test]
+fn two_adoptions_with_one_lock_know_of_each_other() {
+    returns(|| {
+        let (engine, lock) = engine();
+        let [one, other] = [(); 2].map(|()| adopt_again(engine, &lock));
+        let compute = Compute::new(&other, Backend::Host).unwrap();
+        inside(one.queue(), || assert_held(Exchange::new(&compute, &info(), image(4))));
+        Exchange::new(&compute, &info(), image(4)).unwrap().close().unwrap();
+    });
+}
+
+/// The other thread has the lock of the exchange's submissions, and waits for the engine's.
+#[test]
+fn a_thread_that_waits_for_the_engines_lock_is_not_waited_for() {
+    returns(|| {
+        let (device, lock) = adopt();
+        let compute = Compute::new(&device, Backend::Host).unwrap();
+        let mut exchange = Exchange::new(&compute, &info(), numbers()).unwrap();
+        let [first, second] = [(); 2].map(|()| exchange.begin().unwrap().finish().unwrap());
+        let (sender, waits) = mpsc::channel();
+        *lock.waits.lock().unwrap() = Some(sender);
+        let submitted = inside(device.queue(), || {
+            let submits = std::thread::spawn(move || {
+                // SAFETY: no commands.
+                unsafe { first.submit(&[]) }.unwrap().wait(Rig::LONG).unwrap();
+            });
+            waits.recv().unwrap();
+            assert_held(second.lend());
+            submits
+        });
+        submitted.join().unwrap();
+        exchange.close().unwrap();
+    });
+}
+
+/// Locks the thread's queue where a message says that the engine's lock has panicked.
+struct Logger;
+
+thread_local! {
+    static LOGGED: RefCell<Option<(ExportDevice, mpsc::Sender<bool>)>> = const { RefCell::new(None) };
+}
+
+impl log::Log for Logger {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if record.args().to_string().contains("panicked after a call")
+            && let Some((device, seen)) = LOGGED.take()
+        {
+            seen.send(device.queue().with(|_| ()).is_ok()).unwrap();
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+#[test]
+fn a_logger_may_lock_the_queue_that_it_is_told_of() {
+    returns(|| {
+        let (device, lock) = adopt();
+        let (sender, seen) = mpsc::channel();
+        LOGGED.set(Some((device.clone(), sender)));
+        lock.panics.store(true, Ordering::SeqCst);
+        assert_eq!(device.queue().with(|_| 7).unwrap(), 7);
+        assert_eq!(seen.recv(), Ok(true));
+    });
+}
