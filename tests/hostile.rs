@@ -70,6 +70,24 @@ fn nothing_waits_for_a_queue_that_its_thread_holds(rig: &Rig, compute: &Compute)
     let point = unsafe { turn.submit(&[]) }.unwrap();
     point.wait(Rig::LONG).unwrap();
     exchange.close().unwrap();
+    an_idle_exchange_ends_on_a_thread_that_holds_its_queue(rig, compute);
+}
+
+/// Its end has nothing to submit, and neither has growing it.
+fn an_idle_exchange_ends_on_a_thread_that_holds_its_queue(rig: &Rig, compute: &Compute) {
+    let (queue, before) = (rig.device().queue(), LiveObjects::now());
+    let used = || {
+        let mut exchange = exchange(compute);
+        // SAFETY: no commands.
+        unsafe { exchange.begin().unwrap().finish().unwrap().submit(&[]) }.unwrap();
+        exchange
+    };
+    let (mut grows, closes, dropped) = (used(), used(), used());
+    queue.with(|_| grows.grow(32).unwrap()).unwrap();
+    queue.with(|_| closes.close().unwrap()).unwrap();
+    queue.with(|_| drop(dropped)).unwrap();
+    grows.close().unwrap();
+    assert_eq!(LiveObjects::now(), before);
 }
 
 /// The closure runs on the thread that the exchange's end waits for.

@@ -49,7 +49,9 @@ impl<R: Resources> State<R> {
     /// An engine does that itself, see [`Exchange::flush_parts`](crate::Exchange::flush_parts):
     /// nothing is submitted behind its back.
     pub(super) fn flush(&self) -> Result<()> {
-        if !self.compute.device().queues_are_synchronized() {
+        // Asked before the queue: a thread that has locked it may end an exchange that needs no
+        // signal.
+        if !self.compute.device().queues_are_synchronized() || !self.ledger().needs_flush() {
             return Ok(());
         }
         let _order = self.submitting()?;

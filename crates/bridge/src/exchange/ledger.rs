@@ -230,6 +230,11 @@ impl Ledger {
         if let Initial::Lent(_) = self.initial { None } else { self.values.flush() }
     }
 
+    /// Returns `true` if [`flush`](Self::flush) would take a value.
+    pub(super) fn needs_flush(&self) -> bool {
+        !matches!(self.initial, Initial::Lent(_)) && self.values.needs_flush()
+    }
+
     /// The flush that signals `value` was accepted.
     pub(super) fn flushed(&mut self, value: u64) {
         self.values.submitted(value);

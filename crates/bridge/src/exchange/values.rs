@@ -78,7 +78,12 @@ impl Values {
     /// that will come is behind them: that of the last submission, if it is certain, or of the turn
     /// that is lent.
     pub(super) fn flush(&mut self) -> Option<u64> {
-        (self.rendered > self.certain && self.lent.is_none()).then(|| self.take_rendered())
+        self.needs_flush().then(|| self.take_rendered())
+    }
+
+    /// Returns `true` if [`flush`](Self::flush) would take a value.
+    pub(super) fn needs_flush(&self) -> bool {
+        self.rendered > self.certain && self.lent.is_none()
     }
 
     /// The value of `rendered` behind which Vulkan uses nothing any more: the highest that was
