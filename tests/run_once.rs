@@ -194,10 +194,18 @@ fn what_is_not_waited_for_is_freed_once_it_has_run(rig: &Rig, compute: &Compute)
     gate.hold_queue(rig.device(), QueueKind::Graphics);
     let turn = reader.newest().unwrap().unwrap();
     assert!(is_timeout(turn.read_back(Duration::ZERO).unwrap_err()));
-    gate.open();
+    // Opens it, and waits for the queue.
+    drop(gate);
+    assert_eq!(allocated().allocations, with_slots.allocations + 1, "nobody has looked");
     writer.begin().unwrap().publish().unwrap().wait(Rig::LONG).unwrap();
-    reader.newest().unwrap().unwrap().read_back(Rig::LONG).unwrap();
-    assert_eq!(allocated(), with_slots);
+    assert_eq!(allocated(), with_slots, "a frame of the writer's");
+    let gate = Gate::new(rig.device());
+    gate.hold_queue(rig.device(), QueueKind::Graphics);
+    let turn = reader.newest().unwrap().unwrap();
+    assert!(is_timeout(turn.read_back(Duration::ZERO).unwrap_err()));
+    drop(gate);
+    reader.newest().unwrap().unwrap().skip();
+    assert_eq!(allocated(), with_slots, "a turn of the reader's");
     writer.close(reader).unwrap();
     assert_eq!(allocated(), before);
 }

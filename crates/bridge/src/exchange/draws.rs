@@ -76,6 +76,7 @@ impl<R: Resources> Draws<R> {
         over: impl Fn() -> bool,
     ) -> Result<Option<RenderTurn<R, RenderAway>>> {
         let start = Instant::now();
+        self.state().free_finished();
         let mut gate = self.gate();
         while !over() {
             let state = Arc::clone(&gate.state);

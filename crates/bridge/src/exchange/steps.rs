@@ -71,6 +71,7 @@ impl<R: Resources> Steps<R> {
     /// The turn of the frame that was announced first. Waits for one, for at most `timeout`, unless
     /// `over` says that none comes.
     pub(crate) fn take(&self, timeout: Duration, over: impl Fn() -> bool) -> Option<RenderTurn<R>> {
+        self.state().free_finished();
         let none = |turns: &mut VecDeque<_>| turns.is_empty() && !over();
         // As the thread of the connection does: to wake this one takes longer than a frame.
         let start = Instant::now();

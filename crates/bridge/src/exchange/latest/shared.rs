@@ -66,6 +66,7 @@ impl<R: Resources> Shared<R> {
     /// Takes the slot of the writer's next frame, once few enough of its own are unfinished.
     pub(super) fn begin(&self) -> Result<Begun> {
         self.ensure_alive()?;
+        self.state.free_finished();
         if self.state.ledger().initial() != Initial::Done {
             return Err(Error::NotInitialized { exchange: self.state.name.clone() });
         }
@@ -76,6 +77,7 @@ impl<R: Resources> Shared<R> {
 
     /// Chooses the reader's frame. Does not block.
     pub(super) fn newest(&self) -> Result<Option<Chosen>> {
+        self.state.free_finished();
         let chosen = self.ledger.newest(|| self.written().value(), || self.ensure_alive())?;
         chosen.map_err(|refusal| self.refused(refusal, self.reader()))
     }
