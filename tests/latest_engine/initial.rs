@@ -149,7 +149,9 @@ pub(crate) fn a_hand_over_that_is_late_costs_nothing_once_it_ran(device: &Export
     let mut third = in_step_within(compute, SHORT);
     held_up(&Gate::new(device), device, || third.initialize());
     third.close().unwrap();
+    slots_that_are_revived_late(device, compute);
     assert_eq!(LiveObjects::now(), before);
+    assert_eq!(command_pools(device), 0, "the device is never released");
     // While it may still run, all is kept.
     let (writer, mut reader) = latest_within(compute, SHORT);
     let gate = Gate::new(device);
@@ -158,6 +160,33 @@ pub(crate) fn a_hand_over_that_is_late_costs_nothing_once_it_ran(device: &Export
     drop((writer, reader));
     assert!(!gate.is_open());
     assert_eq!(LiveObjects::now().leaked_images, before.leaked_images + slots);
+}
+
+/// Slots of a lent turn that was dropped: the commands of a hand-over that was late are freed while
+/// the exchange goes on.
+fn slots_that_are_revived_late(device: &ExportDevice, compute: &Compute) {
+    let (mut writer, mut reader) = latest_within(compute, SHORT);
+    in_time(|| reader.initialize());
+    let publish = |writer: &mut LatestWriter<Heights>| {
+        writer.begin().unwrap().publish().unwrap().wait(Rig::LONG).unwrap();
+    };
+    publish(&mut writer);
+    drop(reader.newest().unwrap().unwrap().lend().unwrap());
+    held_up(&Gate::new(device), device, || reader.initialize());
+    in_time(|| reader.initialize());
+    publish(&mut writer);
+    let mut turn = || reader.newest().unwrap().unwrap();
+    // SAFETY: no commands.
+    unsafe { turn().submit(&[]) }.unwrap().wait(Rig::LONG).unwrap();
+    turn().skip();
+    assert_eq!(command_pools(device), 0);
+    writer.close(reader).unwrap();
+}
+
+/// The command pools of hand-overs that are alive.
+fn command_pools(device: &ExportDevice) -> usize {
+    let alive = device.clone().try_release().unwrap_err().alive;
+    alive.iter().filter(|object| object.contains("first hand-over")).count()
 }
 
 /// Images that were replaced while their hand-over may still run are kept until it has, whatever
@@ -258,5 +287,8 @@ pub(crate) fn no_exchange_is_left_by_a_refused_hand_over(engine: &Engine) {
     let info = ExchangeInfo::default();
     let error = late(|| Exchange::new(&compute, &info, spec()).map(drop)).unwrap_err();
     assert!(matches!(error, Error::Vulkan(vk_export::Error::Unfinished { .. })), "{error}");
-    assert_eq!(LiveObjects::now().leaked_images, before.leaked_images + info.slots);
+    let now = LiveObjects::now();
+    assert_eq!(now.leaked_images, before.leaked_images + info.slots);
+    assert_eq!(now.leaked_command_pools, before.leaked_command_pools + 1);
+    assert!(now.to_string().ends_with(" command pools leaked on purpose"), "{now}");
 }

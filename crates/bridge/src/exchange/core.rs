@@ -62,7 +62,7 @@ impl Core {
             failed: Arc::default(),
             gave_up: AtomicBool::new(false),
             changed: OnceLock::new(),
-            unfinished: Unfinished::default(),
+            unfinished: Unfinished::new(info.name),
             _alive: Alive::new(Kind::Exchange),
         }
     }

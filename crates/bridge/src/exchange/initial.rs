@@ -13,6 +13,7 @@ use super::once::may_still_run;
 use super::resources::Resources;
 use super::state::{Ordered, State};
 use super::submit::rendered_info;
+use super::unfinished::Running;
 use super::{Direction, Exchange};
 use crate::error::{Error, Result};
 use crate::observe::log_warn;
@@ -202,16 +203,19 @@ impl<R: Resources> State<R> {
         Ok(value)
     }
 
-    /// Waits until a hand-over has run that was submitted with this value.
+    /// Waits until a hand-over has run that was submitted with this value. Commands that may still
+    /// run are kept until they have.
     ///
     /// # Errors
     /// As [`outlast`](Self::outlast).
     pub(super) fn outlast_hand_over(&self, value: u64, commands: OneTimeCommands) -> Result<()> {
         let ran = self.outlast(value, self.timeout);
+        // Those of earlier calls.
+        self.free_finished();
         if ran.as_ref().is_err_and(may_still_run) {
-            // VUID-vkDestroyCommandPool-commandPool-00041: its commands may still be pending.
-            std::mem::forget(commands);
+            self.unfinished.push(Running { value, _commands: commands, _target: None });
         }
+        // VUID-vkDestroyCommandPool-commandPool-00041: else its commands are not pending.
         ran
     }
 

@@ -119,7 +119,9 @@ impl<R: Resources> Exchange<R, ComputeFirst> {
     /// # Errors
     /// [`Error::InvalidArgument`] for an invalid configuration, such as no slots, no resources, or
     /// accesses whose stages the queue lacks; otherwise the error of the failed Vulkan or CUDA
-    /// call. Nothing is leaked on failure.
+    /// call. Nothing is leaked on failure, but for [`vk_export::Error::Unfinished`]: the first
+    /// hand-over of new images has not ended within the limit, and its commands and all slots are
+    /// kept for good, and the device with them; see [`LiveObjects`](crate::LiveObjects).
     pub fn new(compute: &Compute, info: &ExchangeInfo<'_>, resources: R) -> Result<Self> {
         Self::with(compute, info, resources, First::Compute)
     }

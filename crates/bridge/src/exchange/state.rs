@@ -27,6 +27,8 @@ use super::slots::{barriers, check_resources, copy_stages, make_slots, queue_of}
 use crate::compute::Compute;
 use crate::compute::siblings::Signalled;
 use crate::error::{Error, Result, both};
+use crate::observe::live;
+use crate::observe::live::Kind;
 use crate::observe::log_error;
 use crate::observe::trace;
 use crate::timeline::history::History;
@@ -121,6 +123,12 @@ impl<R: Resources> State<R> {
                         // What the commands use is kept for good.
                         std::mem::forget(slots);
                         count_leaked(&barriers);
+                        live::leaked(Kind::CommandPool, 1);
+                        log_error!(
+                            "exchange \"{}\": its {} slots and a command pool are leaked, since the first hand-over of their images may still run",
+                            info.name,
+                            info.slots
+                        );
                     }
                     return Err(error);
                 }

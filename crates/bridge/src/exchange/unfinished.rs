@@ -5,7 +5,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use vk_export::{Buffer, OneTimeCommands};
 
-use crate::observe::log_error;
+use crate::observe::live::Kind;
+use crate::observe::{live, log_error};
 
 /// Commands that may still run, and memory that they copy to.
 pub(super) struct Running {
@@ -16,14 +17,19 @@ pub(super) struct Running {
 }
 
 /// The commands of an exchange that may still run. Dropping it keeps them for good.
-#[derive(Default)]
 pub(super) struct Unfinished {
+    /// The exchange.
+    name: String,
     /// As a rule there are none, and no frame pays for the lock.
     any: AtomicBool,
     list: Mutex<Vec<Running>>,
 }
 
 impl Unfinished {
+    pub(super) fn new(exchange: &str) -> Self {
+        Self { name: exchange.to_owned(), any: AtomicBool::new(false), list: Mutex::default() }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         !self.any.load(Ordering::Relaxed)
     }
@@ -54,8 +60,13 @@ impl Drop for Unfinished {
     fn drop(&mut self) {
         let left = std::mem::take(self.list.get_mut().unwrap_or_else(PoisonError::into_inner));
         if !left.is_empty() {
-            log_error!("{} command pools are leaked, and what their commands copy to: they may still run", left.len());
+            let pools = left.len();
             std::mem::forget(left);
+            live::leaked(Kind::CommandPool, pools);
+            log_error!(
+                "exchange \"{}\": {pools} command pools are leaked, and what their commands copy to, since they may still run",
+                self.name
+            );
         }
     }
 }

@@ -14,9 +14,11 @@ pub(crate) enum Kind {
     Block,
     Lease,
     KernelMemory,
+    /// Of commands; counted where it is leaked alone.
+    CommandPool,
 }
 
-const KINDS: usize = 8;
+const KINDS: usize = 9;
 
 static ALIVE: [AtomicUsize; KINDS] = [const { AtomicUsize::new(0) }; KINDS];
 static LEAKED: [AtomicUsize; KINDS] = [const { AtomicUsize::new(0) }; KINDS];
@@ -48,6 +50,7 @@ impl fmt::Display for Kind {
             Self::Block => "block",
             Self::Lease => "lease",
             Self::KernelMemory => "kernel memory",
+            Self::CommandPool => "command pool",
         })
     }
 }
@@ -94,6 +97,10 @@ pub struct LiveObjects {
     pub leaked_timelines: usize,
     /// Blocks of shared pools that were leaked on purpose; counted above too.
     pub leaked_blocks: usize,
+    /// Command pools that were leaked on purpose, since their commands may still have been running,
+    /// with what these use: kernels, staging buffers, memory that is copied to. Such pools are
+    /// counted nowhere else, and keep the device alive.
+    pub leaked_command_pools: usize,
 }
 
 impl LiveObjects {
@@ -114,6 +121,7 @@ impl LiveObjects {
             leaked_images: leaked(Kind::Image),
             leaked_timelines: leaked(Kind::Timeline),
             leaked_blocks: leaked(Kind::Block),
+            leaked_command_pools: leaked(Kind::CommandPool),
         }
     }
 
@@ -128,7 +136,7 @@ impl fmt::Display for LiveObjects {
         write!(
             f,
             "{} exchanges, {} turns, {} buffers ({} leaked on purpose), {} images ({}), {} timelines ({}), {} blocks ({}), \
-             {} leases, {} kernel memories",
+             {} leases, {} kernel memories, {} command pools leaked on purpose",
             self.exchanges,
             self.turns,
             self.buffers,
@@ -140,7 +148,8 @@ impl fmt::Display for LiveObjects {
             self.blocks,
             self.leaked_blocks,
             self.leases,
-            self.kernel_memories
+            self.kernel_memories,
+            self.leaked_command_pools
         )
     }
 }

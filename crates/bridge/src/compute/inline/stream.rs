@@ -12,7 +12,8 @@ use crate::compute::inline::inside::Recorders;
 use crate::compute::inline::pending::{FEW, State};
 use crate::compute::inline::segment::Lost;
 use crate::error::{Error, Result};
-use crate::observe::log_error;
+use crate::observe::live::Kind;
+use crate::observe::{live, log_error};
 
 /// Limit on how long dropping the stream waits for running work. Exchanges have already waited by
 /// then, each with its own limit.
@@ -264,8 +265,13 @@ impl Drop for Inner {
             Ok(()) => {}
             Err(error) if error.is_device_lost() => {}
             Err(error) => {
-                log_error!("kernels that may still run are kept for good: {error}");
-                std::mem::forget((Arc::clone(&self.progress), std::mem::take(&mut state.running)));
+                let running = std::mem::take(&mut state.running);
+                let pools = running.len();
+                std::mem::forget((Arc::clone(&self.progress), running));
+                live::leaked(Kind::CommandPool, pools);
+                log_error!(
+                    "{pools} command pools of kernels are leaked, and what these use, since they may still run: {error}"
+                );
             }
         }
     }

@@ -32,7 +32,8 @@ impl Compute {
     /// A probe runs before anything is shared: a timeline is signalled in both directions, and the
     /// other GPU writes memory that Vulkan reads. On a device that was adopted without a
     /// [`queue_lock`](crate::AdoptInfo::queue_lock) nothing is submitted, and CUDA reads the memory
-    /// back instead.
+    /// back instead. What a probe that has not ended within its limit of 5 s may still use is kept
+    /// for good: command pools and buffers, and with them the device.
     ///
     /// # Errors
     /// [`Error::NoPeer`] naming both GPUs, where the one has no access to the other's memory or the

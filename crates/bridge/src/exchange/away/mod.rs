@@ -224,7 +224,7 @@ impl<R: Resources> State<R> {
             failed: Arc::default(),
             gave_up: AtomicBool::new(false),
             changed: OnceLock::new(),
-            unfinished: Unfinished::default(),
+            unfinished: Unfinished::new(&self.name),
             _alive: Alive::new(Kind::Exchange),
         });
         let slots = self.held.slots.clone();
