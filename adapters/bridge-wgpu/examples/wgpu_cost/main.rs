@@ -7,11 +7,13 @@
 //! - **frame**: the wall time per frame with two frames in flight. It holds all that the GPU does
 //!   for a frame, the change between CUDA and Vulkan included.
 //! - **submitting**: the calling thread's time per frame in the calls that record and submit.
-//! - **GPU**: the queue's time between two timestamps, each at the bottom of the pipe and in a
-//!   submission of its own, directly before and directly behind the frame's. The compute side is
-//!   done by then, and the queue is kept busy with copies until all is submitted. So it is the
-//!   frame's barriers, its copies and what the queue takes for its submissions, for all ways
-//!   alike; neither the time of the CPU nor the wait for the compute side is in it.
+//! - **GPU**: what one more frame adds to the queue's time between two timestamps: the time around
+//!   two frames, less the time around one. Each timestamp is at the bottom of the pipe, alone in a
+//!   submission of its own, directly before and directly behind the frames. What those submissions
+//!   take is in both times, and so not in the difference, however a way submits. The compute side
+//!   is done with the frames before the first timestamp, and the queue is kept busy with copies
+//!   until all is submitted. So it is the frame's barriers, its copies and what the queue takes for
+//!   its submissions; neither the time of the CPU nor the wait for the compute side is in it.
 //!
 //! The last line is the same as JSON, which `--out` also writes to a file. On software Vulkan all
 //! of it runs, and the figures mean nothing.
@@ -44,10 +46,10 @@ trait Way {
     /// frames are unfinished.
     fn compute(&mut self, base: u32) -> Result<()>;
 
-    /// Waits until the compute side has filled the frame.
+    /// Waits until the compute side has filled all frames that are to be submitted.
     fn computed(&self) -> Result<()>;
 
-    /// Records and submits the frame.
+    /// Records and submits the oldest frame that was computed.
     fn submit(&mut self) -> Result<()>;
 
     /// Waits for all frames.
@@ -56,10 +58,10 @@ trait Way {
     /// Submits copies that keep the queue busy, and behind them the first timestamp.
     fn open(&mut self, copies: u32) -> Result<()>;
 
-    /// Submits the second timestamp.
+    /// Submits the second timestamp, and nothing with it.
     fn close(&mut self) -> Result<()>;
 
-    /// Waits, and returns the time of the copies and of the frame, in microseconds.
+    /// Waits, and returns the time of the copies and of the frames, in microseconds.
     fn times(&mut self) -> Result<[f64; 2]>;
 
     /// The last frame, where anything is shared.
@@ -231,24 +233,34 @@ fn run(way: &mut dyn Way, frames: u32) -> Result<(f64, f64)> {
     Ok(times)
 }
 
-/// The GPU's time of a frame, in microseconds.
+/// The GPU's time of a frame, in microseconds: what the second of two takes.
 fn gpu_time(way: &mut dyn Way, row: &mut Row, most: u32) -> Result<f64> {
+    let one = between(way, row, most, 1)?;
+    Ok(between(way, row, most, 2)? - one)
+}
+
+/// The GPU's time between two timestamps around frames, in microseconds.
+fn between(way: &mut dyn Way, row: &mut Row, most: u32, frames: usize) -> Result<f64> {
     loop {
-        way.compute(0)?;
+        for _ in 0..frames {
+            way.compute(0)?;
+        }
         way.computed()?;
         let start = Instant::now();
         way.open(row.copies)?;
-        way.submit()?;
+        for _ in 0..frames {
+            way.submit()?;
+        }
         way.close()?;
         let submitting = start.elapsed().as_secs_f64() * 1e6;
-        let [busy, frame] = way.times()?;
+        let [busy, time] = way.times()?;
         // Else the queue may have waited for the CPU meanwhile.
         if busy >= submitting {
-            return Ok(frame);
+            return Ok(time);
         }
         if row.copies >= most {
             row.uncovered += 1;
-            return Ok(frame);
+            return Ok(time);
         }
         row.copies *= 2;
     }

@@ -31,7 +31,7 @@ pub(crate) struct OnAsh<'c> {
 /// The source of a frame's copy.
 enum Source {
     Alone(Buffer),
-    Shared { exchange: Exchange<BufferSpec<u32>>, frame: Option<RenderTurn<BufferSpec<u32>>> },
+    Shared { exchange: Exchange<BufferSpec<u32>>, frames: VecDeque<RenderTurn<BufferSpec<u32>>> },
 }
 
 struct Recording {
@@ -48,7 +48,7 @@ impl<'c> OnAsh<'c> {
 
     pub(crate) fn shared(compute: &'c Compute, len: usize, kernel: Option<Kernel>) -> Result<Self> {
         let spec = BufferSpec::<u32>::new(len, BufferAccess::TRANSFER_READ);
-        let source = Source::Shared { exchange: Exchange::new(compute, &info(), spec)?, frame: None };
+        let source = Source::Shared { exchange: Exchange::new(compute, &info(), spec)?, frames: VecDeque::new() };
         Self::new(compute, source, len, kernel)
     }
 
@@ -138,10 +138,10 @@ impl<'c> OnAsh<'c> {
 
 impl Way for OnAsh<'_> {
     fn compute(&mut self, base: u32) -> Result<()> {
-        if let Source::Shared { exchange, frame } = &mut self.source {
+        if let Source::Shared { exchange, frames } = &mut self.source {
             let mut turn = exchange.begin()?;
             fill(turn.work(), self.kernel.as_ref(), base)?;
-            *frame = Some(turn.finish()?);
+            frames.push_back(turn.finish()?);
         }
         if self.pending.len() == IN_FLIGHT {
             self.wait_for_oldest()?;
@@ -150,9 +150,10 @@ impl Way for OnAsh<'_> {
     }
 
     fn computed(&self) -> Result<()> {
+        // The last one's is behind those before.
         match &self.source {
-            Source::Shared { frame: Some(turn), .. } => Ok(turn.computed().wait(LIMIT)?),
-            _ => Ok(()),
+            Source::Shared { frames, .. } => Ok(frames.back().map_or(Ok(()), |turn| turn.computed().wait(LIMIT))?),
+            Source::Alone(_) => Ok(()),
         }
     }
 
@@ -162,7 +163,7 @@ impl Way for OnAsh<'_> {
             (recording.commands, self.target.as_raw(), vk::BufferCopy::default().size(self.target.size()));
         let turn = match &mut self.source {
             Source::Alone(_) => None,
-            Source::Shared { frame, .. } => Some(frame.take().context("the compute side was first")?),
+            Source::Shared { frames, .. } => Some(frames.pop_front().context("the compute side was first")?),
         };
         let source = match (&self.source, &turn) {
             (_, Some(turn)) => turn.resources().as_raw(),

@@ -22,9 +22,9 @@ pub(crate) struct OnWgpu<'g> {
 /// The source of a frame's copy.
 enum Source {
     Alone { buffer: wgpu::Buffer, pending: VecDeque<wgpu::SubmissionIndex> },
-    Slots { exchange: Exchange<SlotBuffer<u32>>, frame: Option<Frame<SlotBuffer<u32>>> },
+    Slots { exchange: Exchange<SlotBuffer<u32>>, frames: VecDeque<Frame<SlotBuffer<u32>>> },
     // The copy is the frame's own.
-    Stays { exchange: Exchange<SharedBuffer<u32>>, frame: Option<Frame<SharedBuffer<u32>>> },
+    Stays { exchange: Exchange<SharedBuffer<u32>>, frames: VecDeque<Frame<SharedBuffer<u32>>> },
 }
 
 impl<'g> OnWgpu<'g> {
@@ -36,7 +36,7 @@ impl<'g> OnWgpu<'g> {
     pub(crate) fn slots(gpu: &'g Bridge, len: usize, kernel: Option<Kernel>) -> Result<Self> {
         // SAFETY: what a frame lends is used in the commands that are submitted with it.
         let spec = unsafe { SlotBuffer::<u32>::new(len, wgpu::BufferUsages::COPY_SRC) };
-        let source = Source::Slots { exchange: Exchange::new(gpu, &info(), spec)?, frame: None };
+        let source = Source::Slots { exchange: Exchange::new(gpu, &info(), spec)?, frames: VecDeque::new() };
         Self::new(gpu, source, buffer(gpu, 4 * len as u64), kernel)
     }
 
@@ -44,7 +44,7 @@ impl<'g> OnWgpu<'g> {
         let spec = SharedBuffer::<u32>::new(len, wgpu::BufferUsages::COPY_SRC);
         let exchange = Exchange::new(gpu, &info(), spec)?;
         let target = exchange.objects().clone();
-        Self::new(gpu, Source::Stays { exchange, frame: None }, target, kernel)
+        Self::new(gpu, Source::Stays { exchange, frames: VecDeque::new() }, target, kernel)
     }
 
     fn new(gpu: &'g Bridge, source: Source, target: wgpu::Buffer, kernel: Option<Kernel>) -> Result<Self> {
@@ -68,25 +68,26 @@ impl Way for OnWgpu<'_> {
                     self.gpu.device().poll(wait)?;
                 }
             }
-            Source::Slots { exchange, frame } => {
+            Source::Slots { exchange, frames } => {
                 let mut turn = exchange.begin()?;
                 fill(turn.work(), kernel, base)?;
-                *frame = Some(turn.finish()?);
+                frames.push_back(turn.finish()?);
             }
-            Source::Stays { exchange, frame } => {
+            Source::Stays { exchange, frames } => {
                 let mut turn = exchange.begin()?;
                 fill(turn.work(), kernel, base)?;
-                *frame = Some(turn.finish()?);
+                frames.push_back(turn.finish()?);
             }
         }
         Ok(())
     }
 
     fn computed(&self) -> Result<()> {
+        // The last one's is behind those before.
         let point = match &self.source {
             Source::Alone { .. } => None,
-            Source::Slots { frame, .. } => frame.as_ref().map(Frame::computed),
-            Source::Stays { frame, .. } => frame.as_ref().map(Frame::computed),
+            Source::Slots { frames, .. } => frames.back().map(Frame::computed),
+            Source::Stays { frames, .. } => frames.back().map(Frame::computed),
         };
         Ok(point.map_or(Ok(()), |point| point.wait(LIMIT))?)
     }
@@ -95,13 +96,13 @@ impl Way for OnWgpu<'_> {
         let Self { gpu, target, .. } = self;
         match &mut self.source {
             Source::Alone { buffer, pending } => pending.push_back(gpu.queue().submit([copy(gpu, buffer, target)])),
-            Source::Slots { frame, .. } => {
-                let frame = frame.take().context("the compute side was first")?;
+            Source::Slots { frames, .. } => {
+                let frame = frames.pop_front().context("the compute side was first")?;
                 let commands = copy(gpu, frame.objects()?, target);
                 gpu.submit([commands], frame)?;
             }
-            Source::Stays { frame, .. } => {
-                gpu.submit([], frame.take().context("the compute side was first")?)?;
+            Source::Stays { frames, .. } => {
+                gpu.submit([], frames.pop_front().context("the compute side was first")?)?;
             }
         }
         Ok(())
@@ -125,16 +126,20 @@ impl Way for OnWgpu<'_> {
     }
 
     fn close(&mut self) -> Result<()> {
-        let Clock { queries, resolved, mapped, .. } = &self.clock;
+        // Alone: wgpu's barriers for what else were in the encoder would come before it.
         let mut commands = self.gpu.device().create_command_encoder(&Default::default());
-        commands.write_timestamp(queries, 2);
-        commands.resolve_query_set(queries, 0..3, resolved, 0);
-        commands.copy_buffer_to_buffer(resolved, 0, mapped, 0, None);
+        commands.write_timestamp(&self.clock.queries, 2);
         self.gpu.queue().submit([commands.finish()]);
         Ok(())
     }
 
     fn times(&mut self) -> Result<[f64; 2]> {
+        self.finish()?;
+        let Clock { queries, resolved, mapped, .. } = &self.clock;
+        let mut commands = self.gpu.device().create_command_encoder(&Default::default());
+        commands.resolve_query_set(queries, 0..3, resolved, 0);
+        commands.copy_buffer_to_buffer(resolved, 0, mapped, 0, None);
+        self.gpu.queue().submit([commands.finish()]);
         let ticks = read(self.gpu, &self.clock.mapped, |bytes| {
             let mut words = bytes.as_chunks::<8>().0.iter().map(|word| u64::from_ne_bytes(*word));
             [(); 3].map(|()| words.next().unwrap_or(0))
