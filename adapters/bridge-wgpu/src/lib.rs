@@ -10,6 +10,7 @@ mod kernels;
 mod latest;
 mod mirror;
 mod order;
+mod own;
 mod parts;
 mod raw;
 mod repair;

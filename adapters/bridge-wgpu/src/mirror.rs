@@ -11,6 +11,7 @@ use bridge::{InitialTurn, Lease, Resources, SubmitParts};
 use crate::device::Bridge;
 use crate::error::{Error, Result};
 use crate::order::Order;
+use crate::own::Own;
 use crate::parts::Parts;
 use crate::raw;
 use crate::shared::{Filled, Flow, Shared, SlotInfo};
@@ -106,7 +107,8 @@ impl<S: Shared> Mirror<S> {
             let ready = self.encode(|commands| self.ready(commands))?;
             let device = gpu.compute().device().as_raw();
             let (all, ()) = raw::record(gpu, name, |commands| {
-                parts.own = Some(commands);
+                // `ready` has one command, and each buffer in it once.
+                parts.own.push(Own::behind_transitions(commands));
                 acquire(commands);
                 // SAFETY: between the slot's barriers, outside of a pass. The objects are those
                 // that wgpu's barriers are for, in the same submission, which keeps them, and which
@@ -122,11 +124,16 @@ impl<S: Shared> Mirror<S> {
         }
         let slot = self.slot(lease, resources())?;
         let (acquire, ()) = raw::record(gpu, name, |commands| {
-            parts.own = Some(commands);
+            parts.own.push(Own::new(commands));
             acquire(commands);
         })?;
         let copy = self.copy(slot)?;
-        let (release, ()) = raw::record(gpu, name, release)?;
+        let settle = if S::IN_PLACE { self.settle(slot)? } else { None };
+        let (release, ()) = raw::record(gpu, name, |commands| {
+            // What settles has only the transitions of a slot's textures, each once.
+            parts.own.push(if settle.is_some() { Own::behind_transitions(commands) } else { Own::new(commands) });
+            release(commands);
+        })?;
         match (S::IN_PLACE, flow) {
             (false, Flow::In) => parts.before.extend(chain(acquire, copy, release)),
             (false, Flow::Out) => parts.behind.extend(chain(acquire, copy, release)),
@@ -136,7 +143,7 @@ impl<S: Shared> Mirror<S> {
                     Flow::In => parts.before.extend(copy),
                     Flow::Out => parts.behind.extend(copy),
                 }
-                parts.behind.extend(self.settle(slot)?);
+                parts.behind.extend(settle);
                 parts.behind.push(release);
             }
         }
@@ -258,7 +265,7 @@ pub(crate) fn initialize<S: Shared>(
     let turn = turn?;
     let signal = turn.signal();
     // Dropped, the turn counts as not submitted, and the exchange with it.
-    gpu.push_signalling(&mirror.name, Some((commands, own)), &[signal])?;
+    gpu.push_signalling(&mirror.name, Some((commands, Own::new(own))), &[signal])?;
     // SAFETY: the commands were submitted, and the signal behind them.
     unsafe { turn.submitted() };
     Ok(())

@@ -2,14 +2,16 @@
 
 use ash::vk;
 
+use crate::own::Own;
+
 /// Command buffers, waits and signals that frames add to a submission.
 #[derive(Default)]
 pub(crate) struct Parts {
     pub(crate) before: Vec<wgpu::CommandBuffer>,
     pub(crate) behind: Vec<wgpu::CommandBuffer>,
-    /// Vulkan's handle of one of these, by which the submission is known; `None` where the frames
-    /// add none that this crate records by itself, as a frame that was submitted before.
-    pub(crate) own: Option<vk::CommandBuffer>,
+    /// Those of them that this crate records by itself, by which the submission is known: each
+    /// frame has one.
+    pub(crate) own: Vec<Own>,
     pub(crate) waits: Vec<vk::SemaphoreSubmitInfo<'static>>,
     pub(crate) signals: Vec<vk::SemaphoreSubmitInfo<'static>>,
 }

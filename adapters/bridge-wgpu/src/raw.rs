@@ -6,6 +6,7 @@ use wgpu::hal::api::Vulkan;
 
 use crate::device::Bridge;
 use crate::error::{Error, Result};
+use crate::scope::capture;
 
 /// Records with `record` into a command buffer of wgpu's that holds nothing else: wgpu refuses
 /// encoders with commands of both kinds.
@@ -14,9 +15,18 @@ pub(crate) fn record<R>(
     object: &str,
     record: impl FnOnce(vk::CommandBuffer) -> R,
 ) -> Result<(wgpu::CommandBuffer, R)> {
-    let recorded = gpu.capture("CommandEncoder::finish", object, || {
+    record_on(gpu.device(), object, record)
+}
+
+/// [`record`] for a device that has no `Bridge` yet.
+pub(crate) fn record_on<R>(
+    device: &wgpu::Device,
+    object: &str,
+    record: impl FnOnce(vk::CommandBuffer) -> R,
+) -> Result<(wgpu::CommandBuffer, R)> {
+    let recorded = capture(device, "CommandEncoder::finish", object, || {
         let descriptor = wgpu::CommandEncoderDescriptor { label: Some("hand-over") };
-        let mut encoder = gpu.device().create_command_encoder(&descriptor);
+        let mut encoder = device.create_command_encoder(&descriptor);
         let handle = |hal: Option<&mut wgpu::hal::vulkan::CommandEncoder>| {
             // SAFETY: recorded into, not destroyed, and not kept.
             hal.map(|hal| record(unsafe { hal.raw_handle() }))

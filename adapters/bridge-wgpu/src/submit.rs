@@ -21,6 +21,7 @@ use crate::batch::Frames;
 use crate::device::Bridge;
 use crate::error::{Error, Result};
 use crate::order::Order;
+use crate::own::Own;
 use crate::parts::Parts;
 use crate::raw;
 
@@ -72,7 +73,7 @@ impl Bridge {
         let commands = before.into_iter().chain(commands).chain(behind);
         if let Some(splice) = self.splice() {
             let (pushed, answer) =
-                splice.during(&parts.waits, &parts.signals, parts.own, || self.push(OBJECT, commands));
+                splice.during(&parts.waits, &parts.signals, &parts.own, || self.push(OBJECT, commands));
             return Self::conclude_spliced::<F>(lent, pushed, answer);
         }
         parts.mark();
@@ -192,7 +193,7 @@ impl Bridge {
     ///
     /// # Errors
     /// [`Error::DeviceLost`] where wgpu submits nothing any more, or what it says.
-    pub(crate) fn signal(&self, object: &str, signals: &[vk::SemaphoreSubmitInfo<'_>]) -> Result<()> {
+    pub(crate) fn signal(&self, object: &str, signals: &[vk::SemaphoreSubmitInfo<'static>]) -> Result<()> {
         if signals.is_empty() {
             return Ok(());
         }
@@ -210,22 +211,22 @@ impl Bridge {
         if left > 0 { Err(Error::DeviceLost { object: object.to_owned() }) } else { Ok(()) }
     }
 
-    /// Submits commands, given with Vulkan's handle of them, and signals behind them.
+    /// Submits commands that this crate has recorded by itself, and signals behind them.
     ///
     /// # Errors
     /// As [`signal`](Self::signal).
     pub(crate) fn push_signalling(
         &self,
         object: &str,
-        commands: Option<(wgpu::CommandBuffer, vk::CommandBuffer)>,
-        signals: &[vk::SemaphoreSubmitInfo<'_>],
+        commands: Option<(wgpu::CommandBuffer, Own)>,
+        signals: &[vk::SemaphoreSubmitInfo<'static>],
     ) -> Result<()> {
         let (commands, own) = commands.unzip();
         let Some(splice) = self.splice() else {
             self.push(object, commands)?;
             return self.signal(object, signals);
         };
-        let (pushed, answer) = splice.during(&[], signals, own, || self.push(object, commands));
+        let (pushed, answer) = splice.during(&[], signals, own.as_slice(), || self.push(object, commands));
         pushed?;
         match answer {
             Some(vk::Result::SUCCESS) => Ok(()),

@@ -82,6 +82,8 @@ unsafe extern "system" fn pipeline_barrier(
     image_count: u32,
     images: *const vk::ImageMemoryBarrier<'_>,
 ) {
+    #[cfg(test)]
+    super::splice::tests::note_barrier(commands);
     // It was set before the function was given to anybody.
     let Some(own) = LOADERS.get() else { return };
     let unknown = UNKNOWN.get();

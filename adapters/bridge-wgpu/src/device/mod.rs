@@ -3,6 +3,7 @@
 
 pub(crate) mod layouts;
 mod on_stream;
+pub(crate) mod probe;
 mod request;
 pub(crate) mod requirements;
 pub(crate) mod splice;

@@ -8,9 +8,8 @@ use wgpu::hal::{OpenDevice, vulkan};
 
 use super::requirements::Requirements;
 use super::splice::{self, Splice};
-use super::{Bridge, not_vulkan};
+use super::{Bridge, not_vulkan, probe};
 use crate::error::{Error, Result};
-use crate::scope::capture;
 
 impl Bridge {
     /// Creates a device, as [`wgpu::Adapter::request_device`], with the extensions and features
@@ -90,15 +89,7 @@ impl Bridge {
         // SAFETY: opened from this adapter, with these features.
         let created = unsafe { adapter.create_device_from_hal(opened, descriptor) };
         let (device, queue) = created.map_err(|error| failed(error.to_string()))?;
-        // A version of wgpu's that submits by another function has its semaphores staged.
-        let probe = || splice.during(&[], &[], None, || queue.submit([]));
-        let probed = capture(&device, "Queue::submit", &name, probe);
-        let (_, answer) = probed.map_err(|error| failed(error.to_string()))?;
-        let splice = match answer {
-            None => None,
-            Some(vk::Result::SUCCESS) => Some(splice),
-            Some(error) => return Err(failed(format!("its first submission failed: {error:?}"))),
-        };
+        let splice = probe::probe(splice, (&device, &queue), &name).map_err(failed)?;
         let mut enabled = EnabledFeatures::default();
         // wgpu enables it wherever a device has it, which was asked for above.
         enabled.timeline_semaphore = true;

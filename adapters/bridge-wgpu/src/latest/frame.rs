@@ -10,6 +10,7 @@ use crate::device::Bridge;
 use crate::error::Result;
 use crate::mirror::Mirror;
 use crate::order::Order;
+use crate::own::Own;
 use crate::parts::Parts;
 use crate::raw;
 use crate::shared::Shared;
@@ -152,13 +153,17 @@ impl<S: Shared> Batch for NewestFrame<S> {
             if turn.is_new() {
                 // Gives the frame before back as well.
                 let (acquire, ()) = raw::record(gpu, name, |commands| {
-                    parts.own = Some(commands);
+                    parts.own.push(Own::new(commands));
                     // SAFETY: wgpu's encoders record for the family of its queue, which is the
                     // exchange's, outside a pass; submitted with this turn, or not at all.
                     unsafe { turn.record_acquire(commands) }
                 })?;
                 parts.before.push(acquire);
                 parts.before.extend(mirror.copy(slot)?);
+            } else {
+                // By this the submission is known; the queue is not given it.
+                let (own, ()) = raw::record(gpu, name, |commands| parts.own.push(Own::empty(commands)))?;
+                parts.before.push(own);
             }
             parts.behind.extend(mirror.settle(slot)?);
             Ok(())

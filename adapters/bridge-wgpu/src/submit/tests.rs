@@ -2,6 +2,7 @@
 //! wrong otherwise.
 #![allow(unsafe_code, clippy::unwrap_used)] // A test, and submissions that are wrong on purpose.
 
+mod counts;
 mod ends;
 #[path = "../../tests/support/mod.rs"]
 pub(crate) mod support;
@@ -13,7 +14,7 @@ use bridge::TimelinePoint;
 
 use crate::batch::Batch;
 use crate::parts::Parts;
-use crate::{Backend, Bridge, Exchange, ExchangeInfo, Frame, Shared, SharedBuffer, SlotBuffer, SlotTexture};
+use crate::{Backend, Bridge, Exchange, ExchangeInfo, Frame, SharedBuffer};
 use ends::refused;
 use support::{Filler, bridges, info, mapped, staging, validation_messages};
 
@@ -165,7 +166,7 @@ fn submit_wrongly(
     if matches!(splice, Splice::WithoutHostWait | Splice::WithoutQueueWait) {
         let waits = if splice == Splice::WithoutHostWait { &parts.waits[..] } else { &[] };
         let push = || gpu.push("frame", commands);
-        let (pushed, answer) = gpu.splice().unwrap().during(waits, &parts.signals, parts.own, push);
+        let (pushed, answer) = gpu.splice().unwrap().during(waits, &parts.signals, &parts.own, push);
         pushed.unwrap();
         answer.unwrap().result().unwrap();
     } else {
@@ -275,42 +276,6 @@ fn a_frame_is_one_submission() {
             gpu.submit([refused(&gpu)], frame).unwrap_err();
             assert_eq!(splice.calls() - before, 0);
         }
-    }
-}
-
-/// The number of command buffers that a frame adds to a submission, before the program's and behind
-/// them, behind `frames` others.
-fn added<S: Shared>(gpu: &Bridge, spec: S, frames: usize) -> [usize; 2] {
-    let mut exchange = Exchange::new(gpu, &info("added"), spec).unwrap();
-    for _ in 0..frames {
-        let frame = exchange.begin().unwrap().finish().unwrap();
-        gpu.submit([], frame).unwrap();
-    }
-    let frame = exchange.begin().unwrap().finish().unwrap();
-    let mut parts = Parts::default();
-    Batch::prepare(&frame, gpu).unwrap();
-    let lent = Batch::lend(frame, &mut parts).unwrap();
-    // SAFETY: nothing was submitted.
-    unsafe { <Frame<S> as Batch>::refused(lent) };
-    [parts.before.len(), parts.behind.len()]
-}
-
-/// A command buffer costs a submission as much where it is empty: a slot without a copy has none.
-#[test]
-fn no_frame_submits_command_buffers_that_are_empty() {
-    for gpu in bridges() {
-        let (buffer, usage) = (wgpu::BufferUsages::COPY_SRC, wgpu::TextureUsages::COPY_SRC);
-        let shared = || SharedBuffer::<u32>::new(LEN, buffer);
-        // SAFETY: what frames lend is not used.
-        let slot = || unsafe { SlotBuffer::<u32>::new(LEN, buffer) };
-        // SAFETY: as above.
-        let texture = || unsafe { SlotTexture::<[u8; 4]>::new(wgpu::TextureFormat::Rgba8Unorm, [8, 8], usage) };
-        assert_eq!(added(&gpu, shared(), 0), [3, 0], "acquire, copy, release");
-        assert_eq!(added(&gpu, shared(), 1), [2, 0], "wgpu's barriers; acquire, copy and release");
-        assert_eq!(added(&gpu, (shared(), shared()), 1), [2, 0], "the same for both");
-        assert_eq!(added(&gpu, slot(), 0), [1, 1], "acquire; release");
-        assert_eq!(added(&gpu, texture(), 0), [1, 2], "acquire; the state of the hand-over, release");
-        assert_eq!(added(&gpu, (slot(), shared()), 0), [2, 1], "acquire, copy; release");
     }
 }
 

@@ -1,6 +1,7 @@
 //! Submissions that are counted, and what goes wrong where a thread's semaphores are taken by
 //! another's.
 
+use std::cell::RefCell;
 use std::sync::Mutex;
 
 use super::*;
@@ -10,10 +11,55 @@ use crate::{Backend, Bridge, Error};
 /// Calls of [`queue_submit`], by their queues.
 static CALLS: Mutex<Vec<vk::Queue>> = Mutex::new(Vec::new());
 /// Semaphores for the next submission of any thread: wrong on purpose.
-static STOLEN: Mutex<Vec<Added>> = Mutex::new(Vec::new());
+static STOLEN: Mutex<Vec<Stolen>> = Mutex::new(Vec::new());
+
+/// Leaked, for a test or two.
+struct Stolen {
+    queue: vk::Queue,
+    waits: &'static [vk::SemaphoreSubmitInfo<'static>],
+    signals: &'static [vk::SemaphoreSubmitInfo<'static>],
+}
+
+// SAFETY: they are handles and numbers, and nothing is chained to them.
+unsafe impl Send for Stolen {}
 
 pub(super) fn note_call(queue: vk::Queue) {
     CALLS.lock().unwrap().push(queue);
+}
+
+/// The command buffers of a submission, and those of the thread's that a barrier of wgpu's was
+/// recorded into since the one before.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Given {
+    pub(crate) by_wgpu: Vec<vk::CommandBuffer>,
+    pub(crate) to_driver: Vec<vk::CommandBuffer>,
+    pub(crate) with_barriers: Vec<vk::CommandBuffer>,
+}
+
+thread_local! {
+    static GIVEN: RefCell<Vec<Given>> = const { RefCell::new(Vec::new()) };
+    static WITH_BARRIERS: RefCell<Vec<vk::CommandBuffer>> = const { RefCell::new(Vec::new()) };
+}
+
+pub(crate) fn note_barrier(commands: vk::CommandBuffer) {
+    WITH_BARRIERS.with_borrow_mut(|all| all.push(commands));
+}
+
+/// Notes what wgpu submits.
+pub(super) fn note_given(batches: &[vk::SubmitInfo<'_>]) {
+    // SAFETY: valid batches, of wgpu's.
+    let by_wgpu: Vec<_> = batches.iter().flat_map(|batch| unsafe { commands_of(batch) }).copied().collect();
+    let given = Given { to_driver: by_wgpu.clone(), by_wgpu, with_barriers: WITH_BARRIERS.take() };
+    GIVEN.with_borrow_mut(|all| all.push(given));
+}
+
+/// Notes what becomes of the submission.
+pub(super) fn note_held(commands: &[vk::CommandBuffer]) {
+    GIVEN.with_borrow_mut(|all| {
+        if let Some(last) = all.last_mut() {
+            last.to_driver = commands.to_vec();
+        }
+    });
 }
 
 thread_local! {
@@ -29,10 +75,11 @@ pub(super) fn failing() -> Option<vk::PFN_vkQueueSubmit> {
     ANSWER.get().map(|_| fail as vk::PFN_vkQueueSubmit)
 }
 
-pub(super) fn steal(queue: vk::Queue) -> Option<Added> {
+pub(super) fn steal(queue: vk::Queue) -> Option<Added<'static>> {
     let mut stolen = STOLEN.lock().unwrap();
     let index = stolen.iter().position(|added| added.queue == queue)?;
-    Some(stolen.remove(index))
+    let Stolen { queue, waits, signals } = stolen.remove(index);
+    Some(Splice { queue, layouts: None, leaves_out: false }.added(waits, signals, &[]))
 }
 
 impl Splice {
@@ -41,16 +88,20 @@ impl Splice {
         CALLS.lock().unwrap().iter().filter(|queue| **queue == self.queue).count()
     }
 
+    /// The thread's submissions since this was called.
+    pub(crate) fn take_given(self) -> Vec<Given> {
+        WITH_BARRIERS.take();
+        GIVEN.take()
+    }
+
     /// Lets the next submission of whichever thread wait and signal.
-    pub(crate) fn add_for_all(self, waits: &[vk::SemaphoreSubmitInfo<'_>], signals: &[vk::SemaphoreSubmitInfo<'_>]) {
-        let (waits, signals) = (waits.iter().map(Into::into).collect(), signals.iter().map(Into::into).collect());
-        STOLEN.lock().unwrap().push(Added {
-            queue: self.queue,
-            own: vk::CommandBuffer::null(),
-            waits,
-            signals,
-            result: None,
-        });
+    pub(crate) fn add_for_all(
+        self,
+        waits: &[vk::SemaphoreSubmitInfo<'static>],
+        signals: &[vk::SemaphoreSubmitInfo<'static>],
+    ) {
+        let (waits, signals) = (waits.to_vec().leak(), signals.to_vec().leak());
+        STOLEN.lock().unwrap().push(Stolen { queue: self.queue, waits, signals });
     }
 
     /// Returns `true` if no submission has taken it.
@@ -75,7 +126,7 @@ unsafe extern "system" fn driver(
     _: vk::Fence,
 ) -> vk::Result {
     // SAFETY: as many as were submitted.
-    let batches = unsafe { copied(batches, count as usize) };
+    let batches = unsafe { slice(batches, count as usize) };
     SEEN.set(batches.iter().map(seen).collect());
     vk::Result::SUCCESS
 }
@@ -88,7 +139,7 @@ fn seen(batch: &vk::SubmitInfo<'_>) -> (u32, Values, Values) {
     let values = values.unwrap_or_default();
     let (waits, signals) = (batch.wait_semaphore_count, batch.signal_semaphore_count);
     // SAFETY: as long as the batch says.
-    let stages = unsafe { copied(batch.p_wait_dst_stage_mask, waits as usize) };
+    let stages = unsafe { slice(batch.p_wait_dst_stage_mask, waits as usize) };
     assert!(stages.iter().all(|stage| !stage.is_empty()));
     let waits =
         pairs(batch.p_wait_semaphores, waits, values.p_wait_semaphore_values, values.wait_semaphore_value_count);
@@ -100,30 +151,23 @@ fn seen(batch: &vk::SubmitInfo<'_>) -> (u32, Values, Values) {
 fn pairs(raw: *const vk::Semaphore, count: u32, values: *const u64, value_count: u32) -> Values {
     assert!(value_count == 0 || value_count == count);
     // SAFETY: as long as the batch says.
-    let raw = unsafe { copied(raw, count as usize) };
+    let raw = unsafe { slice(raw, count as usize) };
     // SAFETY: as above.
-    let values = unsafe { copied(values, value_count as usize) };
-    raw.into_iter().map(vk::Handle::as_raw).zip(values.into_iter().chain(std::iter::repeat(0))).collect()
+    let values = unsafe { slice(values, value_count as usize) };
+    raw.iter().map(|raw| vk::Handle::as_raw(*raw)).zip(values.iter().copied().chain(std::iter::repeat(0))).collect()
 }
 
 fn raw(handle: u64) -> vk::Semaphore {
     vk::Handle::from_raw(handle)
 }
 
-fn added() -> Added {
-    let semaphore = |handle, value| Semaphore { raw: raw(handle), value };
-    Added {
-        queue: vk::Queue::null(),
-        own: vk::CommandBuffer::null(),
-        waits: vec![semaphore(10, 100), semaphore(11, 101)],
-        signals: vec![semaphore(20, 200)],
-        result: None,
-    }
-}
-
 fn submitted(batches: &[vk::SubmitInfo<'_>]) -> Vec<(u32, Values, Values)> {
+    let semaphore = |handle, value| vk::SemaphoreSubmitInfo::default().semaphore(raw(handle)).value(value);
+    let (waits, signals) = ([semaphore(10, 100), semaphore(11, 101)], [semaphore(20, 200)]);
+    let splice = Splice { queue: vk::Queue::null(), layouts: None, leaves_out: false };
+    let added = splice.added(&waits, &signals, &[]);
     // SAFETY: the driver only reads what is there.
-    unsafe { submit_with(driver, vk::Queue::null(), batches, vk::Fence::null(), &added()) }.result().unwrap();
+    unsafe { submit_with(driver, vk::Queue::null(), batches, vk::Fence::null(), &added) }.result().unwrap();
     SEEN.take()
 }
 

@@ -1,0 +1,140 @@
+//! The command buffers of frames: those of wgpu's, and those of Vulkan's that the queue gets.
+
+use super::*;
+use crate::device::splice::tests::Given;
+use crate::{LatestInfo, Newest, Shared, SharedTexture, SlotBuffer, SlotTexture};
+
+const RGBA: wgpu::TextureFormat = wgpu::TextureFormat::Rgba8Unorm;
+
+/// The number of command buffers that a frame adds to a submission, before the program's and behind
+/// them, behind `frames` others.
+fn added<S: Shared>(gpu: &Bridge, spec: S, frames: usize) -> [usize; 2] {
+    let mut exchange = Exchange::new(gpu, &info("added"), spec).unwrap();
+    for _ in 0..frames {
+        let frame = exchange.begin().unwrap().finish().unwrap();
+        gpu.submit([], frame).unwrap();
+    }
+    let frame = exchange.begin().unwrap().finish().unwrap();
+    let mut parts = Parts::default();
+    Batch::prepare(&frame, gpu).unwrap();
+    let lent = Batch::lend(frame, &mut parts).unwrap();
+    // SAFETY: nothing was submitted.
+    unsafe { <Frame<S> as Batch>::refused(lent) };
+    [parts.before.len(), parts.behind.len()]
+}
+
+/// A command buffer costs the host as much where it is empty: a slot without a copy has none.
+#[test]
+fn no_frame_submits_command_buffers_that_are_empty() {
+    for gpu in bridges() {
+        let (buffer, usage) = (wgpu::BufferUsages::COPY_SRC, wgpu::TextureUsages::COPY_SRC);
+        let shared = || SharedBuffer::<u32>::new(LEN, buffer);
+        // SAFETY: what frames lend is not used.
+        let slot = || unsafe { SlotBuffer::<u32>::new(LEN, buffer) };
+        // SAFETY: as above.
+        let texture = || unsafe { SlotTexture::<[u8; 4]>::new(wgpu::TextureFormat::Rgba8Unorm, [8, 8], usage) };
+        assert_eq!(added(&gpu, shared(), 0), [3, 0], "acquire, copy, release");
+        assert_eq!(added(&gpu, shared(), 1), [2, 0], "wgpu's barriers; acquire, copy and release");
+        assert_eq!(added(&gpu, (shared(), shared()), 1), [2, 0], "the same for both");
+        assert_eq!(added(&gpu, slot(), 0), [1, 1], "acquire; release");
+        assert_eq!(added(&gpu, texture(), 0), [1, 2], "acquire; the state of the hand-over, release");
+        assert_eq!(added(&gpu, (slot(), shared()), 0), [2, 1], "acquire, copy; release");
+    }
+}
+
+/// What a submission of frames gave to the queue, and that what it left out has no barrier.
+fn given(gpu: &Bridge, submit: impl FnOnce()) -> [usize; 2] {
+    let splice = gpu.splice().unwrap();
+    splice.take_given();
+    submit();
+    let [Given { by_wgpu, to_driver, with_barriers }] = &splice.take_given()[..] else { panic!("one submission") };
+    let left_out: Vec<_> = by_wgpu.iter().filter(|commands| !to_driver.contains(commands)).collect();
+    assert!(left_out.iter().all(|commands| !with_barriers.contains(commands)), "one with a barrier was left out");
+    assert_eq!(by_wgpu.iter().filter(|commands| to_driver.contains(commands)).collect::<Vec<_>>(), {
+        to_driver.iter().collect::<Vec<_>>()
+    });
+    [by_wgpu.len(), to_driver.len()]
+}
+
+/// The number of Vulkan's command buffers of a frame that the compute side begins, behind `frames`
+/// others, with one of the program's: those of wgpu, and those that the queue gets.
+fn of_frame<S: Shared>(gpu: &Bridge, spec: S, frames: usize) -> [usize; 2] {
+    let mut exchange = Exchange::new(gpu, &info("given"), spec).unwrap();
+    let mut submit = || {
+        let frame = exchange.begin().unwrap().finish().unwrap();
+        // wgpu submits two for it: one for barriers, of which there are none, and this.
+        let program = gpu.device().create_command_encoder(&Default::default());
+        given(gpu, || drop(gpu.submit([program.finish()], frame).unwrap()))
+    };
+    (0..frames).for_each(|_| drop(submit()));
+    submit()
+}
+
+#[test]
+fn the_queue_gets_no_command_buffers_that_are_known_to_be_empty() {
+    for gpu in bridges() {
+        let (buffer, usage) = (wgpu::BufferUsages::COPY_SRC, wgpu::TextureUsages::COPY_SRC);
+        let shared = || SharedBuffer::<u32>::new(LEN, buffer);
+        let picture = || SharedTexture::<[u8; 4]>::new(RGBA, [8, 8], usage);
+        // SAFETY: what frames lend is not used.
+        let slot = || unsafe { SlotBuffer::<u32>::new(LEN, buffer) };
+        // SAFETY: as above.
+        let texture = || unsafe { SlotTexture::<[u8; 4]>::new(RGBA, [8, 8], usage) };
+        // Of the program's command buffer, which records nothing, wgpu's own is alone.
+        assert_eq!(of_frame(&gpu, shared(), 0), [7, 5], "acquire; barriers, copy; release");
+        assert_eq!(of_frame(&gpu, shared(), 2), [5, 3], "barriers; acquire, copy and release");
+        assert_eq!(of_frame(&gpu, (shared(), shared()), 2), [5, 3], "the same for both");
+        assert_eq!(of_frame(&gpu, picture(), 2), [7, 5], "acquire; barriers, copy; release");
+        assert_eq!(of_frame(&gpu, slot(), 2), [5, 3], "acquire; release");
+        assert_eq!(of_frame(&gpu, texture(), 2), [7, 4], "acquire; barriers; release");
+        assert_eq!(of_frame(&gpu, (texture(), texture()), 2), [7, 4], "the same for both");
+        assert_eq!(of_frame(&gpu, (slot(), shared()), 2), [7, 5], "acquire; barriers, copy; release");
+        // Frames that wgpu begins, and two in one submission.
+        let mut back = Exchange::render_first(&gpu, &info("back"), shared()).unwrap();
+        let mut pictures = Exchange::render_first(&gpu, &info("pictures"), texture()).unwrap();
+        for expected in [[12, 7], [10, 5], [10, 5]] {
+            let frames = (back.begin().unwrap(), pictures.begin().unwrap());
+            let submit = || {
+                let (one, other) = gpu.submit([], frames).unwrap();
+                one.finish().unwrap();
+                other.finish().unwrap();
+            };
+            assert_eq!(given(&gpu, submit), expected);
+        }
+    }
+    assert_eq!(validation_messages(), [""; 0]);
+}
+
+#[test]
+fn the_same_frame_again_gives_the_queue_nothing() {
+    for gpu in bridges() {
+        let latest = LatestInfo { newest: Newest::Issued, ..support::latest::latest("given") };
+        let spec = SharedBuffer::<u32>::new(LEN, wgpu::BufferUsages::COPY_SRC);
+        let (mut writer, mut reader) = Exchange::latest(&gpu, &latest, spec).unwrap();
+        for _ in 0..2 {
+            writer.begin().unwrap().publish().unwrap();
+            let submit = |turn| drop(gpu.submit([], turn).unwrap());
+            let turn = reader.newest().unwrap();
+            assert_eq!(given(&gpu, || submit(turn)), [4, 3], "acquire; barriers, copy");
+            let turn = reader.newest().unwrap();
+            assert_eq!(given(&gpu, || submit(turn)), [2, 0]);
+        }
+    }
+    assert_eq!(validation_messages(), [""; 0]);
+}
+
+/// What was adopted goes through nothing of this crate's.
+#[test]
+fn nothing_is_left_out_where_semaphores_are_staged() {
+    for gpu in bridges() {
+        let staging = gpu.staging();
+        let spec = SharedBuffer::<u32>::new(LEN, wgpu::BufferUsages::COPY_SRC);
+        let mut exchange = Exchange::new(&staging, &info("staged"), spec).unwrap();
+        gpu.splice().unwrap().take_given();
+        let frame = exchange.begin().unwrap().finish().unwrap();
+        staging.submit([], frame).unwrap();
+        let given = gpu.splice().unwrap().take_given();
+        assert!(given.iter().all(|given| given.by_wgpu == given.to_driver));
+        assert_eq!(given.iter().map(|given| given.to_driver.len()).collect::<Vec<_>>(), [6, 0]);
+    }
+}
