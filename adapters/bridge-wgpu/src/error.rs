@@ -58,6 +58,17 @@ pub enum Error {
         source: wgpu::Error,
     },
 
+    /// wgpu reported an error during a submission and did not say whether it submitted: the error
+    /// may be that of a callback which wgpu called afterwards.
+    #[error("{object}: wgpu reported an error during the submission, which may have been made: {source}")]
+    #[non_exhaustive]
+    Unconfirmed {
+        /// Object that was to be submitted.
+        object: String,
+        /// Message of wgpu.
+        source: wgpu::Error,
+    },
+
     /// wgpu's device is lost, or was destroyed, so that it takes no submissions.
     #[error("{object}: wgpu's device takes no submissions: it is lost or was destroyed")]
     #[non_exhaustive]
@@ -91,6 +102,24 @@ pub enum Error {
 }
 
 impl Error {
+    /// The same error of a submission of which it is unknown whether it was made.
+    pub(crate) fn unconfirmed(self) -> Self {
+        match self {
+            Self::Refused { object, source, .. } => Self::Unconfirmed { object, source },
+            other => other,
+        }
+    }
+
+    /// Logs this as the error of something else, such as a callback, that wgpu called during a
+    /// submission that was made.
+    pub(crate) fn log_as_foreign(&self) {
+        let source: &dyn std::fmt::Display = match self {
+            Self::Refused { source, .. } => source,
+            other => other,
+        };
+        log::error!("wgpu reported an error behind a submission that was made, as of a callback: {source}");
+    }
+
     pub(crate) fn invalid(object: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::InvalidArgument { object: object.into(), reason: reason.into() }
     }

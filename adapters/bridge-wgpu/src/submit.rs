@@ -47,13 +47,14 @@ impl Bridge {
     /// - [`bridge::Error::OutOfOrder`] for two frames of one exchange, [`Error::InvalidArgument`]
     ///   for frames of another `Bridge` and inside of a callback that wgpu calls while frames are
     ///   submitted, and the failed call of the bridge; the frames are lost.
-    /// - What wgpu reports on this thread meanwhile, such as the error of a callback. Whether the
-    ///   frames were submitted is unknown then: they are lost, and their slots come back by
-    ///   themselves, once a later signal of the queue is reached. So it is after `Refused` on an
-    ///   [adopted](Self::adopt) device, and for a frame that was submitted before, where the
-    ///   refused commands had something deferred, as
-    ///   [`on_submitted_work_done`](wgpu::CommandEncoder::on_submitted_work_done): wgpu may submit
-    ///   pending writes for that.
+    /// - [`Error::Unconfirmed`] on an [adopted](Self::adopt) device where wgpu reports an error on
+    ///   this thread meanwhile, such as that of a callback. Whether the frames were submitted is
+    ///   unknown then: they are lost, and their slots come back by themselves, once a later signal
+    ///   of the queue is reached. So it is where `commands` are refused that had something
+    ///   deferred, as [`on_submitted_work_done`](wgpu::CommandEncoder::on_submitted_work_done):
+    ///   wgpu may submit pending writes for that. On a device of
+    ///   [`request_device`](Self::request_device) it is known whether the frames were submitted:
+    ///   the error of a callback is logged, and the frames go on.
     pub fn submit<F: Frames>(
         &self,
         commands: impl IntoIterator<Item = wgpu::CommandBuffer>,
@@ -74,7 +75,7 @@ impl Bridge {
         if let Some(splice) = self.splice() {
             let (pushed, answer) =
                 splice.during(&parts.waits, &parts.signals, &parts.own, || self.push(OBJECT, commands));
-            return Self::conclude_spliced::<F>(lent, pushed, answer);
+            return Self::conclude_spliced::<F>(lent, &parts, pushed, answer);
         }
         parts.mark();
         let pushed = self.stage_waits(OBJECT, &parts.waits).and_then(|()| self.push(OBJECT, commands));
@@ -85,6 +86,7 @@ impl Bridge {
     /// answer, `answer` that of the driver.
     fn conclude_spliced<F: Frames>(
         lent: F::Lent,
+        parts: &Parts,
         pushed: Result<()>,
         answer: Option<vk::Result>,
     ) -> Result<F::Submitted> {
@@ -101,10 +103,15 @@ impl Bridge {
                 Err(pushed.err().unwrap_or_else(lost))
             }
             Some(vk::Result::SUCCESS) => {
-                // The error is of a callback that wgpu called when it had submitted. Where no
-                // command buffer tells what the frames went with, it may be wgpu's refusal, and
-                // what the refused commands had deferred was submitted: they are lost as well.
-                pushed?;
+                match pushed {
+                    // Of a callback that wgpu called when it had submitted: the frames went with
+                    // the command buffer by which the submission was known.
+                    Err(error) if !parts.own.is_empty() => error.log_as_foreign(),
+                    // There are no frames. It may be wgpu's refusal, and what the refused commands
+                    // had deferred was submitted.
+                    Err(error) => return Err(error.unconfirmed()),
+                    Ok(()) => {}
+                }
                 // SAFETY: one submission took the waits, the commands and the signals.
                 unsafe { F::submitted(lent) }
             }
@@ -123,7 +130,7 @@ impl Bridge {
             // what is lent is dropped, and comes back with a later signal, which the exchange's
             // next call submits where it has to. Nothing is repaired: of objects that wgpu takes
             // for filled by a refused frame, the next one begins from a wrong layout.
-            Unstaged::None => pushed?,
+            Unstaged::None => pushed.map_err(Error::unconfirmed)?,
             // Of a lost device wgpu reports no error; it just submits nothing.
             Unstaged::All => {
                 if pushed.is_err() {
@@ -205,10 +212,9 @@ impl Bridge {
             queue.add_signal_semaphore(signal.semaphore, Some(signal.value));
         }
         let pushed = self.push(object, []);
-        // Of a lost device wgpu reports no error; it just submits nothing.
+        // Whatever wgpu reports: a submission has taken them, or they are still there.
         let left = signals.iter().filter(|signal| queue.remove_signal_semaphore(signal.semaphore)).count();
-        pushed?;
-        if left > 0 { Err(Error::DeviceLost { object: object.to_owned() }) } else { Ok(()) }
+        made(object, left == 0, pushed)
     }
 
     /// Submits commands that this crate has recorded by itself, and signals behind them.
@@ -223,15 +229,16 @@ impl Bridge {
     ) -> Result<()> {
         let (commands, own) = commands.unzip();
         let Some(splice) = self.splice() else {
-            self.push(object, commands)?;
+            // They wait for nothing, and tell whether a submission took them.
+            let marks: Vec<_> = signals.iter().map(|signal| signal.value(0)).collect();
+            let pushed = self.stage_waits(object, &marks).and_then(|()| self.push(object, commands));
+            // What was recorded through `wgpu::hal` uses nothing for which wgpu would refuse it: it
+            // is not submitted by a device that is lost or out of memory, whose marks stay.
+            made(object, self.unstage_waits(&marks) == Unstaged::None, pushed)?;
             return self.signal(object, signals);
         };
         let (pushed, answer) = splice.during(&[], signals, own.as_slice(), || self.push(object, commands));
-        pushed?;
-        match answer {
-            Some(vk::Result::SUCCESS) => Ok(()),
-            _ => Err(Error::DeviceLost { object: object.to_owned() }),
-        }
+        made(object, answer == Some(vk::Result::SUCCESS), pushed)
     }
 
     /// Waits on the host until a signal that was submitted has come.
@@ -249,6 +256,19 @@ impl Bridge {
     fn hal_queue(&self, object: &str) -> Result<impl Deref<Target = vulkan::Queue>> {
         // SAFETY: the guard is used for what it has safe functions for.
         unsafe { self.queue().as_hal::<Vulkan>() }.ok_or_else(|| Error::DeviceLost { object: object.to_owned() })
+    }
+}
+
+/// The result of a submission that was made or not: `pushed` is wgpu's answer. Of a lost device
+/// wgpu reports no error; it just submits nothing.
+fn made(object: &str, is_made: bool, pushed: Result<()>) -> Result<()> {
+    match (is_made, pushed) {
+        (true, Ok(())) => Ok(()),
+        (true, Err(error)) => {
+            error.log_as_foreign();
+            Ok(())
+        }
+        (false, pushed) => Err(pushed.err().unwrap_or_else(|| Error::DeviceLost { object: object.to_owned() })),
     }
 }
 

@@ -8,7 +8,9 @@ use bridge_wgpu::bridge::LiveObjects;
 use bridge_wgpu::{Bridge, Exchange, ExchangeInfo, Frame, SharedBuffer, wgpu};
 
 use crate::lost::lose;
-use crate::support::{Filler, alone, await_queue, info, logged, read_buffer, staging, validation_messages, ways};
+use crate::support::{
+    Filler, adopted, alone, await_queue, bridges, info, logged, read_buffer, staging, validation_messages, ways,
+};
 
 const LEN: usize = 256;
 /// Longer than anything here takes, and shorter than an exchange's timeout.
@@ -70,7 +72,8 @@ fn a_callback_may_wait_for_a_submission_of_another_exchange() {
 #[test]
 fn an_exchange_may_be_dropped_in_a_callback() {
     let _alone = alone();
-    for (bridge, is_lost) in ways().flat_map(|bridge| [(bridge.clone(), false), (bridge, true)]) {
+    let all = ways().map(|bridge| (bridge, false)).chain(adopted().map(|bridge| (bridge, true)));
+    for (bridge, is_lost) in all {
         bridge.device().on_uncaptured_error(std::sync::Arc::new(|error| eprintln!("{error}")));
         let filler = Filler::new(&bridge);
         let mut exchange = Exchange::new(&bridge, &info("numbers"), numbers()).unwrap();
@@ -105,14 +108,18 @@ fn an_exchange_may_be_dropped_in_a_callback() {
 fn an_exchange_may_be_dropped_while_its_submission_is_refused() {
     const TIMEOUT: Duration = Duration::from_secs(5);
     let _alone = alone();
-    for bridge in ways() {
+    let all = bridges().map(|bridge| (bridge, false)).chain(adopted().map(|bridge| (bridge, true)));
+    for (bridge, is_lost) in all {
         bridge.device().on_uncaptured_error(std::sync::Arc::new(|error| eprintln!("{error}")));
         let filler = Filler::new(&bridge);
         let before = LiveObjects::now();
         let info = ExchangeInfo { timeout: TIMEOUT, ..info("refused") };
         let mut exchange = Exchange::new(&bridge, &info, numbers()).unwrap();
         let last = frame(&mut exchange, &filler, 1);
-        lose(&bridge, last);
+        match is_lost {
+            true => lose(&bridge, last),
+            false => drop(bridge.submit([], last).unwrap()),
+        }
         let next = frame(&mut exchange, &filler, 2);
         let destroyed = staging(&bridge, 16);
         let mut commands = bridge.device().create_command_encoder(&Default::default());

@@ -1,14 +1,14 @@
-//! Submissions that fail, of which wgpu does not tell whether they were made: a callback of the
-//! program's has an error while frames are submitted.
+//! Submissions of which wgpu does not tell whether they were made: on a device that was adopted, a
+//! callback of the program's has an error while frames are submitted.
 #![allow(clippy::unwrap_used)] // A test.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::support::latest::{LEN, write};
-use crate::support::{Filler, alone, await_queue, info, mapped, read_buffer, staging, validation_messages, ways};
+use crate::support::{Filler, adopted, alone, await_queue, info, mapped, read_buffer, staging, validation_messages};
 use bridge_wgpu::bridge::LiveObjects;
-use bridge_wgpu::{Bridge, Exchange, Frames, LatestInfo, Newest, SharedBuffer, SharedTexture, Work, wgpu};
+use bridge_wgpu::{Bridge, Error, Exchange, Frames, LatestInfo, Newest, SharedBuffer, SharedTexture, Work, wgpu};
 
 /// Longer than anything that is waited for in vain, and told from it.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -17,11 +17,8 @@ fn latest(name: &str) -> LatestInfo<'_> {
     LatestInfo { name, newest: Newest::Issued, timeout: LIMIT, ..Default::default() }
 }
 
-/// Submits the frames, which are lost.
-pub(crate) fn lose<F: Frames>(bridge: &Bridge, frames: F)
-where
-    F::Submitted: std::fmt::Debug,
-{
+/// Lets the next submission call a callback that has an error of wgpu's.
+pub(crate) fn fail_back(bridge: &Bridge) {
     bridge.queue().submit([]);
     let inner = bridge.device().clone();
     bridge.queue().on_submitted_work_done(move || {
@@ -34,15 +31,24 @@ where
     });
     // The submission is over by then, so that the next one calls it.
     await_queue(bridge);
-    let error = bridge.submit([], frames).unwrap_err().to_string();
-    assert!(error.contains("create_buffer"), "the callback's error: {error}");
 }
 
-/// Runs `lost` for each compute side. Nothing is left of what it made, and its end is seen without
+/// Submits the frames on an adopted device, so that they are lost.
+pub(crate) fn lose<F: Frames>(bridge: &Bridge, frames: F)
+where
+    F::Submitted: std::fmt::Debug,
+{
+    fail_back(bridge);
+    let error = bridge.submit([], frames).unwrap_err();
+    assert!(matches!(error, Error::Unconfirmed { .. }), "{error}");
+    assert!(error.to_string().contains("create_buffer"), "the callback's error: {error}");
+}
+
+/// Runs `lost` for each compute side, on devices that were adopted. Nothing is left of what it made, and its end is seen without
 /// waiting for a limit.
 fn ends(lost: impl Fn(&Bridge)) {
     let _alone = alone();
-    for bridge in ways() {
+    for bridge in adopted() {
         // Of a callback that something else calls.
         bridge.device().on_uncaptured_error(Arc::new(|error| eprintln!("{error}")));
         let before = LiveObjects::now();

@@ -237,6 +237,15 @@ fn frames_do_not_go_with_what_refused_commands_had_deferred() {
             assert!(turn.is_new());
             bridge.submit([], turn).unwrap();
             assert_eq!(read_texture(&bridge, reader.objects()), [word; LEN]);
+            // The same frame again, which has nothing to copy.
+            let turn = reader.newest().unwrap().unwrap();
+            assert!(!turn.is_new());
+            let error = bridge.submit([refused(maps)], turn).unwrap_err();
+            assert!(matches!(error, Error::Refused { call: "Queue::submit", .. }), "{error}");
+            if maps {
+                to_map.unmap();
+            }
+            assert_eq!(reader.retired(), 0, "it counts as one that may have been submitted");
             arrives(&bridge, (&mut buffers, &mut textures), &filler, word);
         }
     }

@@ -102,21 +102,24 @@ pub fn bridges() -> impl Iterator<Item = Bridge> {
     [Backend::Host, Backend::Cuda].into_iter().filter_map(bridge_on)
 }
 
-/// Both ways in which frames are submitted, for each compute side of this machine: with semaphores
-/// that wgpu's submissions take along, and, as on a device that was created elsewhere, staged ones.
+/// Both ways in which frames are submitted, for each compute side of this machine.
 pub fn ways() -> impl Iterator<Item = Bridge> {
-    [(Backend::Host, false), (Backend::Host, true), (Backend::Cuda, false), (Backend::Cuda, true)]
-        .into_iter()
-        .filter_map(|(backend, is_adopted)| {
-            let adapter = adapter();
-            let bridge = bridge_of(&adapter, backend)?;
-            let mut enabled = EnabledFeatures::default();
-            enabled.timeline_semaphore = true;
-            enabled.synchronization2 = true;
-            // SAFETY: device and queue were made from the adapter, with both features.
-            let adopt = || unsafe { Bridge::adopt(&adapter, bridge.device(), bridge.queue(), enabled, backend) };
-            Some(if is_adopted { adopt().unwrap() } else { bridge })
-        })
+    bridges().chain(adopted())
+}
+
+/// Devices as those that were created elsewhere, for each compute side of this machine: semaphores
+/// are staged, where those of [`bridges`] are taken along by wgpu's submissions.
+pub fn adopted() -> impl Iterator<Item = Bridge> {
+    [Backend::Host, Backend::Cuda].into_iter().filter_map(|backend| {
+        let adapter = adapter();
+        let bridge = bridge_of(&adapter, backend)?;
+        let mut enabled = EnabledFeatures::default();
+        enabled.timeline_semaphore = true;
+        enabled.synchronization2 = true;
+        // SAFETY: device and queue were made from the adapter, with both features.
+        let adopted = unsafe { Bridge::adopt(&adapter, bridge.device(), bridge.queue(), enabled, backend) };
+        Some(adopted.unwrap())
+    })
 }
 
 /// Live objects are counted for the whole process: one test at a time.
