@@ -182,7 +182,9 @@ impl<S: Shared> Batch for Frame<S, RenderFirst> {
         Frame::lend(self, parts)
     }
 
-    /// Does nothing: the copy out comes after the command buffer at fault, so wgpu has not noted it.
+    /// Does nothing. The copies out come after the program's commands, and a frame for whose copy
+    /// wgpu refuses the submission has it [refused](Mirror::refuse_first) before any: wgpu has noted
+    /// none of them.
     fn repair(_: &Self::Lent) {}
 
     unsafe fn refused(lent: Self::Lent) {

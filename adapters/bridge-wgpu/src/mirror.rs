@@ -100,11 +100,12 @@ impl<S: Shared> Mirror<S> {
         release: impl FnOnce(vk::CommandBuffer),
     ) -> Result<()> {
         let Self { gpu, name, flow, .. } = self;
+        self.refuse_first(parts)?;
         // Before the first frame wgpu's commands copy: it would clear what its own have not filled.
         if S::COPIES_RAW && self.is_filled() {
             let mut objects = Filled::default();
             S::filled(&self.objects, &mut objects);
-            let ready = self.encode(|commands| self.ready(commands))?;
+            let ready = self.encode(|commands| self.transition(commands, objects.clone()))?;
             let device = gpu.compute().device().as_raw();
             let (all, ()) = raw::record(gpu, name, |commands| {
                 // `ready` has one command, and each buffer in it once.
@@ -150,17 +151,17 @@ impl<S: Shared> Mirror<S> {
         Ok(())
     }
 
-    /// Records wgpu's barriers for a copy by Vulkan's commands. With them wgpu keeps the objects
-    /// for the submission.
-    fn ready(&self, commands: &mut wgpu::CommandEncoder) {
-        let mut all = Filled::default();
-        S::filled(&self.objects, &mut all);
-        let state = match self.flow {
-            Flow::In => wgpu::BufferUses::COPY_DST,
-            Flow::Out => wgpu::BufferUses::COPY_SRC,
+    /// Records wgpu's barriers for a copy of objects. With them wgpu keeps the objects for the
+    /// submission.
+    pub(crate) fn transition(&self, commands: &mut wgpu::CommandEncoder, objects: Filled<'_>) {
+        let (of_buffers, of_textures) = match self.flow {
+            Flow::In => (wgpu::BufferUses::COPY_DST, wgpu::TextureUses::COPY_DST),
+            Flow::Out => (wgpu::BufferUses::COPY_SRC, wgpu::TextureUses::COPY_SRC),
         };
-        let buffers = all.buffers.into_iter().map(|buffer| wgpu::BufferTransition { buffer, state });
-        commands.transition_resources(buffers, std::iter::empty());
+        let buffers = objects.buffers.into_iter().map(|buffer| wgpu::BufferTransition { buffer, state: of_buffers });
+        let textures = objects.textures.into_iter();
+        let textures = textures.map(|texture| wgpu::TextureTransition { texture, selector: None, state: of_textures });
+        commands.transition_resources(buffers, textures);
     }
 
     /// The copy between a slot and the objects that stay, if there is any.

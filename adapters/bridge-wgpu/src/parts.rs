@@ -7,6 +7,8 @@ use crate::own::Own;
 /// Command buffers, waits and signals that frames add to a submission.
 #[derive(Default)]
 pub(crate) struct Parts {
+    /// In front of all others: those for which wgpu refuses the submission, if it does.
+    pub(crate) first: Vec<wgpu::CommandBuffer>,
     pub(crate) before: Vec<wgpu::CommandBuffer>,
     pub(crate) behind: Vec<wgpu::CommandBuffer>,
     /// Those of them that this crate records by itself, by which the submission is known: each

@@ -9,6 +9,11 @@
 //! it is nobody tells. So on devices that this crate creates, the repair begins [from whatever
 //! layout](crate::device::layouts) wgpu has noted, and whatever there is. On others it is right
 //! where the copy is the last that wgpu has noted.
+//!
+//! What the frames' own copies are refused for is known before, but for races with other threads:
+//! objects that were destroyed, and buffers that are mapped. Those are in a command buffer in front
+//! of all others then, so that wgpu has noted nothing when it refuses. Objects that a frame empties
+//! need no repair for that, and what they hold stays.
 #![allow(unsafe_code)] // Records barriers and clears.
 
 use ash::vk;
@@ -16,6 +21,7 @@ use ash::vk;
 use crate::device::splice::Splice;
 use crate::error::Result;
 use crate::mirror::Mirror;
+use crate::parts::Parts;
 use crate::raw;
 use crate::shared::{Filled, Shared};
 
@@ -29,6 +35,26 @@ const ALL: vk::ImageSubresourceRange = vk::ImageSubresourceRange {
 };
 
 impl<S: Shared> Mirror<S> {
+    /// Adds a command buffer for which wgpu refuses the submission before it has noted any other,
+    /// where it would refuse that for this frame's copy behind the copies of other frames.
+    pub(crate) fn refuse_first(&self, parts: &mut Parts) -> Result<()> {
+        let mut copied = Filled::default();
+        S::filled(&self.objects, &mut copied);
+        let mappable = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::MAP_WRITE;
+        // Whether one is mapped wgpu does not tell.
+        let is_behind_others = !parts.own.is_empty();
+        let may_be_mapped = |buffer: &wgpu::Buffer| is_behind_others && buffer.usage().intersects(mappable);
+        // SAFETY: nothing is done with it.
+        let is_destroyed = |buffer: &wgpu::Buffer| unsafe { raw::with_buffer(buffer, |_| ()) }.is_none();
+        copied.buffers.retain(|buffer| is_destroyed(buffer) || may_be_mapped(buffer));
+        // SAFETY: as above.
+        copied.textures.retain(|texture| unsafe { raw::with_image(texture, |_| ()) }.is_none());
+        if !copied.buffers.is_empty() || !copied.textures.is_empty() {
+            parts.first.push(self.encode(|commands| self.transition(commands, copied))?);
+        }
+        Ok(())
+    }
+
     /// Brings the objects that a frame fills and wgpu's notion of them together, since it refused a
     /// submission with a frame: textures hold zeros then, and so do buffers that no frame has
     /// filled.

@@ -40,8 +40,9 @@ impl Bridge {
     /// - [`Error::Refused`] with what wgpu says of `commands`, and [`Error::DeviceLost`]; the
     ///   frames count as skipped then, and their slots are free again. After `Refused`, textures
     ///   that the frames would have filled hold zeros until the next frame, and so do buffers that
-    ///   no frame has filled yet; other buffers hold what they held. Other textures are as wgpu has
-    ///   them: it takes what `commands` in front of those at fault do with them for done. So it is
+    ///   no frame has filled yet; other buffers hold what they held, and so do textures that the
+    ///   frames would have handed to the compute side. Textures that `commands` use are as wgpu has
+    ///   them: it takes what those in front of the ones at fault do with them for done. So it is
     ///   on an [adopted](Self::adopt) device for textures of frames that `commands` in front use,
     ///   and where the fault is in a frame's own copy or in front of it: these are undefined then.
     /// - [`bridge::Error::OutOfOrder`] for two frames of one exchange, [`Error::InvalidArgument`]
@@ -70,8 +71,8 @@ impl Bridge {
         let _held = Order::lock_all(&orders)?;
         let mut parts = Parts::default();
         let lent = frames.lend(&mut parts)?;
-        let (before, behind) = (std::mem::take(&mut parts.before), std::mem::take(&mut parts.behind));
-        let commands = before.into_iter().chain(commands).chain(behind);
+        let [first, before, behind] = [&mut parts.first, &mut parts.before, &mut parts.behind].map(std::mem::take);
+        let commands = first.into_iter().chain(before).chain(commands).chain(behind);
         if let Some(splice) = self.splice() {
             let (pushed, answer) =
                 splice.during(&parts.waits, &parts.signals, &parts.own, || self.push(OBJECT, commands));

@@ -151,6 +151,7 @@ impl<S: Shared> Batch for NewestFrame<S> {
             let Mirror { gpu, name, .. } = &*mirror;
             let slot = mirror.slot(turn.lease(), turn.resources())?;
             if turn.is_new() {
+                mirror.refuse_first(parts)?;
                 // Gives the frame before back as well.
                 let (acquire, ()) = raw::record(gpu, name, |commands| {
                     parts.own.push(Own::new(commands));
@@ -221,7 +222,7 @@ impl<S: Shared> Batch for WrittenFrame<S> {
         Ok((turn, mirror))
     }
 
-    /// As for a frame in step that wgpu begins.
+    /// Does nothing, as for a frame in step that wgpu begins.
     fn repair(_: &Self::Lent) {}
 
     unsafe fn refused((turn, _): Self::Lent) {

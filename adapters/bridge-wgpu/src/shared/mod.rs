@@ -88,7 +88,7 @@ pub(crate) trait Share<S: Shared> {
 }
 
 /// Objects that a frame copies: fills, if the compute side begins it.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Filled<'o> {
     pub(crate) buffers: Vec<&'o wgpu::Buffer>,
     pub(crate) textures: Vec<&'o wgpu::Texture>,

@@ -4,6 +4,7 @@
 
 mod callbacks;
 mod foreign;
+mod kept;
 mod late;
 mod lifetimes;
 mod lost;

@@ -58,7 +58,7 @@ fn frame(
 }
 
 /// The first level.
-fn read_texture(bridge: &Bridge, texture: &wgpu::Texture) -> Vec<u32> {
+pub(crate) fn read_texture(bridge: &Bridge, texture: &wgpu::Texture) -> Vec<u32> {
     let seen = staging(bridge, 4 * LEN as u64);
     let layout = wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(256), rows_per_image: None };
     let mut commands = bridge.device().create_command_encoder(&Default::default());
