@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use bridge::ash::vk;
 use bridge::vk_export::ExportDevice;
-use bridge::{BufferAccess, BufferSpec, Compute, Error, Exchange, ImageAccess, ImageSpec, LatestInfo, LiveObjects};
+use bridge::{
+    BufferAccess, BufferSpec, Compute, Error, Exchange, ImageAccess, ImageSpec, LatestInfo, LatestParts, LiveObjects,
+};
 use bridge_tests::{Commands, Rig};
 
 /// Without a later turn, the parts of a flush are what shows closing that nothing is in use,
@@ -98,8 +100,10 @@ pub(crate) fn what_the_engine_submits_brings_slots_back(device: &ExportDevice, c
         // SAFETY: recording, of the right family, submitted with this turn.
         unsafe { turn.record_acquire(raw) };
         commands.end();
-        // SAFETY: it begins with the turn's acquire, and is waited for.
-        commands.note(unsafe { turn.submit(&[raw]) }.unwrap());
+        let lent = turn.lend().unwrap();
+        submit_legacy(device, raw, &lent.parts());
+        // SAFETY: it was submitted right before.
+        commands.note(unsafe { lent.submitted() });
     }
     // SAFETY: recording, and never submitted.
     let none = unsafe { reader.record_initial(commands.begin()) }.unwrap_err();
@@ -108,4 +112,30 @@ pub(crate) fn what_the_engine_submits_brings_slots_back(device: &ExportDevice, c
     writer.close(reader).unwrap();
     drop((commands, lost));
     assert_eq!(LiveObjects::now(), before);
+}
+
+/// The engine's own submission of a turn's commands, by `vkQueueSubmit`.
+fn submit_legacy(device: &ExportDevice, commands: vk::CommandBuffer, parts: &LatestParts) {
+    let legacy = parts.legacy();
+    assert_eq!(legacy.wait_values().len(), parts.waits().len());
+    for (i, wait) in parts.waits().iter().enumerate() {
+        assert_eq!((legacy.wait_semaphores()[i], legacy.wait_values()[i]), (wait.semaphore, wait.value));
+        assert!(!legacy.wait_stages()[i].is_empty());
+    }
+    let (commands, signals, values) = ([commands], [legacy.signal_semaphore()], [legacy.signal_value()]);
+    let mut timelines = vk::TimelineSemaphoreSubmitInfo::default()
+        .wait_semaphore_values(legacy.wait_values())
+        .signal_semaphore_values(&values);
+    let batch = vk::SubmitInfo::default()
+        .command_buffers(&commands)
+        .wait_semaphores(legacy.wait_semaphores())
+        .wait_dst_stage_mask(legacy.wait_stages())
+        .signal_semaphores(&signals)
+        .push_next(&mut timelines);
+    let submit = |queue| {
+        // SAFETY: the parts of an open turn, unchanged, with its commands, which the caller keeps
+        // until they have run; the queue is locked.
+        unsafe { device.as_raw().queue_submit(queue, &[batch], vk::Fence::null()) }
+    };
+    device.queue().with(submit).unwrap().unwrap();
 }

@@ -141,8 +141,8 @@ pub use exchange::resources::many::PerElement;
 pub use exchange::submit::{LegacySubmitParts, SubmitParts};
 pub use exchange::{
     ComputeFirst, ComputeRead, ComputeTurn, ComputeWrite, CudaPart, CudaWork, Direction, Exchange, ExchangeInfo,
-    FrameGraph, HostWork, InitialTurn, LatestInfo, LatestParts, LatestReader, LatestWriter, Lease, Lendable,
-    LentLatest, LentTurn, Newest, RenderFirst, RenderRead, RenderTurn, RenderWrite, SubmitInfo, Work,
+    FrameGraph, HostWork, InitialTurn, LatestInfo, LatestParts, LatestReader, LatestWriter, Lease, LegacyLatestParts,
+    Lendable, LentLatest, LentTurn, Newest, RenderFirst, RenderRead, RenderTurn, RenderWrite, SubmitInfo, Work,
 };
 pub use image::format::{FORMATS, FormatInfo, FormatSupport, format_info, format_support};
 pub use image::host::read::{HostImage, HostPlane};
@@ -223,6 +223,7 @@ const _: () = {
     shared::<SubmitParts>();
     shared::<LatestInfo<'_>>();
     shared::<LatestParts>();
+    shared::<LegacyLatestParts>();
     shared::<Newest>();
     shared::<LegacySubmitParts>();
     shared::<TimelinePoint>();

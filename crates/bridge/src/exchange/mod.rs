@@ -67,7 +67,7 @@ pub(crate) use draws::Draws;
 pub use graph::FrameGraph;
 pub use info::ExchangeInfo;
 pub use initial::InitialTurn;
-pub use latest::parts::LatestParts;
+pub use latest::parts::{LatestParts, LegacyLatestParts};
 #[cfg(all(target_os = "linux", feature = "remote"))]
 pub(crate) use latest::{Away, Shown};
 pub use latest::{

@@ -6,9 +6,8 @@ use vk_export::ash::vk;
 use crate::exchange::submit::rendered_info;
 use crate::timeline::{Timeline, TimelinePoint};
 
-/// The waits and the signal that a turn of an [`Exchange::latest`](crate::Exchange::latest) adds to
-/// the submission of its commands, for engines that submit themselves, see
-/// [`LentLatest`](crate::LentLatest).
+/// The waits and the signal that an engine adds to its submission of a turn of an
+/// [`Exchange::latest`](crate::Exchange::latest), see [`LentLatest`](crate::LentLatest).
 #[derive(Debug, Clone)]
 pub struct LatestParts {
     waits: SmallVec<[vk::SemaphoreSubmitInfo<'static>; 2]>,
@@ -27,14 +26,61 @@ impl LatestParts {
         Self { waits, signal: rendered_info(rendered, value) }
     }
 
-    /// Waits of the commands: none where the reader has the same frame again, or the writer
-    /// a slot that was never used; two points at most.
+    /// Returns the waits of the commands, two at most. There is none if the reader has the same
+    /// frame again, or the writer a slot that was never used.
     pub fn waits(&self) -> &[vk::SemaphoreSubmitInfo<'static>] {
         &self.waits
     }
 
-    /// The signal to add to the submission. It marks the commands as complete.
+    /// Returns the signal to add to the submission. It marks the commands as complete.
     pub fn signal(&self) -> vk::SemaphoreSubmitInfo<'static> {
         self.signal
+    }
+
+    /// Returns the waits and the signal in the form of `vkQueueSubmit`.
+    pub fn legacy(&self) -> LegacyLatestParts {
+        LegacyLatestParts {
+            semaphores: self.waits.iter().map(|wait| wait.semaphore).collect(),
+            values: self.waits.iter().map(|wait| wait.value).collect(),
+            stages: self.waits.iter().map(|wait| vk_export::legacy_stages(wait.stage_mask)).collect(),
+            signal: self.signal,
+        }
+    }
+}
+
+/// [`LatestParts`] for `vkQueueSubmit` with a `VkTimelineSemaphoreSubmitInfo`: the arrays of waits
+/// have one length.
+#[derive(Debug, Clone)]
+pub struct LegacyLatestParts {
+    semaphores: SmallVec<[vk::Semaphore; 2]>,
+    values: SmallVec<[u64; 2]>,
+    stages: SmallVec<[vk::PipelineStageFlags; 2]>,
+    signal: vk::SemaphoreSubmitInfo<'static>,
+}
+
+impl LegacyLatestParts {
+    /// Returns the semaphores for `pWaitSemaphores`.
+    pub fn wait_semaphores(&self) -> &[vk::Semaphore] {
+        &self.semaphores
+    }
+
+    /// Returns the values for `pWaitSemaphoreValues`.
+    pub fn wait_values(&self) -> &[u64] {
+        &self.values
+    }
+
+    /// Returns the stages for `pWaitDstStageMask`.
+    pub fn wait_stages(&self) -> &[vk::PipelineStageFlags] {
+        &self.stages
+    }
+
+    /// Returns the semaphore for `pSignalSemaphores`.
+    pub fn signal_semaphore(&self) -> vk::Semaphore {
+        self.signal.semaphore
+    }
+
+    /// Returns the value for `pSignalSemaphoreValues`.
+    pub fn signal_value(&self) -> u64 {
+        self.signal.value
     }
 }
