@@ -48,8 +48,8 @@ fn run() -> Result<(), Box<dyn Error>> {
     let image = |uses| ImageSpec::<[u8; 4]>::new(vk::Format::R8G8B8A8_UNORM, [WIDTH, HEIGHT], uses);
     let info = |name| ExchangeInfo { name, ..Default::default() };
     let mut scene = Exchange::render_first(&compute, &info("scene"), image(ImageAccess::TRANSFER_WRITE))?;
-    let mut picture =
-        Exchange::new(&compute, &info("shown"), image(ImageAccess::SAMPLED | ImageAccess::TRANSFER_READ))?;
+    let uses = ImageAccess::SAMPLED | ImageAccess::TRANSFER_READ;
+    let mut picture = Exchange::new(&compute, &info("picture"), image(uses))?;
 
     for frame in 0..6 {
         // Vulkan's turn: it "draws" by clearing the image, between the turn's two barriers.

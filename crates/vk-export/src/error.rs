@@ -305,15 +305,16 @@ fn advice(call: &str, result: vk::Result) -> &'static str {
             "; the GPU reset: an earlier submission faulted or ran too long, recreate the device"
         }
         (_, vk::Result::ERROR_INCOMPATIBLE_DRIVER) => {
-            "; the loader has no driver that loads: install one (Debian, Ubuntu: `apt install mesa-vulkan-drivers`, or NVIDIA's \
-             driver; in a container, start it with the GPU's graphics capability) or see `cargo xtask doctor`"
+            "; the loader found no driver that it can load: install one (Debian, Ubuntu: `apt install mesa-vulkan-drivers`, or NVIDIA's \
+             driver; in a container, start it with the GPU's graphics capability); `VK_LOADER_DEBUG=all` shows why"
         }
         ("vkCreateInstance" | "vkEnumeratePhysicalDevices", vk::Result::ERROR_INITIALIZATION_FAILED) => {
-            "; a driver could not start: see `cargo xtask doctor` (in a container: libXext6 and the GPU's device files)"
+            "; a driver failed to initialize (in a container it may lack libXext6 or the GPU's device files); `VK_LOADER_DEBUG=all` \
+             shows which"
         }
         ("vkCreateDevice", vk::Result::ERROR_INITIALIZATION_FAILED) => {
             "; the driver lists the GPU but cannot use it: another process may hold it exclusively, or it needs a reset; see \
-             `cargo xtask doctor` and the kernel's log"
+             the kernel's log (`dmesg`)"
         }
         ("vkCreateCuModuleNVX", vk::Result::ERROR_INITIALIZATION_FAILED) => {
             "; the driver refuses the PTX, and the extension gives no log of its compiler: its .version may be newer than the driver, \

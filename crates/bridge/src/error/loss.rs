@@ -3,8 +3,8 @@
 use crate::error::{Error, Result};
 
 impl Error {
-    /// Returns `true` if the device of either side is lost, so that nothing on it will ever
-    /// complete.
+    /// Returns `true` if a side of an exchange is lost, so that its work will never complete: the
+    /// Vulkan device, the CUDA context, or the CPU backend's thread ([`Error::HostFailed`]).
     pub fn is_device_lost(&self) -> bool {
         match self {
             Self::Vulkan(error) => error.is_device_lost(),
