@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bridge::{
-    Backend, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, LiveObjects, Work, trace_off, trace_to,
+    Backend, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, LiveObjects, SharedPool, SharedPoolInfo, Work,
+    trace_off, trace_to,
 };
 use bridge_tests::{Readback, Rig, Sink};
 use serde_json::Value;
@@ -31,7 +32,16 @@ fn exchange(compute: &Compute) -> Exchange<BufferSpec<u32>> {
 }
 
 fn with_limit(compute: &Compute, timeout: Duration) -> Exchange<BufferSpec<u32>> {
-    let info = ExchangeInfo { name: "watched \"twice\"", slots: 1, timeout, ..Default::default() };
+    with_pool(compute, timeout, 1, None)
+}
+
+fn with_pool(
+    compute: &Compute,
+    timeout: Duration,
+    slots: usize,
+    pool: Option<&SharedPool>,
+) -> Exchange<BufferSpec<u32>> {
+    let info = ExchangeInfo { name: "watched \"twice\"", slots, timeout, pool, ..Default::default() };
     Exchange::new(compute, &info, BufferSpec::new(16, BufferAccess::TRANSFER_READ)).unwrap()
 }
 
@@ -171,7 +181,10 @@ fn a_sink_may_use_the_bridge(rig: &Rig, compute: &Compute) {
 }
 
 fn leaks_are_counted(rig: &Rig, compute: &Compute) {
-    let mut watched = with_limit(compute, Duration::from_millis(500));
+    let pool = SharedPool::new(compute, &SharedPoolInfo::default()).unwrap();
+    // Two slots in one block, which another exchange has left.
+    with_pool(compute, Rig::LONG, 1, Some(&pool)).close().unwrap();
+    let mut watched = with_pool(compute, Duration::from_millis(500), 2, Some(&pool));
     let mut turn = watched.begin().unwrap();
     let (release, gate) = std::sync::mpsc::channel::<()>();
     let Work::Host(host) = turn.work() else { unreachable!("the CPU was asked for") };
@@ -185,8 +198,10 @@ fn leaks_are_counted(rig: &Rig, compute: &Compute) {
         assert!(error.contains(part), "{part}: {error}");
     }
     let now = LiveObjects::now();
-    assert_eq!((now.leaked_buffers, now.leaked_timelines), (1, 2), "{now}");
-    assert_eq!((now.buffers, now.timelines, now.turns), (1, 2, 0), "{now}");
+    assert_eq!((now.leaked_buffers, now.leaked_timelines, now.leaked_blocks), (2, 2, 1), "{now}");
+    assert_eq!((now.buffers, now.timelines, now.turns, now.blocks), (2, 2, 0, 1), "{now}");
+    drop(pool);
+    assert_eq!(LiveObjects::now(), now, "what is leaked keeps its block");
     release.send(()).unwrap();
     // The thread is done with what was leaked once it has done a frame behind it: the process must
     // not end, and the layer's own destructors run, while it signals.

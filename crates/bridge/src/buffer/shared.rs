@@ -46,7 +46,7 @@ pub struct VulkanBuffer {
     // Field order is drop order: in a pool, the bytes are free for others once the buffer is gone.
     vulkan: Buffer,
     object: Object,
-    _place: Option<Place>,
+    place: Option<Place>,
     handover: Handover,
     len: usize,
 }
@@ -121,7 +121,7 @@ impl<T: Pod> SharedBuffer<T> {
         };
         let handover = Handover::new(&vulkan, sharing.counterpart, family, accesses);
         let object = Object::new(Kind::Buffer, name, side.name(), Some(size));
-        let vulkan = Arc::new(VulkanBuffer { vulkan, object, _place: place, handover, len });
+        let vulkan = Arc::new(VulkanBuffer { vulkan, object, place, handover, len });
         Ok(Self { mapping: mapping.tie(&vulkan, whole), vulkan })
     }
 
@@ -230,7 +230,7 @@ impl<T: Pod + Send + Sync> Share<Self> for BufferSpec<T> {
     }
 
     fn add_barriers(slot: &Arc<VulkanBuffer>, barriers: &mut Barriers) {
-        barriers.add_buffer(&slot.handover);
+        barriers.add_buffer(&slot.handover, slot.place.as_ref().and_then(Place::container));
     }
 
     fn has_foreign_work(slot: &Mapped<MappedBuffer<T>, VulkanBuffer>) -> bool {

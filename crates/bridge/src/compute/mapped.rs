@@ -1,7 +1,7 @@
 //! Mappings on the compute side, tied to the Vulkan objects whose memory they map.
 #![allow(unsafe_code)] // The mapping is moved out when it is dropped.
 
-use std::any::Any;
+use std::fmt::Debug;
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -27,8 +27,15 @@ pub(crate) trait Mapping {
     fn close(self) -> Result<()>;
 }
 
+/// An object that mappings of others, or the others themselves, are part of: what is leaked keeps
+/// it.
+pub(crate) trait Container: Debug + Send + Sync {
+    /// Counts it as leaked, once, since something leaked is part of it.
+    fn note_leaked(&self);
+}
+
 /// A mapping that others are part of.
-pub(crate) type Whole = Arc<dyn Any + Send + Sync>;
+pub(crate) type Whole = Arc<dyn Container>;
 
 /// A mapping and the object it is of.
 ///
@@ -70,7 +77,9 @@ impl<M: Mapping, V: AsRef<Object>> Drop for Mapped<M, V> {
         // SAFETY: moved out here only, once.
         let mapping = unsafe { ManuallyDrop::take(&mut self.mapping) };
         if let Err(error) = mapping.close() {
-            std::mem::forget((Arc::clone(&self.vulkan), self.whole.take()));
+            let whole = self.whole.take();
+            whole.iter().for_each(|whole| whole.note_leaked());
+            std::mem::forget((Arc::clone(&self.vulkan), whole));
             let vulkan: &V = &self.vulkan;
             vulkan.as_ref().report_leak(&error);
         }
@@ -117,7 +126,14 @@ mod tests {
     }
 
     /// Object that the mapping is part of.
+    #[derive(Debug)]
     struct Block(Order);
+
+    impl Container for Block {
+        fn note_leaked(&self) {
+            self.0.lock().unwrap().push("counted");
+        }
+    }
 
     impl Drop for Block {
         fn drop(&mut self) {
@@ -136,7 +152,8 @@ mod tests {
 
     #[test]
     fn the_mapping_goes_first_or_keeps_the_object() {
-        for (closes, expected) in [(true, ["mapping", "vulkan", "whole"].as_slice()), (false, &["mapping"])] {
+        for (closes, expected) in [(true, ["mapping", "vulkan", "whole"].as_slice()), (false, &["mapping", "counted"])]
+        {
             let (order, vulkan, mapped) = fake_mapping(closes);
             drop(vulkan);
             assert!(order.lock().unwrap().is_empty());
@@ -149,7 +166,7 @@ mod tests {
     /// mapping.
     #[test]
     fn another_owner_frees_what_was_unmapped_and_nothing_else() {
-        let (whole, kept): (&[_], &[_]) = (&["mapping", "whole"], &["mapping"]);
+        let (whole, kept): (&[_], &[_]) = (&["mapping", "whole"], &["mapping", "counted"]);
         for (closes, unmapped) in [(true, whole), (false, kept)] {
             let (order, lease, mapped) = fake_mapping(closes);
             drop(mapped);

@@ -1,9 +1,12 @@
 //! The barriers and copies of a slot, computed once and recorded in every frame.
 #![allow(unsafe_code)] // Recording; sharing what holds raw pointers.
 
+use std::sync::Weak;
+
 use vk_export::ash::vk;
 use vk_export::{ExportDevice, Handover, ImageHandover};
 
+use crate::compute::mapped::Container;
 use crate::image::staging::{COPY, Copies, Staging};
 use crate::observe::live;
 use crate::observe::live::Kind;
@@ -27,14 +30,17 @@ pub(crate) struct Barriers {
     first_release: Dependency,
     /// Shared buffers; staging buffers are part of their images.
     buffers: usize,
+    /// The blocks that buffers are part of.
+    blocks: Vec<Weak<dyn Container>>,
 }
 
 impl Barriers {
-    /// Adds the barriers of a buffer.
-    pub(crate) fn add_buffer(&mut self, handover: &Handover) {
+    /// Adds the barriers of a buffer, which may be part of a block.
+    pub(crate) fn add_buffer(&mut self, handover: &Handover, block: Option<Weak<dyn Container>>) {
         self.acquire.buffers.push(handover.acquire());
         self.release.buffers.push(handover.release());
         self.buffers += 1;
+        self.blocks.extend(block);
     }
 
     /// Adds the barriers of an image.
@@ -131,10 +137,11 @@ impl Barriers {
     }
 }
 
-/// Counts the resources of slots that stay alive on purpose.
+/// Counts the resources of slots that stay alive on purpose, and the blocks that these keep.
 pub(super) fn count_leaked(slots: &[Barriers]) {
     live::leaked(Kind::Buffer, slots.iter().map(Barriers::buffers).sum());
     live::leaked(Kind::Image, slots.iter().map(Barriers::images).sum());
+    slots.iter().flat_map(|slot| &slot.blocks).filter_map(Weak::upgrade).for_each(|block| block.note_leaked());
 }
 
 /// The barriers of one `vkCmdPipelineBarrier2`.

@@ -1,6 +1,7 @@
 //! One guard per object: counted and traced from its creation to its destruction.
 
 use std::fmt::Display;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::observe::live;
 use crate::observe::live::{Alive, Kind};
@@ -15,6 +16,8 @@ use crate::observe::trace::Event;
 #[derive(Debug)]
 pub(crate) struct Object {
     name: String,
+    /// It is counted as leaked.
+    leaked: AtomicBool,
     alive: Alive,
 }
 
@@ -23,15 +26,21 @@ impl Object {
     /// or by Vulkan.
     pub(crate) fn new(kind: Kind, name: &str, side: &'static str, bytes: Option<u64>) -> Self {
         trace::event(Event::new("create", side, name).bytes(bytes));
-        Self { name: name.to_owned(), alive: Alive::new(kind) }
+        Self { name: name.to_owned(), leaked: AtomicBool::new(false), alive: Alive::new(kind) }
     }
 
     /// Counts the object as leaked, since its mapping on the compute side could not be freed. The
     /// caller forgets it.
     pub(crate) fn report_leak(&self, error: &dyn Display) {
-        let kind = self.alive.kind();
-        live::leaked(kind, 1);
-        log_error!("{kind} \"{}\" is leaked on both sides: {error}", self.name);
+        self.note_leaked();
+        log_error!("{} \"{}\" is leaked on both sides: {error}", self.alive.kind(), self.name);
+    }
+
+    /// Counts the object as leaked, once, however much keeps it that is.
+    pub(crate) fn note_leaked(&self) {
+        if !self.leaked.swap(true, Ordering::Relaxed) {
+            live::leaked(self.alive.kind(), 1);
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use bytemuck::Pod;
 use vk_export::{Block, Buffer};
 
 use super::ranges::{Ranges, Taken};
-use crate::compute::mapped::{Mapped, Whole};
+use crate::compute::mapped::{Container, Mapped, Whole};
 use crate::compute::mappings::{BlockMapping, BufferMapping};
 use crate::error::{Error, Result};
 use crate::observe::object::Object;
@@ -44,6 +44,18 @@ impl AsRef<Object> for VulkanBlock {
     }
 }
 
+impl Container for VulkanBlock {
+    fn note_leaked(&self) {
+        self.object.note_leaked();
+    }
+}
+
+impl Container for PoolBlock {
+    fn note_leaked(&self) {
+        self.vulkan.note_leaked();
+    }
+}
+
 impl PoolBlock {
     pub(super) fn vulkan(&self) -> &Arc<Block> {
         &self.vulkan.vulkan
@@ -64,6 +76,12 @@ impl PoolRange {
     /// The block that the bytes are in.
     pub(crate) fn block(&self) -> &Arc<Block> {
         &self.block.vulkan
+    }
+
+    /// Vulkan's half of the block, for what counts it as leaked.
+    pub(super) fn container(&self) -> Weak<dyn Container> {
+        let block: Arc<dyn Container> = self.block.clone();
+        Arc::downgrade(&block)
     }
 
     /// Maps `len` elements of the buffer that has the bytes, while the pool lives. With it comes

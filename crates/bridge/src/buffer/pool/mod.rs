@@ -4,13 +4,13 @@ mod blocks;
 mod own;
 mod ranges;
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use vk_export::ash::vk;
 use vk_export::{Block, BlockInfo, BufferAccess, Counterpart};
 
 use crate::compute::Compute;
-use crate::compute::mapped::Mapped;
+use crate::compute::mapped::{Container, Mapped};
 use crate::error::{Error, Result};
 use crate::observe::live::Kind;
 use crate::observe::object::Object;
@@ -101,6 +101,16 @@ pub(crate) enum Place {
     /// Into memory of its own, which whoever makes the buffer allocates. It counts for as long as
     /// this is alive.
     Own { _counted: OwnMemory },
+}
+
+impl Place {
+    /// The block that the buffer is part of, if it is.
+    pub(crate) fn container(&self) -> Option<Weak<dyn Container>> {
+        match self {
+            Self::Block(range) => Some(range.container()),
+            Self::Own { .. } => None,
+        }
+    }
 }
 
 /// Usage of a pool.
