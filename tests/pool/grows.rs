@@ -1,13 +1,14 @@
 //! A pool that grows holds up nobody who uses it meanwhile.
 
 use std::ffi::{CStr, c_void};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Mutex, OnceLock};
 use std::thread;
 
 use bridge::ash::vk;
-use bridge::{Backend, Compute, ExportDevice, LiveObjects, SharedBuffer, SharedPool};
-use bridge_tests::{Engine, Rig};
+use bridge::{Backend, Compute, Error, ExportDevice, LiveObjects, SharedBuffer, SharedPool, vk_export};
+use bridge_tests::{Engine, Rig, with_panicking_logger};
 
 use crate::{READ, pool};
 
@@ -19,6 +20,8 @@ type Allocate =
 static ALLOCATE: OnceLock<Allocate> = OnceLock::new();
 /// What is done inside the next call of the driver that allocates.
 static MEANWHILE: Mutex<Option<Box<dyn FnOnce() + Send>>> = Mutex::new(None);
+/// Whether that is followed by an error of the driver's.
+static FAILS: AtomicBool = AtomicBool::new(false);
 
 unsafe extern "system" fn allocate(
     device: vk::Device,
@@ -29,6 +32,9 @@ unsafe extern "system" fn allocate(
     let meanwhile = MEANWHILE.lock().unwrap().take();
     if let Some(meanwhile) = meanwhile {
         meanwhile();
+    }
+    if FAILS.load(Ordering::SeqCst) {
+        return vk::Result::ERROR_OUT_OF_DEVICE_MEMORY;
     }
     // SAFETY: handed on.
     unsafe { ALLOCATE.get().unwrap()(device, info, callbacks, memory) }
@@ -97,5 +103,57 @@ fn others_use_a_pool_while_it_grows() {
     drop(third);
     drop((full, second, other, mine, pool));
     assert_eq!(LiveObjects::now(), before);
+    of_three_new_blocks_two_are_for_what_comes_next(&compute);
+    memory_that_was_freed_meanwhile_is_enough(&compute);
+    assert_eq!(LiveObjects::now(), before);
     engine.assert_silent();
+}
+
+/// To free a block can take the driver long: that is not for who wants a buffer.
+fn of_three_new_blocks_two_are_for_what_comes_next(compute: &Compute) {
+    let pool = pool(compute, BLOCK);
+    let full = make(&pool, BLOCK as usize / 4);
+    let others = meanwhile(&pool, |pool| {
+        let last = meanwhile(pool, |pool| make(pool, 1));
+        (make(pool, 1), last.try_recv())
+    });
+    let mine = make(&pool, 1);
+    let (second, third) = others.try_recv().expect("it waited for the driver");
+    let third = third.expect("it waited for the driver");
+    let report = pool.report();
+    assert_eq!((report.blocks, report.buffers), (4, 4), "a block that nobody has used was freed");
+    drop(second);
+    assert_eq!(pool.report().blocks, 3, "of two empty blocks one stays");
+    drop((mine, third, full));
+    assert_eq!(pool.report().blocks, 1);
+}
+
+fn memory_that_was_freed_meanwhile_is_enough(compute: &Compute) {
+    let pool = pool(compute, BLOCK);
+    let full = make(&pool, BLOCK as usize / 4);
+    FAILS.store(true, Ordering::SeqCst);
+    let fails = SharedBuffer::<u32>::new_in(&pool, "leaf", 1, READ).unwrap_err();
+    let freed = meanwhile(&pool, move |_| drop(full));
+    let made = SharedBuffer::<u32>::new_in(&pool, "leaf", 1, READ);
+    FAILS.store(false, Ordering::SeqCst);
+    freed.try_recv().expect("it waited for the driver");
+    assert!(matches!(fails, Error::Vulkan(vk_export::Error::OutOfMemory { .. })), "{fails}");
+    assert!(made.is_ok(), "{made:?}");
+    assert_eq!(pool.report().blocks, 1);
+}
+
+/// A block of which a logger's panic has left nobody who knows what is free is no spare one.
+#[test]
+fn a_block_that_is_of_no_use_is_not_the_one_that_stays() {
+    let _rig = Rig::open();
+    let device = Rig::open_own();
+    let compute = Compute::new(&device, Backend::Host).unwrap();
+    let pool = pool(&compute, BLOCK);
+    let [first, second] = [(); 2].map(|()| make(&pool, BLOCK as usize / 4));
+    with_panicking_logger(|| drop(first));
+    drop(second);
+    let again = make(&pool, 1);
+    let report = pool.report();
+    assert_eq!((report.blocks, report.dedicated), (1, 0), "{report:?}");
+    drop(again);
 }

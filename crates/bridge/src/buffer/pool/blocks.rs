@@ -24,6 +24,13 @@ pub(super) struct Entry {
     pub(super) ranges: Ranges,
 }
 
+impl Entry {
+    /// Returns `true` if it has no buffers, and room for any.
+    fn is_spare(&self) -> bool {
+        self.ranges.live() == 0 && !self.ranges.is_broken()
+    }
+}
+
 /// One allocation, on both sides.
 #[derive(Debug)]
 pub(super) struct PoolBlock {
@@ -116,11 +123,6 @@ impl Blocks {
         self.list.iter().find(|entry| Arc::ptr_eq(&entry.block.vulkan, block))
     }
 
-    /// Returns `true` if a block has no buffers.
-    pub(super) fn has_spare(&self) -> bool {
-        self.list.iter().any(|entry| entry.ranges.live() == 0)
-    }
-
     /// The number of a block that is about to be made.
     pub(super) fn number(&mut self) -> usize {
         let number = self.begun;
@@ -133,16 +135,17 @@ impl Blocks {
         self.list.iter().any(|entry| entry.ranges.is_broken())
     }
 
-    /// Makes a buffer's bytes free; gives the block if it is needed no more.
-    fn give_back(&mut self, block: &Arc<VulkanBlock>, taken: Option<Taken>) -> Option<Entry> {
-        let index = self.list.iter().position(|entry| Arc::ptr_eq(&entry.block.vulkan, block))?;
-        let spare = self.has_spare();
-        let entry = self.list.get_mut(index)?;
-        if let Some(taken) = taken {
+    /// Makes a buffer's bytes free; gives the blocks that are needed no more. Threads that found no
+    /// room at the same time have made more of them than one.
+    fn give_back(&mut self, block: &Arc<VulkanBlock>, taken: Option<Taken>) -> Vec<Entry> {
+        let entry = self.list.iter_mut().find(|entry| Arc::ptr_eq(&entry.block.vulkan, block));
+        if let Some((entry, taken)) = entry.zip(taken) {
             entry.ranges.give_back(taken);
         }
-        let unneeded = entry.ranges.live() == 0 && spare;
-        unneeded.then(|| self.list.swap_remove(index))
+        // The one that stays must be of use.
+        let Some(spare) = self.list.iter().position(Entry::is_spare) else { return Vec::new() };
+        let mut index = 0..;
+        self.list.extract_if(.., |entry| index.next() != Some(spare) && entry.ranges.live() == 0).collect()
     }
 }
 

@@ -62,7 +62,7 @@ impl Default for SharedPoolInfo<'_> {
 /// It is given to an exchange in [`ExchangeInfo::pool`](crate::ExchangeInfo::pool), or to
 /// [`SharedBuffer::new_in`](crate::SharedBuffer::new_in). Buffer offsets are multiples of 256 bytes
 /// and of the alignment that Vulkan and the elements require. The pool adds a block if no block has
-/// room. An emptied block is freed if another one is already empty, so that one stays for reuse.
+/// room. Of several empty blocks one stays for reuse; dropping a buffer frees the others.
 /// (Freeing a block on the CUDA side waits for all work of the context, as freeing a buffer with
 /// memory of its own does.)
 ///
@@ -241,29 +241,22 @@ impl SharedPool {
         }
     }
 
-    /// Makes a block without the lock, since the driver may take its time, and takes bytes in it,
-    /// or in what others have made or freed meanwhile: then it goes again. Returns too whether a
-    /// block is broken.
+    /// Makes a block without the lock, since the driver may take its time, and takes bytes in what
+    /// others have made or freed meanwhile, or in the block: one that is not needed is for what comes
+    /// next, since freeing it would wait for the GPU. Returns too whether a block is broken.
+    ///
+    /// # Errors
+    /// If no block can be made, and the others still have no room.
     fn take_from_new(&self, number: usize, size: u64, alignment: u64) -> Result<(Option<PoolRange>, bool)> {
-        let made = self.make_entry(number)?;
+        let made = self.make_entry(number);
         let mut blocks = self.lock();
-        let (range, unneeded) = match self.take_from(&mut blocks, size, alignment) {
-            Some(range) if blocks.has_spare() => (Some(range), Some(made)),
-            // To free it would wait for the GPU: it is for what comes next.
-            Some(range) => {
-                blocks.list.push(made);
-                (Some(range), None)
-            }
-            None => {
-                blocks.list.push(made);
-                (self.take_from(&mut blocks, size, alignment), None)
-            }
-        };
-        let is_broken = blocks.is_broken();
+        let failed = made.map(|made| blocks.list.push(made)).err();
+        let (range, is_broken) = (self.take_from(&mut blocks, size, alignment), blocks.is_broken());
         drop(blocks);
-        // Outside of the lock: freeing a mapping waits for the GPU.
-        drop(unneeded);
-        Ok((range, is_broken))
+        match (range, failed) {
+            (None, Some(error)) => Err(error),
+            (range, _) => Ok((range, is_broken)),
+        }
     }
 
     /// Returns `true` if a driver may compress the blocks: see [`SharedPool`].
