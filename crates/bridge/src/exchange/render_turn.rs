@@ -135,12 +135,14 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
     /// may be submitted in any order.
     ///
     /// # Errors
-    /// [`Error::OutOfOrder`](crate::Error::OutOfOrder) while a lent turn is open; the frame is then
-    /// lost. Otherwise the error of the failed call; the frame then counts as skipped. Nothing was
-    /// submitted, with one exception: with [`RenderFirst`](crate::RenderFirst), if the compute side
-    /// fails to wait for the submitted frame, this blocks until the commands have completed, for at
-    /// most the exchange's timeout. After [`Error::Timeout`](crate::Error::Timeout) the commands
-    /// may still be running; after any other error none of the frame's commands are.
+    /// [`Error::OutOfOrder`](crate::Error::OutOfOrder) while a lent turn is open, and
+    /// [`vk_export::Error::QueueHeld`] inside of [`Queue::with`]; the frame is then lost, as if the
+    /// turn had been dropped. Otherwise the error of the failed call; the frame then counts as
+    /// skipped. Nothing was submitted, with one exception: with
+    /// [`RenderFirst`](crate::RenderFirst), if the compute side fails to wait for the submitted
+    /// frame, this blocks until the commands have completed, for at most the exchange's timeout.
+    /// After [`Error::Timeout`](crate::Error::Timeout) the commands may still be running; after any
+    /// other error none of the frame's commands are.
     ///
     /// # Safety
     /// - The command buffers are executable, belong to the device and stay alive, with all that
