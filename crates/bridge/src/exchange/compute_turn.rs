@@ -4,17 +4,12 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use cuda_import::cudarc::driver::CudaStream;
-
 use super::direction::{ComputeFirst, Direction, RenderFirst};
 use super::ledger::First;
 use super::resources::Resources;
 use super::state::State;
-use crate::compute::host::stream::HostStream;
-use crate::compute::remote;
-use crate::compute::sided::Sided;
+use super::work::Work;
 use crate::error::{Error, Result};
-use crate::kernel::work::KernelWork;
 use crate::observe::live::{Alive, Kind};
 use crate::observe::{log_error, log_warn};
 use crate::timeline::TimelinePoint;
@@ -38,105 +33,6 @@ pub struct ComputeTurn<R: Resources, D: Direction = ComputeFirst> {
     pub(super) unjoined: Option<Box<Error>>,
     pub(super) direction: PhantomData<fn() -> D>,
     pub(super) alive: Alive,
-}
-
-/// Resources to compute with.
-///
-/// To launch kernels, call [`kernels`](Self::kernels), see [`KernelWork`]; if the kernels have no
-/// twins in Rust, match [`Host`](Self::Host) first. To use cudarc's launches and copies, match
-/// [`Cuda`](Self::Cuda), and return an error for variants that you do not handle.
-#[non_exhaustive]
-pub enum Work<'t, R: Resources> {
-    /// A CUDA stream and the resources as device views, with
-    /// [`Backend::Cuda`](crate::Backend::Cuda).
-    Cuda(CudaWork<'t, R>),
-    /// The CPU's queue of closures, with [`Backend::Host`](crate::Backend::Host).
-    Host(HostWork<'t, R>),
-    /// Kernels in command buffers of the Vulkan queue, with
-    /// [`Backend::Inline`](crate::Backend::Inline).
-    Inline(KernelWork<'t, R>),
-    /// No local work, with [`Backend::Remote`](crate::Backend::Remote): another process computes.
-    /// Programs do not receive this variant.
-    Remote,
-}
-
-/// A frame's work on CUDA.
-#[non_exhaustive]
-pub struct CudaWork<'t, R: Resources> {
-    /// The stream that waits for the slot and will signal it. Launch kernels that use the resources
-    /// here; cudarc's copies may use any stream of the device.
-    pub stream: &'t Arc<CudaStream>,
-    /// The resources, as kernel arguments and as cudarc slices.
-    pub resources: R::Cuda<'t>,
-    pub(super) slot: &'t R::CudaSlot,
-    /// The compute stream; not `stream` while a graph is captured.
-    pub(super) home: &'t Arc<CudaStream>,
-}
-
-/// A frame's work on the CPU.
-pub struct HostWork<'t, R: Resources> {
-    stream: &'t HostStream,
-    slots: &'t Arc<[R::HostSlot]>,
-    slot: usize,
-    turn: PhantomData<&'t mut R>,
-}
-
-impl<'t, R: Resources> Work<'t, R> {
-    /// Converts the work for launching kernels loaded with [`Compute::load`](crate::Compute::load):
-    /// on a CUDA stream, in a command buffer, or as twins on the CPU.
-    ///
-    /// # Errors
-    /// The error of the call that orders other streams' work on the resources before the launches.
-    pub fn kernels(self) -> Result<KernelWork<'t, R>> {
-        match self {
-            Self::Cuda(cuda) => {
-                if R::has_foreign_work(cuda.slot) {
-                    R::join(cuda.slot)?;
-                }
-                Ok(KernelWork::on_stream(cuda.stream, cuda.home, R::kernel(cuda.resources)))
-            }
-            Self::Inline(inline) => Ok(inline),
-            Self::Remote => Err(remote::nothing_here("the work of a frame".into())),
-            Self::Host(host) => {
-                // SAFETY: rule "no access outside the turn": as for closures; twins run on the same
-                // thread, in the same order.
-                let resources = unsafe { R::twin(&host.slots[host.slot]) };
-                Ok(KernelWork::on_host(host.stream, host.slots, resources))
-            }
-        }
-    }
-}
-
-impl<R: Resources> State<R> {
-    /// Resources to compute with in a slot.
-    ///
-    /// # Safety
-    /// Until the result is gone, nobody else computes with the slot. What is enqueued with it comes
-    /// after the wait for Vulkan's last use of the slot, and before the signal that Vulkan's next
-    /// waits for.
-    pub(super) unsafe fn work(&self, slot: usize) -> Work<'_, R> {
-        match &self.held.lender {
-            Sided::Cuda(cuda) => {
-                let slot = &cuda.slots[slot];
-                // SAFETY: rule "no access outside the turn": exclusive and ordered by this
-                // function's contract.
-                let resources = unsafe { R::cuda(slot) };
-                let stream = cuda.link.stream();
-                Work::Cuda(CudaWork { stream, resources, slot, home: stream })
-            }
-            Sided::Host(host) => {
-                let (stream, slots) = (host.link.stream(), &host.slots);
-                Work::Host(HostWork { stream, slots, slot, turn: PhantomData })
-            }
-            Sided::Inline(inline) => {
-                // SAFETY: as above; the queue's order and the barriers stand for the stream's wait
-                // and signal.
-                let resources = unsafe { R::inline(&inline.slots[slot]) };
-                Work::Inline(KernelWork::on_queue(inline.link.stream(), resources))
-            }
-            Sided::Remote(_) => Work::Remote,
-        }
-    }
 }
 
 impl<R: Resources, D: Direction> ComputeTurn<R, D> {
@@ -275,70 +171,6 @@ impl<R: Resources, D: Direction> Drop for ComputeTurn<R, D> {
         if let Err(error) = ended {
             log_error!("{error}");
         }
-    }
-}
-
-impl<R: Resources> HostWork<'_, R> {
-    /// Enqueues a closure that gets the resources as slices; it runs on the CPU backend's thread,
-    /// after what was enqueued before it and after Vulkan is done with the slot. Several closures
-    /// run one after the other.
-    ///
-    /// # Errors
-    /// [`Error::HostFailed`] if an earlier closure panicked, or Vulkan did not finish with a slot
-    /// in time.
-    pub fn run(&self, work: impl for<'a> FnOnce(R::Host<'a>) + Send + 'static) -> Result<(), Error> {
-        let (slots, slot) = (Arc::clone(self.slots), self.slot);
-        self.stream.run(move || {
-            // SAFETY: the turn that enqueued this holds the slot until its signal, which is behind
-            // this in the queue; Vulkan's last use is before this, by the wait that came before;
-            // closures run one at a time.
-            work(unsafe { R::host(&slots[slot]) });
-        })
-    }
-
-    /// [`run`](Self::run) with the bytes of the resources, as `Share::bytes` gives them.
-    ///
-    /// # Errors
-    /// As [`run`](Self::run).
-    #[cfg(all(target_os = "linux", feature = "remote"))]
-    pub(crate) fn run_on_bytes(
-        &self,
-        mut each: impl FnMut(crate::remote::runs::Run, &mut [u8]) + Send + 'static,
-    ) -> Result<(), Error> {
-        let (slots, slot) = (Arc::clone(self.slots), self.slot);
-        // SAFETY: as in `run`.
-        self.stream.run(move || unsafe { R::bytes(&slots[slot], &mut each) })
-    }
-
-    /// [`run`](Self::run) with the resources of two turns, of two exchanges on the same
-    /// [`Compute`](crate::Compute). Both are borrowed exclusively, so that the two are different
-    /// slots.
-    ///
-    /// # Errors
-    /// [`Error::InvalidArgument`] when the two are on different compute sides, else as
-    /// [`run`](Self::run).
-    pub fn run_with<S: Resources>(
-        &mut self,
-        other: &mut HostWork<'_, S>,
-        work: impl for<'a> FnOnce(R::Host<'a>, S::Host<'a>) + Send + 'static,
-    ) -> Result<(), Error> {
-        if !self.stream.is_same(other.stream) {
-            return Err(Error::invalid(
-                "host work of two turns",
-                "their exchanges are on different compute sides; make both with the same `Compute`",
-            ));
-        }
-        let (mine, my_slot) = (Arc::clone(self.slots), self.slot);
-        let (others, other_slot) = (Arc::clone(other.slots), other.slot);
-        self.stream.run(move || {
-            // SAFETY: as in `run`; both turns' waits are before this in the one queue, their
-            // signals behind it.
-            let first = unsafe { R::host(&mine[my_slot]) };
-            // SAFETY: as above; a turn lends one `HostWork` at a time and both were borrowed
-            // exclusively: two slots.
-            let second = unsafe { S::host(&others[other_slot]) };
-            work(first, second);
-        })
     }
 }
 

@@ -7,8 +7,8 @@ use vk_export::QueueKind;
 use crate::buffer::pool::SharedPool;
 use crate::error::{Error, Result};
 
-/// The most frames that [`ExchangeInfo::frames_in_flight`] may name: a value is kept for each.
-const MOST_IN_FLIGHT: usize = 1024;
+/// The most frames, and submissions of a reader's, that may be in flight: a value is kept for each.
+pub(super) const MOST_IN_FLIGHT: usize = 1024;
 
 /// The most slots: one for each frame that may be in flight. More only wait, and a number that was
 /// computed wrongly would allocate until nothing is left.

@@ -26,10 +26,12 @@ mod lost;
 mod mirror;
 mod once;
 mod order;
+mod ordered;
 mod pace;
 mod passed;
 mod read_back;
 mod refusal;
+mod refused;
 mod render_turn;
 mod replace;
 mod retired;
@@ -41,6 +43,7 @@ mod state;
 mod steps;
 mod unfinished;
 mod values;
+mod work;
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -58,7 +61,7 @@ use submit::SubmitParts;
 
 #[cfg(all(target_os = "linux", feature = "remote"))]
 pub(crate) use away::{Announced, DrawAway, Drawn, StepAway};
-pub use compute_turn::{ComputeTurn, CudaWork, HostWork, Work};
+pub use compute_turn::ComputeTurn;
 #[cfg(all(target_os = "linux", feature = "remote"))]
 pub use direction::RenderAway;
 pub use direction::{ComputeFirst, Direction, RenderFirst};
@@ -81,6 +84,7 @@ pub use split::CudaPart;
 #[cfg(all(target_os = "linux", feature = "remote"))]
 pub(crate) use steps::Steps;
 pub use submit::SubmitInfo;
+pub use work::{CudaWork, HostWork, Work};
 
 /// A ring of slots holding shared resources. One side writes a slot, the other reads it, and the
 /// slot is then reused.

@@ -3,10 +3,8 @@
 
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
-#[cfg(all(target_os = "linux", feature = "remote"))]
-use std::sync::TryLockError;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use vk_export::Queue;
@@ -20,17 +18,16 @@ use super::info::ExchangeInfo;
 use super::ledger::{Begun, First, Ledger};
 use super::lender::Lender;
 use super::mirror::Mirror;
-use super::refusal::Refusal;
+use super::ordered::Ordered;
 use super::resources::Resources;
 use super::retirement::Retirement;
 use super::slots::{barriers, check_resources, copy_stages, make_slots, queue_of};
 use crate::compute::Compute;
 use crate::compute::siblings::Signalled;
-use crate::error::{Error, Result, both};
+use crate::error::{Result, both};
 use crate::observe::live;
 use crate::observe::live::Kind;
 use crate::observe::log_error;
-use crate::observe::trace;
 use crate::timeline::history::History;
 use crate::timeline::signaller::Signaller;
 use crate::timeline::{Timeline, TimelinePoint};
@@ -72,33 +69,6 @@ pub(super) struct Held<R: Resources> {
     pub(super) signalled: Arc<Signalled>,
     /// The copy of `rendered` that another process in step is given.
     pub(super) mirror: Option<Arc<Mirror>>,
-}
-
-/// A lock under which the order of signals is decided. No sink of the trace is called before it is
-/// released.
-pub(super) struct Ordered<'a> {
-    // Field order is drop order: the lock goes before the lines are written.
-    _guard: MutexGuard<'a, ()>,
-    _held: trace::Held,
-}
-
-impl<'a> Ordered<'a> {
-    fn new(lock: &'a Mutex<()>) -> Self {
-        let held = trace::Held::new();
-        Self { _guard: lock.lock().unwrap_or_else(PoisonError::into_inner), _held: held }
-    }
-
-    /// `None` where another thread has the lock.
-    #[cfg(all(target_os = "linux", feature = "remote"))]
-    fn try_new(lock: &'a Mutex<()>) -> Option<Self> {
-        let held = trace::Held::new();
-        let guard = match lock.try_lock() {
-            Ok(guard) => guard,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return None,
-        };
-        Some(Self { _guard: guard, _held: held })
-    }
 }
 
 impl<R: Resources> State<R> {
@@ -318,19 +288,5 @@ impl<R: Resources> State<R> {
 
     pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    #[cold]
-    pub(super) fn refused(&self, refusal: Refusal) -> Error {
-        let exchange = self.name.clone();
-        match refusal {
-            Refusal::TurnOpen { frame, stage } => Error::TurnOpen { exchange, frame, stage },
-            Refusal::SlotBusy { slot, frame } => {
-                Error::SlotBusy { exchange, slot, frame, slots: self.held.slots.len() }
-            }
-            Refusal::TurnLost { frame, stage } => Error::TurnLost { exchange, frame, stage },
-            Refusal::NotInitialized => Error::NotInitialized { exchange },
-            Refusal::OutOfOrder { frame, first } => Error::OutOfOrder { exchange, frame, first },
-        }
     }
 }

@@ -5,11 +5,7 @@ use std::time::Duration;
 use vk_export::QueueKind;
 
 use crate::error::{Error, Result};
-use crate::exchange::info::ExchangeInfo;
-use crate::exchange::info::MOST_SLOTS;
-
-/// The most frames and submissions that may be in flight, as of an exchange in step.
-const MOST_IN_FLIGHT: usize = 1024;
+use crate::exchange::info::{ExchangeInfo, MOST_IN_FLIGHT, MOST_SLOTS};
 
 /// Which frame the reader of an [`Exchange::latest`](crate::Exchange::latest) gets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]

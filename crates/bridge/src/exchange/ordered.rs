@@ -1,0 +1,34 @@
+//! The lock under which values of a timeline are taken and their signals enqueued.
+
+#[cfg(all(target_os = "linux", feature = "remote"))]
+use std::sync::TryLockError;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::observe::trace;
+
+/// A lock under which the order of signals is decided. No sink of the trace is called before it is
+/// released.
+pub(super) struct Ordered<'a> {
+    // Field order is drop order: the lock goes before the lines are written.
+    _guard: MutexGuard<'a, ()>,
+    _held: trace::Held,
+}
+
+impl<'a> Ordered<'a> {
+    pub(super) fn new(lock: &'a Mutex<()>) -> Self {
+        let held = trace::Held::new();
+        Self { _guard: lock.lock().unwrap_or_else(PoisonError::into_inner), _held: held }
+    }
+
+    /// `None` where another thread has the lock.
+    #[cfg(all(target_os = "linux", feature = "remote"))]
+    pub(super) fn try_new(lock: &'a Mutex<()>) -> Option<Self> {
+        let held = trace::Held::new();
+        let guard = match lock.try_lock() {
+            Ok(guard) => guard,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        Some(Self { _guard: guard, _held: held })
+    }
+}
