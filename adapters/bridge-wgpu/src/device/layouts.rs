@@ -8,14 +8,50 @@
 #![allow(unsafe_code)] // Stands in for a function of the driver's.
 
 use std::cell::Cell;
+use std::ffi::c_void;
 use std::ptr;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use ash::vk;
 
-/// The loader's function, which finds the driver's by the command buffer. For all devices: a
-/// command buffer does not tell its device.
-static LOADERS: OnceLock<vk::PFN_vkCmdPipelineBarrier> = OnceLock::new();
+/// The loader of all devices whose barriers come here: a command buffer does not tell its device.
+static LOADER: Loader = Loader { barrier: AtomicPtr::new(ptr::null_mut()), devices: Mutex::new(0) };
+
+/// A loader of Vulkan's. It is unloaded with its last instance, and may be elsewhere when it is
+/// loaded again.
+struct Loader {
+    /// Its `vkCmdPipelineBarrier`, which finds the driver's by the command buffer. Changes only
+    /// while there is no device; null before the first.
+    barrier: AtomicPtr<c_void>,
+    devices: Mutex<usize>,
+}
+
+impl Loader {
+    /// Adds a device. Returns `false` if there are devices of another loader.
+    fn add(&self, barrier: vk::PFN_vkCmdPipelineBarrier) -> bool {
+        let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
+        let address = barrier as *mut c_void;
+        if *devices == 0 {
+            self.barrier.store(address, Ordering::Release);
+        }
+        let is_same = self.barrier.load(Ordering::Acquire) == address;
+        *devices += usize::from(is_same);
+        is_same
+    }
+
+    /// Removes a device that was added.
+    fn remove(&self) {
+        *self.devices.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+    }
+
+    /// Its function; `None` before the first device.
+    fn barrier(&self) -> Option<vk::PFN_vkCmdPipelineBarrier> {
+        let address = self.barrier.load(Ordering::Acquire);
+        // SAFETY: null, which is `None`, or a function of that type, by `add`.
+        unsafe { std::mem::transmute::<*mut c_void, Option<vk::PFN_vkCmdPipelineBarrier>>(address) }
+    }
+}
 
 thread_local! {
     /// Images whose layout the thread's next submission does not know, of the [`Layouts::during`]
@@ -43,8 +79,8 @@ impl Layouts {
     }
 }
 
-/// The function that stands in for `vkCmdPipelineBarrier` on devices of the instance. `None` where
-/// the program has two loaders, and devices of the other have it already.
+/// The function that stands in for `vkCmdPipelineBarrier` on a device of the instance. `None` where
+/// the program has two loaders, and devices of the other have it. [`forget`] takes it back.
 ///
 /// # Safety
 /// The instance lives.
@@ -56,7 +92,19 @@ pub(super) unsafe fn function(
     let own = unsafe { (entry.static_fn().get_instance_proc_addr)(instance, c"vkCmdPipelineBarrier".as_ptr()) }?;
     // SAFETY: the function of that name has that signature.
     let own = unsafe { std::mem::transmute::<unsafe extern "system" fn(), vk::PFN_vkCmdPipelineBarrier>(own) };
-    ptr::fn_addr_eq(*LOADERS.get_or_init(|| own), own).then_some((Layouts(()), pipeline_barrier))
+    if LOADER.add(own) {
+        return Some((Layouts(()), pipeline_barrier));
+    }
+    log::warn!(
+        "there are devices of another Vulkan loader: on this one, textures of frames that wgpu refuses are undefined \
+         where the submitted commands use them"
+    );
+    None
+}
+
+/// Forgets a device that is to be destroyed.
+pub(super) fn forget(_: Layouts) {
+    LOADER.remove();
 }
 
 /// Says that the thread submits: what it records from now on is of other submissions, such as those
@@ -85,7 +133,7 @@ unsafe extern "system" fn pipeline_barrier(
     #[cfg(test)]
     super::splice::tests::note_barrier(commands);
     // It was set before the function was given to anybody.
-    let Some(own) = LOADERS.get() else { return };
+    let Some(own) = LOADER.barrier() else { return };
     let unknown = UNKNOWN.get();
     let mut changed = Vec::new();
     if !unknown.is_null() && image_count > 0 {
@@ -105,5 +153,40 @@ unsafe extern "system" fn pipeline_barrier(
     // all commands is one for those that were named.
     unsafe {
         own(commands, before, behind, flags, global_count, globals, buffer_count, buffers, image_count, images);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    unsafe extern "system" fn elsewhere(
+        _: vk::CommandBuffer,
+        _: vk::PipelineStageFlags,
+        _: vk::PipelineStageFlags,
+        _: vk::DependencyFlags,
+        _: u32,
+        _: *const vk::MemoryBarrier<'_>,
+        _: u32,
+        _: *const vk::BufferMemoryBarrier<'_>,
+        _: u32,
+        _: *const vk::ImageMemoryBarrier<'_>,
+    ) {
+        unreachable!("never called");
+    }
+
+    /// A loader that was unloaded with its last device is another one when it is loaded again.
+    #[test]
+    fn the_loader_changes_where_no_device_has_it() {
+        let loader = Loader { barrier: AtomicPtr::new(ptr::null_mut()), devices: Mutex::new(0) };
+        let is = |one: vk::PFN_vkCmdPipelineBarrier| loader.barrier().is_some_and(|own| ptr::fn_addr_eq(own, one));
+        assert!(loader.barrier().is_none());
+        assert!(loader.add(pipeline_barrier) && loader.add(pipeline_barrier) && is(pipeline_barrier));
+        assert!(!loader.add(elsewhere) && is(pipeline_barrier), "two loaders at once");
+        loader.remove();
+        assert!(!loader.add(elsewhere), "a device is left");
+        loader.remove();
+        assert!(loader.add(elsewhere) && is(elsewhere));
+        assert!(!loader.add(pipeline_barrier));
     }
 }

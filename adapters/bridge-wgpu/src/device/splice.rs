@@ -166,6 +166,9 @@ pub(crate) unsafe fn load(
 /// Forgets a queue whose device is to be destroyed.
 pub(crate) fn forget(splice: Splice) {
     QUEUES.write().unwrap_or_else(PoisonError::into_inner).retain(|(queue, _)| *queue != splice.queue);
+    if let Some(layouts) = splice.layouts {
+        layouts::forget(layouts);
+    }
 }
 
 /// `vkQueueSubmit`, with what the thread has added.
