@@ -95,6 +95,7 @@ impl<F: Frames> Batch for Vec<F> {
         // Each is told, whatever becomes of the others.
         // SAFETY: the same contract.
         let all: Vec<_> = lent.into_iter().map(|lent| unsafe { F::submitted(lent) }).collect();
+        // Where one has failed, the turns of the others are dropped, as `Bridge::submit` says.
         all.into_iter().collect()
     }
 }
