@@ -14,6 +14,7 @@ use crate::order::Order;
 use crate::own::Own;
 use crate::parts::Parts;
 use crate::raw;
+use crate::scope::capture_recording;
 use crate::shared::{Filled, Flow, Shared, SlotInfo};
 
 /// wgpu's view of an exchange.
@@ -236,7 +237,7 @@ impl<S: Shared> Mirror<S> {
 
     pub(crate) fn encode(&self, record: impl FnOnce(&mut wgpu::CommandEncoder)) -> Result<wgpu::CommandBuffer> {
         let Self { gpu, name, .. } = self;
-        gpu.capture("CommandEncoder::finish", name, || {
+        capture_recording(gpu.device(), name, || {
             let descriptor = wgpu::CommandEncoderDescriptor { label: Some(name) };
             let mut commands = gpu.device().create_command_encoder(&descriptor);
             record(&mut commands);

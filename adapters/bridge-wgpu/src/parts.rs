@@ -12,7 +12,7 @@ pub(crate) struct Parts {
     pub(crate) before: Vec<wgpu::CommandBuffer>,
     pub(crate) behind: Vec<wgpu::CommandBuffer>,
     /// Those of them that this crate records by itself, by which the submission is known: each
-    /// frame has one.
+    /// frame has one, where the submission takes its semaphores along.
     pub(crate) own: Vec<Own>,
     pub(crate) waits: Vec<vk::SemaphoreSubmitInfo<'static>>,
     pub(crate) signals: Vec<vk::SemaphoreSubmitInfo<'static>>,

@@ -6,7 +6,7 @@ use wgpu::hal::api::Vulkan;
 
 use crate::device::Bridge;
 use crate::error::{Error, Result};
-use crate::scope::capture;
+use crate::scope::capture_recording;
 
 /// Records with `record` into a command buffer of wgpu's that holds nothing else: wgpu refuses
 /// encoders with commands of both kinds.
@@ -24,7 +24,7 @@ pub(crate) fn record_on<R>(
     object: &str,
     record: impl FnOnce(vk::CommandBuffer) -> R,
 ) -> Result<(wgpu::CommandBuffer, R)> {
-    let recorded = capture(device, "CommandEncoder::finish", object, || {
+    let recorded = capture_recording(device, object, || {
         let descriptor = wgpu::CommandEncoderDescriptor { label: Some("hand-over") };
         let mut encoder = device.create_command_encoder(&descriptor);
         let handle = |hal: Option<&mut wgpu::hal::vulkan::CommandEncoder>| {

@@ -1,26 +1,69 @@
 //! wgpu's errors as results, instead of calls of its handler for uncaptured errors, which panics by
 //! default.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use crate::error::{Error, Result};
 
+thread_local! {
+    /// Whether the thread is in [`Scopes::recording`].
+    static RECORDING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Takes wgpu's errors on this thread while it is there.
+pub(crate) struct Scopes([wgpu::ErrorScopeGuard; 3]);
+
+impl Scopes {
+    pub(crate) fn open(device: &wgpu::Device) -> Self {
+        // The inner-most scope that fits takes an error: one for each kind.
+        let kinds = [wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::Validation];
+        Self(kinds.map(|filter| device.push_error_scope(filter)))
+    }
+
+    /// Calls `record`, whose [`capture_recording`] leaves errors to these scopes: to open others
+    /// for each command buffer takes longer than to record some. It calls nothing of the program's.
+    pub(crate) fn recording<R>(&self, record: impl FnOnce() -> R) -> R {
+        /// Puts back what was there, also when `record` panics.
+        struct Restore(bool);
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                RECORDING.set(self.0);
+            }
+        }
+        let _restore = Restore(RECORDING.replace(true));
+        record()
+    }
+
+    /// Returns the first error that wgpu has reported; logs the others.
+    pub(crate) fn close(self, call: &'static str, object: &str) -> Result<()> {
+        // Scopes are a stack. Each keeps its first error, and wgpu drops the others of that kind.
+        let [memory, internal, validation] = self.0;
+        let errors = [validation, internal, memory].map(|scope| at_once(scope.pop()));
+        match first(errors.into_iter().flatten(), object) {
+            None => Ok(()),
+            Some(source) => Err(Error::Refused { object: object.to_owned(), call, source }),
+        }
+    }
+}
+
 /// Calls `f` and returns the first error that wgpu reports on this thread meanwhile; logs the
 /// others.
 pub(crate) fn capture<R>(device: &wgpu::Device, call: &'static str, object: &str, f: impl FnOnce() -> R) -> Result<R> {
-    // The inner-most scope that fits takes an error: one for each kind.
-    let scopes = [wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::Validation]
-        .map(|filter| device.push_error_scope(filter));
+    let scopes = Scopes::open(device);
     let result = f();
-    // Scopes are a stack. Each keeps its first error, and wgpu drops the others of that kind.
-    let [memory, internal, validation] = scopes;
-    let errors = [validation, internal, memory].map(|scope| at_once(scope.pop()));
-    match first(errors.into_iter().flatten(), object) {
-        None => Ok(result),
-        Some(source) => Err(Error::Refused { object: object.to_owned(), call, source }),
+    scopes.close(call, object).map(|()| result)
+}
+
+/// [`capture`] for `record`, which makes a command buffer. In [`Scopes::recording`] its errors are
+/// left to these: wgpu refuses the submission of a command buffer that could not be made.
+pub(crate) fn capture_recording<R>(device: &wgpu::Device, object: &str, record: impl FnOnce() -> R) -> Result<R> {
+    if RECORDING.get() {
+        return Ok(record());
     }
+    capture(device, "CommandEncoder::finish", object, record)
 }
 
 /// Returns the first error, and logs the others.

@@ -24,6 +24,7 @@ use crate::order::Order;
 use crate::own::Own;
 use crate::parts::Parts;
 use crate::raw;
+use crate::scope::Scopes;
 
 /// Object of errors.
 const OBJECT: &str = "submission of frames";
@@ -58,7 +59,8 @@ impl Bridge {
     ///   deferred, as [`on_submitted_work_done`](wgpu::CommandEncoder::on_submitted_work_done):
     ///   wgpu may submit pending writes for that. On a device of
     ///   [`request_device`](Self::request_device) it is known whether the frames were submitted:
-    ///   the error of a callback is logged, and the frames go on.
+    ///   the error of a callback is logged, and the frames go on. Without a frame, such as `None`
+    ///   of [`newest`](crate::LatestReader::newest), it is known on neither.
     pub fn submit<F: Frames>(
         &self,
         commands: impl IntoIterator<Item = wgpu::CommandBuffer>,
@@ -73,16 +75,22 @@ impl Bridge {
         Order::sort(&mut orders);
         let _held = Order::lock_all(&orders)?;
         let mut parts = Parts::default();
-        let lent = frames.lend(&mut parts)?;
+        let scopes = Scopes::open(self.device());
+        let lent = match scopes.recording(|| frames.lend(&mut parts)) {
+            Ok(lent) => lent,
+            Err(error) => return Err(scopes.close("CommandEncoder::finish", OBJECT).err().unwrap_or(error)),
+        };
         let [first, before, behind] = [&mut parts.first, &mut parts.before, &mut parts.behind].map(std::mem::take);
         let commands = first.into_iter().chain(before).chain(commands).chain(behind);
+        let submit = || self.queue().submit(commands);
         if let Some(splice) = self.splice() {
-            let (pushed, answer) =
-                splice.during(&parts.waits, &parts.signals, &parts.own, || self.push(OBJECT, commands));
+            let (_, answer) = splice.during(&parts.waits, &parts.signals, &parts.own, submit);
+            let pushed = scopes.close("Queue::submit", OBJECT);
             return Self::conclude_spliced::<F>(lent, &parts, pushed, answer);
         }
         parts.mark();
-        let pushed = self.stage_waits(OBJECT, &parts.waits).and_then(|()| self.push(OBJECT, commands));
+        let staged = self.stage_waits(OBJECT, &parts.waits).map(|()| submit()).map(drop);
+        let pushed = scopes.close("Queue::submit", OBJECT).and(staged);
         self.conclude::<F>(lent, &parts, pushed)
     }
 

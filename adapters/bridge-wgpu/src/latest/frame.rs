@@ -161,7 +161,7 @@ impl<S: Shared> Batch for NewestFrame<S> {
                 })?;
                 parts.before.push(acquire);
                 parts.before.extend(mirror.copy(slot)?);
-            } else {
+            } else if gpu.splice().is_some() {
                 // By this the submission is known; the queue is not given it.
                 let (own, ()) = raw::record(gpu, name, |commands| parts.own.push(Own::empty(commands)))?;
                 parts.before.push(own);
