@@ -6,8 +6,9 @@
 //! | `event` | what a line says |
 //! | `clock` | the time that all processes of a machine share |
 //! | `isolated` | calls of code that the program supplied: its logger, its sink |
+//! | `sink` | the sink, its replacement, and which thread calls it |
 //! | `target` | where `BRIDGE_TRACE` sends the trace |
-//! | `trace` | lines on their way to the sink |
+//! | `trace` | on and off, and events as lines |
 //! | `waiting` | how many of them may wait for it |
 //!
 //! The crates `vk-cuda-bridge` and `vk-cuda-bridge-worker` write to it and re-export [`trace_to`]
@@ -19,6 +20,7 @@
 mod clock;
 mod event;
 mod isolated;
+mod sink;
 mod target;
 mod trace;
 mod waiting;

@@ -1,27 +1,18 @@
-//! Lines on their way to the sink.
+//! The trace of a process: on and off, and its events as lines.
 
 use std::cell::Cell;
 use std::io::{self, Write};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, Once, OnceLock, PoisonError};
+use std::sync::{Once, OnceLock};
+use std::time::Duration;
 
 use crate::event::{Event, Line};
-use crate::isolated::isolated;
-use crate::log_error;
-use crate::waiting::{self, Next, Waiting};
-use crate::{clock, target};
+use crate::{clock, log_error, sink, target};
 
 /// The environment variable that turns the trace on: `stderr` (or `1`), or the path of a file.
 pub const VARIABLE: &str = "BRIDGE_TRACE";
 
-type Sink = Box<dyn Write + Send>;
-
-static ON: AtomicBool = AtomicBool::new(false);
-static SINK: Mutex<Option<Sink>> = Mutex::new(None);
-/// Replacement that a sink has set for itself.
-static NEXT: Mutex<Option<Sink>> = Mutex::new(None);
-/// Lines that are not written yet, in order.
-static LINES: Mutex<Waiting> = Mutex::new(Waiting::new(waiting::MOST));
+/// How long [`trace_off`] waits for a sink that another thread is calling.
+const LIMIT: Duration = Duration::from_secs(2);
 
 /// Writes the trace of the whole process to `sink` from now on: one JSON object a line, such as
 /// `{"ns":81234567890,"us":512,"pid":4711,"event":"signal","side":"cuda","object":"particles.computed","value":7}`.
@@ -31,51 +22,35 @@ static LINES: Mutex<Waiting> = Mutex::new(Waiting::new(waiting::MOST));
 /// `create`, `wait`, `signal`, `destroy` or `leak`, and for frames between two processes `connect`,
 /// `offer`, `begin`, `publish`, `skip`, `take`, `free`, `close`, `lost` or `kill`; `side` who does
 /// it; waits and signals are written when they are enqueued. The variable `BRIDGE_TRACE=stderr` (or
-/// a file's path) does the same from outside; several processes may write to one file. A sink that
-/// fails or panics ends the trace with a line in the log, unless it has set another one before. The
-/// sink is called while a frame is under way, so it should return soon: beyond 65536 lines that
-/// wait for it, others are dropped, and an event `dropped` says how many. It may use this crate;
-/// what it does there on its own thread is not traced.
+/// a file's path) does the same from outside; several processes may write to one file.
+///
+/// The sink is called while a frame is under way, so it should return soon: beyond 65536 lines that
+/// wait for it, others are dropped, and an event `dropped` says how many. One that another thread
+/// is calling is replaced once it has returned. A sink that was replaced is flushed and dropped, and
+/// lines that are still waiting are written to the new one. A sink that fails or panics ends the
+/// trace with a line in the log, unless another one was set in the meantime. Sinks may use this
+/// crate; what they do there on their own thread is not traced.
 pub fn trace_to(sink: impl Write + Send + 'static) {
     start();
-    if WRITING.get() {
-        // The sink is being called: it is replaced once that has returned.
-        let before = NEXT.lock().unwrap_or_else(PoisonError::into_inner).replace(Box::new(sink));
-        ON.store(true, Ordering::Release);
-        drop(before);
-        return;
-    }
-    let before = {
-        let mut current = SINK.lock().unwrap_or_else(PoisonError::into_inner);
-        ON.store(true, Ordering::Release);
-        current.replace(Box::new(sink))
-    };
-    // Outside of the lock, since the sink is the program's.
-    drop(before);
-    // Others may have found the sink taken.
+    sink::replace(Box::new(sink));
+    // Inside the sink it is replaced once that has returned.
     if HELD.get() == 0 {
         pass_on();
     }
 }
 
-/// Ends the trace and flushes it. Inside a sink it only ends it.
+/// Ends the trace: writes the lines that are waiting, then flushes and drops the sink.
+///
+/// If another thread is calling the sink, this waits for it to return, for at most two seconds;
+/// that thread ends the sink otherwise. Inside a sink this waits for nothing: the sink ends once it
+/// has returned.
 pub fn trace_off() {
-    ON.store(false, Ordering::Release);
+    sink::end();
     let Some(_writing) = Writing::enter() else { return };
-    let (written, sink) = {
-        let mut sink = SINK.lock().unwrap_or_else(PoisonError::into_inner);
-        (drain(&mut sink), sink.take())
-    };
-    // Outside of the lock, since the sink is the program's.
-    let flush = |mut sink: Sink| isolated(move || sink.flush()).unwrap_or_else(|| Err(panicked()));
-    if let Err(error) = written.and_then(|()| sink.map_or(Ok(()), flush)) {
-        log_error!("the trace could not be written to its end: {error}");
+    if !sink::await_return(LIMIT) {
+        log_error!("the sink of the trace has not returned within {LIMIT:?}; it is flushed once it has");
     }
     // The sink may have set another one, and other threads may have left lines here meanwhile.
-    if NEXT.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
-        let before = replaced(&mut SINK.lock().unwrap_or_else(PoisonError::into_inner));
-        isolated(|| drop(before));
-    }
     drain_all();
 }
 
@@ -95,7 +70,7 @@ pub fn init() {
 /// Returns `true` if the trace is on: for what costs something to find out for an [`event`].
 #[inline]
 pub fn is_on() -> bool {
-    ON.load(Ordering::Relaxed)
+    sink::is_on()
 }
 
 /// Writes a line if the trace is on.
@@ -158,7 +133,7 @@ fn write(event: Event<'_>) {
     // A sink that uses this crate would trace itself without end.
     let Some(_writing) = Writing::enter() else { return };
     match bytes(event) {
-        Ok(bytes) => lines().push(bytes),
+        Ok(bytes) => sink::push(bytes),
         Err(error) => log_error!("an event is not in the trace: {error}"),
     }
     if HELD.get() == 0 {
@@ -166,7 +141,7 @@ fn write(event: Event<'_>) {
     }
 }
 
-/// Writes the lines that are waiting, outside of the sink.
+/// Does what is to be done with the sink, unless this thread is inside it.
 #[cold]
 fn pass_on() {
     if let Some(_writing) = Writing::enter() {
@@ -174,49 +149,8 @@ fn pass_on() {
     }
 }
 
-/// Nobody waits for the sink: who finds it taken leaves the lines to the thread that has it, which
-/// looks again after it let go. So a sink may wait for other threads, which trace too.
 fn drain_all() {
-    while !lines().is_empty() {
-        let Ok(mut sink) = SINK.try_lock() else { return };
-        let drained = drain(&mut sink);
-        // The sink that has failed, and no other: it may have set the next one before.
-        let failed = if drained.is_err() { sink.take() } else { None };
-        let before = replaced(&mut sink);
-        let ends = drained.is_err() && sink.is_none();
-        if ends {
-            ON.store(false, Ordering::Release);
-        }
-        drop(sink);
-        isolated(|| drop((failed, before)));
-        match drained {
-            Ok(()) => {}
-            Err(error) if ends => log_error!("the trace ends here, its sink failed: {error}"),
-            Err(error) => log_error!("the trace goes on with another sink, this one failed: {error}"),
-        }
-    }
-}
-
-/// Puts the sink in that a sink has set for itself. Returns the one before, to be dropped outside
-/// of the lock.
-fn replaced(sink: &mut Option<Sink>) -> Option<Sink> {
-    let next = NEXT.lock().unwrap_or_else(PoisonError::into_inner).take()?;
-    sink.replace(next)
-}
-
-/// Writes the lines that are waiting, or discards them if there is no sink.
-fn drain(sink: &mut Option<Sink>) -> io::Result<()> {
-    loop {
-        // Not held while the sink writes.
-        let Some(next) = lines().pop() else { return Ok(()) };
-        let line = match next {
-            Next::Line(line) => line,
-            Next::Dropped(count) => bytes(Event::new("dropped", "host", "trace").count(count))?,
-        };
-        let Some(writer) = sink.as_mut() else { continue };
-        // One call a line: lines of several processes in one file stay whole.
-        isolated(|| writer.write_all(&line)).unwrap_or_else(|| Err(panicked()))?;
-    }
+    sink::drain(|count| bytes(Event::new("dropped", "host", "trace").count(count)));
 }
 
 /// An event of this moment as a line.
@@ -224,14 +158,6 @@ fn bytes(event: Event<'_>) -> io::Result<Vec<u8>> {
     let mut bytes = serde_json::to_vec(&Line::now(start(), event))?;
     bytes.push(b'\n');
     Ok(bytes)
-}
-
-fn panicked() -> io::Error {
-    io::Error::other("it panicked")
-}
-
-fn lines() -> MutexGuard<'static, Waiting> {
-    LINES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The time at which the trace was first turned on.

@@ -43,10 +43,6 @@ impl Waiting {
         let dropped = std::mem::take(&mut self.dropped);
         (dropped > 0).then_some(Next::Dropped(dropped))
     }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.lines.is_empty() && self.dropped == 0
-    }
 }
 
 #[cfg(test)]
@@ -65,7 +61,7 @@ mod tests {
         // There is room, but not in front of what is to be said of the dropped ones.
         waiting.push(vec![5]);
         assert_eq!([waiting.pop(), waiting.pop()], [Some(line(1)), Some(Next::Dropped(4))]);
-        assert!(waiting.is_empty() && waiting.pop().is_none());
+        assert!(waiting.pop().is_none());
         (6..8).for_each(|number| waiting.push(vec![number]));
         assert_eq!([waiting.pop(), waiting.pop(), waiting.pop()], [Some(line(6)), Some(line(7)), None]);
     }

@@ -168,7 +168,6 @@ impl log::Log for Logger {
     fn flush(&self) {}
 }
 
-/// Not a test: another process, where the environment says so.
 /// Whatever a sink does, what waits for it has a bound, and what is missing is said.
 #[test]
 fn lines_that_a_blocked_sink_does_not_take_are_dropped_and_counted() {
@@ -205,6 +204,7 @@ fn lines_that_a_blocked_sink_does_not_take_are_dropped_and_counted() {
     assert!(last.contains("\"last\"") && told.len() == (1 << 16) + 3, "{last}");
 }
 
+/// Not a test: another process, where the environment says so.
 #[test]
 fn the_other_process() {
     if std::env::var_os(OTHER).is_none() {

@@ -1,0 +1,162 @@
+//! The sink, and which thread calls it.
+
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::isolated::isolated;
+use crate::log_error;
+use crate::waiting::{self, Next, Waiting};
+
+pub(crate) type Sink = Box<dyn Write + Send>;
+
+/// Changed under the lock of [`CURRENT`], so that it is about the sink that was set last.
+static ON: AtomicBool = AtomicBool::new(false);
+static CURRENT: Mutex<Current> = Mutex::new(Current { sink: None, next: None, called: false, ends: false });
+/// Notified when no thread calls the sink any more.
+static RETURNED: Condvar = Condvar::new();
+/// Lines that are not written yet, in order. Locked last.
+static LINES: Mutex<Waiting> = Mutex::new(Waiting::new(waiting::MOST));
+
+/// Never locked while code of the program runs.
+struct Current {
+    /// Moved out while it is called.
+    sink: Option<Sink>,
+    /// The sink that takes its place.
+    next: Option<Sink>,
+    /// A thread calls the sink, and will do so until nothing is left to be done.
+    called: bool,
+    /// The trace ends with the sink that was set last.
+    ends: bool,
+}
+
+/// What is to be done next, outside of the lock.
+enum Step {
+    Write(Option<Sink>, Next),
+    Retire(Option<Sink>),
+}
+
+impl Current {
+    fn lock() -> MutexGuard<'static, Self> {
+        CURRENT.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Another sink comes first: what is waiting is written to that.
+    fn step(&mut self) -> Option<Step> {
+        if let Some(next) = self.next.take() {
+            return Some(Step::Retire(self.sink.replace(next)));
+        }
+        if let Some(line) = lines().pop() {
+            return Some(Step::Write(self.sink.take(), line));
+        }
+        if std::mem::take(&mut self.ends) {
+            return Some(Step::Retire(self.sink.take()));
+        }
+        None
+    }
+}
+
+/// Returns `true` if the trace is on.
+#[inline]
+pub(crate) fn is_on() -> bool {
+    ON.load(Ordering::Relaxed)
+}
+
+/// Adds a line to those that are waiting.
+pub(crate) fn push(line: Vec<u8>) {
+    lines().push(line);
+}
+
+/// Has `sink` take the place of the current one at the next [`drain`].
+pub(crate) fn replace(sink: Sink) {
+    let unused = {
+        let mut current = Current::lock();
+        ON.store(true, Ordering::Release);
+        current.ends = false;
+        current.next.replace(sink)
+    };
+    isolated(|| drop(unused));
+}
+
+/// Has the next [`drain`] write what is waiting, and end the sink.
+pub(crate) fn end() {
+    let mut current = Current::lock();
+    ON.store(false, Ordering::Release);
+    current.ends = true;
+}
+
+/// Waits until no thread calls the sink, for at most `limit`. Returns `false` if one still does.
+pub(crate) fn await_return(limit: Duration) -> bool {
+    let waited = RETURNED.wait_timeout_while(Current::lock(), limit, |current| current.called);
+    !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+}
+
+/// Does what is to be done with the sink: replaces it, writes what is waiting, ends it. `dropped`
+/// makes the line that says how many were dropped.
+///
+/// Nobody waits for the sink: a thread that finds another calling it leaves all that to the other,
+/// which looks again before it leaves. So a sink may wait for other threads, which trace too.
+pub(crate) fn drain(dropped: impl Fn(u64) -> io::Result<Vec<u8>>) {
+    let mut current = Current::lock();
+    if current.called {
+        return;
+    }
+    current.called = true;
+    while let Some(step) = current.step() {
+        drop(current);
+        match step {
+            Step::Write(None, _) => {}
+            Step::Write(Some(sink), Next::Line(line)) => write(sink, &line),
+            Step::Write(Some(sink), Next::Dropped(count)) => match dropped(count) {
+                Ok(line) => write(sink, &line),
+                Err(error) => fail(sink, &error),
+            },
+            Step::Retire(sink) => sink.into_iter().for_each(retire),
+        }
+        current = Current::lock();
+    }
+    current.called = false;
+    RETURNED.notify_all();
+}
+
+/// Writes a line, and puts the sink back or ends it.
+fn write(mut sink: Sink, line: &[u8]) {
+    // One call a line: lines of several processes in one file stay whole.
+    match isolated(|| sink.write_all(line)).unwrap_or_else(|| Err(panicked())) {
+        Ok(()) => Current::lock().sink = Some(sink),
+        Err(error) => fail(sink, &error),
+    }
+}
+
+/// Drops a sink that has failed, which may set another one.
+fn fail(sink: Sink, error: &io::Error) {
+    isolated(|| drop(sink));
+    let goes_on = {
+        let current = Current::lock();
+        if current.next.is_none() {
+            ON.store(false, Ordering::Release);
+        }
+        current.next.is_some()
+    };
+    match goes_on {
+        true => log_error!("the trace goes on with another sink, this one failed: {error}"),
+        false => log_error!("the trace ends here, its sink failed: {error}"),
+    }
+}
+
+/// Flushes a sink and drops it.
+fn retire(mut sink: Sink) {
+    if let Err(error) = isolated(|| sink.flush()).unwrap_or_else(|| Err(panicked())) {
+        log_error!("a sink of the trace could not be flushed: {error}");
+    }
+    isolated(|| drop(sink));
+}
+
+fn panicked() -> io::Error {
+    io::Error::other("it panicked")
+}
+
+fn lines() -> MutexGuard<'static, Waiting> {
+    LINES.lock().unwrap_or_else(PoisonError::into_inner)
+}
