@@ -189,6 +189,41 @@ fn a_worker_that_has_hung_up_has_its_limit_for_each_frame() {
     }
 }
 
+/// A program that wants no more of a worker whose process has ended is told of that, and of what was
+/// signalled in its place.
+#[test]
+fn a_dead_worker_that_is_disconnected_is_told_with_what_it_owed() {
+    let Some(device) = own_device() else { return };
+    let path = std::env::temp_dir().join(format!("bridge-unwanted-{}", std::process::id()));
+    let listener = Listener::bind(&path).unwrap();
+    let mut worker = Peer::start(&path, "stays");
+    let compute = Compute::remote_of(&device, false, Trust::Played).unwrap();
+    let info = ExchangeInfo { name: "steps", ..Default::default() };
+    let away = StepAway::new(&compute, &info, &Words::new(64, BufferAccess::TRANSFER_READ)).unwrap();
+    let control = Arc::new(Control::new(&Arc::new(Wake::new().unwrap())));
+    let status = Arc::new(Status::new("steps"));
+    let connection = offered(&listener, &device, &away);
+    status.connected(worker.process());
+    let part = Step::new(away, Given::Slots(()), control.wake());
+    let (told, asked, timeout) = (Arc::clone(&status), Arc::clone(&control), LIMIT);
+    let mut listening = Listening { connection, part, control, status, timeout, held: 0, deaf: false };
+    let start = Instant::now();
+    while listening.part.owed() < 2 {
+        assert!(start.elapsed() < LIMIT);
+        listening.take_over().unwrap();
+        assert!(listening.hear().is_ok());
+    }
+    worker.kill();
+    asked.stop();
+    // What it is told at once: later calls may find more.
+    let (tell, heard) = std::sync::mpsc::channel();
+    let losing = Arc::clone(&told);
+    told.on_loss(move || tell.send(losing.error()).unwrap());
+    drop(listening.run());
+    let Error::PeerLost { dead, owed, torn, signalled, .. } = heard.recv().unwrap().unwrap() else { panic!() };
+    assert_eq!((dead, owed, &*torn, signalled), (true, 2, &[0, 1][..], Some(2)));
+}
+
 /// A program that has no use for the frames of a worker any more does not wait for copies of them.
 #[test]
 fn copies_are_waited_for_by_whoever_goes_on_alone() {

@@ -84,7 +84,7 @@ fn no_worker_takes_the_place_of_one_that_owes_frames_and_nobody_waits_for_it() {
         connection.send(&Message::Hello(hello), None, LIMIT).unwrap();
         let told = connection.receive(LIMIT).unwrap();
         let Message::Bye { code: Code::Failure, text } = told.message else { panic!("{told:?}") };
-        assert!(text.contains("exchange \"steps\"") && text.contains("owes"), "{text}");
+        assert!(text.contains("exchange \"steps\"") && text.contains("unfinished frames"), "{text}");
     });
     let refused = exchange.reconnect(scene.accept()).unwrap_err();
     let Error::FramesOwed { worker: process, frames, limit: LIMIT, .. } = &refused else { panic!("{refused}") };

@@ -110,12 +110,11 @@ impl<P: Part> Listening<P> {
         if usable {
             self.await_copies();
         }
-        let owed = self.part.owed() as u64;
-        let settled = self.part.settle(false);
+        let (dead, owed) = (self.connection.peer().is_dead(), self.part.owed() as u64);
+        let settled = if dead { self.settle() } else { self.part.settle(false) };
         // Before the program may go on without this thread.
         self.status.owes(self.part.waited_for());
-        let (reason, dead) = ("was disconnected".to_owned(), self.connection.peer().is_dead());
-        self.status.lost(Lost { reason, dead, held: self.held, owed, settled });
+        self.status.lost(Lost { reason: "was disconnected".to_owned(), dead, held: self.held, owed, settled });
         // Nothing that was submitted waits for it afterwards.
         let settled = self.enforce(false);
         self.settled(settled);
