@@ -1,6 +1,6 @@
 //! The thread of a connection, from the offer to the worker's end.
 
-use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::{SyncSender, channel};
 use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 
@@ -25,21 +25,22 @@ pub(super) struct Link {
 
 impl Link {
     /// Lets a thread offer the exchange to the worker, and listen to it once it has taken it. Waits
-    /// for neither; what comes of the offer is sent to `told`. The thread waits for that of a link
-    /// `before` which was detached.
+    /// for neither; what comes of the offer is sent to `told`. The thread takes that of a link
+    /// `before` which was detached, and waits for it.
     pub(super) fn new<E: End>(
         mut connection: Connection,
         terms: &Terms,
         status: &Arc<Status>,
         home: &Home<E>,
         wake: &Arc<Wake>,
-        before: Option<JoinHandle<()>>,
+        before: &mut Option<JoinHandle<()>>,
         told: Option<SyncSender<Result<()>>>,
     ) -> Result<Self> {
         let control = Arc::new(Control::new(wake));
         let worker = connection.peer().pid().unsigned_abs();
         let (control_too, status_too, home, terms) =
             (Arc::clone(&control), Arc::clone(status), Arc::clone(home), terms.clone());
+        let (give, gives) = channel::<JoinHandle<()>>();
         let listen = move || {
             let (control, status, timeout) = (control_too, Arc::clone(&status_too), terms.timeout);
             let _ended = Ended(Arc::clone(&control));
@@ -49,7 +50,7 @@ impl Link {
             Patience::be_punctual();
             // Nothing is owed any more: it is about to bring the half back. A panic in there has
             // been reported.
-            let _ = before.map(JoinHandle::join);
+            let _ = gives.recv().ok().map(JoinHandle::join);
             // It went with a thread that panicked.
             let Some(mut half) = take(&home) else {
                 connection.close(Code::Failure, "the renderer's thread for the workers of this exchange has failed");
@@ -91,11 +92,21 @@ impl Link {
         // Before the first word of the worker's that the thread hears.
         status.connected(worker);
         trace::event(Event::new("connect", "host", status.exchange()).peer(worker));
-        let thread = std::thread::Builder::new().name("bridge-remote".into()).spawn(listen).map_err(|error| {
+        let builder = std::thread::Builder::new().name("bridge-remote".into());
+        #[cfg(test)]
+        let builder = match status.starts_no_thread.load(std::sync::atomic::Ordering::Relaxed) {
+            true => builder.stack_size(1 << 60),
+            false => builder,
+        };
+        let thread = builder.spawn(listen).map_err(|error| {
             let reason = format!("is not listened to, since no thread starts: {error}");
             status.lost(Lost { reason: reason.clone(), ..Lost::default() });
             Error::HostFailed { reason: format!("worker process {worker} {reason}") }
         })?;
+        // Not with the thread: where that does not start, somebody else waits for the one before.
+        if let Some(before) = before.take() {
+            let _ = give.send(before);
+        }
         Ok(Self { control, thread: Some(thread) })
     }
 

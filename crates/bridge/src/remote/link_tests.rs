@@ -42,7 +42,7 @@ fn a_worker_that_cannot_be_offered_the_exchange_is_told() {
     let terms = Terms::new(&info, kinds, Backend::Host, Direction::RendererWrites, false);
     let status = Arc::new(Status::new("frames"));
     let home: Home<_> = Arc::new(Mutex::new(Some(Half::new(reader))));
-    let link = Link::new(connection, &terms, &status, &home, &Arc::new(Wake::new().unwrap()), None, None).unwrap();
+    let link = Link::new(connection, &terms, &status, &home, &Arc::new(Wake::new().unwrap()), &mut None, None).unwrap();
     let heard = worker.join().unwrap();
     let told = match &heard {
         Ok(Message::Bye { text, .. }) | Err(IpcError::Closed { reason: Some((_, text)), .. }) => text,

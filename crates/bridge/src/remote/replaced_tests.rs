@@ -149,6 +149,31 @@ fn a_worker_that_was_killed_and_does_not_end_is_left_to_a_thread() {
     }
 }
 
+/// Where no thread starts for the next worker, that of the one before is still waited for in the
+/// end.
+#[test]
+fn a_thread_that_does_not_start_takes_no_other_along() {
+    let Some(scene) = Renderer::new("in-step-no-thread") else { return };
+    let mut worker = Peer::start(scene.listener.path(), "stays");
+    let mut exchange = taken(&scene);
+    exchange.workers.status().spares.store(true, Ordering::Relaxed);
+    let points: [_; 2] = std::array::from_fn(|_| submit(&mut exchange));
+    finish(&exchange, 1);
+    worker.go_on();
+    disconnect_at_the_limit(&mut exchange);
+    assert!(exchange.workers.has_leaving());
+    worker.kill();
+    points[1].wait(LIMIT).unwrap();
+    until(|| exchange.owed().is_empty().then_some(()));
+    let _next = Peer::start(scene.listener.path(), "stays");
+    let accepted = scene.accept();
+    exchange.workers.status().starts_no_thread.store(true, Ordering::Relaxed);
+    let error = exchange.reconnect(accepted).unwrap_err();
+    assert!(matches!(&error, Error::HostFailed { reason } if reason.contains("no thread starts")), "{error}");
+    assert!(exchange.workers.has_leaving(), "nobody waits for it");
+    exchange.close().unwrap();
+}
+
 /// The device again, as an engine has it. `keep_alive` where it leaves its end to the bridge.
 fn adopted(device: &ExportDevice, keep_alive: bool) -> ExportDevice {
     let (handles, physical) = (device.queue().with(|queue| queue).unwrap(), device.physical());

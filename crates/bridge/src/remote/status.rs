@@ -19,6 +19,9 @@ pub(super) struct Status {
     /// For tests of a worker that overruns its limit: it has, whatever that is.
     #[cfg(test)]
     pub(super) limit_is_over: std::sync::atomic::AtomicBool,
+    /// For tests of a system that starts no thread.
+    #[cfg(test)]
+    pub(super) starts_no_thread: std::sync::atomic::AtomicBool,
 }
 
 #[derive(Default)]
@@ -59,6 +62,8 @@ impl Status {
             spares: std::sync::atomic::AtomicBool::default(),
             #[cfg(test)]
             limit_is_over: std::sync::atomic::AtomicBool::default(),
+            #[cfg(test)]
+            starts_no_thread: std::sync::atomic::AtomicBool::default(),
         }
     }
 

@@ -50,7 +50,7 @@ impl<E: End> Workers<E> {
         let status = Arc::new(Status::new(info.name));
         let home = Arc::new(Mutex::new(Some(Half::new(end))));
         let (tell, told) = std::sync::mpsc::sync_channel(1);
-        let link = Link::new(remote.connection, &terms, &status, &home, &wake, None, Some(tell))?;
+        let link = Link::new(remote.connection, &terms, &status, &home, &wake, &mut None, Some(tell))?;
         // It says so within the limit of the offer, or is gone.
         told.recv().unwrap_or_else(|_| Err(Error::HostFailed { reason: "the thread of a worker has ended".into() }))?;
         Ok(Self { link: Some(link), leaving: None, home, wake, status, terms, compute })
@@ -90,8 +90,8 @@ impl<E: End> Workers<E> {
                 return Err(remote.refuse(code, error));
             }
         }
-        let before = self.link.take().and_then(Link::end).or_else(|| self.leaving.take());
-        let (connection, told) = (remote.connection, None);
+        self.leaving = self.link.take().and_then(Link::end).or_else(|| self.leaving.take());
+        let (connection, before, told) = (remote.connection, &mut self.leaving, None);
         self.link = Some(Link::new(connection, &self.terms, &self.status, &self.home, &self.wake, before, told)?);
         Ok(())
     }
@@ -100,6 +100,12 @@ impl<E: End> Workers<E> {
     #[cfg(test)]
     pub(super) fn has_half(&self) -> bool {
         self.home.lock().unwrap().is_some()
+    }
+
+    /// Returns `true` if there is a thread that may wait for the end of an earlier worker.
+    #[cfg(test)]
+    pub(super) fn has_leaving(&self) -> bool {
+        self.leaving.is_some()
     }
 
     /// Checks that this thread may wait for that of the connection, which may wait for the queue;
