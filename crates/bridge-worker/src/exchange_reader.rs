@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bridge_ipc::Direction;
 use bridge_trace::{log_error, log_warn};
@@ -69,10 +69,12 @@ impl<F: Frame> ExchangeReader<F> {
         if let Some(reason) = &self.broken {
             return Err(Error::Closed { exchange: self.name().to_owned(), reason: reason.clone() });
         }
+        let deadline = Instant::now().checked_add(timeout);
         let frame = loop {
+            let left = deadline.map_or(timeout, |deadline| deadline.saturating_duration_since(Instant::now()));
             let found = match self.next {
                 Some(next) => Some(next),
-                None => self.taken.published(timeout, self.last, VecDeque::pop_front)?,
+                None => self.taken.published(left, self.last, VecDeque::pop_front)?,
             };
             let Some(frame) = found else { return Ok(None) };
             self.next = Some(frame);

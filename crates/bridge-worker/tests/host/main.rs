@@ -5,6 +5,7 @@
 mod ending;
 mod names;
 mod reading;
+mod reading_in_step;
 #[path = "../scripted/mod.rs"]
 mod scripted;
 

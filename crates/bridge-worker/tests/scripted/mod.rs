@@ -17,14 +17,20 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 /// A scripted renderer, on a thread of its own.
 pub(crate) struct Renderer {
     pub(crate) connection: Connection,
+    trust: bool,
 }
 
 impl Renderer {
     pub(crate) fn accept(listener: &Listener) -> Self {
+        Self::accept_with(listener, false)
+    }
+
+    /// Trusts its worker, or does not: what it offers is in step then.
+    pub(crate) fn accept_with(listener: &Listener, trust: bool) -> Self {
         let mut connection = listener.accept(LIMIT).unwrap().unwrap();
-        let hello = Hello { host: true, ..Hello::new(Role::Renderer, "renderer") };
+        let hello = Hello { host: true, trust, ..Hello::new(Role::Renderer, "renderer") };
         assert_eq!(connection.greet(&hello, LIMIT).unwrap().backend(), Some(Backend::Host));
-        Self { connection }
+        Self { connection, trust }
     }
 
     pub(crate) fn send(&mut self, message: Message) {
@@ -59,7 +65,7 @@ impl Renderer {
             resources: u32::try_from(kinds.len()).unwrap(),
             writer_in_flight: 1,
             reader_in_flight: 1,
-            trust: false,
+            trust: self.trust,
             name: name.into(),
         }));
         let mut slots = Vec::new();
