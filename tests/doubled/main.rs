@@ -247,6 +247,16 @@ fn a_signal_of_the_probe_that_is_refused_is_made_again() {
 }
 
 #[test]
+fn a_signal_of_the_probe_that_is_refused_and_made_is_enough() {
+    probe::a_signal_that_is_refused_and_made_is_enough("a_signal_of_the_probe_that_is_refused_and_made_is_enough");
+}
+
+#[test]
+fn the_probe_names_the_gpu_that_stands_still() {
+    probe::the_gpu_that_stands_still_is_named("the_probe_names_the_gpu_that_stands_still");
+}
+
+#[test]
 fn a_block_of_a_pool_waits_for_its_parts_alone() {
     with_double("a_block_of_a_pool_waits_for_its_parts_alone", pool::a_block_waits_for_its_parts_alone);
 }

@@ -1,12 +1,12 @@
 //! The probe of another GPU, on a queue that does not get to it.
 
 use std::ffi::{CStr, c_void};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bridge::ash::vk;
 use bridge::vk_export::QueueLock;
-use bridge::{Compute, ExportDevice, QueueKind};
+use bridge::{Compute, Error, ExportDevice, QueueKind};
 use bridge_tests::{Engine, Gate, Peers, Rig, assert_silent};
 
 use crate::double;
@@ -27,14 +27,34 @@ pub(crate) fn what_is_still_copied_is_kept(name: &str) {
     assert_silent(rig.device());
 }
 
+/// The copy of the second GPU of a group does not end: it is named, though closing what was mapped
+/// fails as well then.
+pub(crate) fn the_gpu_that_stands_still_is_named(name: &str) {
+    let Some(double) = double(name) else { return };
+    let rig = Rig::open();
+    let devices = Peers::Both.devices(rig.device()).unwrap();
+    double.hold_work_of(Some(i32::try_from(devices[1].ordinal()).unwrap()));
+    let error = Compute::group(rig.device(), &devices).unwrap_err();
+    let Error::NoPeer { cuda_uuid, reason, .. } = &error else { panic!("{error}") };
+    assert!(*cuda_uuid == devices[1].uuid() && reason.contains("a copy has not ended"), "{error}");
+    double.hold_work_of(None);
+    assert_silent(rig.device());
+}
+
 type Signal = unsafe extern "system" fn(vk::Device, *const c_void) -> vk::Result;
 
 static SIGNAL: OnceLock<Signal> = OnceLock::new();
 /// Calls of `vkSignalSemaphore` that fail from now on.
 static REFUSED: AtomicUsize = AtomicUsize::new(0);
+/// Those that fail have made the signal.
+static MADE: AtomicBool = AtomicBool::new(false);
 
 unsafe extern "system" fn signal(device: vk::Device, info: *const c_void) -> vk::Result {
     if REFUSED.try_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
+        if MADE.load(Ordering::SeqCst) {
+            // SAFETY: handed on.
+            let _ = unsafe { SIGNAL.get().unwrap()(device, info) };
+        }
         return vk::Result::ERROR_OUT_OF_HOST_MEMORY;
     }
     // SAFETY: handed on.
@@ -62,6 +82,16 @@ impl QueueLock for Lock {
 /// CUDA's stream waits for a signal that Vulkan's driver refuses: nobody else would make it, and
 /// the context would free nothing any more.
 pub(crate) fn a_refused_signal_is_made_again(name: &str) {
+    with_refused(name, 2);
+}
+
+/// What was signalled all the same is not signalled again.
+pub(crate) fn a_signal_that_is_refused_and_made_is_enough(name: &str) {
+    MADE.store(true, Ordering::SeqCst);
+    with_refused(name, 1);
+}
+
+fn with_refused(name: &str, refused: usize) {
     let Some(double) = double(name) else { return };
     let engine = Engine::new(Some(hook));
     let mut info = engine.info();
@@ -69,7 +99,7 @@ pub(crate) fn a_refused_signal_is_made_again(name: &str) {
     // SAFETY: the engine's own handles, which outlive all that is made from them here.
     let device = unsafe { ExportDevice::adopt(info) }.unwrap();
     let devices = Peers::Other.devices(&device).unwrap();
-    REFUSED.store(2, Ordering::SeqCst);
+    REFUSED.store(refused, Ordering::SeqCst);
     let compute = Compute::on_peer(&device, &devices[0]);
     assert_eq!(REFUSED.load(Ordering::SeqCst), 0, "it was not the probe's signal");
     drop(compute.unwrap());

@@ -162,6 +162,11 @@ impl Double {
         self.control::<extern "C" fn(c_int)>("double_hold")(0);
     }
 
+    /// As [`hold_work`](Self::hold_work), for the streams of one device; `None` ends it.
+    pub fn hold_work_of(&self, device: Option<i32>) {
+        self.control::<extern "C" fn(c_int)>("double_hold_device")(device.unwrap_or(-1));
+    }
+
     /// The `nth` call from now on, counted from 1, fails with `code`. If `sticky`, only calls that
     /// work in a context count, and that context is lost from then on, as if by
     /// [`lose_context`](Self::lose_context).

@@ -102,6 +102,8 @@ pub(crate) struct Ledger {
     pub(crate) captures: BTreeMap<u64, Capture>,
     /// No work is done, as if another program had the GPU.
     pub(crate) held: bool,
+    /// The same for one device.
+    pub(crate) held_device: Option<i32>,
     /// Contexts that a fault has taken, with its code.
     pub(crate) lost: BTreeMap<u64, Code>,
     /// By stream, longer than that lives: what was enqueued is done even if the stream is
@@ -146,6 +148,7 @@ impl Ledger {
             execs: Table::new("exec"),
             captures: BTreeMap::new(),
             held: false,
+            held_device: None,
             lost: BTreeMap::new(),
             queues: BTreeMap::new(),
             unreached: BTreeSet::new(),
@@ -293,7 +296,7 @@ impl Ledger {
         self.queues.clear();
         self.unreached.clear();
         self.lost.clear();
-        self.held = false;
+        (self.held, self.held_device) = (false, None);
         self.refused = Refused::Measured;
         for shared in std::mem::take(&mut self.by_number) {
             descriptor::close(shared.raw);

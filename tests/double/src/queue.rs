@@ -87,7 +87,9 @@ impl Ledger {
         let ready = |ledger: &Self| {
             ledger.queues.iter().find_map(|(&stream, queue)| {
                 let (order, work) = queue.work.front()?;
-                (ledger.held_by(queue, *order).is_none() && ledger.is_ready(work)).then_some(stream)
+                let device = ledger.contexts.find(queue.context).map(|context| context.device);
+                let is_held = device.is_some() && device == ledger.held_device;
+                (!is_held && ledger.held_by(queue, *order).is_none() && ledger.is_ready(work)).then_some(stream)
             })
         };
         while let Some(stream) = ready(self) {

@@ -89,6 +89,15 @@ extern "C" fn double_hold(held: c_int) {
     gate::changed();
 }
 
+/// No work of the device's is done from now on; -1: all that can be is.
+#[unsafe(no_mangle)]
+extern "C" fn double_hold_device(device: c_int) {
+    let mut ledger = gate::ledger();
+    ledger.held_device = (device >= 0).then_some(device);
+    ledger.proceed();
+    gate::changed();
+}
+
 /// The `nth` call from now on fails. If `sticky`, only calls in a context count, and the context is
 /// lost. 0: none does.
 #[unsafe(no_mangle)]

@@ -20,6 +20,7 @@ use crate::compute::gpus::Gpus;
 use crate::compute::host::stream::persistently;
 use crate::error::{Error, Result};
 use crate::handoff;
+use crate::timeline::signaller::signal;
 use crate::timeline::wait;
 
 /// Limit on the duration of a part of the probe.
@@ -70,7 +71,7 @@ fn timelines(gpus: &Gpus, vulkan: &ExportDevice) -> Result<(), Failed> {
         // Whatever has failed: while a stream waits, the driver frees nothing of its context.
         // SAFETY: VUID-VkSemaphoreSignalInfo-value-03258 to -03260: the counter is 1, and no other
         // signal is pending.
-        persistently(NAME, &|| Ok(unsafe { made.signal(2) }?))?;
+        persistently(NAME, &|| unsafe { signal(&made, 2) })?;
         waits?;
         let end = end?;
         if !wait::poll(LIMIT, || Ok(end.is_reached()?), || Ok(()))? {
@@ -121,8 +122,9 @@ fn contents(gpus: &Gpus, vulkan: &ExportDevice) -> Result<(), Failed> {
         // What is still mapped, or copied from, must not become somebody else's memory.
         std::mem::forget(buffer);
     }
-    closed.map_err(|error| failed(0, &error))?;
+    // First the GPU that is at fault: where its copy has not ended, closing fails as well.
     let seen = seen?;
+    closed.map_err(|error| failed(0, &error))?;
     let wrong = (0..gpus.len()).find(|&gpu| seen.get(gpu * LEN..(gpu + 1) * LEN) != Some(&words(gpu)[..]));
     match wrong {
         Some(gpu) => Err(failed(gpu, &"what CUDA wrote is not what is in the memory")),
