@@ -137,7 +137,23 @@ impl Timeline {
         (value > 0).then(|| TimelinePoint::new(self, value))
     }
 
-    /// Blocks until `value` is reached, asking the side that signals; for at most `limit`.
+    /// [`wait_value`](Self::wait_value), and orders what was done before the signal before what the
+    /// host does next: for whoever reads mapped memory then, or writes to it.
+    pub(crate) fn wait_in_order(&self, value: u64, limit: Duration) -> Result<()> {
+        self.wait_value(value, limit)?;
+        self.order(value)
+    }
+
+    /// Orders what was done before `value`, which was seen reached, before what the host does next.
+    /// Asking for the value orders no memory; a wait does, and returns at once. Signals of CUDA may
+    /// be noticed later in a wait than they are counted: there the counter is what the GPU has
+    /// written, behind all that the signal is behind.
+    fn order(&self, value: u64) -> Result<()> {
+        self.0.check_vulkan(value)
+    }
+
+    /// Blocks until `value` is reached, asking the side that signals; for at most `limit`. It may
+    /// order no memory: enough for the pace of frames, and to free what commands used.
     pub(crate) fn wait_value(&self, value: u64, limit: Duration) -> Result<()> {
         self.flush()?;
         let inner = &*self.0;
@@ -157,7 +173,7 @@ impl Timeline {
         Err(self.timed_out(value, start.elapsed())?)
     }
 
-    /// [`wait_value`](Self::wait_value) without spinning.
+    /// [`wait_in_order`](Self::wait_in_order) without spinning.
     pub(crate) fn block_on_value(&self, value: u64, limit: Duration) -> Result<()> {
         let start = Instant::now();
         self.flush()?;
@@ -168,7 +184,7 @@ impl Timeline {
         } else {
             inner.block(value, limit)?
         };
-        if reached { Ok(()) } else { Err(self.timed_out(value, start.elapsed())?) }
+        if reached { self.order(value) } else { Err(self.timed_out(value, start.elapsed())?) }
     }
 
     /// Makes sure that the signals which were issued are on their way.
@@ -244,7 +260,7 @@ impl Timeline {
         // SAFETY: VUID-VkSemaphoreSignalInfo-value-03259: this timeline's signaller is the CPU
         // backend, whose one thread makes this call; frames are finished in order, so no other
         // signal is pending and the values rise.
-        Ok(unsafe { self.0.vulkan.signal(value) }?)
+        unsafe { signaller::signal(&self.0.vulkan, value) }
     }
 }
 

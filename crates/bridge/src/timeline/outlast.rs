@@ -18,6 +18,8 @@ impl Timeline {
             inner.check_vulkan(value)
         };
         if wait::poll(limit, || Ok(inner.vulkan.value()? >= value), alive)? {
+            // Whatever this returns, the commands have run.
+            let _ = self.order(value);
             return Ok(());
         }
         Err(self.timed_out(value, start.elapsed())?)
@@ -39,14 +41,14 @@ impl Timeline {
         })
     }
 
-    /// [`wait_value`](Self::wait_value), but the error of a compute side that fails meanwhile comes
-    /// once the commands that signal `value` have run.
+    /// [`wait_in_order`](Self::wait_in_order), but the error of a compute side that fails meanwhile
+    /// comes once the commands that signal `value` have run.
     ///
     /// # Errors
     /// [`Error::Timeout`] where they may still run; after every other error they do not.
     pub(crate) fn wait_ended(&self, value: u64, limit: Duration, release: impl Fn()) -> Result<()> {
         let start = Instant::now();
-        let Err(error) = self.wait_value(value, limit) else { return Ok(()) };
+        let Err(error) = self.wait_in_order(value, limit) else { return Ok(()) };
         if matches!(error, Error::Timeout { .. }) || error.is_end_of_vulkan() {
             return Err(error);
         }

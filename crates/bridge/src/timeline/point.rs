@@ -64,13 +64,15 @@ impl TimelinePoint {
     ///
     /// The kind of wait depends on the signaller: a CUDA signal is polled, since `vkWaitSemaphores`
     /// notices it only after milliseconds; for a signal of a queue or the CPU, the thread blocks in
-    /// Vulkan, unless CUDA is in use and several threads wait: then each one polls and sleeps.
+    /// Vulkan, unless CUDA is in use and several threads wait: then each one polls and sleeps. It
+    /// ends with a call of `vkWaitSemaphores` in any case, so that mapped memory can be read after
+    /// it; [`is_reached`](Self::is_reached) orders no memory.
     ///
     /// # Errors
     /// [`Error::Timeout`](crate::Error::Timeout) with the last value seen, or the error of the
     /// failed driver call.
     pub fn wait(&self, limit: Duration) -> Result<()> {
-        self.timeline.wait_value(self.value, limit)
+        self.timeline.wait_in_order(self.value, limit)
     }
 
     /// Blocks like [`wait`](Self::wait), but without spinning for up to 2 ms first.

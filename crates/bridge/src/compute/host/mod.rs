@@ -48,7 +48,7 @@ impl HostLink {
     /// Lets later work wait for a value of `rendered`; past `limit` the stream fails.
     pub(crate) fn wait(&self, value: u64, limit: Duration) -> Result<()> {
         let rendered = self.rendered.clone();
-        self.note(self.stream.wait(move || rendered.wait_value(value, limit)))
+        self.note(self.stream.wait(move || rendered.wait_in_order(value, limit)))
     }
 
     /// Lets the thread signal a value of `computed`, behind all work before.
