@@ -236,6 +236,26 @@ const _: () = {
     shared::<LiveObjects>();
 };
 
+/// The same of exchanges with another process.
+#[cfg(all(target_os = "linux", feature = "remote"))]
+const _: () = {
+    const fn shared<T: Send + Sync>() {}
+    const fn of<R: Resources>() {
+        shared::<RemoteExchange<R>>();
+        shared::<RemoteExchangeWriter<R>>();
+        shared::<RemoteReader<R>>();
+        shared::<RemoteWriter<R>>();
+        shared::<RenderTurn<R, RenderAway>>();
+        shared::<LentTurn<R, RenderAway>>();
+    }
+    of::<BufferSpec<f32>>();
+    of::<(BufferSpec<f32>, Vec<ImageSpec<f32>>)>();
+    shared::<Remote>();
+    shared::<Listener>();
+    shared::<ListenerInfo>();
+    shared::<AcceptInfo>();
+};
+
 /// The README's example, compiled.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

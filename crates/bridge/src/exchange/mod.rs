@@ -60,7 +60,7 @@ pub(crate) use state::State;
 use submit::SubmitParts;
 
 #[cfg(all(target_os = "linux", feature = "remote"))]
-pub(crate) use away::{Announced, DrawAway, Drawn, StepAway};
+pub(crate) use away::{Announced, AwayState, DrawAway, Drawn, StepAway};
 pub use compute_turn::ComputeTurn;
 #[cfg(all(target_os = "linux", feature = "remote"))]
 pub use direction::RenderAway;

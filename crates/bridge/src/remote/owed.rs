@@ -93,6 +93,15 @@ impl Owed {
         self.frames.drain(..).collect()
     }
 
+    /// What is owed to a device that is lost is of no use to anybody, and cannot be seen to come.
+    /// Gives `is_lost` back.
+    pub(super) fn forgive(&mut self, is_lost: bool) -> bool {
+        if is_lost {
+            self.frames.clear();
+        }
+        is_lost
+    }
+
     pub(super) fn count(&self) -> usize {
         self.frames.len()
     }

@@ -1,6 +1,8 @@
 //! The interface that both directions implement: this process's part in the frames of a worker.
+#![allow(unsafe_code)] // Signals in the place of a process that is gone.
 
 use std::num::NonZeroU64;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,8 +12,8 @@ use super::memory::{Given, Memory};
 use super::terms::Terms;
 use super::wake::Wake;
 use crate::error::{Error, Result};
-use crate::exchange::Away;
-use crate::observe::log_warn;
+use crate::exchange::{Away, AwayState};
+use crate::observe::{log_error, log_warn};
 
 /// The handle of an exchange on behalf of its workers.
 pub(super) trait End: Away {
@@ -217,6 +219,22 @@ pub(super) fn blame(what: &str, result: Result<()>, end: &impl Away) -> Result<(
         // The value that a timeline of a lost device has, and the worker can signal.
         Err(_) if !end.is_lost() => Err(format!("{what}: it has reached 2^64 - 1, which no value may be")),
         _ => Ok(()),
+    }
+}
+
+/// Signals all that a worker with CUDA owes.
+///
+/// # Safety
+/// Its process has ended.
+pub(super) unsafe fn release_gpu<E>(end: &E)
+where
+    E: Away + Deref<Target = AwayState<E::Resources>>,
+{
+    // SAFETY: with the process its work on the GPU has ended; what a child that was forked from it
+    // keeps going is signalled behind values that nothing waits for any more, on a timeline that
+    // nobody uses again.
+    if let Err(error) = unsafe { end.release() } {
+        log_error!("exchange \"{}\": the Vulkan queue may hang: {error}", end.exchange());
     }
 }
 

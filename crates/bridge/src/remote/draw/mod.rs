@@ -19,13 +19,15 @@ use bridge_ipc::{Backend, Direction, Message};
 use super::copy::{Copy, CopyEnd, Files};
 use super::memory::{Given, Memory, memory};
 use super::owed::Owed;
-use super::part::{End, Handed, LOOK, Outcome, Part, Patience, Settled, await_settled, blame, index, recover};
+use super::part::{
+    End, Handed, LOOK, Outcome, Part, Patience, Settled, await_settled, blame, index, recover, release_gpu,
+};
 use super::terms::{EXCHANGE, Terms, most_owed};
 use super::wake::Wake;
 use crate::error::Result;
 use crate::exchange::resources::Resources;
 use crate::exchange::{Announced, Away, DrawAway, Drawn, Draws};
-use crate::observe::{log_error, log_warn};
+use crate::observe::log_warn;
 
 /// The frames for a worker that reads in step.
 pub(super) struct Draw<R: Resources> {
@@ -192,7 +194,8 @@ impl<R: Resources> Part for Draw<R> {
         if self.signals_nothing {
             return Settled { torn: Box::default(), value };
         }
-        self.release_gpu();
+        // SAFETY: `settle` is told that the process has ended.
+        unsafe { release_gpu(&self.away) };
         // All frames are whole: it is the worker that read them.
         Settled { torn: Box::default(), value }
     }
@@ -216,20 +219,7 @@ impl<R: Resources> Draw<R> {
     /// come. Returns `true` if it is.
     fn forgive(&mut self) -> bool {
         let is_lost = self.away.is_lost();
-        if is_lost {
-            self.owed.take();
-        }
-        is_lost
-    }
-
-    /// Signals all that a worker with CUDA owes, whose process has ended.
-    fn release_gpu(&self) {
-        // SAFETY: `settle` is told that the process has ended, and with it its work on the GPU;
-        // what a child that was forked from it keeps going is signalled behind values that nothing
-        // waits for any more, on a timeline that nobody uses again.
-        if let Err(error) = unsafe { self.away.release() } {
-            log_error!("exchange \"{}\": the Vulkan queue may hang: {error}", self.away.exchange());
-        }
+        self.owed.forgive(is_lost)
     }
 
     /// The session has seen that the slot is the worker's, and that the value is the next.

@@ -19,13 +19,15 @@ use bridge_ipc::{Backend, Direction, Message};
 use super::copy::{Copy, CopyEnd, Files};
 use super::memory::{Given, Memory, memory};
 use super::owed::{Frame, Owed};
-use super::part::{End, Handed, LOOK, Outcome, Part, Patience, RETRY, Settled, await_settled, blame, index};
+use super::part::{
+    End, Handed, LOOK, Outcome, Part, Patience, RETRY, Settled, await_settled, blame, index, release_gpu,
+};
 use super::terms::{EXCHANGE, Terms, most_owed};
 use super::wake::Wake;
 use crate::error::Result;
 use crate::exchange::resources::Resources;
 use crate::exchange::{Announced, Away, StepAway};
-use crate::observe::{log_error, log_warn};
+use crate::observe::log_warn;
 
 /// The frames of a worker in step.
 pub(super) struct Step<R: Resources> {
@@ -196,7 +198,8 @@ impl<R: Resources> Part for Step<R> {
             #[cfg(test)]
             _ if self.signals_nothing => {}
             Some(last) if self.is_host() => self.away.signal(last.announced.value),
-            _ => self.release_gpu(),
+            // SAFETY: `settle` is told that the process has ended.
+            _ => unsafe { release_gpu(&self.away) },
         }
         Settled { torn, value }
     }
@@ -220,20 +223,7 @@ impl<R: Resources> Step<R> {
     /// seen to come. Returns `true` if it is.
     fn forgive(&mut self) -> bool {
         let is_lost = !self.is_host() && self.away.is_lost();
-        if is_lost {
-            self.owed.take();
-        }
-        is_lost
-    }
-
-    /// Signals all that a worker with CUDA owes, whose process has ended.
-    fn release_gpu(&self) {
-        // SAFETY: `settle` is told that the process has ended, and with it its work on the GPU;
-        // what a child that was forked from it keeps going is signalled behind values that nothing
-        // waits for any more, on a timeline that nobody uses again.
-        if let Err(error) = unsafe { self.away.release() } {
-            log_error!("exchange \"{}\": the Vulkan queue may hang: {error}", self.away.exchange());
-        }
+        self.owed.forgive(is_lost)
     }
 
     /// The session has seen that frame and value are the next, and that the slot is the worker's.
