@@ -183,8 +183,8 @@ impl<S: Shared> Batch for Frame<S, RenderFirst> {
     }
 
     /// Does nothing. The copies out come after the program's commands, and a frame for whose copy
-    /// wgpu refuses the submission has it [refused](Mirror::refuse_first) before any: wgpu has noted
-    /// none of them.
+    /// wgpu refuses the submission has it [refused](Mirror::refuse_first) before any: wgpu has
+    /// noted none of them.
     fn repair(_: &Self::Lent) {}
 
     unsafe fn refused(lent: Self::Lent) {

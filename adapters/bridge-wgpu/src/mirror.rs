@@ -171,8 +171,8 @@ impl<S: Shared> Mirror<S> {
         S::COPIES.then(copy).transpose()
     }
 
-    /// Returns the commands that bring a slot back to the state in which it is handed over, after the
-    /// program's commands have used it; `None` if there is nothing to do.
+    /// Returns the commands that bring a slot back to the state in which it is handed over, after
+    /// the program's commands have used it; `None` if there is nothing to do.
     pub(crate) fn settle(&self, slot: &S::Slot) -> Result<Option<wgpu::CommandBuffer>> {
         S::SETTLES.then(|| self.encode(|commands| S::settle(slot, commands))).transpose()
     }

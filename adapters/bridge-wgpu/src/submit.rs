@@ -48,10 +48,10 @@ impl Bridge {
     ///   and where the fault is in a frame's own copy or in front of it: these are undefined then.
     /// - [`bridge::Error::OutOfOrder`] for two frames of one exchange, [`Error::InvalidArgument`]
     ///   for frames of another `Bridge` and inside of a callback that wgpu calls while frames are
-    ///   submitted, and the failed call of the bridge; the frames are lost. If that call fails behind
-    ///   the submission, for one of several frames that wgpu began, the
-    ///   [`ComputeTurn`](crate::ComputeTurn)s of the others are dropped with the error: these frames
-    ///   are lost as well, and the next `begin` of each exchange says so.
+    ///   submitted, and the failed call of the bridge; the frames are lost. If that call fails
+    ///   after the submission, for one of several frames that wgpu began, the
+    ///   [`ComputeTurn`](crate::ComputeTurn)s of the others are dropped with the error: these
+    ///   frames are lost as well, and the next `begin` of each exchange says so.
     /// - [`Error::Unconfirmed`] on an [adopted](Self::adopt) device where wgpu reports an error on
     ///   this thread meanwhile, such as that of a callback. Whether the frames were submitted is
     ///   unknown then: they are lost, and their slots come back by themselves, once a later signal

@@ -73,9 +73,9 @@ pub(crate) struct Splice {
 }
 
 impl Splice {
-    /// Calls `submit` so that its submission with one of the command buffers `own` waits and signals
-    /// as well, and leaves out what they tell to be empty; its first one where there are none.
-    /// Gives its result, and the driver's answer; `None` where there was no such submission.
+    /// Calls `submit` so that its submission with one of the command buffers `own` waits and
+    /// signals as well, and leaves out what they tell to be empty; its first one where there are
+    /// none. Gives its result, and the driver's answer; `None` where there was no such submission.
     pub(crate) fn during<R>(
         self,
         waits: &[vk::SemaphoreSubmitInfo<'static>],

@@ -1,5 +1,5 @@
-//! Errors that wgpu reports during a submission that was made: those of callbacks. They are not those
-//! of what was submitted.
+//! Errors that wgpu reports during a submission that was made: those of callbacks. They are not
+//! those of what was submitted.
 #![allow(clippy::unwrap_used)] // A test.
 
 use std::time::Duration;

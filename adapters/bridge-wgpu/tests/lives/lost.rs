@@ -44,8 +44,8 @@ where
     assert!(error.to_string().contains("create_buffer"), "the callback's error: {error}");
 }
 
-/// Runs `lost` for each compute side, on devices that were adopted. Nothing is left of what it made, and its end is seen without
-/// waiting for a limit.
+/// Runs `lost` for each compute side, on devices that were adopted. Nothing is left of what it
+/// made, and its end is seen without waiting for a limit.
 fn ends(lost: impl Fn(&Bridge)) {
     let _alone = alone();
     for bridge in adopted() {
