@@ -22,8 +22,12 @@ static REFUSES: AtomicBool = AtomicBool::new(false);
 static SIGNALS: AtomicUsize = AtomicUsize::new(0);
 
 unsafe extern "system" fn wait(device: vk::Device, info: *const vk::SemaphoreWaitInfo<'_>, limit: u64) -> vk::Result {
+    // SAFETY: VUID-vkWaitSemaphores-pWaitInfo-parameter: a valid structure.
+    let waited = unsafe { &*info };
     // SAFETY: the bridge waits for one timeline at a time.
-    let (semaphore, value) = unsafe { ((*info).p_semaphores.read(), (*info).p_values.read()) };
+    let semaphore = unsafe { waited.p_semaphores.read() };
+    // SAFETY: as above.
+    let value = unsafe { waited.p_values.read() };
     WAITED.lock().unwrap().push((semaphore, value));
     // SAFETY: handed on.
     unsafe { WAIT.get().unwrap()(device, info, limit) }
