@@ -4,7 +4,7 @@
 #![allow(unsafe_code)]
 
 use bridge::ExportDevice;
-use bridge::ash::vk;
+use bridge::ash::{self, vk};
 
 use crate::draw::pipeline::{Params, Pipelines};
 use crate::draw::ring::Bound;
@@ -29,6 +29,16 @@ pub(crate) struct Redraw<'a> {
     pub(crate) params: Params,
 }
 
+const UNDEFINED: vk::ImageLayout = vk::ImageLayout::UNDEFINED;
+const WRITABLE: vk::ImageLayout = vk::ImageLayout::TRANSFER_DST_OPTIMAL;
+const READABLE: vk::ImageLayout = vk::ImageLayout::TRANSFER_SRC_OPTIMAL;
+const PRESENTED: vk::ImageLayout = vk::ImageLayout::PRESENT_SRC_KHR;
+const DRAWS: vk::PipelineStageFlags = vk::PipelineStageFlags::COMPUTE_SHADER;
+const COPIES: vk::PipelineStageFlags = vk::PipelineStageFlags::TRANSFER;
+const NONE: vk::AccessFlags = vk::AccessFlags::empty();
+const READS: vk::AccessFlags = vk::AccessFlags::TRANSFER_READ;
+const WRITES: vk::AccessFlags = vk::AccessFlags::TRANSFER_WRITE;
+
 /// Records drawing again, scaling, and the change of the layouts.
 ///
 /// # Safety
@@ -44,59 +54,73 @@ pub(crate) unsafe fn record(
     shown: Shown<'_>,
     [width, height]: [u32; 2],
 ) {
-    let (raw, picture) = (device.as_raw(), shown.picture);
-    let color = vk::ImageSubresourceLayers::default().aspect_mask(vk::ImageAspectFlags::COLOR).layer_count(1);
-    let whole =
-        vk::ImageSubresourceRange::default().aspect_mask(vk::ImageAspectFlags::COLOR).level_count(1).layer_count(1);
-    let (undefined, writable) = (vk::ImageLayout::UNDEFINED, vk::ImageLayout::TRANSFER_DST_OPTIMAL);
-    let (readable, presented) = (vk::ImageLayout::TRANSFER_SRC_OPTIMAL, vk::ImageLayout::PRESENT_SRC_KHR);
-    let barrier = |image, (before, after), (from, to)| {
-        vk::ImageMemoryBarrier::default()
-            .image(image)
-            .old_layout(before)
-            .new_layout(after)
-            .src_access_mask(from)
-            .dst_access_mask(to)
-            .src_queue_family_index(vk::QUEUE_FAMILY_IGNORED)
-            .dst_queue_family_index(vk::QUEUE_FAMILY_IGNORED)
-            .subresource_range(whole)
-    };
-    let (draws, copies) = (vk::PipelineStageFlags::COMPUTE_SHADER, vk::PipelineStageFlags::TRANSFER);
-    let (none, reads) = (vk::AccessFlags::empty(), vk::AccessFlags::TRANSFER_READ);
-    let writes = vk::AccessFlags::TRANSFER_WRITE;
-    let barriers = |from, to, memory: &[vk::MemoryBarrier<'_>], images: &[vk::ImageMemoryBarrier<'_>]| {
-        // SAFETY: VUID-vkCmdPipelineBarrier-srcStageMask-06461, -oldLayout-01181: stages of every
-        // graphics queue, and the layouts that the commands around leave the images in.
-        unsafe {
-            raw.cmd_pipeline_barrier(commands, from, to, vk::DependencyFlags::empty(), memory, &[], images);
-        }
-    };
+    let recording = Recording { raw: device.as_raw(), commands };
     if let Some(redraw) = shown.redraw {
         // The frame before drew the picture, or copied what it is drawn from; or the picture was
         // copied.
         let accesses = vk::AccessFlags::SHADER_READ | vk::AccessFlags::SHADER_WRITE;
-        let before = vk::MemoryBarrier::default().src_access_mask(accesses | writes).dst_access_mask(accesses);
-        barriers(draws | copies, draws, &[before], &[]);
+        let before = vk::MemoryBarrier::default().src_access_mask(accesses | WRITES).dst_access_mask(accesses);
+        recording.barriers(DRAWS | COPIES, DRAWS, &[before], &[]);
         // SAFETY: as this function.
         unsafe { redraw.pipelines.record(commands, set, redraw.params) };
     }
     // The window's image is acquired at the stage of copies. The picture has been drawn, and the
     // image before was read.
-    let drawn = vk::MemoryBarrier::default().src_access_mask(vk::AccessFlags::SHADER_WRITE).dst_access_mask(reads);
+    let drawn = vk::MemoryBarrier::default().src_access_mask(vk::AccessFlags::SHADER_WRITE).dst_access_mask(READS);
     let begun = [
-        barrier(target.image, (undefined, writable), (none, writes)),
-        barrier(image, (undefined, writable), (none, writes)),
+        barrier(target.image, (UNDEFINED, WRITABLE), (NONE, WRITES)),
+        barrier(image, (UNDEFINED, WRITABLE), (NONE, WRITES)),
     ];
-    barriers(draws | copies, copies, &[drawn], &begun);
+    recording.barriers(DRAWS | COPIES, COPIES, &[drawn], &begun);
 
     let room = fit([width, height], target.size);
-    if picture.is_none() || room != [0, 0, target.size[0], target.size[1]] {
+    if shown.picture.is_none() || room != [0, 0, target.size[0], target.size[1]] {
         let black = vk::ClearColorValue { float32: [0.0, 0.0, 0.0, 1.0] };
         // SAFETY: VUID-vkCmdClearColorImage-imageLayout-00005: as the barrier left it.
-        unsafe { raw.cmd_clear_color_image(commands, target.image, writable, &black, &[whole]) };
-        barriers(copies, copies, &[], &[barrier(target.image, (writable, writable), (writes, writes))]);
+        unsafe { recording.raw.cmd_clear_color_image(commands, target.image, WRITABLE, &black, &[whole()]) };
+        recording.barriers(COPIES, COPIES, &[], &[barrier(target.image, (WRITABLE, WRITABLE), (WRITES, WRITES))]);
     }
-    if let Some(picture) = picture {
+    if let Some(picture) = shown.picture {
+        // SAFETY: as this function; both images are as the barriers left them.
+        unsafe { recording.scale(picture, image, [width, height], target.image, room) };
+    }
+    let end = vk::PipelineStageFlags::BOTTOM_OF_PIPE;
+    recording.barriers(COPIES, end, &[], &[barrier(target.image, (WRITABLE, PRESENTED), (WRITES, NONE))]);
+}
+
+/// A command buffer that is being recorded: made by [`record`] alone, whose contract it has.
+struct Recording<'a> {
+    raw: &'a ash::Device,
+    commands: vk::CommandBuffer,
+}
+
+impl Recording<'_> {
+    fn barriers(
+        &self,
+        from: vk::PipelineStageFlags,
+        to: vk::PipelineStageFlags,
+        memory: &[vk::MemoryBarrier<'_>],
+        images: &[vk::ImageMemoryBarrier<'_>],
+    ) {
+        let (commands, flags) = (self.commands, vk::DependencyFlags::empty());
+        // SAFETY: VUID-vkCmdPipelineBarrier-srcStageMask-06461, -oldLayout-01181: stages of every
+        // graphics queue, and the layouts that the commands around leave the images in.
+        unsafe { self.raw.cmd_pipeline_barrier(commands, from, to, flags, memory, &[], images) };
+    }
+
+    /// Copies the picture to the image of its size, and scales that to the `room` in the target.
+    ///
+    /// # Safety
+    /// As [`record`]; both images are [`WRITABLE`].
+    unsafe fn scale(
+        &self,
+        picture: vk::Buffer,
+        image: vk::Image,
+        [width, height]: [u32; 2],
+        target: vk::Image,
+        room: [u32; 4],
+    ) {
+        let color = vk::ImageSubresourceLayers::default().aspect_mask(vk::ImageAspectFlags::COLOR).layer_count(1);
         let copy = vk::BufferImageCopy::default().image_subresource(color).image_extent(vk::Extent3D {
             width,
             height,
@@ -104,8 +128,8 @@ pub(crate) unsafe fn record(
         });
         // SAFETY: VUID-vkCmdCopyBufferToImage-pRegions-00171, -imageSubresource-07970: both have
         // the view's size.
-        unsafe { raw.cmd_copy_buffer_to_image(commands, picture, image, writable, &[copy]) };
-        barriers(copies, copies, &[], &[barrier(image, (writable, readable), (writes, reads))]);
+        unsafe { self.raw.cmd_copy_buffer_to_image(self.commands, picture, image, WRITABLE, &[copy]) };
+        self.barriers(COPIES, COPIES, &[], &[barrier(image, (WRITABLE, READABLE), (WRITES, READS))]);
         let corner = |x: u32, y: u32, z| vk::Offset3D { x: x as i32, y: y as i32, z };
         let [left, top, right, bottom] = room;
         let blit = vk::ImageBlit::default()
@@ -118,8 +142,26 @@ pub(crate) unsafe fn record(
         // SAFETY: VUID-vkCmdBlitImage-srcOffset-00243, -dstOffset-00248, -dstImage-02000,
         // -filter-02001: both rectangles are in their images, and every device blits between these
         // formats.
-        unsafe { raw.cmd_blit_image(commands, image, readable, target.image, writable, &[blit], filter) };
+        unsafe { self.raw.cmd_blit_image(self.commands, image, READABLE, target, WRITABLE, &[blit], filter) };
     }
-    let end = vk::PipelineStageFlags::BOTTOM_OF_PIPE;
-    barriers(copies, end, &[], &[barrier(target.image, (writable, presented), (writes, none))]);
+}
+
+fn whole() -> vk::ImageSubresourceRange {
+    vk::ImageSubresourceRange::default().aspect_mask(vk::ImageAspectFlags::COLOR).level_count(1).layer_count(1)
+}
+
+fn barrier(
+    image: vk::Image,
+    (before, after): (vk::ImageLayout, vk::ImageLayout),
+    (from, to): (vk::AccessFlags, vk::AccessFlags),
+) -> vk::ImageMemoryBarrier<'static> {
+    vk::ImageMemoryBarrier::default()
+        .image(image)
+        .old_layout(before)
+        .new_layout(after)
+        .src_access_mask(from)
+        .dst_access_mask(to)
+        .src_queue_family_index(vk::QUEUE_FAMILY_IGNORED)
+        .dst_queue_family_index(vk::QUEUE_FAMILY_IGNORED)
+        .subresource_range(whole())
 }

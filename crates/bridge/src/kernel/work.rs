@@ -15,9 +15,10 @@ use crate::error::{Error, Result};
 use crate::exchange::resources::Resources;
 #[cfg(doc)]
 use crate::kernel::args::KernelArg;
-use crate::kernel::args::{KernelArgs, MOST_ARGS, Packed, launch_error};
+use crate::kernel::args::{HostArgs, KernelArgs, MOST_ARGS, Packed, launch_error};
 use crate::kernel::module::{Function, Kernel, of_context};
 use crate::kernel::site::Site;
+use crate::kernel::twin::Twin;
 
 /// A frame's work as launches of kernels, on a CUDA stream, in a command buffer of the Vulkan
 /// queue, or of their twins on the CPU. [`Work::kernels`](crate::Work::kernels) gives it, for
@@ -111,59 +112,20 @@ impl<'t, R: Resources> KernelWork<'t, R> {
         match (&self.target, kernel.function()) {
             (Target::Stream { stream, .. }, Function::Stream(functions)) => {
                 let function = of_context(functions, stream.context()).ok_or_else(another_side)?;
-                let driver_config = cuda_import::cudarc::driver::LaunchConfig {
-                    grid_dim: config.grid.into(),
-                    block_dim: config.block.into(),
-                    shared_mem_bytes: config.shared_bytes,
-                };
-                let place = |param: &PtxParam| packed.bytes[param.offset..].as_ptr().cast::<c_void>();
-                let args: SmallVec<[_; MOST_ARGS]> = entry.params().iter().map(place).collect();
-                // SAFETY: each argument is where `Packed` has put it, with as many bytes as the
-                // PTX, and so the module, gives the parameter; `packed` lives until the call is
-                // over, which copies them. What they mean is the caller's, and that what the kernel
-                // uses lives.
-                let launched = unsafe { function.launch(stream, &driver_config, &args) };
-                launched.map_err(|error| match error {
-                    error if error.is_context_lost() => error.into(),
-                    error => launch_error(entry, of_driver(&error, config, entry)),
-                })
+                // SAFETY: handed on to the caller.
+                unsafe { launch_on_stream(stream, function, entry, config, &packed) }
             }
             // A kernel of another device would be a handle that this one does not know.
             (Target::Queue(stream), Function::Queue(function))
                 if function.module().device().is_same(stream.device()) =>
             {
-                let keep = packed.keep.iter().cloned().chain([kernel.keep()]);
-                let record = |commands| {
-                    // SAFETY: recording, outside a render pass, on the device of the kernel; the
-                    // arguments were seen to be as many bytes as the kernel takes. What they mean
-                    // is the caller's.
-                    unsafe { function.record(commands, config, &packed.bytes) }.map_err(|error| match error {
-                        vk_export::Error::Launch { reason, .. } => launch_error(entry, reason),
-                        error => error.into(),
-                    })
-                };
-                // SAFETY: handed on to the caller; the kernel and its memory are kept.
-                unsafe { stream.record(keep, record) }
+                // SAFETY: handed on to the caller.
+                unsafe { launch_in_queue(stream, function, kernel, config, &packed) }
             }
             (Target::Host(stream, slots), Function::Host(twin)) => {
-                if config.grid.contains(&0) || config.block.contains(&0) {
-                    let reason = format!("a grid of {:?} blocks of {:?} threads has none", config.grid, config.block);
-                    return Err(launch_error(entry, reason));
-                }
                 let host = args.host_all(entry.params());
-                if let Some(reason) = twin.refusal(&host) {
-                    return Err(launch_error(entry, reason));
-                }
-                let Packed { bytes, keep, .. } = packed;
-                let (twin, config, slots) = (Arc::clone(twin), *config, Arc::clone(slots));
-                stream.run(move || {
-                    let _kept = (slots, keep);
-                    // SAFETY: the twin does not refuse them. The slots of this turn and kernel
-                    // memory are kept; those of other turns are waited for by their exchanges,
-                    // which the caller says they are of. Twins and closures run one at a time,
-                    // between the turn's wait and its signal, and no two arguments overlap.
-                    unsafe { twin.call(&config, &host, &bytes) };
-                })
+                // SAFETY: handed on to the caller.
+                unsafe { launch_twin(stream, slots, twin, entry, config, host, packed) }
             }
             _ => Err(another_side()),
         }
@@ -200,6 +162,84 @@ impl<'t, R: Resources> KernelWork<'t, R> {
         // SAFETY: handed on to the caller.
         unsafe { stream.record_with(record) }
     }
+}
+
+/// # Safety
+/// As [`KernelWork::launch`]; `function` is that of `entry` for the stream's context.
+unsafe fn launch_on_stream(
+    stream: &Arc<CudaStream>,
+    function: &cuda_import::Kernel,
+    entry: &PtxEntry,
+    config: &LaunchConfig,
+    packed: &Packed<'_>,
+) -> Result<()> {
+    let driver_config = cuda_import::cudarc::driver::LaunchConfig {
+        grid_dim: config.grid.into(),
+        block_dim: config.block.into(),
+        shared_mem_bytes: config.shared_bytes,
+    };
+    let place = |param: &PtxParam| packed.bytes[param.offset..].as_ptr().cast::<c_void>();
+    let args: SmallVec<[_; MOST_ARGS]> = entry.params().iter().map(place).collect();
+    // SAFETY: each argument is where `Packed` has put it, with as many bytes as the PTX, and so the
+    // module, gives the parameter; `packed` lives until the call is over, which copies them. What
+    // they mean is the caller's, and that what the kernel uses lives.
+    let launched = unsafe { function.launch(stream, &driver_config, &args) };
+    launched.map_err(|error| match error {
+        error if error.is_context_lost() => error.into(),
+        error => launch_error(entry, of_driver(&error, config, entry)),
+    })
+}
+
+/// # Safety
+/// As [`KernelWork::launch`]; `function` is the kernel's, on the stream's device.
+unsafe fn launch_in_queue(
+    stream: &InlineStream,
+    function: &vk_export::Kernel,
+    kernel: &Kernel,
+    config: &LaunchConfig,
+    packed: &Packed<'_>,
+) -> Result<()> {
+    let keep = packed.keep.iter().cloned().chain([kernel.keep()]);
+    let record = |commands| {
+        // SAFETY: recording, outside a render pass, on the device of the kernel; the arguments were
+        // seen to be as many bytes as the kernel takes. What they mean is the caller's.
+        unsafe { function.record(commands, config, &packed.bytes) }.map_err(|error| match error {
+            vk_export::Error::Launch { reason, .. } => launch_error(kernel.entry(), reason),
+            error => error.into(),
+        })
+    };
+    // SAFETY: handed on to the caller; the kernel and its memory are kept.
+    unsafe { stream.record(keep, record) }
+}
+
+/// # Safety
+/// As [`KernelWork::launch`].
+unsafe fn launch_twin<S: Send + Sync + 'static>(
+    stream: &HostStream,
+    slots: &Arc<[S]>,
+    twin: &Arc<dyn Twin>,
+    entry: &PtxEntry,
+    config: &LaunchConfig,
+    host: HostArgs,
+    packed: Packed<'_>,
+) -> Result<()> {
+    if config.grid.contains(&0) || config.block.contains(&0) {
+        let reason = format!("a grid of {:?} blocks of {:?} threads has none", config.grid, config.block);
+        return Err(launch_error(entry, reason));
+    }
+    if let Some(reason) = twin.refusal(&host) {
+        return Err(launch_error(entry, reason));
+    }
+    let Packed { bytes, keep, .. } = packed;
+    let (twin, config, slots) = (Arc::clone(twin), *config, Arc::clone(slots));
+    stream.run(move || {
+        let _kept = (slots, keep);
+        // SAFETY: the twin does not refuse them. The slots of this turn and kernel memory are kept;
+        // those of other turns are waited for by their exchanges, which the caller says they are
+        // of. Twins and closures run one at a time, between the turn's wait and its signal, and no
+        // two arguments overlap.
+        unsafe { twin.call(&config, &host, &bytes) };
+    })
 }
 
 /// A launch that CUDA refused: its codes do not say which number was too large.

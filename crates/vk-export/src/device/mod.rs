@@ -21,6 +21,7 @@ pub(crate) mod validation_lines;
 
 mod adopt;
 mod adopt_raw;
+mod chains;
 mod kernels;
 mod once;
 mod open;

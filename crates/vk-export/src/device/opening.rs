@@ -41,64 +41,9 @@ impl ExportDevice {
         let families = std::iter::once(family).chain(more.into_iter().flatten());
 
         let export_gaps = physical.gaps().export;
-        let mut extensions: Vec<&CStr> = info.device_extensions.to_vec();
-        extensions.extend(base_extensions(api_version));
-        extensions.extend(EXPORT_EXTENSIONS.iter().filter(|name| physical.has_extension(name)));
-        if info.dynamic_rendering && api_version < vk::API_VERSION_1_3 {
-            extensions.push(khr::dynamic_rendering::NAME);
-        }
-        if info.cuda_kernels {
-            extensions.extend(CUDA_KERNEL_EXTENSIONS);
-        }
-        extensions.sort_unstable();
-        extensions.dedup();
-        let mut of_instance = info.instance_extensions.to_vec();
-        if instance.names {
-            of_instance.push(ext::debug_utils::NAME);
-        }
-        let mut missing = missing_of_instance(&extensions, &of_instance);
-        missing.extend(missing_of_device(&extensions, api_version));
-        if !missing.is_empty() {
-            return Err(Error::Missing { device: physical.name, purpose: "this program", missing });
-        }
-        let names_of: Vec<_> = extensions.iter().map(|e| e.as_ptr()).collect();
-        let queues: Vec<_> = families
-            .clone()
-            .map(|family| vk::DeviceQueueCreateInfo::default().queue_family_index(family).queue_priorities(&[1.0]))
-            .collect();
-        let mut required = RequiredFeatures::default();
-        // For the views of shared cubes.
-        let image_cube_array = vk::Bool32::from(physical.features.image_cube_array != vk::FALSE);
-        let features = vk::PhysicalDeviceFeatures { image_cube_array, ..info.features };
-        let mut rendering = vk::PhysicalDeviceDynamicRenderingFeatures::default().dynamic_rendering(true);
-        let mut addresses = vk::PhysicalDeviceBufferDeviceAddressFeatures::default().buffer_device_address(true);
-        let enabled = EnabledFeatures {
-            timeline_semaphore: true,
-            synchronization2: true,
-            image_cube_array: image_cube_array != 0,
-            buffer_device_address: info.buffer_device_address,
-            geometry_shader: info.features.geometry_shader != 0,
-            tessellation_shader: info.features.tessellation_shader != 0,
-            ..EnabledFeatures::default()
-        };
-        let mut device_info = vk::DeviceCreateInfo::default()
-            .queue_create_infos(&queues)
-            .enabled_extension_names(&names_of)
-            .enabled_features(&features)
-            .push_next(&mut required.timeline_semaphore)
-            .push_next(&mut required.synchronization2);
-        if info.dynamic_rendering {
-            device_info = device_info.push_next(&mut rendering);
-        }
-        if info.buffer_device_address {
-            device_info = device_info.push_next(&mut addresses);
-        }
-        // SAFETY: VUID-vkCreateDevice-ppEnabledExtensionNames-01387 and the feature VUIDs:
-        // `candidates` let only a device through that has every extension and feature which is
-        // enabled here, and what extensions need was checked.
-        let raw = unsafe { instance.raw.create_device(physical.handle, &device_info, None) }.map_err(|result| {
-            Error::Vulkan { call: "vkCreateDevice", result, object: "device".into(), device: physical.name.clone() }
-        })?;
+        let extensions = wanted_extensions(info, &instance, &physical, api_version)?;
+        let enabled = enabled_features(info, &physical);
+        let raw = create(info, &instance, &physical, families.clone(), &extensions)?;
         // SAFETY: VUID-vkGetDeviceQueue-queueFamilyIndex-00384: one queue of each of these families
         // was created above.
         let queue_of = |family| (unsafe { raw.get_device_queue(family, 0) }, family);
@@ -125,6 +70,93 @@ impl ExportDevice {
         log_info!("Vulkan device: {}", device.physical().summary());
         Ok(device)
     }
+}
+
+/// The extensions to enable: the program's and this crate's own.
+///
+/// # Errors
+/// [`Error::Missing`] with what they need and is not there.
+fn wanted_extensions<'a>(
+    info: &OpenInfo<'a>,
+    instance: &OwnedInstance,
+    physical: &PhysicalDeviceInfo,
+    api_version: u32,
+) -> Result<Vec<&'a CStr>> {
+    let mut extensions: Vec<&CStr> = info.device_extensions.to_vec();
+    extensions.extend(base_extensions(api_version));
+    extensions.extend(EXPORT_EXTENSIONS.iter().filter(|name| physical.has_extension(name)));
+    if info.dynamic_rendering && api_version < vk::API_VERSION_1_3 {
+        extensions.push(khr::dynamic_rendering::NAME);
+    }
+    if info.cuda_kernels {
+        extensions.extend(CUDA_KERNEL_EXTENSIONS);
+    }
+    extensions.sort_unstable();
+    extensions.dedup();
+    let mut of_instance = info.instance_extensions.to_vec();
+    if instance.names {
+        of_instance.push(ext::debug_utils::NAME);
+    }
+    let mut missing = missing_of_instance(&extensions, &of_instance);
+    missing.extend(missing_of_device(&extensions, api_version));
+    if !missing.is_empty() {
+        return Err(Error::Missing { device: physical.name.clone(), purpose: "this program", missing });
+    }
+    Ok(extensions)
+}
+
+/// What [`create`] enables.
+fn enabled_features(info: &OpenInfo<'_>, physical: &PhysicalDeviceInfo) -> EnabledFeatures {
+    EnabledFeatures {
+        timeline_semaphore: true,
+        synchronization2: true,
+        image_cube_array: physical.features.image_cube_array != vk::FALSE,
+        buffer_device_address: info.buffer_device_address,
+        geometry_shader: info.features.geometry_shader != 0,
+        tessellation_shader: info.features.tessellation_shader != 0,
+        ..EnabledFeatures::default()
+    }
+}
+
+/// Creates the device, with a queue of each of the families.
+fn create(
+    info: &OpenInfo<'_>,
+    instance: &OwnedInstance,
+    physical: &PhysicalDeviceInfo,
+    families: impl Iterator<Item = u32>,
+    extensions: &[&CStr],
+) -> Result<ash::Device> {
+    let names: Vec<_> = extensions.iter().map(|e| e.as_ptr()).collect();
+    let queues: Vec<_> = families
+        .map(|family| vk::DeviceQueueCreateInfo::default().queue_family_index(family).queue_priorities(&[1.0]))
+        .collect();
+    let mut required = RequiredFeatures::default();
+    // For the views of shared cubes.
+    let image_cube_array = vk::Bool32::from(physical.features.image_cube_array != vk::FALSE);
+    let features = vk::PhysicalDeviceFeatures { image_cube_array, ..info.features };
+    let mut rendering = vk::PhysicalDeviceDynamicRenderingFeatures::default().dynamic_rendering(true);
+    let mut addresses = vk::PhysicalDeviceBufferDeviceAddressFeatures::default().buffer_device_address(true);
+    let mut device_info = vk::DeviceCreateInfo::default()
+        .queue_create_infos(&queues)
+        .enabled_extension_names(&names)
+        .enabled_features(&features)
+        .push_next(&mut required.timeline_semaphore)
+        .push_next(&mut required.synchronization2);
+    if info.dynamic_rendering {
+        device_info = device_info.push_next(&mut rendering);
+    }
+    if info.buffer_device_address {
+        device_info = device_info.push_next(&mut addresses);
+    }
+    // SAFETY: VUID-vkCreateDevice-ppEnabledExtensionNames-01387 and the feature VUIDs: `candidates`
+    // let only a device through that has every extension and feature which is enabled here, and
+    // what extensions need was checked.
+    unsafe { instance.raw.create_device(physical.handle, &device_info, None) }.map_err(|result| Error::Vulkan {
+        call: "vkCreateDevice",
+        result,
+        object: "device".into(),
+        device: physical.name.clone(),
+    })
 }
 
 /// The physical devices, each with what speaks against it.

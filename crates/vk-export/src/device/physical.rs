@@ -6,6 +6,7 @@ use std::ffi::{CStr, CString};
 use ash::vk;
 use uuid::Uuid;
 
+use crate::device::chains::{Features, Properties, text};
 use crate::device::queue::{QueueKind, stages_of};
 use crate::device::requirements::{Gaps, Requirement, kernel_gaps, version};
 use crate::error::{Error, Result};
@@ -86,41 +87,10 @@ impl PhysicalDeviceInfo {
             .collect::<Vec<_>>();
         let has = |name: &CStr| extensions.iter().any(|e| e.as_c_str() == name);
 
-        let mut id = vk::PhysicalDeviceIDProperties::default();
-        let mut driver = vk::PhysicalDeviceDriverProperties::default();
-        let mut maintenance3 = vk::PhysicalDeviceMaintenance3Properties::default();
-        let mut maintenance4 = vk::PhysicalDeviceMaintenance4Properties::default();
-        let mut properties = vk::PhysicalDeviceProperties2::default().push_next(&mut id).push_next(&mut maintenance3);
-        if usable_version >= vk::API_VERSION_1_2 {
-            properties = properties.push_next(&mut driver);
-        }
-        let knows_buffer_limit = usable_version >= vk::API_VERSION_1_3 || has(ash::khr::maintenance4::NAME);
-        if knows_buffer_limit {
-            properties = properties.push_next(&mut maintenance4);
-        }
-        // SAFETY: as above; every structure of the chain is core in the version of both or of an
-        // extension that the device has.
-        unsafe { instance.get_physical_device_properties2(handle, &mut properties) };
-        let limits = properties.properties.limits;
-
-        let mut timeline = vk::PhysicalDeviceTimelineSemaphoreFeatures::default();
-        let mut synchronization2 = vk::PhysicalDeviceSynchronization2Features::default();
-        let mut addresses = vk::PhysicalDeviceBufferDeviceAddressFeatures::default();
-        let mut rendering = vk::PhysicalDeviceDynamicRenderingFeatures::default();
-        let mut features = vk::PhysicalDeviceFeatures2::default();
-        if usable_version >= vk::API_VERSION_1_2 {
-            features = features.push_next(&mut timeline).push_next(&mut addresses);
-        }
-        if usable_version >= vk::API_VERSION_1_3 || has(ash::khr::synchronization2::NAME) {
-            features = features.push_next(&mut synchronization2);
-        }
-        if usable_version >= vk::API_VERSION_1_3 || has(ash::khr::dynamic_rendering::NAME) {
-            features = features.push_next(&mut rendering);
-        }
-        // SAFETY: as above; every structure of the chain is core in the version of both or of an
-        // extension that the device has.
-        unsafe { instance.get_physical_device_features2(handle, &mut features) };
-        let features = features.features;
+        // SAFETY: the device is one of the instance, and the version is usable with both.
+        let properties = unsafe { Properties::query(instance, handle, usable_version, has) };
+        // SAFETY: as above.
+        let features = unsafe { Features::query(instance, handle, usable_version, has) };
         // SAFETY: as above.
         let queue_families = unsafe { instance.get_physical_device_queue_family_properties(handle) };
         // SAFETY: as above.
@@ -131,18 +101,18 @@ impl PhysicalDeviceInfo {
             name,
             device_type: basic.device_type,
             api_version: basic.api_version,
-            driver: format!("{} {}", text(&driver.driver_name), text(&driver.driver_info)).trim().to_owned(),
-            uuid: Uuid::from_bytes(id.device_uuid),
-            luid: (id.device_luid_valid != 0).then_some(id.device_luid),
-            node_mask: (id.device_luid_valid != 0).then_some(id.device_node_mask),
-            limits,
-            features,
-            timeline_semaphore: timeline.timeline_semaphore != 0,
-            synchronization2: synchronization2.synchronization2 != 0,
-            dynamic_rendering: rendering.dynamic_rendering != 0,
-            buffer_device_address: addresses.buffer_device_address != 0,
-            max_allocation_size: maintenance3.max_memory_allocation_size,
-            max_buffer_size: knows_buffer_limit.then_some(maintenance4.max_buffer_size),
+            driver: properties.driver,
+            uuid: properties.uuid,
+            luid: properties.luid,
+            node_mask: properties.node_mask,
+            limits: properties.limits,
+            features: features.core,
+            timeline_semaphore: features.timeline_semaphore,
+            synchronization2: features.synchronization2,
+            dynamic_rendering: features.dynamic_rendering,
+            buffer_device_address: features.buffer_device_address,
+            max_allocation_size: properties.max_allocation_size,
+            max_buffer_size: properties.max_buffer_size,
             extensions,
             queue_families,
             memory,
@@ -241,10 +211,4 @@ impl PhysicalDeviceInfo {
             self.uuid
         )
     }
-}
-
-fn text(raw: &[std::ffi::c_char]) -> String {
-    // `c_char` is `i8` or `u8` by platform; the cast keeps the bits of either.
-    let bytes: Vec<u8> = raw.iter().take_while(|c| **c != 0).map(|c| *c as u8).collect();
-    String::from_utf8_lossy(&bytes).into_owned()
 }

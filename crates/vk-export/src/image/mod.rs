@@ -4,6 +4,7 @@
 pub(crate) mod access;
 pub(crate) mod barrier;
 pub(crate) mod check;
+mod create;
 pub(crate) mod descriptor;
 pub(crate) mod format;
 pub(crate) mod info;
@@ -94,40 +95,14 @@ impl Image {
         let object = info.object();
         let support = image_support(device, info)?;
         support.check_info(device, info)?;
-        let [width, height, depth] = info.extent;
         let formats = info.formats();
-        let mut list = vk::ImageFormatListCreateInfo::default().view_formats(&formats);
         let exporter = match (info.placement, support.handle_type) {
             (Placement::Exportable, Some(handle_type)) => Some(exporter(handle_type, &object)?),
             _ => None,
         };
         let handle_types = exporter.as_ref().map(|exporter| exporter.handle_type().memory());
-        let mut external = vk::ExternalMemoryImageCreateInfo::default().handle_types(handle_types.unwrap_or_default());
-        let mut create = vk::ImageCreateInfo::default()
-            .flags(info.flags())
-            .image_type(info.kind.image_type())
-            .format(info.format)
-            .extent(vk::Extent3D { width, height, depth })
-            .mip_levels(info.mip_levels)
-            .array_layers(info.array_layers)
-            .samples(vk::SampleCountFlags::TYPE_1)
-            .tiling(info.tiling)
-            .usage(info.usage)
-            .sharing_mode(vk::SharingMode::EXCLUSIVE)
-            .initial_layout(vk::ImageLayout::UNDEFINED);
-        if !info.view_formats.is_empty() {
-            create = create.push_next(&mut list);
-        }
-        if handle_types.is_some() {
-            create = create.push_next(&mut external);
-        }
-        let raw =
-            // SAFETY: VUID-VkImageCreateInfo-imageCreateMaxMipLevels-02251 and its siblings for
-            // layers and extent, and -pNext-00990 (handle type): the driver was asked for exactly
-            // these; -pNext-01443: the layout is UNDEFINED; the shape VUIDs (-imageType-00956,
-            // -00957, -00961, -flags-08866) are checked by `ImageInfo::check`.
-            unsafe { device.as_raw().create_image(&create, None) }.map_err(device.failed("vkCreateImage", &object))?;
-
+        // SAFETY: the driver was asked for exactly this, and `support` has checked it.
+        let raw = unsafe { create::raw(device, info, &formats, handle_types) }?;
         let memory = match allocate(device, info, raw, exporter) {
             Ok(memory) => memory,
             Err(error) => {
