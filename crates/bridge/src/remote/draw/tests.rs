@@ -2,8 +2,7 @@
 //! exports memory, and no timelines.
 #![allow(unsafe_code)] // Submitting, and the worker's signals.
 
-use vk_export::ash::vk;
-use vk_export::{BufferAccess, Semaphore, SemaphoreInfo, SemaphoreKind};
+use vk_export::{BufferAccess, Semaphore, SemaphoreInfo, SemaphoreKind, ash::vk};
 
 use super::*;
 use crate::buffer::spec::BufferSpec;
