@@ -4,6 +4,7 @@
 pub(crate) mod history;
 #[cfg(test)]
 mod history_tests;
+pub(crate) mod host_signal;
 mod outlast;
 mod point;
 #[cfg(all(test, target_os = "linux"))]
@@ -260,7 +261,7 @@ impl Timeline {
         // SAFETY: VUID-VkSemaphoreSignalInfo-value-03259: this timeline's signaller is the CPU
         // backend, whose one thread makes this call; frames are finished in order, so no other
         // signal is pending and the values rise.
-        unsafe { signaller::signal(&self.0.vulkan, value) }
+        unsafe { host_signal::signal(&self.0.vulkan, value) }
     }
 }
 

@@ -1,9 +1,4 @@
 //! The side that signals a timeline.
-#![allow(unsafe_code)] // Signalling from the host.
-
-use vk_export::Semaphore;
-
-use crate::error::Result;
 
 /// Side that signals a timeline: always the same side, so that its values rise by construction and
 /// the side to ask on the host is known.
@@ -32,19 +27,6 @@ impl std::fmt::Display for Signaller {
             Self::Compute => "the compute side",
             Self::Queue => "the Vulkan queue",
         })
-    }
-}
-
-/// Signals from the host. A driver may return an error, such as for memory that has run out, though
-/// the signal was made: the value counts.
-///
-/// # Safety
-/// As [`Semaphore::signal`].
-pub(crate) unsafe fn signal(semaphore: &Semaphore, value: u64) -> Result<()> {
-    // SAFETY: handed on to the caller.
-    match unsafe { semaphore.signal(value) } {
-        Err(error) if !error.is_device_lost() && semaphore.value().is_ok_and(|reached| reached >= value) => Ok(()),
-        signalled => Ok(signalled?),
     }
 }
 

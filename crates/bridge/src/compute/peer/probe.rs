@@ -20,7 +20,7 @@ use crate::compute::gpus::Gpus;
 use crate::compute::host::stream::persistently;
 use crate::error::{Error, Result};
 use crate::handoff;
-use crate::timeline::signaller::signal;
+use crate::timeline::host_signal::signal;
 use crate::timeline::wait;
 
 /// Limit on the duration of a part of the probe.
