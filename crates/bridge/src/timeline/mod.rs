@@ -145,12 +145,12 @@ impl Timeline {
         self.order(value)
     }
 
-    /// Orders what was done before `value`, which was seen reached, before what the host does next.
-    /// Asking for the value orders no memory; a wait does, and returns at once. Signals of CUDA may
-    /// be noticed later in a wait than they are counted: there the counter is what the GPU has
-    /// written, behind all that the signal is behind.
+    /// Orders what was done before `value`, which was reached, before what the host does next.
+    /// Reading the counter is no memory dependency; a wait is one, and returns at once. A signal of
+    /// CUDA's is not waited for: Vulkan notices it late, and a wait that times out orders nothing.
+    /// There the counter is what the GPU has written, after all that precedes the signal.
     fn order(&self, value: u64) -> Result<()> {
-        self.0.check_vulkan(value)
+        if self.0.is_signalled_by_foreign() { Ok(()) } else { self.0.check_vulkan(value) }
     }
 
     /// Blocks until `value` is reached, asking the side that signals; for at most `limit`. It may
