@@ -48,8 +48,8 @@ fn run() -> Result<(), Box<dyn Error>> {
     let image = |uses| ImageSpec::<[u8; 4]>::new(vk::Format::R8G8B8A8_UNORM, [WIDTH, HEIGHT], uses);
     let info = |name| ExchangeInfo { name, ..Default::default() };
     let mut scene = Exchange::render_first(&compute, &info("scene"), image(ImageAccess::TRANSFER_WRITE))?;
-    let uses = ImageAccess::SAMPLED | ImageAccess::TRANSFER_READ;
-    let mut picture = Exchange::new(&compute, &info("picture"), image(uses))?;
+    let shown = image(ImageAccess::SAMPLED | ImageAccess::TRANSFER_READ);
+    let mut picture = Exchange::new(&compute, &info("picture"), shown)?;
 
     for frame in 0..6 {
         // Vulkan's turn: it "draws" by clearing the image, between the turn's two barriers.
@@ -60,8 +60,7 @@ fn run() -> Result<(), Box<dyn Error>> {
             // SAFETY: clearing is among the image's uses, and the layout and the range are its own.
             unsafe { device.as_raw().cmd_clear_color_image(commands, raw, layout, &clear, &range) };
         };
-        // SAFETY: `draw` satisfies the Valid Usage of what it records, and uses nothing but the
-        // image.
+        // SAFETY: `draw` satisfies the Valid Usage of what it records, and uses the image alone.
         let mut scene_turn = unsafe { scene.begin()?.run_once(LIMIT, draw) }?;
 
         // The compute side's turn, with both images.

@@ -150,7 +150,14 @@ impl Timeline {
     /// CUDA's is not waited for: Vulkan notices it late, and a wait that times out orders nothing.
     /// There the counter is what the GPU has written, after all that precedes the signal.
     fn order(&self, value: u64) -> Result<()> {
-        if self.0.is_signalled_by_foreign() { Ok(()) } else { self.0.check_vulkan(value) }
+        if self.0.is_signalled_by_foreign() {
+            return Ok(());
+        }
+        match self.0.check_vulkan(value) {
+            // Nothing is left to be ordered; other calls return the error.
+            Err(error) if error.is_device_lost() => Ok(()),
+            ordered => ordered,
+        }
     }
 
     /// Blocks until `value` is reached, asking the side that signals; for at most `limit`. It may

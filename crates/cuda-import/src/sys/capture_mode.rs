@@ -46,7 +46,7 @@ impl Driver {
     fn restore_capture_mode(self, mode: c_uint) {
         if let Err(error) = self.exchange_capture_mode(mode) {
             let code = DriverCode(error.code);
-            log_warn!("could not restore the capture mode of this thread: {} failed: {code}", error.call);
+            log_warn!("could not restore the capture mode of this host thread: {} failed: {code}", error.call);
         }
     }
 

@@ -94,7 +94,7 @@ impl Drop for Current {
 
 fn warn(error: &CallError) {
     let code = DriverCode(error.code);
-    log_warn!("could not restore the current context of this thread: {} failed: {code}", error.call);
+    log_warn!("could not restore the current context of this host thread: {} failed: {code}", error.call);
 }
 
 /// A value of cudarc's that [`Restoring`] can hold.

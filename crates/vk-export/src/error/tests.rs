@@ -51,5 +51,5 @@ fn advice_is_for_the_call_that_failed() {
     assert!(failed("vkCreateDevice", start).contains("exclusively"));
     let swapchain = failed("vkCreateSwapchainKHR", start);
     assert!(swapchain.ends_with("[o, d]"), "{swapchain}");
-    assert!(failed("vkCreateInstance", vk::Result::ERROR_INCOMPATIBLE_DRIVER).contains("no driver that loads"));
+    assert!(failed("vkCreateInstance", vk::Result::ERROR_INCOMPATIBLE_DRIVER).contains("no driver that it can load"));
 }
