@@ -16,6 +16,7 @@ pub(crate) const INVALID_HANDLE: Code = 400;
 pub(crate) const NOT_FOUND: Code = 500;
 pub(crate) const NOT_READY: Code = 600;
 pub(crate) const ILLEGAL_ADDRESS: Code = 700;
+pub(crate) const NOT_PERMITTED: Code = 800;
 pub(crate) const NOT_SUPPORTED: Code = 801;
 pub(crate) const CAPTURE_UNSUPPORTED: Code = 900;
 pub(crate) const CAPTURE_INVALIDATED: Code = 901;
@@ -41,6 +42,7 @@ const NAMES: &[(Code, &CStr)] = &[
     (NOT_READY, c"CUDA_ERROR_NOT_READY"),
     (ILLEGAL_ADDRESS, c"CUDA_ERROR_ILLEGAL_ADDRESS"),
     (719, c"CUDA_ERROR_LAUNCH_FAILED"),
+    (NOT_PERMITTED, c"CUDA_ERROR_NOT_PERMITTED"),
     (NOT_SUPPORTED, c"CUDA_ERROR_NOT_SUPPORTED"),
     (CAPTURE_UNSUPPORTED, c"CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED"),
     (CAPTURE_INVALIDATED, c"CUDA_ERROR_STREAM_CAPTURE_INVALIDATED"),
@@ -165,6 +167,8 @@ pub(crate) const CAPTURE_RELAXED: c_uint = 2;
 pub(crate) const NODE_KERNEL: c_uint = 0;
 /// `CUgraphNodeType`
 pub(crate) const NODE_COPY: c_uint = 1;
+/// `CUgraphNodeType`
+pub(crate) const NODE_HOST: c_uint = 3;
 /// `CUgraphNodeType`
 pub(crate) const NODE_SIGNAL: c_uint = 8;
 /// `CUgraphNodeType`

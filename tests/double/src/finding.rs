@@ -79,6 +79,8 @@ pub(crate) enum Kind {
     CaptureLeft,
     /// Work on memory that is not there.
     OutOfBounds,
+    /// A function that a stream calls on the host must call nothing of CUDA's.
+    CallInHostFunction,
     /// The host waits for what does not come.
     Hang,
 }
@@ -116,6 +118,7 @@ impl fmt::Display for Kind {
             Self::AsyncFreeOfMapping => "async-free-of-mapping",
             Self::CaptureLeft => "capture-left",
             Self::OutOfBounds => "out-of-bounds",
+            Self::CallInHostFunction => "call-in-host-function",
             Self::Hang => "hang",
         })
     }

@@ -5,8 +5,9 @@ use std::cell::Cell;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::abi::{Code, INVALID_CONTEXT, NOT_INITIALIZED, SUCCESS, UNKNOWN};
+use crate::abi::{Code, INVALID_CONTEXT, NOT_INITIALIZED, NOT_PERMITTED, SUCCESS, UNKNOWN};
 use crate::finding::{Kind, Refusal};
+use crate::host_function;
 use crate::ledger::Ledger;
 use crate::plant::{Plant, Planted};
 
@@ -242,6 +243,10 @@ impl Entry {
     }
 
     fn admit(&self, ledger: &Ledger) -> Result<u64, Refusal> {
+        if host_function::is_inside() {
+            let text = "it is called in a host function".to_owned();
+            return Err(Refusal::new(NOT_PERMITTED, Kind::CallInHostFunction, text));
+        }
         if self.needs != Needs::Nothing && !ledger.initialized {
             return Err(NOT_INITIALIZED.into());
         }

@@ -5,7 +5,7 @@ use std::ffi::c_uint;
 use std::thread::{self, ThreadId};
 
 use crate::abi::{
-    CAPTURE_GLOBAL, CAPTURE_INVALIDATED, CAPTURE_RELAXED, CAPTURE_UNSUPPORTED, Code, NODE_COPY, NODE_KERNEL,
+    CAPTURE_GLOBAL, CAPTURE_INVALIDATED, CAPTURE_RELAXED, CAPTURE_UNSUPPORTED, Code, NODE_COPY, NODE_HOST, NODE_KERNEL,
     NODE_SIGNAL, NODE_WAIT,
 };
 use crate::export::Payload;
@@ -46,12 +46,13 @@ pub(crate) struct Exec {
 }
 
 impl Work {
-    /// As `CUgraphNodeType`; all that is no wait, signal or launch counts as a copy.
+    /// As `CUgraphNodeType`; all that is no wait, signal, launch or call counts as a copy.
     pub(crate) fn node_type(&self) -> u32 {
         match self {
             Self::Wait { .. } => NODE_WAIT,
             Self::Signal { .. } => NODE_SIGNAL,
             Self::Launch(_) => NODE_KERNEL,
+            Self::Call(_) => NODE_HOST,
             _ => NODE_COPY,
         }
     }

@@ -112,6 +112,8 @@ pub(crate) struct Ledger {
     /// Events, longer than they live, and which of their records are not reached yet. Those of one
     /// event may be on several streams, and are reached in any order.
     pub(crate) unreached: BTreeSet<(u64, u64)>,
+    /// Calls of host functions that have not returned.
+    pub(crate) running: BTreeSet<u64>,
     pub(crate) exports: Exports,
     #[cfg(target_os = "linux")]
     pub(crate) vulkan: Vulkan,
@@ -152,6 +154,7 @@ impl Ledger {
             lost: BTreeMap::new(),
             queues: BTreeMap::new(),
             unreached: BTreeSet::new(),
+            running: BTreeSet::new(),
             exports: BTreeMap::new(),
             #[cfg(target_os = "linux")]
             vulkan: Vulkan::new(),
@@ -295,6 +298,7 @@ impl Ledger {
         self.contexts.clear();
         self.queues.clear();
         self.unreached.clear();
+        self.running.clear();
         self.lost.clear();
         (self.held, self.held_device) = (false, None);
         self.refused = Refused::Measured;

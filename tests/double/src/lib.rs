@@ -19,6 +19,7 @@
 //! | `ledger`, `table`, `finding` | the state, and what is wrong with it |
 //! | `array`, `copy` | images in memory, and copies from and to them |
 //! | `stream`, `queue`, `graph` | what streams have still to do, and what is captured of it to be launched again |
+//! | `host_function` | what streams call on the host |
 //! | `lost` | contexts that a fault has taken |
 //! | `export` | what the exporting side made |
 //! | `descriptor`, `nt_handle`, `watch`, `refused` | the operating system's handles, and what becomes of those that are refused |
@@ -47,6 +48,7 @@ mod exporter;
 mod finding;
 mod gate;
 mod graph;
+mod host_function;
 mod layout;
 mod ledger;
 mod lost;

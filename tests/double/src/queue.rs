@@ -8,6 +8,7 @@ use crate::abi::ILLEGAL_ADDRESS;
 use crate::copy::Copy3d;
 use crate::descriptor;
 use crate::finding::Refusal;
+use crate::host_function::HostFunction;
 use crate::ledger::Ledger;
 use crate::module::Launch;
 use crate::stream::SyncMode;
@@ -62,6 +63,11 @@ pub(crate) enum Work {
         address: u64,
     },
     Launch(Launch),
+    Call(HostFunction),
+    /// Of a host function that was called.
+    Return {
+        call: u64,
+    },
 }
 
 impl Ledger {
@@ -95,8 +101,12 @@ impl Ledger {
         while let Some(stream) = ready(self) {
             any = true;
             let Some(queue) = self.queues.get_mut(&stream) else { continue };
-            let (context, work) = (queue.context, queue.work.pop_front());
-            if let Some(Err(refusal)) = work.map(|(_, work)| self.perform(context, work)) {
+            let (context, Some((order, work))) = (queue.context, queue.work.pop_front()) else { continue };
+            let performed = match work {
+                Work::Call(function) => self.begin(stream, order, function),
+                work => self.perform(context, work),
+            };
+            if let Err(refusal) = performed {
                 if let Some((kind, text)) = refusal.finding {
                     self.find(kind, text);
                 }
@@ -155,6 +165,7 @@ impl Ledger {
                 let why = of.and_then(|(&stream, _)| self.obstacle(stream)).unwrap_or_else(|| "never".to_owned());
                 format!("{}, recorded when: {why}", self.events.name(*event))
             }
+            Work::Return { .. } => "a host function to return".to_owned(),
             _ => return Some(format!("{} has work to do", self.streams.name(stream))),
         };
         Some(format!("{} waits for {what}", self.streams.name(stream)))
@@ -192,6 +203,7 @@ impl Ledger {
                 _ => true,
             },
             Work::WaitEvent { event, nth } => self.has_reached(*event, *nth),
+            Work::Return { call } => !self.running.contains(call),
             _ => true,
         }
     }
@@ -207,7 +219,8 @@ impl Ledger {
             Work::Record { event, nth } => {
                 self.unreached.remove(&(event, nth));
             }
-            Work::WaitEvent { .. } => {}
+            // Only `proceed` knows the stream, which has to stand until the function returns.
+            Work::Call(_) | Work::WaitEvent { .. } | Work::Return { .. } => {}
             Work::Write { address, bytes } => {
                 let (raw, offset) = self.place(address, bytes.len() as u64)?;
                 descriptor::write(raw, offset, &bytes).map_err(|_| crate::abi::UNKNOWN)?;

@@ -7,6 +7,7 @@ mod device;
 mod external_memory;
 mod external_semaphore;
 mod graph;
+mod host_function;
 mod module;
 #[cfg(windows)]
 mod nt;

@@ -99,6 +99,18 @@ pub(crate) fn signal(semaphore: u64, value: u64, stream: u64) -> u32 {
     unsafe { sys::cuSignalExternalSemaphoresAsync(&pointer(semaphore), &params, 1, pointer(stream)) as u32 }
 }
 
+/// Blocks until everything enqueued on the stream has been done.
+pub(crate) fn await_stream(stream: u64) -> u32 {
+    // SAFETY: the double checks the handle.
+    unsafe { sys::cuStreamSynchronize(pointer(stream)) as u32 }
+}
+
+/// Calls the function on the host, with `data`, once the stream has come to it.
+pub(crate) fn call_host(stream: u64, function: sys::CUhostFn, data: u64) -> u32 {
+    // SAFETY: the functions of the tests make no pointer of their data.
+    unsafe { sys::cuLaunchHostFunc(pointer(stream), function, pointer(data)) as u32 }
+}
+
 pub(crate) fn destroy_stream(stream: u64) -> u32 {
     // SAFETY: the double checks the handle.
     unsafe { sys::cuStreamDestroy_v2(pointer(stream)) as u32 }
