@@ -102,16 +102,16 @@ impl<S: Shared, D: Direction> Exchange<S, D> {
         self.hand_over()?;
         let begun = begin(&mut self.exchange);
         if let Err(bridge::Error::TurnLost { stage: Stage::Submit, .. }) = begun {
-            self.mirror.recover(|| self.exchange.flush_parts())?;
+            self.recover()?;
             return Ok(begin(&mut self.exchange)?);
         }
         Ok(begun?)
     }
 
-    /// Submits a signal behind frames of which wgpu did not tell whether they were submitted, so
-    /// that they are seen to end.
-    pub(crate) fn flush(&mut self) -> Result<()> {
-        self.mirror.flush(|| self.exchange.flush_parts()).map(drop)
+    /// Submits a signal behind frames of which wgpu did not tell whether they were submitted, and
+    /// waits for it: they have ended then.
+    pub(crate) fn recover(&mut self) -> Result<()> {
+        self.mirror.recover(|| self.exchange.flush_parts())
     }
 
     /// wgpu's objects: a [`wgpu::Buffer`], a [`wgpu::Texture`], or a tuple of them. They are the

@@ -14,8 +14,9 @@ use crate::shared::texture::SharedTexture;
 
 impl<S: Shared, D: Direction> Exchange<S, D> {
     /// Puts other resources into the slots, with another size, format or usage, as
-    /// [`bridge::Exchange::replace`]. The host waits for nothing, and frames in flight go on with
-    /// the old ones.
+    /// [`bridge::Exchange::replace`]. Frames in flight go on with the old ones. The host waits for
+    /// nothing but the end of frames that wgpu may have submitted although it reported an error
+    /// ([`Error::Unconfirmed`]).
     ///
     /// The contents of **buffers' slots are kept**, as far as both reach; what is beyond is
     /// undefined. Those of **textures' slots are undefined**.
@@ -33,8 +34,9 @@ impl<S: Shared, D: Direction> Exchange<S, D> {
     pub fn replace(&mut self, shared: S) -> Result<()> {
         let Mirror { gpu, flow, name, timeout, order, .. } = &*self.mirror;
         let (specs, mirror) = Mirror::new(gpu, *flow, name, *timeout, shared, order.clone())?;
-        // The end of frames whose fate wgpu did not tell is seen behind a later signal.
-        self.flush()?;
+        // The end of frames whose fate wgpu did not tell is seen behind a later signal. Until that
+        // has come they may use the old resources.
+        self.recover()?;
         self.exchange.replace(specs)?;
         self.mirror = mirror(self.exchange.slots());
         self.hand_over()
