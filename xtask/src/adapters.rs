@@ -1,7 +1,7 @@
 //! The adapters to engines, each a workspace of its own with its own versions and its own lock
 //! file.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
@@ -9,6 +9,7 @@ use anyhow::Result;
 use crate::lint;
 use crate::setup;
 use crate::shell;
+use crate::test::{self, Package, Program, part, whole};
 
 /// What is run of `bridge-wgpu`: programs that check their own results, as small as they can.
 const WGPU_EXAMPLES: &[&str] = &[
@@ -16,6 +17,10 @@ const WGPU_EXAMPLES: &[&str] = &[
     "wgpu_filter --frames 6 --size 320x180 --resize 150x200 --backend host",
     "wgpu_cost --frames 4 --samples 1 --rounds 1 --mib 1 --backend host",
 ];
+
+/// What of `bridge-wgpu` also runs with CUDA on the driver double: what wgpu's frames are made of,
+/// and how they live. What is left out repeats the others.
+const WGPU_ON_THE_DOUBLE: &[Program] = &[part("lives", &["a_thousand_come_and_go"]), whole("contents")];
 
 /// What is run of `bevy-vk-cuda`: as a machine without CUDA does it, and as one with CUDA, on the
 /// one queue that software drivers have.
@@ -25,10 +30,14 @@ const BEVY_EXAMPLES: &[&str] = &[
     "bevy_cube --frames 4 --particles 5000 --texture 256 --way host --share-queue --compare --validate",
 ];
 
-/// Builds, lints, documents and tests `adapters/bridge-wgpu`, and runs its examples.
+/// Builds, lints, documents and tests `adapters/bridge-wgpu`, with CUDA on the driver double
+/// too, and runs its examples.
 pub(crate) fn wgpu() -> Result<()> {
     // With the windows of the examples, which nothing else would lint.
-    adapter("bridge-wgpu", &["--features", "window"], WGPU_EXAMPLES)
+    let features = &["--features", "window"];
+    adapter("bridge-wgpu", features, WGPU_EXAMPLES)?;
+    let package = Package { name: "vk-cuda-bridge-wgpu", folder: folder("bridge-wgpu") };
+    test::run_adapter(WGPU_ON_THE_DOUBLE, tests(&package.folder, features)?, package)
 }
 
 /// Builds, lints, documents and tests `adapters/bevy-vk-cuda`, and runs its example.
@@ -46,11 +55,9 @@ pub(crate) fn vulkano() -> Result<()> {
 }
 
 fn adapter(name: &str, features: &[&str], examples: &[&str]) -> Result<()> {
-    let manifest = shell::root().join("adapters").join(name).join("Cargo.toml");
+    let manifest = folder(name).join("Cargo.toml");
     shell::run(cargo(&manifest, "fmt").args(["--", "--check"]))?;
-    let mut test = cargo(&manifest, "test");
-    lint::with_lints(&mut test)?;
-    shell::run(test.arg("--locked").args(features))?;
+    shell::run(&mut tests(&folder(name), features)?)?;
     let out = shell::target_dir().join("ci").join(name);
     for example in examples {
         let mut words = example.split_whitespace();
@@ -71,6 +78,18 @@ fn adapter(name: &str, features: &[&str], examples: &[&str]) -> Result<()> {
     Ok(())
 }
 
+fn folder(name: &str) -> PathBuf {
+    shell::root().join("adapters").join(name)
+}
+
+/// `cargo test` on the adapter in a folder, with lints.
+fn tests(folder: &Path, features: &[&str]) -> Result<Command> {
+    let mut test = cargo(&folder.join("Cargo.toml"), "test");
+    lint::with_lints(&mut test)?;
+    test.arg("--locked").args(features);
+    Ok(test)
+}
+
 /// `cargo WORD` on an adapter, with a current validation layer where there is one.
 fn cargo(manifest: &Path, word: &str) -> Command {
     let mut command = shell::cargo();
@@ -78,10 +97,6 @@ fn cargo(manifest: &Path, word: &str) -> Command {
     if let Some(path) = setup::layer_path() {
         command.env("VK_LAYER_PATH", path);
     }
-    if std::env::var_os("XDG_RUNTIME_DIR").is_none() {
-        // Wayland's client library, which wgpu asks for a display, writes a line each time if there
-        // is none. It finds no display in this folder either.
-        command.env("XDG_RUNTIME_DIR", shell::target_dir().join("ci"));
-    }
+    shell::without_wayland(&mut command);
     command
 }

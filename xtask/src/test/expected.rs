@@ -24,9 +24,9 @@ pub(super) fn path() -> PathBuf {
     shell::root().join("tests/skips.txt")
 }
 
-/// The committed list for the tests on the driver double.
-pub(super) fn path_of_double() -> PathBuf {
-    shell::root().join("tests/skips_double.txt")
+/// The committed list for the tests on the driver double of the package in a folder.
+pub(super) fn path_of_double(package: &Path) -> PathBuf {
+    package.join("skips_double.txt")
 }
 
 /// The lines of the list at `path`, without comments.
@@ -128,7 +128,8 @@ mod tests {
 
     #[test]
     fn the_committed_lists_are_in_order_and_say_nothing_twice() {
-        for path in [path(), path_of_double()] {
+        let packages = ["tests", "adapters/bridge-wgpu"].map(|folder| path_of_double(&shell::root().join(folder)));
+        for path in packages.into_iter().chain([path()]) {
             let list = read(&path).unwrap();
             let lines: Vec<_> = list.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
             assert!(!lines.is_empty() && lines.is_sorted_by(|a, b| a < b), "sort {}", path.display());

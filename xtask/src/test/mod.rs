@@ -22,7 +22,7 @@ use crate::setup::consent::Consent;
 use crate::setup::{self, Scope};
 use crate::shell;
 
-pub(crate) use double::run as on_the_double;
+pub(crate) use double::{Package, Program, part, run as on_the_double, run_adapter, whole};
 pub(crate) use mutants::run as mutants;
 
 /// Names the file that a test appends to when it cannot run here: program, test, case and reason,

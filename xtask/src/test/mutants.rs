@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use self::copy::Copy;
 use self::outcome::{Outcome, error_in};
-use super::double::{Built, PROGRAMS, Place, Program, Ran, package, whole, why_not};
+use super::double::{Built, PROGRAMS, Package, Place, Program, Ran, whole, why_not, workspace_tests};
 use super::each::each;
 use crate::shell;
 
@@ -132,7 +132,7 @@ fn parse(listed: &str) -> Vec<Mutant> {
 /// Builds and runs the programs in the copy, until a test fails or a rule of the driver's is
 /// broken.
 fn outcome(programs: &[&'static Program], copy: &Copy, file: Option<&Path>) -> Result<Outcome> {
-    let mut command = Built::command(programs, copy.cargo());
+    let mut command = Built::command(programs, workspace_tests(copy.cargo()));
     let output = command.output().with_context(|| format!("cannot start `{}`", shell::shown(&command)))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
@@ -141,7 +141,7 @@ fn outcome(programs: &[&'static Program], copy: &Copy, file: Option<&Path>) -> R
             .map(Outcome::Unviable)
             .with_context(|| format!("no mutant is at fault, but cargo fails:\n{said}"));
     }
-    let built = Built::of(&String::from_utf8_lossy(&output.stdout), &package(copy.root()))?;
+    let built = Built::of(&String::from_utf8_lossy(&output.stdout), Package::of_workspace(copy.root()))?;
     let place = Place::new(&shell::target_dir().join("mutated"), &built.double)?;
     let mut ended: Option<Outcome> = None;
     let take = |program: &&'static Program, ran: Result<Ran>| {

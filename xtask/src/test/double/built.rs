@@ -1,0 +1,116 @@
+//! The programs, and what cargo has built of them.
+
+use std::borrow::Borrow;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::shell;
+
+/// A test program.
+pub(crate) struct Program {
+    pub(crate) name: &'static str,
+    /// Tests whose names contain one of these are left out.
+    pub(super) without: &'static [&'static str],
+}
+
+pub(crate) const fn whole(name: &'static str) -> Program {
+    Program { name, without: &[] }
+}
+
+pub(crate) const fn part(name: &'static str, without: &'static [&'static str]) -> Program {
+    Program { name, without }
+}
+
+/// A package with tests.
+#[derive(Debug)]
+pub(crate) struct Package {
+    pub(crate) name: &'static str,
+    pub(crate) folder: PathBuf,
+}
+
+impl Package {
+    /// `bridge-tests`, of the workspace at `root`.
+    pub(in crate::test) fn of_workspace(root: &Path) -> Self {
+        Self { name: "bridge-tests", folder: root.join("tests") }
+    }
+}
+
+/// What cargo has built.
+pub(in crate::test) struct Built {
+    pub(in crate::test) double: PathBuf,
+    /// The programs, in folders of cargo's and with a hash behind their names.
+    programs: Vec<PathBuf>,
+    /// They run in its folder.
+    pub(super) package: Package,
+}
+
+impl Built {
+    /// Of `package`, by a `cargo test` with the words that have built its tests before.
+    pub(super) fn new<P: Borrow<Program>>(programs: &[P], test: Command, package: Package) -> Result<Self> {
+        let mut command = Self::command(programs, test);
+        let output = command.stderr(Stdio::inherit()).output();
+        let output = output.with_context(|| format!("cannot start `{}`", shell::shown(&command)))?;
+        ensure!(output.status.success(), "`{}` failed: {}", shell::shown(&command), output.status);
+        Self::of(&String::from_utf8_lossy(&output.stdout), package)
+    }
+
+    /// What builds the programs and says on its output what it has built.
+    pub(in crate::test) fn command<P: Borrow<Program>>(programs: &[P], mut test: Command) -> Command {
+        test.args(["--no-run", "--message-format=json-render-diagnostics"]);
+        programs.iter().for_each(|program| _ = test.args(["--test", program.borrow().name]));
+        test.stdin(Stdio::null());
+        test
+    }
+
+    /// Reads cargo's messages, one JSON object a line.
+    pub(in crate::test) fn of(messages: &str, package: Package) -> Result<Self> {
+        let mut double = None;
+        let mut programs = Vec::new();
+        let manifest = format!(r#""manifest_path":"{}""#, package.folder.join("Cargo.toml").display());
+        for line in messages.lines().filter(|line| line.contains(r#""compiler-artifact""#)) {
+            if let Some(path) = line.split('"').find(|text| text.ends_with("/libdriver_double.so")) {
+                double = Some(path.into());
+            } else if line.contains(&manifest)
+                && let Some((_, path)) = line.split_once(r#""executable":""#)
+            {
+                programs.extend(path.split('"').next().map(PathBuf::from));
+            }
+        }
+        let double = double.context("cargo does not say where the driver double is")?;
+        Ok(Self { double, programs, package })
+    }
+
+    pub(super) fn program(&self, name: &str) -> Result<&Path> {
+        let is_it = |path: &&PathBuf| {
+            let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+            stem.rsplit_once('-').is_some_and(|(before, _)| before == name)
+        };
+        self.programs.iter().find(is_it).map(PathBuf::as_path).with_context(|| format!("cargo has not built `{name}`"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_built_is_read_from_cargos_messages() {
+        let messages = concat!(
+            r#"{"reason":"compiler-artifact","filenames":["/t/deps/libdriver_double.so","/t/deps/libdriver_double.rlib"]}"#,
+            "\n",
+            r#"{"reason":"compiler-artifact","manifest_path":"/w/tests/fuzz/Cargo.toml","executable":"/t/latest-1"}"#,
+            "\n",
+            r#"{"reason":"compiler-artifact","manifest_path":"/w/tests/Cargo.toml","executable":"/t/latest-2"}"#,
+            "\n",
+            r#"{"reason":"compiler-artifact","manifest_path":"/w/tests/Cargo.toml","executable":null}"#,
+        );
+        let package = || Package::of_workspace(Path::new("/w"));
+        let built = Built::of(messages, package()).unwrap();
+        assert_eq!(built.double, Path::new("/t/deps/libdriver_double.so"));
+        assert_eq!(built.program("latest").unwrap(), Path::new("/t/latest-2"));
+        assert!(built.program("late").is_err());
+        assert!(Built::of("", package()).is_err());
+    }
+}

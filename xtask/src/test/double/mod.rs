@@ -1,0 +1,164 @@
+//! Tests that need a device and CUDA, on the driver double as both of them (docs/testing.md, "CUDA
+//! without a GPU"): those of the workspace (`cargo xtask ci --step double`), and those of adapters.
+
+mod built;
+mod place;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Result, bail, ensure};
+
+pub(super) use self::built::Built;
+pub(crate) use self::built::{Package, Program, part, whole};
+pub(super) use self::place::{Place, Ran};
+use super::each::each;
+use super::expected::{self, Difference};
+use super::read_log;
+use super::tally::Tally;
+use crate::{setup, shell};
+
+/// Those in which CUDA has a part and that the double can run, the longest first. What they leave
+/// out are kernels without a twin in it, what CUDA has no part in, and what takes seconds for the
+/// number of its frames; every program, the tests of the CPU's backend ([`HOST`]).
+pub(super) const PROGRAMS: &[Program] = &[
+    part("peers", &["hidden::"]),
+    part("latest", &["a_thousand_come_and_go"]),
+    part("images", &["every_mip_chain", "textures_are_what_a_reference_computes"]),
+    part("view", &["handles::", "refused::", "own_images::", "window::"]),
+    whole("exchange"),
+    whole("turns"),
+    part("graphs", &["values_rise_over_a_thousand_frames"]),
+    whole("faults"),
+    whole("grow"),
+    whole("pool"),
+    whole("observe"),
+    whole("latest_joined"),
+    whole("hostile"),
+    whole("render_first"),
+    whole("pacing"),
+    whole("flush"),
+    whole("lost_device"),
+    whole("grow_faults"),
+    whole("adopt"),
+    whole("embedding"),
+    whole("run_once"),
+    part("doc_examples", &["kernel"]),
+    whole("leases"),
+    whole("schedules"),
+    whole("allocations"),
+    whole("export"),
+    whole("dedicated_only"),
+    whole("pairs"),
+    whole("barriers"),
+    whole("latest_engine"),
+];
+
+/// The module of tests that `cargo xtask test` has run as well as they can be.
+const HOST: &str = "on_host";
+
+/// Names the Vulkan driver that the double builds on.
+const BELOW: &str = "DRIVER_DOUBLE_VULKAN";
+const LAVAPIPE: &str = "libvulkan_lvp.so";
+
+/// Runs the programs of the workspace. Fails where nothing can be run.
+pub(crate) fn run() -> Result<()> {
+    if let Some(reason) = why_not() {
+        bail!("nothing is tested: {reason}");
+    }
+    // With the features of the whole workspace, with which `cargo test --workspace` has built it.
+    let built = Built::new(PROGRAMS, workspace_tests(shell::cargo()), Package::of_workspace(&shell::root()))?;
+    run_all(PROGRAMS, &built, &[HOST], &shell::target_dir().join("doubled"))
+}
+
+/// Runs programs of an adapter, which `test`, a `cargo test`, has built before. The double is one of
+/// its dependencies. Where nothing can be run, it says so.
+pub(crate) fn run_adapter(programs: &[Program], test: Command, package: Package) -> Result<()> {
+    if let Some(reason) = why_not() {
+        println!("nothing is tested on the driver double: {reason}");
+        return Ok(());
+    }
+    // Not in the folder of the workspace's, which may run meanwhile.
+    let folder = shell::target_dir().join("ci").join(package.name).join("doubled");
+    run_all(programs, &Built::new(programs, test, package)?, &[], &folder)
+}
+
+/// `cargo test` on the workspace.
+pub(super) fn workspace_tests(mut cargo: Command) -> Command {
+    cargo.args(["test", "--workspace"]);
+    cargo
+}
+
+/// Runs the programs without the tests that have one of `without` in their names, several programs
+/// at a time. Fails for a test that fails, a finding, and a skip that is not in the package's list.
+fn run_all(programs: &[Program], built: &Built, without: &[&str], folder: &Path) -> Result<()> {
+    let place = Place::new(folder, &built.double)?;
+    fs::write(place.skips(), "")?;
+    let mut tally = Tally::default();
+    let mut wrong = Vec::new();
+    each(
+        programs,
+        |program| place.run(program, built, without, None),
+        |program, ran| {
+            let Ran { output, time, findings } = ran?;
+            println!("== {} {:.1} s", program.name, time.as_secs_f64());
+            let said = String::from_utf8_lossy(&output.stdout);
+            print!("{said}");
+            eprint!("{}", String::from_utf8_lossy(&output.stderr));
+            said.lines().for_each(|line| tally.take_line(line));
+            let reasons = [
+                (!output.status.success()).then(|| format!("failed: {}", output.status)),
+                has_run_nothing(&said).then(|| "has run no test".to_owned()),
+                (!findings.is_empty()).then(|| format!("broke rules of the driver's:\n{}", findings.join("\n"))),
+            ];
+            wrong.extend(reasons.into_iter().flatten().map(|reason| format!("{} {reason}", program.name)));
+            Ok(())
+        },
+    )?;
+    tally.take_log(&read_log(&place.skips())?);
+    println!("\n{tally}");
+    let list = expected::path_of_double(&built.package.folder);
+    let difference = Difference::of(&expected::read(&list)?, tally.skips(), true);
+    eprint!("{}", difference.report(&list));
+    ensure!(wrong.is_empty(), "on the driver double, {}", wrong.join("\n"));
+    ensure!(!difference.is_failure(), "skips on the driver double that are not in {}", list.display());
+    Ok(())
+}
+
+/// Why nothing can be run here.
+pub(super) fn why_not() -> Option<String> {
+    if !cfg!(target_os = "linux") {
+        return Some("the driver double is a Vulkan driver on Linux only".to_owned());
+    }
+    let below = std::env::var(BELOW).unwrap_or_else(|_| LAVAPIPE.to_owned());
+    (!setup::opens(&below)).then(|| {
+        format!("there is no {below}, a software Vulkan driver (Debian, Ubuntu: `apt install mesa-vulkan-drivers`)")
+    })
+}
+
+/// Whether all that was asked for was left out, or is not there any more.
+fn has_run_nothing(said: &str) -> bool {
+    !said.lines().any(|line| line.starts_with("running ") && !line.starts_with("running 0 "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_program_is_one_of_the_package() {
+        let manifest = fs::read_to_string(Package::of_workspace(&shell::root()).folder.join("Cargo.toml")).unwrap();
+        for program in PROGRAMS {
+            let line = format!("name = \"{}\"\n", program.name);
+            assert_eq!(manifest.matches(&line).count(), 1, "{}", program.name);
+        }
+    }
+
+    #[test]
+    fn a_program_without_a_test_is_seen() {
+        assert!(has_run_nothing("\nrunning 0 tests\n\ntest result: ok. 0 passed; 0 failed"));
+        assert!(has_run_nothing(""));
+        assert!(!has_run_nothing("\nrunning 1 test\n"));
+    }
+}

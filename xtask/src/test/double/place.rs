@@ -1,0 +1,128 @@
+//! The folder in which the loaders find the double, and runs there.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use super::super::{SKIP_LOG, read_log};
+use super::built::{Built, Program};
+use crate::{setup, shell};
+
+/// What the double finds and is no fault of the crates: its kind and how the text begins.
+const KNOWN: &[(&str, &str)] = &[
+    // cudarc leaves its context current on the thread. Where that context is destroyed since, the
+    // next call of the bridge's that restores what was current restores it.
+    ("use-after-destroy", "cuCtxSetCurrent: context "),
+];
+
+/// Names the file to which the double appends what it finds.
+const FINDINGS: &str = "DRIVER_DOUBLE_FINDINGS";
+/// How a program ended.
+pub(in crate::test) struct Ran {
+    pub(in crate::test) output: Output,
+    pub(super) time: Duration,
+    /// Those that are not known.
+    pub(in crate::test) findings: Vec<String>,
+}
+
+/// The folder in which the loaders find the double.
+pub(in crate::test) struct Place {
+    folder: PathBuf,
+}
+
+impl Place {
+    /// Makes it anew.
+    pub(in crate::test) fn new(folder: &Path, double: &Path) -> Result<Self> {
+        if folder.exists() {
+            fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+        }
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        #[cfg(unix)]
+        for name in ["libcuda.so", "libcuda.so.1"] {
+            std::os::unix::fs::symlink(double, folder.join(name)).context("cannot link to the driver double")?;
+        }
+        let icd = format!(r#"{{ "library_path": {:?}, "api_version": "1.3.0" }}"#, double.display().to_string());
+        let manifest = format!(r#"{{ "file_format_version": "1.0.0", "ICD": {icd} }}"#);
+        fs::write(folder.join("icd.json"), manifest)?;
+        Ok(Self { folder: folder.to_owned() })
+    }
+
+    pub(super) fn skips(&self) -> PathBuf {
+        self.folder.join("skips.log")
+    }
+
+    /// Runs a program without the tests that have one of `without` in their names, for so many
+    /// seconds at most.
+    pub(in crate::test) fn run(
+        &self,
+        program: &Program,
+        built: &Built,
+        without: &[&str],
+        limit: Option<u64>,
+    ) -> Result<Ran> {
+        let findings = self.folder.join(format!("{}.findings", program.name));
+        let path = built.program(program.name)?;
+        let mut command = match limit {
+            Some(seconds) => limited(path, seconds),
+            None => Command::new(path),
+        };
+        // As cargo starts it.
+        let package = &built.package;
+        command
+            .current_dir(&package.folder)
+            .env("CARGO_MANIFEST_DIR", &package.folder)
+            .env("CARGO_PKG_NAME", package.name);
+        for word in program.without.iter().chain(without) {
+            command.args(["--skip", word]);
+        }
+        let own = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+        let libraries = std::iter::once(self.folder.clone()).chain(std::env::split_paths(&own));
+        command.env("LD_LIBRARY_PATH", std::env::join_paths(libraries)?);
+        for name in ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"] {
+            command.env(name, self.folder.join("icd.json"));
+        }
+        if let Some(path) = setup::layer_path() {
+            command.env("VK_LAYER_PATH", path);
+        }
+        command.env(SKIP_LOG, self.skips()).env(FINDINGS, &findings);
+        shell::without_wayland(&mut command);
+        // They are about a real GPU.
+        command.env_remove("REQUIRE_GPU").env_remove("BRIDGE_TEST_GPU_FAULTS");
+        let start = Instant::now();
+        let output = command.stdin(Stdio::null()).output();
+        let output = output.with_context(|| format!("cannot start `{}`", shell::shown(&command)))?;
+        let findings = if findings.exists() { unknown(&read_log(&findings)?) } else { Vec::new() };
+        Ok(Ran { output, time: start.elapsed(), findings })
+    }
+}
+
+/// The program, ended after so many seconds.
+fn limited(program: &Path, seconds: u64) -> Command {
+    let mut command = Command::new("timeout");
+    command.args(["--kill-after", "5", &seconds.to_string()]).arg(program);
+    command
+}
+
+/// The findings that are not known, one a line.
+fn unknown(log: &str) -> Vec<String> {
+    let is_known = |line: &str| {
+        let (kind, text) = line.split_once('\t').unwrap_or((line, ""));
+        KNOWN.iter().any(|(known, begins)| kind == *known && text.starts_with(begins))
+    };
+    log.lines().filter(|line| !is_known(line)).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_finding_that_is_not_known_is_told() {
+        let log = "use-after-destroy\tcuCtxSetCurrent: context 0xd0 was destroyed\n\
+                   use-after-destroy\tcuMemFree_v2: mapping 0xd0 was destroyed\nhang\tcuCtxSetCurrent: context 0xd0\n";
+        assert_eq!(unknown(log), log.lines().skip(1).collect::<Vec<_>>());
+    }
+}
