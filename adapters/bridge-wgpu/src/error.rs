@@ -110,14 +110,14 @@ impl Error {
         }
     }
 
-    /// Logs this as the error of something else, such as a callback, that wgpu called during a
-    /// submission that was made.
+    /// Logs this as an error of something else than the submission, which was made: of a callback,
+    /// for example.
     pub(crate) fn log_as_foreign(&self) {
         let source: &dyn std::fmt::Display = match self {
             Self::Refused { source, .. } => source,
             other => other,
         };
-        log::error!("wgpu reported an error behind a submission that was made, as of a callback: {source}");
+        log::error!("wgpu reported an error, such as that of a callback, during a submission that was made: {source}");
     }
 
     pub(crate) fn invalid(object: impl Into<String>, reason: impl Into<String>) -> Self {

@@ -73,7 +73,7 @@ impl Bridge {
     ///
     /// # Errors
     /// [`bridge::vk_export::Error::Missing`] with what the device was created without, and those of
-    /// the failed calls.
+    /// the failed driver calls.
     pub fn kernel_buffer<T: Pod>(&self, name: &str, len: usize, usage: wgpu::BufferUsages) -> Result<KernelBuffer<T>> {
         let device = self.compute().device();
         device.require_cuda_kernels("buffers for kernels in command buffers")?;

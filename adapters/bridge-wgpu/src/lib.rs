@@ -10,7 +10,7 @@ mod kernels;
 mod latest;
 mod mirror;
 mod order;
-mod own;
+mod own_commands;
 mod parts;
 mod raw;
 mod repair;

@@ -11,7 +11,7 @@ use bridge::{InitialTurn, Lease, Resources, SubmitParts};
 use crate::device::Bridge;
 use crate::error::{Error, Result};
 use crate::order::Order;
-use crate::own::Own;
+use crate::own_commands::OwnCommands;
 use crate::parts::Parts;
 use crate::raw;
 use crate::scope::capture_recording;
@@ -110,7 +110,7 @@ impl<S: Shared> Mirror<S> {
             let device = gpu.compute().device().as_raw();
             let (all, ()) = raw::record(gpu, name, |commands| {
                 // `ready` has one command, and each buffer in it once.
-                parts.own.push(Own::behind_transitions(commands));
+                parts.own.push(OwnCommands::behind_transitions(commands));
                 acquire(commands);
                 // SAFETY: between the slot's barriers, outside of a pass. The objects are those
                 // that wgpu's barriers are for, in the same submission, which keeps them, and which
@@ -126,14 +126,18 @@ impl<S: Shared> Mirror<S> {
         }
         let slot = self.slot(lease, resources())?;
         let (acquire, ()) = raw::record(gpu, name, |commands| {
-            parts.own.push(Own::new(commands));
+            parts.own.push(OwnCommands::new(commands));
             acquire(commands);
         })?;
         let copy = self.copy(slot)?;
         let settle = if S::IN_PLACE { self.settle(slot)? } else { None };
         let (release, ()) = raw::record(gpu, name, |commands| {
             // What settles has only the transitions of a slot's textures, each once.
-            parts.own.push(if settle.is_some() { Own::behind_transitions(commands) } else { Own::new(commands) });
+            parts.own.push(if settle.is_some() {
+                OwnCommands::behind_transitions(commands)
+            } else {
+                OwnCommands::new(commands)
+            });
             release(commands);
         })?;
         match (S::IN_PLACE, flow) {
@@ -267,7 +271,7 @@ pub(crate) fn initialize<S: Shared>(
     let turn = turn?;
     let signal = turn.signal();
     // Dropped, the turn counts as not submitted, and the exchange with it.
-    gpu.push_signalling(&mirror.name, Some((commands, Own::new(own))), &[signal])?;
+    gpu.push_signalling(&mirror.name, Some((commands, OwnCommands::new(own))), &[signal])?;
     // SAFETY: the commands were submitted, and the signal behind them.
     unsafe { turn.submitted() };
     Ok(())

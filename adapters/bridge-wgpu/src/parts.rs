@@ -2,7 +2,7 @@
 
 use ash::vk;
 
-use crate::own::Own;
+use crate::own_commands::OwnCommands;
 
 /// Command buffers, waits and signals that frames add to a submission.
 #[derive(Default)]
@@ -13,7 +13,7 @@ pub(crate) struct Parts {
     pub(crate) behind: Vec<wgpu::CommandBuffer>,
     /// Those of them that this crate records by itself, by which the submission is known: each
     /// frame has one, where the submission takes its semaphores along.
-    pub(crate) own: Vec<Own>,
+    pub(crate) own: Vec<OwnCommands>,
     pub(crate) waits: Vec<vk::SemaphoreSubmitInfo<'static>>,
     pub(crate) signals: Vec<vk::SemaphoreSubmitInfo<'static>>,
 }

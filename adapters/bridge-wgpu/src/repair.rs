@@ -10,10 +10,11 @@
 //! layout](crate::device::layouts) wgpu has noted, and whatever there is. On others it is right
 //! where the copy is the last that wgpu has noted.
 //!
-//! What the frames' own copies are refused for is known before, but for races with other threads:
-//! objects that were destroyed, and buffers that are mapped. Those are in a command buffer in front
-//! of all others then, so that wgpu has noted nothing when it refuses. Objects that a frame empties
-//! need no repair for that, and what they hold stays.
+//! wgpu rejects a frame's own copy only for objects that were destroyed and buffers that are
+//! mapped. Both are known before the submission, except for races with other threads. Such objects
+//! are then used in a command buffer in front of all others, so that wgpu rejects the submission
+//! before it has noted anything. Objects that a frame reads from therefore need no repair, and keep
+//! their contents.
 #![allow(unsafe_code)] // Records barriers and clears.
 
 use ash::vk;

@@ -9,11 +9,12 @@ use std::task::{Context, Poll, Waker};
 use crate::error::{Error, Result};
 
 thread_local! {
-    /// Whether the thread is in [`Scopes::recording`].
+    /// Set while this thread is inside [`Scopes::recording`].
     static RECORDING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Takes wgpu's errors on this thread while it is there.
+/// Error scopes for all kinds of errors. They capture wgpu's errors on this thread until they are
+/// closed.
 pub(crate) struct Scopes([wgpu::ErrorScopeGuard; 3]);
 
 impl Scopes {
@@ -23,8 +24,9 @@ impl Scopes {
         Self(kinds.map(|filter| device.push_error_scope(filter)))
     }
 
-    /// Calls `record`, whose [`capture_recording`] leaves errors to these scopes: to open others
-    /// for each command buffer takes longer than to record some. It calls nothing of the program's.
+    /// Calls `record`, in which [`capture_recording`] opens no scopes and leaves errors to these:
+    /// opening scopes takes longer than recording a small command buffer. `record` must not call
+    /// user code.
     pub(crate) fn recording<R>(&self, record: impl FnOnce() -> R) -> R {
         /// Puts back what was there, also when `record` panics.
         struct Restore(bool);
@@ -49,16 +51,16 @@ impl Scopes {
     }
 }
 
-/// Calls `f` and returns the first error that wgpu reports on this thread meanwhile; logs the
-/// others.
+/// Calls `f` and returns the first error that wgpu reports on this thread during the call; logs
+/// the others.
 pub(crate) fn capture<R>(device: &wgpu::Device, call: &'static str, object: &str, f: impl FnOnce() -> R) -> Result<R> {
     let scopes = Scopes::open(device);
     let result = f();
     scopes.close(call, object).map(|()| result)
 }
 
-/// [`capture`] for `record`, which makes a command buffer. In [`Scopes::recording`] its errors are
-/// left to these: wgpu refuses the submission of a command buffer that could not be made.
+/// [`capture`] for `record`, which makes a command buffer. Inside [`Scopes::recording`], errors go
+/// to the outer scopes; wgpu then rejects the submission of the command buffer.
 pub(crate) fn capture_recording<R>(device: &wgpu::Device, object: &str, record: impl FnOnce() -> R) -> Result<R> {
     if RECORDING.get() {
         return Ok(record());

@@ -21,7 +21,7 @@ use crate::batch::Frames;
 use crate::device::Bridge;
 use crate::error::{Error, Result};
 use crate::order::Order;
-use crate::own::Own;
+use crate::own_commands::OwnCommands;
 use crate::parts::Parts;
 use crate::raw;
 use crate::scope::Scopes;
@@ -30,37 +30,43 @@ use crate::scope::Scopes;
 const OBJECT: &str = "submission of frames";
 
 impl Bridge {
-    /// Submits `commands`, which may be none, together with one frame or several. What the compute
-    /// side made is in the exchange's [`objects`](crate::Exchange::objects) before `commands` run;
-    /// what goes to the compute side is taken from them behind `commands`.
+    /// Submits `commands`, which may be empty, together with one or several frames. The compute
+    /// side's results are in the exchange's [`objects`](crate::Exchange::objects) before `commands`
+    /// run; for frames that wgpu begins, the compute side gets what the objects contain after
+    /// `commands`.
     ///
-    /// With a CUDA stream the host waits for nothing. With the CPU backend it waits until the CPU
-    /// is done with the frames.
+    /// With a CUDA stream the host does not wait. With the CPU backend it waits until the CPU has
+    /// finished the frames.
     ///
     /// # Errors
-    /// - [`Error::Refused`] with what wgpu says of `commands`, and [`Error::DeviceLost`]; the
-    ///   frames count as skipped then, and their slots are free again. After `Refused`, textures
-    ///   that the frames would have filled hold zeros until the next frame, and so do buffers that
-    ///   no frame has filled yet; other buffers hold what they held, and so do textures that the
-    ///   frames would have handed to the compute side. Textures that `commands` use are as wgpu has
-    ///   them: it takes what those in front of the ones at fault do with them for done. So it is
-    ///   on an [adopted](Self::adopt) device for textures of frames that `commands` in front use,
-    ///   and where the fault is in a frame's own copy or in front of it: these are undefined then.
-    /// - [`bridge::Error::OutOfOrder`] for two frames of one exchange, [`Error::InvalidArgument`]
-    ///   for frames of another `Bridge` and inside of a callback that wgpu calls while frames are
-    ///   submitted, and the failed call of the bridge; the frames are lost. If that call fails
-    ///   after the submission, for one of several frames that wgpu began, the
-    ///   [`ComputeTurn`](crate::ComputeTurn)s of the others are dropped with the error: these
-    ///   frames are lost as well, and the next `begin` of each exchange says so.
-    /// - [`Error::Unconfirmed`] on an [adopted](Self::adopt) device where wgpu reports an error on
-    ///   this thread meanwhile, such as that of a callback. Whether the frames were submitted is
-    ///   unknown then: they are lost, and their slots come back by themselves, once a later signal
-    ///   of the queue is reached. So it is where `commands` are refused that had something
-    ///   deferred, as [`on_submitted_work_done`](wgpu::CommandEncoder::on_submitted_work_done):
-    ///   wgpu may submit pending writes for that. On a device of
-    ///   [`request_device`](Self::request_device) it is known whether the frames were submitted:
-    ///   the error of a callback is logged, and the frames go on. Without a frame, such as `None`
-    ///   of [`newest`](crate::LatestReader::newest), it is known on neither.
+    /// - [`Error::Refused`] if wgpu rejects `commands`, or [`Error::DeviceLost`]. Nothing was
+    ///   submitted. The frames count as skipped, and their slots are free again; see below for the
+    ///   contents of the objects.
+    /// - [`bridge::Error::OutOfOrder`] for two frames of one exchange, and
+    ///   [`Error::InvalidArgument`] for frames of another `Bridge`, or if a callback that wgpu
+    ///   calls during a submission of frames submits others. The frames are lost.
+    /// - The error of a failed call of the bridge. The frames are lost. If the call fails after the
+    ///   submission, for one of several frames that wgpu began, the
+    ///   [`ComputeTurn`](crate::ComputeTurn)s of the others are dropped with the error: those
+    ///   frames are lost as well, and the next `begin` of each exchange returns an error.
+    /// - [`Error::Unconfirmed`] if it is unknown whether anything was submitted. The frames are
+    ///   lost, and their slots are recovered once a later signal of the queue is reached. This
+    ///   happens on [adopted](Self::adopt) devices only, if wgpu reports an error on this thread
+    ///   during the submission, such as that of a callback, or if it rejects `commands` with a
+    ///   deferred action such as
+    ///   [`on_submitted_work_done`](wgpu::CommandEncoder::on_submitted_work_done). On devices of
+    ///   [`request_device`](Self::request_device) the error of a callback is logged, and the frames
+    ///   continue. Without a frame, such as `None` of [`newest`](crate::LatestReader::newest), it
+    ///   can happen on both.
+    ///
+    /// # Contents after `Refused`
+    /// Textures that the frames would have filled contain zeros until the next frame, and so do
+    /// buffers that no frame has filled yet. All other buffers are unchanged, and so are textures
+    /// that the frames would have handed to the compute side. Textures that `commands` use may be
+    /// in another state than wgpu believes, since wgpu notes the effects of the command buffers in
+    /// front of the rejected one. On [adopted](Self::adopt) devices, textures of frames are
+    /// undefined if `commands` in front of the rejected one use them, or if wgpu rejects a frame's
+    /// own copy or a command buffer in front of it.
     pub fn submit<F: Frames>(
         &self,
         commands: impl IntoIterator<Item = wgpu::CommandBuffer>,
@@ -236,7 +242,7 @@ impl Bridge {
     pub(crate) fn push_signalling(
         &self,
         object: &str,
-        commands: Option<(wgpu::CommandBuffer, Own)>,
+        commands: Option<(wgpu::CommandBuffer, OwnCommands)>,
         signals: &[vk::SemaphoreSubmitInfo<'static>],
     ) -> Result<()> {
         let (commands, own) = commands.unzip();

@@ -11,27 +11,27 @@ use crate::waiting::{self, Next, Waiting};
 
 pub(crate) type Sink = Box<dyn Write + Send>;
 
-/// Changed under the lock of [`CURRENT`], so that it is about the sink that was set last.
+/// Whether the sink that was set last is in use. Changed under the lock of [`CURRENT`].
 static ON: AtomicBool = AtomicBool::new(false);
 static CURRENT: Mutex<Current> = Mutex::new(Current { sink: None, next: None, called: false, ends: false });
 /// Notified when no thread calls the sink any more.
 static RETURNED: Condvar = Condvar::new();
-/// Lines that are not written yet, in order. Locked last.
+/// Lines to be written, in order. Locked after [`CURRENT`].
 static LINES: Mutex<Waiting> = Mutex::new(Waiting::new(waiting::MOST));
 
-/// Never locked while code of the program runs.
+/// The sink and requests to change it. Never locked while user code runs.
 struct Current {
     /// Moved out while it is called.
     sink: Option<Sink>,
-    /// The sink that takes its place.
+    /// The sink to replace it with.
     next: Option<Sink>,
-    /// A thread calls the sink, and will do so until nothing is left to be done.
+    /// Whether a thread is in [`drain`]; it continues until no request and no line is left.
     called: bool,
-    /// The trace ends with the sink that was set last.
+    /// Whether the sink is to be ended once all lines are written.
     ends: bool,
 }
 
-/// What is to be done next, outside of the lock.
+/// The next action of [`drain`], taken outside of the lock.
 enum Step {
     Write(Option<Sink>, Next),
     Retire(Option<Sink>),
@@ -42,7 +42,7 @@ impl Current {
         CURRENT.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Another sink comes first: what is waiting is written to that.
+    /// Takes the next action. A new sink comes before waiting lines, which are written to it.
     fn step(&mut self) -> Option<Step> {
         if let Some(next) = self.next.take() {
             return Some(Step::Retire(self.sink.replace(next)));
@@ -68,7 +68,7 @@ pub(crate) fn push(line: Vec<u8>) {
     lines().push(line);
 }
 
-/// Has `sink` take the place of the current one at the next [`drain`].
+/// Requests that the next [`drain`] replaces the current sink with `sink`.
 pub(crate) fn replace(sink: Sink) {
     let unused = {
         let mut current = Current::lock();
@@ -79,7 +79,7 @@ pub(crate) fn replace(sink: Sink) {
     isolated(|| drop(unused));
 }
 
-/// Has the next [`drain`] write what is waiting, and end the sink.
+/// Requests that the next [`drain`] writes the waiting lines and ends the sink.
 pub(crate) fn end() {
     let mut current = Current::lock();
     ON.store(false, Ordering::Release);
@@ -92,11 +92,11 @@ pub(crate) fn await_return(limit: Duration) -> bool {
     !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
 }
 
-/// Does what is to be done with the sink: replaces it, writes what is waiting, ends it. `dropped`
-/// makes the line that says how many were dropped.
+/// Carries out all requests: replaces the sink, writes waiting lines, ends the sink. `dropped`
+/// formats the line that reports how many lines were dropped.
 ///
-/// Nobody waits for the sink: a thread that finds another calling it leaves all that to the other,
-/// which looks again before it leaves. So a sink may wait for other threads, which trace too.
+/// Returns at once if another thread is draining: that thread checks for new requests before it
+/// returns. A sink may therefore wait for other threads that trace.
 pub(crate) fn drain(dropped: impl Fn(u64) -> io::Result<Vec<u8>>) {
     let mut current = Current::lock();
     if current.called {
@@ -129,7 +129,7 @@ fn write(mut sink: Sink, line: &[u8]) {
     }
 }
 
-/// Drops a sink that has failed, which may set another one.
+/// Drops a sink that has failed; its destructor may set another one.
 fn fail(sink: Sink, error: &io::Error) {
     isolated(|| drop(sink));
     let goes_on = {

@@ -245,8 +245,8 @@ impl Semaphore {
     /// Sets a timeline to `value` from the host.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for a binary semaphore or a value that does not rise, else the
-    /// failed call.
+    /// [`Error::InvalidArgument`] for a binary semaphore or a value that does not rise, otherwise
+    /// the error of the failed driver call.
     ///
     /// # Safety
     /// No other signal of this timeline is pending with a value of `value` or less, nor can one

@@ -1,26 +1,29 @@
-//! How wgpu submits to the queue of a device that was just created, which is seen by what comes to
-//! [`splice`](super::splice). Another version of wgpu's may do it differently.
+//! Checks on a new device how wgpu submits, since another version of wgpu may do it differently:
+//! whether it calls the function of [`splice`](super::splice), and with which command buffers.
 
 use ash::vk;
 
 use super::splice::Splice;
-use crate::own::Own;
+use crate::own_commands::OwnCommands;
 use crate::raw;
 use crate::scope::capture;
 
-/// Command buffers of Vulkan's that wgpu submits for one with transitions alone, and one that was
-/// recorded through `wgpu::hal`: two for each.
+/// Number of Vulkan command buffers that wgpu submits for a command buffer with transitions only
+/// and one that was recorded through `wgpu::hal`: two for each.
 const PAIR: usize = 4;
 
-/// Gives the queue as far as wgpu submits to it in the way that is known: `None` where it does not
-/// call the function that it was given, so that semaphores are staged. The error is what is to be
-/// told.
+/// Makes test submissions. Returns `None` if wgpu does not call the function of `splice`;
+/// semaphores are staged then. Command buffers are left out only if wgpu submits as
+/// [`own_commands`](crate::own_commands) expects.
+///
+/// # Errors
+/// The reason, for the error of the device's creation.
 pub(super) fn probe(
     splice: Splice,
     (device, queue): (&wgpu::Device, &wgpu::Queue),
     name: &str,
 ) -> Result<Option<Splice>, String> {
-    // With it goes what wgpu writes when a device is created.
+    // Includes what wgpu writes when it creates a device.
     let first = || splice.during(&[], &[], &[], || queue.submit([]));
     let (_, answer) = capture(device, "Queue::submit", name, first).map_err(|error| error.to_string())?;
     match answer {
@@ -36,7 +39,7 @@ pub(super) fn probe(
     let count = || {
         let transitions = capture(device, "CommandEncoder::finish", name, transitions)?;
         let (commands, own) = raw::record_on(device, name, |commands| commands)?;
-        let pair = || splice.count(Own::empty(own), || queue.submit([transitions, commands]));
+        let pair = || splice.count(OwnCommands::empty(own), || queue.submit([transitions, commands]));
         capture(device, "Queue::submit", name, pair)
     };
     let (_, count) = count().map_err(|error| error.to_string())?;

@@ -9,7 +9,7 @@
 //!
 //! wgpu calls it under its lock on submissions, so that the queue is externally synchronized as
 //! before: the function makes one call of the driver's in place of one. In that call it leaves out
-//! command buffers that are known to hold nothing, see [`Own`].
+//! command buffers that are known to hold nothing, see [`OwnCommands`].
 #![allow(unsafe_code)] // Stands in for a function of the driver's.
 
 mod merged;
@@ -21,7 +21,7 @@ use std::sync::{PoisonError, RwLock};
 use ash::vk;
 
 use super::layouts::{self, Layouts};
-use crate::own::Own;
+use crate::own_commands::OwnCommands;
 use merged::{commands_of, slice, submit_with};
 
 /// The queues of devices that call [`queue_submit`], and the driver's own function.
@@ -37,10 +37,10 @@ thread_local! {
 struct Added<'a> {
     queue: vk::Queue,
     /// Command buffers of the submission that takes them along; empty where any does.
-    own: &'a [Own],
+    own: &'a [OwnCommands],
     waits: &'a [vk::SemaphoreSubmitInfo<'static>],
     signals: &'a [vk::SemaphoreSubmitInfo<'static>],
-    /// Whether that submission leaves out what `own` tells to be empty.
+    /// Whether that submission leaves out the command buffers that `own` knows to be empty.
     leaves_out: bool,
     /// The driver's answer, once it was taken along.
     result: Cell<Option<vk::Result>>,
@@ -56,7 +56,7 @@ impl Added<'_> {
     unsafe fn goes_with(&self, queue: vk::Queue, batches: &[vk::SubmitInfo<'_>]) -> bool {
         let is_for = |batch: &vk::SubmitInfo<'_>| {
             // SAFETY: the caller's promise.
-            Own::is_any_in(self.own, unsafe { commands_of(batch) })
+            OwnCommands::is_any_in(self.own, unsafe { commands_of(batch) })
         };
         let is_own = || self.own.is_empty() || batches.iter().any(is_for);
         self.queue == queue && self.result.get().is_none() && is_own()
@@ -68,27 +68,29 @@ impl Added<'_> {
 pub(crate) struct Splice {
     queue: vk::Queue,
     layouts: Option<Layouts>,
-    /// Whether wgpu submits as [`Own`] has it, as [`probe`](super::probe) has seen.
+    /// Whether empty command buffers are left out: [`probe`](super::probe) found that wgpu submits
+    /// as [`OwnCommands`] expects.
     leaves_out: bool,
 }
 
 impl Splice {
-    /// Calls `submit` so that its submission with one of the command buffers `own` waits and
-    /// signals as well, and leaves out what they tell to be empty; its first one where there are
-    /// none. Gives its result, and the driver's answer; `None` where there was no such submission.
+    /// Calls `submit`, and adds the waits and signals to the submission that contains one of `own`,
+    /// or to the first one if `own` is empty. That submission leaves out the command buffers that
+    /// `own` knows to be empty. Returns the result of `submit`, and that of `vkQueueSubmit`;
+    /// `None` if there was no such submission.
     pub(crate) fn during<R>(
         self,
         waits: &[vk::SemaphoreSubmitInfo<'static>],
         signals: &[vk::SemaphoreSubmitInfo<'static>],
-        own: &[Own],
+        own: &[OwnCommands],
         submit: impl FnOnce() -> R,
     ) -> (R, Option<vk::Result>) {
         let added = self.added(waits, signals, own);
         (added.during(submit), added.result.get())
     }
 
-    /// Calls `submit`, and gives the number of command buffers of its submission with `own`.
-    pub(super) fn count<R>(self, own: Own, submit: impl FnOnce() -> R) -> (R, usize) {
+    /// Calls `submit`, and returns the number of command buffers in its submission with `own`.
+    pub(super) fn count<R>(self, own: OwnCommands, submit: impl FnOnce() -> R) -> (R, usize) {
         let own = [own];
         let added = self.added(&[], &[], &own);
         (added.during(submit), added.count.get())
@@ -98,7 +100,7 @@ impl Splice {
         self,
         waits: &'a [vk::SemaphoreSubmitInfo<'static>],
         signals: &'a [vk::SemaphoreSubmitInfo<'static>],
-        own: &'a [Own],
+        own: &'a [OwnCommands],
     ) -> Added<'a> {
         let Self { queue, leaves_out, .. } = self;
         Added { queue, own, waits, signals, leaves_out, result: Cell::new(None), count: Cell::new(0) }

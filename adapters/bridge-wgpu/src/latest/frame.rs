@@ -10,7 +10,7 @@ use crate::device::Bridge;
 use crate::error::Result;
 use crate::mirror::Mirror;
 use crate::order::Order;
-use crate::own::Own;
+use crate::own_commands::OwnCommands;
 use crate::parts::Parts;
 use crate::raw;
 use crate::shared::Shared;
@@ -154,7 +154,7 @@ impl<S: Shared> Batch for NewestFrame<S> {
                 mirror.refuse_first(parts)?;
                 // Gives the frame before back as well.
                 let (acquire, ()) = raw::record(gpu, name, |commands| {
-                    parts.own.push(Own::new(commands));
+                    parts.own.push(OwnCommands::new(commands));
                     // SAFETY: wgpu's encoders record for the family of its queue, which is the
                     // exchange's, outside a pass; submitted with this turn, or not at all.
                     unsafe { turn.record_acquire(commands) }
@@ -163,7 +163,7 @@ impl<S: Shared> Batch for NewestFrame<S> {
                 parts.before.extend(mirror.copy(slot)?);
             } else if gpu.splice().is_some() {
                 // By this the submission is known; the queue is not given it.
-                let (own, ()) = raw::record(gpu, name, |commands| parts.own.push(Own::empty(commands)))?;
+                let (own, ()) = raw::record(gpu, name, |commands| parts.own.push(OwnCommands::empty(commands)))?;
                 parts.before.push(own);
             }
             parts.behind.extend(mirror.settle(slot)?);

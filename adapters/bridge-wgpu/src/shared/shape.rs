@@ -162,7 +162,7 @@ impl Shape {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
     /// In a texture of its own, between which and a slot is copied.
-    Own,
+    OwnCommands,
     /// In the slot.
     Slot,
 }
@@ -229,13 +229,13 @@ mod tests {
         let drawn = wgpu::TextureUsages::RENDER_ATTACHMENT;
         let copied = wgpu::TextureUsages::COPY_SRC;
         let fault = |shape: Shape, usage, place| shape.check_usage(usage, place, "texture").unwrap_err().to_string();
-        assert!(fault(Shape::d1(8).layers(2), copied, Place::Own).contains("no arrays of 1D"));
+        assert!(fault(Shape::d1(8).layers(2), copied, Place::OwnCommands).contains("no arrays of 1D"));
         assert!(fault(Shape::d1(8).all_mips(), copied, Place::Slot).contains("one mip level"));
-        assert!(fault(Shape::d1(8), drawn, Place::Own).contains("does not draw to 1D"));
+        assert!(fault(Shape::d1(8), drawn, Place::OwnCommands).contains("does not draw to 1D"));
         assert!(fault(Shape::d3([8, 8, 8]), drawn, Place::Slot).contains("`SharedTexture`"));
-        assert!(fault(Shape::d3([8, 8, 8]).layers(2), copied, Place::Own).contains("use its depth"));
-        Shape::d3([8, 8, 8]).check_usage(drawn, Place::Own, "texture").unwrap();
-        Shape::d1(8).all_mips().check_usage(copied, Place::Own, "texture").unwrap_err();
-        Shape::d1(1).all_mips().check_usage(copied, Place::Own, "texture").unwrap();
+        assert!(fault(Shape::d3([8, 8, 8]).layers(2), copied, Place::OwnCommands).contains("use its depth"));
+        Shape::d3([8, 8, 8]).check_usage(drawn, Place::OwnCommands, "texture").unwrap();
+        Shape::d1(8).all_mips().check_usage(copied, Place::OwnCommands, "texture").unwrap_err();
+        Shape::d1(1).all_mips().check_usage(copied, Place::OwnCommands, "texture").unwrap();
     }
 }

@@ -92,7 +92,7 @@ impl<T: Texel> Share<Self> for SharedTexture<T> {
             Flow::In => ImageAccess::TRANSFER_READ,
             Flow::Out => ImageAccess::TRANSFER_WRITE,
         };
-        self.shape.check_usage(self.usage, Place::Own, &format!("texture \"{name}\""))?;
+        self.shape.check_usage(self.usage, Place::OwnCommands, &format!("texture \"{name}\""))?;
         Ok(self.shape.spec(gpu.format(self.slot_format())?, accesses))
     }
 

@@ -16,7 +16,7 @@ fn numbers() -> SharedBuffer<u32> {
 
 /// The error is in the log.
 fn is_logged() {
-    assert!(logged("behind a submission that was made, as of a callback"));
+    assert!(logged("such as that of a callback, during a submission that was made"));
 }
 
 #[test]

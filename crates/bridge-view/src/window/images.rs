@@ -73,7 +73,7 @@ impl WindowImages {
     ///
     /// # Errors
     /// [`Error::CannotPresent`], also for a device that was opened without the extensions; or the
-    /// failed call.
+    /// error of the failed driver call.
     ///
     /// # Safety
     /// The window outlives what is returned.

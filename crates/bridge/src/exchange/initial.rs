@@ -56,11 +56,11 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     /// Does nothing where it was submitted already.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] while an [`InitialTurn`] is open, the failed call, and
-    /// [`Error::Timeout`] past the limit; the commands may then still run, and the images still
-    /// need a hand-over; a later one is ordered after this one. Objects that the commands use are
-    /// kept until they have run, even if other resources [replace](Self::replace) them; closing and
-    /// dropping the exchange wait for the commands.
+    /// [`Error::InvalidArgument`] while an [`InitialTurn`] is open, the error of the failed driver
+    /// call, and [`Error::Timeout`] past the limit; the commands may then still run, and the images
+    /// still need a hand-over; a later one is ordered after this one. Objects that the commands use
+    /// are kept until they have run, even if other resources [replace](Self::replace) them; closing
+    /// and dropping the exchange wait for the commands.
     pub fn initialize(&mut self) -> Result<()> {
         self.shared.initialize()
     }

@@ -31,7 +31,6 @@ mod pace;
 mod passed;
 mod read_back;
 mod refusal;
-mod refused;
 mod render_turn;
 mod replace;
 mod retired;
@@ -158,7 +157,8 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     /// open (with [`RenderFirst`], any turn), [`Error::SlotBusy`] while render turns hold every
     /// slot, [`Error::TurnLost`] once after a turn was dropped unfinished, [`Error::Timeout`] if
     /// the oldest of [`ExchangeInfo::frames_in_flight`] frames does not complete in time, the error
-    /// of [`Compute::check_alive`] once the compute side has failed, or that of the failed call.
+    /// of [`Compute::check_alive`] once the compute side has failed, or that of the failed driver
+    /// call.
     pub fn begin(&mut self) -> Result<D::Begun<R>, Error> {
         self.retired.free();
         D::begun(&self.shared, self.shared.next_frame()?)
@@ -216,8 +216,8 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     ///
     /// # Errors
     /// [`Error::TurnOpen`] or [`Error::SlotBusy`] while a turn is still held, [`Error::Timeout`],
-    /// [`Error::ComputeBusy`] or the error of the failed call if the work is not known to have
-    /// completed; the resources are then leaked deliberately. With CUDA, earlier work of other
+    /// [`Error::ComputeBusy`] or the error of the failed driver call if the work is not known to
+    /// have completed; the resources are then leaked deliberately. With CUDA, earlier work of other
     /// exchanges of the same [`Compute`] must complete as well, since the driver frees nothing
     /// while a stream is blocked. On an adopted device, dropped lent turns are only known to have
     /// completed after a later frame or [`flush_parts`](Self::flush_parts). On a lost Vulkan device

@@ -1,6 +1,6 @@
 //! Why the ledger refuses a step.
 
-use crate::error::Stage;
+use crate::error::{Error, Stage};
 
 /// Reasons why a step is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,4 +10,19 @@ pub(super) enum Refusal {
     TurnLost { frame: u64, stage: Stage },
     OutOfOrder { frame: u64, first: u64 },
     NotInitialized,
+}
+
+impl Refusal {
+    /// Returns the error of an exchange with this name and number of slots.
+    #[cold]
+    pub(super) fn error_of(self, exchange: &str, slots: usize) -> Error {
+        let exchange = exchange.to_owned();
+        match self {
+            Self::TurnOpen { frame, stage } => Error::TurnOpen { exchange, frame, stage },
+            Self::SlotBusy { slot, frame } => Error::SlotBusy { exchange, slot, frame, slots },
+            Self::TurnLost { frame, stage } => Error::TurnLost { exchange, frame, stage },
+            Self::NotInitialized => Error::NotInitialized { exchange },
+            Self::OutOfOrder { frame, first } => Error::OutOfOrder { exchange, frame, first },
+        }
+    }
 }

@@ -137,8 +137,8 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
     /// # Errors
     /// [`Error::OutOfOrder`](crate::Error::OutOfOrder) while a lent turn is open, and
     /// [`vk_export::Error::QueueHeld`] inside of [`Queue::with`]; the frame is then lost, as if the
-    /// turn had been dropped. Otherwise the error of the failed call; the frame then counts as
-    /// skipped. Nothing was submitted, with one exception: with
+    /// turn had been dropped. Otherwise the error of the failed driver call; the frame then counts
+    /// as skipped. Nothing was submitted, with one exception: with
     /// [`RenderFirst`](crate::RenderFirst), if the compute side fails to wait for the submitted
     /// frame, this blocks until the commands have completed, for at most the exchange's timeout.
     /// After [`Error::Timeout`](crate::Error::Timeout) the commands may still be running; after any

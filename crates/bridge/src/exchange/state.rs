@@ -19,12 +19,13 @@ use super::ledger::{Begun, First, Ledger};
 use super::lender::Lender;
 use super::mirror::Mirror;
 use super::ordered::Ordered;
+use super::refusal::Refusal;
 use super::resources::Resources;
 use super::retirement::Retirement;
 use super::slots::{barriers, check_resources, copy_stages, make_slots, queue_of};
 use crate::compute::Compute;
 use crate::compute::siblings::Signalled;
-use crate::error::{Result, both};
+use crate::error::{Error, Result, both};
 use crate::observe::live;
 use crate::observe::live::Kind;
 use crate::observe::log_error;
@@ -157,6 +158,10 @@ impl<R: Resources> State<R> {
         let begun = ledger.begin(|| self.held.rendered.value().unwrap_or(0));
         drop(ledger);
         begun.map_err(|refusal| self.refused(refusal))
+    }
+
+    pub(super) fn refused(&self, refusal: Refusal) -> Error {
+        refusal.error_of(&self.name, self.held.slots.len())
     }
 
     /// Blocks while as many frames are unfinished as may be.

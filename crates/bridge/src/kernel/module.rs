@@ -164,9 +164,10 @@ impl KernelModule {
     /// A kernel by its name in the PTX: that of an `extern "C"` function, or the mangled one.
     ///
     /// # Errors
-    /// [`Error::Module`] with the names that there are, and on the CPU for one without a twin; else
-    /// the failed call. For command buffers also [`vk_export::Error::RefusedKernel`], for a kernel
-    /// with what hangs a Vulkan queue, see [`PtxEntry::refused`].
+    /// [`Error::Module`] with the names that there are, and on the CPU for one without a twin;
+    /// otherwise the error of the failed driver call. For command buffers also
+    /// [`vk_export::Error::RefusedKernel`], for a kernel with what hangs a Vulkan queue, see
+    /// [`PtxEntry::refused`].
     #[doc(alias = "cuModuleGetFunction")]
     #[doc(alias = "vkCreateCuFunctionNVX")]
     pub fn kernel(&self, name: &str) -> Result<Kernel> {

@@ -17,7 +17,7 @@ use crate::remote::terms::Terms;
 use crate::remote::test_device::own_device;
 use crate::remote::wake::Wake;
 use bridge_ipc::{Direction, Listener};
-use vk_export::BufferAccess;
+use vk_export::{BufferAccess, ExportDevice};
 
 /// Frames of which none overruns a limit of its own, unless the program leaves. Their copies are
 /// never done, where a test counts how often it is asked for them.
@@ -123,23 +123,38 @@ impl Part for Steady {
     }
 }
 
+/// A worker in step that was offered an exchange.
+struct Connected {
+    worker: Peer,
+    away: StepAway<Words>,
+    control: Arc<Control>,
+    status: Arc<Status>,
+    connection: Connection,
+}
+
+/// Starts a worker that follows `script`, and offers it an exchange over a socket of this name.
+fn connected(device: &ExportDevice, socket: &str, script: &str) -> Connected {
+    let path = std::env::temp_dir().join(format!("bridge-{socket}-{}", std::process::id()));
+    let listener = Listener::bind(&path).unwrap();
+    let worker = Peer::start(&path, script);
+    let compute = Compute::remote_of(device, false, Trust::Played).unwrap();
+    let info = ExchangeInfo { name: "steps", ..Default::default() };
+    let away = StepAway::new(&compute, &info, &Words::new(64, BufferAccess::TRANSFER_READ)).unwrap();
+    let control = Arc::new(Control::new(&Arc::new(Wake::new().unwrap())));
+    let status = Arc::new(Status::new("steps"));
+    let connection = offered(&listener, device, &away);
+    status.connected(worker.process());
+    Connected { worker, away, control, status, connection }
+}
+
 /// The worker goes on with its second frame when all that it had announced is long late. A program
 /// that leaves does not wait for longer than the frame's own limit.
 #[test]
 fn a_worker_that_has_hung_up_has_its_limit_for_each_frame() {
     for leaves in [false, true] {
         let Some(device) = own_device() else { return };
-        let path = std::env::temp_dir().join(format!("bridge-deadline-{}", std::process::id()));
-        let listener = Listener::bind(&path).unwrap();
-        let mut worker = Peer::start(&path, "hangs-up");
-        let compute = Compute::remote_of(&device, false, Trust::Played).unwrap();
-        let info = ExchangeInfo { name: "steps", ..Default::default() };
-        let away = StepAway::new(&compute, &info, &Words::new(64, BufferAccess::TRANSFER_READ)).unwrap();
+        let Connected { mut worker, away, control, status, connection } = connected(&device, "deadline", "hangs-up");
         let steps = away.steps();
-        let control = Arc::new(Control::new(&Arc::new(Wake::new().unwrap())));
-        let status = Arc::new(Status::new("steps"));
-        let connection = offered(&listener, &device, &away);
-        status.connected(worker.process());
         let part = Steady::new(SteadyAway(away), Given::Slots(()), control.wake());
         let (told, asked, timeout) = (Arc::clone(&status), Arc::clone(&control), Duration::ZERO);
         let listening = Listening { connection, part, control, status, timeout, held: 0, deaf: false };
@@ -194,16 +209,7 @@ fn a_worker_that_has_hung_up_has_its_limit_for_each_frame() {
 #[test]
 fn a_dead_worker_that_is_disconnected_is_told_with_what_it_owed() {
     let Some(device) = own_device() else { return };
-    let path = std::env::temp_dir().join(format!("bridge-unwanted-{}", std::process::id()));
-    let listener = Listener::bind(&path).unwrap();
-    let mut worker = Peer::start(&path, "stays");
-    let compute = Compute::remote_of(&device, false, Trust::Played).unwrap();
-    let info = ExchangeInfo { name: "steps", ..Default::default() };
-    let away = StepAway::new(&compute, &info, &Words::new(64, BufferAccess::TRANSFER_READ)).unwrap();
-    let control = Arc::new(Control::new(&Arc::new(Wake::new().unwrap())));
-    let status = Arc::new(Status::new("steps"));
-    let connection = offered(&listener, &device, &away);
-    status.connected(worker.process());
+    let Connected { mut worker, away, control, status, connection } = connected(&device, "unwanted", "stays");
     let part = Step::new(away, Given::Slots(()), control.wake());
     let (told, asked, timeout) = (Arc::clone(&status), Arc::clone(&control), LIMIT);
     let mut listening = Listening { connection, part, control, status, timeout, held: 0, deaf: false };
@@ -229,16 +235,7 @@ fn a_dead_worker_that_is_disconnected_is_told_with_what_it_owed() {
 fn copies_are_waited_for_by_whoever_goes_on_alone() {
     for goes_on in [true, false] {
         let Some(device) = own_device() else { return };
-        let path = std::env::temp_dir().join(format!("bridge-copied-{}", std::process::id()));
-        let listener = Listener::bind(&path).unwrap();
-        let mut worker = Peer::start(&path, "closes");
-        let compute = Compute::remote_of(&device, false, Trust::Played).unwrap();
-        let info = ExchangeInfo { name: "steps", ..Default::default() };
-        let away = StepAway::new(&compute, &info, &Words::new(64, BufferAccess::TRANSFER_READ)).unwrap();
-        let control = Arc::new(Control::new(&Arc::new(Wake::new().unwrap())));
-        let status = Arc::new(Status::new("steps"));
-        let connection = offered(&listener, &device, &away);
-        status.connected(worker.process());
+        let Connected { mut worker, away, control, status, connection } = connected(&device, "copied", "closes");
         let looks = Arc::new(AtomicUsize::new(0));
         let mut part = Steady::new(SteadyAway(away), Given::Slots(()), control.wake());
         part.1 = Some(Arc::clone(&looks));

@@ -21,11 +21,11 @@ pub(crate) mod validation_lines;
 
 mod adopt;
 mod adopt_raw;
-mod chains;
 mod kernels;
 mod once;
 mod open;
 mod opening;
+mod properties;
 mod select;
 
 use std::any::Any;

@@ -25,7 +25,7 @@ impl ExportDevice {
     ///
     /// # Errors
     /// [`Error::NoLoader`], [`Error::NoDevice`], [`Error::Missing`] with all that is missing, or
-    /// the failed call.
+    /// the error of the failed driver call.
     pub fn open(info: &OpenInfo<'_>) -> Result<Self> {
         let info = &OpenInfo {
             features: normalized(info.features),

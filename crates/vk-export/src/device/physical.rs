@@ -6,7 +6,7 @@ use std::ffi::{CStr, CString};
 use ash::vk;
 use uuid::Uuid;
 
-use crate::device::chains::{Features, Properties, text};
+use crate::device::properties::{Features, Properties, text};
 use crate::device::queue::{QueueKind, stages_of};
 use crate::device::requirements::{Gaps, Requirement, kernel_gaps, version};
 use crate::error::{Error, Result};

@@ -125,8 +125,8 @@ impl Queue {
     /// and the panic is logged. A panic in `f` is propagated.
     ///
     /// # Errors
-    /// [`Error::QueueHeld`] inside of another call on this thread, which would wait for itself: a
-    /// call for this queue, or for any queue with the same engine's lock.
+    /// [`Error::QueueHeld`] inside another call on this thread, for this queue or for another one
+    /// with the same [`QueueLock`]: it would deadlock.
     /// [`Error::InvalidArgument`] for an engine's lock that returned or panicked without calling
     /// `f`.
     pub fn with<R>(&self, f: impl FnOnce(vk::Queue) -> R) -> Result<R> {
@@ -166,8 +166,8 @@ impl Queue {
         Ok(result)
     }
 
-    /// Returns `true` if this thread is inside of [`with`](Self::with), of this queue or of any with
-    /// the same engine's lock, where nothing can be submitted to this queue.
+    /// Returns `true` if this thread is inside [`with`](Self::with) of this queue, or of another
+    /// one with the same [`QueueLock`]. Submissions to this queue then return [`Error::QueueHeld`].
     #[inline]
     pub fn is_held(&self) -> bool {
         self.mutex.is_held_here() || self.engine.as_ref().is_some_and(EngineLock::is_held_here)

@@ -17,10 +17,10 @@ use ash::vk::Handle as _;
 pub trait QueueLock: Send + Sync {
     /// Locks `queue`, calls `f` once, and unlocks it.
     ///
-    /// Not re-entrant: a thread that is inside of it does not call it again, for any queue, so that
-    /// one mutex for all queues is enough: calls on the other queues are
-    /// [`Error::QueueHeld`](crate::Error::QueueHeld) there. The engine must not hold the lock when
-    /// it calls a function that submits, or that waits for one which does on another thread.
+    /// The lock need not be re-entrant, and one mutex for all queues is enough: a thread inside of
+    /// this method does not call it again, for any queue. Calls that would are
+    /// [`Error::QueueHeld`](crate::Error::QueueHeld). The engine must not hold the lock when it
+    /// calls a function that submits, or one that waits for a thread that submits.
     ///
     /// A panic in this method is caught. If it happens after `f` was called, the submission counts
     /// and the panic is logged; if before, the submission fails with an error.
@@ -89,12 +89,12 @@ impl Drop for QueueGuard<'_> {
     }
 }
 
-/// An engine's lock. It may be one mutex for all queues, so a thread that is inside of it is so for
-/// every queue that has it, of whichever adoption.
+/// An engine's lock. It may be one mutex for several queues, so a thread that holds it for one
+/// queue holds it for all queues with the same lock, across adoptions.
 pub(crate) struct EngineLock(Arc<dyn QueueLock>);
 
 thread_local! {
-    /// The engines' locks that this thread is inside of, as [`EngineLock::name`] names them.
+    /// The engine locks that this thread holds, by [`EngineLock::name`].
     static INSIDE: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -103,26 +103,26 @@ impl EngineLock {
         Self(lock)
     }
 
-    /// Calls the engine's lock; this thread is inside of it meanwhile, and is not so far.
+    /// Calls `f` inside the engine's lock, which this thread must not hold yet.
     pub(crate) fn with(&self, queue: vk::Queue, f: &mut dyn FnMut()) {
         let _inside = Inside::enter(self.name());
         self.0.with(queue, f);
     }
 
-    /// Returns `true` if this thread is inside of the lock.
+    /// Returns `true` if this thread holds the lock.
     #[inline]
     pub(crate) fn is_held_here(&self) -> bool {
-        // A thread that is ending is inside of none.
+        // A thread that is ending holds none.
         INSIDE.try_with(|inside| inside.borrow().contains(&self.name())).unwrap_or(false)
     }
 
-    /// An address that no other living lock has: clones of the same `Arc` share it.
+    /// Returns an address that identifies the lock: clones of one `Arc` share it.
     fn name(&self) -> usize {
         Arc::as_ptr(&self.0).addr()
     }
 }
 
-/// Leaves an engine's lock when it is dropped, even if the engine panics.
+/// Removes the lock from [`INSIDE`] on drop, even if the engine panics.
 struct Inside(usize);
 
 impl Inside {

@@ -5,7 +5,7 @@ use ash::vk;
 use smallvec::SmallVec;
 
 use super::Added;
-use crate::own::Own;
+use crate::own_commands::OwnCommands;
 
 /// As many as a submission has, as a rule.
 type Few<T> = SmallVec<[T; 8]>;
@@ -136,7 +136,7 @@ impl<'a> Merged<'a> {
         // SAFETY: as above.
         let all = unsafe { commands_of(batch) };
         let own = if added.leaves_out { added.own } else { &[] };
-        Own::held_by(own, all, |one| commands.push(one));
+        OwnCommands::held_by(own, all, |one| commands.push(one));
         commands.reverse();
         Some(Self { batch: *batch, commands, waits, stages, signals })
     }

@@ -42,7 +42,8 @@ fn no_frame_submits_command_buffers_that_are_empty() {
     }
 }
 
-/// What a submission of frames gave to the queue, and that what it left out has no barrier.
+/// Returns the number of Vulkan command buffers that wgpu submitted, and that reached the queue.
+/// Checks that those left out have no barrier.
 fn given(gpu: &Bridge, submit: impl FnOnce()) -> [usize; 2] {
     let splice = gpu.splice().unwrap();
     splice.take_given();
@@ -125,7 +126,7 @@ fn the_same_frame_again_gives_the_queue_nothing() {
     assert_eq!(validation_messages(), [""; 0]);
 }
 
-/// What was adopted goes through nothing of this crate's.
+/// Submissions of adopted devices do not pass through this crate.
 #[test]
 fn nothing_is_left_out_where_semaphores_are_staged() {
     for gpu in bridges() {

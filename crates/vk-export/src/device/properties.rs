@@ -1,4 +1,4 @@
-//! What the structures say that properties and features of a physical device are asked for with.
+//! Properties and features of a physical device, queried with chains of extension structures.
 #![allow(unsafe_code)] // Vulkan calls.
 
 use std::ffi::CStr;

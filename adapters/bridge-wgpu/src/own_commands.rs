@@ -1,0 +1,108 @@
+//! Command buffers that this crate adds to a submission of wgpu's.
+//!
+//! They identify the submission, and tell which of its other command buffers are empty. For each
+//! `wgpu::CommandBuffer`, wgpu submits two of Vulkan's: "Transit", with the barriers and clears
+//! that bring everything that the commands use to its initial state, and behind it the commands
+//! (`Queue::submit` of wgpu-core). Transit is made from the trackers and lists of the command
+//! buffer. The following are therefore known to be empty:
+//!
+//! - Transit of commands that were recorded through `wgpu::hal`: they are in no tracker and no
+//!   list, and wgpu rejects encoders with commands of both kinds.
+//! - The commands of a command buffer that has only `transition_resources`, with each resource
+//!   once: all barriers are in its Transit. wgpu records a barrier among the commands only if the
+//!   same command buffer has used the resource before.
+//!
+//! A GPU takes microseconds for an empty command buffer, so these are left out. Vulkan does not
+//! require that recorded command buffers are submitted, and wgpu resets all of them alike. When a
+//! device is created, [`probe`](crate::device::probe) checks that wgpu submits in this way.
+
+use ash::vk;
+
+/// A command buffer of this crate's, and which ones near it are empty. All that is not known to be
+/// empty is submitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OwnCommands {
+    commands: vk::CommandBuffer,
+    /// Number of command buffers directly in front of it that are empty.
+    empty_before: usize,
+    /// Whether it is empty itself.
+    is_empty: bool,
+}
+
+impl OwnCommands {
+    /// A command buffer with commands.
+    pub(crate) fn new(commands: vk::CommandBuffer) -> Self {
+        Self { commands, empty_before: 1, is_empty: false }
+    }
+
+    /// A command buffer with commands, directly behind one of wgpu's that has only
+    /// `transition_resources`, with each resource once.
+    pub(crate) fn behind_transitions(commands: vk::CommandBuffer) -> Self {
+        Self { empty_before: 2, ..Self::new(commands) }
+    }
+
+    /// A command buffer without commands.
+    pub(crate) fn empty(commands: vk::CommandBuffer) -> Self {
+        Self { is_empty: true, ..Self::new(commands) }
+    }
+
+    /// Returns `true` if `all` contains a command buffer of `own`.
+    pub(crate) fn is_any_in(own: &[Self], all: &[vk::CommandBuffer]) -> bool {
+        own.iter().any(|own| all.contains(&own.commands))
+    }
+
+    /// Calls `with` for each command buffer of `all` that is not known to be empty, in reverse
+    /// order.
+    pub(crate) fn held_by(own: &[Self], all: &[vk::CommandBuffer], mut with: impl FnMut(vk::CommandBuffer)) {
+        let mut empty = 0;
+        for commands in all.iter().rev() {
+            match own.iter().find(|own| own.commands == *commands) {
+                Some(own) => {
+                    empty = own.empty_before;
+                    if !own.is_empty {
+                        with(*commands);
+                    }
+                }
+                None if empty > 0 => empty -= 1,
+                None => with(*commands),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(handle: u64) -> vk::CommandBuffer {
+        vk::Handle::from_raw(handle)
+    }
+
+    fn held(own: &[OwnCommands], all: std::ops::Range<u64>) -> Vec<u64> {
+        let mut held = Vec::new();
+        let all: Vec<_> = all.map(raw).collect();
+        OwnCommands::held_by(own, &all, |commands| held.push(vk::Handle::as_raw(commands)));
+        held.reverse();
+        held
+    }
+
+    #[test]
+    fn what_is_in_front_of_an_own_one_is_left_out() {
+        assert_eq!(held(&[], 1..5), [1, 2, 3, 4]);
+        assert_eq!(held(&[OwnCommands::new(raw(2))], 1..5), [2, 3, 4]);
+        assert_eq!(held(&[OwnCommands::new(raw(6)), OwnCommands::new(raw(2))], 1..7), [2, 3, 4, 6]);
+        // Of others behind each other.
+        assert_eq!(held(&[OwnCommands::new(raw(2)), OwnCommands::new(raw(4))], 1..5), [2, 4]);
+    }
+
+    #[test]
+    fn transitions_are_submitted_and_the_commands_behind_them_are_not() {
+        assert_eq!(held(&[OwnCommands::behind_transitions(raw(6))], 1..9), [1, 2, 3, 6, 7, 8]);
+    }
+
+    #[test]
+    fn an_empty_one_is_left_out_itself() {
+        assert_eq!(held(&[OwnCommands::empty(raw(4))], 1..6), [1, 2, 5]);
+        assert_eq!(held(&[OwnCommands::empty(raw(2))], 1..3), [0; 0]);
+    }
+}
