@@ -84,7 +84,7 @@ impl<R: Resources> RemoteReader<R> {
     /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) while there is a worker (see
     /// [`disconnect`](Self::disconnect)), and for one that was accepted for another device,
     /// computes with another backend than the first, or on another GPU than the slots were made
-    /// for, and [`Error::HostFailed`] if no thread can be started.
+    /// for, and [`Error::HostFailed`](crate::Error::HostFailed) if no thread can be started.
     pub fn reconnect(&mut self, remote: Remote) -> Result<()> {
         self.workers.reconnect(remote)
     }
