@@ -1,6 +1,5 @@
-//! Functions of the host's that a stream calls. Each runs on a thread of its own and without the
-//! ledger, so that it may take as long as it likes: its stream stands until it has returned, and
-//! nothing else does.
+//! Host functions that a stream calls (`cuLaunchHostFunc`). Each runs on its own thread, without the
+//! lock of the ledger, and may take any time: only its stream waits for it to return.
 #![allow(unsafe_code, reason = "calls a C function")]
 
 use std::cell::Cell;
@@ -32,8 +31,8 @@ impl HostFunction {
 
     fn call(self) {
         IS_INSIDE.set(true);
-        // SAFETY: cuda.h: who enqueues the function sees to it that it can be called with its data,
-        // on any thread, once the stream comes to it.
+        // SAFETY: cuda.h, CUhostFn: the caller of `cuLaunchHostFunc` guarantees that the function can
+        // be called with its data, on any thread, in the stream's order.
         unsafe { (self.function)(with_exposed_provenance_mut(self.data)) };
     }
 }
