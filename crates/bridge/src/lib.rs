@@ -1,6 +1,6 @@
-//! Zero-copy hand-over between CUDA and Vulkan: what one side computes, the other draws, frame
-//! after frame. No copy, no host wait, and no way to get the order wrong from safe code of these
-//! crates.
+//! Shares buffers and images between CUDA and Vulkan without copies. In every frame, one side writes
+//! a resource, the other reads it, and the GPU orders the two. The host does not wait, and the safe
+//! API of these crates cannot get the order wrong.
 //!
 //! ```no_run
 //! use bridge::{Backend, BufferAccess, BufferSpec, Compute, Exchange};
@@ -14,7 +14,7 @@
 //! # ) -> Result<(), Box<dyn std::error::Error>> {
 //! // Or adopt an engine's own device.
 //! let device = ExportDevice::open(&OpenInfo::default())?;
-//! // CUDA on the same GPU, the CPU where there is none, which runs closures.
+//! // CUDA on the same GPU; without CUDA the CPU, which runs closures.
 //! let compute = Compute::for_device(&device)?;
 //! let kernel = match compute.backend() {
 //!     Backend::Host => None,
@@ -57,14 +57,14 @@
 //! |---|---|
 //! | pair the two sides | [`Compute`], [`Backend`] |
 //! | share resources over several frames in flight | [`Exchange`], [`BufferSpec`], [`Resources`] |
-//! | let both sides go at rates of their own | [`Exchange::latest`], [`LatestWriter`], [`LatestReader`] |
-//! | draw what another process computes, and outlive it; or in step with it | `Listener` (Linux, feature `remote`) |
+//! | let both sides run at independent rates | [`Exchange::latest`], [`LatestWriter`], [`LatestReader`] |
+//! | draw what another process computes | `Listener` (Linux, feature `remote`): the renderer survives a crash of the worker, or, with mutual trust, both run in step |
 //! | grow buffers, or resize images, while frames are in flight | [`Exchange::grow`], [`Exchange::resize`], [`Exchange::replace`] |
 //! | make many buffers cheaply | [`SharedPool`] |
 //! | compute and draw one frame | [`ComputeTurn`], [`RenderTurn`] |
 //! | launch a frame's kernels as one CUDA graph | [`FrameGraph`] |
 //! | load and launch kernels, on a stream or in the Vulkan queue | [`Compute::load`], [`Work::kernels`], [`KernelWork`] |
-//! | keep state for kernels in memory of their own | [`Compute::kernel_memory`], [`KernelMemory`] |
+//! | keep state for kernels in memory that is not shared | [`Compute::kernel_memory`], [`KernelMemory`] |
 //! | use cudarc: its launches, copies, libraries | [`CudaWork`], [`Compute::cuda`] |
 //! | splice a frame into an engine's own submission | [`RenderTurn::lend`], [`SubmitParts`] |
 //! | borrow an engine's device | [`AdoptInfo`], [`requirements_for`], [`ExportDevice::try_release`], `docs/embedding.md` in the repository |
@@ -91,8 +91,10 @@
 //!
 //! # What may grow
 //! Enums, errors and reports that gain variants and fields are `#[non_exhaustive]`: a `match` on
-//! [`Work`] has a wildcard arm, a pattern ends in `..`. Structs that a program fills in have public
-//! fields and [`Default`]: end them in `..Default::default()`, and a new field breaks nothing.
+//! [`Work`] needs a wildcard arm, and a struct pattern ends in `..`. Structs that a program fills
+//! in, such as [`ExchangeInfo`] and [`OpenInfo`], have public fields and [`Default`]: end them in
+//! `..Default::default()`, so that a new field breaks nothing. [`AdoptInfo`] and [`LaunchConfig`]
+//! are created with `new`.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -15,20 +15,20 @@ pub struct RenderBuffer<'t, T> {
 }
 
 impl<T> RenderBuffer<'_, T> {
-    /// The Vulkan handle, for the commands of this frame.
+    /// Returns the Vulkan handle, for the commands of this frame.
     pub fn as_raw(&self) -> vk::Buffer {
         self.buffer.as_raw()
     }
 
-    /// The device address, for shaders and for building acceleration structures; `None` without
-    /// [`SHADER_DEVICE_ADDRESS`](vk::BufferUsageFlags::SHADER_DEVICE_ADDRESS) among the usages of
-    /// its accesses.
+    /// Returns the device address, for shaders and for building acceleration structures; `None`
+    /// without [`SHADER_DEVICE_ADDRESS`](vk::BufferUsageFlags::SHADER_DEVICE_ADDRESS) among the
+    /// usages of its accesses.
     #[doc(alias = "vkGetBufferDeviceAddress")]
     pub fn device_address(&self) -> Option<u64> {
         self.buffer.device_address()
     }
 
-    /// The length in elements.
+    /// Returns the length in elements.
     pub fn len(&self) -> usize {
         self.len
     }
@@ -38,7 +38,7 @@ impl<T> RenderBuffer<'_, T> {
         self.len == 0
     }
 
-    /// The size in bytes.
+    /// Returns the size in bytes.
     pub fn size(&self) -> u64 {
         self.buffer.size()
     }

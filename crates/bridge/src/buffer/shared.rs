@@ -68,7 +68,7 @@ pub(crate) struct SharedBufferInfo<'a> {
 }
 
 impl<T: Pod> SharedBuffer<T> {
-    /// Makes a buffer on the Vulkan side, for the device's main queue, and maps it on the compute
+    /// Creates a buffer on the Vulkan side, for the device's main queue, and maps it on the compute
     /// side.
     ///
     /// # Errors
@@ -135,17 +135,17 @@ impl<T: Pod> SharedBuffer<T> {
         self.len() == 0
     }
 
-    /// The Vulkan side, lent.
+    /// Returns the Vulkan side.
     pub fn vulkan(&self) -> &Buffer {
         &self.vulkan.vulkan
     }
 
-    /// The barriers between the two sides.
+    /// Returns the barriers between the two sides.
     pub fn handover(&self) -> &Handover {
         &self.vulkan.handover
     }
 
-    /// The contents for CUDA, with the CUDA backend.
+    /// Returns the contents for CUDA, with the CUDA backend.
     ///
     /// # Safety
     /// Until the view is gone and the work enqueued with it has completed, Vulkan does not use the
@@ -155,7 +155,7 @@ impl<T: Pod> SharedBuffer<T> {
         self.mapping.cuda().map(|mapped| unsafe { mapped.view_mut_unchecked() })
     }
 
-    /// The contents for the CPU, with the CPU backend.
+    /// Returns the contents for the CPU, with the CPU backend.
     ///
     /// # Safety
     /// Until the slice is gone, Vulkan does not use the buffer and no other view or slice of it

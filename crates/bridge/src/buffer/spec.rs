@@ -15,7 +15,7 @@ pub struct BufferSpec<T> {
 }
 
 impl<T: Pod> BufferSpec<T> {
-    /// A buffer of `len` elements, not zero.
+    /// Creates the spec of a buffer of `len` elements, which must not be zero.
     pub fn new(len: usize, accesses: BufferAccess) -> Self {
         Self { len, accesses, name: None, element: PhantomData }
     }

@@ -6,29 +6,29 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Backend {
-    /// CUDA where it is the same GPU and can share, the CPU otherwise.
+    /// CUDA if it is available on the same GPU and can share memory, otherwise the CPU.
     #[default]
     Auto,
     /// CUDA, or an error.
     Cuda,
-    /// The CPU, over memory that both it and the device reach. Images that it cannot reach are
-    /// copied when a frame is handed over, see [`ImageSpec`](crate::ImageSpec).
+    /// The CPU, with memory that both the CPU and the device can access. Images that the CPU cannot
+    /// access are copied when a frame is handed over; see [`ImageSpec`](crate::ImageSpec).
     Host,
     /// CUDA kernels recorded into command buffers of the Vulkan queue, or an error. `Auto` never
     /// chooses it.
     ///
-    /// Kernels and Vulkan commands alternate without a GPU context switch, which costs a hand-over
-    /// to a CUDA stream about 300 µs. It is for the program's own kernels, as PTX: libraries, CUDA
-    /// copies and memory shared with other CUDA code need [`Backend::Cuda`]. It depends on
+    /// Kernels and Vulkan commands alternate without a GPU context switch, which makes a hand-over
+    /// to a CUDA stream cost about 300 µs. It is for the program's own kernels, as PTX: libraries,
+    /// CUDA copies and memory shared with other CUDA code need [`Backend::Cuda`]. It depends on
     /// `VK_NVX_binary_import`, an experimental extension that only NVIDIA's drivers for Linux and
-    /// Windows have. The device is opened with
+    /// Windows have. The device must be opened with
     /// [`OpenInfo::cuda_kernels`](crate::OpenInfo::cuda_kernels), or adopted with
     /// [`CUDA_KERNEL_EXTENSIONS`](vk_export::CUDA_KERNEL_EXTENSIONS), `bufferDeviceAddress` and a
     /// [`queue_lock`](crate::AdoptInfo::queue_lock). [`Compute::inline`](crate::Compute::inline)
-    /// takes the compute queue.
+    /// selects another queue.
     Inline,
     /// A worker in another process that computes with CUDA, in memory that it imports from this
-    /// one; nothing is computed here. It is the backend of the exchanges that a `Remote` creates
+    /// process, which computes nothing. It is the backend of the exchanges that a `Remote` creates
     /// for such a worker, and cannot be requested.
     Remote,
 }

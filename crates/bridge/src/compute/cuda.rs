@@ -59,22 +59,22 @@ impl CudaCompute {
         Ok(Self::new(self.gpus.beside()?))
     }
 
-    /// The CUDA device; that which leads, where there are several.
+    /// Returns the CUDA device, or the leading one if there are several.
     pub fn device(&self) -> &CudaDevice {
         self.gpus.leader()
     }
 
-    /// The stream that waits, computes and signals.
+    /// Returns the stream that waits, computes and signals.
     pub fn stream(&self) -> &Arc<CudaStream> {
         self.gpus.stream()
     }
 
-    /// All GPUs that compute, each with its stream. The first is [`device`](Self::device).
+    /// Returns all GPUs that compute, each with its stream. The first is [`device`](Self::device).
     pub fn gpus(&self) -> impl ExactSizeIterator<Item = (&CudaDevice, &Arc<CudaStream>)> {
         self.gpus.devices().iter().zip(self.gpus.streams())
     }
 
-    /// Returns `true` if it computes in memory of another GPU, or of one of several: it was made
+    /// Returns `true` if it computes in memory of another GPU, or on several GPUs: it was created
     /// with [`Compute::on_peer`](crate::Compute::on_peer) or
     /// [`Compute::group`](crate::Compute::group).
     pub fn is_peer(&self) -> bool {

@@ -85,10 +85,10 @@ impl Compute {
     /// Creates the compute side for a backend.
     ///
     /// # Errors
-    /// [`Error::NoCuda`] with the reason, [`Error::HostFailed`] when a thread cannot be started,
+    /// [`Error::NoCuda`] with the reason, [`Error::HostFailed`] if a thread cannot be started,
     /// [`Error::InvalidArgument`] for [`Backend::Remote`]. For [`Backend::Inline`],
-    /// [`vk_export::Error::Missing`] with what the device lacks for kernels in command buffers, and
-    /// what [`inline`](Self::inline) says.
+    /// [`vk_export::Error::Missing`] with what the device lacks for kernels in command buffers, or
+    /// the errors of [`inline`](Self::inline).
     pub fn new(device: &ExportDevice, backend: Backend) -> Result<Self> {
         crate::observe::trace::init();
         match backend {
@@ -125,16 +125,16 @@ impl Compute {
     /// and 453 µs on another stream (H200, driver 580.159.04, 2026-11-28).
     ///
     /// # Errors
-    /// [`Error::DifferentDevices`] naming both devices, or what [`DevicePair::new`] says.
+    /// [`Error::DifferentDevices`] naming both devices, or the other errors of [`DevicePair::new`].
     pub fn on_stream(device: &ExportDevice, stream: Arc<CudaStream>) -> Result<Self> {
         crate::observe::trace::init();
         let pair = DevicePair::new(device, CudaDevice::adopt(Arc::clone(stream.context()))?)?;
         Ok(Self::cuda_with(pair, stream, "the program's own stream".into()))
     }
 
-    /// A compute side in one of the device's own queues: work is recorded into command buffers,
-    /// which are submitted before the commands that use the results. [`Backend::Inline`] is this on
-    /// [`QueueKind::Graphics`], the main queue.
+    /// Creates a compute side in one of the device's own queues: work is recorded into command
+    /// buffers, which are submitted before the commands that use the results. [`Backend::Inline`]
+    /// is this on [`QueueKind::Graphics`], the main queue.
     ///
     /// Its exchanges must be on the same queue
     /// ([`ExchangeInfo::queue`](crate::ExchangeInfo::queue)).
@@ -241,7 +241,7 @@ impl Compute {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// The backend in use, which is not [`Backend::Auto`].
+    /// Returns the backend in use, which is not [`Backend::Auto`].
     pub fn backend(&self) -> Backend {
         match self.0.side {
             Sided::Cuda(_) => Backend::Cuda,
@@ -256,7 +256,7 @@ impl Compute {
         &self.0.reason
     }
 
-    /// The Vulkan device that this is the compute side of.
+    /// Returns the Vulkan device that this compute side belongs to.
     pub fn device(&self) -> &ExportDevice {
         &self.0.device
     }
@@ -291,8 +291,8 @@ impl Compute {
     ///
     /// # Errors
     /// The error of the failed driver call, as [`Error::Cuda`] once a kernel has faulted, and
-    /// [`vk_export::Error::QueueHeld`] inside of [`Queue::with`](vk_export::Queue::with) where
-    /// there are recorded kernels.
+    /// [`vk_export::Error::QueueHeld`] inside [`Queue::with`](vk_export::Queue::with) if there are
+    /// recorded kernels.
     pub fn is_idle(&self) -> Result<bool> {
         self.0.side.is_idle()
     }

@@ -1,14 +1,14 @@
 //! The stages of a frame, as errors name them.
 
-/// Stage at which a turn was lost.
+/// The kind of turn that an error is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Stage {
-    /// Before `ComputeTurn::finish`.
+    /// A compute turn that has not been finished.
     Compute,
-    /// After it, before the frame was submitted or skipped.
+    /// A render turn that has been neither submitted nor skipped.
     Render,
-    /// As a `LentTurn`: the submission may or may not have happened.
+    /// A lent turn. It is unknown whether its parts were submitted.
     Submit,
 }
 

@@ -51,7 +51,7 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
         }
     }
 
-    /// The number of the frame, from 0.
+    /// Returns the frame's number, starting at 0.
     pub fn frame(&self) -> u64 {
         self.frame
     }

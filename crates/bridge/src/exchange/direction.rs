@@ -21,29 +21,28 @@ pub trait Direction: Protocol + 'static {
     type Finished<R: Resources>;
 }
 
-/// The compute side fills a slot, Vulkan draws it: [`ComputeTurn`](crate::ComputeTurn), then
-/// [`RenderTurn`](crate::RenderTurn), then a [`TimelinePoint`].
+/// The compute side writes a slot and Vulkan renders from it: [`ComputeTurn`](crate::ComputeTurn),
+/// then [`RenderTurn`](crate::RenderTurn), then a [`TimelinePoint`].
 ///
-/// Several frames may be computed before the first of them is submitted, one a slot.
+/// Several frames may be computed before the first of them is submitted, one per slot.
 #[derive(Debug, Clone, Copy)]
 pub enum ComputeFirst {}
 
-/// Vulkan fills a slot, the compute side works on it: [`RenderTurn`](crate::RenderTurn), then
+/// Vulkan writes a slot and the compute side works on it: [`RenderTurn`](crate::RenderTurn), then
 /// [`ComputeTurn`](crate::ComputeTurn), then a [`TimelinePoint`].
 ///
-/// One frame at a time is between `begin` and `finish` on the host; on the GPU, as many as there
+/// On the host, only one frame can be between `begin` and `finish`; on the GPU, as many as there
 /// are slots.
 #[derive(Debug, Clone, Copy)]
 pub enum RenderFirst {}
 
-/// Vulkan fills a slot, another process works on it: [`RenderTurn`](crate::RenderTurn), then a
-/// [`TimelinePoint`]. The direction of
-/// [`RemoteExchangeWriter`](crate::RemoteExchangeWriter).
+/// Vulkan writes a slot and another process works on it: [`RenderTurn`](crate::RenderTurn), then a
+/// [`TimelinePoint`]. The direction of [`RemoteExchangeWriter`](crate::RemoteExchangeWriter).
 #[cfg(all(target_os = "linux", feature = "remote"))]
 #[derive(Debug, Clone, Copy)]
 pub enum RenderAway {}
 
-/// Differences between the two directions, where one side has done its part.
+/// Differences between the two directions when one side has done its part.
 pub(super) trait Protocol {
     const FIRST: First;
 

@@ -17,7 +17,7 @@ use super::work::{CudaWork, Work};
 use crate::error::{Error, RecordError, Result};
 use crate::timeline::TimelinePoint;
 
-/// The compute side's frames of one exchange as CUDA graphs, one a slot: the wait for Vulkan, the
+/// The compute side's frames of one exchange as CUDA graphs, one per slot: the wait for Vulkan, the
 /// kernels and copies, and the signal are captured the first time that a slot is used, and then
 /// launched as one graph with updated semaphore values.
 ///
@@ -64,20 +64,21 @@ use crate::timeline::TimelinePoint;
 /// to frame belongs in device memory, such as a counter that a kernel increments. After any other
 /// change, call [`invalidate`](Self::invalidate) to capture every slot again; replacing the
 /// exchange's resources ([`Exchange::replace`]) does this automatically. Frames with a graph and
-/// turns of [`Exchange::begin`] may follow each other in any order.
+/// turns of [`Exchange::begin`] may alternate in any order.
 ///
-/// On the CPU there is nothing to capture: the closure runs in every frame, so that a program has
-/// one path for both.
+/// On the CPU there is nothing to capture: the closure runs in every frame, so that a program needs
+/// only one code path.
 ///
 /// # cudarc's own slices
-/// cudarc tracks the use of each `CudaSlice` with events, and a capture may not wait for an event
-/// from outside of it: the error is `CUDA_ERROR_STREAM_CAPTURE_ISOLATION`. Make the slices that a
-/// graph uses after `CudaContext::disable_event_tracking`. The exchange's own resources need no
-/// such thing.
+/// cudarc tracks the use of each `CudaSlice` with events, and a capture must not wait for an event
+/// from outside the capture: the error is `CUDA_ERROR_STREAM_CAPTURE_ISOLATION`. Call
+/// `CudaContext::disable_event_tracking` before you create the slices that a graph uses. The
+/// exchange's own resources do not need this.
 ///
 /// # Its end
-/// It may be dropped while its frames are computed: the driver frees a running graph when it has
-/// ended. It keeps the exchange's slots and timelines alive, so those are freed once both are gone.
+/// A graph may be dropped while its frames are being computed: the driver frees a running graph
+/// once it has completed. It keeps the exchange's slots and timelines alive, so they are freed once
+/// the graph and the exchange are gone.
 pub struct FrameGraph<R: Resources> {
     // Field order is drop order: the graphs name the timelines' semaphores and the slots' memory.
     slots: Box<[Option<cuda_import::StreamGraph>]>,
@@ -85,7 +86,7 @@ pub struct FrameGraph<R: Resources> {
 }
 
 impl<R: Resources> FrameGraph<R> {
-    /// Graphs for an exchange, none captured yet.
+    /// Creates the graphs of an exchange. None is captured yet.
     pub fn new<D: Direction>(exchange: &Exchange<R, D>) -> Self {
         Self { slots: exchange.shared.held.slots.iter().map(|_| None).collect(), shared: Arc::clone(&exchange.shared) }
     }
@@ -115,22 +116,22 @@ impl<R: Resources> FrameGraph<R> {
 
 impl<R: Resources> Exchange<R, ComputeFirst> {
     /// Begins a frame, computes it with `graph` and finishes it: [`begin`](Self::begin) and
-    /// [`ComputeTurn::finish`] in one, for work that is the same every time. `record` gets the slot
-    /// and enqueues the work; with CUDA it is called only when the slot has no graph yet, see
-    /// [`FrameGraph`].
+    /// [`ComputeTurn::finish`] in one call, for work that is the same in every frame. `record` gets
+    /// the slot and enqueues the work; with CUDA it is called only if the slot has no graph yet;
+    /// see [`FrameGraph`].
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for the graph of another exchange, and nothing has begun; else
-    /// what `begin` and `finish` say, [`Error::Record`] with what `record` returned, or
-    /// [`Error::Cuda`] for what cannot be captured or launched; the frame is then lost, as if its
-    /// turn had been dropped, and the slot is captured at the next try.
+    /// [`Error::InvalidArgument`] for the graph of another exchange; no frame has begun then.
+    /// Otherwise the errors of `begin` and `finish`, [`Error::Record`] with the error that `record`
+    /// returned, or [`Error::Cuda`] if the work cannot be captured or launched; the frame is then
+    /// lost, as if its turn had been dropped, and the slot is captured at the next attempt.
     ///
     /// # Safety
-    /// With CUDA, all that `record` enqueues is enqueued on the stream that it is lent, and runs
-    /// again in every later frame of the slot, until the graph is invalidated or dropped and
-    /// [`RenderTurn::computed`] of the last such frame is reached. Till then, whatever it uses
-    /// besides the frame's own resources is alive: device memory, host memory that is copied from
-    /// or to, modules. Nobody else uses that memory at the same time.
+    /// With CUDA, `record` enqueues work only on the stream that it is lent. That work runs again
+    /// in every later frame of the slot, until the graph is invalidated or dropped and
+    /// [`RenderTurn::computed`] of the last such frame is reached. Until then, everything that it
+    /// uses besides the frame's own resources stays alive (device memory, host memory that is
+    /// copied from or to, modules), and nothing else uses that memory at the same time.
     #[doc(alias = "cuGraphLaunch")]
     pub unsafe fn compute_with(
         &mut self,

@@ -17,11 +17,11 @@ pub(super) const MOST_SLOTS: usize = MOST_IN_FLIGHT;
 /// Configuration of an [`Exchange`](crate::Exchange).
 #[derive(Debug, Clone, Copy)]
 pub struct ExchangeInfo<'a> {
-    /// Its name, in errors, traces and GPU debuggers. Default: "exchange".
+    /// Name of the exchange in errors, traces and GPU debuggers. Default: "exchange".
     pub name: &'a str,
-    /// Number of slots, from 1 to 1024: how many frames can be between the two sides. More slots
-    /// hide more of the cost of switching the GPU between CUDA and Vulkan, but use more memory and
-    /// add latency. Default: 3.
+    /// Number of slots, from 1 to 1024: the number of frames that can be in progress between the
+    /// two sides. More slots hide more of the cost of switching the GPU between CUDA and Vulkan,
+    /// but use more memory and add latency. Default: 3.
     pub slots: usize,
     /// Maximum number of unfinished frames on the GPU when another begins, from 1 to 1024. At the
     /// limit, `begin` blocks until the oldest completes, which bounds input latency. Default:

@@ -53,14 +53,14 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
 
     /// Submits the first hand-over of new images to the exchange's [`queue`](Self::queue), and
     /// waits until it has run, for at most [`ExchangeInfo::timeout`](crate::ExchangeInfo::timeout).
-    /// Does nothing where it was submitted already.
+    /// Does nothing if it was submitted already.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] while an [`InitialTurn`] is open, the error of the failed driver
-    /// call, and [`Error::Timeout`] past the limit; the commands may then still run, and the images
-    /// still need a hand-over; a later one is ordered after this one. Objects that the commands use
-    /// are kept until they have run, even if other resources [replace](Self::replace) them; closing
-    /// and dropping the exchange wait for the commands.
+    /// call, or [`Error::Timeout`]. After a timeout, the commands may still run, and the images
+    /// still need a hand-over, which is ordered after this one. Objects that the commands use are
+    /// kept until they have run, even if other resources [replace](Self::replace) them; closing and
+    /// dropping the exchange wait for the commands.
     pub fn initialize(&mut self) -> Result<()> {
         self.shared.initialize()
     }
@@ -69,9 +69,9 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     /// needs no wait, and every slot's first use waits for its [`signal`](InitialTurn::signal).
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] where nothing is to be handed over
+    /// [`Error::InvalidArgument`] if no image needs a hand-over
     /// ([`needs_initial`](Self::needs_initial)), or while an earlier one is open;
-    /// [`vk_export::Error::QueueHeld`] inside of [`Queue::with`](vk_export::Queue::with).
+    /// [`vk_export::Error::QueueHeld`] inside [`Queue::with`](vk_export::Queue::with).
     ///
     /// # Safety
     /// `commands` is recording on the exchange's device for the family of its
@@ -84,7 +84,7 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
 }
 
 impl<R: Resources> InitialTurn<R> {
-    /// The signal for the engine's submission.
+    /// Returns the signal for the engine's submission.
     pub fn signal(&self) -> vk::SemaphoreSubmitInfo<'static> {
         rendered_info(&self.shared.held.rendered, self.value)
     }

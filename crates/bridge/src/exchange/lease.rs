@@ -15,17 +15,18 @@ use crate::observe::live::{Alive, Kind};
 /// Keeps the Vulkan objects of one slot alive beyond a turn, for example for an engine's texture
 /// object that wraps the `VkImage`, a descriptor set or an image view.
 ///
-/// Buffers, images and their memory stay valid until the last lease and the exchange are gone, also
-/// where [`replace`](Exchange::replace) has put others into the slot since. A lease gives no access
-/// to the contents: those are used between the barriers of a turn, and nobody writes them once the
-/// exchange is gone. It does not keep the exchange, nor what the compute side maps, which is freed
-/// before: for buffers in a [`SharedPool`](crate::SharedPool), whose blocks are mapped as a whole,
-/// once the pool is gone too. Where the compute side's mapping cannot be freed, the Vulkan objects
-/// are leaked with it, whatever the leases do.
+/// Buffers, images and their memory stay valid until the last lease and the exchange are gone, even
+/// if [`replace`](Exchange::replace) has put others into the slot since. A lease gives no access to
+/// the contents: they may be used only between the barriers of a turn, and nothing writes them once
+/// the exchange is gone. A lease keeps neither the exchange alive nor the compute side's mapping,
+/// which is freed before the Vulkan objects. The blocks of a [`SharedPool`](crate::SharedPool) are
+/// mapped as a whole, so the mapping of a buffer in a pool is freed once the pool is gone too. If
+/// the compute side's mapping cannot be freed, the Vulkan objects are leaked with it, regardless of
+/// leases.
 ///
 /// Drop it once the GPU is done with everything that uses the handles: the last owner destroys the
-/// objects. It keeps the [`ExportDevice`](crate::ExportDevice) too; of a device that was adopted,
-/// the engine drops all leases before it destroys the device.
+/// objects. It keeps the [`ExportDevice`](crate::ExportDevice) alive too; an engine whose device
+/// was adopted drops all leases before it destroys the device.
 pub struct Lease {
     // Field order is drop order: what is counted as gone is gone.
     kept: Arc<dyn Any + Send + Sync>,
@@ -35,13 +36,14 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// The slot that the objects were in, below [`Exchange::slots`].
+    /// Returns the index of the slot that the objects were in, which is less than
+    /// [`Exchange::slots`].
     pub fn slot(&self) -> usize {
         self.slot
     }
 
-    /// Returns `true` if both keep the same objects: of one slot, and not from before and after
-    /// they were replaced.
+    /// Returns `true` if both leases keep the same objects: the same slot, with no
+    /// [`replace`](Exchange::replace) in between.
     pub fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.kept, &other.kept)
     }
@@ -80,8 +82,8 @@ impl<R: Resources> State<R> {
 }
 
 impl<R: Resources, D: Direction> Exchange<R, D> {
-    /// A [`Lease`] on the Vulkan objects that are in a slot now, for engines that wrap those of all
-    /// slots at once.
+    /// Returns a [`Lease`] on the Vulkan objects that a slot has now, for engines that wrap those
+    /// of all slots at once.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] if `slot` is out of range.
@@ -91,21 +93,21 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
 }
 
 impl<R: Resources, D: Direction> ComputeTurn<R, D> {
-    /// A [`Lease`] on the Vulkan objects of the turn's slot.
+    /// Returns a [`Lease`] on the Vulkan objects of the turn's slot.
     pub fn lease(&self) -> Lease {
         self.shared.lease(self.slot)
     }
 }
 
 impl<R: Resources, D: Direction> RenderTurn<R, D> {
-    /// A [`Lease`] on the Vulkan objects of the turn's slot.
+    /// Returns a [`Lease`] on the Vulkan objects of the turn's slot.
     pub fn lease(&self) -> Lease {
         self.shared.lease(self.slot)
     }
 }
 
 impl<R: Resources, D: Direction> LentTurn<R, D> {
-    /// A [`Lease`] on the Vulkan objects of the turn's slot.
+    /// Returns a [`Lease`] on the Vulkan objects of the turn's slot.
     pub fn lease(&self) -> Lease {
         self.turn.lease()
     }

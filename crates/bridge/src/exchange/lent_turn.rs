@@ -43,8 +43,9 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
     /// it submits the work that the frame waits for, if that is still pending.
     ///
     /// # Errors
-    /// [`Error::OutOfOrder`](crate::Error::OutOfOrder) while another lent turn is open, an error
-    /// inside of [`Queue::with`], or the error of the failed driver call; the frame is then lost.
+    /// [`Error::OutOfOrder`](crate::Error::OutOfOrder) while another lent turn is open,
+    /// [`vk_export::Error::QueueHeld`] inside [`Queue::with`], or the error of the failed driver
+    /// call; the frame is then lost.
     pub fn lend(mut self) -> Result<LentTurn<R, D>> {
         let lent = {
             let _order = self.shared.submitting()?;
@@ -65,17 +66,18 @@ impl<R: Resources, D: Direction> LentTurn<R, D> {
         self.turn.parts(self.value)
     }
 
-    /// The number of the frame, from 0.
+    /// Returns the frame's number, starting at 0.
     pub fn frame(&self) -> u64 {
         self.turn.frame()
     }
 
-    /// The slot, below [`Exchange::slots`](crate::Exchange::slots).
+    /// Returns the slot's index, which is less than [`Exchange::slots`](crate::Exchange::slots).
     pub fn slot(&self) -> usize {
         self.turn.slot()
     }
 
-    /// The point at which the compute side is done with the slot, as [`RenderTurn::computed`].
+    /// Returns the point at which the compute side is done with the slot, as
+    /// [`RenderTurn::computed`].
     pub fn computed(&self) -> &TimelinePoint {
         self.turn.computed()
     }
@@ -88,12 +90,12 @@ impl<R: Resources, D: Direction> LentTurn<R, D> {
         self.turn.prepare_present()
     }
 
-    /// The queue that the parts are submitted to.
+    /// Returns the queue that the parts are submitted to.
     pub fn queue(&self) -> &Queue {
         self.turn.queue()
     }
 
-    /// The resources as Vulkan sees them.
+    /// Returns Vulkan's view of the resources.
     pub fn resources(&self) -> R::Render<'_> {
         self.turn.resources()
     }
@@ -164,8 +166,8 @@ impl<R: Resources> LentTurn<R, RenderFirst> {
 
 #[cfg(all(target_os = "linux", feature = "remote"))]
 impl<R: Resources> LentTurn<R, RenderAway> {
-    /// Confirms that the parts were submitted. Returns the point at which rendering completes; the
-    /// other process is given the frame.
+    /// Confirms that the parts were submitted. Returns the point at which rendering completes. The
+    /// other process then gets the frame.
     ///
     /// # Safety
     /// As for frames that the compute side begins: the parts were submitted, unchanged, to the

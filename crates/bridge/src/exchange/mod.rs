@@ -122,9 +122,9 @@ impl<R: Resources> Exchange<R, ComputeFirst> {
     /// # Errors
     /// [`Error::InvalidArgument`] for an invalid configuration, such as no slots, no resources, or
     /// accesses whose stages the queue lacks; otherwise the error of the failed Vulkan or CUDA
-    /// call. Nothing is leaked on failure, but for [`vk_export::Error::Unfinished`]: the first
-    /// hand-over of new images has not ended within the limit, and its commands and all slots are
-    /// kept for good, and the device with them; see [`LiveObjects`](crate::LiveObjects).
+    /// call. Failure leaks nothing, with one exception, [`vk_export::Error::Unfinished`]: the first
+    /// hand-over of new images did not complete within the timeout, and its commands, all slots and
+    /// the device are never freed; see [`LiveObjects`](crate::LiveObjects).
     pub fn new(compute: &Compute, info: &ExchangeInfo<'_>, resources: R) -> Result<Self> {
         Self::with(compute, info, resources, First::Compute)
     }
@@ -205,7 +205,7 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     /// it waits for submissions of other threads.
     ///
     /// # Errors
-    /// [`vk_export::Error::QueueHeld`] inside of [`Queue::with`].
+    /// [`vk_export::Error::QueueHeld`] inside [`Queue::with`].
     pub fn flush_parts(&mut self) -> Result<Option<SubmitParts>> {
         self.shared.flush_parts()
     }

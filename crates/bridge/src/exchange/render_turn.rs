@@ -44,12 +44,12 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
         Self { shared, frame, slot, computed, done: false, direction: PhantomData, _alive: alive }
     }
 
-    /// The number of the frame, from 0.
+    /// Returns the frame's number, starting at 0.
     pub fn frame(&self) -> u64 {
         self.frame
     }
 
-    /// The slot, below [`Exchange::slots`](crate::Exchange::slots).
+    /// Returns the slot's index, which is less than [`Exchange::slots`](crate::Exchange::slots).
     pub fn slot(&self) -> usize {
         self.slot
     }
@@ -136,7 +136,7 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
     ///
     /// # Errors
     /// [`Error::OutOfOrder`](crate::Error::OutOfOrder) while a lent turn is open, and
-    /// [`vk_export::Error::QueueHeld`] inside of [`Queue::with`]; the frame is then lost, as if the
+    /// [`vk_export::Error::QueueHeld`] inside [`Queue::with`]; the frame is then lost, as if the
     /// turn had been dropped. Otherwise the error of the failed driver call; the frame then counts
     /// as skipped. Nothing was submitted, with one exception: with
     /// [`RenderFirst`](crate::RenderFirst), if the compute side fails to wait for the submitted

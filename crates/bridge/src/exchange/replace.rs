@@ -27,24 +27,24 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     /// them. Additional elements are undefined. The contents of **images are undefined**, as in a
     /// new exchange. In a `Vec`, resources are matched by index.
     ///
-    /// Frame numbers and the values of both timelines go on, and so does the order of the slots,
-    /// whose number stays. Handles of the old resources, and what was made for them (descriptors,
-    /// image views of the program's own, recorded commands), are valid until the last frame that
-    /// was submitted is rendered, and are freed at some later [`begin`](Self::begin), or when the
+    /// Frame numbers and the values of both timelines continue, and the number and order of the
+    /// slots stay the same. Handles of the old resources, and objects made for them (descriptors,
+    /// the program's own image views, recorded commands), are valid until the last submitted frame
+    /// is rendered. The old resources are freed in a later [`begin`](Self::begin), or when the
     /// exchange ends. The new slots have other handles, addresses and surfaces: take them from each
-    /// turn. A [`FrameGraph`](crate::FrameGraph) is captured again by itself. Buffers come from the
-    /// [`pool`](crate::ExchangeInfo::pool) again, if there is one.
+    /// turn. A [`FrameGraph`](crate::FrameGraph) is captured again automatically. Buffers come from
+    /// the [`pool`](crate::ExchangeInfo::pool) again, if there is one.
     ///
     /// If the bridge does not submit by itself ([`needs_initial`](Self::needs_initial)), new images
     /// need a first hand-over again.
     ///
     /// # Errors
     /// [`Error::ReplacedWhileOpen`] while a turn is open; [`Error::InvalidArgument`] while an
-    /// [`InitialTurn`](crate::InitialTurn) is; what [`Exchange::new`] says, such as
-    /// [`vk_export::Error::TooLarge`]; [`Error::TurnLost`] where it is unknown whether a lent turn
-    /// that was dropped still uses a buffer, see [`flush_parts`](Self::flush_parts). On any error
-    /// the exchange keeps its resources, and the new ones are freed: immediately, which with CUDA
-    /// waits for the frames in flight, or, if a copy had begun, like other replaced resources.
+    /// [`InitialTurn`](crate::InitialTurn) is open; the errors of [`Exchange::new`], such as
+    /// [`vk_export::Error::TooLarge`]; [`Error::TurnLost`] if it is unknown whether a dropped lent
+    /// turn still uses a buffer, see [`flush_parts`](Self::flush_parts). On any error the exchange
+    /// keeps its resources, and the new ones are freed: immediately, which with CUDA waits for the
+    /// frames in flight, or, if a copy had begun, like other replaced resources.
     pub fn replace(&mut self, resources: R) -> Result<()> {
         self.retired.free();
         let old = &self.shared;
@@ -85,10 +85,10 @@ impl<T: Pod + Send + Sync, D: Direction> Exchange<BufferSpec<T>, D> {
     #[doc = concat!("\n# Examples\n```\n", include_str!("../../docs/grow.rs"), "```")]
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for fewer elements than there are ([`replace`](Self::replace)
-    /// shortens), else as [`replace`](Self::replace): more than the device's `maxBufferSize` is
-    /// [`vk_export::Error::TooLarge`], more than its memory holds
-    /// [`vk_export::Error::OutOfMemory`], and the exchange goes on with what it had.
+    /// [`Error::InvalidArgument`] for fewer elements than there are ([`replace`](Self::replace) can
+    /// shorten buffers), otherwise as [`replace`](Self::replace): [`vk_export::Error::TooLarge`]
+    /// for more than the device's `maxBufferSize`, [`vk_export::Error::OutOfMemory`] for more than
+    /// its memory holds. The exchange then keeps its old buffers.
     pub fn grow(&mut self, len: usize) -> Result<()> {
         let now = self.resources.len();
         if len == now {

@@ -44,7 +44,7 @@ pub struct CudaPart<'t, T> {
 }
 
 impl<'t, T: Pod + Send + Sync> CudaPart<'t, T> {
-    /// The part as launches of kernels that were loaded with
+    /// Returns the part as launches of kernels that were loaded with
     /// [`Compute::load`](crate::Compute::load), which loads them for all GPUs of a group. Memory
     /// from [`Compute::kernel_memory`](crate::Compute::kernel_memory) is the leader's; for the
     /// others take [`Compute::kernel_memory_split`](crate::Compute::kernel_memory_split).
@@ -61,28 +61,27 @@ impl<'t, T: Pod + Send + Sync> CudaPart<'t, T> {
 
 impl CudaCompute {
     /// Divides `len` elements evenly among the GPUs, as [`ComputeTurn::work_split`] takes them: the
-    /// parts end at multiples of 128 bytes, so that the last may be smaller, or empty where there
-    /// are very few elements.
+    /// parts end at multiples of 128 bytes, so that the last may be smaller, or empty if there are
+    /// very few elements.
     pub fn even_split<T: Pod>(&self, len: usize) -> Vec<Range<usize>> {
         even(len, size_of::<T>(), self.all().len())
     }
 }
 
 impl<T: Pod + Send + Sync, D: Direction> ComputeTurn<BufferSpec<T>, D> {
-    /// Lends each GPU of a [`Compute::group`](crate::Compute::group) a range of the elements, one
-    /// for each and in their order; [`CudaCompute::even_split`] divides them evenly. Ranges may
-    /// leave elements out, and be empty.
+    /// Lends each GPU of a [`Compute::group`](crate::Compute::group) a range of the elements.
+    /// `ranges` has one for each GPU, in the order of the GPUs; [`CudaCompute::even_split`] divides
+    /// the elements evenly. Ranges may leave elements out, and may be empty.
     ///
-    /// What is enqueued on the parts' streams comes after all that this turn was given before, on
-    /// any GPU, and [`work`](Self::work) and a second call of this come after it.
-    /// [`finish`](Self::finish) waits for all GPUs, on the GPU that leads.
+    /// Work on the parts' streams runs after all earlier work of this turn on any GPU, and before
+    /// the work of a later [`work`](Self::work) or `work_split`. The stream of the leading GPU
+    /// waits for all GPUs in [`finish`](Self::finish).
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for another number of ranges than GPUs, for ranges that overlap
-    /// or end outside of the buffer, and for one that begins or ends between two multiples of 128
-    /// bytes, other than at the buffer's end, since two GPUs would write parts of one cache line;
-    /// on another backend than CUDA. Otherwise the error of the failed driver call, and nothing is
-    /// lent.
+    /// [`Error::InvalidArgument`] if there are not as many ranges as GPUs, if ranges overlap or end
+    /// outside the buffer, if one begins or ends between two multiples of 128 bytes, other than at
+    /// the buffer's end, because two GPUs would write parts of one cache line, and on another
+    /// backend than CUDA. Otherwise the error of the failed driver call. Nothing is lent then.
     pub fn work_split(&mut self, ranges: &[Range<usize>]) -> Result<Vec<CudaPart<'_, T>>> {
         let invalid = |reason| Error::invalid(format!("the split work of exchange \"{}\"", self.shared.name), reason);
         let lender = &self.shared.held.lender;

@@ -96,7 +96,7 @@ impl<'a, T: Pod> HostImageMut<'a, T> {
         u32::try_from(self.planes.len()).unwrap_or(u32::MAX) / self.levels.max(1)
     }
 
-    /// Width of the first level, in texels.
+    /// Returns the width of the first level, in texels.
     pub fn width(&self) -> usize {
         self.planes.first().map_or(0, |plane| plane.width)
     }
@@ -106,7 +106,7 @@ impl<'a, T: Pod> HostImageMut<'a, T> {
         self.planes.first().map_or(0, |plane| plane.height)
     }
 
-    /// One level of one layer, if there is such a one.
+    /// Returns one level of one layer, or `None` if there is no such level or layer.
     pub fn plane_mut(&mut self, level: u32, layer: u32) -> Option<HostPlaneMut<'_, T>> {
         let layout = self.layout(level, layer)?;
         Some(HostPlaneMut { start: self.start, layout, texels: PhantomData })
@@ -120,7 +120,7 @@ impl<'a, T: Pod> HostImageMut<'a, T> {
         self.planes.get(usize::try_from(index).ok()?).copied()
     }
 
-    /// A row of the first layer's first level, or `None` past its height.
+    /// Returns a row of the first layer's first level, or `None` past its height.
     pub fn row(&self, y: usize) -> Option<&[T]> {
         let layout = self.layout(0, 0)?;
         // SAFETY: the row is inside a plane that fits; `self` is borrowed for as long.
@@ -137,7 +137,7 @@ impl<'a, T: Pod> HostImageMut<'a, T> {
         self.rows_mut().nth(y)
     }
 
-    /// The rows of the first layer's first level, top down.
+    /// Returns the rows of the first layer's first level, top down.
     pub fn rows_mut(&mut self) -> impl ExactSizeIterator<Item = &mut [T]> {
         let layout = self.layout(0, 0);
         Rows::new(self.start, layout, 0)
@@ -145,12 +145,12 @@ impl<'a, T: Pod> HostImageMut<'a, T> {
 }
 
 impl<T: Pod> HostPlaneMut<'_, T> {
-    /// Width, height and depth in texels.
+    /// Returns the width, height and depth in texels.
     pub fn extent(&self) -> [usize; 3] {
         [self.layout.width, self.layout.height, self.layout.depth]
     }
 
-    /// The rows at a depth, top down; none past the depth.
+    /// Returns the rows at a depth, top down; none past the depth.
     pub fn rows_mut(&mut self, z: usize) -> impl ExactSizeIterator<Item = &mut [T]> {
         Rows::new(self.start, (z < self.layout.depth).then_some(self.layout), z)
     }

@@ -14,45 +14,45 @@ pub struct RenderImage<'t> {
 }
 
 impl<'t> RenderImage<'t> {
-    /// The Vulkan handle, for the commands of this frame.
+    /// Returns the Vulkan handle, for the commands of this frame.
     pub fn as_raw(&self) -> vk::Image {
         self.image.as_raw()
     }
 
-    /// A view of all levels and layers in the format that was asked for; `None` where the usage
+    /// Returns a view of all levels and layers in the format of the spec, or `None` if the usage
     /// allows no view.
     pub fn view(&self) -> Option<vk::ImageView> {
         if self.format == self.image.format() { self.image.view() } else { self.image.view_as(self.format) }
     }
 
-    /// The format of [`view`](Self::view).
+    /// Returns the format of [`view`](Self::view).
     pub fn format(&self) -> vk::Format {
         self.format
     }
 
-    /// The layout that the image is in between the turn's barriers: what descriptors, attachments
-    /// and copies name.
+    /// Returns the layout that the image is in between the turn's barriers: what descriptors,
+    /// attachments and copies name.
     pub fn layout(&self) -> vk::ImageLayout {
         self.accesses().layout
     }
 
-    /// Dimensions, as they were asked for.
+    /// Returns the dimensions of the spec.
     pub fn kind(&self) -> ImageKind {
         self.image.kind()
     }
 
-    /// Width, height and depth of a level in texels.
+    /// Returns the width, height and depth of a level in texels.
     pub fn level_extent(&self, level: u32) -> [u32; 3] {
         self.image.level_extent(level)
     }
 
-    /// Width and height of the first level in texels.
+    /// Returns the width and height of the first level in texels.
     pub fn extent(&self) -> vk::Extent2D {
         let [width, height, _] = self.image.level_extent(0);
         vk::Extent2D { width, height }
     }
 
-    /// All levels and layers.
+    /// Returns all levels and layers.
     pub fn range(&self) -> vk::ImageSubresourceRange {
         vk::ImageSubresourceRange {
             aspect_mask: vk::ImageAspectFlags::COLOR,
@@ -63,35 +63,34 @@ impl<'t> RenderImage<'t> {
         }
     }
 
-    /// The whole image, as Vulkan made it.
+    /// Returns the Vulkan image.
     pub fn image(&self) -> &'t Image {
         self.image
     }
 
-    /// Vulkan access to the image.
+    /// Returns Vulkan's accesses to the image.
     pub fn accesses(&self) -> ImageAccess {
         self.hand.accesses()
     }
 
-    /// Returns the allowed Vulkan usage of the image: its usage flags. They hold at least those of
+    /// Returns the Vulkan usage flags of the image. They include at least those of
     /// [`accesses`](Self::accesses).
     pub fn usage(&self) -> vk::ImageUsageFlags {
         self.image.usage()
     }
 
-    /// The barriers, where they are all that the hand-over takes; `None` for a
-    /// [staged](Self::is_staged) image, which is copied too.
-    /// [`RenderTurn::record_acquire`](crate::RenderTurn::record_acquire) and its opposite record
-    /// everything, for all resources at once.
+    /// Returns the barriers of the hand-over, or `None` for a [staged](Self::is_staged) image,
+    /// which needs copies too. [`RenderTurn::record_acquire`](crate::RenderTurn::record_acquire)
+    /// and [`record_release`](crate::RenderTurn::record_release) record everything, for all
+    /// resources at once.
     pub fn handover(&self) -> Option<&'t ImageHandover> {
         self.hand.barriers()
     }
 
-    /// Returns `true` where the compute side works on rows in a staging buffer, which the hand-over
-    /// copies into the image and back: on the CPU backend where the device makes no such image that
-    /// the CPU can map, and always with CUDA for other GPUs
-    /// ([`Compute::on_peer`](crate::Compute::on_peer),
-    /// [`Compute::group`](crate::Compute::group)).
+    /// Returns `true` if the compute side works on rows in a staging buffer, which the hand-over
+    /// copies to the image and back: on the CPU backend if the device does not support the image in
+    /// memory that the CPU can map, and always with CUDA on another GPU
+    /// ([`Compute::on_peer`](crate::Compute::on_peer), [`Compute::group`](crate::Compute::group)).
     pub fn is_staged(&self) -> bool {
         self.hand.is_staged()
     }

@@ -61,15 +61,15 @@ impl AsRef<Object> for VulkanImage {
 }
 
 impl<T: Texel> SharedImage<T> {
-    /// Makes an image on the Vulkan side, for the device's main queue, and maps it on the compute
+    /// Creates an image on the Vulkan side, for the device's main queue, and maps it on the compute
     /// side.
     ///
     /// # Errors
     /// [`Error::FormatCannotCross`](crate::Error::FormatCannotCross) with a substitute,
-    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for texels of another type than
-    /// the format's; else what the two sides say, which for the accesses is what
-    /// [`check_stages`](vk_export::ExportDevice::check_stages) and
-    /// [`check_layout`](vk_export::ExportDevice::check_layout) say.
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) if the texel type is not the
+    /// format's; otherwise the error of the failed Vulkan or CUDA call, or, for the accesses, that
+    /// of [`check_stages`](vk_export::ExportDevice::check_stages) or
+    /// [`check_layout`](vk_export::ExportDevice::check_layout).
     pub fn new(compute: &Compute, name: &str, spec: &ImageSpec<T>) -> Result<Self> {
         Self::for_family(compute, name, spec, compute.device().queue().family())
     }
@@ -108,13 +108,13 @@ impl<T: Texel> SharedImage<T> {
         Ok(Self { mapping: mapping.tie(&vulkan, None), barriers, vulkan })
     }
 
-    /// The Vulkan side, lent.
+    /// Returns the Vulkan side.
     pub fn vulkan(&self) -> &Image {
         &self.vulkan.vulkan
     }
 
-    /// The barriers between the two sides, where they are all that the hand-over takes; `None` for
-    /// a [staged](Self::is_staged) image, which is copied too.
+    /// Returns the barriers between the two sides, or `None` for a [staged](Self::is_staged) image,
+    /// whose hand-over needs copies too.
     pub fn handover(&self) -> Option<&ImageHandover> {
         self.vulkan.hand.barriers()
     }
@@ -142,9 +142,9 @@ impl<T: Texel> SharedImage<T> {
     /// its accesses.
     ///
     /// # Safety
-    /// As [`record_initial`](Self::record_initial), but that the image is the compute side's; and
-    /// the submission waits for the compute side's work at `VK_PIPELINE_STAGE_2_ALL_COMMANDS_BIT`,
-    /// or is made after it.
+    /// As [`record_initial`](Self::record_initial), except that the compute side owns the image;
+    /// and the submission waits for the compute side's work at
+    /// `VK_PIPELINE_STAGE_2_ALL_COMMANDS_BIT`, or is made after it.
     pub unsafe fn record_acquire(&self, commands: vk::CommandBuffer) {
         // SAFETY: handed on to the caller.
         unsafe { self.barriers.record_acquire(self.vulkan().device(), commands) };
@@ -161,7 +161,7 @@ impl<T: Texel> SharedImage<T> {
         unsafe { self.barriers.record_release(self.vulkan().device(), commands) };
     }
 
-    /// The contents for CUDA, with the CUDA backend.
+    /// Returns the contents for CUDA, with the CUDA backend.
     ///
     /// # Safety
     /// Until the view is gone and the work enqueued with it has completed, Vulkan does not use the
@@ -173,7 +173,7 @@ impl<T: Texel> SharedImage<T> {
         self.mapping.cuda().map(|mapped| unsafe { mapped.view_mut_unchecked() })
     }
 
-    /// The contents for the CPU, with the CPU backend.
+    /// Returns the contents for the CPU, with the CPU backend.
     ///
     /// # Safety
     /// Until the result is gone, Vulkan does not use the image and no other view of it exists; and

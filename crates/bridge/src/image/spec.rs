@@ -16,17 +16,18 @@ use vk_export::{ImageAccess, ImageKind, mip_count};
 /// a [`BufferSpec`](crate::BufferSpec).
 ///
 /// With CUDA on another GPU than the one that draws ([`Compute::on_peer`](crate::Compute::on_peer),
-/// [`Compute::group`](crate::Compute::group)), which can map no image, the compute side works on
-/// rows in a staging buffer on the drawing GPU, as the CPU does below. Copies of the view are the
-/// same, kernels get the rows' address ([`ImageViewMut::rows`](crate::ImageViewMut::rows),
-/// [`KernelImage::rows`](crate::KernelImage::rows)); there are no textures and surfaces.
+/// [`Compute::group`](crate::Compute::group)), which cannot map images, the compute side works on
+/// rows in a staging buffer on the drawing GPU, like the CPU backend below. The view's copies work
+/// in the same way, and kernels get the rows' address
+/// ([`ImageViewMut::rows`](crate::ImageViewMut::rows),
+/// [`KernelImage::rows`](crate::KernelImage::rows)). There are no textures and surfaces.
 ///
-/// With the CPU backend the compute side works on rows. Where the driver makes the image LINEAR,
-/// and can do as much with it, these are the image's own memory. Everywhere else the image lies on
-/// the device as with CUDA, the rows in a staging buffer, and the hand-over copies: all rows into
-/// the image when Vulkan takes it over, and all of it back when Vulkan gives it back if its
+/// With the CPU backend, the compute side works on rows. If the driver supports the image as LINEAR
+/// with the same capabilities, the rows are the image's own memory. Otherwise the image is in
+/// device memory, as with CUDA, the rows are in a staging buffer, and the hand-over copies: all
+/// rows into the image when Vulkan acquires it, and all of it back when Vulkan releases it, if its
 /// accesses write. The contents are the same either way;
-/// [`RenderImage::is_staged`](crate::RenderImage::is_staged) tells which it is.
+/// [`RenderImage::is_staged`](crate::RenderImage::is_staged) returns which case applies.
 #[doc = concat!("\n# Examples\n```\n", include_str!("../../docs/image_spec.rs"), "```")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageSpec<T> {
@@ -44,22 +45,22 @@ pub struct ImageSpec<T> {
 }
 
 impl<T: Texel> ImageSpec<T> {
-    /// A 2D image of width and height in texels, with one level and one layer.
+    /// Creates the spec of a 2D image of width and height in texels, with one level and one layer.
     pub fn new(format: vk::Format, [width, height]: [u32; 2], accesses: ImageAccess) -> Self {
         Self::of_kind(ImageKind::D2, format, [width, height, 1], 1, accesses)
     }
 
-    /// A 1D image of a width in texels.
+    /// Creates the spec of a 1D image of `width` texels.
     pub fn d1(format: vk::Format, width: u32, accesses: ImageAccess) -> Self {
         Self::of_kind(ImageKind::D1, format, [width, 1, 1], 1, accesses)
     }
 
-    /// A 3D image of width, height and depth in texels.
+    /// Creates the spec of a 3D image of width, height and depth in texels.
     pub fn d3(format: vk::Format, extent: [u32; 3], accesses: ImageAccess) -> Self {
         Self::of_kind(ImageKind::D3, format, extent, 1, accesses)
     }
 
-    /// A cube map whose faces have this many texels a side.
+    /// Creates the spec of a cube map whose faces have `side` texels per side.
     pub fn cube(format: vk::Format, side: u32, accesses: ImageAccess) -> Self {
         Self::of_kind(ImageKind::Cube, format, [side, side, 1], 6, accesses)
     }
@@ -85,8 +86,8 @@ impl<T: Texel> ImageSpec<T> {
         }
     }
 
-    /// Sets the number of mip levels, at most [`mip_count`] of the extent. Who fills them is up to
-    /// the program.
+    /// Sets the number of mip levels, at most [`mip_count`] of the extent. The program has to fill
+    /// them.
     ///
     /// With CUDA, a layered image (an array or a cube) must have one level or a full mip chain: for
     /// partial chains CUDA and Vulkan disagree on the layout, and the driver reports no error (seen
@@ -107,8 +108,8 @@ impl<T: Texel> ImageSpec<T> {
         Self { all_levels: true, ..self.mips(levels) }
     }
 
-    /// Makes it an array of this many layers, or cubes; kernels see an array even of one.
-    /// [`mips`](Self::mips) tells how many levels an array may have.
+    /// Makes the image an array of this many layers, or cubes. Even with one layer, kernels see an
+    /// array. For the number of levels that an array may have, see [`mips`](Self::mips).
     #[must_use]
     pub fn layers(mut self, layers: u32) -> Self {
         self.array_layers = if self.kind == ImageKind::Cube { layers.saturating_mul(6) } else { layers };
@@ -116,13 +117,13 @@ impl<T: Texel> ImageSpec<T> {
         self
     }
 
-    /// Width, height and depth in texels.
+    /// Returns the width, height and depth in texels.
     pub fn extent(&self) -> [u32; 3] {
         self.extent
     }
 
     /// Returns the spec with another width and height. With [`all_mips`](Self::all_mips) it has all
-    /// levels again, else as many as before and fit.
+    /// levels again, otherwise as many as before, or all levels of the new size if there are fewer.
     #[must_use]
     pub fn with_extent(&self, [width, height]: [u32; 2]) -> Self {
         let [_, _, depth] = self.extent;

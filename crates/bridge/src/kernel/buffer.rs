@@ -42,19 +42,20 @@ impl<T> KernelBuffer<'_, T> {
         Self { address, len, vulkan: None, host, elements: PhantomData }
     }
 
-    /// The address of the first element, as the kernels of this compute side see it: for pointers
-    /// inside of structures. It is another one on a CUDA stream than in the Vulkan queue.
+    /// Returns the address of the first element, as the kernels of this compute side see it, for
+    /// pointers inside structures. The address on a CUDA stream differs from that in the Vulkan
+    /// queue.
     pub fn address(&self) -> u64 {
         self.address
     }
 
-    /// The Vulkan buffer, for [`KernelWork::record`](crate::KernelWork::record); `None` on a CUDA
-    /// stream and on the CPU.
+    /// Returns the Vulkan buffer, for [`KernelWork::record`](crate::KernelWork::record); `None` on
+    /// a CUDA stream and on the CPU.
     pub fn as_raw(&self) -> Option<vk::Buffer> {
         self.vulkan
     }
 
-    /// The length in elements.
+    /// Returns the length in elements.
     pub fn len(&self) -> usize {
         self.len
     }

@@ -70,8 +70,8 @@ impl<'t, T> KernelImage<'t, T> {
         Self(On::Host(image))
     }
 
-    /// The Vulkan image, for [`KernelWork::record`](crate::KernelWork::record); `None` on a CUDA
-    /// stream and on the CPU.
+    /// Returns the Vulkan image, for [`KernelWork::record`](crate::KernelWork::record); `None` on a
+    /// CUDA stream and on the CPU.
     pub fn vulkan(&self) -> Option<&'t Image> {
         match self.0 {
             On::Stream(_) | On::Host(_) => None,
@@ -81,15 +81,15 @@ impl<'t, T> KernelImage<'t, T> {
 }
 
 impl<T: Texel> KernelImage<'_, T> {
-    /// One mip level for loads and stores, 0 being the largest. Made once; it costs a driver call
-    /// the first time, and a look into a list afterwards.
+    /// Returns one mip level for loads and stores; level 0 is the largest. The first call creates
+    /// it with a driver call; later calls look it up in a list.
     ///
     /// CUDA's surface functions count x in bytes, and move texels in the image's own order of
-    /// channels. Write kernels with `cudaBoundaryModeZero` where they may reach outside of it.
+    /// channels. Use `cudaBoundaryModeZero` in kernels that may access texels outside the image.
     ///
     /// # Errors
-    /// [`Error::Cuda`](crate::Error::Cuda) or [`Error::Vulkan`](crate::Error::Vulkan) for a level
-    /// that is not there, for an image in [rows](Self::has_rows), and for what the driver refuses.
+    /// [`Error::Cuda`](crate::Error::Cuda) or [`Error::Vulkan`](crate::Error::Vulkan) if there is
+    /// no such level, if the image is in [rows](Self::has_rows), or if the driver refuses.
     pub fn surface(&self, level: u32) -> Result<KernelSurface<'_>> {
         let handle = match &self.0 {
             On::Stream(view) => view.surface(level)?.as_raw(),
@@ -105,8 +105,8 @@ impl<T: Texel> KernelImage<'_, T> {
         Ok(KernelSurface { handle, host: self.on_host_arg(), image: PhantomData })
     }
 
-    /// The image for sampling. Made once per description, as [`surface`](Self::surface); an image
-    /// takes 256 descriptions.
+    /// Returns the image for sampling. It is created once per description, as with
+    /// [`surface`](Self::surface); an image can have 256 descriptions.
     ///
     /// Command buffers sample with [`normalized_coordinates`](TextureInfo::normalized_coordinates)
     /// (the default), all levels of the image, in its own format or, for one that was made as sRGB,
@@ -135,8 +135,8 @@ impl<T: Texel> KernelImage<'_, T> {
         matches!(&self.0, On::Stream(view) if view.image().has_rows())
     }
 
-    /// One mip level as rows in linear memory, 0 being the largest, where it
-    /// [has](Self::has_rows) them.
+    /// Returns one mip level as rows in linear memory, if the image [has](Self::has_rows) rows;
+    /// level 0 is the largest.
     ///
     /// # Errors
     /// [`Error::Cuda`](crate::Error::Cuda) for a level that is not there, and for an image that is
@@ -162,17 +162,17 @@ impl<T: Texel> KernelImage<'_, T> {
 }
 
 impl<'t, T> KernelRows<'t, T> {
-    /// All texels of the level: an argument of type `T *`.
+    /// Returns all texels of the level: an argument of type `T *`.
     pub fn texels(&self) -> KernelBuffer<'t, T> {
         self.texels
     }
 
-    /// Width, height and depth of the level, in texels.
+    /// Returns the width, height and depth of the level, in texels.
     pub fn extent(&self) -> [u32; 3] {
         self.extent
     }
 
-    /// Number of slices: the depth of a 3D image, else the number of layers.
+    /// Returns the number of slices: the depth of a 3D image, otherwise the number of layers.
     pub fn slices(&self) -> u32 {
         self.slices
     }
@@ -184,7 +184,7 @@ impl KernelSurface<'_> {
         self.host
     }
 
-    /// The object, as the kernel gets it; it is dead once the turn is over. 0 on the CPU.
+    /// Returns the handle that the kernel gets, which is valid until the turn ends. 0 on the CPU.
     pub fn handle(&self) -> u64 {
         self.handle
     }
@@ -196,7 +196,7 @@ impl KernelTexture<'_> {
         self.host
     }
 
-    /// The object, as the kernel gets it; it is dead once the turn is over. 0 on the CPU.
+    /// Returns the handle that the kernel gets, which is valid until the turn ends. 0 on the CPU.
     pub fn handle(&self) -> u64 {
         self.handle
     }

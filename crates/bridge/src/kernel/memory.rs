@@ -23,10 +23,10 @@ use crate::observe::live::{Alive, Kind};
 
 /// Device memory for the state of kernels, and host memory for that of their twins on the CPU.
 ///
-/// It is made by [`Compute::kernel_memory`], and an argument as `&memory`. A launch keeps its
-/// arguments: dropping the memory while kernels use it is fine. It is for exchanges of the
-/// [`Compute`] that it was made with. The host does not read it: a kernel writes what is wanted
-/// into a shared buffer.
+/// Created by [`Compute::kernel_memory`], and passed to kernels as `&memory`. A launch keeps its
+/// arguments alive: the memory may be dropped while kernels use it. It can be used with exchanges
+/// of the [`Compute`] that created it. The host cannot read it; have a kernel copy results into a
+/// shared buffer.
 #[derive(Debug)]
 pub struct KernelMemory<T> {
     memory: Arc<Memory>,
@@ -56,7 +56,7 @@ enum Place {
 }
 
 impl Compute {
-    /// Makes device memory for kernels, with these elements in it. `name` is for errors and
+    /// Creates device memory for kernels, with these elements in it. `name` is for errors and
     /// debuggers.
     ///
     /// The contents are copied, and nothing is waited for. In the Vulkan queue the copy is recorded
@@ -92,7 +92,7 @@ impl Compute {
         Ok(KernelMemory { memory: Memory::new(name, place), address, len: contents.len(), element: PhantomData })
     }
 
-    /// Makes device memory on each GPU of a [`group`](Compute::group), with a range of `contents`
+    /// Creates device memory on each GPU of a [`group`](Compute::group), with a range of `contents`
     /// in it, as [`ComputeTurn::work_split`](crate::ComputeTurn::work_split) divides a frame's
     /// elements; `None` for an empty range. Each is for launches on the stream of its GPU alone.
     ///
@@ -150,12 +150,12 @@ impl Memory {
 }
 
 impl<T> KernelMemory<T> {
-    /// The address of the first element, as the kernels of its compute side see it.
+    /// Returns the address of the first element, as the kernels of its compute side see it.
     pub fn address(&self) -> u64 {
         self.address
     }
 
-    /// The length in elements.
+    /// Returns the length in elements.
     pub fn len(&self) -> usize {
         self.len
     }
@@ -165,8 +165,8 @@ impl<T> KernelMemory<T> {
         self.len == 0
     }
 
-    /// The Vulkan buffer, for [`KernelWork::record`](crate::KernelWork::record): it may be copied
-    /// from and to. `None` on a CUDA stream and on the CPU.
+    /// Returns the Vulkan buffer, for [`KernelWork::record`](crate::KernelWork::record): it may be
+    /// copied from and to. `None` on a CUDA stream and on the CPU.
     pub fn as_raw(&self) -> Option<vk::Buffer> {
         match &self.memory.place {
             Place::Cuda(_) | Place::Host { .. } => None,

@@ -111,24 +111,24 @@ fn of_driver(name: &str, error: cuda_import::Error) -> Error {
 }
 
 impl KernelModule {
-    /// Returns the name that it was made with.
+    /// Returns the module's name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The names of its kernels, as the PTX has them.
+    /// Returns the names of its kernels, as the PTX has them.
     pub fn kernels(&self) -> impl Iterator<Item = &str> {
         self.ptx.entries().iter().map(PtxEntry::name)
     }
 
-    /// Gives a kernel a twin: Rust that does the same, for the CPU backend. It runs on the
-    /// backend's thread where the kernel would run in its stream, once a launch, with all threads'
-    /// work in it. On the other sides it is compared with the kernel's parameters and left alone,
-    /// so that a mistake shows everywhere.
+    /// Adds a twin to a kernel: a Rust function that computes the same, for the CPU backend. It
+    /// runs on the backend's thread, where the kernel would run in its stream, and is called once
+    /// per launch to do the work of all threads. On other backends it is checked against the
+    /// kernel's parameters and not called, so that a mismatch is reported on every backend.
     ///
-    /// `P` are the kernel's parameters, a tuple of [`TwinArg`]s. The launch must give the same
+    /// `P` are the kernel's parameters, a tuple of [`TwinArg`]s. The launch must pass the same
     /// types: the elements of a [`TwinSlice`](crate::TwinSlice) are those of the buffer or memory.
-    /// A twin borrows all it is given exclusively, so one launch cannot give it the same memory
+    /// A twin borrows all its arguments exclusively, so one launch cannot pass it the same memory
     /// twice.
     ///
     /// # Errors
@@ -161,7 +161,8 @@ impl KernelModule {
         Error::Module { module: self.name.to_string(), reason }
     }
 
-    /// A kernel by its name in the PTX: that of an `extern "C"` function, or the mangled one.
+    /// Returns a kernel by its name in the PTX: that of an `extern "C"` function, or the mangled
+    /// one.
     ///
     /// # Errors
     /// [`Error::Module`] with the names that there are, and on the CPU for one without a twin;
@@ -194,7 +195,7 @@ impl KernelModule {
 }
 
 impl Kernel {
-    /// Its name, parameters and limits, as the PTX states them.
+    /// Returns the kernel's name, parameters and limits, as the PTX states them.
     pub fn entry(&self) -> &PtxEntry {
         &self.0.entry
     }

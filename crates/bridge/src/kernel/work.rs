@@ -21,11 +21,11 @@ use crate::kernel::site::Site;
 use crate::kernel::twin::Twin;
 
 /// A frame's work as launches of kernels, on a CUDA stream, in a command buffer of the Vulkan
-/// queue, or of their twins on the CPU. [`Work::kernels`](crate::Work::kernels) gives it, for
-/// kernels of [`Compute::load`](crate::Compute::load).
+/// queue, or of their twins on the CPU. Returned by [`Work::kernels`](crate::Work::kernels), for
+/// kernels that [`Compute::load`](crate::Compute::load) has loaded.
 ///
-/// Launches run one after the other, in the order of the calls, whichever turn of the same
-/// [`Compute`](crate::Compute) they are of; a kernel sees what those before it wrote. With
+/// Launches run one after the other, in the order of the calls, even across turns of the same
+/// [`Compute`](crate::Compute); a kernel sees what earlier kernels wrote. With
 /// [`Backend::Inline`](crate::Backend::Inline) they are submitted with the next submission of any
 /// exchange of the `Compute`, or when the host waits for one of its points.
 #[doc = concat!("\n# Examples\n```\n", include_str!("../../docs/kernel_work.rs"), "```")]
@@ -134,14 +134,14 @@ impl<'t, R: Resources> KernelWork<'t, R> {
     /// Records the program's own commands after the work so far, in command buffers of the Vulkan
     /// queue.
     ///
-    /// No lock is held while the closure runs: other threads wait for points with their limits,
-    /// and record and submit work of their own, which comes before or behind. Each call begins
-    /// a command buffer, so that one call for several commands costs less than several.
+    /// No lock is held while the closure runs: other threads can wait for points with their
+    /// timeouts, and can record and submit their own work, which runs before or after it. Each call
+    /// begins a command buffer, so one call for several commands costs less than several calls.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] on the CPU, and on a CUDA stream, which
     /// [`CudaWork::stream`](crate::CudaWork::stream) lends; otherwise the error of the failed
-    /// driver call. Inside of the closure other work of the compute side, and waits for it, are
+    /// driver call. Inside the closure, other work of the compute side and waits for it return
     /// [`Error::InvalidArgument`] too.
     ///
     /// # Safety

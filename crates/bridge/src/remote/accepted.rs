@@ -20,7 +20,7 @@ pub struct Remote {
 }
 
 impl Remote {
-    /// Returns the number of the worker's process.
+    /// Returns the process ID of the worker.
     pub fn process(&self) -> u32 {
         self.connection.peer().pid().unsigned_abs()
     }

@@ -16,24 +16,23 @@ use crate::exchange::resources::Resources;
 use crate::exchange::submit::SubmitParts;
 use crate::exchange::{ExchangeInfo, InitialTurn, Lease, RenderTurn, StepAway, Steps};
 
-/// An exchange in step with a worker in another process, made by [`Remote::exchange`]: each of its
-/// frames comes once and in order.
+/// An exchange in step with a worker in another process, created by [`Remote::exchange`]. Each
+/// frame of the worker arrives once and in order.
 ///
-/// [`next`](Self::next) gives the turn of a frame as soon as the worker has announced it. It is
-/// submitted as any other [`RenderTurn`], and its commands wait on the GPU until the frame is
-/// finished, so that **the queue waits for another process**:
-/// - A worker that does not finish a frame within [`ExchangeInfo::timeout`] of the one before,
-///   though nothing but itself delays it, is killed, stopped or not.
-/// - Once its process has ended, the highest value that it owed is signalled in its place: the
-///   queue goes on, with whatever is in the slots of those frames.
-///   [`check_worker`](Self::check_worker) names them ([`Error::PeerLost`], `torn`), and they are
-///   withdrawn where they were not taken.
-/// - A worker on the CPU signals by messages. Where its connection ends, that is done at once,
-///   whether its process lives or not, and slots of torn frames keep what they held.
+/// [`next`](Self::next) returns the turn of a frame as soon as the worker has announced it. It is
+/// submitted like any other [`RenderTurn`], and its commands wait on the GPU until the frame is
+/// finished, so **the queue waits for another process**:
+/// - A worker that does not finish a frame within [`ExchangeInfo::timeout`] of the previous one,
+///   although nothing else delays it, is killed, even if it is stopped.
+/// - Once its process has ended, the highest value that it owed is signaled in its place: the queue
+///   continues, with whatever is in the slots of those frames. [`check_worker`](Self::check_worker)
+///   names these frames ([`Error::PeerLost`], `torn`), and those that were not taken are withdrawn.
+/// - A worker on the CPU signals by messages. If its connection ends, the values are signaled at
+///   once, whether or not its process still runs, and slots of torn frames keep their contents.
 ///
-/// Dropping it, or [`disconnect`](Self::disconnect), waits for what the worker has announced in the
-/// same way, so that nothing is left waiting: for up to [`ExchangeInfo::timeout`] for each frame,
-/// where the worker goes on, and once where neither it nor Vulkan does.
+/// Dropping it, or [`disconnect`](Self::disconnect), waits for the announced frames in the same
+/// way, so that nothing is left waiting: for up to [`ExchangeInfo::timeout`] for each frame while
+/// the worker makes progress, and for one timeout if neither the worker nor Vulkan does.
 pub struct RemoteExchange<R: Resources> {
     // Field order is drop order: the thread signals what the worker owes before the slots go.
     workers: Workers<StepAway<R>>,
@@ -44,22 +43,22 @@ pub struct RemoteExchange<R: Resources> {
 }
 
 impl Remote {
-    /// Offers an exchange in step to the worker, and waits until it has taken it, for at most
-    /// [`ExchangeInfo::timeout`]. Each frame comes once and in order, as with
+    /// Offers an exchange in step to the worker, and waits until the worker accepts it, for at most
+    /// [`ExchangeInfo::timeout`]. Each frame arrives once and in order, as with
     /// [`Exchange::new`](crate::Exchange::new) in one process: the worker announces it before it is
     /// finished, its turn may be submitted at once, and the GPU waits for it.
     ///
-    /// [`ExchangeInfo::timeout`] is the worker's limit for each frame, too. One that does not finish
-    /// what it has announced within that time, though nothing but itself delays it, is killed, and
-    /// what it owes is signalled in its place: see [`RemoteExchange`].
+    /// [`ExchangeInfo::timeout`] is also the worker's limit for each frame. A worker that does not
+    /// finish an announced frame within that time, although nothing else delays it, is killed, and
+    /// the values that it owes are signaled in its place; see [`RemoteExchange`].
     ///
-    /// A worker on the CPU is copied from, one that computes with CUDA writes the slots themselves,
-    /// as in [`latest`](Self::latest).
+    /// The frames of a worker on the CPU are copied into the slots. A worker that computes with
+    /// CUDA writes the slots directly, as in [`latest`](Self::latest).
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] where a side does not allow it
+    /// [`Error::InvalidArgument`] if a side does not allow it
     /// ([`AcceptInfo::trust`](crate::AcceptInfo::trust)), for more than 64 slots, and for a pool;
-    /// else as [`latest`](Self::latest).
+    /// otherwise as [`latest`](Self::latest).
     pub fn exchange<R: Resources>(self, info: &ExchangeInfo<'_>, resources: R) -> Result<RemoteExchange<R>> {
         RemoteExchange::new(self, info, resources)
     }
@@ -89,17 +88,17 @@ impl<R: Resources> RemoteExchange<R> {
     /// returns its turn; `None` if there is none by then, or if [`ExchangeInfo::frames_in_flight`]
     /// frames are unfinished. The frame itself may be unfinished: its commands wait on the GPU.
     ///
-    /// Each turn is to be submitted, lent or skipped; several may be held, up to the number of
-    /// slots, and submitted in any order.
+    /// Submit, lend or skip each turn. Several may be held, up to the number of slots, and
+    /// submitted in any order.
     ///
     /// # Errors
-    /// [`Error::PeerLost`] once the worker is lost and all of its frames that are whole were taken,
-    /// until [`reconnect`](Self::reconnect); [`Error::FramesTorn`] once for frames of an earlier
-    /// worker of which the program was not told before; [`Error::TurnLost`] once after a turn was
-    /// dropped; [`Error::Timeout`] where [`ExchangeInfo::frames_in_flight`] frames do not end
-    /// within [`ExchangeInfo::timeout`], and `timeout` is not shorter; [`Error::HostFailed`] once
-    /// frames of a worker on the CPU can no longer be copied, for example since Vulkan has not been
-    /// done with a slot within [`ExchangeInfo::timeout`]: make a new exchange.
+    /// [`Error::PeerLost`] once the worker is lost and all of its complete frames were taken, until
+    /// [`reconnect`](Self::reconnect); [`Error::FramesTorn`] once for torn frames of an earlier
+    /// worker that were not reported before; [`Error::TurnLost`] once after a turn was dropped;
+    /// [`Error::Timeout`] if [`ExchangeInfo::frames_in_flight`] frames do not complete within
+    /// [`ExchangeInfo::timeout`], and `timeout` is not shorter; [`Error::HostFailed`] once frames
+    /// of a worker on the CPU can no longer be copied, for example because Vulkan did not finish
+    /// with a slot within [`ExchangeInfo::timeout`]: create a new exchange.
     pub fn next(&mut self, timeout: Duration) -> Result<Option<RenderTurn<R>>> {
         let start = Instant::now();
         self.steps.check_dropped()?;
@@ -130,7 +129,7 @@ impl<R: Resources> RemoteExchange<R> {
         if is_lost && self.steps.is_empty() { self.check_worker() } else { self.steps.check_compute() }
     }
 
-    /// The process of the worker, or of the last one.
+    /// Returns the process ID of the worker, or of the last one.
     pub fn process(&self) -> u32 {
         self.workers.process()
     }
@@ -139,64 +138,62 @@ impl<R: Resources> RemoteExchange<R> {
     ///
     /// # Errors
     /// [`Error::PeerLost`] once its process or its connection has ended, or it was killed or
-    /// disconnected, until [`reconnect`](Self::reconnect). Where `dead` is `true`, what it owed is
-    /// signalled. [`Error::FramesTorn`] and [`Error::HostFailed`] as for [`next`](Self::next).
+    /// disconnected, until [`reconnect`](Self::reconnect). If `dead` is `true`, the values that it
+    /// owed have been signaled. [`Error::FramesTorn`] and [`Error::HostFailed`] as for
+    /// [`next`](Self::next).
     pub fn check_worker(&self) -> Result<(), Error> {
         self.workers.require_worker()?;
         self.steps.check_compute()
     }
 
-    /// Puts another worker in the place of one that is lost, with the same slots. Its frames follow
-    /// those of the one before, with the next numbers.
+    /// Replaces a lost worker with another one, on the same slots. Its frames continue the
+    /// numbering of the previous worker's.
     ///
-    /// Waits for nobody, but for what a [`disconnect`](Self::disconnect) under the queue's lock has
-    /// left to wait for. While a last worker that has closed its connection and lives on
-    /// [owes](Self::owed) frames, it is refused: they come, or that worker is killed at the limit of
-    /// one of them.
-    /// [`check_worker`](Self::check_worker) tells if the worker refuses
-    /// the exchange or says nothing within [`ExchangeInfo::timeout`]. One that computes with CUDA
-    /// gets the slots and new timelines once the one before cannot use them any more, as with
-    /// [`RemoteReader::reconnect`](crate::RemoteReader::reconnect), and Vulkan's commands with
-    /// frames of that one have ended: turns that are still held are to be submitted or skipped.
+    /// Does not wait for a worker, except to complete a [`disconnect`](Self::disconnect) that was
+    /// called under the queue's lock. It is refused while a previous worker that closed its
+    /// connection, but still runs, [owes](Self::owed) frames: they arrive, or that worker is killed
+    /// at the limit of one of them. [`check_worker`](Self::check_worker) reports if the worker
+    /// refuses the exchange or does not answer within [`ExchangeInfo::timeout`]. A worker that
+    /// computes with CUDA gets the slots and new timelines once the previous worker can no longer
+    /// use them, as with [`RemoteReader::reconnect`](crate::RemoteReader::reconnect), and once
+    /// Vulkan's commands with its frames have ended: submit or skip turns that are still held.
     ///
     /// # Errors
-    /// As [`RemoteReader::reconnect`](crate::RemoteReader::reconnect);
-    /// [`Error::InvalidArgument`] for a worker without trust, and [`Error::FramesOwed`] while the
-    /// last one owes frames. The connection with the worker that was to come is closed.
+    /// As [`RemoteReader::reconnect`](crate::RemoteReader::reconnect); [`Error::InvalidArgument`]
+    /// for a worker without trust, and [`Error::FramesOwed`] while the previous worker owes frames.
+    /// On an error, the connection with the new worker is closed.
     pub fn reconnect(&mut self, remote: Remote) -> Result<()> {
         self.workers.reconnect(remote)
     }
 
-    /// The frames that a worker which is lost and lives on has announced and not finished, by the
-    /// exchange's numbers: the queue may wait for them, and
-    /// [`reconnect`](Self::reconnect) is refused. Empty once they have come, or the worker was
-    /// killed at its limit and their values signalled in its place, of which
-    /// [`check_worker`](Self::check_worker) tells. Until then leave the next worker with the
-    /// [`Listener`](crate::Listener).
+    /// Returns the frame numbers that a lost worker whose process still runs has announced but not
+    /// finished. The queue may be waiting for them, and [`reconnect`](Self::reconnect) is refused.
+    /// Empty once the frames have arrived, or once the worker was killed at its limit and their
+    /// values were signaled in its place, which [`check_worker`](Self::check_worker) reports. Until
+    /// then, do not accept the next worker from the [`Listener`](crate::Listener).
     pub fn owed(&self) -> Box<[u64]> {
         self.workers.status().owed()
     }
 
-    /// Ends the connection with the worker, which is told. Waits for frames that it has announced,
-    /// for each up to its limit, and kills one that overruns it; on the CPU they are torn at once.
-    /// Where its process has not ended a second later, a thread waits for that and signals in its
-    /// place: [`owed`](Self::owed) names the frames meanwhile. [`close`](Self::close) and dropping
-    /// leave it to that thread, too, and wait for it if the device was adopted without
+    /// Closes the connection and notifies the worker. Waits for each announced frame up to its
+    /// limit, and kills a worker that exceeds it; frames of a worker on the CPU are torn at once.
+    /// If the process has not ended a second later, a thread waits for that and signals in its
+    /// place; until then, [`owed`](Self::owed) returns the frames. [`close`](Self::close) and
+    /// dropping leave this to that thread, too, and wait for it if the device was adopted without
     /// [`keep_alive`](crate::AdoptInfo::keep_alive).
     ///
-    /// On a thread that has locked a queue of the device ([`Queue::with`]) it waits for nothing:
-    /// the thread of the connection, which may be waiting for the queue, ends it, and
-    /// [`check_worker`](Self::check_worker) tells once it has. The next call of this,
+    /// On a thread that has locked a queue of the device ([`Queue::with`]), it does not wait: the
+    /// connection's thread, which may be waiting for the queue, closes the connection, and
+    /// [`check_worker`](Self::check_worker) reports when it has. The next call of `disconnect`,
     /// [`reconnect`](Self::reconnect) or [`close`](Self::close) without the lock waits for that.
-    /// Dropping under the lock waits for nothing either, and leaves that thread behind: it uses the
-    /// device until it has ended, which takes as long as this would have, and the device has to
-    /// outlive that.
+    /// Dropping under the lock does not wait either, and leaves that thread running: it uses the
+    /// device for as long as this call would have waited, and the device must outlive it.
     pub fn disconnect(&mut self) {
         self.workers.disconnect();
     }
 
-    /// Ends the exchange, as [`Exchange::close`](crate::Exchange::close) does, and what
-    /// [`disconnect`](Self::disconnect) does before.
+    /// Disconnects as [`disconnect`](Self::disconnect) does, and then closes the exchange, as
+    /// [`Exchange::close`](crate::Exchange::close) does.
     ///
     /// # Errors
     /// As [`Exchange::close`](crate::Exchange::close).
@@ -205,7 +202,7 @@ impl<R: Resources> RemoteExchange<R> {
         self.steps.close()
     }
 
-    /// Returns the name that it was made with.
+    /// Returns the exchange's name.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -215,18 +212,18 @@ impl<R: Resources> RemoteExchange<R> {
         self.slots
     }
 
-    /// The compute side: the thread that copies the frames of a worker on the CPU, or
+    /// Returns the compute side: the thread that copies the frames of a worker on the CPU, or
     /// [`Backend::Remote`](crate::Backend::Remote).
     pub fn compute(&self) -> &Compute {
         &self.compute
     }
 
-    /// The queue that turns are submitted to; its family is that of the turns' barriers.
+    /// Returns the queue that turns are submitted to. The turns' barriers name its family.
     pub fn queue(&self) -> &Queue {
         self.steps.queue(&self.compute)
     }
 
-    /// A [`Lease`] on the Vulkan objects in a slot.
+    /// Returns a [`Lease`] on the Vulkan objects of a slot.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] if `slot` is out of range.
@@ -235,7 +232,7 @@ impl<R: Resources> RemoteExchange<R> {
     }
 
     /// Returns `true` if new images wait for their first hand-over, as
-    /// [`Exchange::needs_initial`](crate::Exchange::needs_initial). Until then the worker has no
+    /// [`Exchange::needs_initial`](crate::Exchange::needs_initial). Until then, the worker gets no
     /// slot.
     pub fn needs_initial(&self) -> bool {
         self.steps.needs_initial()
@@ -263,7 +260,7 @@ impl<R: Resources> RemoteExchange<R> {
         unsafe { self.steps.state().record_initial(commands) }
     }
 
-    /// A submission that brings back the slots of lent turns that were dropped, as
+    /// Returns the parts of a submission that recovers the slots of dropped lent turns, as
     /// [`Exchange::flush_parts`](crate::Exchange::flush_parts).
     ///
     /// # Errors

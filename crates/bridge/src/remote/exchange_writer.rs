@@ -16,28 +16,28 @@ use crate::exchange::resources::Resources;
 use crate::exchange::submit::SubmitParts;
 use crate::exchange::{DrawAway, Draws, ExchangeInfo, InitialTurn, Lease, RenderAway, RenderTurn};
 
-/// An exchange in step with a worker in another process that reads, made by
-/// [`Remote::exchange_render_first`]: the worker has each frame that Vulkan draws, once and in
+/// An exchange in step with a worker in another process that reads, created by
+/// [`Remote::exchange_render_first`]. The worker gets each frame that Vulkan draws, once and in
 /// order.
 ///
-/// [`begin`](Self::begin) gives the turn of the next frame. As soon as it is submitted, a worker
-/// that computes with CUDA has it, whose stream waits on the GPU until it is drawn. In turn
-/// Vulkan's next commands with the slot wait on the GPU until the worker is done with it, so that
+/// [`begin`](Self::begin) returns the turn of the next frame. As soon as it is submitted, a worker
+/// that computes with CUDA gets it, and its stream waits on the GPU until the frame is drawn.
+/// Vulkan's next commands that use the slot wait on the GPU until the worker is done with it, so
 /// **the queue waits for another process**:
-/// - A worker that has given a slot back and does not come to the end of its work with it within
-///   [`ExchangeInfo::timeout`] of the one before, though nothing but itself delays it, is killed,
-///   stopped or not. One that keeps its slots is not: the queue waits for none of them, and `begin`
-///   gives no turn.
-/// - Once its process has ended, the highest value that it owed is signalled in its place, and the
-///   queue goes on. [`check_worker`](Self::check_worker) tells of it ([`Error::PeerLost`], `owed`
+/// - A worker that has returned a slot but does not complete its work on it within
+///   [`ExchangeInfo::timeout`] of the previous one, although nothing else delays it, is killed,
+///   even if it is stopped. A worker that keeps its slots is not killed: the queue does not wait
+///   for them, and `begin` returns no turn.
+/// - Once its process has ended, the highest value that it owed is signaled in its place, and the
+///   queue continues. [`check_worker`](Self::check_worker) reports it ([`Error::PeerLost`], `owed`
 ///   and `signalled`).
 ///
-/// For a worker on the CPU a thread of this process copies each frame into memory that the worker
-/// reads, and nothing that is submitted waits for the worker.
+/// For a worker on the CPU, a thread of this process copies each frame into memory that the worker
+/// reads, and no submission waits for the worker.
 ///
-/// Dropping it, or [`disconnect`](Self::disconnect), waits for what the worker owes in the same
-/// way, so that nothing is left waiting: for up to [`ExchangeInfo::timeout`] for each slot, where
-/// the worker goes on, and once where neither it nor Vulkan does.
+/// Dropping it, or [`disconnect`](Self::disconnect), waits in the same way for the slots that the
+/// worker owes, so that nothing is left waiting: for up to [`ExchangeInfo::timeout`] for each slot
+/// while the worker makes progress, and for one timeout if neither the worker nor Vulkan does.
 pub struct RemoteExchangeWriter<R: Resources> {
     // Field order is drop order: the thread signals what the worker owes before the slots go.
     workers: Workers<DrawAway<R>>,
@@ -48,17 +48,18 @@ pub struct RemoteExchangeWriter<R: Resources> {
 }
 
 impl Remote {
-    /// Offers an exchange in step to the worker, which reads what Vulkan draws, and waits until it
-    /// has taken it, for at most [`ExchangeInfo::timeout`]. The worker has each frame once and in
-    /// order, as the compute side of [`Exchange::render_first`](crate::Exchange::render_first) in
-    /// one process; it has at most as many as there are slots that it has not given back.
+    /// Offers an exchange in step to the worker, which reads what Vulkan draws, and waits until the
+    /// worker accepts it, for at most [`ExchangeInfo::timeout`]. The worker gets each frame once
+    /// and in order, like the compute side of
+    /// [`Exchange::render_first`](crate::Exchange::render_first) in one process. It can hold as
+    /// many frames as there are slots.
     ///
-    /// [`ExchangeInfo::timeout`] is the worker's limit for each slot, too: see
-    /// [`RemoteExchangeWriter`]. Frames
-    /// are copied for a worker on the CPU, one that computes with CUDA reads the slots themselves.
+    /// [`ExchangeInfo::timeout`] is also the worker's limit for each slot; see
+    /// [`RemoteExchangeWriter`]. Frames are copied for a worker on the CPU. A worker that computes
+    /// with CUDA reads the slots directly.
     ///
     /// # Errors
-    /// As [`exchange`](Self::exchange), and [`Error::InvalidArgument`] where
+    /// As [`exchange`](Self::exchange), and [`Error::InvalidArgument`] if
     /// [`ExchangeInfo::frames_in_flight`] is set, and for a worker that speaks an older version of
     /// the protocol.
     pub fn exchange_render_first<R: Resources>(
@@ -98,8 +99,8 @@ impl<R: Resources> RemoteExchangeWriter<R> {
     }
 
     /// Begins a frame and returns its turn, which has a slot to draw to. Waits for a slot on the
-    /// host for at most `timeout`, and returns `None` if the worker still holds all of them. Work
-    /// of the worker's with the slot that is not complete is waited for on the GPU only.
+    /// host for at most `timeout`, and returns `None` if the worker still holds all of them. For
+    /// work of the worker on the slot that is not complete, only the GPU waits.
     ///
     /// Submit, lend or skip the turn before you begin the next frame. The worker does not receive
     /// frames that are skipped.
@@ -108,7 +109,8 @@ impl<R: Resources> RemoteExchangeWriter<R> {
     /// [`Error::PeerLost`] once the worker is lost, until [`reconnect`](Self::reconnect);
     /// [`Error::TurnOpen`] while the last turn is open, [`Error::TurnLost`] once after one was
     /// dropped; [`Error::HostFailed`] once frames can no longer be copied for a worker on the CPU,
-    /// for example since one was not drawn within [`ExchangeInfo::timeout`]: make a new exchange.
+    /// for example because one was not drawn within [`ExchangeInfo::timeout`]: create a new
+    /// exchange.
     pub fn begin(&mut self, timeout: Duration) -> Result<Option<RenderTurn<R, RenderAway>>> {
         self.check_worker()?;
         let status = self.workers.status();
@@ -118,33 +120,33 @@ impl<R: Resources> RemoteExchangeWriter<R> {
         }
     }
 
-    /// The process of the worker, or of the last one.
+    /// Returns the process ID of the worker, or of the last one.
     pub fn process(&self) -> u32 {
         self.workers.process()
     }
 
-    /// Checks that there is a worker.
+    /// Checks that a worker is connected.
     ///
     /// # Errors
     /// [`Error::PeerLost`] once its process or its connection has ended, or it was killed or
-    /// disconnected, until [`reconnect`](Self::reconnect). Where `dead` is `true`, what it owed is
-    /// signalled. [`Error::HostFailed`] as for [`begin`](Self::begin).
+    /// disconnected, until [`reconnect`](Self::reconnect). If `dead` is `true`, the values that it
+    /// owed have been signaled. [`Error::HostFailed`] as for [`begin`](Self::begin).
     pub fn check_worker(&self) -> Result<(), Error> {
         self.workers.require_worker()?;
         self.draws.check_compute()
     }
 
-    /// Puts another worker in the place of one that is lost, with the same slots. Frames go on with
-    /// the next numbers: those that were submitted and given to no worker are shown to nobody, but
-    /// for the last ones on the CPU.
+    /// Replaces a lost worker with another one, on the same slots. Frame numbers continue. No
+    /// worker gets the frames that were submitted in between, except the last ones with a worker on
+    /// the CPU.
     ///
-    /// Waits for nobody: [`begin`](Self::begin) waits until the worker has taken the exchange, and
-    /// [`check_worker`](Self::check_worker) tells if it refuses or says nothing within
-    /// [`ExchangeInfo::timeout`]. While a last worker that has closed its connection and lives on
-    /// [owes](Self::owed) values, it is refused. One that computes with CUDA gets the slots and new
-    /// timelines once the one before cannot use them any more, as with
-    /// [`RemoteReader::reconnect`](crate::RemoteReader::reconnect), and Vulkan's commands with them
-    /// have ended: a turn that is still held is to be submitted or skipped.
+    /// Does not wait: [`begin`](Self::begin) waits until the worker has accepted the exchange, and
+    /// [`check_worker`](Self::check_worker) reports if it refuses or does not answer within
+    /// [`ExchangeInfo::timeout`]. It is refused while a previous worker that closed its connection,
+    /// but still runs, [owes](Self::owed) values. A worker that computes with CUDA gets the slots
+    /// and new timelines once the previous worker can no longer use them, as with
+    /// [`RemoteReader::reconnect`](crate::RemoteReader::reconnect), and once Vulkan's commands with
+    /// the slots have ended: submit or skip a turn that is still held.
     ///
     /// # Errors
     /// As [`RemoteExchange::reconnect`](crate::RemoteExchange::reconnect).
@@ -152,31 +154,31 @@ impl<R: Resources> RemoteExchangeWriter<R> {
         self.workers.reconnect(remote)
     }
 
-    /// The frames whose slots a worker which is lost and lives on has given back and is not done
-    /// with, by the exchange's numbers: the queue may wait for it, and
-    /// [`reconnect`](Self::reconnect) is refused. Empty once it has come to their end, or was
-    /// killed at its limit and what it owed signalled in its place, of which
-    /// [`check_worker`](Self::check_worker) tells. Until then leave the next worker with the
-    /// [`Listener`](crate::Listener).
+    /// Returns the numbers of the frames whose slots a lost worker whose process still runs has
+    /// returned but not finished. The queue may be waiting for it, and
+    /// [`reconnect`](Self::reconnect) is refused. Empty once the worker has finished them, or once
+    /// it was killed at its limit and the values that it owed were signaled in its place, which
+    /// [`check_worker`](Self::check_worker) reports. Until then, do not accept the next worker from
+    /// the [`Listener`](crate::Listener).
     pub fn owed(&self) -> Box<[u64]> {
         self.workers.status().owed()
     }
 
-    /// Ends the connection with the worker, which is told. Waits for slots that it has given back
-    /// and is not done with, for each up to its limit, and kills one that overruns it; on the CPU
-    /// there are none. Where its process has not ended a second later, a thread waits for that and
-    /// signals in its place: [`owed`](Self::owed) names the frames meanwhile.
-    /// [`close`](Self::close) and dropping leave it to that thread, too, and wait for it if the
-    /// device was adopted without [`keep_alive`](crate::AdoptInfo::keep_alive).
+    /// Closes the connection and notifies the worker. Waits for each slot that the worker has
+    /// returned but not finished, up to its limit, and kills a worker that exceeds it; with a
+    /// worker on the CPU there are none. If the process has not ended a second later, a thread
+    /// waits for that and signals in its place; until then, [`owed`](Self::owed) returns the
+    /// frames. [`close`](Self::close) and dropping leave this to that thread, too, and wait for it
+    /// if the device was adopted without [`keep_alive`](crate::AdoptInfo::keep_alive).
     ///
-    /// Waits for nothing on a thread that has locked the queue, and neither does dropping, as
+    /// On a thread that has locked the queue, neither this nor dropping waits, as with
     /// [`RemoteExchange::disconnect`](crate::RemoteExchange::disconnect).
     pub fn disconnect(&mut self) {
         self.workers.disconnect();
     }
 
-    /// Ends the exchange, as [`Exchange::close`](crate::Exchange::close) does, and what
-    /// [`disconnect`](Self::disconnect) does before.
+    /// Disconnects as [`disconnect`](Self::disconnect) does, and then closes the exchange, as
+    /// [`Exchange::close`](crate::Exchange::close) does.
     ///
     /// # Errors
     /// As [`Exchange::close`](crate::Exchange::close).
@@ -185,7 +187,7 @@ impl<R: Resources> RemoteExchangeWriter<R> {
         self.draws.close()
     }
 
-    /// Returns the name that it was made with.
+    /// Returns the exchange's name.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -195,18 +197,18 @@ impl<R: Resources> RemoteExchangeWriter<R> {
         self.slots
     }
 
-    /// The compute side: the thread that copies the frames for a worker on the CPU, or
+    /// Returns the compute side: the thread that copies the frames for a worker on the CPU, or
     /// [`Backend::Remote`](crate::Backend::Remote).
     pub fn compute(&self) -> &Compute {
         &self.compute
     }
 
-    /// The queue that turns are submitted to; its family is that of the turns' barriers.
+    /// Returns the queue that turns are submitted to. The turns' barriers name its family.
     pub fn queue(&self) -> &Queue {
         self.draws.queue(&self.compute)
     }
 
-    /// A [`Lease`] on the Vulkan objects in a slot.
+    /// Returns a [`Lease`] on the Vulkan objects of a slot.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] if `slot` is out of range.
@@ -215,8 +217,8 @@ impl<R: Resources> RemoteExchangeWriter<R> {
     }
 
     /// Returns `true` if new images wait for their first hand-over, as
-    /// [`Exchange::needs_initial`](crate::Exchange::needs_initial). Until then
-    /// [`begin`](Self::begin) is refused.
+    /// [`Exchange::needs_initial`](crate::Exchange::needs_initial). Until then,
+    /// [`begin`](Self::begin) returns an error.
     pub fn needs_initial(&self) -> bool {
         self.draws.needs_initial()
     }
@@ -243,7 +245,7 @@ impl<R: Resources> RemoteExchangeWriter<R> {
         unsafe { self.draws.state().record_initial(commands) }
     }
 
-    /// A submission that brings back the slots of lent turns that were dropped, as
+    /// Returns the parts of a submission that recovers the slots of dropped lent turns, as
     /// [`Exchange::flush_parts`](crate::Exchange::flush_parts).
     ///
     /// # Errors

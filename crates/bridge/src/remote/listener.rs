@@ -12,8 +12,8 @@ use crate::observe::log_info;
 
 /// A Unix socket that workers connect to, accessible to this user's processes only.
 ///
-/// `docs/processes.md` in the repository tells what a worker is and how either side outlives the
-/// other. Dropping the listener removes the socket's file; workers that were accepted stay.
+/// `docs/processes.md` in the repository describes workers and how each side survives the other.
+/// Dropping the listener removes the socket's file; accepted workers stay connected.
 #[derive(Debug)]
 pub struct Listener(bridge_ipc::Listener);
 
@@ -38,14 +38,14 @@ impl Default for ListenerInfo {
 /// Configuration of [`Listener::accept_with`].
 #[derive(Debug, Clone, Copy)]
 pub struct AcceptInfo {
-    /// The time for which a worker is waited for. Default: none.
+    /// How long to wait for a worker. Default: zero, which does not wait.
     pub timeout: Duration,
-    /// Whether to allow exchanges in step ([`Remote::exchange`]), which workers have to allow too:
-    /// commands of this process then wait, on the GPU, for frames that a worker has announced, and
-    /// a worker that does not finish them in time is killed. A worker with CUDA can signal the
-    /// timelines that it was given with any value, and this process then submits lower ones
-    /// (VUID-VkSubmitInfo2-semaphore-03882): trust only workers that keep to the protocol.
-    /// Default: no.
+    /// Whether to allow exchanges in step ([`Remote::exchange`]), which workers have to allow too.
+    /// Commands of this process then wait on the GPU for frames that a worker has announced, and a
+    /// worker that does not finish them in time is killed. A worker with CUDA can signal any value
+    /// on the timelines that it gets, so that this process may then submit lower values
+    /// (VUID-VkSubmitInfo2-semaphore-03882): trust only workers that keep to the protocol. Default:
+    /// `false`.
     pub trust: bool,
 }
 
@@ -59,8 +59,8 @@ impl Listener {
     /// Listens at `path` (mode 0600). A socket that a dead process left there is replaced.
     ///
     /// # Errors
-    /// [`Error::Connection`](crate::Error::Connection) where another process listens, something
-    /// else is at the path, or the system refuses.
+    /// [`Error::Connection`](crate::Error::Connection) if another process listens there, if
+    /// something else is at the path, or if the system refuses.
     pub fn bind(path: impl AsRef<Path>) -> Result<Self> {
         Self::bind_with(path, &ListenerInfo::default())
     }
@@ -68,8 +68,8 @@ impl Listener {
     /// [`bind`](Self::bind) with a configuration.
     ///
     /// # Errors
-    /// As [`bind`](Self::bind), and [`Error::InvalidArgument`](crate::Error::InvalidArgument) where
-    /// no process could be kept.
+    /// As [`bind`](Self::bind), and [`Error::InvalidArgument`](crate::Error::InvalidArgument) if
+    /// [`ListenerInfo::pending`] is 0.
     pub fn bind_with(path: impl AsRef<Path>, info: &ListenerInfo) -> Result<Self> {
         let ListenerInfo { greeting, pending } = *info;
         if pending == 0 {
@@ -81,7 +81,7 @@ impl Listener {
         Ok(Self(bridge_ipc::Listener::bind_with(path, &info)?))
     }
 
-    /// The path of the socket.
+    /// Returns the path of the socket.
     pub fn path(&self) -> &Path {
         self.0.path()
     }
@@ -94,9 +94,9 @@ impl Listener {
     /// a later call with this device. A `timeout` of zero therefore never waits, and suits an
     /// engine's frame loop.
     ///
-    /// Workers compute on the CPU, or with CUDA where the device exports its memory and timelines
-    /// ([`ExportDevice::require_export`]); they are told which may be, and choose. This process
-    /// needs no CUDA for either.
+    /// Workers compute on the CPU, or with CUDA if the device exports its memory and timelines
+    /// ([`ExportDevice::require_export`]). The worker chooses among the backends that this process
+    /// allows. This process does not need CUDA for either.
     ///
     /// # Errors
     /// [`Error::Connection`](crate::Error::Connection) for a process that may not connect, sends no

@@ -8,17 +8,17 @@ use crate::error::Result;
 use crate::exchange::resources::Resources;
 use crate::exchange::{Exchange, LatestInfo, LatestReader, LatestWriter};
 
-/// The reader of frames that a worker in another process writes, made by [`Remote::latest`].
+/// The reader of frames that a worker in another process writes, created by [`Remote::latest`].
 ///
-/// It is a [`LatestReader`]: [`newest`](LatestReader::newest) gives the newest whole frame, never
-/// blocks, and goes on with the last one when the worker stops, hangs or dies.
-/// [`check_worker`](Self::check_worker) tells that the worker is lost, and
-/// [`reconnect`](Self::reconnect) puts another in its place.
+/// It dereferences to a [`LatestReader`]: [`newest`](LatestReader::newest) returns the newest
+/// complete frame, never blocks, and keeps returning the last frame when the worker stops, hangs or
+/// dies. [`check_worker`](Self::check_worker) reports a lost worker, and
+/// [`reconnect`](Self::reconnect) replaces it with another one.
 ///
-/// Nothing that is submitted waits for the worker, on the CPU or the GPU, so that neither a frame
-/// nor the end of the program does. Where the worker computes with CUDA, it writes the slots
-/// themselves, and nothing is copied; [`compute`](LatestReader::compute) is
-/// [`Backend::Remote`](crate::Backend::Remote) then.
+/// No submission waits for the worker, on the CPU or the GPU, so neither a frame nor the end of the
+/// program does. A worker that computes with CUDA writes the slots directly, without a copy; the
+/// backend of [`compute`](LatestReader::compute) is then
+/// [`Backend::Remote`](crate::Backend::Remote).
 pub struct RemoteReader<R: Resources> {
     // Field order is drop order: the thread brings the writer back before both halves go.
     workers: Workers<LatestWriter<R>>,
@@ -26,19 +26,19 @@ pub struct RemoteReader<R: Resources> {
 }
 
 impl Remote {
-    /// Offers an exchange to the worker, which writes frames at a rate of its own, and waits until
-    /// it has taken it, for at most [`LatestInfo::timeout`]. What comes back reads the newest, as
-    /// the reader of [`Exchange::latest`](crate::Exchange::latest) does.
+    /// Offers an exchange to the worker, which writes frames at its own rate, and waits until the
+    /// worker accepts it, for at most [`LatestInfo::timeout`]. The result reads the newest frame,
+    /// like the reader of [`Exchange::latest`](crate::Exchange::latest).
     ///
-    /// The frames of a worker on the CPU are copied into the slots. One that computes with CUDA
-    /// writes the slots themselves, of which there may be 64 then; on another GPU than the one that
-    /// draws, buffers only.
+    /// The frames of a worker on the CPU are copied into the slots. A worker that computes with
+    /// CUDA writes the slots directly; there can then be at most 64, and on another GPU than the
+    /// one that draws, they can only hold buffers.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument), with the worker's words, where it
-    /// refuses the exchange, for example since it expects other resources, or does not answer
-    /// within the limit; [`Error::Connection`](crate::Error::Connection) where the connection ends
-    /// or fails; else as [`Exchange::latest`](crate::Exchange::latest).
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument), with the worker's reason, if the
+    /// worker refuses the exchange, for example because it expects other resources, or does not
+    /// answer in time; [`Error::Connection`](crate::Error::Connection) if the connection ends or
+    /// fails; otherwise as [`Exchange::latest`](crate::Exchange::latest).
     pub fn latest<R: Resources>(self, info: &LatestInfo<'_>, resources: R) -> Result<RemoteReader<R>> {
         RemoteReader::new(self, info, resources)
     }
@@ -53,7 +53,7 @@ impl<R: Resources> RemoteReader<R> {
         Ok(Self { workers: Workers::new(remote, info, kinds, writer)?, reader })
     }
 
-    /// The process of the worker, or of the last one.
+    /// Returns the process ID of the worker, or of the last one.
     pub fn process(&self) -> u32 {
         self.workers.process()
     }
@@ -62,8 +62,8 @@ impl<R: Resources> RemoteReader<R> {
     ///
     /// # Errors
     /// [`Error::PeerLost`](crate::Error::PeerLost) once its process or its connection has ended, or
-    /// it was disconnected, until [`reconnect`](Self::reconnect). Frames that it has finished
-    /// before are still read.
+    /// it was disconnected, until [`reconnect`](Self::reconnect). Frames that it finished before
+    /// can still be read.
     pub fn check_worker(&self) -> Result<()> {
         self.workers.require_worker()
     }
@@ -74,26 +74,27 @@ impl<R: Resources> RemoteReader<R> {
     /// within [`LatestInfo::timeout`]. If a frame that the old worker published is being copied,
     /// the call waits for the copy, for up to 500 ms.
     ///
-    /// A worker on the CPU is offered memory that the old one never had, so that nothing of a
-    /// process which lives on is mixed in. One that computes with CUDA is offered the slots
-    /// themselves, once the old one cannot write to them any more: it has closed the exchange, or
-    /// its process has ended. Where that does not come within the same limit, `check_worker` says
-    /// so: end the process then, and let another worker connect.
+    /// A worker on the CPU gets memory that the old one never had, so that an old process that
+    /// still runs cannot interfere. A worker that computes with CUDA gets the slots themselves,
+    /// once the old one can no longer write to them: it has closed the exchange, or its process has
+    /// ended. If that does not happen within the same timeout, `check_worker` reports it: end the
+    /// process then, and let another worker connect.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) while there is a worker (see
-    /// [`disconnect`](Self::disconnect)), and for one that was accepted for another device,
-    /// computes with another backend than the first, or on another GPU than the slots were made
-    /// for, and [`Error::HostFailed`](crate::Error::HostFailed) if no thread can be started.
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) while a worker is connected (see
+    /// [`disconnect`](Self::disconnect)), and for a worker that was accepted for another device,
+    /// uses another backend than the first one, or computes on another GPU than the slots were
+    /// created for, and [`Error::HostFailed`](crate::Error::HostFailed) if no thread can be
+    /// started.
     pub fn reconnect(&mut self, remote: Remote) -> Result<()> {
         self.workers.reconnect(remote)
     }
 
-    /// Closes the connection and notifies the worker. Frames that were published stay, and one that
-    /// is being copied is waited for as in [`reconnect`](Self::reconnect). A worker that computes
-    /// with CUDA has its slots until its process has ended.
+    /// Closes the connection and notifies the worker. Published frames stay. If a frame is being
+    /// copied, it waits for the copy as [`reconnect`](Self::reconnect) does. A worker that computes
+    /// with CUDA keeps its slots until its process has ended.
     ///
-    /// Waits for nothing on a thread that has locked the queue, as
+    /// Does not wait on a thread that has locked the queue, as with
     /// [`RemoteExchange::disconnect`](crate::RemoteExchange::disconnect).
     pub fn disconnect(&mut self) {
         self.workers.disconnect();

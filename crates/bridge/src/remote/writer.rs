@@ -8,20 +8,19 @@ use crate::error::Result;
 use crate::exchange::resources::Resources;
 use crate::exchange::{Exchange, LatestInfo, LatestReader, LatestWriter, Newest, RenderFirst};
 
-/// The writer of frames that Vulkan draws for a worker in another process, made by
+/// The writer of frames that Vulkan draws for a worker in another process, created by
 /// [`Remote::latest_render_first`].
 ///
-/// It is a [`LatestWriter`]: [`begin`](LatestWriter::begin) gives a slot for the next frame and
-/// waits for nothing that the worker owes, whether it is slow, stops, hangs or dies. Frames that it
-/// has not taken are written over. [`check_worker`](Self::check_worker) tells that the worker is
-/// lost, and [`reconnect`](Self::reconnect) puts another in its place; frames are drawn all the
-/// same.
+/// It dereferences to a [`LatestWriter`]: [`begin`](LatestWriter::begin) returns a slot for the
+/// next frame and never waits for the worker, whether it is slow, stops, hangs or dies. Frames that
+/// it has not taken are overwritten. [`check_worker`](Self::check_worker) reports a lost worker,
+/// and [`reconnect`](Self::reconnect) replaces it with another one. Frames can be drawn without a
+/// worker.
 ///
-/// The worker is shown frames that Vulkan has finished, so that neither its GPU nor this one waits
-/// for anything that is not reached. Where it computes with CUDA it reads the slots themselves, and
-/// nothing is copied; [`compute`](LatestWriter::compute) is
-/// [`Backend::Remote`](crate::Backend::Remote) then. For one on the CPU, a thread of this process
-/// copies each frame that it has room for.
+/// The worker only gets frames that Vulkan has finished, so neither side's GPU waits for the other
+/// process. A worker that computes with CUDA reads the slots directly, without a copy; the backend
+/// of [`compute`](LatestWriter::compute) is then [`Backend::Remote`](crate::Backend::Remote). For a
+/// worker on the CPU, a thread of this process copies each frame that the worker has room for.
 pub struct RemoteWriter<R: Resources> {
     // Field order is drop order: the thread brings the reader back before both halves go.
     workers: Workers<LatestReader<R, RenderFirst>>,
@@ -29,14 +28,14 @@ pub struct RemoteWriter<R: Resources> {
 }
 
 impl Remote {
-    /// Offers an exchange to the worker, which reads the newest frame that Vulkan has drawn at a
-    /// rate of its own, and waits until it has taken it, for at most [`LatestInfo::timeout`]. What
-    /// comes back writes, as the writer of
-    /// [`Exchange::latest_render_first`](crate::Exchange::latest_render_first) does.
+    /// Offers an exchange to the worker, which reads the newest frame that Vulkan has drawn, at its
+    /// own rate, and waits until the worker accepts it, for at most [`LatestInfo::timeout`]. The
+    /// result writes frames, like the writer of
+    /// [`Exchange::latest_render_first`](crate::Exchange::latest_render_first).
     ///
-    /// Frames are copied for a worker on the CPU; one that computes with CUDA reads the slots
-    /// themselves, as in [`latest`](Self::latest). The worker has frames that are finished,
-    /// whatever [`LatestInfo::newest`] says.
+    /// Frames are copied for a worker on the CPU; a worker that computes with CUDA reads the slots
+    /// directly, as in [`latest`](Self::latest). The worker only gets finished frames, regardless
+    /// of [`LatestInfo::newest`].
     ///
     /// # Errors
     /// As [`latest`](Self::latest).
@@ -55,12 +54,12 @@ impl<R: Resources> RemoteWriter<R> {
         Ok(Self { workers: Workers::new(remote, &info, kinds, reader)?, writer })
     }
 
-    /// The process of the worker, or of the last one.
+    /// Returns the process ID of the worker, or of the last one.
     pub fn process(&self) -> u32 {
         self.workers.process()
     }
 
-    /// Checks that there is a worker.
+    /// Checks that a worker is connected.
     ///
     /// # Errors
     /// [`Error::PeerLost`](crate::Error::PeerLost) once its process or its connection has ended, or
@@ -69,14 +68,14 @@ impl<R: Resources> RemoteWriter<R> {
         self.workers.require_worker()
     }
 
-    /// Puts another worker in the place of one that is lost, with the same slots. Frames go on
-    /// meanwhile: nobody waits for the new worker, and [`check_worker`](Self::check_worker) tells
-    /// if it refuses the exchange or says nothing within [`LatestInfo::timeout`].
+    /// Replaces a lost worker with another one, on the same slots. Drawing continues meanwhile: the
+    /// call does not wait for the new worker, and [`check_worker`](Self::check_worker) reports if
+    /// it refuses the exchange or does not answer within [`LatestInfo::timeout`].
     ///
-    /// A worker on the CPU is offered memory that the old one never had, and has the last frame at
-    /// once. One that computes with CUDA is offered the slots themselves, once the old one cannot
-    /// use them any more, as with [`RemoteReader::reconnect`](crate::RemoteReader::reconnect); it
-    /// has the newest frame that no worker was shown, or the next that is drawn.
+    /// A worker on the CPU gets memory that the old one never had, and the last frame at once. A
+    /// worker that computes with CUDA gets the slots themselves, once the old one can no longer use
+    /// them, as with [`RemoteReader::reconnect`](crate::RemoteReader::reconnect). Its first frame
+    /// is the newest one that no worker has had, or the next one that is drawn.
     ///
     /// # Errors
     /// As [`RemoteReader::reconnect`](crate::RemoteReader::reconnect).
@@ -84,11 +83,11 @@ impl<R: Resources> RemoteWriter<R> {
         self.workers.reconnect(remote)
     }
 
-    /// Ends the connection with the worker, which is told. One that computes with CUDA has its
+    /// Closes the connection and notifies the worker. A worker that computes with CUDA keeps its
     /// slots until its process has ended, see [`reconnect`](Self::reconnect); the writer has enough
     /// others.
     ///
-    /// Waits for nothing on a thread that has locked the queue, as
+    /// Does not wait on a thread that has locked the queue, as with
     /// [`RemoteExchange::disconnect`](crate::RemoteExchange::disconnect).
     pub fn disconnect(&mut self) {
         self.workers.disconnect();

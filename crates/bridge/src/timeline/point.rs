@@ -30,24 +30,24 @@ impl TimelinePoint {
         Self { timeline: timeline.clone(), value }
     }
 
-    /// The value of the point.
+    /// Returns the point's value on its timeline.
     #[inline]
     pub fn value(&self) -> u64 {
         self.value
     }
 
-    /// The name of its timeline.
+    /// Returns the name of the point's timeline.
     pub fn timeline_name(&self) -> &str {
         self.timeline.name()
     }
 
-    /// Side that signals it.
+    /// Returns the side that signals the point.
     pub fn signaller(&self) -> Signaller {
         self.timeline.0.signaller
     }
 
-    /// Returns `true` if the point has been reached; does not block. It submits first what
-    /// [`wait`](Self::wait) does.
+    /// Returns `true` if the point has been reached. Does not block. Like [`wait`](Self::wait), it
+    /// submits pending work first.
     ///
     /// # Errors
     /// The error of the failed driver call.
@@ -64,9 +64,9 @@ impl TimelinePoint {
     ///
     /// The kind of wait depends on the signaller: a CUDA signal is polled, since `vkWaitSemaphores`
     /// notices it only after milliseconds; for a signal of a queue or the CPU, the thread blocks in
-    /// Vulkan, unless CUDA is in use and several threads wait: then each one polls and sleeps. It
-    /// ends with a call of `vkWaitSemaphores` in any case, so that mapped memory can be read after
-    /// it; [`is_reached`](Self::is_reached) orders no memory.
+    /// Vulkan, unless CUDA is in use and several threads wait: then each one polls and sleeps. In
+    /// every case, the wait ends with a call of `vkWaitSemaphores`, so that mapped memory can be
+    /// read after it; [`is_reached`](Self::is_reached) orders no memory.
     ///
     /// # Errors
     /// [`Error::Timeout`](crate::Error::Timeout) with the last value seen, or the error of the
@@ -77,10 +77,10 @@ impl TimelinePoint {
 
     /// Blocks like [`wait`](Self::wait), but without spinning for up to 2 ms first.
     ///
-    /// The thread takes next to no processor time. It wakes tens of microseconds later than with
-    /// `wait`, and up to half a millisecond later for a point that CUDA signals or where
-    /// several threads wait beside CUDA. Use it where other
-    /// work is queued behind the point, such as when waiting for the frame before the last.
+    /// The thread uses almost no processor time. It wakes tens of microseconds later than with
+    /// `wait`, and up to half a millisecond later for a point that CUDA signals, or if several
+    /// threads wait while CUDA is in use. Use it if other work is queued after the point, such as
+    /// when waiting for the frame before the last.
     ///
     /// # Errors
     /// As [`wait`](Self::wait).
@@ -98,14 +98,14 @@ impl TimelinePoint {
     /// [`Exchange::begin`]: crate::Exchange::begin
     ///
     /// # Errors
-    /// [`Error::Timeout`](crate::Error::Timeout) where they may still run, or where that is
-    /// unknown; after every other error they do not.
+    /// [`Error::Timeout`](crate::Error::Timeout) if the commands may still run, or if that is
+    /// unknown; after every other error they have ended.
     pub fn wait_ended(&self, limit: Duration) -> Result<()> {
         self.timeline.wait_ended(self.value, limit, || self.timeline.0.peer.release_lost())
     }
 
-    /// The wait for this point in a `VkSubmitInfo2`, at `stages`. It submits first what
-    /// [`wait`](Self::wait) does.
+    /// Returns the wait for this point in a `VkSubmitInfo2`, at `stages`. Like
+    /// [`wait`](Self::wait), it submits pending work first.
     pub fn wait_info(&self, stages: vk::PipelineStageFlags2) -> vk::SemaphoreSubmitInfo<'static> {
         if let Err(error) = self.timeline.flush() {
             log_error!(

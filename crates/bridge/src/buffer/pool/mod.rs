@@ -134,9 +134,9 @@ impl SharedPool {
     /// here rather than at the first buffer.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for blocks of no bytes or of more than 512 GiB, else what the two
-    /// sides say; among it [`vk_export::Error::NotExportable`] where the driver wants an allocation
-    /// of its own for each buffer.
+    /// [`Error::InvalidArgument`] for blocks of no bytes or of more than 512 GiB, otherwise the
+    /// error of the failed Vulkan or CUDA call, such as [`vk_export::Error::NotExportable`] if the
+    /// driver requires a dedicated allocation for each buffer.
     pub fn new(compute: &Compute, info: &SharedPoolInfo<'_>) -> Result<Self> {
         let invalid = |reason: &str| Error::invalid(format!("shared pool \"{}\"", info.name), reason);
         if info.block_size == 0 {
@@ -164,12 +164,13 @@ impl SharedPool {
         &self.0.name
     }
 
-    /// The compute side that its buffers are for.
+    /// Returns the compute side that the pool's buffers are for.
     pub fn compute(&self) -> &Compute {
         &self.0.compute
     }
 
-    /// Bytes of one block, rounded as [`SharedPoolInfo::block_size`] says.
+    /// Returns the size of one block in bytes, rounded as described for
+    /// [`SharedPoolInfo::block_size`].
     pub fn block_size(&self) -> u64 {
         self.0.block_size
     }

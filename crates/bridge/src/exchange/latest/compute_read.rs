@@ -40,33 +40,35 @@ impl<R: Resources> ComputeRead<R> {
         Ok(Some(Self { shared: Arc::clone(shared), chosen, done: false, _alive: Alive::new(Kind::Turn) }))
     }
 
-    /// The number of the frame, from 0.
+    /// Returns the frame's number, starting at 0.
     pub fn frame(&self) -> u64 {
         self.chosen.frame
     }
 
-    /// The slot, below [`LatestReader::slots`](crate::LatestReader::slots).
+    /// Returns the slot's index, which is less than
+    /// [`LatestReader::slots`](crate::LatestReader::slots).
     pub fn slot(&self) -> usize {
         self.chosen.slot
     }
 
-    /// Returns `false` where the frame is that of the turn before.
+    /// Returns `false` if the last turn had the same frame.
     pub fn is_new(&self) -> bool {
         self.chosen.new
     }
 
-    /// A [`Lease`] on the Vulkan objects of the turn's slot.
+    /// Returns a [`Lease`] on the Vulkan objects of the turn's slot.
     pub fn lease(&self) -> Lease {
         self.shared.state.lease(self.chosen.slot)
     }
 
-    /// The point at which Vulkan has drawn the frame; the compute stream waits for it already.
+    /// Returns the point at which Vulkan has drawn the frame; the compute stream waits for it
+    /// already.
     pub fn rendered(&self) -> TimelinePoint {
         self.shared.state.held.rendered.issued(self.chosen.value)
     }
 
-    /// The resources of the turn, lent until the turn is finished. Later turns with the same frame
-    /// see what was written to it.
+    /// Returns the turn's resources, which are lent until the turn is finished. Later turns with
+    /// the same frame see what was written to it.
     pub fn work(&mut self) -> Work<'_, R> {
         // SAFETY: the slot is the reader's, which has one turn at a time, and the borrow of the
         // turn is the borrow of the work. The stream waits for the frame since this or an earlier
@@ -74,8 +76,8 @@ impl<R: Resources> ComputeRead<R> {
         unsafe { self.shared.state.work(self.chosen.slot) }
     }
 
-    /// Ends the turn: the compute side signals when its work is done. Gives the point at which that
-    /// will be.
+    /// Ends the turn: the compute side signals when its work is done. Returns the point of that
+    /// signal.
     ///
     /// # Errors
     /// The error of the failed driver call.

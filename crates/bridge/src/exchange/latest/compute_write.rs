@@ -40,23 +40,24 @@ impl<R: Resources> ComputeWrite<R> {
         Ok(turn)
     }
 
-    /// Returns the frame's number, from 0. Published frames are numbered consecutively.
+    /// Returns the frame's number, starting at 0. Published frames are numbered consecutively.
     pub fn frame(&self) -> u64 {
         self.frame
     }
 
-    /// The slot, below [`LatestWriter::slots`](crate::LatestWriter::slots). It holds an older
-    /// frame, or nothing.
+    /// Returns the slot's index, which is less than
+    /// [`LatestWriter::slots`](crate::LatestWriter::slots). It holds an older frame, or nothing.
     pub fn slot(&self) -> usize {
         self.slot
     }
 
-    /// A [`Lease`] on the Vulkan objects of the turn's slot.
+    /// Returns a [`Lease`] on the Vulkan objects of the turn's slot.
     pub fn lease(&self) -> Lease {
         self.shared.state.lease(self.slot)
     }
 
-    /// The resources of the turn, lent until the turn ends. The stream is this exchange's own.
+    /// Returns the turn's resources, which are lent until the turn ends. The stream is this
+    /// exchange's own.
     pub fn work(&mut self) -> Work<'_, R> {
         // SAFETY: this turn alone holds the slot, and the borrow of the turn is the borrow of the
         // work. The stream waits for Vulkan's last use since `begin`; the signal is behind the
@@ -64,7 +65,7 @@ impl<R: Resources> ComputeWrite<R> {
         unsafe { self.shared.state.work(self.slot) }
     }
 
-    /// Publishes the frame by enqueuing a signal after its work; the reader can have the frame from
+    /// Publishes the frame by enqueuing a signal after its work; the reader can get the frame from
     /// then on. Returns the point of that signal.
     ///
     /// # Errors
@@ -77,8 +78,9 @@ impl<R: Resources> ComputeWrite<R> {
         Ok(point)
     }
 
-    /// Gives the slot back without a frame: there was nothing new, or computing it failed. What was
-    /// enqueued still runs, and the slot's next use is ordered behind it.
+    /// Skips the frame and returns its slot, for example because there is nothing new or because
+    /// computing it failed. What was enqueued still runs, and the slot's next use is ordered after
+    /// it.
     ///
     /// # Errors
     /// The error of the failed driver call; the turn then counts as dropped.

@@ -23,12 +23,12 @@ pub enum Newest {
 /// Configuration of an [`Exchange::latest`](crate::Exchange::latest).
 #[derive(Debug, Clone, Copy)]
 pub struct LatestInfo<'a> {
-    /// Its name, in errors, traces and GPU debuggers. Default: "latest".
+    /// Name of the exchange in errors, traces and GPU debuggers. Default: "latest".
     pub name: &'a str,
-    /// Slots; at least `writer_in_flight + reader_in_flight + 2`, and at most 1024: the writer's
-    /// frames, one for each submission of the reader, the newest finished frame, and the one that
-    /// the reader's oldest submission gives back. Fewer would make one side wait for the other.
-    /// Default: 6.
+    /// Number of slots, at least `writer_in_flight + reader_in_flight + 2` and at most 1024: the
+    /// writer's frames, one for each submission of the reader, the newest finished frame, and the
+    /// one that the reader's oldest submission returns. With fewer, one side would have to wait for
+    /// the other. Default: 6.
     pub slots: usize,
     /// Maximum number of unfinished frames of the writer, including the one that begins. At the
     /// limit, `begin` blocks until the writer's own oldest frame completes; it never waits for the
@@ -42,8 +42,7 @@ pub struct LatestInfo<'a> {
     pub newest: Newest,
     /// Time limit of every host wait, including the wait on drop. Default: 5 seconds.
     pub timeout: Duration,
-    /// Which of the device's queues Vulkan's side is submitted to. Default: the main one, which
-    /// draws.
+    /// The device queue that Vulkan's side is submitted to. Default: the main (graphics) queue.
     pub queue: QueueKind,
 }
 

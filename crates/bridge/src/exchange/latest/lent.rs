@@ -41,10 +41,10 @@ pub(crate) trait Lend {
 /// dropped, it is unknown whether the submission happened. A writer's slot then stays out of use
 /// until this or a later value of the queue is reached, and its frame is never read. A reader's two
 /// slots, that of the new frame and that of the one before, stay out of use until
-/// [`LatestReader::initialize`](crate::LatestReader::initialize). Where the bridge does not submit
-/// by itself, closing needs a later turn's signal, or that of `flush_parts` of
+/// [`LatestReader::initialize`](crate::LatestReader::initialize). If the bridge does not submit by
+/// itself, closing needs a later turn's signal, or that of `flush_parts` of
 /// [`LatestReader`](crate::LatestReader::flush_parts) or
-/// [`LatestWriter`](crate::LatestWriter::flush_parts), to see the end.
+/// [`LatestWriter`](crate::LatestWriter::flush_parts), to know that the work has ended.
 #[must_use = "a lent turn that is dropped takes its slots out of use"]
 pub struct LentLatest<T: Lendable> {
     turn: T,
@@ -57,12 +57,12 @@ impl<T: Lendable> LentLatest<T> {
         Self { turn, value, told: false }
     }
 
-    /// The waits and the signal for the engine's submissions.
+    /// Returns the waits and the signal for the engine's submissions.
     pub fn parts(&self) -> LatestParts {
         self.turn.parts(self.value)
     }
 
-    /// Confirms that the parts were submitted. Returns the point at which the commands have run.
+    /// Confirms that the parts were submitted. Returns the point at which the commands complete.
     ///
     /// # Safety
     /// The parts were submitted, unchanged, to the exchange's queue, as the type's contract says,

@@ -67,18 +67,18 @@ impl<R: Resources> Exchange<R, ComputeFirst> {
     ///
     /// The compute side gets a stream of its own, or with the CPU backend a thread:
     /// [`LatestWriter::compute`] is that of this exchange. Kernels that were loaded with `compute`
-    /// may be launched there; [`KernelMemory`](crate::KernelMemory) for them is made with that one.
-    /// [`Backend::Inline`](crate::Backend::Inline) is rejected: both sides would be on one queue,
-    /// where neither can run ahead.
+    /// may be launched there; [`KernelMemory`](crate::KernelMemory) for them is created with that
+    /// one. [`Backend::Inline`](crate::Backend::Inline) is rejected: both sides would be on one
+    /// queue, where neither can run ahead.
     ///
     /// The resources are freed once both handles and all turns are dropped; [`LatestWriter::close`]
     /// does the same and returns the error.
     #[doc = concat!("\n# Examples\n```\n", include_str!("../../../docs/latest.rs"), "```")]
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) with the numbers where
-    /// [`LatestInfo::slots`] are too few, and for [`Backend::Inline`](crate::Backend::Inline); else
-    /// as [`Exchange::new`].
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) with the numbers if
+    /// [`LatestInfo::slots`] is too small, and for [`Backend::Inline`](crate::Backend::Inline);
+    /// otherwise as [`Exchange::new`].
     pub fn latest(
         compute: &Compute,
         info: &LatestInfo<'_>,

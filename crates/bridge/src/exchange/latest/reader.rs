@@ -35,7 +35,7 @@ impl<R: Resources, D: Direction> LatestReader<R, D> {
         &self.shared
     }
 
-    /// Returns the name that it was made with.
+    /// Returns the exchange's name.
     pub fn name(&self) -> &str {
         &self.shared.state.name
     }
@@ -45,17 +45,17 @@ impl<R: Resources, D: Direction> LatestReader<R, D> {
         self.shared.state.held.slots.len()
     }
 
-    /// The compute side of this exchange, with a stream or a thread of its own.
+    /// Returns the compute side of this exchange, which has its own stream or thread.
     pub fn compute(&self) -> &Compute {
         &self.shared.state.compute
     }
 
-    /// The queue that Vulkan's side is submitted to; its family is that of the turns' barriers.
+    /// Returns the queue that Vulkan's side is submitted to. The turns' barriers name its family.
     pub fn queue(&self) -> &Queue {
         self.shared.state.queue()
     }
 
-    /// A [`Lease`] on the Vulkan objects in a slot.
+    /// Returns a [`Lease`] on the Vulkan objects of a slot.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) if `slot` is out of range.
@@ -71,9 +71,9 @@ impl<R: Resources> LatestReader<R, ComputeFirst> {
     /// Take one turn for each submission that uses the frame.
     ///
     /// # Errors
-    /// [`Error::TurnOpen`](crate::Error::TurnOpen) while the last turn is open, what
-    /// [`Compute::check_alive`] says once the compute side has failed, or the error of the failed
-    /// driver call.
+    /// [`Error::TurnOpen`](crate::Error::TurnOpen) while the last turn is open, the error of
+    /// [`Compute::check_alive`] once the compute side has failed, or the error of the failed driver
+    /// call.
     pub fn newest(&mut self) -> Result<Option<RenderRead<R>>> {
         RenderRead::newest(&self.shared)
     }
@@ -91,8 +91,8 @@ impl<R: Resources> LatestReader<R, ComputeFirst> {
     ///
     /// # Errors
     /// As [`Exchange::initialize`](crate::Exchange::initialize);
-    /// [`Error::OutOfOrder`](crate::Error::OutOfOrder) while slots are out of use and a turn, or
-    /// what [`record_initial`](Self::record_initial) records to bring them back, is lent.
+    /// [`Error::OutOfOrder`](crate::Error::OutOfOrder) while slots are out of use and a turn, or a
+    /// hand-over of such slots that [`record_initial`](Self::record_initial) recorded, is lent.
     pub fn initialize(&mut self) -> Result<()> {
         self.shared.initialize()
     }
@@ -105,13 +105,13 @@ impl<R: Resources> LatestReader<R, ComputeFirst> {
 
     /// Records the first hand-over of new images, as
     /// [`Exchange::record_initial`](crate::Exchange::record_initial). Once that is done, it records
-    /// what brings the [`retired`](Self::retired) slots back, for engines that submit it
-    /// themselves: the host waits for nothing, and the slots' next use waits for the
+    /// a hand-over that recovers the [`retired`](Self::retired) slots, for engines that submit it
+    /// themselves: the host does not wait, and the slots' next use waits for the
     /// [`signal`](InitialTurn::signal).
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) where nothing is to be handed over
-    /// and no slot is retired, or while the first hand-over is open;
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) if no image needs a hand-over and
+    /// no slot is retired, or while the first hand-over is open;
     /// [`Error::OutOfOrder`](crate::Error::OutOfOrder) while slots are retired and a turn, or an
     /// earlier hand-over of such slots, is lent.
     ///
@@ -122,11 +122,11 @@ impl<R: Resources> LatestReader<R, ComputeFirst> {
         unsafe { self.shared.record_initial(commands) }
     }
 
-    /// A submission that proves the end of lent turns that were dropped, as
+    /// Returns the parts of a submission after which dropped lent turns are known to have ended, as
     /// [`Exchange::flush_parts`](crate::Exchange::flush_parts): with it on the queue,
-    /// [`LatestWriter::close`](crate::LatestWriter::close) can see that nothing is in use. Every
-    /// later turn does the same. It brings no slot back; [`initialize`](Self::initialize) and
-    /// [`record_initial`](Self::record_initial) do.
+    /// [`LatestWriter::close`](crate::LatestWriter::close) can tell that nothing is in use. Every
+    /// later turn has the same effect. It does not recover slots; [`initialize`](Self::initialize)
+    /// and [`record_initial`](Self::record_initial) do.
     ///
     /// # Errors
     /// As [`Exchange::flush_parts`](crate::Exchange::flush_parts).
@@ -140,9 +140,9 @@ impl<R: Resources> LatestReader<R, RenderFirst> {
     /// one again if there is none newer; `None` before the first frame. Never blocks.
     ///
     /// # Errors
-    /// [`Error::TurnOpen`](crate::Error::TurnOpen) while the last turn is open, what
-    /// [`Compute::check_alive`] says once the compute side has failed, or the error of the failed
-    /// driver call.
+    /// [`Error::TurnOpen`](crate::Error::TurnOpen) while the last turn is open, the error of
+    /// [`Compute::check_alive`] once the compute side has failed, or the error of the failed driver
+    /// call.
     pub fn newest(&mut self) -> Result<Option<ComputeRead<R>>> {
         ComputeRead::newest(&self.shared)
     }

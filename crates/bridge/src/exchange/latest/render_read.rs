@@ -41,12 +41,13 @@ impl<R: Resources> RenderRead<R> {
         Ok(Some(Self { shared: Arc::clone(shared), chosen, computed, done: false, _alive: Alive::new(Kind::Turn) }))
     }
 
-    /// The number of the frame, from 0.
+    /// Returns the frame's number, starting at 0.
     pub fn frame(&self) -> u64 {
         self.chosen.frame
     }
 
-    /// The slot, below [`LatestReader::slots`](crate::LatestReader::slots).
+    /// Returns the slot's index, which is less than
+    /// [`LatestReader::slots`](crate::LatestReader::slots).
     pub fn slot(&self) -> usize {
         self.chosen.slot
     }
@@ -56,8 +57,8 @@ impl<R: Resources> RenderRead<R> {
         self.chosen.new
     }
 
-    /// The point at which the compute side is done with the frame. The submission waits for it if
-    /// the frame is new.
+    /// Returns the point at which the compute side is done with the frame. The submission waits for
+    /// it if the frame is new.
     pub fn computed(&self) -> &TimelinePoint {
         &self.computed
     }
@@ -72,7 +73,7 @@ impl<R: Resources> RenderRead<R> {
         self.shared.state.prepare_present(&self.computed)
     }
 
-    /// The queue that the turn is submitted to.
+    /// Returns the queue that the turn is submitted to.
     pub fn queue(&self) -> &Queue {
         self.shared.state.queue()
     }
@@ -84,7 +85,7 @@ impl<R: Resources> RenderRead<R> {
         R::render(&self.shared.state.held.slots[self.chosen.slot])
     }
 
-    /// A [`Lease`] on the Vulkan objects of the turn's slot.
+    /// Returns a [`Lease`] on the Vulkan objects of the turn's slot.
     pub fn lease(&self) -> Lease {
         self.shared.state.lease(self.chosen.slot)
     }
@@ -111,20 +112,21 @@ impl<R: Resources> RenderRead<R> {
         unsafe { state.barriers[self.chosen.slot].record_acquire(state.compute.device(), commands) };
     }
 
-    /// Submits the turn's commands to the exchange's [`queue`](Self::queue). Gives the point at
-    /// which they have run.
+    /// Submits the turn's commands to the exchange's [`queue`](Self::queue). Returns the point at
+    /// which they complete.
     ///
     /// # Errors
     /// [`Error::OutOfOrder`](crate::Error::OutOfOrder) while what
     /// [`LatestReader::record_initial`](crate::LatestReader::record_initial) has recorded is lent,
-    /// or the error of the failed driver call, and the turn counts as skipped. Nothing was
-    /// submitted then.
+    /// or the error of the failed driver call. Nothing was submitted then, and the turn counts as
+    /// skipped.
     ///
     /// # Safety
     /// - The command buffers are executable, belong to the device and stay alive, with all that
     ///   they use, until the point is reached.
     /// - They begin with what [`record_acquire`](Self::record_acquire) records, and use the
-    ///   resources of this turn behind it. What uses them is submitted with a turn of this frame.
+    ///   resources of this turn only after that. Every use of them is submitted with a turn of this
+    ///   frame.
     pub unsafe fn submit(self, commands: &[vk::CommandBuffer]) -> Result<TimelinePoint> {
         // SAFETY: handed on to the caller.
         unsafe { self.submit_with(&SubmitInfo { commands, ..SubmitInfo::default() }) }
@@ -153,14 +155,14 @@ impl<R: Resources> RenderRead<R> {
     /// # Errors
     /// [`Error::OutOfOrder`](crate::Error::OutOfOrder) while what
     /// [`LatestReader::record_initial`](crate::LatestReader::record_initial) has recorded is lent,
-    /// or an error inside of [`Queue::with`]; the turn then counts as skipped.
+    /// or [`vk_export::Error::QueueHeld`] inside [`Queue::with`]; the turn then counts as skipped.
     pub fn lend(mut self) -> Result<LentLatest<Self>> {
         let value = self.shared.lend(self.chosen.frame)?;
         self.done = true;
         Ok(LentLatest::new(self, value))
     }
 
-    /// Returns the frame unused; a later turn can have it again. Submits nothing.
+    /// Returns the frame unused; a later turn can return it again. Submits nothing.
     pub fn skip(mut self) {
         self.end_unread();
     }

@@ -51,13 +51,13 @@ impl<R: Resources> RenderWrite<R> {
         })
     }
 
-    /// Returns the frame's number, from 0. Submitted frames are numbered consecutively.
+    /// Returns the frame's number, starting at 0. Submitted frames are numbered consecutively.
     pub fn frame(&self) -> u64 {
         self.frame
     }
 
-    /// The slot, below [`LatestWriter::slots`](crate::LatestWriter::slots). It holds an older
-    /// frame, or nothing.
+    /// Returns the slot's index, which is less than
+    /// [`LatestWriter::slots`](crate::LatestWriter::slots). It holds an older frame, or nothing.
     pub fn slot(&self) -> usize {
         self.slot
     }
@@ -75,17 +75,17 @@ impl<R: Resources> RenderWrite<R> {
         read.into_iter().try_for_each(|point| state.prepare_present(point))
     }
 
-    /// The queue that the frame is submitted to.
+    /// Returns the queue that the frame is submitted to.
     pub fn queue(&self) -> &Queue {
         self.shared.state.queue()
     }
 
-    /// The resources as Vulkan sees them.
+    /// Returns Vulkan's view of the resources.
     pub fn resources(&self) -> R::Render<'_> {
         R::render(&self.shared.state.held.slots[self.slot])
     }
 
-    /// A [`Lease`] on the Vulkan objects of the turn's slot.
+    /// Returns a [`Lease`] on the Vulkan objects of the turn's slot.
     pub fn lease(&self) -> Lease {
         self.shared.state.lease(self.slot)
     }
@@ -113,12 +113,12 @@ impl<R: Resources> RenderWrite<R> {
         unsafe { state.barriers[self.slot].record_release(state.compute.device(), commands) };
     }
 
-    /// Submits the frame's commands to the exchange's [`queue`](Self::queue), and so publishes it.
-    /// Gives the point at which they have run.
+    /// Submits the frame's commands to the exchange's [`queue`](Self::queue), which publishes it.
+    /// Returns the point at which they complete.
     ///
     /// # Errors
-    /// The error of the failed driver call, and the frame counts as skipped. Nothing was submitted
-    /// then.
+    /// The error of the failed driver call. Nothing was submitted then, and the frame counts as
+    /// skipped.
     ///
     /// # Safety
     /// As [`RenderTurn::submit`](crate::RenderTurn::submit).
@@ -148,14 +148,14 @@ impl<R: Resources> RenderWrite<R> {
     /// call it while you hold the lock of the engine's [`QueueLock`](vk_export::QueueLock).
     ///
     /// # Errors
-    /// An error inside of [`Queue::with`]; the frame is then lost.
+    /// [`vk_export::Error::QueueHeld`] inside [`Queue::with`]; the frame is then lost.
     pub fn lend(mut self) -> Result<LentLatest<Self>> {
         let value = self.shared.lend(self.frame)?;
         self.done = true;
         Ok(LentLatest::new(self, value))
     }
 
-    /// Gives the slot back without a frame. Costs nothing on the GPU.
+    /// Skips the frame and returns its slot. Costs nothing on the GPU.
     pub fn skip(mut self) {
         self.done = true;
         self.shared.ledger().skip_write(self.slot);

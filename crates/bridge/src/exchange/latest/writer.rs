@@ -37,7 +37,7 @@ impl<R: Resources, D: Direction> LatestWriter<R, D> {
         &self.shared
     }
 
-    /// Returns the name that it was made with.
+    /// Returns the exchange's name.
     pub fn name(&self) -> &str {
         &self.shared.state.name
     }
@@ -47,17 +47,17 @@ impl<R: Resources, D: Direction> LatestWriter<R, D> {
         self.shared.state.held.slots.len()
     }
 
-    /// The compute side of this exchange, with a stream or a thread of its own.
+    /// Returns the compute side of this exchange, which has its own stream or thread.
     pub fn compute(&self) -> &Compute {
         &self.shared.state.compute
     }
 
-    /// The queue that Vulkan's side is submitted to; its family is that of the turns' barriers.
+    /// Returns the queue that Vulkan's side is submitted to. The turns' barriers name its family.
     pub fn queue(&self) -> &Queue {
         self.shared.state.queue()
     }
 
-    /// A [`Lease`] on the Vulkan objects in a slot.
+    /// Returns a [`Lease`] on the Vulkan objects of a slot.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] if `slot` is out of range.
@@ -71,12 +71,12 @@ impl<R: Resources, D: Direction> LatestWriter<R, D> {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for the reader of another exchange, [`Error::TurnOpen`] while a
-    /// turn is open, [`Error::NotInitialized`] while an [`InitialTurn`] is, [`Error::Timeout`],
-    /// [`Error::ComputeBusy`] or the error of the failed driver call when the work could not be
-    /// seen to end; the resources are then leaked on purpose. On an adopted device without a
-    /// `queue_lock`, the end of lent turns that were dropped is seen only behind a later turn or
-    /// `flush_parts` ([the reader's](crate::LatestReader::flush_parts), or with [`RenderFirst`]
-    /// [the writer's](crate::LatestWriter::flush_parts)).
+    /// turn is open, [`Error::NotInitialized`] while an [`InitialTurn`] is open,
+    /// [`Error::Timeout`], [`Error::ComputeBusy`] or the error of the failed driver call if the
+    /// work is not known to have completed; the resources are then leaked on purpose. On an adopted
+    /// device without a `queue_lock`, dropped lent turns are only known to have completed after a
+    /// later turn or `flush_parts` ([the reader's](crate::LatestReader::flush_parts), or with
+    /// [`RenderFirst`] [the writer's](crate::LatestWriter::flush_parts)).
     pub fn close(self, reader: LatestReader<R, D>) -> Result<()> {
         if !Arc::ptr_eq(&self.shared, reader.shared()) {
             return Err(Error::invalid(
@@ -95,10 +95,10 @@ impl<R: Resources> LatestWriter<R, ComputeFirst> {
     ///
     /// # Errors
     /// [`Error::TurnOpen`] while the last turn is open, [`Error::TurnLost`] once after a turn was
-    /// dropped, [`Error::Timeout`] where the writer's oldest frame does not end,
-    /// [`Error::SlotsRetired`] where dropped lent turns have left no slot,
-    /// [`Error::NotInitialized`] for new images on an adopted device, what [`Compute::check_alive`]
-    /// says once the compute side has failed, or the error of the failed driver call.
+    /// dropped, [`Error::Timeout`] if the writer's oldest frame does not complete in time,
+    /// [`Error::SlotsRetired`] if dropped lent turns have left no slot, [`Error::NotInitialized`]
+    /// for new images on an adopted device, the error of [`Compute::check_alive`] once the compute
+    /// side has failed, or the error of the failed driver call.
     pub fn begin(&mut self) -> Result<ComputeWrite<R>> {
         ComputeWrite::begin(&self.shared)
     }
@@ -115,10 +115,10 @@ impl<R: Resources> LatestWriter<R, RenderFirst> {
     /// # Errors
     /// [`Error::TurnOpen`] while the last turn is open, [`Error::TurnLost`] once after a turn was
     /// dropped, and while dropped lent turns have left no slot (see
-    /// [`flush_parts`](Self::flush_parts)); [`Error::Timeout`] where the writer's oldest submission
-    /// does not end, [`Error::NotInitialized`] for new images on an adopted device, what
-    /// [`Compute::check_alive`] says once the compute side has failed, or the error of the failed
-    /// driver call.
+    /// [`flush_parts`](Self::flush_parts)); [`Error::Timeout`] if the writer's oldest submission
+    /// does not complete in time, [`Error::NotInitialized`] for new images on an adopted device,
+    /// the error of [`Compute::check_alive`] once the compute side has failed, or the error of the
+    /// failed driver call.
     pub fn begin(&mut self) -> Result<RenderWrite<R>> {
         RenderWrite::begin(&self.shared)
     }
@@ -151,8 +151,9 @@ impl<R: Resources> LatestWriter<R, RenderFirst> {
         unsafe { self.shared.state.record_initial(commands) }
     }
 
-    /// A submission that brings back the slots of lent turns that were dropped, as
-    /// [`Exchange::flush_parts`](crate::Exchange::flush_parts). Every later frame does the same.
+    /// Returns the parts of a submission that recovers the slots of dropped lent turns, as
+    /// [`Exchange::flush_parts`](crate::Exchange::flush_parts). Every later frame has the same
+    /// effect.
     ///
     /// # Errors
     /// As [`Exchange::flush_parts`](crate::Exchange::flush_parts).

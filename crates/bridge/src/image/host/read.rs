@@ -60,7 +60,7 @@ impl<T: Pod> HostImageMut<'_, T> {
         HostImage { start: self.start, planes: self.planes, levels: self.levels, texels: PhantomData }
     }
 
-    /// The rows of the first layer's first level, top down.
+    /// Returns the rows of the first layer's first level, top down.
     pub fn rows(&self) -> impl ExactSizeIterator<Item = &[T]> {
         self.as_image().rows()
     }
@@ -72,24 +72,24 @@ impl<T: Pod> HostPlaneMut<'_, T> {
         HostPlane { start: self.start, layout: self.layout, texels: PhantomData }
     }
 
-    /// The rows at a depth, top down; none past the depth.
+    /// Returns the rows at a depth, top down; none past the depth.
     pub fn rows(&self, z: usize) -> impl ExactSizeIterator<Item = &[T]> {
         self.as_plane().rows(z)
     }
 }
 
 impl<'a, T: Pod> HostImage<'a, T> {
-    /// The number of mip levels.
+    /// Returns the number of mip levels.
     pub fn levels(&self) -> u32 {
         self.levels
     }
 
-    /// The number of array layers.
+    /// Returns the number of array layers.
     pub fn layers(&self) -> u32 {
         u32::try_from(self.planes.len()).unwrap_or(u32::MAX) / self.levels.max(1)
     }
 
-    /// Width of the first level, in texels.
+    /// Returns the width of the first level, in texels.
     pub fn width(&self) -> usize {
         self.planes.first().map_or(0, |plane| plane.width)
     }
@@ -99,7 +99,7 @@ impl<'a, T: Pod> HostImage<'a, T> {
         self.planes.first().map_or(0, |plane| plane.height)
     }
 
-    /// One level of one layer, or `None` if there is no such level or layer.
+    /// Returns one level of one layer, or `None` if there is no such level or layer.
     pub fn plane(&self, level: u32, layer: u32) -> Option<HostPlane<'a, T>> {
         if level >= self.levels {
             return None;
@@ -109,12 +109,12 @@ impl<'a, T: Pod> HostImage<'a, T> {
         Some(HostPlane { start: self.start, layout, texels: PhantomData })
     }
 
-    /// A row of the first layer's first level, or `None` past its height.
+    /// Returns a row of the first layer's first level, or `None` past its height.
     pub fn row(&self, y: usize) -> Option<&'a [T]> {
         self.plane(0, 0)?.row(0, y)
     }
 
-    /// The rows of the first layer's first level, top down.
+    /// Returns the rows of the first layer's first level, top down.
     pub fn rows(&self) -> impl ExactSizeIterator<Item = &'a [T]> + use<'a, T> {
         let plane = self.plane(0, 0);
         let height = plane.map_or(0, |plane| plane.layout.height);
@@ -123,12 +123,12 @@ impl<'a, T: Pod> HostImage<'a, T> {
 }
 
 impl<'a, T: Pod> HostPlane<'a, T> {
-    /// Width, height and depth in texels.
+    /// Returns the width, height and depth in texels.
     pub fn extent(&self) -> [usize; 3] {
         [self.layout.width, self.layout.height, self.layout.depth]
     }
 
-    /// A row at a depth, or `None` past the plane's height or depth.
+    /// Returns a row at a depth, or `None` past the plane's height or depth.
     pub fn row(&self, z: usize, y: usize) -> Option<&'a [T]> {
         let row = self.layout.row(z, y)?;
         // SAFETY: `row` is the offset of a row of a plane that fits the mapping, as
@@ -140,7 +140,7 @@ impl<'a, T: Pod> HostPlane<'a, T> {
         Some(unsafe { std::slice::from_raw_parts(first.cast_const().cast(), self.layout.width) })
     }
 
-    /// The rows at a depth, top down; none past the depth.
+    /// Returns the rows at a depth, top down; none past the depth.
     pub fn rows(&self, z: usize) -> impl ExactSizeIterator<Item = &'a [T]> + use<'a, T> {
         let plane = *self;
         let height = if z < plane.layout.depth { plane.layout.height } else { 0 };
