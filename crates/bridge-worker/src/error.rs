@@ -14,7 +14,8 @@ pub enum Error {
     #[error(transparent)]
     Cuda(#[from] cuda_import::Error),
 
-    /// CUDA does not see the GPU that draws, and does not take its timelines on another GPU then.
+    /// CUDA does not see the GPU that draws, and therefore cannot import its timelines on another
+    /// GPU.
     #[error(
         "\"{device}\" cannot take the timelines of the GPU that draws ({renderer}), which CUDA does not see: let this process \
          see both with CUDA_VISIBLE_DEVICES, and choose the one that computes by `WorkerInfo::device`, or connect with `Backend::Host`, \
@@ -30,8 +31,7 @@ pub enum Error {
         source: Box<cuda_import::Error>,
     },
 
-    /// The renderer's process has ended. What this process owed to itself is settled: no stream of
-    /// it waits for the renderer.
+    /// The renderer's process has ended. No stream of this process waits for the renderer any more.
     #[error(
         "{who} has ended, at frame {frame} of \"{exchange}\"{}; connect to the next renderer",
         owed.map(|value| format!(", and value {value} of its timeline, which this side waited for, was signalled from here"))
@@ -50,8 +50,8 @@ pub enum Error {
         owed: Option<u64>,
     },
 
-    /// The renderer has closed the exchange or the connection; its process lives on, or is still
-    /// exiting when the call's time is over.
+    /// The renderer has closed the exchange or the connection. Its process still runs, or was still
+    /// exiting at the end of the call's timeout.
     #[error("\"{exchange}\" was closed: {reason}")]
     #[non_exhaustive]
     Closed {
@@ -61,17 +61,17 @@ pub enum Error {
         reason: String,
     },
 
-    /// A wait ended at its limit.
+    /// A wait timed out.
     #[error("{what} did not come within {waited:?}")]
     #[non_exhaustive]
     Timeout {
-        /// The event that did not come.
+        /// The event that did not happen.
         what: String,
         /// The limit of the wait.
         waited: Duration,
     },
 
-    /// The renderer offers other resources than the program asks for. The renderer was told.
+    /// The renderer offers other resources than the program requests. The renderer was notified.
     #[error("\"{exchange}\": {reason}")]
     #[non_exhaustive]
     Mismatch {
@@ -81,7 +81,7 @@ pub enum Error {
         reason: String,
     },
 
-    /// An exchange in step was asked for, and a side does not allow it.
+    /// An exchange in step was requested, but a side does not allow it.
     #[error(
         "\"{exchange}\" cannot be had in step: {who}; both sides have to set it, or use `Worker::latest` or `Worker::latest_reader`"
     )]
@@ -93,15 +93,15 @@ pub enum Error {
         who: &'static str,
     },
 
-    /// There is nothing to compute with.
+    /// No backend is available.
     #[error("no backend that the renderer allows can be had: {reason}")]
     #[non_exhaustive]
     NoBackend {
-        /// Why, for each.
+        /// The reasons, for each backend.
         reason: String,
     },
 
-    /// A place outside of a resource.
+    /// A range outside a resource.
     #[error("{what} {start}..{end} do not lie inside of {len}")]
     #[non_exhaustive]
     OutOfRange {

@@ -14,13 +14,13 @@ use crate::shared::Shared;
 use crate::side::Side;
 use crate::writer::{LatestWriter, Turn, Work};
 
-/// An exchange in step with the renderer, made by [`Worker::exchange`](crate::Worker::exchange). It
-/// belongs to one thread at a time.
+/// An exchange in step with the renderer, created by [`Worker::exchange`](crate::Worker::exchange).
+/// It belongs to one thread at a time.
 ///
-/// The renderer has every frame, in order. It may submit the commands that draw one as soon as it
-/// is announced: its GPU waits for the frame, and this side's stream waits for the renderer's last
-/// commands with the slot. What is announced has to come: a worker that does not finish a frame
-/// within the renderer's limit is killed.
+/// The renderer gets every frame, in order. It may submit the commands that draw a frame as soon as
+/// the frame is announced: its GPU waits for the frame, and this side's stream waits for the
+/// renderer's last commands that use the slot. An announced frame must be finished: a worker that
+/// does not finish a frame within the renderer's limit is killed.
 pub struct Exchange<F: Frame> {
     writer: LatestWriter<F>,
     /// Why no frame can be announced any more.
@@ -42,18 +42,19 @@ impl<F: Frame> Exchange<F> {
         self.writer.slots()
     }
 
-    /// The stream of its frames; `None` on the CPU.
+    /// Returns the stream of the frames, or `None` on the CPU.
     pub fn stream(&self) -> Option<&Arc<CudaStream>> {
         self.writer.stream()
     }
 
-    /// Begins a frame, in the slot that the renderer freed first. Waits, up to the worker's limit,
-    /// for one: all slots are with a renderer that has not submitted commands with any of them.
-    /// With CUDA the stream then waits for those commands; on the CPU the renderer copies frames,
-    /// and a slot is free once its last frame was copied.
+    /// Begins a frame, in the slot that the renderer freed first. Waits for such a slot, for at
+    /// most [`WorkerInfo::timeout`](crate::WorkerInfo::timeout), while the renderer holds all slots
+    /// and has not submitted commands that use one of them. With CUDA the stream then waits for
+    /// those commands; on the CPU the renderer copies frames, and a slot is free once its last
+    /// frame was copied.
     ///
     /// # Errors
-    /// As [`LatestWriter::begin`]; [`Error::Closed`] once a value could not be signalled.
+    /// As [`LatestWriter::begin`]; [`Error::Closed`] once a value could not be signaled.
     pub fn begin(&mut self) -> Result<ExchangeTurn<'_, F>, Error> {
         if let Some(reason) = &self.broken {
             return Err(Error::Closed { exchange: self.writer.name().to_owned(), reason: reason.clone() });
@@ -68,9 +69,9 @@ impl<F: Frame> std::fmt::Debug for Exchange<F> {
     }
 }
 
-/// A frame that is being written. It has the slot until [`finish`](Self::finish).
+/// A frame that is being written. It owns the slot until [`finish`](Self::finish).
 ///
-/// Dropped before that, it is as if [`skip`](Self::skip) had been called, and the log says so.
+/// Dropping it is the same as [`skip`](Self::skip), with a warning in the log.
 #[must_use = "a turn that is dropped before `finish` gives no frame"]
 pub struct ExchangeTurn<'a, F: Frame> {
     turn: Turn<'a, F>,
@@ -83,31 +84,32 @@ pub struct ExchangeTurn<'a, F: Frame> {
 }
 
 impl<F: Frame> ExchangeTurn<'_, F> {
-    /// The number of the frame, from 0; the renderer has all numbers.
+    /// Returns the frame's number, starting at 0. The renderer's frames are numbered consecutively.
     pub fn frame(&self) -> u64 {
         self.turn.frame()
     }
 
-    /// Returns the number of the turn's slot, from 0.
+    /// Returns the index of the turn's slot, starting at 0.
     pub fn slot(&self) -> usize {
         self.turn.slot()
     }
 
-    /// The resources of the turn, lent until it ends.
+    /// Returns the turn's resources, which are lent until it ends.
     pub fn work(&mut self) -> Work<'_, F> {
         self.turn.work()
     }
 
-    /// Tells the renderer of the frame before it is finished, so that its commands are submitted
-    /// meanwhile and wait on the GPU. From here on the frame has to come within the renderer's
-    /// limit: past it, this process is killed.
+    /// Announces the frame to the renderer before it is finished, so that the renderer can submit
+    /// commands that wait for it on the GPU. After this call, the frame must be finished within the
+    /// renderer's limit, or the renderer kills this process.
     ///
-    /// With CUDA, [`finish`](Self::finish) announces a frame that the GPU has not finished yet, and
-    /// this is of use only where the host takes long before it. On the CPU it is what lets the
-    /// renderer go ahead.
+    /// With CUDA, [`finish`](Self::finish) announces a frame that the GPU has not finished yet, so
+    /// this call is useful only if the host needs a long time before `finish`. On the CPU, it lets
+    /// the renderer proceed before the frame is finished.
     ///
     /// # Errors
-    /// [`Error::PeerLost`] and [`Error::Closed`] as for [`Exchange::begin`]: nothing was announced.
+    /// [`Error::PeerLost`] and [`Error::Closed`] as for [`Exchange::begin`]; nothing was announced
+    /// then.
     pub fn announce(&mut self) -> Result<(), Error> {
         if self.announced {
             return Ok(());
@@ -124,12 +126,12 @@ impl<F: Frame> ExchangeTurn<'_, F> {
         self.say(&Message::Publish { exchange, slot, frame, value })
     }
 
-    /// Hands the frame over. With CUDA nothing is waited for: the stream signals the frame behind
-    /// its work, and the renderer is told of it now.
+    /// Hands the frame over. With CUDA, this does not wait: the stream signals the frame after its
+    /// work, and the renderer is notified at once.
     ///
     /// # Errors
-    /// [`Error::PeerLost`] and [`Error::Closed`] as for [`Exchange::begin`]; [`Error::Cuda`] where
-    /// the signal cannot be enqueued: the frame is torn, and the exchange gives no others.
+    /// [`Error::PeerLost`] and [`Error::Closed`] as for [`Exchange::begin`]; [`Error::Cuda`] if the
+    /// signal cannot be enqueued; the frame is then torn, and the exchange begins no more frames.
     pub fn finish(mut self) -> Result<(), Error> {
         let said = match &self.turn.writer.taken.side {
             Side::Cuda(_) => {
@@ -144,8 +146,9 @@ impl<F: Frame> ExchangeTurn<'_, F> {
         said
     }
 
-    /// Gives the slot back without a frame; the frame's number is the next one's. A frame that was
-    /// announced is torn instead: the renderer is told, and it goes on with what is in the slot.
+    /// Skips the frame and returns its slot; the next frame gets the same number. If the frame was
+    /// announced, it is torn instead: the renderer is notified, and continues with the current
+    /// contents of the slot.
     ///
     /// # Errors
     /// As [`finish`](Self::finish).

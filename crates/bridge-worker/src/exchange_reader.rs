@@ -17,13 +17,13 @@ use crate::shared::Shared;
 use crate::side::Side;
 use crate::taken::Taken;
 
-/// An exchange in step with a renderer that draws, made by
+/// An exchange in step with a renderer that draws, created by
 /// [`Worker::exchange_reader`](crate::Worker::exchange_reader). It belongs to one thread at a time.
 ///
 /// It receives every frame that the renderer submits, once and in order. With CUDA, a frame is
 /// received before it has been drawn: the stream waits for the drawing on the GPU, and the
 /// renderer's next commands that use the slot wait for the work on the stream. Once a slot has been
-/// given back, that work must complete within the renderer's limit, or the renderer kills this
+/// returned, that work must complete within the renderer's limit, or the renderer kills this
 /// process.
 pub struct ExchangeReader<F: Frame> {
     taken: Taken<F>,
@@ -51,7 +51,7 @@ impl<F: Frame> ExchangeReader<F> {
         self.taken.slots()
     }
 
-    /// The stream of its turns; `None` on the CPU.
+    /// Returns the stream of the turns, or `None` on the CPU.
     pub fn stream(&self) -> Option<&Arc<CudaStream>> {
         self.taken.stream()
     }
@@ -62,9 +62,9 @@ impl<F: Frame> ExchangeReader<F> {
     /// Frame numbers have gaps where the renderer skipped a frame.
     ///
     /// # Errors
-    /// [`Error::PeerLost`] when the renderer's process has ended, [`Error::Closed`] where it has
-    /// closed the exchange or the connection, and once a slot could not be given back;
-    /// [`Error::Cuda`] where the stream cannot be made to wait: the next call tries again.
+    /// [`Error::PeerLost`] when the renderer's process has ended, [`Error::Closed`] if it has
+    /// closed the exchange or the connection, and once a slot could not be returned;
+    /// [`Error::Cuda`] if the stream cannot be made to wait, which the next call tries again.
     pub fn next(&mut self, timeout: Duration) -> Result<Option<ExchangeReadTurn<'_, F>>, Error> {
         if let Some(reason) = &self.broken {
             return Err(Error::Closed { exchange: self.name().to_owned(), reason: reason.clone() });
@@ -116,7 +116,7 @@ impl<F: Frame> std::fmt::Debug for ExchangeReader<F> {
     }
 }
 
-/// A frame that is being read. It has the slot until [`finish`](Self::finish).
+/// A frame that is being read. It owns the slot until [`finish`](Self::finish).
 ///
 /// Dropping it does the same, and logs the error.
 #[must_use = "a turn gives its slot back as soon as it is dropped"]
@@ -127,33 +127,34 @@ pub struct ExchangeReadTurn<'a, F: Frame> {
 }
 
 impl<F: Frame> ExchangeReadTurn<'_, F> {
-    /// The number of the frame: the renderer's, which rises from one turn to the next.
+    /// Returns the renderer's number of the frame, which increases from one turn to the next.
     pub fn frame(&self) -> u64 {
         self.frame.frame
     }
 
-    /// Returns the number of the turn's slot, from 0.
+    /// Returns the index of the turn's slot, starting at 0.
     pub fn slot(&self) -> usize {
         self.frame.slot as usize
     }
 
-    /// The resources to read, lent until the turn ends.
+    /// Returns the resources to read, which are lent until the turn ends.
     pub fn work(&self) -> Read<'_, F> {
         self.reader.taken.read(self.frame.slot)
     }
 
-    /// Gives the slot back. With CUDA this does not wait for the GPU: a signal is enqueued behind
-    /// the work on the stream, and behind work on other streams that cudarc tracks for the views.
-    /// The renderer's next commands that use the slot wait for that signal. The work must complete
-    /// within the renderer's limit, or the renderer kills this process.
+    /// Returns the slot to the renderer. With CUDA, this does not wait for the GPU: a signal is
+    /// enqueued after the work on the stream, and after work on other streams that cudarc tracks
+    /// for the views. The renderer's next commands that use the slot wait for that signal. The work
+    /// must complete within the renderer's limit, or the renderer kills this process.
     ///
-    /// Sending waits for a renderer that does not read, for at most a second, and for one whose
-    /// process is ending, for at most five or the worker's own limit, whichever is longer.
+    /// Sending waits at most one second for a renderer that does not read its messages. If the
+    /// renderer's process is ending, it waits at most five seconds or the worker's own timeout,
+    /// whichever is longer.
     ///
     /// # Errors
     /// [`Error::PeerLost`] and [`Error::Closed`] as for [`ExchangeReader::next`]; [`Error::Cuda`]
-    /// where the signal cannot be enqueued: the slot is not given back, and the exchange gives no
-    /// other frames.
+    /// if the signal cannot be enqueued; the slot is not returned, and the exchange returns no more
+    /// frames.
     pub fn finish(mut self) -> Result<(), Error> {
         self.end()
     }

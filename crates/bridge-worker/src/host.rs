@@ -51,7 +51,7 @@ impl<V> std::ops::Deref for ReadOnly<V> {
     }
 }
 
-/// Elements of a slot, on a worker that computes on the CPU. Lent for a turn.
+/// The elements of a slot on a worker that computes on the CPU, lent for a turn.
 #[derive(Debug)]
 pub struct HostBuffer<'a, T> {
     memory: &'a HostMemory,
@@ -72,7 +72,7 @@ impl<'a, T: Pod> HostBuffer<'a, T> {
     /// Copies `elements` into the slot, from element `start` on.
     ///
     /// # Errors
-    /// [`Error::OutOfRange`] where they do not lie inside; nothing is copied then.
+    /// [`Error::OutOfRange`] if they are not inside the buffer; nothing is copied then.
     pub fn write_from(&mut self, start: usize, elements: &[T]) -> Result<(), Error> {
         let offset = self.offset(start, elements.len())?;
         match self.memory.memory.write(offset, bytemuck::cast_slice(elements)) {
@@ -81,8 +81,8 @@ impl<'a, T: Pod> HostBuffer<'a, T> {
         }
     }
 
-    /// Copies elements of the slot, from element `start` on. What was not written in this turn is
-    /// an older frame's, or zero.
+    /// Copies elements of the slot, from element `start` on. Elements that were not written in this
+    /// turn are from an older frame, or zero.
     ///
     /// # Errors
     /// As [`write_from`](Self::write_from).
@@ -94,8 +94,9 @@ impl<'a, T: Pod> HostBuffer<'a, T> {
         }
     }
 
-    /// The first element, aligned to 16 bytes at least, lent for the turn. Another process can
-    /// write the memory at any time: a reference to it is for the caller to answer for.
+    /// Returns a pointer to the first element, aligned to at least 16 bytes and lent for the turn.
+    /// Another process can write the memory at any time, so the caller is responsible for any
+    /// reference to it.
     pub fn as_mut_ptr(&mut self) -> *mut T {
         self.memory.memory.as_ptr().wrapping_add(self.memory.offset).cast()
     }
@@ -110,8 +111,8 @@ impl<'a, T: Pod> HostBuffer<'a, T> {
     }
 }
 
-/// An image of a slot, on a worker that computes on the CPU. Lent for a turn. Its rows have no
-/// padding; layers, or the slices of a block, lie one behind the other.
+/// An image of a slot on a worker that computes on the CPU, lent for a turn. Its rows have no
+/// padding, and layers, or the slices of a 3D image, follow each other in memory.
 #[derive(Debug)]
 pub struct HostImage<'a, T> {
     memory: &'a HostMemory,
@@ -133,12 +134,12 @@ impl<'a, T: Texel> HostImage<'a, T> {
         self.memory.image.map_or(1, |image| image.layers)
     }
 
-    /// Returns the extent of a mip level in texels; `None` where there is no such level.
+    /// Returns the extent of a mip level in texels, or `None` if there is no such level.
     pub fn level_extent(&self, level: usize) -> Option<[u32; 3]> {
         self.memory.levels.get(level).map(|level| level.extent)
     }
 
-    /// Returns the number of texels of a mip level with all its layers or slices; 0 where there is
+    /// Returns the number of texels of a mip level with all its layers or slices, or 0 if there is
     /// no such level.
     pub fn level_len(&self, level: usize) -> usize {
         let size = self.memory.levels.get(level).and_then(|level| usize::try_from(level.size).ok());
@@ -148,8 +149,8 @@ impl<'a, T: Texel> HostImage<'a, T> {
     /// Copies `texels` into a mip level, from texel `start` on: `x + width * (y + height * slice)`.
     ///
     /// # Errors
-    /// [`Error::OutOfRange`] where they do not lie inside, or there is no such level; nothing is
-    /// copied then.
+    /// [`Error::OutOfRange`] if they are not inside the level, or if there is no such level;
+    /// nothing is copied then.
     pub fn write_from(&mut self, level: usize, start: usize, texels: &[T]) -> Result<(), Error> {
         let offset = self.offset(level, start, texels.len())?;
         match self.memory.memory.write(offset, bytemuck::cast_slice(texels)) {

@@ -1,5 +1,4 @@
-//! Computes frames in a process of its own, for a renderer in another. This crate knows CUDA and no
-//! Vulkan.
+//! Computes frames for a renderer in another process. This crate uses CUDA, but not Vulkan.
 //!
 //! ```no_run
 //! use bridge_worker::{Buffer, Work, Worker};
@@ -26,21 +25,22 @@
 //! }
 //! ```
 //!
-//! [`LatestWriter::begin`] waits for a slot that the renderer has freed, with a limit.
+//! [`LatestWriter::begin`] waits, with a timeout, for a slot that the renderer has freed.
 //! [`Turn::publish`] hands the frame over without waiting for the GPU. When the renderer's process
-//! ends, the next call says so ([`Error::PeerLost`]), what this side's stream still waited for is
-//! signalled from another stream, and the program goes on: it may connect to the next renderer.
+//! ends, the next call returns [`Error::PeerLost`]. Another stream then signals the values that
+//! this side's stream was still waiting for, and the program can continue and connect to the next
+//! renderer.
 //!
-//! With [`Worker::exchange`] the two processes go in step, where both have set `trust`: the
-//! renderer has each frame, once and in order, and the GPUs wait for each other. With
-//! [`Worker::exchange_reader`] the renderer draws, and the worker has each frame.
+//! With [`Worker::exchange`], the two processes run in step, if both have set `trust`: the renderer
+//! gets each frame once and in order, and the GPUs wait for each other. With
+//! [`Worker::exchange_reader`], the renderer draws, and the worker gets each frame.
 //!
 //! # Kernels are loaded before the first frame
 //! While a CUDA stream waits for the renderer, `cuModuleLoadData`, the first launch of a lazily
 //! loaded kernel, `cuMemFree` and `cuCtxSynchronize` block. Without
 //! [`trust`](bridge_ipc::Offer::trust) nothing waits for long; with it, load and launch every
-//! kernel once before the first [`begin`](LatestWriter::begin). Frees of this crate are made on a
-//! thread of their own.
+//! kernel once before the first [`begin`](LatestWriter::begin). This crate frees memory on a
+//! separate thread.
 //!
 //! # Trace
 //! `BRIDGE_TRACE=stderr`, or a path that may be the renderer's too, writes a JSON line for every
@@ -49,10 +49,10 @@
 //!
 //! # Trust
 //! The renderer is a process of the same user, which the socket checks. Its messages are validated,
-//! and the memory of a Host worker is never a Rust slice, since the renderer can write it at any
-//! time: [`HostBuffer`] copies in and out with atomic accesses. With CUDA, the driver cannot check
-//! what a descriptor is of: a renderer that lies about a size makes kernels of this process fault,
-//! as kernels with a bug of their own do.
+//! and the memory of a worker on the CPU is never a Rust slice, because the renderer can write it
+//! at any time: [`HostBuffer`] copies in and out with atomic accesses. With CUDA, the driver cannot
+//! check what a descriptor refers to: a renderer that lies about a size can make kernels of this
+//! process fault, as kernels with bugs do.
 
 // What the links lead to is Linux's.
 #![cfg_attr(not(target_os = "linux"), allow(rustdoc::broken_intra_doc_links))]

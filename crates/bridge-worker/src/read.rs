@@ -18,8 +18,8 @@ pub enum Read<'a, F: Frame> {
 /// A CUDA turn that reads.
 #[non_exhaustive]
 pub struct CudaRead<'a, F: Frame> {
-    /// The exchange's own stream. The slot is given back behind the work on it; work with the views
-    /// on other streams is joined when the turn ends, where cudarc knows of it.
+    /// The exchange's own stream. The slot is returned after the work on it; work with the views on
+    /// other streams is joined when the turn ends, if cudarc tracks it.
     pub stream: &'a Arc<CudaStream>,
     /// Resources of the frame.
     pub views: F::CudaSources<'a>,

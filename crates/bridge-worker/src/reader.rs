@@ -41,25 +41,25 @@ impl<F: Frame> LatestReader<F> {
         self.taken.slots()
     }
 
-    /// The stream of its turns; `None` on the CPU.
+    /// Returns the stream of the turns, or `None` on the CPU.
     pub fn stream(&self) -> Option<&Arc<CudaStream>> {
         self.taken.stream()
     }
 
-    /// The newest frame, or the one before again if there is no newer one; `None` before the first.
-    /// Does not wait. The frame before goes back to the renderer behind the work of its turns.
+    /// Returns the newest frame, which is the previous one again if there is none newer; `None`
+    /// before the first frame. Does not wait. The previous frame's slot returns to the renderer
+    /// after the work of its turns.
     ///
     /// # Errors
-    /// [`Error::PeerLost`] when the renderer's process has ended, [`Error::Closed`] where it has
-    /// closed the exchange or the connection, [`Error::Cuda`] where this side's GPU work has
-    /// failed.
+    /// [`Error::PeerLost`] when the renderer's process has ended, [`Error::Closed`] if it has
+    /// closed the exchange or the connection, [`Error::Cuda`] if this side's GPU work has failed.
     pub fn newest(&mut self) -> Result<Option<ReadTurn<'_, F>>, Error> {
         self.wait_for_newer(Duration::ZERO)?;
         Ok(self.held.map(|frame| ReadTurn { reader: self, frame, done: false }))
     }
 
-    /// Waits, for at most `timeout`, until [`newest`](Self::newest) has a frame that it did not
-    /// have before; returns whether it has.
+    /// Waits, for at most `timeout`, until [`newest`](Self::newest) can return a frame that it has
+    /// not returned before. Returns `true` if it can.
     ///
     /// # Errors
     /// As [`newest`](Self::newest).
@@ -146,7 +146,7 @@ impl<F: Frame> std::fmt::Debug for LatestReader<F> {
     }
 }
 
-/// A frame that is being read. Its slot stays this side's until a newer frame is taken.
+/// A frame that is being read. This side keeps its slot until a newer frame is taken.
 pub struct ReadTurn<'a, F: Frame> {
     reader: &'a mut LatestReader<F>,
     frame: Published,
@@ -154,17 +154,17 @@ pub struct ReadTurn<'a, F: Frame> {
 }
 
 impl<F: Frame> ReadTurn<'_, F> {
-    /// The number of the frame; it never falls.
+    /// Returns the frame's number, which never decreases.
     pub fn frame(&self) -> u64 {
         self.frame.frame
     }
 
-    /// Returns the number of the turn's slot, from 0.
+    /// Returns the index of the turn's slot, starting at 0.
     pub fn slot(&self) -> usize {
         self.frame.slot as usize
     }
 
-    /// The resources to read, lent until the turn ends.
+    /// Returns the resources to read, which are lent until the turn ends.
     pub fn work(&self) -> Read<'_, F> {
         self.reader.taken.read(self.frame.slot)
     }
@@ -172,7 +172,7 @@ impl<F: Frame> ReadTurn<'_, F> {
     /// Ends the turn. Dropping it does the same, and logs the error.
     ///
     /// # Errors
-    /// [`Error::Cuda`] where work on other streams could not be joined.
+    /// [`Error::Cuda`] if work on other streams could not be joined.
     pub fn finish(mut self) -> Result<(), Error> {
         self.end()
     }

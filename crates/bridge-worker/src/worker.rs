@@ -23,27 +23,27 @@ use crate::writer::LatestWriter;
 pub struct WorkerInfo<'a> {
     /// Name in the renderer's errors and logs, up to 64 bytes. Default: "worker".
     pub name: &'a str,
-    /// The backend. Default: CUDA on the renderer's GPU, or the CPU where that cannot be had and the
-    /// renderer allows it, which is logged: see [`Worker::reason`].
+    /// The backend. Default: CUDA on the renderer's GPU, or the CPU if CUDA is not available there
+    /// and the renderer allows the CPU. The fallback is logged; see [`Worker::reason`].
     ///
-    /// A program that computes with CUDA by itself may use the CPU's as well, wherever its CUDA
-    /// device is: it copies its results to the host, and writes them into its turns.
+    /// A program that uses CUDA on its own, on any device, can choose the CPU backend as well: it
+    /// copies its results to the host and writes them into its turns.
     pub backend: Option<Backend>,
-    /// The CUDA device. Default: the renderer's GPU. Where CUDA does not see that and the backend is
-    /// CUDA, or the renderer allows no other, one that may reach its memory; NVIDIA's driver 580
-    /// refuses the renderer's timelines then ([`Error::HiddenGpu`]). To compute on another GPU, let
-    /// CUDA see both and name it here.
+    /// The CUDA device. Default: the renderer's GPU. If CUDA does not see that GPU, and the backend
+    /// is CUDA or the renderer allows no other, a GPU that may reach its memory; NVIDIA's driver
+    /// 580 then refuses the renderer's timelines ([`Error::HiddenGpu`]). To compute on another GPU,
+    /// make both visible to CUDA and name it here.
     pub device: Option<Uuid>,
-    /// The limit of every wait on the host. Once the renderer's socket has ended without a word,
-    /// calls wait for the end of its process as long, or for 5 seconds if that is longer, all of
-    /// them together. Default: 5 seconds.
+    /// Time limit of every wait on the host. If the renderer's socket closes without a message,
+    /// calls wait for the end of its process for this time, or for 5 seconds if that is longer, all
+    /// calls together. Default: 5 seconds.
     pub timeout: Duration,
     /// The user whose process the renderer must be. Default: this process's own.
     pub user: Option<u32>,
-    /// Whether to take part in exchanges in step, where the renderer allows them too
-    /// ([`Worker::exchange`], [`Worker::exchange_reader`]): each GPU then waits for the other
-    /// process, and the renderer ends this one where it does not finish what it has announced.
-    /// Default: no.
+    /// Whether to take part in exchanges in step, if the renderer allows them too
+    /// ([`Worker::exchange`], [`Worker::exchange_reader`]). Each GPU then waits for the other
+    /// process, and the renderer kills this process if it does not finish what it has announced.
+    /// Default: `false`.
     pub trust: bool,
 }
 
@@ -53,7 +53,8 @@ impl Default for WorkerInfo<'_> {
     }
 }
 
-/// A connection with a renderer. Exchanges keep it: dropping the last of all says goodbye.
+/// A connection with a renderer. Exchanges keep it open: it is closed, and the renderer notified,
+/// when the worker and all its exchanges have been dropped.
 #[derive(Debug)]
 pub struct Worker {
     shared: Arc<Shared>,
@@ -71,9 +72,9 @@ impl Worker {
     /// [`connect`](Self::connect) with a configuration.
     ///
     /// # Errors
-    /// [`Error::Ipc`] where nobody listens, or one who is not to be trusted; [`Error::NoBackend`]
-    /// where the renderer allows none that can be had; [`Error::Cuda`] where CUDA cannot be had and
-    /// nothing else will do.
+    /// [`Error::Ipc`] if no process listens at `path`, or if the one that does is not trusted;
+    /// [`Error::NoBackend`] if no backend that the renderer allows is available; [`Error::Cuda`] if
+    /// CUDA is required but not available.
     pub fn connect_with(path: impl AsRef<Path>, info: &WorkerInfo<'_>) -> Result<Self, Error> {
         bridge_trace::init();
         let connect = ConnectInfo { user: info.user, timeout: info.timeout };
@@ -107,63 +108,63 @@ impl Worker {
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// Returns where the worker computes.
+    /// Returns the backend that the worker computes with.
     pub fn backend(&self) -> Backend {
         if self.shared.cuda.is_some() { Backend::Cuda } else { Backend::Host }
     }
 
-    /// Returns the reason for this backend and device, in words for the user.
+    /// Returns why this backend and device were chosen, as text for the user.
     pub fn reason(&self) -> &str {
         &self.shared.reason
     }
 
-    /// The CUDA device, to load kernels with; `None` on the CPU.
+    /// Returns the CUDA device, for loading kernels, or `None` on the CPU.
     pub fn cuda(&self) -> Option<&CudaDevice> {
         self.shared.cuda.as_ref()
     }
 
-    /// Returns the Hello of the renderer.
+    /// Returns the renderer's Hello message.
     pub fn renderer(&self) -> &Hello {
         &self.shared.renderer
     }
 
-    /// The writer of the exchange of this name, which the renderer has offered or is about to:
-    /// waited for up to the limit. With CUDA it has a stream of its own.
+    /// Returns the writer of the exchange with this name. Waits until the renderer offers it, for
+    /// at most [`WorkerInfo::timeout`]. With CUDA, the writer has its own stream.
     ///
     /// # Errors
-    /// [`Error::Timeout`] where it is not offered; [`Error::Mismatch`] where it is another one than
-    /// `F`, and [`Error::Cuda`] where it cannot be imported: the renderer is told.
-    /// [`Error::HiddenGpu`] where CUDA does not see the GPU that draws and its timelines cannot be
-    /// imported; [`Error::Ipc`] for memory files that cannot be used.
-    /// [`Error::PeerLost`] and [`Error::Closed`] as for [`LatestWriter::begin`].
+    /// [`Error::Timeout`] if it is not offered; [`Error::Mismatch`] if its resources are not `F`,
+    /// and [`Error::Cuda`] if it cannot be imported, both of which are also reported to the
+    /// renderer; [`Error::HiddenGpu`] if CUDA does not see the GPU that draws and its timelines
+    /// cannot be imported; [`Error::Ipc`] for memory files that cannot be used. [`Error::PeerLost`]
+    /// and [`Error::Closed`] as for [`LatestWriter::begin`].
     pub fn latest<F: Frame>(&self, name: &str) -> Result<LatestWriter<F>, Error> {
         LatestWriter::new(&self.shared, name, false)
     }
 
-    /// The exchange in step of this name, which the renderer has offered or is about to: waited for
-    /// up to the limit. The renderer has each of its frames, once and in order, and each side's GPU
-    /// waits for the other's.
+    /// Returns the exchange in step with this name. Waits until the renderer offers it, for at most
+    /// [`WorkerInfo::timeout`]. The renderer gets each of its frames once and in order, and each
+    /// side's GPU waits for the other's.
     ///
-    /// Both sides have to ask for it: this one with [`WorkerInfo::trust`]. Load and launch every
+    /// Both sides have to allow it, this side with [`WorkerInfo::trust`]. Load and launch every
     /// kernel once before the first frame.
     ///
     /// # Errors
-    /// [`Error::NoTrust`] where a side has not; else as [`latest`](Self::latest).
+    /// [`Error::NoTrust`] if a side does not allow it; otherwise as [`latest`](Self::latest).
     pub fn exchange<F: Frame>(&self, name: &str) -> Result<Exchange<F>, Error> {
         self.require_trust(name)?;
         Exchange::new(&self.shared, name)
     }
 
-    /// The exchange in step of this name whose frames the renderer draws, which it has offered or
-    /// is about to: waited for up to the limit. This side has each of its frames, once and in
-    /// order, and each side's GPU waits for the other's.
+    /// Returns the exchange in step with this name, whose frames the renderer draws. Waits until
+    /// the renderer offers it, for at most [`WorkerInfo::timeout`]. This side gets each of its
+    /// frames once and in order, and each side's GPU waits for the other's.
     ///
-    /// As for [`exchange`](Self::exchange), both sides have to ask for it, and kernels are loaded
-    /// before the first frame.
+    /// As for [`exchange`](Self::exchange), both sides have to allow it, and every kernel should be
+    /// loaded before the first frame.
     ///
     /// # Errors
-    /// As [`exchange`](Self::exchange), and [`Error::Mismatch`] where the renderer speaks a version
-    /// of the protocol that has none.
+    /// As [`exchange`](Self::exchange), and [`Error::Mismatch`] if the renderer speaks a version of
+    /// the protocol without such exchanges.
     pub fn exchange_reader<F: Frame>(&self, name: &str) -> Result<ExchangeReader<F>, Error> {
         self.require_trust(name)?;
         let version = {
@@ -192,7 +193,7 @@ impl Worker {
         Err(Error::NoTrust { exchange: name.to_owned(), who })
     }
 
-    /// The reader of the exchange of this name, whose frames the renderer draws.
+    /// Returns the reader of the exchange with this name, whose frames the renderer draws.
     ///
     /// # Errors
     /// As [`latest`](Self::latest).

@@ -28,7 +28,7 @@ pub struct LatestWriter<F: Frame> {
     pub(crate) next_frame: u64,
 }
 
-/// The resources of a turn, and the means to compute.
+/// The resources of a turn, by backend.
 #[non_exhaustive]
 pub enum Work<'a, F: Frame> {
     /// Kernels and copies on a stream.
@@ -41,7 +41,7 @@ pub enum Work<'a, F: Frame> {
 #[non_exhaustive]
 pub struct CudaWork<'a, F: Frame> {
     /// The exchange's own stream. Work on it is part of the frame; work with the views on other
-    /// streams is joined when the frame is published, where cudarc knows of it.
+    /// streams is joined when the frame is published, if cudarc tracks it.
     pub stream: &'a Arc<CudaStream>,
     /// The resources of the slot. They hold an older frame, or nothing.
     pub views: F::CudaViews<'a>,
@@ -70,20 +70,21 @@ impl<F: Frame> LatestWriter<F> {
         self.taken.slots()
     }
 
-    /// The stream of its frames; `None` on the CPU.
+    /// Returns the stream of the frames, or `None` on the CPU.
     pub fn stream(&self) -> Option<&Arc<CudaStream>> {
         self.taken.stream()
     }
 
-    /// Begins a frame, in the slot that the renderer freed first. Waits, up to the worker's limit,
-    /// for one, and for the writer's own oldest frame where
-    /// [`Offer::writer_in_flight`](bridge_ipc::Offer::writer_in_flight) are unfinished.
+    /// Begins a frame, in the slot that the renderer freed first. Waits for such a slot, for at
+    /// most [`WorkerInfo::timeout`](crate::WorkerInfo::timeout), and for the writer's own oldest
+    /// frame if [`Offer::writer_in_flight`](bridge_ipc::Offer::writer_in_flight) frames are
+    /// unfinished.
     ///
     /// # Errors
-    /// [`Error::PeerLost`] at once when the renderer's process ends, [`Error::Closed`] where it has
-    /// closed the exchange or the connection, [`Error::Timeout`] at the limit: the frame may be
-    /// begun again. [`Error::Cuda`] where this side's GPU work has failed: the renderer is told
-    /// which frames are torn.
+    /// [`Error::PeerLost`] at once when the renderer's process ends, [`Error::Closed`] if it has
+    /// closed the exchange or the connection, [`Error::Timeout`] if no slot is free in time;
+    /// `begin` may then be called again. [`Error::Cuda`] if this side's GPU work has failed; the
+    /// renderer is notified which frames are torn.
     pub fn begin(&mut self) -> Result<Turn<'_, F>, Error> {
         let start = Instant::now();
         let timeout = self.taken.shared.timeout;
@@ -166,9 +167,9 @@ impl<F: Frame> std::fmt::Debug for LatestWriter<F> {
     }
 }
 
-/// A frame that is being written. It has the slot until [`publish`](Self::publish).
+/// A frame that is being written. It owns the slot until [`publish`](Self::publish).
 ///
-/// Dropped before that, it is as if [`skip`](Self::skip) had been called, and the log says so.
+/// Dropping it is the same as [`skip`](Self::skip), with a warning in the log.
 #[must_use = "a turn that is dropped before `publish` gives no frame"]
 pub struct Turn<'a, F: Frame> {
     pub(crate) writer: &'a mut LatestWriter<F>,
@@ -177,17 +178,17 @@ pub struct Turn<'a, F: Frame> {
 }
 
 impl<F: Frame> Turn<'_, F> {
-    /// The number of the frame, from 0; frames that are published have all numbers.
+    /// Returns the frame's number, starting at 0. Published frames are numbered consecutively.
     pub fn frame(&self) -> u64 {
         self.writer.next_frame
     }
 
-    /// Returns the number of the turn's slot, from 0.
+    /// Returns the index of the turn's slot, starting at 0.
     pub fn slot(&self) -> usize {
         self.slot as usize
     }
 
-    /// The resources of the turn, lent until it ends.
+    /// Returns the turn's resources, which are lent until it ends.
     pub fn work(&mut self) -> Work<'_, F> {
         match &mut self.writer.taken.side {
             Side::Cuda(side) => {
@@ -198,13 +199,13 @@ impl<F: Frame> Turn<'_, F> {
         }
     }
 
-    /// Hands the frame over. With CUDA nothing is waited for: the renderer takes the frame once the
+    /// Hands the frame over. With CUDA, this does not wait: the renderer takes the frame once the
     /// GPU has finished it.
     ///
     /// # Errors
-    /// [`Error::PeerLost`] and [`Error::Closed`] as for [`LatestWriter::begin`]; [`Error::Cuda`]
-    /// where the signal cannot be enqueued: the slot stays this side's, and the frame's number is
-    /// the next one's.
+    /// [`Error::PeerLost`] and [`Error::Closed`] as for [`LatestWriter::begin`]; [`Error::Cuda`] if
+    /// the signal cannot be enqueued; this side then keeps the slot, and the next frame gets the
+    /// same number.
     pub fn publish(mut self) -> Result<(), Error> {
         let writer = &mut *self.writer;
         let (exchange, frame, value) = (writer.taken.offer.exchange, writer.next_frame, writer.taken.computed + 1);
@@ -230,11 +231,11 @@ impl<F: Frame> Turn<'_, F> {
         writer.send(&publish)
     }
 
-    /// Gives the slot back without a frame. What was enqueued still runs, and the slot's next use
-    /// is ordered behind it.
+    /// Skips the frame and returns its slot. Work that was enqueued still runs, and the slot's next
+    /// use is ordered after it.
     ///
     /// # Errors
-    /// [`Error::Cuda`] where work on other streams could not be joined.
+    /// [`Error::Cuda`] if work on other streams could not be joined.
     pub fn skip(mut self) -> Result<(), Error> {
         self.give_back()
     }
