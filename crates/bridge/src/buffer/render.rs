@@ -48,7 +48,7 @@ impl<T> RenderBuffer<'_, T> {
         self.buffer.usage()
     }
 
-    /// Both barriers, in both forms.
+    /// Returns both barriers, in both forms.
     /// [`RenderTurn::record_acquire`](crate::RenderTurn::record_acquire) records them for all
     /// resources at once.
     pub fn handover(&self) -> &Handover {

@@ -101,7 +101,7 @@ impl<'a, T: Pod> HostImageMut<'a, T> {
         self.planes.first().map_or(0, |plane| plane.width)
     }
 
-    /// Height of the first level, in texels.
+    /// Returns the height of the first level, in texels.
     pub fn height(&self) -> usize {
         self.planes.first().map_or(0, |plane| plane.height)
     }
@@ -132,7 +132,7 @@ impl<'a, T: Pod> HostImageMut<'a, T> {
         unsafe { self.start.as_ptr().add(offset) }.cast_const().cast()
     }
 
-    /// Row `y` of the first layer and level, for writing; see [`row`](Self::row).
+    /// Returns row `y` of the first layer and level, for writing; see [`row`](Self::row).
     pub fn row_mut(&mut self, y: usize) -> Option<&mut [T]> {
         self.rows_mut().nth(y)
     }

@@ -17,10 +17,10 @@ const HIDDEN: &str = "; CUDA does not see the GPU that draws (CUDA_VISIBLE_DEVIC
      access to each other: let it see both to find out";
 
 impl Compute {
-    /// CUDA on another GPU than the one that draws, with the same exchanges and turns: it computes
-    /// into memory of the drawing GPU, over NVLink or PCIe, without a copy. Kernels of the other
-    /// GPU do not share the drawing GPU with Vulkan, so that no hand-over pays for a switch of its
-    /// context.
+    /// Creates a compute side with CUDA on another GPU than the one that draws, with the same
+    /// exchanges and turns: it computes into memory of the drawing GPU, over NVLink or PCIe,
+    /// without a copy. Kernels of the other GPU do not share the drawing GPU with Vulkan, so that
+    /// no hand-over pays for a switch of its context.
     ///
     /// Buffers are as large as the pages of 2 MiB that they lie in, see
     /// [`Placement::Peers`](vk_export::Placement::Peers). Images are [rows](crate::ImageSpec) in
@@ -46,7 +46,7 @@ impl Compute {
         Self::group(device, std::slice::from_ref(cuda))
     }
 
-    /// CUDA on several GPUs, which compute one frame together:
+    /// Creates a compute side with CUDA on several GPUs, which compute one frame together:
     /// [`ComputeTurn::work_split`](crate::ComputeTurn::work_split) lends each of them a range of
     /// the elements on its own stream. The first one leads: its stream waits for Vulkan and
     /// signals, the others are ordered behind and before it by events.

@@ -94,7 +94,7 @@ impl<'a, T: Pod> HostImage<'a, T> {
         self.planes.first().map_or(0, |plane| plane.width)
     }
 
-    /// Height of the first level, in texels.
+    /// Returns the height of the first level, in texels.
     pub fn height(&self) -> usize {
         self.planes.first().map_or(0, |plane| plane.height)
     }
