@@ -6,7 +6,7 @@
 pub struct AdapterId {
     /// The adapter, since the last start of Windows.
     pub luid: [u8; 8],
-    /// Mask of the node, one bit; no bit where the driver does not tell.
+    /// Mask of the node, with one bit set, or none if the driver does not report it.
     pub node_mask: u32,
 }
 

@@ -42,8 +42,8 @@ pub(super) fn is_image_exportable(device: &ExportDevice, info: &ImageInfo<'_>) -
     image_support(device, &image_info(info)).is_ok_and(|support| support.exportable)
 }
 
-/// The CUDA side: its GPUs, and the streams that the exchanges' work goes to. One GPU, the one that
-/// draws, unless it was made with [`Compute::on_peer`](crate::Compute::on_peer) or
+/// The CUDA side: its GPUs, and the streams that the exchanges' work goes to. It has one GPU, the
+/// one that draws, unless it was created with [`Compute::on_peer`](crate::Compute::on_peer) or
 /// [`Compute::group`](crate::Compute::group).
 pub struct CudaCompute {
     gpus: Gpus,

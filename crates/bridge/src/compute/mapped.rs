@@ -40,8 +40,8 @@ pub(crate) type Whole = Arc<dyn Container>;
 /// A mapping and the object it is of.
 ///
 /// The mapping is freed first (CUDA programming guide 6.2.16: "Freeing a memory object does not
-/// free any mappings to that object"). Where that fails, the object is kept for good: what CUDA may
-/// still use must not become somebody else's memory.
+/// free any mappings to that object"). If that fails, the object is never freed: memory that CUDA
+/// may still use must not be reused.
 #[derive(Debug)]
 #[allow(private_bounds)] // Named by `Resources`, made and used here alone.
 pub struct Mapped<M: Mapping, V: AsRef<Object>> {

@@ -28,8 +28,8 @@ impl DevicePair {
     /// Pairs two devices that the program has already.
     ///
     /// # Errors
-    /// [`Error::DifferentDevices`] and, on Windows, [`Error::DifferentAdapters`] naming both, else
-    /// as [`open`](Self::open).
+    /// [`Error::DifferentDevices`] and, on Windows, [`Error::DifferentAdapters`] naming both,
+    /// otherwise as [`open`](Self::open).
     pub fn new(vulkan: &ExportDevice, cuda: CudaDevice) -> Result<Self> {
         if vulkan.uuid() != cuda.uuid() {
             return Err(Error::DifferentDevices {

@@ -159,9 +159,9 @@ impl<R: Resources> Exchange<R, ComputeFirst> {
 
 impl<R: Resources> ComputeTurn<R, RenderFirst> {
     /// Computes the frame with `graph` and finishes it: [`work`](Self::work) and
-    /// [`finish`](Self::finish) in one, for work that is the same every time. As
-    /// [`Exchange::compute_with`] where the compute side begins; nothing else may have been
-    /// enqueued for this turn that the graph's work depends on.
+    /// [`finish`](Self::finish) in one call, for work that is the same in every frame. It is the
+    /// counterpart of [`Exchange::compute_with`] for frames that Vulkan begins. The graph's work
+    /// must not depend on other work that was enqueued for this turn.
     ///
     /// # Errors
     /// As [`Exchange::compute_with`]; whatever the error, the turn is lost.

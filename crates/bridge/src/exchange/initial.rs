@@ -43,10 +43,10 @@ pub struct InitialTurn<R: Resources> {
 pub(super) type Revive = Box<dyn FnOnce(u64) + Send + Sync>;
 
 impl<R: Resources, D: Direction> Exchange<R, D> {
-    /// Returns `true` if new images wait for their first hand-over: on an adopted device without an
-    /// [`AdoptInfo::queue_lock`](vk_export::AdoptInfo), where the bridge does not submit by itself.
-    /// No frame can begin before [`initialize`](Self::initialize) or
-    /// [`record_initial`](Self::record_initial).
+    /// Returns `true` if new images wait for their first hand-over, which the bridge does not
+    /// submit by itself on an adopted device without an
+    /// [`AdoptInfo::queue_lock`](vk_export::AdoptInfo). No frame can begin before
+    /// [`initialize`](Self::initialize) or [`record_initial`](Self::record_initial).
     pub fn needs_initial(&self) -> bool {
         self.shared.ledger().initial() != Initial::Done
     }
@@ -93,7 +93,8 @@ impl<R: Resources> InitialTurn<R> {
     /// point at which the images are handed over.
     ///
     /// # Safety
-    /// They were submitted as the type's contract says, by calls that returned `VK_SUCCESS`.
+    /// They were submitted as described in the type's contract, by calls that returned
+    /// `VK_SUCCESS`.
     pub unsafe fn submitted(mut self) -> TimelinePoint {
         self.told = true;
         let Some(revive) = self.revive.take() else {

@@ -133,10 +133,10 @@ impl<R: Resources> LentTurn<R, ComputeFirst> {
     /// Confirms that the parts were submitted. Returns the point at which rendering completes.
     ///
     /// # Safety
-    /// The parts were submitted, unchanged, to the exchange's queue, as the type's contract says,
-    /// by calls of `vkQueueSubmit2` or `vkQueueSubmit` that returned `VK_SUCCESS`. The commands
-    /// between wait and signal acquire and release the resources with this turn's barriers; they
-    /// are used nowhere else.
+    /// The parts were submitted, unchanged, to the exchange's queue, as described in the type's
+    /// contract, by calls of `vkQueueSubmit2` or `vkQueueSubmit` that returned `VK_SUCCESS`. The
+    /// commands between wait and signal acquire and release the resources with this turn's
+    /// barriers; they are used nowhere else.
     pub unsafe fn submitted(mut self) -> TimelinePoint {
         self.told = true;
         let point = self.turn.submitted_point(self.value);
@@ -154,7 +154,7 @@ impl<R: Resources> LentTurn<R, RenderFirst> {
     ///
     /// # Safety
     /// As for frames that the compute side begins: the parts were submitted, unchanged, to the
-    /// exchange's queue, as the type's contract says, by calls of `vkQueueSubmit2` or
+    /// exchange's queue, as described in the type's contract, by calls of `vkQueueSubmit2` or
     /// `vkQueueSubmit` that returned `VK_SUCCESS`. The commands between wait and signal acquire and
     /// release the resources with this turn's barriers; they are used nowhere else.
     pub unsafe fn submitted(mut self) -> Result<ComputeTurn<R, RenderFirst>> {
@@ -171,7 +171,7 @@ impl<R: Resources> LentTurn<R, RenderAway> {
     ///
     /// # Safety
     /// As for frames that the compute side begins: the parts were submitted, unchanged, to the
-    /// exchange's queue, as the type's contract says, by calls of `vkQueueSubmit2` or
+    /// exchange's queue, as described in the type's contract, by calls of `vkQueueSubmit2` or
     /// `vkQueueSubmit` that returned `VK_SUCCESS`. The commands between wait and signal acquire and
     /// release the resources with this turn's barriers; they are used nowhere else.
     pub unsafe fn submitted(mut self) -> TimelinePoint {

@@ -27,9 +27,9 @@ impl<R: Resources> RenderTurn<R, ComputeFirst> {
     /// [`submit`](Self::submit).
     ///
     /// # Errors
-    /// As [`submit`](Self::submit), and [`Error::Timeout`] past the limit: the commands may still
-    /// run then, and their pool is kept until they have. After every other error nothing of the
-    /// frame runs: where the compute side fails meanwhile, this blocks until they have ended.
+    /// As [`submit`](Self::submit), and [`Error::Timeout`]: the commands may then still run, and
+    /// their pool is kept until they have ended. After every other error nothing of the frame runs:
+    /// if the compute side fails meanwhile, this call blocks until they have ended.
     ///
     /// # Safety
     /// What `record` records satisfies the Valid Usage of `vkQueueSubmit2` on the exchange's queue,
@@ -64,16 +64,16 @@ impl<R: Resources> RenderTurn<R, ComputeFirst> {
 
 impl<R: Resources> RenderTurn<R, RenderFirst> {
     /// Records the frame's commands, submits them to the exchange's [`queue`](Self::queue), and
-    /// blocks until they have run, for at most `limit`. Gives the frame's [`ComputeTurn`].
+    /// blocks until they have run, for at most `limit`. Returns the frame's [`ComputeTurn`].
     ///
     /// `record` gets a command buffer that is recording between the turn's two barriers, and the
     /// resources. For examples, tests and tools, as it is with frames that the compute side begins.
     ///
     /// # Errors
-    /// As [`submit`](Self::submit), and [`Error::Timeout`] past the limit; the frame is then lost,
-    /// as if its compute turn had been dropped. The commands may still run then, and their pool is
-    /// kept until they have. After every other error nothing of the frame runs: where the compute
-    /// side refuses to wait for it, or fails meanwhile, this blocks until they have ended.
+    /// As [`submit`](Self::submit), and [`Error::Timeout`]; the frame is then lost, as if its
+    /// compute turn had been dropped. The commands may then still run, and their pool is kept until
+    /// they have ended. After every other error nothing of the frame runs: if the compute side
+    /// refuses to wait for it, or fails meanwhile, this call blocks until they have ended.
     ///
     /// # Safety
     /// What `record` records satisfies the Valid Usage of `vkQueueSubmit2` on the exchange's queue,
@@ -108,16 +108,16 @@ impl<R: Resources> RenderTurn<R, RenderFirst> {
 #[cfg(all(target_os = "linux", feature = "remote"))]
 impl<R: Resources> RenderTurn<R, RenderAway> {
     /// Records the frame's commands, submits them to the exchange's [`queue`](Self::queue), and
-    /// blocks until they have run, for at most `limit`. The other process is given the frame as
-    /// soon as it is submitted.
+    /// blocks until they have run, for at most `limit`. The other process gets the frame as soon as
+    /// it is submitted.
     ///
     /// `record` gets a command buffer that is recording between the turn's two barriers, and the
     /// resources. For examples, tests and tools, as it is with frames that the compute side begins.
     ///
     /// # Errors
-    /// As [`submit`](Self::submit), and [`Error::Timeout`] past the limit: the commands may still
-    /// run then, and their pool is kept until they have. After every other error nothing of the
-    /// frame runs: where the compute side fails meanwhile, this blocks until they have ended.
+    /// As [`submit`](Self::submit), and [`Error::Timeout`]: the commands may then still run, and
+    /// their pool is kept until they have ended. After every other error nothing of the frame runs:
+    /// if the compute side fails meanwhile, this call blocks until they have ended.
     ///
     /// # Safety
     /// What `record` records satisfies the Valid Usage of `vkQueueSubmit2` on the exchange's queue,

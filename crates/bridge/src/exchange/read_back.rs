@@ -20,14 +20,15 @@ use crate::image::spec::ImageSpec;
 
 impl<T: Pod + Send + Sync> RenderTurn<BufferSpec<T>, ComputeFirst> {
     /// Submits a copy of the buffer to the host, blocks until it has run, for at most `limit`, and
-    /// gives the elements.
+    /// returns the elements.
     ///
-    /// The buffer is made with [`BufferAccess::TRANSFER_READ`] among its uses. For examples, tests
-    /// and tools, as [`run_once`](Self::run_once) is: it allocates memory for each frame.
+    /// The accesses of the buffer must include [`BufferAccess::TRANSFER_READ`]. Like
+    /// [`run_once`](Self::run_once), this is for examples, tests and tools: it allocates memory for
+    /// each frame.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for a buffer that may not be copied from, and the frame is lost;
-    /// else as [`run_once`](Self::run_once).
+    /// [`Error::InvalidArgument`] for a buffer that must not be copied from; the frame is then
+    /// lost. Otherwise as [`run_once`](Self::run_once).
     pub fn read_back(self, limit: Duration) -> Result<Vec<T>> {
         let source = self.resources();
         require_readable(
@@ -50,15 +51,16 @@ impl<T: Pod + Send + Sync> RenderTurn<BufferSpec<T>, ComputeFirst> {
 
 impl<T: Texel> RenderTurn<ImageSpec<T>, ComputeFirst> {
     /// Submits a copy of the image to the host, blocks until it has run, for at most `limit`, and
-    /// gives the texels of the first mip level, without padding: row by row from the top, depth by
-    /// depth, layer by layer.
+    /// returns the texels of the first mip level, without padding: row by row from the top, depth
+    /// by depth, layer by layer.
     ///
-    /// The image is made with [`ImageAccess::TRANSFER_READ`] among its uses. For examples, tests
-    /// and tools, as [`run_once`](Self::run_once) is: it allocates memory for each frame.
+    /// The accesses of the image must include [`ImageAccess::TRANSFER_READ`]. Like
+    /// [`run_once`](Self::run_once), this is for examples, tests and tools: it allocates memory for
+    /// each frame.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for an image that may not be copied from, and the frame is lost;
-    /// else as [`run_once`](Self::run_once).
+    /// [`Error::InvalidArgument`] for an image that must not be copied from; the frame is then
+    /// lost. Otherwise as [`run_once`](Self::run_once).
     pub fn read_back(self, limit: Duration) -> Result<Vec<T>> {
         let source = self.resources();
         require_readable(is_image_readable(&source), (self.frame, &self.shared.name), "`ImageAccess::TRANSFER_READ`")?;

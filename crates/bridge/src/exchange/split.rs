@@ -32,8 +32,9 @@ pub struct CudaPart<'t, T> {
     pub stream: &'t Arc<CudaStream>,
     /// Range of the elements in the buffer.
     pub range: Range<usize>,
-    /// The elements, as a kernel argument and a cudarc slice; of none where the range is empty. A
-    /// copy of them with cudarc to another device is ordered by the program: see [`DeviceView`].
+    /// The elements, as a kernel argument and a cudarc slice; empty if the range is empty. If the
+    /// program copies them to another device with cudarc, it must order that copy: see
+    /// [`DeviceView`].
     ///
     /// [`DeviceView`]: cuda_import::DeviceView#to-another-device
     pub elements: DeviceViewMut<'t, T>,

@@ -150,7 +150,7 @@ impl<R: Resources> HostWork<'_, R> {
     /// slots.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] when the two are on different compute sides, else as
+    /// [`Error::InvalidArgument`] if the two are on different compute sides, otherwise as
     /// [`run`](Self::run).
     pub fn run_with<S: Resources>(
         &mut self,

@@ -92,9 +92,9 @@ pub(crate) fn check_texel<T: Texel>(format: vk::Format) -> Result<()> {
     ))
 }
 
-/// Returns the support of a device for the formats of [`FORMATS`], asked of the driver: in OPTIMAL
-/// images, which is what the two sides share. (The CPU backend makes a LINEAR image only where the
-/// driver can do as much with it.)
+/// Returns a device's support for the formats of [`FORMATS`], as the driver reports it for OPTIMAL
+/// images, which are what the two sides share. (The CPU backend creates a LINEAR image only if the
+/// driver supports it with the same capabilities.)
 pub fn format_support(compute: &Compute) -> Vec<FormatSupport> {
     FORMATS.iter().map(|format| support(compute, *format)).collect()
 }

@@ -34,10 +34,10 @@ use crate::remote::runs::{self, ResourceKind, Run};
 /// An [`Exchange`](crate::Exchange) creates and synchronizes such images; outside of one, access to
 /// the contents is `unsafe`. The contents are undefined before the first write.
 ///
-/// [`record_initial`](Self::record_initial) gives the new image to the compute side; from then on
-/// each use by Vulkan stands between [`record_acquire`](Self::record_acquire) and
-/// [`record_release`](Self::record_release). These record copies too where the image is
-/// [staged](Self::is_staged).
+/// [`record_initial`](Self::record_initial) hands the new image over to the compute side. From then
+/// on, each use by Vulkan must be between [`record_acquire`](Self::record_acquire) and
+/// [`record_release`](Self::record_release). If the image is [staged](Self::is_staged), these
+/// record copies too.
 #[derive(Debug)]
 pub struct SharedImage<T> {
     mapping: Tied<MappedImage<T>, HostImage<T>, InlineImage<T>, VulkanImage>,
@@ -119,15 +119,15 @@ impl<T: Texel> SharedImage<T> {
         self.vulkan.hand.barriers()
     }
 
-    /// Returns `true` where the compute side works on rows in a staging buffer, which the hand-over
-    /// copies into the image and back: on the CPU backend where the device makes no such image that
-    /// the CPU can map, and always with CUDA for other GPUs
-    /// ([`Compute::on_peer`], [`Compute::group`]).
+    /// Returns `true` if the compute side works on rows in a staging buffer, which the hand-over
+    /// copies to the image and back: on the CPU backend if the device does not support the image in
+    /// memory that the CPU can map, and always with CUDA on another GPU ([`Compute::on_peer`],
+    /// [`Compute::group`]).
     pub fn is_staged(&self) -> bool {
         self.vulkan.hand.is_staged()
     }
 
-    /// Records the first hand-over of the new image, which gives it to the compute side.
+    /// Records the first hand-over of the new image to the compute side.
     ///
     /// # Safety
     /// `commands` is recording on the image's device for the device's main queue, outside a render

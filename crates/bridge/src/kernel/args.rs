@@ -21,15 +21,15 @@ pub(crate) const MOST_ARGS: usize = 12;
 
 /// An argument of a kernel. This trait is sealed; it is implemented for
 ///
-/// - numbers, arrays and `#[repr(C)]` structures that are [`Pod`], with the layout that the
-///   kernel's source gives them. Literals have Rust's default types, so name the type: `1000_u32`,
+/// - numbers, arrays and `#[repr(C)]` structures that are [`Pod`], with the layout that they have
+///   in the kernel's source. Literals have Rust's default types, so name the type: `1000_u32`,
 ///   `0.5_f32`. A C `bool` is a `u8` of 0 or 1;
 /// - [`KernelBuffer`], a shared buffer, for a pointer to its elements;
 /// - `&`[`KernelMemory`], for a pointer to its elements;
 /// - [`KernelSurface`] and [`KernelTexture`], for `cudaSurfaceObject_t` and `cudaTextureObject_t`,
 ///   which have 64 bits.
 ///
-/// Buffers, surfaces and textures may be given by reference too.
+/// Buffers, surfaces and textures may be passed by reference too.
 #[allow(private_bounds)] // Closed on purpose.
 pub trait KernelArg: Pack {}
 

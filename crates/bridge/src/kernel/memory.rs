@@ -64,7 +64,7 @@ impl Compute {
     /// is used.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for no elements, and where CUDA has no room;
+    /// [`Error::InvalidArgument`] for no elements, and if CUDA has no room;
     /// [`StreamCaptured`](cuda_import::Error::StreamCaptured) while the program captures the
     /// stream; otherwise the error of the failed driver call.
     pub fn kernel_memory<T: Pod>(&self, name: &str, contents: &[T]) -> Result<KernelMemory<T>> {
@@ -97,8 +97,8 @@ impl Compute {
     /// elements; `None` for an empty range. Each is for launches on the stream of its GPU alone.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for another number of ranges than GPUs, a range outside of the
-    /// contents, where CUDA has no room, and on another backend than CUDA;
+    /// [`Error::InvalidArgument`] if there are not as many ranges as GPUs, if a range is outside
+    /// the contents, if CUDA has no room, and on another backend than CUDA;
     /// [`StreamCaptured`](cuda_import::Error::StreamCaptured) while the program captures one of the
     /// streams; otherwise the error of the failed driver call.
     pub fn kernel_memory_split<T: Pod>(

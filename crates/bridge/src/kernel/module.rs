@@ -72,11 +72,11 @@ impl Compute {
     /// later processes, since drivers keep the result on disk: load before the first frame.
     ///
     /// # Errors
-    /// [`vk_export::Error::Missing`] for command buffers of a device that runs no kernels there,
-    /// where streams ([`Backend::Cuda`](crate::Backend::Cuda)) may do; [`Error::Module`] for text
-    /// that [`Ptx::new`] cannot read, and for what CUDA refuses, with the log of the driver's
-    /// compiler; otherwise the error of the failed driver call. For command buffers there is no
-    /// log: the driver gives a code and no more.
+    /// [`vk_export::Error::Missing`] for command buffers of a device that cannot run kernels in
+    /// them (streams, [`Backend::Cuda`](crate::Backend::Cuda), may still work); [`Error::Module`]
+    /// for text that [`Ptx::new`] cannot read, and for what CUDA refuses, with the log of the
+    /// driver's compiler; otherwise the error of the failed driver call. For command buffers there
+    /// is no log: the driver returns only a code.
     #[doc(alias = "cuModuleLoadDataEx")]
     #[doc(alias = "vkCreateCuModuleNVX")]
     pub fn load(&self, name: &str, ptx: &str) -> Result<KernelModule> {

@@ -18,7 +18,7 @@ use crate::tuples::up_to_12;
 ///
 /// - [`Pod`] types, which the twin gets by value;
 /// - [`TwinSlice`] for a pointer to elements: the twin gets `&mut [T]`, all of the buffer or memory
-///   that the launch was given;
+///   that was passed to the launch;
 /// - [`TwinImage`] for a surface or texture: the twin gets a [`HostImageMut`].
 #[allow(private_bounds)] // Closed on purpose.
 pub trait TwinArg: Take {

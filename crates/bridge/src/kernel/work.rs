@@ -64,8 +64,8 @@ impl<'t, R: Resources> KernelWork<'t, R> {
     /// Launches a kernel after the work enqueued so far. Does not block.
     ///
     /// `args` is a tuple in the order of the kernel's parameters: numbers, [`Pod`](bytemuck::Pod)
-    /// structures, and what [`resources`](Self::resources) and
-    /// [`Compute::kernel_memory`](crate::Compute::kernel_memory) give, see [`KernelArg`]. They are
+    /// structures, [`resources`](Self::resources), and memory of
+    /// [`Compute::kernel_memory`](crate::Compute::kernel_memory); see [`KernelArg`]. They are
     /// copied before the call returns.
     ///
     /// # Errors
@@ -74,7 +74,7 @@ impl<'t, R: Resources> KernelWork<'t, R> {
     /// GPU's part, and for a grid, block or amount of shared memory that is too large or zero;
     /// nothing is launched then. In command buffers all of this is checked before the driver is
     /// called; on a stream, the driver checks grid, block and shared memory. On the CPU also for
-    /// arguments of another type than the twin's, and the same memory given twice.
+    /// arguments of another type than the twin's, and for the same memory passed twice.
     /// [`Error::InvalidArgument`] for a kernel that was loaded for another kind of compute side;
     /// otherwise the error of the failed driver call.
     ///
@@ -89,10 +89,10 @@ impl<'t, R: Resources> KernelWork<'t, R> {
     ///   which is not checked: the kernel would get into its graph, and run at any time or never.
     /// - Memory that it reaches in another way lives until it has run;
     ///   [`KernelMemory`](crate::KernelMemory) given as an argument does.
-    /// - In command buffers: the kernel ends, makes no access outside of a surface unless it was
-    ///   written with `cudaBoundaryModeZero` or `cudaBoundaryModeClamp`, and a multiprocessor has
-    ///   the registers for one block: up to 256 threads it always has, for more compile with
-    ///   `__launch_bounds__`. See [`vk_export::Kernel::record`].
+    /// - In command buffers: the kernel terminates, accesses nothing outside a surface unless it
+    ///   uses `cudaBoundaryModeZero` or `cudaBoundaryModeClamp`, and a multiprocessor has enough
+    ///   registers for one block. That is always the case for up to 256 threads; for more, compile
+    ///   the kernel with `__launch_bounds__`. See [`vk_export::Kernel::record`].
     #[doc(alias = "cuLaunchKernel")]
     #[doc(alias = "vkCmdCuLaunchKernelNVX")]
     pub unsafe fn launch<A: KernelArgs>(&self, kernel: &Kernel, config: &LaunchConfig, args: A) -> Result<()> {

@@ -25,7 +25,7 @@ impl Remote {
         self.connection.peer().pid().unsigned_abs()
     }
 
-    /// Returns the name that the worker gives itself.
+    /// Returns the worker's name, from its Hello.
     pub fn name(&self) -> &str {
         self.connection.peer_hello().map_or("", |hello| &hello.name)
     }

@@ -35,10 +35,10 @@ pub struct SharedPoolInfo<'a> {
     pub name: &'a str,
     /// Bytes of one block, rounded up to a power of two and to 64 KiB; not zero. Default: 64 MiB.
     pub block_size: u64,
-    /// Vulkan usage of the buffers, all uses together; each buffer is made with all of them.
-    /// Default: those of all constants of [`BufferAccess`] but
-    /// [`ACCELERATION_STRUCTURE_INPUT`](BufferAccess::ACCELERATION_STRUCTURE_INPUT), which takes
-    /// features of the device.
+    /// Vulkan usage flags of all uses of the buffers; each buffer is created with all of them.
+    /// Default: those of all constants of [`BufferAccess`] except
+    /// [`ACCELERATION_STRUCTURE_INPUT`](BufferAccess::ACCELERATION_STRUCTURE_INPUT), which requires
+    /// device features.
     pub usage: vk::BufferUsageFlags,
 }
 
@@ -59,12 +59,12 @@ impl Default for SharedPoolInfo<'_> {
 /// imported and mapped once, so creating or dropping a buffer allocates, exports and imports
 /// nothing.
 ///
-/// It is given to an exchange in [`ExchangeInfo::pool`](crate::ExchangeInfo::pool), or to
+/// Pass it to an exchange in [`ExchangeInfo::pool`](crate::ExchangeInfo::pool), or to
 /// [`SharedBuffer::new_in`](crate::SharedBuffer::new_in). Buffer offsets are multiples of 256 bytes
 /// and of the alignment that Vulkan and the elements require. The pool adds a block if no block has
-/// room. Of several empty blocks one stays for reuse; dropping a buffer frees the others.
-/// (Freeing a block on the CUDA side waits for all work of the context, as freeing a buffer with
-/// memory of its own does.)
+/// room. Of several empty blocks one stays for reuse; dropping a buffer frees the others. (Freeing
+/// a block on the CUDA side waits for all work of the context, as freeing a buffer with dedicated
+/// memory does.)
 ///
 /// Some buffers get dedicated memory instead, as without a pool: buffers that are larger than a
 /// block, and, once the exported blocks of all pools of the device add up to 512 MiB, buffers of 1
@@ -159,7 +159,7 @@ impl SharedPool {
         Ok(pool)
     }
 
-    /// Returns the name that it was made with.
+    /// Returns the pool's name.
     pub fn name(&self) -> &str {
         &self.0.name
     }

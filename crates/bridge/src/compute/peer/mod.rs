@@ -29,16 +29,16 @@ impl Compute {
     /// [`CudaDevice`] is taken too, where [`Compute::new`] is the better choice: it has textures
     /// and surfaces.
     ///
-    /// A probe runs before anything is shared: a timeline is signalled in both directions, and the
+    /// A probe runs before anything is shared: a timeline is signaled in both directions, and the
     /// other GPU writes memory that Vulkan reads. On a device that was adopted without a
     /// [`queue_lock`](crate::AdoptInfo::queue_lock) nothing is submitted, and CUDA reads the memory
-    /// back instead. What a probe that has not ended within its limit of 5 s may still use is kept
-    /// for good: command pools and buffers, and with them the device.
+    /// back instead. If a probe does not complete within 5 s, the objects that it may still use
+    /// (command pools and buffers, and with them the device) are never freed.
     ///
     /// # Errors
-    /// [`Error::NoPeer`] naming both GPUs, where the one has no access to the other's memory or the
-    /// probe fails; [`vk_export::Error::Missing`] with what the device lacks to export;
-    /// [`Error::Cuda`] when a stream cannot be made or the device does not know timeline
+    /// [`Error::NoPeer`] naming both GPUs, if one has no access to the other's memory or the probe
+    /// fails; [`vk_export::Error::Missing`] with what the device lacks for exporting;
+    /// [`Error::Cuda`] if a stream cannot be created or the device does not support timeline
     /// semaphores.
     #[doc(alias = "cuMemImportFromShareableHandle")]
     #[doc(alias = "cuMemSetAccess")]
@@ -48,16 +48,16 @@ impl Compute {
 
     /// Creates a compute side with CUDA on several GPUs, which compute one frame together:
     /// [`ComputeTurn::work_split`](crate::ComputeTurn::work_split) lends each of them a range of
-    /// the elements on its own stream. The first one leads: its stream waits for Vulkan and
-    /// signals, the others are ordered behind and before it by events.
-    /// [`ComputeTurn::work`](crate::ComputeTurn::work) is the leader's, with all elements. Images
-    /// are the leader's alone; to split one, share its texels as a buffer.
+    /// the elements on its own stream. The first one leads: its stream waits for Vulkan and signals
+    /// it, and events order the other streams between the two.
+    /// [`ComputeTurn::work`](crate::ComputeTurn::work) runs on the leader, with all elements. Only
+    /// the leader can access images; to split one, share its texels as a buffer.
     ///
     /// The drawing GPU may be among them; otherwise as [`on_peer`](Self::on_peer).
     #[doc = concat!("\n# Examples\n```no_run\n# #![allow(unsafe_code)]\n", include_str!("../../../docs/group.rs"), "# fn main() {}\n```")]
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for no device and for one that is given twice, else as
+    /// [`Error::InvalidArgument`] if there is no device or one occurs twice, otherwise as
     /// [`on_peer`](Self::on_peer).
     pub fn group(device: &ExportDevice, cuda: &[CudaDevice]) -> Result<Self> {
         crate::observe::trace::init();

@@ -65,10 +65,11 @@ impl<T: Lendable> LentLatest<T> {
     /// Confirms that the parts were submitted. Returns the point at which the commands complete.
     ///
     /// # Safety
-    /// The parts were submitted, unchanged, to the exchange's queue, as the type's contract says,
-    /// by calls of `vkQueueSubmit2` or `vkQueueSubmit` that returned `VK_SUCCESS`. The commands
-    /// between waits and signal hold the barriers of the turn, and use its resources as submitting
-    /// the turn itself would allow.
+    /// The parts were submitted, unchanged, to the exchange's queue, as described in the type's
+    /// contract, by calls of `vkQueueSubmit2` or `vkQueueSubmit` that returned `VK_SUCCESS`. The
+    /// commands between the waits and the signal include the barriers of the turn, and use its
+    /// resources only as [`RenderRead::submit`](crate::RenderRead::submit) or
+    /// [`RenderWrite::submit`](crate::RenderWrite::submit) allows.
     pub unsafe fn submitted(mut self) -> TimelinePoint {
         self.told = true;
         self.turn.accepted(self.value)

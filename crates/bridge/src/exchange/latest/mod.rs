@@ -65,11 +65,11 @@ impl<R: Resources> Exchange<R, ComputeFirst> {
     /// Frames that the reader does not take are overwritten. A stopped reader holds one slot; a
     /// stopped writer holds none, and the reader keeps the last frame.
     ///
-    /// The compute side gets a stream of its own, or with the CPU backend a thread:
-    /// [`LatestWriter::compute`] is that of this exchange. Kernels that were loaded with `compute`
-    /// may be launched there; [`KernelMemory`](crate::KernelMemory) for them is created with that
-    /// one. [`Backend::Inline`](crate::Backend::Inline) is rejected: both sides would be on one
-    /// queue, where neither can run ahead.
+    /// The exchange has its own compute side, with its own stream or, with the CPU backend, its own
+    /// thread: [`LatestWriter::compute`]. Kernels that were loaded with `compute` can be launched
+    /// there, but their [`KernelMemory`](crate::KernelMemory) must be created with the exchange's
+    /// own compute side. [`Backend::Inline`](crate::Backend::Inline) is rejected: both sides would
+    /// be on one queue, where neither can run ahead.
     ///
     /// The resources are freed once both handles and all turns are dropped; [`LatestWriter::close`]
     /// does the same and returns the error.

@@ -25,10 +25,9 @@ impl<R: Resources> RenderRead<R> {
     /// [`RenderTurn::run_once`](crate::RenderTurn::run_once).
     ///
     /// # Errors
-    /// As [`submit`](Self::submit), and [`Error::Timeout`](crate::Error::Timeout) past the limit:
-    /// the commands may still run then, and their pool is kept until they have. After every other
-    /// error they do not: where the compute side fails meanwhile, this blocks until they have
-    /// ended.
+    /// As [`submit`](Self::submit), and [`Error::Timeout`](crate::Error::Timeout): the commands may
+    /// then still run, and their pool is kept until they have ended. After every other error they
+    /// do not run: if the compute side fails meanwhile, this call blocks until they have ended.
     ///
     /// # Safety
     /// What `record` records satisfies the Valid Usage of `vkQueueSubmit2` on the exchange's queue,
@@ -67,7 +66,7 @@ impl<R: Resources> RenderRead<R> {
 
 impl<T: Pod + Send + Sync> RenderRead<BufferSpec<T>> {
     /// Submits a copy of the buffer to the host, blocks until it has run, for at most `limit`, and
-    /// gives the elements. For examples, tests and tools, as
+    /// returns the elements. For examples, tests and tools, as
     /// [`RenderTurn::read_back`](crate::RenderTurn::read_back).
     ///
     /// # Errors
@@ -91,7 +90,7 @@ impl<T: Pod + Send + Sync> RenderRead<BufferSpec<T>> {
 
 impl<T: Texel> RenderRead<ImageSpec<T>> {
     /// Submits a copy of the image to the host, blocks until it has run, for at most `limit`, and
-    /// gives the texels of the first mip level. For examples, tests and tools, as
+    /// returns the texels of the first mip level. For examples, tests and tools, as
     /// [`RenderTurn::read_back`](crate::RenderTurn::read_back).
     ///
     /// # Errors

@@ -8,8 +8,8 @@ use bytemuck::Pod;
 
 use super::{HostImageMut, HostPlaneMut, PlaneLayout};
 
-/// The texels of an image, lent to the CPU for reading: levels of layers, each rows of `T`. Made by
-/// [`HostImageMut::as_image`].
+/// The texels of an image, lent to the CPU for reading: levels of layers, each rows of `T`. Created
+/// by [`HostImageMut::as_image`].
 ///
 /// [`row`](Self::row) and [`rows`](Self::rows) are those of the first layer's first level;
 /// [`plane`](Self::plane) reaches the others.
