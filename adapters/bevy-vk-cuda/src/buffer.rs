@@ -47,12 +47,12 @@ impl<T: Pod + Send + Sync> CudaBuffer<T> {
         Ok(Self { handle, writer: Some(writer), _alive })
     }
 
-    /// The buffer, for materials and bind groups.
+    /// Returns the buffer, for materials and bind groups.
     pub fn handle(&self) -> &Handle<ShaderBuffer> {
         &self.handle
     }
 
-    /// The writer of its frames; `None` once it was [taken](Self::take_writer).
+    /// Returns the writer of its frames; `None` once it was [taken](Self::take_writer).
     pub fn writer(&mut self) -> Option<&mut CudaWriter<BufferSpec<T>>> {
         self.writer.as_mut()
     }

@@ -32,7 +32,7 @@ enum Inner<'a, T> {
 }
 
 impl<T: Texel> Rows<'_, T> {
-    /// Width in texels.
+    /// Returns the width in texels.
     pub fn width(&self) -> usize {
         match &self.0 {
             Inner::Mapped(image) => image.width(),
@@ -48,7 +48,7 @@ impl<T: Texel> Rows<'_, T> {
         }
     }
 
-    /// The row `y`, from the top; `None` if there is none.
+    /// Returns the row `y`, from the top; `None` if there is none.
     pub fn row_mut(&mut self, y: usize) -> Option<&mut [T]> {
         match &mut self.0 {
             Inner::Mapped(image) => image.row_mut(y),

@@ -51,7 +51,7 @@ impl Cuda {
         Self(Arc::new(Inner { added: Mutex::default(), compute, reason }))
     }
 
-    /// The way in which frames reach Bevy.
+    /// Returns the way in which frames reach Bevy.
     pub fn way(&self) -> Way {
         match self.0.compute.as_ref().map(Compute::backend) {
             Some(Backend::Cuda) => Way::Cuda,
@@ -74,7 +74,7 @@ impl Cuda {
         Ok(compute.map(|compute| compute.load(name, ptx)).transpose()?)
     }
 
-    /// The compute side of the device; `None` where frames are uploaded.
+    /// Returns the compute side of the device, or `None` if frames are uploaded.
     pub fn compute(&self) -> Option<&Compute> {
         self.0.compute.as_ref()
     }

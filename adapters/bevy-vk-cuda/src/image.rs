@@ -62,12 +62,12 @@ impl<T: Texel> CudaImage<T> {
         Ok(Self { handle, writer: Some(writer), _alive })
     }
 
-    /// The texture, for materials.
+    /// Returns the texture, for materials.
     pub fn handle(&self) -> &Handle<Image> {
         &self.handle
     }
 
-    /// The writer of its frames; `None` once it was [taken](Self::take_writer).
+    /// Returns the writer of its frames; `None` once it was [taken](Self::take_writer).
     pub fn writer(&mut self) -> Option<&mut CudaWriter<ImageSpec<T>>> {
         self.writer.as_mut()
     }

@@ -163,8 +163,8 @@ impl<R: Content> CudaWriter<R> {
         self.presented.load(Ordering::Relaxed)
     }
 
-    /// The bridge's compute side of this resource, with a stream of its own, for kernel memory;
-    /// `None` where frames are uploaded.
+    /// Returns the bridge's compute side of this resource, with a stream of its own, for kernel
+    /// memory, or `None` if frames are uploaded.
     pub fn compute(&self) -> Option<&Compute> {
         match &self.side {
             Side::Shared { writer, .. } => Some(writer.compute()),

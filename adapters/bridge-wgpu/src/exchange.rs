@@ -114,9 +114,9 @@ impl<S: Shared, D: Direction> Exchange<S, D> {
         self.mirror.recover(|| self.exchange.flush_parts())
     }
 
-    /// wgpu's objects: a [`wgpu::Buffer`], a [`wgpu::Texture`], or a tuple of them. They are the
-    /// same in every frame, until they are [replaced](Self::replace). (Of what wgpu uses in the
-    /// slots there are none: [`Frame::objects`] lends that.)
+    /// Returns wgpu's objects: a [`wgpu::Buffer`], a [`wgpu::Texture`], or a tuple of them. They
+    /// are the same in every frame, until they are [replaced](Self::replace). (Of what wgpu uses in
+    /// the slots there are none: [`Frame::objects`] lends that.)
     ///
     /// They are ordinary objects of wgpu, to be used in any submission. What a frame brings is in
     /// them behind the submission of that frame.
@@ -129,7 +129,7 @@ impl<S: Shared, D: Direction> Exchange<S, D> {
         self.exchange.slots()
     }
 
-    /// The name given.
+    /// Returns the exchange's name.
     pub fn name(&self) -> &str {
         self.exchange.name()
     }

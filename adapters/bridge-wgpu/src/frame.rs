@@ -30,23 +30,24 @@ impl<S: Shared, D: Direction> Frame<S, D> {
         Self { turn, mirror }
     }
 
-    /// The number of the frame, from 0.
+    /// Returns the frame's number, starting at 0.
     pub fn frame(&self) -> u64 {
         self.turn.frame()
     }
 
-    /// The slot, below [`Exchange::slots`](crate::Exchange::slots).
+    /// Returns the slot's index, which is less than [`Exchange::slots`](crate::Exchange::slots).
     pub fn slot(&self) -> usize {
         self.turn.slot()
     }
 
-    /// The point at which the compute side is done with the slot, as [`RenderTurn::computed`].
+    /// Returns the point at which the compute side is done with the slot, as
+    /// [`RenderTurn::computed`].
     pub fn computed(&self) -> &TimelinePoint {
         self.turn.computed()
     }
 
-    /// wgpu's objects for the commands of this frame: those of its slot for
-    /// [`SlotBuffer`](crate::SlotBuffer) and [`SlotTexture`](crate::SlotTexture), else
+    /// Returns wgpu's objects for the commands of this frame: those of its slot for
+    /// [`SlotBuffer`](crate::SlotBuffer) and [`SlotTexture`](crate::SlotTexture), otherwise
     /// [`Exchange::objects`](crate::Exchange::objects).
     ///
     /// # Errors

@@ -30,7 +30,7 @@ pub struct KernelBuffer<T> {
 }
 
 impl<T> KernelBuffer<T> {
-    /// wgpu's buffer.
+    /// Returns wgpu's buffer.
     pub fn buffer(&self) -> &wgpu::Buffer {
         &self.buffer
     }

@@ -27,12 +27,12 @@ impl<S: Shared, D: Direction> ComputeTurn<S, D> {
         self.turn.work()
     }
 
-    /// The number of the frame, from 0.
+    /// Returns the frame's number, starting at 0.
     pub fn frame(&self) -> u64 {
         self.turn.frame()
     }
 
-    /// The slot, below [`Exchange::slots`](crate::Exchange::slots).
+    /// Returns the slot's index, which is less than [`Exchange::slots`](crate::Exchange::slots).
     pub fn slot(&self) -> usize {
         self.turn.slot()
     }

@@ -58,7 +58,8 @@ pub struct ImageFormat {
 }
 
 impl ImageFormat {
-    /// An image of `width` x `height` pixels with 1 to 4 channels: gray, red and green, RGB, RGBA.
+    /// Creates the format of an image of `width` x `height` pixels with 1 to 4 channels: gray, red
+    /// and green, RGB, RGBA.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for a side that is 0 or above [`MAX_SIDE`], and for another
@@ -72,7 +73,8 @@ impl ImageFormat {
         Ok(Self { width, height, channels, element, planar: false })
     }
 
-    /// The image with a plane for each channel, one behind the other: the channels come first.
+    /// Returns the format with a separate plane for each channel, one after the other: the channels
+    /// come first.
     #[must_use]
     pub fn planar(self) -> Self {
         // One channel is one plane either way.
@@ -84,17 +86,17 @@ impl ImageFormat {
         self.planar
     }
 
-    /// Width and height in pixels.
+    /// Returns the width and height in pixels.
     pub fn extent(self) -> [u32; 2] {
         [self.width, self.height]
     }
 
-    /// The number of channels.
+    /// Returns the number of channels.
     pub fn channels(self) -> u32 {
         self.channels
     }
 
-    /// The type of the values.
+    /// Returns the type of the values.
     pub fn element(self) -> Element {
         self.element
     }
@@ -109,7 +111,7 @@ impl ImageFormat {
         self.size().next_multiple_of(4)
     }
 
-    /// A buffer of `T` that holds the image, and that a view reads.
+    /// Returns the spec of a buffer of `T` that holds the image, and that a view reads.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for a `T` without a size.
@@ -170,7 +172,7 @@ impl PointFormat {
         Ok(Self { count, kind, separate: false })
     }
 
-    /// The points with the positions of all before the values or colors of all.
+    /// Returns the format with all positions before all values or colors.
     #[must_use]
     pub fn separate(self) -> Self {
         // Positions alone are so either way.
@@ -182,7 +184,7 @@ impl PointFormat {
         self.separate
     }
 
-    /// The number of points.
+    /// Returns the number of points.
     pub fn count(self) -> u32 {
         self.count
     }
@@ -197,8 +199,8 @@ impl PointFormat {
         u64::from(self.count) * u64::from(self.kind.floats()) * Element::F32.size()
     }
 
-    /// A buffer of `T` that holds the points, and that a view reads and copies: a window draws the
-    /// copy again when the user moves the camera.
+    /// Returns the spec of a buffer of `T` that holds the points, and that a view reads and copies:
+    /// a window draws the copy again when the user moves the camera.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for a `T` without a size.

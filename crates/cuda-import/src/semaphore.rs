@@ -85,7 +85,7 @@ impl ImportedSemaphore {
         &self.name
     }
 
-    /// The device that it was imported on.
+    /// Returns the device that it was imported on.
     pub fn device(&self) -> &CudaDevice {
         &self.device
     }

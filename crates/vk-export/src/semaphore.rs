@@ -146,7 +146,7 @@ impl Semaphore {
         Ok(made)
     }
 
-    /// The Vulkan handle, lent.
+    /// Returns the Vulkan handle, which stays owned by this object.
     #[inline]
     pub fn as_raw(&self) -> vk::Semaphore {
         self.raw
@@ -162,13 +162,13 @@ impl Semaphore {
         &self.name
     }
 
-    /// The device it is on.
+    /// Returns the device that it belongs to.
     pub fn device(&self) -> &ExportDevice {
         &self.device
     }
 
-    /// A fresh handle to the semaphore, with what an importer must repeat. The handle is the
-    /// caller's.
+    /// Exports a new handle to the semaphore, with the parameters that an importer must repeat. The
+    /// handle is the caller's.
     ///
     /// # Errors
     /// [`Error::NotExportable`] for one not made `exportable`, otherwise the error of the failed
@@ -196,7 +196,7 @@ impl Semaphore {
         Ok(ExportedSemaphore { handle, descriptor })
     }
 
-    /// The value that a timeline has reached.
+    /// Returns the value that a timeline has reached.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for a binary semaphore, otherwise the error of the failed driver

@@ -63,7 +63,7 @@ impl LocalBuffer {
         Ok(buffer)
     }
 
-    /// The Vulkan handle, lent.
+    /// Returns the Vulkan handle, which stays owned by this object.
     pub fn as_raw(&self) -> vk::Buffer {
         self.raw
     }
@@ -73,12 +73,13 @@ impl LocalBuffer {
         self.size
     }
 
-    /// The start of the contents, where the memory is mapped; valid as long as the buffer lives.
+    /// Returns the start of the contents, if the memory is mapped; valid as long as the buffer
+    /// lives.
     pub fn host_ptr(&self) -> Option<std::ptr::NonNull<u8>> {
         self.memory.as_ref()?.mapped()
     }
 
-    /// The contents, where the memory is mapped.
+    /// Returns the contents, if the memory is mapped.
     ///
     /// # Safety
     /// While the slice lives nothing writes the buffer: what the GPU wrote has been waited for and
@@ -91,7 +92,7 @@ impl LocalBuffer {
         Some(unsafe { std::slice::from_raw_parts(start.as_ptr(), size) })
     }
 
-    /// The contents, where the memory is mapped.
+    /// Returns the contents, if the memory is mapped.
     ///
     /// # Safety
     /// While the slice lives the GPU neither reads nor writes the buffer.

@@ -130,17 +130,17 @@ impl LocalImage {
         layer_count: 1,
     };
 
-    /// The Vulkan handle, lent.
+    /// Returns the Vulkan handle, which stays owned by this object.
     pub fn as_raw(&self) -> vk::Image {
         self.raw
     }
 
-    /// The view of all of it, lent.
+    /// Returns the view of all of it.
     pub fn view(&self) -> vk::ImageView {
         self.view
     }
 
-    /// Width and height in pixels.
+    /// Returns the width and height in pixels.
     pub fn extent(&self) -> vk::Extent2D {
         self.extent
     }

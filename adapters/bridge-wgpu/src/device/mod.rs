@@ -136,17 +136,17 @@ impl Bridge {
         Self(Arc::new(Inner { compute, shared }))
     }
 
-    /// wgpu's device.
+    /// Returns wgpu's device.
     pub fn device(&self) -> &wgpu::Device {
         &self.0.shared.device
     }
 
-    /// wgpu's queue.
+    /// Returns wgpu's queue.
     pub fn queue(&self) -> &wgpu::Queue {
         &self.0.shared.queue
     }
 
-    /// The backend in use, which is not [`Backend::Auto`].
+    /// Returns the backend in use, which is not [`Backend::Auto`].
     pub fn backend(&self) -> Backend {
         self.0.compute.backend()
     }
@@ -156,7 +156,7 @@ impl Bridge {
         self.0.compute.reason()
     }
 
-    /// The CUDA side, if that is what computes.
+    /// Returns the CUDA side, if that is what computes.
     pub fn cuda(&self) -> Option<&CudaCompute> {
         self.0.compute.cuda()
     }

@@ -9,9 +9,9 @@ use super::Bridge;
 use crate::error::Result;
 
 impl Bridge {
-    /// The same wgpu device, with CUDA on a stream that the program has already, such as that of a
-    /// library. What exchanges of the new `Bridge` lend to CUDA is ordered on that stream: its
-    /// earlier work runs before a frame's, and no event or wait of another stream is needed.
+    /// Returns the same wgpu device, with CUDA on an existing stream, such as that of a library.
+    /// What exchanges of the new `Bridge` lend to CUDA is ordered on that stream: its earlier work
+    /// runs before a frame's, and no event or wait of another stream is needed.
     ///
     /// Any `Bridge` of the device will do, of any backend; with [`Backend::Host`](crate::Backend)
     /// no other stream is made. Frames of both may be [submitted](Self::submit) together. The two

@@ -46,12 +46,13 @@ impl<S: Shared> NewestFrame<S> {
         Self { turn, mirror }
     }
 
-    /// The number of the frame, from 0.
+    /// Returns the frame's number, starting at 0.
     pub fn frame(&self) -> u64 {
         self.turn.frame()
     }
 
-    /// The slot, below [`LatestInfo::slots`](bridge::LatestInfo::slots).
+    /// Returns the slot's index, which is less than
+    /// [`LatestInfo::slots`](bridge::LatestInfo::slots).
     pub fn slot(&self) -> usize {
         self.turn.slot()
     }
@@ -61,7 +62,8 @@ impl<S: Shared> NewestFrame<S> {
         self.turn.is_new()
     }
 
-    /// wgpu's objects for the commands of this frame, as [`Frame::objects`](crate::Frame::objects).
+    /// Returns wgpu's objects for the commands of this frame, as
+    /// [`Frame::objects`](crate::Frame::objects).
     ///
     /// # Errors
     /// As [`Frame::objects`](crate::Frame::objects).
@@ -81,17 +83,19 @@ impl<S: Shared> WrittenFrame<S> {
         Self { turn, mirror }
     }
 
-    /// The number of the frame, from 0.
+    /// Returns the frame's number, starting at 0.
     pub fn frame(&self) -> u64 {
         self.turn.frame()
     }
 
-    /// The slot, below [`LatestInfo::slots`](bridge::LatestInfo::slots).
+    /// Returns the slot's index, which is less than
+    /// [`LatestInfo::slots`](bridge::LatestInfo::slots).
     pub fn slot(&self) -> usize {
         self.turn.slot()
     }
 
-    /// wgpu's objects for the commands of this frame, as [`Frame::objects`](crate::Frame::objects).
+    /// Returns wgpu's objects for the commands of this frame, as
+    /// [`Frame::objects`](crate::Frame::objects).
     ///
     /// # Errors
     /// As [`Frame::objects`](crate::Frame::objects).

@@ -38,9 +38,9 @@ pub struct LatestReader<S: Shared, D: Direction = ComputeFirst> {
 }
 
 impl<S: Shared> Exchange<S, ComputeFirst> {
-    /// Two handles for two sides that go at rates of their own, as [`bridge::Exchange::latest`]:
-    /// the compute side publishes frames, wgpu has the newest as often as it likes, and neither
-    /// waits for the other.
+    /// Creates two handles for two sides that run at independent rates, as
+    /// [`bridge::Exchange::latest`]: the compute side publishes frames, wgpu gets the newest as
+    /// often as it likes, and neither waits for the other.
     ///
     /// ```no_run
     /// use bridge_wgpu::{Bridge, Exchange, LatestInfo, SharedTexture, Work, wgpu};
@@ -124,7 +124,7 @@ impl<S: Shared> Exchange<S, RenderFirst> {
 }
 
 impl<S: Shared, D: Direction> LatestWriter<S, D> {
-    /// wgpu's objects, as [`Exchange::objects`].
+    /// Returns wgpu's objects, as [`Exchange::objects`].
     pub fn objects(&self) -> &S::Objects {
         &self.mirror.objects
     }
@@ -162,15 +162,15 @@ impl<S: Shared> LatestWriter<S, RenderFirst> {
 }
 
 impl<S: Shared, D: Direction> LatestReader<S, D> {
-    /// wgpu's objects, as [`Exchange::objects`].
+    /// Returns wgpu's objects, as [`Exchange::objects`].
     pub fn objects(&self) -> &S::Objects {
         &self.mirror.objects
     }
 }
 
 impl<S: Shared> LatestReader<S, ComputeFirst> {
-    /// The newest frame, for [`Bridge::submit`], or the same as before where there is none newer;
-    /// `None` before the first, which may be submitted too. Never blocks.
+    /// Returns the newest frame, for [`Bridge::submit`], which is the previous one again if there
+    /// is none newer; `None` before the first, which may be submitted too. Never blocks.
     ///
     /// Calls [`initialize`](Self::initialize) first, which recovers the slots of frames whose
     /// submission failed.
@@ -203,16 +203,16 @@ impl<S: Shared> LatestReader<S, ComputeFirst> {
         initialize(mirror, |commands| unsafe { reader.record_initial(commands) })
     }
 
-    /// The number of slots that are out of use since a submission failed of which wgpu did not tell
-    /// whether it was made; [`initialize`](Self::initialize) brings them back.
+    /// Returns the number of slots that are out of use because a submission failed and wgpu did not
+    /// report whether it was made; [`initialize`](Self::initialize) brings them back.
     pub fn retired(&self) -> usize {
         self.reader.retired()
     }
 }
 
 impl<S: Shared> LatestReader<S, RenderFirst> {
-    /// The newest frame that wgpu has drawn, or the same as before where there is none newer;
-    /// `None` before the first. Never blocks.
+    /// Returns the newest frame that wgpu has drawn, which is the previous one again if there is
+    /// none newer; `None` before the first frame. Never blocks.
     ///
     /// # Errors
     /// As [`bridge::LatestReader::newest`].

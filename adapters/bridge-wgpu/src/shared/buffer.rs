@@ -26,7 +26,8 @@ pub struct SharedBuffer<T> {
 }
 
 impl<T: Pod + Send + Sync> SharedBuffer<T> {
-    /// A buffer of `len` elements that wgpu uses as `usage` says; what the copy needs is added.
+    /// Describes a buffer of `len` elements that wgpu uses with `usage`; the flags that the copy
+    /// needs are added.
     pub fn new(len: usize, usage: wgpu::BufferUsages) -> Self {
         Self { len, usage, element: PhantomData }
     }

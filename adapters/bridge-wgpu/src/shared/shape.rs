@@ -171,8 +171,8 @@ pub(crate) enum Place {
 macro_rules! shaped {
     ($texture:ident) => {
         impl<T: bridge::Texel> $texture<T> {
-            /// With this many mip levels, at most those that the size has. Who fills them is up to
-            /// the program.
+            /// Sets the number of mip levels, at most those that the size has. The program has to
+            /// fill them.
             ///
             /// With CUDA an array, and a cube is one, has one level or all: in between, CUDA places
             /// the layers elsewhere than Vulkan does. That is refused.
@@ -181,14 +181,14 @@ macro_rules! shaped {
                 Self { shape: self.shape.mips(levels), ..self }
             }
 
-            /// With all mip levels down to one texel.
+            /// Sets the number of mip levels to all, down to one texel.
             #[must_use]
             pub fn all_mips(self) -> Self {
                 Self { shape: self.shape.all_mips(), ..self }
             }
 
-            /// An array of this many layers, or of this many cubes; CUDA kernels see an array even
-            /// of one.
+            /// Makes it an array of this many layers, or of this many cubes. Even with one layer,
+            /// CUDA kernels see an array.
             #[must_use]
             pub fn layers(self, layers: u32) -> Self {
                 Self { shape: self.shape.layers(layers), ..self }

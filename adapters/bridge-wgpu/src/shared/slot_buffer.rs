@@ -28,7 +28,7 @@ pub struct SlotBuffer<T> {
 }
 
 impl<T: Pod + Send + Sync> SlotBuffer<T> {
-    /// A buffer of `len` elements that wgpu uses as `usage` says.
+    /// Describes a buffer of `len` elements that wgpu uses with `usage`.
     ///
     /// # Safety
     /// The buffer that a frame lends, and its clones, are used in the commands that are

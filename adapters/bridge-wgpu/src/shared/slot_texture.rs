@@ -30,8 +30,8 @@ pub struct SlotTexture<T> {
 shaped!(SlotTexture);
 
 impl<T: Texel> SlotTexture<T> {
-    /// A 2D texture of width and height in texels, with one level and one layer, that wgpu uses as
-    /// `usage` says.
+    /// Describes a 2D texture of width and height in texels, with one level and one layer, that
+    /// wgpu uses with `usage`.
     ///
     /// # Safety
     /// The texture that a frame lends, its clones and their views are used in the commands that are

@@ -33,8 +33,8 @@ pub struct SharedTexture<T> {
 shaped!(SharedTexture);
 
 impl<T: Texel> SharedTexture<T> {
-    /// A 2D texture of width and height in texels, with one level and one layer, that wgpu uses as
-    /// `usage` says; what the copy needs is added.
+    /// Describes a 2D texture of width and height in texels, with one level and one layer, that
+    /// wgpu uses with `usage`; the flags that the copy needs are added.
     pub fn new(format: wgpu::TextureFormat, size: [u32; 2], usage: wgpu::TextureUsages) -> Self {
         Self::with_shape(format, Shape::d2(size), usage)
     }

@@ -132,12 +132,12 @@ impl View {
         })
     }
 
-    /// The compute side, and the device, that the view was opened for.
+    /// Returns the compute side, with its device, that the view was opened for.
     pub fn compute(&self) -> &Compute {
         &self.compute
     }
 
-    /// Width and height of the picture in pixels.
+    /// Returns the width and height of the picture in pixels.
     pub fn size(&self) -> [u32; 2] {
         self.size
     }

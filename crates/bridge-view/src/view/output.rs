@@ -18,8 +18,8 @@ use crate::view::show::is_same;
 use crate::view::{PIXEL, View};
 
 impl View {
-    /// The picture that was drawn last: rows from the top, four bytes a pixel, red, green, blue and
-    /// alpha. Waits for it. Black before the first frame.
+    /// Returns the picture that was drawn last: rows from the top, four bytes per pixel, red,
+    /// green, blue and alpha. Waits until it is drawn. Black before the first frame.
     ///
     /// # Errors
     /// [`Error::Bridge`] for a wait that ran into its limit, or the error of the failed driver
@@ -67,7 +67,7 @@ impl View {
         bytes.map(<[u8]>::to_vec).ok_or_else(|| Error::invalid("pixels", "their memory is not mapped"))
     }
 
-    /// The picture as a PNG file's bytes.
+    /// Returns the picture as the bytes of a PNG file.
     ///
     /// # Errors
     /// As [`pixels`](Self::pixels), and [`Error::File`].
@@ -88,8 +88,8 @@ impl View {
         std::fs::write(path, file).map_err(failed)
     }
 
-    /// A buffer that the picture can be [read](Self::read) into: four bytes a pixel, as
-    /// [`pixels`](Self::pixels) has them.
+    /// Returns the spec of a buffer that the picture can be [read](Self::read) into: four bytes per
+    /// pixel, as in [`pixels`](Self::pixels).
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] on a machine that cannot address the picture.
@@ -99,7 +99,7 @@ impl View {
         Ok(BufferSpec::new(len, BufferAccess::TRANSFER_WRITE))
     }
 
-    /// An image that the picture can be [read](Self::read) into.
+    /// Returns the spec of an image that the picture can be [read](Self::read) into.
     pub fn picture_image_spec(&self) -> ImageSpec<[u8; 4]> {
         ImageSpec::new(vk::Format::R8G8B8A8_UNORM, self.size, ImageAccess::TRANSFER_WRITE)
     }

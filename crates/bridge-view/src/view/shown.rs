@@ -107,8 +107,7 @@ impl View {
         waited
     }
 
-    /// The state of the window, if there is one. It may be kept, and used on any
-    /// thread.
+    /// Returns the state of the window, if there is one. It may be kept, and used on any thread.
     pub fn window(&self) -> Option<WindowState> {
         self.screen.presenter.as_ref().map(|presenter| WindowState(presenter.state().clone()))
     }

@@ -60,7 +60,7 @@ impl WindowImages {
     /// The device extensions that it takes.
     pub const DEVICE_EXTENSIONS: &'static [&'static CStr] = &[khr::swapchain::NAME];
 
-    /// The instance extensions that it takes.
+    /// Returns the instance extensions that are required.
     ///
     /// # Errors
     /// [`Error::NoWindow`] for a kind of window that Vulkan does not draw to.
@@ -121,14 +121,14 @@ impl WindowImages {
         Ok(())
     }
 
-    /// The size of the images; `None` where the window has no area.
+    /// Returns the size of the images, or `None` if the window has no area.
     pub fn extent(&self) -> Option<vk::Extent2D> {
         self.swapchain.as_ref().map(Swapchain::extent)
     }
 
-    /// The next image, for the frame in flight `frame`. Waits for it for at most `timeout`. `None`
-    /// when there is none: the window has no area, its size has changed ([`resize`](Self::resize)
-    /// then), or it does not show anything for now.
+    /// Returns the next image, for the frame in flight `frame`. Waits for it for at most `timeout`.
+    /// Returns `None` if there is none: the window has no area, its size has changed
+    /// ([`resize`](Self::resize) then), or it does not show anything for now.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for a frame that there is not, or the error of the failed driver

@@ -101,7 +101,7 @@ impl Window {
         Ok(Compute::open(&info, backend)?)
     }
 
-    /// The instance extensions that showing pictures takes.
+    /// Returns the instance extensions that presenting requires.
     ///
     /// # Errors
     /// [`Error::NoWindow`] for a kind of window that Vulkan does not draw to.
@@ -109,7 +109,7 @@ impl Window {
         instance_extensions(&self.handle)
     }
 
-    /// The window's state. It may be kept, and used on any thread.
+    /// Returns the window's state. It may be kept, and used on any thread.
     pub fn state(&self) -> WindowState {
         WindowState(self.state.clone())
     }

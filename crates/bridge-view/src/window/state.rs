@@ -24,13 +24,14 @@ impl WindowState {
         self.0.is_hidden()
     }
 
-    /// The window has another size, in pixels. Nothing is presented in one without any area, such
-    /// as a minimized one.
+    /// Reports the window's new size, in pixels. Nothing is presented to a window without any area,
+    /// such as a minimized one.
     pub fn resized(&self, size: [u32; 2]) {
         self.0.resize(size);
     }
 
-    /// The window's content is lost, such as after X11's `Expose`: it is presented again.
+    /// Reports that the window's content is lost, for example after X11's `Expose`: the picture is
+    /// presented again.
     pub fn uncovered(&self) {
         self.0.uncover();
     }
@@ -40,7 +41,7 @@ impl WindowState {
         self.0.set_hidden(hidden);
     }
 
-    /// The window is closed: nothing is presented any more, and
+    /// Reports that the window is closed: nothing is presented any more, and
     /// [`View::is_running`](crate::View::is_running) is `false`. A window of the program's own
     /// stays as it is.
     pub fn close(&self) {

@@ -242,7 +242,7 @@ impl<T> MappedBuffer<T> {
         self.mapping.backing().memory()
     }
 
-    /// The device address, lent: it is dead once the buffer is.
+    /// Returns the device address, which is valid as long as the buffer.
     pub fn as_raw(&self) -> CUdeviceptr {
         self.pointer
     }
@@ -285,8 +285,8 @@ impl<T> MappedBuffer<T> {
         self.mapping.close()
     }
 
-    /// The next close or drop need not wait, until a view is lent again: for owners that have seen
-    /// all work end by other means.
+    /// Declares that the next close or drop need not wait, until a view is lent again. For owners
+    /// that know by other means that all work has ended.
     ///
     /// # Safety
     /// All work that uses the buffer has ended.

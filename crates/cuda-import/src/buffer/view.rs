@@ -77,12 +77,12 @@ impl<'a, T> DeviceView<'a, T> {
         self.len == 0
     }
 
-    /// The device address of the first element, lent.
+    /// Returns the device address of the first element.
     pub fn as_raw(&self) -> CUdeviceptr {
         self.pointer
     }
 
-    /// A part, or None if the range does not lie inside.
+    /// Returns a part of the view, or `None` if the range is not inside.
     pub fn slice(&self, range: impl RangeBounds<usize>) -> Option<DeviceView<'a, T>> {
         let range = resolve(range, self.len)?;
         Some(DeviceView::new(address::<T>(self.pointer, range.start), range.len(), self.order))
@@ -112,7 +112,7 @@ impl<'a, T> DeviceViewMut<'a, T> {
         self.len == 0
     }
 
-    /// The device address of the first element, lent.
+    /// Returns the device address of the first element.
     pub fn as_raw(&self) -> CUdeviceptr {
         self.pointer
     }
@@ -122,18 +122,18 @@ impl<'a, T> DeviceViewMut<'a, T> {
         DeviceView::new(self.pointer, self.len, self.order)
     }
 
-    /// A part for reading, or None if the range does not lie inside.
+    /// Returns a part for reading, or `None` if the range is not inside.
     pub fn slice(&self, range: impl RangeBounds<usize>) -> Option<DeviceView<'_, T>> {
         self.as_view().slice(range)
     }
 
-    /// A part, or None if the range does not lie inside.
+    /// Returns a part of the view, or `None` if the range is not inside.
     pub fn slice_mut(&mut self, range: impl RangeBounds<usize>) -> Option<DeviceViewMut<'_, T>> {
         let range = resolve(range, self.len)?;
         Some(DeviceViewMut::new(address::<T>(self.pointer, range.start), range.len(), self.order))
     }
 
-    /// The first `mid` elements and the rest, or None if there are fewer.
+    /// Returns the first `mid` elements and the rest, or `None` if there are fewer.
     pub fn split_at_mut(&mut self, mid: usize) -> Option<(DeviceViewMut<'_, T>, DeviceViewMut<'_, T>)> {
         let rest = self.len.checked_sub(mid)?;
         let first = DeviceViewMut::new(self.pointer, mid, self.order);

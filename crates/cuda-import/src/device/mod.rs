@@ -41,8 +41,8 @@ struct Inner {
 }
 
 impl CudaDevice {
-    /// The device with this UUID, and its primary context. Take the UUID from the API that exports,
-    /// which is the only proof that both mean the same GPU.
+    /// Returns the device with this UUID, with its primary context. Take the UUID from the API that
+    /// exports: only a matching UUID proves that both are the same GPU.
     ///
     /// # Errors
     /// Those of [`probe`](crate::probe()); [`Error::NoSuchDevice`] with a list of the devices there
@@ -58,7 +58,7 @@ impl CudaDevice {
         Self::adopt(context)
     }
 
-    /// The device of a context that the program has already.
+    /// Returns the device of a context that the program already has.
     ///
     /// # Errors
     /// [`Error::DriverTooOld`] when the driver lacks calls that this crate needs.
@@ -86,27 +86,27 @@ impl CudaDevice {
         &self.inner.report.name
     }
 
-    /// The UUID that graphics APIs know this GPU by.
+    /// Returns the UUID by which graphics APIs identify this GPU.
     pub fn uuid(&self) -> Uuid {
         self.inner.report.uuid
     }
 
-    /// The place in the driver's order; other APIs order differently.
+    /// Returns the device's index in the driver's order. Other APIs use other orders.
     pub fn ordinal(&self) -> usize {
         self.inner.report.ordinal
     }
 
-    /// All that [`probe`](crate::probe()) says of this device.
+    /// Returns the report of [`probe`](crate::probe()) on this device.
     pub fn report(&self) -> &CudaDeviceReport {
         &self.inner.report
     }
 
-    /// The newest CUDA that the driver supports.
+    /// Returns the newest CUDA version that the driver supports.
     pub fn driver_version(&self) -> DriverVersion {
         self.inner.version
     }
 
-    /// The context that imported objects live in.
+    /// Returns the context that imported objects live in.
     pub fn context(&self) -> &Arc<CudaContext> {
         self.inner.known.call_once(|| {});
         self.object()

@@ -12,8 +12,8 @@ use crate::sys;
 pub struct DriverCode(pub u32);
 
 impl DriverCode {
-    /// The code in the driver's spelling. Codes that this crate explains are named with no driver
-    /// loaded too.
+    /// Returns the driver's name of the code. Codes that this crate explains have a name even if no
+    /// driver is loaded.
     pub fn name(self) -> Option<&'static str> {
         let listed = EXPLAINED.iter().find(|entry| entry.code == self.0);
         listed.map(|entry| entry.name).or_else(|| sys::error_name(self.0))

@@ -311,7 +311,7 @@ impl Error {
         matches!(self, Self::Driver { call, code, .. } if call.starts_with("cu") && code.is_context_lost())
     }
 
-    /// The driver's own code, where a driver call failed.
+    /// Returns the driver's own code, if a driver call failed.
     pub fn driver_code(&self) -> Option<DriverCode> {
         match self {
             Self::Driver { code, .. } | Self::Compile { code, .. } => Some(*code),

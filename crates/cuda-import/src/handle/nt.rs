@@ -38,7 +38,7 @@ impl NtName {
 pub struct KmtHandle(isize);
 
 impl KmtHandle {
-    /// The number that the exporting side got.
+    /// Creates the handle from the number that the exporting side got.
     pub fn from_raw(raw: isize) -> Self {
         Self(raw)
     }

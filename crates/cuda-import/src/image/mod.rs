@@ -219,7 +219,7 @@ impl<T> MappedImage<T> {
         self.info.kind
     }
 
-    /// Extent of the first mip level, in texels; unused dimensions are 1.
+    /// Returns the extent of the first mip level, in texels; unused dimensions are 1.
     pub fn extent(&self) -> [u32; 3] {
         self.info.extent
     }
@@ -229,7 +229,7 @@ impl<T> MappedImage<T> {
         level_extent(self.info.extent, level)
     }
 
-    /// Mip levels; at least 1.
+    /// Returns the number of mip levels, at least 1.
     pub fn levels(&self) -> u32 {
         self.info.levels
     }

@@ -37,7 +37,7 @@ pub struct ImageRows<'a, T> {
 }
 
 impl<T> ImageRows<'_, T> {
-    /// The address of the first texel, lent: it is dead once the image is.
+    /// Returns the address of the first texel, which is valid as long as the image.
     ///
     /// The address alone orders nothing: call [`ImageView::order`](crate::ImageView::order), or
     /// give `self` as the argument.
@@ -45,17 +45,18 @@ impl<T> ImageRows<'_, T> {
         self.pointer
     }
 
-    /// Width, height and depth of the level, in texels.
+    /// Returns the width, height and depth of the level, in texels.
     pub fn extent(&self) -> [u32; 3] {
         self.extent
     }
 
-    /// Number of slices: the depth of a three-dimensional image, else the number of layers.
+    /// Returns the number of slices: the depth of a three-dimensional image, otherwise the number
+    /// of layers.
     pub fn slices(&self) -> u32 {
         self.slices
     }
 
-    /// Number of texels in all slices.
+    /// Returns the number of texels in all slices.
     #[allow(clippy::len_without_is_empty, reason = "an image has texels")]
     pub fn len(&self) -> usize {
         self.slice_pitch() / size_of::<T>() * self.slices as usize

@@ -189,7 +189,7 @@ impl<'a> Texture<'a> {
         Self { raw, order }
     }
 
-    /// The object, lent: it is dead once the image is.
+    /// Returns the object, which is valid as long as the image.
     pub fn as_raw(&self) -> CUtexObject {
         self.raw
     }
@@ -200,7 +200,7 @@ impl<'a> Surface<'a> {
         Self { raw, order }
     }
 
-    /// The object, lent: it is dead once the image is.
+    /// Returns the object, which is valid as long as the image.
     pub fn as_raw(&self) -> CUsurfObject {
         self.raw
     }

@@ -73,7 +73,7 @@ impl<'a, T> ImageView<'a, T> {
         Self { image }
     }
 
-    /// The image: its extent, mip levels, layers and home stream.
+    /// Returns the image: its extent, mip levels, layers and home stream.
     pub fn image(&self) -> &'a MappedImage<T> {
         self.image
     }
@@ -93,8 +93,8 @@ impl<'a, T> ImageView<'a, T> {
 }
 
 impl<'a, T: Texel> ImageView<'a, T> {
-    /// The image as a kernel samples it. Made once per description; it costs a driver call the
-    /// first time, a look into a list afterwards, and stays until the image is closed.
+    /// Returns the image for sampling in kernels. The first call with a description creates it with
+    /// a driver call; later calls look it up in a list. It stays until the image is closed.
     ///
     /// # Errors
     /// [`Error::Image`] for a combination that CUDA forbids, and for an image in
@@ -159,7 +159,7 @@ impl<'a, T> ImageViewMut<'a, T> {
         Self { image, exclusive: PhantomData }
     }
 
-    /// The image: its extent, mip levels, layers and home stream.
+    /// Returns the image: its extent, mip levels, layers and home stream.
     pub fn image(&self) -> &MappedImage<T> {
         self.image
     }
@@ -179,7 +179,7 @@ impl<'a, T> ImageViewMut<'a, T> {
 }
 
 impl<T: Texel> ImageViewMut<'_, T> {
-    /// The image as a kernel samples it, as [`ImageView::texture`].
+    /// Returns the image for sampling in kernels, as [`ImageView::texture`].
     ///
     /// # Errors
     /// As [`ImageView::texture`].
@@ -187,7 +187,8 @@ impl<T: Texel> ImageViewMut<'_, T> {
         Ok(Texture::new(self.image.texture(info)?, self.image.order()))
     }
 
-    /// A mip level as a kernel loads and stores it. Made once per level, as textures are.
+    /// Returns a mip level for loads and stores in kernels. It is created once per level, like
+    /// textures.
     ///
     /// # Errors
     /// [`Error::Image`] where there is no such level, where the image was mapped without surfaces,
@@ -197,8 +198,8 @@ impl<T: Texel> ImageViewMut<'_, T> {
         Ok(Surface::new(self.image.surface(level)?, self.image.order()))
     }
 
-    /// A mip level as rows in linear memory, where it [has](MappedImage::has_rows) them: a pointer
-    /// for kernels, which load and store texels there. Calls no driver.
+    /// Returns a mip level as rows in linear memory, if the image [has](MappedImage::has_rows)
+    /// rows: a pointer for kernels, which load and store texels there. Makes no driver call.
     ///
     /// # Errors
     /// [`Error::Image`] where there is no such level, and for an image that is an array, of which

@@ -69,9 +69,9 @@ impl KernelModule {
         Ok(Self(Arc::new(Module { handle, name: name.into(), device: device.clone() })))
     }
 
-    /// A kernel by its name in the PTX: that of an `extern "C"` function, or a mangled one. It is
-    /// loaded at once: a first launch of one that is loaded lazily would wait for every stream of
-    /// the context (CUDA programming guide, "Lazy Loading").
+    /// Returns a kernel by its name in the PTX: that of an `extern "C"` function, or a mangled one.
+    /// It is loaded at once: a first launch of one that is loaded lazily would wait for every
+    /// stream of the context (CUDA programming guide, "Lazy Loading").
     ///
     /// # Errors
     /// [`Error::Driver`], with `CUDA_ERROR_NOT_FOUND` for a name that is not there.
@@ -98,7 +98,7 @@ impl KernelModule {
         &self.0.name
     }
 
-    /// The device that it is loaded on.
+    /// Returns the device that it is loaded on.
     pub fn device(&self) -> &CudaDevice {
         &self.0.device
     }
@@ -114,7 +114,7 @@ impl Kernel {
         &self.name
     }
 
-    /// The module it is of.
+    /// Returns the module that the kernel belongs to.
     pub fn module(&self) -> &KernelModule {
         &self.module
     }

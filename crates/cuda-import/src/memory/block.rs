@@ -90,7 +90,7 @@ impl MappedBlock {
         unsafe { self.mapping.assume_idle() }
     }
 
-    /// The device address of the first byte, lent.
+    /// Returns the device address of the first byte.
     pub fn as_raw(&self) -> CUdeviceptr {
         self.mapping.backing().pointer()
     }

@@ -120,8 +120,8 @@ impl ImportedMemory {
         self.dedicated
     }
 
-    /// The device that it was imported on: the GPU that it is on, or the first of the
-    /// [`devices`](Self::devices).
+    /// Returns the device on which the memory was imported: the GPU that it is on, or the first of
+    /// the [`devices`](Self::devices).
     pub fn device(&self) -> &CudaDevice {
         &self.device
     }

@@ -20,7 +20,8 @@ use crate::sys::{CallError, CallResult, TIMEOUT};
 const CREATE: &str = "cuStreamCreate";
 
 impl CudaDevice {
-    /// A stream that the legacy default stream does not wait for (`CU_STREAM_NON_BLOCKING`).
+    /// Creates a stream that the legacy default stream does not wait for
+    /// (`CU_STREAM_NON_BLOCKING`).
     ///
     /// Where [`context`](Self::context) was asked for before, or the context is one that the program
     /// brought, and it has no stream besides the default one, this waits for all work of the context,

@@ -176,7 +176,7 @@ impl StreamGraph {
         Ok(())
     }
 
-    /// The stream that it is launched on.
+    /// Returns the stream that it is launched on.
     pub fn stream(&self) -> &Arc<CudaStream> {
         &self.stream
     }

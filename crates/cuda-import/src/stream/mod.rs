@@ -41,8 +41,8 @@ pub struct SemaphorePoint<'a> {
     pub value: u64,
 }
 
-/// Work enqueued on `stream` from now on waits until every point is reached. One driver call for
-/// all; all or nothing.
+/// Makes work that is enqueued on `stream` from now on wait until every point is reached. It is one
+/// driver call for all points; on an error, no wait is enqueued.
 ///
 /// Also brings up what earlier calls in the context recorded, so that no hand-over builds on work
 /// that was never enqueued. Allocates nothing for up to 16 points; no points are no call.
@@ -79,8 +79,8 @@ pub(crate) unsafe fn enqueue_wait(
     for_all("wait", target, stream, points, sys::wait_params, enqueue)
 }
 
-/// Sets every point once the work enqueued on `stream` so far has ended. One driver call for all;
-/// all or nothing.
+/// Signals every point once the work enqueued on `stream` so far has completed. It is one driver
+/// call for all points; on an error, no signal is enqueued.
 ///
 /// What that work wrote is visible to whoever waits for the points. Buffers that other streams used
 /// too: call [`MappedBuffer::join_foreign_work`](crate::MappedBuffer::join_foreign_work) first.

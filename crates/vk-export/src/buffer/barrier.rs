@@ -81,8 +81,8 @@ pub(crate) fn writes(access: vk::AccessFlags2) -> vk::AccessFlags2 {
 }
 
 impl Handover {
-    /// The hand-over of `buffer` between `counterpart` and `queue_family`, which uses it as
-    /// `accesses` says.
+    /// Creates the hand-over of `buffer` between `counterpart` and `queue_family`, which uses it
+    /// with `accesses`.
     pub fn new(buffer: &Buffer, counterpart: Counterpart, queue_family: u32, accesses: BufferAccess) -> Self {
         Self::of(buffer.as_raw(), counterpart, queue_family, accesses)
     }
@@ -91,12 +91,13 @@ impl Handover {
         Self { buffer, counterpart, queue_family, accesses }
     }
 
-    /// Vulkan access to the buffer.
+    /// Returns Vulkan's accesses to the buffer.
     pub fn accesses(&self) -> BufferAccess {
         self.accesses
     }
 
-    /// The barrier that takes the buffer over from the counterpart, before Vulkan's first access.
+    /// Returns the barrier that takes the buffer over from the counterpart, before Vulkan's first
+    /// access.
     ///
     /// The semaphore wait of the submission orders it after the counterpart's work: at the stages
     /// of its accesses for the host, at `VK_PIPELINE_STAGE_2_ALL_COMMANDS_BIT` for another API,
@@ -117,7 +118,8 @@ impl Handover {
             .dst_queue_family_index(to)
     }
 
-    /// The barrier that gives the buffer back to the counterpart, after Vulkan's last access.
+    /// Returns the barrier that gives the buffer back to the counterpart, after Vulkan's last
+    /// access.
     ///
     /// The semaphore signal of the submission orders the counterpart's work after it.
     pub fn release(&self) -> vk::BufferMemoryBarrier2<'static> {

@@ -163,7 +163,7 @@ impl Buffer {
         Ok(Self { raw, backing: Backing::Block(Arc::clone(block)), offset, size, name: name.to_owned() })
     }
 
-    /// The Vulkan handle, lent.
+    /// Returns the Vulkan handle, which stays owned by this object.
     pub fn as_raw(&self) -> vk::Buffer {
         self.raw.as_raw()
     }
@@ -183,12 +183,12 @@ impl Buffer {
         &self.name
     }
 
-    /// The device it is on.
+    /// Returns the device that it belongs to.
     pub fn device(&self) -> &ExportDevice {
         self.raw.device()
     }
 
-    /// The start of the host's mapping of [`size`](Self::size) bytes, with
+    /// Returns the start of the host's mapping of [`size`](Self::size) bytes, with
     /// [`Placement::HostVisible`]; it is valid as long as the buffer lives. Reading and writing
     /// through it, and ordering that with the GPU, is up to the caller.
     pub fn host_ptr(&self) -> Option<NonNull<u8>> {
@@ -205,8 +205,9 @@ impl Buffer {
         self.raw.device_address()
     }
 
-    /// A fresh handle to the buffer's memory, with what an importer must repeat. In a block it is
-    /// that of the whole block, and the descriptor's offset says where the buffer starts.
+    /// Exports a new handle to the buffer's memory, with the parameters that an importer must
+    /// repeat. In a block it is that of the whole block, and the descriptor's offset says where the
+    /// buffer starts.
     ///
     /// The handle is the caller's; each import takes one of its own.
     ///

@@ -62,8 +62,9 @@ pub struct AdoptInfo<'a> {
 }
 
 impl AdoptInfo<'_> {
-    /// The handles, with the version that the instance was made with, and the family of the queue.
-    /// No further queues, extensions, features nor anything to keep alive.
+    /// Creates the configuration from the handles, with the version that the instance was created
+    /// with, and the family of the queue. It has no further queues, extensions or features, and
+    /// nothing to keep alive.
     pub fn new(
         (entry, instance, api_version): (ash::Entry, ash::Instance, u32),
         physical_device: vk::PhysicalDevice,

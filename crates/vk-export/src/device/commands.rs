@@ -97,7 +97,7 @@ impl Commands {
             .map_err(|result| self.device.failed("vkEndCommandBuffer", &self.object)(result))
     }
 
-    /// The Vulkan handle, lent.
+    /// Returns the Vulkan handle, which stays owned by this object.
     pub fn as_raw(&self) -> vk::CommandBuffer {
         self.raw
     }

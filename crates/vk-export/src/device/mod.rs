@@ -151,7 +151,7 @@ impl ExportDevice {
         &self.0.physical.name
     }
 
-    /// The UUID by which the same GPU is found in another API.
+    /// Returns the UUID by which the same GPU is found in another API.
     #[doc(alias = "VkPhysicalDeviceIDProperties")]
     pub fn uuid(&self) -> Uuid {
         self.0.physical.uuid
@@ -162,7 +162,7 @@ impl ExportDevice {
         &self.0.physical
     }
 
-    /// The Vulkan version in force, packed: the lower of the instance's and the device's.
+    /// Returns the Vulkan version in force, packed: the lower of the instance's and the device's.
     pub fn api_version(&self) -> u32 {
         self.0.api_version
     }
@@ -173,7 +173,7 @@ impl ExportDevice {
         &self.0.queue
     }
 
-    /// A queue of a kind, where the device has one: [`QueueKind::Graphics`] is the main queue,
+    /// Returns a queue of a kind, if the device has one: [`QueueKind::Graphics`] is the main queue,
     /// [`QueueKind::Further`] one of those beside it by its index, and the others are of families
     /// of their own.
     #[inline]
@@ -192,17 +192,17 @@ impl ExportDevice {
         matches!(self.0.ownership, Ownership::Opened(_)) || self.0.queue.has_engine_lock()
     }
 
-    /// The device's functions and handle, lent.
+    /// Returns the device's functions and handle, which stay owned by this object.
     pub fn as_raw(&self) -> &ash::Device {
         &self.0.raw
     }
 
-    /// The instance's functions and handle, lent.
+    /// Returns the instance's functions and handle, which stay owned by this object.
     pub fn instance(&self) -> &ash::Instance {
         &self.0.instance
     }
 
-    /// The loader's functions, lent.
+    /// Returns the loader's functions.
     pub fn entry(&self) -> &ash::Entry {
         &self.0.entry
     }

@@ -43,7 +43,7 @@ impl OneTimeCommands {
         Ok(Self(commands))
     }
 
-    /// The Vulkan handle, lent.
+    /// Returns the Vulkan handle, which stays owned by this object.
     pub fn as_raw(&self) -> vk::CommandBuffer {
         self.0.as_raw()
     }

@@ -163,7 +163,7 @@ impl PhysicalDeviceInfo {
         kernel_gaps(self.buffer_device_address, has, has)
     }
 
-    /// The first queue family of a kind.
+    /// Returns the first queue family of a kind.
     pub fn queue_family(&self, kind: QueueKind) -> Option<u32> {
         let index = self.queue_families.iter().position(|f| kind.is_family(f.queue_flags) && f.queue_count > 0)?;
         u32::try_from(index).ok()
@@ -183,9 +183,9 @@ impl PhysicalDeviceInfo {
         usize::try_from(family).ok().and_then(|family| self.queue_families.get(family))
     }
 
-    /// The first memory type of the bits `allowed` that has `wanted`, preferring one that also has
-    /// `preferred`. Types that take a feature to be enabled, and those for transient attachments,
-    /// are passed over.
+    /// Returns the first memory type of the bits `allowed` that has `wanted`, preferring one that
+    /// also has `preferred`. Types that take a feature to be enabled, and those for transient
+    /// attachments, are passed over.
     pub fn memory_type(
         &self,
         allowed: u32,
@@ -200,7 +200,7 @@ impl PhysicalDeviceInfo {
         heap_size(&self.memory, memory_type)
     }
 
-    /// One line for lists and messages.
+    /// Returns a description in one line, for lists and messages.
     pub fn summary(&self) -> String {
         format!(
             "{} ({:?}, Vulkan {}, {}, {})",

@@ -42,7 +42,7 @@ impl QueueKind {
         }
     }
 
-    /// The stages that queues of this kind have, or `None` for all. Those of
+    /// Returns the stages that queues of this kind have, or `None` for all. Those of
     /// [`Further`](Self::Further) depend on the queue's family, see [`Queue::stages`]; here they
     /// are `None`.
     pub fn stages(self) -> Option<vk::PipelineStageFlags2> {
@@ -113,7 +113,7 @@ impl Queue {
         self.family
     }
 
-    /// The stages that the queue's family has, or `None` for all.
+    /// Returns the stages that the queue's family has, or `None` for all.
     pub fn stages(&self) -> Option<vk::PipelineStageFlags2> {
         self.stages
     }

@@ -75,10 +75,10 @@ impl ExportDevice {
         Registered { device: self.clone(), id }
     }
 
-    /// Device memory that is allocated now through this device and its clones: shared buffers,
-    /// images and pools, with the alignment that the driver asks for, and what could not be freed.
-    /// An engine adds it to its own budget; the driver's `VK_EXT_memory_budget` counts it as the
-    /// process's.
+    /// Returns the device memory that is currently allocated through this device and its clones:
+    /// shared buffers, images and pools, with the alignment that the driver asks for, and what
+    /// could not be freed. An engine adds it to its own budget; the driver's `VK_EXT_memory_budget`
+    /// counts it as the process's.
     ///
     /// A device that is adopted twice counts each adoption apart.
     pub fn allocated_bytes(&self) -> AllocatedBytes {

@@ -26,7 +26,7 @@ pub(crate) const MEMORY_EXTENSION: &CStr =
 pub(crate) const SEMAPHORE_EXTENSION: &CStr =
     if cfg!(windows) { khr::external_semaphore_win32::NAME } else { khr::external_semaphore_fd::NAME };
 
-/// Everything that an engine must enable on its device, for a device of `api_version`
+/// Returns the extensions that an engine must enable on its device, for a device of `api_version`
 /// (the lower of the instance's and the device's).
 ///
 /// The features that go with it are [`RequiredFeatures`].

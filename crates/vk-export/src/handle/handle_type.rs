@@ -25,7 +25,7 @@ impl HandleType {
     pub const OF_MEMORY: &[Self] =
         if cfg!(windows) { &[Self::OpaqueWin32, Self::OpaqueWin32Kmt] } else { &[Self::OpaqueFd] };
 
-    /// The type in words, for messages.
+    /// Returns the type in words, for messages.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::OpaqueFd => "an opaque file descriptor",

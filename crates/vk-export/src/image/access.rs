@@ -108,7 +108,7 @@ impl ImageAccess {
         Self::TRANSFER_WRITE,
     ];
 
-    /// The accesses among these that write.
+    /// Returns the accesses among these that write.
     pub fn writes(&self) -> vk::AccessFlags2 {
         writes(self.access)
     }
@@ -133,7 +133,8 @@ impl ImageAccess {
         Self { layout, ..self }
     }
 
-    /// Both uses, in the layout that they share, else in `VK_IMAGE_LAYOUT_GENERAL`.
+    /// Returns both uses combined, in the layout that they share, otherwise in
+    /// `VK_IMAGE_LAYOUT_GENERAL`.
     #[must_use]
     pub const fn union(self, other: Self) -> Self {
         Self {

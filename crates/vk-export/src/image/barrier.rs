@@ -46,8 +46,8 @@ pub struct ImageHandover {
 }
 
 impl ImageHandover {
-    /// The hand-over of `image` between `counterpart` and `queue_family`, which uses it as
-    /// `accesses` says.
+    /// Creates the hand-over of `image` between `counterpart` and `queue_family`, which uses it
+    /// with `accesses`.
     ///
     /// Nothing is checked here: the barriers may be recorded if
     /// [`check_stages`](crate::ExportDevice::check_stages) and
@@ -57,14 +57,14 @@ impl ImageHandover {
         Self { image: image.as_raw(), range: image.range(), counterpart, queue_family, accesses }
     }
 
-    /// Vulkan access to the image.
+    /// Returns Vulkan's accesses to the image.
     pub fn accesses(&self) -> ImageAccess {
         self.accesses
     }
 
-    /// The barrier that takes the image over from the counterpart, in `GENERAL`.
+    /// Returns the barrier that takes the image over from the counterpart, in `GENERAL`.
     ///
-    /// From another API it must be behind a semaphore wait at
+    /// From another API, it must be after a semaphore wait at
     /// `VK_PIPELINE_STAGE_2_ALL_COMMANDS_BIT`: an acquire operation happens in no other stage
     /// (Vulkan specification, "Queue Family Ownership Transfer").
     pub fn acquire(&self) -> vk::ImageMemoryBarrier2<'static> {
@@ -79,24 +79,24 @@ impl ImageHandover {
             .dst_queue_family_index(to)
     }
 
-    /// The barrier that brings the acquired image into the layout of the accesses; `None` where
-    /// that is `GENERAL`.
+    /// Returns the barrier that brings the acquired image into the layout of the accesses, or
+    /// `None` if that is `GENERAL`.
     pub fn transition_in(&self) -> Option<vk::ImageMemoryBarrier2<'static>> {
         let barrier =
             self.transition(vk::ImageLayout::GENERAL, self.accesses.layout)?.dst_access_mask(self.accesses.access);
         Some(barrier)
     }
 
-    /// The barrier that brings the image back to `GENERAL` after Vulkan's last access; `None` where
-    /// it never left.
+    /// Returns the barrier that brings the image back to `GENERAL` after Vulkan's last access, or
+    /// `None` if it never left that layout.
     pub fn transition_out(&self) -> Option<vk::ImageMemoryBarrier2<'static>> {
         let barrier =
             self.transition(self.accesses.layout, vk::ImageLayout::GENERAL)?.src_access_mask(self.accesses.access);
         Some(barrier)
     }
 
-    /// The barrier that gives the image to the counterpart, in `GENERAL`, where
-    /// [`transition_out`](Self::transition_out) or [`initial`](Self::initial) brought it.
+    /// Returns the barrier that gives the image to the counterpart, in `GENERAL`, the layout to
+    /// which [`transition_out`](Self::transition_out) or [`initial`](Self::initial) brought it.
     ///
     /// The semaphore signal of the submission, at `VK_PIPELINE_STAGE_2_ALL_COMMANDS_BIT`, orders
     /// the counterpart's work after it.
@@ -112,7 +112,7 @@ impl ImageHandover {
             .dst_queue_family_index(from)
     }
 
-    /// The barrier that brings a new image to `GENERAL`; its contents are undefined then. A
+    /// Returns the barrier that brings a new image to `GENERAL`; its contents are undefined then. A
     /// [`release`](Self::release) follows it.
     pub fn initial(&self) -> vk::ImageMemoryBarrier2<'static> {
         self.barrier(vk::ImageLayout::UNDEFINED, vk::ImageLayout::GENERAL).dst_stage_mask(self.accesses.stages)

@@ -21,7 +21,7 @@ pub enum ImageKind {
 }
 
 impl ImageKind {
-    /// The kind in words, for messages.
+    /// Returns the kind in words, for messages.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::D1 => "1D",
@@ -100,8 +100,8 @@ impl Default for ImageInfo<'_> {
     }
 }
 
-/// The levels of a full mip chain, down to one texel: `floor(log2(largest dimension)) + 1`; 0 for
-/// an extent of 0.
+/// Returns the number of levels of a full mip chain, down to one texel: `floor(log2(largest
+/// dimension)) + 1`; 0 for an extent of 0.
 pub fn mip_count(extent: [u32; 3]) -> u32 {
     extent.iter().fold(0, |all, dimension| all | dimension).checked_ilog2().map_or(0, |log2| log2 + 1)
 }

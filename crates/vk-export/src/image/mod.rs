@@ -143,15 +143,15 @@ impl Image {
         Ok(image)
     }
 
-    /// The Vulkan handle, lent.
+    /// Returns the Vulkan handle, which stays owned by this object.
     pub fn as_raw(&self) -> vk::Image {
         self.raw
     }
 
-    /// The view of all levels and layers in the image's own format, lent: 1D, 2D, 3D or cube, or an
-    /// array of these where there are more layers. Several cubes are viewed as a 2D array where
-    /// `imageCubeArray` is off; a device [opened](ExportDevice::open) here has it on where the
-    /// driver has it.
+    /// Returns the view of all levels and layers in the image's own format, which stays owned by
+    /// the image: 1D, 2D, 3D or cube, or an array of these if there are more layers. Several cubes
+    /// are viewed as a 2D array where `imageCubeArray` is off; a device
+    /// [opened](ExportDevice::open) here has it on where the driver has it.
     ///
     /// `None` where [`usage`](Self::usage) is for transfers alone, and for Y'CbCr formats. To
     /// render to one level of several, make a view of it.
@@ -164,7 +164,7 @@ impl Image {
         self.views.iter().find(|(viewed, _)| *viewed == format).map(|(_, view)| *view)
     }
 
-    /// All levels and layers.
+    /// Returns all levels and layers.
     pub fn range(&self) -> vk::ImageSubresourceRange {
         vk::ImageSubresourceRange {
             aspect_mask: aspects(self.format),
@@ -185,13 +185,13 @@ impl Image {
         self.format
     }
 
-    /// Width, height and depth of the first level, in texels.
+    /// Returns the width, height and depth of the first level, in texels.
     pub fn extent(&self) -> [u32; 3] {
         self.extent
     }
 
-    /// Width, height and depth of a level, in texels: halved and rounded down at each level, at
-    /// least 1.
+    /// Returns the width, height and depth of a level, in texels: halved and rounded down at each
+    /// level, at least 1.
     pub fn level_extent(&self, level: u32) -> [u32; 3] {
         level_extent(self.extent, level)
     }
@@ -201,12 +201,12 @@ impl Image {
         self.mip_levels
     }
 
-    /// The layers, six a cube.
+    /// Returns the number of layers, six per cube.
     pub fn array_layers(&self) -> u32 {
         self.array_layers
     }
 
-    /// Layout of the texels in memory.
+    /// Returns the layout of the texels in memory.
     pub fn tiling(&self) -> vk::ImageTiling {
         self.tiling
     }
@@ -221,13 +221,14 @@ impl Image {
         &self.name
     }
 
-    /// The device it is on.
+    /// Returns the device that it belongs to.
     pub fn device(&self) -> &ExportDevice {
         &self.device
     }
 
-    /// The start of the host's mapping, with [`Placement::HostVisible`]; it is valid as long as the
-    /// image lives. [`host_layout`](Self::host_layout) tells where the texels are.
+    /// Returns the start of the host's mapping, with [`Placement::HostVisible`]; it is valid as
+    /// long as the image lives. For the place of the texels, see
+    /// [`host_layout`](Self::host_layout).
     ///
     /// Touch them only while the image is in `VK_IMAGE_LAYOUT_GENERAL`: a new one is not. Reading
     /// and writing through the pointer, and ordering that with the GPU, is up to the caller.
@@ -264,7 +265,8 @@ impl Image {
         })
     }
 
-    /// A fresh handle to the image's memory, with what an importer must repeat.
+    /// Exports a new handle to the image's memory, with the parameters that an importer must
+    /// repeat.
     ///
     /// The handle is the caller's; each import takes one of its own.
     ///

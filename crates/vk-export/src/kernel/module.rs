@@ -74,7 +74,7 @@ impl KernelModule {
         Ok(Self(Arc::new(Module { raw, calls, ptx: ptx.clone(), name: name.to_owned(), device: registered })))
     }
 
-    /// A kernel by its name in PTX: that of an `extern "C"` function, or a mangled one.
+    /// Returns a kernel by its name in PTX: that of an `extern "C"` function, or a mangled one.
     ///
     /// # Errors
     /// [`Error::NoKernel`] with the names there are, [`Error::RefusedKernel`] for one that would
@@ -102,7 +102,7 @@ impl KernelModule {
         Ok(Kernel(Arc::new(Function { raw, entry: found.clone(), module: self.clone() })))
     }
 
-    /// The text that it was loaded from.
+    /// Returns the text that it was loaded from.
     pub fn ptx(&self) -> &Ptx {
         &self.0.ptx
     }
@@ -112,12 +112,12 @@ impl KernelModule {
         &self.0.name
     }
 
-    /// The device it is on.
+    /// Returns the device that it belongs to.
     pub fn device(&self) -> &ExportDevice {
         &self.0.device
     }
 
-    /// The Vulkan handle, lent.
+    /// Returns the Vulkan handle, which stays owned by this object.
     pub fn as_raw(&self) -> vk::CuModuleNVX {
         self.0.raw
     }
@@ -133,12 +133,12 @@ impl Kernel {
         &self.0.entry
     }
 
-    /// The module it is of.
+    /// Returns the module that the kernel belongs to.
     pub fn module(&self) -> &KernelModule {
         &self.0.module
     }
 
-    /// The Vulkan handle, lent.
+    /// Returns the Vulkan handle, which stays owned by this object.
     pub fn as_raw(&self) -> vk::CuFunctionNVX {
         self.0.raw
     }

@@ -31,7 +31,7 @@ pub(super) struct KernelView {
 }
 
 impl KernelSurface {
-    /// The surface of all layers of one level, 0 being the largest.
+    /// Creates the surface of all layers of one level; level 0 is the largest.
     ///
     /// # Errors
     /// [`Error::Missing`] where the device has no CUDA kernels, [`Error::InvalidArgument`] for an

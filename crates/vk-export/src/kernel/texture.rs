@@ -59,7 +59,7 @@ struct Sampler {
 }
 
 impl KernelTexture {
-    /// The texture of an image, sampled as `info` says.
+    /// Creates the texture of an image, sampled as described by `info`.
     ///
     /// # Errors
     /// [`Error::Missing`] where the device has no CUDA kernels, [`Error::InvalidArgument`] for an

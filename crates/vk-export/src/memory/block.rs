@@ -135,7 +135,7 @@ impl Block {
         self.alignment
     }
 
-    /// The usage of the buffers in it.
+    /// Returns the usage of the buffers in it.
     pub fn usage(&self) -> vk::BufferUsageFlags {
         self.usage
     }
@@ -145,12 +145,12 @@ impl Block {
         &self.name
     }
 
-    /// The device it is on.
+    /// Returns the device that it belongs to.
     pub fn device(&self) -> &ExportDevice {
         &self.device
     }
 
-    /// A fresh handle to the block, with what an importer must repeat.
+    /// Exports a new handle to the block, with the parameters that an importer must repeat.
     ///
     /// The handle is the caller's; each import takes one of its own.
     ///

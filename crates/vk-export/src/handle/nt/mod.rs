@@ -40,7 +40,7 @@ pub struct NtSharing<'a> {
 pub struct KmtHandle(isize);
 
 impl KmtHandle {
-    /// The number, for an importer.
+    /// Returns the number, for an importer.
     pub fn as_raw(self) -> isize {
         self.0
     }

@@ -90,27 +90,27 @@ impl Ptx {
         Ok(Self(Arc::new(Inner { text: owned, version, target, entries })))
     }
 
-    /// The text with a final NUL, as drivers take it.
+    /// Returns the text with a final NUL, as drivers take it.
     pub fn as_c_str(&self) -> &CStr {
         &self.0.text
     }
 
-    /// The version of PTX, as "8.0".
+    /// Returns the version of PTX, as "8.0".
     pub fn version(&self) -> &str {
         &self.0.version
     }
 
-    /// The architecture that it was compiled for, as "sm_52".
+    /// Returns the architecture that it was compiled for, as "sm_52".
     pub fn target(&self) -> &str {
         &self.0.target
     }
 
-    /// The kernels, in the order of the text.
+    /// Returns the kernels, in the order of the text.
     pub fn entries(&self) -> &[PtxEntry] {
         &self.0.entries
     }
 
-    /// A kernel by its name in PTX: that of an `extern "C"` function, or a mangled one.
+    /// Returns a kernel by its name in PTX: that of an `extern "C"` function, or a mangled one.
     pub fn entry(&self, name: &str) -> Option<&PtxEntry> {
         self.0.entries.iter().find(|entry| entry.name == name)
     }
@@ -129,7 +129,7 @@ impl PtxEntry {
         &self.name
     }
 
-    /// The parameters, in order.
+    /// Returns the parameters, in order.
     pub fn params(&self) -> &[PtxParam] {
         &self.params
     }
@@ -144,13 +144,14 @@ impl PtxEntry {
         self.static_shared_bytes
     }
 
-    /// The most threads in a block that it was compiled for (`__launch_bounds__`); `None` where it
-    /// does not say.
+    /// Returns the most threads in a block that it was compiled for (`__launch_bounds__`), or
+    /// `None` if the PTX does not limit them.
     pub fn max_threads(&self) -> Option<u32> {
         self.max_threads
     }
 
-    /// The one block that it was compiled for (`.reqntid`); `None` where it does not say.
+    /// Returns the one block that it was compiled for (`.reqntid`), or `None` if the PTX does not
+    /// require one.
     pub fn required_block(&self) -> Option<[u32; 3]> {
         self.required_block
     }
