@@ -42,7 +42,7 @@ pub(crate) fn record_on<R>(
 /// destroyed. Another thread that destroys it meanwhile waits: wgpu frees at once what no
 /// submission uses.
 ///
-/// `record` calls nothing of wgpu's. It may be called inside of [`record`], as wgpu takes these
+/// `record` calls nothing of wgpu's. It may be called inside [`record`], as wgpu takes these
 /// locks in that order, and not inside of itself.
 ///
 /// # Safety

@@ -84,7 +84,7 @@ pub struct ExchangeTurn<'a, F: Frame> {
 }
 
 impl<F: Frame> ExchangeTurn<'_, F> {
-    /// Returns the frame's number, starting at 0. The renderer's frames are numbered consecutively.
+    /// Returns the frame's number, starting at 0. Frames are numbered consecutively.
     pub fn frame(&self) -> u64 {
         self.turn.frame()
     }

@@ -26,7 +26,7 @@ pub struct HostMemory {
 }
 
 impl HostMemory {
-    /// `None` where the numbers do not fit this machine; that they lie inside of the memory was
+    /// `None` where the numbers do not fit this machine; that they lie inside the memory was
     /// seen to when the message was read.
     pub(crate) fn new(memory: MappedMemory, resource: &Resource) -> Option<Self> {
         let (offset, len) = (usize::try_from(resource.offset).ok()?, usize::try_from(resource.least_size()?).ok()?);

@@ -157,7 +157,7 @@ impl Semaphore {
         self.kind
     }
 
-    /// Returns the name that it was made with.
+    /// Returns the semaphore's name.
     pub fn name(&self) -> &str {
         &self.name
     }

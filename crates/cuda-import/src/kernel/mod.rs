@@ -93,7 +93,7 @@ impl KernelModule {
         Ok(Kernel { handle: function, name: name.into(), module: self.clone() })
     }
 
-    /// Returns the name that it was made with.
+    /// Returns the module's name.
     pub fn name(&self) -> &str {
         &self.0.name
     }

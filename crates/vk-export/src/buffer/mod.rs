@@ -173,12 +173,12 @@ impl Buffer {
         self.size
     }
 
-    /// Returns the Vulkan usage that it was made with.
+    /// Returns the Vulkan usage flags of the buffer.
     pub fn usage(&self) -> vk::BufferUsageFlags {
         self.raw.usage()
     }
 
-    /// Returns the name that it was made with.
+    /// Returns the buffer's name.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -209,7 +209,7 @@ impl Buffer {
     /// repeat. In a block it is that of the whole block, and the descriptor's offset says where the
     /// buffer starts.
     ///
-    /// The handle is the caller's; each import takes one of its own.
+    /// The caller owns the handle. Each import needs its own handle.
     ///
     /// # Errors
     /// [`Error::NotExportable`](crate::Error::NotExportable) for a buffer of another placement,

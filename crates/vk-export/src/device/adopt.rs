@@ -33,31 +33,31 @@ pub struct AdoptInfo<'a> {
     pub queue: vk::Queue,
     /// The family of that queue.
     pub queue_family: u32,
-    /// Further queues with their families, for exchanges on a [`QueueKind`](crate::QueueKind) of
-    /// their own; may be empty. They may be of any family, the main queue's included:
-    /// [`QueueKind::Further`](crate::QueueKind::Further) takes one by its index.
+    /// Further queues with their families, for exchanges on another [`QueueKind`](crate::QueueKind)
+    /// than the main one; may be empty. They may be of any family, including the main queue's:
+    /// [`QueueKind::Further`](crate::QueueKind::Further) selects one by its index.
     pub more_queues: &'a [(vk::Queue, u32)],
     /// The device extensions that the engine enabled; see
     /// [`requirements_for`](crate::requirements_for).
     pub device_extensions: &'a [&'a CStr],
-    /// The instance extensions that the engine enabled; `VK_EXT_debug_utils` among them gives
-    /// objects names.
+    /// The instance extensions that the engine enabled. With `VK_EXT_debug_utils`, objects get
+    /// names.
     pub instance_extensions: &'a [&'a CStr],
     /// The features that the engine enabled; see [`RequiredFeatures`](crate::RequiredFeatures).
     pub features: EnabledFeatures,
     /// The engine's lock around its queues, for engines that submit from other threads. With
     /// `None`, the engine must not call functions on a queue while this crate does, and this crate
-    /// submits only what the program asks it to. Where a device is adopted twice, pass clones of
-    /// the same `Arc`.
+    /// submits only what the program asks it to. If a device is adopted twice, pass clones of the
+    /// same `Arc`.
     pub queue_lock: Option<Arc<dyn QueueLock>>,
     /// Anything that must live as long as the adopted device, such as the engine's own reference to
     /// it; dropped with the last clone. With `None`, the engine must keep the device alive until
     /// [`try_release`](ExportDevice::try_release) succeeds; drops that could otherwise leave
     /// pending work to a background thread then wait for it, see
-    /// [`is_kept_alive`](ExportDevice::is_kept_alive). Nothing can be waited for inside of
+    /// [`is_kept_alive`](ExportDevice::is_kept_alive). Nothing can wait inside
     /// [`Queue::with`](crate::Queue::with): an exchange with another process that is dropped there
-    /// leaves a thread behind which uses the device, for as long as the worker owes frames and its
-    /// process takes to end. `try_release` tells that as well.
+    /// leaves a background thread that uses the device until the worker owes no more frames and, if
+    /// it was killed, its process has ended. `try_release` reports that as well.
     pub keep_alive: Option<Box<dyn Any + Send + Sync>>,
 }
 
@@ -128,16 +128,16 @@ impl ExportDevice {
     /// exist.
     ///
     /// # Safety
-    /// - The handles are null, or valid and belong together, as the fields say, and stay valid
-    ///   until the last clone of the device, and everything made from it, is dropped. Without
+    /// - The handles are null, or valid and belong together as described for the fields, and stay
+    ///   valid until the last clone of the device, and everything made from it, is dropped. Without
     ///   [`keep_alive`](AdoptInfo::keep_alive), no exchange with another process is dropped inside
-    ///   of [`Queue::with`](crate::Queue::with), where its thread is left behind, with the device:
-    ///   [`try_release`](Self::try_release) refuses until that has ended.
+    ///   [`Queue::with`](crate::Queue::with), which would leave a thread that uses the device:
+    ///   [`try_release`](Self::try_release) refuses until that thread has ended.
     /// - `device_extensions`, `instance_extensions` and `features` name only what was really
     ///   enabled.
-    /// - Calls that Vulkan wants externally synchronized on the queues are not made by the engine
-    ///   while one goes through [`queue`](Self::queue) or [`queue_of`](Self::queue_of): a
-    ///   [`queue_lock`](AdoptInfo::queue_lock) keeps them apart.
+    /// - The engine makes no calls that need external synchronization on the queues while a call is
+    ///   made through [`queue`](Self::queue) or [`queue_of`](Self::queue_of). A
+    ///   [`queue_lock`](AdoptInfo::queue_lock) ensures this.
     pub unsafe fn adopt(info: AdoptInfo<'_>) -> Result<Self> {
         check_handles(&info)?;
         let physical = PhysicalDeviceInfo::query(&info.instance, info.physical_device, info.api_version)?;

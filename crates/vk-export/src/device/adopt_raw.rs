@@ -10,8 +10,8 @@ use super::AdoptInfo;
 use crate::device::requirements_of::{DeviceRequirements, requirements_for};
 use crate::error::{Error, Result};
 
-/// An engine's handles as numbers, which every binding of Vulkan can give: vulkano's
-/// `handle().as_raw()`, another version of ash's, or the pointers of a program in C and C++ cast to
+/// An engine's handles as numbers, which every Vulkan binding can provide: `handle().as_raw()` of
+/// vulkano, `as_raw()` of another version of ash, or the handles of a program in C or C++ cast to
 /// `uint64_t`.
 ///
 /// See [`AdoptInfo::from_raw`].
@@ -33,16 +33,16 @@ pub struct RawHandles {
 
 impl AdoptInfo<'_> {
     /// Describes a device as [`new`](Self::new) does, from handles of any Vulkan binding: another
-    /// version of ash, vulkano, or an engine in C or C++. What [`new`](Self::new) leaves empty is
-    /// set field by field; further queues are made with `vk::Queue::from_raw`.
+    /// version of ash, vulkano, or an engine in C or C++. The fields that [`new`](Self::new) leaves
+    /// empty can be set afterwards; create further queues with `vk::Queue::from_raw`.
     ///
     /// `get_instance_proc_addr` is the engine's `vkGetInstanceProcAddr`, a function pointer cast to
     /// `*const c_void`. All functions are loaded through it, so that layers and loaders of the
     /// engine's own see the calls.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] that names every handle which is null, or the functions that
-    /// `get_instance_proc_addr` does not give for the instance.
+    /// [`Error::InvalidArgument`] that names every handle that is null, or the functions that
+    /// `get_instance_proc_addr` does not return for the instance.
     ///
     /// # Safety
     /// - `get_instance_proc_addr` is null or a `PFN_vkGetInstanceProcAddr`, and it and the library
@@ -50,8 +50,9 @@ impl AdoptInfo<'_> {
     ///   it.
     /// - The handles are null, or valid and belong together.
     ///
-    /// [`ExportDevice::adopt`](crate::ExportDevice::adopt) says how long they stay valid, and what
-    /// is not to be done without [`keep_alive`](Self::keep_alive), which is not set here.
+    /// For how long they must stay valid, and what is forbidden without
+    /// [`keep_alive`](Self::keep_alive), which is not set here, see
+    /// [`ExportDevice::adopt`](crate::ExportDevice::adopt).
     #[doc(alias = "vkGetInstanceProcAddr")]
     pub unsafe fn from_raw(get_instance_proc_addr: *const c_void, handles: &RawHandles) -> Result<Self> {
         let RawHandles { instance, api_version, physical_device, device, queue, queue_family } = *handles;
@@ -79,7 +80,7 @@ impl AdoptInfo<'_> {
 /// device: see [`AdoptInfo::from_raw`].
 ///
 /// # Errors
-/// As [`AdoptInfo::from_raw`], else the failed query.
+/// As [`AdoptInfo::from_raw`], otherwise the error of the failed query.
 ///
 /// # Safety
 /// - `get_instance_proc_addr` is null or a `PFN_vkGetInstanceProcAddr`.

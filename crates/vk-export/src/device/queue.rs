@@ -18,14 +18,14 @@ pub enum QueueKind {
     /// Draws, computes and copies: the device's main queue.
     #[default]
     Graphics,
-    /// Computes and copies beside the main queue; its family cannot draw.
+    /// Computes and copies alongside the main queue; its family cannot draw.
     Compute,
-    /// Only copies, on a copy engine of its own. On NVIDIA it does not share the engine that CUDA
+    /// Only copies, on a dedicated copy engine. On NVIDIA it does not share the engine that CUDA
     /// kernels run on, so a frame handed over to it costs no context switch of the GPU.
     Transfer,
     /// The queue of [`AdoptInfo::more_queues`](crate::AdoptInfo::more_queues) with this index, of
-    /// whatever family: such as a second queue of the main queue's, for work that must not wait
-    /// behind an engine's frames.
+    /// any family, such as a second queue of the main queue's family for work that must not wait
+    /// for an engine's frames.
     Further(usize),
 }
 
@@ -185,8 +185,8 @@ impl Queue {
     /// Submits batches in one `vkQueueSubmit2`, under the queue's lock.
     ///
     /// # Errors
-    /// [`Error::Vulkan`] with the driver's code, [`Error::QueueHeld`] inside of
-    /// [`with`](Self::with); then nothing was submitted.
+    /// [`Error::Vulkan`] with the driver's code, [`Error::QueueHeld`] inside [`with`](Self::with);
+    /// nothing was submitted then.
     ///
     /// # Safety
     /// All handles in `batches` and `fence` are valid, belong to this device and stay alive until

@@ -17,8 +17,8 @@ use ash::vk::Handle as _;
 pub trait QueueLock: Send + Sync {
     /// Locks `queue`, calls `f` once, and unlocks it.
     ///
-    /// The lock need not be re-entrant, and one mutex for all queues is enough: a thread inside of
-    /// this method does not call it again, for any queue. Calls that would are
+    /// The lock need not be reentrant, and one mutex for all queues is enough: a thread inside this
+    /// method does not call it again, for any queue. Calls that would are
     /// [`Error::QueueHeld`](crate::Error::QueueHeld). The engine must not hold the lock when it
     /// calls a function that submits, or one that waits for a thread that submits.
     ///

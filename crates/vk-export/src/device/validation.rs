@@ -119,7 +119,7 @@ impl Messenger {
     }
 }
 
-/// Only collects: this is inside of a Vulkan call, see `validation_lines`.
+/// Only collects: this is inside a Vulkan call, see `validation_lines`.
 extern "system" fn on_message(
     severity: vk::DebugUtilsMessageSeverityFlagsEXT,
     _kind: vk::DebugUtilsMessageTypeFlagsEXT,

@@ -113,11 +113,11 @@ impl ImageAccess {
         writes(self.access)
     }
 
-    /// Returns the same use in another layout: the one that an engine brings the image back to by
-    /// itself, such as `VK_IMAGE_LAYOUT_GENERAL` where it keeps all its images there. The turn's
-    /// acquire brings the image into it, and its release expects the image in it.
+    /// Returns the same use in another layout: the one to which an engine returns the image, such
+    /// as `VK_IMAGE_LAYOUT_GENERAL` if it keeps all its images in that layout. The turn's acquire
+    /// brings the image into this layout, and its release expects the image in it.
     ///
-    /// Say it last: [`union`](Self::union) makes a layout of its own.
+    /// Call it last: [`union`](Self::union) sets the layout again.
     ///
     /// ```
     /// use vk_export::ImageAccess;

@@ -211,12 +211,12 @@ impl Image {
         self.tiling
     }
 
-    /// Returns the Vulkan usage that it was made with.
+    /// Returns the Vulkan usage flags of the image.
     pub fn usage(&self) -> vk::ImageUsageFlags {
         self.usage
     }
 
-    /// Returns the name that it was made with.
+    /// Returns the image's name.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -268,7 +268,7 @@ impl Image {
     /// Exports a new handle to the image's memory, with the parameters that an importer must
     /// repeat.
     ///
-    /// The handle is the caller's; each import takes one of its own.
+    /// The caller owns the handle. Each import needs its own handle.
     ///
     /// # Errors
     /// [`Error::NotExportable`](crate::Error::NotExportable) for an image of another placement,

@@ -107,7 +107,7 @@ impl KernelModule {
         &self.0.ptx
     }
 
-    /// Returns the name that it was made with.
+    /// Returns the module's name.
     pub fn name(&self) -> &str {
         &self.0.name
     }

@@ -140,7 +140,7 @@ impl Block {
         self.usage
     }
 
-    /// Returns the name that it was made with.
+    /// Returns the block's name.
     pub fn name(&self) -> &str {
         &self.name
     }

@@ -75,7 +75,7 @@ impl InlineStream {
         &self.0.device
     }
 
-    /// Returns `true` if the caller is inside of a closure that [`record_with`](Self::record_with)
+    /// Returns `true` if the caller is inside a closure that [`record_with`](Self::record_with)
     /// calls.
     pub(crate) fn is_inside(&self) -> bool {
         self.0.is_inside()
@@ -231,7 +231,7 @@ impl Inner {
         self.recorders.include_current()
     }
 
-    /// Checks that the caller is not inside of a closure that records: what it records, ends or
+    /// Checks that the caller is not inside a closure that records: what it records, ends or
     /// waits for in there would come before the closure's commands, which it may take to be ahead.
     pub(super) fn check_outside(&self) -> Result<()> {
         if !self.is_inside() {
