@@ -136,14 +136,14 @@ impl<R: Resources> LatestWriter<R, ComputeFirst> {
     /// Publishes what the other process has written to a slot that it held. Gives the number of the
     /// frame.
     ///
-    /// What it did is ordered before this call, on the host. The reader may have the frame at once:
-    /// its commands wait for a signal which a thread of this process is about to make.
+    /// What it did is ordered before this call, on the host. The reader may have the frame at once,
+    /// and has it signalled then, which puts its commands behind this call. Nothing is signalled
+    /// for a frame that it never has, so that the slot of such a frame is free again at once.
     pub(crate) fn publish_away(&self, slot: usize) -> Result<u64> {
-        let state = &self.shared().state;
-        let point = state.compute_signals(slot)?;
-        let frame = self.shared().ledger().publish_away(slot, point.value());
-        frame.ok_or_else(|| {
-            Error::invalid(format!("exchange \"{}\"", state.name), format!("slot {slot} is not the other process's"))
+        let shared = self.shared();
+        shared.ledger().publish_away(slot).ok_or_else(|| {
+            let object = format!("exchange \"{}\"", shared.state.name);
+            Error::invalid(object, format!("slot {slot} is not the other process's"))
         })
     }
 }

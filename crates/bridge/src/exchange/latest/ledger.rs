@@ -32,11 +32,11 @@ enum Slot {
     Writing { behind: Behind },
     /// The other side is in another process and holds it. Several may be held at once, and that
     /// side has no turns then.
-    #[cfg_attr(not(all(target_os = "linux", feature = "remote")), allow(dead_code, reason = "workers are Linux's"))]
     Away,
     /// The writer's lent turn is gone; whether its submission happened, only its timeline can tell.
     Unknown { behind: Behind, value: u64 },
-    /// It holds a frame for the reader to choose, once the writer's timeline has reached `value`.
+    /// It holds a frame for the reader to choose, once the writer's timeline has reached `value`. A
+    /// value of 0 is another process's frame, which is finished: whoever chooses it signals.
     Published { frame: u64, value: u64 },
     /// The reader's open turn takes it over.
     Taking { frame: u64, value: u64 },
@@ -73,7 +73,7 @@ pub(super) struct Begun {
 pub(super) struct Chosen {
     pub(super) frame: u64,
     pub(super) slot: usize,
-    /// The value of the writer's timeline.
+    /// The value of the writer's timeline; 0 for a frame that was published without one.
     pub(super) value: u64,
     /// The reader does not have it so far. The turn waits for its value and takes it over.
     pub(super) new: bool,
@@ -339,7 +339,7 @@ impl Ledger {
     }
 }
 
-#[cfg(any(test, all(target_os = "linux", feature = "remote")))]
+#[cfg_attr(not(all(target_os = "linux", feature = "remote")), allow(dead_code, reason = "workers are Linux's"))]
 #[path = "ledger_away.rs"]
 mod away;
 

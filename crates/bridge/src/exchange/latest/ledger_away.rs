@@ -4,7 +4,15 @@
 //! It is given a slot once all earlier uses of it have ended, so that nothing which is enqueued
 //! here waits for anything of its.
 
-use super::{Behind, Ledger, Slot};
+use super::{Behind, Chosen, Ledger, Slot};
+
+impl Chosen {
+    /// Returns `true` if it is finished, and no signal says so to Vulkan: it is to be
+    /// [made](Ledger::signalled).
+    pub(in crate::exchange::latest) fn is_unsignalled(&self) -> bool {
+        self.new && self.value == 0
+    }
+}
 
 impl Ledger {
     /// Gives the writer a slot that the reader wants nothing of, and whose last uses have ended:
@@ -35,15 +43,25 @@ impl Ledger {
 
     /// The writer has filled a slot that it holds. Gives the frame's number.
     ///
-    /// The frame is finished: the signal of `value`, which this process makes, is all that is still
-    /// to come. The reader may have it, and no longer wants those before.
-    pub(in crate::exchange::latest) fn publish_away(&mut self, slot: usize, value: u64) -> Option<u64> {
+    /// The frame is finished: the reader may have it, and no longer wants those before. Nothing
+    /// signals it until it is [chosen](Self::signalled): most frames of a fast writer never are.
+    pub(in crate::exchange::latest) fn publish_away(&mut self, slot: usize) -> Option<u64> {
         let held = self.slots.get_mut(slot).filter(|held| **held == Slot::Away)?;
         let frame = self.next;
-        *held = Slot::Published { frame, value };
+        *held = Slot::Published { frame, value: 0 };
         self.next += 1;
-        self.finished = self.finished.max(value);
         Some(frame)
+    }
+
+    /// The frame of the reader's open turn, which another process has finished, has a `value` from
+    /// now on, for Vulkan to wait for. This process is about to signal it.
+    pub(in crate::exchange::latest) fn signalled(&mut self, value: u64) -> Option<Chosen> {
+        let chosen = self.reading.as_mut().filter(|chosen| chosen.is_unsignalled())?;
+        chosen.value = value;
+        self.slots[chosen.slot] = Slot::Taking { frame: chosen.frame, value };
+        // Skipped, it may be chosen at once again.
+        self.finished = self.finished.max(value);
+        Some(*chosen)
     }
 
     /// Gives the reader the newest frame that is finished: the writer's timeline has reached

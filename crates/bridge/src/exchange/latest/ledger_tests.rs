@@ -75,6 +75,15 @@ fn a_slot_that_is_given_away_too_early_is_found() {
     assert!(fault.contains("is in use"), "{fault}");
 }
 
+/// The control of the same: it sees that nothing puts Vulkan behind a frame.
+#[test]
+fn a_frame_of_another_process_without_a_signal_is_found() {
+    let mut world = World::new(Sizes { slots: 3, writer: 1, reader: 1 }, Newest::Finished, 0);
+    (world.is_away, world.unsignalled) = (true, true);
+    let fault = explore(world).unwrap_err();
+    assert!(fault.contains("is not waited for"), "{fault}");
+}
+
 /// A reader in another process has the newest finished frame, and the writer never lacks a slot,
 /// whatever the reader keeps.
 #[test]
@@ -110,12 +119,12 @@ fn slots_that_are_away_are_told() {
     let mut ledger = Ledger::new(4, Newest::Finished);
     let away: Vec<_> = std::iter::from_fn(|| ledger.send_away(0, 0)).map(|(slot, _)| slot).collect();
     assert_eq!((away, ledger.away().count()), (vec![0, 1, 2, 3], 4));
-    assert_eq!((ledger.publish_away(2, 1), ledger.publish_away(2, 2)), (Some(0), None), "it is the reader's now");
-    assert_eq!(ledger.publish_away(9, 3), None, "there is none");
-    assert_eq!(ledger.newest(1).unwrap().unwrap().slot, 2);
+    assert_eq!((ledger.publish_away(2), ledger.publish_away(2)), (Some(0), None), "it is the reader's now");
+    assert_eq!(ledger.publish_away(9), None, "there is none");
+    assert_eq!(taken(&mut ledger, 1), 2);
     ledger.read(1);
-    assert_eq!(ledger.publish_away(0, 2), Some(1));
-    assert_eq!(ledger.newest(2).unwrap().unwrap().slot, 0);
+    assert_eq!(ledger.publish_away(0), Some(1));
+    assert_eq!(taken(&mut ledger, 2), 0);
     assert!(!ledger.is_ending(0, 2), "the turn is open");
     ledger.read(2);
     assert_eq!((ledger.is_ending(1, 2), ledger.send_away(1, 2)), (true, None), "the submission with it has not ended");
@@ -131,9 +140,44 @@ fn whether_a_timeline_brings_a_slot_is_told() {
     assert!(!ledger.is_ending(0, 0), "all slots are free already");
     assert_eq!([ledger.send_away(0, 0), ledger.send_away(0, 0)], [Some((0, false)), Some((1, false))]);
     assert!(!ledger.is_ending(0, 0), "they come back by a message");
-    assert_eq!(ledger.publish_away(0, 1), Some(0));
-    assert!(ledger.is_ending(0, 0), "its frame is not finished");
-    assert!(!ledger.is_ending(0, 1), "it is, and is the reader's to take");
+    assert_eq!(ledger.publish_away(0), Some(0));
+    assert!(!ledger.is_ending(0, 0), "its frame is the reader's to take");
+    assert_eq!(taken(&mut ledger, 1), 0);
+    ledger.skip_read();
+    assert!(ledger.is_ending(0, 0), "the signal of its frame has not come");
+    assert!(!ledger.is_ending(0, 1), "it has, and the frame is the reader's to take again");
+}
+
+/// A frame that nobody took leaves no signal to wait for: its slot is the writer's again at once.
+#[test]
+fn a_slot_whose_frame_nobody_took_is_free_at_once() {
+    let mut ledger = Ledger::new(3, Newest::Finished);
+    while ledger.send_away(0, 0).is_some() {}
+    assert_eq!([ledger.publish_away(0), ledger.publish_away(1)], [Some(0), Some(1)]);
+    assert_eq!(ledger.send_away(0, 0), Some((0, false)));
+    // One that was taken and skipped is signalled, once.
+    assert_eq!(taken(&mut ledger, 1), 1);
+    ledger.skip_read();
+    let again = ledger.newest(0).unwrap().unwrap();
+    assert_eq!((again.frame, again.value, again.is_unsignalled()), (1, 1, false));
+    assert_eq!(ledger.signalled(2), None);
+    ledger.skip_read();
+    assert_eq!(ledger.publish_away(2), Some(2));
+    assert_eq!((ledger.is_ending(0, 0), ledger.send_away(0, 0)), (true, None), "the signal is on its way");
+    assert_eq!(ledger.send_away(0, 1), Some((1, false)));
+    // Read, it keeps its value.
+    assert_eq!(taken(&mut ledger, 2), 2);
+    ledger.read(1);
+    let again = ledger.newest(1).unwrap().unwrap();
+    assert_eq!((again.value, again.new, again.is_unsignalled()), (2, false, false));
+}
+
+/// The slot of the next frame for the reader, which is signalled with `value`.
+fn taken(ledger: &mut Ledger, value: u64) -> usize {
+    let chosen = ledger.newest(value - 1).unwrap().unwrap();
+    assert!(chosen.is_unsignalled(), "{chosen:?}");
+    assert_eq!(ledger.signalled(value), Some(Chosen { value, ..chosen }));
+    chosen.slot
 }
 
 fn never() -> u64 {
@@ -258,8 +302,8 @@ fn a_lost_write_is_waited_for_at_the_value_that_was_seen() {
 fn a_slot_that_was_initialized_anew_counts_as_used() {
     let mut ledger = Ledger::new(4, Newest::Finished);
     while ledger.send_away(0, 0).is_some() {}
-    ledger.publish_away(0, 1);
-    assert_eq!(ledger.newest(1).unwrap().unwrap().slot, 0);
+    ledger.publish_away(0);
+    assert_eq!(taken(&mut ledger, 1), 0);
     ledger.lose_read();
     let retired: Vec<_> = ledger.retired().collect();
     assert_eq!((retired.clone(), ledger.send_away(0, 1)), (vec![0], None));

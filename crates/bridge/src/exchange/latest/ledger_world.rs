@@ -69,6 +69,8 @@ pub(super) struct World {
     pub(super) is_shown_away: bool,
     /// A control: the writer waits for nobody, and the other process is given what has not ended.
     pub(super) careless: bool,
+    /// A control: what another process has finished is read without a signal.
+    pub(super) unsignalled: bool,
     /// So many more may be lost.
     pub(super) faults: usize,
 }
@@ -78,6 +80,7 @@ impl World {
         Self {
             faults,
             careless: false,
+            unsignalled: false,
             is_away: false,
             is_shown_away: false,
             sizes,
@@ -173,6 +176,7 @@ impl World {
     fn newest(&mut self) -> Result<(), String> {
         let chosen = self.ledger.newest(self.reached).map_err(|refusal| format!("newest was refused: {refusal:?}"))?;
         let wanted = self.wanted();
+        let chosen = chosen.map(|chosen| self.signal(chosen));
         let Some(chosen) = chosen else {
             return if wanted.is_none() && self.held.is_none() { Ok(()) } else { Err("no frame".into()) };
         };
@@ -183,7 +187,8 @@ impl World {
         if Some(chosen.frame) < self.shown || chosen.new != wanted.is_some() {
             return Err(format!("{chosen:?} after {:?}", self.shown));
         }
-        if self.contents[chosen.slot].written != chosen.value || self.writing == Some(chosen.slot) {
+        if chosen.value == 0 || self.contents[chosen.slot].written != chosen.value || self.writing == Some(chosen.slot)
+        {
             return Err(format!("{chosen:?} is not waited for"));
         }
         if chosen.new && chosen.old != self.held {
@@ -211,13 +216,7 @@ impl World {
             Step::Rendered => self.read_reached = self.unread.pop_front().unwrap(),
             Step::PublishAway => {
                 let Some(slot) = self.contents.iter().position(|content| content.away) else { return };
-                self.written += 1;
-                let frame = self.published.map_or(0, |frame| frame + 1);
-                self.published = Some(frame);
-                self.contents[slot] = Content { frame: Some(frame), written: self.written, ..Content::default() };
-                self.unwritten.push_back((self.written, Some(frame)));
-                self.finished = Some(frame);
-                self.ledger.publish_away(slot, self.written);
+                self.publish_away(slot);
             }
             Step::ComeBack => {
                 let Some(slot) = self.contents.iter().position(|content| content.away) else { return };

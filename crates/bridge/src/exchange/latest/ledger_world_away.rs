@@ -1,8 +1,28 @@
 //! The model of a side in another process.
 
-use super::{Content, World};
+use super::{Chosen, Content, World};
 
 impl World {
+    /// The writer has filled a slot: nothing is still to come of it.
+    pub(super) fn publish_away(&mut self, slot: usize) {
+        let frame = self.published.map_or(0, |frame| frame + 1);
+        self.published = Some(frame);
+        self.contents[slot] = Content { frame: Some(frame), ..Content::default() };
+        self.finished = Some(frame);
+        self.ledger.publish_away(slot);
+    }
+
+    /// What was published without a value is signalled once it is chosen, which takes a while.
+    pub(super) fn signal(&mut self, chosen: Chosen) -> Chosen {
+        if !chosen.is_unsignalled() || self.unsignalled {
+            return chosen;
+        }
+        self.written += 1;
+        self.contents[chosen.slot].written = self.written;
+        self.unwritten.push_back((self.written, Some(chosen.frame)));
+        self.ledger.signalled(self.written).unwrap_or(chosen)
+    }
+
     /// Gives the writer a slot if there is one; says whether there was.
     pub(super) fn send_away(&mut self) -> Result<bool, String> {
         let reads = if self.careless { u64::MAX } else { self.read_reached };

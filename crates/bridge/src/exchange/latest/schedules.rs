@@ -27,6 +27,10 @@ use shared_ledger::SharedLedger;
 const SLOTS: usize = 4;
 const FRAMES: u64 = 8;
 
+fn unsignalled(slot: usize) -> Result<u64> {
+    unreachable!("the frame in slot {slot} was published with its value")
+}
+
 fn explore(test: impl Fn() + Send + Sync + Copy + 'static) {
     shuttle::check_random(test, 1_000);
     shuttle::check_pct(test, 1_000, 3);
@@ -62,6 +66,8 @@ struct World {
     written: Timeline,
     read: Timeline,
     failed: AtomicBool,
+    /// What has happened, where a side waits for that and not for a value.
+    changes: Timeline,
     /// The frame that each slot holds.
     slots: [Mutex<Option<u64>>; SLOTS],
 }
@@ -73,6 +79,7 @@ impl World {
             written: Timeline::default(),
             read: Timeline::default(),
             failed: AtomicBool::new(false),
+            changes: Timeline::default(),
             slots: std::array::from_fn(|_| Mutex::new(None)),
         })
     }
@@ -125,7 +132,7 @@ impl World {
         while last != Some(FRAMES - 1) {
             self.read.wait((value + 1).saturating_sub(in_flight));
             let finished = self.written.value();
-            let chosen = self.ledger.newest(|| Ok(self.written.value()), || Ok(())).unwrap().unwrap();
+            let chosen = self.ledger.newest(|| Ok(self.written.value()), || Ok(()), unsignalled).unwrap().unwrap();
             let Some(chosen) = chosen else {
                 self.wait_for_more(0);
                 continue;
@@ -164,9 +171,9 @@ impl World {
             false => Ok(()),
         };
         let chosen = if asks_first {
-            self.ledger.newest(|| sound().map(|()| self.written.value()), || Ok(()))
+            self.ledger.newest(|| sound().map(|()| self.written.value()), || Ok(()), unsignalled)
         } else {
-            self.ledger.newest(|| Ok(self.written.value()), sound)
+            self.ledger.newest(|| Ok(self.written.value()), sound, unsignalled)
         };
         Ok(chosen?.unwrap())
     }
@@ -234,3 +241,6 @@ fn a_frame_that_was_never_computed_is_not_read() {
 fn asked_first_a_failure_comes_too_late() {
     explore(|| failing(true));
 }
+
+#[path = "schedules_away.rs"]
+mod away;

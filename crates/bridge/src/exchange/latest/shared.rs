@@ -75,10 +75,12 @@ impl<R: Resources> Shared<R> {
         begun.map_err(|refusal| self.refused(refusal, self.writer()))
     }
 
-    /// Chooses the reader's frame. Does not block.
+    /// Chooses the reader's frame. Does not block: what has to be signalled is signalled by a
+    /// thread of the compute side.
     pub(super) fn newest(&self) -> Result<Option<Chosen>> {
         self.state.free_finished();
-        let chosen = self.ledger.newest(|| self.written().value(), || self.ensure_alive())?;
+        let signal = |slot| self.state.compute_signals(slot).map(|point| point.value());
+        let chosen = self.ledger.newest(|| self.written().value(), || self.ensure_alive(), signal)?;
         chosen.map_err(|refusal| self.refused(refusal, self.reader()))
     }
 

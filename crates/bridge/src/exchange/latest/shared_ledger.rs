@@ -49,20 +49,31 @@ impl SharedLedger {
     /// notes the failure before, and so does the CPU's thread before it signals a frame that is not
     /// what it should be: a frame that was chosen by such a value, whichever side has looked at it,
     /// is followed by an error here.
+    ///
+    /// A frame of another process has no value until it is chosen: `signal` has that of its slot
+    /// signalled.
     pub(in crate::exchange::latest) fn newest(
         &self,
         reached: impl FnOnce() -> Result<u64>,
         sound: impl FnOnce() -> Result<()>,
+        signal: impl FnOnce(usize) -> Result<u64>,
     ) -> Result<Result<Option<Chosen>, Refusal>> {
         let reached = reached()?;
         let chosen = self.lock().newest(reached);
-        if let Err(error) = sound() {
-            if let Ok(Some(_)) = chosen {
-                self.lock().skip_read();
+        let signalled = sound().and_then(|()| match &chosen {
+            Ok(Some(chosen)) if chosen.is_unsignalled() => signal(chosen.slot).map(Some),
+            _ => Ok(None),
+        });
+        match signalled {
+            Ok(None) => Ok(chosen),
+            Ok(Some(value)) => Ok(Ok(self.lock().signalled(value))),
+            Err(error) => {
+                if let Ok(Some(_)) = chosen {
+                    self.lock().skip_read();
+                }
+                Err(error)
             }
-            return Err(error);
         }
-        Ok(chosen)
     }
 
     /// The frame in `slot` is published; the writer's timeline reaches `value` behind it.

@@ -53,7 +53,8 @@ impl Moments {
         let reached = || Ok(self.around(|| self.reached.get()));
         let failure = || Error::HostFailed { reason: "on purpose".into() };
         let sound = || self.around(|| if self.failed.get() { Err(failure()) } else { Ok(()) });
-        Ok(self.ledger.newest(reached, sound)?.unwrap())
+        let signal = |_| unreachable!("each frame was published with its value");
+        Ok(self.ledger.newest(reached, sound, signal)?.unwrap())
     }
 }
 

@@ -157,6 +157,38 @@ fn only_what_vulkan_has_read_goes_back_behind_a_signal() {
     assert_eq!(worker.freed, 2);
 }
 
+/// The same of the frames: only one that the reader takes is signalled, and others leave their
+/// slots at once.
+#[test]
+fn only_what_the_reader_takes_is_signalled() {
+    let Some(mut worker) = Worker::new() else { return };
+    let finished = |worker: &mut Worker| {
+        let (slot, value) = worker.publish();
+        worker.finish(value);
+        slot
+    };
+    let mut unread = finished(&mut worker);
+    for _ in 0..20 {
+        let next = finished(&mut worker);
+        assert!(worker.slots.contains(&unread), "slot {unread} waits, though nobody has read it");
+        unread = next;
+    }
+    // A frame that is skipped stays signalled.
+    for _ in 0..2 {
+        let turn = worker.reader.newest().unwrap().unwrap();
+        assert_eq!((turn.slot(), turn.is_new(), turn.computed().value()), (unread, true, 1));
+        turn.computed().wait(LIMIT).unwrap();
+        turn.skip();
+    }
+    worker.newest(unread);
+    let turn = worker.reader.newest().unwrap().unwrap();
+    assert_eq!((turn.is_new(), turn.computed().value()), (false, 1), "it is the reader's");
+    drop(turn);
+    let next = finished(&mut worker);
+    let turn = worker.reader.newest().unwrap().unwrap();
+    assert_eq!((turn.slot(), turn.computed().value()), (next, 2));
+}
+
 #[test]
 fn what_a_worker_has_not_finished_is_shown_to_nobody() {
     for quiet in [true, false] {
@@ -275,8 +307,9 @@ fn a_turn_that_is_skipped_gives_back_what_was_superseded() {
             turn.skip()
         }
         assert_eq!(told.load(Ordering::SeqCst), before + 1, "the thread is woken");
-        worker.advance();
-        assert!(worker.slots.contains(&first) && !worker.slots.contains(&second));
+        // Once the signal that was made for the turn has come.
+        worker.await_slot(first);
+        assert!(!worker.slots.contains(&second));
     }
 }
 

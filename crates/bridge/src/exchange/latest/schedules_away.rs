@@ -1,0 +1,112 @@
+//! The same with a writer in another process, which holds slots instead of having turns.
+
+use super::sync::{Arc, mpsc, thread};
+use super::{Chosen, FRAMES, Newest, World, explore};
+
+/// The writer is in another process: a frame that it has finished is signalled by a thread of this
+/// one, once it is chosen. `signals` says whether Vulkan waits for that.
+fn away(signals: bool) {
+    let world = World::new(Newest::Finished);
+    let writer = Arc::clone(&world);
+    let writer = thread::spawn(move || writer.write_away());
+    world.look_away(signals);
+    writer.join().unwrap();
+    assert_eq!(world.ledger.lock().open(), (None, None));
+}
+
+impl World {
+    /// Something has happened that may be waited for.
+    fn change(&self) {
+        let mut counter = self.changes.0.lock().unwrap();
+        *counter += 1;
+        self.changes.1.notify_all();
+    }
+
+    /// Writes frames to slots that are free, and waits for no reader.
+    fn write_away(&self) {
+        for frame in 0..FRAMES {
+            let slot = loop {
+                let (seen, read, written) = (self.changes.value(), self.read.value(), self.written.value());
+                let sent = self.ledger.lock().send_away(read, written);
+                match sent {
+                    Some((slot, _)) => break slot,
+                    None => self.changes.wait(seen + 1),
+                }
+            };
+            *self.slots[slot].lock().unwrap() = None;
+            *self.slots[slot].lock().unwrap() = Some(frame);
+            assert_eq!(self.ledger.lock().publish_away(slot), Some(frame));
+            self.change();
+        }
+    }
+
+    /// Reads what it is given, up to the last frame, and skips every third turn.
+    fn look_away(self: &Arc<Self>, signals: bool) {
+        let ((queue, jobs), (host, signalled)) = (mpsc::channel::<(Chosen, u64)>(), mpsc::channel::<u64>());
+        let world = Arc::clone(self);
+        let gpu = thread::spawn(move || {
+            for (chosen, value) in jobs {
+                world.written.wait(chosen.value);
+                assert_eq!(*world.slots[chosen.slot].lock().unwrap(), Some(chosen.frame), "the slot is written");
+                world.read.signal(value);
+                world.change();
+            }
+        });
+        let world = Arc::clone(self);
+        let signaller = thread::spawn(move || {
+            for value in signalled {
+                world.written.signal(value);
+                world.change();
+            }
+        });
+        let (mut last, mut again, mut made, mut value, mut turns) = (None, false, 0, 0_u64, 0);
+        while last != Some(FRAMES - 1) {
+            let seen = self.changes.value();
+            let signal = |_| {
+                made += u64::from(signals);
+                if signals {
+                    host.send(made).unwrap();
+                }
+                Ok(made)
+            };
+            let chosen = self.ledger.newest(|| Ok(self.written.value()), || Ok(()), signal).unwrap().unwrap();
+            let Some(chosen) = chosen else {
+                self.changes.wait(seen + 1);
+                continue;
+            };
+            assert!(chosen.value > 0, "nothing puts Vulkan behind frame {}", chosen.frame);
+            assert_eq!((Some(chosen.frame) >= last, chosen.new), (true, Some(chosen.frame) > last), "{chosen:?}");
+            turns += 1;
+            let known = std::mem::replace(&mut again, !chosen.new) && !chosen.new;
+            if known || turns % 3 == 0 {
+                self.ledger.lock().skip_read();
+                self.change();
+                if known {
+                    // Its own change is the first.
+                    self.changes.wait(seen + 2);
+                }
+                continue;
+            }
+            (last, value) = (Some(chosen.frame), value + 1);
+            queue.send((chosen, value)).unwrap();
+            self.ledger.lock().read(value);
+            self.change();
+        }
+        drop((queue, host));
+        gpu.join().unwrap();
+        signaller.join().unwrap();
+        assert!(made <= FRAMES, "{made} signals for {FRAMES} frames");
+    }
+}
+
+#[test]
+fn frames_of_another_process_are_signalled_once_they_are_chosen() {
+    explore(|| away(true));
+}
+
+/// The negative control.
+#[test]
+#[should_panic(expected = "nothing puts Vulkan behind frame")]
+fn a_frame_that_is_chosen_without_a_signal_is_found() {
+    explore(|| away(false));
+}
