@@ -151,6 +151,7 @@ fn host_waits_end_and_values_rise() {
     assert!(matches!(error, Error::Timeout { value: 3, last_seen: 0, .. }), "{error}");
     // SAFETY: nobody else signals it.
     unsafe { timeline.signal(3) }.unwrap();
+    assert!(!timeline.try_wait(4, Duration::from_millis(1)).unwrap() && timeline.try_wait(3, Duration::ZERO).unwrap());
     timeline.wait(3, Duration::ZERO).unwrap();
     // SAFETY: as above.
     let again = unsafe { timeline.signal(3) }.unwrap_err();

@@ -222,22 +222,32 @@ impl Semaphore {
     /// otherwise the error of the failed driver call.
     #[doc(alias = "vkWaitSemaphores")]
     pub fn wait(&self, value: u64, limit: Duration) -> Result<()> {
-        self.check_timeline()?;
         let start = Instant::now();
+        if self.try_wait(value, limit)? {
+            return Ok(());
+        }
+        Err(Error::Timeout {
+            object: describe(self.kind, &self.name),
+            value,
+            last_seen: self.value()?,
+            waited: start.elapsed(),
+            device: self.device.name().to_owned(),
+        })
+    }
+
+    /// As [`wait`](Self::wait), but returns `false` at the limit.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait), but for the timeout.
+    pub fn try_wait(&self, value: u64, limit: Duration) -> Result<bool> {
+        self.check_timeline()?;
         let (semaphores, values) = ([self.raw], [value]);
         let info = vk::SemaphoreWaitInfo::default().semaphores(&semaphores).values(&values);
         let nanoseconds = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
-        // SAFETY: VUID-VkSemaphoreWaitInfo-pSemaphores-03256: a live timeline of this device,
-        // checked above.
+        // SAFETY: VUID-VkSemaphoreWaitInfo-pSemaphores-03256: a live timeline, checked above.
         match unsafe { self.device.as_raw().wait_semaphores(&info, nanoseconds) } {
-            Ok(()) => Ok(()),
-            Err(vk::Result::TIMEOUT) => Err(Error::Timeout {
-                object: describe(self.kind, &self.name),
-                value,
-                last_seen: self.value()?,
-                waited: start.elapsed(),
-                device: self.device.name().to_owned(),
-            }),
+            Ok(()) => Ok(true),
+            Err(vk::Result::TIMEOUT) => Ok(false),
             Err(result) => Err(self.failed("vkWaitSemaphores")(result)),
         }
     }

@@ -56,12 +56,11 @@ impl Timelines {
     /// What the worker did before `value`, which was seen reached, is ordered before what the host
     /// does next. Asking for the value orders no memory; a wait does, and returns at once.
     pub(super) fn order(&self, value: u64) -> Result<()> {
-        match self.computed.wait(value, Duration::ZERO) {
-            // NVIDIA's driver notices signals of CUDA in a wait later than it counts them. There
-            // the counter is what the GPU has written, behind all that the signal is behind.
-            Err(vk_export::Error::Timeout { .. }) => Ok(()),
-            waited => Ok(waited?),
-        }
+        // NVIDIA's driver notices signals of CUDA in a wait later than it counts them, so that the
+        // wait may time out. There the counter is what the GPU has written, behind all that the
+        // signal is behind.
+        self.computed.try_wait(value, Duration::ZERO)?;
+        Ok(())
     }
 
     /// Signals the next value of `rendered`, behind what the host has seen the end of: a slot is

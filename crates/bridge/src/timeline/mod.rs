@@ -290,10 +290,8 @@ impl Inner {
     }
 
     fn check_vulkan(&self, value: u64) -> Result<()> {
-        match self.vulkan.wait(value, Duration::ZERO) {
-            Ok(()) | Err(vk_export::Error::Timeout { .. }) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        self.vulkan.try_wait(value, Duration::ZERO)?;
+        Ok(())
     }
 
     /// Blocks in Vulkan; ends with an error when the queue waits for another API's context that is
@@ -308,11 +306,11 @@ impl Inner {
             if waiter.as_ref().is_some_and(|waiter| !waiter.is_alone()) {
                 return wait::nap(left, || Ok(self.vulkan.value()? >= value), || self.check_signaller(value));
             }
-            match self.vulkan.wait(value, left.min(if foreign { wait::TURN } else { STRETCH })) {
-                Ok(()) => return Ok(true),
-                Err(vk_export::Error::Timeout { .. }) if left.is_zero() => return Ok(false),
-                Err(vk_export::Error::Timeout { .. }) => {}
-                Err(error) => return Err(error.into()),
+            if self.vulkan.try_wait(value, left.min(if foreign { wait::TURN } else { STRETCH }))? {
+                return Ok(true);
+            }
+            if left.is_zero() {
+                return Ok(false);
             }
             if foreign && elapsed - checked >= STRETCH {
                 self.peer.ensure_alive()?;

@@ -101,12 +101,12 @@ impl<R: Resources> Away for LatestReader<R, RenderFirst> {
 
 impl<R: Resources> LatestWriter<R, ComputeFirst> {
     /// Takes the slots that the other process may write: nobody here uses them any more, nor will.
-    /// Returns them, each with whether Vulkan has read it since that process had it last; and
-    /// whether there will be others once a timeline rises, or the engine has handed its images
-    /// over, which wakes nobody.
+    /// Returns them, each with whether Vulkan has used it since that process had it last, as it may
+    /// have if that process has never had it and it `is_new`; and whether there will be others once
+    /// a timeline rises, or the engine has handed its images over, which wakes nobody.
     ///
     /// What Vulkan has done with the slots is ordered before what the caller's host does next.
-    pub(crate) fn send_away(&self) -> Result<(Vec<(usize, bool)>, bool)> {
+    pub(crate) fn send_away(&self, mut is_new: impl FnMut(usize) -> bool) -> Result<(Vec<(usize, bool)>, bool)> {
         let state = &self.shared().state;
         state.check_compute()?;
         let rendered = &state.held.rendered;
@@ -121,14 +121,15 @@ impl<R: Resources> LatestWriter<R, ComputeFirst> {
         }
         let (taken, ending) = {
             let mut ledger = self.shared().ledger();
-            let taken: Vec<_> = std::iter::from_fn(|| ledger.send_away(read, written)).collect();
+            let taken = std::iter::from_fn(|| ledger.send_away(read, written));
+            let taken: Vec<_> = taken.map(|(slot, was_read)| (slot, is_new(slot) || was_read)).collect();
             (taken, ledger.is_ending(read, written))
         };
-        if !taken.is_empty() && read > 0 {
+        if read > 0 && taken.iter().any(|(_, used)| *used) {
             // Asking for a value orders no memory; a wait does. It is reached: nothing but the loss
             // of the device, where nothing is left to order, is an error, and other calls tell
             // that.
-            let _ = rendered.semaphore().wait(read, Duration::ZERO);
+            let _ = rendered.semaphore().try_wait(read, Duration::ZERO);
         }
         Ok((taken, ending))
     }

@@ -35,7 +35,7 @@ impl<R: Resources> LatestReader<R, RenderFirst> {
             // Asking for a value orders no memory; a wait does. It is reached: nothing but the loss
             // of the device, where nothing is left to order, is an error, and other calls tell
             // that.
-            let _ = state.held.rendered.semaphore().wait(drawn, Duration::ZERO);
+            let _ = state.held.rendered.semaphore().try_wait(drawn, Duration::ZERO);
         }
         Ok((shown.map(|(slot, frame)| Shown { slot, frame }), drawing))
     }

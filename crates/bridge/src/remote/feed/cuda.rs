@@ -121,7 +121,8 @@ impl<R: Resources> CudaFeed<R> {
             return Ok(());
         }
         let was_ending = self.ending;
-        let (slots, ending) = match self.writer.send_away() {
+        let known = &mut self.known;
+        let (slots, ending) = match self.writer.send_away(|slot| is_new(known, slot)) {
             Ok(taken) => {
                 self.refused = false;
                 taken
@@ -144,8 +145,6 @@ impl<R: Resources> CudaFeed<R> {
         }
         // What Vulkan has not touched since the worker had it needs no signal, which takes 10 µs
         // and a hundred times that while other threads use the device.
-        let slots = slots.into_iter().map(|(slot, was_read)| (slot, self.is_new(slot) || was_read));
-        let slots: Vec<(usize, bool)> = slots.collect();
         let signalled = slots.iter().any(|(_, behind)| *behind).then(|| self.timelines.signal_next());
         let reached = match signalled.transpose() {
             Ok(value) => value.unwrap_or(0),
@@ -162,16 +161,6 @@ impl<R: Resources> CudaFeed<R> {
         Ok(())
     }
 
-    /// Returns `true` for the first time that this worker is given a slot: others had it, or Vulkan
-    /// has handed it over.
-    fn is_new(&mut self, slot: usize) -> bool {
-        let is_new = !self.known.contains(&slot);
-        if is_new {
-            self.known.push(slot);
-        }
-        is_new
-    }
-
     /// If the worker is `quiet`, its slots are the writer's again. Else they stay out of use: it
     /// may still write to them.
     pub(super) fn stop(self, quiet: bool) -> LatestWriter<R, ComputeFirst> {
@@ -180,6 +169,16 @@ impl<R: Resources> CudaFeed<R> {
         }
         self.writer
     }
+}
+
+/// Returns `true` for the first time that a worker is given a slot, and notes that in those that it
+/// has `known`: others had it, or Vulkan has handed it over.
+fn is_new(known: &mut Vec<usize>, slot: usize) -> bool {
+    let is_new = !known.contains(&slot);
+    if is_new {
+        known.push(slot);
+    }
+    is_new
 }
 
 #[cfg(test)]
