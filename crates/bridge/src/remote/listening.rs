@@ -11,7 +11,6 @@ use super::part::{Handed, Outcome, Part};
 use super::status::{Lost, Status};
 use super::terms::EXCHANGE;
 use super::wake::sleep_from;
-use crate::observe::log_warn;
 use crate::observe::trace::{self, Event};
 use crate::timeline::wait::SPIN;
 
@@ -21,10 +20,6 @@ pub(super) const TOGETHER: Duration = Duration::from_millis(20);
 /// The time within which a process that was killed ends: its driver may have to stop its work
 /// first.
 pub(super) const KILL_LIMIT: Duration = Duration::from_secs(10);
-
-/// How long the program that wants no more of a worker waits for copies of the frames that it had
-/// finished: far longer than most take.
-const COPY_LIMIT: Duration = Duration::from_millis(500);
 
 /// Messages that are read before the thread looks at what else there is.
 const AT_ONCE: usize = 64;
@@ -66,16 +61,22 @@ impl<P: Part> Listening<P> {
     /// half.
     pub(super) fn run(mut self) -> Half<P::End> {
         let (mut after_the_end, mut awake) = (0, Instant::now());
+        // What may have something to say: each look costs a call of the system.
+        let mut ready = [true; 3];
         let end = loop {
+            let [woken, ended, said] = ready;
             // Before everything that it announces is looked at.
-            self.control.wake().clear();
+            if woken {
+                self.control.wake().clear();
+            }
             if self.control.is_stopped() {
                 return self.end();
             }
             // Asked before what it has said is read: all that it said is read then.
-            let (dead, deaf) = (self.connection.peer().is_dead(), self.deaf);
+            let (dead, deaf) = (ended && self.connection.peer().is_dead(), self.deaf);
             after_the_end += usize::from(dead || deaf);
-            match self.hear().and_then(|all| Ok((all, self.take_over()?))) {
+            let heard = if said || dead || deaf { self.hear() } else { Ok(true) };
+            match heard.and_then(|all| Ok((all, self.take_over()?))) {
                 Ok((all, _)) if (dead || deaf) && (all || after_the_end == AFTER_THE_END) => {
                     break if dead { "has ended" } else { CLOSED }.to_owned().into();
                 }
@@ -87,8 +88,12 @@ impl<P: Part> Listening<P> {
                     if any {
                         awake = Instant::now() + SPIN;
                     }
-                    if all && !self.deaf && self.sleep(true, self.part.retry(), awake) {
-                        awake = Instant::now() + SPIN;
+                    ready = [true; 3];
+                    if all && !self.deaf {
+                        ready = self.sleep(self.part.retry(), awake);
+                        if ready.contains(&true) {
+                            awake = Instant::now() + SPIN;
+                        }
                     }
                 }
                 Err(end) => break end,
@@ -132,15 +137,10 @@ impl<P: Part> Listening<P> {
         Half { end, before: (!recovered).then_some(self.connection) }
     }
 
-    /// Sleeps until something happens: with the worker, a copy or the program; but not before
-    /// `awake`. Returns `true` if something did.
-    fn sleep(&self, listening: bool, limit: Option<Duration>, awake: Instant) -> bool {
-        let (wake, process) = (&**self.control.wake(), self.connection.peer());
-        match listening {
-            true => sleep_from([wake, process, &self.connection], limit, awake),
-            // Process and socket are ready for good once the worker is lost.
-            false => sleep_from([wake], limit, awake),
-        }
+    /// Sleeps until something happens: with a copy or the program, the worker's process, or what
+    /// the worker says; but not before `awake`. Returns with which of them something did.
+    fn sleep(&self, limit: Option<Duration>, awake: Instant) -> [bool; 3] {
+        sleep_from([&**self.control.wake(), self.connection.peer(), &self.connection], limit, awake)
     }
 
     /// Reads what the worker has said, and returns whether that was all. One that says more and
@@ -198,23 +198,6 @@ impl<P: Part> Listening<P> {
         }
     }
 
-    /// Takes over the frames that this process copies, though the program wants no more of the
-    /// worker: they are whole, and nothing but the copies is waited for. Not where it
-    /// [discards](Control::discard) them.
-    fn await_copies(&mut self) {
-        let start = Instant::now();
-        while !self.control.discards() && self.part.copies() {
-            self.control.wake().clear();
-            let left = COPY_LIMIT.saturating_sub(start.elapsed());
-            if self.take_over().is_err() || left.is_zero() {
-                return;
-            }
-            if self.part.copies() {
-                self.sleep(false, Some(left), Instant::now());
-            }
-        }
-    }
-
     /// Tells the program of a frame, and the worker of a slot that is its own.
     fn tell(&mut self, outcome: Option<Outcome>) -> Result<(), String> {
         let Some(Outcome { published, handed }) = outcome else { return Ok(()) };
@@ -256,64 +239,6 @@ impl<P: Part> Listening<P> {
             }
         }
         Ok(())
-    }
-
-    /// The worker is lost: tells so, and takes over what it had finished. Returns whether it uses
-    /// its slots no more.
-    fn outlive(&mut self, end: End) -> bool {
-        let End { mut reason, closed, killed } = end;
-        self.part.close();
-        // The kernel closes a dead process's sockets before it tells of its end. A driver may hold
-        // one that was killed for long: the program is told meanwhile.
-        let dead = self.control.await_death(&self.connection, Some(TOGETHER));
-        if dead && !killed {
-            "has ended".clone_into(&mut reason);
-        }
-        // Nothing more comes of a worker that has failed in this.
-        let mut usable = self.take_over().is_ok();
-        // Behind its Close, all that it will ever finish is finished.
-        usable &= !(closed && self.part.needs_worker());
-        let owed = self.part.owed() as u64;
-        let settled = if dead { self.settle() } else { self.part.settle(false) };
-        if !dead {
-            trace::event(Event::new("close", "host", self.status.exchange()).peer(self.status.worker()));
-        }
-        // Before the program knows of the loss, and may ask for another worker.
-        self.status.owes(self.part.waited_for());
-        self.status.lost(Lost { reason, dead, held: self.held, owed, settled });
-        if let Some(error) = self.status.error() {
-            log_warn!("{error}");
-        }
-        let settled = self.enforce(killed);
-        self.settled(settled);
-        let start = Instant::now();
-        while usable && self.part.is_busy() {
-            self.control.wake().clear();
-            if self.control.is_stopped() {
-                break;
-            }
-            let left = self.timeout.saturating_sub(start.elapsed());
-            // Asked before what it has finished is looked at: a worker that has ended finishes
-            // nothing more.
-            let ended = self.part.needs_worker() && self.connection.peer().is_dead();
-            // With the memory that it left, nothing new can be broken.
-            usable = self.take_over().is_ok() && !left.is_zero() && !ended;
-            if usable && self.part.is_busy() {
-                let retry = self.part.retry().map_or(left, |retry| left.min(retry));
-                self.sleep(false, Some(retry), Instant::now());
-            }
-        }
-        if usable {
-            self.await_copies();
-        }
-        self.part.release();
-        // Its process may go on, and end later.
-        if !dead && self.control.await_death(&self.connection, None) {
-            let settled = self.settle();
-            self.settled(settled);
-            self.status.has_died();
-        }
-        closed || has_gone(&self.connection)
     }
 }
 

@@ -33,6 +33,7 @@ mod listener;
 mod listening;
 mod memory;
 mod offer;
+mod outlive;
 mod owed;
 mod part;
 mod reader;

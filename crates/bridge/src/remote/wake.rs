@@ -39,25 +39,58 @@ pub(super) fn sleep<const N: usize>(descriptors: [&dyn AsFd; N], limit: Option<D
     sleep_from(descriptors, limit, Instant::now());
 }
 
-/// The same, but stays awake until `awake`, and lets other threads run meanwhile. Returns `true` if
-/// one of the descriptors can be read.
-pub(super) fn sleep_from<const N: usize>(descriptors: [&dyn AsFd; N], limit: Option<Duration>, awake: Instant) -> bool {
+/// The same, but stays awake until `awake`, and lets other threads run meanwhile. Returns for each
+/// of the descriptors whether it can be read: none at the limit, and all where that is not known.
+pub(super) fn sleep_from<const N: usize>(
+    descriptors: [&dyn AsFd; N],
+    limit: Option<Duration>,
+    awake: Instant,
+) -> [bool; N] {
     let mut fds = descriptors.each_ref().map(|fd| PollFd::new(fd, PollFlags::IN));
     let start = Instant::now();
     let mut spent = Duration::ZERO;
     let is_over = |spent| limit.is_some_and(|limit| spent >= limit);
     while start + spent < awake && !is_over(spent) {
-        if poll(&mut fds, Some(&Timespec::default())) != Ok(0) {
-            return true;
+        let ready = polled(&mut fds, Some(&Timespec::default()));
+        if ready.contains(&true) {
+            return ready;
         }
         std::thread::yield_now();
         spent = start.elapsed();
     }
     if spent > Duration::ZERO && is_over(spent) {
-        return false;
+        return [false; N];
     }
     // A limit that is too large for the system is none.
     let left = limit.and_then(|limit| Timespec::try_from(limit.saturating_sub(spent)).ok());
-    // Interrupted, it is as if something had happened.
-    poll(&mut fds, left.as_ref()) != Ok(0)
+    polled(&mut fds, left.as_ref())
+}
+
+fn polled<const N: usize>(fds: &mut [PollFd<'_>; N], left: Option<&Timespec>) -> [bool; N] {
+    match poll(&mut fds[..], left) {
+        Ok(0) => [false; N],
+        Ok(_) => fds.each_ref().map(|fd| !fd.revents().is_empty()),
+        // Interrupted, it is as if everything had happened.
+        Err(_) => [true; N],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sleep_tells_what_has_ended_it() {
+        let (quiet, woken) = (Wake::new().unwrap(), Wake::new().unwrap());
+        woken.wake();
+        let now = Instant::now();
+        for awake in [now, now + Duration::from_secs(20)] {
+            assert_eq!(sleep_from([&quiet, &woken, &quiet], None, awake), [false, true, false]);
+        }
+        woken.clear();
+        for awake in [now, Instant::now() + Duration::from_secs(20)] {
+            let limit = Some(Duration::from_millis(1));
+            assert_eq!(sleep_from([&quiet, &woken], limit, awake), [false, false]);
+        }
+    }
 }

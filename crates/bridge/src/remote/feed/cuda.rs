@@ -30,6 +30,9 @@ pub(in crate::remote) struct CudaFeed<R: Resources> {
     refused: bool,
     /// Whether the worker is given slots.
     is_open: bool,
+    /// Whether the timelines were asked, and what came of it was not all returned so far: there is
+    /// no second look before the next round.
+    asked: bool,
     patience: Patience,
     /// The slots that the worker has had.
     known: Vec<usize>,
@@ -45,6 +48,7 @@ impl<R: Resources> CudaFeed<R> {
             ending: false,
             refused: false,
             is_open: true,
+            asked: false,
             patience: Patience::new(),
             known: Vec::new(),
         }
@@ -79,17 +83,21 @@ impl<R: Resources> CudaFeed<R> {
 
     pub(super) fn close(&mut self) {
         self.is_open = false;
+        self.asked = false;
         // The worker was not told of these.
         let untold = self.taken.iter_mut().filter_map(|taken| taken.handed.take());
         untold.for_each(|handed| self.writer.come_back(handed.slot));
     }
 
     pub(super) fn advance(&mut self) -> Result<Option<Outcome>, String> {
-        if self.taken.is_empty() {
+        if self.taken.is_empty() && !self.asked {
             blame("the timeline of its frames cannot be used", self.take_over(), &self.writer)?;
             blame("the timeline of its slots cannot be signalled", self.give(), &self.writer)?;
+            self.asked = true;
         }
-        Ok(self.taken.pop_front())
+        let next = self.taken.pop_front();
+        self.asked &= next.is_some();
+        Ok(next)
     }
 
     /// Publishes the newest frame that is whole.

@@ -189,6 +189,24 @@ fn only_what_the_reader_takes_is_signalled() {
     assert_eq!((turn.slot(), turn.computed().value()), (next, 2));
 }
 
+/// A look at the timelines costs a call of the driver each.
+#[test]
+fn a_round_looks_at_the_timelines_once() {
+    let Some(mut worker) = Worker::new() else { return };
+    worker.advance();
+    let publish = |worker: &mut Worker| {
+        let (slot, frame) = (worker.slots.pop_front().unwrap(), worker.frames);
+        worker.frames += 1;
+        worker.feed.published(Finished { slot, frame, value: worker.frames });
+        worker.feed.timelines.finish_in_test(worker.frames);
+    };
+    publish(&mut worker);
+    assert_eq!(worker.feed.advance(), Ok(Some(Outcome { published: Some(0), handed: None })));
+    publish(&mut worker);
+    assert_eq!(worker.feed.advance(), Ok(None), "what has come meanwhile is the next round's");
+    assert_eq!(worker.feed.advance(), Ok(Some(Outcome { published: Some(1), handed: None })));
+}
+
 #[test]
 fn what_a_worker_has_not_finished_is_shown_to_nobody() {
     for quiet in [true, false] {

@@ -28,6 +28,9 @@ pub(in crate::remote) struct CudaServe<R: Resources> {
     refused: bool,
     /// The worker is given frames.
     is_open: bool,
+    /// Whether the timelines were asked, and what came of it was not all returned so far: there is
+    /// no second look before the next round.
+    asked: bool,
     patience: Patience,
 }
 
@@ -41,6 +44,7 @@ impl<R: Resources> CudaServe<R> {
             drawing: false,
             refused: false,
             is_open: true,
+            asked: false,
             patience: Patience::new(),
         }
     }
@@ -62,6 +66,7 @@ impl<R: Resources> CudaServe<R> {
 
     pub(super) fn close(&mut self) {
         self.is_open = false;
+        self.asked = false;
         for handed in std::mem::take(&mut self.shown).into_iter().filter_map(|outcome| outcome.handed) {
             self.untold(&handed);
         }
@@ -76,11 +81,14 @@ impl<R: Resources> CudaServe<R> {
     }
 
     pub(super) fn advance(&mut self) -> Result<Option<Outcome>, String> {
-        if self.shown.is_empty() {
+        if self.shown.is_empty() && !self.asked {
             blame("the timeline of its slots cannot be used", self.take_back(), &self.reader)?;
             blame("the timeline of its frames cannot be signalled", self.show(), &self.reader)?;
+            self.asked = true;
         }
-        Ok(self.shown.pop_front())
+        let next = self.shown.pop_front();
+        self.asked &= next.is_some();
+        Ok(next)
     }
 
     /// Takes back the slots that the worker was seen to be done with.
