@@ -14,6 +14,8 @@ mod graphs;
 mod images;
 mod in_step;
 mod in_step_drawn;
+mod kernel_memory;
+mod leaks;
 mod lost;
 mod peer_images;
 mod pending;
@@ -234,6 +236,12 @@ fn a_view_lets_frames_end_that_a_lost_context_holds() {
 #[test]
 fn kernel_memory_is_refused_while_its_stream_is_captured() {
     with_double("kernel_memory_is_refused_while_its_stream_is_captured", captured::kernel_memory_is_refused);
+}
+
+#[test]
+fn kernel_memory_is_made_beside_a_stream_that_waits() {
+    let name = "kernel_memory_is_made_beside_a_stream_that_waits";
+    with_double(name, kernel_memory::is_made_beside_a_stream_that_waits);
 }
 
 #[test]

@@ -78,6 +78,7 @@
 //! | `peer` | memory of a GPU for kernels of others, and which GPUs reach each other |
 //! | `buffer`, `view`, `linear` | typed arrays in them, and what is lent of those |
 //! | `block` | many typed arrays in one allocation, under one mapping |
+//! | `device_memory` | memory of CUDA's own, filled without a wait |
 //! | `mapping`, `backing` | the life of a mapping, whatever is mapped |
 //! | `image`, `image/{view,rows,texture}` | images in them, and what is lent of those: copies, texture and surface objects |
 //! | `image/copy` | how copies from and to an image are put in order and waited for |
@@ -89,6 +90,7 @@
 //! | `reaper` | driver calls that may block, made on a thread of their context's own |
 //! | `logging` | calls of the program's logger, whose panics end there |
 //! | `semaphore`, `stream` | imported semaphores, creating streams, waits and signals |
+//! | `apart` | a stream of our own, for what waits for none of the program's |
 //! | `kernel` | kernels from PTX, with the compiler's log, and launches |
 //! | `graph`, `capture` | a frame as a CUDA graph, and buffers while one is captured |
 //! | `error`, `call`, `code`, `version` | what can go wrong; the driver's codes and versions |
@@ -144,9 +146,11 @@ pub use image::view::{ImageView, ImageViewMut};
 pub use kernel::{Kernel, KernelModule};
 pub use leak::leaks;
 pub use memory::block::MappedBlock;
+pub use memory::device_memory::DeviceMemory;
 pub use memory::peer::PEER_GRANULARITY;
 pub use memory::{ImportedMemory, MemoryImportInfo};
 pub use semaphore::{ImportedSemaphore, SemaphoreKind};
+pub use stream::apart::signal_apart;
 pub use stream::graph::{CaptureError, StreamGraph};
 pub use stream::{SemaphorePoint, StreamMark, mark, query, signal, signal_one, wait, wait_one};
 pub use sys::{Owner, Restoring};
@@ -160,6 +164,7 @@ const _: () = {
     shared::<ImportedSemaphore>();
     shared::<MappedBuffer<f32>>();
     shared::<MappedBlock>();
+    shared::<DeviceMemory>();
     shared::<DeviceView<'_, f32>>();
     shared::<DeviceViewMut<'_, f32>>();
     shared::<MappedImage<f32>>();

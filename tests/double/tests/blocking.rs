@@ -56,6 +56,36 @@ fn frees_wait_for_streams_that_have_nothing_to_do_with_them() {
     assert_clean(&double);
 }
 
+/// Up to 1 MiB is staged; more is read once the stream has come to the copy.
+#[test]
+fn large_copies_from_pageable_memory_wait_for_their_stream() {
+    const STAGED: usize = 1 << 20;
+    let Some(double) = Double::in_child("large_copies_from_pageable_memory_wait_for_their_stream") else { return };
+    raw::init();
+    let context = raw::retain(0);
+    let size = 2 * STAGED as u64;
+    let memory = raw::import_memory(double.export_memory(size, false), size, false).unwrap();
+    let address = raw::map(memory, 0, size).unwrap();
+    let bytes = vec![1; 2 * STAGED];
+    let idle = raw::create_stream().unwrap();
+    let (stream, waited, number) = waiting_stream(&double);
+    assert_eq!(raw::copy_in(address, &bytes[..STAGED], stream), 0, "it is staged");
+    assert_eq!(raw::copy_in(address, &bytes, idle), 0, "nothing is before it");
+    std::thread::scope(|scope| {
+        let copying = scope.spawn(|| {
+            double.set_current(context);
+            raw::copy_in(address, &bytes[..STAGED + 1], stream)
+        });
+        let blocked = double.until_blocked("cuMemcpyHtoDAsync_v2");
+        assert!(blocked.waits_for.ends_with("to reach 1"), "{blocked:?}");
+        double.signal(number, 1);
+        assert_eq!(copying.join().unwrap(), 0);
+    });
+    assert_eq!([raw::free(address), raw::destroy_memory(memory), raw::destroy_semaphore(waited)], [0; 3]);
+    assert_eq!([raw::destroy_stream(stream), raw::destroy_stream(idle), raw::release(0)], [0; 3]);
+    assert_clean(&double);
+}
+
 /// Another device's streams are nothing to a free, and these calls wait for no stream at all.
 #[test]
 fn what_does_not_wait() {

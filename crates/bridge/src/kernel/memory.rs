@@ -6,8 +6,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytemuck::Pod;
-use cuda_import::cudarc::driver::{CudaSlice, CudaStream, DevicePtr, DriverError};
-use cuda_import::query;
+use cuda_import::cudarc::driver::CudaStream;
+use cuda_import::{CudaDevice, DeviceMemory, DriverCode};
 use vk_export::ash::vk;
 
 use crate::compute::Compute;
@@ -35,6 +35,9 @@ pub struct KernelMemory<T> {
     element: PhantomData<fn() -> T>,
 }
 
+/// `CUDA_ERROR_OUT_OF_MEMORY`
+const OUT_OF_MEMORY: DriverCode = DriverCode(2);
+
 #[derive(Debug)]
 struct Memory {
     place: Place,
@@ -45,7 +48,7 @@ struct Memory {
 #[derive(Debug)]
 enum Place {
     /// Freed behind its stream's work.
-    Cuda(CudaSlice<u8>),
+    Cuda(DeviceMemory),
     Vulkan(Uploaded),
     /// For twins, of any element type.
     Host {
@@ -59,7 +62,8 @@ impl Compute {
     /// Creates device memory for kernels, with these elements in it. `name` is for errors and
     /// debuggers.
     ///
-    /// The contents are copied, and nothing is waited for. In the Vulkan queue the copy is recorded
+    /// The contents are copied, and nothing is waited for, whatever the compute side is waiting
+    /// for: with CUDA the copy runs on a stream of its own. In the Vulkan queue the copy is recorded
     /// before what is launched next, and submitted with it; until it has run, as much memory again
     /// is used.
     ///
@@ -74,7 +78,7 @@ impl Compute {
             return Err(Error::invalid(object(), "it has no bytes"));
         }
         let (place, address) = match self.side() {
-            Sided::Cuda(cuda) => on_stream(name, bytes, cuda.stream())?,
+            Sided::Cuda(cuda) => on_stream(name, bytes, cuda.device(), cuda.stream())?,
             Sided::Inline(inline) => {
                 let uploaded = inline.upload(self.device(), name, bytes)?;
                 let address = uploaded.address;
@@ -114,14 +118,14 @@ impl Compute {
         if cuda.gpus().len() != ranges.len() {
             return Err(invalid(format!("{} ranges are given for {} GPUs", ranges.len(), cuda.gpus().len())));
         }
-        let parts = cuda.gpus().zip(ranges).map(|((_, stream), range)| {
+        let parts = cuda.gpus().zip(ranges).map(|((device, stream), range)| {
             let outside = || invalid(format!("elements {range:?} are not among {}", contents.len()));
             let part = contents.get(range.clone()).ok_or_else(outside)?;
             let bytes: &[u8] = bytemuck::cast_slice(part);
             if bytes.is_empty() {
                 return Ok(None);
             }
-            let (place, address) = on_stream(name, bytes, stream)?;
+            let (place, address) = on_stream(name, bytes, device, stream)?;
             Ok(Some(KernelMemory { memory: Memory::new(name, place), address, len: part.len(), element: PhantomData }))
         });
         parts.collect()
@@ -129,17 +133,16 @@ impl Compute {
 }
 
 /// Memory of the stream's GPU with these bytes in it.
-fn on_stream(name: &str, bytes: &[u8], stream: &Arc<CudaStream>) -> Result<(Place, u64)> {
-    let failed = |error: DriverError| {
-        Error::invalid(
+fn on_stream(name: &str, bytes: &[u8], device: &CudaDevice, stream: &Arc<CudaStream>) -> Result<(Place, u64)> {
+    let failed = |error: cuda_import::Error| match error {
+        cuda_import::Error::Driver { code: OUT_OF_MEMORY, .. } => Error::invalid(
             format!("kernel memory \"{name}\""),
             format!("CUDA does not give {} bytes for it: {error}", bytes.len()),
-        )
+        ),
+        error => error.into(),
     };
-    // Into a graph, the copy would read `contents` when that is launched.
-    query(stream)?;
-    let memory = stream.clone_htod(bytes).map_err(failed)?;
-    let address = memory.device_ptr(stream).0;
+    let memory = DeviceMemory::with_contents(device, bytes, stream, name).map_err(failed)?;
+    let address = memory.as_raw();
     Ok((Place::Cuda(memory), address))
 }
 

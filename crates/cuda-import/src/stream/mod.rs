@@ -3,6 +3,7 @@
 //! Unsafe because the order between two APIs cannot be seen from one of them.
 
 #![allow(unsafe_code)]
+pub(crate) mod apart;
 pub(crate) mod capture;
 mod create;
 pub(crate) mod graph;
@@ -180,6 +181,10 @@ pub fn mark(stream: &CudaStream) -> Result<StreamMark, Error> {
 pub struct StreamMark(Mark);
 
 impl StreamMark {
+    pub(crate) fn new(mark: Mark) -> Self {
+        Self(mark)
+    }
+
     /// Returns `true` if all work before the mark has ended. Does not block. The answer is the
     /// driver's own, as that of [`query`] is.
     ///

@@ -10,6 +10,7 @@
 
 #![allow(unsafe_code)]
 
+mod allocation;
 mod array;
 mod capture_mode;
 mod current;
@@ -26,6 +27,7 @@ use std::sync::OnceLock;
 
 use cudarc::driver::{CudaStream, sys as cu};
 
+pub(crate) use allocation::StreamHandle;
 pub(crate) use array::{ArrayHandle, ImageEnd, Linear, MipmappedArrayHandle, image_copy, mipmapped_array_desc};
 pub(crate) use current::Current;
 pub use current::{Owner, Restoring};
@@ -139,6 +141,12 @@ table! {
     cuStreamWaitEvent(cu::CUstream, cu::CUevent, c_uint);
     cuStreamQuery(cu::CUstream);
     cuStreamSynchronize(cu::CUstream);
+    cuStreamCreate(*mut cu::CUstream, c_uint);
+    cuStreamDestroy_v2(cu::CUstream);
+    cuMemAlloc_v2(*mut cu::CUdeviceptr, usize);
+    cuMemAllocAsync(*mut cu::CUdeviceptr, usize, cu::CUstream);
+    cuMemFreeAsync(cu::CUdeviceptr, cu::CUstream);
+    cuMemcpyHtoDAsync_v2(cu::CUdeviceptr, *const c_void, usize, cu::CUstream);
     cuMemFree_v2(cu::CUdeviceptr);
     cuMemcpyDtoDAsync_v2(cu::CUdeviceptr, cu::CUdeviceptr, usize, cu::CUstream);
     cuImportExternalMemory(*mut cu::CUexternalMemory, *const cu::CUDA_EXTERNAL_MEMORY_HANDLE_DESC);
@@ -204,13 +212,7 @@ table! {
 }
 
 /// Functions that `CudaContext`, `CudaStream` and `CudaEvent` call on behalf of this crate.
-const CALLED_BY_CUDARC: &[&str] = &[
-    "cuDevicePrimaryCtxRelease_v2",
-    "cuDevicePrimaryCtxRetain",
-    "cuGetErrorString",
-    "cuStreamCreate",
-    "cuStreamDestroy_v2",
-];
+const CALLED_BY_CUDARC: &[&str] = &["cuDevicePrimaryCtxRelease_v2", "cuDevicePrimaryCtxRetain", "cuGetErrorString"];
 
 /// Finds `name` in the library, which must be known to be present.
 fn lookup<F: Copy>(name: &'static str, missing: &mut Vec<&'static str>) -> Option<F> {

@@ -241,6 +241,12 @@ pub(crate) fn fill_on(address: u64, size: usize, stream: u64) -> u32 {
     unsafe { sys::cuMemsetD8Async(address, 7, size, pointer(stream)) as u32 }
 }
 
+/// From memory that is not pinned.
+pub(crate) fn copy_in(address: u64, bytes: &[u8], stream: u64) -> u32 {
+    // SAFETY: the source is a slice of that length; the double checks the address and the stream.
+    unsafe { sys::cuMemcpyHtoDAsync_v2(address, bytes.as_ptr().cast(), bytes.len(), pointer(stream)) as u32 }
+}
+
 pub(crate) fn synchronize() -> u32 {
     // SAFETY: takes no pointer.
     unsafe { sys::cuCtxSynchronize() as u32 }

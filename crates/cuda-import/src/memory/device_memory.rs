@@ -1,0 +1,123 @@
+//! Memory of a device that is no other API's.
+#![allow(unsafe_code)] // Allocations and copies.
+
+use std::sync::Arc;
+
+use cudarc::driver::{CudaStream, sys as cu};
+
+use crate::device::CudaDevice;
+use crate::error::{Error, Object};
+use crate::leak::count_leak;
+use crate::logging::log_error;
+use crate::reaper;
+use crate::stream::Mark;
+use crate::stream::apart::Apart;
+use crate::stream::refusal::{check_capture, check_stream};
+use crate::sys::{CallResult, Restoring};
+
+/// Device memory for the work of one stream, which it keeps. Dropping it frees the memory behind
+/// the work that the stream was given.
+///
+/// # Hangs
+/// Neither making nor dropping it waits for the stream, which may be waiting for what the same
+/// thread does next. A device without memory pools frees it once no stream of the context waits:
+/// there, dropping it waits for that for at most 10 s, and leaves the rest to another thread.
+#[derive(Debug)]
+pub struct DeviceMemory {
+    address: cu::CUdeviceptr,
+    name: Box<str>,
+    stream: Restoring<Arc<CudaStream>>,
+    device: CudaDevice,
+}
+
+impl DeviceMemory {
+    /// Allocates memory with these contents. `name` is for errors.
+    ///
+    /// A copy of more than about 1 MiB from memory that is not pinned blocks until its stream has
+    /// come to it. So the contents are copied on a stream apart, behind which `stream` waits on the
+    /// GPU.
+    ///
+    /// # Errors
+    /// [`Error::ContextMismatch`] for a stream of another context; [`Error::PerThreadStream`] for
+    /// the one that is another stream on each thread; [`Error::StreamCaptured`] while the stream is
+    /// captured; [`Error::Driver`] when the memory cannot be allocated, as for no contents, or
+    /// cannot be written.
+    #[doc(alias = "cuMemAllocAsync")]
+    pub fn with_contents(
+        device: &CudaDevice,
+        contents: &[u8],
+        stream: &Arc<CudaStream>,
+        name: &str,
+    ) -> Result<Self, Error> {
+        let object = Object("device memory", name);
+        check_stream(stream, device, &object)?;
+        let driver = device.driver();
+        let failed = |error: crate::sys::CallError| error.at(&object, device.name());
+        let _current = device.bind().map_err(failed)?;
+        check_capture(driver, stream, &object, || device.name().to_owned())?;
+        let apart = Apart::new(driver, device.object()).map_err(failed)?;
+        let address = match has_pools(device) {
+            true => driver.allocate_on(apart.stream(), contents.len()),
+            false => driver.allocate(contents.len()),
+        };
+        let address = address.map_err(failed)?;
+        // SAFETY: as many bytes were allocated, on that stream, and nobody knows of them yet.
+        let copied = unsafe { driver.copy_in(address, contents, apart.stream()) };
+        let behind = copied.and_then(|()| Mark::new(driver, apart.stream())?.hold_back(stream));
+        if let Err(error) = behind {
+            // SAFETY: nobody else has used it.
+            unsafe { free(device, address, apart.stream(), &object) };
+            return Err(failed(error));
+        }
+        Ok(Self { address, name: name.into(), stream: Restoring::new(Arc::clone(stream)), device: device.clone() })
+    }
+
+    /// Returns the address of the first byte.
+    #[doc(alias = "CUdeviceptr")]
+    pub fn as_raw(&self) -> cu::CUdeviceptr {
+        self.address
+    }
+
+    /// The stream whose work it is for.
+    pub fn stream(&self) -> &Arc<CudaStream> {
+        &self.stream
+    }
+}
+
+impl Drop for DeviceMemory {
+    fn drop(&mut self) {
+        // SAFETY: what the stream was given is all that uses it, by the type's contract.
+        unsafe { free(&self.device, self.address, &self.stream, &Object("device memory", &self.name)) };
+    }
+}
+
+fn has_pools(device: &CudaDevice) -> bool {
+    device.object().has_async_alloc()
+}
+
+/// Frees memory behind what the stream was given.
+///
+/// # Safety
+/// The memory is alive, and that is all that uses it.
+unsafe fn free(device: &CudaDevice, address: cu::CUdeviceptr, stream: &Arc<CudaStream>, object: &Object<'_>) {
+    if has_pools(device) {
+        let freed = device.bind().and_then(|_current| {
+            // SAFETY: handed on to the caller.
+            unsafe { device.driver().free_on(stream, address) }
+        });
+        return told(freed.map_err(|error| error.at(object, device.name())));
+    }
+    let freed = reaper::call(device, "cuMemFree", move |driver| -> CallResult<()> {
+        // It returns once no stream of the context has work left (measured).
+        // SAFETY: handed on to the caller.
+        unsafe { driver.free(address) }
+    });
+    told(freed.map_err(|error| error.at(object, device.name())));
+}
+
+fn told(freed: Result<(), Error>) {
+    if let Err(error) = freed {
+        count_leak();
+        log_error!("{error}");
+    }
+}

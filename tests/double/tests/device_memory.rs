@@ -1,0 +1,122 @@
+//! Memory of CUDA's own, for a stream that waits for what its maker does next.
+#![allow(unsafe_code, clippy::unwrap_used, reason = "waits are unsafe")]
+#![cfg(any(target_os = "linux", windows))]
+
+mod common;
+
+use common::assert_clean;
+use common::world::{device, import_semaphore};
+use cuda_import::{DeviceMemory, SemaphoreKind, signal_apart, wait_one};
+use driver_double::Double;
+
+/// More than the driver stages.
+const LARGE: usize = 16 << 20;
+
+/// `CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED`
+const MEMORY_POOLS: i32 = 115;
+
+/// Its stream waits, behind which it is filled and freed; neither waits for the stream.
+#[test]
+fn it_is_made_and_dropped_beside_a_stream_that_waits() {
+    let Some(double) = Double::in_child("it_is_made_and_dropped_beside_a_stream_that_waits") else { return };
+    let device = device();
+    let stream = device.new_stream().unwrap();
+    let exported = double.export_semaphore(true);
+    let number = exported.number;
+    let timeline = import_semaphore(&device, exported, SemaphoreKind::Timeline);
+    // SAFETY: signaled below, before both are dropped.
+    unsafe { wait_one(&stream, &timeline, 1) }.unwrap();
+    std::thread::scope(|scope| {
+        let made = scope.spawn(|| DeviceMemory::with_contents(&device, &[7; LARGE], &stream, "large").unwrap());
+        double.until_ended_or_blocked(&made);
+        assert_eq!(double.blocked_calls(), Vec::new());
+        let dropped = scope.spawn(|| drop(made.join().unwrap()));
+        double.until_ended_or_blocked(&dropped);
+        assert_eq!(double.blocked_calls(), Vec::new());
+    });
+    assert!(double.live().iter().any(|object| object.name.contains("memory")), "it is freed behind the stream's work");
+    double.signal(number, 1);
+    drop((timeline, stream, device));
+    assert_clean(&double);
+}
+
+#[test]
+fn it_holds_its_contents_for_its_stream() {
+    let Some(double) = Double::in_child("it_holds_its_contents_for_its_stream") else { return };
+    let device = device();
+    let stream = device.new_stream().unwrap();
+    for size in [1, 4 << 10, LARGE] {
+        let bytes: Vec<_> = (0..size).map(|at| (at / 7) as u8).collect();
+        let memory = DeviceMemory::with_contents(&device, &bytes, &stream, "contents").unwrap();
+        // SAFETY: as many bytes are there; the view is forgotten, and so frees nothing.
+        let view = std::mem::ManuallyDrop::new(unsafe { stream.upgrade_device_ptr::<u8>(memory.as_raw(), size) });
+        assert!(stream.clone_dtoh(&*view).unwrap() == bytes, "{size} bytes");
+    }
+    assert!(DeviceMemory::with_contents(&device, &[], &stream, "empty").is_err());
+    drop((stream, device));
+    double.forget();
+}
+
+/// A copy that is refused leaves nothing behind, with memory pools and without.
+#[test]
+fn a_copy_that_is_refused_leaves_nothing() {
+    let Some(double) = Double::in_child("a_copy_that_is_refused_leaves_nothing") else { return };
+    for pools in [1, 0] {
+        double.set_attribute(MEMORY_POOLS, pools);
+        let device = device();
+        let stream = device.new_stream().unwrap();
+        for call in ["cuStreamCreate", "cuMemAllocAsync", "cuMemAlloc_v2", "cuMemcpyHtoDAsync_v2", "cuEventRecord"] {
+            double.fail_named(call, 1, 2);
+            let made = DeviceMemory::with_contents(&device, &[7; 64], &stream, "refused");
+            // What was not called is no fault.
+            let fired = double.disarm().is_some();
+            assert_eq!(made.is_err(), fired, "{call}, pools: {pools}");
+        }
+        drop((stream, device));
+        double.set_current(0);
+        assert_clean(&double);
+    }
+}
+
+/// Without memory pools the driver frees once no stream of the context waits: the wait for that has
+/// a limit, and another thread goes on.
+#[test]
+fn without_pools_it_is_freed_by_another_thread() {
+    let Some(double) = Double::in_child("without_pools_it_is_freed_by_another_thread") else { return };
+    double.set_attribute(MEMORY_POOLS, 0);
+    let device = device();
+    let stream = device.new_stream().unwrap();
+    let exported = double.export_semaphore(true);
+    let number = exported.number;
+    let timeline = import_semaphore(&device, exported, SemaphoreKind::Timeline);
+    // SAFETY: signaled below, before both are dropped.
+    unsafe { wait_one(&stream, &timeline, 1) }.unwrap();
+    std::thread::scope(|scope| {
+        let made = scope.spawn(|| DeviceMemory::with_contents(&device, &[7; LARGE], &stream, "large").unwrap());
+        double.until_ended_or_blocked(&made);
+        assert_eq!(double.blocked_calls(), Vec::new());
+        let dropped = scope.spawn(|| drop(made.join().unwrap()));
+        assert_eq!(double.until_blocked("cuMemFree_v2").name, "cuMemFree_v2");
+        double.signal(number, 1);
+        dropped.join().unwrap();
+    });
+    drop((timeline, stream, device));
+    assert_clean(&double);
+}
+
+/// Whoever should have signaled is gone: a signal apart lets the stream that waits go on.
+#[test]
+fn a_signal_apart_passes_a_stream_that_waits() {
+    let Some(double) = Double::in_child("a_signal_apart_passes_a_stream_that_waits") else { return };
+    let device = device();
+    let stream = device.new_stream().unwrap();
+    let timeline = import_semaphore(&device, double.export_semaphore(true), SemaphoreKind::Timeline);
+    // SAFETY: signaled below, before both are dropped.
+    unsafe { wait_one(&stream, &timeline, 1) }.unwrap();
+    assert!(!cuda_import::query(&stream).unwrap());
+    // SAFETY: nobody else signals it; it outlives the signal.
+    let end = unsafe { signal_apart(&timeline, 1) }.unwrap();
+    assert!(end.is_reached().unwrap() && cuda_import::query(&stream).unwrap());
+    drop((end, timeline, stream, device));
+    assert_clean(&double);
+}
