@@ -2,6 +2,7 @@
 #![allow(unsafe_code, clippy::unwrap_used)] // Stand-ins for Vulkan functions.
 
 use std::ffi::{CStr, c_void};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -52,10 +53,32 @@ macro_rules! stand_in {
     };
 }
 
-stand_in!(submit, vk::PFN_vkQueueSubmit2, queue: vk::Queue, count: u32, batches: *const vk::SubmitInfo2<'_>, fence: vk::Fence);
+stand_in!(lost_submit, vk::PFN_vkQueueSubmit2, queue: vk::Queue, count: u32, batches: *const vk::SubmitInfo2<'_>, fence: vk::Fence);
 stand_in!(wait, vk::PFN_vkWaitSemaphores, device: vk::Device, info: *const vk::SemaphoreWaitInfo<'_>, timeout: u64);
 stand_in!(signal, vk::PFN_vkSignalSemaphore, device: vk::Device, info: *const vk::SemaphoreSignalInfo<'_>);
 stand_in!(lost_value, vk::PFN_vkGetSemaphoreCounterValue, device: vk::Device, semaphore: vk::Semaphore, value: *mut u64);
+
+/// Whether submissions are accepted, and get no further: those that a device has when it is lost.
+static SWALLOWS: AtomicBool = AtomicBool::new(false);
+
+mod submit {
+    use super::*;
+
+    pub(super) use super::lost_submit::{REAL, Real};
+
+    pub(super) unsafe extern "system" fn function(
+        queue: vk::Queue,
+        count: u32,
+        batches: *const vk::SubmitInfo2<'_>,
+        fence: vk::Fence,
+    ) -> vk::Result {
+        if SWALLOWS.load(Ordering::Relaxed) {
+            return vk::Result::SUCCESS;
+        }
+        // SAFETY: handed on.
+        unsafe { lost_submit::function(queue, count, batches, fence) }
+    }
+}
 
 mod value {
     use super::*;
@@ -118,6 +141,10 @@ fn a_lost_device_is_an_error_on_every_call_and_dropping_does_not_hang() {
             lose_latest(&compute, counter);
             *LOST.lock().unwrap() = None;
             lose_view(&compute, counter);
+            *LOST.lock().unwrap() = None;
+            if backend == Backend::Cuda {
+                lose_what_cuda_waits_for(&compute, counter);
+            }
         }
     }
     *LOST.lock().unwrap() = None;
@@ -187,6 +214,35 @@ fn lose(device: &ExportDevice, compute: &Compute, counter: Counter) {
     exchange.close().unwrap();
     let now = LiveObjects::now();
     assert!(now.is_empty(), "{counter:?}: {now}");
+    assert!(start.elapsed() < Rig::LONG, "{:?}", start.elapsed());
+}
+
+/// CUDA's streams wait for frames of the lost device, which do not come: of this exchange, of one
+/// on the same stream, and of one whose buffers were replaced meanwhile.
+fn lose_what_cuda_waits_for(compute: &Compute, counter: Counter) {
+    let info = ExchangeInfo { name: "doomed", slots: 1, timeout: Rig::LONG, ..Default::default() };
+    let make = || Exchange::new(compute, &info, BufferSpec::<u32>::new(16, BufferAccess::TRANSFER_READ)).unwrap();
+    let [idle, mut waiting, mut replaced] = [(); 3].map(|()| make());
+    let frame = |exchange: &mut Exchange<BufferSpec<u32>>| {
+        // SAFETY: no commands.
+        unsafe { exchange.begin().unwrap().finish().unwrap().submit(&[]) }.unwrap();
+    };
+    SWALLOWS.store(true, Ordering::Relaxed);
+    [&mut waiting, &mut replaced].into_iter().for_each(frame);
+    SWALLOWS.store(false, Ordering::Relaxed);
+    // Behind the frame before, with one slot.
+    drop(waiting.begin().unwrap());
+    replaced.grow(32).unwrap();
+    assert!(!compute.is_idle().unwrap(), "the stream waits");
+
+    *LOST.lock().unwrap() = Some(counter);
+    let start = Instant::now();
+    for exchange in [idle, replaced, waiting] {
+        exchange.close().unwrap();
+    }
+    let now = LiveObjects::now();
+    assert!(now.is_empty(), "{counter:?}: {now}");
+    assert!(compute.is_idle().unwrap());
     assert!(start.elapsed() < Rig::LONG, "{:?}", start.elapsed());
 }
 

@@ -1,12 +1,15 @@
 //! Exchanges of all compute sides. A frame of one may be behind a frame of another in Vulkan's queue,
 //! and several compute sides may be on one context, so that what lost ones owe is signalled for all.
+//! So is what a lost Vulkan device owes: CUDA frees nothing while any stream of a context waits.
 #![allow(unsafe_code)] // Signals in place of a lost side.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::Compute;
+use super::cuda::CudaLink;
 use super::side::Side;
+use crate::error::Result;
 use crate::observe::log_error;
 use crate::timeline::Timeline;
 
@@ -19,16 +22,53 @@ struct Sibling {
     signalled: Weak<Signalled>,
 }
 
-/// The timeline of an exchange that its compute side signals.
+/// The timelines of an exchange, for whoever signals in place of a side that is lost.
 pub(crate) struct Signalled {
     computed: Timeline,
+    rendered: Timeline,
+    /// What CUDA waits with for `rendered`, while the exchange lives.
+    link: Weak<CudaLink>,
+    /// The value of `rendered` that was signalled in place of a lost Vulkan device.
+    released: Mutex<u64>,
     /// The compute side was seen to have failed.
     failed: Arc<AtomicBool>,
 }
 
 impl Signalled {
-    pub(crate) fn new(computed: &Timeline, failed: &Arc<AtomicBool>) -> Arc<Self> {
-        Arc::new(Self { computed: computed.clone(), failed: Arc::clone(failed) })
+    pub(crate) fn new(
+        [computed, rendered]: [&Timeline; 2],
+        link: Weak<CudaLink>,
+        failed: &Arc<AtomicBool>,
+    ) -> Arc<Self> {
+        let (computed, rendered, failed) = (computed.clone(), rendered.clone(), Arc::clone(failed));
+        Arc::new(Self { computed, rendered, link, released: Mutex::new(0), failed })
+    }
+
+    /// Lets CUDA go on that waits for Vulkan.
+    ///
+    /// # Safety
+    /// The Vulkan device is lost: none of its signals will come any more.
+    unsafe fn release_waits(&self) {
+        let mut released = self.released.lock().unwrap_or_else(PoisonError::into_inner);
+        let (Some(link), Some(last)) = (self.link.upgrade(), self.rendered.last_issued()) else { return };
+        // CUDA waits for issued values only. A lost device may report any value, but not this one,
+        // unless it was reached.
+        let value = last.value();
+        if *released >= value || self.rendered.value().is_ok_and(|reached| reached == value) {
+            return;
+        }
+        // SAFETY: "the value is greater than every value signalled or pending": no higher one was
+        // issued, this one was not reached, and what is pending does not come, by this function's
+        // contract.
+        let signalled: Result<()> = unsafe { link.signal_rendered(value) };
+        if signalled.is_ok() {
+            *released = value;
+        }
+        drop(released); // What is logged may take any lock.
+        match signalled {
+            Ok(()) => log_error!("{}: signalled by CUDA, since the Vulkan device is lost", self.rendered.name()),
+            Err(error) => log_error!("{}: the compute stream may hang: {error}", self.rendered.name()),
+        }
     }
 
     /// Lets Vulkan go on that waits for the compute side.
@@ -61,14 +101,29 @@ impl Compute {
 /// Lets Vulkan go on wherever it waits for a compute side of which nothing goes on, among those
 /// that have a context in common with `side`. Each exchange's own side is asked.
 pub(crate) fn release_lost(side: &Side) {
-    let contexts = side.contexts();
-    let siblings = SIBLINGS.lock().unwrap_or_else(PoisonError::into_inner);
-    let common = siblings.iter().filter(|sibling| sibling.contexts.iter().any(|one| contexts.contains(one)));
-    let signalled: Vec<_> = common.filter_map(|sibling| sibling.signalled.upgrade()).collect();
-    // What is released is logged, and the last of an exchange may go here.
-    drop(siblings);
-    for one in signalled.iter().filter(|one| one.computed.is_deserted()) {
+    for one in on_contexts_of(side).iter().filter(|one| one.computed.is_deserted()) {
         // SAFETY: the context that signals it is lost for good, and nothing of the side goes on.
         unsafe { one.release() };
     }
+}
+
+/// Lets CUDA go on wherever it waits for the Vulkan device of `lost`, a timeline of an exchange of
+/// `side`, in the contexts of that side.
+///
+/// # Safety
+/// The device is lost.
+pub(crate) unsafe fn release_waits(side: &Side, lost: &Timeline) {
+    for one in on_contexts_of(side).iter().filter(|one| one.rendered.is_of_device_of(lost)) {
+        // SAFETY: handed on to the caller.
+        unsafe { one.release_waits() };
+    }
+}
+
+/// The exchanges that have a context in common with `side`. They are not locked: what is released is
+/// logged, and the last of an exchange may go with the result.
+fn on_contexts_of(side: &Side) -> Vec<Arc<Signalled>> {
+    let contexts = side.contexts();
+    let siblings = SIBLINGS.lock().unwrap_or_else(PoisonError::into_inner);
+    let common = siblings.iter().filter(|sibling| sibling.contexts.iter().any(|one| contexts.contains(one)));
+    common.filter_map(|sibling| sibling.signalled.upgrade()).collect()
 }

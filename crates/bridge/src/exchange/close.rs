@@ -15,6 +15,7 @@ use super::resources::Resources;
 use super::state::State;
 use super::submit::SubmitParts;
 use crate::compute::loss::Loss;
+use crate::compute::siblings;
 use crate::error::{Error, Result, both};
 use crate::observe::live;
 use crate::observe::live::Kind;
@@ -158,16 +159,19 @@ impl<R: Resources> State<R> {
             }
             self.held.computed.last_issued().map_or(Ok(()), |point| reach(&self.held.computed, point.value()))
         };
-        match signals() {
+        let lost = match signals() {
             // A lost device uses nothing any more, and what is on it may be destroyed (Vulkan
             // specification, "Lost Device"). The compute side may go on, with the same memory.
             Err(Error::Vulkan(error)) if error.is_device_lost() => {
                 log_error!("exchange \"{}\": {error}", self.name);
             }
-            signals => signals?,
-        }
-        // The signal of a retirement covers all that the compute side was given.
-        let covered = self.retired.get().is_some_and(|ends| ends.computed.is_some());
+            signals => {
+                signals?;
+                false
+            }
+        };
+        // The signal of a retirement covers all that the compute side was given, once it has come.
+        let covered = !lost && self.retired.get().is_some_and(|ends| ends.computed.is_some());
         if covered || compute_lost {
             return Ok(());
         }
@@ -180,8 +184,20 @@ impl<R: Resources> State<R> {
     /// Waits, since `start` for at most `limit`, until the compute side has done what it was
     /// given. All signals have come by then, so that no timeline is late.
     fn drain(&self, start: Instant, limit: Duration) -> Result<()> {
-        if self.held.lender.drain(limit.saturating_sub(start.elapsed()))? {
-            return Ok(());
+        /// Interval at which the Vulkan device is looked at.
+        const STRETCH: Duration = Duration::from_millis(100);
+        let left = || limit.saturating_sub(start.elapsed());
+        let waits_on_gpu = self.compute.cuda().is_some();
+        while !self.held.lender.drain(if waits_on_gpu { left().min(STRETCH) } else { left() })? {
+            let over = left().is_zero();
+            if waits_on_gpu && self.held.rendered.is_device_lost() {
+                // SAFETY: the device is lost.
+                unsafe { siblings::release_waits(self.compute.side(), &self.held.rendered) };
+            }
+            if over {
+                let backend = self.compute.backend();
+                return Err(Error::ComputeBusy { exchange: self.name.clone(), backend, waited: start.elapsed() });
+            }
         }
         let backend = self.compute.backend();
         Err(Error::ComputeBusy { exchange: self.name.clone(), backend, waited: start.elapsed() })

@@ -2,7 +2,7 @@
 //! the timelines.
 #![allow(unsafe_code)] // Waits and signals.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::resources::{Mappings, Resources};
@@ -187,6 +187,14 @@ impl<R: Resources> Lender<R> {
             Self::Remote(remote) => remote.link.signal(value),
             // SAFETY: handed on to the caller.
             Self::Inline(inline) => unsafe { inline.link.signal(value) },
+        }
+    }
+
+    /// CUDA's end of the timelines; none on other sides.
+    pub(super) fn cuda_link(&self) -> Weak<CudaLink> {
+        match self {
+            Self::Cuda(cuda) => Arc::downgrade(&cuda.link),
+            Self::Host(_) | Self::Inline(_) | Self::Remote(_) => Weak::new(),
         }
     }
 

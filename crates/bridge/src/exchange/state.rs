@@ -66,7 +66,7 @@ pub(super) struct Held<R: Resources> {
     pub(super) slots: Box<[Arc<R::Slot>]>,
     pub(super) computed: Timeline,
     pub(super) rendered: Timeline,
-    /// `computed`, for the release of all exchanges once the compute side is lost.
+    /// Both, for the release of all exchanges once the other side is lost.
     pub(super) signalled: Arc<Signalled>,
     /// The copy of `rendered` that another process in step is given.
     pub(super) mirror: Option<Arc<Mirror>>,
@@ -107,7 +107,7 @@ impl<R: Resources> State<R> {
                 core.ledger.lock().unwrap_or_else(PoisonError::into_inner).require_initial();
             }
         }
-        let signalled = Signalled::new(&computed, &core.failed);
+        let signalled = Signalled::new([&computed, &rendered], lender.cuda_link(), &core.failed);
         compute.register(&signalled);
         Ok(Arc::new(Self {
             held: ManuallyDrop::new(Held { lender, slots, computed, rendered, mirror, signalled }),

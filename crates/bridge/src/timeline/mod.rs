@@ -228,6 +228,19 @@ impl Timeline {
 
     /// Lets everything go on that waits for a signaller which is gone: sets the timeline to the
     /// last value that was issued.
+    /// Returns `true` if both are of one Vulkan device.
+    pub(crate) fn is_of_device_of(&self, other: &Self) -> bool {
+        let handle = |timeline: &Self| timeline.0.vulkan.device().as_raw().handle();
+        handle(self) == handle(other)
+    }
+
+    /// Asks whether the Vulkan device is lost, by a wait that does not end: some drivers tell it in
+    /// no other way.
+    pub(crate) fn is_device_lost(&self) -> bool {
+        let asked = self.value().and_then(|reached| self.0.check_vulkan(reached.saturating_add(1)));
+        asked.is_err_and(|error| error.is_end_of_vulkan())
+    }
+
     ///
     /// # Safety
     /// The compute side signals this timeline and has failed for good ([`Peer::ensure_alive`] says so):

@@ -228,7 +228,7 @@ impl<R: Resources> State<R> {
             _alive: Alive::new(Kind::Exchange),
         });
         let slots = self.held.slots.clone();
-        let signalled = Signalled::new(&computed, &core.failed);
+        let signalled = Signalled::new([&computed, &rendered], lender.cuda_link(), &core.failed);
         let barriers: Box<[Barriers]> = slots.iter().map(|slot| barriers::<R>(slot)).collect();
         Ok(Arc::new(Self {
             stages: self.stages | copy_stages(&barriers),
