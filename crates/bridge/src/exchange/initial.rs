@@ -280,14 +280,14 @@ impl<R: Resources> State<R> {
 
 impl<R: Resources> State<R> {
     /// Submits the first hand-over of the images of `next` and waits for nothing: gives the value
-    /// of `rendered` that it signals, and the commands, which are pending until then. No turn is
-    /// open.
-    pub(super) fn hand_over(&self, next: &Self) -> Result<(u64, OneTimeCommands)> {
+    /// of `rendered` that it signals. The commands are kept until then. No turn is open.
+    pub(super) fn hand_over(&self, next: &Self) -> Result<u64> {
         // SAFETY: recorded on this device, for the barriers' family, outside a render pass; nobody
         // has used the images.
         let recorded = |commands| unsafe { record(self.compute.device(), &next.barriers, commands) };
         let commands = self.record_hand_over(recorded)?;
-        let value = self.submit_hand_over(&self.submitting()?, &commands)?;
-        Ok((value, commands))
+        let value = self.submit_hand_over(&self.submitting()?, &commands, None)?;
+        self.unfinished.push(Running { value, _commands: commands, _target: None });
+        Ok(value)
     }
 }

@@ -160,13 +160,7 @@ impl<R: Resources> State<R> {
 
         let images = hand_over::is_needed(&new.barriers);
         let submits = self.compute.device().queues_are_synchronized();
-        let (handed_over, commands) = match images && submits {
-            true => {
-                let (value, commands) = self.hand_over(new)?;
-                (value, Some(commands))
-            }
-            false => (0, None),
-        };
+        let handed_over = if images && submits { self.hand_over(new)? } else { 0 };
         let mut ledger = self.ledger();
         let after = match self.first {
             // The compute side's own copies are on its stream, and before all that follows.
@@ -176,7 +170,7 @@ impl<R: Resources> State<R> {
             First::Render | First::Away => 0,
         };
         ledger.replaced(after, images && !submits);
-        Ok(Retirement { rendered: ledger.last_rendered(), computed: Some(computed), _commands: commands })
+        Ok(Retirement { rendered: ledger.last_rendered(), computed: Some(computed) })
     }
 
     /// Lets the compute side signal a value of `computed` behind all its work.
@@ -191,6 +185,6 @@ impl<R: Resources> State<R> {
     /// was given.
     fn retraction(&self) -> Retirement {
         let computed = self.mark().inspect_err(|error| log_error!("exchange \"{}\": {error}", self.name)).ok();
-        Retirement { rendered: self.ledger().last_rendered(), computed, _commands: None }
+        Retirement { rendered: self.ledger().last_rendered(), computed }
     }
 }

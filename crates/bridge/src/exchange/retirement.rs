@@ -1,7 +1,5 @@
 //! When resources that others have replaced are used no more.
 
-use vk_export::OneTimeCommands;
-
 /// The end of use of resources that others have replaced.
 pub(super) struct Retirement {
     /// The highest value of `rendered` that may have been submitted by then.
@@ -9,7 +7,4 @@ pub(super) struct Retirement {
     /// A value of `computed` behind all work with them; `None` where its signal could not be
     /// enqueued.
     pub(super) computed: Option<u64>,
-    /// The commands that handed the first images of their successors over, if there were any: they
-    /// end with `rendered`.
-    pub(super) _commands: Option<OneTimeCommands>,
 }
