@@ -85,7 +85,7 @@ pub(crate) fn what_the_engine_submits_brings_slots_back(device: &ExportDevice, c
                 0 => unsafe { revived.not_submitted() },
                 1 => drop(revived),
                 _ => {
-                    submit(raw, &[], revived.signal());
+                    submit(raw, revived.waits(), revived.signal());
                     // SAFETY: it was submitted right before.
                     commands.note(unsafe { revived.submitted() });
                 }

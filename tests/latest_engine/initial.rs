@@ -8,7 +8,7 @@ use bridge::vk_export;
 use bridge::vk_export::{ExportDevice, QueueLock};
 use bridge::{
     Backend, Compute, Error, Exchange, ExchangeInfo, ImageAccess, ImageSpec, LatestInfo, LatestReader, LatestWriter,
-    LiveObjects, QueueKind, TimelinePoint,
+    LiveObjects, Newest, QueueKind, TimelinePoint,
 };
 use bridge_tests::{Commands, Engine, Gate, Rig};
 
@@ -266,6 +266,44 @@ pub(crate) fn slots_are_not_revived_beside_an_open_hand_over(device: &ExportDevi
     assert_eq!(LiveObjects::now(), before);
 }
 
+/// A reader may choose a frame that is not finished. Where its turn never happened, nobody has
+/// waited for that frame: what brings the slot back does.
+pub(crate) fn slots_that_are_still_written_are_waited_for(device: &ExportDevice, compute: &Compute) {
+    let before = LiveObjects::now();
+    let info = LatestInfo { name: "heights", newest: Newest::Issued, timeout: SHORT, ..Default::default() };
+    let (mut writer, mut reader) = Exchange::latest(compute, &info, spec()).unwrap();
+    in_time(|| reader.initialize());
+    let gate = Gate::on(writer.compute());
+    let mut turn = writer.begin().unwrap();
+    gate.hold_work(turn.work());
+    let published = turn.publish().unwrap();
+    drop(reader.newest().unwrap().unwrap().lend().unwrap());
+    assert_eq!(reader.retired(), 1);
+
+    let commands = Commands::new(device);
+    let raw = commands.begin();
+    // SAFETY: recording, of the right family, and never submitted.
+    let turn = unsafe { reader.record_initial(raw) }.unwrap();
+    commands.end();
+    let wait = published.wait_info(vk::PipelineStageFlags2::ALL_COMMANDS);
+    let waits: Vec<_> = turn.waits().iter().map(|wait| (wait.semaphore, wait.value, wait.stage_mask)).collect();
+    assert_eq!(waits, [(wait.semaphore, wait.value, wait.stage_mask)]);
+    // SAFETY: nothing was submitted.
+    unsafe { turn.not_submitted() };
+
+    let error = reader.initialize().unwrap_err();
+    assert!(matches!(error, Error::Timeout { .. }), "{error}");
+    assert!(!published.is_reached().unwrap() && reader.retired() == 1);
+    gate.open();
+    in_time(|| reader.initialize());
+    assert_eq!(reader.retired(), 0);
+    writer.begin().unwrap().publish().unwrap().wait(Rig::LONG).unwrap();
+    reader.newest().unwrap().unwrap().read_back(Rig::LONG).unwrap();
+    drop((gate, commands, published));
+    writer.close(reader).unwrap();
+    assert_eq!(LiveObjects::now(), before);
+}
+
 /// Of an engine that submits nothing beside the bridge.
 struct Alone;
 
@@ -282,6 +320,7 @@ pub(crate) fn no_exchange_is_left_by_a_refused_hand_over(engine: &Engine) {
     // SAFETY: the engine's own handles, which live forever.
     let device = unsafe { ExportDevice::adopt(info) }.unwrap();
     let compute = Compute::new(&device, Backend::Host).unwrap();
+    the_commands_for_other_images_are_counted(&device, &compute);
     let before = LiveObjects::now();
     refused(|| Exchange::latest(&compute, &LatestInfo::default(), spec()).map(drop)).unwrap_err();
     refused(|| Exchange::new(&compute, &ExchangeInfo::default(), spec()).map(drop)).unwrap_err();
@@ -294,4 +333,24 @@ pub(crate) fn no_exchange_is_left_by_a_refused_hand_over(engine: &Engine) {
     assert_eq!(now.leaked_images, before.leaked_images + info.slots);
     assert_eq!(now.leaked_command_pools, before.leaked_command_pools + 1);
     assert!(now.to_string().ends_with(" command pools leaked on purpose"), "{now}");
+}
+
+/// The first hand-over of images that take the place of others, where it may still run at the end.
+fn the_commands_for_other_images_are_counted(device: &ExportDevice, compute: &Compute) {
+    let (before, pools) = (LiveObjects::now(), command_pools(device));
+    let mut exchange = in_step_within(compute, SHORT);
+    let slots = exchange.slots();
+    exchange.resize([32, 32]).unwrap();
+    exchange.begin().unwrap().finish().unwrap().read_back(Rig::LONG).unwrap();
+    exchange.begin().unwrap().skip().unwrap();
+    assert_eq!(command_pools(device), pools, "freed once they have run");
+    let gate = Gate::new(device);
+    gate.hold_queue(device, QueueKind::Graphics);
+    exchange.resize([64, 64]).unwrap();
+    assert_eq!(command_pools(device), pools + 1);
+    let error = exchange.close().unwrap_err();
+    assert!(matches!(error, Error::Timeout { .. }), "{error}");
+    let now = LiveObjects::now();
+    assert_eq!(now.leaked_images, before.leaked_images + 2 * slots);
+    assert_eq!(now.leaked_command_pools, before.leaked_command_pools + 1);
 }

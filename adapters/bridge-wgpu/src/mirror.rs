@@ -269,10 +269,10 @@ pub(crate) fn initialize<S: Shared>(
     // wgpu's encoders record for the family of its queue, which is the exchange's; outside a pass.
     let (commands, (own, turn)) = raw::record(gpu, &mirror.name, |commands| (commands, record(commands)))?;
     let turn = turn?;
-    let signal = turn.signal();
+    let (waits, signal) = (turn.waits(), turn.signal());
     // Dropped, the turn counts as not submitted, and the exchange with it.
-    gpu.push_signalling(&mirror.name, Some((commands, OwnCommands::new(own))), &[signal])?;
-    // SAFETY: the commands were submitted, and the signal behind them.
+    gpu.push_signalling(&mirror.name, Some((commands, OwnCommands::new(own))), waits, &[signal])?;
+    // SAFETY: the commands were submitted behind the waits, and the signal behind them.
     unsafe { turn.submitted() };
     Ok(())
 }

@@ -223,7 +223,7 @@ impl Bridge {
             return Ok(());
         }
         if self.splice().is_some() {
-            return self.push_signalling(object, None, signals);
+            return self.push_signalling(object, None, &[], signals);
         }
         let queue = self.hal_queue(object)?;
         for signal in signals {
@@ -235,7 +235,8 @@ impl Bridge {
         made(object, left == 0, pushed)
     }
 
-    /// Submits commands that this crate has recorded by itself, and signals behind them.
+    /// Submits commands that this crate has recorded by itself, behind waits, and signals behind
+    /// them.
     ///
     /// # Errors
     /// As [`signal`](Self::signal).
@@ -243,19 +244,20 @@ impl Bridge {
         &self,
         object: &str,
         commands: Option<(wgpu::CommandBuffer, OwnCommands)>,
+        waits: &[vk::SemaphoreSubmitInfo<'static>],
         signals: &[vk::SemaphoreSubmitInfo<'static>],
     ) -> Result<()> {
         let (commands, own) = commands.unzip();
         let Some(splice) = self.splice() else {
-            // They wait for nothing, and tell whether a submission took them.
-            let marks: Vec<_> = signals.iter().map(|signal| signal.value(0)).collect();
+            // Those of the signals wait for nothing, and tell whether a submission took them.
+            let marks: Vec<_> = waits.iter().copied().chain(signals.iter().map(|signal| signal.value(0))).collect();
             let pushed = self.stage_waits(object, &marks).and_then(|()| self.push(object, commands));
             // What was recorded through `wgpu::hal` uses nothing for which wgpu would refuse it: it
             // is not submitted by a device that is lost or out of memory, whose marks stay.
             made(object, self.unstage_waits(&marks) == Unstaged::None, pushed)?;
             return self.signal(object, signals);
         };
-        let (pushed, answer) = splice.during(&[], signals, own.as_slice(), || self.push(object, commands));
+        let (pushed, answer) = splice.during(waits, signals, own.as_slice(), || self.push(object, commands));
         made(object, answer == Some(vk::Result::SUCCESS), pushed)
     }
 

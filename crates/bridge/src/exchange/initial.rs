@@ -24,8 +24,9 @@ use crate::timeline::TimelinePoint;
 /// [`Exchange::record_initial`].
 ///
 /// # Contract
-/// [`signal`](Self::signal) is submitted before this value ends, never after: in the submission
-/// that holds the commands or in a later one, to the exchange's [`queue`](Exchange::queue).
+/// [`waits`](Self::waits) are submitted with the commands or before them, and
+/// [`signal`](Self::signal) with the commands or in a later submission: both before this value ends,
+/// never after, and to the exchange's [`queue`](Exchange::queue).
 ///
 /// End it with [`submitted`](Self::submitted) or [`not_submitted`](Self::not_submitted). If it is
 /// dropped instead, the hand-over must be recorded again; until then the slots stay out of use.
@@ -34,9 +35,25 @@ pub struct InitialTurn<R: Resources> {
     shared: Arc<State<R>>,
     value: u64,
     told: bool,
+    /// What the commands are behind, where slots of a running exchange are handed over.
+    behind: Option<Behind>,
     /// What brings slots of a running exchange back, once `rendered` will reach the value. `None`
     /// where the images are new.
     revive: Option<Revive>,
+}
+
+/// A point of the compute side, and the wait for it.
+struct Behind {
+    point: TimelinePoint,
+    wait: vk::SemaphoreSubmitInfo<'static>,
+}
+
+impl Behind {
+    fn new(point: TimelinePoint) -> Self {
+        // What the hand-over records begins with a barrier behind all commands.
+        let wait = point.wait_info(vk::PipelineStageFlags2::ALL_COMMANDS);
+        Self { point, wait }
+    }
 }
 
 /// Told the value of `rendered` behind which slots are the compute side's again.
@@ -66,7 +83,8 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     }
 
     /// Records the first hand-over of new images, for engines that make their own submissions. It
-    /// needs no wait, and every slot's first use waits for its [`signal`](InitialTurn::signal).
+    /// needs no wait ([`waits`](InitialTurn::waits) is empty), and every slot's first use waits for
+    /// its [`signal`](InitialTurn::signal).
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] if no image needs a hand-over
@@ -84,13 +102,20 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
 }
 
 impl<R: Resources> InitialTurn<R> {
+    /// Returns the waits for the engine's submission, one at most. New images need none. Slots that come
+    /// back to a latest exchange may hold a frame that the compute side has not finished: the
+    /// commands wait for that.
+    pub fn waits(&self) -> &[vk::SemaphoreSubmitInfo<'static>] {
+        self.behind.as_ref().map_or(&[], |behind| std::slice::from_ref(&behind.wait))
+    }
+
     /// Returns the signal for the engine's submission.
     pub fn signal(&self) -> vk::SemaphoreSubmitInfo<'static> {
         rendered_info(&self.shared.held.rendered, self.value)
     }
 
-    /// Confirms that the commands and the signal were submitted: frames may begin. Returns the
-    /// point at which the images are handed over.
+    /// Confirms that the commands, the waits and the signal were submitted: frames may begin.
+    /// Returns the point at which the images are handed over.
     ///
     /// # Safety
     /// They were submitted as described in the type's contract, by calls that returned
@@ -101,6 +126,9 @@ impl<R: Resources> InitialTurn<R> {
             self.shared.ledger().initial_submitted(self.value);
             return self.shared.held.rendered.issue(self.value);
         };
+        if let Some(behind) = &self.behind {
+            self.shared.held.computed.awaited(behind.point.value());
+        }
         let point = self.shared.held.rendered.issue(self.value);
         // Only now: who has the slots waits for that signal.
         revive(self.value);
@@ -157,7 +185,7 @@ impl<R: Resources> State<R> {
             if !self.waits_for_hand_over()? {
                 return Ok(());
             }
-            self.submit_hand_over(&order, &commands)?
+            self.submit_hand_over(&order, &commands, None)?
         };
         self.outlast_hand_over(value, commands)?;
         self.ledger().initialized();
@@ -186,21 +214,35 @@ impl<R: Resources> State<R> {
         Ok(unsafe { OneTimeCommands::record(self.compute.device(), self.queue(), &name, record) }?)
     }
 
-    /// Submits a hand-over and waits for nothing: gives the value of `rendered` that it signals,
-    /// so that whoever waits for what was submitted waits for it too. None is lent.
+    /// Submits a hand-over, behind a point of the compute side if there is one, and waits for
+    /// nothing: gives the value of `rendered` that it signals, so that whoever waits for what was
+    /// submitted waits for it too. None is lent.
     ///
     /// On an error nothing was submitted; else the commands are pending until the value is reached.
-    pub(super) fn submit_hand_over(&self, _order: &Ordered<'_>, commands: &OneTimeCommands) -> Result<u64> {
+    pub(super) fn submit_hand_over(
+        &self,
+        _order: &Ordered<'_>,
+        commands: &OneTimeCommands,
+        behind: Option<&TimelinePoint>,
+    ) -> Result<u64> {
         let value = self.ledger().last_rendered() + 1;
         let infos = [vk::CommandBufferSubmitInfo::default().command_buffer(commands.as_raw())];
         let signals = [rendered_info(&self.held.rendered, value)];
-        let batch = vk::SubmitInfo2::default().command_buffer_infos(&infos).signal_semaphore_infos(&signals);
+        // What is recorded begins with a barrier behind all commands.
+        let waits = behind.map(|point| point.wait_info(vk::PipelineStageFlags2::ALL_COMMANDS));
+        let batch = vk::SubmitInfo2::default()
+            .wait_semaphore_infos(waits.as_slice())
+            .command_buffer_infos(&infos)
+            .signal_semaphore_infos(&signals);
         // SAFETY: VUID-VkSubmitInfo2-semaphore-03882: `rendered` has this queue as its only
         // signaller; its values are taken and submitted under one lock, and none is lent. The
         // callers keep the commands until the value is reached; the images live as long, by the
         // value.
         unsafe { self.queue().submit(&[batch], vk::Fence::null()) }?;
         self.ledger().take_rendered();
+        if let Some(point) = behind {
+            self.held.computed.awaited(point.value());
+        }
         self.held.rendered.issue(value);
         Ok(value)
     }
@@ -242,7 +284,7 @@ impl<R: Resources> State<R> {
         };
         // SAFETY: the caller vouches for the command buffer.
         unsafe { record_again(self.compute.device(), &self.barriers, commands) };
-        Ok(InitialTurn { shared: Arc::clone(self), value, told: false, revive: None })
+        Ok(InitialTurn { shared: Arc::clone(self), value, told: false, behind: None, revive: None })
     }
 
     /// Lends the hand-over of slots that are out of use. `frame` is named by the refusal of a
@@ -263,11 +305,13 @@ impl<R: Resources> State<R> {
         commands: vk::CommandBuffer,
         value: u64,
         slots: &[usize],
+        behind: Option<TimelinePoint>,
         revive: Revive,
     ) -> InitialTurn<R> {
         // SAFETY: the caller vouches for the command buffer.
         unsafe { record_again(self.compute.device(), slots.iter().map(|slot| &self.barriers[*slot]), commands) };
-        InitialTurn { shared: Arc::clone(self), value, told: false, revive: Some(revive) }
+        let (shared, behind) = (Arc::clone(self), behind.map(Behind::new));
+        InitialTurn { shared, value, told: false, behind, revive: Some(revive) }
     }
 
     pub(super) fn lent_initial(&self) -> Error {

@@ -43,8 +43,9 @@ enum Slot {
     /// It is the reader's.
     Held { frame: u64, value: u64 },
     /// The reader's, or given back: its lent turn is gone. It is used again once it was initialized
-    /// again.
-    Retired,
+    /// again. The writer's timeline reaches `value` behind its last frame, which nobody else may
+    /// have waited for.
+    Retired { value: u64 },
 }
 
 impl Slot {
@@ -212,7 +213,7 @@ impl Ledger {
 
     fn no_slot(&self) -> Refusal {
         let count = |wanted: fn(&Slot) -> bool| self.slots.iter().filter(|slot| wanted(slot)).count();
-        let retired = count(|slot| matches!(slot, Slot::Retired));
+        let retired = count(|slot| matches!(slot, Slot::Retired { .. }));
         let unknown = count(|slot| matches!(slot, Slot::Unknown { .. }));
         Refusal::NoSlot { frame: self.next, retired, unknown }
     }
@@ -300,7 +301,9 @@ impl Ledger {
     pub(super) fn lose_read(&mut self) {
         if let Some(Chosen { frame, slot, new: true, old, .. }) = self.reading.take() {
             for slot in old.into_iter().chain([slot]) {
-                self.slots[slot] = Slot::Retired;
+                if let Slot::Taking { value, .. } | Slot::Held { value, .. } = self.slots[slot] {
+                    self.slots[slot] = Slot::Retired { value };
+                }
             }
             self.shown = Some(frame);
         }
@@ -319,14 +322,23 @@ impl Ledger {
     }
 
     pub(super) fn retired(&self) -> impl Iterator<Item = usize> {
-        self.slots.iter().enumerate().filter(|(_, slot)| **slot == Slot::Retired).map(|(index, _)| index)
+        let slots = self.slots.iter().enumerate();
+        slots.filter(|(_, slot)| matches!(slot, Slot::Retired { .. })).map(|(index, _)| index)
+    }
+
+    /// The value of the writer's timeline behind which it uses no slot that is retired. Whoever
+    /// initializes them again waits for it: a turn whose submission never happened has not, and a
+    /// frame that is not finished may have been chosen.
+    pub(super) fn retired_behind(&self) -> u64 {
+        let values = self.slots.iter().map(|slot| if let Slot::Retired { value } = *slot { value } else { 0 });
+        values.max().unwrap_or(0)
     }
 
     /// These slots, which are retired, are used by neither side any more once the reader's timeline
-    /// has reached `read`.
+    /// has reached `read`, which is behind [`retired_behind`](Self::retired_behind).
     pub(super) fn revive(&mut self, slots: &[usize], read: u64) {
         for slot in slots {
-            if self.slots[*slot] == Slot::Retired {
+            if let Slot::Retired { .. } = self.slots[*slot] {
                 self.slots[*slot] = Slot::Free { behind: Behind { read, revived: true, ..Behind::default() } };
             }
         }

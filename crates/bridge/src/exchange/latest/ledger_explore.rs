@@ -74,7 +74,8 @@ impl World {
                         frame(number);
                         write(value);
                     }
-                    Slot::Retired | Slot::Away => {}
+                    Slot::Retired { value } => write(value),
+                    Slot::Away => {}
                 }
             }
             for content in &mut self.contents {

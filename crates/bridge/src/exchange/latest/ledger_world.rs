@@ -71,6 +71,8 @@ pub(super) struct World {
     pub(super) careless: bool,
     /// A control: what another process has finished is read without a signal.
     pub(super) unsignalled: bool,
+    /// A control: what is retired is initialized again without a wait for the writer.
+    pub(super) hasty: bool,
     /// So many more may be lost.
     pub(super) faults: usize,
 }
@@ -81,6 +83,7 @@ impl World {
             faults,
             careless: false,
             unsignalled: false,
+            hasty: false,
             is_away: false,
             is_shown_away: false,
             sizes,
@@ -120,7 +123,11 @@ impl World {
             Step::LoseRead(_) => self.faults > 0 && self.reading.is_some(),
             Step::SendAway | Step::ShowAway => true,
             Step::PublishAway | Step::ComeBack => self.contents.iter().any(|content| content.away),
-            Step::Revive => self.unread.is_empty() && self.reading.is_none(),
+            // The host sees the end of the hand-over, which is behind what it waits for.
+            Step::Revive => {
+                let waited = self.hasty || self.ledger.retired_behind() <= self.reached;
+                waited && self.unread.is_empty() && self.reading.is_none()
+            }
             Step::Written => !self.unwritten.is_empty(),
             // Commands end behind the signal that they wait for.
             Step::Rendered => self.unread.front().is_some_and(|read| {
@@ -133,6 +140,7 @@ impl World {
             match step {
                 Step::Begin => self.begin()?,
                 Step::Newest => self.newest()?,
+                Step::Revive => self.revive()?,
                 Step::SendAway => return self.send_away(),
                 Step::ShowAway => return self.show_away(),
                 _ => self.end(step),
@@ -198,16 +206,23 @@ impl World {
         Ok(())
     }
 
+    /// Initializes what is retired again.
+    fn revive(&mut self) -> Result<(), String> {
+        let retired: Vec<_> = self.ledger.retired().collect();
+        let written = |slot: &usize| self.contents[*slot].written > self.reached;
+        if let Some(slot) = retired.iter().find(|slot| written(slot)) {
+            return Err(format!("slot {slot} is initialized while it is written: {:?}", self.contents[*slot]));
+        }
+        self.ledger.revive(&retired, 0);
+        // The host has seen the end of all that used them.
+        self.contents.iter_mut().filter(|slot| slot.retired).for_each(|slot| *slot = Content::default());
+        Ok(())
+    }
+
     fn end(&mut self, step: Step) {
         match step {
             Step::Publish | Step::SkipWrite | Step::DropWrite | Step::LoseWrite(_) => self.end_write(step),
             Step::Read | Step::SkipRead | Step::LoseRead(_) => self.end_read(step),
-            Step::Revive => {
-                let retired: Vec<_> = self.ledger.retired().collect();
-                self.ledger.revive(&retired, 0);
-                // The host has seen the end of all that used them.
-                self.contents.iter_mut().filter(|slot| slot.retired).for_each(|slot| *slot = Content::default());
-            }
             Step::Written => {
                 let Some((value, frame)) = self.unwritten.pop_front() else { return };
                 self.reached = value;
@@ -223,7 +238,7 @@ impl World {
                 self.contents[slot] = Content::default();
                 self.ledger.come_back(slot);
             }
-            Step::Begin | Step::Newest | Step::SendAway | Step::ShowAway => {}
+            Step::Begin | Step::Newest | Step::Revive | Step::SendAway | Step::ShowAway => {}
         }
     }
 

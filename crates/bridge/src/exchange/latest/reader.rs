@@ -106,8 +106,8 @@ impl<R: Resources> LatestReader<R, ComputeFirst> {
     /// Records the first hand-over of new images, as
     /// [`Exchange::record_initial`](crate::Exchange::record_initial). Once that is done, it records
     /// a hand-over that recovers the [`retired`](Self::retired) slots, for engines that submit it
-    /// themselves: the host does not wait, and the slots' next use waits for the
-    /// [`signal`](InitialTurn::signal).
+    /// themselves, with its [`waits`](InitialTurn::waits): the host does not wait, and the slots'
+    /// next use waits for the [`signal`](InitialTurn::signal).
     ///
     /// # Errors
     /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) if no image needs a hand-over and

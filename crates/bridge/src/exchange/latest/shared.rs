@@ -178,7 +178,7 @@ impl<R: Resources> Shared<R> {
         let state = &self.state;
         state.initialize()?;
         loop {
-            let retired = self.retired();
+            let (retired, written) = self.retired();
             if retired.is_empty() {
                 return Ok(());
             }
@@ -188,10 +188,10 @@ impl<R: Resources> Shared<R> {
                 self.ensure_not_lent()?;
                 // No hand-over brings slots back from here on. One that was submitted a moment ago
                 // has: those are the other side's.
-                if self.retired() != retired {
+                if self.retired() != (retired.clone(), written) {
                     continue;
                 }
-                state.submit_hand_over(&order, &commands)?
+                state.submit_hand_over(&order, &commands, self.behind(written).as_ref())?
             };
             state.outlast_hand_over(value, commands)?;
             self.ledger().revive(&retired, 0);
@@ -200,8 +200,16 @@ impl<R: Resources> Shared<R> {
         }
     }
 
-    fn retired(&self) -> Vec<usize> {
-        self.ledger().retired().collect()
+    /// The retired slots, and the value of the writer's timeline behind which they may be
+    /// initialized again.
+    fn retired(&self) -> (Vec<usize>, u64) {
+        let ledger = self.ledger();
+        (ledger.retired().collect(), ledger.retired_behind())
+    }
+
+    /// The point of the writer's timeline.
+    fn behind(&self, written: u64) -> Option<TimelinePoint> {
+        (written > 0).then(|| self.written().issued(written))
     }
 
     /// Checks that neither a turn nor a hand-over of slots is lent: its value of `rendered` comes
@@ -218,14 +226,14 @@ impl<R: Resources> Shared<R> {
     /// As there.
     pub(super) unsafe fn record_initial(self: &Arc<Self>, commands: vk::CommandBuffer) -> Result<InitialTurn<R>> {
         let state = &self.state;
-        if self.retired().is_empty() {
+        if self.ledger().retired().next().is_none() {
             // SAFETY: handed on to the caller.
             return unsafe { state.record_initial(commands) };
         }
         let frame = self.ledger().shown().unwrap_or_default();
         let value = state.lend_revival(frame)?;
         // Only now: another hand-over that was lent has brought its slots back.
-        let retired = self.retired();
+        let (retired, written) = self.retired();
         if retired.is_empty() {
             state.ledger().values().retract(value);
             // SAFETY: handed on to the caller.
@@ -237,7 +245,7 @@ impl<R: Resources> Shared<R> {
             shared.changed();
         };
         // SAFETY: handed on to the caller.
-        Ok(unsafe { state.record_revival(commands, value, &retired, Box::new(revive)) })
+        Ok(unsafe { state.record_revival(commands, value, &retired, self.behind(written), Box::new(revive)) })
     }
 
     /// As [`LatestWriter::close`](super::LatestWriter::close).
