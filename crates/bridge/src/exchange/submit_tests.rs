@@ -1,12 +1,11 @@
 //! What is submitted, as the driver sees it.
 #![allow(unsafe_code, clippy::unwrap_used)] // A stand-in for a Vulkan function, and submitting.
 
-use std::ffi::{CStr, c_void};
+use std::ffi::c_void;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use vk_export::ash;
-use vk_export::{AdoptInfo, BufferAccess, ExportDevice, OpenInfo, required_device_extensions};
+use vk_export::{BufferAccess, ExportDevice};
 
 use super::*;
 use crate::buffer::spec::BufferSpec;
@@ -14,6 +13,7 @@ use crate::compute::Compute;
 use crate::compute::remote::Trust;
 use crate::exchange::ExchangeInfo;
 use crate::exchange::ledger::First;
+use crate::timeline::hooked::hooked;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -45,51 +45,14 @@ unsafe extern "system" fn record(
 
 /// The device, whose submissions are recorded; `None`, and the test is skipped, without one.
 fn recorded() -> Option<ExportDevice> {
-    // Never destroyed: NVIDIA's driver deadlocks when a device goes while a thread that has used
-    // Vulkan exits.
-    let opened = match ExportDevice::open(&OpenInfo::default()) {
-        Ok(opened) => Box::leak(Box::new(opened)),
-        Err(error) => {
-            test_support::skip(test_support::Need::Other, &error.to_string());
-            return None;
-        }
-    };
-    let (entry, instance) = (opened.entry().clone(), opened.instance().clone());
-    let load = |name: &CStr| {
-        // SAFETY: a live device and a string.
-        let real = unsafe { (instance.fp_v1_0().get_device_proc_addr)(opened.as_raw().handle(), name.as_ptr()) };
-        let real = real.map_or(std::ptr::null(), |function| function as *const c_void);
+    hooked(|name, real| {
         if name != c"vkQueueSubmit2" {
             return real;
         }
         // SAFETY: the function of that name has this type.
         let _ = REAL.set(unsafe { std::mem::transmute::<*const c_void, vk::PFN_vkQueueSubmit2>(real) });
         record as *const c_void
-    };
-    // SAFETY: every function is the device's own, or a stand-in with its signature.
-    let device = unsafe { ash::Device::load_with(load, opened.as_raw().handle()) };
-    let queue = opened.queue().with(|raw| raw).unwrap();
-    // SAFETY: the instance lives.
-    let all = unsafe { opened.instance().enumerate_physical_devices() }.unwrap();
-    let is_it = |physical: &vk::PhysicalDevice| {
-        let mut id = vk::PhysicalDeviceIDProperties::default();
-        let mut properties = vk::PhysicalDeviceProperties2::default().push_next(&mut id);
-        // SAFETY: as above.
-        unsafe { opened.instance().get_physical_device_properties2(*physical, &mut properties) };
-        id.device_uuid == *opened.uuid().as_bytes()
-    };
-    let physical = all.into_iter().find(is_it).unwrap();
-    let version = opened.api_version();
-    let mut info =
-        AdoptInfo::new((entry, opened.instance().clone(), version), physical, device, (queue, opened.queue().family()));
-    let extensions: Vec<_> =
-        required_device_extensions(version).filter(|name| opened.physical().has_extension(name)).collect();
-    info.device_extensions = &extensions;
-    info.features.timeline_semaphore = true;
-    info.features.synchronization2 = true;
-    // SAFETY: handles that live for ever, with what the crate enables where the device has it, and
-    // a queue that nobody else uses.
-    Some(unsafe { ExportDevice::adopt(info) }.unwrap())
+    })
 }
 
 /// Whoever sees `rendered` reach a value may free the mirror: its signal must be in an earlier

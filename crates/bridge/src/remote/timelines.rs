@@ -9,6 +9,7 @@ use bridge_ipc::{Side, Timeline};
 use vk_export::{ExportDevice, Semaphore, SemaphoreInfo, SemaphoreKind};
 
 use crate::error::Result;
+use crate::timeline::host_signal::signal_exactly;
 
 /// The two timelines of a connection: the worker signals `computed`, the host of this process
 /// signals `rendered`.
@@ -75,11 +76,15 @@ impl Timelines {
         // of the timeline that this process makes, its values rise, and none is pending, since no
         // submission has it. A worker that signals it all the same is seen by the value that it has
         // then.
-        unsafe { self.rendered.signal(value) }?;
+        unsafe { signal_exactly(&self.rendered, value) }?;
         self.signalled = value;
         Ok(value)
     }
 }
+
+#[cfg(test)]
+#[path = "timelines_tests.rs"]
+mod tests;
 
 /// The other process's part, for tests in this one.
 #[cfg(test)]

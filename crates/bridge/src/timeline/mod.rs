@@ -4,6 +4,8 @@
 pub(crate) mod history;
 #[cfg(test)]
 mod history_tests;
+#[cfg(all(test, target_os = "linux", feature = "remote"))]
+pub(crate) mod hooked;
 pub(crate) mod host_signal;
 mod outlast;
 mod point;
@@ -226,8 +228,6 @@ impl Timeline {
         self.0.signaller == Signaller::Compute && self.0.peer.is_lost()
     }
 
-    /// Lets everything go on that waits for a signaller which is gone: sets the timeline to the
-    /// last value that was issued.
     /// Returns `true` if both are of one Vulkan device.
     pub(crate) fn is_of_device_of(&self, other: &Self) -> bool {
         let handle = |timeline: &Self| timeline.0.vulkan.device().as_raw().handle();
@@ -241,6 +241,8 @@ impl Timeline {
         asked.is_err_and(|error| error.is_end_of_vulkan())
     }
 
+    /// Lets everything go on that waits for a signaller which is gone: sets the timeline to the
+    /// last value that was issued.
     ///
     /// # Safety
     /// The compute side signals this timeline and has failed for good ([`Peer::ensure_alive`] says so):
@@ -272,7 +274,7 @@ impl Timeline {
         // SAFETY: VUID-VkSemaphoreSignalInfo-value-03258: not reached, and nobody else signals by
         // this function's contract; -03259 and -03260: the pending signals of lower values are
         // those of the failed side, which do not come.
-        unsafe { self.0.vulkan.signal(point.value()) }?;
+        unsafe { host_signal::signal(&self.0.vulkan, point.value()) }?;
         Ok(true)
     }
 

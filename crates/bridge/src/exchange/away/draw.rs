@@ -17,6 +17,7 @@ use crate::exchange::ledger::First;
 use crate::exchange::resources::Resources;
 use crate::exchange::state::State;
 use crate::remote::runs::Run;
+use crate::timeline::host_signal;
 
 /// The compute side of an exchange in step, on behalf of another process that reads.
 pub(crate) struct DrawAway<R: Resources> {
@@ -82,7 +83,7 @@ impl<R: Resources> DrawAway<R> {
         // signals of the mirror are submitted, and none of this value or a greater one was; those
         // of lower values came before this value of `rendered` on the same queue, which is reached.
         // Another process that has raised the mirror against the rules is its own affair.
-        unsafe { mirror.semaphore().signal(value) }?;
+        unsafe { host_signal::signal(mirror.semaphore(), value) }?;
         mirror.submitted(value);
         Ok(Some(value))
     }

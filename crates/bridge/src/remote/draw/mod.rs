@@ -318,5 +318,9 @@ mod tests;
 mod lost_tests;
 
 #[cfg(test)]
+#[path = "refused_tests.rs"]
+mod refused_tests;
+
+#[cfg(test)]
 #[path = "host_tests.rs"]
 mod host_tests;

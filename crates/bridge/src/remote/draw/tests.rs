@@ -93,7 +93,7 @@ impl Worker {
     }
 
     /// The value of `rendered` that the worker's GPU sees.
-    fn sees(&self) -> u64 {
+    pub(super) fn sees(&self) -> u64 {
         self.draws.state().mirror_semaphore().unwrap().value().unwrap()
     }
 
@@ -110,7 +110,7 @@ fn submit(turn: Turn) -> TimelinePoint {
 }
 
 /// Submits a turn as an engine does, with signals of `rendered` alone.
-fn submit_as_engine(turn: Turn, waits: &[vk::SemaphoreSubmitInfo<'_>]) -> TimelinePoint {
+pub(super) fn submit_as_engine(turn: Turn, waits: &[vk::SemaphoreSubmitInfo<'_>]) -> TimelinePoint {
     let lent = turn.lend().unwrap();
     let (waits, signals) = ([&[lent.parts().wait], waits].concat(), [lent.parts().signal]);
     let batch = vk::SubmitInfo2::default().wait_semaphore_infos(&waits).signal_semaphore_infos(&signals);

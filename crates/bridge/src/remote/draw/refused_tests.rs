@@ -1,0 +1,26 @@
+//! A signal for the worker that the driver makes and returns an error for.
+
+use vk_export::BufferAccess;
+
+use super::tests::{LIMIT, Words, Worker, submit_as_engine};
+use super::*;
+use crate::compute::Compute;
+use crate::compute::remote::Trust;
+use crate::exchange::ExchangeInfo;
+use crate::timeline::hooked::{refuse_next_signal, refusing};
+
+/// A second signal of the same value would fail for good, and the connection with it.
+#[test]
+fn a_frame_whose_signal_is_made_and_refused_is_given() {
+    let Some(device) = refusing() else { return };
+    let compute = Compute::remote_of(&device, false, Trust::Played).unwrap();
+    let info = ExchangeInfo { name: "draws", timeout: LIMIT, ..Default::default() };
+    let away = DrawAway::new(&compute, &info, &Words::new(64, BufferAccess::TRANSFER_WRITE)).unwrap();
+    let mut worker = Worker::of(away);
+    submit_as_engine(worker.begin().unwrap(), &[]).wait(LIMIT).unwrap();
+    refuse_next_signal();
+    worker.advance();
+    assert_eq!((worker.sees(), worker.free()), (1, (0, 1)));
+    worker.draw().wait(LIMIT).unwrap();
+    assert_eq!(worker.sees(), 2);
+}
