@@ -275,6 +275,11 @@ fn a_block_of_a_pool_that_is_not_freed_is_counted() {
 }
 
 #[test]
+fn images_that_are_kept_twice_are_counted_once() {
+    leaks::images_that_are_kept_twice_are_counted_once("images_that_are_kept_twice_are_counted_once");
+}
+
+#[test]
 fn a_graph_frees_nothing_that_was_replaced() {
     with_double("a_graph_frees_nothing_that_was_replaced", graphs::a_graph_frees_nothing_that_was_replaced);
 }

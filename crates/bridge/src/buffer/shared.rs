@@ -2,7 +2,7 @@
 #![allow(unsafe_code)] // Views of shared memory.
 
 use std::marker::PhantomData;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use bytemuck::Pod;
 use cuda_import::{DeviceViewMut, MappedBuffer};
@@ -16,7 +16,7 @@ use crate::compute::Compute;
 use crate::compute::host::memory::HostBuffer;
 use crate::compute::inline::copy::BufferCopy;
 use crate::compute::inline::memory::InlineBuffer;
-use crate::compute::mapped::Mapped;
+use crate::compute::mapped::{Container, Mapped};
 use crate::compute::mappings::Tied;
 use crate::error::{Error, Result};
 use crate::exchange::barriers::Barriers;
@@ -54,6 +54,12 @@ pub struct VulkanBuffer {
 impl AsRef<Object> for VulkanBuffer {
     fn as_ref(&self) -> &Object {
         &self.object
+    }
+}
+
+impl Container for VulkanBuffer {
+    fn note_leaked(&self) {
+        self.object.note_leaked();
     }
 }
 
@@ -230,7 +236,10 @@ impl<T: Pod + Send + Sync> Share<Self> for BufferSpec<T> {
     }
 
     fn add_barriers(slot: &Arc<VulkanBuffer>, barriers: &mut Barriers) {
-        barriers.add_buffer(&slot.handover, slot.place.as_ref().and_then(Place::container));
+        barriers.add_buffer(&slot.handover);
+        let own: Weak<VulkanBuffer> = Arc::downgrade(slot);
+        barriers.add_object(own);
+        slot.place.as_ref().and_then(Place::container).into_iter().for_each(|block| barriers.add_object(block));
     }
 
     fn has_foreign_work(slot: &Mapped<MappedBuffer<T>, VulkanBuffer>) -> bool {

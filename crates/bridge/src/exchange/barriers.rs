@@ -8,8 +8,6 @@ use vk_export::{ExportDevice, Handover, ImageHandover};
 
 use crate::compute::mapped::Container;
 use crate::image::staging::{COPY, Copies, Staging};
-use crate::observe::live;
-use crate::observe::live::Kind;
 
 /// The barriers of all resources of one slot, as `vkCmdPipelineBarrier2` takes them, and the copies
 /// of staged images.
@@ -28,19 +26,20 @@ pub(crate) struct Barriers {
     initial: Dependency,
     /// Gives those to the compute side that it maps itself.
     first_release: Dependency,
-    /// Shared buffers; staging buffers are part of their images.
-    buffers: usize,
-    /// The blocks that buffers are part of.
-    blocks: Vec<Weak<dyn Container>>,
+    /// The resources, and the blocks that buffers are part of.
+    objects: Vec<Weak<dyn Container>>,
 }
 
 impl Barriers {
-    /// Adds the barriers of a buffer, which may be part of a block.
-    pub(crate) fn add_buffer(&mut self, handover: &Handover, block: Option<Weak<dyn Container>>) {
+    /// Adds an object that is leaked with the slot: a resource, or the block that it is part of.
+    pub(crate) fn add_object(&mut self, object: Weak<dyn Container>) {
+        self.objects.push(object);
+    }
+
+    /// Adds the barriers of a buffer.
+    pub(crate) fn add_buffer(&mut self, handover: &Handover) {
         self.acquire.buffers.push(handover.acquire());
         self.release.buffers.push(handover.release());
-        self.buffers += 1;
-        self.blocks.extend(block);
     }
 
     /// Adds the barriers of an image.
@@ -74,11 +73,6 @@ impl Barriers {
     /// The stages of the hand-over's own copies; none without staged images.
     pub(super) fn copy_stages(&self) -> vk::PipelineStageFlags2 {
         if self.copies_in.is_empty() { vk::PipelineStageFlags2::NONE } else { COPY }
-    }
-
-    /// The number of buffers in the slot.
-    fn buffers(&self) -> usize {
-        self.buffers
     }
 
     /// The number of images in the slot.
@@ -137,11 +131,10 @@ impl Barriers {
     }
 }
 
-/// Counts the resources of slots that stay alive on purpose, and the blocks that these keep.
+/// Counts the resources of slots that stay alive on purpose, and the blocks that these keep; each
+/// once, also where its mapping cannot be freed later.
 pub(super) fn count_leaked(slots: &[Barriers]) {
-    live::leaked(Kind::Buffer, slots.iter().map(Barriers::buffers).sum());
-    live::leaked(Kind::Image, slots.iter().map(Barriers::images).sum());
-    slots.iter().flat_map(|slot| &slot.blocks).filter_map(Weak::upgrade).for_each(|block| block.note_leaked());
+    slots.iter().flat_map(|slot| &slot.objects).filter_map(Weak::upgrade).for_each(|object| object.note_leaked());
 }
 
 /// The barriers of one `vkCmdPipelineBarrier2`.

@@ -1,7 +1,7 @@
 //! An image that both sides see.
 #![allow(unsafe_code)] // Views of shared memory.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use cuda_import::{ImageViewMut, MappedImage, Texel};
 use vk_export::ash::vk;
@@ -11,7 +11,7 @@ use crate::compute::Compute;
 use crate::compute::host::memory::HostImage;
 use crate::compute::inline::copy::BufferCopy;
 use crate::compute::inline::image::InlineImage;
-use crate::compute::mapped::Mapped;
+use crate::compute::mapped::{Container, Mapped};
 use crate::compute::mappings::{Reached, Tied};
 use crate::error::Result;
 use crate::exchange::barriers::Barriers;
@@ -57,6 +57,12 @@ pub struct VulkanImage {
 impl AsRef<Object> for VulkanImage {
     fn as_ref(&self) -> &Object {
         &self.object
+    }
+}
+
+impl Container for VulkanImage {
+    fn note_leaked(&self) {
+        self.object.note_leaked();
     }
 }
 
@@ -237,6 +243,8 @@ impl<T: Texel> Share<Self> for ImageSpec<T> {
 
     fn add_barriers(slot: &Arc<VulkanImage>, barriers: &mut Barriers) {
         slot.hand.add_to(barriers);
+        let own: Weak<VulkanImage> = Arc::downgrade(slot);
+        barriers.add_object(own);
     }
 
     fn has_foreign_work(slot: &Mapped<MappedImage<T>, VulkanImage>) -> bool {
