@@ -21,6 +21,7 @@ fn an_engine_keeps_its_own() {
     submissions_are_made_under_the_engines_lock();
     a_lock_that_calls_nothing_is_an_error();
     panics::a_closure_that_panics_goes_on();
+    panics::a_panic_that_the_lock_swallows_is_an_error();
     for backend in [Backend::Host, Backend::Cuda] {
         new_images_wait_for_the_engine(backend);
         for place in [panics::Place::Before, panics::Place::Behind] {

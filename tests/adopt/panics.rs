@@ -114,3 +114,25 @@ pub(super) fn a_closure_that_panics_goes_on() {
     // SAFETY: nothing is recorded.
     unsafe { device.run_once(device.queue(), "nothing", Rig::LONG, |_| {}) }.unwrap();
 }
+
+/// Catches what its closure panics with.
+struct Swallows;
+
+impl QueueLock for Swallows {
+    fn with(&self, _: vk::Queue, f: &mut dyn FnMut()) {
+        let _ = catch_unwind(AssertUnwindSafe(f));
+    }
+}
+
+/// The closure was called, which the error must not deny.
+pub(super) fn a_panic_that_the_lock_swallows_is_an_error() {
+    let engine = Engine::new(None);
+    let mut info = engine.info();
+    info.queue_lock = Some(Arc::new(Swallows));
+    // SAFETY: the engine's own handles, which outlive the function.
+    let device = unsafe { ExportDevice::adopt(info) }.unwrap();
+    let error = device.queue().with(|_| resume_unwind(Box::new("the closure panics"))).map(|()| ()).unwrap_err();
+    let error = error.to_string();
+    assert!(error.contains("the closure panicked") && !error.contains("without calling"), "{error}");
+    device.queue().with(|_| ()).unwrap();
+}

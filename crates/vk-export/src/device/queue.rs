@@ -128,7 +128,7 @@ impl Queue {
     /// [`Error::QueueHeld`] inside another call on this thread, for this queue or for another one
     /// with the same [`QueueLock`]: it would deadlock.
     /// [`Error::InvalidArgument`] for an engine's lock that returned or panicked without calling
-    /// `f`.
+    /// `f`, or that caught a panic of `f`.
     pub fn with<R>(&self, f: impl FnOnce(vk::Queue) -> R) -> Result<R> {
         let raw = self.mutex.raw();
         self.check_free()?;
@@ -154,7 +154,12 @@ impl Queue {
             Ok(()) => "returned",
         };
         let Some(result) = result else {
-            let reason = format!("the engine's `QueueLock::with` {how} without calling its closure");
+            let reason = match f {
+                Some(_) => format!("the engine's `QueueLock::with` {how} without calling its closure"),
+                None => "the closure panicked, which the engine's `QueueLock::with` has caught: what it had \
+                         done by then counts"
+                    .to_owned(),
+            };
             return Err(Error::invalid(self.object(), reason));
         };
         if how == "panicked" {
