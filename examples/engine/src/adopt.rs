@@ -46,6 +46,7 @@ pub fn compute(gpu: &Arc<Gpu>, backend: Backend) -> Result<Compute> {
     info.instance_extensions = gpu.instance_extensions();
     info.features.timeline_semaphore = true;
     info.features.synchronization2 = true;
+    // To adopt it again, or another device under the same mutex, pass a clone of this `Arc`.
     info.queue_lock = Some(Arc::new(Lock(Arc::clone(gpu))));
     info.keep_alive = Some(Box::new(Arc::clone(gpu)));
     // SAFETY: the handles are the engine's, which the device keeps alive; the lists are what the

@@ -68,6 +68,7 @@ impl Engine {
         let mut info = unsafe { AdoptInfo::from_raw(get_instance_proc_addr(instance), &handles) }?;
         info.device_extensions = &self.needed.extensions;
         info.features = self.needed.features;
+        // To adopt it again, or another device under the same mutex, pass a clone of this `Arc`.
         info.queue_lock = Some(Arc::new(QueueOfVulkano(self.queue.clone())));
         info.keep_alive = Some(Box::new((device.clone(), self.queue.clone())));
         // SAFETY: as above, and `create_info` has enabled what is named.

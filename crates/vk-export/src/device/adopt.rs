@@ -47,8 +47,9 @@ pub struct AdoptInfo<'a> {
     pub features: EnabledFeatures,
     /// The engine's lock around its queues, for engines that submit from other threads. With
     /// `None`, the engine must not call functions on a queue while this crate does, and this crate
-    /// submits only what the program asks it to. If a device is adopted twice, pass clones of the
-    /// same `Arc`.
+    /// submits only what the program asks it to. If a device is adopted twice, or if two devices
+    /// share one mutex, pass clones of the same `Arc`: calls that would deadlock are detected by
+    /// it.
     pub queue_lock: Option<Arc<dyn QueueLock>>,
     /// Anything that must live as long as the adopted device, such as the engine's own reference to
     /// it; dropped with the last clone. With `None`, the engine must keep the device alive until
