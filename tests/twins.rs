@@ -7,9 +7,9 @@ use std::sync::mpsc::channel;
 use bridge::ash::vk;
 use bridge::{
     Backend, BufferAccess, BufferSpec, Compute, Error, Exchange, ExchangeInfo, ImageAccess, ImageSpec, Kernel,
-    KernelMemory, KernelModule, LatestInfo, LaunchConfig, LiveObjects, TwinImage, TwinSlice, Work,
+    KernelMemory, KernelModule, LatestInfo, LaunchConfig, LiveObjects, QueueKind, TwinImage, TwinSlice, Work,
 };
-use bridge_tests::{Rig, on_both_backends};
+use bridge_tests::{Gate, Rig, on_both_backends};
 
 const LEN: usize = 1000;
 const PTX: &str = "
@@ -95,7 +95,7 @@ fn twins_run_in_the_order_of_the_calls() {
     other.close().unwrap();
 }
 
-on_both_backends!(surfaces_are_images_of_the_turn);
+on_both_backends!(surfaces_are_images_of_the_turn, memory_is_made_while_the_compute_side_waits);
 
 /// The same launch on both backends, where CUDA has a kernel for it.
 fn surfaces_are_images_of_the_turn(_: &Rig, compute: &Compute) {
@@ -287,4 +287,27 @@ fn memory_of_another_stream_is_refused() {
     // SAFETY: as above.
     unsafe { work.launch(&kernel, &threads(), (work.resources, &near, LEN as u32)) }.unwrap();
     turn.publish().unwrap();
+}
+
+/// With one slot the compute side waits for the frame before, and that for an engine. More than the
+/// driver stages of memory that is not pinned.
+fn memory_is_made_while_the_compute_side_waits(rig: &Rig, compute: &Compute) {
+    let info = ExchangeInfo { name: "brook", slots: 1, timeout: Rig::LONG, ..Default::default() };
+    let mut exchange = Exchange::new(compute, &info, Words::new(LEN, BufferAccess::TRANSFER_READ)).unwrap();
+    let gate = Gate::new(rig.device());
+    let turn = exchange.begin().unwrap().finish().unwrap();
+    gate.hold_queue(rig.device(), QueueKind::Graphics);
+    // SAFETY: no commands.
+    unsafe { turn.submit(&[]) }.unwrap();
+    let turn = exchange.begin().unwrap();
+    let (made, is_made) = channel();
+    std::thread::scope(|scope| {
+        scope.spawn(move || made.send(compute.kernel_memory("brook", &vec![7_u32; 4 << 20]).unwrap()));
+        let memory = is_made.recv_timeout(Rig::LONG);
+        assert!(!gate.is_open());
+        gate.open();
+        memory.expect("it waits for the compute side");
+    });
+    turn.skip().unwrap();
+    exchange.close().unwrap();
 }
