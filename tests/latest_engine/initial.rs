@@ -8,20 +8,20 @@ use bridge::vk_export;
 use bridge::vk_export::{ExportDevice, QueueLock};
 use bridge::{
     Backend, Compute, Error, Exchange, ExchangeInfo, ImageAccess, ImageSpec, LatestInfo, LatestReader, LatestWriter,
-    LiveObjects, Newest, QueueKind, TimelinePoint,
+    LiveObjects, QueueKind, TimelinePoint,
 };
 use bridge_tests::{Commands, Engine, Gate, Rig};
 
 use crate::stand_ins::{late, refused};
 
-type Heights = ImageSpec<f32>;
+pub(crate) type Heights = ImageSpec<f32>;
 
-fn spec() -> Heights {
+pub(crate) fn spec() -> Heights {
     Heights::new(vk::Format::R32_SFLOAT, [16, 16], ImageAccess::TRANSFER_READ)
 }
 
 /// The limit of hand-overs that a gate holds up for longer; none has to end within it.
-const SHORT: Duration = Duration::from_millis(500);
+pub(crate) const SHORT: Duration = Duration::from_millis(500);
 
 fn latest(compute: &Compute) -> (LatestWriter<Heights>, LatestReader<Heights>) {
     latest_within(compute, Rig::LONG)
@@ -100,7 +100,7 @@ fn held_up(gate: &Gate, device: &ExportDevice, initialize: impl FnOnce() -> brid
 }
 
 /// Hands over for as long as that takes: what has come to its limit is submitted once more.
-fn in_time(mut initialize: impl FnMut() -> bridge::Result<()>) {
+pub(crate) fn in_time(mut initialize: impl FnMut() -> bridge::Result<()>) {
     let start = Instant::now();
     while let Err(error) = initialize() {
         assert!(matches!(error, Error::Timeout { .. }) && start.elapsed() < Rig::LONG, "{error}");
@@ -262,44 +262,6 @@ pub(crate) fn slots_are_not_revived_beside_an_open_hand_over(device: &ExportDevi
     assert_eq!(reader.retired(), 0);
     publish(&mut writer);
     reader.newest().unwrap().unwrap().read_back(Rig::LONG).unwrap();
-    writer.close(reader).unwrap();
-    assert_eq!(LiveObjects::now(), before);
-}
-
-/// A reader may choose a frame that is not finished. Where its turn never happened, nobody has
-/// waited for that frame: what brings the slot back does.
-pub(crate) fn slots_that_are_still_written_are_waited_for(device: &ExportDevice, compute: &Compute) {
-    let before = LiveObjects::now();
-    let info = LatestInfo { name: "heights", newest: Newest::Issued, timeout: SHORT, ..Default::default() };
-    let (mut writer, mut reader) = Exchange::latest(compute, &info, spec()).unwrap();
-    in_time(|| reader.initialize());
-    let gate = Gate::on(writer.compute());
-    let mut turn = writer.begin().unwrap();
-    gate.hold_work(turn.work());
-    let published = turn.publish().unwrap();
-    drop(reader.newest().unwrap().unwrap().lend().unwrap());
-    assert_eq!(reader.retired(), 1);
-
-    let commands = Commands::new(device);
-    let raw = commands.begin();
-    // SAFETY: recording, of the right family, and never submitted.
-    let turn = unsafe { reader.record_initial(raw) }.unwrap();
-    commands.end();
-    let wait = published.wait_info(vk::PipelineStageFlags2::ALL_COMMANDS);
-    let waits: Vec<_> = turn.waits().iter().map(|wait| (wait.semaphore, wait.value, wait.stage_mask)).collect();
-    assert_eq!(waits, [(wait.semaphore, wait.value, wait.stage_mask)]);
-    // SAFETY: nothing was submitted.
-    unsafe { turn.not_submitted() };
-
-    let error = reader.initialize().unwrap_err();
-    assert!(matches!(error, Error::Timeout { .. }), "{error}");
-    assert!(!published.is_reached().unwrap() && reader.retired() == 1);
-    gate.open();
-    in_time(|| reader.initialize());
-    assert_eq!(reader.retired(), 0);
-    writer.begin().unwrap().publish().unwrap().wait(Rig::LONG).unwrap();
-    reader.newest().unwrap().unwrap().read_back(Rig::LONG).unwrap();
-    drop((gate, commands, published));
     writer.close(reader).unwrap();
     assert_eq!(LiveObjects::now(), before);
 }

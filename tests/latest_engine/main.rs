@@ -5,6 +5,7 @@
 mod flushed;
 mod initial;
 mod stand_ins;
+mod written;
 
 use std::mem::ManuallyDrop;
 
@@ -17,8 +18,8 @@ use initial::{
     a_hand_over_that_is_late_costs_nothing_once_it_ran, a_refused_hand_over_costs_nothing,
     closing_beside_an_open_hand_over_is_refused_at_once, images_replaced_behind_a_late_hand_over_live_until_it_ran,
     no_exchange_is_left_by_a_refused_hand_over, slots_are_not_revived_beside_an_open_hand_over,
-    slots_that_are_still_written_are_waited_for,
 };
+use written::slots_that_are_still_written_are_waited_for;
 
 type Case = fn(&ExportDevice, &Compute);
 

@@ -321,29 +321,6 @@ impl Ledger {
         self.shown
     }
 
-    pub(super) fn retired(&self) -> impl Iterator<Item = usize> {
-        let slots = self.slots.iter().enumerate();
-        slots.filter(|(_, slot)| matches!(slot, Slot::Retired { .. })).map(|(index, _)| index)
-    }
-
-    /// The value of the writer's timeline behind which it uses no slot that is retired. Whoever
-    /// initializes them again waits for it: a turn whose submission never happened has not, and a
-    /// frame that is not finished may have been chosen.
-    pub(super) fn retired_behind(&self) -> u64 {
-        let values = self.slots.iter().map(|slot| if let Slot::Retired { value } = *slot { value } else { 0 });
-        values.max().unwrap_or(0)
-    }
-
-    /// These slots, which are retired, are used by neither side any more once the reader's timeline
-    /// has reached `read`, which is behind [`retired_behind`](Self::retired_behind).
-    pub(super) fn revive(&mut self, slots: &[usize], read: u64) {
-        for slot in slots {
-            if let Slot::Retired { .. } = self.slots[*slot] {
-                self.slots[*slot] = Slot::Free { behind: Behind { read, revived: true, ..Behind::default() } };
-            }
-        }
-    }
-
     /// The turns that are open: the writer's frame, and the reader's.
     pub(super) fn open(&self) -> (Option<u64>, Option<u64>) {
         let writing = self.slots.iter().any(|slot| matches!(slot, Slot::Writing { .. }));
@@ -354,6 +331,8 @@ impl Ledger {
 #[cfg_attr(not(all(target_os = "linux", feature = "remote")), allow(dead_code, reason = "workers are Linux's"))]
 #[path = "ledger_away.rs"]
 mod away;
+#[path = "ledger_retired.rs"]
+mod retired;
 
 #[cfg(test)]
 #[path = "ledger_tests.rs"]
