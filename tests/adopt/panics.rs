@@ -131,7 +131,8 @@ pub(super) fn a_panic_that_the_lock_swallows_is_an_error() {
     info.queue_lock = Some(Arc::new(Swallows));
     // SAFETY: the engine's own handles, which outlive the function.
     let device = unsafe { ExportDevice::adopt(info) }.unwrap();
-    let error = device.queue().with(|_| resume_unwind(Box::new("the closure panics"))).map(|()| ()).unwrap_err();
+    let called: Result<(), _> = device.queue().with(|_| resume_unwind(Box::new("the closure panics")));
+    let error = called.unwrap_err();
     let error = error.to_string();
     assert!(error.contains("the closure panicked") && !error.contains("without calling"), "{error}");
     device.queue().with(|_| ()).unwrap();
