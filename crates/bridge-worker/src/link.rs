@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bridge_ipc::{Code, Connection, ExchangePhase, Message, Offer, OsHandle, Resource, Timeline, Waiter};
-use bridge_trace::{log_debug, log_warn};
+use bridge_trace::log_warn;
 
 /// Time for which every call waits for the renderer's process to end, once its socket was seen to
 /// be closed: the kernel closes sockets a moment before the pidfd becomes readable.
@@ -21,6 +21,10 @@ const LAST_BREATH: Duration = Duration::from_millis(100);
 /// been seen to take two seconds, and longer while many end at once: the GPU driver aborts its work
 /// first, and may signal its timelines until then.
 const LONG_BREATH: Duration = Duration::from_secs(5);
+
+/// Interval at which a call that needs nothing of the renderer looks at the socket all the same: the
+/// end of the connection is known so late.
+const LOOK: Duration = Duration::from_millis(1);
 
 /// Messages that are read before a thread looks at what it waits for, and how long it has waited.
 const AT_ONCE: usize = 256;
@@ -39,6 +43,10 @@ pub(crate) struct State {
     /// The names of exchanges that were asked for and not offered in time.
     pub(crate) asked_in_vain: Vec<String>,
     waiting: bool,
+    /// Number of threads that wait for the one at the socket.
+    others: usize,
+    /// When the socket was read last.
+    looked: Option<Instant>,
     /// Why this side has ended the connection, if it has.
     cut_off: Option<(Code, String)>,
     /// For how long the end of the process is waited for, once the connection has ended, and until
@@ -89,6 +97,8 @@ impl Link {
             inboxes: BTreeMap::new(),
             asked_in_vain: Vec::new(),
             waiting: false,
+            others: 0,
+            looked: None,
             cut_off: None,
             lingers: limit.max(LONG_BREATH),
             lingers_until: None,
@@ -129,7 +139,9 @@ impl Link {
                 return Err(Ended::Timeout);
             }
             if state.waiting {
+                state.others += 1;
                 state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+                state.others -= 1;
                 continue;
             }
             state.waiting = true;
@@ -137,8 +149,31 @@ impl Link {
             let waited = self.waiter.wait(left);
             state = self.state();
             state.waiting = false;
-            self.changed.notify_all();
+            self.notify(&state);
             dead = waited.map_err(Ended::Closed)?.dead;
+        }
+    }
+
+    /// Gives what `find` finds in the inboxes, without waiting. Where it was read a moment ago, the
+    /// socket is left alone: a look at it costs as much as a small frame. `None` once the connection
+    /// has ended.
+    pub(crate) fn at_hand<T>(&self, find: impl FnOnce(&mut State) -> Option<T>) -> Option<T> {
+        let mut state = self.state();
+        if !state.waiting && state.looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
+            match state.read() {
+                Ok(true) => self.notify(&state),
+                Ok(false) => {}
+                // The next call that waits tells it.
+                Err(error) => drop(state.last_word(error)),
+            }
+        }
+        if state.connection.has_ended() { None } else { find(&mut state) }
+    }
+
+    /// Wakes the threads that wait for the one at the socket.
+    fn notify(&self, state: &State) {
+        if state.others > 0 {
+            self.changed.notify_all();
         }
     }
 
@@ -157,7 +192,7 @@ impl Link {
     fn read<'a>(&self, mut state: MutexGuard<'a, State>, left: Duration) -> Result<MutexGuard<'a, State>, Ended> {
         if !state.waiting {
             match state.read() {
-                Ok(true) => self.changed.notify_all(),
+                Ok(true) => self.notify(&state),
                 Ok(false) => {}
                 Err(error) => return Err(self.ended(state, error, left)),
             }
@@ -229,121 +264,13 @@ impl Link {
     }
 }
 
-impl State {
-    /// The exchanges that are offered and that nobody has asked for.
-    pub(crate) fn untaken(&self) -> Vec<(u32, String)> {
-        let session = self.connection.session();
-        let offered = |id: u32| session.exchange(id) == Some(ExchangePhase::Offered);
-        let untaken = self.inboxes.iter().filter(|(id, inbox)| !inbox.taken && offered(**id));
-        untaken.map(|(id, inbox)| (*id, inbox.offer.name.clone())).collect()
-    }
-
-    /// Reads the messages that are there, up to [`AT_ONCE`]; returns whether there were any.
-    fn read(&mut self) -> Result<bool, bridge_ipc::Error> {
-        let mut any = false;
-        for _ in 0..AT_ONCE {
-            let Some(received) = self.connection.try_receive()? else { break };
-            any = true;
-            self.sort(received);
-        }
-        Ok(any)
-    }
-
-    /// For how long the end of the process is waited for by a call that has `left`; `None` where
-    /// this side has just ended the connection.
-    fn breath(&mut self, error: &bridge_ipc::Error, left: Duration) -> Option<Duration> {
-        let bridge_ipc::Error::Closed { reason, .. } = error else { return None };
-        let now = Instant::now();
-        // A time that the clock does not have is far enough.
-        let until =
-            *self.lingers_until.get_or_insert_with(|| now.checked_add(self.lingers).unwrap_or(now + LONG_BREATH));
-        let last = self.breathes_until.get_or_insert(now + LAST_BREATH).saturating_duration_since(now);
-        Some(match reason {
-            None => left.min(until.saturating_duration_since(now)).max(last),
-            Some(_) => last,
-        })
-    }
-
-    /// The end of the connection as the renderer has told it, where a message that could not be
-    /// sent has shown it first: a Bye that came before may not have been read. Where this side has
-    /// ended it, later calls are told why as well.
-    fn last_word(&mut self, mut error: bridge_ipc::Error) -> bridge_ipc::Error {
-        if matches!(error, bridge_ipc::Error::Closed { reason: None, .. })
-            && let Err(told) = self.read()
-        {
-            error = told;
-        }
-        match &mut error {
-            bridge_ipc::Error::Closed { reason, .. } if reason.is_none() => reason.clone_from(&self.cut_off),
-            bridge_ipc::Error::Closed { .. } => {}
-            other if self.connection.has_ended() => self.cut_off = Some((Code::Failure, other.to_string())),
-            _ => {}
-        }
-        error
-    }
-
-    /// The session has allowed the message, so that its exchange is there if this side still uses
-    /// it.
-    fn sort(&mut self, received: bridge_ipc::Received) {
-        let descriptor = received.descriptor;
-        match received.message {
-            Message::Offer(offer) => {
-                let inbox = Inbox {
-                    offer,
-                    resources: Vec::new(),
-                    timelines: Vec::new(),
-                    freed: VecDeque::new(),
-                    published: VecDeque::new(),
-                    closed: false,
-                    taken: false,
-                };
-                self.inboxes.insert(inbox.offer.exchange, inbox);
-            }
-            Message::Resource(resource) => {
-                if let (Some(inbox), Some(handle)) = (self.inboxes.get_mut(&resource.exchange), descriptor) {
-                    inbox.resources.push((resource, handle));
-                }
-            }
-            Message::Timeline(timeline) => {
-                if let (Some(inbox), Some(handle)) = (self.inboxes.get_mut(&timeline.exchange), descriptor) {
-                    inbox.timelines.push((timeline, handle));
-                }
-            }
-            Message::Free { exchange, slot, value } => {
-                if let Some(inbox) = self.inboxes.get_mut(&exchange) {
-                    inbox.freed.push_back((slot, value));
-                }
-            }
-            Message::Publish { exchange, slot, frame, value } => {
-                if let Some(inbox) = self.inboxes.get_mut(&exchange) {
-                    inbox.published.push_back(Published { slot, frame, value, torn: false });
-                }
-            }
-            Message::Torn { exchange, frame, .. } => {
-                // One that was taken already is beyond help.
-                let inbox = self.inboxes.get_mut(&exchange);
-                let torn = inbox.and_then(|inbox| inbox.published.iter_mut().find(|of| of.frame == frame));
-                if let Some(torn) = torn {
-                    torn.torn = true;
-                }
-            }
-            Message::Close { exchange } => match self.inboxes.get_mut(&exchange) {
-                Some(inbox) if inbox.taken => inbox.closed = true,
-                // Nobody has asked for it.
-                _ => {
-                    self.inboxes.remove(&exchange);
-                    let _ = self.connection.send(&Message::Close { exchange }, None, Duration::from_millis(100));
-                }
-            },
-            other => log_debug!("nothing is done about a {} message of the renderer", other.kind()),
-        }
-    }
-}
-
 /// Names for messages: `"a", "b"`.
 pub(crate) fn quoted(names: &[String]) -> String {
     names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
 }
+
+#[path = "link_state.rs"]
+mod state;
 
 #[cfg(test)]
 #[path = "link_tests.rs"]

@@ -66,6 +66,31 @@ fn a_look_gives_a_process_that_ends_the_time_that_the_caller_has() {
     }
 }
 
+/// What is at hand is taken without a look at the socket, but for one every millisecond.
+#[test]
+fn what_is_at_hand_costs_no_look_at_the_socket() {
+    let (link, mut renderer) = linked("hand", LIMIT);
+    let told = |link: &Link| link.at_hand(|state| (!state.connection.has_ended()).then_some(()));
+    assert!(told(&link).is_some(), "nothing was read so far");
+    renderer.close(Code::Done, "for a test");
+    link.state().looked = Some(Instant::now() + LIMIT);
+    assert!(told(&link).is_some(), "it has looked");
+    link.state().looked = Some(Instant::now().checked_sub(LOOK).unwrap());
+    assert!(told(&link).is_none());
+    // The next call that waits tells how it has ended.
+    assert!(matches!(link.check(LIMIT), Err(Ended::Closed(bridge_ipc::Error::Closed { reason: Some(_), .. }))));
+}
+
+/// What the renderer has broken is not lost where the first look does not tell it.
+#[test]
+fn what_a_look_in_passing_has_found_is_told_by_the_next_call() {
+    let (link, renderer) = linked("passing", LIMIT);
+    socket(&renderer).write_all(b"no message").unwrap();
+    assert!(link.at_hand(|_| Some(())).is_none());
+    let Err(Ended::Closed(told)) = link.check(LIMIT) else { panic!() };
+    assert!(told.to_string().contains("invalid message"), "{told}");
+}
+
 /// Not a test: a renderer that hangs up and lives on.
 #[test]
 fn the_renderer() {

@@ -11,7 +11,7 @@ use cuda_import::cudarc::driver::CudaStream;
 
 use crate::error::Error;
 use crate::frame::Frame;
-use crate::link::Ended;
+use crate::link::{Ended, State};
 use crate::shared::Shared;
 use crate::side::{SEND_LIMIT, Side};
 use crate::taken::Taken;
@@ -82,23 +82,29 @@ impl<F: Frame> LatestWriter<F> {
     ///
     /// # Errors
     /// [`Error::PeerLost`] at once when the renderer's process ends, [`Error::Closed`] if it has
-    /// closed the exchange or the connection, [`Error::Timeout`] if no slot is free in time;
-    /// `begin` may then be called again. [`Error::Cuda`] if this side's GPU work has failed; the
-    /// renderer is notified which frames are torn.
+    /// closed the exchange or the connection (up to a millisecond later if a slot is free),
+    /// [`Error::Timeout`] if no slot is free in time; `begin` may then be called again.
+    /// [`Error::Cuda`] if this side's GPU work has failed; the renderer is notified which frames
+    /// are torn.
     pub fn begin(&mut self) -> Result<Turn<'_, F>, Error> {
         let start = Instant::now();
         let timeout = self.taken.shared.timeout;
         let exchange = self.taken.offer.exchange;
-        self.wait_for_room(start)?;
         let mut freed = std::mem::take(&mut self.free);
-        let found = self.taken.shared.link.wait_for(timeout.saturating_sub(start.elapsed()), |state| {
-            let inbox = state.inboxes.get_mut(&exchange)?;
-            freed.extend(inbox.freed.drain(..));
-            if inbox.closed {
-                return Some(None);
-            }
-            freed.pop_front().map(Some)
-        });
+        // Looked for while the GPU is at the frame before.
+        let at_hand = self.taken.shared.link.at_hand(|state| oldest(state, exchange, &mut freed));
+        if let Err(error) = self.wait_for_room(start) {
+            at_hand.flatten().into_iter().for_each(|slot| freed.push_front(slot));
+            self.free = freed;
+            return Err(error);
+        }
+        let found = at_hand.map_or_else(
+            || {
+                let left = timeout.saturating_sub(start.elapsed());
+                self.taken.shared.link.wait_for(left, |state| oldest(state, exchange, &mut freed))
+            },
+            Ok,
+        );
         self.free = freed;
         match found {
             Ok(Some((slot, value))) => {
@@ -159,6 +165,14 @@ impl<F: Frame> LatestWriter<F> {
     pub(crate) fn send(&mut self, message: &Message) -> Result<(), Error> {
         self.taken.send(message, self.next_frame)
     }
+}
+
+/// The slot that was `freed` first, of those that the renderer has freed by now; `None` within where
+/// it has closed the exchange.
+fn oldest(state: &mut State, exchange: u32, freed: &mut VecDeque<(u32, u64)>) -> Option<Option<(u32, u64)>> {
+    let inbox = state.inboxes.get_mut(&exchange)?;
+    freed.extend(inbox.freed.drain(..));
+    if inbox.closed { Some(None) } else { freed.pop_front().map(Some) }
 }
 
 impl<F: Frame> std::fmt::Debug for LatestWriter<F> {

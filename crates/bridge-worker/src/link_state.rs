@@ -1,0 +1,121 @@
+//! What was read of a connection, and is not used yet.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use bridge_ipc::{Code, ExchangePhase, Message};
+use bridge_trace::log_debug;
+
+use super::{AT_ONCE, Inbox, LAST_BREATH, LONG_BREATH, Published, State};
+
+impl State {
+    /// The exchanges that are offered and that nobody has asked for.
+    pub(crate) fn untaken(&self) -> Vec<(u32, String)> {
+        let session = self.connection.session();
+        let offered = |id: u32| session.exchange(id) == Some(ExchangePhase::Offered);
+        let untaken = self.inboxes.iter().filter(|(id, inbox)| !inbox.taken && offered(**id));
+        untaken.map(|(id, inbox)| (*id, inbox.offer.name.clone())).collect()
+    }
+
+    /// Reads the messages that are there, up to [`AT_ONCE`]; returns whether there were any.
+    pub(super) fn read(&mut self) -> Result<bool, bridge_ipc::Error> {
+        self.looked = Some(Instant::now());
+        let mut any = false;
+        for _ in 0..AT_ONCE {
+            let Some(received) = self.connection.try_receive()? else { break };
+            any = true;
+            self.sort(received);
+        }
+        Ok(any)
+    }
+
+    /// For how long the end of the process is waited for by a call that has `left`; `None` where
+    /// this side has just ended the connection.
+    pub(super) fn breath(&mut self, error: &bridge_ipc::Error, left: Duration) -> Option<Duration> {
+        let bridge_ipc::Error::Closed { reason, .. } = error else { return None };
+        let now = Instant::now();
+        // A time that the clock does not have is far enough.
+        let until =
+            *self.lingers_until.get_or_insert_with(|| now.checked_add(self.lingers).unwrap_or(now + LONG_BREATH));
+        let last = self.breathes_until.get_or_insert(now + LAST_BREATH).saturating_duration_since(now);
+        Some(match reason {
+            None => left.min(until.saturating_duration_since(now)).max(last),
+            Some(_) => last,
+        })
+    }
+
+    /// The end of the connection as the renderer has told it, where a message that could not be
+    /// sent has shown it first: a Bye that came before may not have been read. Where this side has
+    /// ended it, later calls are told why as well.
+    pub(super) fn last_word(&mut self, mut error: bridge_ipc::Error) -> bridge_ipc::Error {
+        if matches!(error, bridge_ipc::Error::Closed { reason: None, .. })
+            && let Err(told) = self.read()
+        {
+            error = told;
+        }
+        match &mut error {
+            bridge_ipc::Error::Closed { reason, .. } if reason.is_none() => reason.clone_from(&self.cut_off),
+            bridge_ipc::Error::Closed { .. } => {}
+            other if self.connection.has_ended() => self.cut_off = Some((Code::Failure, other.to_string())),
+            _ => {}
+        }
+        error
+    }
+
+    /// The session has allowed the message, so that its exchange is there if this side still uses
+    /// it.
+    fn sort(&mut self, received: bridge_ipc::Received) {
+        let descriptor = received.descriptor;
+        match received.message {
+            Message::Offer(offer) => {
+                let inbox = Inbox {
+                    offer,
+                    resources: Vec::new(),
+                    timelines: Vec::new(),
+                    freed: VecDeque::new(),
+                    published: VecDeque::new(),
+                    closed: false,
+                    taken: false,
+                };
+                self.inboxes.insert(inbox.offer.exchange, inbox);
+            }
+            Message::Resource(resource) => {
+                if let (Some(inbox), Some(handle)) = (self.inboxes.get_mut(&resource.exchange), descriptor) {
+                    inbox.resources.push((resource, handle));
+                }
+            }
+            Message::Timeline(timeline) => {
+                if let (Some(inbox), Some(handle)) = (self.inboxes.get_mut(&timeline.exchange), descriptor) {
+                    inbox.timelines.push((timeline, handle));
+                }
+            }
+            Message::Free { exchange, slot, value } => {
+                if let Some(inbox) = self.inboxes.get_mut(&exchange) {
+                    inbox.freed.push_back((slot, value));
+                }
+            }
+            Message::Publish { exchange, slot, frame, value } => {
+                if let Some(inbox) = self.inboxes.get_mut(&exchange) {
+                    inbox.published.push_back(Published { slot, frame, value, torn: false });
+                }
+            }
+            Message::Torn { exchange, frame, .. } => {
+                // One that was taken already is beyond help.
+                let inbox = self.inboxes.get_mut(&exchange);
+                let torn = inbox.and_then(|inbox| inbox.published.iter_mut().find(|of| of.frame == frame));
+                if let Some(torn) = torn {
+                    torn.torn = true;
+                }
+            }
+            Message::Close { exchange } => match self.inboxes.get_mut(&exchange) {
+                Some(inbox) if inbox.taken => inbox.closed = true,
+                // Nobody has asked for it.
+                _ => {
+                    self.inboxes.remove(&exchange);
+                    let _ = self.connection.send(&Message::Close { exchange }, None, Duration::from_millis(100));
+                }
+            },
+            other => log_debug!("nothing is done about a {} message of the renderer", other.kind()),
+        }
+    }
+}
