@@ -11,7 +11,7 @@ use cuda_import::cudarc::driver::CudaStream;
 use crate::error::Error;
 use crate::frame::Frame;
 use crate::shared::Shared;
-use crate::side::Side;
+use crate::side::{SEND_LIMIT, Side};
 use crate::writer::{LatestWriter, Turn, Work};
 
 /// An exchange in step with the renderer, created by [`Worker::exchange`](crate::Worker::exchange).
@@ -174,10 +174,13 @@ impl<F: Frame> ExchangeTurn<'_, F> {
         let Err(error) = side.signal(frame, slot, value) else { return Ok(()) };
         self.broken.get_or_insert_with(|| format!("a frame could not be signalled: {error}"));
         if announced {
-            // It was not enqueued, and the renderer waits for it.
-            side.signal_in_place(value);
+            // First: a frame whose value has come and that is not torn is whole.
             let torn = Message::Torn { exchange: writer.taken.offer.exchange, slot, frame };
-            let _ = self.say(&torn);
+            writer.taken.shared.link.say(&torn, SEND_LIMIT);
+            // It was not enqueued, and the renderer waits for it.
+            if let Side::Cuda(side) = &self.turn.writer.taken.side {
+                side.signal_in_place(value);
+            }
             self.end();
         }
         Err(error)

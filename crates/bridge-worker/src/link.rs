@@ -224,6 +224,15 @@ impl Link {
         })
     }
 
+    /// Sends a message of which nothing depends: where that fails, the next call tells it. The end of
+    /// the renderer's process is not waited for.
+    pub(crate) fn say(&self, message: &Message, timeout: Duration) {
+        let mut state = self.state();
+        if let Err(error) = state.connection.send(message, None, timeout) {
+            drop(state.last_word(error));
+        }
+    }
+
     /// This side has no more to do with an exchange.
     pub(crate) fn close(&self, exchange: u32) {
         let mut state = self.state();

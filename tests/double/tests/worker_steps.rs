@@ -140,15 +140,23 @@ fn an_announced_value_is_signalled_once_whatever_fails() {
 fn finish_with_a_failure(double: &Double, nth: u64) -> (bool, bool) {
     let (end, ended) = std::sync::mpsc::channel();
     let ended = Mutex::new(ended);
+    let looked = std::sync::Barrier::new(2);
     let render = |renderer: &mut Renderer, exports: &Exports| {
         (0..2).for_each(|slot| renderer.send(free(slot, 0)));
         for frame in 0..2 {
             assert!(matches!(renderer.receive(), Message::Publish { frame: of, .. } if of == frame));
         }
-        if ended.lock().unwrap().recv().unwrap() {
-            assert!(matches!(renderer.receive(), Message::Torn { frame: 1, .. }));
+        // Whoever sees the value takes the frame for whole, unless it was told before. A look that
+        // sleeps would be late.
+        let start = Instant::now();
+        while double.value(exports.computed.1) < 2 {
+            assert!(start.elapsed() < LIMIT, "its value does not come");
+            std::hint::spin_loop();
         }
-        double.until("its value", |double| double.value(exports.computed.1) == 2);
+        let told = renderer.connection.try_receive().unwrap().map(|received| received.message);
+        looked.wait();
+        let failed = ended.lock().unwrap().recv().unwrap();
+        assert_eq!(matches!(told, Some(Message::Torn { frame: 1, .. })), failed, "{told:?}");
     };
     let mut outcome = (false, false);
     in_step(double, render, |exchange| {
@@ -158,6 +166,7 @@ fn finish_with_a_failure(double: &Double, nth: u64) -> (bool, bool) {
         double.fail_nth(nth, INVALID_VALUE, false);
         let failed = turn.finish().is_err();
         outcome = (double.disarm().is_some(), failed);
+        looked.wait();
         end.send(failed).unwrap();
     });
     outcome
