@@ -65,6 +65,8 @@ mod step_drawn_cuda;
 #[cfg(target_os = "linux")]
 mod step_images;
 #[cfg(target_os = "linux")]
+mod step_last;
+#[cfg(target_os = "linux")]
 mod step_liar;
 #[cfg(target_os = "linux")]
 mod step_painter;

@@ -59,7 +59,8 @@ impl<F: Frame> ExchangeReader<F> {
     /// Returns the next frame, or `None` if none arrives within `timeout`. With CUDA, the stream
     /// waits on the GPU until the frame has been drawn; on the CPU it has been drawn already.
     ///
-    /// Frame numbers have gaps where the renderer skipped a frame.
+    /// Frame numbers have gaps where the renderer skipped a frame. What the renderer had submitted
+    /// when it ended the exchange or the connection as planned comes before the error.
     ///
     /// # Errors
     /// [`Error::PeerLost`] when the renderer's process has ended, [`Error::Closed`] if it has

@@ -47,6 +47,8 @@ pub(crate) struct State {
     others: usize,
     /// When the socket was read last.
     looked: Option<Instant>,
+    /// The renderer has ended the connection as planned.
+    said_bye: bool,
     /// Why this side has ended the connection, if it has.
     cut_off: Option<(Code, String)>,
     /// For how long the end of the process is waited for, once the connection has ended, and until
@@ -99,6 +101,7 @@ impl Link {
             waiting: false,
             others: 0,
             looked: None,
+            said_bye: false,
             cut_off: None,
             lingers: limit.max(LONG_BREATH),
             lingers_until: None,
@@ -118,9 +121,27 @@ impl Link {
     }
 
     /// Reads messages until `find` finds something in the inboxes, for at most `timeout`.
-    pub(crate) fn wait_for<T>(
+    pub(crate) fn wait_for<T>(&self, timeout: Duration, find: impl FnMut(&mut State) -> Option<T>) -> Result<T, Ended> {
+        self.wait(timeout, |_| false, find)
+    }
+
+    /// The same for frames: those that came before a planned end of the connection are found before
+    /// it is told. Where they `outlive` the renderer's process, that is so once it has ended, too.
+    pub(crate) fn wait_for_frame<T>(
         &self,
         timeout: Duration,
+        outlive: bool,
+        find: impl FnMut(&mut State) -> Option<T>,
+    ) -> Result<T, Ended> {
+        self.wait(timeout, |state| state.said_bye && (outlive || !state.connection.peer().is_dead()), find)
+    }
+
+    /// [`wait_for`](Self::wait_for), where what came before the end of the connection is found if it
+    /// `counts`.
+    fn wait<T>(
+        &self,
+        timeout: Duration,
+        counts: impl Fn(&State) -> bool,
         mut find: impl FnMut(&mut State) -> Option<T>,
     ) -> Result<T, Ended> {
         let deadline = Instant::now().checked_add(timeout);
@@ -128,7 +149,15 @@ impl Link {
         let mut dead = false;
         loop {
             let left = deadline.map_or(timeout, |deadline| deadline.saturating_duration_since(Instant::now()));
-            state = self.read(state, left)?;
+            let read = if state.waiting { Ok(false) } else { state.read() };
+            match read {
+                Ok(true) => self.notify(&state),
+                Ok(false) => {}
+                Err(error) => {
+                    let found = if counts(&state) { find(&mut state) } else { None };
+                    return found.map_or_else(|| Err(self.ended(state, error, left)), Ok);
+                }
+            }
             if dead || state.connection.peer().is_dead() {
                 return Err(Ended::Dead);
             }
@@ -212,6 +241,13 @@ impl Link {
     /// Returns `true` if the renderer has closed an exchange, so far as was read.
     pub(crate) fn is_closed(&self, exchange: u32) -> bool {
         self.state().inboxes.get(&exchange).is_none_or(|inbox| inbox.closed)
+    }
+
+    /// Returns `true` if the renderer takes nothing more of an exchange, as planned and so far as was
+    /// read.
+    pub(crate) fn is_left(&self, exchange: u32) -> bool {
+        let state = self.state();
+        state.said_bye || state.inboxes.get(&exchange).is_none_or(|inbox| inbox.closed)
     }
 
     /// Sends a message, waiting at most `timeout` for a renderer that does not read.

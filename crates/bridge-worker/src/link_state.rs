@@ -22,7 +22,11 @@ impl State {
         self.looked = Some(Instant::now());
         let mut any = false;
         for _ in 0..AT_ONCE {
-            let Some(received) = self.connection.try_receive()? else { break };
+            let received = self.connection.try_receive().inspect_err(|error| {
+                let bridge_ipc::Error::Closed { reason: Some((code, _)), .. } = error else { return };
+                self.said_bye |= *code == Code::Done;
+            })?;
+            let Some(received) = received else { break };
             any = true;
             self.sort(received);
         }

@@ -70,12 +70,14 @@ impl<F: Frame> Taken<F> {
         mut take: impl FnMut(&mut VecDeque<Published>) -> Option<T>,
     ) -> Result<Option<T>, Error> {
         let exchange = self.offer.exchange;
-        let found = self.shared.link.wait_for(timeout, |state| {
+        // On the CPU they were copied, and are whole whatever becomes of the renderer.
+        let outlive = matches!(self.side, Side::Host(_));
+        let found = self.shared.link.wait_for_frame(timeout, outlive, |state| {
+            let has_ended = state.connection.has_ended();
             let inbox = state.inboxes.get_mut(&exchange)?;
-            if inbox.closed {
-                return Some(None);
-            }
-            take(&mut inbox.published).map(Some)
+            // Frames that came before the end are read before it is told.
+            let taken = take(&mut inbox.published).map(Some);
+            taken.or_else(|| (inbox.closed && !has_ended).then_some(None))
         });
         match found {
             Ok(Some(found)) => Ok(Some(found)),
@@ -92,10 +94,18 @@ impl<F: Frame> Taken<F> {
     }
 
     /// Gives a slot back to the renderer, behind `value` of this side's timeline. `frame` is the
-    /// number for errors.
+    /// number for errors. One that has ended as planned takes none, and frames that came before may
+    /// still be read.
     pub(crate) fn free(&mut self, slot: u32, value: u64, frame: u64) -> Result<(), Error> {
+        if self.shared.link.is_left(self.offer.exchange) {
+            return Ok(());
+        }
         bridge_trace::event(self.shared.event("free", self.name()).slot(slot.into()).value(value));
-        self.send(&Message::Free { exchange: self.offer.exchange, slot, value }, frame)
+        let free = Message::Free { exchange: self.offer.exchange, slot, value };
+        match self.shared.link.send(&free, SEND_LIMIT) {
+            Err(Ended::Closed(_)) if self.shared.link.is_left(self.offer.exchange) => Ok(()),
+            sent => sent.map_err(|ended| self.ended(ended, frame)),
+        }
     }
 
     pub(crate) fn send(&mut self, message: &Message, frame: u64) -> Result<(), Error> {

@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use bridge_worker::bridge_ipc::{Direction, Listener, Message};
+use bridge_worker::bridge_ipc::{Code, Direction, Listener, Message};
 use bridge_worker::{Buffer, Error, ExchangeReader, Read};
 use common::assert_clean;
 use common::renderer::{Exports, LEN, LIMIT, Renderer, connect};
@@ -106,6 +106,46 @@ fn a_frame_that_is_taken_back_is_left_out_and_its_slot_comes_back() {
         assert_eq!(read(reader).unwrap(), 5);
         assert!(reader.next(Duration::ZERO).unwrap().is_none());
     });
+}
+
+/// What came before a planned end is read before that is told, and nobody is missed by its slots.
+#[test]
+fn frames_in_front_of_a_planned_end_are_read() {
+    let Some(double) = Double::in_child("frames_in_front_of_a_planned_end_are_read") else { return };
+    let gpu = probe().unwrap().devices[0].uuid;
+    for closes in [false, true] {
+        let exports = Exports::new(&double);
+        let folder = tempfile::tempdir().unwrap();
+        let listener = Listener::bind(folder.path().join("s")).unwrap();
+        let (end, ended) = channel();
+        std::thread::scope(|scope| {
+            let renderer = scope.spawn(|| {
+                let direction = Direction::RendererWrites;
+                let mut renderer = Renderer::offer_in(direction, &listener, gpu, true, &exports.all());
+                assert_eq!(renderer.receive(), Message::Ready { exchange: 1 });
+                (0..2).for_each(|frame| renderer.send(publish(frame as u32, frame, frame + 1)));
+                if closes {
+                    renderer.send(Message::Close { exchange: 1 });
+                } else {
+                    renderer.connection.close(Code::Done, "for a test");
+                }
+                double.signal(exports.rendered.1, 2);
+                end.send(()).unwrap();
+                renderer
+            });
+            let worker = connect(listener.path()).unwrap();
+            let mut reader = worker.exchange_reader("x").unwrap();
+            // All of it is in the socket.
+            ended.recv().unwrap();
+            assert_eq!([read(&mut reader).unwrap(), read(&mut reader).unwrap()], [0, 1]);
+            assert!(matches!(reader.next(LIMIT), Err(Error::Closed { .. })));
+            drop((reader, worker));
+            drop(renderer.join().unwrap());
+        });
+        drop(exports);
+        assert_clean(&double);
+        double.forget();
+    }
 }
 
 /// A turn that is dropped gives its slot back, too.

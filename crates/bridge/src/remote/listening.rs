@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bridge_ipc::{Code, Connection, Message};
+use bridge_ipc::{Code, Connection, Direction, Message};
 
 use super::control::{Control, has_gone};
 use super::half::Half;
-use super::part::{Handed, Outcome, Part};
+use super::part::{End as _, Handed, Outcome, Part};
 use super::status::{Lost, Status};
 use super::terms::EXCHANGE;
 use super::wake::sleep_from;
@@ -106,11 +106,13 @@ impl<P: Part> Listening<P> {
     /// The program wants no more of the worker.
     fn end(mut self) -> Half<P::End> {
         trace::event(Event::new("close", "host", self.status.exchange()).peer(self.status.worker()));
+        // A worker that reads has what was submitted for it before it is told of the end.
+        let handed_over = P::End::DIRECTION == Direction::WorkerWrites || self.hand_over();
         self.part.close();
         // What it has said by now counts: frames that are whole, also in front of an end that is
         // heard, and that it has closed the exchange.
         let heard = self.hear();
-        let usable = self.take_over().is_ok();
+        let usable = self.take_over().is_ok() && handed_over;
         self.connection.close(Code::Done, "the renderer has ended the exchange");
         if usable {
             self.await_copies();

@@ -74,6 +74,23 @@ impl<P: Part> Listening<P> {
         closed || has_gone(&self.connection)
     }
 
+    /// Gives the worker the frames that were submitted for it, as far as they are drawn and copied
+    /// within [`COPY_LIMIT`]. Returns `false` where it has failed, or is not told of them.
+    pub(super) fn hand_over(&mut self) -> bool {
+        let start = Instant::now();
+        loop {
+            self.control.wake().clear();
+            if self.take_over().is_err() || self.deaf || self.connection.peer().is_dead() {
+                return false;
+            }
+            let left = COPY_LIMIT.saturating_sub(start.elapsed());
+            if left.is_zero() || !self.part.hands_over() {
+                return true;
+            }
+            sleep([&**self.control.wake(), self.connection.peer()], Some(left));
+        }
+    }
+
     /// Takes over the frames that this process copies, though the program wants no more of the
     /// worker: they are whole, and nothing but the copies is waited for. Not where it
     /// [discards](Control::discard) them.

@@ -67,6 +67,12 @@ pub(super) trait Part: Sized + Send + 'static {
         false
     }
 
+    /// Returns `true` while frames that were submitted for the worker are on their way to it, which
+    /// nothing but copies of this process's delays.
+    fn hands_over(&self) -> bool {
+        false
+    }
+
     /// After which time [`advance`](Self::advance) is to be called again, since something is waited
     /// for that tells nobody.
     fn retry(&self) -> Option<Duration>;

@@ -133,6 +133,10 @@ impl<R: Resources> Part for Draw<R> {
         self.owed.count() > 0
     }
 
+    fn hands_over(&self) -> bool {
+        !self.copies.is_empty()
+    }
+
     fn retry(&self) -> Option<Duration> {
         if self.is_host() {
             // Copies wake the thread.

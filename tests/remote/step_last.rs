@@ -1,0 +1,26 @@
+//! In step with workers on the CPU that read: the last frames of a renderer that ends.
+
+use std::time::Duration;
+
+use crate::step_painter::StepPainter;
+use crate::step_reader::Habit;
+
+/// No test that waits for the end of a worker has it.
+const FAR: Duration = Duration::from_secs(20);
+
+/// What was submitted is the worker's, though the renderer ends.
+#[test]
+fn the_last_frames_are_read_though_the_renderer_ends() {
+    for round in 0..10 {
+        let mut painter = StepPainter::new();
+        let (worker, mut writer) = painter.with(Habit::Reads, FAR);
+        painter.until_there(&mut writer, &worker, Habit::Reads);
+        (0..3).for_each(|_| drop(painter.draw(&mut writer)));
+        if round % 2 == 0 {
+            writer.close().unwrap();
+        } else {
+            drop(writer);
+        }
+        (0..3).for_each(|_| painter.seen(&worker));
+    }
+}
