@@ -100,7 +100,9 @@ impl Worker {
             trust: info.trust,
             ..Hello::new(Role::Worker, info.name)
         };
-        connection.send(&Message::Hello(hello), None, info.timeout)?;
+        let sent = connection.send(&Message::Hello(hello), None, info.timeout);
+        // CUDA may have started for longer than the renderer waits.
+        sent.map_err(|error| connection.last_word(error))?;
         let link = Link::new(connection, info.timeout)?;
         let trust = info.trust;
         let shared = Shared { link, cuda, reason, renderer, timeout: info.timeout, trust };

@@ -1,13 +1,56 @@
 //! The beginning of a connection: each side says Hello.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
+use rustix::net::{SocketAddrUnix, connect};
+
 use crate::error::Error;
-use crate::message::hello::Hello;
+use crate::message::hello::{Hello, Role};
 use crate::message::{Message, Received};
+use crate::transport::ConnectInfo;
 use crate::transport::connection::Connection;
+use crate::transport::socket;
+
+/// Messages that a peer may say before it ends a connection that has not begun.
+const WORDS: usize = 4;
 
 impl Connection {
+    /// Connects to the renderer that listens at `path`, and receives its Hello
+    /// ([`peer_hello`](Self::peer_hello)). The answer is the caller's to send.
+    ///
+    /// # Errors
+    /// [`Error::System`] where nobody listens, [`Error::ForeignUser`] and [`Error::PidMismatch`]
+    /// for a process that is not to be trusted, [`Error::Timeout`] where it accepts nobody or says
+    /// nothing.
+    pub fn connect(path: impl AsRef<Path>, info: &ConnectInfo) -> Result<Self, Error> {
+        let path = path.as_ref();
+        let failed =
+            |call| move |error: Errno| Error::System { call, object: path.display().to_string(), source: error.into() };
+        let address = SocketAddrUnix::new(path).map_err(failed("connect"))?;
+        let deadline = Instant::now().checked_add(info.timeout);
+        let socket = socket::new_socket().map_err(failed("socket"))?;
+        // Not blocking: AGAIN says that the listener's queue is full.
+        loop {
+            match connect(&socket, &address) {
+                Ok(()) => break,
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) if deadline.is_none_or(|deadline| Instant::now() < deadline) => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                Err(Errno::AGAIN) => {
+                    let what = format!("room in the queue of the renderer at {}", path.display());
+                    return Err(Error::Timeout { what, waited: info.timeout });
+                }
+                Err(error) => return Err(failed("connect")(error)),
+            }
+        }
+        let mut connection = Self::new(socket, Role::Worker, info.user)?;
+        connection.receive_hello(deadline, info.timeout)?;
+        Ok(connection)
+    }
+
     /// The renderer's side of the beginning: sends its Hello and waits for the worker's.
     ///
     /// # Errors
@@ -16,6 +59,21 @@ impl Connection {
         let deadline = Instant::now().checked_add(timeout);
         self.send(&Message::Hello(hello.clone()), None, timeout)?;
         self.receive_hello(deadline, timeout)
+    }
+
+    /// Why the connection has ended, where a message that could not be sent has shown it first: the
+    /// peer's own word, if it has said one before it went. For a connection that is given up: what
+    /// else the peer has said is lost.
+    pub fn last_word(&mut self, error: Error) -> Error {
+        let is_silent = matches!(error, Error::Closed { reason: None, .. });
+        for _ in 0..if is_silent { WORDS } else { 0 } {
+            match self.try_receive() {
+                Ok(Some(_)) => {}
+                Err(told @ Error::Closed { reason: Some(_), .. }) => return told,
+                Ok(None) | Err(_) => break,
+            }
+        }
+        error
     }
 
     pub(super) fn receive_hello(&mut self, deadline: Option<Instant>, timeout: Duration) -> Result<Hello, Error> {

@@ -1,22 +1,21 @@
 //! A connection: the socket, the peer's process, and the state of what was said.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
-use rustix::net::{Shutdown, SocketAddrUnix, connect, shutdown};
+use rustix::net::{Shutdown, shutdown};
 
 use crate::error::Error;
 use crate::message::hello::{Hello, Role};
 use crate::message::{Code, DecodeError, Message, Received};
 use crate::session::{Session, Verdict};
+use crate::transport::Waited;
 use crate::transport::peer::{PeerProcess, poll_until};
 use crate::transport::peer_socket::PeerSocket;
 use crate::transport::socket::{self, Incoming, Next};
-use crate::transport::{ConnectInfo, Waited};
 use crate::wire::MOST_BYTES;
 
 /// Messages that one call passes over.
@@ -37,35 +36,6 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Connects to the renderer that listens at `path`, and receives its Hello
-    /// ([`peer_hello`](Self::peer_hello)). The answer is the caller's to send.
-    ///
-    /// # Errors
-    /// [`Error::System`] where nobody listens, [`Error::ForeignUser`] and [`Error::PidMismatch`]
-    /// for a process that is not to be trusted, [`Error::Timeout`] where it says nothing.
-    pub fn connect(path: impl AsRef<Path>, info: &ConnectInfo) -> Result<Self, Error> {
-        let path = path.as_ref();
-        let failed =
-            |call| move |error: Errno| Error::System { call, object: path.display().to_string(), source: error.into() };
-        let address = SocketAddrUnix::new(path).map_err(failed("connect"))?;
-        let deadline = Instant::now().checked_add(info.timeout);
-        let socket = socket::new_socket().map_err(failed("socket"))?;
-        // Not blocking: AGAIN says that the listener's queue is full.
-        loop {
-            match connect(&socket, &address) {
-                Ok(()) => break,
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) if deadline.is_none_or(|deadline| Instant::now() < deadline) => {
-                    std::thread::sleep(Duration::from_millis(5));
-                }
-                Err(error) => return Err(failed("connect")(error)),
-            }
-        }
-        let mut connection = Self::new(socket, Role::Worker, info.user)?;
-        connection.receive_hello(deadline, info.timeout)?;
-        Ok(connection)
-    }
-
     pub(super) fn new(socket: OwnedFd, role: Role, user: Option<u32>) -> Result<Self, Error> {
         // Before anything fails: it is closed as it should be.
         let socket = Arc::new(match role {

@@ -116,7 +116,8 @@ impl Greetings {
                     continue;
                 }
                 Ok(None) => {
-                    one.connection.close(Code::Failure, "no Hello has come");
+                    let reason = format!("no Hello has come within {:?} (`ListenerInfo::greeting`)", self.limit);
+                    one.connection.close(Code::Failure, &reason);
                     let what = format!("the Hello of {}", one.connection.name());
                     Error::Timeout { what, waited: self.limit }
                 }

@@ -73,6 +73,29 @@ fn a_worker_that_says_nothing_is_given_up_and_told() {
     assert_eq!(open_descriptors(), before);
 }
 
+/// One whose GPU takes longer to start than the renderer waits.
+#[test]
+fn a_worker_that_answers_too_late_is_told_why() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let listener = listener(&folder, Duration::ZERO);
+    let path = listener.path();
+    std::thread::scope(|scope| {
+        let (gone, is_gone) = std::sync::mpsc::channel();
+        let worker = scope.spawn(move || {
+            let mut worker = Connection::connect(path, &ConnectInfo::default()).unwrap();
+            is_gone.recv().unwrap();
+            let failed = worker.send(&Message::Hello(hello(Role::Worker)), None, LIMIT).unwrap_err();
+            worker.last_word(failed)
+        });
+        let given_up = listener.greet(&hello(Role::Renderer), LIMIT).unwrap_err();
+        assert!(matches!(given_up, Error::Timeout { .. }), "{given_up}");
+        gone.send(()).unwrap();
+        let error = worker.join().unwrap().to_string();
+        assert!(error.contains("no Hello has come") && error.contains("ListenerInfo::greeting"), "{error}");
+    });
+}
+
 #[test]
 fn a_worker_that_goes_or_lies_ends_its_own_connection_alone() {
     let _alone = alone();

@@ -49,6 +49,28 @@ fn leave_stale(path: &Path) {
 }
 
 #[test]
+fn a_renderer_that_accepts_nobody_is_told_of() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    let (socket, address) = (new_socket().unwrap(), rustix::net::SocketAddrUnix::new(&path).unwrap());
+    rustix::net::bind(&socket, &address).unwrap();
+    rustix::net::listen(&socket, 0).unwrap();
+    let mut others = Vec::new();
+    loop {
+        let other = new_socket().unwrap();
+        match rustix::net::connect(&other, &address) {
+            Ok(()) => others.push(other),
+            Err(error) => break assert_eq!(error, rustix::io::Errno::AGAIN),
+        }
+    }
+    let info = ConnectInfo { timeout: Duration::from_millis(20), ..Default::default() };
+    let error = Connection::connect(&path, &info).unwrap_err();
+    assert!(matches!(&error, Error::Timeout { .. }), "{error}");
+    assert!(error.to_string().contains("room in the queue of the renderer at"), "{error}");
+}
+
+#[test]
 fn another_user_may_not_connect() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
