@@ -18,6 +18,9 @@ use crate::transport::peer_socket::PeerSocket;
 use crate::transport::socket::{self, Incoming, Next};
 use crate::wire::MOST_BYTES;
 
+/// Interval at which a descriptor is sent again for which the kernel has no room.
+const FULL: Duration = Duration::from_millis(1);
+
 /// Messages that one call passes over.
 const PASSED_OVER: usize = 64;
 
@@ -129,10 +132,12 @@ impl Connection {
                     // What the peer has said before it went may still be read.
                     return Err(self.closed());
                 }
-                Err(error) => {
-                    self.ended = true;
-                    return Err(self.system("sendmsg", error));
+                // Room that no poll tells of.
+                Err(Errno::TOOMANYREFS) if deadline.is_none_or(|deadline| Instant::now() < deadline) => {
+                    std::thread::sleep(FULL);
+                    continue;
                 }
+                Err(error) => return Err(self.unsent(error)),
             }
             let room = poll_until(&mut [PollFd::new(&*self.socket, PollFlags::OUT)], deadline);
             if room.map_err(|error| self.system("poll", error))? == 0 {
@@ -141,6 +146,19 @@ impl Connection {
                 return Err(Error::Timeout { what, waited: timeout });
             }
         }
+    }
+
+    /// The error of a send that has failed. The peer, which misses a message, is told.
+    pub(super) fn unsent(&mut self, error: Errno) -> Error {
+        let mut failed = self.system("sendmsg", error);
+        if let (Errno::TOOMANYREFS, Error::System { object, .. }) = (error, &mut failed) {
+            object.push_str(
+                ", with a descriptor: as many of this user's as its limit of open files allows are on their way in \
+                 sockets (raise the limit, `ulimit -n`, or end processes that receive nothing)",
+            );
+        }
+        self.close(Code::Failure, &failed.to_string());
+        failed
     }
 
     /// The next message, if one is there. Messages that crossed a Close of this side are passed

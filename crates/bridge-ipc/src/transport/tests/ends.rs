@@ -7,6 +7,22 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 use super::*;
+
+/// The peer waits for a message that does not come, and is told why.
+#[test]
+fn a_peer_is_told_of_a_message_that_cannot_be_sent() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let listener = Listener::bind(folder.path().join("s")).unwrap();
+    for error in [rustix::io::Errno::NOBUFS, rustix::io::Errno::TOOMANYREFS] {
+        let (mut renderer, mut worker) = greeted(&listener);
+        let failed = renderer.unsent(error).to_string();
+        assert_eq!(failed.contains("ulimit -n"), error == rustix::io::Errno::TOOMANYREFS, "{failed}");
+        assert!(renderer.has_ended());
+        let Message::Bye { code: Code::Failure, text } = worker.receive(LIMIT).unwrap().message else { panic!() };
+        assert!(!text.is_empty() && failed.starts_with(&text), "as much as there is room for: {text}");
+    }
+}
 use crate::transport::peer::poll_until;
 
 /// Environment variable with the number of kills per kind of process, which is one without it.
