@@ -36,3 +36,17 @@ fn the_document_has_the_structs() {
     assert_eq!(size_of::<Header>(), 8);
     assert_eq!(MOST_BYTES, TABLES.iter().map(|(_, _, _, size, _)| *size).max().unwrap());
 }
+
+#[test]
+fn the_document_has_the_formats() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/ipc.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let section = text.split("\n## Rules of the fields\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let mut said: Vec<(u32, u32, u32)> = Vec::new();
+    for row in rows(section).iter().filter(|row| row[0] != "channel") {
+        let number = |cell: &str| cell.trim().parse::<u32>().unwrap();
+        said.extend(row[2].split(',').map(|format| (number(format), number(row[0]), number(row[1]))));
+    }
+    said.sort_unstable();
+    assert_eq!(said, FORMATS);
+}

@@ -91,7 +91,7 @@ fn resource() -> impl Strategy<Value = Resource> {
             let (exchange, slot, index, file, dedicated, uuid) = numbers;
             let handle = if file { Handle::MemoryFile } else { Handle::OpaqueFd };
             let (dedicated, offset) = (dedicated && !file, place * 16);
-            let device_uuid = Uuid::from_u128(uuid);
+            let device_uuid = if file { Uuid::nil() } else { Uuid::from_u128(uuid) };
             let resource =
                 Resource { exchange, slot, index, kind, handle, dedicated, device_uuid, allocation_size: 0, offset };
             Resource { allocation_size: offset + resource.least_size().unwrap() + rest, ..resource }
@@ -191,6 +191,26 @@ fn names_and_texts_are_checked() {
         panic!()
     };
     assert_eq!(text, "x".repeat(191), "cut between characters");
+}
+
+#[test]
+fn a_memory_file_is_of_no_gpu() {
+    let kind = ResourceKind::Buffer(BufferDescriptor { size: 64, element_size: 4 });
+    let resource = Resource {
+        exchange: 0,
+        slot: 0,
+        index: 0,
+        kind,
+        handle: Handle::MemoryFile,
+        dedicated: false,
+        device_uuid: Uuid::nil(),
+        allocation_size: 64,
+        offset: 0,
+    };
+    let mut bytes = Message::Resource(resource).encode().unwrap();
+    // In its UUID.
+    bytes[40] = 1;
+    assert!(Message::decode(&bytes).unwrap_err().to_string().contains("of no GPU"));
 }
 
 #[test]

@@ -298,6 +298,9 @@ impl Resource {
         if self.handle == Handle::MemoryFile && (self.dedicated || !self.offset.is_multiple_of(16)) {
             return bad("in a memory file it is not dedicated, and begins at a multiple of 16 bytes");
         }
+        if self.handle == Handle::MemoryFile && !self.device_uuid.is_nil() {
+            return bad("a memory file is of no GPU");
+        }
         Ok(())
     }
 }
