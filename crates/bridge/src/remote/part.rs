@@ -131,6 +131,25 @@ pub(super) struct Settled {
     pub(super) value: Option<u64>,
 }
 
+/// Frames that a worker has taken back. A hostile one takes back as many as it likes: the log has
+/// the first of them, and their number once the worker is lost.
+#[derive(Debug, Default)]
+pub(super) struct TakenBack(u64);
+
+impl TakenBack {
+    /// Counts one. Returns `true` for the first.
+    pub(super) fn is_first(&mut self) -> bool {
+        self.0 += 1;
+        self.0 == 1
+    }
+
+    pub(super) fn tell(&self, exchange: &str) {
+        if self.0 > 1 {
+            log_warn!("exchange \"{exchange}\": {} frames of the worker were torn in all, as it said", self.0);
+        }
+    }
+}
+
 /// The interval at which something is tried again that waits for an event which wakes nobody.
 pub(super) const RETRY: Duration = Duration::from_millis(10);
 
@@ -252,4 +271,16 @@ pub(super) fn recover(end: &impl Away) {
 /// The number of a slot, as it is said.
 pub(super) fn index(slot: u32) -> usize {
     usize::try_from(slot).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_frames_that_are_taken_back_the_log_has_the_first() {
+        let mut taken_back = TakenBack::default();
+        assert_eq!([(); 3].map(|()| taken_back.is_first()), [true, false, false]);
+        assert_eq!(taken_back.0, 3);
+    }
 }

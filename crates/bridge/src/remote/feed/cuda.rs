@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::exchange::resources::Resources;
 use crate::exchange::{Away, ComputeFirst, LatestWriter};
 use crate::observe::log_warn;
-use crate::remote::part::{Handed, Outcome, Patience, blame, recover};
+use crate::remote::part::{Handed, Outcome, Patience, TakenBack, blame, recover};
 use crate::remote::timelines::Timelines;
 
 /// The slots of an exchange in the hands of a worker.
@@ -36,6 +36,7 @@ pub(in crate::remote) struct CudaFeed<R: Resources> {
     patience: Patience,
     /// The slots that the worker has had.
     known: Vec<usize>,
+    taken_back: TakenBack,
 }
 
 impl<R: Resources> CudaFeed<R> {
@@ -51,6 +52,7 @@ impl<R: Resources> CudaFeed<R> {
             asked: false,
             patience: Patience::new(),
             known: Vec::new(),
+            taken_back: TakenBack::default(),
         }
     }
 
@@ -63,7 +65,10 @@ impl<R: Resources> CudaFeed<R> {
 
     pub(super) fn torn(&mut self, slot: usize, frame: u64) {
         if let Some(slot) = self.frames.torn(slot, frame) {
-            log_warn!("exchange \"{}\": the worker's frame {frame} is torn, and shown to nobody", self.writer.name());
+            if self.taken_back.is_first() {
+                let name = self.writer.name();
+                log_warn!("exchange \"{name}\": the worker's frame {frame} is torn, and shown to nobody");
+            }
             self.writer.come_back(slot);
         }
     }
@@ -172,6 +177,7 @@ impl<R: Resources> CudaFeed<R> {
     /// If the worker is `quiet`, its slots are the writer's again. Else they stay out of use: it
     /// may still write to them.
     pub(super) fn stop(self, quiet: bool) -> LatestWriter<R, ComputeFirst> {
+        self.taken_back.tell(self.writer.name());
         if quiet {
             recover(&self.writer);
         }

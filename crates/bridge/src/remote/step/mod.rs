@@ -20,7 +20,7 @@ use super::copy::{Copy, CopyEnd, Files};
 use super::memory::{Given, Memory, memory};
 use super::owed::{Frame, Owed};
 use super::part::{
-    End, Handed, LOOK, Outcome, Part, Patience, RETRY, Settled, await_settled, blame, index, release_gpu,
+    End, Handed, LOOK, Outcome, Part, Patience, RETRY, Settled, TakenBack, await_settled, blame, index, release_gpu,
 };
 use super::terms::{EXCHANGE, Terms, most_owed};
 use super::wake::Wake;
@@ -48,6 +48,7 @@ pub(super) struct Step<R: Resources> {
     wake: Arc<Wake>,
     /// A slot is the worker's once the commands that an engine has submitted have ended.
     ending: bool,
+    taken_back: TakenBack,
     patience: Patience,
     /// The negative control of the tests: nothing is signalled in the worker's place.
     #[cfg(test)]
@@ -98,6 +99,7 @@ impl<R: Resources> Part for Step<R> {
             is_open: true,
             wake: Arc::clone(wake),
             ending: false,
+            taken_back: TakenBack::default(),
             patience: Patience::new(),
             #[cfg(test)]
             signals_nothing: false,
@@ -111,7 +113,9 @@ impl<R: Resources> Part for Step<R> {
             Message::Done { .. } => self.done(),
             Message::Torn { frame, .. } => {
                 if let Some(torn) = self.owed.torn(frame) {
-                    log_warn!("exchange \"{}\": frame {torn} is torn, as the worker says", self.away.exchange());
+                    if self.taken_back.is_first() {
+                        log_warn!("exchange \"{}\": frame {torn} is torn, as the worker says", self.away.exchange());
+                    }
                     self.away.withdraw(|frame| frame == torn);
                 }
             }
@@ -205,6 +209,7 @@ impl<R: Resources> Part for Step<R> {
     }
 
     fn stop(self, quiet: bool) -> (StepAway<R>, bool) {
+        self.taken_back.tell(self.away.exchange());
         // What a worker on the CPU held was memory of its own.
         let quiet = quiet || self.is_host();
         if quiet {
