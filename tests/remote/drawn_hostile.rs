@@ -9,7 +9,7 @@ use bridge_worker::bridge_ipc::Backend;
 use crate::hostile::say;
 use crate::painter::Painter;
 use crate::reading::{Habit, Reading, taken, taken_with};
-use crate::scene::Scene;
+use crate::scene::{Scene, until};
 
 /// A worker that has taken the exchange and then says what it may not ends its connection, and no
 /// more than that.
@@ -46,13 +46,9 @@ fn what_a_reading_worker_may_not_say_ends_the_connection() {
         let remote = painter.scene.accept();
         let mut writer = remote.latest_render_first(&Scene::info(), Painter::spec()).unwrap();
         painter.draw(&mut writer);
-        let error = loop {
-            // No other frame: what it frees is not given again meanwhile.
-            if let Err(error) = writer.check_worker() {
-                break error;
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        };
+        // No other frame: what it frees is not given again meanwhile.
+        until("the end of the worker", || writer.check_worker().is_err());
+        let error = writer.check_worker().unwrap_err();
         // This very process was the worker, and it lives.
         assert!(
             error.to_string().contains("cut off") && matches!(error, bridge::Error::PeerLost { dead: false, .. }),
@@ -122,10 +118,10 @@ fn a_worker_that_reads_cannot_touch_the_memory_of_its_frames() {
     });
     let remote = painter.scene.accept();
     let mut writer = remote.latest_render_first(&Scene::info(), Painter::spec()).unwrap();
-    while !worker.is_finished() {
+    until("six frames", || {
         painter.draw(&mut writer);
-        std::thread::sleep(Duration::from_millis(1));
-    }
+        worker.is_finished()
+    });
     let words = worker.join().unwrap();
     assert!(words.windows(2).all(|two| two[0] < two[1]), "{words:?}");
 }

@@ -10,7 +10,7 @@ use bridge_tests::{Rig, open_descriptors};
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketType};
 
 use crate::drawn_lost::is_ended;
-use crate::scene::Scene;
+use crate::scene::{Scene, until};
 use crate::worker::Habit;
 
 fn socket(path: &Path) -> OwnedFd {
@@ -205,7 +205,7 @@ fn an_offer_that_nobody_reads_is_ended_at_any_time() {
     let spec = vec![BufferSpec::<u32>::new(64, BufferAccess::TRANSFER_READ); 16];
     let mut reader = scene.accept().latest(&info, spec).unwrap();
     first.join().unwrap();
-    while reader.check_worker().is_ok() {}
+    until("the end of the worker", || reader.check_worker().is_err());
     let silent = std::thread::spawn(connect);
     reader.reconnect(scene.accept()).unwrap();
     let _silent = silent.join().unwrap();

@@ -10,6 +10,15 @@ use crate::worker::{Habit, LEN, Process, Worker};
 
 pub(crate) type Reader = RemoteReader<BufferSpec<u32>>;
 
+/// Waits until `is_so`.
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < Rig::LONG, "it never came to this: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// A renderer, and what it was shown.
 pub(crate) struct Scene {
     // Field order is drop order: what this test has open is closed before the next one counts.
