@@ -22,8 +22,8 @@ const LAST_BREATH: Duration = Duration::from_millis(100);
 /// first, and may signal its timelines until then.
 const LONG_BREATH: Duration = Duration::from_secs(5);
 
-/// Interval at which a call that needs nothing of the renderer looks at the socket all the same: the
-/// end of the connection is known so late.
+/// Interval at which a call that needs nothing of the renderer looks at the socket all the same:
+/// the end of the connection is known so late.
 const LOOK: Duration = Duration::from_millis(1);
 
 /// Messages that are read before a thread looks at what it waits for, and how long it has waited.
@@ -136,8 +136,8 @@ impl Link {
         self.wait(timeout, |state| state.said_bye && (outlive || !state.connection.peer().is_dead()), find)
     }
 
-    /// [`wait_for`](Self::wait_for), where what came before the end of the connection is found if it
-    /// `counts`.
+    /// [`wait_for`](Self::wait_for), where what came before the end of the connection is found if
+    /// it `counts`.
     fn wait<T>(
         &self,
         timeout: Duration,
@@ -184,8 +184,8 @@ impl Link {
     }
 
     /// Gives what `find` finds in the inboxes, without waiting. Where it was read a moment ago, the
-    /// socket is left alone: a look at it costs as much as a small frame. `None` once the connection
-    /// has ended.
+    /// socket is left alone: a look at it costs as much as a small frame. `None` once the
+    /// connection has ended.
     pub(crate) fn at_hand<T>(&self, find: impl FnOnce(&mut State) -> Option<T>) -> Option<T> {
         let mut state = self.state();
         if !state.waiting && state.looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
@@ -243,8 +243,8 @@ impl Link {
         self.state().inboxes.get(&exchange).is_none_or(|inbox| inbox.closed)
     }
 
-    /// Returns `true` if the renderer takes nothing more of an exchange, as planned and so far as was
-    /// read.
+    /// Returns `true` if the renderer takes nothing more of an exchange, as planned and so far as
+    /// was read.
     pub(crate) fn is_left(&self, exchange: u32) -> bool {
         let state = self.state();
         state.said_bye || state.inboxes.get(&exchange).is_none_or(|inbox| inbox.closed)
@@ -260,8 +260,8 @@ impl Link {
         })
     }
 
-    /// Sends a message of which nothing depends: where that fails, the next call tells it. The end of
-    /// the renderer's process is not waited for.
+    /// Sends a message of which nothing depends: where that fails, the next call tells it. The end
+    /// of the renderer's process is not waited for.
     pub(crate) fn say(&self, message: &Message, timeout: Duration) {
         let mut state = self.state();
         if let Err(error) = state.connection.send(message, None, timeout) {

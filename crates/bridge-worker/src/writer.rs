@@ -167,8 +167,8 @@ impl<F: Frame> LatestWriter<F> {
     }
 }
 
-/// The slot that was `freed` first, of those that the renderer has freed by now; `None` within where
-/// it has closed the exchange.
+/// The slot that was `freed` first, of those that the renderer has freed by now; `None` within
+/// where it has closed the exchange.
 fn oldest(state: &mut State, exchange: u32, freed: &mut VecDeque<(u32, u64)>) -> Option<Option<(u32, u64)>> {
     let inbox = state.inboxes.get_mut(&exchange)?;
     freed.extend(inbox.freed.drain(..));

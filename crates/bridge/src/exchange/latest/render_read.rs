@@ -64,9 +64,9 @@ impl<R: Resources> RenderRead<R> {
     }
 
     /// Ensures that a present may depend on this turn, as
-    /// [`RenderTurn::prepare_present`](crate::RenderTurn::prepare_present). For a frame
-    /// of another process that is finished, it blocks only until a thread has signaled it, and for
-    /// another finished frame not at all.
+    /// [`RenderTurn::prepare_present`](crate::RenderTurn::prepare_present). For a frame of another
+    /// process that is finished, it blocks only until a thread has signaled it, and for another
+    /// finished frame not at all.
     ///
     /// # Errors
     /// As [`RenderTurn::prepare_present`](crate::RenderTurn::prepare_present).
