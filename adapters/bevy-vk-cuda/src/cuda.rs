@@ -1,11 +1,11 @@
 //! The resource through which a program makes images and buffers.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bevy_ecs::resource::Resource;
-use bridge::{Backend, Compute, KernelModule};
+use bridge::{Backend, Compute, KernelModule, ash::vk};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::present::frame::Present;
 use crate::vulkan::CopyQueue;
 
@@ -24,15 +24,27 @@ pub enum Way {
 
 /// Makes images and buffers that a simulation fills. [`CudaPlugin`](crate::CudaPlugin) inserts it,
 /// before `Startup` runs.
+///
+/// If Bevy replaces its device, as its `RenderErrorHandler` may ask it to, the plugin replaces this
+/// resource by one of the new device; `resource_changed::<Cuda>` tells. Images and buffers of the
+/// former device get no more frames, and a clone of the former resource makes no new ones:
+/// both report [`Error::DeviceReplaced`](crate::Error::DeviceReplaced).
 #[derive(Resource, Clone)]
 pub struct Cuda(Arc<Inner>);
 
 struct Inner {
-    /// Images and buffers to present, until the render world takes it.
-    added: Mutex<Vec<Box<dyn Present>>>,
+    added: Mutex<Added>,
     /// `None` where frames are uploaded.
     compute: Option<Compute>,
     reason: String,
+}
+
+/// Images and buffers to present, until the render world takes them.
+#[derive(Default)]
+struct Added {
+    all: Vec<Box<dyn Present>>,
+    /// Bevy has another device: nobody takes any.
+    replaced: bool,
 }
 
 impl Cuda {
@@ -79,19 +91,50 @@ impl Cuda {
         self.0.compute.as_ref()
     }
 
-    pub(crate) fn add(&self, present: Box<dyn Present>) {
-        let mut added = self.0.added.lock().unwrap_or_else(PoisonError::into_inner);
+    /// The Vulkan device that was adopted; `None` where frames are uploaded.
+    pub(crate) fn device(&self) -> Option<vk::Device> {
+        Some(self.compute()?.device().as_raw().handle())
+    }
+
+    /// # Errors
+    /// [`Error::DeviceReplaced`] for an object that cannot be made any more.
+    pub(crate) fn check_current(&self, object: &str) -> Result<()> {
+        if self.added().replaced { Err(Error::DeviceReplaced { object: object.to_owned() }) } else { Ok(()) }
+    }
+
+    /// Has it presented.
+    ///
+    /// # Errors
+    /// As [`check_current`](Self::check_current).
+    pub(crate) fn add(&self, object: &str, present: Box<dyn Present>) -> Result<()> {
+        let mut added = self.added();
+        if added.replaced {
+            drop(added);
+            return self.check_current(object);
+        }
         // Where Bevy renders nothing, nobody takes them.
-        let ended: Vec<_> = added.extract_if(.., |one| one.is_dropped() && one.has_ended()).collect();
-        added.push(present);
+        let ended: Vec<_> = added.all.extract_if(.., |one| one.is_dropped() && one.has_ended()).collect();
+        added.all.push(present);
         // Bevy's render thread takes the lock in each frame, and the end of an exchange frees
         // memory.
         drop(added);
         drop(ended);
+        Ok(())
     }
 
     pub(crate) fn take_added(&self) -> Vec<Box<dyn Present>> {
-        std::mem::take(&mut *self.0.added.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut self.added().all)
+    }
+
+    /// Takes what was added last: Bevy has another device, and nothing is added from now on.
+    pub(crate) fn take_last(&self) -> Vec<Box<dyn Present>> {
+        let mut added = self.added();
+        added.replaced = true;
+        std::mem::take(&mut added.all)
+    }
+
+    fn added(&self) -> MutexGuard<'_, Added> {
+        self.0.added.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -162,7 +205,7 @@ mod tests {
         for forgotten in 0..3 {
             assert_eq!(free.load(Ordering::Relaxed), forgotten.max(1) - 1, "dropped with the lock held");
             let (cuda, free) = (cuda.clone(), Arc::clone(&free));
-            cuda.clone().add(Box::new(Ended { cuda, free, fault: Fault::new("picture") }));
+            cuda.clone().add("picture", Box::new(Ended { cuda, free, fault: Fault::new("picture") })).unwrap();
         }
         drop(cuda.take_added());
         assert_eq!(free.load(Ordering::Relaxed), 3);

@@ -33,15 +33,27 @@ pub enum Error {
         object: String,
     },
 
+    /// Bevy has replaced the device that the object was created on, as its `RenderErrorHandler`
+    /// asked it to. Drop the object and create it again with the current resource
+    /// [`Cuda`](crate::Cuda), which is of the new device.
+    #[error("{object}: Bevy has replaced its device; create it again, with the current resource `Cuda`")]
+    #[non_exhaustive]
+    DeviceReplaced {
+        /// The image or buffer.
+        object: String,
+    },
+
     /// Frames do not reach Bevy: their asset was replaced by one that they cannot be copied into,
-    /// of another size or format for example, memory ran out, or the device is lost.
+    /// of another size or format for example, memory ran out, or the device is lost or was
+    /// replaced.
     #[error("{object}: its frames do not reach Bevy, {}: {source}", again(*.retried))]
     #[non_exhaustive]
     NotPresented {
         /// The image or buffer that the frames belong to.
         object: String,
         /// `true` if each of Bevy's frames tries again. `false` if the device or the compute side is
-        /// lost: drop the object, and create another one on a device that works.
+        /// lost, or if the device [was replaced](Self::DeviceReplaced): drop the object, and create
+        /// another one on a device that works.
         retried: bool,
         /// The reason.
         source: Arc<Self>,
@@ -63,12 +75,12 @@ fn again(retried: bool) -> &'static str {
 }
 
 impl Error {
-    /// Returns `true` if the device of either side is lost: what failed fails again.
+    /// Returns `true` if the device of either side is lost or was replaced: what failed fails again.
     pub(crate) fn is_device_lost(&self) -> bool {
         match self {
             Self::Bridge(error) => error.is_device_lost(),
             Self::Vulkan { result, .. } => *result == ash::vk::Result::ERROR_DEVICE_LOST,
-            Self::Panicked { .. } => true,
+            Self::Panicked { .. } | Self::DeviceReplaced { .. } => true,
             Self::NotPresented { source, .. } => source.is_device_lost(),
             Self::InvalidArgument { .. } => false,
         }

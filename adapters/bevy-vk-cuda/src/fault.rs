@@ -8,6 +8,8 @@ use crate::error::{Error, Result};
 /// has gone well: what another one does, or a step that could not be tried, says nothing about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
+    /// Bevy's device is the one that the frames are made for.
+    Device,
     /// A frame can be copied into the asset.
     Asset,
     /// The copies are made.
@@ -76,8 +78,12 @@ impl Fault {
         }
         drop(now);
         if is_new {
-            let until = if retried { "until a later frame of Bevy's goes better" } else { "from now on" };
-            log::error!("\"{}\" keeps its last frame {until}: {text}", self.name);
+            let what = if retried {
+                "keeps its last frame until a later frame of Bevy's goes better"
+            } else {
+                "gets no more frames"
+            };
+            log::error!("\"{}\" {what}: {text}", self.name);
         }
     }
 

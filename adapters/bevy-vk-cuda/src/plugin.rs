@@ -2,11 +2,14 @@
 #![allow(unsafe_code)] // A promise of the program's.
 
 use bevy_app::{App, Plugin};
+use bevy_ecs::change_detection::DetectChanges;
+use bevy_ecs::resource::Resource;
 use bevy_ecs::schedule::{IntoScheduleConfigs, SystemSet};
+use bevy_ecs::system::{Res, ResMut};
 use bevy_render::renderer::RenderDevice;
 use bevy_render::renderer::raw_vulkan_init::{AdditionalVulkanFeatures, RawVulkanInitSettings};
 use bevy_render::view::{create_surfaces, prepare_windows};
-use bevy_render::{Render, RenderApp, RenderPlugin, RenderSystems};
+use bevy_render::{ExtractSchedule, MainWorld, Render, RenderApp, RenderPlugin, RenderSystems};
 use bridge::Backend;
 
 use crate::cuda::{Cuda, Way};
@@ -67,12 +70,20 @@ impl CudaPlugin {
     }
 }
 
+impl CudaPlugin {
+    /// Adopts Bevy's device.
+    fn adopt(&self, device: &RenderDevice, told: Option<&AdditionalVulkanFeatures>, gate: &Gate) -> Cuda {
+        let backend = if self.wish == Wish::Host { Backend::Host } else { Backend::Cuda };
+        Cuda::new(vulkan::adopt(device.wgpu_device(), told, backend, self.share_queue, gate))
+    }
+}
+
 impl Plugin for CudaPlugin {
     fn build(&self, app: &mut App) {
         if app.is_plugin_added::<RenderPlugin>() {
             log::error!("{BEHIND}");
             // At once: with pipelined rendering, the render world is out of reach in `cleanup`.
-            return install(app, Cuda::new(Err(BEHIND.to_owned())), self.wish, Gate::default());
+            return install(app, Cuda::new(Err(BEHIND.to_owned())), self.clone(), Gate::default());
         }
         if self.wish != Wish::Upload {
             let mut settings = app.world_mut().get_resource_or_init::<RawVulkanInitSettings>();
@@ -92,13 +103,13 @@ impl Plugin for CudaPlugin {
             Some(render) => {
                 let told = render.world().get_resource::<AdditionalVulkanFeatures>();
                 let device = render.world().get_resource::<RenderDevice>();
-                let backend = if self.wish == Wish::Host { Backend::Host } else { Backend::Cuda };
-                let adopt =
-                    |device: &RenderDevice| vulkan::adopt(device.wgpu_device(), told, backend, self.share_queue, &gate);
-                Cuda::new(device.ok_or_else(|| "Bevy has no device".to_owned()).and_then(adopt))
+                match device {
+                    Some(device) => self.adopt(device, told, &gate),
+                    None => Cuda::new(Err("Bevy has no device".to_owned())),
+                }
             }
         };
-        install(app, cuda, self.wish, gate);
+        install(app, cuda, self.clone(), gate);
     }
 }
 
@@ -106,19 +117,54 @@ impl Plugin for CudaPlugin {
 const BEHIND: &str = "`CudaPlugin` was added after Bevy's `RenderPlugin`, which creates the device without what sharing needs; add it \
                       before `DefaultPlugins`";
 
+/// What was wished for, in the render world.
+#[derive(Resource)]
+struct Wished(CudaPlugin);
+
 /// Inserts the resource and the system that presents frames.
-fn install(app: &mut App, cuda: Cuda, wish: Wish, gate: Gate) {
+fn install(app: &mut App, cuda: Cuda, plugin: CudaPlugin, gate: Gate) {
+    log_way(&cuda, plugin.wish);
+    app.insert_resource(cuda.clone());
+    if let Some(render) = app.get_sub_app_mut(RenderApp) {
+        render.insert_resource(cuda).insert_resource(gate).insert_resource(Wished(plugin)).init_resource::<Presented>();
+        render.add_systems(ExtractSchedule, follow);
+        let windows = (gate::close.before(create_surfaces), gate::open.after(prepare_windows));
+        render.add_systems(Render, (windows.0, windows.1.in_set(RenderSystems::PrepareViews)));
+        render.add_systems(Render, present.in_set(RenderSystems::PrepareResources));
+    }
+}
+
+fn log_way(cuda: &Cuda, wish: Wish) {
     match cuda.way() {
         Way::Upload if wish != Wish::Upload => {
             log::warn!("frames are computed on the CPU and uploaded: {}", cuda.reason());
         }
         way => log::info!("frames come to Bevy by {way:?}: {}", cuda.reason()),
     }
-    app.insert_resource(cuda.clone());
-    if let Some(render) = app.get_sub_app_mut(RenderApp) {
-        render.insert_resource(cuda).insert_resource(gate).init_resource::<Presented>();
-        let windows = (gate::close.before(create_surfaces), gate::open.after(prepare_windows));
-        render.add_systems(Render, (windows.0, windows.1.in_set(RenderSystems::PrepareViews)));
-        render.add_systems(Render, present.in_set(RenderSystems::PrepareResources));
+}
+
+/// Adopts the device that the renderer's recovery (`RenderErrorPolicy::Recover`) has put into the
+/// place of the former one. Bevy does so at the beginning of an extraction, so that neither the
+/// program nor the render world sees the new device with the former [`Cuda`].
+///
+/// Frames that are uploaded need no device but the current one, and stay so.
+fn follow(
+    device: Res<'_, RenderDevice>,
+    told: Option<Res<'_, AdditionalVulkanFeatures>>,
+    (wished, gate): (Res<'_, Wished>, Res<'_, Gate>),
+    (mut cuda, mut presented): (ResMut<'_, Cuda>, ResMut<'_, Presented>),
+    mut main: ResMut<'_, MainWorld>,
+) {
+    if !device.is_changed() {
+        return;
     }
+    let Some(former) = cuda.device() else { return };
+    if vulkan::raw_device(device.wgpu_device()) == Some(former) {
+        return;
+    }
+    log::warn!("Bevy has replaced its device: images and buffers of the former one get no more frames");
+    presented.add_last(cuda.take_last());
+    *cuda = wished.0.adopt(&device, told.as_deref(), &gate);
+    log_way(&cuda, wished.0.wish);
+    main.insert_resource(cuda.clone());
 }

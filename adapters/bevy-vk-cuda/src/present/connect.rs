@@ -30,21 +30,23 @@ pub(crate) struct Connection<'a, R: Target> {
 /// program keeps what comes with the writer.
 ///
 /// # Errors
-/// What [`Exchange::latest`] says, or a thread that cannot be started.
+/// What [`Exchange::latest`] says, a thread that cannot be started, or
+/// [`Error::DeviceReplaced`](crate::Error::DeviceReplaced).
 pub(crate) fn connect<R: Target>(cuda: &Cuda, connection: Connection<'_, R>) -> Result<(CudaWriter<R>, Arc<()>)>
 where
     <R as crate::vulkan::copier::Source>::Target: Send + Sync,
 {
     let Connection { name, asset, spec, shape, items: [items, row] } = connection;
+    cuda.check_current(name)?;
     let alive = Arc::new(());
     let (weak, told) = (Arc::downgrade(&alive), Fault::new(name));
     let count = Arc::new(AtomicU64::new(0));
     let presented = Arc::clone(&count);
     let Some(compute) = cuda.compute() else {
         let (uploader, newest) = upload::pair::<R::Item>(name, items)?;
-        let (name, fault) = (name.to_owned(), Arc::clone(&told));
-        let uploaded = None;
-        cuda.add(Box::new(UploadPresent::<R> { name, newest, asset, shape, alive: weak, fault, presented, uploaded }));
+        let (object, name, fault, uploaded) = (name, name.to_owned(), Arc::clone(&told), None);
+        let present = UploadPresent::<R> { name, newest, asset, shape, alive: weak, fault, presented, uploaded };
+        cuda.add(object, Box::new(present))?;
         return Ok((CudaWriter::upload(uploader, row, told, count), alive));
     };
     let (writer_in_flight, reader_in_flight) = (WRITER_IN_FLIGHT, COPYING);
@@ -52,12 +54,14 @@ where
     let info = LatestInfo { name, slots, writer_in_flight, reader_in_flight, ..Default::default() };
     let (writer, reader) = Exchange::latest(compute, &info, spec)?;
     let copier = Copier::new(name, compute.device())?;
-    let (name, ring, fault) = (name.to_owned(), Ring::new(), Arc::clone(&told));
+    let device = compute.device().as_raw().handle();
+    let (object, name, ring, fault) = (name, name.to_owned(), Ring::new(), Arc::clone(&told));
     let (places, filled) = (None, None);
     let held = Arc::new(());
     let writing = Arc::downgrade(&held);
-    cuda.add(Box::new(SharedPresent {
+    let present = SharedPresent {
         name,
+        device,
         copier,
         places,
         ring,
@@ -69,6 +73,7 @@ where
         fault,
         presented,
         filled,
-    }));
+    };
+    cuda.add(object, Box::new(present))?;
     Ok((CudaWriter::shared(writer, held, told, count), alive))
 }

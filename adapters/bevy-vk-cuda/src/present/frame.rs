@@ -1,5 +1,6 @@
 //! A frame of Bevy's, and what is presented in it.
 
+use ash::vk;
 use bevy_render::render_asset::RenderAssets;
 use bevy_render::storage::GpuShaderBuffer;
 use bevy_render::texture::GpuImage;
@@ -8,8 +9,9 @@ use crate::fault::Fault;
 
 /// Brings the newest frame of one image or buffer to Bevy.
 pub(crate) trait Present: Send + Sync {
-    /// Called once a frame of Bevy's, before it draws. What fails is in [`fault`](Self::fault), and
-    /// tried again in the next frame; Bevy's object keeps what it holds until then.
+    /// Called once a frame of Bevy's, before it draws, until it is lost. What fails is in
+    /// [`fault`](Self::fault), and tried again in the next frame; Bevy's object keeps what it holds
+    /// until then.
     fn present(&mut self, frame: &mut PresentFrame<'_>);
 
     /// Returns `true` if the program has dropped its object.
@@ -26,6 +28,8 @@ pub(crate) trait Present: Send + Sync {
 /// A frame of Bevy's.
 pub(crate) struct PresentFrame<'a> {
     pub(crate) device: &'a wgpu::Device,
+    /// The Vulkan device below it; `None` on another backend.
+    pub(crate) raw: Option<vk::Device>,
     pub(crate) queue: &'a wgpu::Queue,
     pub(crate) images: &'a RenderAssets<GpuImage>,
     pub(crate) buffers: &'a RenderAssets<GpuShaderBuffer>,

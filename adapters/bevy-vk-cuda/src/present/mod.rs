@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use ash::vk;
 use bevy_ecs::resource::Resource;
 use bevy_ecs::system::{Res, ResMut};
 use bevy_render::render_asset::RenderAssets;
@@ -25,15 +26,37 @@ use wgpu::hal::api::Vulkan;
 use crate::cuda::Cuda;
 use crate::present::frame::{Present, PresentFrame};
 use crate::vulkan::copier::record_visible;
+use crate::vulkan::raw_device;
 
 /// Images and buffers that are presented.
 #[derive(Resource, Default)]
 pub(crate) struct Presented {
     all: Vec<Box<dyn Present>>,
+    /// Of what follows: the device of those submissions, and Vulkan's below it, whose handle is no
+    /// other's while this lives.
+    device: Option<(wgpu::Device, vk::Device)>,
     serial: u64,
     done: Arc<AtomicU64>,
     /// Submissions with commands, by number, that the host has not seen the end of.
     submitted: VecDeque<(u64, wgpu::SubmissionIndex)>,
+}
+
+impl Presented {
+    /// Adds what was made for the device that Bevy had before: the next frame says what became of it.
+    pub(crate) fn add_last(&mut self, all: Vec<Box<dyn Present>>) {
+        self.all.extend(all);
+    }
+
+    /// Forgets the submissions to another device than this one.
+    fn follow(&mut self, device: &wgpu::Device, raw: Option<vk::Device>) {
+        if self.device.as_ref().map(|(_, raw)| *raw) == raw {
+            return;
+        }
+        // Callbacks of the former device write to their own number.
+        (self.serial, self.done) = (0, Arc::default());
+        self.submitted.clear();
+        self.device = raw.map(|raw| (device.clone(), raw));
+    }
 }
 
 /// Gives the number of Bevy's last submission that has ended. What the host submits then, to
@@ -57,6 +80,11 @@ fn ended(device: &RenderDevice, presented: &mut Presented) -> u64 {
     done
 }
 
+/// Nothing is presented of what was dropped, or is lost.
+fn is_over(one: &dyn Present) -> bool {
+    one.is_dropped() || one.fault().is_lost()
+}
+
 /// Brings all newest frames to Bevy.
 pub(crate) fn present(
     mut presented: ResMut<'_, Presented>,
@@ -66,16 +94,19 @@ pub(crate) fn present(
     buffers: Res<'_, RenderAssets<GpuShaderBuffer>>,
 ) {
     presented.all.extend(cuda.take_added());
-    // What was dropped while it computes a frame is kept until that has ended: this is Bevy's
-    // thread, and the end of an exchange waits.
-    presented.all.retain(|one| !(one.is_dropped() && one.has_ended()));
-    if presented.all.iter().all(|one| one.is_dropped()) {
+    // What was dropped while it computes a frame, or is lost, is kept until that has ended: this is
+    // Bevy's thread, and the end of an exchange waits.
+    presented.all.retain(|one| !(is_over(&**one) && one.has_ended()));
+    let raw = raw_device(device.wgpu_device());
+    presented.follow(device.wgpu_device(), raw);
+    if presented.all.iter().all(|one| is_over(&**one)) {
         return;
     }
     let seen = ended(&device, &mut presented);
-    let Presented { all, serial, done, submitted } = &mut *presented;
+    let Presented { all, serial, done, submitted, .. } = &mut *presented;
     let mut frame = PresentFrame {
         device: device.wgpu_device(),
+        raw,
         queue: &queue,
         images: &images,
         buffers: &buffers,
@@ -85,13 +116,7 @@ pub(crate) fn present(
     };
     // What has failed is tried again in the next frame: a copy that did not begin has left its
     // frame to be had again, and what has begun goes on.
-    all.retain_mut(|one| {
-        if one.is_dropped() {
-            return true;
-        }
-        one.present(&mut frame);
-        !one.fault().is_lost()
-    });
+    all.iter_mut().filter(|one| !is_over(&***one)).for_each(|one| one.present(&mut frame));
     if let Some(commands) = frame.commands {
         *serial += 1;
         let index = queue.submit(visible(device.wgpu_device()).into_iter().chain([commands.finish()]));

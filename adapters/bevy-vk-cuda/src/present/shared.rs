@@ -4,11 +4,11 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
-use bridge::LatestReader;
+use bridge::{LatestReader, ash::vk};
 
 use super::frame::{Present, PresentFrame};
 use super::target::{Target, check_object};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::fault::{Fault, Step};
 use crate::ring::{PLACES, Ring};
 use crate::vulkan::copier::{Copier, Source};
@@ -19,6 +19,8 @@ use crate::vulkan::copier::{Copier, Source};
 /// Bevy's object stays the same, so that materials' bind groups stay valid.
 pub(crate) struct SharedPresent<R: Target> {
     pub(crate) name: String,
+    /// The Vulkan device of all that follows, which keeps it alive.
+    pub(crate) device: vk::Device,
     pub(crate) copier: Copier,
     pub(crate) places: Option<Places<R>>,
     pub(crate) ring: Ring,
@@ -98,6 +100,12 @@ where
     <R as Source>::Target: Send + Sync,
 {
     fn present(&mut self, frame: &mut PresentFrame<'_>) {
+        // Before anything else: what follows records handles of one device into commands of
+        // another's (VUID-*-commonparent), or has wgpu look its ids up among another's.
+        if frame.raw != Some(self.device) {
+            self.fault.note::<()>(Step::Device, Err(Error::DeviceReplaced { object: self.name.clone() }));
+            return;
+        }
         // Nothing is known of an asset that is missing.
         let found = R::find(frame, self.asset).filter(|(_, object)| {
             let checked = check_object::<R>(&self.name, object, &self.shape);

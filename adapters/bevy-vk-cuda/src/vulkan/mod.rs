@@ -10,6 +10,7 @@ pub(crate) mod stand_in;
 
 use std::sync::Arc;
 
+use ash::vk;
 use bevy_render::renderer::raw_vulkan_init::AdditionalVulkanFeatures;
 use bridge::vk_export::ExportDevice;
 use bridge::{AdoptInfo, Backend, Compute, EnabledFeatures};
@@ -24,6 +25,16 @@ pub(crate) enum CopyQueue {
     Own,
     /// Bevy's, as the program has promised that it may be.
     Bevys,
+}
+
+/// The Vulkan device below one of wgpu's, also where it is lost; `None` on another backend.
+///
+/// By this two devices are told apart as long as both live. wgpu compares its devices by ids, which
+/// start again in each instance, and the renderer's recovery makes a new one.
+pub(crate) fn raw_device(device: &wgpu::Device) -> Option<vk::Device> {
+    // SAFETY: the guard is only read from.
+    let hal = unsafe { device.as_hal::<Vulkan>() }?;
+    Some(hal.raw_device().handle())
 }
 
 /// Adopts Bevy's device and pairs it with a compute side; or says why it cannot be.

@@ -6,5 +6,6 @@ mod ends;
 mod frames;
 mod late;
 mod rates;
+mod recovered;
 #[path = "../support/mod.rs"]
 mod support;

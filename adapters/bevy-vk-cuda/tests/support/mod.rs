@@ -118,20 +118,34 @@ pub fn app_behind(plugin: CudaPlugin) -> App {
     app
 }
 
-fn defaults(app: &mut App) {
-    let settings = WgpuSettings {
+/// What Bevy's device is created with.
+pub fn settings() -> WgpuSettings {
+    WgpuSettings {
         backends: Some(bevy::render::settings::Backends::VULKAN),
         instance_flags: bevy::render::settings::InstanceFlags::debugging(),
         ..Default::default()
-    };
+    }
+}
+
+fn defaults(app: &mut App) {
     let window = WindowPlugin { primary_window: None, ..Default::default() };
-    let render =
-        RenderPlugin { render_creation: settings.into(), synchronous_pipeline_compilation: true, ..Default::default() };
+    let render = RenderPlugin {
+        render_creation: settings().into(),
+        synchronous_pipeline_compilation: true,
+        ..Default::default()
+    };
     app.add_plugins(DefaultPlugins.set(window).set(render)).init_resource::<Seen>();
 }
 
 /// A camera that sees a square of 2 by 2 and nothing else, and the read-back of its picture.
 pub fn camera(app: &mut App) {
+    let target = camera_alone(app);
+    let read = |event: On<'_, '_, ReadbackComplete>, mut seen: ResMut<'_, Seen>| seen.picture = event.data.clone();
+    app.world_mut().spawn(Readback::texture(target)).observe(read);
+}
+
+/// The camera, and what it draws to.
+pub fn camera_alone(app: &mut App) -> Handle<Image> {
     let mut target = Image::new_target_texture(SIDE as u32, SIDE as u32, TextureFormat::Rgba8UnormSrgb, None);
     target.texture_descriptor.usage |= TextureUsages::COPY_SRC;
     let target = app.world_mut().resource_mut::<Assets<Image>>().add(target);
@@ -148,8 +162,7 @@ pub fn camera(app: &mut App) {
         Msaa::Off,
         Transform::from_xyz(0.0, 0.0, 5.0).looking_at(Vec3::ZERO, Vec3::Y),
     ));
-    let read = |event: On<'_, '_, ReadbackComplete>, mut seen: ResMut<'_, Seen>| seen.picture = event.data.clone();
-    app.world_mut().spawn(Readback::texture(target)).observe(read);
+    target
 }
 
 /// The square, with an unlit material that shows a texture.

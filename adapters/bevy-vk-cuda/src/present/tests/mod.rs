@@ -4,6 +4,7 @@
 mod device;
 mod dropped;
 mod pace;
+mod recovered;
 mod replaced;
 
 use std::sync::atomic::Ordering;
@@ -56,18 +57,8 @@ struct Scene {
 impl Scene {
     fn new(way: Way) -> Self {
         let (device, queue) = device();
-        let adopted = match way {
-            Way::Upload => Err("asked for".to_owned()),
-            _ => {
-                let mut told = AdditionalVulkanFeatures::default();
-                told.insert::<init::Shareable>();
-                vulkan::adopt(&device, Some(&told), Backend::Host, true, &Default::default())
-            }
-        };
-        let cuda = Cuda::new(adopted);
-        assert_eq!(cuda.way(), way, "{}", cuda.reason());
-        let format = TextureFormat::Rgba8Unorm;
-        let image = CudaImage::new(&cuda, &mut Assets::default(), "picture", format, [SIDE; 2]).unwrap();
+        let cuda = Self::cuda(&device, way);
+        let image = Self::image(&cuda);
         let handle = image.handle().clone();
         let mut world = World::new();
         world.insert_resource(cuda);
@@ -77,6 +68,24 @@ impl Scene {
         world.init_resource::<RenderAssets<GpuImage>>();
         world.init_resource::<RenderAssets<GpuShaderBuffer>>();
         Self { world, device, queue, handle, image }
+    }
+
+    fn cuda(device: &wgpu::Device, way: Way) -> Cuda {
+        let adopted = match way {
+            Way::Upload => Err("asked for".to_owned()),
+            _ => {
+                let mut told = AdditionalVulkanFeatures::default();
+                told.insert::<init::Shareable>();
+                vulkan::adopt(device, Some(&told), Backend::Host, true, &Default::default())
+            }
+        };
+        let cuda = Cuda::new(adopted);
+        assert_eq!(cuda.way(), way, "{}", cuda.reason());
+        cuda
+    }
+
+    fn image(cuda: &Cuda) -> CudaImage<[u8; 4]> {
+        CudaImage::new(cuda, &mut Assets::default(), "picture", TextureFormat::Rgba8Unorm, [SIDE; 2]).unwrap()
     }
 
     /// The asset is one of this side, with texels of this value.
@@ -225,8 +234,8 @@ fn copies_of_every_texel_are_settled() {
         let (device, queue) = device();
         let texture = device.create_texture(&descriptor(format, 3));
         let (images, buffers) = Default::default();
-        let (device, queue, images, buffers) = (&device, &queue, &images, &buffers);
-        let mut frame = PresentFrame { device, queue, images, buffers, serial: 1, done: 0, commands: None };
+        let (device, raw, queue, images, buffers) = (&device, raw_device(&device), &queue, &images, &buffers);
+        let mut frame = PresentFrame { device, raw, queue, images, buffers, serial: 1, done: 0, commands: None };
         let places = shared::Places::<bridge::ImageSpec<T>>::new(&mut frame, "picture", &texture);
         queue.submit(frame.commands.map(wgpu::CommandEncoder::finish));
         assert!(places.is_ok());

@@ -22,7 +22,8 @@ fn given(in_flight: u64) -> u64 {
         let done = serial.saturating_sub(1 + in_flight);
         let (images, buffers) = (scene.world.resource(), scene.world.resource());
         let (device, queue) = (&scene.device, &scene.queue);
-        let mut frame = PresentFrame { device, queue, images, buffers, serial, done, commands: None };
+        let raw = raw_device(device);
+        let mut frame = PresentFrame { device, raw, queue, images, buffers, serial, done, commands: None };
         one.present(&mut frame);
         let last = queue.submit(frame.commands.map(wgpu::CommandEncoder::finish));
         // The copy that has begun is before it on the same queue.
