@@ -1,6 +1,7 @@
 //! Errors of the adapter.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The result of this crate's calls.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -43,6 +44,19 @@ pub enum Error {
         object: String,
     },
 
+    /// Nothing could be submitted for seconds, since Bevy was configuring the surfaces of its
+    /// windows, during which Vulkan allows no submission to the device. Try again.
+    #[error(
+        "{object}: Bevy was configuring its windows for more than {limit:?}, and nothing is submitted meanwhile; try again"
+    )]
+    #[non_exhaustive]
+    WindowsConfigured {
+        /// The object that was to be made.
+        object: String,
+        /// How long the call waited.
+        limit: Duration,
+    },
+
     /// Frames do not reach Bevy: their asset was replaced by one that they cannot be copied into,
     /// of another size or format for example, memory ran out, or the device is lost or was
     /// replaced.
@@ -82,12 +96,16 @@ impl Error {
             Self::Vulkan { result, .. } => *result == ash::vk::Result::ERROR_DEVICE_LOST,
             Self::Panicked { .. } | Self::DeviceReplaced { .. } => true,
             Self::NotPresented { source, .. } => source.is_device_lost(),
-            Self::InvalidArgument { .. } => false,
+            Self::InvalidArgument { .. } | Self::WindowsConfigured { .. } => false,
         }
     }
 
     pub(crate) fn invalid(object: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::InvalidArgument { object: object.into(), reason: reason.into() }
+    }
+
+    pub(crate) fn windows_configured(object: &str, limit: Duration) -> Self {
+        Self::WindowsConfigured { object: object.to_owned(), limit }
     }
 
     pub(crate) fn vulkan(object: &str, call: &'static str, result: ash::vk::Result) -> Self {

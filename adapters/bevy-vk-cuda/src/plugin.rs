@@ -8,7 +8,6 @@ use bevy_ecs::schedule::{IntoScheduleConfigs, SystemSet};
 use bevy_ecs::system::{Res, ResMut};
 use bevy_render::renderer::RenderDevice;
 use bevy_render::renderer::raw_vulkan_init::{AdditionalVulkanFeatures, RawVulkanInitSettings};
-use bevy_render::view::{create_surfaces, prepare_windows};
 use bevy_render::{ExtractSchedule, MainWorld, Render, RenderApp, RenderPlugin, RenderSystems};
 use bridge::Backend;
 
@@ -128,8 +127,7 @@ fn install(app: &mut App, cuda: Cuda, plugin: CudaPlugin, gate: Gate) {
     if let Some(render) = app.get_sub_app_mut(RenderApp) {
         render.insert_resource(cuda).insert_resource(gate).insert_resource(Wished(plugin)).init_resource::<Presented>();
         render.add_systems(ExtractSchedule, follow);
-        let windows = (gate::close.before(create_surfaces), gate::open.after(prepare_windows));
-        render.add_systems(Render, (windows.0, windows.1.in_set(RenderSystems::PrepareViews)));
+        gate::add_systems(render, gate::has_windows);
         render.add_systems(Render, present.in_set(RenderSystems::PrepareResources));
     }
 }

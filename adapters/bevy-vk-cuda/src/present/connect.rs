@@ -14,6 +14,7 @@ use crate::fault::Fault;
 use crate::ring::{COPYING, Ring};
 use crate::upload;
 use crate::vulkan::copier::Copier;
+use crate::vulkan::gate;
 use crate::writer::{CudaWriter, WRITER_IN_FLIGHT};
 
 /// An asset of Bevy's, and the frames that it is made for.
@@ -52,7 +53,7 @@ where
     let (writer_in_flight, reader_in_flight) = (WRITER_IN_FLIGHT, COPYING);
     let slots = writer_in_flight + reader_in_flight + 2;
     let info = LatestInfo { name, slots, writer_in_flight, reader_in_flight, ..Default::default() };
-    let (writer, reader) = Exchange::latest(compute, &info, spec)?;
+    let (writer, reader) = gate::explained(name, || Exchange::latest(compute, &info, spec))?;
     let copier = Copier::new(name, compute.device())?;
     let device = compute.device().as_raw().handle();
     let (object, name, ring, fault) = (name, name.to_owned(), Ring::new(), Arc::clone(&told));

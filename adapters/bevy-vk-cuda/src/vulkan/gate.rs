@@ -1,11 +1,20 @@
 //! Keeps the bridge's submissions apart from wgpu's waits for the whole device.
 
+use std::cell::Cell;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use bevy_app::SubApp;
 use bevy_ecs::resource::Resource;
+use bevy_ecs::schedule::{IntoScheduleConfigs, SystemCondition};
 use bevy_ecs::system::Res;
+use bevy_render::view::{
+    ExtractedWindows, cleanup_view_targets_for_resize, clear_view_attachments, create_surfaces, prepare_windows,
+};
+use bevy_render::{Render, RenderSystems};
 use bridge::{QueueLock, ash::vk};
+
+use crate::error::{Error, Result};
 
 /// The limit of a submission's wait for surfaces to be configured. After it, the submission fails.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -35,6 +44,18 @@ struct Inner {
 struct State {
     closed: bool,
     submitting: bool,
+}
+
+thread_local! {
+    /// A submission of this thread was not made, since the gate stayed closed.
+    static GAVE_UP: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Calls what may submit. Where it fails because the gate stayed closed, that is the error: the
+/// bridge's own names the lock alone.
+pub(crate) fn explained<T, E: Into<Error>>(object: &str, call: impl FnOnce() -> Result<T, E>) -> Result<T> {
+    GAVE_UP.set(false);
+    call().map_err(|error| if GAVE_UP.take() { Error::windows_configured(object, LIMIT) } else { error.into() })
 }
 
 impl Gate {
@@ -70,8 +91,11 @@ impl QueueLock for Gate {
         let waited = self.0.changed.wait_timeout_while(state, LIMIT, |state| state.closed || state.submitting);
         let (mut state, waited) = waited.unwrap_or_else(PoisonError::into_inner);
         if waited.timed_out() {
-            log::error!("nothing is submitted: Bevy's surfaces were being configured for more than {LIMIT:?}");
-            return;
+            log::error!(
+                "nothing is submitted: Bevy was configuring the surfaces of its windows for more than {LIMIT:?}, and what \
+                 was called may be called again"
+            );
+            return GAVE_UP.set(true);
         }
         state.submitting = true;
         drop(state);
@@ -80,19 +104,45 @@ impl QueueLock for Gate {
     }
 }
 
+/// Adds the systems that close and open the gate of a render world; it is closed where `needed`.
+///
+/// It is closed as late as Bevy lets it: behind all that comes before
+/// [`RenderSystems::PrepareViews`], such as the preparation of assets and meshes, and behind what
+/// Bevy has before `create_surfaces` there.
+pub(crate) fn add_systems<M>(render: &mut SubApp, needed: impl SystemCondition<M>) {
+    let close = close
+        .after(clear_view_attachments)
+        .after(cleanup_view_targets_for_resize)
+        .before(create_surfaces)
+        .before(prepare_windows)
+        .run_if(needed);
+    let open = open.after(prepare_windows);
+    render.add_systems(Render, (close, open).in_set(RenderSystems::PrepareViews));
+}
+
+/// Nothing is configured without windows. Whether it is with some is not known before: an image that
+/// cannot be acquired has `prepare_windows` configure its surface.
+pub(crate) fn has_windows(windows: Option<Res<'_, ExtractedWindows>>) -> bool {
+    windows.is_some_and(|windows| !windows.is_empty())
+}
+
 /// Runs before surfaces are configured.
-pub(crate) fn close(gate: Res<'_, Gate>) {
+fn close(gate: Res<'_, Gate>) {
     gate.close();
 }
 
 /// Runs after surfaces were configured.
-pub(crate) fn open(gate: Res<'_, Gate>) {
+fn open(gate: Res<'_, Gate>) {
     gate.open();
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)] // Tests.
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
+
+    use bevy_ecs::schedule::SingleThreadedExecutor;
+    use bevy_ecs::system::ResMut;
 
     use super::*;
 
@@ -109,6 +159,57 @@ mod tests {
             gate.open();
         });
         assert!(submitted.load(Ordering::SeqCst), "it was opened");
+    }
+
+    /// The gate is open while Bevy prepares assets, and closed from then until windows are prepared.
+    #[test]
+    fn it_is_closed_for_the_windows_alone() {
+        #[derive(Resource, Default)]
+        struct Closed(Vec<bool>);
+        fn look(gate: Res<'_, Gate>, mut closed: ResMut<'_, Closed>) {
+            closed.0.push(gate.0.state.lock().unwrap().closed);
+        }
+        fn look_at_views(gate: Res<'_, Gate>, closed: ResMut<'_, Closed>) {
+            look(gate, closed);
+        }
+        for windows in [true, false] {
+            let mut render = SubApp::new();
+            render.add_schedule(Render::base_schedule());
+            render.edit_schedule(Render, |render| {
+                render.set_executor(SingleThreadedExecutor::new());
+            });
+            render.init_resource::<Gate>().init_resource::<Closed>();
+            add_systems(&mut render, move || windows);
+            render.add_systems(
+                Render,
+                (
+                    look.in_set(RenderSystems::Specialize),
+                    look_at_views.in_set(RenderSystems::PrepareViews).after(close).before(open),
+                    look.in_set(RenderSystems::Queue),
+                ),
+            );
+            render.world_mut().run_schedule(Render);
+            assert_eq!(render.world().resource::<Closed>().0, [false, windows, false]);
+        }
+    }
+
+    /// The error names the windows, and not the bridge's lock.
+    #[test]
+    fn a_submission_that_is_given_up_is_explained() {
+        let gate = Gate::default();
+        gate.close();
+        let submit = || -> Result<()> {
+            let mut submitted = false;
+            gate.with(vk::Queue::null(), &mut || submitted = true);
+            assert!(!submitted);
+            Err(Error::invalid("queue", "`QueueLock::with` returned without calling its closure"))
+        };
+        let error = explained("picture", submit).unwrap_err();
+        assert!(matches!(error, Error::WindowsConfigured { .. }), "{error}");
+        assert!(error.to_string().contains("windows") && error.to_string().contains("again"), "{error}");
+        // The next failure is another one.
+        let error = explained("picture", || Err::<(), _>(Error::invalid("picture", "on purpose"))).unwrap_err();
+        assert!(matches!(error, Error::InvalidArgument { .. }), "{error}");
     }
 
     /// Whoever closed it has panicked, or waits for the caller.
