@@ -13,6 +13,7 @@ use crate::mirror::{Mirror, initialize};
 use crate::order::Order;
 use crate::shared::{Flow, Shared};
 use crate::turn::ComputeTurn;
+use crate::view::View;
 
 /// Slots that go round between the compute side and wgpu, and the wgpu objects through which wgpu
 /// sees what is in them.
@@ -28,7 +29,7 @@ use crate::turn::ComputeTurn;
 pub struct Exchange<S: Shared, D: Direction = ComputeFirst> {
     /// Taken when this is dropped.
     pub(crate) exchange: ManuallyDrop<bridge::Exchange<S::Specs, D>>,
-    pub(crate) mirror: Arc<Mirror<S>>,
+    pub(crate) mirror: View<S>,
 }
 
 impl<S: Shared> Exchange<S, ComputeFirst> {
@@ -49,7 +50,7 @@ impl<S: Shared> Exchange<S, ComputeFirst> {
     /// queue and begins all the same, or is [`Error::HostWait`](crate::Error::HostWait).
     pub fn begin(&mut self) -> Result<ComputeTurn<S>> {
         let turn = self.begun(bridge::Exchange::begin)?;
-        Ok(ComputeTurn::new(turn, Arc::clone(&self.mirror)))
+        Ok(ComputeTurn::new(turn, self.mirror.clone()))
     }
 }
 
@@ -71,7 +72,7 @@ impl<S: Shared> Exchange<S, RenderFirst> {
     /// queue and begins all the same, or is [`Error::HostWait`](crate::Error::HostWait).
     pub fn begin(&mut self) -> Result<Frame<S, RenderFirst>> {
         let turn = self.begun(bridge::Exchange::begin)?;
-        Ok(Frame::new(turn, Arc::clone(&self.mirror)))
+        Ok(Frame::new(turn, self.mirror.clone()))
     }
 }
 
@@ -80,7 +81,7 @@ impl<S: Shared, D: Direction> Exchange<S, D> {
         exchange: bridge::Exchange<S::Specs, D>,
         mirror: impl FnOnce(usize) -> Arc<Mirror<S>>,
     ) -> Result<Self> {
-        let mirror = mirror(exchange.slots());
+        let mirror = View::new(mirror(exchange.slots()));
         let mut this = Self { exchange: ManuallyDrop::new(exchange), mirror };
         this.hand_over()?;
         Ok(this)
@@ -139,7 +140,7 @@ impl<S: Shared, D: Direction> Drop for Exchange<S, D> {
     fn drop(&mut self) {
         // SAFETY: nothing uses it any more.
         let exchange = unsafe { ManuallyDrop::take(&mut self.exchange) };
-        self.mirror.end(exchange, bridge::Exchange::flush_parts);
+        self.mirror.leave(exchange, bridge::Exchange::flush_parts);
     }
 }
 

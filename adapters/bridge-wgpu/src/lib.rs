@@ -19,6 +19,7 @@ mod scope;
 mod shared;
 mod submit;
 mod turn;
+mod view;
 
 pub use batch::Frames;
 pub use bridge::{

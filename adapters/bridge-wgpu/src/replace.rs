@@ -38,7 +38,7 @@ impl<S: Shared, D: Direction> Exchange<S, D> {
         // has come they may use the old resources.
         self.recover()?;
         self.exchange.replace(specs)?;
-        self.mirror = mirror(self.exchange.slots());
+        self.mirror.replace(mirror(self.exchange.slots()));
         self.hand_over()
     }
 }

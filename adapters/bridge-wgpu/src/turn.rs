@@ -1,12 +1,10 @@
 //! The compute side's part of a frame.
 
-use std::sync::Arc;
-
 use bridge::{ComputeFirst, Direction, RenderFirst, TimelinePoint, Work};
 
 use crate::error::Result;
-use crate::mirror::Mirror;
 use crate::shared::Shared;
+use crate::view::View;
 
 /// The compute side's part of a frame: it owns the slot until [`finish`](Self::finish).
 ///
@@ -14,11 +12,11 @@ use crate::shared::Shared;
 #[must_use = "a turn that is dropped before `finish` loses its frame"]
 pub struct ComputeTurn<S: Shared, D: Direction = ComputeFirst> {
     pub(crate) turn: bridge::ComputeTurn<S::Specs, D>,
-    pub(crate) mirror: Arc<Mirror<S>>,
+    pub(crate) mirror: View<S>,
 }
 
 impl<S: Shared, D: Direction> ComputeTurn<S, D> {
-    pub(crate) fn new(turn: bridge::ComputeTurn<S::Specs, D>, mirror: Arc<Mirror<S>>) -> Self {
+    pub(crate) fn new(turn: bridge::ComputeTurn<S::Specs, D>, mirror: View<S>) -> Self {
         Self { turn, mirror }
     }
 

@@ -1,8 +1,6 @@
 //! wgpu's part of frames at rates of their own.
 #![allow(unsafe_code)] // Records the hand-over.
 
-use std::sync::Arc;
-
 use bridge::{Lendable, LentLatest, RenderRead, RenderWrite, TimelinePoint};
 
 use crate::batch::{Batch, Frames};
@@ -14,6 +12,7 @@ use crate::own_commands::OwnCommands;
 use crate::parts::Parts;
 use crate::raw;
 use crate::shared::Shared;
+use crate::view::View;
 
 /// The newest frame of the compute side, for one submission of wgpu's, see
 /// [`LatestReader::newest`](crate::LatestReader::newest).
@@ -26,7 +25,7 @@ use crate::shared::Shared;
 #[must_use = "submit or skip the frame"]
 pub struct NewestFrame<S: Shared> {
     turn: RenderRead<S::Specs>,
-    mirror: Arc<Mirror<S>>,
+    mirror: View<S>,
 }
 
 /// A frame that wgpu writes, see [`LatestWriter::begin`](crate::LatestWriter::begin).
@@ -38,11 +37,11 @@ pub struct NewestFrame<S: Shared> {
 #[must_use = "a frame that is neither submitted nor skipped is lost"]
 pub struct WrittenFrame<S: Shared> {
     turn: RenderWrite<S::Specs>,
-    mirror: Arc<Mirror<S>>,
+    mirror: View<S>,
 }
 
 impl<S: Shared> NewestFrame<S> {
-    pub(super) fn new(turn: RenderRead<S::Specs>, mirror: Arc<Mirror<S>>) -> Self {
+    pub(super) fn new(turn: RenderRead<S::Specs>, mirror: View<S>) -> Self {
         Self { turn, mirror }
     }
 
@@ -79,7 +78,7 @@ impl<S: Shared> NewestFrame<S> {
 }
 
 impl<S: Shared> WrittenFrame<S> {
-    pub(super) fn new(turn: RenderWrite<S::Specs>, mirror: Arc<Mirror<S>>) -> Self {
+    pub(super) fn new(turn: RenderWrite<S::Specs>, mirror: View<S>) -> Self {
         Self { turn, mirror }
     }
 
@@ -136,7 +135,7 @@ impl<S: Shared> Frames for NewestFrame<S> {
 }
 
 impl<S: Shared> Batch for NewestFrame<S> {
-    type Lent = (LentLatest<RenderRead<S::Specs>>, Arc<Mirror<S>>);
+    type Lent = (LentLatest<RenderRead<S::Specs>>, View<S>);
     type Done = TimelinePoint;
 
     fn prepare(&self, gpu: &Bridge) -> Result<()> {
@@ -200,7 +199,7 @@ impl<S: Shared> Frames for WrittenFrame<S> {
 }
 
 impl<S: Shared> Batch for WrittenFrame<S> {
-    type Lent = (LentLatest<RenderWrite<S::Specs>>, Arc<Mirror<S>>);
+    type Lent = (LentLatest<RenderWrite<S::Specs>>, View<S>);
     type Done = TimelinePoint;
 
     fn prepare(&self, gpu: &Bridge) -> Result<()> {

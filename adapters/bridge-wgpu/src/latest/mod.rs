@@ -4,7 +4,6 @@
 pub(crate) mod frame;
 
 use std::mem::ManuallyDrop;
-use std::sync::Arc;
 
 use bridge::{ComputeFirst, ComputeRead, ComputeWrite, Direction, LatestInfo, RenderFirst, Stage, SubmitParts};
 
@@ -14,6 +13,7 @@ use crate::exchange::Exchange;
 use crate::mirror::{Mirror, initialize};
 use crate::order::Order;
 use crate::shared::{Flow, Shared};
+use crate::view::View;
 use frame::{NewestFrame, WrittenFrame};
 
 /// Gives the parts of a flush: of the handle of wgpu's side, and none of the other's.
@@ -24,7 +24,7 @@ type FlushParts<H> = fn(&mut H) -> bridge::Result<Option<SubmitParts>>;
 pub struct LatestWriter<S: Shared, D: Direction = ComputeFirst> {
     /// Taken when this is dropped.
     writer: ManuallyDrop<bridge::LatestWriter<S::Specs, D>>,
-    mirror: Arc<Mirror<S>>,
+    mirror: View<S>,
     flush: Option<FlushParts<bridge::LatestWriter<S::Specs, D>>>,
 }
 
@@ -33,7 +33,7 @@ pub struct LatestWriter<S: Shared, D: Direction = ComputeFirst> {
 pub struct LatestReader<S: Shared, D: Direction = ComputeFirst> {
     /// Taken when this is dropped.
     reader: ManuallyDrop<bridge::LatestReader<S::Specs, D>>,
-    mirror: Arc<Mirror<S>>,
+    mirror: View<S>,
     flush: Option<FlushParts<bridge::LatestReader<S::Specs, D>>>,
 }
 
@@ -88,8 +88,8 @@ impl<S: Shared> Exchange<S, ComputeFirst> {
     ) -> Result<(LatestWriter<S, ComputeFirst>, LatestReader<S, ComputeFirst>)> {
         let (specs, mirror) = Mirror::new(gpu, Flow::In, info.name, info.timeout, shared, Order::default())?;
         let (writer, reader) = bridge::Exchange::latest(gpu.compute(), info, specs)?;
-        let mirror = mirror(writer.slots());
-        let writer = LatestWriter { writer: ManuallyDrop::new(writer), mirror: Arc::clone(&mirror), flush: None };
+        let mirror = View::new(mirror(writer.slots()));
+        let writer = LatestWriter { writer: ManuallyDrop::new(writer), mirror: mirror.beside(), flush: None };
         let flush: FlushParts<_> = bridge::LatestReader::flush_parts;
         let mut reader = LatestReader { reader: ManuallyDrop::new(reader), mirror, flush: Some(flush) };
         reader.initialize()?;
@@ -110,11 +110,10 @@ impl<S: Shared> Exchange<S, RenderFirst> {
     ) -> Result<(LatestWriter<S, RenderFirst>, LatestReader<S, RenderFirst>)> {
         let (specs, mirror) = Mirror::new(gpu, Flow::Out, info.name, info.timeout, shared, Order::default())?;
         let (writer, reader) = bridge::Exchange::latest_render_first(gpu.compute(), info, specs)?;
-        let mirror = mirror(writer.slots());
+        let mirror = View::new(mirror(writer.slots()));
         let flush: FlushParts<_> = bridge::LatestWriter::flush_parts;
-        let mut writer =
-            LatestWriter { writer: ManuallyDrop::new(writer), mirror: Arc::clone(&mirror), flush: Some(flush) };
-        let reader = LatestReader { reader: ManuallyDrop::new(reader), mirror, flush: None };
+        let reader = LatestReader { reader: ManuallyDrop::new(reader), mirror: mirror.beside(), flush: None };
+        let mut writer = LatestWriter { writer: ManuallyDrop::new(writer), mirror, flush: Some(flush) };
         if writer.writer.needs_initial() {
             // SAFETY: `initialize` submits what is recorded, or drops the turn.
             initialize(&writer.mirror, |commands| unsafe { writer.writer.record_initial(commands) })?;
@@ -157,7 +156,7 @@ impl<S: Shared> LatestWriter<S, RenderFirst> {
             }
             begun => begun?,
         };
-        Ok(WrittenFrame::new(turn, Arc::clone(mirror)))
+        Ok(WrittenFrame::new(turn, mirror.clone()))
     }
 }
 
@@ -179,7 +178,7 @@ impl<S: Shared> LatestReader<S, ComputeFirst> {
     /// As [`bridge::LatestReader::newest`], and as [`initialize`](Self::initialize).
     pub fn newest(&mut self) -> Result<Option<NewestFrame<S>>> {
         self.initialize()?;
-        Ok(self.reader.newest()?.map(|turn| NewestFrame::new(turn, Arc::clone(&self.mirror))))
+        Ok(self.reader.newest()?.map(|turn| NewestFrame::new(turn, self.mirror.clone())))
     }
 }
 
@@ -226,7 +225,7 @@ impl<S: Shared, D: Direction> Drop for LatestWriter<S, D> {
         // SAFETY: nothing uses it any more.
         let writer = unsafe { ManuallyDrop::take(&mut self.writer) };
         if let Some(flush) = self.flush {
-            self.mirror.end(writer, flush);
+            self.mirror.leave(writer, flush);
         }
     }
 }
@@ -236,7 +235,7 @@ impl<S: Shared, D: Direction> Drop for LatestReader<S, D> {
         // SAFETY: nothing uses it any more.
         let reader = unsafe { ManuallyDrop::take(&mut self.reader) };
         if let Some(flush) = self.flush {
-            self.mirror.end(reader, flush);
+            self.mirror.leave(reader, flush);
         }
     }
 }

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use crate::support::latest::{LEN, write};
 use crate::support::{Filler, adopted, alone, await_queue, info, mapped, read_buffer, staging, validation_messages};
 use bridge_wgpu::bridge::LiveObjects;
-use bridge_wgpu::{Bridge, Error, Exchange, Frames, LatestInfo, Newest, SharedBuffer, SharedTexture, Work, wgpu};
+use bridge_wgpu::{
+    Bridge, Error, Exchange, ExchangeInfo, Frames, LatestInfo, Newest, SharedBuffer, SharedTexture, Work, wgpu,
+};
 
 /// Longer than anything that is waited for in vain, and told from it.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -182,6 +184,35 @@ fn the_end_behind_a_lost_frame_is_seen_at_once() {
         let start = Instant::now();
         drop((reader, writer));
         drop((read, written));
+        assert!(start.elapsed() < LIMIT, "{:?}", start.elapsed());
+    });
+}
+
+/// Whatever holds the exchange last ends it. Its handle was dropped before the frame was lost.
+#[test]
+fn the_end_of_a_lost_frame_that_outlives_its_exchange_is_seen_at_once() {
+    ends(|bridge| {
+        let info = |name| ExchangeInfo { timeout: LIMIT, ..info(name) };
+        let start = Instant::now();
+        let mut exchange = Exchange::new(bridge, &info("numbers"), numbers()).unwrap();
+        let frame = exchange.begin().unwrap().finish().unwrap();
+        drop(exchange);
+        lose(bridge, frame);
+        let mut back = Exchange::render_first(bridge, &info("back"), numbers()).unwrap();
+        let frame = back.begin().unwrap();
+        drop(back);
+        lose(bridge, frame);
+        let (mut writer, mut reader) = Exchange::latest(bridge, &latest("newest"), numbers()).unwrap();
+        let mut turn = writer.begin().unwrap();
+        write(&mut turn, 1, Duration::ZERO);
+        turn.publish().unwrap();
+        let frame = reader.newest().unwrap();
+        drop((reader, writer));
+        lose(bridge, frame);
+        let (mut writer, reader) = Exchange::latest_render_first(bridge, &latest("scene"), numbers()).unwrap();
+        let frame = writer.begin().unwrap();
+        drop((reader, writer));
+        lose(bridge, frame);
         assert!(start.elapsed() < LIMIT, "{:?}", start.elapsed());
     });
 }
