@@ -89,7 +89,8 @@ fn again(retried: bool) -> &'static str {
 }
 
 impl Error {
-    /// Returns `true` if the device of either side is lost or was replaced: what failed fails again.
+    /// Returns `true` if the device of either side is lost or was replaced: what failed fails
+    /// again.
     pub(crate) fn is_device_lost(&self) -> bool {
         match self {
             Self::Bridge(error) => error.is_device_lost(),

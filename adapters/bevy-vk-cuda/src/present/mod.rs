@@ -42,7 +42,8 @@ pub(crate) struct Presented {
 }
 
 impl Presented {
-    /// Adds what was made for the device that Bevy had before: the next frame says what became of it.
+    /// Adds what was made for the device that Bevy had before: the next frame says what became of
+    /// it.
     pub(crate) fn add_last(&mut self, all: Vec<Box<dyn Present>>) {
         self.all.extend(all);
     }

@@ -120,8 +120,8 @@ pub(crate) fn add_systems<M>(render: &mut SubApp, needed: impl SystemCondition<M
     render.add_systems(Render, (close, open).in_set(RenderSystems::PrepareViews));
 }
 
-/// Nothing is configured without windows. Whether it is with some is not known before: an image that
-/// cannot be acquired has `prepare_windows` configure its surface.
+/// Nothing is configured without windows. Whether it is with some is not known before: an image
+/// that cannot be acquired has `prepare_windows` configure its surface.
 pub(crate) fn has_windows(windows: Option<Res<'_, ExtractedWindows>>) -> bool {
     windows.is_some_and(|windows| !windows.is_empty())
 }
@@ -161,7 +161,8 @@ mod tests {
         assert!(submitted.load(Ordering::SeqCst), "it was opened");
     }
 
-    /// The gate is open while Bevy prepares assets, and closed from then until windows are prepared.
+    /// The gate is open while Bevy prepares assets, and closed from then until windows are
+    /// prepared.
     #[test]
     fn it_is_closed_for_the_windows_alone() {
         #[derive(Resource, Default)]
