@@ -51,3 +51,29 @@ fn images_of_a_window_outlive_a_queue_that_stalls() {
     drop(gate);
     assert_silent(device);
 }
+
+/// A frame that could not be submitted leaves its image and a semaphore that is signalled, which
+/// nobody waits for. Once the images are made again, every frame has one.
+#[test]
+fn an_image_that_was_never_written_is_given_up_by_making_all_again() {
+    let _turn = Rig::open();
+    let Some(own) = Own::open(SIZE).map(Arc::new) else { return };
+    let Some(compute) = compute(&adopt(&own)) else { return };
+    let device = compute.device();
+    // SAFETY: the window outlives the images.
+    let mut images = match unsafe { WindowImages::new(device, &*own, SIZE, 2) } {
+        Ok(images) => images,
+        Err(error @ Error::CannotPresent { .. }) => return skip(Need::Other, &error.to_string()),
+        Err(error) => panic!("{error}"),
+    };
+    for _ in 0..3 {
+        for frame in 0..2 {
+            // SAFETY: no submission with an image of this frame was made since they were.
+            let image = unsafe { images.acquire(frame, Rig::LONG) }.unwrap();
+            assert!(image.is_some(), "frame {frame}");
+        }
+        images.resize(SIZE).unwrap();
+    }
+    drop(images);
+    assert_silent(device);
+}

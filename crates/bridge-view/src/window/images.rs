@@ -4,7 +4,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::CStr;
-use std::mem::{forget, take};
+use std::mem::forget;
 use std::time::Duration;
 
 use bridge::ExportDevice;
@@ -31,6 +31,7 @@ pub struct WindowImages {
     swapchain: Option<Swapchain>,
     /// Signalled when an image can be written, one per frame in flight.
     acquired: Vec<vk::Semaphore>,
+    frames: usize,
     /// `None` only while it is dropped.
     surface: Option<Surface>,
     limit: Duration,
@@ -86,14 +87,7 @@ impl WindowImages {
         // SAFETY: the window outlives the surface, as this function.
         let surface = unsafe { Surface::new(device, window) }?;
         let (swapchain, surface, device) = (None, Some(surface), device.clone());
-        let mut made = Self { swapchain, acquired: Vec::new(), surface, limit: LIMIT, device };
-        for _ in 0..frames {
-            let info = vk::SemaphoreCreateInfo::default();
-            // SAFETY: VUID-VkSemaphoreCreateInfo-flags-zerobitmask: no flags, and no chain.
-            let semaphore = unsafe { made.device.as_raw().create_semaphore(&info, None) };
-            let semaphore = semaphore.map_err(failed(&made.device, "vkCreateSemaphore"))?;
-            made.acquired.push(semaphore);
-        }
+        let mut made = Self { swapchain, acquired: Vec::new(), frames, surface, limit: LIMIT, device };
         made.resize(size)?;
         Ok(made)
     }
@@ -107,6 +101,10 @@ impl WindowImages {
     /// Waits for the queue and makes the images again. A window without any area, such as a
     /// minimized one, leaves none.
     ///
+    /// It also gives up images that were acquired and never written, because recording or
+    /// submitting their frame failed: every frame can acquire one again. Their semaphores are
+    /// destroyed, so they must be in no submission that is still to be made.
+    ///
     /// # Errors
     /// [`Error::Bridge`] past the limit, or the error of the failed driver call; the images stay as
     /// they are where the queue was waited for in vain. [`Error::SurfaceLost`]: the images are to
@@ -114,11 +112,28 @@ impl WindowImages {
     pub fn resize(&mut self, size: [u32; 2]) -> Result<()> {
         self.wait()?;
         self.swapchain = None;
+        // Of an image that no submission has written, it stays signalled.
+        self.destroy_acquired();
+        for _ in 0..self.frames {
+            let info = vk::SemaphoreCreateInfo::default();
+            // SAFETY: VUID-VkSemaphoreCreateInfo-flags-zerobitmask: no flags, and no chain.
+            let semaphore = unsafe { self.device.as_raw().create_semaphore(&info, None) };
+            self.acquired.push(semaphore.map_err(failed(&self.device, "vkCreateSemaphore"))?);
+        }
         let Some(surface) = &self.surface else { return Ok(()) };
         // SAFETY: there is no old one.
         let made = unsafe { Swapchain::new(&self.device, surface, size, vk::PresentModeKHR::FIFO, None) };
         self.swapchain = or_none(made)?.flatten();
         Ok(())
+    }
+
+    /// Destroys the semaphores of acquired images. The queue is done with them, and there is no
+    /// swapchain that may still signal one.
+    fn destroy_acquired(&mut self) {
+        for semaphore in self.acquired.drain(..) {
+            // SAFETY: VUID-vkDestroySemaphore-semaphore-05149: as this function says.
+            unsafe { self.device.as_raw().destroy_semaphore(semaphore, None) };
+        }
     }
 
     /// Returns the size of the images, or `None` if the window has no area.
@@ -135,7 +150,8 @@ impl WindowImages {
     /// call.
     ///
     /// # Safety
-    /// The last submission with an image of this frame has been made, and has ended.
+    /// The last submission with an image of this frame has been made, and has ended; or the images
+    /// were made again since by [`resize`](Self::resize).
     pub unsafe fn acquire(&mut self, frame: usize, timeout: Duration) -> Result<Option<AcquiredImage>> {
         let Some(swapchain) = &mut self.swapchain else { return Ok(None) };
         let semaphore = self.acquired.get(frame).copied();
@@ -201,9 +217,6 @@ impl Drop for WindowImages {
             return;
         }
         self.swapchain = None;
-        for semaphore in take(&mut self.acquired) {
-            // SAFETY: VUID-vkDestroySemaphore-semaphore-05149: the queue is done with it.
-            unsafe { self.device.as_raw().destroy_semaphore(semaphore, None) };
-        }
+        self.destroy_acquired();
     }
 }
