@@ -23,6 +23,10 @@ use crate::window::swapchain::{Swapchain, Target};
 /// wait and signal among the semaphores of its submission, and shows it
 /// ([`present`](Self::present)). Frames are copied to the images, so they need not have their size.
 ///
+/// Images are shown at the display's refreshes. On Wayland, where presenting at the refreshes would
+/// block for as long as the window is hidden, they are shown without waiting for them (MAILBOX,
+/// else IMMEDIATE) if the device can; neither tears there.
+///
 /// Dropping it waits for the queue, with a limit ([`set_timeout`](Self::set_timeout)); what may
 /// still be in use then is leaked.
 #[doc(alias = "VkSwapchainKHR")]
@@ -121,8 +125,10 @@ impl WindowImages {
             self.acquired.push(semaphore.map_err(failed(&self.device, "vkCreateSemaphore"))?);
         }
         let Some(surface) = &self.surface else { return Ok(()) };
-        // SAFETY: there is no old one.
-        let made = unsafe { Swapchain::new(&self.device, surface, size, vk::PresentModeKHR::FIFO, None) };
+        let made = surface.mode(true).and_then(|mode| {
+            // SAFETY: there is no old one; the mode is the surface's.
+            unsafe { Swapchain::new(&self.device, surface, size, mode, None) }
+        });
         self.swapchain = or_none(made)?.flatten();
         Ok(())
     }

@@ -161,18 +161,42 @@ impl Surface {
         // `capabilities`.
         let modes = unsafe { self.loader.get_physical_device_surface_present_modes(physical, self.raw) }
             .map_err(sorted(&self.device, "vkGetPhysicalDeviceSurfacePresentModesKHR"))?;
-        let wanted: &[_] = match (vsync, self.wayland) {
-            (true, false) => &[],
-            (true, true) | (false, _) => &[vk::PresentModeKHR::MAILBOX, vk::PresentModeKHR::IMMEDIATE],
-        };
-        let found = wanted.iter().copied().find(|mode| modes.contains(mode));
-        Ok(found.unwrap_or(vk::PresentModeKHR::FIFO))
+        Ok(choose(vsync, self.wayland, &modes))
     }
+}
+
+/// The best of the modes that a surface has.
+fn choose(vsync: bool, wayland: bool, modes: &[vk::PresentModeKHR]) -> vk::PresentModeKHR {
+    let wanted: &[_] = match (vsync, wayland) {
+        (true, false) => &[],
+        (true, true) | (false, _) => &[vk::PresentModeKHR::MAILBOX, vk::PresentModeKHR::IMMEDIATE],
+    };
+    let found = wanted.iter().copied().find(|mode| modes.contains(mode));
+    found.unwrap_or(vk::PresentModeKHR::FIFO)
 }
 
 impl Drop for Surface {
     fn drop(&mut self) {
         // SAFETY: VUID-vkDestroySurfaceKHR-surface-01266: its swapchain is gone, as documented.
         unsafe { self.loader.destroy_surface(self.raw, None) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn on_wayland_nothing_waits_for_a_window_that_is_hidden() {
+        const FIFO: vk::PresentModeKHR = vk::PresentModeKHR::FIFO;
+        const MAILBOX: vk::PresentModeKHR = vk::PresentModeKHR::MAILBOX;
+        const IMMEDIATE: vk::PresentModeKHR = vk::PresentModeKHR::IMMEDIATE;
+        for vsync in [true, false] {
+            assert_eq!(choose(vsync, true, &[FIFO, IMMEDIATE, MAILBOX]), MAILBOX);
+            assert_eq!(choose(vsync, true, &[FIFO, IMMEDIATE]), IMMEDIATE);
+            assert_eq!(choose(vsync, true, &[FIFO]), FIFO);
+        }
+        assert_eq!(choose(true, false, &[FIFO, IMMEDIATE, MAILBOX]), FIFO);
+        assert_eq!(choose(false, false, &[FIFO, IMMEDIATE, MAILBOX]), MAILBOX);
     }
 }
