@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use ash::{khr, vk};
-use raw_window_handle::{HasDisplayHandle, HasWindowHandle};
+use raw_window_handle::{HasDisplayHandle, HasWindowHandle, RawDisplayHandle};
 
 use crate::gpu::Gpu;
 
@@ -28,6 +28,7 @@ pub struct Swapchain {
     drawn: Vec<vk::Semaphore>,
     loader: khr::swapchain::Device,
     surface: vk::SurfaceKHR,
+    wayland: bool,
     surfaces: khr::surface::Instance,
     gpu: Arc<Gpu>,
 }
@@ -58,10 +59,12 @@ impl Swapchain {
         let (display, handle) = (window.display_handle()?.as_raw(), window.window_handle()?.as_raw());
         // SAFETY: both handles are alive, and the window outlives the surface by contract.
         let surface = unsafe { ash_window::create_surface(gpu.entry(), gpu.instance(), display, handle, None) }?;
-        Self::on_surface(gpu, surface, frames)
+        let mut swapchain = Self::on_surface(gpu, surface, frames)?;
+        swapchain.wayland = matches!(display, RawDisplayHandle::Wayland(_));
+        Ok(swapchain)
     }
 
-    /// Of a surface, which is destroyed with it.
+    /// Of a surface, not of Wayland, which is destroyed with it.
     pub(crate) fn on_surface(gpu: &Arc<Gpu>, surface: vk::SurfaceKHR, frames: usize) -> Result<Self> {
         let surfaces = khr::surface::Instance::new(gpu.entry(), gpu.instance());
         let loader = khr::swapchain::Device::new(gpu.instance(), gpu.device());
@@ -75,6 +78,7 @@ impl Swapchain {
             drawn: vec![],
             loader,
             surface,
+            wayland: false,
             surfaces,
             gpu: Arc::clone(gpu),
         };
@@ -95,19 +99,12 @@ impl Swapchain {
     ///
     /// # Errors
     /// What the window does not take.
-    pub fn resize(&mut self, [width, height]: [u32; 2]) -> Result<vk::Extent2D> {
+    pub fn resize(&mut self, size: [u32; 2]) -> Result<vk::Extent2D> {
         self.clear()?;
         let (physical, surface) = (self.gpu.physical(), self.surface);
         // SAFETY: support was asked for in `new`.
         let abilities = unsafe { self.surfaces.get_physical_device_surface_capabilities(physical, surface) }?;
-        let (least, most) = (abilities.min_image_extent, abilities.max_image_extent);
-        let extent = match abilities.current_extent {
-            vk::Extent2D { width: u32::MAX, .. } => vk::Extent2D {
-                width: width.clamp(least.width, most.width),
-                height: height.clamp(least.height, most.height),
-            },
-            extent => extent,
-        };
+        let extent = extent(&abilities, size);
         if extent.width == 0 || extent.height == 0 {
             return Ok(vk::Extent2D::default());
         }
@@ -119,6 +116,8 @@ impl Swapchain {
         let plain = [vk::Format::B8G8R8A8_UNORM, vk::Format::R8G8B8A8_UNORM, vk::Format::A8B8G8R8_UNORM_PACK32];
         let format = formats.iter().find(|one| plain.contains(&one.format)).context("no plain 8-bit format")?;
         let most = if abilities.max_image_count == 0 { u32::MAX } else { abilities.max_image_count };
+        // SAFETY: as above.
+        let modes = unsafe { self.surfaces.get_physical_device_surface_present_modes(physical, surface) }?;
         let opaque = vk::CompositeAlphaFlagsKHR::OPAQUE;
         let alpha = abilities.supported_composite_alpha;
         let info = vk::SwapchainCreateInfoKHR::default()
@@ -131,10 +130,10 @@ impl Swapchain {
             .image_usage(vk::ImageUsageFlags::TRANSFER_DST)
             .pre_transform(abilities.current_transform)
             .composite_alpha(if alpha.contains(opaque) { opaque } else { vk::CompositeAlphaFlagsKHR::INHERIT })
-            .present_mode(vk::PresentModeKHR::FIFO)
+            .present_mode(mode(self.wayland, &modes))
             .clipped(true);
         // SAFETY: VUID-VkSwapchainCreateInfoKHR-surface-01270 and its like: values that the surface
-        // offers; FIFO always is.
+        // offers.
         self.raw = unsafe { self.loader.create_swapchain(&info, None) }?;
         // SAFETY: just made.
         self.images = unsafe { self.loader.get_swapchain_images(self.raw) }?;
@@ -210,6 +209,28 @@ impl Swapchain {
     }
 }
 
+/// The size of images for a window of a size.
+fn extent(abilities: &vk::SurfaceCapabilitiesKHR, [width, height]: [u32; 2]) -> vk::Extent2D {
+    let (least, most) = (abilities.min_image_extent, abilities.max_image_extent);
+    match abilities.current_extent {
+        // Not `clamp`, which panics where a driver's limits contradict each other.
+        vk::Extent2D { width: u32::MAX, .. } => vk::Extent2D {
+            width: width.max(least.width).min(most.width),
+            height: height.max(least.height).min(most.height),
+        },
+        extent => extent,
+    }
+}
+
+/// FIFO, which every surface has. On Wayland, where it would block in `vkQueuePresentKHR` for as
+/// long as the window is hidden, with the queue's lock held: one that waits for nothing, if there
+/// is one.
+fn mode(wayland: bool, modes: &[vk::PresentModeKHR]) -> vk::PresentModeKHR {
+    let unblocked = [vk::PresentModeKHR::MAILBOX, vk::PresentModeKHR::IMMEDIATE];
+    let found = unblocked.into_iter().find(|mode| wayland && modes.contains(mode));
+    found.unwrap_or(vk::PresentModeKHR::FIFO)
+}
+
 impl Drop for Swapchain {
     fn drop(&mut self) {
         if let Err(error) = self.clear() {
@@ -218,5 +239,33 @@ impl Drop for Swapchain {
         }
         // SAFETY: VUID-vkDestroySurfaceKHR-surface-01266: its swapchain is gone.
         unsafe { self.surfaces.destroy_surface(self.surface, None) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_that_contradict_each_other_are_no_panic() {
+        let side = |side| vk::Extent2D { width: side, height: side };
+        let (free, least, most) = (side(u32::MAX), side(64), side(0));
+        let abilities = vk::SurfaceCapabilitiesKHR {
+            current_extent: free,
+            min_image_extent: least,
+            max_image_extent: most,
+            ..Default::default()
+        };
+        assert_eq!(extent(&abilities, [640, 480]), most);
+        let abilities = vk::SurfaceCapabilitiesKHR { max_image_extent: side(500), ..abilities };
+        assert_eq!(extent(&abilities, [640, 32]), vk::Extent2D { width: 500, height: 64 });
+    }
+
+    #[test]
+    fn on_wayland_nothing_waits_for_a_window_that_is_hidden() {
+        let (fifo, mailbox) = (vk::PresentModeKHR::FIFO, vk::PresentModeKHR::MAILBOX);
+        assert_eq!(mode(true, &[fifo, vk::PresentModeKHR::IMMEDIATE, mailbox]), mailbox);
+        assert_eq!(mode(true, &[fifo]), fifo);
+        assert_eq!(mode(false, &[fifo, mailbox]), fifo);
     }
 }
