@@ -109,20 +109,25 @@ mod remote;
 mod timeline;
 mod tuples;
 
+#[cfg(all(target_os = "linux", feature = "remote"))]
+pub use bridge_ipc;
 pub use cuda_import;
 pub use vk_export;
 pub use vk_export::ash;
 
 // What programs name of the two halves.
 pub use cuda_import::{
-    AddressMode, DeviceView, DeviceViewMut, Filter, ImageRows, ImageView, ImageViewMut, ReadMode, Surface, Texel,
-    Texture, TextureInfo, cudarc, half,
+    AddressMode, CudaDevice, DeviceView, DeviceViewMut, Filter, ImageRows, ImageView, ImageViewMut, ReadMode, Surface,
+    Texel, TexelFormat, Texture, TextureInfo, cudarc, half,
 };
 pub use vk_export::{
     AdoptInfo, AllocatedBytes, DeviceRequirements, DeviceSelector, EnabledFeatures, InUse, Queue, QueueLock,
     RawHandles, RequiredFeatures, Uuid, Validation, required_device_extensions, requirements_for, requirements_for_raw,
 };
-pub use vk_export::{BufferAccess, ExportDevice, ImageAccess, ImageKind, LaunchConfig, OpenInfo, Ptx, QueueKind};
+pub use vk_export::{
+    BufferAccess, ExportDevice, Handover, ImageAccess, ImageHandover, ImageKind, LaunchConfig, OpenInfo, Ptx, PtxEntry,
+    QueueKind,
+};
 
 pub use bridge_trace::{trace_off, trace_to};
 pub use buffer::pool::{PoolReport, SharedPool, SharedPoolInfo};
