@@ -39,7 +39,7 @@ impl<R: Resources, D: Direction> Spliced<R, D> {
     /// Waits, where the compute side is the CPU, until a present may depend on the frame.
     ///
     /// # Errors
-    /// As [`LentTurn::prepare_present`].
+    /// As [`RenderTurn::prepare_present`].
     pub fn prepare_present(&self) -> Result<()> {
         self.0.prepare_present()
     }
