@@ -1,16 +1,20 @@
 //! The reader of an exchange whose writer is in another process.
+#![allow(unsafe_code)] // Recording.
 
-use std::ops::{Deref, DerefMut};
+use std::ops::Deref;
+
+use vk_export::ash::vk;
 
 use super::accepted::Remote;
 use super::workers::Workers;
 use crate::error::Result;
 use crate::exchange::resources::Resources;
-use crate::exchange::{Exchange, LatestInfo, LatestReader, LatestWriter};
+use crate::exchange::submit::SubmitParts;
+use crate::exchange::{Exchange, InitialTurn, LatestInfo, LatestReader, LatestWriter, RenderRead};
 
 /// The reader of frames that a worker in another process writes, made by [`Remote::latest`].
 ///
-/// It is a [`LatestReader`]: [`newest`](LatestReader::newest) gives the newest whole frame, never
+/// It is a [`LatestReader`]: [`newest`](Self::newest) gives the newest whole frame, never
 /// blocks, and goes on with the last one when the worker stops, hangs or dies.
 /// [`check_worker`](Self::check_worker) tells that the worker is lost, and
 /// [`reconnect`](Self::reconnect) puts another in its place.
@@ -56,6 +60,42 @@ impl<R: Resources> RemoteReader<R> {
     /// The process of the worker, or of the last one.
     pub fn process(&self) -> u32 {
         self.workers.process()
+    }
+
+    /// Returns a turn with the most recent frame, as [`LatestReader::newest`].
+    ///
+    /// # Errors
+    /// As [`LatestReader::newest`].
+    pub fn newest(&mut self) -> Result<Option<RenderRead<R>>> {
+        self.reader.newest()
+    }
+
+    /// Submits the first hand-over of new images and waits for it, as [`LatestReader::initialize`].
+    ///
+    /// # Errors
+    /// As [`LatestReader::initialize`].
+    pub fn initialize(&mut self) -> Result<()> {
+        self.reader.initialize()
+    }
+
+    /// Records the first hand-over of new images, as [`LatestReader::record_initial`].
+    ///
+    /// # Errors
+    /// As [`LatestReader::record_initial`].
+    ///
+    /// # Safety
+    /// As [`LatestReader::record_initial`].
+    pub unsafe fn record_initial(&mut self, commands: vk::CommandBuffer) -> Result<InitialTurn<R>> {
+        // SAFETY: handed on to the caller.
+        unsafe { self.reader.record_initial(commands) }
+    }
+
+    /// A submission that proves the end of dropped lent turns, as [`LatestReader::flush_parts`].
+    ///
+    /// # Errors
+    /// As [`LatestReader::flush_parts`].
+    pub fn flush_parts(&mut self) -> Result<Option<SubmitParts>> {
+        self.reader.flush_parts()
     }
 
     /// Checks that a worker is connected.
@@ -108,6 +148,7 @@ impl<R: Resources> RemoteReader<R> {
     }
 }
 
+/// No `DerefMut`: with `mem::swap`, two exchanges would get each other's worker.
 impl<R: Resources> Deref for RemoteReader<R> {
     type Target = LatestReader<R>;
 
@@ -116,14 +157,24 @@ impl<R: Resources> Deref for RemoteReader<R> {
     }
 }
 
-impl<R: Resources> DerefMut for RemoteReader<R> {
-    fn deref_mut(&mut self) -> &mut LatestReader<R> {
-        &mut self.reader
-    }
-}
-
 impl<R: Resources> std::fmt::Debug for RemoteReader<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "RemoteReader({:?}, worker process {})", self.reader, self.process())
     }
 }
+
+/// Ambiguous, and so no program, for a type with `DerefMut`.
+#[cfg(test)]
+const _: () = {
+    use super::writer::RemoteWriter;
+    use crate::buffer::spec::BufferSpec;
+
+    trait Fixed<Marker> {
+        const IS: () = ();
+    }
+    struct Mutable;
+    impl<T> Fixed<()> for T {}
+    impl<T: std::ops::DerefMut> Fixed<Mutable> for T {}
+    let _ = <RemoteReader<BufferSpec<f32>> as Fixed<_>>::IS;
+    let _ = <RemoteWriter<BufferSpec<f32>> as Fixed<_>>::IS;
+};

@@ -1,17 +1,23 @@
 //! The writer of an exchange whose reader is in another process.
+#![allow(unsafe_code)] // Recording.
 
-use std::ops::{Deref, DerefMut};
+use std::ops::Deref;
+
+use vk_export::ash::vk;
 
 use super::accepted::Remote;
 use super::workers::Workers;
 use crate::error::Result;
 use crate::exchange::resources::Resources;
-use crate::exchange::{Exchange, LatestInfo, LatestReader, LatestWriter, Newest, RenderFirst};
+use crate::exchange::submit::SubmitParts;
+use crate::exchange::{
+    Exchange, InitialTurn, LatestInfo, LatestReader, LatestWriter, Newest, RenderFirst, RenderWrite,
+};
 
 /// The writer of frames that Vulkan draws for a worker in another process, made by
 /// [`Remote::latest_render_first`].
 ///
-/// It is a [`LatestWriter`]: [`begin`](LatestWriter::begin) gives a slot for the next frame and
+/// It is a [`LatestWriter`]: [`begin`](Self::begin) gives a slot for the next frame and
 /// waits for nothing that the worker owes, whether it is slow, stops, hangs or dies. Frames that it
 /// has not taken are written over. [`check_worker`](Self::check_worker) tells that the worker is
 /// lost, and [`reconnect`](Self::reconnect) puts another in its place; frames are drawn all the
@@ -60,6 +66,42 @@ impl<R: Resources> RemoteWriter<R> {
         self.workers.process()
     }
 
+    /// Begins a frame that Vulkan writes, as [`LatestWriter::begin`].
+    ///
+    /// # Errors
+    /// As [`LatestWriter::begin`].
+    pub fn begin(&mut self) -> Result<RenderWrite<R>> {
+        self.writer.begin()
+    }
+
+    /// Submits the first hand-over of new images and waits for it, as [`LatestWriter::initialize`].
+    ///
+    /// # Errors
+    /// As [`LatestWriter::initialize`].
+    pub fn initialize(&mut self) -> Result<()> {
+        self.writer.initialize()
+    }
+
+    /// Records the first hand-over of new images, as [`LatestWriter::record_initial`].
+    ///
+    /// # Errors
+    /// As [`LatestWriter::record_initial`].
+    ///
+    /// # Safety
+    /// As [`LatestWriter::record_initial`].
+    pub unsafe fn record_initial(&mut self, commands: vk::CommandBuffer) -> Result<InitialTurn<R>> {
+        // SAFETY: handed on to the caller.
+        unsafe { self.writer.record_initial(commands) }
+    }
+
+    /// A submission that proves the end of dropped lent turns, as [`LatestWriter::flush_parts`].
+    ///
+    /// # Errors
+    /// As [`LatestWriter::flush_parts`].
+    pub fn flush_parts(&mut self) -> Result<Option<SubmitParts>> {
+        self.writer.flush_parts()
+    }
+
     /// Checks that there is a worker.
     ///
     /// # Errors
@@ -103,17 +145,12 @@ impl<R: Resources> RemoteWriter<R> {
     }
 }
 
+/// No `DerefMut`: see [`RemoteReader`](crate::RemoteReader).
 impl<R: Resources> Deref for RemoteWriter<R> {
     type Target = LatestWriter<R, RenderFirst>;
 
     fn deref(&self) -> &LatestWriter<R, RenderFirst> {
         &self.writer
-    }
-}
-
-impl<R: Resources> DerefMut for RemoteWriter<R> {
-    fn deref_mut(&mut self) -> &mut LatestWriter<R, RenderFirst> {
-        &mut self.writer
     }
 }
 
