@@ -211,6 +211,12 @@ impl<F: Frame> ExchangeTurn<'_, F> {
     }
 }
 
+impl<F: Frame> std::fmt::Debug for ExchangeTurn<'_, F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ExchangeTurn(\"{}\", frame {}, slot {})", self.turn.writer.name(), self.frame(), self.slot())
+    }
+}
+
 impl<F: Frame> Drop for ExchangeTurn<'_, F> {
     fn drop(&mut self) {
         if !self.announced || self.turn.done {

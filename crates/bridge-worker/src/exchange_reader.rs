@@ -164,6 +164,12 @@ impl<F: Frame> ExchangeReadTurn<'_, F> {
     }
 }
 
+impl<F: Frame> std::fmt::Debug for ExchangeReadTurn<'_, F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ExchangeReadTurn(\"{}\", frame {}, slot {})", self.reader.name(), self.frame(), self.slot())
+    }
+}
+
 impl<F: Frame> Drop for ExchangeReadTurn<'_, F> {
     fn drop(&mut self) {
         if !self.done

@@ -186,6 +186,12 @@ impl<F: Frame> ReadTurn<'_, F> {
     }
 }
 
+impl<F: Frame> std::fmt::Debug for ReadTurn<'_, F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ReadTurn(\"{}\", frame {}, slot {})", self.reader.name(), self.frame(), self.slot())
+    }
+}
+
 impl<F: Frame> Drop for ReadTurn<'_, F> {
     fn drop(&mut self) {
         if !self.done

@@ -54,6 +54,27 @@ pub struct HostWork<'a, F: Frame> {
     pub views: F::HostViews<'a>,
 }
 
+impl<F: Frame> std::fmt::Debug for Work<'_, F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Cuda(cuda) => cuda.fmt(f),
+            Self::Host(host) => host.fmt(f),
+        }
+    }
+}
+
+impl<F: Frame> std::fmt::Debug for CudaWork<'_, F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CudaWork").field("stream", self.stream).finish_non_exhaustive()
+    }
+}
+
+impl<F: Frame> std::fmt::Debug for HostWork<'_, F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HostWork").finish_non_exhaustive()
+    }
+}
+
 impl<F: Frame> LatestWriter<F> {
     pub(crate) fn new(shared: &Arc<Shared>, name: &str, trust: bool) -> Result<Self, Error> {
         let taken = Taken::new(shared, name, Direction::WorkerWrites, trust)?;
@@ -248,6 +269,12 @@ impl<F: Frame> Turn<'_, F> {
             Side::Cuda(side) => side.join(self.slot),
             Side::Host(_) => Ok(()),
         }
+    }
+}
+
+impl<F: Frame> std::fmt::Debug for Turn<'_, F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Turn(\"{}\", frame {}, slot {})", self.writer.name(), self.frame(), self.slot())
     }
 }
 

@@ -193,6 +193,12 @@ fn or_none<T>(result: Result<T, Failed>) -> Result<Option<T>> {
     }
 }
 
+impl std::fmt::Debug for WindowImages {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WindowImages").field("limit", &self.limit).finish_non_exhaustive()
+    }
+}
+
 impl Drop for WindowImages {
     fn drop(&mut self) {
         if let Err(error) = self.wait() {

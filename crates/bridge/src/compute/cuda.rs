@@ -271,3 +271,9 @@ impl CudaLink {
         unsafe { cuda_import::StreamGraph::capture(name, self.stream(), &self.rendered, &self.computed, record) }
     }
 }
+
+impl std::fmt::Debug for CudaCompute {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.gpus.devices()).finish()
+    }
+}

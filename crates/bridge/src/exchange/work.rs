@@ -81,6 +81,29 @@ impl<'t, R: Resources> Work<'t, R> {
     }
 }
 
+impl<R: Resources> std::fmt::Debug for Work<'_, R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Cuda(cuda) => cuda.fmt(f),
+            Self::Host(host) => host.fmt(f),
+            Self::Inline(inline) => inline.fmt(f),
+            Self::Remote => f.write_str("Remote"),
+        }
+    }
+}
+
+impl<R: Resources> std::fmt::Debug for CudaWork<'_, R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CudaWork").field("stream", self.stream).finish_non_exhaustive()
+    }
+}
+
+impl<R: Resources> std::fmt::Debug for HostWork<'_, R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HostWork").field("slot", &self.slot).finish_non_exhaustive()
+    }
+}
+
 impl<R: Resources> State<R> {
     /// Resources to compute with in a slot.
     ///
