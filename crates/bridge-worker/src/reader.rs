@@ -147,6 +147,7 @@ impl<F: Frame> std::fmt::Debug for LatestReader<F> {
 }
 
 /// A frame that is being read. Its slot stays this side's until a newer frame is taken.
+#[must_use = "a turn ends as soon as it is dropped"]
 pub struct ReadTurn<'a, F: Frame> {
     reader: &'a mut LatestReader<F>,
     frame: Published,
