@@ -7,6 +7,9 @@ use std::time::Duration;
 use crate::message::{Code, DecodeError};
 use crate::session::Violation;
 
+/// The result of this crate's calls.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
 /// Errors of this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -15,7 +15,7 @@ use cuda_import::{
 };
 
 use crate::device::refused_timeline;
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::frame::Frame;
 use crate::rescue::{Guard, Rescue};
 
@@ -45,7 +45,7 @@ impl<F: Frame> CudaSide<F> {
         name: &str,
         resources: Vec<(Resource, OsHandle)>,
         timelines: Vec<(Timeline, OsHandle)>,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self> {
         let (mut computed, mut rendered) = (None, None);
         for (timeline, handle) in timelines {
             let (place, side) = match timeline.side {
@@ -101,7 +101,7 @@ impl<F: Frame> CudaSide<F> {
 
     /// Signals behind all work so far, that with the slot on other streams included: a turn that
     /// was forgotten, or whose join has failed, left some.
-    pub(crate) fn signal_read(&mut self, slot: u32, value: u64) -> Result<(), Error> {
+    pub(crate) fn signal_read(&mut self, slot: u32, value: u64) -> Result<()> {
         self.join(slot)?;
         // SAFETY: the timeline lives until the stream is idle (`drop`); values of it are this
         // side's alone and rise.
@@ -110,7 +110,7 @@ impl<F: Frame> CudaSide<F> {
     }
 
     /// Work that is enqueued from now on comes after the renderer's use of the slot.
-    pub(crate) fn wait(&mut self, value: u64) -> Result<(), Error> {
+    pub(crate) fn wait(&mut self, value: u64) -> Result<()> {
         self.rescue.wait(value)
     }
 
@@ -121,7 +121,7 @@ impl<F: Frame> CudaSide<F> {
     }
 
     /// The next signal covers what other streams did with the slot.
-    pub(crate) fn join(&self, slot: u32) -> Result<(), Error> {
+    pub(crate) fn join(&self, slot: u32) -> Result<()> {
         Ok(F::join(&self.slots[slot as usize])?)
     }
 
@@ -129,7 +129,7 @@ impl<F: Frame> CudaSide<F> {
     ///
     /// # Errors
     /// Nothing was signalled.
-    pub(crate) fn signal(&mut self, frame: u64, slot: u32, value: u64) -> Result<(), Error> {
+    pub(crate) fn signal(&mut self, frame: u64, slot: u32, value: u64) -> Result<()> {
         self.join(slot)?;
         // SAFETY: the timeline lives until the stream is idle (`drop`); values of it are this
         // side's alone and rise.

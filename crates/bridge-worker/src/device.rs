@@ -4,11 +4,11 @@ use bridge_ipc::Hello;
 use bridge_trace::log_warn;
 use cuda_import::{CudaDevice, PeerAccess, Uuid, peer_access, probe};
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 
 /// The device asked for; else the renderer's own GPU; else, where CUDA does not see that one and
 /// nothing but CUDA will do, the first that may reach its memory. Gives the reason, too.
-pub(crate) fn choose(renderer: &Hello, asked: Option<Uuid>, insists: bool) -> Result<(CudaDevice, String), Error> {
+pub(crate) fn choose(renderer: &Hello, asked: Option<Uuid>, insists: bool) -> Result<(CudaDevice, String)> {
     let owner = renderer.device_uuid;
     if let Some(asked) = asked {
         return Ok((CudaDevice::by_uuid(asked)?, "this device was asked for".to_owned()));

@@ -8,7 +8,7 @@ use bridge_ipc::Message;
 use bridge_trace::{log_error, log_warn};
 use cuda_import::cudarc::driver::CudaStream;
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::frame::Frame;
 use crate::shared::Shared;
 use crate::side::Side;
@@ -28,7 +28,7 @@ pub struct Exchange<F: Frame> {
 }
 
 impl<F: Frame> Exchange<F> {
-    pub(crate) fn new(shared: &Arc<Shared>, name: &str) -> Result<Self, Error> {
+    pub(crate) fn new(shared: &Arc<Shared>, name: &str) -> Result<Self> {
         Ok(Self { writer: LatestWriter::new(shared, name, true)?, broken: None })
     }
 
@@ -54,7 +54,7 @@ impl<F: Frame> Exchange<F> {
     ///
     /// # Errors
     /// As [`LatestWriter::begin`]; [`Error::Closed`] once a value could not be signalled.
-    pub fn begin(&mut self) -> Result<ExchangeTurn<'_, F>, Error> {
+    pub fn begin(&mut self) -> Result<ExchangeTurn<'_, F>> {
         if let Some(reason) = &self.broken {
             return Err(Error::Closed { exchange: self.writer.name().to_owned(), reason: reason.clone() });
         }
@@ -108,7 +108,7 @@ impl<F: Frame> ExchangeTurn<'_, F> {
     ///
     /// # Errors
     /// [`Error::PeerLost`] and [`Error::Closed`] as for [`Exchange::begin`]: nothing was announced.
-    pub fn announce(&mut self) -> Result<(), Error> {
+    pub fn announce(&mut self) -> Result<()> {
         if self.announced {
             return Ok(());
         }
@@ -130,7 +130,7 @@ impl<F: Frame> ExchangeTurn<'_, F> {
     /// # Errors
     /// [`Error::PeerLost`] and [`Error::Closed`] as for [`Exchange::begin`]; [`Error::Cuda`] where
     /// the signal cannot be enqueued: the frame is torn, and the exchange gives no others.
-    pub fn finish(mut self) -> Result<(), Error> {
+    pub fn finish(mut self) -> Result<()> {
         let said = match &self.turn.writer.taken.side {
             Side::Cuda(_) => {
                 // Before it is announced, where it was not so far: what is announced comes.
@@ -149,7 +149,7 @@ impl<F: Frame> ExchangeTurn<'_, F> {
     ///
     /// # Errors
     /// As [`finish`](Self::finish).
-    pub fn skip(mut self) -> Result<(), Error> {
+    pub fn skip(mut self) -> Result<()> {
         if self.announced { self.tear() } else { self.turn.give_back() }
     }
 
@@ -164,7 +164,7 @@ impl<F: Frame> ExchangeTurn<'_, F> {
 
     /// Enqueues the signal of the frame, or makes it out of order where that fails and the renderer
     /// waits for it.
-    fn signal(&mut self) -> Result<(), Error> {
+    fn signal(&mut self) -> Result<()> {
         let (frame, slot, announced, value) = (self.turn.frame(), self.turn.slot, self.announced, self.value());
         let writer = &mut *self.turn.writer;
         let Side::Cuda(side) = &mut writer.taken.side else { return Ok(()) };
@@ -181,7 +181,7 @@ impl<F: Frame> ExchangeTurn<'_, F> {
     }
 
     /// The frame will not be whole, and its value comes all the same.
-    fn tear(&mut self) -> Result<(), Error> {
+    fn tear(&mut self) -> Result<()> {
         let (exchange, slot, frame) = (self.turn.writer.taken.offer.exchange, self.turn.slot, self.turn.frame());
         let told = self.say(&Message::Torn { exchange, slot, frame });
         let signalled = match &self.turn.writer.taken.side {
@@ -192,14 +192,14 @@ impl<F: Frame> ExchangeTurn<'_, F> {
         told.and(signalled)
     }
 
-    fn say_done(&mut self) -> Result<(), Error> {
+    fn say_done(&mut self) -> Result<()> {
         // What was written is seen by whoever receives the message.
         fence(Ordering::Release);
         let (exchange, slot, frame) = (self.turn.writer.taken.offer.exchange, self.turn.slot, self.turn.frame());
         self.say(&Message::Done { exchange, slot, frame })
     }
 
-    fn say(&mut self, message: &Message) -> Result<(), Error> {
+    fn say(&mut self, message: &Message) -> Result<()> {
         self.turn.writer.send(message)
     }
 

@@ -12,7 +12,7 @@ use bridge_ipc::{ImageDescriptor, LevelLayout, MappedMemory, Resource, ResourceK
 use bytemuck::Pod;
 use cuda_import::Texel;
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 
 /// A resource in a memory file.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ impl<'a, T: Pod> HostBuffer<'a, T> {
     ///
     /// # Errors
     /// [`Error::OutOfRange`] where they do not lie inside; nothing is copied then.
-    pub fn write_from(&mut self, start: usize, elements: &[T]) -> Result<(), Error> {
+    pub fn write_from(&mut self, start: usize, elements: &[T]) -> Result<()> {
         let offset = self.offset(start, elements.len())?;
         match self.memory.memory.write(offset, bytemuck::cast_slice(elements)) {
             true => Ok(()),
@@ -86,7 +86,7 @@ impl<'a, T: Pod> HostBuffer<'a, T> {
     ///
     /// # Errors
     /// As [`write_from`](Self::write_from).
-    pub fn read_into(&self, start: usize, elements: &mut [T]) -> Result<(), Error> {
+    pub fn read_into(&self, start: usize, elements: &mut [T]) -> Result<()> {
         let offset = self.offset(start, elements.len())?;
         match self.memory.memory.read(offset, bytemuck::cast_slice_mut(elements)) {
             true => Ok(()),
@@ -100,7 +100,7 @@ impl<'a, T: Pod> HostBuffer<'a, T> {
         self.memory.memory.as_ptr().wrapping_add(self.memory.offset).cast()
     }
 
-    fn offset(&self, start: usize, count: usize) -> Result<usize, Error> {
+    fn offset(&self, start: usize, count: usize) -> Result<usize> {
         let inside = start.checked_add(count).is_some_and(|end| end <= self.len());
         if inside { Ok(self.memory.offset + start * size_of::<T>()) } else { Err(self.outside(start, count)) }
     }
@@ -150,7 +150,7 @@ impl<'a, T: Texel> HostImage<'a, T> {
     /// # Errors
     /// [`Error::OutOfRange`] where they do not lie inside, or there is no such level; nothing is
     /// copied then.
-    pub fn write_from(&mut self, level: usize, start: usize, texels: &[T]) -> Result<(), Error> {
+    pub fn write_from(&mut self, level: usize, start: usize, texels: &[T]) -> Result<()> {
         let offset = self.offset(level, start, texels.len())?;
         match self.memory.memory.write(offset, bytemuck::cast_slice(texels)) {
             true => Ok(()),
@@ -162,7 +162,7 @@ impl<'a, T: Texel> HostImage<'a, T> {
     ///
     /// # Errors
     /// As [`write_from`](Self::write_from).
-    pub fn read_into(&self, level: usize, start: usize, texels: &mut [T]) -> Result<(), Error> {
+    pub fn read_into(&self, level: usize, start: usize, texels: &mut [T]) -> Result<()> {
         let offset = self.offset(level, start, texels.len())?;
         match self.memory.memory.read(offset, bytemuck::cast_slice_mut(texels)) {
             true => Ok(()),
@@ -170,7 +170,7 @@ impl<'a, T: Texel> HostImage<'a, T> {
         }
     }
 
-    fn offset(&self, level: usize, start: usize, count: usize) -> Result<usize, Error> {
+    fn offset(&self, level: usize, start: usize, count: usize) -> Result<usize> {
         let place = self.memory.levels.get(level).and_then(|place| usize::try_from(place.offset).ok());
         let inside = start.checked_add(count).is_some_and(|end| end <= self.level_len(level));
         match place {

@@ -100,7 +100,7 @@ pub use bridge_trace::{trace_off, trace_to};
 pub use cuda_import;
 #[cfg(target_os = "linux")]
 pub use element::{Buffer, Element, Image};
-pub use error::Error;
+pub use error::{Error, Result};
 #[cfg(target_os = "linux")]
 pub use exchange::{Exchange, ExchangeTurn};
 #[cfg(target_os = "linux")]

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::path::Path;
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 
 /// A connection with a renderer. There is none on this system.
 #[derive(Debug)]
@@ -14,7 +14,7 @@ impl Worker {
     ///
     /// # Errors
     /// [`Error::Ipc`] with [`bridge_ipc::Error::Unsupported`], always.
-    pub fn connect(path: impl AsRef<Path>) -> Result<Self, Error> {
+    pub fn connect(path: impl AsRef<Path>) -> Result<Self> {
         match bridge_ipc::Connection::connect(path, &bridge_ipc::ConnectInfo::default()) {
             Ok(_) => Err(Error::NoBackend { reason: "this system has no transport".to_owned() }),
             Err(error) => Err(error.into()),

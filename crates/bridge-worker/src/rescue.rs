@@ -12,7 +12,7 @@ use bridge_trace::{log_error, log_warn};
 use cuda_import::cudarc::driver::CudaStream;
 use cuda_import::{ImportedSemaphore, Restoring, query, signal_one, wait_one};
 
-use crate::error::Error;
+use crate::error::Result;
 
 /// The time that signals of a killed renderer may still take: its queue drains.
 const DRAIN: Duration = Duration::from_millis(20);
@@ -60,7 +60,7 @@ impl Rescue {
     /// Work that is enqueued from now on comes after the renderer's use of a slot. A value that the
     /// stream has waited for already is not waited for again: most slots of a latest exchange come
     /// back without a new one, and each wait stops the GPU between two kernels.
-    pub(crate) fn wait(&self, value: u64) -> Result<(), Error> {
+    pub(crate) fn wait(&self, value: u64) -> Result<()> {
         // Before the call, which may block, and without the lock during it: the thread that rescues
         // needs that to end it.
         {

@@ -9,7 +9,7 @@ use bridge_trace::log_warn;
 use cuda_import::CudaDevice;
 
 use crate::device;
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::exchange::Exchange;
 use crate::exchange_reader::ExchangeReader;
 use crate::frame::Frame;
@@ -64,7 +64,7 @@ impl Worker {
     ///
     /// # Errors
     /// As [`connect_with`](Self::connect_with).
-    pub fn connect(path: impl AsRef<Path>) -> Result<Self, Error> {
+    pub fn connect(path: impl AsRef<Path>) -> Result<Self> {
         Self::connect_with(path, &WorkerInfo::default())
     }
 
@@ -74,7 +74,7 @@ impl Worker {
     /// [`Error::Ipc`] where nobody listens, or one who is not to be trusted; [`Error::NoBackend`]
     /// where the renderer allows none that can be had; [`Error::Cuda`] where CUDA cannot be had and
     /// nothing else will do.
-    pub fn connect_with(path: impl AsRef<Path>, info: &WorkerInfo<'_>) -> Result<Self, Error> {
+    pub fn connect_with(path: impl AsRef<Path>, info: &WorkerInfo<'_>) -> Result<Self> {
         bridge_trace::init();
         let connect = ConnectInfo { user: info.user, timeout: info.timeout };
         let mut connection = Connection::connect(path, &connect)?;
@@ -136,7 +136,7 @@ impl Worker {
     /// [`Error::HiddenGpu`] where CUDA does not see the GPU that draws and its timelines cannot be
     /// imported; [`Error::Ipc`] for memory files that cannot be used.
     /// [`Error::PeerLost`] and [`Error::Closed`] as for [`LatestWriter::begin`].
-    pub fn latest<F: Frame>(&self, name: &str) -> Result<LatestWriter<F>, Error> {
+    pub fn latest<F: Frame>(&self, name: &str) -> Result<LatestWriter<F>> {
         LatestWriter::new(&self.shared, name, false)
     }
 
@@ -149,7 +149,7 @@ impl Worker {
     ///
     /// # Errors
     /// [`Error::NoTrust`] where a side has not; else as [`latest`](Self::latest).
-    pub fn exchange<F: Frame>(&self, name: &str) -> Result<Exchange<F>, Error> {
+    pub fn exchange<F: Frame>(&self, name: &str) -> Result<Exchange<F>> {
         self.require_trust(name)?;
         Exchange::new(&self.shared, name)
     }
@@ -164,7 +164,7 @@ impl Worker {
     /// # Errors
     /// As [`exchange`](Self::exchange), and [`Error::Mismatch`] where the renderer speaks a version
     /// of the protocol that has none.
-    pub fn exchange_reader<F: Frame>(&self, name: &str) -> Result<ExchangeReader<F>, Error> {
+    pub fn exchange_reader<F: Frame>(&self, name: &str) -> Result<ExchangeReader<F>> {
         self.require_trust(name)?;
         let version = {
             let state = self.shared.link.state();
@@ -183,7 +183,7 @@ impl Worker {
     }
 
     /// Checks that both sides allow exchanges in step.
-    fn require_trust(&self, name: &str) -> Result<(), Error> {
+    fn require_trust(&self, name: &str) -> Result<()> {
         let who = match (self.shared.trust, self.shared.renderer.trust) {
             (true, true) => return Ok(()),
             (false, _) => "this worker was connected without `WorkerInfo::trust`",
@@ -196,13 +196,13 @@ impl Worker {
     ///
     /// # Errors
     /// As [`latest`](Self::latest).
-    pub fn latest_reader<F: Frame>(&self, name: &str) -> Result<LatestReader<F>, Error> {
+    pub fn latest_reader<F: Frame>(&self, name: &str) -> Result<LatestReader<F>> {
         LatestReader::new(&self.shared, name)
     }
 }
 
 /// The CUDA device, `None` for the CPU, and why.
-fn choose(renderer: &Hello, info: &WorkerInfo<'_>) -> Result<(Option<CudaDevice>, String), Error> {
+fn choose(renderer: &Hello, info: &WorkerInfo<'_>) -> Result<(Option<CudaDevice>, String)> {
     let allowed = |backend| info.backend.is_none_or(|asked| asked == backend) && renderer.has(backend);
     let mut reasons = Vec::new();
     if allowed(Backend::Cuda) {

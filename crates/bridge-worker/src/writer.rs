@@ -9,7 +9,7 @@ use bridge_ipc::{Direction, Message};
 use bridge_trace::{log_error, log_warn};
 use cuda_import::cudarc::driver::CudaStream;
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::frame::Frame;
 use crate::link::Ended;
 use crate::shared::Shared;
@@ -76,7 +76,7 @@ impl<F: Frame> std::fmt::Debug for HostWork<'_, F> {
 }
 
 impl<F: Frame> LatestWriter<F> {
-    pub(crate) fn new(shared: &Arc<Shared>, name: &str, trust: bool) -> Result<Self, Error> {
+    pub(crate) fn new(shared: &Arc<Shared>, name: &str, trust: bool) -> Result<Self> {
         let taken = Taken::new(shared, name, Direction::WorkerWrites, trust)?;
         Ok(Self { taken, free: VecDeque::new(), next_frame: 0 })
     }
@@ -105,7 +105,7 @@ impl<F: Frame> LatestWriter<F> {
     /// closed the exchange or the connection, [`Error::Timeout`] at the limit: the frame may be
     /// begun again. [`Error::Cuda`] where this side's GPU work has failed: the renderer is told
     /// which frames are torn.
-    pub fn begin(&mut self) -> Result<Turn<'_, F>, Error> {
+    pub fn begin(&mut self) -> Result<Turn<'_, F>> {
         let start = Instant::now();
         let timeout = self.taken.shared.timeout;
         let exchange = self.taken.offer.exchange;
@@ -140,7 +140,7 @@ impl<F: Frame> LatestWriter<F> {
         }
     }
 
-    fn wait_for_room(&mut self, start: Instant) -> Result<(), Error> {
+    fn wait_for_room(&mut self, start: Instant) -> Result<()> {
         let (most, timeout) = (self.taken.offer.writer_in_flight as usize, self.taken.shared.timeout);
         while let Side::Cuda(side) = &mut self.taken.side {
             match side.wait_for_room(most, LOOK.min(timeout.saturating_sub(start.elapsed()))) {
@@ -176,7 +176,7 @@ impl<F: Frame> LatestWriter<F> {
         }
     }
 
-    pub(crate) fn send(&mut self, message: &Message) -> Result<(), Error> {
+    pub(crate) fn send(&mut self, message: &Message) -> Result<()> {
         self.taken.send(message, self.next_frame)
     }
 }
@@ -226,7 +226,7 @@ impl<F: Frame> Turn<'_, F> {
     /// [`Error::PeerLost`] and [`Error::Closed`] as for [`LatestWriter::begin`]; [`Error::Cuda`]
     /// where the signal cannot be enqueued: the slot stays this side's, and the frame's number is
     /// the next one's.
-    pub fn publish(mut self) -> Result<(), Error> {
+    pub fn publish(mut self) -> Result<()> {
         let writer = &mut *self.writer;
         let (exchange, frame, value) = (writer.taken.offer.exchange, writer.next_frame, writer.taken.computed + 1);
         match &mut writer.taken.side {
@@ -256,11 +256,11 @@ impl<F: Frame> Turn<'_, F> {
     ///
     /// # Errors
     /// [`Error::Cuda`] where work on other streams could not be joined.
-    pub fn skip(mut self) -> Result<(), Error> {
+    pub fn skip(mut self) -> Result<()> {
         self.give_back()
     }
 
-    pub(crate) fn give_back(&mut self) -> Result<(), Error> {
+    pub(crate) fn give_back(&mut self) -> Result<()> {
         self.done = true;
         self.writer.trace("skip", self.slot, None);
         // The wait for the renderer's use of the slot is in the stream already.

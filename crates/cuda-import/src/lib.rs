@@ -128,7 +128,7 @@ pub use device::peer::{PeerAccess, peer_access};
 pub use device::probe::{ComputeMode, CudaDeviceReport, DriverReport, probe};
 pub use device::version::DriverVersion;
 pub use error::code::DriverCode;
-pub use error::{Error, PresentDevice};
+pub use error::{Error, PresentDevice, Result};
 pub use half;
 pub use handle::{ImportHandle, OsHandle};
 #[cfg(windows)]

@@ -9,7 +9,7 @@ use bridge::ExportDevice;
 use bridge::ash::vk;
 
 use crate::draw::pipeline::Pipelines;
-use crate::error::{Error, failed};
+use crate::error::{Result, failed};
 
 /// Pictures that may be on their way to the window.
 const PICTURES: usize = 3;
@@ -43,7 +43,7 @@ pub(crate) struct Places {
 }
 
 impl Places {
-    pub(crate) fn new(device: &ExportDevice, pipelines: &Pipelines) -> Result<Self, Error> {
+    pub(crate) fn new(device: &ExportDevice, pipelines: &Pipelines) -> Result<Self> {
         let mut made = Self {
             pool: vk::CommandPool::null(),
             sets: vk::DescriptorPool::null(),
@@ -90,19 +90,19 @@ impl Places {
     }
 
     /// A place that is idle. Does not wait.
-    pub(crate) fn idle(&mut self) -> Result<Option<Place>, Error> {
+    pub(crate) fn idle(&mut self) -> Result<Option<Place>> {
         self.look()?;
         Ok(self.slots.iter().find(|slot| !slot.busy && !slot.abandoned).map(|slot| slot.place))
     }
 
     /// Returns `true` if all are idle. Does not wait.
-    pub(crate) fn all_idle(&mut self) -> Result<bool, Error> {
+    pub(crate) fn all_idle(&mut self) -> Result<bool> {
         self.look()?;
         Ok(self.slots.iter().all(|slot| !slot.busy))
     }
 
     /// Sees which pictures are done.
-    fn look(&mut self) -> Result<(), Error> {
+    fn look(&mut self) -> Result<()> {
         let raw = self.device.as_raw();
         for slot in self.slots.iter_mut().filter(|slot| slot.busy) {
             // SAFETY: VUID-vkGetFenceStatus-fence-parameter: made in `new`.
@@ -113,7 +113,7 @@ impl Places {
     }
 
     /// Notes that the place is in use until the queue is done with all that it was given so far.
-    pub(crate) fn submitted(&mut self, place: Place) -> Result<(), Error> {
+    pub(crate) fn submitted(&mut self, place: Place) -> Result<()> {
         let (raw, queue) = (self.device.as_raw(), self.device.queue());
         let Some(slot) = self.slots.get_mut(place.index) else { return Ok(()) };
         // From here on only the fence says that it is idle: if it is not submitted, never.
@@ -137,7 +137,7 @@ impl Places {
 
     /// Gives each abandoned place another semaphore, and leaks the one it has: that it is not
     /// signalled any more is not known. Nothing else of such a place is in use.
-    pub(crate) fn replace_abandoned(&mut self) -> Result<(), Error> {
+    pub(crate) fn replace_abandoned(&mut self) -> Result<()> {
         for slot in self.slots.iter_mut().filter(|slot| slot.abandoned) {
             slot.place.acquired = semaphore(&self.device)?;
             slot.abandoned = false;
@@ -146,7 +146,7 @@ impl Places {
     }
 
     /// Waits until all are idle, for at most `limit`. A device that is lost uses nothing any more.
-    pub(crate) fn wait(&mut self, limit: Duration) -> Result<(), Error> {
+    pub(crate) fn wait(&mut self, limit: Duration) -> Result<()> {
         let fences: Vec<_> = self.slots.iter().filter(|slot| slot.busy).map(|slot| slot.done).collect();
         if fences.is_empty() {
             return Ok(());
@@ -162,7 +162,7 @@ impl Places {
     }
 }
 
-fn semaphore(device: &ExportDevice) -> Result<vk::Semaphore, Error> {
+fn semaphore(device: &ExportDevice) -> Result<vk::Semaphore> {
     let info = vk::SemaphoreCreateInfo::default();
     // SAFETY: VUID-VkSemaphoreCreateInfo-flags-zerobitmask: no flags, and no chain.
     unsafe { device.as_raw().create_semaphore(&info, None) }.map_err(failed(device, "vkCreateSemaphore"))

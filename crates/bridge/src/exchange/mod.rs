@@ -51,7 +51,7 @@ use std::sync::atomic::Ordering;
 use vk_export::Queue;
 
 use crate::compute::Compute;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use ledger::First;
 use resources::Resources;
 use retired::Retired;
@@ -159,7 +159,7 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     /// the oldest of [`ExchangeInfo::frames_in_flight`] frames does not complete in time, the error
     /// of [`Compute::check_alive`] once the compute side has failed, or that of the failed driver
     /// call.
-    pub fn begin(&mut self) -> Result<D::Begun<R>, Error> {
+    pub fn begin(&mut self) -> Result<D::Begun<R>> {
         self.retired.free();
         D::begun(&self.shared, self.shared.next_frame()?)
     }
@@ -222,7 +222,7 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     /// while a stream is blocked. On an adopted device, dropped lent turns are only known to have
     /// completed after a later frame or [`flush_parts`](Self::flush_parts). On a lost Vulkan device
     /// nothing is in use, so everything is freed.
-    pub fn close(self) -> Result<(), Error> {
+    pub fn close(self) -> Result<()> {
         self.shared.ledger().idle().map_err(|refusal| self.shared.refused(refusal))?;
         if self.shared.compute.side().is_inside() {
             return Ok(());

@@ -144,7 +144,7 @@ impl<R: Resources> HostWork<'_, R> {
     /// # Errors
     /// [`Error::HostFailed`] if an earlier closure panicked, or Vulkan did not finish with a slot
     /// in time.
-    pub fn run(&self, work: impl for<'a> FnOnce(R::Host<'a>) + Send + 'static) -> Result<(), Error> {
+    pub fn run(&self, work: impl for<'a> FnOnce(R::Host<'a>) + Send + 'static) -> Result<()> {
         let (slots, slot) = (Arc::clone(self.slots), self.slot);
         self.stream.run(move || {
             // SAFETY: the turn that enqueued this holds the slot until its signal, which is behind
@@ -162,7 +162,7 @@ impl<R: Resources> HostWork<'_, R> {
     pub(crate) fn run_on_bytes(
         &self,
         mut each: impl FnMut(crate::remote::runs::Run, &mut [u8]) + Send + 'static,
-    ) -> Result<(), Error> {
+    ) -> Result<()> {
         let (slots, slot) = (Arc::clone(self.slots), self.slot);
         // SAFETY: as in `run`.
         self.stream.run(move || unsafe { R::bytes(&slots[slot], &mut each) })
@@ -179,7 +179,7 @@ impl<R: Resources> HostWork<'_, R> {
         &mut self,
         other: &mut HostWork<'_, S>,
         work: impl for<'a> FnOnce(R::Host<'a>, S::Host<'a>) + Send + 'static,
-    ) -> Result<(), Error> {
+    ) -> Result<()> {
         if !self.stream.is_same(other.stream) {
             return Err(Error::invalid(
                 "host work of two turns",

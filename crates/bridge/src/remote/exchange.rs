@@ -11,7 +11,7 @@ use super::accepted::Remote;
 use super::terms::in_step;
 use super::workers::Workers;
 use crate::compute::Compute;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::exchange::resources::Resources;
 use crate::exchange::submit::SubmitParts;
 use crate::exchange::{ExchangeInfo, InitialTurn, Lease, RenderTurn, StepAway, Steps};
@@ -141,7 +141,7 @@ impl<R: Resources> RemoteExchange<R> {
     /// [`Error::PeerLost`] once its process or its connection has ended, or it was killed or
     /// disconnected, until [`reconnect`](Self::reconnect). Where `dead` is `true`, what it owed is
     /// signalled. [`Error::FramesTorn`] and [`Error::HostFailed`] as for [`next`](Self::next).
-    pub fn check_worker(&self) -> Result<(), Error> {
+    pub fn check_worker(&self) -> Result<()> {
         self.workers.require_worker()?;
         self.steps.check_compute()
     }

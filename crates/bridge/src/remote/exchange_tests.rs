@@ -8,6 +8,7 @@ use vk_export::BufferAccess;
 use super::*;
 use crate::buffer::spec::BufferSpec;
 use crate::compute::remote::Trust;
+use crate::error::Error;
 use crate::remote::listening::steps::Peer;
 use crate::remote::test_device::Renderer;
 use crate::timeline::TimelinePoint;

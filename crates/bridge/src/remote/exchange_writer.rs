@@ -129,7 +129,7 @@ impl<R: Resources> RemoteExchangeWriter<R> {
     /// [`Error::PeerLost`] once its process or its connection has ended, or it was killed or
     /// disconnected, until [`reconnect`](Self::reconnect). Where `dead` is `true`, what it owed is
     /// signalled. [`Error::HostFailed`] as for [`begin`](Self::begin).
-    pub fn check_worker(&self) -> Result<(), Error> {
+    pub fn check_worker(&self) -> Result<()> {
         self.workers.require_worker()?;
         self.draws.check_compute()
     }

@@ -9,6 +9,7 @@ use vk_export::{AdoptInfo, ExportDevice, Semaphore, SemaphoreInfo, SemaphoreKind
 
 use super::tests::{LIMIT, Words, finish, hung_up, submit, taken, until};
 use super::*;
+use crate::error::Error;
 use crate::exchange::{LatestInfo, SubmitInfo};
 use crate::remote::listening::steps::Peer;
 use crate::remote::test_device::Renderer;

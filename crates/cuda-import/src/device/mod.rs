@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::device::mailbox::Template;
 use crate::device::probe::CudaDeviceReport;
 use crate::device::version::DriverVersion;
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::logging::log_debug;
 use crate::sys::{CallError, Current, Driver, Restoring};
 
@@ -47,7 +47,7 @@ impl CudaDevice {
     /// # Errors
     /// Those of [`probe`](crate::probe()); [`Error::NoSuchDevice`] with a list of the devices there
     /// are.
-    pub fn by_uuid(uuid: Uuid) -> Result<Self, Error> {
+    pub fn by_uuid(uuid: Uuid) -> Result<Self> {
         let found = probe::probe()?;
         let Some(device) = found.devices.iter().find(|device| device.uuid == uuid) else {
             return Err(found.has_no(uuid));
@@ -62,7 +62,7 @@ impl CudaDevice {
     ///
     /// # Errors
     /// [`Error::DriverTooOld`] when the driver lacks calls that this crate needs.
-    pub fn adopt(mut context: Arc<CudaContext>) -> Result<Self, Error> {
+    pub fn adopt(mut context: Arc<CudaContext>) -> Result<Self> {
         let driver = Driver::load()?;
         let version = driver.version().map_err(|error| error.at("", ""))?;
         let report =
@@ -128,7 +128,7 @@ impl CudaDevice {
     /// # Errors
     /// [`Error::TimelineUnsupported`] where
     /// [`supports_timeline_semaphores`](Self::supports_timeline_semaphores) is false.
-    pub fn require_timeline_semaphores(&self, object: &str) -> Result<(), Error> {
+    pub fn require_timeline_semaphores(&self, object: &str) -> Result<()> {
         if self.supports_timeline_semaphores() {
             return Ok(());
         }
@@ -167,7 +167,7 @@ impl CudaDevice {
 
     /// Brings up what cudarc recorded where it could not return an error: in destructors, and in
     /// the ordering of streams.
-    pub(crate) fn check_recorded(&self) -> Result<(), Error> {
+    pub(crate) fn check_recorded(&self) -> Result<()> {
         check_recorded(self.object()).map_err(|error| error.at("", self.name()))
     }
 

@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use crate::device::probe::probe;
-use crate::error::Error;
+use crate::error::Result;
 use crate::sys::Driver;
 
 /// Whether kernels of one GPU may access memory of another.
@@ -29,7 +29,7 @@ pub enum PeerAccess {
 /// [`Error::NoSuchDevice`] where CUDA does not see `accessing`; [`Error::DriverTooOld`] where the
 /// driver lacks calls; else those of [`probe`](crate::probe()).
 #[doc(alias = "cuDeviceCanAccessPeer")]
-pub fn peer_access(accessing: Uuid, owner: Uuid) -> Result<PeerAccess, Error> {
+pub fn peer_access(accessing: Uuid, owner: Uuid) -> Result<PeerAccess> {
     let found = probe()?;
     let ordinal = |uuid| found.devices.iter().find(|device| device.uuid == uuid).map(|device| device.ordinal);
     let Some(from) = ordinal(accessing) else {

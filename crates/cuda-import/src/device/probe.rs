@@ -4,7 +4,7 @@ use cudarc::driver::sys::{CUdevice, CUdevice_attribute as Attribute};
 use uuid::Uuid;
 
 use crate::device::version::DriverVersion;
-use crate::error::{Error, PresentDevice};
+use crate::error::{Error, PresentDevice, Result};
 use crate::sys::{CallError, CallResult, Driver, INVALID_VALUE};
 
 /// The driver and its devices.
@@ -113,7 +113,7 @@ impl DriverReport {
 /// [`Error::Driver`] with an explanation when it cannot start: no device, a kernel module of
 /// another version, the toolkit's stub library.
 #[doc(alias = "cuInit")]
-pub fn probe() -> Result<DriverReport, Error> {
+pub fn probe() -> Result<DriverReport> {
     let driver = Driver::load()?;
     list(driver).map_err(|error| error.at("", ""))
 }

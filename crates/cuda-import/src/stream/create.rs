@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use cudarc::driver::{CudaContext, CudaStream};
 
 use crate::device::CudaDevice;
-use crate::error::Error;
+use crate::error::Result;
 use crate::reaper;
 use crate::reaper::NotFreed;
 use crate::sys::{CallError, CallResult, TIMEOUT};
@@ -29,7 +29,7 @@ impl CudaDevice {
     /// # Errors
     /// [`Error::Driver`] when it cannot be made, or when an earlier call in this context failed
     /// unseen.
-    pub fn new_stream(&self) -> Result<Arc<CudaStream>, Error> {
+    pub fn new_stream(&self) -> Result<Arc<CudaStream>> {
         self.check_recorded()?;
         let _caller = self.driver().keep_current();
         let created = self.while_unknown(first).unwrap_or_else(|| another(self, self.object()));

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use cudarc::driver::CudaStream;
 
 use crate::device::{CudaDevice, check_recorded};
-use crate::error::{Error, Object};
+use crate::error::{Error, Object, Result};
 use crate::leak::count_leak;
 use crate::logging::{log_debug, log_error, log_trace};
 use crate::semaphore::ImportedSemaphore;
@@ -155,7 +155,7 @@ impl StreamGraph {
     /// - The semaphores live until the launch has ended.
     #[doc(alias = "cuGraphLaunch")]
     #[doc(alias = "cuGraphExecExternalSemaphoresWaitNodeSetParams")]
-    pub unsafe fn launch(&mut self, wait_value: u64, signal_value: u64) -> Result<(), Error> {
+    pub unsafe fn launch(&mut self, wait_value: u64, signal_value: u64) -> Result<()> {
         let (device, (wait, signal)) = (&self.graph.device, (self.wait, self.signal));
         let (driver, exec) = (device.driver(), self.exec);
         let failed = |error: CallError| error.at(self.graph.object(), device.name());
