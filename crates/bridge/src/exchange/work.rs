@@ -31,6 +31,7 @@ pub enum Work<'t, R: Resources> {
     Inline(KernelWork<'t, R>),
     /// No local work, with [`Backend::Remote`](crate::Backend::Remote): another process computes.
     /// Programs do not receive this variant.
+    #[doc(hidden)]
     Remote,
 }
 
