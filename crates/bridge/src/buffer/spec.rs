@@ -26,6 +26,11 @@ impl<T: Pod> BufferSpec<T> {
         self.len
     }
 
+    /// Vulkan access to the buffer.
+    pub fn accesses(&self) -> BufferAccess {
+        self.accesses
+    }
+
     /// Returns the spec with another number of elements.
     #[must_use]
     pub fn with_len(&self, len: usize) -> Self {

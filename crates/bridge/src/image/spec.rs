@@ -116,6 +116,21 @@ impl<T: Texel> ImageSpec<T> {
         self
     }
 
+    /// The format that Vulkan uses it with.
+    pub fn format(&self) -> vk::Format {
+        self.format
+    }
+
+    /// The shape: 1D, 2D, 3D or a cube.
+    pub fn kind(&self) -> ImageKind {
+        self.kind
+    }
+
+    /// Vulkan access to the image.
+    pub fn accesses(&self) -> ImageAccess {
+        self.accesses
+    }
+
     /// Width, height and depth in texels.
     pub fn extent(&self) -> [u32; 3] {
         self.extent
