@@ -65,9 +65,9 @@ fn submit_without_waiting(rig: &Rig, turn: RenderTurn<BufferSpec<u32>>, commands
     let turn = turn.lend().unwrap();
     let parts = turn.parts();
     let infos = [vk::CommandBufferSubmitInfo::default().command_buffer(commands)];
-    let signals = [parts.signal];
+    let signals = [parts.signal()];
     let batch = vk::SubmitInfo2::default().command_buffer_infos(&infos).signal_semaphore_infos(&signals);
-    // SAFETY: wrong on purpose: `parts.wait` is missing. The memory is plain words, so a torn read
+    // SAFETY: wrong on purpose: `parts.waits()[0]` is missing. The memory is plain words, so a torn read
     // is only wrong data.
     unsafe { rig.device().queue().submit(&[batch], vk::Fence::null()) }.unwrap();
     // SAFETY: it was submitted, if without its wait.

@@ -109,7 +109,7 @@ fn without_the_wait_every_queue_reads_stale_data(rig: &Rig, compute: &Compute) {
         let commands = readback.record(&turn, &[source]);
         let turn = turn.lend().unwrap();
         let (infos, signals) =
-            ([vk::CommandBufferSubmitInfo::default().command_buffer(commands)], [turn.parts().signal]);
+            ([vk::CommandBufferSubmitInfo::default().command_buffer(commands)], [turn.parts().signal()]);
         let batch = vk::SubmitInfo2::default().command_buffer_infos(&infos).signal_semaphore_infos(&signals);
         // SAFETY: wrong on purpose: the turn's wait is missing. The memory is plain words.
         unsafe { queue.submit(&[batch], vk::Fence::null()) }.unwrap();

@@ -145,8 +145,8 @@ fn signalled_too_early_computing_reads_stale_data(rig: &Rig, compute: &Compute) 
     let recorded = commands.fill(&turn, turn.resources().as_raw(), 2);
     let turn = turn.lend().unwrap();
     let parts = turn.parts();
-    let (waits, signals) = ([parts.wait], [parts.signal]);
-    let early = vk::SubmitInfo2::default().wait_semaphore_infos(&waits).signal_semaphore_infos(&signals);
+    let signals = [parts.signal()];
+    let early = vk::SubmitInfo2::default().wait_semaphore_infos(parts.waits()).signal_semaphore_infos(&signals);
     // SAFETY: wrong on purpose: the signal goes before the commands. The memory is plain words.
     unsafe { rig.device().queue().submit(&[early], vk::Fence::null()) }.unwrap();
     gate.hold_queue(rig.device(), QueueKind::Graphics);
@@ -200,9 +200,9 @@ fn without_the_wait_vulkan_overwrites_what_is_read(rig: &Rig, compute: &Compute)
     let recorded = second.fill(&turn, turn.resources().as_raw(), 2);
     let turn = turn.lend().unwrap();
     let parts = turn.parts();
-    let (infos, signals) = ([vk::CommandBufferSubmitInfo::default().command_buffer(recorded)], [parts.signal]);
+    let (infos, signals) = ([vk::CommandBufferSubmitInfo::default().command_buffer(recorded)], [parts.signal()]);
     let batch = vk::SubmitInfo2::default().command_buffer_infos(&infos).signal_semaphore_infos(&signals);
-    // SAFETY: wrong on purpose: `parts.wait` is missing. The memory is plain words.
+    // SAFETY: wrong on purpose: `parts.waits()[0]` is missing. The memory is plain words.
     unsafe { rig.device().queue().submit(&[batch], vk::Fence::null()) }.unwrap();
     // SAFETY: it was submitted, if without its wait.
     let turn = unsafe { turn.submitted() }.unwrap();
@@ -268,10 +268,10 @@ fn an_engine_submits_for_itself(rig: &Rig, compute: &Compute) {
         let turn = turn.lend().unwrap();
         let parts = turn.parts();
         let infos = [vk::CommandBufferSubmitInfo::default().command_buffer(recorded)];
-        let (waits, signals) = ([parts.wait], [parts.signal]);
+        let signals = [parts.signal()];
         let batch = vk::SubmitInfo2::default()
             .command_buffer_infos(&infos)
-            .wait_semaphore_infos(&waits)
+            .wait_semaphore_infos(parts.waits())
             .signal_semaphore_infos(&signals);
         // SAFETY: the turn's parts and its commands, which are waited for below.
         unsafe { rig.device().queue().submit(&[batch], vk::Fence::null()) }.unwrap();

@@ -136,8 +136,8 @@ fn submit(turn: RenderTurn<Words>) -> TimelinePoint {
 
 fn lend(turn: RenderTurn<Words>) -> TimelinePoint {
     let lent = turn.lend().unwrap();
-    let (waits, signals) = ([lent.parts().wait], [lent.parts().signal]);
-    let batch = vk::SubmitInfo2::default().wait_semaphore_infos(&waits).signal_semaphore_infos(&signals);
+    let (parts, signals) = (lent.parts(), [lent.parts().signal()]);
+    let batch = vk::SubmitInfo2::default().wait_semaphore_infos(parts.waits()).signal_semaphore_infos(&signals);
     // SAFETY: as above; the parts are submitted unchanged, to the turn's queue.
     unsafe { lent.queue().submit(&[batch], vk::Fence::null()) }.unwrap();
     // SAFETY: they were, by the call above.

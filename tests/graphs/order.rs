@@ -47,7 +47,7 @@ pub(crate) fn without_the_wait_vulkan_reads_what_the_graph_left_before(rig: &Rig
         let commands = readback.record(&turn, &[(turn.resources().as_raw(), SIZE)]);
         let turn = turn.lend().unwrap();
         let (infos, signals) =
-            ([vk::CommandBufferSubmitInfo::default().command_buffer(commands)], [turn.parts().signal]);
+            ([vk::CommandBufferSubmitInfo::default().command_buffer(commands)], [turn.parts().signal()]);
         let batch = vk::SubmitInfo2::default().command_buffer_infos(&infos).signal_semaphore_infos(&signals);
         // SAFETY: wrong on purpose: the turn's wait is missing. The memory is plain words.
         unsafe { rig.device().queue().submit(&[batch], vk::Fence::null()) }.unwrap();

@@ -53,7 +53,7 @@ pub(crate) fn resized_images_are_waited_for_at_the_same_stages(_: &Rig, compute:
     let mut exchange = images(compute, 1);
     let mut stages = || {
         let turn = exchange.begin().unwrap().finish().unwrap().lend().unwrap();
-        let stages = turn.parts().wait.stage_mask;
+        let stages = turn.parts().waits()[0].stage_mask;
         // SAFETY: its parts were given to nobody.
         unsafe { turn.not_submitted() };
         exchange.resize([exchange.resources().extent()[0] + 1, 16]).unwrap();

@@ -54,10 +54,10 @@ fn submits_under_its_lock() {
     let held = lock.0.lock().unwrap();
     let parts = lent.parts();
     let infos = [vk::CommandBufferSubmitInfo::default().command_buffer(raw)];
-    let (waits, signals) = ([parts.wait], [parts.signal]);
+    let signals = [parts.signal()];
     let batch = vk::SubmitInfo2::default()
         .command_buffer_infos(&infos)
-        .wait_semaphore_infos(&waits)
+        .wait_semaphore_infos(parts.waits())
         .signal_semaphore_infos(&signals);
     // SAFETY: the first queue of the family that the engine was made with.
     let queue = unsafe { engine.device().get_device_queue(0, 0) };

@@ -193,10 +193,10 @@ fn a_lent_frame_is_behind_its_work() {
         let turn = turn.lend().unwrap();
         let parts = turn.parts();
         let infos = commands.map(|raw| vk::CommandBufferSubmitInfo::default().command_buffer(raw));
-        let (waits, signals) = ([parts.wait], [parts.signal]);
+        let signals = [parts.signal()];
         let batch = vk::SubmitInfo2::default()
             .command_buffer_infos(&infos)
-            .wait_semaphore_infos(&waits)
+            .wait_semaphore_infos(parts.waits())
             .signal_semaphore_infos(&signals);
         // SAFETY: the parts and commands of this turn, waited for below.
         unsafe { inline.device.queue().submit(&[batch], vk::Fence::null()) }.unwrap();

@@ -100,8 +100,8 @@ impl<S: Shared, D: Direction> Frame<S, D> {
         match lent.record(parts) {
             Ok(()) => {
                 let turn = lent.turn.parts();
-                parts.waits.push(turn.wait);
-                parts.signals.push(turn.signal);
+                parts.waits.extend_from_slice(turn.waits());
+                parts.signals.push(turn.signal());
                 Ok(lent)
             }
             Err(error) => {

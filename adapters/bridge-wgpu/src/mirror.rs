@@ -198,7 +198,7 @@ impl<S: Shared> Mirror<S> {
         &self,
         parts: impl FnOnce() -> bridge::Result<Option<SubmitParts>>,
     ) -> Result<Option<vk::SemaphoreSubmitInfo<'static>>> {
-        let Some(SubmitParts { signal, .. }) = parts()? else { return Ok(None) };
+        let Some(signal) = parts()?.map(|parts| parts.signal()) else { return Ok(None) };
         self.gpu.signal(&self.name, &[signal])?;
         Ok(Some(signal))
     }
@@ -269,7 +269,7 @@ pub(crate) fn initialize<S: Shared>(
     // wgpu's encoders record for the family of its queue, which is the exchange's; outside a pass.
     let (commands, (own, turn)) = raw::record(gpu, &mirror.name, |commands| (commands, record(commands)))?;
     let turn = turn?;
-    let signal = turn.signal();
+    let signal = turn.parts().signal();
     // Dropped, the turn counts as not submitted, and the exchange with it.
     gpu.push_signalling(&mirror.name, Some((commands, OwnCommands::new(own))), &[signal])?;
     // SAFETY: the commands were submitted, and the signal behind them.

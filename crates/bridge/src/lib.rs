@@ -141,13 +141,13 @@ pub use compute::{Backend, Compute};
 pub use error::{Error, RecordError, Result, Stage};
 #[cfg(all(target_os = "linux", feature = "remote"))]
 pub use exchange::RenderAway;
+pub use exchange::parts::{LegacySubmitParts, SubmitParts};
 pub use exchange::resources::Resources;
 pub use exchange::resources::many::PerElement;
-pub use exchange::submit::{LegacySubmitParts, SubmitParts};
 pub use exchange::{
     ComputeFirst, ComputeRead, ComputeTurn, ComputeWrite, CudaPart, CudaWork, Direction, Exchange, ExchangeInfo,
-    FrameGraph, HostWork, InitialTurn, LatestInfo, LatestParts, LatestReader, LatestWriter, Lease, LegacyLatestParts,
-    Lendable, LentLatest, LentTurn, Newest, RenderFirst, RenderRead, RenderTurn, RenderWrite, SubmitInfo, Work,
+    FrameGraph, HostWork, InitialTurn, LatestInfo, LatestReader, LatestWriter, Lease, Lendable, LentLatest, LentTurn,
+    Newest, RenderFirst, RenderRead, RenderTurn, RenderWrite, SubmitInfo, Work,
 };
 pub use image::format::{FORMATS, FormatInfo, FormatSupport, format_info, format_support};
 pub use image::host::read::{HostImage, HostPlane};
@@ -227,8 +227,6 @@ const _: () = {
     shared::<SubmitInfo<'_>>();
     shared::<SubmitParts>();
     shared::<LatestInfo<'_>>();
-    shared::<LatestParts>();
-    shared::<LegacyLatestParts>();
     shared::<Newest>();
     shared::<LegacySubmitParts>();
     shared::<TimelinePoint>();

@@ -11,9 +11,9 @@ use vk_export::ash::vk;
 
 use super::barriers::count_leaked;
 use super::end::End;
+use super::parts::SubmitParts;
 use super::resources::Resources;
 use super::state::State;
-use super::submit::SubmitParts;
 use crate::compute::loss::Loss;
 use crate::error::{Error, Result, both};
 use crate::observe::live;
@@ -75,9 +75,7 @@ impl<R: Resources> State<R> {
     pub(crate) fn flush_parts(&self) -> Result<Option<SubmitParts>> {
         let _order = self.submitting()?;
         let Some(value) = self.ledger().flush() else { return Ok(None) };
-        // Point 0 is where a timeline starts.
-        let start = self.held.computed.issued(0);
-        Ok(Some(SubmitParts::new(&start, &self.held.rendered, value, self.stages)))
+        Ok(Some(SubmitParts::new(&[], &self.held.rendered, value, self.stages)))
     }
 
     /// Waits until neither side uses the resources or the timelines any more, for at most the

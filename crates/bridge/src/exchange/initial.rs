@@ -11,6 +11,7 @@ use super::barriers::Barriers;
 use super::hand_over::{Initial, record, record_again};
 use super::once::may_still_run;
 use super::ordered::Ordered;
+use super::parts::SubmitParts;
 use super::resources::Resources;
 use super::state::State;
 use super::submit::rendered_info;
@@ -24,8 +25,9 @@ use crate::timeline::TimelinePoint;
 /// [`Exchange::record_initial`].
 ///
 /// # Contract
-/// [`signal`](Self::signal) is submitted before this value ends, never after: in the submission
-/// that holds the commands or in a later one, to the exchange's [`queue`](Exchange::queue).
+/// The signal of its [`parts`](Self::parts) is submitted before this value ends, never after: in
+/// the submission that holds the commands or in a later one, to the exchange's
+/// [`queue`](Exchange::queue).
 ///
 /// End it with [`submitted`](Self::submitted) or [`not_submitted`](Self::not_submitted). If it is
 /// dropped instead, the hand-over must be recorded again; until then the slots stay out of use.
@@ -66,7 +68,8 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     }
 
     /// Records the first hand-over of new images, for engines that make their own submissions. It
-    /// needs no wait, and every slot's first use waits for its [`signal`](InitialTurn::signal).
+    /// needs no wait, and every slot's first use waits for its signal
+    /// ([`parts`](InitialTurn::parts)).
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] where nothing is to be handed over
@@ -84,9 +87,9 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
 }
 
 impl<R: Resources> InitialTurn<R> {
-    /// The signal for the engine's submission.
-    pub fn signal(&self) -> vk::SemaphoreSubmitInfo<'static> {
-        rendered_info(&self.shared.held.rendered, self.value)
+    /// Returns the signal for the engine's submission, which waits for nothing.
+    pub fn parts(&self) -> SubmitParts {
+        SubmitParts::new(&[], &self.shared.held.rendered, self.value, self.shared.stages)
     }
 
     /// Confirms that the commands and the signal were submitted: frames may begin. Returns the

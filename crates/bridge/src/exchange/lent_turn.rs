@@ -7,9 +7,9 @@ use super::compute_turn::ComputeTurn;
 #[cfg(all(target_os = "linux", feature = "remote"))]
 use super::direction::RenderAway;
 use super::direction::{ComputeFirst, Direction, Protocol, RenderFirst};
+use super::parts::SubmitParts;
 use super::render_turn::RenderTurn;
 use super::resources::Resources;
-use super::submit::SubmitParts;
 use crate::error::Result;
 use crate::observe::log_warn;
 use crate::timeline::TimelinePoint;

@@ -6,7 +6,7 @@ pub(crate) mod barriers;
 #[cfg(all(target_os = "linux", feature = "remote"))]
 mod draws;
 pub(crate) mod resources;
-pub(crate) mod submit;
+mod submit;
 
 mod close;
 mod compute_turn;
@@ -28,6 +28,7 @@ mod once;
 mod order;
 mod ordered;
 mod pace;
+pub(crate) mod parts;
 mod passed;
 mod read_back;
 mod refusal;
@@ -53,10 +54,10 @@ use vk_export::Queue;
 use crate::compute::Compute;
 use crate::error::Result;
 use ledger::First;
+use parts::SubmitParts;
 use resources::Resources;
 use retired::Retired;
 pub(crate) use state::State;
-use submit::SubmitParts;
 
 #[cfg(all(target_os = "linux", feature = "remote"))]
 pub(crate) use away::{Announced, AwayState, DrawAway, Drawn, StepAway};
@@ -69,7 +70,6 @@ pub(crate) use draws::Draws;
 pub use graph::FrameGraph;
 pub use info::ExchangeInfo;
 pub use initial::InitialTurn;
-pub use latest::parts::{LatestParts, LegacyLatestParts};
 #[cfg(all(target_os = "linux", feature = "remote"))]
 pub(crate) use latest::{Away, Shown};
 pub use latest::{

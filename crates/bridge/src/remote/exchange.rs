@@ -12,8 +12,8 @@ use super::terms::in_step;
 use super::workers::Workers;
 use crate::compute::Compute;
 use crate::error::Result;
+use crate::exchange::parts::SubmitParts;
 use crate::exchange::resources::Resources;
-use crate::exchange::submit::SubmitParts;
 use crate::exchange::{ExchangeInfo, InitialTurn, Lease, RenderTurn, StepAway, Steps};
 
 /// An exchange in step with a worker in another process, made by [`Remote::exchange`]: each of its

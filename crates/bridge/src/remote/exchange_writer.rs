@@ -12,8 +12,8 @@ use super::terms::in_step;
 use super::workers::Workers;
 use crate::compute::Compute;
 use crate::error::{Error, Result};
+use crate::exchange::parts::SubmitParts;
 use crate::exchange::resources::Resources;
-use crate::exchange::submit::SubmitParts;
 use crate::exchange::{DrawAway, Draws, ExchangeInfo, InitialTurn, Lease, RenderAway, RenderTurn};
 
 /// An exchange in step with a worker in another process that reads, made by

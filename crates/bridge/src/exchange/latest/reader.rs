@@ -16,8 +16,8 @@ use crate::exchange::direction::{ComputeFirst, Direction, RenderFirst};
 use crate::exchange::hand_over::Initial;
 use crate::exchange::initial::InitialTurn;
 use crate::exchange::lease::Lease;
+use crate::exchange::parts::SubmitParts;
 use crate::exchange::resources::Resources;
-use crate::exchange::submit::SubmitParts;
 
 /// The side of an [`Exchange::latest`](crate::Exchange::latest) that reads the newest frame:
 /// Vulkan, or, with [`RenderFirst`], the compute side.
@@ -106,8 +106,8 @@ impl<R: Resources> LatestReader<R, ComputeFirst> {
     /// Records the first hand-over of new images, as
     /// [`Exchange::record_initial`](crate::Exchange::record_initial). Once that is done, it records
     /// what brings the [`retired`](Self::retired) slots back, for engines that submit it
-    /// themselves: the host waits for nothing, and the slots' next use waits for the
-    /// [`signal`](InitialTurn::signal).
+    /// themselves: the host waits for nothing, and the slots' next use waits for the signal of its
+    /// [`parts`](InitialTurn::parts).
     ///
     /// # Errors
     /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) where nothing is to be handed over

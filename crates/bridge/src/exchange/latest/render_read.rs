@@ -8,10 +8,10 @@ use vk_export::ash::vk;
 
 use super::ledger::Chosen;
 use super::lent::{Lend, LentLatest};
-use super::parts::LatestParts;
 use super::shared::Shared;
 use crate::error::Result;
 use crate::exchange::lease::Lease;
+use crate::exchange::parts::SubmitParts;
 use crate::exchange::resources::Resources;
 use crate::exchange::submit::SubmitInfo;
 use crate::observe::live::{Alive, Kind};
@@ -181,9 +181,9 @@ impl<R: Resources> RenderRead<R> {
 }
 
 impl<R: Resources> Lend for RenderRead<R> {
-    fn parts(&self, value: u64) -> LatestParts {
+    fn parts(&self, value: u64) -> SubmitParts {
         let state = &self.shared.state;
-        LatestParts::new(self.after().as_slice(), &state.held.rendered, value, state.stages)
+        SubmitParts::new(self.after().as_slice(), &state.held.rendered, value, state.stages)
     }
 
     fn accepted(&self, value: u64) -> TimelinePoint {

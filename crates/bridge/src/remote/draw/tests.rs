@@ -112,7 +112,7 @@ fn submit(turn: Turn) -> TimelinePoint {
 /// Submits a turn as an engine does, with signals of `rendered` alone.
 fn submit_as_engine(turn: Turn, waits: &[vk::SemaphoreSubmitInfo<'_>]) -> TimelinePoint {
     let lent = turn.lend().unwrap();
-    let (waits, signals) = ([&[lent.parts().wait], waits].concat(), [lent.parts().signal]);
+    let (waits, signals) = ([lent.parts().waits(), waits].concat(), [lent.parts().signal()]);
     let batch = vk::SubmitInfo2::default().wait_semaphore_infos(&waits).signal_semaphore_infos(&signals);
     // SAFETY: no commands use the slot; the parts are submitted unchanged, to the turn's queue.
     unsafe { lent.queue().submit(&[batch], vk::Fence::null()) }.unwrap();

@@ -33,8 +33,8 @@ impl Worker {
 /// A turn that an engine submits: it signals what the parts say, and nothing else.
 fn lend(turn: RenderTurn<Words>) -> crate::timeline::TimelinePoint {
     let lent = turn.lend().unwrap();
-    let (waits, signals) = ([lent.parts().wait], [lent.parts().signal]);
-    let batch = vk::SubmitInfo2::default().wait_semaphore_infos(&waits).signal_semaphore_infos(&signals);
+    let (parts, signals) = (lent.parts(), [lent.parts().signal()]);
+    let batch = vk::SubmitInfo2::default().wait_semaphore_infos(parts.waits()).signal_semaphore_infos(&signals);
     // SAFETY: no commands use the slot; the parts are submitted unchanged, to the turn's queue.
     unsafe { lent.queue().submit(&[batch], vk::Fence::null()) }.unwrap();
     // SAFETY: they were, by the call above.
