@@ -84,7 +84,7 @@ fn vulkan_waits_for_a_slow_computation(rig: &Rig, compute: &Compute) {
         gate.hold(&mut turn);
         filler.fill(&mut turn, frame * 1000);
         let turn = turn.finish().unwrap();
-        let computed = turn.computed().clone();
+        let computed = turn.computed();
         let commands = readback.record(&turn, &[(turn.resources().as_raw(), SIZE)]);
         // SAFETY: recorded with the turn's barriers; waited for below.
         let point = unsafe { turn.submit(&[commands]) }.unwrap();
@@ -111,7 +111,7 @@ fn without_the_wait_vulkan_reads_stale_data(rig: &Rig, compute: &Compute) {
     gate.hold(&mut turn);
     filler.fill(&mut turn, 2000);
     let turn = turn.finish().unwrap();
-    let computed = turn.computed().clone();
+    let computed = turn.computed();
     let commands = readback.record(&turn, &[source]);
     submit_without_waiting(rig, turn, commands).wait(Rig::LONG).unwrap();
     let stale = Filler::pattern(LEN, 1000);
@@ -265,7 +265,7 @@ fn closing_does_not_wait_for_others(rig: &Rig, compute: &Compute) {
                 let mut turn = busy.begin().unwrap();
                 filler.fill_after(&mut turn, 0, Duration::from_millis(3));
                 let turn = turn.finish().unwrap();
-                let point = turn.computed().clone();
+                let point = turn.computed();
                 turn.skip();
                 // The next frame is always enqueued before the last one is done.
                 if let Some(point) = last.replace(point) {

@@ -105,7 +105,7 @@ fn without_the_wait_every_queue_reads_stale_data(rig: &Rig, compute: &Compute) {
         gate.hold(&mut turn);
         filler.fill(&mut turn, 2000);
         let turn = turn.finish().unwrap();
-        let computed = turn.computed().clone();
+        let computed = turn.computed();
         let commands = readback.record(&turn, &[source]);
         let turn = turn.lend().unwrap();
         let (infos, signals) =

@@ -97,7 +97,7 @@ fn frames_through_the_engines_own_submissions(backend: Backend, legacy: bool) {
         gate.hold(&mut turn);
         filler.fill(&mut turn, 1000);
         let turn = turn.finish().unwrap();
-        let computed = turn.computed().clone();
+        let computed = turn.computed();
         let commands = readback.record(&turn, &[(turn.resources().as_raw(), 4 * LEN as u64)]);
         let turn = turn.lend().unwrap();
         submit(&engine, device.queue().with(|queue| queue).unwrap(), commands, &turn.parts(), legacy, false);

@@ -41,7 +41,7 @@ pub(crate) fn the_queue_goes_on(name: &str, info: &ExchangeInfo<'_>, ask: Ask) {
 
     double.hold_work();
     let turn = exchange.begin().unwrap().finish().unwrap();
-    let frame = Frame::of(&rig, turn.computed());
+    let frame = Frame::of(&rig, &turn.computed());
     // SAFETY: no commands; the fence is new.
     let rendered = unsafe { turn.submit_with(&SubmitInfo { fence: fence.raw, ..Default::default() }) }.unwrap();
     double.lose_context(0, LAUNCH_FAILED);
@@ -84,7 +84,7 @@ pub(crate) fn a_latest_exchange_goes_on_with_the_others(name: &str) {
     double.hold_work();
     writer.begin().unwrap().publish().unwrap();
     let turn = reader.newest().unwrap().unwrap();
-    let frame = Frame::of(&rig, turn.computed());
+    let frame = Frame::of(&rig, &turn.computed());
     // SAFETY: no commands; the fence is new.
     unsafe { turn.submit_with(&SubmitInfo { fence: fence.raw, ..Default::default() }) }.unwrap();
     double.lose_context(0, LAUNCH_FAILED);
@@ -115,7 +115,7 @@ pub(crate) fn a_writer_that_waits_lets_the_queue_go_on(name: &str) {
     double.hold_work();
     writer.begin().unwrap().publish().unwrap();
     let turn = reader.newest().unwrap().unwrap();
-    let frame = Frame::of(&rig, turn.computed());
+    let frame = Frame::of(&rig, &turn.computed());
     // SAFETY: no commands; the fence is new.
     unsafe { turn.submit_with(&SubmitInfo { fence: fence.raw, ..Default::default() }) }.unwrap();
     double.lose_context(0, LAUNCH_FAILED);
@@ -250,7 +250,7 @@ pub(crate) fn is_noticed_for_another_compute_side(name: &str) {
     // SAFETY: no commands.
     unsafe { turn.submit(&[]) }.unwrap();
     let turn = behind.begin().unwrap().finish().unwrap();
-    let frame = Frame::of(&rig, turn.computed());
+    let frame = Frame::of(&rig, &turn.computed());
     // SAFETY: no commands; the fence is new.
     unsafe { turn.submit_with(&SubmitInfo { fence: fence.raw, ..Default::default() }) }.unwrap();
     double.lose_context(0, LAUNCH_FAILED);

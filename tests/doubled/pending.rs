@@ -191,7 +191,7 @@ pub(crate) fn a_view_lets_its_frames_end(name: &str) {
     let (mut view, mut shown) = view_of(&compute);
     double.hold_work();
     let turn = shown.begin().unwrap().finish().unwrap();
-    let frame = Frame::of(&rig, turn.computed());
+    let frame = Frame::of(&rig, &turn.computed());
     show(&mut view, turn);
     let fence = Fence::new(&rig);
     // SAFETY: no commands; the fence is new.

@@ -89,7 +89,7 @@ pub(crate) fn vulkan_waits_for_a_slow_image(rig: &Rig, compute: &Compute) {
 
     let gate = Gate::on(compute);
     let turn = begin(&gate, 3);
-    let computed = turn.computed().clone();
+    let computed = turn.computed();
     let recorded = record(&commands, &transfer, &turn);
     let turn = turn.lend().unwrap();
     let (infos, signals) = ([vk::CommandBufferSubmitInfo::default().command_buffer(recorded)], [turn.parts().signal()]);

@@ -110,7 +110,7 @@ fn what_another_thread_is_submitting_is_not_on_the_queue_yet() {
     let mut turn = exchange.begin().unwrap();
     fill_on(&device, &mut turn, 1);
     let turn = turn.finish().unwrap();
-    let point = turn.computed().clone();
+    let point = turn.computed();
     // The wait takes the work, and comes to the queue with it. Who asks there is refused, where any
     // other thread would wait for the queue.
     let (say, said) = mpsc::channel();

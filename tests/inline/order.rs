@@ -92,7 +92,7 @@ fn a_point_is_reached_once_it_is_asked_about() {
     let mut turn = exchange.begin().unwrap();
     fill(&inline, &mut turn, 1);
     let turn = turn.finish().unwrap();
-    let point = turn.computed().clone();
+    let point = turn.computed();
     let start = std::time::Instant::now();
     while !point.is_reached().unwrap() {
         assert!(start.elapsed() < Rig::LONG, "asking does not bring the work");

@@ -78,7 +78,7 @@ fn a_held_frame(device: &ExportDevice, compute: &Compute) {
     gate.hold(&mut turn);
     filler.fill(&mut turn, 1);
     let turn = turn.finish().unwrap();
-    let computed = turn.computed().clone();
+    let computed = turn.computed();
     let commands = readback.record(&turn, &[(turn.resources().as_raw(), SIZE)]);
     // SAFETY: recorded with the turn's barriers; waited for below.
     let rendered = unsafe { turn.submit(&[commands]) }.unwrap();

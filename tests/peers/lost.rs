@@ -45,7 +45,7 @@ fn after_a_fault(rig: &Rig, compute: &Compute) {
     gate.hold(&mut turn);
     filler.fill(&mut turn, 1000);
     let turn = turn.finish().unwrap();
-    let computed = turn.computed().clone();
+    let computed = turn.computed();
     let commands = record(&readback, &turn);
     // SAFETY: recorded with the turn's barriers; waited for below.
     let rendered = unsafe { turn.submit(&[commands]) }.unwrap();

@@ -41,7 +41,7 @@ impl<S: Shared, D: Direction> Frame<S, D> {
     }
 
     /// The point at which the compute side is done with the slot, as [`RenderTurn::computed`].
-    pub fn computed(&self) -> &TimelinePoint {
+    pub fn computed(&self) -> TimelinePoint {
         self.turn.computed()
     }
 

@@ -58,8 +58,8 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
     /// Returns the point at which the compute side has finished with the slot; the submission waits
     /// for it. With [`RenderFirst`](crate::RenderFirst) it is that of the slot's previous frame, or
     /// the initial value 0 if there was none.
-    pub fn computed(&self) -> &TimelinePoint {
-        &self.computed
+    pub fn computed(&self) -> TimelinePoint {
+        self.computed.clone()
     }
 
     /// Ensures that a present may depend on this frame. Call it before presenting, ideally right

@@ -58,8 +58,8 @@ impl<R: Resources> RenderRead<R> {
 
     /// The point at which the compute side is done with the frame. The submission waits for it if
     /// the frame is new.
-    pub fn computed(&self) -> &TimelinePoint {
-        &self.computed
+    pub fn computed(&self) -> TimelinePoint {
+        self.computed.clone()
     }
 
     /// Ensures that a present may depend on this turn, as
