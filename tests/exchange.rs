@@ -185,7 +185,7 @@ fn unknown_to_computing_a_slow_reader_is_overwritten(rig: &Rig, compute: &Comput
 fn several_resources_cross_together(rig: &Rig, compute: &Compute) {
     const FEW: usize = 1000;
     let resources = (
-        BufferSpec::<[u32; 2]>::new(FEW, BufferAccess::TRANSFER_READ).named("pairs"),
+        BufferSpec::<[u32; 2]>::new(FEW, BufferAccess::TRANSFER_READ).with_name("pairs"),
         vec![BufferSpec::<u32>::new(FEW, BufferAccess::TRANSFER_READ | BufferAccess::VERTEX_INPUT); 20],
     );
     let mut exchange = Exchange::new(compute, &ExchangeInfo { name: "set", ..Default::default() }, resources).unwrap();

@@ -40,7 +40,7 @@ impl<T: Pod> BufferSpec<T> {
     /// Sets the name in errors, traces and GPU debuggers, to which the slot's index is appended.
     /// Default: the exchange's name.
     #[must_use]
-    pub fn named(mut self, name: &str) -> Self {
+    pub fn with_name(mut self, name: &str) -> Self {
         self.name = Some(name.to_owned());
         self
     }

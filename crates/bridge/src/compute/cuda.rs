@@ -167,7 +167,7 @@ impl CudaCompute {
             format!("shared image \"{}\"", info.name),
             format!(
                 "CUDA does not place {} layers of {} mip levels where Vulkan does; an array has 1 level, or with several \
-                 layers all {all} (`all_mips`)",
+                 layers all {all} (`with_all_mips`)",
                 info.array_layers, info.mip_levels
             ),
         ))

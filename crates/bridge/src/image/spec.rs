@@ -94,7 +94,7 @@ impl<T: Texel> ImageSpec<T> {
     /// [`Compute::on_peer`](crate::Compute::on_peer) and [`Compute::group`](crate::Compute::group),
     /// where CUDA has rows.
     #[must_use]
-    pub fn mips(mut self, levels: u32) -> Self {
+    pub fn with_mips(mut self, levels: u32) -> Self {
         self.mip_levels = levels;
         self.all_levels = false;
         self
@@ -102,15 +102,15 @@ impl<T: Texel> ImageSpec<T> {
 
     /// Sets the number of mip levels to all, down to one texel.
     #[must_use]
-    pub fn all_mips(self) -> Self {
+    pub fn with_all_mips(self) -> Self {
         let levels = mip_count(self.extent);
-        Self { all_levels: true, ..self.mips(levels) }
+        Self { all_levels: true, ..self.with_mips(levels) }
     }
 
     /// Makes it an array of this many layers, or cubes; kernels see an array even of one.
-    /// [`mips`](Self::mips) tells how many levels an array may have.
+    /// [`with_mips`](Self::with_mips) tells how many levels an array may have.
     #[must_use]
-    pub fn layers(mut self, layers: u32) -> Self {
+    pub fn with_layers(mut self, layers: u32) -> Self {
         self.array_layers = if self.kind == ImageKind::Cube { layers.saturating_mul(6) } else { layers };
         self.layered = true;
         self
@@ -136,7 +136,17 @@ impl<T: Texel> ImageSpec<T> {
         self.extent
     }
 
-    /// Returns the spec with another width and height. With [`all_mips`](Self::all_mips) it has all
+    /// Number of mip levels.
+    pub fn mips(&self) -> u32 {
+        self.mip_levels
+    }
+
+    /// Number of layers, six for each cube.
+    pub fn layers(&self) -> u32 {
+        self.array_layers
+    }
+
+    /// Returns the spec with another width and height. With [`with_all_mips`](Self::with_all_mips) it has all
     /// levels again, else as many as before and fit.
     #[must_use]
     pub fn with_extent(&self, [width, height]: [u32; 2]) -> Self {
@@ -150,7 +160,7 @@ impl<T: Texel> ImageSpec<T> {
     /// Sets the name in errors, traces and GPU debuggers, to which the slot's index is appended.
     /// Default: the exchange's name.
     #[must_use]
-    pub fn named(mut self, name: &str) -> Self {
+    pub fn with_name(mut self, name: &str) -> Self {
         self.name = Some(name.to_owned());
         self
     }
