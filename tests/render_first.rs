@@ -14,7 +14,7 @@ use bridge_tests::{Commands, Gate, Readback, Rig, on_both_backends, on_peers};
 on_both_backends!(
     every_frame_crosses_whole,
     computing_waits_for_slow_commands,
-    signalled_too_early_computing_reads_stale_data,
+    signaled_too_early_computing_reads_stale_data,
     vulkan_waits_for_a_slow_reader,
     without_the_wait_vulkan_overwrites_what_is_read,
     turns_out_of_step_are_refused,
@@ -26,7 +26,7 @@ on_both_backends!(
 on_peers!(
     every_frame_crosses_whole,
     computing_waits_for_slow_commands,
-    signalled_too_early_computing_reads_stale_data,
+    signaled_too_early_computing_reads_stale_data,
     vulkan_waits_for_a_slow_reader,
     without_the_wait_vulkan_overwrites_what_is_read,
 );
@@ -133,7 +133,7 @@ fn computing_waits_for_slow_commands(rig: &Rig, compute: &Compute) {
 }
 
 /// The negative control of the test above: the signal is given before the commands have run.
-fn signalled_too_early_computing_reads_stale_data(rig: &Rig, compute: &Compute) {
+fn signaled_too_early_computing_reads_stale_data(rig: &Rig, compute: &Compute) {
     let commands = Commands::new(rig.device());
     let mut reader = Reader::new(compute);
     let gate = Gate::new(rig.device());
@@ -158,7 +158,7 @@ fn signalled_too_early_computing_reads_stale_data(rig: &Rig, compute: &Compute) 
     let mut turn = unsafe { turn.submitted() }.unwrap();
     reader.read(&mut turn);
     turn.finish().unwrap().wait(Rig::LONG).unwrap();
-    assert!(reader.words() == [1; LEN], "signalled too early, computing has to read the frame before");
+    assert!(reader.words() == [1; LEN], "signaled too early, computing has to read the frame before");
     // The commands run before their pool goes.
     drop(gate);
 }

@@ -170,7 +170,7 @@ fn lies(path: &Path, told: &std::sync::mpsc::Sender<()>, ends: &Receiver<()>) {
     connection.send(&Message::Publish { exchange: 0, slot, frame: 0, value: 1 }, None, Rig::LONG).unwrap();
     let stream = device.new_stream().unwrap();
     let signal = |timeline: &ImportedSemaphore, value| {
-        // SAFETY: the timelines live until the stream is idle, below. That a signaller of one is
+        // SAFETY: the timelines live until the stream is idle, below. That a signaler of one is
         // another is what is tested.
         unsafe { signal_one(&stream, timeline, value) }.unwrap();
         stream.synchronize().unwrap();
@@ -197,7 +197,7 @@ fn a_worker_in_step_that_signals_for_vulkan_is_not_believed() {
             let point = submit(next(exchange));
             told.recv().unwrap();
             assert!(!point.is_reached().unwrap(), "the worker's word is taken for Vulkan's");
-            // What was signalled is there by now: no time would show more.
+            // What was signaled is there by now: no time would show more.
             let waited = point.wait(std::time::Duration::ZERO);
             assert!(matches!(waited, Err(Error::Timeout { last_seen: 0, .. })), "{waited:?}");
             end.send(()).unwrap();

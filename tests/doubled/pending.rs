@@ -198,7 +198,7 @@ pub(crate) fn a_view_lets_its_frames_end(name: &str) {
     unsafe { rig.device().queue().submit(&[], fence.raw) }.unwrap();
     double.lose_context(0, LAUNCH_FAILED);
     double.let_work_go();
-    assert!(!frame.is_signalled(), "the control: nobody has asked");
+    assert!(!frame.is_signaled(), "the control: nobody has asked");
     assert_eq!(fence.wait(0), Err(vk::Result::TIMEOUT), "the queue does not wait for it");
     // The layer sees what is destroyed while commands have it.
     drop(view);

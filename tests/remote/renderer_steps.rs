@@ -218,7 +218,7 @@ fn a_stream_that_waits_for_a_renderer_goes_on_once_that_is_dead() {
 }
 
 /// The end of the sockets and of the process may be seconds apart, and only the latter says that
-/// nothing is signalled any more.
+/// nothing is signaled any more.
 #[test]
 fn the_end_of_a_renderer_that_ends_slowly_is_waited_for() {
     let folder = tempfile::tempdir().unwrap();

@@ -105,8 +105,8 @@ impl Stepping {
         let told = start.elapsed();
         // What was owed is told with its death, of which its socket may have told before.
         let error = Self::dead(&steps);
-        let Error::PeerLost { torn, signalled, .. } = &error else { panic!("{error}") };
-        assert_eq!(signalled.is_some(), !torn.is_empty(), "{error}");
+        let Error::PeerLost { torn, signaled, .. } = &error else { panic!("{error}") };
+        assert_eq!(signaled.is_some(), !torn.is_empty(), "{error}");
         assert!(habit != Habit::Idles || torn.is_empty(), "{error}");
         assert!(habit != Habit::Owes || **torn == [5], "{error}");
         assert!(habit != Habit::OwesTwo || **torn == [6], "{error}");
@@ -124,7 +124,7 @@ impl Stepping {
         [on, told, next]
     }
 
-    /// Waits until the worker is told to be dead, with all that was signalled in its place: a
+    /// Waits until the worker is told to be dead, with all that was signaled in its place: a
     /// process with CUDA may end long after its connection.
     pub(crate) fn dead(steps: &Steps) -> Error {
         let start = Instant::now();

@@ -271,7 +271,7 @@ pub(crate) fn initialize<S: Shared>(
     let turn = turn?;
     let signal = turn.parts().signal();
     // Dropped, the turn counts as not submitted, and the exchange with it.
-    gpu.push_signalling(&mirror.name, Some((commands, OwnCommands::new(own))), &[signal])?;
+    gpu.push_signaling(&mirror.name, Some((commands, OwnCommands::new(own))), &[signal])?;
     // SAFETY: the commands were submitted, and the signal behind them.
     unsafe { turn.submitted() };
     Ok(())

@@ -128,7 +128,7 @@ impl<F: Frame> CudaSide<F> {
     /// Signals the frame behind all work.
     ///
     /// # Errors
-    /// Nothing was signalled.
+    /// Nothing was signaled.
     pub(crate) fn signal(&mut self, frame: u64, slot: u32, value: u64) -> Result<()> {
         self.join(slot)?;
         // SAFETY: the timeline lives until the stream is idle (`drop`); values of it are this
@@ -152,7 +152,7 @@ impl<F: Frame> CudaSide<F> {
         // SAFETY: the timeline lives until the stream is idle (`drop`); values of it are this
         // side's alone and rise. The signal of the same value was refused (`signal`).
         if let Err(error) = unsafe { signal_one(self.rescue.signals(), &self.computed, value) } {
-            log_error!("value {value}, which was announced, cannot be signalled: {error}");
+            log_error!("value {value}, which was announced, cannot be signaled: {error}");
         }
     }
 
@@ -177,7 +177,7 @@ impl<F: Frame> CudaSide<F> {
     }
 
     /// The renderer is dead: frees the stream of what it waits for. Returns the value that had to
-    /// be signalled.
+    /// be signaled.
     pub(crate) fn rescue(&mut self) -> Option<u64> {
         self.rescue.rescue()
     }
@@ -214,7 +214,7 @@ impl<F: Frame> Drop for CudaSide<F> {
             log_error!(
                 "the stream of an exchange is not idle after {DROP_LIMIT:?}: its slots and timelines are leaked"
             );
-            // What the stream waits for is signalled once the renderer is dead.
+            // What the stream waits for is signaled once the renderer is dead.
             if let Some(guard) = self.guard.take() {
                 guard.leave();
             }

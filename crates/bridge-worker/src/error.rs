@@ -37,7 +37,7 @@ pub enum Error {
     /// it waits for the renderer.
     #[error(
         "{who} has ended, at frame {frame} of \"{exchange}\"{}; connect to the next renderer",
-        owed.map(|value| format!(", and value {value} of its timeline, which this side waited for, was signalled from here"))
+        owed.map(|value| format!(", and value {value} of its timeline, which this side waited for, was signaled from here"))
             .unwrap_or_default()
     )]
     #[non_exhaustive]
@@ -49,7 +49,7 @@ pub enum Error {
         /// The frame that was being written, or that was read last.
         frame: u64,
         /// The value of the renderer's timeline that this side's stream waited for and that was
-        /// signalled in its place.
+        /// signaled in its place.
         owed: Option<u64>,
     },
 

@@ -53,7 +53,7 @@ impl<F: Frame> Exchange<F> {
     /// and a slot is free once its last frame was copied.
     ///
     /// # Errors
-    /// As [`LatestWriter::begin`]; [`Error::Closed`] once a value could not be signalled.
+    /// As [`LatestWriter::begin`]; [`Error::Closed`] once a value could not be signaled.
     pub fn begin(&mut self) -> Result<ExchangeTurn<'_, F>> {
         if let Some(reason) = &self.broken {
             return Err(Error::Closed { exchange: self.writer.name().to_owned(), reason: reason.clone() });
@@ -169,7 +169,7 @@ impl<F: Frame> ExchangeTurn<'_, F> {
         let writer = &mut *self.turn.writer;
         let Side::Cuda(side) = &mut writer.taken.side else { return Ok(()) };
         let Err(error) = side.signal(frame, slot, value) else { return Ok(()) };
-        self.broken.get_or_insert_with(|| format!("a frame could not be signalled: {error}"));
+        self.broken.get_or_insert_with(|| format!("a frame could not be signaled: {error}"));
         if announced {
             // It was not enqueued, and the renderer waits for it.
             side.signal_in_place(value);
@@ -184,12 +184,12 @@ impl<F: Frame> ExchangeTurn<'_, F> {
     fn tear(&mut self) -> Result<()> {
         let (exchange, slot, frame) = (self.turn.writer.taken.offer.exchange, self.turn.slot, self.turn.frame());
         let told = self.say(&Message::Torn { exchange, slot, frame });
-        let signalled = match &self.turn.writer.taken.side {
+        let signaled = match &self.turn.writer.taken.side {
             Side::Cuda(_) => self.signal(),
             Side::Host(_) => self.say_done(),
         };
         self.end();
-        told.and(signalled)
+        told.and(signaled)
     }
 
     fn say_done(&mut self) -> Result<()> {

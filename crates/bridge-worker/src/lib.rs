@@ -29,7 +29,7 @@
 //! [`LatestWriter::begin`] waits for a slot that the renderer has freed, with a limit.
 //! [`Turn::publish`] hands the frame over without waiting for the GPU. When the renderer's process
 //! ends, the next call says so ([`Error::PeerLost`]), what this side's stream still waited for is
-//! signalled from another stream, and the program goes on: it may connect to the next renderer.
+//! signaled from another stream, and the program goes on: it may connect to the next renderer.
 //!
 //! With [`Worker::exchange`] the two processes go in step, where both have set `trust`: the
 //! renderer has each frame, once and in order, and the GPUs wait for each other. With

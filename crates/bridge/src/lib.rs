@@ -168,7 +168,7 @@ pub use remote::{
     AcceptInfo, Listener, ListenerInfo, Remote, RemoteExchange, RemoteExchangeWriter, RemoteReader, RemoteWriter,
 };
 pub use timeline::TimelinePoint;
-pub use timeline::signaller::Signaller;
+pub use timeline::signaler::Signaler;
 
 /// Everything may be moved to and used from any thread; what is used by one thread at a time takes
 /// `&mut self`.
@@ -230,7 +230,7 @@ const _: () = {
     shared::<Newest>();
     shared::<LegacySubmitParts>();
     shared::<TimelinePoint>();
-    shared::<Signaller>();
+    shared::<Signaler>();
     shared::<Stage>();
     shared::<Error>();
     shared::<FormatInfo>();

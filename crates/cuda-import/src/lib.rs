@@ -62,7 +62,7 @@
 //!         unsafe { launch.launch(LaunchConfig::for_num_elems(1_000_000)) };
 //!     launched.expect("launch");
 //!     particles.join_foreign_work()?;
-//!     // SAFETY: 2 is greater than every value signalled before.
+//!     // SAFETY: 2 is greater than every value signaled before.
 //!     unsafe { cuda_import::signal_one(&stream, &timeline, 2) }?;
 //!     stream.synchronize().expect("synchronize");
 //!     Ok(())

@@ -94,7 +94,7 @@ fn the_first_stream_of_another_device_object() {
     let exported = double.export_semaphore(true);
     let number = exported.number;
     let timeline = import_semaphore(&cuda, exported, SemaphoreKind::Timeline);
-    // SAFETY: signalled below, before both are dropped.
+    // SAFETY: signaled below, before both are dropped.
     unsafe { wait_one(&stream, &timeline, 1) }.unwrap();
 
     let again = CudaDevice::by_uuid(cuda.uuid()).unwrap();

@@ -270,7 +270,7 @@ fn everything(double: &Double) -> Result<(), Failure> {
     // SAFETY: the timeline outlives the graph.
     let graph = unsafe { StreamGraph::capture(NAME, &home, &done, &done, |_| Ok::<(), ()>(())) };
     drop(graph);
-    // SAFETY: nothing was signalled before.
+    // SAFETY: nothing was signaled before.
     unsafe { signal_one(&home, &done, 1) }?;
     Ok(buffer.close()?)
 }

@@ -97,7 +97,7 @@ fn a_lost_context_ends_quickly_and_says_so() {
     // SAFETY: the double exported it so.
     let refused = unsafe { ImportedSemaphore::import(&device, refused.handle, SemaphoreKind::Timeline, NAME) };
     assert!(refused.unwrap_err().is_context_lost());
-    // SAFETY: nothing was signalled before.
+    // SAFETY: nothing was signaled before.
     assert!(unsafe { signal_one(&stream, &semaphore, 1) }.unwrap_err().is_context_lost());
     assert!(device.new_stream().unwrap_err().is_context_lost());
     let error = closed.close().unwrap_err();

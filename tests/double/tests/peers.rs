@@ -84,7 +84,7 @@ fn two_gpus_write_one_buffer_in_order() {
             homes[place].memcpy_htod(&[place as u32 + 1; LEN / 2], &mut part).unwrap();
         }
         mark(&homes[1]).unwrap().hold_back(&homes[0]).unwrap();
-        // SAFETY: nothing was signalled before; the timeline lives until the end.
+        // SAFETY: nothing was signaled before; the timeline lives until the end.
         unsafe { signal_one(&homes[0], &done, 1) }.unwrap();
         assert_eq!(double.value(done_number), 0, "both are behind the wait, or behind one that is");
         let early = follower_wrote(&buffer, &homes[1]);
@@ -133,7 +133,7 @@ fn without_the_event_back_the_signal_is_early() {
         if joined {
             mark(&homes[1]).unwrap().hold_back(&homes[0]).unwrap();
         }
-        // SAFETY: nothing was signalled before; the timeline lives until the end.
+        // SAFETY: nothing was signaled before; the timeline lives until the end.
         unsafe { signal_one(&homes[0], &done, 1) }.unwrap();
         assert_eq!(double.value(done_number), u64::from(!joined));
         double.signal(held_number, 1);

@@ -35,8 +35,8 @@ fn write(writer: &mut LatestWriter<Buffer<f32>>) -> Result<(), Error> {
 }
 
 #[test]
-fn frames_are_signalled_behind_their_work_and_nothing_is_left() {
-    let Some(double) = Double::in_child("frames_are_signalled_behind_their_work_and_nothing_is_left") else { return };
+fn frames_are_signaled_behind_their_work_and_nothing_is_left() {
+    let Some(double) = Double::in_child("frames_are_signaled_behind_their_work_and_nothing_is_left") else { return };
     frames_cross(&double, None, "cuImportExternalMemory");
 }
 

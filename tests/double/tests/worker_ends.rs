@@ -22,7 +22,7 @@ use driver_double::Double;
 
 const NAME: &str = "a_renderer_that_ends_behind_any_message_leaves_nothing_behind";
 const DRAWS: &str = "a_renderer_that_draws_and_ends_behind_any_message_leaves_nothing_behind";
-const LEFT: &str = "what_a_renderer_owes_that_dies_after_its_exchange_was_left_is_signalled";
+const LEFT: &str = "what_a_renderer_owes_that_dies_after_its_exchange_was_left_is_signaled";
 /// Set for the renderer's process: after how many messages it stops, where it listens, its GPU and
 /// the paths of its descriptors.
 const RENDERER: &str = "WORKER_TEST_RENDERER";
@@ -161,7 +161,7 @@ fn meet(path: &Path, has_ended: impl Fn() -> bool) -> Result<Worker, Error> {
 /// A stream that still waits for the renderer when its exchange is left is leaked, and goes on once
 /// the renderer is dead.
 #[test]
-fn what_a_renderer_owes_that_dies_after_its_exchange_was_left_is_signalled() {
+fn what_a_renderer_owes_that_dies_after_its_exchange_was_left_is_signaled() {
     if let Ok(told) = std::env::var(RENDERER) {
         return render(&told, Direction::WorkerWrites);
     }

@@ -88,8 +88,8 @@ fn a_frame_whose_end_cannot_be_asked_for_spends_its_value() {
 }
 
 #[test]
-fn an_announced_frame_that_is_dropped_is_torn_and_signalled() {
-    const NAME: &str = "an_announced_frame_that_is_dropped_is_torn_and_signalled";
+fn an_announced_frame_that_is_dropped_is_torn_and_signaled() {
+    const NAME: &str = "an_announced_frame_that_is_dropped_is_torn_and_signaled";
     let Some(double) = Double::in_child(NAME) else { return };
     let render = |renderer: &mut Renderer, exports: &Exports| {
         let Message::Publish { frame, value, .. } = renderer.receive() else { panic!() };

@@ -84,7 +84,7 @@ fn a_slot_goes_back_behind_the_work_of_a_forgotten_turn() {
         let semaphore = import_semaphore(&device, exported, SemaphoreKind::Timeline);
         let guest = device.new_stream().unwrap();
         while !matches!(reader.newest().unwrap(), Some(turn) if turn.frame() == 0) {}
-        // SAFETY: it is signalled below, and destroyed behind that.
+        // SAFETY: it is signaled below, and destroyed behind that.
         unsafe { cuda_import::wait_one(&guest, &semaphore, 1) }.unwrap();
         let turn = reader.newest().unwrap().unwrap();
         let Read::Cuda(cuda) = turn.work() else { panic!("it computes with CUDA") };

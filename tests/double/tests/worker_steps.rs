@@ -89,8 +89,8 @@ fn frames_are_announced_while_the_stream_waits_for_the_renderer() {
 
 /// It is announced before anything is enqueued; taken back, its value comes all the same.
 #[test]
-fn a_frame_that_is_taken_back_is_torn_and_signalled() {
-    let Some(double) = Double::in_child("a_frame_that_is_taken_back_is_torn_and_signalled") else { return };
+fn a_frame_that_is_taken_back_is_torn_and_signaled() {
+    let Some(double) = Double::in_child("a_frame_that_is_taken_back_is_torn_and_signaled") else { return };
     let render = |renderer: &mut Renderer, exports: &Exports| {
         (0..2).for_each(|slot| renderer.send(free(slot, 0)));
         for frame in 0..2 {
@@ -119,8 +119,8 @@ fn a_frame_that_is_taken_back_is_torn_and_signalled() {
 
 /// Whichever call of the driver fails, what was announced comes, once.
 #[test]
-fn an_announced_value_is_signalled_once_whatever_fails() {
-    const NAME: &str = "an_announced_value_is_signalled_once_whatever_fails";
+fn an_announced_value_is_signaled_once_whatever_fails() {
+    const NAME: &str = "an_announced_value_is_signaled_once_whatever_fails";
     let Some(double) = Double::in_child(NAME) else { return };
     let mut torn = 0;
     for nth in 1.. {
@@ -209,8 +209,8 @@ const LAST_BREATH: Duration = Duration::from_millis(100);
 /// The renderer is a process of its own, which has announced that it will have drawn, and is killed
 /// before it has.
 #[test]
-fn what_a_dead_renderer_owes_is_signalled_from_here() {
-    const NAME: &str = "what_a_dead_renderer_owes_is_signalled_from_here";
+fn what_a_dead_renderer_owes_is_signaled_from_here() {
+    const NAME: &str = "what_a_dead_renderer_owes_is_signaled_from_here";
     if let Some(mut renderer) = this_renderer() {
         renderer.send(free(0, 5));
         until_told();
@@ -231,7 +231,7 @@ fn what_a_dead_renderer_owes_is_signalled_from_here() {
     assert!(matches!(&error, Error::PeerLost { frame: 1, owed: Some(5), .. }), "{error}");
     assert!(killed.elapsed() < LIMIT / 2, "it waits for what never comes: {:?}", killed.elapsed());
     assert_eq!(double.value(exports.rendered.1), 5);
-    assert!(matches!(exchange.begin(), Err(Error::PeerLost { owed: None, .. })), "signalled once");
+    assert!(matches!(exchange.begin(), Err(Error::PeerLost { owed: None, .. })), "signaled once");
     child.wait().unwrap();
     drop((exchange, worker, exports));
     assert_clean(&double);

@@ -123,8 +123,8 @@ fn a_turn_that_is_dropped_is_finished() {
 
 /// Whichever call of the driver fails, a slot is given back with a value that comes, or not at all.
 #[test]
-fn what_is_given_back_is_signalled_whatever_fails() {
-    let Some(double) = Double::in_child("what_is_given_back_is_signalled_whatever_fails") else { return };
+fn what_is_given_back_is_signaled_whatever_fails() {
+    let Some(double) = Double::in_child("what_is_given_back_is_signaled_whatever_fails") else { return };
     let mut failed = 0;
     for nth in 1.. {
         // cudarc leaves its context current on the thread, destroyed or not.

@@ -29,7 +29,7 @@ use crate::window::swapchain::{Swapchain, Target};
 pub struct WindowImages {
     /// `None` where the window has no area. Before its surface.
     swapchain: Option<Swapchain>,
-    /// Signalled when an image can be written, one per frame in flight.
+    /// Signaled when an image can be written, one per frame in flight.
     acquired: Vec<vk::Semaphore>,
     /// `None` only while it is dropped.
     surface: Option<Surface>,

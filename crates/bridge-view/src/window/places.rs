@@ -18,7 +18,7 @@ const PICTURES: usize = 3;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
     pub(crate) commands: vk::CommandBuffer,
-    /// Signalled when the window's image can be written.
+    /// Signaled when the window's image can be written.
     pub(crate) acquired: vk::Semaphore,
     /// For drawing again.
     pub(crate) set: vk::DescriptorSet,
@@ -27,10 +27,10 @@ pub(crate) struct Place {
 
 struct Slot {
     place: Place,
-    /// Signalled when the queue is done with the picture, presenting included.
+    /// Signaled when the queue is done with the picture, presenting included.
     done: vk::Fence,
     busy: bool,
-    /// Out of use: its semaphore may be signalled and nothing waits for it.
+    /// Out of use: its semaphore may be signaled and nothing waits for it.
     abandoned: bool,
 }
 
@@ -118,7 +118,7 @@ impl Places {
         let Some(slot) = self.slots.get_mut(place.index) else { return Ok(()) };
         // From here on only the fence says that it is idle: if it is not submitted, never.
         slot.busy = true;
-        // SAFETY: VUID-vkResetFences-pFences-01123: an idle place's fence has been seen signalled,
+        // SAFETY: VUID-vkResetFences-pFences-01123: an idle place's fence has been seen signaled,
         // or was never submitted.
         unsafe { raw.reset_fences(&[slot.done]) }.map_err(failed(&self.device, "vkResetFences"))?;
         // SAFETY: VUID-vkQueueSubmit2-fence-04894, -04895: reset above, and with no other
@@ -136,7 +136,7 @@ impl Places {
     }
 
     /// Gives each abandoned place another semaphore, and leaks the one it has: that it is not
-    /// signalled any more is not known. Nothing else of such a place is in use.
+    /// signaled any more is not known. Nothing else of such a place is in use.
     pub(crate) fn replace_abandoned(&mut self) -> Result<()> {
         for slot in self.slots.iter_mut().filter(|slot| slot.abandoned) {
             slot.place.acquired = semaphore(&self.device)?;

@@ -252,7 +252,7 @@ impl CudaLink {
     /// signal.
     #[inline]
     pub(crate) unsafe fn signal(&self, value: u64) -> Result<()> {
-        // SAFETY: "the value is greater than every value signalled or pending", by this function's
+        // SAFETY: "the value is greater than every value signaled or pending", by this function's
         // contract.
         Ok(unsafe { signal_one(self.stream(), &self.computed, value) }?)
     }

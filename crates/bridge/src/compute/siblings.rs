@@ -1,5 +1,5 @@
 //! Exchanges of all compute sides. A frame of one may be behind a frame of another in Vulkan's queue,
-//! and several compute sides may be on one context, so that what lost ones owe is signalled for all.
+//! and several compute sides may be on one context, so that what lost ones owe is signaled for all.
 #![allow(unsafe_code)] // Signals in place of a lost side.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,17 +16,17 @@ static SIBLINGS: Mutex<Vec<Sibling>> = Mutex::new(Vec::new());
 struct Sibling {
     /// Those of its compute side, which it keeps.
     contexts: Vec<usize>,
-    signalled: Weak<Signalled>,
+    signaled: Weak<Signaled>,
 }
 
 /// The timeline of an exchange that its compute side signals.
-pub(crate) struct Signalled {
+pub(crate) struct Signaled {
     computed: Timeline,
     /// The compute side was seen to have failed.
     failed: Arc<AtomicBool>,
 }
 
-impl Signalled {
+impl Signaled {
     pub(crate) fn new(computed: &Timeline, failed: &Arc<AtomicBool>) -> Arc<Self> {
         Arc::new(Self { computed: computed.clone(), failed: Arc::clone(failed) })
     }
@@ -47,14 +47,14 @@ impl Signalled {
 
 impl Compute {
     /// Has the exchange's timeline released once nothing of its compute side goes on.
-    pub(crate) fn register(&self, signalled: &Arc<Signalled>) {
+    pub(crate) fn register(&self, signaled: &Arc<Signaled>) {
         let contexts = self.side().contexts();
         if contexts.is_empty() {
             return;
         }
         let mut siblings = SIBLINGS.lock().unwrap_or_else(PoisonError::into_inner);
-        siblings.retain(|sibling| sibling.signalled.strong_count() > 0);
-        siblings.push(Sibling { contexts, signalled: Arc::downgrade(signalled) });
+        siblings.retain(|sibling| sibling.signaled.strong_count() > 0);
+        siblings.push(Sibling { contexts, signaled: Arc::downgrade(signaled) });
     }
 }
 
@@ -64,10 +64,10 @@ pub(crate) fn release_lost(side: &Side) {
     let contexts = side.contexts();
     let siblings = SIBLINGS.lock().unwrap_or_else(PoisonError::into_inner);
     let common = siblings.iter().filter(|sibling| sibling.contexts.iter().any(|one| contexts.contains(one)));
-    let signalled: Vec<_> = common.filter_map(|sibling| sibling.signalled.upgrade()).collect();
+    let signaled: Vec<_> = common.filter_map(|sibling| sibling.signaled.upgrade()).collect();
     // What is released is logged, and the last of an exchange may go here.
     drop(siblings);
-    for one in signalled.iter().filter(|one| one.computed.is_deserted()) {
+    for one in signaled.iter().filter(|one| one.computed.is_deserted()) {
         // SAFETY: the context that signals it is lost for good, and nothing of the side goes on.
         unsafe { one.release() };
     }

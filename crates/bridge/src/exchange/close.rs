@@ -60,7 +60,7 @@ impl<R: Resources> State<R> {
         let batch = vk::SubmitInfo2::default().signal_semaphore_infos(&signal);
         match &self.held.mirror {
             // SAFETY: VUID-VkSubmitInfo2-semaphore-03882: `rendered` has this queue as its only
-            // signaller; its values are taken and submitted under one lock, and none is lent. The
+            // signaler; its values are taken and submitted under one lock, and none is lent. The
             // timeline lives until the value was reached.
             None => unsafe { self.queue().submit(&[batch], vk::Fence::null()) }?,
             // SAFETY: as above, for the mirror too.
@@ -102,9 +102,9 @@ impl<R: Resources> State<R> {
                     // The compute side may be told to be busy at once.
                     std::thread::sleep(limit.saturating_sub(round.elapsed()));
                 }
-                Err(Error::Timeout { exchange, timeline, value, signaller, last_seen, history, .. }) => {
+                Err(Error::Timeout { exchange, timeline, value, signaler, last_seen, history, .. }) => {
                     let waited = start.elapsed();
-                    return Err(Error::Timeout { exchange, timeline, value, signaller, last_seen, waited, history });
+                    return Err(Error::Timeout { exchange, timeline, value, signaler, last_seen, waited, history });
                 }
                 Err(Error::ComputeBusy { exchange, backend, .. }) => {
                     return Err(Error::ComputeBusy { exchange, backend, waited: start.elapsed() });

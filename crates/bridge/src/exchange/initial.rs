@@ -198,7 +198,7 @@ impl<R: Resources> State<R> {
         let signals = [rendered_info(&self.held.rendered, value)];
         let batch = vk::SubmitInfo2::default().command_buffer_infos(&infos).signal_semaphore_infos(&signals);
         // SAFETY: VUID-VkSubmitInfo2-semaphore-03882: `rendered` has this queue as its only
-        // signaller; its values are taken and submitted under one lock, and none is lent. The
+        // signaler; its values are taken and submitted under one lock, and none is lent. The
         // callers keep the commands until the value is reached; the images live as long, by the
         // value.
         unsafe { self.queue().submit(&[batch], vk::Fence::null()) }?;

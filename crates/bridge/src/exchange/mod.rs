@@ -94,7 +94,7 @@ pub use work::{CudaWork, HostWork, Work};
 /// previous frame, and the other side waits for the first. The host does not wait, unless
 /// [`ExchangeInfo::frames_in_flight`] is set.
 ///
-/// An exchange has two timeline semaphores, each with one signaller: the compute side signals
+/// An exchange has two timeline semaphores, each with one signaler: the compute side signals
 /// `computed`, and the Vulkan queue signals `rendered`. Their values count signals, not frames.
 ///
 /// Dropping an exchange waits for the frames in flight, for at most [`ExchangeInfo::timeout`].

@@ -64,7 +64,7 @@ impl<R: Resources> State<R> {
             .signal_semaphore_infos(joined(&signal, info.signals, &mut signals));
         match &self.held.mirror {
             // SAFETY: VUID-VkSubmitInfo2-semaphore-03882: `rendered` has this queue as its only
-            // signaller; its values are taken and submitted under one lock, and none is taken while
+            // signaler; its values are taken and submitted under one lock, and none is taken while
             // a lower one is lent. The rest is the caller's.
             None => unsafe { self.compute.side().submit(self.queue(), batch, info.fence) },
             // SAFETY: as above.

@@ -24,7 +24,7 @@ use crate::exchange::{ExchangeInfo, InitialTurn, Lease, RenderTurn, StepAway, St
 /// finished, so that **the queue waits for another process**:
 /// - A worker that does not finish a frame within [`ExchangeInfo::timeout`] of the one before,
 ///   though nothing but itself delays it, is killed, stopped or not.
-/// - Once its process has ended, the highest value that it owed is signalled in its place: the
+/// - Once its process has ended, the highest value that it owed is signaled in its place: the
 ///   queue goes on, with whatever is in the slots of those frames.
 ///   [`check_worker`](Self::check_worker) names them ([`Error::PeerLost`], `torn`), and they are
 ///   withdrawn where they were not taken.
@@ -51,7 +51,7 @@ impl Remote {
     ///
     /// [`ExchangeInfo::timeout`] is the worker's limit for each frame, too. One that does not finish
     /// what it has announced within that time, though nothing but itself delays it, is killed, and
-    /// what it owes is signalled in its place: see [`RemoteExchange`].
+    /// what it owes is signaled in its place: see [`RemoteExchange`].
     ///
     /// A worker on the CPU is copied from, one that computes with CUDA writes the slots themselves,
     /// as in [`latest`](Self::latest).
@@ -140,7 +140,7 @@ impl<R: Resources> RemoteExchange<R> {
     /// # Errors
     /// [`Error::PeerLost`] once its process or its connection has ended, or it was killed or
     /// disconnected, until [`reconnect`](Self::reconnect). Where `dead` is `true`, what it owed is
-    /// signalled. [`Error::FramesTorn`] and [`Error::HostFailed`] as for [`next`](Self::next).
+    /// signaled. [`Error::FramesTorn`] and [`Error::HostFailed`] as for [`next`](Self::next).
     pub fn check_worker(&self) -> Result<()> {
         self.workers.require_worker()?;
         self.steps.check_compute()
@@ -170,7 +170,7 @@ impl<R: Resources> RemoteExchange<R> {
     /// The frames that a worker which is lost and lives on has announced and not finished, by the
     /// exchange's numbers: the queue may wait for them, and
     /// [`reconnect`](Self::reconnect) is refused. Empty once they have come, or the worker was
-    /// killed at its limit and their values signalled in its place, of which
+    /// killed at its limit and their values signaled in its place, of which
     /// [`check_worker`](Self::check_worker) tells. Until then leave the next worker with the
     /// [`Listener`](crate::Listener).
     pub fn owed(&self) -> Box<[u64]> {

@@ -27,7 +27,7 @@ pub(super) fn hung_up(scene: &Renderer) -> (Peer, RemoteExchange<Words>, Timelin
     first.wait(LIMIT).unwrap();
     worker.go_on();
     let lost = until(|| exchange.check_worker().err());
-    assert!(matches!(&lost, Error::PeerLost { dead: false, owed: 1, signalled: None, .. }), "{lost}");
+    assert!(matches!(&lost, Error::PeerLost { dead: false, owed: 1, signaled: None, .. }), "{lost}");
     (worker, exchange, second)
 }
 
@@ -98,10 +98,10 @@ fn no_worker_takes_the_place_of_one_that_owes_frames_and_nobody_waits_for_it() {
     until(|| exchange.owed().is_empty().then_some(()));
     assert!(worker.is_alive(), "it came in time");
     let told = exchange.check_worker().unwrap_err();
-    assert!(matches!(&told, Error::PeerLost { signalled: None, torn, .. } if torn.is_empty()), "{told}");
+    assert!(matches!(&told, Error::PeerLost { signaled: None, torn, .. } if torn.is_empty()), "{told}");
 }
 
-/// What was signalled in the place of the last worker is told, whenever the next one comes.
+/// What was signaled in the place of the last worker is told, whenever the next one comes.
 #[test]
 fn frames_that_are_torn_are_told_of_behind_the_next_worker() {
     let Some(scene) = Renderer::new("in-step-torn") else { return };
@@ -112,13 +112,13 @@ fn frames_that_are_torn_are_told_of_behind_the_next_worker() {
         until(|| exchange.owed().is_empty().then_some(()));
         if asks {
             let told = exchange.check_worker().unwrap_err();
-            assert!(matches!(&told, Error::PeerLost { torn, signalled: Some(2), .. } if **torn == [1]), "{told}");
+            assert!(matches!(&told, Error::PeerLost { torn, signaled: Some(2), .. } if **torn == [1]), "{told}");
         }
         let mut next = Peer::start(scene.listener.path(), "stays");
         exchange.reconnect(scene.accept()).unwrap();
         if !asks {
             let told = exchange.next(LIMIT).unwrap_err();
-            let Error::FramesTorn { worker: process, torn, signalled: 2, .. } = &told else { panic!("{told}") };
+            let Error::FramesTorn { worker: process, torn, signaled: 2, .. } = &told else { panic!("{told}") };
             assert_eq!((*process, &**torn), (worker.process(), &[1][..]));
         }
         exchange.check_worker().unwrap();

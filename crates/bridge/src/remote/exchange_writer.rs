@@ -28,9 +28,9 @@ use crate::exchange::{DrawAway, Draws, ExchangeInfo, InitialTurn, Lease, RenderA
 ///   [`ExchangeInfo::timeout`] of the one before, though nothing but itself delays it, is killed,
 ///   stopped or not. One that keeps its slots is not: the queue waits for none of them, and `begin`
 ///   gives no turn.
-/// - Once its process has ended, the highest value that it owed is signalled in its place, and the
+/// - Once its process has ended, the highest value that it owed is signaled in its place, and the
 ///   queue goes on. [`check_worker`](Self::check_worker) tells of it ([`Error::PeerLost`], `owed`
-///   and `signalled`).
+///   and `signaled`).
 ///
 /// For a worker on the CPU a thread of this process copies each frame into memory that the worker
 /// reads, and nothing that is submitted waits for the worker.
@@ -128,7 +128,7 @@ impl<R: Resources> RemoteExchangeWriter<R> {
     /// # Errors
     /// [`Error::PeerLost`] once its process or its connection has ended, or it was killed or
     /// disconnected, until [`reconnect`](Self::reconnect). Where `dead` is `true`, what it owed is
-    /// signalled. [`Error::HostFailed`] as for [`begin`](Self::begin).
+    /// signaled. [`Error::HostFailed`] as for [`begin`](Self::begin).
     pub fn check_worker(&self) -> Result<()> {
         self.workers.require_worker()?;
         self.draws.check_compute()
@@ -155,7 +155,7 @@ impl<R: Resources> RemoteExchangeWriter<R> {
     /// The frames whose slots a worker which is lost and lives on has given back and is not done
     /// with, by the exchange's numbers: the queue may wait for it, and
     /// [`reconnect`](Self::reconnect) is refused. Empty once it has come to their end, or was
-    /// killed at its limit and what it owed signalled in its place, of which
+    /// killed at its limit and what it owed signaled in its place, of which
     /// [`check_worker`](Self::check_worker) tells. Until then leave the next worker with the
     /// [`Listener`](crate::Listener).
     pub fn owed(&self) -> Box<[u64]> {

@@ -84,7 +84,7 @@ fn the_queue_goes_on_once_the_reader_is_dead_and_another_reads() {
     worker.kill();
     point.wait(LIMIT).unwrap();
     let error = dead(&exchange);
-    let Error::PeerLost { held: 3, owed: 1, torn, signalled: Some(2), frame: Some(4), .. } = &error else {
+    let Error::PeerLost { held: 3, owed: 1, torn, signaled: Some(2), frame: Some(4), .. } = &error else {
         panic!("{error}")
     };
     assert!(torn.is_empty(), "{error}");
@@ -144,7 +144,7 @@ fn a_reader_that_has_hung_up_and_comes_to_its_end_in_time_is_not_killed() {
     }
     assert!(worker.is_alive());
     let told = exchange.check_worker().unwrap_err();
-    assert!(matches!(&told, Error::PeerLost { dead: false, owed: 1, signalled: None, .. }), "{told}");
+    assert!(matches!(&told, Error::PeerLost { dead: false, owed: 1, signaled: None, .. }), "{told}");
 }
 
 /// Leaving takes as long as the worker's limit at most, and leaves nothing waiting.

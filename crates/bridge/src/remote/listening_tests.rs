@@ -191,7 +191,7 @@ fn frames_cross_and_a_worker_that_closes_leaves_its_slots() {
         // more.
         assert_eq!(free(&mut connection), slots[0]);
         publish(&mut connection, slots[3], 3);
-        // Close says that all is signalled: a value that comes behind it counts no more.
+        // Close says that all is signaled: a value that comes behind it counts no more.
         all.recv().unwrap();
         connection.send(&Message::Close { exchange: EXCHANGE }, None, LIMIT).unwrap();
         connection

@@ -105,12 +105,12 @@ fn a_worker_that_was_killed_and_does_not_end_is_told_of() {
     status.limit_is_over.store(true, Ordering::Relaxed);
     let told = until(|| exchange.check_worker().err());
     assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
-    assert!(matches!(&told, Error::PeerLost { dead: false, owed: 1, signalled: None, .. }), "{told}");
+    assert!(matches!(&told, Error::PeerLost { dead: false, owed: 1, signaled: None, .. }), "{told}");
     assert!(told.to_string().contains("was killed") && *exchange.owed() == [1] && worker.is_alive(), "{told}");
     worker.kill();
     points[1].wait(LIMIT).unwrap();
     let is_settled =
-        |told: &Error| matches!(told, Error::PeerLost { dead: true, signalled: Some(2), torn, .. } if **torn == [1]);
+        |told: &Error| matches!(told, Error::PeerLost { dead: true, signaled: Some(2), torn, .. } if **torn == [1]);
     until(|| exchange.check_worker().err().filter(is_settled));
 }
 
@@ -137,7 +137,7 @@ fn a_worker_that_was_killed_and_does_not_end_is_left_to_a_thread() {
         points[1].wait(LIMIT).unwrap();
         until(|| exchange.owed().is_empty().then_some(()));
         let told = exchange.check_worker().unwrap_err();
-        let Error::PeerLost { dead: true, torn, signalled: Some(2), .. } = &told else { panic!("{told}") };
+        let Error::PeerLost { dead: true, torn, signaled: Some(2), .. } = &told else { panic!("{told}") };
         assert!(**torn == [1]);
         // The thread brings the slots back.
         let mut next = Peer::start(scene.listener.path(), "stays");

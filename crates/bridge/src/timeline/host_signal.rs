@@ -14,6 +14,6 @@ pub(crate) unsafe fn signal(semaphore: &Semaphore, value: u64) -> Result<()> {
     // SAFETY: handed on to the caller.
     match unsafe { semaphore.signal(value) } {
         Err(error) if !error.is_device_lost() && semaphore.value().is_ok_and(|reached| reached >= value) => Ok(()),
-        signalled => Ok(signalled?),
+        signaled => Ok(signaled?),
     }
 }

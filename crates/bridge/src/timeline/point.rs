@@ -7,7 +7,7 @@ use vk_export::ash::vk;
 use super::Timeline;
 use crate::error::Result;
 use crate::observe::log_error;
-use crate::timeline::signaller::Signaller;
+use crate::timeline::signaler::Signaler;
 
 /// A point on a timeline whose signal has been enqueued.
 ///
@@ -42,8 +42,8 @@ impl TimelinePoint {
     }
 
     /// Side that signals it.
-    pub fn signaller(&self) -> Signaller {
-        self.timeline.0.signaller
+    pub fn signaler(&self) -> Signaler {
+        self.timeline.0.signaler
     }
 
     /// Returns `true` if the point has been reached; does not block. It submits first what
@@ -62,7 +62,7 @@ impl TimelinePoint {
     /// submitted first: do not call it under a lock that the engine's
     /// [`QueueLock`](vk_export::QueueLock) takes.
     ///
-    /// The kind of wait depends on the signaller: a CUDA signal is polled, since `vkWaitSemaphores`
+    /// The kind of wait depends on the signaler: a CUDA signal is polled, since `vkWaitSemaphores`
     /// notices it only after milliseconds; for a signal of a queue or the CPU, the thread blocks in
     /// Vulkan, unless CUDA is in use and several threads wait: then each one polls and sleeps. It
     /// ends with a call of `vkWaitSemaphores` in any case, so that mapped memory can be read after

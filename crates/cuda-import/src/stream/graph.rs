@@ -148,7 +148,7 @@ impl StreamGraph {
     ///
     /// # Safety
     /// - Somebody will signal `wait_value`, or the stream waits forever. `signal_value` is greater
-    ///   than every value that is signalled or pending.
+    ///   than every value that is signaled or pending.
     /// - All that was recorded may run once more, now: the memory it uses, on the device and on the
     ///   host, its kernels' modules, texture and surface objects are alive until the launch has
     ///   ended, and nobody uses them otherwise.
@@ -187,7 +187,7 @@ const NESTED: &str = "this thread captures another graph already; end that one f
 const ASTRAY: &str = "a buffer or image was used on another stream than the one that is captured for it, where the use would \
     not be a part of the graph; enqueue all work on the stream that is lent";
 const EMPTY: &str = "the driver captured nothing";
-const SEMAPHORES: &str = "semaphores were waited for or signalled in between, with values that would be the same in every \
+const SEMAPHORES: &str = "semaphores were waited for or signaled in between, with values that would be the same in every \
     frame; do that outside of the graph";
 
 impl Drop for StreamGraph {

@@ -87,8 +87,8 @@ pub(crate) unsafe fn enqueue_wait(target: Target, stream: &CudaStream, points: &
 ///
 /// # Safety
 /// - Each semaphore lives until the signal has completed.
-/// - Binary: it is not signalled, and every wait for an earlier signal has been submitted.
-/// - Timeline: the value is greater than every value signalled or pending, on any side.
+/// - Binary: it is not signaled, and every wait for an earlier signal has been submitted.
+/// - Timeline: the value is greater than every value signaled or pending, on any side.
 #[doc(alias = "cuSignalExternalSemaphoresAsync")]
 #[inline]
 pub unsafe fn signal(stream: &CudaStream, points: &[SemaphorePoint<'_>]) -> Result<()> {

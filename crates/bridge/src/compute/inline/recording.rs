@@ -89,7 +89,7 @@ impl Inner {
         };
         commands.forget_kept();
         self.recycle(completed);
-        // SAFETY: new, never submitted, or the submission that it was in has signalled `progress`
+        // SAFETY: new, never submitted, or the submission that it was in has signaled `progress`
         // behind it.
         unsafe { commands.begin() }?;
         Ok(commands)

@@ -29,7 +29,7 @@ impl Compute {
     /// [`CudaDevice`] is taken too, where [`Compute::new`] is the better choice: it has textures
     /// and surfaces.
     ///
-    /// A probe runs before anything is shared: a timeline is signalled in both directions, and the
+    /// A probe runs before anything is shared: a timeline is signaled in both directions, and the
     /// other GPU writes memory that Vulkan reads. On a device that was adopted without a
     /// [`queue_lock`](crate::AdoptInfo::queue_lock) nothing is submitted, and CUDA reads the memory
     /// back instead. What a probe that has not ended within its limit of 5 s may still use is kept

@@ -43,7 +43,7 @@ impl Timeline {
 
     fn signal(&self, value: u64) {
         let mut counter = self.0.lock().unwrap();
-        assert!(*counter < value, "{value} is signalled behind {counter}");
+        assert!(*counter < value, "{value} is signaled behind {counter}");
         *counter = value;
         self.1.notify_all();
     }

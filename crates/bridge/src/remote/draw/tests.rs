@@ -160,7 +160,7 @@ fn frames_and_slots_change_hands_before_either_gpu_is_done() {
 
 /// The negative control is the first half: with the survivor's signal left out, the queue hangs.
 #[test]
-fn what_a_dead_reader_owed_is_signalled_once_and_nothing_before() {
+fn what_a_dead_reader_owed_is_signaled_once_and_nothing_before() {
     let Some(mut worker) = Worker::new() else { return };
     (0..3).for_each(|_| drop(worker.draw()));
     (0..2).for_each(|_| {

@@ -87,7 +87,7 @@ impl<R: Resources> CudaFeed<R> {
     pub(super) fn advance(&mut self) -> Result<Option<Outcome>, String> {
         if self.taken.is_empty() {
             blame("the timeline of its frames cannot be used", self.take_over(), &self.writer)?;
-            blame("the timeline of its slots cannot be signalled", self.give(), &self.writer)?;
+            blame("the timeline of its slots cannot be signaled", self.give(), &self.writer)?;
         }
         Ok(self.taken.pop_front())
     }
@@ -146,8 +146,8 @@ impl<R: Resources> CudaFeed<R> {
         // and a hundred times that while other threads use the device.
         let slots = slots.into_iter().map(|(slot, was_read)| (slot, self.is_new(slot) || was_read));
         let slots: Vec<(usize, bool)> = slots.collect();
-        let signalled = slots.iter().any(|(_, behind)| *behind).then(|| self.timelines.signal_next());
-        let reached = match signalled.transpose() {
+        let signaled = slots.iter().any(|(_, behind)| *behind).then(|| self.timelines.signal_next());
+        let reached = match signaled.transpose() {
             Ok(value) => value.unwrap_or(0),
             Err(error) => {
                 slots.into_iter().for_each(|(slot, _)| self.writer.come_back(slot));
