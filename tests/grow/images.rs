@@ -37,7 +37,7 @@ pub(crate) fn images_follow_every_size(_: &Rig, compute: &Compute) {
             let mut turn = exchange.begin().unwrap();
             fill(turn.work(), width * height, frame);
             let turn = turn.finish().unwrap();
-            assert_eq!(turn.resources().extent(), vk::Extent2D { width, height });
+            assert_eq!(turn.resources().extent(), [width, height, 1]);
             assert!(turn.read_back(Rig::LONG).unwrap() == vec![frame; (width * height) as usize], "{size:?}");
         }
         assert!(exchange.resize([0, height]).is_err(), "a minimized window");

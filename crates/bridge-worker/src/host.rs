@@ -124,8 +124,8 @@ impl<'a, T: Texel> HostImage<'a, T> {
     }
 
     /// Returns the number of mip levels, at least 1.
-    pub fn levels(&self) -> usize {
-        self.memory.levels.len()
+    pub fn levels(&self) -> u32 {
+        self.memory.levels.len() as u32
     }
 
     /// Returns the number of layers, at least 1, and 6 per cube.
@@ -134,14 +134,14 @@ impl<'a, T: Texel> HostImage<'a, T> {
     }
 
     /// Returns the extent of a mip level in texels; `None` where there is no such level.
-    pub fn level_extent(&self, level: usize) -> Option<[u32; 3]> {
-        self.memory.levels.get(level).map(|level| level.extent)
+    pub fn level_extent(&self, level: u32) -> Option<[u32; 3]> {
+        self.memory.levels.get(level as usize).map(|level| level.extent)
     }
 
     /// Returns the number of texels of a mip level with all its layers or slices; 0 where there is
     /// no such level.
-    pub fn level_len(&self, level: usize) -> usize {
-        let size = self.memory.levels.get(level).and_then(|level| usize::try_from(level.size).ok());
+    pub fn level_len(&self, level: u32) -> usize {
+        let size = self.memory.levels.get(level as usize).and_then(|level| usize::try_from(level.size).ok());
         size.unwrap_or(0) / size_of::<T>()
     }
 
@@ -150,7 +150,7 @@ impl<'a, T: Texel> HostImage<'a, T> {
     /// # Errors
     /// [`Error::OutOfRange`] where they do not lie inside, or there is no such level; nothing is
     /// copied then.
-    pub fn write_from(&mut self, level: usize, start: usize, texels: &[T]) -> Result<()> {
+    pub fn write_from(&mut self, level: u32, start: usize, texels: &[T]) -> Result<()> {
         let offset = self.offset(level, start, texels.len())?;
         match self.memory.memory.write(offset, bytemuck::cast_slice(texels)) {
             true => Ok(()),
@@ -162,7 +162,7 @@ impl<'a, T: Texel> HostImage<'a, T> {
     ///
     /// # Errors
     /// As [`write_from`](Self::write_from).
-    pub fn read_into(&self, level: usize, start: usize, texels: &mut [T]) -> Result<()> {
+    pub fn read_into(&self, level: u32, start: usize, texels: &mut [T]) -> Result<()> {
         let offset = self.offset(level, start, texels.len())?;
         match self.memory.memory.read(offset, bytemuck::cast_slice_mut(texels)) {
             true => Ok(()),
@@ -170,8 +170,8 @@ impl<'a, T: Texel> HostImage<'a, T> {
         }
     }
 
-    fn offset(&self, level: usize, start: usize, count: usize) -> Result<usize> {
-        let place = self.memory.levels.get(level).and_then(|place| usize::try_from(place.offset).ok());
+    fn offset(&self, level: u32, start: usize, count: usize) -> Result<usize> {
+        let place = self.memory.levels.get(level as usize).and_then(|place| usize::try_from(place.offset).ok());
         let inside = start.checked_add(count).is_some_and(|end| end <= self.level_len(level));
         match place {
             Some(place) if inside => Ok(self.memory.offset + place + start * size_of::<T>()),
@@ -179,7 +179,7 @@ impl<'a, T: Texel> HostImage<'a, T> {
         }
     }
 
-    fn outside(&self, level: usize, start: usize, count: usize) -> Error {
+    fn outside(&self, level: u32, start: usize, count: usize) -> Error {
         Error::OutOfRange { what: "texels", start, end: start.saturating_add(count), len: self.level_len(level) }
     }
 }

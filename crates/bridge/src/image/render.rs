@@ -46,10 +46,9 @@ impl<'t> RenderImage<'t> {
         self.image.level_extent(level)
     }
 
-    /// Width and height of the first level in texels.
-    pub fn extent(&self) -> vk::Extent2D {
-        let [width, height, _] = self.image.level_extent(0);
-        vk::Extent2D { width, height }
+    /// Width, height and depth of the first level in texels.
+    pub fn extent(&self) -> [u32; 3] {
+        self.image.level_extent(0)
     }
 
     /// All levels and layers.
