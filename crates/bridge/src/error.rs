@@ -108,15 +108,15 @@ pub enum Error {
     },
 
     /// An image format that Vulkan and the compute side do not both support.
-    #[error("format {format:?} cannot be shared: {reason}; use {instead} instead")]
+    #[error("format {format:?} cannot be shared: {reason}; use {substitute} instead")]
     #[non_exhaustive]
-    FormatCannotCross {
+    UnsupportedFormat {
         /// The format.
         format: vk_export::ash::vk::Format,
         /// Reason.
         reason: &'static str,
         /// Format that can be shared in its place.
-        instead: &'static str,
+        substitute: &'static str,
     },
 
     /// A kernel module cannot be loaded.

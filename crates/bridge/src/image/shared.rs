@@ -65,7 +65,7 @@ impl<T: Texel> SharedImage<T> {
     /// side.
     ///
     /// # Errors
-    /// [`Error::FormatCannotCross`](crate::Error::FormatCannotCross) with a substitute,
+    /// [`Error::UnsupportedFormat`](crate::Error::UnsupportedFormat) with a substitute,
     /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for texels of another type than
     /// the format's; else what the two sides say, which for the accesses is what
     /// [`check_stages`](vk_export::ExportDevice::check_stages) and
