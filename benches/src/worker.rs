@@ -12,7 +12,7 @@ use bridge::cuda_import::cudarc::driver::{CudaSlice, CudaStream, DevicePtr as _,
 use bridge::cuda_import::{CudaDevice, Kernel, KernelModule};
 use bridge::vk_export::Uuid;
 use bridge_worker::bridge_ipc::Backend;
-use bridge_worker::{Buffer, Exchange, LatestWriter, Work, Worker, WorkerInfo};
+use bridge_worker::{Buffer, ExchangeWriter, LatestWriter, Work, Worker, WorkerInfo};
 
 use crate::harness::LIMIT;
 use crate::raw::cuda::Module;
@@ -56,7 +56,7 @@ impl Scrambler {
 /// What frames are written to.
 enum Writer {
     Latest(LatestWriter<Buffer<u32>>),
-    InStep(Exchange<Buffer<u32>>),
+    InStep(ExchangeWriter<Buffer<u32>>),
 }
 
 /// Connects to the benchmark that has started this process, and publishes as many frames as each

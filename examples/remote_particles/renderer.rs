@@ -5,7 +5,7 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use bridge::{Backend, BufferAccess, BufferSpec, ExportDevice, LatestInfo, Listener, OpenInfo, RemoteReader};
+use bridge::{Backend, BufferAccess, BufferSpec, ExportDevice, LatestInfo, Listener, OpenInfo, RemoteLatestReader};
 use bridge_examples::writer::write_png;
 use clap::Parser;
 
@@ -38,7 +38,7 @@ struct Options {
     backend: Option<String>,
 }
 
-type Reader = RemoteReader<BufferSpec<[f32; 4]>>;
+type Reader = RemoteLatestReader<BufferSpec<[f32; 4]>>;
 
 /// A worker that this program has started, and ends.
 struct Worker(Child);

@@ -6,11 +6,11 @@ use std::sync::mpsc::{Receiver, channel};
 
 use bridge::ash::vk;
 use bridge::cudarc::driver::result::{memcpy_htod_async, memset_d8_async};
-use bridge::{AcceptInfo, Error, ExportDevice, Listener, RemoteExchange, RenderTurn, TimelinePoint};
+use bridge::{AcceptInfo, Error, ExportDevice, Listener, RemoteExchangeReader, RenderTurn, TimelinePoint};
 use bridge_ipc::{ConnectInfo, Connection, Hello, Message, Role, Side, Timeline};
 use bridge_tests::{Readback, Rig, assert_silent};
 use bridge_worker::cuda_import::{CudaDevice, ImportedSemaphore, SemaphoreKind, signal_one};
-use bridge_worker::{Buffer, Exchange, Work, Worker, WorkerInfo};
+use bridge_worker::{Buffer, ExchangeWriter, Work, Worker, WorkerInfo};
 
 use crate::compute_first::written;
 use crate::{LEN, SIZE, Words, double, info, words};
@@ -26,7 +26,12 @@ pub(crate) fn with_device(name: &str, test: fn(&Rig)) {
 }
 
 /// A renderer and a worker thread that does `work`.
-fn between(rig: &Rig, slots: usize, work: impl FnOnce(&Path) + Send, render: impl FnOnce(&mut RemoteExchange<Words>)) {
+fn between(
+    rig: &Rig,
+    slots: usize,
+    work: impl FnOnce(&Path) + Send,
+    render: impl FnOnce(&mut RemoteExchangeReader<Words>),
+) {
     let folder = tempfile::tempdir().unwrap();
     let listener = Listener::bind(folder.path().join("s")).unwrap();
     let path = listener.path().to_owned();
@@ -39,14 +44,14 @@ fn between(rig: &Rig, slots: usize, work: impl FnOnce(&Path) + Send, render: imp
     });
 }
 
-fn accept(listener: &Listener, device: &ExportDevice, slots: usize) -> RemoteExchange<Words> {
+fn accept(listener: &Listener, device: &ExportDevice, slots: usize) -> RemoteExchangeReader<Words> {
     let accepting = AcceptInfo { timeout: Rig::LONG, trust: true };
     let remote = listener.accept_with(device, &accepting).unwrap().expect("no worker has come");
     remote.exchange(&info(slots), words()).unwrap()
 }
 
 /// Writes a frame: all of the buffer is a byte, and the first word the frame's number.
-fn write(exchange: &mut Exchange<Buffer<u32>>, frame: u32) {
+fn write(exchange: &mut ExchangeWriter<Buffer<u32>>, frame: u32) {
     let mut turn = exchange.begin().unwrap();
     let Work::Cuda(cuda) = turn.work() else { panic!("it computes on the CPU") };
     let (stream, address) = (cuda.stream, cuda.views.as_raw());
@@ -73,7 +78,7 @@ fn writes(path: &Path, frames: u32, had: &Receiver<()>) {
     let _ = had.recv();
 }
 
-fn next(exchange: &mut RemoteExchange<Words>) -> RenderTurn<Words> {
+fn next(exchange: &mut RemoteExchangeReader<Words>) -> RenderTurn<Words> {
     exchange.next(Rig::LONG).unwrap().expect("no frame is announced")
 }
 

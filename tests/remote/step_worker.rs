@@ -10,7 +10,7 @@ use std::time::Duration;
 use bridge_tests::PROBE;
 use bridge_worker::bridge_ipc::Backend;
 use bridge_worker::cuda_import::KernelModule;
-use bridge_worker::{Buffer, Exchange, ExchangeTurn, Work, Worker, WorkerInfo};
+use bridge_worker::{Buffer, ExchangeTurn, ExchangeWriter, Work, Worker, WorkerInfo};
 
 use crate::cuda_worker::fill;
 use crate::worker::{Process, forever, there};
@@ -77,7 +77,7 @@ type Kernel =
 
 fn write(
     worker: Worker,
-    mut exchange: Exchange<Buffer<u32>>,
+    mut exchange: ExchangeWriter<Buffer<u32>>,
     kernel: Option<&Kernel>,
     habit: Habit,
     mark: u32,

@@ -3,7 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use bridge::{AcceptInfo, BufferSpec, Error, ExchangeInfo, ExportDevice, Listener, Remote, RemoteExchange, RenderTurn};
+use bridge::{
+    AcceptInfo, BufferSpec, Error, ExchangeInfo, ExportDevice, Listener, Remote, RemoteExchangeReader, RenderTurn,
+};
 use bridge_tests::Rig;
 use bridge_worker::bridge_ipc::Backend;
 use rustix::process::Signal;
@@ -13,7 +15,7 @@ use crate::scene::Scene;
 use crate::step_worker::{Habit, start};
 use crate::worker::Process;
 
-pub(crate) type Steps = RemoteExchange<BufferSpec<u32>>;
+pub(crate) type Steps = RemoteExchangeReader<BufferSpec<u32>>;
 
 /// A renderer, and the frame that comes next.
 pub(crate) struct Stepping {

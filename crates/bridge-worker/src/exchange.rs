@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::frame::Frame;
 use crate::shared::Shared;
 use crate::side::Side;
-use crate::writer::{LatestWriter, Turn, Work};
+use crate::writer::{LatestWriter, Work, WriteTurn};
 
 /// An exchange in step with the renderer, made by [`Worker::exchange`](crate::Worker::exchange). It
 /// belongs to one thread at a time.
@@ -21,13 +21,13 @@ use crate::writer::{LatestWriter, Turn, Work};
 /// is announced: its GPU waits for the frame, and this side's stream waits for the renderer's last
 /// commands with the slot. What is announced has to come: a worker that does not finish a frame
 /// within the renderer's limit is killed.
-pub struct Exchange<F: Frame> {
+pub struct ExchangeWriter<F: Frame> {
     writer: LatestWriter<F>,
     /// Why no frame can be announced any more.
     broken: Option<String>,
 }
 
-impl<F: Frame> Exchange<F> {
+impl<F: Frame> ExchangeWriter<F> {
     pub(crate) fn new(shared: &Arc<Shared>, name: &str) -> Result<Self> {
         Ok(Self { writer: LatestWriter::new(shared, name, true)?, broken: None })
     }
@@ -62,9 +62,9 @@ impl<F: Frame> Exchange<F> {
     }
 }
 
-impl<F: Frame> std::fmt::Debug for Exchange<F> {
+impl<F: Frame> std::fmt::Debug for ExchangeWriter<F> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Exchange(\"{}\", {} slots)", self.name(), self.slots())
+        write!(f, "ExchangeWriter(\"{}\", {} slots)", self.name(), self.slots())
     }
 }
 
@@ -73,7 +73,7 @@ impl<F: Frame> std::fmt::Debug for Exchange<F> {
 /// Dropped before that, it is as if [`skip`](Self::skip) had been called, and the log says so.
 #[must_use = "a turn that is dropped before `finish` gives no frame"]
 pub struct ExchangeTurn<'a, F: Frame> {
-    turn: Turn<'a, F>,
+    turn: WriteTurn<'a, F>,
     /// The value that its signal has, once it was taken. It is spent then, whatever becomes of the
     /// signal: no other frame has it.
     value: Option<u64>,
@@ -107,7 +107,8 @@ impl<F: Frame> ExchangeTurn<'_, F> {
     /// renderer go ahead.
     ///
     /// # Errors
-    /// [`Error::PeerLost`] and [`Error::Closed`] as for [`Exchange::begin`]: nothing was announced.
+    /// [`Error::PeerLost`] and [`Error::Closed`] as for [`ExchangeWriter::begin`]: nothing was
+    /// announced.
     pub fn announce(&mut self) -> Result<()> {
         if self.announced {
             return Ok(());
@@ -128,7 +129,7 @@ impl<F: Frame> ExchangeTurn<'_, F> {
     /// its work, and the renderer is told of it now.
     ///
     /// # Errors
-    /// [`Error::PeerLost`] and [`Error::Closed`] as for [`Exchange::begin`]; [`Error::Cuda`] where
+    /// [`Error::PeerLost`] and [`Error::Closed`] as for [`ExchangeWriter::begin`]; [`Error::Cuda`] where
     /// the signal cannot be enqueued: the frame is torn, and the exchange gives no others.
     pub fn finish(mut self) -> Result<()> {
         let said = match &self.turn.writer.taken.side {

@@ -27,7 +27,7 @@
 //! ```
 //!
 //! [`LatestWriter::begin`] waits for a slot that the renderer has freed, with a limit.
-//! [`Turn::publish`] hands the frame over without waiting for the GPU. When the renderer's process
+//! [`WriteTurn::publish`] hands the frame over without waiting for the GPU. When the renderer's process
 //! ends, the next call says so ([`Error::PeerLost`]), what this side's stream still waited for is
 //! signaled from another stream, and the program goes on: it may connect to the next renderer.
 //!
@@ -102,7 +102,7 @@ pub use cuda_import;
 pub use element::{Buffer, Element, Image};
 pub use error::{Error, Result};
 #[cfg(target_os = "linux")]
-pub use exchange::{Exchange, ExchangeTurn};
+pub use exchange::{ExchangeTurn, ExchangeWriter};
 #[cfg(target_os = "linux")]
 pub use exchange_reader::{ExchangeReadTurn, ExchangeReader};
 #[cfg(target_os = "linux")]
@@ -118,7 +118,7 @@ pub use reader::{LatestReader, ReadTurn};
 #[cfg(target_os = "linux")]
 pub use worker::{Worker, WorkerInfo};
 #[cfg(target_os = "linux")]
-pub use writer::{CudaWork, HostWork, LatestWriter, Turn, Work};
+pub use writer::{CudaWork, HostWork, LatestWriter, Work, WriteTurn};
 
 // Promised to users; the compiler keeps it.
 #[cfg(target_os = "linux")]
@@ -129,6 +129,6 @@ const _: () = {
     shared::<Error>();
     sent::<LatestWriter<Buffer<u32>>>();
     sent::<LatestReader<Buffer<u32>>>();
-    sent::<Exchange<Buffer<u32>>>();
+    sent::<ExchangeWriter<Buffer<u32>>>();
     sent::<ExchangeReader<Buffer<u32>>>();
 };

@@ -10,7 +10,7 @@ use cuda_import::CudaDevice;
 
 use crate::device;
 use crate::error::{Error, Result};
-use crate::exchange::Exchange;
+use crate::exchange::ExchangeWriter;
 use crate::exchange_reader::ExchangeReader;
 use crate::frame::Frame;
 use crate::link::Link;
@@ -149,9 +149,9 @@ impl Worker {
     ///
     /// # Errors
     /// [`Error::NoTrust`] where a side has not; else as [`latest`](Self::latest).
-    pub fn exchange<F: Frame>(&self, name: &str) -> Result<Exchange<F>> {
+    pub fn exchange<F: Frame>(&self, name: &str) -> Result<ExchangeWriter<F>> {
         self.require_trust(name)?;
-        Exchange::new(&self.shared, name)
+        ExchangeWriter::new(&self.shared, name)
     }
 
     /// The exchange in step of this name whose frames the renderer draws, which it has offered or

@@ -105,7 +105,7 @@ impl<F: Frame> LatestWriter<F> {
     /// closed the exchange or the connection, [`Error::Timeout`] at the limit: the frame may be
     /// begun again. [`Error::Cuda`] where this side's GPU work has failed: the renderer is told
     /// which frames are torn.
-    pub fn begin(&mut self) -> Result<Turn<'_, F>> {
+    pub fn begin(&mut self) -> Result<WriteTurn<'_, F>> {
         let start = Instant::now();
         let timeout = self.taken.shared.timeout;
         let exchange = self.taken.offer.exchange;
@@ -129,7 +129,7 @@ impl<F: Frame> LatestWriter<F> {
                     return Err(error);
                 }
                 self.trace("begin", slot, None);
-                Ok(Turn { slot, done: false, writer: self })
+                Ok(WriteTurn { slot, done: false, writer: self })
             }
             Ok(None) => Err(self.taken.closed()),
             Err(Ended::Timeout) => Err(Error::Timeout {
@@ -191,13 +191,13 @@ impl<F: Frame> std::fmt::Debug for LatestWriter<F> {
 ///
 /// Dropped before that, it is as if [`skip`](Self::skip) had been called, and the log says so.
 #[must_use = "a turn that is dropped before `publish` gives no frame"]
-pub struct Turn<'a, F: Frame> {
+pub struct WriteTurn<'a, F: Frame> {
     pub(crate) writer: &'a mut LatestWriter<F>,
     pub(crate) slot: u32,
     pub(crate) done: bool,
 }
 
-impl<F: Frame> Turn<'_, F> {
+impl<F: Frame> WriteTurn<'_, F> {
     /// The number of the frame, from 0; frames that are published have all numbers.
     pub fn frame(&self) -> u64 {
         self.writer.next_frame
@@ -272,13 +272,13 @@ impl<F: Frame> Turn<'_, F> {
     }
 }
 
-impl<F: Frame> std::fmt::Debug for Turn<'_, F> {
+impl<F: Frame> std::fmt::Debug for WriteTurn<'_, F> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Turn(\"{}\", frame {}, slot {})", self.writer.name(), self.frame(), self.slot())
+        write!(f, "WriteTurn(\"{}\", frame {}, slot {})", self.writer.name(), self.frame(), self.slot())
     }
 }
 
-impl<F: Frame> Drop for Turn<'_, F> {
+impl<F: Frame> Drop for WriteTurn<'_, F> {
     fn drop(&mut self) {
         if self.done {
             return;

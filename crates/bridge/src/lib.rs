@@ -165,7 +165,8 @@ pub use kernel::work::KernelWork;
 pub use observe::live::LiveObjects;
 #[cfg(all(target_os = "linux", feature = "remote"))]
 pub use remote::{
-    AcceptInfo, Listener, ListenerInfo, Remote, RemoteExchange, RemoteExchangeWriter, RemoteReader, RemoteWriter,
+    AcceptInfo, Listener, ListenerInfo, Remote, RemoteExchangeReader, RemoteExchangeWriter, RemoteLatestReader,
+    RemoteLatestWriter,
 };
 pub use timeline::TimelinePoint;
 pub use timeline::signaler::Signaler;
@@ -244,10 +245,10 @@ const _: () = {
 const _: () = {
     const fn shared<T: Send + Sync>() {}
     const fn of<R: Resources>() {
-        shared::<RemoteExchange<R>>();
+        shared::<RemoteExchangeReader<R>>();
         shared::<RemoteExchangeWriter<R>>();
-        shared::<RemoteReader<R>>();
-        shared::<RemoteWriter<R>>();
+        shared::<RemoteLatestReader<R>>();
+        shared::<RemoteLatestWriter<R>>();
         shared::<RenderTurn<R, RenderAway>>();
         shared::<LentTurn<R, RenderAway>>();
     }

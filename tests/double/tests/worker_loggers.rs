@@ -7,7 +7,7 @@ mod common;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bridge_worker::bridge_ipc::{Listener, Message};
-use bridge_worker::{Buffer, Exchange};
+use bridge_worker::{Buffer, ExchangeWriter};
 use common::assert_clean;
 use common::renderer::{Exports, Renderer, connect};
 use cuda_import::probe;
@@ -39,7 +39,7 @@ impl log::Log for Bomb {
 fn in_step(
     double: &Double,
     render: impl Fn(&mut Renderer, &Exports) + Sync,
-    work: fn(&Double, &mut Exchange<Buffer<f32>>),
+    work: fn(&Double, &mut ExchangeWriter<Buffer<f32>>),
 ) {
     log::set_logger(&Bomb).unwrap();
     let gpu = probe().unwrap().devices[0].uuid;

@@ -15,13 +15,13 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use bridge_worker::bridge_ipc::{Listener, Message};
-use bridge_worker::{Buffer, Error, Exchange, Work, Worker};
+use bridge_worker::{Buffer, Error, ExchangeWriter, Work, Worker};
 use common::assert_clean;
 use common::renderer::{Exports, LEN, LIMIT, Renderer, connect};
 use cuda_import::probe;
 use driver_double::Double;
 
-fn write(exchange: &mut Exchange<Buffer<f32>>) -> Result<(), Error> {
+fn write(exchange: &mut ExchangeWriter<Buffer<f32>>) -> Result<(), Error> {
     let mut turn = exchange.begin()?;
     match turn.work() {
         Work::Cuda(cuda) => assert_eq!(cuda.views.len() as u64, LEN),
@@ -34,7 +34,7 @@ fn write(exchange: &mut Exchange<Buffer<f32>>) -> Result<(), Error> {
 fn in_step(
     double: &Double,
     render: impl Fn(&mut Renderer, &Exports) + Sync,
-    work: impl FnOnce(&mut Exchange<Buffer<f32>>),
+    work: impl FnOnce(&mut ExchangeWriter<Buffer<f32>>),
 ) {
     let gpu = probe().unwrap().devices[0].uuid;
     let exports = Exports::new(double);

@@ -34,7 +34,7 @@ use crate::exchange::{ExchangeInfo, InitialTurn, Lease, RenderTurn, StepAway, St
 /// Dropping it, or [`disconnect`](Self::disconnect), waits for what the worker has announced in the
 /// same way, so that nothing is left waiting: for up to [`ExchangeInfo::timeout`] for each frame,
 /// where the worker goes on, and once where neither it nor Vulkan does.
-pub struct RemoteExchange<R: Resources> {
+pub struct RemoteExchangeReader<R: Resources> {
     // Field order is drop order: the thread signals what the worker owes before the slots go.
     workers: Workers<StepAway<R>>,
     steps: Arc<Steps<R>>,
@@ -51,7 +51,7 @@ impl Remote {
     ///
     /// [`ExchangeInfo::timeout`] is the worker's limit for each frame, too. One that does not finish
     /// what it has announced within that time, though nothing but itself delays it, is killed, and
-    /// what it owes is signaled in its place: see [`RemoteExchange`].
+    /// what it owes is signaled in its place: see [`RemoteExchangeReader`].
     ///
     /// A worker on the CPU is copied from, one that computes with CUDA writes the slots themselves,
     /// as in [`latest`](Self::latest).
@@ -60,12 +60,12 @@ impl Remote {
     /// [`Error::InvalidArgument`] where a side does not allow it
     /// ([`AcceptInfo::trust`](crate::AcceptInfo::trust)), for more than 64 slots, and for a pool;
     /// else as [`latest`](Self::latest).
-    pub fn exchange<R: Resources>(self, info: &ExchangeInfo<'_>, resources: R) -> Result<RemoteExchange<R>> {
-        RemoteExchange::new(self, info, resources)
+    pub fn exchange<R: Resources>(self, info: &ExchangeInfo<'_>, resources: R) -> Result<RemoteExchangeReader<R>> {
+        RemoteExchangeReader::new(self, info, resources)
     }
 }
 
-impl<R: Resources> RemoteExchange<R> {
+impl<R: Resources> RemoteExchangeReader<R> {
     pub(super) fn new(remote: Remote, info: &ExchangeInfo<'_>, resources: R) -> Result<Self> {
         let (remote, compute) = remote.prepare(|remote| {
             remote.require_trust(info.name)?;
@@ -156,11 +156,11 @@ impl<R: Resources> RemoteExchange<R> {
     /// [`check_worker`](Self::check_worker) tells if the worker refuses
     /// the exchange or says nothing within [`ExchangeInfo::timeout`]. One that computes with CUDA
     /// gets the slots and new timelines once the one before cannot use them any more, as with
-    /// [`RemoteReader::reconnect`](crate::RemoteReader::reconnect), and Vulkan's commands with
+    /// [`RemoteLatestReader::reconnect`](crate::RemoteLatestReader::reconnect), and Vulkan's commands with
     /// frames of that one have ended: turns that are still held are to be submitted or skipped.
     ///
     /// # Errors
-    /// As [`RemoteReader::reconnect`](crate::RemoteReader::reconnect);
+    /// As [`RemoteLatestReader::reconnect`](crate::RemoteLatestReader::reconnect);
     /// [`Error::InvalidArgument`] for a worker without trust, and [`Error::FramesOwed`] while the
     /// last one owes frames. The connection with the worker that was to come is closed.
     pub fn reconnect(&mut self, remote: Remote) -> Result<()> {
@@ -273,7 +273,7 @@ impl<R: Resources> RemoteExchange<R> {
     }
 }
 
-impl<R: Resources> Drop for RemoteExchange<R> {
+impl<R: Resources> Drop for RemoteExchangeReader<R> {
     fn drop(&mut self) {
         // Its thread withdraws what is torn; the rest was not taken.
         self.workers.leave();
@@ -281,10 +281,10 @@ impl<R: Resources> Drop for RemoteExchange<R> {
     }
 }
 
-impl<R: Resources> std::fmt::Debug for RemoteExchange<R> {
+impl<R: Resources> std::fmt::Debug for RemoteExchangeReader<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (name, slots, process) = (&self.name, self.slots, self.process());
-        write!(f, "RemoteExchange(\"{name}\", {slots} slots, worker process {process})")
+        write!(f, "RemoteExchangeReader(\"{name}\", {slots} slots, worker process {process})")
     }
 }
 

@@ -19,7 +19,7 @@ pub(super) type Words = BufferSpec<u32>;
 pub(super) const LIMIT: Duration = Duration::from_secs(20);
 
 /// A worker that has announced two frames, of which the first is finished, and has hung up.
-pub(super) fn hung_up(scene: &Renderer) -> (Peer, RemoteExchange<Words>, TimelinePoint) {
+pub(super) fn hung_up(scene: &Renderer) -> (Peer, RemoteExchangeReader<Words>, TimelinePoint) {
     let mut worker = Peer::start(scene.listener.path(), "hangs-up");
     let mut exchange = taken(scene);
     let [first, second] = [(); 2].map(|()| submit(&mut exchange));
@@ -32,25 +32,25 @@ pub(super) fn hung_up(scene: &Renderer) -> (Peer, RemoteExchange<Words>, Timelin
 }
 
 /// The exchange of the next worker.
-pub(super) fn taken(scene: &Renderer) -> RemoteExchange<Words> {
+pub(super) fn taken(scene: &Renderer) -> RemoteExchangeReader<Words> {
     taken_with(scene, None)
 }
 
-fn taken_with(scene: &Renderer, frames_in_flight: Option<usize>) -> RemoteExchange<Words> {
+fn taken_with(scene: &Renderer, frames_in_flight: Option<usize>) -> RemoteExchangeReader<Words> {
     let compute = Compute::remote_of(&scene.device, false, Trust::Played).unwrap();
     let info = ExchangeInfo { name: "steps", timeout: LIMIT, frames_in_flight, ..Default::default() };
     let words = Words::new(64, BufferAccess::TRANSFER_READ);
-    RemoteExchange::of(scene.accept(), compute, &info, words).unwrap()
+    RemoteExchangeReader::of(scene.accept(), compute, &info, words).unwrap()
 }
 
-pub(super) fn submit(exchange: &mut RemoteExchange<Words>) -> TimelinePoint {
+pub(super) fn submit(exchange: &mut RemoteExchangeReader<Words>) -> TimelinePoint {
     let turn = exchange.next(LIMIT).unwrap().expect("no frame is announced");
     // SAFETY: no commands use the slot, so that nothing is to be acquired or released.
     unsafe { turn.submit(&[]) }.unwrap()
 }
 
 /// The worker's GPU has come to a value.
-pub(super) fn finish(exchange: &RemoteExchange<Words>, value: u64) {
+pub(super) fn finish(exchange: &RemoteExchangeReader<Words>, value: u64) {
     let state = exchange.steps.state();
     let computed = state.computed_semaphore();
     let info = vk::SemaphoreSignalInfo::default().semaphore(computed.as_raw()).value(value);

@@ -143,11 +143,11 @@ impl<R: Resources> RemoteExchangeWriter<R> {
     /// [`ExchangeInfo::timeout`]. While a last worker that has closed its connection and lives on
     /// [owes](Self::owed) values, it is refused. One that computes with CUDA gets the slots and new
     /// timelines once the one before cannot use them any more, as with
-    /// [`RemoteReader::reconnect`](crate::RemoteReader::reconnect), and Vulkan's commands with them
+    /// [`RemoteLatestReader::reconnect`](crate::RemoteLatestReader::reconnect), and Vulkan's commands with them
     /// have ended: a turn that is still held is to be submitted or skipped.
     ///
     /// # Errors
-    /// As [`RemoteExchange::reconnect`](crate::RemoteExchange::reconnect).
+    /// As [`RemoteExchangeReader::reconnect`](crate::RemoteExchangeReader::reconnect).
     pub fn reconnect(&mut self, remote: Remote) -> Result<()> {
         self.workers.reconnect(remote)
     }
@@ -170,7 +170,7 @@ impl<R: Resources> RemoteExchangeWriter<R> {
     /// device was adopted without [`keep_alive`](crate::AdoptInfo::keep_alive).
     ///
     /// Waits for nothing on a thread that has locked the queue, and neither does dropping, as
-    /// [`RemoteExchange::disconnect`](crate::RemoteExchange::disconnect).
+    /// [`RemoteExchangeReader::disconnect`](crate::RemoteExchangeReader::disconnect).
     pub fn disconnect(&mut self) {
         self.workers.disconnect();
     }

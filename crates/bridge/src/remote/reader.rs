@@ -23,7 +23,7 @@ use crate::exchange::{Exchange, InitialTurn, LatestInfo, LatestReader, LatestWri
 /// nor the end of the program does. Where the worker computes with CUDA, it writes the slots
 /// themselves, and nothing is copied; [`compute`](LatestReader::compute) is
 /// [`Backend::Remote`](crate::Backend::Remote) then.
-pub struct RemoteReader<R: Resources> {
+pub struct RemoteLatestReader<R: Resources> {
     // Field order is drop order: the thread brings the writer back before both halves go.
     workers: Workers<LatestWriter<R>>,
     reader: LatestReader<R>,
@@ -43,12 +43,12 @@ impl Remote {
     /// refuses the exchange, for example since it expects other resources, or does not answer
     /// within the limit; [`Error::Connection`](crate::Error::Connection) where the connection ends
     /// or fails; else as [`Exchange::latest`](crate::Exchange::latest).
-    pub fn latest<R: Resources>(self, info: &LatestInfo<'_>, resources: R) -> Result<RemoteReader<R>> {
-        RemoteReader::new(self, info, resources)
+    pub fn latest<R: Resources>(self, info: &LatestInfo<'_>, resources: R) -> Result<RemoteLatestReader<R>> {
+        RemoteLatestReader::new(self, info, resources)
     }
 }
 
-impl<R: Resources> RemoteReader<R> {
+impl<R: Resources> RemoteLatestReader<R> {
     pub(super) fn new(remote: Remote, info: &LatestInfo<'_>, resources: R) -> Result<Self> {
         let mut kinds = Vec::new();
         resources.kinds(&mut kinds);
@@ -134,7 +134,7 @@ impl<R: Resources> RemoteReader<R> {
     /// with CUDA has its slots until its process has ended.
     ///
     /// Waits for nothing on a thread that has locked the queue, as
-    /// [`RemoteExchange::disconnect`](crate::RemoteExchange::disconnect).
+    /// [`RemoteExchangeReader::disconnect`](crate::RemoteExchangeReader::disconnect).
     pub fn disconnect(&mut self) {
         self.workers.disconnect();
     }
@@ -149,7 +149,7 @@ impl<R: Resources> RemoteReader<R> {
 }
 
 /// No `DerefMut`: with `mem::swap`, two exchanges would get each other's worker.
-impl<R: Resources> Deref for RemoteReader<R> {
+impl<R: Resources> Deref for RemoteLatestReader<R> {
     type Target = LatestReader<R>;
 
     fn deref(&self) -> &LatestReader<R> {
@@ -157,16 +157,16 @@ impl<R: Resources> Deref for RemoteReader<R> {
     }
 }
 
-impl<R: Resources> std::fmt::Debug for RemoteReader<R> {
+impl<R: Resources> std::fmt::Debug for RemoteLatestReader<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "RemoteReader({:?}, worker process {})", self.reader, self.process())
+        write!(f, "RemoteLatestReader({:?}, worker process {})", self.reader, self.process())
     }
 }
 
 /// Ambiguous, and so no program, for a type with `DerefMut`.
 #[cfg(test)]
 const _: () = {
-    use super::writer::RemoteWriter;
+    use super::writer::RemoteLatestWriter;
     use crate::buffer::spec::BufferSpec;
 
     trait Fixed<Marker> {
@@ -175,6 +175,6 @@ const _: () = {
     struct Mutable;
     impl<T> Fixed<()> for T {}
     impl<T: std::ops::DerefMut> Fixed<Mutable> for T {}
-    let _ = <RemoteReader<BufferSpec<f32>> as Fixed<_>>::IS;
-    let _ = <RemoteWriter<BufferSpec<f32>> as Fixed<_>>::IS;
+    let _ = <RemoteLatestReader<BufferSpec<f32>> as Fixed<_>>::IS;
+    let _ = <RemoteLatestWriter<BufferSpec<f32>> as Fixed<_>>::IS;
 };

@@ -79,7 +79,7 @@ fn the_program_leaves_while_vulkan_is_not_done_with_the_frames_of_the_last_worke
 }
 
 /// Ends the connection, and the limit of what the worker owes once it is told to be lost.
-fn disconnect_at_the_limit(exchange: &mut RemoteExchange<Words>) {
+fn disconnect_at_the_limit(exchange: &mut RemoteExchangeReader<Words>) {
     let status = Arc::clone(exchange.workers.status());
     std::thread::scope(|scope| {
         scope.spawn(move || {

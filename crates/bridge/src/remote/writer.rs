@@ -28,7 +28,7 @@ use crate::exchange::{
 /// nothing is copied; [`compute`](LatestWriter::compute) is
 /// [`Backend::Remote`](crate::Backend::Remote) then. For one on the CPU, a thread of this process
 /// copies each frame that it has room for.
-pub struct RemoteWriter<R: Resources> {
+pub struct RemoteLatestWriter<R: Resources> {
     // Field order is drop order: the thread brings the reader back before both halves go.
     workers: Workers<LatestReader<R, RenderFirst>>,
     writer: LatestWriter<R, RenderFirst>,
@@ -46,12 +46,16 @@ impl Remote {
     ///
     /// # Errors
     /// As [`latest`](Self::latest).
-    pub fn latest_render_first<R: Resources>(self, info: &LatestInfo<'_>, resources: R) -> Result<RemoteWriter<R>> {
-        RemoteWriter::new(self, info, resources)
+    pub fn latest_render_first<R: Resources>(
+        self,
+        info: &LatestInfo<'_>,
+        resources: R,
+    ) -> Result<RemoteLatestWriter<R>> {
+        RemoteLatestWriter::new(self, info, resources)
     }
 }
 
-impl<R: Resources> RemoteWriter<R> {
+impl<R: Resources> RemoteLatestWriter<R> {
     pub(super) fn new(remote: Remote, info: &LatestInfo<'_>, resources: R) -> Result<Self> {
         let mut kinds = Vec::new();
         resources.kinds(&mut kinds);
@@ -117,11 +121,11 @@ impl<R: Resources> RemoteWriter<R> {
     ///
     /// A worker on the CPU is offered memory that the old one never had, and has the last frame at
     /// once. One that computes with CUDA is offered the slots themselves, once the old one cannot
-    /// use them any more, as with [`RemoteReader::reconnect`](crate::RemoteReader::reconnect); it
+    /// use them any more, as with [`RemoteLatestReader::reconnect`](crate::RemoteLatestReader::reconnect); it
     /// has the newest frame that no worker was shown, or the next that is drawn.
     ///
     /// # Errors
-    /// As [`RemoteReader::reconnect`](crate::RemoteReader::reconnect).
+    /// As [`RemoteLatestReader::reconnect`](crate::RemoteLatestReader::reconnect).
     pub fn reconnect(&mut self, remote: Remote) -> Result<()> {
         self.workers.reconnect(remote)
     }
@@ -131,7 +135,7 @@ impl<R: Resources> RemoteWriter<R> {
     /// others.
     ///
     /// Waits for nothing on a thread that has locked the queue, as
-    /// [`RemoteExchange::disconnect`](crate::RemoteExchange::disconnect).
+    /// [`RemoteExchangeReader::disconnect`](crate::RemoteExchangeReader::disconnect).
     pub fn disconnect(&mut self) {
         self.workers.disconnect();
     }
@@ -145,8 +149,8 @@ impl<R: Resources> RemoteWriter<R> {
     }
 }
 
-/// No `DerefMut`: see [`RemoteReader`](crate::RemoteReader).
-impl<R: Resources> Deref for RemoteWriter<R> {
+/// No `DerefMut`: see [`RemoteLatestReader`](crate::RemoteLatestReader).
+impl<R: Resources> Deref for RemoteLatestWriter<R> {
     type Target = LatestWriter<R, RenderFirst>;
 
     fn deref(&self) -> &LatestWriter<R, RenderFirst> {
@@ -154,8 +158,8 @@ impl<R: Resources> Deref for RemoteWriter<R> {
     }
 }
 
-impl<R: Resources> std::fmt::Debug for RemoteWriter<R> {
+impl<R: Resources> std::fmt::Debug for RemoteLatestWriter<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "RemoteWriter({:?}, worker process {})", self.writer, self.process())
+        write!(f, "RemoteLatestWriter({:?}, worker process {})", self.writer, self.process())
     }
 }
