@@ -167,12 +167,12 @@ fn fill(
     match (work, scrambler) {
         (Work::Cuda(work), Some(scrambler)) => {
             // SAFETY: the slot is this turn's, which is handed over on the same stream.
-            unsafe { scrambler.launch(work.stream, work.views.as_raw(), work.views.len(), number, times) }?;
+            unsafe { scrambler.launch(work.stream, work.resources.as_raw(), work.resources.len(), number, times) }?;
         }
         (Work::Host(mut work), _) => {
-            words.resize(work.views.len(), 0);
+            words.resize(work.resources.len(), 0);
             words.fill(number as u32);
-            work.views.write_from(0, words)?;
+            work.resources.write_from(0, words)?;
         }
         _ => bail!("a worker with CUDA has loaded its kernel"),
     }

@@ -54,7 +54,7 @@ fn accept(listener: &Listener, device: &ExportDevice, slots: usize) -> RemoteExc
 fn write(exchange: &mut ExchangeWriter<Buffer<u32>>, frame: u32) {
     let mut turn = exchange.begin().unwrap();
     let Work::Cuda(cuda) = turn.work() else { panic!("it computes on the CPU") };
-    let (stream, address) = (cuda.stream, cuda.views.as_raw());
+    let (stream, address) = (cuda.stream, cuda.resources.as_raw());
     stream.context().bind_to_thread().unwrap();
     // SAFETY: the turn's own buffer, on the exchange's own stream.
     unsafe { memset_d8_async(address, frame as u8 + 1, 4 * LEN, stream.cu_stream()) }.unwrap();

@@ -61,7 +61,7 @@ impl Copying {
     fn read(&mut self) -> u64 {
         let turn = self.reader.next(Rig::LONG).unwrap().expect("no frame comes");
         let Read::Cuda(cuda) = turn.work() else { panic!("it computes on the CPU") };
-        self.stream.memcpy_dtod(&cuda.views, &mut self.copy).unwrap();
+        self.stream.memcpy_dtod(&cuda.resources, &mut self.copy).unwrap();
         let frame = turn.frame();
         turn.finish().unwrap();
         frame

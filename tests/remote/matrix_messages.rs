@@ -264,7 +264,7 @@ fn read_all(steps: &mut RemoteExchangeReader<bridge::BufferSpec<u32>>) {
             // It waits for the frame, or for the worker's end.
             Ok(Some(turn)) => read.push((turn.frame(), turn.read_back(Rig::LONG).unwrap())),
             Ok(None) => {}
-            Err(Error::PeerLost { dead: true, torn: these, .. }) if steps.owed().is_empty() => {
+            Err(Error::PeerLost { dead: true, torn: these, .. }) if steps.owed_frames().is_empty() => {
                 torn.extend(these);
                 break;
             }

@@ -133,7 +133,7 @@ pub(crate) fn write(exchange: &mut ExchangeWriter<Buffer<u32>>) -> Result<(), Er
     let mut turn = exchange.begin()?;
     let value = turn.frame() as u32;
     if let Work::Host(mut host) = turn.work() {
-        host.views.write_from(0, &vec![value; host.views.len()])?;
+        host.resources.write_from(0, &vec![value; host.resources.len()])?;
     }
     turn.finish()
 }

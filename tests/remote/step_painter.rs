@@ -165,7 +165,7 @@ impl StepPainter {
             match writer.begin(Duration::from_millis(1)) {
                 Ok(Some(turn)) => drop(self.submit(turn, &[])),
                 Ok(None) => {}
-                Err(Error::PeerLost { dead: true, .. }) if writer.owed().is_empty() => return,
+                Err(Error::PeerLost { dead: true, .. }) if writer.owed_frames().is_empty() => return,
                 Err(Error::PeerLost { .. }) => std::thread::sleep(Duration::from_millis(1)),
                 Err(error) => panic!("{error}"),
             }
@@ -178,7 +178,7 @@ impl StepPainter {
         let start = Instant::now();
         loop {
             // Asked before what is told: that is complete then.
-            let settled = writer.owed().is_empty();
+            let settled = writer.owed_frames().is_empty();
             match writer.check_worker() {
                 Err(error) if settled && is_enough(&error) => return error,
                 told => assert!(start.elapsed() < Rig::LONG, "{told:?}"),

@@ -132,7 +132,7 @@ impl Stepping {
         let start = Instant::now();
         loop {
             // Asked before what is told: that is complete then.
-            let settled = steps.owed().is_empty();
+            let settled = steps.owed_frames().is_empty();
             match steps.check_worker() {
                 Err(error @ Error::PeerLost { dead: true, .. }) if settled => return error,
                 told => assert!(start.elapsed() < Rig::LONG, "{told:?}"),

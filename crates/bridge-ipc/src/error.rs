@@ -72,7 +72,7 @@ pub enum Error {
         /// In its Hello.
         hello: u32,
         /// In the socket's credentials; 0 for a process of another pid namespace.
-        credentials: i32,
+        credentials: u32,
     },
 
     /// The peer speaks no common version of the protocol.

@@ -11,7 +11,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Error {
     /// The connection failed.
     #[error(transparent)]
-    Ipc(#[from] bridge_ipc::Error),
+    Connection(#[from] bridge_ipc::Error),
 
     /// CUDA failed.
     #[error(transparent)]

@@ -13,11 +13,11 @@
 //!             // Kernels and copies on `cuda.stream`, with the view as an
 //!             // argument.
 //!             Work::Cuda(cuda) => {
-//!                 println!("{} elements on {:?}", cuda.views.len(), cuda.stream)
+//!                 println!("{} elements on {:?}", cuda.resources.len(), cuda.stream)
 //!             }
 //!             Work::Host(mut host) => host
-//!                 .views
-//!                 .write_from(0, &vec![step as f32; host.views.len()])?,
+//!                 .resources
+//!                 .write_from(0, &vec![step as f32; host.resources.len()])?,
 //!             _ => {}
 //!         }
 //!         turn.publish()?;

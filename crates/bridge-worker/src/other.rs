@@ -13,7 +13,7 @@ impl Worker {
     /// Not available on this system.
     ///
     /// # Errors
-    /// [`Error::Ipc`] with [`bridge_ipc::Error::Unsupported`], always.
+    /// [`Error::Connection`] with [`bridge_ipc::Error::Unsupported`], always.
     pub fn connect(path: impl AsRef<Path>) -> Result<Self> {
         match bridge_ipc::Connection::connect(path, &bridge_ipc::ConnectInfo::default()) {
             Ok(_) => Err(Error::NoBackend { reason: "this system has no transport".to_owned() }),

@@ -22,14 +22,14 @@ pub struct CudaRead<'a, F: Frame> {
     /// on other streams is joined when the turn ends, where cudarc knows of it.
     pub stream: &'a Arc<CudaStream>,
     /// Resources of the frame.
-    pub views: F::CudaSources<'a>,
+    pub resources: F::CudaSources<'a>,
 }
 
 /// A turn on the CPU that reads.
 #[non_exhaustive]
 pub struct HostRead<'a, F: Frame> {
     /// Resources of the frame.
-    pub views: F::HostSources<'a>,
+    pub resources: F::HostSources<'a>,
 }
 
 impl<F: Frame> std::fmt::Debug for Read<'_, F> {

@@ -54,10 +54,10 @@ impl<F: Frame> Taken<F> {
     pub(crate) fn read(&self, slot: u32) -> Read<'_, F> {
         match &self.side {
             Side::Cuda(side) => {
-                let (stream, views) = side.sources(slot);
-                Read::Cuda(CudaRead { stream, views })
+                let (stream, resources) = side.sources(slot);
+                Read::Cuda(CudaRead { stream, resources })
             }
-            Side::Host(slots) => Read::Host(HostRead { views: F::host_sources(&slots[slot as usize]) }),
+            Side::Host(slots) => Read::Host(HostRead { resources: F::host_sources(&slots[slot as usize]) }),
         }
     }
 

@@ -71,7 +71,7 @@ impl Worker {
     /// [`connect`](Self::connect) with a configuration.
     ///
     /// # Errors
-    /// [`Error::Ipc`] where nobody listens, or one who is not to be trusted; [`Error::NoBackend`]
+    /// [`Error::Connection`] where nobody listens, or one who is not to be trusted; [`Error::NoBackend`]
     /// where the renderer allows none that can be had; [`Error::Cuda`] where CUDA cannot be had and
     /// nothing else will do.
     pub fn connect_with(path: impl AsRef<Path>, info: &WorkerInfo<'_>) -> Result<Self> {
@@ -134,7 +134,7 @@ impl Worker {
     /// [`Error::Timeout`] where it is not offered; [`Error::Mismatch`] where it is another one than
     /// `F`, and [`Error::Cuda`] where it cannot be imported: the renderer is told.
     /// [`Error::HiddenGpu`] where CUDA does not see the GPU that draws and its timelines cannot be
-    /// imported; [`Error::Ipc`] for memory files that cannot be used.
+    /// imported; [`Error::Connection`] for memory files that cannot be used.
     /// [`Error::PeerLost`] and [`Error::Closed`] as for [`LatestWriter::begin`].
     pub fn latest<F: Frame>(&self, name: &str) -> Result<LatestWriter<F>> {
         LatestWriter::new(&self.shared, name, false)

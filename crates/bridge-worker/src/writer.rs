@@ -44,14 +44,14 @@ pub struct CudaWork<'a, F: Frame> {
     /// streams is joined when the frame is published, where cudarc knows of it.
     pub stream: &'a Arc<CudaStream>,
     /// The resources of the slot. They hold an older frame, or nothing.
-    pub views: F::CudaViews<'a>,
+    pub resources: F::CudaViews<'a>,
 }
 
 /// A turn on the CPU.
 #[non_exhaustive]
 pub struct HostWork<'a, F: Frame> {
     /// The resources of the slot. They hold an older frame, or zeros.
-    pub views: F::HostViews<'a>,
+    pub resources: F::HostViews<'a>,
 }
 
 impl<F: Frame> std::fmt::Debug for Work<'_, F> {
@@ -212,10 +212,10 @@ impl<F: Frame> WriteTurn<'_, F> {
     pub fn work(&mut self) -> Work<'_, F> {
         match &mut self.writer.taken.side {
             Side::Cuda(side) => {
-                let (stream, views) = side.views(self.slot);
-                Work::Cuda(CudaWork { stream, views })
+                let (stream, resources) = side.views(self.slot);
+                Work::Cuda(CudaWork { stream, resources })
             }
-            Side::Host(slots) => Work::Host(HostWork { views: F::host_views(&slots[self.slot as usize]) }),
+            Side::Host(slots) => Work::Host(HostWork { resources: F::host_views(&slots[self.slot as usize]) }),
         }
     }
 

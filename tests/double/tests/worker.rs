@@ -28,7 +28,7 @@ fn asked_in_vain(double: &Double, name: &str) -> usize {
 fn write(writer: &mut LatestWriter<Buffer<f32>>) -> Result<(), Error> {
     let mut turn = writer.begin()?;
     match turn.work() {
-        Work::Cuda(cuda) => assert_eq!(cuda.views.len() as u64, LEN),
+        Work::Cuda(cuda) => assert_eq!(cuda.resources.len() as u64, LEN),
         _ => panic!("computes with CUDA"),
     }
     turn.publish()
@@ -235,7 +235,7 @@ fn a_forgotten_turn_is_waited_for() {
         unsafe { cuda_import::wait_one(&guest, &semaphore, 1) }.unwrap();
         let mut turn = writer.begin().unwrap();
         let Work::Cuda(mut cuda) = turn.work() else { panic!("computes with CUDA") };
-        guest.memset_zeros(&mut cuda.views).unwrap();
+        guest.memset_zeros(&mut cuda.resources).unwrap();
         std::mem::forget(turn);
         drop((writer, worker));
         renderer.join().unwrap();

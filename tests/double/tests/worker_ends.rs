@@ -94,7 +94,7 @@ fn outlive(double: &Double, name: &str, direction: Direction, last: u32) -> Opti
     // The last of them where it was reaped before it was met.
     let is_told = matches!(
         error,
-        Error::PeerLost { .. } | Error::Closed { .. } | Error::Ipc(Ipc::Closed { .. } | Ipc::System { .. })
+        Error::PeerLost { .. } | Error::Closed { .. } | Error::Connection(Ipc::Closed { .. } | Ipc::System { .. })
     );
     assert!(is_told, "behind message {last}: {error}");
     let kind = ended.join().unwrap();
@@ -150,7 +150,7 @@ fn meet(path: &Path, has_ended: impl Fn() -> bool) -> Result<Worker, Error> {
     loop {
         match connect(path) {
             // Nobody listens so far.
-            Err(Error::Ipc(Ipc::System { .. })) if start.elapsed() < LIMIT && !has_ended() => {
+            Err(Error::Connection(Ipc::System { .. })) if start.elapsed() < LIMIT && !has_ended() => {
                 std::thread::sleep(Duration::from_millis(1));
             }
             met => return met,

@@ -44,7 +44,7 @@ fn a_frame_that_was_read_goes_back_behind_its_work() {
             let turn = reader.newest().unwrap().unwrap();
             assert_eq!(turn.frame(), frame);
             let Read::Cuda(cuda) = turn.work() else { panic!() };
-            assert_eq!(cuda.views.len() as u64, LEN);
+            assert_eq!(cuda.resources.len() as u64, LEN);
             drop(turn);
             if frame == 0 {
                 have.send(()).unwrap();
@@ -88,7 +88,7 @@ fn a_slot_goes_back_behind_the_work_of_a_forgotten_turn() {
         unsafe { cuda_import::wait_one(&guest, &semaphore, 1) }.unwrap();
         let turn = reader.newest().unwrap().unwrap();
         let Read::Cuda(cuda) = turn.work() else { panic!("it computes with CUDA") };
-        drop(cuda.views.device_ptr(&guest));
+        drop(cuda.resources.device_ptr(&guest));
         std::mem::forget(turn);
         see.send(()).unwrap();
         while reader.newest().unwrap().unwrap().frame() == 0 {}

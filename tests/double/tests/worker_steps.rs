@@ -24,7 +24,7 @@ use driver_double::Double;
 fn write(exchange: &mut ExchangeWriter<Buffer<f32>>) -> Result<(), Error> {
     let mut turn = exchange.begin()?;
     match turn.work() {
-        Work::Cuda(cuda) => assert_eq!(cuda.views.len() as u64, LEN),
+        Work::Cuda(cuda) => assert_eq!(cuda.resources.len() as u64, LEN),
         _ => panic!("computes with CUDA"),
     }
     turn.finish()

@@ -20,7 +20,7 @@ use driver_double::Double;
 fn read(reader: &mut ExchangeReader<Buffer<f32>>) -> Result<u64, Error> {
     let turn = reader.next(LIMIT)?.expect("no frame comes");
     let Read::Cuda(cuda) = turn.work() else { panic!("computes with CUDA") };
-    assert_eq!(cuda.views.len() as u64, LEN);
+    assert_eq!(cuda.resources.len() as u64, LEN);
     let frame = turn.frame();
     turn.finish()?;
     Ok(frame)

@@ -32,7 +32,7 @@ impl PeerProcess {
             return Err(Error::ForeignUser { pid: found.pid, uid: found.uid, expected });
         }
         let Some(pid) = Pid::from_raw(found.pid) else {
-            return Err(Error::PidMismatch { hello: 0, credentials: found.pid });
+            return Err(Error::PidMismatch { hello: 0, credentials: found.pid.unsigned_abs() });
         };
         let object = format!("process {}", found.pid);
         let pidfd = match credentials::pidfd(socket).map_err(failed("getsockopt(SO_PEERPIDFD)", &object))? {
@@ -46,8 +46,8 @@ impl PeerProcess {
     }
 
     /// Returns the number of the process.
-    pub fn pid(&self) -> i32 {
-        self.pid
+    pub fn pid(&self) -> u32 {
+        self.pid.unsigned_abs()
     }
 
     /// Returns the number of the user that it runs as.

@@ -100,8 +100,8 @@ impl WindowImages {
 
     /// Sets the limit of the waits for the queue, in [`resize`](Self::resize) and when this is
     /// dropped: 10 seconds at first.
-    pub fn set_timeout(&mut self, limit: Duration) {
-        self.limit = limit;
+    pub fn set_timeout(&mut self, timeout: Duration) {
+        self.limit = timeout;
     }
 
     /// Waits for the queue and makes the images again. A window without any area, such as a

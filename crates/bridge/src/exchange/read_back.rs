@@ -19,7 +19,7 @@ use crate::image::render::RenderImage;
 use crate::image::spec::ImageSpec;
 
 impl<T: Pod + Send + Sync> RenderTurn<BufferSpec<T>, ComputeFirst> {
-    /// Submits a copy of the buffer to the host, blocks until it has run, for at most `limit`, and
+    /// Submits a copy of the buffer to the host, blocks until it has run, for at most `timeout`, and
     /// gives the elements.
     ///
     /// The buffer is made with [`BufferAccess::TRANSFER_READ`] among its uses. For examples, tests
@@ -28,7 +28,7 @@ impl<T: Pod + Send + Sync> RenderTurn<BufferSpec<T>, ComputeFirst> {
     /// # Errors
     /// [`Error::InvalidArgument`] for a buffer that may not be copied from, and the frame is lost;
     /// else as [`run_once`](Self::run_once).
-    pub fn read_back(self, limit: Duration) -> Result<Vec<T>> {
+    pub fn read_back(self, timeout: Duration) -> Result<Vec<T>> {
         let source = self.resources();
         require_readable(
             is_buffer_readable(&source),
@@ -44,12 +44,12 @@ impl<T: Pod + Send + Sync> RenderTurn<BufferSpec<T>, ComputeFirst> {
         // SAFETY: the copy keeps its Valid Usage, see above. `target` lives until the copy has
         // run, or forever; where nothing was submitted it goes at once.
         let submitted = unsafe { self.submit_once(copy) }?;
-        target.finish(submitted, limit)
+        target.finish(submitted, timeout)
     }
 }
 
 impl<T: Texel> RenderTurn<ImageSpec<T>, ComputeFirst> {
-    /// Submits a copy of the image to the host, blocks until it has run, for at most `limit`, and
+    /// Submits a copy of the image to the host, blocks until it has run, for at most `timeout`, and
     /// gives the texels of the first mip level, without padding: row by row from the top, depth by
     /// depth, layer by layer.
     ///
@@ -59,7 +59,7 @@ impl<T: Texel> RenderTurn<ImageSpec<T>, ComputeFirst> {
     /// # Errors
     /// [`Error::InvalidArgument`] for an image that may not be copied from, and the frame is lost;
     /// else as [`run_once`](Self::run_once).
-    pub fn read_back(self, limit: Duration) -> Result<Vec<T>> {
+    pub fn read_back(self, timeout: Duration) -> Result<Vec<T>> {
         let source = self.resources();
         require_readable(is_image_readable(&source), (self.frame, &self.shared.name), "`ImageAccess::TRANSFER_READ`")?;
         let target = HostCopy::of_image(self.shared.compute.device(), &source)?;
@@ -71,7 +71,7 @@ impl<T: Texel> RenderTurn<ImageSpec<T>, ComputeFirst> {
         // SAFETY: the copy keeps its Valid Usage, see above. `target` lives until the copy has
         // run, or forever; where nothing was submitted it goes at once.
         let submitted = unsafe { self.submit_once(copy) }?;
-        target.finish(submitted, limit)
+        target.finish(submitted, timeout)
     }
 }
 

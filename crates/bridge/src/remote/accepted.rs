@@ -21,8 +21,8 @@ pub struct Remote {
 
 impl Remote {
     /// Returns the number of the worker's process.
-    pub fn process(&self) -> u32 {
-        self.connection.peer().pid().unsigned_abs()
+    pub fn pid(&self) -> u32 {
+        self.connection.peer().pid()
     }
 
     /// Returns the name that the worker gives itself.

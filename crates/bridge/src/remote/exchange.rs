@@ -131,7 +131,7 @@ impl<R: Resources> RemoteExchangeReader<R> {
     }
 
     /// The process of the worker, or of the last one.
-    pub fn process(&self) -> u32 {
+    pub fn pid(&self) -> u32 {
         self.workers.process()
     }
 
@@ -173,14 +173,14 @@ impl<R: Resources> RemoteExchangeReader<R> {
     /// killed at its limit and their values signaled in its place, of which
     /// [`check_worker`](Self::check_worker) tells. Until then leave the next worker with the
     /// [`Listener`](crate::Listener).
-    pub fn owed(&self) -> Box<[u64]> {
+    pub fn owed_frames(&self) -> Box<[u64]> {
         self.workers.status().owed()
     }
 
     /// Ends the connection with the worker, which is told. Waits for frames that it has announced,
     /// for each up to its limit, and kills one that overruns it; on the CPU they are torn at once.
     /// Where its process has not ended a second later, a thread waits for that and signals in its
-    /// place: [`owed`](Self::owed) names the frames meanwhile. [`close`](Self::close) and dropping
+    /// place: [`owed_frames`](Self::owed_frames) names the frames meanwhile. [`close`](Self::close) and dropping
     /// leave it to that thread, too, and wait for it if the device was adopted without
     /// [`keep_alive`](crate::AdoptInfo::keep_alive).
     ///
@@ -283,7 +283,7 @@ impl<R: Resources> Drop for RemoteExchangeReader<R> {
 
 impl<R: Resources> std::fmt::Debug for RemoteExchangeReader<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (name, slots, process) = (&self.name, self.slots, self.process());
+        let (name, slots, process) = (&self.name, self.slots, self.pid());
         write!(f, "RemoteExchangeReader(\"{name}\", {slots} slots, worker process {process})")
     }
 }

@@ -76,7 +76,7 @@ pub(super) fn until<T>(mut found: impl FnMut() -> Option<T>) -> T {
 fn no_worker_takes_the_place_of_one_that_owes_frames_and_nobody_waits_for_it() {
     let Some(scene) = Renderer::new("in-step-owes") else { return };
     let (mut worker, mut exchange, point) = hung_up(&scene);
-    assert_eq!(*exchange.owed(), [1]);
+    assert_eq!(*exchange.owed_frames(), [1]);
     let path = scene.listener.path().to_owned();
     let next = std::thread::spawn(move || {
         let mut connection = Connection::connect(path, &ConnectInfo::default()).unwrap();
@@ -95,7 +95,7 @@ fn no_worker_takes_the_place_of_one_that_owes_frames_and_nobody_waits_for_it() {
     assert!(!point.is_reached().unwrap() && worker.is_alive());
     finish(&exchange, 2);
     point.wait(LIMIT).unwrap();
-    until(|| exchange.owed().is_empty().then_some(()));
+    until(|| exchange.owed_frames().is_empty().then_some(()));
     assert!(worker.is_alive(), "it came in time");
     let told = exchange.check_worker().unwrap_err();
     assert!(matches!(&told, Error::PeerLost { signaled: None, torn, .. } if torn.is_empty()), "{told}");
@@ -109,7 +109,7 @@ fn frames_that_are_torn_are_told_of_behind_the_next_worker() {
         let (mut worker, mut exchange, point) = hung_up(&scene);
         worker.kill();
         point.wait(LIMIT).unwrap();
-        until(|| exchange.owed().is_empty().then_some(()));
+        until(|| exchange.owed_frames().is_empty().then_some(()));
         if asks {
             let told = exchange.check_worker().unwrap_err();
             assert!(matches!(&told, Error::PeerLost { torn, signaled: Some(2), .. } if **torn == [1]), "{told}");

@@ -64,7 +64,7 @@ fn hangs(point: &TimelinePoint) -> bool {
 fn dead(exchange: &RemoteExchangeWriter<Words>) -> Error {
     let start = std::time::Instant::now();
     loop {
-        let settled = exchange.owed().is_empty();
+        let settled = exchange.owed_frames().is_empty();
         match exchange.check_worker() {
             Err(error @ Error::PeerLost { dead: true, .. }) if settled => return error,
             told => assert!(start.elapsed() < LIMIT, "{told:?}"),
@@ -131,7 +131,7 @@ fn a_reader_that_has_hung_up_and_comes_to_its_end_in_time_is_not_killed() {
     while exchange.check_worker().is_ok() {
         assert!(start.elapsed() < LIMIT);
     }
-    assert_eq!(*exchange.owed(), [1]);
+    assert_eq!(*exchange.owed_frames(), [1]);
     let next = Peer::start(scene.listener.path(), "stays");
     let refused = exchange.reconnect(scene.accept()).unwrap_err();
     assert!(matches!(&refused, Error::FramesOwed { frames, .. } if **frames == [1]), "{refused}");
@@ -139,7 +139,7 @@ fn a_reader_that_has_hung_up_and_comes_to_its_end_in_time_is_not_killed() {
     assert!(hangs(&point));
     finish(&exchange, 2);
     point.wait(LIMIT).unwrap();
-    while !exchange.owed().is_empty() {
+    while !exchange.owed_frames().is_empty() {
         assert!(start.elapsed() < LIMIT);
     }
     assert!(worker.is_alive());

@@ -17,7 +17,7 @@ fn to_the_queue(scene: &Renderer) -> (RemoteExchangeReader<Words>, RenderTurn<Wo
     drop(lent.lend().unwrap());
     worker.go_on();
     worker.kill();
-    until(|| exchange.owed().is_empty().then_some(()).filter(|()| exchange.check_worker().is_err()));
+    until(|| exchange.owed_frames().is_empty().then_some(()).filter(|()| exchange.check_worker().is_err()));
     let next = Peer::start(scene.listener.path(), "stays");
     exchange.reconnect(scene.accept()).unwrap();
     (exchange, held, next)
@@ -85,7 +85,7 @@ fn a_worker_that_was_disconnected_under_the_queues_lock_is_not_taken_for_the_nex
     exchange.reconnect(remote).unwrap();
     worker.kill();
     next.go_on();
-    assert_eq!(exchange.process(), next.process());
+    assert_eq!(exchange.pid(), next.process());
     exchange.check_worker().unwrap();
     next.kill();
     exchange.close().unwrap();
@@ -99,7 +99,7 @@ fn calls_that_would_wait_for_the_thread_are_refused_under_the_queues_lock() {
     let mut exchange = taken(&scene);
     worker.go_on();
     worker.kill();
-    until(|| exchange.owed().is_empty().then_some(()).filter(|()| exchange.check_worker().is_err()));
+    until(|| exchange.owed_frames().is_empty().then_some(()).filter(|()| exchange.check_worker().is_err()));
     let _next = Peer::start(scene.listener.path(), "stays");
     let remote = scene.accept();
     let device = scene.device.clone();

@@ -113,7 +113,7 @@ impl Scene {
         let gpu = timelines.player();
         let part = Feed::new(writer, Given::Slots(timelines), self.control.wake());
         let (control, status, timeout) = (Arc::clone(&self.control), Arc::clone(&self.status), LIMIT);
-        self.status.connected(connection.peer().pid().unsigned_abs());
+        self.status.connected(connection.peer().pid());
         (Listening { connection, part, control, status, timeout, held: 0, deaf: false }, gpu)
     }
 

@@ -58,7 +58,7 @@ impl<R: Resources> RemoteLatestReader<R> {
     }
 
     /// The process of the worker, or of the last one.
-    pub fn process(&self) -> u32 {
+    pub fn pid(&self) -> u32 {
         self.workers.process()
     }
 
@@ -159,7 +159,7 @@ impl<R: Resources> Deref for RemoteLatestReader<R> {
 
 impl<R: Resources> std::fmt::Debug for RemoteLatestReader<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "RemoteLatestReader({:?}, worker process {})", self.reader, self.process())
+        write!(f, "RemoteLatestReader({:?}, worker process {})", self.reader, self.pid())
     }
 }
 

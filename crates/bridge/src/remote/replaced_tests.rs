@@ -25,7 +25,7 @@ fn the_death_of_a_worker_is_told_while_the_one_before_it_is_waited_for() {
     let (mut before, mut exchange, point) = hung_up(&scene);
     finish(&exchange, 2);
     point.wait(LIMIT).unwrap();
-    until(|| exchange.owed().is_empty().then_some(()));
+    until(|| exchange.owed_frames().is_empty().then_some(()));
     let mut next = Peer::start(scene.listener.path(), "stays");
     let accepted = scene.accept();
     let start = Instant::now();
@@ -53,7 +53,7 @@ fn the_program_leaves_while_vulkan_is_not_done_with_the_frames_of_the_last_worke
     let point = unsafe { turn.submit_with(&SubmitInfo { waits: &wait, ..SubmitInfo::default() }) }.unwrap();
     worker.go_on();
     worker.kill();
-    until(|| exchange.owed().is_empty().then_some(()).filter(|()| exchange.check_worker().is_err()));
+    until(|| exchange.owed_frames().is_empty().then_some(()).filter(|()| exchange.check_worker().is_err()));
     // One after the other: that of the first is in the wait by then.
     for end in ["dies", "is disconnected"] {
         let mut next = Peer::start(scene.listener.path(), "stays");
@@ -106,7 +106,7 @@ fn a_worker_that_was_killed_and_does_not_end_is_told_of() {
     let told = until(|| exchange.check_worker().err());
     assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
     assert!(matches!(&told, Error::PeerLost { dead: false, owed: 1, signaled: None, .. }), "{told}");
-    assert!(told.to_string().contains("was killed") && *exchange.owed() == [1] && worker.is_alive(), "{told}");
+    assert!(told.to_string().contains("was killed") && *exchange.owed_frames() == [1] && worker.is_alive(), "{told}");
     worker.kill();
     points[1].wait(LIMIT).unwrap();
     let is_settled =
@@ -130,12 +130,12 @@ fn a_worker_that_was_killed_and_does_not_end_is_left_to_a_thread() {
         disconnect_at_the_limit(&mut exchange);
         assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
         assert!(worker.is_alive() && !points[1].is_reached().unwrap());
-        assert_eq!(*exchange.owed(), [1]);
+        assert_eq!(*exchange.owed_frames(), [1]);
         let told = exchange.check_worker().unwrap_err();
         assert!(told.to_string().contains("was killed"), "{told}");
         worker.kill();
         points[1].wait(LIMIT).unwrap();
-        until(|| exchange.owed().is_empty().then_some(()));
+        until(|| exchange.owed_frames().is_empty().then_some(()));
         let told = exchange.check_worker().unwrap_err();
         let Error::PeerLost { dead: true, torn, signaled: Some(2), .. } = &told else { panic!("{told}") };
         assert!(**torn == [1]);
@@ -165,7 +165,7 @@ fn a_thread_that_does_not_start_takes_no_other_along() {
     assert!(exchange.workers.has_leaving());
     worker.kill();
     points[1].wait(LIMIT).unwrap();
-    until(|| exchange.owed().is_empty().then_some(()));
+    until(|| exchange.owed_frames().is_empty().then_some(()));
     let _next = Peer::start(scene.listener.path(), "stays");
     let accepted = scene.accept();
     exchange.workers.status().starts_no_thread.store(true, Ordering::Relaxed);
@@ -206,7 +206,7 @@ fn a_device_that_is_not_kept_alive_is_left_to_no_thread() {
         worker.go_on();
         // A thread waits for its end from here on.
         disconnect_at_the_limit(&mut exchange);
-        assert_eq!(*exchange.owed(), [1]);
+        assert_eq!(*exchange.owed_frames(), [1]);
         let device = scene.device;
         let ended = std::thread::spawn(move || {
             drop(exchange);

@@ -66,7 +66,7 @@ impl<R: Resources> RemoteLatestWriter<R> {
     }
 
     /// The process of the worker, or of the last one.
-    pub fn process(&self) -> u32 {
+    pub fn pid(&self) -> u32 {
         self.workers.process()
     }
 
@@ -160,6 +160,6 @@ impl<R: Resources> Deref for RemoteLatestWriter<R> {
 
 impl<R: Resources> std::fmt::Debug for RemoteLatestWriter<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "RemoteLatestWriter({:?}, worker process {})", self.writer, self.process())
+        write!(f, "RemoteLatestWriter({:?}, worker process {})", self.writer, self.pid())
     }
 }

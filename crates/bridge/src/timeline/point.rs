@@ -56,7 +56,7 @@ impl TimelinePoint {
         Ok(self.timeline.value()? >= self.value)
     }
 
-    /// Blocks the calling thread until the point is reached, for at most `limit`.
+    /// Blocks the calling thread until the point is reached, for at most `timeout`.
     ///
     /// With [`Backend::Inline`](crate::Backend::Inline), work that is not on the queue yet is
     /// submitted first: do not call it under a lock that the engine's
@@ -71,8 +71,8 @@ impl TimelinePoint {
     /// # Errors
     /// [`Error::Timeout`](crate::Error::Timeout) with the last value seen, or the error of the
     /// failed driver call.
-    pub fn wait(&self, limit: Duration) -> Result<()> {
-        self.timeline.wait_in_order(self.value, limit)
+    pub fn wait(&self, timeout: Duration) -> Result<()> {
+        self.timeline.wait_in_order(self.value, timeout)
     }
 
     /// Blocks like [`wait`](Self::wait), but without spinning for up to 2 ms first.
@@ -84,8 +84,8 @@ impl TimelinePoint {
     ///
     /// # Errors
     /// As [`wait`](Self::wait).
-    pub fn wait_blocking(&self, limit: Duration) -> Result<()> {
-        self.timeline.block_on_value(self.value, limit)
+    pub fn wait_blocking(&self, timeout: Duration) -> Result<()> {
+        self.timeline.block_on_value(self.value, timeout)
     }
 
     /// Blocks like [`wait`](Self::wait) until the commands before the point have ended, to free what
@@ -100,8 +100,8 @@ impl TimelinePoint {
     /// # Errors
     /// [`Error::Timeout`](crate::Error::Timeout) where they may still run, or where that is
     /// unknown; after every other error they do not.
-    pub fn wait_ended(&self, limit: Duration) -> Result<()> {
-        self.timeline.wait_ended(self.value, limit, || self.timeline.0.peer.release_lost())
+    pub fn wait_ended(&self, timeout: Duration) -> Result<()> {
+        self.timeline.wait_ended(self.value, timeout, || self.timeline.0.peer.release_lost())
     }
 
     /// The wait for this point in a `VkSubmitInfo2`, at `stages`. It submits first what

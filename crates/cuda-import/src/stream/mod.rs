@@ -184,7 +184,7 @@ impl StreamMark {
         reached.map_err(|error| error.at("stream", &device_name(self.0.driver(), self.0.context())))
     }
 
-    /// Waits until all work before the mark has ended, for `limit` at most. Returns `false` if it
+    /// Waits until all work before the mark has ended, for `timeout` at most. Returns `false` if it
     /// has not ended by then.
     ///
     /// Looks without pause at first, for short waits, and sleeps between two looks after 2 ms.
@@ -192,8 +192,8 @@ impl StreamMark {
     /// # Errors
     /// As [`is_reached`](Self::is_reached).
     #[doc(alias = "cuEventSynchronize")]
-    pub fn wait(&self, limit: Duration) -> Result<bool> {
-        let reached = poll_within(limit, || self.0.is_reached());
+    pub fn wait(&self, timeout: Duration) -> Result<bool> {
+        let reached = poll_within(timeout, || self.0.is_reached());
         reached.map_err(|error| error.at("stream", &device_name(self.0.driver(), self.0.context())))
     }
 
