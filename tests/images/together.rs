@@ -75,7 +75,7 @@ pub(crate) fn an_srgb_format_is_unorm_memory_under_an_srgb_view(rig: &Rig, compu
     compute_writes(&mut turn, &bytes);
     let turn = turn.finish().unwrap();
     let image = turn.resources();
-    assert_eq!((image.format(), image.image().format()), (srgb, unorm));
-    assert!(image.view().is_some() && image.view() != image.image().view(), "one view for each format");
+    assert_eq!((image.format(), image.vulkan().format()), (srgb, unorm));
+    assert!(image.view().is_some() && image.view() != image.vulkan().view(), "one view for each format");
     assert!(Transfer::new(rig.device(), ROOM).read(turn, 4) == bytes, "encoded bytes cross as they are");
 }

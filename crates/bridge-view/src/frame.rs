@@ -95,7 +95,7 @@ impl<T: Texel> Viewed for ImageSpec<T> {
             view: image.view(),
             format: image.format(),
             kind: image.kind(),
-            layers: image.image().array_layers(),
+            layers: image.vulkan().array_layers(),
             extent: [width, height],
             access: image.accesses(),
         })

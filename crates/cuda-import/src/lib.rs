@@ -23,7 +23,7 @@
 //!     exported: Exported,
 //!     kernel: &CudaFunction,
 //! ) -> Result<(), cuda_import::Error> {
-//!     println!("{}", cuda_import::probe()?.version);
+//!     println!("{}", cuda_import::report()?.version);
 //!
 //!     // The same GPU on both sides, by UUID.
 //!     let device = CudaDevice::by_uuid(exported.device)?;
@@ -125,7 +125,7 @@ pub use buffer::{BufferMappingInfo, MappedBuffer};
 pub use cudarc;
 pub use device::CudaDevice;
 pub use device::peer::{PeerAccess, peer_access};
-pub use device::probe::{ComputeMode, CudaDeviceReport, DriverReport, probe};
+pub use device::report::{ComputeMode, CudaDeviceReport, CudaReport, report};
 pub use device::version::DriverVersion;
 pub use error::code::DriverCode;
 pub use error::{Error, PresentDevice, Result};
@@ -177,7 +177,7 @@ const _: () = {
     shared::<ImportHandle>();
     shared::<DriverCode>();
     shared::<DriverVersion>();
-    shared::<DriverReport>();
+    shared::<CudaReport>();
     shared::<CudaDeviceReport>();
     shared::<ComputeMode>();
     shared::<PresentDevice>();

@@ -46,7 +46,7 @@ fn guest_writes(world: &mut World<'_>) -> Outcome {
 
 #[test]
 fn devices() {
-    let probe = Operation::new("probe", |_| Ok(cuda_import::probe().map(drop)?));
+    let probe = Operation::new("probe", |_| Ok(cuda_import::report().map(drop)?));
     let by_uuid = Operation::new("by_uuid", |world| {
         world.keep(CudaDevice::by_uuid(world.device.uuid())?);
         Ok(())

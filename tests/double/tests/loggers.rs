@@ -18,7 +18,7 @@ use common::world::{
 use cuda_import::cudarc::driver::CudaStream;
 use cuda_import::{
     BufferMappingInfo, CudaDevice, ImportedMemory, ImportedSemaphore, MappedBuffer, MappedImage, MemoryImportInfo,
-    SemaphoreKind, StreamGraph, TextureInfo, probe, signal_one,
+    SemaphoreKind, StreamGraph, TextureInfo, report, signal_one,
 };
 use driver_double::Double;
 
@@ -276,6 +276,6 @@ fn everything(double: &Double) -> Result<(), Failure> {
 }
 
 fn device_or() -> Result<CudaDevice, Failure> {
-    let uuid = probe()?.devices[0].uuid;
+    let uuid = report()?.devices[0].uuid;
     Ok(CudaDevice::by_uuid(uuid)?)
 }

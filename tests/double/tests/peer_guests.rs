@@ -13,13 +13,13 @@ use common::world::{LEN, NAME, import_semaphore};
 use cuda_import::cudarc::driver::CudaStream;
 use cuda_import::{
     BufferMappingInfo, CudaDevice, Error, ImportedMemory, ImportedSemaphore, MappedBuffer, MemoryImportInfo,
-    PEER_GRANULARITY, SemaphoreKind, mark, probe, query, signal_one, wait_one,
+    PEER_GRANULARITY, SemaphoreKind, mark, query, report, signal_one, wait_one,
 };
 use driver_double::Double;
 
 /// The first leads.
 fn devices() -> [CudaDevice; 2] {
-    [1, 0].map(|ordinal| CudaDevice::by_uuid(probe().unwrap().devices[ordinal].uuid).unwrap())
+    [1, 0].map(|ordinal| CudaDevice::by_uuid(report().unwrap().devices[ordinal].uuid).unwrap())
 }
 
 /// Two GPUs that use one buffer; the second has a stream beside its home stream.

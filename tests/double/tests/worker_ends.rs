@@ -17,7 +17,7 @@ use bridge_worker::bridge_ipc::{Direction, Error as Ipc, Listener, Message};
 use bridge_worker::{Buffer, Error, Worker};
 use common::assert_clean;
 use common::renderer::{Exports, LIMIT, Renderer, connect};
-use cuda_import::probe;
+use cuda_import::report;
 use driver_double::Double;
 
 const NAME: &str = "a_renderer_that_ends_behind_any_message_leaves_nothing_behind";
@@ -105,7 +105,7 @@ fn outlive(double: &Double, name: &str, direction: Direction, last: u32) -> Opti
 
 /// Starts a renderer that stops behind its `last` message.
 fn start(name: &str, last: u32, path: &Path, exports: &Exports) -> Child {
-    let gpu = probe().unwrap().devices[0].uuid;
+    let gpu = report().unwrap().devices[0].uuid;
     let own = format!("/proc/{}/fd", std::process::id());
     let mut told = vec![last.to_string(), path.display().to_string(), gpu.to_string()];
     told.extend(exports.all().iter().map(|descriptor| format!("{own}/{}", descriptor.as_raw_fd())));

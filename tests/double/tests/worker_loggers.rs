@@ -10,7 +10,7 @@ use bridge_worker::bridge_ipc::{Listener, Message};
 use bridge_worker::{Buffer, ExchangeWriter};
 use common::assert_clean;
 use common::renderer::{Exports, Renderer, connect};
-use cuda_import::probe;
+use cuda_import::report;
 use driver_double::Double;
 
 /// `CUDA_ERROR_OUT_OF_MEMORY`
@@ -42,7 +42,7 @@ fn in_step(
     work: fn(&Double, &mut ExchangeWriter<Buffer<f32>>),
 ) {
     log::set_logger(&Bomb).unwrap();
-    let gpu = probe().unwrap().devices[0].uuid;
+    let gpu = report().unwrap().devices[0].uuid;
     let exports = Exports::new(double);
     let folder = tempfile::tempdir().unwrap();
     let listener = Listener::bind(folder.path().join("s")).unwrap();

@@ -13,7 +13,7 @@ use common::assert_clean;
 use common::renderer::{Exports, LEN, LIMIT, Renderer, connect};
 use common::world::{device, import_semaphore};
 use cuda_import::cudarc::driver::DevicePtr;
-use cuda_import::{SemaphoreKind, probe, query};
+use cuda_import::{SemaphoreKind, query, report};
 use driver_double::Double;
 
 #[test]
@@ -160,7 +160,7 @@ const INVALID_VALUE: u32 = 1;
 
 /// Offers "x", which the worker reads, and waits until it has taken it.
 fn offer(listener: &Listener, exports: &Exports) -> Renderer {
-    let gpu = probe().unwrap().devices[0].uuid;
+    let gpu = report().unwrap().devices[0].uuid;
     let mut renderer = Renderer::offer_in(Direction::RendererWrites, listener, gpu, false, &exports.all());
     assert_eq!(renderer.receive(), Message::Ready { exchange: 1 });
     renderer

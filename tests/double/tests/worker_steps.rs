@@ -18,7 +18,7 @@ use bridge_worker::bridge_ipc::{Listener, Message};
 use bridge_worker::{Buffer, Error, ExchangeWriter, Work, Worker};
 use common::assert_clean;
 use common::renderer::{Exports, LEN, LIMIT, Renderer, connect};
-use cuda_import::probe;
+use cuda_import::report;
 use driver_double::Double;
 
 fn write(exchange: &mut ExchangeWriter<Buffer<f32>>) -> Result<(), Error> {
@@ -36,7 +36,7 @@ fn in_step(
     render: impl Fn(&mut Renderer, &Exports) + Sync,
     work: impl FnOnce(&mut ExchangeWriter<Buffer<f32>>),
 ) {
-    let gpu = probe().unwrap().devices[0].uuid;
+    let gpu = report().unwrap().devices[0].uuid;
     let exports = Exports::new(double);
     let folder = tempfile::tempdir().unwrap();
     let listener = Listener::bind(folder.path().join("s")).unwrap();
@@ -185,7 +185,7 @@ fn this_renderer() -> Option<Renderer> {
 
 /// Starts the renderer's process of a test, and connects to it.
 fn with_renderer(test: &str, exports: &Exports) -> (Child, Worker) {
-    let gpu = probe().unwrap().devices[0].uuid;
+    let gpu = report().unwrap().devices[0].uuid;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s");
     let own = format!("/proc/{}/fd", std::process::id());

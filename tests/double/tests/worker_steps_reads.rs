@@ -13,7 +13,7 @@ use bridge_worker::bridge_ipc::{Direction, Listener, Message};
 use bridge_worker::{Buffer, Error, ExchangeReader, Read};
 use common::assert_clean;
 use common::renderer::{Exports, LEN, LIMIT, Renderer, connect};
-use cuda_import::probe;
+use cuda_import::report;
 use driver_double::Double;
 
 /// Takes the next frame and gives it back; gives its number.
@@ -32,7 +32,7 @@ fn in_step(
     render: impl Fn(&mut Renderer, &Exports) + Sync,
     work: impl FnOnce(&mut ExchangeReader<Buffer<f32>>),
 ) {
-    let gpu = probe().unwrap().devices[0].uuid;
+    let gpu = report().unwrap().devices[0].uuid;
     let exports = Exports::new(double);
     let folder = tempfile::tempdir().unwrap();
     let listener = Listener::bind(folder.path().join("s")).unwrap();

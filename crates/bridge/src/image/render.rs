@@ -63,7 +63,7 @@ impl<'t> RenderImage<'t> {
     }
 
     /// The whole image, as Vulkan made it.
-    pub fn image(&self) -> &'t Image {
+    pub fn vulkan(&self) -> &'t Image {
         self.image
     }
 

@@ -2,7 +2,7 @@
 
 pub(crate) mod mailbox;
 pub(crate) mod peer;
-pub(crate) mod probe;
+pub(crate) mod report;
 pub(crate) mod version;
 
 use std::fmt;
@@ -13,7 +13,7 @@ use cudarc::driver::{CudaContext, CudaStream};
 use uuid::Uuid;
 
 use crate::device::mailbox::Template;
-use crate::device::probe::CudaDeviceReport;
+use crate::device::report::CudaDeviceReport;
 use crate::device::version::DriverVersion;
 use crate::error::{Error, Result};
 use crate::logging::log_debug;
@@ -45,10 +45,10 @@ impl CudaDevice {
     /// which is the only proof that both mean the same GPU.
     ///
     /// # Errors
-    /// Those of [`probe`](crate::probe()); [`Error::NoSuchDevice`] with a list of the devices there
+    /// Those of [`report`](crate::report()); [`Error::NoSuchDevice`] with a list of the devices there
     /// are.
     pub fn by_uuid(uuid: Uuid) -> Result<Self> {
-        let found = probe::probe()?;
+        let found = report::report()?;
         let Some(device) = found.devices.iter().find(|device| device.uuid == uuid) else {
             return Err(found.has_no(uuid));
         };
@@ -66,7 +66,7 @@ impl CudaDevice {
         let driver = Driver::load()?;
         let version = driver.version().map_err(|error| error.at("", ""))?;
         let report =
-            probe::describe(driver, context.cu_device(), context.ordinal()).map_err(|error| error.at("", ""))?;
+            report::describe(driver, context.cu_device(), context.ordinal()).map_err(|error| error.at("", ""))?;
         let version = DriverVersion::from_raw(version);
         let template = Template::new(&mut context);
         let (context, known) = (Restoring::new(context), Once::new());
@@ -96,7 +96,7 @@ impl CudaDevice {
         self.inner.report.ordinal
     }
 
-    /// All that [`probe`](crate::probe()) says of this device.
+    /// All that [`report`](crate::report()) says of this device.
     pub fn report(&self) -> &CudaDeviceReport {
         &self.inner.report
     }

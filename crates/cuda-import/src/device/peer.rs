@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use crate::device::probe::probe;
+use crate::device::report::report;
 use crate::error::Result;
 use crate::sys::Driver;
 
@@ -27,10 +27,10 @@ pub enum PeerAccess {
 ///
 /// # Errors
 /// [`Error::NoSuchDevice`] where CUDA does not see `accessing`; [`Error::DriverTooOld`] where the
-/// driver lacks calls; else those of [`probe`](crate::probe()).
+/// driver lacks calls; else those of [`report`](crate::report()).
 #[doc(alias = "cuDeviceCanAccessPeer")]
 pub fn peer_access(accessing: Uuid, owner: Uuid) -> Result<PeerAccess> {
-    let found = probe()?;
+    let found = report()?;
     let ordinal = |uuid| found.devices.iter().find(|device| device.uuid == uuid).map(|device| device.ordinal);
     let Some(from) = ordinal(accessing) else {
         return Err(found.has_no(accessing));

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use cuda_import::cudarc::driver::{CudaContext, CudaStream};
 use cuda_import::{
     BufferMappingInfo, CudaDevice, ImageMappingInfo, ImportedMemory, ImportedSemaphore, MappedBuffer, MappedImage,
-    MemoryImportInfo, SemaphoreKind, SemaphorePoint, probe,
+    MemoryImportInfo, SemaphoreKind, SemaphorePoint, report,
 };
 use driver_double::{Double, Exported, ImageShape};
 
@@ -89,7 +89,7 @@ pub(crate) struct Goods {
 impl<'d> World<'d> {
     /// With so many timelines.
     pub(crate) fn new(double: &'d Double, timelines: usize) -> Self {
-        let devices = probe().unwrap().devices;
+        let devices = report().unwrap().devices;
         let device = CudaDevice::by_uuid(devices[1].uuid).unwrap();
         let other = CudaDevice::adopt(CudaContext::new(0).unwrap()).unwrap();
         let mut world = Self {
@@ -167,7 +167,7 @@ impl<'d> World<'d> {
 
 /// The first one.
 pub(crate) fn device() -> CudaDevice {
-    CudaDevice::by_uuid(probe().unwrap().devices[0].uuid).unwrap()
+    CudaDevice::by_uuid(report().unwrap().devices[0].uuid).unwrap()
 }
 
 pub(crate) fn import_memory(double: &Double, device: &CudaDevice) -> Arc<ImportedMemory> {
