@@ -185,7 +185,7 @@ fn a_frame_is_part_of_an_engines_submission(rig: &Rig, compute: &Compute) {
 }
 
 fn a_point_is_waited_for_with_a_limit(rig: &Rig, compute: &Compute) {
-    // Seen once on a busy machine: the layer's own bookkeeping of two timelines, one signalled by
+    // Seen once on a busy machine: the layer's own bookkeeping of two timelines, one signaled by
     // the host while the other is waited for, waits for itself for 10 seconds, and calls that "most
     // likely a validation bug".
     rig.allow(&["UNASSIGNED-VkSemaphore-state-timeout"]);

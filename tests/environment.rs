@@ -5,7 +5,7 @@
 
 use std::process::{Command, Output};
 
-use bridge::cuda_import::probe;
+use bridge::cuda_import::report;
 use bridge::{Backend, Compute, DevicePair, OpenInfo};
 use bridge_tests::{Need, cuda_devices, skip_case};
 
@@ -65,7 +65,7 @@ fn a_process_that_was_forked_is_told_so() {
     if !is_child() {
         return assert_passed(&again("a_process_that_was_forked_is_told_so", &[]), "the process that forks");
     }
-    probe().unwrap();
+    report().unwrap();
     // SAFETY: the other thread of this process, the one that runs the tests, waits for this one.
     // What it may hold, this thread does not need; the C library's allocator may be used behind
     // `fork`.

@@ -65,10 +65,10 @@ fn submit_without_waiting(rig: &Rig, turn: RenderTurn<BufferSpec<u32>>, commands
     let turn = turn.lend().unwrap();
     let parts = turn.parts();
     let infos = [vk::CommandBufferSubmitInfo::default().command_buffer(commands)];
-    let signals = [parts.signal];
+    let signals = [parts.signal()];
     let batch = vk::SubmitInfo2::default().command_buffer_infos(&infos).signal_semaphore_infos(&signals);
-    // SAFETY: wrong on purpose: `parts.wait` is missing. The memory is plain words, so a torn read
-    // is only wrong data.
+    // SAFETY: wrong on purpose: `parts.waits()[0]` is missing. The memory is plain words, so a torn
+    // read is only wrong data.
     unsafe { rig.device().queue().submit(&[batch], vk::Fence::null()) }.unwrap();
     // SAFETY: it was submitted, if without its wait.
     unsafe { turn.submitted() }
@@ -84,7 +84,7 @@ fn vulkan_waits_for_a_slow_computation(rig: &Rig, compute: &Compute) {
         gate.hold(&mut turn);
         filler.fill(&mut turn, frame * 1000);
         let turn = turn.finish().unwrap();
-        let computed = turn.computed().clone();
+        let computed = turn.computed();
         let commands = readback.record(&turn, &[(turn.resources().as_raw(), SIZE)]);
         // SAFETY: recorded with the turn's barriers; waited for below.
         let point = unsafe { turn.submit(&[commands]) }.unwrap();
@@ -111,7 +111,7 @@ fn without_the_wait_vulkan_reads_stale_data(rig: &Rig, compute: &Compute) {
     gate.hold(&mut turn);
     filler.fill(&mut turn, 2000);
     let turn = turn.finish().unwrap();
-    let computed = turn.computed().clone();
+    let computed = turn.computed();
     let commands = readback.record(&turn, &[source]);
     submit_without_waiting(rig, turn, commands).wait(Rig::LONG).unwrap();
     let stale = Filler::pattern(LEN, 1000);
@@ -185,7 +185,7 @@ fn unknown_to_computing_a_slow_reader_is_overwritten(rig: &Rig, compute: &Comput
 fn several_resources_cross_together(rig: &Rig, compute: &Compute) {
     const FEW: usize = 1000;
     let resources = (
-        BufferSpec::<[u32; 2]>::new(FEW, BufferAccess::TRANSFER_READ).named("pairs"),
+        BufferSpec::<[u32; 2]>::new(FEW, BufferAccess::TRANSFER_READ).with_name("pairs"),
         vec![BufferSpec::<u32>::new(FEW, BufferAccess::TRANSFER_READ | BufferAccess::VERTEX_INPUT); 20],
     );
     let mut exchange = Exchange::new(compute, &ExchangeInfo { name: "set", ..Default::default() }, resources).unwrap();
@@ -265,7 +265,7 @@ fn closing_does_not_wait_for_others(rig: &Rig, compute: &Compute) {
                 let mut turn = busy.begin().unwrap();
                 filler.fill_after(&mut turn, 0, Duration::from_millis(3));
                 let turn = turn.finish().unwrap();
-                let point = turn.computed().clone();
+                let point = turn.computed();
                 turn.skip();
                 // The next frame is always enqueued before the last one is done.
                 if let Some(point) = last.replace(point) {

@@ -66,8 +66,8 @@ fn the_parts_of_a_flush_prove_the_end(device: &ExportDevice, compute: &Compute) 
     let before = LiveObjects::now();
     let mut exchange = lost(compute, Rig::LONG);
     let parts = exchange.flush_parts().unwrap().unwrap();
-    let (waits, signals) = ([parts.wait], [parts.signal]);
-    let batch = vk::SubmitInfo2::default().wait_semaphore_infos(&waits).signal_semaphore_infos(&signals);
+    let signals = [parts.signal()];
+    let batch = vk::SubmitInfo2::default().wait_semaphore_infos(parts.waits()).signal_semaphore_infos(&signals);
     // SAFETY: the parts as they were given; closing waits for the signal.
     unsafe { device.queue().submit(&[batch], vk::Fence::null()) }.unwrap();
     let submissions = SUBMISSIONS.load(Ordering::Relaxed);

@@ -121,7 +121,7 @@ fn waits_order_memory(device: &ExportDevice, compute: &Compute) {
 
 /// A second signal of the same value would fail for good, and the compute side with it.
 fn a_signal_that_is_made_and_refused_is_enough(compute: &Compute) {
-    let info = ExchangeInfo { name: "signalled", slots: 1, timeout: Rig::LONG, ..Default::default() };
+    let info = ExchangeInfo { name: "signaled", slots: 1, timeout: Rig::LONG, ..Default::default() };
     let mut exchange = Exchange::new(compute, &info, words()).unwrap();
     for refuses in [true, false] {
         let before = SIGNALS.load(Ordering::SeqCst);

@@ -132,9 +132,9 @@ fn every_frame_that_was_lent_is_waited_for(rig: &Rig, compute: &Compute) {
         let commands = readbacks[index].record(&turn, &[(turn.resources().as_raw(), 64)]);
         let lent = turn.lend().unwrap();
         let parts = lent.parts();
-        let waits = [parts.wait, gate.wait_info()];
+        let waits = [parts.waits()[0], gate.wait_info()];
         let commands = [vk::CommandBufferSubmitInfo::default().command_buffer(commands)];
-        let signals = [parts.signal];
+        let signals = [parts.signal()];
         let batch = vk::SubmitInfo2::default()
             .command_buffer_infos(&commands)
             .wait_semaphore_infos(&waits[..=index])

@@ -262,7 +262,7 @@ fn wait_for_what_does_not_come(compute: &Compute, counter: Counter) {
     let turn = turn.finish().unwrap();
     for wait in [TimelinePoint::wait, TimelinePoint::wait_blocking] {
         *LOST.lock().unwrap() = Some(counter);
-        let error = wait(turn.computed(), Rig::LONG).unwrap_err();
+        let error = wait(&turn.computed(), Rig::LONG).unwrap_err();
         *LOST.lock().unwrap() = None;
         assert!(error.is_device_lost(), "{counter:?}: {error}");
     }

@@ -56,7 +56,7 @@ fn images_cross_on_every_queue(rig: &Rig, compute: &Compute) {
         }
         let info = ExchangeInfo { name: "queues", slots: 2, queue: kind, timeout: Rig::LONG, ..Default::default() };
         for accesses in [ImageAccess::TRANSFER_READ, ImageAccess::TRANSFER_READ | ImageAccess::TRANSFER_WRITE] {
-            let spec = ImageSpec::<u8>::new(vk::Format::R8_UINT, EXTENT, accesses).all_mips();
+            let spec = ImageSpec::<u8>::new(vk::Format::R8_UINT, EXTENT, accesses).with_all_mips();
             let mut exchange = Exchange::new(compute, &info, spec).unwrap();
             for frame in 0..6u8 {
                 let texels: Vec<u8> = (0..EXTENT[0] * EXTENT[1]).map(|texel| texel as u8 ^ (37 * frame)).collect();
@@ -105,11 +105,11 @@ fn without_the_wait_every_queue_reads_stale_data(rig: &Rig, compute: &Compute) {
         gate.hold(&mut turn);
         filler.fill(&mut turn, 2000);
         let turn = turn.finish().unwrap();
-        let computed = turn.computed().clone();
+        let computed = turn.computed();
         let commands = readback.record(&turn, &[source]);
         let turn = turn.lend().unwrap();
         let (infos, signals) =
-            ([vk::CommandBufferSubmitInfo::default().command_buffer(commands)], [turn.parts().signal]);
+            ([vk::CommandBufferSubmitInfo::default().command_buffer(commands)], [turn.parts().signal()]);
         let batch = vk::SubmitInfo2::default().command_buffer_infos(&infos).signal_semaphore_infos(&signals);
         // SAFETY: wrong on purpose: the turn's wait is missing. The memory is plain words.
         unsafe { queue.submit(&[batch], vk::Fence::null()) }.unwrap();

@@ -14,7 +14,7 @@ use bridge_tests::{Commands, Gate, Readback, Rig, on_both_backends, on_peers};
 on_both_backends!(
     every_frame_crosses_whole,
     computing_waits_for_slow_commands,
-    signalled_too_early_computing_reads_stale_data,
+    signaled_too_early_computing_reads_stale_data,
     vulkan_waits_for_a_slow_reader,
     without_the_wait_vulkan_overwrites_what_is_read,
     turns_out_of_step_are_refused,
@@ -26,7 +26,7 @@ on_both_backends!(
 on_peers!(
     every_frame_crosses_whole,
     computing_waits_for_slow_commands,
-    signalled_too_early_computing_reads_stale_data,
+    signaled_too_early_computing_reads_stale_data,
     vulkan_waits_for_a_slow_reader,
     without_the_wait_vulkan_overwrites_what_is_read,
 );
@@ -133,7 +133,7 @@ fn computing_waits_for_slow_commands(rig: &Rig, compute: &Compute) {
 }
 
 /// The negative control of the test above: the signal is given before the commands have run.
-fn signalled_too_early_computing_reads_stale_data(rig: &Rig, compute: &Compute) {
+fn signaled_too_early_computing_reads_stale_data(rig: &Rig, compute: &Compute) {
     let commands = Commands::new(rig.device());
     let mut reader = Reader::new(compute);
     let gate = Gate::new(rig.device());
@@ -145,8 +145,8 @@ fn signalled_too_early_computing_reads_stale_data(rig: &Rig, compute: &Compute) 
     let recorded = commands.fill(&turn, turn.resources().as_raw(), 2);
     let turn = turn.lend().unwrap();
     let parts = turn.parts();
-    let (waits, signals) = ([parts.wait], [parts.signal]);
-    let early = vk::SubmitInfo2::default().wait_semaphore_infos(&waits).signal_semaphore_infos(&signals);
+    let signals = [parts.signal()];
+    let early = vk::SubmitInfo2::default().wait_semaphore_infos(parts.waits()).signal_semaphore_infos(&signals);
     // SAFETY: wrong on purpose: the signal goes before the commands. The memory is plain words.
     unsafe { rig.device().queue().submit(&[early], vk::Fence::null()) }.unwrap();
     gate.hold_queue(rig.device(), QueueKind::Graphics);
@@ -158,7 +158,7 @@ fn signalled_too_early_computing_reads_stale_data(rig: &Rig, compute: &Compute) 
     let mut turn = unsafe { turn.submitted() }.unwrap();
     reader.read(&mut turn);
     turn.finish().unwrap().wait(Rig::LONG).unwrap();
-    assert!(reader.words() == [1; LEN], "signalled too early, computing has to read the frame before");
+    assert!(reader.words() == [1; LEN], "signaled too early, computing has to read the frame before");
     // The commands run before their pool goes.
     drop(gate);
 }
@@ -200,9 +200,9 @@ fn without_the_wait_vulkan_overwrites_what_is_read(rig: &Rig, compute: &Compute)
     let recorded = second.fill(&turn, turn.resources().as_raw(), 2);
     let turn = turn.lend().unwrap();
     let parts = turn.parts();
-    let (infos, signals) = ([vk::CommandBufferSubmitInfo::default().command_buffer(recorded)], [parts.signal]);
+    let (infos, signals) = ([vk::CommandBufferSubmitInfo::default().command_buffer(recorded)], [parts.signal()]);
     let batch = vk::SubmitInfo2::default().command_buffer_infos(&infos).signal_semaphore_infos(&signals);
-    // SAFETY: wrong on purpose: `parts.wait` is missing. The memory is plain words.
+    // SAFETY: wrong on purpose: `parts.waits()[0]` is missing. The memory is plain words.
     unsafe { rig.device().queue().submit(&[batch], vk::Fence::null()) }.unwrap();
     // SAFETY: it was submitted, if without its wait.
     let turn = unsafe { turn.submitted() }.unwrap();
@@ -268,10 +268,10 @@ fn an_engine_submits_for_itself(rig: &Rig, compute: &Compute) {
         let turn = turn.lend().unwrap();
         let parts = turn.parts();
         let infos = [vk::CommandBufferSubmitInfo::default().command_buffer(recorded)];
-        let (waits, signals) = ([parts.wait], [parts.signal]);
+        let signals = [parts.signal()];
         let batch = vk::SubmitInfo2::default()
             .command_buffer_infos(&infos)
-            .wait_semaphore_infos(&waits)
+            .wait_semaphore_infos(parts.waits())
             .signal_semaphore_infos(&signals);
         // SAFETY: the turn's parts and its commands, which are waited for below.
         unsafe { rig.device().queue().submit(&[batch], vk::Fence::null()) }.unwrap();

@@ -173,8 +173,8 @@ fn a_lost_submission_returns_behind_a_later_frame(rig: &Rig, compute: &Compute) 
 
 /// Submits parts as an engine does, with nothing between the wait and the signal.
 fn submit_parts(rig: &Rig, parts: SubmitParts) {
-    let (waits, signals) = ([parts.wait], [parts.signal]);
-    let batch = vk::SubmitInfo2::default().wait_semaphore_infos(&waits).signal_semaphore_infos(&signals);
+    let signals = [parts.signal()];
+    let batch = vk::SubmitInfo2::default().wait_semaphore_infos(parts.waits()).signal_semaphore_infos(&signals);
     let queue = rig.device().queue();
     // SAFETY: the parts as they were given; the exchange outlives the submission, which is waited
     // for below.
@@ -199,7 +199,7 @@ fn a_lost_submission_returns_behind_a_flush(rig: &Rig, compute: &Compute) {
         // Dropped by the engine, so that the next is later.
         let first = exchange.flush_parts().unwrap().unwrap();
         let second = exchange.flush_parts().unwrap().unwrap();
-        assert!(second.signal.value > first.signal.value);
+        assert!(second.signal().value > first.signal().value);
         submit_parts(rig, second);
         frame(rig, compute, &mut exchange);
         assert!(exchange.flush_parts().unwrap().is_none(), "the frame's signal was later");
@@ -304,7 +304,7 @@ fn every_lost_submission_is_waited_for(rig: &Rig, compute: &Compute) {
         let commands = readbacks[index].record(&turn, &[(turn.resources().as_raw(), SIZE)]);
         let lent = turn.lend().unwrap();
         // The second waits for the gate.
-        let (waits, signals) = ([lent.parts().wait, gate.wait_info()], [lent.parts().signal]);
+        let (waits, signals) = ([lent.parts().waits()[0], gate.wait_info()], [lent.parts().signal()]);
         let infos = [vk::CommandBufferSubmitInfo::default().command_buffer(commands)];
         let batch = vk::SubmitInfo2::default()
             .command_buffer_infos(&infos)

@@ -12,7 +12,7 @@ use bridge::cuda_import::cudarc::driver::{CudaSlice, CudaStream, DevicePtr as _,
 use bridge::cuda_import::{CudaDevice, Kernel, KernelModule};
 use bridge::vk_export::Uuid;
 use bridge_worker::bridge_ipc::Backend;
-use bridge_worker::{Buffer, Exchange, LatestWriter, Work, Worker, WorkerInfo};
+use bridge_worker::{Buffer, ExchangeWriter, LatestWriter, Work, Worker, WorkerInfo};
 
 use crate::harness::LIMIT;
 use crate::raw::cuda::Module;
@@ -56,7 +56,7 @@ impl Scrambler {
 /// What frames are written to.
 enum Writer {
     Latest(LatestWriter<Buffer<u32>>),
-    InStep(Exchange<Buffer<u32>>),
+    InStep(ExchangeWriter<Buffer<u32>>),
 }
 
 /// Connects to the benchmark that has started this process, and publishes as many frames as each
@@ -167,12 +167,12 @@ fn fill(
     match (work, scrambler) {
         (Work::Cuda(work), Some(scrambler)) => {
             // SAFETY: the slot is this turn's, which is handed over on the same stream.
-            unsafe { scrambler.launch(work.stream, work.views.as_raw(), work.views.len(), number, times) }?;
+            unsafe { scrambler.launch(work.stream, work.resources.as_raw(), work.resources.len(), number, times) }?;
         }
         (Work::Host(mut work), _) => {
-            words.resize(work.views.len(), 0);
+            words.resize(work.resources.len(), 0);
             words.fill(number as u32);
-            work.views.write_from(0, words)?;
+            work.resources.write_from(0, words)?;
         }
         _ => bail!("a worker with CUDA has loaded its kernel"),
     }

@@ -105,11 +105,13 @@ impl Renderer {
     ) -> Result<vk::CommandBuffer> {
         let Self { commands, knot, orbs, depth, .. } = self;
         let shared = turn.resources();
+        let [width, height, _] = shared.extent();
+        let extent = vk::Extent2D { width, height };
         let [r, g, b] = BACKGROUND;
         let target = Target {
             view: shared.view().context("the shared image cannot be drawn to")?,
             layout: shared.layout(),
-            extent: shared.extent(),
+            extent,
             clear: Some([r, g, b, 1.0]),
             depth: Some(depth),
         };
@@ -125,7 +127,7 @@ impl Renderer {
             });
             if let Some(buffer) = sample {
                 recorder.hand_on(ImageUse::Target, ImageUse::CopySource);
-                recorder.copy_image(shared.as_raw(), shared.layout(), shared.extent(), buffer);
+                recorder.copy_image(shared.as_raw(), shared.layout(), extent, buffer);
                 recorder.for_host(buffer);
             }
             // SAFETY: as above.

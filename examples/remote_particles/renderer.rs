@@ -5,7 +5,7 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use bridge::{Backend, BufferAccess, BufferSpec, ExportDevice, LatestInfo, Listener, OpenInfo, RemoteReader};
+use bridge::{Backend, BufferAccess, BufferSpec, ExportDevice, LatestInfo, Listener, OpenInfo, RemoteLatestReader};
 use bridge_examples::writer::write_png;
 use clap::Parser;
 
@@ -38,7 +38,7 @@ struct Options {
     backend: Option<String>,
 }
 
-type Reader = RemoteReader<BufferSpec<[f32; 4]>>;
+type Reader = RemoteLatestReader<BufferSpec<[f32; 4]>>;
 
 /// A worker that this program has started, and ends.
 struct Worker(Child);
@@ -86,7 +86,7 @@ pub(crate) fn run() -> Result<()> {
         Backend::Remote => "writes them into the memory that is drawn",
         _ => "computes on the CPU, and its frames are copied",
     };
-    println!("worker process {} moves {} particles; it {how}", reader.process(), options.particles);
+    println!("worker process {} moves {} particles; it {how}", reader.pid(), options.particles);
 
     let (mut shown, mut steps, mut repeated, mut last) = (Vec::new(), 0, 0, None);
     for frame in 0..options.frames {
@@ -94,7 +94,7 @@ pub(crate) fn run() -> Result<()> {
             lose(worker, &mut reader)?;
             *worker = Worker::start(&socket, backend)?;
             reader.reconnect(listener.accept(&device, LIMIT)?.context("no other worker has come")?)?;
-            println!("worker process {} takes its place", reader.process());
+            println!("worker process {} takes its place", reader.pid());
         }
         let Some(turn) = first(&mut reader)? else { bail!("no step has come") };
         if Some(turn.frame()) == last {

@@ -82,7 +82,7 @@ fn load(device: &cuda_import::CudaDevice) -> Result<Kernel, cuda_import::Error> 
 /// Enqueues a step.
 fn launch(kernel: &Kernel, work: &CudaWork<'_, Buffer<[f32; 4]>>, step: u32) -> Result<(), cuda_import::Error> {
     // `remote_particles` has 4 Mi at most.
-    let (particles, len) = (work.views.as_raw(), u32::try_from(work.views.len()).unwrap_or(u32::MAX));
+    let (particles, len) = (work.resources.as_raw(), u32::try_from(work.resources.len()).unwrap_or(u32::MAX));
     let args: [*const c_void; 3] =
         [std::ptr::from_ref(&particles).cast(), std::ptr::from_ref(&len).cast(), std::ptr::from_ref(&step).cast()];
     // SAFETY: the three parameters of the kernel, of these types; it writes `len` particles of the
@@ -98,6 +98,6 @@ fn compute(
     step: u32,
 ) -> Result<(), bridge_worker::Error> {
     particles.clear();
-    particles.extend((0..work.views.len()).map(|i| orbit::particle(i, step)));
-    work.views.write_from(0, particles)
+    particles.extend((0..work.resources.len()).map(|i| orbit::particle(i, step)));
+    work.resources.write_from(0, particles)
 }

@@ -20,6 +20,8 @@
 //! A demo is the folder `examples/NAME`: `main.rs` is the program, the rest is the module here that
 //! bears its name.
 
+#![allow(missing_debug_implementations)] // A part of the examples, which print none of it.
+
 pub mod animation;
 pub mod camera;
 pub mod color;

@@ -166,7 +166,9 @@ impl Ring {
         // queue family, and goes with this turn.
         unsafe { turn.record_acquire(recorder.as_raw()) };
         if let Some(buffer) = sample {
-            recorder.copy_image(shared.as_raw(), shared.layout(), shared.extent(), buffer);
+            let [width, height, _] = shared.extent();
+            let extent = vk::Extent2D { width, height };
+            recorder.copy_image(shared.as_raw(), shared.layout(), extent, buffer);
             recorder.for_host(buffer);
         }
         recorder.discard(light.as_raw(), ImageUse::Texture, ImageUse::Target);

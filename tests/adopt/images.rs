@@ -36,7 +36,7 @@ pub(super) fn new_images_wait_for_the_engine(backend: Backend) {
     // SAFETY: it records, and is submitted below.
     let initial = unsafe { exchange.record_initial(raw) }.unwrap();
     commands.end();
-    let (infos, signals) = ([vk::CommandBufferSubmitInfo::default().command_buffer(raw)], [initial.signal()]);
+    let (infos, signals) = ([vk::CommandBufferSubmitInfo::default().command_buffer(raw)], [initial.parts().signal()]);
     let batch = vk::SubmitInfo2::default().command_buffer_infos(&infos).signal_semaphore_infos(&signals);
     // SAFETY: the engine's own submission; closing waits for it.
     unsafe { device.queue().submit(&[batch], vk::Fence::null()) }.unwrap();
@@ -93,14 +93,15 @@ fn new_sizes_wait_for_the_engine(compute: &Compute, commands: &Commands) {
         commands.end();
         let error = exchange.resize([1, 1]).unwrap_err().to_string();
         assert!(error.contains("`InitialTurn`"), "{error}");
-        let (infos, signals) = ([vk::CommandBufferSubmitInfo::default().command_buffer(raw)], [initial.signal()]);
+        let (infos, signals) =
+            ([vk::CommandBufferSubmitInfo::default().command_buffer(raw)], [initial.parts().signal()]);
         let batch = vk::SubmitInfo2::default().command_buffer_infos(&infos).signal_semaphore_infos(&signals);
         // SAFETY: the engine's own submission; closing waits for it.
         unsafe { device.queue().submit(&[batch], vk::Fence::null()) }.unwrap();
         // SAFETY: submitted a moment ago.
         commands.note(unsafe { initial.submitted() });
         let turn = exchange.begin().unwrap().finish().unwrap();
-        assert_eq!(turn.resources().extent(), vk::Extent2D { width: side, height: side });
+        assert_eq!(turn.resources().extent(), [side, side, 1]);
         turn.skip();
     }
     // A lent turn that was dropped may have been submitted: images do not mind, and what it may use
@@ -141,7 +142,8 @@ fn new_images_of_a_latest_exchange_wait_for_the_engine(compute: &Compute, comman
             // SAFETY: it records, and is submitted below.
             let initial = unsafe { reader.record_initial(raw) }.unwrap();
             commands.end();
-            let (infos, signals) = ([vk::CommandBufferSubmitInfo::default().command_buffer(raw)], [initial.signal()]);
+            let (infos, signals) =
+                ([vk::CommandBufferSubmitInfo::default().command_buffer(raw)], [initial.parts().signal()]);
             let batch = vk::SubmitInfo2::default().command_buffer_infos(&infos).signal_semaphore_infos(&signals);
             let gate = Gate::new(compute.device());
             gate.hold_queue(compute.device(), QueueKind::Graphics);

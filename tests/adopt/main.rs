@@ -98,7 +98,7 @@ fn frames_through_the_engines_own_submissions(backend: Backend, legacy: bool) {
         gate.hold(&mut turn);
         filler.fill(&mut turn, 1000);
         let turn = turn.finish().unwrap();
-        let computed = turn.computed().clone();
+        let computed = turn.computed();
         let commands = readback.record(&turn, &[(turn.resources().as_raw(), 4 * LEN as u64)]);
         let turn = turn.lend().unwrap();
         submit(&engine, device.queue().with(|queue| queue).unwrap(), commands, &turn.parts(), legacy, false);
@@ -175,27 +175,25 @@ fn submit(
     let count = usize::from(waits_for_it);
     if legacy {
         let parts = parts.legacy();
-        let (commands, waits, signals) = ([commands], [parts.wait_semaphore], [parts.signal_semaphore]);
-        let (wait_values, signal_values) = ([parts.wait_value], [parts.signal_value]);
-        let stages = [parts.wait_stages];
-        let mut values = vk::TimelineSemaphoreSubmitInfo::default()
-            .wait_semaphore_values(&wait_values[..count])
-            .signal_semaphore_values(&signal_values);
+        let (commands, signals, values) = ([commands], [parts.signal_semaphore()], [parts.signal_value()]);
+        let mut timeline = vk::TimelineSemaphoreSubmitInfo::default()
+            .wait_semaphore_values(&parts.wait_values()[..count])
+            .signal_semaphore_values(&values);
         let batch = vk::SubmitInfo::default()
             .command_buffers(&commands)
-            .wait_semaphores(&waits[..count])
-            .wait_dst_stage_mask(&stages[..count])
+            .wait_semaphores(&parts.wait_semaphores()[..count])
+            .wait_dst_stage_mask(&parts.wait_stages()[..count])
             .signal_semaphores(&signals)
-            .push_next(&mut values);
+            .push_next(&mut timeline);
         // SAFETY: the engine's own submission, which the caller waits for. The memory is plain
         // words.
         unsafe { engine.device().queue_submit(queue, &[batch], vk::Fence::null()) }.unwrap();
     } else {
         let infos = [vk::CommandBufferSubmitInfo::default().command_buffer(commands)];
-        let (waits, signals) = ([parts.wait], [parts.signal]);
+        let signals = [parts.signal()];
         let batch = vk::SubmitInfo2::default()
             .command_buffer_infos(&infos)
-            .wait_semaphore_infos(&waits[..count])
+            .wait_semaphore_infos(&parts.waits()[..count])
             .signal_semaphore_infos(&signals);
         // SAFETY: as above.
         unsafe { engine.device().queue_submit2(queue, &[batch], vk::Fence::null()) }.unwrap();

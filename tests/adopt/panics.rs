@@ -90,7 +90,7 @@ pub(super) fn frames_go_on(backend: Backend, place: Place) {
             continue;
         }
         let rendered = submitted.unwrap();
-        assert!(rendered.value() > last, "a value is signalled once");
+        assert!(rendered.value() > last, "a value is signaled once");
         last = rendered.value();
         rendered.wait(Rig::LONG).unwrap();
         assert_eq!(readback.words(), Filler::pattern(LEN, frame * 10));

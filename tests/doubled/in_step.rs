@@ -6,11 +6,11 @@ use std::sync::mpsc::{Receiver, channel};
 
 use bridge::ash::vk;
 use bridge::cudarc::driver::result::{memcpy_htod_async, memset_d8_async};
-use bridge::{AcceptInfo, Error, ExportDevice, Listener, RemoteExchange, RenderTurn, TimelinePoint};
+use bridge::{AcceptInfo, Error, ExportDevice, Listener, RemoteExchangeReader, RenderTurn, TimelinePoint};
 use bridge_ipc::{ConnectInfo, Connection, Hello, Message, Role, Side, Timeline};
 use bridge_tests::{Readback, Rig, assert_silent};
 use bridge_worker::cuda_import::{CudaDevice, ImportedSemaphore, SemaphoreKind, signal_one};
-use bridge_worker::{Buffer, Exchange, Work, Worker, WorkerInfo};
+use bridge_worker::{Buffer, ExchangeWriter, Work, Worker, WorkerInfo};
 
 use crate::compute_first::written;
 use crate::{LEN, SIZE, Words, double, info, words};
@@ -26,7 +26,12 @@ pub(crate) fn with_device(name: &str, test: fn(&Rig)) {
 }
 
 /// A renderer and a worker thread that does `work`.
-fn between(rig: &Rig, slots: usize, work: impl FnOnce(&Path) + Send, render: impl FnOnce(&mut RemoteExchange<Words>)) {
+fn between(
+    rig: &Rig,
+    slots: usize,
+    work: impl FnOnce(&Path) + Send,
+    render: impl FnOnce(&mut RemoteExchangeReader<Words>),
+) {
     let folder = tempfile::tempdir().unwrap();
     let listener = Listener::bind(folder.path().join("s")).unwrap();
     let path = listener.path().to_owned();
@@ -39,17 +44,17 @@ fn between(rig: &Rig, slots: usize, work: impl FnOnce(&Path) + Send, render: imp
     });
 }
 
-fn accept(listener: &Listener, device: &ExportDevice, slots: usize) -> RemoteExchange<Words> {
+fn accept(listener: &Listener, device: &ExportDevice, slots: usize) -> RemoteExchangeReader<Words> {
     let accepting = AcceptInfo { timeout: Rig::LONG, trust: true };
     let remote = listener.accept_with(device, &accepting).unwrap().expect("no worker has come");
     remote.exchange(&info(slots), words()).unwrap()
 }
 
 /// Writes a frame: all of the buffer is a byte, and the first word the frame's number.
-fn write(exchange: &mut Exchange<Buffer<u32>>, frame: u32) {
+fn write(exchange: &mut ExchangeWriter<Buffer<u32>>, frame: u32) {
     let mut turn = exchange.begin().unwrap();
     let Work::Cuda(cuda) = turn.work() else { panic!("it computes on the CPU") };
-    let (stream, address) = (cuda.stream, cuda.views.as_raw());
+    let (stream, address) = (cuda.stream, cuda.resources.as_raw());
     stream.context().bind_to_thread().unwrap();
     // SAFETY: the turn's own buffer, on the exchange's own stream.
     unsafe { memset_d8_async(address, frame as u8 + 1, 4 * LEN, stream.cu_stream()) }.unwrap();
@@ -73,7 +78,7 @@ fn writes(path: &Path, frames: u32, had: &Receiver<()>) {
     let _ = had.recv();
 }
 
-fn next(exchange: &mut RemoteExchange<Words>) -> RenderTurn<Words> {
+fn next(exchange: &mut RemoteExchangeReader<Words>) -> RenderTurn<Words> {
     exchange.next(Rig::LONG).unwrap().expect("no frame is announced")
 }
 
@@ -136,8 +141,8 @@ fn submit(turn: RenderTurn<Words>) -> TimelinePoint {
 
 fn lend(turn: RenderTurn<Words>) -> TimelinePoint {
     let lent = turn.lend().unwrap();
-    let (waits, signals) = ([lent.parts().wait], [lent.parts().signal]);
-    let batch = vk::SubmitInfo2::default().wait_semaphore_infos(&waits).signal_semaphore_infos(&signals);
+    let (parts, signals) = (lent.parts(), [lent.parts().signal()]);
+    let batch = vk::SubmitInfo2::default().wait_semaphore_infos(parts.waits()).signal_semaphore_infos(&signals);
     // SAFETY: as above; the parts are submitted unchanged, to the turn's queue.
     unsafe { lent.queue().submit(&[batch], vk::Fence::null()) }.unwrap();
     // SAFETY: they were, by the call above.
@@ -170,7 +175,7 @@ fn lies(path: &Path, told: &std::sync::mpsc::Sender<()>, ends: &Receiver<()>) {
     connection.send(&Message::Publish { exchange: 0, slot, frame: 0, value: 1 }, None, Rig::LONG).unwrap();
     let stream = device.new_stream().unwrap();
     let signal = |timeline: &ImportedSemaphore, value| {
-        // SAFETY: the timelines live until the stream is idle, below. That a signaller of one is
+        // SAFETY: the timelines live until the stream is idle, below. That a signaler of one is
         // another is what is tested.
         unsafe { signal_one(&stream, timeline, value) }.unwrap();
         stream.synchronize().unwrap();
@@ -197,7 +202,7 @@ fn a_worker_in_step_that_signals_for_vulkan_is_not_believed() {
             let point = submit(next(exchange));
             told.recv().unwrap();
             assert!(!point.is_reached().unwrap(), "the worker's word is taken for Vulkan's");
-            // What was signalled is there by now: no time would show more.
+            // What was signaled is there by now: no time would show more.
             let waited = point.wait(std::time::Duration::ZERO);
             assert!(matches!(waited, Err(Error::Timeout { last_seen: 0, .. })), "{waited:?}");
             end.send(()).unwrap();

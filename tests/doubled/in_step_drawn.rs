@@ -61,7 +61,7 @@ impl Copying {
     fn read(&mut self) -> u64 {
         let turn = self.reader.next(Rig::LONG).unwrap().expect("no frame comes");
         let Read::Cuda(cuda) = turn.work() else { panic!("it computes on the CPU") };
-        self.stream.memcpy_dtod(&cuda.views, &mut self.copy).unwrap();
+        self.stream.memcpy_dtod(&cuda.resources, &mut self.copy).unwrap();
         let frame = turn.frame();
         turn.finish().unwrap();
         frame
@@ -145,8 +145,8 @@ fn submit(exchange: &mut Writer) -> TimelinePoint {
 
 fn lend(exchange: &mut Writer) -> TimelinePoint {
     let lent = begin(exchange).lend().unwrap();
-    let (waits, signals) = ([lent.parts().wait], [lent.parts().signal]);
-    let batch = vk::SubmitInfo2::default().wait_semaphore_infos(&waits).signal_semaphore_infos(&signals);
+    let (parts, signals) = (lent.parts(), [lent.parts().signal()]);
+    let batch = vk::SubmitInfo2::default().wait_semaphore_infos(parts.waits()).signal_semaphore_infos(&signals);
     // SAFETY: as above; the parts are submitted unchanged, to the turn's queue.
     unsafe { lent.queue().submit(&[batch], vk::Fence::null()) }.unwrap();
     // SAFETY: they were, by the call above.

@@ -41,15 +41,15 @@ pub(crate) fn the_queue_goes_on(name: &str, info: &ExchangeInfo<'_>, ask: Ask) {
 
     double.hold_work();
     let turn = exchange.begin().unwrap().finish().unwrap();
-    let frame = Frame::of(&rig, turn.computed());
+    let frame = Frame::of(&rig, &turn.computed());
     // SAFETY: no commands; the fence is new.
     let rendered = unsafe { turn.submit_with(&SubmitInfo { fence: fence.raw, ..Default::default() }) }.unwrap();
     double.lose_context(0, LAUNCH_FAILED);
     double.let_work_go();
-    assert!(!frame.is_signalled(), "the control: nobody has asked");
+    assert!(!frame.is_signaled(), "the control: nobody has asked");
     let error = rendered.wait(Rig::LONG).unwrap_err();
     assert!(error.is_device_lost(), "a wait of the bridge's is told at once: {error}");
-    assert!(!frame.is_signalled(), "a wait signals nothing");
+    assert!(!frame.is_signaled(), "a wait signals nothing");
     assert_eq!(fence.wait(0), Err(vk::Result::TIMEOUT), "the queue does not wait for it");
     let mut exchange = Some(exchange);
     ask(&mut exchange, &mut other);
@@ -84,12 +84,12 @@ pub(crate) fn a_latest_exchange_goes_on_with_the_others(name: &str) {
     double.hold_work();
     writer.begin().unwrap().publish().unwrap();
     let turn = reader.newest().unwrap().unwrap();
-    let frame = Frame::of(&rig, turn.computed());
+    let frame = Frame::of(&rig, &turn.computed());
     // SAFETY: no commands; the fence is new.
     unsafe { turn.submit_with(&SubmitInfo { fence: fence.raw, ..Default::default() }) }.unwrap();
     double.lose_context(0, LAUNCH_FAILED);
     double.let_work_go();
-    assert!(!frame.is_signalled(), "the control: nobody has asked");
+    assert!(!frame.is_signaled(), "the control: nobody has asked");
     assert_eq!(fence.wait(0), Err(vk::Result::TIMEOUT), "the queue does not wait for it");
     drop(other);
     fence.wait(LONG).unwrap();
@@ -115,12 +115,12 @@ pub(crate) fn a_writer_that_waits_lets_the_queue_go_on(name: &str) {
     double.hold_work();
     writer.begin().unwrap().publish().unwrap();
     let turn = reader.newest().unwrap().unwrap();
-    let frame = Frame::of(&rig, turn.computed());
+    let frame = Frame::of(&rig, &turn.computed());
     // SAFETY: no commands; the fence is new.
     unsafe { turn.submit_with(&SubmitInfo { fence: fence.raw, ..Default::default() }) }.unwrap();
     double.lose_context(0, LAUNCH_FAILED);
     double.let_work_go();
-    assert!(!frame.is_signalled(), "the control: nobody has asked");
+    assert!(!frame.is_signaled(), "the control: nobody has asked");
     assert_eq!(fence.wait(0), Err(vk::Result::TIMEOUT), "the queue does not wait for it");
     let error = writer.begin().map(drop).unwrap_err();
     assert!(error.is_device_lost(), "{error}");
@@ -250,12 +250,12 @@ pub(crate) fn is_noticed_for_another_compute_side(name: &str) {
     // SAFETY: no commands.
     unsafe { turn.submit(&[]) }.unwrap();
     let turn = behind.begin().unwrap().finish().unwrap();
-    let frame = Frame::of(&rig, turn.computed());
+    let frame = Frame::of(&rig, &turn.computed());
     // SAFETY: no commands; the fence is new.
     unsafe { turn.submit_with(&SubmitInfo { fence: fence.raw, ..Default::default() }) }.unwrap();
     double.lose_context(0, LAUNCH_FAILED);
     double.let_work_go();
-    assert!(!frame.is_signalled(), "the control: nobody has asked");
+    assert!(!frame.is_signaled(), "the control: nobody has asked");
     assert_eq!(fence.wait(0), Err(vk::Result::TIMEOUT), "the queue does not wait for it");
     behind.close().unwrap();
     fence.wait(LONG).unwrap();
@@ -286,7 +286,7 @@ impl Write for Slow {
 }
 
 /// A frame of CUDA's, for which Vulkan's queue waits. Once a call of the double has returned, CUDA
-/// has signalled what it can, so that a look tells it, and no time has to pass.
+/// has signaled what it can, so that a look tells it, and no time has to pass.
 pub(crate) struct Frame<'r> {
     rig: &'r Rig,
     signal: vk::SemaphoreSubmitInfo<'static>,
@@ -298,14 +298,14 @@ impl<'r> Frame<'r> {
     }
 
     /// Whether its signal has come, of CUDA's or in its place. Asks nothing of the bridge.
-    pub(crate) fn is_signalled(&self) -> bool {
+    pub(crate) fn is_signaled(&self) -> bool {
         // SAFETY: a timeline of the device, whose exchange is kept until then.
         let value = unsafe { self.rig.device().as_raw().get_semaphore_counter_value(self.signal.semaphore) };
         value.unwrap() >= self.signal.value
     }
 }
 
-/// A fence of the program's. It is destroyed once it was signalled.
+/// A fence of the program's. It is destroyed once it was signaled.
 pub(crate) struct Fence<'r> {
     pub(crate) raw: vk::Fence,
     rig: &'r Rig,

@@ -28,8 +28,8 @@ type Image = ImageSpec<u32>;
 
 fn spec() -> Image {
     Image::new(vk::Format::R32_UINT, EXTENT, ImageAccess { layout: vk::ImageLayout::GENERAL, ..ACCESSES })
-        .layers(LAYERS)
-        .mips(LEVELS)
+        .with_layers(LAYERS)
+        .with_mips(LEVELS)
 }
 
 /// The compute side on another GPU than the one that draws.

@@ -179,8 +179,8 @@ impl Log for Leaks {
     fn flush(&self) {}
 }
 
-/// Its frame waits for CUDA, whose context is lost, and the frame's exchange is alive: the view lets
-/// the frame end, and is freed.
+/// Its frame waits for CUDA, whose context is lost, and the frame's exchange is alive: the view
+/// lets the frame end, and is freed.
 pub(crate) fn a_view_lets_its_frames_end(name: &str) {
     let Some(double) = double(name) else { return };
     log::set_logger(&LEAKS).unwrap();
@@ -191,14 +191,14 @@ pub(crate) fn a_view_lets_its_frames_end(name: &str) {
     let (mut view, mut shown) = view_of(&compute);
     double.hold_work();
     let turn = shown.begin().unwrap().finish().unwrap();
-    let frame = Frame::of(&rig, turn.computed());
+    let frame = Frame::of(&rig, &turn.computed());
     show(&mut view, turn);
     let fence = Fence::new(&rig);
     // SAFETY: no commands; the fence is new.
     unsafe { rig.device().queue().submit(&[], fence.raw) }.unwrap();
     double.lose_context(0, LAUNCH_FAILED);
     double.let_work_go();
-    assert!(!frame.is_signalled(), "the control: nobody has asked");
+    assert!(!frame.is_signaled(), "the control: nobody has asked");
     assert_eq!(fence.wait(0), Err(vk::Result::TIMEOUT), "the queue does not wait for it");
     // The layer sees what is destroyed while commands have it.
     drop(view);

@@ -85,7 +85,7 @@ pub(crate) fn a_refused_signal_is_made_again(name: &str) {
     with_refused(name, 2);
 }
 
-/// What was signalled all the same is not signalled again.
+/// What was signaled all the same is not signaled again.
 pub(crate) fn a_signal_that_is_refused_and_made_is_enough(name: &str) {
     MADE.store(true, Ordering::SeqCst);
     with_refused(name, 1);

@@ -175,7 +175,7 @@ pub(crate) fn two_exchanges_on_one_stream_capture_at_once(_: &Rig, side: &Comput
                         // again first.
                         let turns = [(); 2].map(|()| compute(&mut exchange, &mut graph, &mut counter));
                         for turn in turns {
-                            let point = turn.computed().clone();
+                            let point = turn.computed();
                             turn.skip();
                             point.wait(Rig::LONG).unwrap();
                         }

@@ -17,7 +17,7 @@ pub(crate) fn vulkan_waits_for_a_slow_graph(rig: &Rig, side: &Compute) {
         let gate = Gate::on(side);
         counter.hold(&gate);
         let turn = compute(&mut exchange, &mut graph, &mut counter);
-        let computed = turn.computed().clone();
+        let computed = turn.computed();
         let commands = readback.record(&turn, &[(turn.resources().as_raw(), SIZE)]);
         // SAFETY: recorded with the turn's barriers; waited for below.
         let point = unsafe { turn.submit(&[commands]) }.unwrap();
@@ -43,11 +43,11 @@ pub(crate) fn without_the_wait_vulkan_reads_what_the_graph_left_before(rig: &Rig
         let gate = Gate::on(side);
         counter.hold(&gate);
         let turn = compute(&mut exchange, &mut graph, &mut counter);
-        let computed = turn.computed().clone();
+        let computed = turn.computed();
         let commands = readback.record(&turn, &[(turn.resources().as_raw(), SIZE)]);
         let turn = turn.lend().unwrap();
         let (infos, signals) =
-            ([vk::CommandBufferSubmitInfo::default().command_buffer(commands)], [turn.parts().signal]);
+            ([vk::CommandBufferSubmitInfo::default().command_buffer(commands)], [turn.parts().signal()]);
         let batch = vk::SubmitInfo2::default().command_buffer_infos(&infos).signal_semaphore_infos(&signals);
         // SAFETY: wrong on purpose: the turn's wait is missing. The memory is plain words.
         unsafe { rig.device().queue().submit(&[batch], vk::Fence::null()) }.unwrap();

@@ -73,7 +73,7 @@ pub(crate) fn vulkan_first_keeps_its_contents(rig: &Rig, compute: &Compute) {
 /// In tuples and lists, each is matched by its place; lists may become longer and shorter.
 pub(crate) fn many_resources_grow_together(rig: &Rig, compute: &Compute) {
     let spec =
-        |first: usize, others: usize| (Words::new(first, USES).named("first"), vec![Words::new(8, USES); others]);
+        |first: usize, others: usize| (Words::new(first, USES).with_name("first"), vec![Words::new(8, USES); others]);
     let mut exchange = Exchange::new(compute, &info(1), spec(4, 2)).unwrap();
     let readback = Readback::new(rig.device(), 4 * (8 + 3 * 8));
     let mut turn = exchange.begin().unwrap();

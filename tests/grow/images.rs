@@ -37,7 +37,7 @@ pub(crate) fn images_follow_every_size(_: &Rig, compute: &Compute) {
             let mut turn = exchange.begin().unwrap();
             fill(turn.work(), width * height, frame);
             let turn = turn.finish().unwrap();
-            assert_eq!(turn.resources().extent(), vk::Extent2D { width, height });
+            assert_eq!(turn.resources().extent(), [width, height, 1]);
             assert!(turn.read_back(Rig::LONG).unwrap() == vec![frame; (width * height) as usize], "{size:?}");
         }
         assert!(exchange.resize([0, height]).is_err(), "a minimized window");
@@ -53,7 +53,7 @@ pub(crate) fn resized_images_are_waited_for_at_the_same_stages(_: &Rig, compute:
     let mut exchange = images(compute, 1);
     let mut stages = || {
         let turn = exchange.begin().unwrap().finish().unwrap().lend().unwrap();
-        let stages = turn.parts().wait.stage_mask;
+        let stages = turn.parts().waits()[0].stage_mask;
         // SAFETY: its parts were given to nobody.
         unsafe { turn.not_submitted() };
         exchange.resize([exchange.resources().extent()[0] + 1, 16]).unwrap();
@@ -160,12 +160,12 @@ pub(crate) fn images_with_buffers(_: &Rig, compute: &Compute) {
 
 /// The description alone: few drivers map images with mips for the CPU.
 pub(crate) fn mips_follow(_: &Rig, _: &Compute) {
-    let all = Texels::new(FORMAT, [16, 16], READ).all_mips();
-    assert_eq!(all.with_extent([64, 2]), Texels::new(FORMAT, [64, 2], READ).all_mips());
-    assert_eq!(all.with_extent([1, 1]).with_extent([8, 8]), Texels::new(FORMAT, [8, 8], READ).all_mips());
-    let three = Texels::new(FORMAT, [16, 16], READ).mips(3);
-    assert_eq!(three.with_extent([64, 64]), Texels::new(FORMAT, [64, 64], READ).mips(3));
-    assert_eq!(three.with_extent([2, 2]), Texels::new(FORMAT, [2, 2], READ).mips(2));
+    let all = Texels::new(FORMAT, [16, 16], READ).with_all_mips();
+    assert_eq!(all.with_extent([64, 2]), Texels::new(FORMAT, [64, 2], READ).with_all_mips());
+    assert_eq!(all.with_extent([1, 1]).with_extent([8, 8]), Texels::new(FORMAT, [8, 8], READ).with_all_mips());
+    let three = Texels::new(FORMAT, [16, 16], READ).with_mips(3);
+    assert_eq!(three.with_extent([64, 64]), Texels::new(FORMAT, [64, 64], READ).with_mips(3));
+    assert_eq!(three.with_extent([2, 2]), Texels::new(FORMAT, [2, 2], READ).with_mips(2));
     let volume = ImageSpec::<u32>::d3(FORMAT, [4, 4, 9], READ);
     assert_eq!(volume.with_extent([8, 8]).extent(), [8, 8, 9]);
 }

@@ -115,8 +115,8 @@ fn frame_behind_a_slow_computation(rig: &Rig, compute: &Compute, base: u32, wait
     let recorded = readback.record(&turn, &[(turn.resources().as_raw(), SIZE)]);
     let turn = turn.lend().unwrap();
     let parts = turn.parts();
-    let (infos, signals) = ([vk::CommandBufferSubmitInfo::default().command_buffer(recorded)], [parts.signal]);
-    let waiting = [parts.wait];
+    let (infos, signals) = ([vk::CommandBufferSubmitInfo::default().command_buffer(recorded)], [parts.signal()]);
+    let waiting = [parts.waits()[0]];
     let batch = vk::SubmitInfo2::default()
         .command_buffer_infos(&infos)
         .wait_semaphore_infos(&waiting[..usize::from(waits)])
@@ -153,7 +153,7 @@ pub(crate) fn new_slots_are_waited_for_at_the_same_stages(_: &Rig, compute: &Com
     let mut exchange = words(compute, 1);
     let stages = |exchange: &mut Exchange<Words>| {
         let lent = exchange.begin().unwrap().finish().unwrap().lend().unwrap();
-        let stages = lent.parts().wait.stage_mask;
+        let stages = lent.parts().waits()[0].stage_mask;
         // SAFETY: the parts were not used.
         unsafe { lent.not_submitted() };
         stages

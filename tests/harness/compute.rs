@@ -1,6 +1,6 @@
 //! Compute sides for tests: a missing CUDA is a skip, everything else that fails is a failure.
 
-use bridge::cuda_import::{CudaDeviceReport, DriverCode, Error, probe};
+use bridge::cuda_import::{CudaDeviceReport, DriverCode, Error, report};
 use bridge::{Backend, Compute, ExportDevice};
 
 use crate::{Need, skip, skip_case};
@@ -27,7 +27,7 @@ fn or_skip(device: &ExportDevice, backend: Backend, skip: impl FnOnce(&str)) -> 
         Ok(compute) => Some(compute),
         Err(error) => {
             assert!(backend != Backend::Host, "the CPU backend runs on every device: {error}");
-            match probe() {
+            match report() {
                 Ok(found) => {
                     let paired = found.devices.iter().any(|cuda| cuda.uuid == device.uuid());
                     assert!(!paired, "CUDA has \"{}\" and does not work with it: {error}", device.name());
@@ -45,7 +45,7 @@ fn or_skip(device: &ExportDevice, backend: Backend, skip: impl FnOnce(&str)) -> 
 /// # Panics
 /// When there is a CUDA driver with a device that does not start.
 pub fn cuda_devices() -> Option<Vec<CudaDeviceReport>> {
-    match probe() {
+    match report() {
         Ok(found) => Some(found.devices),
         Err(why) => {
             assert_none(&why);

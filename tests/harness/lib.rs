@@ -5,6 +5,7 @@
 //! and fails instead where a GPU is what it lacks and `REQUIRE_GPU` is set. Every [`Rig`] fails its
 //! test when the validation layer said anything.
 
+#![allow(missing_debug_implementations)] // Not published.
 #![allow(clippy::unwrap_used)] // A harness: what fails here fails its test.
 
 mod commands;

@@ -89,10 +89,10 @@ pub(crate) fn vulkan_waits_for_a_slow_image(rig: &Rig, compute: &Compute) {
 
     let gate = Gate::on(compute);
     let turn = begin(&gate, 3);
-    let computed = turn.computed().clone();
+    let computed = turn.computed();
     let recorded = record(&commands, &transfer, &turn);
     let turn = turn.lend().unwrap();
-    let (infos, signals) = ([vk::CommandBufferSubmitInfo::default().command_buffer(recorded)], [turn.parts().signal]);
+    let (infos, signals) = ([vk::CommandBufferSubmitInfo::default().command_buffer(recorded)], [turn.parts().signal()]);
     let batch = vk::SubmitInfo2::default().command_buffer_infos(&infos).signal_semaphore_infos(&signals);
     // SAFETY: wrong on purpose: the turn's wait is missing. Texels of any bits are numbers.
     unsafe { rig.device().queue().submit(&[batch], vk::Fence::null()) }.unwrap();

@@ -223,10 +223,10 @@ pub(crate) fn what_is_staged_says_so(rig: &Rig, compute: &Compute) {
         let turn = exchange.begin().unwrap().finish().unwrap();
         let image = turn.resources();
         assert!(image.is_staged() && image.handover().is_none());
-        assert_eq!((image.accesses(), image.image().tiling()), (accesses, vk::ImageTiling::OPTIMAL));
+        assert_eq!((image.accesses(), image.vulkan().tiling()), (accesses, vk::ImageTiling::OPTIMAL));
         let expected = accesses.usage | vk::ImageUsageFlags::TRANSFER_DST;
         let back = if copied_back { vk::ImageUsageFlags::TRANSFER_SRC } else { vk::ImageUsageFlags::empty() };
-        assert_eq!(image.image().usage(), expected | back);
+        assert_eq!(image.vulkan().usage(), expected | back);
         turn.skip();
         let shared = SharedImage::new(compute, "alone", &spec).unwrap();
         assert!(shared.is_staged() && shared.handover().is_none());

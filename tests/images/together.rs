@@ -13,9 +13,9 @@ pub(crate) fn images_and_buffers_cross_together(rig: &Rig, compute: &Compute) {
     const SIDE: u32 = 16;
     let color = ImageSpec::<[u8; 4]>::new(vk::Format::R8G8B8A8_UNORM, [SIDE, SIDE], ImageAccess::TRANSFER_READ);
     let height = ImageSpec::<f32>::new(vk::Format::R32_SFLOAT, [SIDE, SIDE], ImageAccess::TRANSFER_READ);
-    let words = BufferSpec::<u32>::new(64, BufferAccess::TRANSFER_READ).named("words");
+    let words = BufferSpec::<u32>::new(64, BufferAccess::TRANSFER_READ).with_name("words");
     let info = ExchangeInfo { name: "together", ..Default::default() };
-    let spec = (color.named("color"), vec![height.named("height"); 2], words);
+    let spec = (color.with_name("color"), vec![height.with_name("height"); 2], words);
     let mut exchange = Exchange::new(compute, &info, spec).unwrap();
     let readback = Readback::new(rig.device(), 256);
     for frame in 0..4u8 {
@@ -75,7 +75,7 @@ pub(crate) fn an_srgb_format_is_unorm_memory_under_an_srgb_view(rig: &Rig, compu
     compute_writes(&mut turn, &bytes);
     let turn = turn.finish().unwrap();
     let image = turn.resources();
-    assert_eq!((image.format(), image.image().format()), (srgb, unorm));
-    assert!(image.view().is_some() && image.view() != image.image().view(), "one view for each format");
+    assert_eq!((image.format(), image.vulkan().format()), (srgb, unorm));
+    assert!(image.view().is_some() && image.view() != image.vulkan().view(), "one view for each format");
     assert!(Transfer::new(rig.device(), ROOM).read(turn, 4) == bytes, "encoded bytes cross as they are");
 }

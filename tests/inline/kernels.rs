@@ -77,7 +77,7 @@ fn vulkan_waits_for_a_slow_kernel() {
         gate.hold(&mut turn);
         filler.fill_after(&mut turn, frame * 1000, std::time::Duration::from_millis(2));
         let turn = turn.finish().unwrap();
-        let computed = turn.computed().clone();
+        let computed = turn.computed();
         let commands = readback.record(&turn, &[(turn.resources().as_raw(), SIZE)]);
         // SAFETY: recorded with the turn's barriers; waited for below.
         let point = unsafe { turn.submit(&[commands]) }.unwrap();

@@ -54,10 +54,10 @@ fn submits_under_its_lock() {
     let held = lock.0.lock().unwrap();
     let parts = lent.parts();
     let infos = [vk::CommandBufferSubmitInfo::default().command_buffer(raw)];
-    let (waits, signals) = ([parts.wait], [parts.signal]);
+    let signals = [parts.signal()];
     let batch = vk::SubmitInfo2::default()
         .command_buffer_infos(&infos)
-        .wait_semaphore_infos(&waits)
+        .wait_semaphore_infos(parts.waits())
         .signal_semaphore_infos(&signals);
     // SAFETY: the first queue of the family that the engine was made with.
     let queue = unsafe { engine.device().get_device_queue(0, 0) };
@@ -110,7 +110,7 @@ fn what_another_thread_is_submitting_is_not_on_the_queue_yet() {
     let mut turn = exchange.begin().unwrap();
     fill_on(&device, &mut turn, 1);
     let turn = turn.finish().unwrap();
-    let point = turn.computed().clone();
+    let point = turn.computed();
     // The wait takes the work, and comes to the queue with it. Who asks there is refused, where any
     // other thread would wait for the queue.
     let (say, said) = mpsc::channel();

@@ -92,7 +92,7 @@ fn a_point_is_reached_once_it_is_asked_about() {
     let mut turn = exchange.begin().unwrap();
     fill(&inline, &mut turn, 1);
     let turn = turn.finish().unwrap();
-    let point = turn.computed().clone();
+    let point = turn.computed();
     let start = std::time::Instant::now();
     while !point.is_reached().unwrap() {
         assert!(start.elapsed() < Rig::LONG, "asking does not bring the work");
@@ -193,10 +193,10 @@ fn a_lent_frame_is_behind_its_work() {
         let turn = turn.lend().unwrap();
         let parts = turn.parts();
         let infos = commands.map(|raw| vk::CommandBufferSubmitInfo::default().command_buffer(raw));
-        let (waits, signals) = ([parts.wait], [parts.signal]);
+        let signals = [parts.signal()];
         let batch = vk::SubmitInfo2::default()
             .command_buffer_infos(&infos)
-            .wait_semaphore_infos(&waits)
+            .wait_semaphore_infos(parts.waits())
             .signal_semaphore_infos(&signals);
         // SAFETY: the parts and commands of this turn, waited for below.
         unsafe { inline.device.queue().submit(&[batch], vk::Fence::null()) }.unwrap();

@@ -31,7 +31,7 @@ fn other_threads_go_on_while_a_closure_records() {
     fill(&inline, &mut first, 1);
     // On no queue so far.
     let first = first.finish().unwrap();
-    let point = first.computed().clone();
+    let point = first.computed();
     let mut turn = other.begin().unwrap();
     fill(&inline, &mut turn, 2);
     let (told, answer) = mpsc::channel();
@@ -155,7 +155,7 @@ fn points_are_asked_for_while_a_command_buffer_is_made() {
         // SAFETY: nothing is recorded.
         unsafe { work(&mut turn).record(|_| {}) }.unwrap();
         let turn = turn.finish().unwrap();
-        *POINT.lock().unwrap() = Some(turn.computed().clone());
+        *POINT.lock().unwrap() = Some(turn.computed());
         let mut second = other.begin().unwrap();
         let memory = if closure {
             // SAFETY: as above.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bridge::ash::vk;
 use bridge::vk_export::ExportDevice;
 use bridge::{
-    BufferAccess, BufferSpec, Compute, Error, Exchange, ImageAccess, ImageSpec, LatestInfo, LatestParts, LiveObjects,
+    BufferAccess, BufferSpec, Compute, Error, Exchange, ImageAccess, ImageSpec, LatestInfo, LiveObjects, SubmitParts,
 };
 use bridge_tests::{Commands, Rig};
 
@@ -30,8 +30,8 @@ pub(crate) fn the_parts_of_a_flush_prove_the_end(device: &ExportDevice, compute:
         drop(turn);
         assert_eq!(reader.retired(), 1);
         let parts = reader.flush_parts().unwrap().unwrap();
-        let (waits, signals) = ([parts.wait], [parts.signal]);
-        let batch = vk::SubmitInfo2::default().wait_semaphore_infos(&waits).signal_semaphore_infos(&signals);
+        let signals = [parts.signal()];
+        let batch = vk::SubmitInfo2::default().wait_semaphore_infos(parts.waits()).signal_semaphore_infos(&signals);
         // SAFETY: the parts as they were given; closing waits for the signal.
         unsafe { device.queue().submit(&[batch], vk::Fence::null()) }.unwrap();
         writer.close(reader).unwrap();
@@ -85,7 +85,7 @@ pub(crate) fn what_the_engine_submits_brings_slots_back(device: &ExportDevice, c
                 0 => unsafe { revived.not_submitted() },
                 1 => drop(revived),
                 _ => {
-                    submit(raw, revived.waits(), revived.signal());
+                    submit(raw, revived.parts().waits(), revived.parts().signal());
                     // SAFETY: it was submitted right before.
                     commands.note(unsafe { revived.submitted() });
                 }
@@ -115,7 +115,7 @@ pub(crate) fn what_the_engine_submits_brings_slots_back(device: &ExportDevice, c
 }
 
 /// The engine's own submission of a turn's commands, by `vkQueueSubmit`.
-fn submit_legacy(device: &ExportDevice, commands: vk::CommandBuffer, parts: &LatestParts) {
+fn submit_legacy(device: &ExportDevice, commands: vk::CommandBuffer, parts: &SubmitParts) {
     let legacy = parts.legacy();
     assert_eq!(legacy.wait_values().len(), parts.waits().len());
     for (i, wait) in parts.waits().iter().enumerate() {

@@ -123,7 +123,7 @@ unsafe fn submit(device: &ExportDevice, exchange: &mut Exchange<Heights>, comman
     // SAFETY: recording, of the right family, submitted once below.
     let turn = unsafe { exchange.record_initial(raw) }.unwrap();
     commands.end();
-    let (infos, signals) = ([vk::CommandBufferSubmitInfo::default().command_buffer(raw)], [turn.signal()]);
+    let (infos, signals) = ([vk::CommandBufferSubmitInfo::default().command_buffer(raw)], [turn.parts().signal()]);
     let batch = vk::SubmitInfo2::default().command_buffer_infos(&infos).signal_semaphore_infos(&signals);
     // SAFETY: the commands live, by this function's contract.
     unsafe { device.queue().submit(&[batch], vk::Fence::null()) }.unwrap();
@@ -240,7 +240,7 @@ pub(crate) fn slots_are_not_revived_beside_an_open_hand_over(device: &ExportDevi
     commands.end();
     reader.initialize().unwrap_err();
     assert_eq!(reader.retired(), 1);
-    let (infos, signals) = ([vk::CommandBufferSubmitInfo::default().command_buffer(raw)], [turn.signal()]);
+    let (infos, signals) = ([vk::CommandBufferSubmitInfo::default().command_buffer(raw)], [turn.parts().signal()]);
     let batch = vk::SubmitInfo2::default().command_buffer_infos(&infos).signal_semaphore_infos(&signals);
     // SAFETY: the commands live until the wait below is over.
     unsafe { device.queue().submit(&[batch], vk::Fence::null()) }.unwrap();

@@ -78,7 +78,7 @@ fn a_held_frame(device: &ExportDevice, compute: &Compute) {
     gate.hold(&mut turn);
     filler.fill(&mut turn, 1);
     let turn = turn.finish().unwrap();
-    let computed = turn.computed().clone();
+    let computed = turn.computed();
     let commands = readback.record(&turn, &[(turn.resources().as_raw(), SIZE)]);
     // SAFETY: recorded with the turn's barriers; waited for below.
     let rendered = unsafe { turn.submit(&[commands]) }.unwrap();
@@ -115,8 +115,8 @@ impl Waited {
 /// Vulkan or the CPU signals: the driver is asked to block. Each time that it returned too early,
 /// and in the end, the error that is made says how far the timeline has come: a look each.
 fn blocks(point: &TimelinePoint) {
-    // Beside CUDA one thread blocks at a time, and the others look and sleep: this one, while another
-    // test's waits.
+    // Beside CUDA one thread blocks at a time, and the others look and sleep: this one, while
+    // another test's waits.
     let mut waits = std::iter::repeat_with(|| Waited::of(|| point.wait_blocking(LIMIT))).take(2000);
     let Waited { looks, blocks, .. } = waits.find(|waited| waited.blocks > 0).expect("no wait blocks");
     assert_eq!(looks, blocks + 1, "with {blocks} calls that block");

@@ -33,7 +33,7 @@ fn frames_are_enqueued_without_waiting(rig: &Rig, compute: &Compute) {
         filler.fill(&mut turn, base);
         let turn = turn.finish().unwrap();
         let commands = readback.record(&turn, &[(turn.resources().as_raw(), SIZE)]);
-        points.push(turn.computed().clone());
+        points.push(turn.computed());
         // SAFETY: recorded with the turn's barriers; all are waited for below.
         points.push(unsafe { turn.submit(&[commands]) }.unwrap());
     }

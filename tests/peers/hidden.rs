@@ -4,7 +4,7 @@
 use std::process::Command;
 
 use bridge::Compute;
-use bridge::cuda_import::{CudaDevice, PeerAccess, peer_access, probe};
+use bridge::cuda_import::{CudaDevice, PeerAccess, peer_access, report};
 use bridge_tests::{Filler, Peers, Readback, Rig};
 
 use crate::{LEN, read, words};
@@ -30,7 +30,7 @@ fn the_drawing_gpu_may_be_hidden_from_cuda() {
 }
 
 fn without_seeing_it(rig: &Rig) {
-    let found = probe().unwrap().devices;
+    let found = report().unwrap().devices;
     assert_eq!(found.len(), 1, "{found:?}");
     assert_eq!(std::env::var(HIDDEN).unwrap(), rig.device().uuid().to_string(), "another GPU draws");
     assert_eq!(peer_access(found[0].uuid, rig.device().uuid()).unwrap(), PeerAccess::Hidden);

@@ -36,7 +36,7 @@ fn a_lost_follower_leaves_the_leaders_frames_alone() {
     assert!(child.status.success(), "{said}{}", String::from_utf8_lossy(&child.stdout));
 }
 
-/// The leader is held in the frame that it has signalled for; the follower faults in the next one.
+/// The leader is held in the frame that it has signaled for; the follower faults in the next one.
 fn after_a_fault(rig: &Rig, compute: &Compute) {
     let (filler, readback) = (Filler::new(compute), Readback::new(rig.device(), SIZE));
     let gate = Gate::on(compute);
@@ -45,7 +45,7 @@ fn after_a_fault(rig: &Rig, compute: &Compute) {
     gate.hold(&mut turn);
     filler.fill(&mut turn, 1000);
     let turn = turn.finish().unwrap();
-    let computed = turn.computed().clone();
+    let computed = turn.computed();
     let commands = record(&readback, &turn);
     // SAFETY: recorded with the turn's barriers; waited for below.
     let rendered = unsafe { turn.submit(&[commands]) }.unwrap();
@@ -71,7 +71,7 @@ fn after_a_fault(rig: &Rig, compute: &Compute) {
     assert!(compute.check_alive().unwrap_err().is_device_lost());
     // Each asks for the compute side now, and would tell Vulkan to go on.
     (0..3).for_each(|_| drop(exchange.begin().map(|turn| turn.skip())));
-    assert!(!computed.is_reached().unwrap(), "the host has signalled in the place of a GPU that lives");
+    assert!(!computed.is_reached().unwrap(), "the host has signaled in the place of a GPU that lives");
 
     gate.open();
     until("the leader's frame is rendered", || is_reached(&rendered));

@@ -72,7 +72,7 @@ pub(crate) fn vulkan_waits_for_a_slow_follower(rig: &Rig, compute: &Compute) {
         gate.hold_stream();
         fill_parts(compute, &filler, &mut turn, frame * 1000);
         let turn = turn.finish().unwrap();
-        let computed = turn.computed().clone();
+        let computed = turn.computed();
         let commands = record(&readback, &turn);
         // SAFETY: recorded with the turn's barriers; waited for below.
         let point = unsafe { turn.submit(&[commands]) }.unwrap();

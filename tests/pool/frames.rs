@@ -1,6 +1,6 @@
 //! Frames in pooled buffers.
 
-use bridge::{BufferSpec, Compute, ComputeTurn, Exchange, ExchangeInfo, SharedBuffer, Work};
+use bridge::{BufferAccess, BufferSpec, Compute, ComputeTurn, Exchange, ExchangeInfo, SharedBuffer, Work};
 use bridge_tests::{Filler, Readback, Rig};
 
 use crate::{LEN, READ, in_pool, pool};
@@ -82,4 +82,39 @@ pub(crate) fn threads_share_a_pool(_: &Rig, compute: &Compute) {
     });
     let report = pool.report();
     assert_eq!((report.blocks, report.buffers, report.used), (1, 0, 0));
+}
+
+/// Buffers without an exchange, in a pool and in memory of their own.
+pub(crate) fn buffers_are_handed_over_by_hand(rig: &Rig, compute: &Compute) {
+    let (device, pool) = (rig.device(), pool(compute, 64 << 10));
+    let accesses = BufferAccess::TRANSFER_WRITE;
+    let pooled = SharedBuffer::<u32>::new_in(&pool, "pooled", LEN, accesses).unwrap();
+    let alone = SharedBuffer::<u32>::new(compute, "alone", LEN, accesses).unwrap();
+    for buffer in [pooled, alone] {
+        for round in 1..4 {
+            let record = |commands| {
+                // SAFETY: recording; the compute side is done with the buffer, which outlives the
+                // call.
+                unsafe { buffer.record_acquire(commands) };
+                let raw = buffer.vulkan().as_raw();
+                // SAFETY: recording, and acquired; it is as long as that.
+                unsafe { device.as_raw().cmd_fill_buffer(commands, raw, 0, 4 * LEN as u64, round) };
+                // SAFETY: recording, and acquired.
+                unsafe { buffer.record_release(commands) };
+            };
+            // SAFETY: what is recorded uses the buffer alone.
+            unsafe { device.run_once(device.queue(), "by hand", Rig::LONG, record) }.unwrap();
+            assert!(seen(compute, &buffer) == [round; LEN], "round {round}");
+        }
+    }
+}
+
+fn seen(compute: &Compute, buffer: &SharedBuffer<u32>) -> Vec<u32> {
+    // SAFETY: the buffer is the compute side's, and nothing else uses it.
+    if let Some(words) = unsafe { buffer.host_mut() } {
+        return words.to_vec();
+    }
+    // SAFETY: as above; the copy has ended when the call returns.
+    let view = unsafe { buffer.cuda_mut() }.unwrap();
+    compute.cuda().unwrap().stream().clone_dtoh(&view).unwrap()
 }

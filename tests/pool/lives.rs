@@ -150,7 +150,7 @@ pub(crate) fn what_is_leaked_never_comes_back(_: &Rig, compute: &Compute) {
     let mut turn = exchange.begin().unwrap();
     gate.hold(&mut turn);
     let turn = turn.finish().unwrap();
-    let point = turn.computed().clone();
+    let point = turn.computed();
     turn.skip();
     // It is still being written.
     exchange.close().unwrap_err();

@@ -14,7 +14,9 @@ mod reuse;
 use bridge::{BufferAccess, Compute, ExchangeInfo, SharedPool, SharedPoolInfo};
 use bridge_tests::{Rig, on_both_backends, on_peers};
 
-use frames::{no_buffer_lies_over_another, pooled_exchanges_cross_whole, threads_share_a_pool};
+use frames::{
+    buffers_are_handed_over_by_hand, no_buffer_lies_over_another, pooled_exchanges_cross_whole, threads_share_a_pool,
+};
 use lives::{
     a_thousand_buffers_take_few_imports, large_buffers_leave_blocks_that_are_enough, memory_comes_back,
     nothing_is_left_open, random_lives_keep_apart, what_is_leaked_never_comes_back,
@@ -35,6 +37,7 @@ on_both_backends!(
     what_is_leaked_never_comes_back,
     nothing_is_left_open,
     what_cannot_be_is_refused_by_name,
+    buffers_are_handed_over_by_hand,
 );
 
 on_peers!(pooled_exchanges_cross_whole, no_buffer_lies_over_another);

@@ -158,9 +158,9 @@ fn write(worker: Worker, mut writer: LatestWriter<Buffer<u32>>, kernels: &Kernel
             _ => Duration::ZERO,
         };
         let on = if habit == Habit::IsUnordered { &unordered } else { &stream };
-        kernels.fill(on, &mut work.views, (mark << 20) + frame, delay);
+        kernels.fill(on, &mut work.resources, (mark << 20) + frame, delay);
         if habit == Habit::Faults && stops {
-            kernels.fail(&stream, work.views.as_raw());
+            kernels.fail(&stream, work.resources.as_raw());
         }
         if turn.publish().is_err() && habit != Habit::Faults {
             return;
@@ -185,10 +185,10 @@ fn write_both(worker: &Worker, mark: u32) {
         let Ok(mut turn) = writer.begin() else { return };
         let Work::Cuda(mut work) = turn.work() else { panic!("it computes on the CPU") };
         let first = (mark << 20) + frame;
-        let [width, height, _] = work.views.1.image().extent();
-        kernels.fill(&stream, &mut work.views.0, first, Duration::ZERO);
+        let [width, height, _] = work.resources.1.image().extent();
+        kernels.fill(&stream, &mut work.resources.0, first, Duration::ZERO);
         let texels = vec![first.to_ne_bytes(); (width * height) as usize];
-        work.views.1.write_from_host(&stream, 0, .., &texels).unwrap();
+        work.resources.1.write_from_host(&stream, 0, .., &texels).unwrap();
         if turn.publish().is_err() {
             return;
         }

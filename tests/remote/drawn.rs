@@ -175,8 +175,8 @@ fn a_buffer_and_an_image_are_seen_of_one_frame() {
             let Read::Host(host) = turn.work() else { panic!("it computes with CUDA") };
             let mut words = vec![0; LEN + (EXTENT[0] * EXTENT[1]) as usize];
             let (buffer, image) = words.split_at_mut(LEN);
-            host.views.0.read_into(0, buffer).unwrap();
-            host.views.1.read_into(0, 0, image).unwrap();
+            host.resources.0.read_into(0, buffer).unwrap();
+            host.resources.1.read_into(0, 0, image).unwrap();
             assert!(words.iter().all(|word| *word == words[0]), "frame {}: {:x?}", turn.frame(), &words[LEN - 1..]);
             saw.send(words[0]).unwrap();
             turn.finish().unwrap();

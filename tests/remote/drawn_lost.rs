@@ -108,7 +108,7 @@ fn reading(painter: &Painter) -> std::thread::JoinHandle<Option<u32>> {
         while reader.wait_for_newer(LIMIT).is_ok() {
             let Ok(Some(turn)) = reader.newest() else { break };
             let Read::Host(host) = turn.work() else { panic!("it computes with CUDA") };
-            host.views.read_into(0, &mut words).unwrap();
+            host.resources.read_into(0, &mut words).unwrap();
             assert!(words.iter().all(|word| *word == words[0]), "frame {} is torn", turn.frame());
             assert!(last <= Some(words[0]), "{} behind {last:?}", words[0]);
             last = Some(words[0]);

@@ -80,7 +80,7 @@ fn a_second_worker_has_an_exchange_of_its_own() {
         second_scene = other.newest().unwrap().map(|turn| turn.read_back(Rig::LONG).unwrap()[0]);
     }
     assert_eq!(second_scene.unwrap() >> 20, 2);
-    assert_eq!((reader.process(), other.process()), (first.pid(), second.pid()));
+    assert_eq!((reader.pid(), other.pid()), (first.pid(), second.pid()));
     // Its place is taken.
     let _third = Worker::start(&scene.path(), Habit::Runs, 3);
     let error = reader.reconnect(scene.accept()).unwrap_err().to_string();
@@ -127,7 +127,7 @@ fn a_frame_waits_for_images_that_are_not_handed_over() {
         let mut writer = worker.latest::<bridge_worker::Image<f32>>("remote").unwrap();
         let mut turn = writer.begin().unwrap();
         let bridge_worker::Work::Host(mut host) = turn.work() else { panic!() };
-        host.views.write_from(0, 0, &[2.5; 256]).unwrap();
+        host.resources.write_from(0, 0, &[2.5; 256]).unwrap();
         turn.publish().unwrap();
         publish.send(()).unwrap();
         // This one frame, and no more.

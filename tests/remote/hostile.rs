@@ -142,7 +142,7 @@ fn a_flood_of_frames_holds_up_nobody() {
         let worker = bridge_worker::Worker::connect_with(&path, &crate::renderer::on_the_cpu()).unwrap();
         let mut writer = worker.latest::<bridge_worker::Buffer<u32>>("remote").unwrap();
         // Every frame holds zeros: only the messages count.
-        while writer.begin().and_then(bridge_worker::Turn::publish).is_ok() {}
+        while writer.begin().and_then(bridge_worker::WriteTurn::publish).is_ok() {}
     });
     let mut reader = scene.accept().latest(&Scene::info(), Scene::spec()).unwrap();
     let mut frames = Vec::new();

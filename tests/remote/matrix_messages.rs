@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use bridge::{Error, ExchangeInfo, RemoteExchange};
+use bridge::{Error, ExchangeInfo, RemoteExchangeReader};
 use bridge_ipc::{Backend, Role};
 use bridge_tests::Rig;
 use rustix::process::Signal;
@@ -256,7 +256,7 @@ pub(crate) fn draw_for(mut painter: StepPainter, process: Scripted, signal: Sign
 
 /// Reads all frames, the torn ones included, until the worker's end is told: those that are not
 /// torn are whole.
-fn read_all(steps: &mut RemoteExchange<bridge::BufferSpec<u32>>) {
+fn read_all(steps: &mut RemoteExchangeReader<bridge::BufferSpec<u32>>) {
     let (mut read, mut torn) = (Vec::new(), Vec::new());
     let start = Instant::now();
     loop {
@@ -264,7 +264,7 @@ fn read_all(steps: &mut RemoteExchange<bridge::BufferSpec<u32>>) {
             // It waits for the frame, or for the worker's end.
             Ok(Some(turn)) => read.push((turn.frame(), turn.read_back(Rig::LONG).unwrap())),
             Ok(None) => {}
-            Err(Error::PeerLost { dead: true, torn: these, .. }) if steps.owed().is_empty() => {
+            Err(Error::PeerLost { dead: true, torn: these, .. }) if steps.owed_frames().is_empty() => {
                 torn.extend(these);
                 break;
             }

@@ -54,10 +54,10 @@ fn outlive(dialogue: Dialogue, last: u32, signal: Signal) -> (End, [Duration; 2]
     let told = Instant::now();
     // A renderer that is gone, or has said so; the worker itself refuses another type.
     let expected = match &error {
-        Told::PeerLost { .. } | Told::Closed { .. } | Told::Ipc(Ipc::Closed { .. }) => true,
+        Told::PeerLost { .. } | Told::Closed { .. } | Told::Connection(Ipc::Closed { .. }) => true,
         // It was reaped before this process had a pidfd of it: it waits for no word of the worker's
         // before its first, and none at all where it declines.
-        Told::Ipc(Ipc::System { call, .. }) => {
+        Told::Connection(Ipc::System { call, .. }) => {
             (last == 1 || dialogue == Dialogue::Declines) && (call.contains("pidfd") || call.contains("PIDFD"))
         }
         Told::Mismatch { .. } => dialogue == Dialogue::Refuses,
@@ -103,7 +103,7 @@ fn live_with(dialogue: Dialogue, path: &Path) -> Told {
             loop {
                 let mut turn = exchange.begin()?;
                 let Work::Host(mut host) = turn.work() else { panic!("it computes with CUDA") };
-                host.views.write_from(0, &[7])?;
+                host.resources.write_from(0, &[7])?;
                 if turn.frame() == 1 {
                     turn.announce()?;
                     turn.skip()?;

@@ -106,8 +106,8 @@ fn read(reader: &mut LatestReader<Buffer<u32>>, last: Option<u32>) -> u32 {
     assert!(reader.wait_for_newer(Rig::LONG).unwrap(), "no frame comes");
     let turn = reader.newest().unwrap().unwrap();
     let Read::Host(host) = turn.work() else { panic!("it computes with CUDA") };
-    let mut words = vec![0; host.views.len()];
-    host.views.read_into(0, &mut words).unwrap();
+    let mut words = vec![0; host.resources.len()];
+    host.resources.read_into(0, &mut words).unwrap();
     assert!(words.iter().all(|word| *word == words[0]), "frame {} is torn", turn.frame());
     assert!(last < Some(words[0]), "{} behind {last:?}", words[0]);
     words[0]

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use bridge::ash::vk;
-use bridge::{BufferAccess, BufferSpec, RemoteWriter, RenderWrite, SubmitInfo};
+use bridge::{BufferAccess, BufferSpec, RemoteLatestWriter, RenderWrite, SubmitInfo};
 use bridge_tests::{Commands, Rig};
 use bridge_worker::bridge_ipc::Backend;
 use rustix::process::Signal;
@@ -14,7 +14,7 @@ use crate::reading::{Habit, Reading, Said};
 use crate::scene::Scene;
 use crate::worker::LEN;
 
-pub(crate) type Writer = RemoteWriter<BufferSpec<u32>>;
+pub(crate) type Writer = RemoteLatestWriter<BufferSpec<u32>>;
 
 /// A renderer that draws frames of words that are all the same: a number greater than that of every
 /// frame before.

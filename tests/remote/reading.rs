@@ -191,11 +191,11 @@ fn read(worker: Worker, mut reader: LatestReader<Buffer<u32>>, spin: Option<&Ker
         let Ok(Some(turn)) = reader.newest() else { return };
         let words = match turn.work() {
             Read::Host(host) => {
-                let mut words = vec![0; host.views.len()];
-                host.views.read_into(0, &mut words).unwrap();
+                let mut words = vec![0; host.resources.len()];
+                host.resources.read_into(0, &mut words).unwrap();
                 words
             }
-            Read::Cuda(cuda) => cuda.stream.clone_dtoh(&cuda.views).unwrap(),
+            Read::Cuda(cuda) => cuda.stream.clone_dtoh(&cuda.resources).unwrap(),
             _ => panic!("no other backend"),
         };
         frames += 1;
@@ -232,7 +232,7 @@ fn read(worker: Worker, mut reader: LatestReader<Buffer<u32>>, spin: Option<&Ker
 
 /// A kernel that writes nothing and is busy for so long.
 pub(crate) fn launch(spin: &Kernel, cuda: &CudaRead<'_, Buffer<u32>>, busy: Duration) {
-    let (words, len, first, nanoseconds) = (cuda.views.as_raw(), 0u32, 0u32, busy.as_nanos() as u64);
+    let (words, len, first, nanoseconds) = (cuda.resources.as_raw(), 0u32, 0u32, busy.as_nanos() as u64);
     let args: [*const c_void; 4] = [
         std::ptr::from_ref(&words).cast(),
         std::ptr::from_ref(&len).cast(),

@@ -126,7 +126,7 @@ pub(crate) fn write(writer: &mut LatestWriter<Buffer<u32>>) -> Result<(), Error>
     let mut turn = writer.begin()?;
     let value = turn.frame() as u32;
     let Work::Host(mut host) = turn.work() else { panic!("it computes with CUDA") };
-    host.views.write_from(0, &vec![value; host.views.len()])?;
+    host.resources.write_from(0, &vec![value; host.resources.len()])?;
     turn.publish()
 }
 

@@ -86,8 +86,8 @@ fn read(reader: &mut ExchangeReader<Buffer<u32>>) -> Result<u64, Error> {
     let turn = reader.next(Rig::LONG * 2)?.expect("no frame comes");
     let frame = turn.frame();
     if let Read::Host(host) = turn.work() {
-        let mut words = vec![0; host.views.len()];
-        host.views.read_into(0, &mut words)?;
+        let mut words = vec![0; host.resources.len()];
+        host.resources.read_into(0, &mut words)?;
         assert!(words.iter().all(|word| *word == (1 << 20) + frame as u32), "frame {frame} is not whole");
     }
     turn.finish()?;

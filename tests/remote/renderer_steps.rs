@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bridge::{ExchangeInfo, Listener, SubmitInfo};
 use bridge_tests::{Gate, Rig};
 use bridge_worker::bridge_ipc::Backend;
-use bridge_worker::{Buffer, Error, Exchange, Work, Worker, WorkerInfo};
+use bridge_worker::{Buffer, Error, ExchangeWriter, Work, Worker, WorkerInfo};
 use rustix::process::Signal;
 
 use crate::scene::Scene;
@@ -112,7 +112,7 @@ fn end_slowly() -> ! {
 }
 
 /// The exchange of a renderer, once it listens.
-pub(crate) fn connect(path: &Path, backend: Backend) -> (Worker, Exchange<Buffer<u32>>) {
+pub(crate) fn connect(path: &Path, backend: Backend) -> (Worker, ExchangeWriter<Buffer<u32>>) {
     let start = Instant::now();
     // Far more than any test waits: a renderer that is gone is told before.
     let info = WorkerInfo { timeout: Rig::LONG * 2, ..step_worker::info(backend) };
@@ -129,11 +129,11 @@ pub(crate) fn connect(path: &Path, backend: Backend) -> (Worker, Exchange<Buffer
 }
 
 /// Writes one frame; with CUDA nothing is in it.
-pub(crate) fn write(exchange: &mut Exchange<Buffer<u32>>) -> Result<(), Error> {
+pub(crate) fn write(exchange: &mut ExchangeWriter<Buffer<u32>>) -> Result<(), Error> {
     let mut turn = exchange.begin()?;
     let value = turn.frame() as u32;
     if let Work::Host(mut host) = turn.work() {
-        host.views.write_from(0, &vec![value; host.views.len()])?;
+        host.resources.write_from(0, &vec![value; host.resources.len()])?;
     }
     turn.finish()
 }
@@ -218,7 +218,7 @@ fn a_stream_that_waits_for_a_renderer_goes_on_once_that_is_dead() {
 }
 
 /// The end of the sockets and of the process may be seconds apart, and only the latter says that
-/// nothing is signalled any more.
+/// nothing is signaled any more.
 #[test]
 fn the_end_of_a_renderer_that_ends_slowly_is_waited_for() {
     let folder = tempfile::tempdir().unwrap();

@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use bridge::{BufferAccess, BufferSpec, LatestInfo, Listener, Remote, RemoteReader};
+use bridge::{BufferAccess, BufferSpec, LatestInfo, Listener, Remote, RemoteLatestReader};
 use bridge_tests::Rig;
 
 use crate::worker::{Habit, LEN, Process, Worker};
 
-pub(crate) type Reader = RemoteReader<BufferSpec<u32>>;
+pub(crate) type Reader = RemoteLatestReader<BufferSpec<u32>>;
 
 /// Waits until `is_so`.
 pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {

@@ -51,11 +51,11 @@ fn a_worker_is_killed_while_the_queue_waits_for_it_and_another_takes_its_place()
         worker.kill();
         point.wait(FAR).unwrap();
         let error = Stepping::lost(&steps);
-        let Error::PeerLost { worker: process, dead, frame, owed, torn, signalled, .. } = &error else {
+        let Error::PeerLost { worker: process, dead, frame, owed, torn, signaled, .. } = &error else {
             panic!("{error}")
         };
         assert_eq!((*process, *dead, *frame, *owed), (worker.pid(), true, Some(whole - 1), 1), "{error}");
-        assert_eq!((&**torn, *signalled), (&[whole][..], Some(whole + 1)), "{error}");
+        assert_eq!((&**torn, *signaled), (&[whole][..], Some(whole + 1)), "{error}");
         assert!(matches!(steps.next(FAR), Err(Error::PeerLost { .. })), "no frame comes any more");
         let _next = stepping.go_on(&mut steps, 2);
         steps.close().unwrap();
@@ -72,7 +72,7 @@ fn what_was_whole_is_had_after_the_end_and_what_was_not_is_not() {
     worker.is_there();
     worker.kill();
     let error = Stepping::lost(&steps);
-    assert!(matches!(&error, Error::PeerLost { owed: 0, signalled: None, .. }), "{error}");
+    assert!(matches!(&error, Error::PeerLost { owed: 0, signaled: None, .. }), "{error}");
     (3..5).for_each(|_| stepping.read(&mut steps, 1));
     assert!(matches!(steps.next(FAR), Err(Error::PeerLost { .. })));
     steps.close().unwrap();
@@ -114,7 +114,7 @@ fn a_stopped_worker_that_owes_a_frame_overruns_its_limit_and_one_that_owes_none_
     assert!(idles.next(Duration::ZERO).unwrap().is_none());
     idles.check_worker().unwrap();
     let error = Stepping::dead(&steps);
-    let Error::PeerLost { reason, dead: true, torn, signalled: Some(6), .. } = &error else { panic!("{error}") };
+    let Error::PeerLost { reason, dead: true, torn, signaled: Some(6), .. } = &error else { panic!("{error}") };
     assert!(reason.contains("frame 5") && reason.contains("was killed") && **torn == [5], "{error}");
     let _next = stepping.go_on(&mut steps, 2);
     steps.close().unwrap();
@@ -154,7 +154,7 @@ fn the_renderer_leaves_while_its_queue_waits_for_a_worker() {
             steps.disconnect();
             point.wait(FAR).unwrap();
             let error = Stepping::lost(&steps);
-            assert!(matches!(&error, Error::PeerLost { dead: false, signalled: Some(6), .. }), "{error}");
+            assert!(matches!(&error, Error::PeerLost { dead: false, signaled: Some(6), .. }), "{error}");
             steps.close().unwrap();
         }
         assert!(start.elapsed() < FAR, "the end waits for the worker");
@@ -270,7 +270,7 @@ fn a_worker_that_leaves_owes_nothing_and_another_goes_on() {
     (0..5).for_each(|_| stepping.read(&mut steps, 1));
     worker.is_there();
     let error = Stepping::lost(&steps);
-    assert!(matches!(&error, Error::PeerLost { dead: false, owed: 0, signalled: None, .. }), "{error}");
+    assert!(matches!(&error, Error::PeerLost { dead: false, owed: 0, signaled: None, .. }), "{error}");
     let _next = stepping.go_on(&mut steps, 2);
     steps.close().unwrap();
 }

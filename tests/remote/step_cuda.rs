@@ -57,7 +57,7 @@ fn a_worker_is_killed_in_a_kernel_that_the_queue_waits_for() {
     point.wait(FAR).unwrap();
     println!("the queue goes on {:.1?} after the kill", start.elapsed());
     let error = Stepping::dead(&steps);
-    let Error::PeerLost { dead: true, frame: Some(4), owed: 1, torn, signalled: Some(6), .. } = &error else {
+    let Error::PeerLost { dead: true, frame: Some(4), owed: 1, torn, signaled: Some(6), .. } = &error else {
         panic!("{error}")
     };
     assert_eq!(**torn, [5], "{error}");
@@ -104,7 +104,7 @@ fn a_worker_with_cuda_that_leaves_owes_nothing_and_another_goes_on() {
     (0..5).for_each(|_| stepping.read(&mut steps, 1));
     worker.is_there();
     let error = Stepping::lost(&steps);
-    assert!(matches!(&error, Error::PeerLost { dead: false, owed: 0, signalled: None, .. }), "{error}");
+    assert!(matches!(&error, Error::PeerLost { dead: false, owed: 0, signaled: None, .. }), "{error}");
     let _next = stepping.go_on(&mut steps, 2);
     steps.close().unwrap();
 }

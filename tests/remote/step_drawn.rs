@@ -94,10 +94,10 @@ fn a_worker_is_killed_while_it_holds_a_frame_and_another_takes_its_place() {
         }
         worker.kill();
         let error = StepPainter::dead(&writer);
-        let Error::PeerLost { worker: process, held, owed, torn, signalled, frame, .. } = &error else {
+        let Error::PeerLost { worker: process, held, owed, torn, signaled, frame, .. } = &error else {
             panic!("{error}")
         };
-        assert_eq!((*process, *owed, *signalled), (worker.pid(), 0, None), "{error}");
+        assert_eq!((*process, *owed, *signaled), (worker.pid(), 0, None), "{error}");
         // One that reads may end before it has given the last one back.
         assert!(if habit == Habit::Reads { *held <= 1 } else { *held == 3 }, "{error}");
         assert!(torn.is_empty() && frame.is_some(), "{error}");
@@ -127,7 +127,7 @@ fn a_reader_that_leaves_owes_nothing_and_another_goes_on() {
     let (worker, mut writer) = painter.with(Habit::Leaves, FAR);
     painter.until_there(&mut writer, &worker, Habit::Leaves);
     let error = StepPainter::until(&writer, |_| true);
-    assert!(matches!(&error, Error::PeerLost { dead: false, owed: 0, signalled: None, .. }), "{error}");
+    assert!(matches!(&error, Error::PeerLost { dead: false, owed: 0, signaled: None, .. }), "{error}");
     let _next = painter.go_on(&mut writer);
     writer.close().unwrap();
 }

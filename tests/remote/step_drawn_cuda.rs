@@ -82,7 +82,7 @@ fn a_worker_is_killed_in_a_kernel_that_reads_and_that_the_queue_waits_for() {
     point.wait(FAR).unwrap();
     println!("the queue goes on {:.1?} after the kill", start.elapsed());
     let error = StepPainter::dead(&writer);
-    let Error::PeerLost { dead: true, held: 3, owed: 1, torn, signalled: Some(5), .. } = &error else {
+    let Error::PeerLost { dead: true, held: 3, owed: 1, torn, signaled: Some(5), .. } = &error else {
         panic!("{error}")
     };
     assert!(torn.is_empty(), "{error}");
@@ -139,7 +139,7 @@ fn a_reader_with_cuda_that_leaves_owes_nothing_and_another_goes_on() {
     let (worker, mut writer) = painter.with(Habit::Leaves, FAR);
     painter.until_there(&mut writer, &worker, Habit::Leaves);
     let error = StepPainter::until(&writer, |_| true);
-    assert!(matches!(&error, Error::PeerLost { dead: false, owed: 0, signalled: None, .. }), "{error}");
+    assert!(matches!(&error, Error::PeerLost { dead: false, owed: 0, signaled: None, .. }), "{error}");
     let _next = painter.go_on(&mut writer);
     writer.close().unwrap();
 }

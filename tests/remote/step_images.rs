@@ -20,7 +20,7 @@ fn work(path: &std::path::Path) {
         turn.announce().unwrap();
         let texels = [turn.frame() as f32; 256];
         let Work::Host(mut host) = turn.work() else { panic!("it computes with CUDA") };
-        host.views.write_from(0, 0, &texels).unwrap();
+        host.resources.write_from(0, 0, &texels).unwrap();
         if turn.finish().is_err() {
             return;
         }

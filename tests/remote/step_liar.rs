@@ -44,7 +44,7 @@ pub(crate) fn live() {
     let Message::Free { slot, .. } = connection.receive(FAR).unwrap().message else { panic!() };
     connection.send(&Message::Publish { exchange: 0, slot, frame: 0, value: 1 }, None, FAR).unwrap();
     let stream = device.new_stream().unwrap();
-    // SAFETY: the timeline lives until the process ends. That its signaller is another is what this
+    // SAFETY: the timeline lives until the process ends. That its signaler is another is what this
     // process does not care about.
     unsafe { signal_one(&stream, &rendered, LIE) }.unwrap();
     stream.synchronize().unwrap();

@@ -165,7 +165,7 @@ impl StepPainter {
             match writer.begin(Duration::from_millis(1)) {
                 Ok(Some(turn)) => drop(self.submit(turn, &[])),
                 Ok(None) => {}
-                Err(Error::PeerLost { dead: true, .. }) if writer.owed().is_empty() => return,
+                Err(Error::PeerLost { dead: true, .. }) if writer.owed_frames().is_empty() => return,
                 Err(Error::PeerLost { .. }) => std::thread::sleep(Duration::from_millis(1)),
                 Err(error) => panic!("{error}"),
             }
@@ -178,7 +178,7 @@ impl StepPainter {
         let start = Instant::now();
         loop {
             // Asked before what is told: that is complete then.
-            let settled = writer.owed().is_empty();
+            let settled = writer.owed_frames().is_empty();
             match writer.check_worker() {
                 Err(error) if settled && is_enough(&error) => return error,
                 told => assert!(start.elapsed() < Rig::LONG, "{told:?}"),
@@ -187,7 +187,7 @@ impl StepPainter {
         }
     }
 
-    /// Waits until the worker is told to be dead, with all that was signalled in its place.
+    /// Waits until the worker is told to be dead, with all that was signaled in its place.
     pub(crate) fn dead(writer: &Writer) -> Error {
         Self::until(writer, |error| matches!(error, Error::PeerLost { dead: true, .. }))
     }
@@ -237,8 +237,8 @@ impl StepPainter {
         Self::until(&writer, |_| true);
         let told = start.elapsed();
         let error = Self::dead(&writer);
-        let Error::PeerLost { torn, signalled, owed, held, .. } = &error else { panic!("{error}") };
-        assert!(torn.is_empty() && signalled.is_some() == (*owed > 0), "{error}");
+        let Error::PeerLost { torn, signaled, owed, held, .. } = &error else { panic!("{error}") };
+        assert!(torn.is_empty() && signaled.is_some() == (*owed > 0), "{error}");
         // One that reads may have given a slot back at its end.
         assert!(habit == Habit::Reads || *owed == u64::from(habit == Habit::Owes), "{error}");
         assert!(habit == Habit::Reads || *held > 0, "{error}");

@@ -121,14 +121,14 @@ fn read(
         }
         match turn.work() {
             Read::Host(host) => {
-                let mut words = vec![0; host.views.len()];
-                host.views.read_into(0, &mut words)?;
+                let mut words = vec![0; host.resources.len()];
+                host.resources.read_into(0, &mut words)?;
                 check(turn.frame(), &words);
             }
             Read::Cuda(cuda) => {
                 match &mut unordered {
-                    Some(unordered) => check(turn.frame(), unordered.read(cuda.views.as_raw())),
-                    None => check(turn.frame(), &cuda.stream.clone_dtoh(&cuda.views).unwrap()),
+                    Some(unordered) => check(turn.frame(), unordered.read(cuda.resources.as_raw())),
+                    None => check(turn.frame(), &cuda.stream.clone_dtoh(&cuda.resources).unwrap()),
                 }
                 if frames == 5 && habit == Habit::Owes {
                     launch(spin.unwrap(), &cuda, LONG);

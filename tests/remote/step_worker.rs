@@ -10,7 +10,7 @@ use std::time::Duration;
 use bridge_tests::PROBE;
 use bridge_worker::bridge_ipc::Backend;
 use bridge_worker::cuda_import::KernelModule;
-use bridge_worker::{Buffer, Exchange, ExchangeTurn, Work, Worker, WorkerInfo};
+use bridge_worker::{Buffer, ExchangeTurn, ExchangeWriter, Work, Worker, WorkerInfo};
 
 use crate::cuda_worker::fill;
 use crate::worker::{Process, forever, there};
@@ -77,7 +77,7 @@ type Kernel =
 
 fn write(
     worker: Worker,
-    mut exchange: Exchange<Buffer<u32>>,
+    mut exchange: ExchangeWriter<Buffer<u32>>,
     kernel: Option<&Kernel>,
     habit: Habit,
     mark: u32,
@@ -143,8 +143,8 @@ fn leave_owed(
     }
     turn.announce()?;
     let Work::Host(mut host) = turn.work() else { panic!("it computes with CUDA") };
-    let half: Vec<u32> = (first..).take(host.views.len() / 2).collect();
-    host.views.write_from(0, &half)?;
+    let half: Vec<u32> = (first..).take(host.resources.len() / 2).collect();
+    host.resources.write_from(0, &half)?;
     // Neither finished nor dropped.
     std::mem::forget(turn);
     Ok(())
@@ -160,11 +160,11 @@ fn fill_turn(
     match (turn.work(), kernel) {
         (Work::Cuda(mut work), Some((kernel, unordered))) => {
             let stream = if is_unordered { unordered } else { work.stream };
-            fill(kernel, stream, &mut work.views, first, delay);
+            fill(kernel, stream, &mut work.resources, first, delay);
         }
         (Work::Host(mut host), None) => {
-            let words: Vec<u32> = (first..).take(host.views.len()).collect();
-            host.views.write_from(0, &words).unwrap();
+            let words: Vec<u32> = (first..).take(host.resources.len()).collect();
+            host.resources.write_from(0, &words).unwrap();
         }
         _ => panic!("it computes with another backend"),
     }

@@ -3,7 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use bridge::{AcceptInfo, BufferSpec, Error, ExchangeInfo, ExportDevice, Listener, Remote, RemoteExchange, RenderTurn};
+use bridge::{
+    AcceptInfo, BufferSpec, Error, ExchangeInfo, ExportDevice, Listener, Remote, RemoteExchangeReader, RenderTurn,
+};
 use bridge_tests::Rig;
 use bridge_worker::bridge_ipc::Backend;
 use rustix::process::Signal;
@@ -13,7 +15,7 @@ use crate::scene::Scene;
 use crate::step_worker::{Habit, start};
 use crate::worker::Process;
 
-pub(crate) type Steps = RemoteExchange<BufferSpec<u32>>;
+pub(crate) type Steps = RemoteExchangeReader<BufferSpec<u32>>;
 
 /// A renderer, and the frame that comes next.
 pub(crate) struct Stepping {
@@ -105,8 +107,8 @@ impl Stepping {
         let told = start.elapsed();
         // What was owed is told with its death, of which its socket may have told before.
         let error = Self::dead(&steps);
-        let Error::PeerLost { torn, signalled, .. } = &error else { panic!("{error}") };
-        assert_eq!(signalled.is_some(), !torn.is_empty(), "{error}");
+        let Error::PeerLost { torn, signaled, .. } = &error else { panic!("{error}") };
+        assert_eq!(signaled.is_some(), !torn.is_empty(), "{error}");
         assert!(habit != Habit::Idles || torn.is_empty(), "{error}");
         assert!(habit != Habit::Owes || **torn == [5], "{error}");
         assert!(habit != Habit::OwesTwo || **torn == [6], "{error}");
@@ -124,13 +126,13 @@ impl Stepping {
         [on, told, next]
     }
 
-    /// Waits until the worker is told to be dead, with all that was signalled in its place: a
+    /// Waits until the worker is told to be dead, with all that was signaled in its place: a
     /// process with CUDA may end long after its connection.
     pub(crate) fn dead(steps: &Steps) -> Error {
         let start = Instant::now();
         loop {
             // Asked before what is told: that is complete then.
-            let settled = steps.owed().is_empty();
+            let settled = steps.owed_frames().is_empty();
             match steps.check_worker() {
                 Err(error @ Error::PeerLost { dead: true, .. }) if settled => return error,
                 told => assert!(start.elapsed() < Rig::LONG, "{told:?}"),

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use bridge::{Backend, BufferAccess, BufferSpec, LatestInfo, Listener, LiveObjects, RemoteReader};
+use bridge::{Backend, BufferAccess, BufferSpec, LatestInfo, Listener, LiveObjects, RemoteLatestReader};
 use bridge_tests::{Readback, Rig};
 
 use crate::cuda_worker;
@@ -48,7 +48,7 @@ struct Longest {
 pub(crate) struct Run<'a> {
     // Field order is drop order.
     worker: Process,
-    reader: RemoteReader<BufferSpec<u32>>,
+    reader: RemoteLatestReader<BufferSpec<u32>>,
     readback: Readback,
     listener: Listener,
     _folder: tempfile::TempDir,

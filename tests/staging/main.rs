@@ -45,7 +45,7 @@ fn info() -> ExchangeInfo<'static> {
 
 /// Two mip levels of two layers.
 fn spec(accesses: ImageAccess) -> ImageSpec<u32> {
-    ImageSpec::new(vk::Format::R32_UINT, [6, 5], accesses).layers(2).mips(2)
+    ImageSpec::new(vk::Format::R32_UINT, [6, 5], accesses).with_layers(2).with_mips(2)
 }
 
 /// The image barriers of the events of a frame: layouts and stages.
@@ -166,8 +166,12 @@ fn an_engines_submission_waits_where_the_copies_are(compute: &Compute) {
     exchange.initialize().unwrap();
     let turn = exchange.begin().unwrap().finish().unwrap().lend().unwrap();
     let parts = turn.parts();
-    assert!(parts.wait.stage_mask.contains(COPY | ImageAccess::SAMPLED.stages), "{:?}", parts.wait.stage_mask);
-    assert!(parts.legacy().wait_stages.contains(vk::PipelineStageFlags::TRANSFER));
+    assert!(
+        parts.waits()[0].stage_mask.contains(COPY | ImageAccess::SAMPLED.stages),
+        "{:?}",
+        parts.waits()[0].stage_mask
+    );
+    assert!(parts.legacy().wait_stages()[0].contains(vk::PipelineStageFlags::TRANSFER));
     // SAFETY: it was not submitted, and will not be.
     unsafe { turn.not_submitted() };
     exchange.close().unwrap();

@@ -52,7 +52,7 @@ fn images_of_a_window_outlive_a_queue_that_stalls() {
     assert_silent(device);
 }
 
-/// A frame that could not be submitted leaves its image and a semaphore that is signalled, which
+/// A frame that could not be submitted leaves its image and a semaphore that is signaled, which
 /// nobody waits for. Once the images are made again, every frame has one.
 #[test]
 fn an_image_that_was_never_written_is_given_up_by_making_all_again() {

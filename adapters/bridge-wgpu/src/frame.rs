@@ -40,7 +40,7 @@ impl<S: Shared, D: Direction> Frame<S, D> {
 
     /// Returns the point at which the compute side is done with the slot, as
     /// [`RenderTurn::computed`].
-    pub fn computed(&self) -> &TimelinePoint {
+    pub fn computed(&self) -> TimelinePoint {
         self.turn.computed()
     }
 
@@ -99,8 +99,8 @@ impl<S: Shared, D: Direction> Frame<S, D> {
         match lent.record(parts) {
             Ok(()) => {
                 let turn = lent.turn.parts();
-                parts.waits.push(turn.wait);
-                parts.signals.push(turn.signal);
+                parts.waits.extend_from_slice(turn.waits());
+                parts.signals.push(turn.signal());
                 Ok(lent)
             }
             Err(error) => {

@@ -198,7 +198,7 @@ impl<S: Shared> Mirror<S> {
         &self,
         parts: impl FnOnce() -> bridge::Result<Option<SubmitParts>>,
     ) -> Result<Option<vk::SemaphoreSubmitInfo<'static>>> {
-        let Some(SubmitParts { signal, .. }) = parts()? else { return Ok(None) };
+        let Some(signal) = parts()?.map(|parts| parts.signal()) else { return Ok(None) };
         self.gpu.signal(&self.name, &[signal])?;
         Ok(Some(signal))
     }
@@ -269,9 +269,10 @@ pub(crate) fn initialize<S: Shared>(
     // wgpu's encoders record for the family of its queue, which is the exchange's; outside a pass.
     let (commands, (own, turn)) = raw::record(gpu, &mirror.name, |commands| (commands, record(commands)))?;
     let turn = turn?;
-    let (waits, signal) = (turn.waits(), turn.signal());
+    let parts = turn.parts();
+    let signal = parts.signal();
     // Dropped, the turn counts as not submitted, and the exchange with it.
-    gpu.push_signalling(&mirror.name, Some((commands, OwnCommands::new(own))), waits, &[signal])?;
+    gpu.push_signaling(&mirror.name, Some((commands, OwnCommands::new(own))), parts.waits(), &[signal])?;
     // SAFETY: the commands were submitted behind the waits, and the signal behind them.
     unsafe { turn.submitted() };
     Ok(())

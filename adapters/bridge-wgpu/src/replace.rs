@@ -92,7 +92,7 @@ impl<T: Pod + Send + Sync, D: Direction> Exchange<SlotBuffer<T>, D> {
 impl<T: Texel, D: Direction> Exchange<SharedTexture<T>, D> {
     /// Gives the texture another width and height while frames are in flight, for instance those of
     /// a window. What it holds is undefined until the next frame; [`replace`](Self::replace) says
-    /// more. Depth, layers and format stay; a texture that was made with `all_mips` has all of
+    /// more. Depth, layers and format stay; a texture that was made with `with_all_mips` has all of
     /// them again, else those that it was made with, as many as fit. Does nothing where the size is
     /// the same.
     ///
@@ -109,7 +109,7 @@ impl<T: Texel, D: Direction> Exchange<SharedTexture<T>, D> {
 impl<T: Texel, D: Direction> Exchange<SlotTexture<T>, D> {
     /// Gives the textures of the slots another width and height while frames are in flight, for
     /// instance those of a window. What they hold is undefined; [`replace`](Self::replace) says
-    /// more. Depth, layers and format stay; a texture that was made with `all_mips` has all of
+    /// more. Depth, layers and format stay; a texture that was made with `with_all_mips` has all of
     /// them again, else those that it was made with, as many as fit. Does nothing where the size is
     /// the same.
     ///

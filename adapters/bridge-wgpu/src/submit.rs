@@ -223,7 +223,7 @@ impl Bridge {
             return Ok(());
         }
         if self.splice().is_some() {
-            return self.push_signalling(object, None, &[], signals);
+            return self.push_signaling(object, None, &[], signals);
         }
         let queue = self.hal_queue(object)?;
         for signal in signals {
@@ -240,7 +240,7 @@ impl Bridge {
     ///
     /// # Errors
     /// As [`signal`](Self::signal).
-    pub(crate) fn push_signalling(
+    pub(crate) fn push_signaling(
         &self,
         object: &str,
         commands: Option<(wgpu::CommandBuffer, OwnCommands)>,

@@ -62,7 +62,7 @@ fn run(bench: &Bench, rows: &mut Rows, kernels: usize, what: &str) -> Result<()>
             }
             computed.signal_on(stream, value)
         })?;
-        // SAFETY: the timeline is at 0 from the start, and the signalled values rise.
+        // SAFETY: the timeline is at 0 from the start, and the signaled values rise.
         unsafe { graph.launch(&stream) }?;
         let took = begun.elapsed().as_secs_f64() * 1e6;
         computed.spin(value)?;

@@ -168,7 +168,7 @@ impl FrameLoop for ComputeAlone<'_> {
         let mut turn = self.exchange.begin()?;
         self.mover.advance(&mut turn, self.show.step(self.frames))?;
         let turn = turn.finish()?;
-        self.last = Some(turn.computed().clone());
+        self.last = Some(turn.computed());
         turn.skip();
         self.frames += 1;
         Ok(())

@@ -4,7 +4,7 @@
 
 use anyhow::{Context, Result, bail};
 use bridge::cuda_import::cudarc::driver::sys;
-use bridge::cuda_import::{CudaDevice, PeerAccess, peer_access, probe};
+use bridge::cuda_import::{CudaDevice, PeerAccess, peer_access, report};
 use bridge::{BufferAccess, Compute, CudaCompute, SharedBuffer};
 
 use super::bandwidth::address;
@@ -122,7 +122,7 @@ fn check_room(drawing: &CudaCompute, size: u64) -> Result<()> {
 fn peer(bench: &Bench) -> Result<Compute> {
     let drawing = &bench.gpu.device;
     bench.gpu.cuda()?;
-    for other in probe()?.devices.iter().filter(|other| other.uuid != drawing.uuid()) {
+    for other in report()?.devices.iter().filter(|other| other.uuid != drawing.uuid()) {
         if peer_access(other.uuid, drawing.uuid())? == PeerAccess::Direct {
             return Ok(Compute::on_peer(drawing, &CudaDevice::by_uuid(other.uuid)?)?);
         }

@@ -15,7 +15,7 @@ pub(crate) struct Fence {
 
 impl Fence {
     pub(crate) fn new(device: &ExportDevice) -> Result<Self> {
-        // SAFETY: a plain fence, unsignalled.
+        // SAFETY: a plain fence, unsignaled.
         let raw = unsafe { device.as_raw().create_fence(&vk::FenceCreateInfo::default(), None) }?;
         Ok(Self { raw, device: device.clone() })
     }

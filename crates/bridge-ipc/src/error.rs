@@ -7,6 +7,9 @@ use std::time::Duration;
 use crate::message::{Code, DecodeError};
 use crate::session::Violation;
 
+/// The result of this crate's calls.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
 /// Errors of this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -69,7 +72,7 @@ pub enum Error {
         /// In its Hello.
         hello: u32,
         /// In the socket's credentials; 0 for a process of another pid namespace.
-        credentials: i32,
+        credentials: u32,
     },
 
     /// The peer speaks no common version of the protocol.

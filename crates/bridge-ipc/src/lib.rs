@@ -42,7 +42,7 @@ mod shared_memory;
 mod transport;
 mod wire;
 
-pub use error::{Error, MemoryProblem};
+pub use error::{Error, MemoryProblem, Result};
 pub use limits::{
     MOST_EXCHANGES, MOST_RESOURCES, MOST_SLOTS, MOST_STEP, OLDEST_VERSION, RENDERER_IN_STEP_SINCE, VERSION,
 };

@@ -11,7 +11,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::error::{Error, MemoryProblem};
+use crate::error::{Error, MemoryProblem, Result};
 use crate::transport::OsHandle;
 
 /// A memory file whose size is sealed.
@@ -42,7 +42,7 @@ mod threads {
     unsafe impl Sync for super::MappedMemory {}
 }
 
-fn size(name: &str, size: u64) -> Result<usize, Error> {
+fn size(name: &str, size: u64) -> Result<usize> {
     let most = isize::MAX.unsigned_abs();
     let len = usize::try_from(size).ok().filter(|len| (1..=most).contains(len));
     len.ok_or_else(|| problem(name, MemoryProblem::Size(size)))
@@ -179,7 +179,7 @@ mod linux {
     use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
     use super::{MappedMemory, SharedMemory, problem, size};
-    use crate::error::{Error, MemoryProblem};
+    use crate::error::{Error, MemoryProblem, Result};
     use crate::seals::why_unsealed;
     use crate::transport::OsHandle;
 
@@ -192,7 +192,7 @@ mod linux {
         ///
         /// # Errors
         /// [`Error::Memory`] for no bytes or too many, [`Error::System`] where the system refuses.
-        pub fn new(name: &str, bytes: u64) -> Result<Self, Error> {
+        pub fn new(name: &str, bytes: u64) -> Result<Self> {
             let made = Self::unsealed(name, bytes)?;
             made.seal(SEALS)?;
             Ok(made)
@@ -203,7 +203,7 @@ mod linux {
         ///
         /// # Errors
         /// As [`new`](Self::new).
-        pub fn new_for_reading(name: &str, bytes: u64) -> Result<(Self, MappedMemory), Error> {
+        pub fn new_for_reading(name: &str, bytes: u64) -> Result<(Self, MappedMemory)> {
             let made = Self::unsealed(name, bytes)?;
             let mapped = made.map()?;
             // It spares the mappings that there are.
@@ -211,7 +211,7 @@ mod linux {
             Ok((made, mapped))
         }
 
-        fn unsealed(name: &str, bytes: u64) -> Result<Self, Error> {
+        fn unsealed(name: &str, bytes: u64) -> Result<Self> {
             let len = size(name, bytes)?;
             let failed = failed::<Errno>(name, len);
             let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
@@ -223,7 +223,7 @@ mod linux {
             Ok(Self { handle, name: name.to_owned(), len })
         }
 
-        fn seal(&self, seals: SealFlags) -> Result<(), Error> {
+        fn seal(&self, seals: SealFlags) -> Result<()> {
             let sealed = fcntl_add_seals(&self.handle, seals);
             sealed.map_err(|error| failed(&self.name, self.len)("fcntl(F_ADD_SEALS)", why_unsealed(seals, error)))
         }
@@ -234,7 +234,7 @@ mod linux {
         /// # Errors
         /// [`Error::Memory`] for one that is no memory file, whose size is not sealed, or is not
         /// `bytes`.
-        pub fn from_peer(name: &str, handle: OsHandle, bytes: u64) -> Result<Self, Error> {
+        pub fn from_peer(name: &str, handle: OsHandle, bytes: u64) -> Result<Self> {
             let len = size(name, bytes)?;
             // In huge pages a mapping has another length than the file.
             if fstatfs(&handle).is_ok_and(|system| system.f_type != TMPFS) {
@@ -258,7 +258,7 @@ mod linux {
         /// # Errors
         /// [`Error::System`] where the system refuses, as for a file that is sealed against
         /// writing.
-        pub fn map(&self) -> Result<MappedMemory, Error> {
+        pub fn map(&self) -> Result<MappedMemory> {
             self.map_as(ProtFlags::READ | ProtFlags::WRITE)
         }
 
@@ -266,11 +266,11 @@ mod linux {
         ///
         /// # Errors
         /// [`Error::System`] where the system refuses.
-        pub fn map_for_reading(&self) -> Result<MappedMemory, Error> {
+        pub fn map_for_reading(&self) -> Result<MappedMemory> {
             self.map_as(ProtFlags::READ)
         }
 
-        fn map_as(&self, access: ProtFlags) -> Result<MappedMemory, Error> {
+        fn map_as(&self, access: ProtFlags) -> Result<MappedMemory> {
             // SAFETY: a new mapping, at an address that the system chooses.
             let mapped = unsafe { mmap(std::ptr::null_mut(), self.len, access, MapFlags::SHARED, &self.handle, 0) };
             let pointer = mapped.map_err(|error| failed(&self.name, self.len)("mmap", error))?;
@@ -304,7 +304,7 @@ impl SharedMemory {
     ///
     /// # Errors
     /// [`Error::Unsupported`], always.
-    pub fn new(name: &str, bytes: u64) -> Result<Self, Error> {
+    pub fn new(name: &str, bytes: u64) -> Result<Self> {
         let _checked = size(name, bytes)?;
         Err(Error::Unsupported { what: "memory of two processes" })
     }
@@ -313,7 +313,7 @@ impl SharedMemory {
     ///
     /// # Errors
     /// [`Error::Unsupported`], always.
-    pub fn from_peer(name: &str, _handle: OsHandle, bytes: u64) -> Result<Self, Error> {
+    pub fn from_peer(name: &str, _handle: OsHandle, bytes: u64) -> Result<Self> {
         if bytes == 0 {
             return Err(problem(name, MemoryProblem::NotMemory));
         }
@@ -324,7 +324,7 @@ impl SharedMemory {
     ///
     /// # Errors
     /// [`Error::Unsupported`], always.
-    pub fn new_for_reading(name: &str, bytes: u64) -> Result<(Self, MappedMemory), Error> {
+    pub fn new_for_reading(name: &str, bytes: u64) -> Result<(Self, MappedMemory)> {
         let _checked = size(name, bytes)?;
         Err(Error::Unsupported { what: "memory of two processes" })
     }
@@ -333,7 +333,7 @@ impl SharedMemory {
     ///
     /// # Errors
     /// [`Error::Unsupported`], always.
-    pub fn map_for_reading(&self) -> Result<MappedMemory, Error> {
+    pub fn map_for_reading(&self) -> Result<MappedMemory> {
         self.map()
     }
 
@@ -341,7 +341,7 @@ impl SharedMemory {
     ///
     /// # Errors
     /// [`Error::Unsupported`], always.
-    pub fn map(&self) -> Result<MappedMemory, Error> {
+    pub fn map(&self) -> Result<MappedMemory> {
         Err(Error::Unsupported { what: "memory of two processes" })
     }
 }

@@ -90,12 +90,12 @@ impl<T: Pod + Send + Sync> Viewed for BufferSpec<T> {
 
 impl<T: Texel> Viewed for ImageSpec<T> {
     fn slot(image: Self::Render<'_>) -> Slot {
-        let vk::Extent2D { width, height } = image.extent();
+        let [width, height, _] = image.extent();
         Slot::Image(SlotImage {
             view: image.view(),
             format: image.format(),
             kind: image.kind(),
-            layers: image.image().array_layers(),
+            layers: image.vulkan().array_layers(),
             extent: [width, height],
             access: image.accesses(),
         })

@@ -15,7 +15,7 @@ use cuda_import::{
 };
 
 use crate::device::refused_timeline;
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::frame::Frame;
 use crate::rescue::{Guard, Rescue};
 
@@ -45,7 +45,7 @@ impl<F: Frame> CudaSide<F> {
         name: &str,
         resources: Vec<(Resource, OsHandle)>,
         timelines: Vec<(Timeline, OsHandle)>,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self> {
         let (mut computed, mut rendered) = (None, None);
         for (timeline, handle) in timelines {
             let (place, side) = match timeline.side {
@@ -101,7 +101,7 @@ impl<F: Frame> CudaSide<F> {
 
     /// Signals behind all work so far, that with the slot on other streams included: a turn that
     /// was forgotten, or whose join has failed, left some.
-    pub(crate) fn signal_read(&mut self, slot: u32, value: u64) -> Result<(), Error> {
+    pub(crate) fn signal_read(&mut self, slot: u32, value: u64) -> Result<()> {
         self.join(slot)?;
         // SAFETY: the timeline lives until the stream is idle (`drop`); values of it are this
         // side's alone and rise.
@@ -110,7 +110,7 @@ impl<F: Frame> CudaSide<F> {
     }
 
     /// Work that is enqueued from now on comes after the renderer's use of the slot.
-    pub(crate) fn wait(&mut self, value: u64) -> Result<(), Error> {
+    pub(crate) fn wait(&mut self, value: u64) -> Result<()> {
         self.rescue.wait(value)
     }
 
@@ -121,15 +121,15 @@ impl<F: Frame> CudaSide<F> {
     }
 
     /// The next signal covers what other streams did with the slot.
-    pub(crate) fn join(&self, slot: u32) -> Result<(), Error> {
+    pub(crate) fn join(&self, slot: u32) -> Result<()> {
         Ok(F::join(&self.slots[slot as usize])?)
     }
 
     /// Signals the frame behind all work.
     ///
     /// # Errors
-    /// Nothing was signalled.
-    pub(crate) fn signal(&mut self, frame: u64, slot: u32, value: u64) -> Result<(), Error> {
+    /// Nothing was signaled.
+    pub(crate) fn signal(&mut self, frame: u64, slot: u32, value: u64) -> Result<()> {
         self.join(slot)?;
         // SAFETY: the timeline lives until the stream is idle (`drop`); values of it are this
         // side's alone and rise.
@@ -152,7 +152,7 @@ impl<F: Frame> CudaSide<F> {
         // SAFETY: the timeline lives until the stream is idle (`drop`); values of it are this
         // side's alone and rise. The signal of the same value was refused (`signal`).
         if let Err(error) = unsafe { signal_one(self.rescue.signals(), &self.computed, value) } {
-            log_error!("value {value}, which was announced, cannot be signalled: {error}");
+            log_error!("value {value}, which was announced, cannot be signaled: {error}");
         }
     }
 
@@ -177,7 +177,7 @@ impl<F: Frame> CudaSide<F> {
     }
 
     /// The renderer is dead: frees the stream of what it waits for. Returns the value that had to
-    /// be signalled.
+    /// be signaled.
     pub(crate) fn rescue(&mut self) -> Option<u64> {
         self.rescue.rescue()
     }
@@ -214,7 +214,7 @@ impl<F: Frame> Drop for CudaSide<F> {
             log_error!(
                 "the stream of an exchange is not idle after {DROP_LIMIT:?}: its slots and timelines are leaked"
             );
-            // What the stream waits for is signalled once the renderer is dead.
+            // What the stream waits for is signaled once the renderer is dead.
             if let Some(guard) = self.guard.take() {
                 guard.leave();
             }

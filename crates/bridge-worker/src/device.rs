@@ -2,18 +2,18 @@
 
 use bridge_ipc::Hello;
 use bridge_trace::log_warn;
-use cuda_import::{CudaDevice, PeerAccess, Uuid, peer_access, probe};
+use cuda_import::{CudaDevice, PeerAccess, Uuid, peer_access, report};
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 
 /// The device asked for; else the renderer's own GPU; else, where CUDA does not see that one and
 /// nothing but CUDA will do, the first that may reach its memory. Gives the reason, too.
-pub(crate) fn choose(renderer: &Hello, asked: Option<Uuid>, insists: bool) -> Result<(CudaDevice, String), Error> {
+pub(crate) fn choose(renderer: &Hello, asked: Option<Uuid>, insists: bool) -> Result<(CudaDevice, String)> {
     let owner = renderer.device_uuid;
     if let Some(asked) = asked {
         return Ok((CudaDevice::by_uuid(asked)?, "this device was asked for".to_owned()));
     }
-    let found = probe()?;
+    let found = report()?;
     let is_hidden = found.devices.iter().all(|device| device.uuid != owner);
     for device in found.devices.iter().filter(|_| insists && is_hidden) {
         if device.timeline_semaphores && !matches!(peer_access(device.uuid, owner), Ok(PeerAccess::None) | Err(_)) {
@@ -31,8 +31,8 @@ pub(crate) fn choose(renderer: &Hello, asked: Option<Uuid>, insists: bool) -> Re
 /// `CUDA_ERROR_INVALID_DEVICE` where `CUDA_VISIBLE_DEVICES` hides the GPU that draws, although
 /// memory of it can be imported (two H200s, driver 580.159.04, 2026-11-28).
 pub(crate) fn refused_timeline(device: &CudaDevice, renderer: Uuid, source: cuda_import::Error) -> Error {
-    let is_visible = |found: cuda_import::DriverReport| found.devices.iter().any(|device| device.uuid == renderer);
-    if probe().is_ok_and(is_visible) {
+    let is_visible = |found: cuda_import::CudaReport| found.devices.iter().any(|device| device.uuid == renderer);
+    if report().is_ok_and(is_visible) {
         return source.into();
     }
     Error::HiddenGpu { device: device.name().to_owned(), renderer, source: Box::new(source) }

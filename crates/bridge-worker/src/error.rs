@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
+/// The result of this crate's calls.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
 /// Every failure of this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The connection failed.
     #[error(transparent)]
-    Ipc(#[from] bridge_ipc::Error),
+    Connection(#[from] bridge_ipc::Error),
 
     /// CUDA failed.
     #[error(transparent)]
@@ -34,7 +37,7 @@ pub enum Error {
     /// The renderer's process has ended. No stream of this process waits for the renderer any more.
     #[error(
         "{who} has ended, at frame {frame} of \"{exchange}\"{}; connect to the next renderer",
-        owed.map(|value| format!(", and value {value} of its timeline, which this side waited for, was signalled from here"))
+        owed.map(|value| format!(", and value {value} of its timeline, which this side waited for, was signaled from here"))
             .unwrap_or_default()
     )]
     #[non_exhaustive]
@@ -46,7 +49,7 @@ pub enum Error {
         /// The frame that was being written, or that was read last.
         frame: u64,
         /// The value of the renderer's timeline that this side's stream waited for and that was
-        /// signalled in its place.
+        /// signaled in its place.
         owed: Option<u64>,
     },
 

@@ -8,11 +8,11 @@ use bridge_ipc::Message;
 use bridge_trace::{log_error, log_warn};
 use cuda_import::cudarc::driver::CudaStream;
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::frame::Frame;
 use crate::shared::Shared;
 use crate::side::{SEND_LIMIT, Side};
-use crate::writer::{LatestWriter, Turn, Work};
+use crate::writer::{LatestWriter, Work, WriteTurn};
 
 /// An exchange in step with the renderer, created by [`Worker::exchange`](crate::Worker::exchange).
 /// It belongs to one thread at a time.
@@ -21,14 +21,14 @@ use crate::writer::{LatestWriter, Turn, Work};
 /// the frame is announced: its GPU waits for the frame, and this side's stream waits for the
 /// renderer's last commands that use the slot. An announced frame must be finished: a worker that
 /// does not finish a frame within the renderer's limit is killed.
-pub struct Exchange<F: Frame> {
+pub struct ExchangeWriter<F: Frame> {
     writer: LatestWriter<F>,
     /// Why no frame can be announced any more.
     broken: Option<String>,
 }
 
-impl<F: Frame> Exchange<F> {
-    pub(crate) fn new(shared: &Arc<Shared>, name: &str) -> Result<Self, Error> {
+impl<F: Frame> ExchangeWriter<F> {
+    pub(crate) fn new(shared: &Arc<Shared>, name: &str) -> Result<Self> {
         Ok(Self { writer: LatestWriter::new(shared, name, true)?, broken: None })
     }
 
@@ -55,7 +55,7 @@ impl<F: Frame> Exchange<F> {
     ///
     /// # Errors
     /// As [`LatestWriter::begin`]; [`Error::Closed`] once a value could not be signaled.
-    pub fn begin(&mut self) -> Result<ExchangeTurn<'_, F>, Error> {
+    pub fn begin(&mut self) -> Result<ExchangeTurn<'_, F>> {
         if let Some(reason) = &self.broken {
             return Err(Error::Closed { exchange: self.writer.name().to_owned(), reason: reason.clone() });
         }
@@ -63,9 +63,9 @@ impl<F: Frame> Exchange<F> {
     }
 }
 
-impl<F: Frame> std::fmt::Debug for Exchange<F> {
+impl<F: Frame> std::fmt::Debug for ExchangeWriter<F> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Exchange(\"{}\", {} slots)", self.name(), self.slots())
+        write!(f, "ExchangeWriter(\"{}\", {} slots)", self.name(), self.slots())
     }
 }
 
@@ -74,7 +74,7 @@ impl<F: Frame> std::fmt::Debug for Exchange<F> {
 /// Dropping it is the same as [`skip`](Self::skip), with a warning in the log.
 #[must_use = "a turn that is dropped before `finish` gives no frame"]
 pub struct ExchangeTurn<'a, F: Frame> {
-    turn: Turn<'a, F>,
+    turn: WriteTurn<'a, F>,
     /// The value that its signal has, once it was taken. It is spent then, whatever becomes of the
     /// signal: no other frame has it.
     value: Option<u64>,
@@ -108,9 +108,9 @@ impl<F: Frame> ExchangeTurn<'_, F> {
     /// the renderer proceed before the frame is finished.
     ///
     /// # Errors
-    /// [`Error::PeerLost`] and [`Error::Closed`] as for [`Exchange::begin`]; nothing was announced
-    /// then.
-    pub fn announce(&mut self) -> Result<(), Error> {
+    /// [`Error::PeerLost`] and [`Error::Closed`] as for [`ExchangeWriter::begin`]; nothing was
+    /// announced then.
+    pub fn announce(&mut self) -> Result<()> {
         if self.announced {
             return Ok(());
         }
@@ -130,9 +130,10 @@ impl<F: Frame> ExchangeTurn<'_, F> {
     /// work, and the renderer is notified at once.
     ///
     /// # Errors
-    /// [`Error::PeerLost`] and [`Error::Closed`] as for [`Exchange::begin`]; [`Error::Cuda`] if the
-    /// signal cannot be enqueued; the frame is then torn, and the exchange begins no more frames.
-    pub fn finish(mut self) -> Result<(), Error> {
+    /// [`Error::PeerLost`] and [`Error::Closed`] as for [`ExchangeWriter::begin`]; [`Error::Cuda`]
+    /// if the signal cannot be enqueued; the frame is then torn, and the exchange begins no more
+    /// frames.
+    pub fn finish(mut self) -> Result<()> {
         let said = match &self.turn.writer.taken.side {
             Side::Cuda(_) => {
                 // Before it is announced, where it was not so far: what is announced comes.
@@ -152,7 +153,7 @@ impl<F: Frame> ExchangeTurn<'_, F> {
     ///
     /// # Errors
     /// As [`finish`](Self::finish).
-    pub fn skip(mut self) -> Result<(), Error> {
+    pub fn skip(mut self) -> Result<()> {
         if self.announced { self.tear() } else { self.turn.give_back() }
     }
 
@@ -167,12 +168,12 @@ impl<F: Frame> ExchangeTurn<'_, F> {
 
     /// Enqueues the signal of the frame, or makes it out of order where that fails and the renderer
     /// waits for it.
-    fn signal(&mut self) -> Result<(), Error> {
+    fn signal(&mut self) -> Result<()> {
         let (frame, slot, announced, value) = (self.turn.frame(), self.turn.slot, self.announced, self.value());
         let writer = &mut *self.turn.writer;
         let Side::Cuda(side) = &mut writer.taken.side else { return Ok(()) };
         let Err(error) = side.signal(frame, slot, value) else { return Ok(()) };
-        self.broken.get_or_insert_with(|| format!("a frame could not be signalled: {error}"));
+        self.broken.get_or_insert_with(|| format!("a frame could not be signaled: {error}"));
         if announced {
             // First: a frame whose value has come and that is not torn is whole.
             let torn = Message::Torn { exchange: writer.taken.offer.exchange, slot, frame };
@@ -187,25 +188,25 @@ impl<F: Frame> ExchangeTurn<'_, F> {
     }
 
     /// The frame will not be whole, and its value comes all the same.
-    fn tear(&mut self) -> Result<(), Error> {
+    fn tear(&mut self) -> Result<()> {
         let (exchange, slot, frame) = (self.turn.writer.taken.offer.exchange, self.turn.slot, self.turn.frame());
         let told = self.say(&Message::Torn { exchange, slot, frame });
-        let signalled = match &self.turn.writer.taken.side {
+        let signaled = match &self.turn.writer.taken.side {
             Side::Cuda(_) => self.signal(),
             Side::Host(_) => self.say_done(),
         };
         self.end();
-        told.and(signalled)
+        told.and(signaled)
     }
 
-    fn say_done(&mut self) -> Result<(), Error> {
+    fn say_done(&mut self) -> Result<()> {
         // What was written is seen by whoever receives the message.
         fence(Ordering::Release);
         let (exchange, slot, frame) = (self.turn.writer.taken.offer.exchange, self.turn.slot, self.turn.frame());
         self.say(&Message::Done { exchange, slot, frame })
     }
 
-    fn say(&mut self, message: &Message) -> Result<(), Error> {
+    fn say(&mut self, message: &Message) -> Result<()> {
         self.turn.writer.send(message)
     }
 
@@ -214,6 +215,12 @@ impl<F: Frame> ExchangeTurn<'_, F> {
         if !std::mem::replace(&mut self.turn.done, true) {
             self.turn.writer.next_frame += 1;
         }
+    }
+}
+
+impl<F: Frame> std::fmt::Debug for ExchangeTurn<'_, F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ExchangeTurn(\"{}\", frame {}, slot {})", self.turn.writer.name(), self.frame(), self.slot())
     }
 }
 

@@ -9,7 +9,7 @@ use bridge_ipc::Direction;
 use bridge_trace::{log_error, log_warn};
 use cuda_import::cudarc::driver::CudaStream;
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::frame::Frame;
 use crate::link::Published;
 use crate::read::Read;
@@ -36,7 +36,7 @@ pub struct ExchangeReader<F: Frame> {
 }
 
 impl<F: Frame> ExchangeReader<F> {
-    pub(crate) fn new(shared: &Arc<Shared>, name: &str) -> Result<Self, Error> {
+    pub(crate) fn new(shared: &Arc<Shared>, name: &str) -> Result<Self> {
         let taken = Taken::new(shared, name, Direction::RendererWrites, true)?;
         Ok(Self { taken, next: None, last: 0, broken: None })
     }
@@ -66,7 +66,7 @@ impl<F: Frame> ExchangeReader<F> {
     /// [`Error::PeerLost`] when the renderer's process has ended, [`Error::Closed`] if it has
     /// closed the exchange or the connection, and once a slot could not be returned;
     /// [`Error::Cuda`] if the stream cannot be made to wait, which the next call tries again.
-    pub fn next(&mut self, timeout: Duration) -> Result<Option<ExchangeReadTurn<'_, F>>, Error> {
+    pub fn next(&mut self, timeout: Duration) -> Result<Option<ExchangeReadTurn<'_, F>>> {
         if let Some(reason) = &self.broken {
             return Err(Error::Closed { exchange: self.name().to_owned(), reason: reason.clone() });
         }
@@ -95,7 +95,7 @@ impl<F: Frame> ExchangeReader<F> {
     }
 
     /// Gives a slot back, behind all of this side's work with it.
-    fn give_back(&mut self, Published { slot, .. }: Published) -> Result<(), Error> {
+    fn give_back(&mut self, Published { slot, .. }: Published) -> Result<()> {
         let mut value = 0;
         if let Side::Cuda(side) = &mut self.taken.side {
             // Spent even if the call fails: it may have been enqueued.
@@ -156,13 +156,19 @@ impl<F: Frame> ExchangeReadTurn<'_, F> {
     /// [`Error::PeerLost`] and [`Error::Closed`] as for [`ExchangeReader::next`]; [`Error::Cuda`]
     /// if the signal cannot be enqueued; the slot is not returned, and the exchange returns no more
     /// frames.
-    pub fn finish(mut self) -> Result<(), Error> {
+    pub fn finish(mut self) -> Result<()> {
         self.end()
     }
 
-    fn end(&mut self) -> Result<(), Error> {
+    fn end(&mut self) -> Result<()> {
         self.done = true;
         self.reader.give_back(self.frame)
+    }
+}
+
+impl<F: Frame> std::fmt::Debug for ExchangeReadTurn<'_, F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ExchangeReadTurn(\"{}\", frame {}, slot {})", self.reader.name(), self.frame(), self.slot())
     }
 }
 

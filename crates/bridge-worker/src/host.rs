@@ -12,7 +12,7 @@ use bridge_ipc::{ImageDescriptor, LevelLayout, MappedMemory, Resource, ResourceK
 use bytemuck::Pod;
 use cuda_import::Texel;
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 
 /// A resource in a memory file.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ impl<'a, T: Pod> HostBuffer<'a, T> {
     ///
     /// # Errors
     /// [`Error::OutOfRange`] if they are not inside the buffer; nothing is copied then.
-    pub fn write_from(&mut self, start: usize, elements: &[T]) -> Result<(), Error> {
+    pub fn write_from(&mut self, start: usize, elements: &[T]) -> Result<()> {
         let offset = self.offset(start, elements.len())?;
         match self.memory.memory.write(offset, bytemuck::cast_slice(elements)) {
             true => Ok(()),
@@ -86,7 +86,7 @@ impl<'a, T: Pod> HostBuffer<'a, T> {
     ///
     /// # Errors
     /// As [`write_from`](Self::write_from).
-    pub fn read_into(&self, start: usize, elements: &mut [T]) -> Result<(), Error> {
+    pub fn read_into(&self, start: usize, elements: &mut [T]) -> Result<()> {
         let offset = self.offset(start, elements.len())?;
         match self.memory.memory.read(offset, bytemuck::cast_slice_mut(elements)) {
             true => Ok(()),
@@ -101,7 +101,7 @@ impl<'a, T: Pod> HostBuffer<'a, T> {
         self.memory.memory.as_ptr().wrapping_add(self.memory.offset).cast()
     }
 
-    fn offset(&self, start: usize, count: usize) -> Result<usize, Error> {
+    fn offset(&self, start: usize, count: usize) -> Result<usize> {
         let inside = start.checked_add(count).is_some_and(|end| end <= self.len());
         if inside { Ok(self.memory.offset + start * size_of::<T>()) } else { Err(self.outside(start, count)) }
     }
@@ -125,8 +125,8 @@ impl<'a, T: Texel> HostImage<'a, T> {
     }
 
     /// Returns the number of mip levels, at least 1.
-    pub fn levels(&self) -> usize {
-        self.memory.levels.len()
+    pub fn levels(&self) -> u32 {
+        self.memory.levels.len() as u32
     }
 
     /// Returns the number of layers, at least 1, and 6 per cube.
@@ -135,14 +135,14 @@ impl<'a, T: Texel> HostImage<'a, T> {
     }
 
     /// Returns the extent of a mip level in texels, or `None` if there is no such level.
-    pub fn level_extent(&self, level: usize) -> Option<[u32; 3]> {
-        self.memory.levels.get(level).map(|level| level.extent)
+    pub fn level_extent(&self, level: u32) -> Option<[u32; 3]> {
+        self.memory.levels.get(level as usize).map(|level| level.extent)
     }
 
     /// Returns the number of texels of a mip level with all its layers or slices, or 0 if there is
     /// no such level.
-    pub fn level_len(&self, level: usize) -> usize {
-        let size = self.memory.levels.get(level).and_then(|level| usize::try_from(level.size).ok());
+    pub fn level_len(&self, level: u32) -> usize {
+        let size = self.memory.levels.get(level as usize).and_then(|level| usize::try_from(level.size).ok());
         size.unwrap_or(0) / size_of::<T>()
     }
 
@@ -151,7 +151,7 @@ impl<'a, T: Texel> HostImage<'a, T> {
     /// # Errors
     /// [`Error::OutOfRange`] if they are not inside the level, or if there is no such level;
     /// nothing is copied then.
-    pub fn write_from(&mut self, level: usize, start: usize, texels: &[T]) -> Result<(), Error> {
+    pub fn write_from(&mut self, level: u32, start: usize, texels: &[T]) -> Result<()> {
         let offset = self.offset(level, start, texels.len())?;
         match self.memory.memory.write(offset, bytemuck::cast_slice(texels)) {
             true => Ok(()),
@@ -163,7 +163,7 @@ impl<'a, T: Texel> HostImage<'a, T> {
     ///
     /// # Errors
     /// As [`write_from`](Self::write_from).
-    pub fn read_into(&self, level: usize, start: usize, texels: &mut [T]) -> Result<(), Error> {
+    pub fn read_into(&self, level: u32, start: usize, texels: &mut [T]) -> Result<()> {
         let offset = self.offset(level, start, texels.len())?;
         match self.memory.memory.read(offset, bytemuck::cast_slice_mut(texels)) {
             true => Ok(()),
@@ -171,8 +171,8 @@ impl<'a, T: Texel> HostImage<'a, T> {
         }
     }
 
-    fn offset(&self, level: usize, start: usize, count: usize) -> Result<usize, Error> {
-        let place = self.memory.levels.get(level).and_then(|place| usize::try_from(place.offset).ok());
+    fn offset(&self, level: u32, start: usize, count: usize) -> Result<usize> {
+        let place = self.memory.levels.get(level as usize).and_then(|place| usize::try_from(place.offset).ok());
         let inside = start.checked_add(count).is_some_and(|end| end <= self.level_len(level));
         match place {
             Some(place) if inside => Ok(self.memory.offset + place + start * size_of::<T>()),
@@ -180,7 +180,7 @@ impl<'a, T: Texel> HostImage<'a, T> {
         }
     }
 
-    fn outside(&self, level: usize, start: usize, count: usize) -> Error {
+    fn outside(&self, level: u32, start: usize, count: usize) -> Error {
         Error::OutOfRange { what: "texels", start, end: start.saturating_add(count), len: self.level_len(level) }
     }
 }

@@ -12,11 +12,11 @@
 //!             // Kernels and copies on `cuda.stream`, with the view as an
 //!             // argument.
 //!             Work::Cuda(cuda) => {
-//!                 println!("{} elements on {:?}", cuda.views.len(), cuda.stream)
+//!                 println!("{} elements on {:?}", cuda.resources.len(), cuda.stream)
 //!             }
 //!             Work::Host(mut host) => host
-//!                 .views
-//!                 .write_from(0, &vec![step as f32; host.views.len()])?,
+//!                 .resources
+//!                 .write_from(0, &vec![step as f32; host.resources.len()])?,
 //!             _ => {}
 //!         }
 //!         turn.publish()?;
@@ -26,10 +26,10 @@
 //! ```
 //!
 //! [`LatestWriter::begin`] waits, with a timeout, for a slot that the renderer has freed.
-//! [`Turn::publish`] hands the frame over without waiting for the GPU. When the renderer's process
-//! ends, the next call returns [`Error::PeerLost`]. Another stream then signals the values that
-//! this side's stream was still waiting for, and the program can continue and connect to the next
-//! renderer.
+//! [`WriteTurn::publish`] hands the frame over without waiting for the GPU. When the renderer's
+//! process ends, the next call returns [`Error::PeerLost`]. Another stream then signals the values
+//! that this side's stream was still waiting for, and the program can continue and connect to the
+//! next renderer.
 //!
 //! With [`Worker::exchange`], the two processes run in step, if both have set `trust`: the renderer
 //! gets each frame once and in order, and the GPUs wait for each other. With
@@ -100,9 +100,9 @@ pub use bridge_trace::{trace_off, trace_to};
 pub use cuda_import;
 #[cfg(target_os = "linux")]
 pub use element::{Buffer, Element, Image};
-pub use error::Error;
+pub use error::{Error, Result};
 #[cfg(target_os = "linux")]
-pub use exchange::{Exchange, ExchangeTurn};
+pub use exchange::{ExchangeTurn, ExchangeWriter};
 #[cfg(target_os = "linux")]
 pub use exchange_reader::{ExchangeReadTurn, ExchangeReader};
 #[cfg(target_os = "linux")]
@@ -118,7 +118,7 @@ pub use reader::{LatestReader, ReadTurn};
 #[cfg(target_os = "linux")]
 pub use worker::{Worker, WorkerInfo};
 #[cfg(target_os = "linux")]
-pub use writer::{CudaWork, HostWork, LatestWriter, Turn, Work};
+pub use writer::{CudaWork, HostWork, LatestWriter, Work, WriteTurn};
 
 // Promised to users; the compiler keeps it.
 #[cfg(target_os = "linux")]
@@ -129,6 +129,6 @@ const _: () = {
     shared::<Error>();
     sent::<LatestWriter<Buffer<u32>>>();
     sent::<LatestReader<Buffer<u32>>>();
-    sent::<Exchange<Buffer<u32>>>();
+    sent::<ExchangeWriter<Buffer<u32>>>();
     sent::<ExchangeReader<Buffer<u32>>>();
 };

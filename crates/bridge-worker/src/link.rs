@@ -2,8 +2,8 @@
 //!
 //! Whoever waits for a message reads all that come, for every exchange, into its inbox. One thread
 //! at a time waits at the socket, without the lock. Until it is back no other one reads, since it
-//! would wait on for what was read; the others wait for it. Once the connection has ended, each call
-//! waits for the end of the process by itself, without the lock either.
+//! would wait on for what was read; the others wait for it. Once the connection has ended, each
+//! call waits for the end of the process by itself, without the lock either.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};

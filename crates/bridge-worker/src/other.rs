@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::path::Path;
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 
 /// A connection with a renderer. There is none on this system.
 #[derive(Debug)]
@@ -13,8 +13,8 @@ impl Worker {
     /// Not available on this system.
     ///
     /// # Errors
-    /// [`Error::Ipc`] with [`bridge_ipc::Error::Unsupported`], always.
-    pub fn connect(path: impl AsRef<Path>) -> Result<Self, Error> {
+    /// [`Error::Connection`] with [`bridge_ipc::Error::Unsupported`], always.
+    pub fn connect(path: impl AsRef<Path>) -> Result<Self> {
         match bridge_ipc::Connection::connect(path, &bridge_ipc::ConnectInfo::default()) {
             Ok(_) => Err(Error::NoBackend { reason: "this system has no transport".to_owned() }),
             Err(error) => Err(error.into()),

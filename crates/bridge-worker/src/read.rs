@@ -22,12 +22,33 @@ pub struct CudaRead<'a, F: Frame> {
     /// other streams is joined when the turn ends, if cudarc tracks it.
     pub stream: &'a Arc<CudaStream>,
     /// Resources of the frame.
-    pub views: F::CudaSources<'a>,
+    pub resources: F::CudaSources<'a>,
 }
 
 /// A turn on the CPU that reads.
 #[non_exhaustive]
 pub struct HostRead<'a, F: Frame> {
     /// Resources of the frame.
-    pub views: F::HostSources<'a>,
+    pub resources: F::HostSources<'a>,
+}
+
+impl<F: Frame> std::fmt::Debug for Read<'_, F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Cuda(cuda) => cuda.fmt(f),
+            Self::Host(host) => host.fmt(f),
+        }
+    }
+}
+
+impl<F: Frame> std::fmt::Debug for CudaRead<'_, F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CudaRead").field("stream", self.stream).finish_non_exhaustive()
+    }
+}
+
+impl<F: Frame> std::fmt::Debug for HostRead<'_, F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HostRead").finish_non_exhaustive()
+    }
 }

@@ -8,7 +8,7 @@ use bridge_ipc::Direction;
 use bridge_trace::log_error;
 use cuda_import::cudarc::driver::CudaStream;
 
-use crate::error::Error;
+use crate::error::Result;
 use crate::frame::Frame;
 use crate::link::Published;
 use crate::read::Read;
@@ -26,7 +26,7 @@ pub struct LatestReader<F: Frame> {
 }
 
 impl<F: Frame> LatestReader<F> {
-    pub(crate) fn new(shared: &Arc<Shared>, name: &str) -> Result<Self, Error> {
+    pub(crate) fn new(shared: &Arc<Shared>, name: &str) -> Result<Self> {
         let taken = Taken::new(shared, name, Direction::RendererWrites, false)?;
         Ok(Self { taken, held: None, next: None })
     }
@@ -53,7 +53,7 @@ impl<F: Frame> LatestReader<F> {
     /// # Errors
     /// [`Error::PeerLost`] when the renderer's process has ended, [`Error::Closed`] if it has
     /// closed the exchange or the connection, [`Error::Cuda`] if this side's GPU work has failed.
-    pub fn newest(&mut self) -> Result<Option<ReadTurn<'_, F>>, Error> {
+    pub fn newest(&mut self) -> Result<Option<ReadTurn<'_, F>>> {
         self.wait_for_newer(Duration::ZERO)?;
         Ok(self.held.map(|frame| ReadTurn { reader: self, frame, done: false }))
     }
@@ -63,7 +63,7 @@ impl<F: Frame> LatestReader<F> {
     ///
     /// # Errors
     /// As [`newest`](Self::newest).
-    pub fn wait_for_newer(&mut self, timeout: Duration) -> Result<bool, Error> {
+    pub fn wait_for_newer(&mut self, timeout: Duration) -> Result<bool> {
         let deadline = Instant::now().checked_add(timeout);
         loop {
             let left = match deadline {
@@ -87,7 +87,7 @@ impl<F: Frame> LatestReader<F> {
 
     /// Takes what the renderer has published, torn frames too: their slots are to go back. Waits
     /// for at most `timeout`.
-    fn published(&mut self, timeout: Duration) -> Result<Option<Vec<Published>>, Error> {
+    fn published(&mut self, timeout: Duration) -> Result<Option<Vec<Published>>> {
         let frame = self.frame();
         let all = |frames: &mut VecDeque<Published>| (!frames.is_empty()).then(|| frames.drain(..).collect());
         self.taken.published(timeout, frame, all)
@@ -99,7 +99,7 @@ impl<F: Frame> LatestReader<F> {
     }
 
     /// Chooses the newest of these frames that is whole, and gives the others back.
-    fn choose(&mut self, frames: Vec<Published>) -> Result<(), Error> {
+    fn choose(&mut self, frames: Vec<Published>) -> Result<()> {
         let newest = frames.iter().rposition(|frame| !frame.torn);
         let superseded = newest.and_then(|newest| self.next.replace(frames[newest]));
         let others = frames.iter().enumerate().filter(|(place, _)| Some(*place) != newest).map(|(_, frame)| frame);
@@ -112,7 +112,7 @@ impl<F: Frame> LatestReader<F> {
 
     /// Holds `next`, which is not held before all calls for it have succeeded, and gives back the
     /// slot of the frame before.
-    fn take(&mut self, next: Published) -> Result<(), Error> {
+    fn take(&mut self, next: Published) -> Result<()> {
         let mut done = 0;
         if let Side::Cuda(side) = &mut self.taken.side {
             if let Some(old) = self.held {
@@ -134,7 +134,7 @@ impl<F: Frame> LatestReader<F> {
         }
     }
 
-    fn free(&mut self, slot: u32, value: u64) -> Result<(), Error> {
+    fn free(&mut self, slot: u32, value: u64) -> Result<()> {
         let frame = self.frame();
         self.taken.free(slot, value, frame)
     }
@@ -147,6 +147,7 @@ impl<F: Frame> std::fmt::Debug for LatestReader<F> {
 }
 
 /// A frame that is being read. This side keeps its slot until a newer frame is taken.
+#[must_use = "a turn ends as soon as it is dropped"]
 pub struct ReadTurn<'a, F: Frame> {
     reader: &'a mut LatestReader<F>,
     frame: Published,
@@ -173,16 +174,22 @@ impl<F: Frame> ReadTurn<'_, F> {
     ///
     /// # Errors
     /// [`Error::Cuda`] if work on other streams could not be joined.
-    pub fn finish(mut self) -> Result<(), Error> {
+    pub fn finish(mut self) -> Result<()> {
         self.end()
     }
 
-    fn end(&mut self) -> Result<(), Error> {
+    fn end(&mut self) -> Result<()> {
         self.done = true;
         match &self.reader.taken.side {
             Side::Cuda(side) => side.join(self.frame.slot),
             Side::Host(_) => Ok(()),
         }
+    }
+}
+
+impl<F: Frame> std::fmt::Debug for ReadTurn<'_, F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ReadTurn(\"{}\", frame {}, slot {})", self.reader.name(), self.frame(), self.slot())
     }
 }
 

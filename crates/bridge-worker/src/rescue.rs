@@ -12,7 +12,7 @@ use bridge_trace::{log_error, log_warn};
 use cuda_import::cudarc::driver::CudaStream;
 use cuda_import::{ImportedSemaphore, Restoring, query, signal_one, wait_one};
 
-use crate::error::Error;
+use crate::error::Result;
 
 /// The time that signals of a killed renderer may still take: its queue drains.
 const DRAIN: Duration = Duration::from_millis(20);
@@ -34,8 +34,8 @@ struct Values {
     waited: u64,
     /// The highest whose wait was enqueued.
     enqueued: u64,
-    /// The highest that was signalled in the renderer's place.
-    signalled: u64,
+    /// The highest that was signaled in the renderer's place.
+    signaled: u64,
     /// The same, until somebody has been told.
     untold: Option<u64>,
 }
@@ -60,7 +60,7 @@ impl Rescue {
     /// Work that is enqueued from now on comes after the renderer's use of a slot. A value that the
     /// stream has waited for already is not waited for again: most slots of a latest exchange come
     /// back without a new one, and each wait stops the GPU between two kernels.
-    pub(crate) fn wait(&self, value: u64) -> Result<(), Error> {
+    pub(crate) fn wait(&self, value: u64) -> Result<()> {
         // Before the call, which may block, and without the lock during it: the thread that rescues
         // needs that to end it.
         {
@@ -79,7 +79,7 @@ impl Rescue {
     }
 
     /// The renderer is dead: frees the stream of what it waits for. Returns the value that had to
-    /// be signalled, once.
+    /// be signaled, once.
     pub(crate) fn rescue(&self) -> Option<u64> {
         let mut values = self.values();
         self.signal(&mut values);
@@ -87,16 +87,16 @@ impl Rescue {
     }
 
     fn signal(&self, values: &mut Values) {
-        if values.waited <= values.signalled || self.is_idle_within(DRAIN) {
+        if values.waited <= values.signaled || self.is_idle_within(DRAIN) {
             return;
         }
         // SAFETY: the timeline lives until the stream is idle (`CudaSide::drop`). The process that
-        // would have signalled the value has ended and its queue had time to drain. Either the
+        // would have signaled the value has ended and its queue had time to drain. Either the
         // stream still waits for it, or runs a long kernel behind it: then the timeline may be past
         // it, and goes back where nothing looks at it any more.
         match unsafe { signal_one(&self.signals, &self.rendered, values.waited) } {
-            Ok(()) => (values.signalled, values.untold) = (values.waited, Some(values.waited)),
-            Err(error) => log_error!("what the renderer owed could not be signalled in its place: {error}"),
+            Ok(()) => (values.signaled, values.untold) = (values.waited, Some(values.waited)),
+            Err(error) => log_error!("what the renderer owed could not be signaled in its place: {error}"),
         }
     }
 
@@ -136,7 +136,7 @@ impl Guard {
             }
             // A frame that was begun in this moment may wait for more.
             while !watching.is_stopped_within(DRAIN) {
-                // Asked before, so that all is signalled by the last time.
+                // Asked before, so that all is signaled by the last time.
                 let is_last = is_left.load(Ordering::Acquire);
                 rescue.signal(&mut rescue.values());
                 if is_last {

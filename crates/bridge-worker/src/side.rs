@@ -8,7 +8,7 @@ use bridge_ipc::{
 };
 
 use crate::cuda::CudaSide;
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::frame::Frame;
 use crate::host::HostMemory;
 use crate::link::{Ended, State, quoted};
@@ -34,12 +34,7 @@ pub(crate) struct Imported<F: Frame> {
 
 /// Waits for the offer of this name, and imports what it has. Where that cannot be, the renderer is
 /// told.
-pub(crate) fn import<F: Frame>(
-    shared: &Shared,
-    name: &str,
-    direction: Direction,
-    trust: bool,
-) -> Result<Imported<F>, Error> {
+pub(crate) fn import<F: Frame>(shared: &Shared, name: &str, direction: Direction, trust: bool) -> Result<Imported<F>> {
     let complete = |state: &mut State| {
         let phase = |id: u32| state.connection.session().exchange(id);
         let offered = |id: &u32| phase(*id) == Some(ExchangePhase::Offered);
@@ -79,7 +74,7 @@ fn import_offer<F: Frame>(
     (direction, trust): (Direction, bool),
     resources: Vec<(Resource, OsHandle)>,
     timelines: Vec<(Timeline, OsHandle)>,
-) -> Result<Imported<F>, Error> {
+) -> Result<Imported<F>> {
     let mismatch = |reason: String| Error::Mismatch { exchange: offer.name.clone(), reason };
     if offer.direction != direction {
         let (writes, other) = match offer.direction {
@@ -119,7 +114,7 @@ fn import_offer<F: Frame>(
     Ok(Imported { side, offer, computed })
 }
 
-fn host_slots<F: Frame>(offer: &Offer, resources: Vec<(Resource, OsHandle)>) -> Result<Vec<Vec<HostMemory>>, Error> {
+fn host_slots<F: Frame>(offer: &Offer, resources: Vec<(Resource, OsHandle)>) -> Result<Vec<Vec<HostMemory>>> {
     let mut slots = Vec::new();
     let mut slot = Vec::with_capacity(F::RESOURCES);
     for (resource, handle) in resources {
@@ -152,7 +147,7 @@ impl<F: Frame> Side<F> {
 
 impl Shared {
     /// The renderer may go on with an exchange.
-    pub(crate) fn ready(&self, offer: &Offer) -> Result<(), Error> {
+    pub(crate) fn ready(&self, offer: &Offer) -> Result<()> {
         bridge_trace::event(self.event("offer", &offer.name).peer(self.renderer.pid));
         let ready = self.link.send(&Message::Ready { exchange: offer.exchange }, SEND_LIMIT);
         ready.map_err(|ended| ended_error(self, &offer.name, 0, None, ended))

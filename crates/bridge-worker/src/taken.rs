@@ -7,7 +7,7 @@ use std::time::Duration;
 use bridge_ipc::{Direction, Message, Offer};
 use cuda_import::cudarc::driver::CudaStream;
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::frame::Frame;
 use crate::link::{Ended, Published};
 use crate::read::{CudaRead, HostRead, Read};
@@ -27,7 +27,7 @@ pub(crate) struct Taken<F: Frame> {
 
 impl<F: Frame> Taken<F> {
     /// Imports the exchange of this name, and tells the renderer that it is ready.
-    pub(crate) fn new(shared: &Arc<Shared>, name: &str, direction: Direction, trust: bool) -> Result<Self, Error> {
+    pub(crate) fn new(shared: &Arc<Shared>, name: &str, direction: Direction, trust: bool) -> Result<Self> {
         let Imported { side, offer, computed } = side::import(shared, name, direction, trust)?;
         let taken = Self { side, offer, computed, end: EndTrace::default(), shared: Arc::clone(shared) };
         taken.shared.ready(&taken.offer)?;
@@ -54,10 +54,10 @@ impl<F: Frame> Taken<F> {
     pub(crate) fn read(&self, slot: u32) -> Read<'_, F> {
         match &self.side {
             Side::Cuda(side) => {
-                let (stream, views) = side.sources(slot);
-                Read::Cuda(CudaRead { stream, views })
+                let (stream, resources) = side.sources(slot);
+                Read::Cuda(CudaRead { stream, resources })
             }
-            Side::Host(slots) => Read::Host(HostRead { views: F::host_sources(&slots[slot as usize]) }),
+            Side::Host(slots) => Read::Host(HostRead { resources: F::host_sources(&slots[slot as usize]) }),
         }
     }
 
@@ -68,7 +68,7 @@ impl<F: Frame> Taken<F> {
         timeout: Duration,
         frame: u64,
         mut take: impl FnMut(&mut VecDeque<Published>) -> Option<T>,
-    ) -> Result<Option<T>, Error> {
+    ) -> Result<Option<T>> {
         let exchange = self.offer.exchange;
         // On the CPU they were copied, and are whole whatever becomes of the renderer.
         let outlive = matches!(self.side, Side::Host(_));
@@ -96,7 +96,7 @@ impl<F: Frame> Taken<F> {
     /// Gives a slot back to the renderer, behind `value` of this side's timeline. `frame` is the
     /// number for errors. One that has ended as planned takes none, and frames that came before may
     /// still be read.
-    pub(crate) fn free(&mut self, slot: u32, value: u64, frame: u64) -> Result<(), Error> {
+    pub(crate) fn free(&mut self, slot: u32, value: u64, frame: u64) -> Result<()> {
         if self.shared.link.is_left(self.offer.exchange) {
             return Ok(());
         }
@@ -108,7 +108,7 @@ impl<F: Frame> Taken<F> {
         }
     }
 
-    pub(crate) fn send(&mut self, message: &Message, frame: u64) -> Result<(), Error> {
+    pub(crate) fn send(&mut self, message: &Message, frame: u64) -> Result<()> {
         let sent = self.shared.link.send(message, SEND_LIMIT);
         sent.map_err(|ended| self.ended(ended, frame))
     }

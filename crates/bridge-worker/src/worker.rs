@@ -9,8 +9,8 @@ use bridge_trace::log_warn;
 use cuda_import::CudaDevice;
 
 use crate::device;
-use crate::error::Error;
-use crate::exchange::Exchange;
+use crate::error::{Error, Result};
+use crate::exchange::ExchangeWriter;
 use crate::exchange_reader::ExchangeReader;
 use crate::frame::Frame;
 use crate::link::Link;
@@ -65,17 +65,17 @@ impl Worker {
     ///
     /// # Errors
     /// As [`connect_with`](Self::connect_with).
-    pub fn connect(path: impl AsRef<Path>) -> Result<Self, Error> {
+    pub fn connect(path: impl AsRef<Path>) -> Result<Self> {
         Self::connect_with(path, &WorkerInfo::default())
     }
 
     /// [`connect`](Self::connect) with a configuration.
     ///
     /// # Errors
-    /// [`Error::Ipc`] if no process listens at `path`, or if the one that does is not trusted;
-    /// [`Error::NoBackend`] if no backend that the renderer allows is available; [`Error::Cuda`] if
-    /// CUDA is required but not available.
-    pub fn connect_with(path: impl AsRef<Path>, info: &WorkerInfo<'_>) -> Result<Self, Error> {
+    /// [`Error::Connection`] if no process listens at `path`, or if the one that does is not
+    /// trusted; [`Error::NoBackend`] if no backend that the renderer allows is available;
+    /// [`Error::Cuda`] if CUDA is required but not available.
+    pub fn connect_with(path: impl AsRef<Path>, info: &WorkerInfo<'_>) -> Result<Self> {
         bridge_trace::init();
         let connect = ConnectInfo { user: info.user, timeout: info.timeout };
         let mut connection = Connection::connect(path, &connect)?;
@@ -137,9 +137,9 @@ impl Worker {
     /// [`Error::Timeout`] if it is not offered; [`Error::Mismatch`] if its resources are not `F`,
     /// and [`Error::Cuda`] if it cannot be imported, both of which are also reported to the
     /// renderer; [`Error::HiddenGpu`] if CUDA does not see the GPU that draws and its timelines
-    /// cannot be imported; [`Error::Ipc`] for memory files that cannot be used. [`Error::PeerLost`]
-    /// and [`Error::Closed`] as for [`LatestWriter::begin`].
-    pub fn latest<F: Frame>(&self, name: &str) -> Result<LatestWriter<F>, Error> {
+    /// cannot be imported; [`Error::Connection`] for memory files that cannot be used.
+    /// [`Error::PeerLost`] and [`Error::Closed`] as for [`LatestWriter::begin`].
+    pub fn latest<F: Frame>(&self, name: &str) -> Result<LatestWriter<F>> {
         LatestWriter::new(&self.shared, name, false)
     }
 
@@ -152,9 +152,9 @@ impl Worker {
     ///
     /// # Errors
     /// [`Error::NoTrust`] if a side does not allow it; otherwise as [`latest`](Self::latest).
-    pub fn exchange<F: Frame>(&self, name: &str) -> Result<Exchange<F>, Error> {
+    pub fn exchange<F: Frame>(&self, name: &str) -> Result<ExchangeWriter<F>> {
         self.require_trust(name)?;
-        Exchange::new(&self.shared, name)
+        ExchangeWriter::new(&self.shared, name)
     }
 
     /// Returns the exchange in step with this name, whose frames the renderer draws. Waits until
@@ -167,7 +167,7 @@ impl Worker {
     /// # Errors
     /// As [`exchange`](Self::exchange), and [`Error::Mismatch`] if the renderer speaks a version of
     /// the protocol without such exchanges.
-    pub fn exchange_reader<F: Frame>(&self, name: &str) -> Result<ExchangeReader<F>, Error> {
+    pub fn exchange_reader<F: Frame>(&self, name: &str) -> Result<ExchangeReader<F>> {
         self.require_trust(name)?;
         let version = {
             let state = self.shared.link.state();
@@ -186,7 +186,7 @@ impl Worker {
     }
 
     /// Checks that both sides allow exchanges in step.
-    fn require_trust(&self, name: &str) -> Result<(), Error> {
+    fn require_trust(&self, name: &str) -> Result<()> {
         let who = match (self.shared.trust, self.shared.renderer.trust) {
             (true, true) => return Ok(()),
             (false, _) => "this worker was connected without `WorkerInfo::trust`",
@@ -199,13 +199,13 @@ impl Worker {
     ///
     /// # Errors
     /// As [`latest`](Self::latest).
-    pub fn latest_reader<F: Frame>(&self, name: &str) -> Result<LatestReader<F>, Error> {
+    pub fn latest_reader<F: Frame>(&self, name: &str) -> Result<LatestReader<F>> {
         LatestReader::new(&self.shared, name)
     }
 }
 
 /// The CUDA device, `None` for the CPU, and why.
-fn choose(renderer: &Hello, info: &WorkerInfo<'_>) -> Result<(Option<CudaDevice>, String), Error> {
+fn choose(renderer: &Hello, info: &WorkerInfo<'_>) -> Result<(Option<CudaDevice>, String)> {
     let allowed = |backend| info.backend.is_none_or(|asked| asked == backend) && renderer.has(backend);
     let mut reasons = Vec::new();
     if allowed(Backend::Cuda) {

@@ -9,7 +9,7 @@ use bridge_ipc::{Direction, Message};
 use bridge_trace::{log_error, log_warn};
 use cuda_import::cudarc::driver::CudaStream;
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::frame::Frame;
 use crate::link::{Ended, State};
 use crate::shared::Shared;
@@ -44,18 +44,39 @@ pub struct CudaWork<'a, F: Frame> {
     /// streams is joined when the frame is published, if cudarc tracks it.
     pub stream: &'a Arc<CudaStream>,
     /// The resources of the slot. They hold an older frame, or nothing.
-    pub views: F::CudaViews<'a>,
+    pub resources: F::CudaViews<'a>,
 }
 
 /// A turn on the CPU.
 #[non_exhaustive]
 pub struct HostWork<'a, F: Frame> {
     /// The resources of the slot. They hold an older frame, or zeros.
-    pub views: F::HostViews<'a>,
+    pub resources: F::HostViews<'a>,
+}
+
+impl<F: Frame> std::fmt::Debug for Work<'_, F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Cuda(cuda) => cuda.fmt(f),
+            Self::Host(host) => host.fmt(f),
+        }
+    }
+}
+
+impl<F: Frame> std::fmt::Debug for CudaWork<'_, F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CudaWork").field("stream", self.stream).finish_non_exhaustive()
+    }
+}
+
+impl<F: Frame> std::fmt::Debug for HostWork<'_, F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HostWork").finish_non_exhaustive()
+    }
 }
 
 impl<F: Frame> LatestWriter<F> {
-    pub(crate) fn new(shared: &Arc<Shared>, name: &str, trust: bool) -> Result<Self, Error> {
+    pub(crate) fn new(shared: &Arc<Shared>, name: &str, trust: bool) -> Result<Self> {
         let taken = Taken::new(shared, name, Direction::WorkerWrites, trust)?;
         Ok(Self { taken, free: VecDeque::new(), next_frame: 0 })
     }
@@ -86,7 +107,7 @@ impl<F: Frame> LatestWriter<F> {
     /// [`Error::Timeout`] if no slot is free in time; `begin` may then be called again.
     /// [`Error::Cuda`] if this side's GPU work has failed; the renderer is notified which frames
     /// are torn.
-    pub fn begin(&mut self) -> Result<Turn<'_, F>, Error> {
+    pub fn begin(&mut self) -> Result<WriteTurn<'_, F>> {
         let start = Instant::now();
         let timeout = self.taken.shared.timeout;
         let exchange = self.taken.offer.exchange;
@@ -115,7 +136,7 @@ impl<F: Frame> LatestWriter<F> {
                     return Err(error);
                 }
                 self.trace("begin", slot, None);
-                Ok(Turn { slot, done: false, writer: self })
+                Ok(WriteTurn { slot, done: false, writer: self })
             }
             Ok(None) => Err(self.taken.closed()),
             Err(Ended::Timeout) => Err(Error::Timeout {
@@ -126,7 +147,7 @@ impl<F: Frame> LatestWriter<F> {
         }
     }
 
-    fn wait_for_room(&mut self, start: Instant) -> Result<(), Error> {
+    fn wait_for_room(&mut self, start: Instant) -> Result<()> {
         let (most, timeout) = (self.taken.offer.writer_in_flight as usize, self.taken.shared.timeout);
         while let Side::Cuda(side) = &mut self.taken.side {
             match side.wait_for_room(most, LOOK.min(timeout.saturating_sub(start.elapsed()))) {
@@ -162,7 +183,7 @@ impl<F: Frame> LatestWriter<F> {
         }
     }
 
-    pub(crate) fn send(&mut self, message: &Message) -> Result<(), Error> {
+    pub(crate) fn send(&mut self, message: &Message) -> Result<()> {
         self.taken.send(message, self.next_frame)
     }
 }
@@ -185,13 +206,13 @@ impl<F: Frame> std::fmt::Debug for LatestWriter<F> {
 ///
 /// Dropping it is the same as [`skip`](Self::skip), with a warning in the log.
 #[must_use = "a turn that is dropped before `publish` gives no frame"]
-pub struct Turn<'a, F: Frame> {
+pub struct WriteTurn<'a, F: Frame> {
     pub(crate) writer: &'a mut LatestWriter<F>,
     pub(crate) slot: u32,
     pub(crate) done: bool,
 }
 
-impl<F: Frame> Turn<'_, F> {
+impl<F: Frame> WriteTurn<'_, F> {
     /// Returns the frame's number, starting at 0. Published frames are numbered consecutively.
     pub fn frame(&self) -> u64 {
         self.writer.next_frame
@@ -206,10 +227,10 @@ impl<F: Frame> Turn<'_, F> {
     pub fn work(&mut self) -> Work<'_, F> {
         match &mut self.writer.taken.side {
             Side::Cuda(side) => {
-                let (stream, views) = side.views(self.slot);
-                Work::Cuda(CudaWork { stream, views })
+                let (stream, resources) = side.views(self.slot);
+                Work::Cuda(CudaWork { stream, resources })
             }
-            Side::Host(slots) => Work::Host(HostWork { views: F::host_views(&slots[self.slot as usize]) }),
+            Side::Host(slots) => Work::Host(HostWork { resources: F::host_views(&slots[self.slot as usize]) }),
         }
     }
 
@@ -220,7 +241,7 @@ impl<F: Frame> Turn<'_, F> {
     /// [`Error::PeerLost`] and [`Error::Closed`] as for [`LatestWriter::begin`]; [`Error::Cuda`] if
     /// the signal cannot be enqueued; this side then keeps the slot, and the next frame gets the
     /// same number.
-    pub fn publish(mut self) -> Result<(), Error> {
+    pub fn publish(mut self) -> Result<()> {
         let writer = &mut *self.writer;
         let (exchange, frame, value) = (writer.taken.offer.exchange, writer.next_frame, writer.taken.computed + 1);
         match &mut writer.taken.side {
@@ -250,11 +271,11 @@ impl<F: Frame> Turn<'_, F> {
     ///
     /// # Errors
     /// [`Error::Cuda`] if work on other streams could not be joined.
-    pub fn skip(mut self) -> Result<(), Error> {
+    pub fn skip(mut self) -> Result<()> {
         self.give_back()
     }
 
-    pub(crate) fn give_back(&mut self) -> Result<(), Error> {
+    pub(crate) fn give_back(&mut self) -> Result<()> {
         self.done = true;
         self.writer.trace("skip", self.slot, None);
         // The wait for the renderer's use of the slot is in the stream already.
@@ -266,7 +287,13 @@ impl<F: Frame> Turn<'_, F> {
     }
 }
 
-impl<F: Frame> Drop for Turn<'_, F> {
+impl<F: Frame> std::fmt::Debug for WriteTurn<'_, F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "WriteTurn(\"{}\", frame {}, slot {})", self.writer.name(), self.frame(), self.slot())
+    }
+}
+
+impl<F: Frame> Drop for WriteTurn<'_, F> {
     fn drop(&mut self) {
         if self.done {
             return;

@@ -8,7 +8,7 @@ fn gradient(compute: &Compute) -> Result<Vec<f32>, Box<dyn Error>> {
     // The texel's type is that of the format.
     let uses = ImageAccess::SAMPLED | ImageAccess::TRANSFER_READ;
     let spec = ImageSpec::<f32>::new(vk::Format::R32_SFLOAT, [64, 48], uses)
-        .named("gradient");
+        .with_name("gradient");
     let mut exchange = Exchange::new(compute, &ExchangeInfo::default(), spec)?;
 
     let mut turn = exchange.begin()?;

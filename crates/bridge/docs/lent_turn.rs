@@ -16,11 +16,11 @@ unsafe fn splice(
     let parts = lent.parts();
 
     // The engine's own semaphores would be in these lists too.
-    let (waits, signals) = ([parts.wait], [parts.signal]);
+    let signals = [parts.signal()];
     let buffers =
         [vk::CommandBufferSubmitInfo::default().command_buffer(commands)];
     let batch = vk::SubmitInfo2::default()
-        .wait_semaphore_infos(&waits)
+        .wait_semaphore_infos(parts.waits())
         .command_buffer_infos(&buffers)
         .signal_semaphore_infos(&signals);
     // SAFETY: the caller's promise.

@@ -15,7 +15,7 @@ use crate::compute::backend::Backend;
 use crate::error::turns::lost;
 use crate::error::words::{busy, hint};
 use crate::error::workers::{settled, whole};
-use crate::timeline::signaller::Signaller;
+use crate::timeline::signaler::Signaler;
 
 pub(crate) use crate::error::loss::both;
 pub use crate::error::stage::Stage;
@@ -108,15 +108,15 @@ pub enum Error {
     },
 
     /// An image format that Vulkan and the compute side do not both support.
-    #[error("format {format:?} cannot be shared: {reason}; use {instead} instead")]
+    #[error("format {format:?} cannot be shared: {reason}; use {substitute} instead")]
     #[non_exhaustive]
-    FormatCannotCross {
+    UnsupportedFormat {
         /// The format.
         format: vk_export::ash::vk::Format,
         /// Reason.
         reason: &'static str,
         /// Format that can be shared in its place.
-        instead: &'static str,
+        substitute: &'static str,
     },
 
     /// A kernel module cannot be loaded.
@@ -239,8 +239,8 @@ pub enum Error {
 
     /// A host wait timed out.
     #[error(
-        "exchange \"{exchange}\": waited {waited:?} for point {value} of \"{timeline}\", which {signaller} signals; last \
-         value seen: {last_seen}; last enqueued on {history}; {}", hint(*.signaller)
+        "exchange \"{exchange}\": waited {waited:?} for point {value} of \"{timeline}\", which {signaler} signals; last \
+         value seen: {last_seen}; last enqueued on {history}; {}", hint(*.signaler)
     )]
     #[non_exhaustive]
     Timeout {
@@ -251,7 +251,7 @@ pub enum Error {
         /// The value of the point.
         value: u64,
         /// Side that signals it.
-        signaller: Signaller,
+        signaler: Signaler,
         /// The value at the end of the wait.
         last_seen: u64,
         /// Duration of the wait.
@@ -276,7 +276,7 @@ pub enum Error {
     /// The worker process has ended, or its connection has closed.
     #[error(
         "exchange \"{exchange}\": worker process {worker} {reason}; last complete frame: {}; slots held: {held}; signals outstanding: \
-         {owed}{}; the last complete frame stays available, and another worker can be connected", whole(*.frame), settled(torn, *.signalled)
+         {owed}{}; the last complete frame stays available, and another worker can be connected", whole(*.frame), settled(torn, *.signaled)
     )]
     #[non_exhaustive]
     PeerLost {
@@ -301,10 +301,10 @@ pub enum Error {
         /// the program has not taken are withdrawn; commands already submitted run with whatever
         /// the slots contain.
         torn: Box<[u64]>,
-        /// In step: the timeline value that was signalled on the worker's behalf so that Vulkan can
+        /// In step: the timeline value that was signaled on the worker's behalf so that Vulkan can
         /// proceed, the highest that it owed. `None` while the signal may still arrive, or if none
         /// was owed.
-        signalled: Option<u64>,
+        signaled: Option<u64>,
     },
 
     /// A lost worker in step still has unfinished frames. Another worker can replace it once they
@@ -332,8 +332,8 @@ pub enum Error {
         worker: u32,
         /// The frames, as [`PeerLost`](Self::PeerLost) has them.
         torn: Box<[u64]>,
-        /// The value of the exchange's timeline that was signalled in its place.
-        signalled: u64,
+        /// The value of the exchange's timeline that was signaled in its place.
+        signaled: u64,
     },
 
     /// The CPU backend's thread has stopped working.

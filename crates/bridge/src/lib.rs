@@ -1,6 +1,6 @@
-//! Shares buffers and images between CUDA and Vulkan without copies. In every frame, one side writes
-//! a resource, the other reads it, and the GPU orders the two. The host does not wait, and the safe
-//! API of these crates cannot get the order wrong.
+//! Shares buffers and images between CUDA and Vulkan without copies. In every frame, one side
+//! writes a resource, the other reads it, and the GPU orders the two. The host does not wait, and
+//! the safe API of these crates cannot get the order wrong.
 //!
 //! ```no_run
 //! use bridge::{Backend, BufferAccess, BufferSpec, Compute, Exchange};
@@ -111,20 +111,25 @@ mod remote;
 mod timeline;
 mod tuples;
 
+#[cfg(all(target_os = "linux", feature = "remote"))]
+pub use bridge_ipc;
 pub use cuda_import;
 pub use vk_export;
 pub use vk_export::ash;
 
 // What programs name of the two halves.
 pub use cuda_import::{
-    AddressMode, DeviceView, DeviceViewMut, Filter, ImageRows, ImageView, ImageViewMut, ReadMode, Surface, Texel,
-    Texture, TextureInfo, cudarc, half,
+    AddressMode, CudaDevice, DeviceView, DeviceViewMut, Filter, ImageRows, ImageView, ImageViewMut, ReadMode, Surface,
+    Texel, TexelFormat, Texture, TextureInfo, cudarc, half,
 };
 pub use vk_export::{
     AdoptInfo, AllocatedBytes, DeviceRequirements, DeviceSelector, EnabledFeatures, InUse, Queue, QueueLock,
     RawHandles, RequiredFeatures, Uuid, Validation, required_device_extensions, requirements_for, requirements_for_raw,
 };
-pub use vk_export::{BufferAccess, ExportDevice, ImageAccess, ImageKind, LaunchConfig, OpenInfo, Ptx, QueueKind};
+pub use vk_export::{
+    BufferAccess, ExportDevice, Handover, ImageAccess, ImageHandover, ImageKind, LaunchConfig, OpenInfo, Ptx, PtxEntry,
+    QueueKind,
+};
 
 pub use bridge_trace::{trace_off, trace_to};
 pub use buffer::pool::{PoolReport, SharedPool, SharedPoolInfo};
@@ -138,13 +143,13 @@ pub use compute::{Backend, Compute};
 pub use error::{Error, RecordError, Result, Stage};
 #[cfg(all(target_os = "linux", feature = "remote"))]
 pub use exchange::RenderAway;
+pub use exchange::parts::{LegacySubmitParts, SubmitParts};
 pub use exchange::resources::Resources;
 pub use exchange::resources::many::PerElement;
-pub use exchange::submit::{LegacySubmitParts, SubmitParts};
 pub use exchange::{
     ComputeFirst, ComputeRead, ComputeTurn, ComputeWrite, CudaPart, CudaWork, Direction, Exchange, ExchangeInfo,
-    FrameGraph, HostWork, InitialTurn, LatestInfo, LatestParts, LatestReader, LatestWriter, Lease, LegacyLatestParts,
-    Lendable, LentLatest, LentTurn, Newest, RenderFirst, RenderRead, RenderTurn, RenderWrite, SubmitInfo, Work,
+    FrameGraph, HostWork, InitialTurn, LatestInfo, LatestReader, LatestWriter, Lease, Lendable, LentLatest, LentTurn,
+    Newest, RenderFirst, RenderRead, RenderTurn, RenderWrite, SubmitInfo, Work,
 };
 pub use image::format::{FORMATS, FormatInfo, FormatSupport, format_info, format_support};
 pub use image::host::read::{HostImage, HostPlane};
@@ -162,10 +167,11 @@ pub use kernel::work::KernelWork;
 pub use observe::live::LiveObjects;
 #[cfg(all(target_os = "linux", feature = "remote"))]
 pub use remote::{
-    AcceptInfo, Listener, ListenerInfo, Remote, RemoteExchange, RemoteExchangeWriter, RemoteReader, RemoteWriter,
+    AcceptInfo, Listener, ListenerInfo, Remote, RemoteExchangeReader, RemoteExchangeWriter, RemoteLatestReader,
+    RemoteLatestWriter,
 };
 pub use timeline::TimelinePoint;
-pub use timeline::signaller::Signaller;
+pub use timeline::signaler::Signaler;
 
 /// Everything may be moved to and used from any thread; what is used by one thread at a time takes
 /// `&mut self`.
@@ -224,12 +230,10 @@ const _: () = {
     shared::<SubmitInfo<'_>>();
     shared::<SubmitParts>();
     shared::<LatestInfo<'_>>();
-    shared::<LatestParts>();
-    shared::<LegacyLatestParts>();
     shared::<Newest>();
     shared::<LegacySubmitParts>();
     shared::<TimelinePoint>();
-    shared::<Signaller>();
+    shared::<Signaler>();
     shared::<Stage>();
     shared::<Error>();
     shared::<FormatInfo>();
@@ -243,10 +247,10 @@ const _: () = {
 const _: () = {
     const fn shared<T: Send + Sync>() {}
     const fn of<R: Resources>() {
-        shared::<RemoteExchange<R>>();
+        shared::<RemoteExchangeReader<R>>();
         shared::<RemoteExchangeWriter<R>>();
-        shared::<RemoteReader<R>>();
-        shared::<RemoteWriter<R>>();
+        shared::<RemoteLatestReader<R>>();
+        shared::<RemoteLatestWriter<R>>();
         shared::<RenderTurn<R, RenderAway>>();
         shared::<LentTurn<R, RenderAway>>();
     }

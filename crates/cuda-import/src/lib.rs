@@ -23,7 +23,7 @@
 //!     exported: Exported,
 //!     kernel: &CudaFunction,
 //! ) -> Result<(), cuda_import::Error> {
-//!     println!("{}", cuda_import::probe()?.version);
+//!     println!("{}", cuda_import::report()?.version);
 //!
 //!     // The same GPU on both sides, by UUID.
 //!     let device = CudaDevice::by_uuid(exported.device)?;
@@ -62,7 +62,7 @@
 //!         unsafe { launch.launch(LaunchConfig::for_num_elems(1_000_000)) };
 //!     launched.expect("launch");
 //!     particles.join_foreign_work()?;
-//!     // SAFETY: 2 is greater than every value signalled before.
+//!     // SAFETY: 2 is greater than every value signaled before.
 //!     unsafe { cuda_import::signal_one(&stream, &timeline, 2) }?;
 //!     stream.synchronize().expect("synchronize");
 //!     Ok(())
@@ -127,10 +127,10 @@ pub use buffer::{BufferMappingInfo, MappedBuffer};
 pub use cudarc;
 pub use device::CudaDevice;
 pub use device::peer::{PeerAccess, peer_access};
-pub use device::probe::{ComputeMode, CudaDeviceReport, DriverReport, probe};
+pub use device::report::{ComputeMode, CudaDeviceReport, CudaReport, report};
 pub use device::version::DriverVersion;
 pub use error::code::DriverCode;
-pub use error::{Error, PresentDevice};
+pub use error::{Error, PresentDevice, Result};
 pub use half;
 pub use handle::{ImportHandle, OsHandle};
 #[cfg(windows)]
@@ -182,7 +182,7 @@ const _: () = {
     shared::<ImportHandle>();
     shared::<DriverCode>();
     shared::<DriverVersion>();
-    shared::<DriverReport>();
+    shared::<CudaReport>();
     shared::<CudaDeviceReport>();
     shared::<ComputeMode>();
     shared::<PresentDevice>();

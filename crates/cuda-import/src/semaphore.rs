@@ -4,7 +4,7 @@
 #![allow(unsafe_code)]
 
 use crate::device::CudaDevice;
-use crate::error::{Error, Object};
+use crate::error::{Object, Result};
 use crate::handle::{ImportHandle, give};
 use crate::leak::count_leak;
 use crate::logging::{log_error, log_trace};
@@ -51,7 +51,7 @@ impl ImportedSemaphore {
         handle: impl Into<ImportHandle>,
         kind: SemaphoreKind,
         name: &str,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self> {
         let (handle, object) = (handle.into(), Object("semaphore", name));
         #[cfg(windows)]
         if matches!((&handle, kind), (ImportHandle::Kmt(_), SemaphoreKind::Timeline)) {

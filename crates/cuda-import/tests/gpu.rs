@@ -15,7 +15,7 @@ use cuda_import::cudarc::driver::{CudaStream, LaunchConfig, PushKernelArg, resul
 use cuda_import::cudarc::nvrtc::Ptx;
 use cuda_import::{
     BufferMappingInfo, CudaDevice, Error, ImportedMemory, ImportedSemaphore, MappedBuffer, MemoryImportInfo,
-    SemaphoreKind, probe, query,
+    SemaphoreKind, query, report,
 };
 use test_support::open_descriptors;
 
@@ -65,7 +65,7 @@ fn is_open(mut writer: &PipeWriter) -> bool {
 #[test]
 fn the_device_is_found_by_uuid_and_no_other() {
     let Some((device, _alone)) = device() else { return };
-    let report = probe().unwrap();
+    let report = report().unwrap();
     assert_eq!(device.uuid(), report.devices[0].uuid);
     assert_eq!(device.name(), report.devices[0].name);
     let stranger = uuid::Uuid::from_u128(1);

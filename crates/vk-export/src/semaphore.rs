@@ -212,7 +212,7 @@ impl Semaphore {
             .map_err(self.failed("vkGetSemaphoreCounterValue"))
     }
 
-    /// Blocks until a timeline has reached `value`, for at most `limit`.
+    /// Blocks until a timeline has reached `value`, for at most `timeout`.
     ///
     /// Right for what Vulkan or the host signals; a signal of another API wakes this late by
     /// milliseconds on some drivers, ask [`value`](Self::value) repeatedly there.
@@ -221,9 +221,10 @@ impl Semaphore {
     /// [`Error::Timeout`] with the last value, [`Error::InvalidArgument`] for a binary semaphore,
     /// otherwise the error of the failed driver call.
     #[doc(alias = "vkWaitSemaphores")]
-    pub fn wait(&self, value: u64, limit: Duration) -> Result<()> {
+    pub fn wait(&self, value: u64, timeout: Duration) -> Result<()> {
+        self.check_timeline()?;
         let start = Instant::now();
-        if self.try_wait(value, limit)? {
+        if self.try_wait(value, timeout)? {
             return Ok(());
         }
         Err(Error::Timeout {
@@ -244,7 +245,8 @@ impl Semaphore {
         let (semaphores, values) = ([self.raw], [value]);
         let info = vk::SemaphoreWaitInfo::default().semaphores(&semaphores).values(&values);
         let nanoseconds = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
-        // SAFETY: VUID-VkSemaphoreWaitInfo-pSemaphores-03256: a live timeline, checked above.
+        // SAFETY: VUID-VkSemaphoreWaitInfo-pSemaphores-03256: a live timeline of this device,
+        // checked above.
         match unsafe { self.device.as_raw().wait_semaphores(&info, nanoseconds) } {
             Ok(()) => Ok(true),
             Err(vk::Result::TIMEOUT) => Ok(false),
@@ -267,7 +269,7 @@ impl Semaphore {
         if value <= reached {
             return Err(Error::invalid(
                 describe(self.kind, &self.name),
-                format!("signalled with {value}, but it already has {reached}: values rise strictly"),
+                format!("signaled with {value}, but it already has {reached}: values rise strictly"),
             ));
         }
         let info = vk::SemaphoreSignalInfo::default().semaphore(self.raw).value(value);

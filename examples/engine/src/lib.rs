@@ -13,6 +13,8 @@
 //! lent turn a part of the engine's submissions. [`count`] counts the lines, [`check`] knows how
 //! frames should look, [`script`] runs without a window and [`window`] in one.
 
+#![allow(missing_debug_implementations)] // An example, which prints none of it.
+
 pub mod adopt;
 pub mod check;
 pub mod count;

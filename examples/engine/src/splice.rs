@@ -39,7 +39,7 @@ impl<R: Resources, D: Direction> Spliced<R, D> {
     /// Waits, where the compute side is the CPU, until a present may depend on the frame.
     ///
     /// # Errors
-    /// As [`LentTurn::prepare_present`].
+    /// As [`RenderTurn::prepare_present`].
     pub fn prepare_present(&self) -> Result<()> {
         self.0.prepare_present()
     }
@@ -47,8 +47,8 @@ impl<R: Resources, D: Direction> Spliced<R, D> {
     /// Adds what the submission waits for and signals.
     pub fn semaphores(&self, semaphores: &mut Semaphores) {
         let parts = self.0.parts();
-        semaphores.waits.push(parts.wait);
-        semaphores.signals.push(parts.signal);
+        semaphores.waits.extend_from_slice(parts.waits());
+        semaphores.signals.push(parts.signal());
     }
 }
 

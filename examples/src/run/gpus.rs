@@ -1,7 +1,7 @@
 //! Several GPUs that compute for the one that draws.
 
 use anyhow::{Context, Result, bail};
-use bridge::cuda_import::{CudaDevice, PeerAccess, peer_access, probe};
+use bridge::cuda_import::{CudaDevice, PeerAccess, peer_access, report};
 use bridge::{Backend, Compute};
 
 /// A compute side of `count` GPUs for the device of `compute`: its own, and others that reach its
@@ -19,7 +19,7 @@ pub fn several(compute: &Compute, count: u32) -> Result<Compute> {
         );
     }
     let (mut reaching, mut unreachable) = (Vec::new(), Vec::new());
-    let found = probe().context("CUDA's GPUs cannot be listed")?.devices;
+    let found = report().context("CUDA's GPUs cannot be listed")?.devices;
     let total = found.len();
     for device in found.into_iter().filter(|device| device.uuid != drawing.uuid()) {
         let access = peer_access(device.uuid, drawing.uuid())?;

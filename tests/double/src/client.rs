@@ -146,7 +146,7 @@ impl Double {
         self.complete_signal(number, value);
     }
 
-    /// The counter of a timeline; 1 for a binary semaphore that is signalled.
+    /// The counter of a timeline; 1 for a binary semaphore that is signaled.
     pub fn value(&self, number: u64) -> u64 {
         self.control::<extern "C" fn(u64) -> u64>("double_value")(number)
     }

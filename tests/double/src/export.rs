@@ -121,7 +121,7 @@ pub(crate) enum Payload {
     /// The highest value of which a signal was submitted, and the counter.
     Timeline { submitted: u64, value: u64 },
     /// How many of each were submitted and completed.
-    Binary { signals: u64, waits: u64, signalled: u64, waited: u64 },
+    Binary { signals: u64, waits: u64, signaled: u64, waited: u64 },
     /// A timeline whose counter is Vulkan's, while that has it; and the highest value of which a
     /// signal was submitted on CUDA's side.
     #[cfg(target_os = "linux")]
@@ -132,7 +132,7 @@ impl Payload {
     pub(crate) fn new(timeline: bool) -> Self {
         match timeline {
             true => Self::Timeline { submitted: 0, value: 0 },
-            false => Self::Binary { signals: 0, waits: 0, signalled: 0, waited: 0 },
+            false => Self::Binary { signals: 0, waits: 0, signaled: 0, waited: 0 },
         }
     }
 
@@ -170,7 +170,7 @@ impl Payload {
                 *signals += 1;
                 match *signals - *waits {
                     0 | 1 => Ok(()),
-                    _ => Err((Kind::SignalOverSignal, "signalled again with no wait in between".to_owned())),
+                    _ => Err((Kind::SignalOverSignal, "signaled again with no wait in between".to_owned())),
                 }
             }
         }
@@ -193,7 +193,7 @@ impl Payload {
     /// Whether a wait for `value` can end now.
     pub(crate) fn is_reached(&self, value: u64) -> bool {
         match *self {
-            Self::Binary { signalled, waited, .. } => signalled > waited,
+            Self::Binary { signaled, waited, .. } => signaled > waited,
             _ => self.value() >= value,
         }
     }
@@ -207,7 +207,7 @@ impl Payload {
                     return Err((Kind::ValueFell, format!("a signal of {to} is done after one of {before}")));
                 }
             }
-            Self::Binary { signalled, .. } => *signalled += 1,
+            Self::Binary { signaled, .. } => *signaled += 1,
             #[cfg(target_os = "linux")]
             Self::Vulkan { shared, .. } => {
                 let before = shared.as_ref().map_or(0, Shared::value);
@@ -229,7 +229,7 @@ impl Payload {
     pub(crate) fn value(&self) -> u64 {
         match self {
             Self::Timeline { value, .. } => *value,
-            Self::Binary { signalled, waited, .. } => signalled - waited,
+            Self::Binary { signaled, waited, .. } => signaled - waited,
             #[cfg(target_os = "linux")]
             Self::Vulkan { shared, .. } => shared.as_ref().map_or(0, Shared::value),
         }

@@ -46,7 +46,7 @@ pub(crate) enum Kind {
     PendingAtDestroy,
     /// A binary semaphore's signal must have been submitted before its wait, one for each.
     WaitBeforeSignal,
-    /// A binary semaphore signalled that nobody waited for yet.
+    /// A binary semaphore signaled that nobody waited for yet.
     SignalOverSignal,
     /// A timeline's values must rise.
     ValueNotRising,

@@ -1,5 +1,5 @@
-//! Host functions that a stream calls (`cuLaunchHostFunc`). Each runs on its own thread, without the
-//! lock of the ledger, and may take any time: only its stream waits for it to return.
+//! Host functions that a stream calls (`cuLaunchHostFunc`). Each runs on its own thread, without
+//! the lock of the ledger, and may take any time: only its stream waits for it to return.
 #![allow(unsafe_code, reason = "calls a C function")]
 
 use std::cell::Cell;
@@ -31,8 +31,8 @@ impl HostFunction {
 
     fn call(self) {
         IS_INSIDE.set(true);
-        // SAFETY: cuda.h, CUhostFn: the caller of `cuLaunchHostFunc` guarantees that the function can
-        // be called with its data, on any thread, in the stream's order.
+        // SAFETY: cuda.h, CUhostFn: the caller of `cuLaunchHostFunc` guarantees that the function
+        // can be called with its data, on any thread, in the stream's order.
         unsafe { (self.function)(with_exposed_provenance_mut(self.data)) };
     }
 }

@@ -7,7 +7,7 @@ mod common;
 
 use common::world::{device, import_memory, import_semaphore, map};
 use common::{assert_clean, kinds, raw};
-use cuda_import::{CudaDevice, SemaphoreKind, probe, wait_one};
+use cuda_import::{CudaDevice, SemaphoreKind, report, wait_one};
 use driver_double::Double;
 
 const SIZE: u64 = 4096;
@@ -124,7 +124,7 @@ fn the_first_stream_of_another_device_object() {
     let exported = double.export_semaphore(true);
     let number = exported.number;
     let timeline = import_semaphore(&cuda, exported, SemaphoreKind::Timeline);
-    // SAFETY: signalled below, before both are dropped.
+    // SAFETY: signaled below, before both are dropped.
     unsafe { wait_one(&stream, &timeline, 1) }.unwrap();
 
     let again = CudaDevice::by_uuid(cuda.uuid()).unwrap();
@@ -267,7 +267,7 @@ fn a_drop_has_a_limit_although_the_driver_has_none() {
 #[test]
 fn what_blocks_on_one_device_holds_up_no_other() {
     let Some(double) = Double::in_child("what_blocks_on_one_device_holds_up_no_other") else { return };
-    let devices = probe().unwrap().devices;
+    let devices = report().unwrap().devices;
     let [blocked, free] = [0, 1].map(|nth| CudaDevice::by_uuid(devices[nth].uuid).unwrap());
     let [home, other] = [&blocked, &free].map(|device| device.new_stream().unwrap());
     let exported = double.export_semaphore(true);

@@ -81,7 +81,7 @@ fn what_a_frame_costs() {
             let start = Instant::now();
             for _ in 0..FRAMES {
                 value += 1;
-                // SAFETY: the value was signalled, the timelines outlive the frames.
+                // SAFETY: the value was signaled, the timelines outlive the frames.
                 unsafe { wait_one(&home, &rendered, 1) }.unwrap();
                 let joined = buffers.iter().filter(|buffer| buffer.has_foreign_work());
                 joined.for_each(|buffer| buffer.join_foreign_work().unwrap());

@@ -82,7 +82,7 @@ fn every_call(double: &Double, before: u64) {
     let record = |stream: &Arc<CudaStream>| stream.memset_zeros(&mut buffer.view_mut());
     // SAFETY: the timelines and the buffer outlive the graph.
     let mut graph = keeps!(unsafe { StreamGraph::capture(NAME, &home, &wait, &signal, record) }.unwrap());
-    // SAFETY: the one is at 1, the other was never signalled; all that is used lives.
+    // SAFETY: the one is at 1, the other was never signaled; all that is used lives.
     keeps!(unsafe { graph.launch(1, 1) }.unwrap());
 
     keeps!(drop(graph));

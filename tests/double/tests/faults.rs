@@ -46,7 +46,7 @@ fn guest_writes(world: &mut World<'_>) -> Outcome {
 
 #[test]
 fn devices() {
-    let probe = Operation::new("probe", |_| Ok(cuda_import::probe().map(drop)?));
+    let probe = Operation::new("probe", |_| Ok(cuda_import::report().map(drop)?));
     let by_uuid = Operation::new("by_uuid", |world| {
         world.keep(CudaDevice::by_uuid(world.device.uuid())?);
         Ok(())
@@ -112,7 +112,7 @@ fn semaphores() {
         import_semaphore(world, exported, SemaphoreKind::Binary)
     });
     let drop_semaphore = Operation::new("drop", |world| {
-        drop(world.goods.unsignalled.take());
+        drop(world.goods.unsignaled.take());
         Ok(())
     });
     walk(
@@ -131,7 +131,7 @@ fn waits_and_signals() {
     // at.
     let wait_binary = Operation::new("wait, binary", |world| {
         // SAFETY: as above.
-        Ok(unsafe { wait_one(&world.home, world.goods.signalled.as_ref().unwrap(), 0) }?)
+        Ok(unsafe { wait_one(&world.home, world.goods.signaled.as_ref().unwrap(), 0) }?)
     });
     let wait_many = Operation::new("wait, many", |world| {
         // SAFETY: as above.
@@ -141,7 +141,7 @@ fn waits_and_signals() {
     });
     let signal_binary = Operation::new("signal, binary", |world| {
         // SAFETY: as above.
-        Ok(unsafe { signal_one(&world.home, world.goods.unsignalled.as_ref().unwrap(), 0) }?)
+        Ok(unsafe { signal_one(&world.home, world.goods.unsignaled.as_ref().unwrap(), 0) }?)
     });
     let signal_many = Operation::new("signal, many", |world| {
         // SAFETY: as above.
@@ -227,7 +227,7 @@ fn ends_of_buffers() {
     );
 }
 
-/// A write into the buffer, waiting for the first timeline and signalling the second.
+/// A write into the buffer, waiting for the first timeline and signaling the second.
 fn capture(world: &mut World<'_>) -> Result<StreamGraph, Failure> {
     let World { home, goods, .. } = world;
     let buffer = goods.buffer.as_mut().unwrap();

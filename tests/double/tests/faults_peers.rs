@@ -34,7 +34,7 @@ fn map(memory: &Arc<ImportedMemory>, homes: &[Arc<CudaStream>]) -> Result<Mapped
 #[test]
 fn a_peer() {
     let ask = Operation::new("ask for access", |world| {
-        let uuids: Vec<_> = cuda_import::probe()?.devices.iter().map(|device| device.uuid).collect();
+        let uuids: Vec<_> = cuda_import::report()?.devices.iter().map(|device| device.uuid).collect();
         assert_eq!(world.device.uuid(), uuids[1]);
         Ok(peer_access(uuids[1], uuids[0]).map(drop)?)
     });

@@ -47,7 +47,7 @@ impl<'d> Frames<'d> {
     fn frame(&mut self, work: impl FnOnce(&[MappedBuffer<u32>])) -> (String, String) {
         self.frame += 1;
         self.double.forget_calls();
-        // SAFETY: it was signalled, and lives.
+        // SAFETY: it was signaled, and lives.
         unsafe { wait_one(&self.home, &self.rendered, 1) }.unwrap();
         for buffer in &self.buffers {
             // SAFETY: no other view lives.

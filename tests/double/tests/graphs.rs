@@ -76,7 +76,7 @@ fn a_launch_waits_works_and_signals() {
     assert_eq!(frames.read(), [0; LEN], "it ran when it was captured");
     assert_eq!(double.value(computed), 0);
 
-    // Enqueued before the other side has signalled: each launch has values of its own.
+    // Enqueued before the other side has signaled: each launch has values of its own.
     for value in 1..=3 {
         double.forget_calls();
         // SAFETY: the signals come below, the values rise, all that is used lives.

@@ -39,7 +39,7 @@ fn an_event_that_orders_a_guest_cannot_be_moved_by_safe_code() {
     std::mem::forget(guard);
 
     buffer.join_foreign_work().unwrap();
-    // SAFETY: nothing was signalled before.
+    // SAFETY: nothing was signaled before.
     unsafe { signal_one(&home, &done, 1) }.unwrap();
     assert_eq!(double.value(done_number), 0, "handed over while the guest's copy is still to come");
     double.signal(ready_number, 1);
@@ -100,7 +100,7 @@ fn a_failure_of_a_guest_cannot_be_taken_through_a_guard() {
     }
     std::mem::forget(guard);
     if buffer.join_foreign_work().is_ok() {
-        // SAFETY: nothing was signalled before.
+        // SAFETY: nothing was signaled before.
         unsafe { signal_one(&home, &done, 1) }.unwrap();
     }
     // The last copy is covered by nothing; the ones before are, and wait for `ready` too.
@@ -129,7 +129,7 @@ fn guests_are_in_order_without_event_tracking_too() {
     unsafe { wait_one(&guest, &ready, 1) }.unwrap();
     guest.memcpy_htod(&[7u32; LEN], &mut buffer.view_mut()).unwrap();
     buffer.join_foreign_work().unwrap();
-    // SAFETY: nothing was signalled before.
+    // SAFETY: nothing was signaled before.
     unsafe { signal_one(&home, &done, 1) }.unwrap();
     assert_eq!(double.value(done_number), 0, "handed over ahead of the guest");
     double.signal(ready_number, 1);
@@ -160,7 +160,7 @@ fn events_for_guests_are_bounded() {
     unsafe { wait_one(&guest, &ready, 1) }.unwrap();
     drop(buffer.view().device_ptr(&guest));
     buffer.join_foreign_work().unwrap();
-    // SAFETY: nothing was signalled before.
+    // SAFETY: nothing was signaled before.
     unsafe { signal_one(&home, &done, 1) }.unwrap();
     assert_eq!(double.value(done_number), 0, "handed over ahead of the guest");
     double.signal(ready_number, 1);

@@ -38,7 +38,7 @@ fn a_recorded_error_is_no_lost_context() {
 
     // A hand-over brings it up, and does not take it for more than it is.
     record(device.context(), illegal);
-    // SAFETY: nothing was signalled before.
+    // SAFETY: nothing was signaled before.
     let refused = unsafe { signal_one(&home, &timeline, 1) }.unwrap_err();
     assert!(!refused.is_context_lost() && refused.driver_code().unwrap().0 == 700, "{refused}");
 
@@ -70,7 +70,7 @@ fn a_guest_that_failed_is_not_forgotten() {
         let _somebody_elses = device.context().check_err();
         let joined = buffer.join_foreign_work();
         if copied.is_ok() && joined.is_ok() {
-            // SAFETY: nothing was signalled before.
+            // SAFETY: nothing was signaled before.
             unsafe { signal_one(&home, &done, 1) }.unwrap();
             assert_eq!(double.value(done_number), 0, "call {nth} ({hit:?}) fails: handed over ahead of the guest");
         }
@@ -107,7 +107,7 @@ fn a_captured_stream_is_refused() {
     home.begin_capture(THREAD_LOCAL).unwrap();
     assert!(buffer.join_foreign_work().is_err_and(|error| captured(&error)));
     assert!(image.join_foreign_work().is_err_and(|error| captured(&error)));
-    // SAFETY: nothing is signalled, and nothing waits.
+    // SAFETY: nothing is signaled, and nothing waits.
     assert!(unsafe { signal_one(&home, &timeline, 1) }.is_err_and(|error| captured(&error)));
     // SAFETY: as above.
     assert!(unsafe { wait_one(&home, &timeline, 1) }.is_err_and(|error| captured(&error)));
@@ -133,7 +133,7 @@ fn a_captured_stream_is_refused() {
     }
     // Afterwards all is as it was.
     buffer.join_foreign_work().unwrap();
-    // SAFETY: nothing was signalled before.
+    // SAFETY: nothing was signaled before.
     unsafe { signal_one(&home, &timeline, 1) }.unwrap();
     assert_eq!(double.value(number), 1);
     drop((buffer, image, timeline, home, guest, device));

@@ -64,7 +64,7 @@ fn no_failure_lets_a_host_copy_go_on() {
         let timeline = import_semaphore(&device, exported, SemaphoreKind::Timeline);
         // SAFETY: the signal comes below, and the timeline lives until then.
         unsafe { wait_one(&home, &timeline, 1) }.unwrap();
-        let (copied, signalled) = std::thread::scope(|scope| {
+        let (copied, signaled) = std::thread::scope(|scope| {
             double.fail_nth(nth, 2, false);
             let copying = scope.spawn(|| {
                 let copied = image.view().read_to_host(&home, 0, .., &mut [[0; 4]; TEXELS]);
@@ -84,7 +84,7 @@ fn no_failure_lets_a_host_copy_go_on() {
         }
         if hit.name == "cuStreamSynchronize" {
             waits_failed += 1;
-            assert!(signalled, "it was given back while the copy waited");
+            assert!(signaled, "it was given back while the copy waited");
         }
     }
     assert_eq!(waits_failed, 1);

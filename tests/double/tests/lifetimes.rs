@@ -76,7 +76,7 @@ fn a_thousand_rounds_leave_nothing() {
         let buffer = map(&memory, &stream);
         let kind = if round % 2 == 0 { SemaphoreKind::Timeline } else { SemaphoreKind::Binary };
         let semaphore = import_semaphore(&device, double.export_semaphore(round % 2 == 0), kind);
-        // SAFETY: nothing was signalled before; the double does it at once.
+        // SAFETY: nothing was signaled before; the double does it at once.
         unsafe { signal_one(&stream, &semaphore, 1) }.unwrap();
         drop((memory, buffer, semaphore));
     }

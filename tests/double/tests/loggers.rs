@@ -18,7 +18,7 @@ use common::world::{
 use cuda_import::cudarc::driver::CudaStream;
 use cuda_import::{
     BufferMappingInfo, CudaDevice, ImportedMemory, ImportedSemaphore, MappedBuffer, MappedImage, MemoryImportInfo,
-    SemaphoreKind, StreamGraph, TextureInfo, probe, signal_one,
+    SemaphoreKind, StreamGraph, TextureInfo, report, signal_one,
 };
 use driver_double::Double;
 
@@ -270,12 +270,12 @@ fn everything(double: &Double) -> Result<(), Failure> {
     // SAFETY: the timeline outlives the graph.
     let graph = unsafe { StreamGraph::capture(NAME, &home, &done, &done, |_| Ok::<(), ()>(())) };
     drop(graph);
-    // SAFETY: nothing was signalled before.
+    // SAFETY: nothing was signaled before.
     unsafe { signal_one(&home, &done, 1) }?;
     Ok(buffer.close()?)
 }
 
 fn device_or() -> Result<CudaDevice, Failure> {
-    let uuid = probe()?.devices[0].uuid;
+    let uuid = report()?.devices[0].uuid;
     Ok(CudaDevice::by_uuid(uuid)?)
 }

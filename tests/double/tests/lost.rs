@@ -8,7 +8,7 @@ mod common;
 use common::world::{LEN, NAME, SIZE, device, import_memory, import_semaphore, map};
 use common::{assert_clean, raw, said};
 use cuda_import::{
-    CudaDevice, ImportedMemory, ImportedSemaphore, MemoryImportInfo, SemaphoreKind, probe, query, signal_one, wait_one,
+    CudaDevice, ImportedMemory, ImportedSemaphore, MemoryImportInfo, SemaphoreKind, query, report, signal_one, wait_one,
 };
 use driver_double::{Double, Live};
 
@@ -97,7 +97,7 @@ fn a_lost_context_ends_quickly_and_says_so() {
     // SAFETY: the double exported it so.
     let refused = unsafe { ImportedSemaphore::import(&device, refused.handle, SemaphoreKind::Timeline, NAME) };
     assert!(refused.unwrap_err().is_context_lost());
-    // SAFETY: nothing was signalled before.
+    // SAFETY: nothing was signaled before.
     assert!(unsafe { signal_one(&stream, &semaphore, 1) }.unwrap_err().is_context_lost());
     assert!(device.new_stream().unwrap_err().is_context_lost());
     let error = closed.close().unwrap_err();
@@ -107,7 +107,7 @@ fn a_lost_context_ends_quickly_and_says_so() {
     assert!(said.iter().filter(|line| line.contains("CUDA_ERROR_ILLEGAL_ADDRESS")).count() >= 2, "{said:#?}");
 
     // The other device works on, in the same process.
-    let other = CudaDevice::by_uuid(probe().unwrap().devices[1].uuid).unwrap();
+    let other = CudaDevice::by_uuid(report().unwrap().devices[1].uuid).unwrap();
     let stream = other.new_stream().unwrap();
     let mut buffer = map(&import_memory(&double, &other), &stream);
     stream.memcpy_htod(&[3u32; LEN], &mut buffer.view_mut()).unwrap();

@@ -6,7 +6,9 @@ mod common;
 
 use common::world::{NAME, SIZE};
 use common::{CALLS, assert_clean, kinds};
-use cuda_import::{CudaDevice, Error, ImportedMemory, ImportedSemaphore, MemoryImportInfo, SemaphoreKind, Uuid, probe};
+use cuda_import::{
+    CudaDevice, Error, ImportedMemory, ImportedSemaphore, MemoryImportInfo, SemaphoreKind, Uuid, report,
+};
 use driver_double::Double;
 
 /// `CU_DEVICE_ATTRIBUTE_TIMELINE_SEMAPHORE_INTEROP_SUPPORTED`
@@ -33,11 +35,11 @@ fn a_library_that_is_no_driver() {
     if !Double::in_child_with("a_library_that_is_no_driver", &some_library()) {
         return;
     }
-    let Err(Error::DriverTooOld { missing, version: None, .. }) = probe() else { panic!("{:?}", probe()) };
+    let Err(Error::DriverTooOld { missing, version: None, .. }) = report() else { panic!("{:?}", report()) };
     for call in CALLS {
         assert!(missing.contains(call), "{call} is called, but nobody looks whether it is there");
     }
-    let text = probe().unwrap_err().to_string();
+    let text = report().unwrap_err().to_string();
     assert!(text.contains("cuImportExternalSemaphore, ") && text.contains("install driver"), "{text}");
 }
 
@@ -49,7 +51,7 @@ fn a_library_that_cannot_be_loaded() {
     if !Double::in_child_with("a_library_that_cannot_be_loaded", &empty) {
         return;
     }
-    let Err(Error::NoDriver { detail, .. }) = probe() else { panic!("{:?}", probe()) };
+    let Err(Error::NoDriver { detail, .. }) = report() else { panic!("{:?}", report()) };
     let driver = if cfg!(windows) { "nvcuda.dll" } else { "libcuda.so.1" };
     assert!(detail.contains(driver), "{detail}");
 }
@@ -58,10 +60,10 @@ fn a_library_that_cannot_be_loaded() {
 fn no_device_and_others_than_the_one_asked_for() {
     let Some(double) = Double::in_child("no_device_and_others_than_the_one_asked_for") else { return };
     double.fail_nth(1, 100, false);
-    let text = probe().unwrap_err().to_string();
+    let text = report().unwrap_err().to_string();
     assert!(text.starts_with("cuInit failed: CUDA_ERROR_NO_DEVICE (100)") && text.contains("nvidia-smi"), "{text}");
     double.disarm();
-    let devices = probe().unwrap().devices;
+    let devices = report().unwrap().devices;
     assert_eq!(devices.len(), 2);
     assert!(devices.iter().all(|device| device.obstacles().is_empty()));
     let error = CudaDevice::by_uuid(Uuid::from_u128(7)).unwrap_err();
@@ -79,7 +81,7 @@ fn no_device_and_others_than_the_one_asked_for() {
 fn a_process_that_was_forked() {
     let Some(double) = Double::in_child("a_process_that_was_forked") else { return };
     double.fail_nth(1, 3, false);
-    let error = probe().unwrap_err();
+    let error = report().unwrap_err();
     assert!(!error.is_context_lost(), "{error}");
     let text = error.to_string();
     assert!(text.starts_with("cuInit failed: CUDA_ERROR_NOT_INITIALIZED (3)"), "{text}");
@@ -92,7 +94,7 @@ fn a_device_without_timelines() {
     let Some(double) = Double::in_child("a_device_without_timelines") else { return };
     double.set_attribute(TIMELINES, 0);
     double.set_attribute(COMPUTE_MODE, 2);
-    let report = probe().unwrap().devices.remove(0);
+    let report = report().unwrap().devices.remove(0);
     assert_eq!(report.obstacles().len(), 2, "{report:?}");
     let device = CudaDevice::by_uuid(report.uuid).unwrap();
     let timeline = double.export_semaphore(true);
@@ -107,7 +109,7 @@ fn a_device_without_timelines() {
 #[test]
 fn a_code_that_no_list_knows() {
     let Some(double) = Double::in_child("a_code_that_no_list_knows") else { return };
-    let device = CudaDevice::by_uuid(probe().unwrap().devices[0].uuid).unwrap();
+    let device = CudaDevice::by_uuid(report().unwrap().devices[0].uuid).unwrap();
     let exported = double.export_memory(SIZE, false);
     let info = MemoryImportInfo { name: NAME, allocation_size: SIZE, dedicated: false };
     double.fail_nth(3, 4711, false);
@@ -125,7 +127,7 @@ fn a_code_that_no_list_knows() {
 #[test]
 fn memory_of_another_gpu() {
     let Some(double) = Double::in_child("memory_of_another_gpu") else { return };
-    let device = CudaDevice::by_uuid(probe().unwrap().devices[0].uuid).unwrap();
+    let device = CudaDevice::by_uuid(report().unwrap().devices[0].uuid).unwrap();
     let exported = double.exporter(1).export_memory(SIZE, false);
     let info = MemoryImportInfo { name: NAME, allocation_size: SIZE, dedicated: false };
     // SAFETY: not sound: it is of another GPU, which the double refuses.
@@ -141,7 +143,7 @@ fn memory_of_another_gpu() {
 fn a_process_without_a_descriptor_left() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let Some(double) = Double::in_child("a_process_without_a_descriptor_left") else { return };
-    let device = CudaDevice::by_uuid(probe().unwrap().devices[0].uuid).unwrap();
+    let device = CudaDevice::by_uuid(report().unwrap().devices[0].uuid).unwrap();
     let exported = double.export_memory(SIZE, false);
     let before = getrlimit(Resource::Nofile);
     let none_left = Rlimit { current: Some(3), ..before };

@@ -218,7 +218,7 @@ fn a_frame_with_a_kernel() {
     let surface = image.view_mut().surface(0).unwrap().as_raw();
     // SAFETY: as above.
     unsafe { home.launch_builder(&fill).arg(&mut buffer.view_mut()).arg(&7u32).arg(&surface).launch(shape) }.unwrap();
-    // SAFETY: nothing was signalled before.
+    // SAFETY: nothing was signaled before.
     unsafe { signal_one(&home, &computed, 1) }.unwrap();
     assert_eq!((double.value(numbers[1]), query(&home).unwrap()), (0, false));
     double.signal(numbers[0], 1);

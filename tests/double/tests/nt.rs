@@ -12,7 +12,7 @@ use common::os::open_descriptors;
 use common::world::{LEN, NAME, SIZE, device};
 use cuda_import::{
     BufferMappingInfo, CudaDevice, Error, ImportHandle, ImportedMemory, ImportedSemaphore, KmtHandle, MappedBuffer,
-    MemoryImportInfo, NtName, SemaphoreKind, probe, signal_one, wait_one,
+    MemoryImportInfo, NtName, SemaphoreKind, report, signal_one, wait_one,
 };
 use driver_double::Double;
 
@@ -173,15 +173,15 @@ fn ten_thousand_rounds_leave_no_handle() {
 #[test]
 fn every_device_tells_its_adapter() {
     let Some(double) = Double::in_child("every_device_tells_its_adapter") else { return };
-    let devices = probe().unwrap().devices;
+    let devices = report().unwrap().devices;
     let adapters: Vec<_> = devices.iter().map(|device| (device.luid.unwrap()[7], device.node_mask)).collect();
     assert_eq!(adapters, [(0, Some(1)), (1, Some(2))]);
     // A device that is no adapter has none, and is none the worse for it.
     double.forget_calls();
-    probe().unwrap();
+    report().unwrap();
     let place = double.calls().iter().position(|call| call.name == "cuDeviceGetLuid").unwrap();
     double.fail_nth(place as u64 + 1, 801, false);
-    let devices = probe().unwrap().devices;
+    let devices = report().unwrap().devices;
     assert_eq!((devices[0].luid, devices[0].node_mask), (None, None));
     assert!(devices[1].luid.is_some() && devices[0].obstacles().is_empty());
 }

@@ -111,7 +111,7 @@ fn failing(double: &Double, nth: u64, code: u32, handed_over: &mut u32) -> bool 
     let mut hand_over = || -> Result<(), Failure> {
         guest.memcpy_htod(&[1u32; LEN], &mut buffer.view_mut())?;
         buffer.join_foreign_work()?;
-        // SAFETY: nothing was signalled before, and the timeline lives until the end.
+        // SAFETY: nothing was signaled before, and the timeline lives until the end.
         Ok(unsafe { signal_one(&home, &done, 1) }?)
     };
     let outcome = std::thread::scope(|scope| {

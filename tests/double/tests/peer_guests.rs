@@ -13,13 +13,13 @@ use common::world::{LEN, NAME, import_semaphore};
 use cuda_import::cudarc::driver::CudaStream;
 use cuda_import::{
     BufferMappingInfo, CudaDevice, Error, ImportedMemory, ImportedSemaphore, MappedBuffer, MemoryImportInfo,
-    PEER_GRANULARITY, SemaphoreKind, mark, probe, query, signal_one, wait_one,
+    PEER_GRANULARITY, SemaphoreKind, mark, query, report, signal_one, wait_one,
 };
 use driver_double::Double;
 
 /// The first leads.
 fn devices() -> [CudaDevice; 2] {
-    [1, 0].map(|ordinal| CudaDevice::by_uuid(probe().unwrap().devices[ordinal].uuid).unwrap())
+    [1, 0].map(|ordinal| CudaDevice::by_uuid(report().unwrap().devices[ordinal].uuid).unwrap())
 }
 
 /// Two GPUs that use one buffer; the second has a stream beside its home stream.
@@ -83,7 +83,7 @@ fn the_leader_is_behind_a_followers_guest() {
             world.buffer.join_foreign_work().unwrap();
         }
         mark(&world.homes[1]).unwrap().hold_back(&world.homes[0]).unwrap();
-        // SAFETY: nothing was signalled before; the timeline lives until the end.
+        // SAFETY: nothing was signaled before; the timeline lives until the end.
         unsafe { signal_one(&world.homes[0], &done, 1) }.unwrap();
         assert_eq!(double.value(done_number), u64::from(order == Order::Homes), "{order:?}");
         double.signal(held_number, 1);
@@ -108,7 +108,7 @@ fn a_home_stream_is_put_behind_its_own_guests() {
         double.forget_calls();
         place.map_or(Ok(()), |place| world.buffer.join_foreign_work_at(place)).unwrap();
         assert_eq!(double.calls().is_empty(), place != Some(1), "{place:?}");
-        // SAFETY: nothing was signalled before; the timeline lives until the end.
+        // SAFETY: nothing was signaled before; the timeline lives until the end.
         unsafe { signal_one(&world.homes[1], &done, 1) }.unwrap();
         assert_eq!(double.value(done_number), u64::from(place != Some(1)), "{place:?}");
         assert!(query(&world.homes[0]).unwrap(), "the other GPU is not held up");

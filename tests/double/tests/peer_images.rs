@@ -13,7 +13,7 @@ use cuda_import::cudarc::driver::CudaStream;
 use cuda_import::cudarc::driver::result::memcpy_dtoh_async;
 use cuda_import::{
     CudaDevice, Error, ImageKind, ImageMappingInfo, ImageProblem, ImportedMemory, MappedImage, MemoryImportInfo,
-    PEER_GRANULARITY, TextureInfo, probe,
+    PEER_GRANULARITY, TextureInfo, report,
 };
 use driver_double::Double;
 
@@ -34,7 +34,7 @@ const LAYERS: ImageMappingInfo = ImageMappingInfo {
 const LEVELS: [u64; 2] = [0, 192];
 
 fn device(ordinal: usize) -> CudaDevice {
-    CudaDevice::by_uuid(probe().unwrap().devices[ordinal].uuid).unwrap()
+    CudaDevice::by_uuid(report().unwrap().devices[ordinal].uuid).unwrap()
 }
 
 /// Memory of the drawing device.

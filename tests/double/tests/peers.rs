@@ -11,7 +11,7 @@ use common::{PEER_CALLS, assert_clean, kinds};
 use cuda_import::cudarc::driver::{CudaStream, DevicePtr};
 use cuda_import::{
     BufferMappingInfo, CudaDevice, Error, ImageMappingInfo, ImageProblem, ImportedMemory, MappedBlock, MappedBuffer,
-    MappedImage, MemoryImportInfo, PEER_GRANULARITY, PeerAccess, SemaphoreKind, Uuid, mark, peer_access, probe,
+    MappedImage, MemoryImportInfo, PEER_GRANULARITY, PeerAccess, SemaphoreKind, Uuid, mark, peer_access, report,
     signal_one, wait_one,
 };
 use driver_double::Double;
@@ -23,7 +23,7 @@ const VIRTUAL_MEMORY: i32 = 102;
 const DRAWING: usize = 0;
 
 fn device(ordinal: usize) -> CudaDevice {
-    CudaDevice::by_uuid(probe().unwrap().devices[ordinal].uuid).unwrap()
+    CudaDevice::by_uuid(report().unwrap().devices[ordinal].uuid).unwrap()
 }
 
 /// Memory of the drawing device for `device` and `others`.
@@ -84,7 +84,7 @@ fn two_gpus_write_one_buffer_in_order() {
             homes[place].memcpy_htod(&[place as u32 + 1; LEN / 2], &mut part).unwrap();
         }
         mark(&homes[1]).unwrap().hold_back(&homes[0]).unwrap();
-        // SAFETY: nothing was signalled before; the timeline lives until the end.
+        // SAFETY: nothing was signaled before; the timeline lives until the end.
         unsafe { signal_one(&homes[0], &done, 1) }.unwrap();
         assert_eq!(double.value(done_number), 0, "both are behind the wait, or behind one that is");
         let early = follower_wrote(&buffer, &homes[1]);
@@ -133,7 +133,7 @@ fn without_the_event_back_the_signal_is_early() {
         if joined {
             mark(&homes[1]).unwrap().hold_back(&homes[0]).unwrap();
         }
-        // SAFETY: nothing was signalled before; the timeline lives until the end.
+        // SAFETY: nothing was signaled before; the timeline lives until the end.
         unsafe { signal_one(&homes[0], &done, 1) }.unwrap();
         assert_eq!(double.value(done_number), u64::from(!joined));
         double.signal(held_number, 1);
@@ -236,7 +236,7 @@ fn what_cannot_be_imported_or_mapped_is_told() {
 #[test]
 fn without_a_way_between_the_gpus() {
     let Some(double) = Double::in_child("without_a_way_between_the_gpus") else { return };
-    let uuids: Vec<_> = probe().unwrap().devices.iter().map(|device| device.uuid).collect();
+    let uuids: Vec<_> = report().unwrap().devices.iter().map(|device| device.uuid).collect();
     assert_eq!(peer_access(uuids[1], uuids[0]).unwrap(), PeerAccess::Direct);
     assert_eq!(peer_access(uuids[1], uuids[1]).unwrap(), PeerAccess::Same);
     assert_eq!(peer_access(uuids[1], Uuid::from_u128(7)).unwrap(), PeerAccess::Hidden);

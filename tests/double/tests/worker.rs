@@ -12,7 +12,7 @@ use bridge_worker::{Buffer, Error, LatestWriter, Work, Worker, WorkerInfo};
 use common::assert_clean;
 use common::renderer::{Exports, LEN, LIMIT, Renderer, connect, connect_on};
 use common::world::import_semaphore;
-use cuda_import::{SemaphoreKind, probe};
+use cuda_import::{SemaphoreKind, report};
 use driver_double::Double;
 
 /// `CUDA_ERROR_INVALID_DEVICE`
@@ -28,22 +28,22 @@ fn asked_in_vain(double: &Double, name: &str) -> usize {
 fn write(writer: &mut LatestWriter<Buffer<f32>>) -> Result<(), Error> {
     let mut turn = writer.begin()?;
     match turn.work() {
-        Work::Cuda(cuda) => assert_eq!(cuda.views.len() as u64, LEN),
+        Work::Cuda(cuda) => assert_eq!(cuda.resources.len() as u64, LEN),
         _ => panic!("computes with CUDA"),
     }
     turn.publish()
 }
 
 #[test]
-fn frames_are_signalled_behind_their_work_and_nothing_is_left() {
-    let Some(double) = Double::in_child("frames_are_signalled_behind_their_work_and_nothing_is_left") else { return };
+fn frames_are_signaled_behind_their_work_and_nothing_is_left() {
+    let Some(double) = Double::in_child("frames_are_signaled_behind_their_work_and_nothing_is_left") else { return };
     frames_cross(&double, None, "cuImportExternalMemory");
 }
 
 #[test]
 fn a_worker_on_another_gpu_writes_the_renderers_memory() {
     let Some(double) = Double::in_child("a_worker_on_another_gpu_writes_the_renderers_memory") else { return };
-    let other = probe().unwrap().devices[1].uuid;
+    let other = report().unwrap().devices[1].uuid;
     frames_cross(&double, Some(other), "cuMemImportFromShareableHandle");
 }
 
@@ -51,7 +51,7 @@ fn a_worker_on_another_gpu_writes_the_renderers_memory() {
 #[test]
 fn a_worker_that_does_not_see_the_gpu_that_draws_is_told_so() {
     let Some(double) = Double::in_child("a_worker_that_does_not_see_the_gpu_that_draws_is_told_so") else { return };
-    let (hidden, device) = (Uuid::from_bytes([0xdb; 16]), probe().unwrap().devices[1].uuid);
+    let (hidden, device) = (Uuid::from_bytes([0xdb; 16]), report().unwrap().devices[1].uuid);
     let exports = Exports::new(&double);
     let folder = tempfile::tempdir().unwrap();
     let listener = Listener::bind(folder.path().join("s")).unwrap();
@@ -81,7 +81,7 @@ fn a_worker_that_does_not_see_the_gpu_that_draws_computes_on_the_cpu() {
     let Some(double) = Double::in_child("a_worker_that_does_not_see_the_gpu_that_draws_computes_on_the_cpu") else {
         return;
     };
-    let (seen, hidden) = (probe().unwrap().devices[0].uuid, Uuid::from_bytes([0xdb; 16]));
+    let (seen, hidden) = (report().unwrap().devices[0].uuid, Uuid::from_bytes([0xdb; 16]));
     let folder = tempfile::tempdir().unwrap();
     let listener = Listener::bind(folder.path().join("s")).unwrap();
     let (cpu, gpu) = (Backend::Host, Backend::Cuda);
@@ -117,7 +117,7 @@ fn a_worker_that_does_not_see_the_gpu_that_draws_computes_on_the_cpu() {
 /// 20 frames of a worker on this device, which imports memory by this call.
 fn frames_cross(double: &Double, device: Option<Uuid>, import: &str) {
     const FRAMES: u64 = 20;
-    let gpu = probe().unwrap().devices[0].uuid;
+    let gpu = report().unwrap().devices[0].uuid;
     let exports = Exports::new(double);
     let folder = tempfile::tempdir().unwrap();
     let listener = Listener::bind(folder.path().join("s")).unwrap();
@@ -165,7 +165,7 @@ fn frames_in_flight_are_bounded_and_torn_where_the_context_is_lost() {
     let Some(double) = Double::in_child("frames_in_flight_are_bounded_and_torn_where_the_context_is_lost") else {
         return;
     };
-    let gpu = probe().unwrap().devices[0].uuid;
+    let gpu = report().unwrap().devices[0].uuid;
     let exports = Exports::new(&double);
     let folder = tempfile::tempdir().unwrap();
     let listener = Listener::bind(folder.path().join("s")).unwrap();
@@ -205,7 +205,7 @@ fn frames_in_flight_are_bounded_and_torn_where_the_context_is_lost() {
 #[test]
 fn a_forgotten_turn_is_waited_for() {
     let Some(double) = Double::in_child("a_forgotten_turn_is_waited_for") else { return };
-    let gpu = probe().unwrap().devices[0].uuid;
+    let gpu = report().unwrap().devices[0].uuid;
     let exports = Exports::new(&double);
     let exported = double.export_semaphore(true);
     let gate = exported.number;
@@ -235,7 +235,7 @@ fn a_forgotten_turn_is_waited_for() {
         unsafe { cuda_import::wait_one(&guest, &semaphore, 1) }.unwrap();
         let mut turn = writer.begin().unwrap();
         let Work::Cuda(mut cuda) = turn.work() else { panic!("computes with CUDA") };
-        guest.memset_zeros(&mut cuda.views).unwrap();
+        guest.memset_zeros(&mut cuda.resources).unwrap();
         std::mem::forget(turn);
         drop((writer, worker));
         renderer.join().unwrap();

@@ -17,12 +17,12 @@ use bridge_worker::bridge_ipc::{Direction, Error as Ipc, Listener, Message};
 use bridge_worker::{Buffer, Error, Worker};
 use common::assert_clean;
 use common::renderer::{Exports, LIMIT, Renderer, connect};
-use cuda_import::probe;
+use cuda_import::report;
 use driver_double::Double;
 
 const NAME: &str = "a_renderer_that_ends_behind_any_message_leaves_nothing_behind";
 const DRAWS: &str = "a_renderer_that_draws_and_ends_behind_any_message_leaves_nothing_behind";
-const LEFT: &str = "what_a_renderer_owes_that_dies_after_its_exchange_was_left_is_signalled";
+const LEFT: &str = "what_a_renderer_owes_that_dies_after_its_exchange_was_left_is_signaled";
 /// Set for the renderer's process: after how many messages it stops, where it listens, its GPU and
 /// the paths of its descriptors.
 const RENDERER: &str = "WORKER_TEST_RENDERER";
@@ -94,7 +94,7 @@ fn outlive(double: &Double, name: &str, direction: Direction, last: u32) -> Opti
     // The last of them where it was reaped before it was met.
     let is_told = matches!(
         error,
-        Error::PeerLost { .. } | Error::Closed { .. } | Error::Ipc(Ipc::Closed { .. } | Ipc::System { .. })
+        Error::PeerLost { .. } | Error::Closed { .. } | Error::Connection(Ipc::Closed { .. } | Ipc::System { .. })
     );
     assert!(is_told, "behind message {last}: {error}");
     let kind = ended.join().unwrap();
@@ -105,7 +105,7 @@ fn outlive(double: &Double, name: &str, direction: Direction, last: u32) -> Opti
 
 /// Starts a renderer that stops behind its `last` message.
 fn start(name: &str, last: u32, path: &Path, exports: &Exports) -> Child {
-    let gpu = probe().unwrap().devices[0].uuid;
+    let gpu = report().unwrap().devices[0].uuid;
     let own = format!("/proc/{}/fd", std::process::id());
     let mut told = vec![last.to_string(), path.display().to_string(), gpu.to_string()];
     told.extend(exports.all().iter().map(|descriptor| format!("{own}/{}", descriptor.as_raw_fd())));
@@ -150,7 +150,7 @@ fn meet(path: &Path, has_ended: impl Fn() -> bool) -> Result<Worker, Error> {
     loop {
         match connect(path) {
             // Nobody listens so far.
-            Err(Error::Ipc(Ipc::System { .. })) if start.elapsed() < LIMIT && !has_ended() => {
+            Err(Error::Connection(Ipc::System { .. })) if start.elapsed() < LIMIT && !has_ended() => {
                 std::thread::sleep(Duration::from_millis(1));
             }
             met => return met,
@@ -161,7 +161,7 @@ fn meet(path: &Path, has_ended: impl Fn() -> bool) -> Result<Worker, Error> {
 /// A stream that still waits for the renderer when its exchange is left is leaked, and goes on once
 /// the renderer is dead.
 #[test]
-fn what_a_renderer_owes_that_dies_after_its_exchange_was_left_is_signalled() {
+fn what_a_renderer_owes_that_dies_after_its_exchange_was_left_is_signaled() {
     if let Ok(told) = std::env::var(RENDERER) {
         return render(&told, Direction::WorkerWrites);
     }

@@ -7,10 +7,10 @@ mod common;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bridge_worker::bridge_ipc::{Listener, Message};
-use bridge_worker::{Buffer, Exchange};
+use bridge_worker::{Buffer, ExchangeWriter};
 use common::assert_clean;
 use common::renderer::{Exports, Renderer, connect};
-use cuda_import::probe;
+use cuda_import::report;
 use driver_double::Double;
 
 /// `CUDA_ERROR_OUT_OF_MEMORY`
@@ -39,10 +39,10 @@ impl log::Log for Bomb {
 fn in_step(
     double: &Double,
     render: impl Fn(&mut Renderer, &Exports) + Sync,
-    work: fn(&Double, &mut Exchange<Buffer<f32>>),
+    work: fn(&Double, &mut ExchangeWriter<Buffer<f32>>),
 ) {
     log::set_logger(&Bomb).unwrap();
-    let gpu = probe().unwrap().devices[0].uuid;
+    let gpu = report().unwrap().devices[0].uuid;
     let exports = Exports::new(double);
     let folder = tempfile::tempdir().unwrap();
     let listener = Listener::bind(folder.path().join("s")).unwrap();
@@ -88,8 +88,8 @@ fn a_frame_whose_end_cannot_be_asked_for_spends_its_value() {
 }
 
 #[test]
-fn an_announced_frame_that_is_dropped_is_torn_and_signalled() {
-    const NAME: &str = "an_announced_frame_that_is_dropped_is_torn_and_signalled";
+fn an_announced_frame_that_is_dropped_is_torn_and_signaled() {
+    const NAME: &str = "an_announced_frame_that_is_dropped_is_torn_and_signaled";
     let Some(double) = Double::in_child(NAME) else { return };
     let render = |renderer: &mut Renderer, exports: &Exports| {
         let Message::Publish { frame, value, .. } = renderer.receive() else { panic!() };

@@ -13,7 +13,7 @@ use common::assert_clean;
 use common::renderer::{Exports, LEN, LIMIT, Renderer, connect};
 use common::world::{device, import_semaphore};
 use cuda_import::cudarc::driver::DevicePtr;
-use cuda_import::{SemaphoreKind, probe, query};
+use cuda_import::{SemaphoreKind, query, report};
 use driver_double::Double;
 
 #[test]
@@ -44,7 +44,7 @@ fn a_frame_that_was_read_goes_back_behind_its_work() {
             let turn = reader.newest().unwrap().unwrap();
             assert_eq!(turn.frame(), frame);
             let Read::Cuda(cuda) = turn.work() else { panic!() };
-            assert_eq!(cuda.views.len() as u64, LEN);
+            assert_eq!(cuda.resources.len() as u64, LEN);
             drop(turn);
             if frame == 0 {
                 have.send(()).unwrap();
@@ -84,11 +84,11 @@ fn a_slot_goes_back_behind_the_work_of_a_forgotten_turn() {
         let semaphore = import_semaphore(&device, exported, SemaphoreKind::Timeline);
         let guest = device.new_stream().unwrap();
         while !matches!(reader.newest().unwrap(), Some(turn) if turn.frame() == 0) {}
-        // SAFETY: it is signalled below, and destroyed behind that.
+        // SAFETY: it is signaled below, and destroyed behind that.
         unsafe { cuda_import::wait_one(&guest, &semaphore, 1) }.unwrap();
         let turn = reader.newest().unwrap().unwrap();
         let Read::Cuda(cuda) = turn.work() else { panic!("it computes with CUDA") };
-        drop(cuda.views.device_ptr(&guest));
+        drop(cuda.resources.device_ptr(&guest));
         std::mem::forget(turn);
         see.send(()).unwrap();
         while reader.newest().unwrap().unwrap().frame() == 0 {}
@@ -160,7 +160,7 @@ const INVALID_VALUE: u32 = 1;
 
 /// Offers "x", which the worker reads, and waits until it has taken it.
 fn offer(listener: &Listener, exports: &Exports) -> Renderer {
-    let gpu = probe().unwrap().devices[0].uuid;
+    let gpu = report().unwrap().devices[0].uuid;
     let mut renderer = Renderer::offer_in(Direction::RendererWrites, listener, gpu, false, &exports.all());
     assert_eq!(renderer.receive(), Message::Ready { exchange: 1 });
     renderer

@@ -15,16 +15,16 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use bridge_worker::bridge_ipc::{Listener, Message};
-use bridge_worker::{Buffer, Error, Exchange, Work, Worker};
+use bridge_worker::{Buffer, Error, ExchangeWriter, Work, Worker};
 use common::assert_clean;
 use common::renderer::{Exports, LEN, LIMIT, Renderer, connect};
-use cuda_import::probe;
+use cuda_import::report;
 use driver_double::Double;
 
-fn write(exchange: &mut Exchange<Buffer<f32>>) -> Result<(), Error> {
+fn write(exchange: &mut ExchangeWriter<Buffer<f32>>) -> Result<(), Error> {
     let mut turn = exchange.begin()?;
     match turn.work() {
-        Work::Cuda(cuda) => assert_eq!(cuda.views.len() as u64, LEN),
+        Work::Cuda(cuda) => assert_eq!(cuda.resources.len() as u64, LEN),
         _ => panic!("computes with CUDA"),
     }
     turn.finish()
@@ -34,9 +34,9 @@ fn write(exchange: &mut Exchange<Buffer<f32>>) -> Result<(), Error> {
 fn in_step(
     double: &Double,
     render: impl Fn(&mut Renderer, &Exports) + Sync,
-    work: impl FnOnce(&mut Exchange<Buffer<f32>>),
+    work: impl FnOnce(&mut ExchangeWriter<Buffer<f32>>),
 ) {
-    let gpu = probe().unwrap().devices[0].uuid;
+    let gpu = report().unwrap().devices[0].uuid;
     let exports = Exports::new(double);
     let folder = tempfile::tempdir().unwrap();
     let listener = Listener::bind(folder.path().join("s")).unwrap();
@@ -89,8 +89,8 @@ fn frames_are_announced_while_the_stream_waits_for_the_renderer() {
 
 /// It is announced before anything is enqueued; taken back, its value comes all the same.
 #[test]
-fn a_frame_that_is_taken_back_is_torn_and_signalled() {
-    let Some(double) = Double::in_child("a_frame_that_is_taken_back_is_torn_and_signalled") else { return };
+fn a_frame_that_is_taken_back_is_torn_and_signaled() {
+    let Some(double) = Double::in_child("a_frame_that_is_taken_back_is_torn_and_signaled") else { return };
     let render = |renderer: &mut Renderer, exports: &Exports| {
         (0..2).for_each(|slot| renderer.send(free(slot, 0)));
         for frame in 0..2 {
@@ -119,8 +119,8 @@ fn a_frame_that_is_taken_back_is_torn_and_signalled() {
 
 /// Whichever call of the driver fails, what was announced comes, once.
 #[test]
-fn an_announced_value_is_signalled_once_whatever_fails() {
-    const NAME: &str = "an_announced_value_is_signalled_once_whatever_fails";
+fn an_announced_value_is_signaled_once_whatever_fails() {
+    const NAME: &str = "an_announced_value_is_signaled_once_whatever_fails";
     let Some(double) = Double::in_child(NAME) else { return };
     let mut torn = 0;
     for nth in 1.. {
@@ -194,7 +194,7 @@ fn this_renderer() -> Option<Renderer> {
 
 /// Starts the renderer's process of a test, and connects to it.
 fn with_renderer(test: &str, exports: &Exports) -> (Child, Worker) {
-    let gpu = probe().unwrap().devices[0].uuid;
+    let gpu = report().unwrap().devices[0].uuid;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s");
     let own = format!("/proc/{}/fd", std::process::id());
@@ -218,8 +218,8 @@ const LAST_BREATH: Duration = Duration::from_millis(100);
 /// The renderer is a process of its own, which has announced that it will have drawn, and is killed
 /// before it has.
 #[test]
-fn what_a_dead_renderer_owes_is_signalled_from_here() {
-    const NAME: &str = "what_a_dead_renderer_owes_is_signalled_from_here";
+fn what_a_dead_renderer_owes_is_signaled_from_here() {
+    const NAME: &str = "what_a_dead_renderer_owes_is_signaled_from_here";
     if let Some(mut renderer) = this_renderer() {
         renderer.send(free(0, 5));
         until_told();
@@ -240,7 +240,7 @@ fn what_a_dead_renderer_owes_is_signalled_from_here() {
     assert!(matches!(&error, Error::PeerLost { frame: 1, owed: Some(5), .. }), "{error}");
     assert!(killed.elapsed() < LIMIT / 2, "it waits for what never comes: {:?}", killed.elapsed());
     assert_eq!(double.value(exports.rendered.1), 5);
-    assert!(matches!(exchange.begin(), Err(Error::PeerLost { owed: None, .. })), "signalled once");
+    assert!(matches!(exchange.begin(), Err(Error::PeerLost { owed: None, .. })), "signaled once");
     child.wait().unwrap();
     drop((exchange, worker, exports));
     assert_clean(&double);

@@ -13,14 +13,14 @@ use bridge_worker::bridge_ipc::{Code, Direction, Listener, Message};
 use bridge_worker::{Buffer, Error, ExchangeReader, Read};
 use common::assert_clean;
 use common::renderer::{Exports, LEN, LIMIT, Renderer, connect};
-use cuda_import::probe;
+use cuda_import::report;
 use driver_double::Double;
 
 /// Takes the next frame and gives it back; gives its number.
 fn read(reader: &mut ExchangeReader<Buffer<f32>>) -> Result<u64, Error> {
     let turn = reader.next(LIMIT)?.expect("no frame comes");
     let Read::Cuda(cuda) = turn.work() else { panic!("computes with CUDA") };
-    assert_eq!(cuda.views.len() as u64, LEN);
+    assert_eq!(cuda.resources.len() as u64, LEN);
     let frame = turn.frame();
     turn.finish()?;
     Ok(frame)
@@ -32,7 +32,7 @@ fn in_step(
     render: impl Fn(&mut Renderer, &Exports) + Sync,
     work: impl FnOnce(&mut ExchangeReader<Buffer<f32>>),
 ) {
-    let gpu = probe().unwrap().devices[0].uuid;
+    let gpu = report().unwrap().devices[0].uuid;
     let exports = Exports::new(double);
     let folder = tempfile::tempdir().unwrap();
     let listener = Listener::bind(folder.path().join("s")).unwrap();
@@ -112,7 +112,7 @@ fn a_frame_that_is_taken_back_is_left_out_and_its_slot_comes_back() {
 #[test]
 fn frames_in_front_of_a_planned_end_are_read() {
     let Some(double) = Double::in_child("frames_in_front_of_a_planned_end_are_read") else { return };
-    let gpu = probe().unwrap().devices[0].uuid;
+    let gpu = report().unwrap().devices[0].uuid;
     for closes in [false, true] {
         let exports = Exports::new(&double);
         let folder = tempfile::tempdir().unwrap();
@@ -163,8 +163,8 @@ fn a_turn_that_is_dropped_is_finished() {
 
 /// Whichever call of the driver fails, a slot is given back with a value that comes, or not at all.
 #[test]
-fn what_is_given_back_is_signalled_whatever_fails() {
-    let Some(double) = Double::in_child("what_is_given_back_is_signalled_whatever_fails") else { return };
+fn what_is_given_back_is_signaled_whatever_fails() {
+    let Some(double) = Double::in_child("what_is_given_back_is_signaled_whatever_fails") else { return };
     let mut failed = 0;
     for nth in 1.. {
         // cudarc leaves its context current on the thread, destroyed or not.

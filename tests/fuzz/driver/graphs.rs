@@ -17,7 +17,7 @@ const MOST: usize = 8;
 pub(crate) struct Graph {
     /// None once it was dropped.
     pub(crate) graph: Option<StreamGraph>,
-    /// Timelines: waited for, and signalled.
+    /// Timelines: waited for, and signaled.
     pub(crate) wait: usize,
     pub(crate) signal: usize,
     home: usize,
@@ -138,7 +138,7 @@ impl World<'_> {
         let joined = self.join_all(&arrays);
         let next = self.timelines[signal].submitted + 1;
         let graph = self.graphs[which].graph.as_mut()?;
-        // SAFETY: the value was submitted, those of the other timeline rise and are signalled on
+        // SAFETY: the value was submitted, those of the other timeline rise and are signaled on
         // this stream alone; what was recorded lives as long as the graph.
         let result = joined.and_then(|()| unsafe { graph.launch(value, next) });
         if result.is_ok() {
@@ -147,7 +147,7 @@ impl World<'_> {
                 Recorded::Write { array, words } => self.holds(array, 0, &words),
                 Recorded::Copy { from, to } => self.copied(from, to),
             }
-            self.signalled(signal, home, &arrays);
+            self.signaled(signal, home, &arrays);
         }
         Some(Outcome::new("launches", result).using(arrays, []))
     }

@@ -88,7 +88,7 @@ pub(crate) enum Op {
         layer: u8,
         with: ImageOp,
     },
-    /// Signalled by the exporting side, or by a stream.
+    /// Signaled by the exporting side, or by a stream.
     Timeline {
         by: Option<u8>,
     },
@@ -106,7 +106,7 @@ pub(crate) enum Op {
         timeline: u8,
     },
     Binary,
-    /// Signalled, or waited for.
+    /// Signaled, or waited for.
     Flip {
         binary: u8,
         stream: u8,

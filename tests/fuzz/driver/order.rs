@@ -29,7 +29,7 @@ pub(crate) struct Binary {
     pub(crate) semaphore: Option<ImportedSemaphore>,
     number: u64,
     /// A signal was enqueued, and no wait for it.
-    signalled: bool,
+    signaled: bool,
 }
 
 pub(crate) struct Mark {
@@ -106,7 +106,7 @@ impl World<'_> {
         // ended.
         let result = joined.and_then(|()| unsafe { signal_one(&on, semaphore, timeline.submitted + 1) });
         if result.is_ok() {
-            self.signalled(which, by, &arrays);
+            self.signaled(which, by, &arrays);
         }
         Some(Outcome::new("signals", result).using(arrays, images))
     }
@@ -123,7 +123,7 @@ impl World<'_> {
     }
 
     /// The stream will signal the next value behind all that the arrays hold.
-    pub(crate) fn signalled(&mut self, timeline: usize, by: usize, arrays: &[usize]) {
+    pub(crate) fn signaled(&mut self, timeline: usize, by: usize, arrays: &[usize]) {
         let Timeline { number, submitted, .. } = &mut self.timelines[timeline];
         *submitted += 1;
         let (number, value) = (*number, *submitted);
@@ -183,7 +183,7 @@ impl World<'_> {
         // SAFETY: a binary semaphore of the double's.
         let made = unsafe { ImportedSemaphore::import(&self.device, exported.handle, SemaphoreKind::Binary, "binary") };
         let result = made.map(|semaphore| {
-            self.binaries.push(Binary { semaphore: Some(semaphore), number, signalled: false });
+            self.binaries.push(Binary { semaphore: Some(semaphore), number, signaled: false });
         });
         Some(Outcome::new("binary semaphores", result))
     }
@@ -195,9 +195,9 @@ impl World<'_> {
         // Only one stream may wait for it at a time: always the same one.
         let waiter = Arc::clone(&self.streams[which % self.streams.len()]);
         let (_, on) = self.stream(stream);
-        let Binary { semaphore, number, signalled } = &mut self.binaries[which];
+        let Binary { semaphore, number, signaled } = &mut self.binaries[which];
         let semaphore = semaphore.as_ref()?;
-        let result = match (*signalled, exporter) {
+        let result = match (*signaled, exporter) {
             // SAFETY: its signal was enqueued, and nobody else waits for that; nobody drops it
             // before all work has ended.
             (true, _) => unsafe { wait_one(&waiter, semaphore, 0) },
@@ -208,7 +208,7 @@ impl World<'_> {
             // SAFETY: the wait for the signal before was enqueued; otherwise as above.
             (false, false) => unsafe { signal_one(&on, semaphore, 0) },
         };
-        *signalled ^= result.is_ok();
+        *signaled ^= result.is_ok();
         Some(Outcome::new("binary signals and waits", result))
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bridge_fuzz::Counts;
 use cuda_import::cudarc::driver::{CudaStream, result};
-use cuda_import::{CudaDevice, probe};
+use cuda_import::{CudaDevice, report};
 use driver_double::{Double, Finding};
 
 use crate::arrays::{Array, Block};
@@ -58,7 +58,7 @@ pub(crate) struct World<'d> {
 
 impl<'d> World<'d> {
     fn new(double: &'d Double, gates: &'d Gates) -> Self {
-        let devices = probe().unwrap().devices;
+        let devices = report().unwrap().devices;
         let device = CudaDevice::by_uuid(devices[0].uuid).unwrap();
         let other = CudaDevice::by_uuid(devices[1].uuid).unwrap();
         Self {

@@ -23,7 +23,7 @@ impl<S: Shape, D: Way> Ring<S, D> {
     pub(crate) fn ask_rendered(&self) {
         let Some(Flight { own, point: Some(point), .. }) = self.flights.back() else { return };
         if point.is_reached().unwrap() {
-            // Both are signalled by one submission.
+            // Both are signaled by one submission.
             self.own.0.wait(*own, Rig::LONG).unwrap();
         }
         self.common.count("questions");

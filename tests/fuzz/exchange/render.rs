@@ -142,7 +142,7 @@ impl<S: Shape, D: Way> Ring<S, D> {
         match turn.lend() {
             Ok(lent) => {
                 let value = expected.unwrap_or_else(|refused| panic!("lent where {refused:?} should be said"));
-                assert_eq!((lent.frame(), lent.slot(), lent.parts().signal.value), (frame, slot, value));
+                assert_eq!((lent.frame(), lent.slot(), lent.parts().signal().value), (frame, slot, value));
                 self.model.slots[slot] = Hold::Lent { frame, value };
                 self.lent = Some(lent);
                 self.common.count("lent turns");
@@ -163,7 +163,7 @@ impl<S: Shape, D: Way> Ring<S, D> {
         // SAFETY: as above.
         let commands = transfer.record(&parts, word, acquire, |commands| unsafe { lent.record_release(commands) });
         self.own.1 += 1;
-        let (waits, signals) = ([lent.parts().wait], [lent.parts().signal, self.own_signal()]);
+        let (waits, signals) = ([lent.parts().waits()[0]], [lent.parts().signal(), self.own_signal()]);
         let commands = [vk::CommandBufferSubmitInfo::default().command_buffer(commands)];
         let submit = vk::SubmitInfo2::default;
         let batches = if split {

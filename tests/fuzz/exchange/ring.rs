@@ -62,7 +62,7 @@ pub(crate) struct Ring<S: Shape, D: Way> {
     pub(crate) flights: VecDeque<Flight>,
     pub(crate) model: Model,
     pub(crate) contents: Vec<Option<Content>>,
-    /// Signalled behind what an engine submits.
+    /// Signaled behind what an engine submits.
     pub(crate) own: (Semaphore, u64),
     pub(crate) short: bool,
     pub(crate) pooled: bool,

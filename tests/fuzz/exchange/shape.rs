@@ -101,7 +101,9 @@ impl Shape for ImageSpec<u32> {
     }
 
     fn parts(lent: RenderImage<'_>, parts: &mut Vec<Part>) {
-        parts.push(Part::Image { raw: lent.as_raw(), layout: lent.layout(), extent: lent.extent() });
+        let [width, height, _] = lent.extent();
+        let extent = vk::Extent2D { width, height };
+        parts.push(Part::Image { raw: lent.as_raw(), layout: lent.layout(), extent });
     }
 
     fn kernel_parts(lent: &KernelImage<'_, u32>, parts: &mut Vec<Part>) {

@@ -75,7 +75,7 @@ impl Way for ComputeFirst {
     }
 
     fn computed<S: Shape>(turn: &RenderTurn<S>) -> Option<TimelinePoint> {
-        Some(turn.computed().clone())
+        Some(turn.computed())
     }
 
     unsafe fn compute_with<S: Shape>(

@@ -38,7 +38,7 @@ impl<S: Crossing, D: Way> Ring<S, D> {
         let acquire = |commands| unsafe { lent.record_acquire(commands) };
         // SAFETY: as above.
         let commands = transfer.record(&parts, word, acquire, |commands| unsafe { lent.record_release(commands) });
-        let (waits, signals) = ([lent.parts().wait], [lent.parts().signal, self.next_signal()]);
+        let (waits, signals) = ([lent.parts().waits()[0]], [lent.parts().signal(), self.next_signal()]);
         let commands = [vk::CommandBufferSubmitInfo::default().command_buffer(commands)];
         let batch = vk::SubmitInfo2::default().command_buffer_infos(&commands).signal_semaphore_infos(&signals);
         let batch = if shared.trial.engine_forgets { batch } else { batch.wait_semaphore_infos(&waits) };

@@ -51,7 +51,7 @@ pub(crate) struct Ring<S: Crossing, D: Way> {
     pub(crate) graph: Graph<S>,
     pub(crate) flights: VecDeque<Flight>,
     pub(crate) contents: Vec<Option<Content>>,
-    /// Signalled behind each submission.
+    /// Signaled behind each submission.
     pub(crate) own: (Semaphore, u64),
 }
 

@@ -141,7 +141,7 @@ fn write(path: &Path, kind: Kind) -> Outcome<&'static str> {
             let mut writer = worker.latest::<Buffer<u32>>("x")?;
             while let Ok(mut turn) = writer.begin() {
                 let bridge_worker::Work::Host(mut host) = turn.work() else { panic!("it computes with CUDA") };
-                host.views.write_from(0, &vec![7; host.views.len()])?;
+                host.resources.write_from(0, &vec![7; host.resources.len()])?;
                 turn.publish()?;
             }
         }
@@ -150,14 +150,14 @@ fn write(path: &Path, kind: Kind) -> Outcome<&'static str> {
             while reader.wait_for_newer(timeout).is_ok_and(|newer| newer) {
                 let Some(turn) = reader.newest()? else { continue };
                 let bridge_worker::Read::Host(host) = turn.work() else { panic!("it computes with CUDA") };
-                host.views.read_into(0, &mut vec![0; host.views.len()])?;
+                host.resources.read_into(0, &mut vec![0; host.resources.len()])?;
             }
         }
         Kind::ReadsInStep => {
             let mut reader = worker.exchange_reader::<Buffer<u32>>("x")?;
             while let Ok(Some(turn)) = reader.next(timeout) {
                 let bridge_worker::Read::Host(host) = turn.work() else { panic!("it computes with CUDA") };
-                host.views.read_into(0, &mut vec![0; host.views.len()])?;
+                host.resources.read_into(0, &mut vec![0; host.resources.len()])?;
                 turn.finish()?;
             }
         }
@@ -165,7 +165,7 @@ fn write(path: &Path, kind: Kind) -> Outcome<&'static str> {
             let mut exchange = worker.exchange::<Buffer<u32>>("x")?;
             while let Ok(mut turn) = exchange.begin() {
                 let bridge_worker::Work::Host(mut host) = turn.work() else { panic!("it computes with CUDA") };
-                host.views.write_from(0, &vec![7; host.views.len()])?;
+                host.resources.write_from(0, &vec![7; host.resources.len()])?;
                 turn.finish()?;
             }
         }

@@ -67,7 +67,7 @@ pub struct CudaDevice {
 impl Cuda {
     /// Asks the driver.
     pub fn look() -> Self {
-        match cuda_import::probe() {
+        match cuda_import::report() {
             Ok(report) => Self {
                 version: Some(format!("{}.{}", report.version.major, report.version.minor)),
                 problem: None,

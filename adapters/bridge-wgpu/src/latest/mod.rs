@@ -183,8 +183,8 @@ impl<S: Shared> LatestReader<S, ComputeFirst> {
 }
 
 impl<S: Shared> LatestReader<S, ComputeFirst> {
-    /// Recovers the slots that are [out of use](Self::retired) because wgpu reported an error and did
-    /// not say whether their frame was submitted. Submits commands that hand them over to the
+    /// Recovers the slots that are [out of use](Self::retired) because wgpu reported an error and
+    /// did not say whether their frame was submitted. Submits commands that hand them over to the
     /// compute side; their contents are lost. Does not block, and does nothing if no slot is out of
     /// use.
     ///

@@ -53,15 +53,15 @@ impl Shape {
         Self::of_kind(Kind::Cube, [side, side, 1])
     }
 
-    pub(crate) fn mips(self, levels: u32) -> Self {
+    pub(crate) fn with_mips(self, levels: u32) -> Self {
         Self { levels: Levels::Count(levels), ..self }
     }
 
-    pub(crate) fn all_mips(self) -> Self {
+    pub(crate) fn with_all_mips(self) -> Self {
         Self { levels: Levels::All, ..self }
     }
 
-    pub(crate) fn layers(self, layers: u32) -> Self {
+    pub(crate) fn with_layers(self, layers: u32) -> Self {
         Self { layers: Some(layers), ..self }
     }
 
@@ -125,9 +125,9 @@ impl Shape {
             Kind::D3 => ImageSpec::d3(format, self.size, accesses),
             Kind::Cube => ImageSpec::cube(format, width, accesses).with_extent([width, height]),
         };
-        let spec = spec.mips(self.level_count());
+        let spec = spec.with_mips(self.level_count());
         match self.layers {
-            Some(layers) => spec.layers(layers),
+            Some(layers) => spec.with_layers(layers),
             None => spec,
         }
     }
@@ -177,21 +177,21 @@ macro_rules! shaped {
             /// With CUDA an array, and a cube is one, has one level or all: in between, CUDA places
             /// the layers elsewhere than Vulkan does. That is refused.
             #[must_use]
-            pub fn mips(self, levels: u32) -> Self {
-                Self { shape: self.shape.mips(levels), ..self }
+            pub fn with_mips(self, levels: u32) -> Self {
+                Self { shape: self.shape.with_mips(levels), ..self }
             }
 
             /// Sets the number of mip levels to all, down to one texel.
             #[must_use]
-            pub fn all_mips(self) -> Self {
-                Self { shape: self.shape.all_mips(), ..self }
+            pub fn with_all_mips(self) -> Self {
+                Self { shape: self.shape.with_all_mips(), ..self }
             }
 
             /// Makes it an array of this many layers, or of this many cubes. Even with one layer,
             /// CUDA kernels see an array.
             #[must_use]
-            pub fn layers(self, layers: u32) -> Self {
-                Self { shape: self.shape.layers(layers), ..self }
+            pub fn with_layers(self, layers: u32) -> Self {
+                Self { shape: self.shape.with_layers(layers), ..self }
             }
         }
     };
@@ -205,9 +205,9 @@ mod tests {
 
     #[test]
     fn a_full_chain_stays_one_and_others_are_cut() {
-        let full = Shape::d2([64, 16]).all_mips();
+        let full = Shape::d2([64, 16]).with_all_mips();
         assert_eq!((full.level_count(), full.resized([256, 3]).level_count()), (7, 9));
-        let some = Shape::d2([64, 16]).mips(5);
+        let some = Shape::d2([64, 16]).with_mips(5);
         assert_eq!((some.resized([256, 256]).level_count(), some.resized([4, 2]).level_count()), (5, 3));
         // The size is what is wrong, not the levels.
         assert_eq!(full.resized([0, 0]).level_count(), 1);
@@ -216,10 +216,10 @@ mod tests {
     #[test]
     fn cubes_have_six_layers_each() {
         let format = wgpu::TextureFormat::R32Float;
-        let cubes = Shape::cube(32).layers(2);
+        let cubes = Shape::cube(32).with_layers(2);
         let descriptor = cubes.descriptor("cubes", format, wgpu::TextureUsages::COPY_SRC);
         assert_eq!((descriptor.dimension, descriptor.size.depth_or_array_layers), (wgpu::TextureDimension::D2, 12));
-        let volume = Shape::d3([8, 4, 2]).all_mips();
+        let volume = Shape::d3([8, 4, 2]).with_all_mips();
         let descriptor = volume.descriptor("volume", format, wgpu::TextureUsages::COPY_SRC);
         assert_eq!((descriptor.size.depth_or_array_layers, descriptor.mip_level_count), (2, 4));
     }
@@ -229,13 +229,13 @@ mod tests {
         let drawn = wgpu::TextureUsages::RENDER_ATTACHMENT;
         let copied = wgpu::TextureUsages::COPY_SRC;
         let fault = |shape: Shape, usage, place| shape.check_usage(usage, place, "texture").unwrap_err().to_string();
-        assert!(fault(Shape::d1(8).layers(2), copied, Place::OwnCommands).contains("no arrays of 1D"));
-        assert!(fault(Shape::d1(8).all_mips(), copied, Place::Slot).contains("one mip level"));
+        assert!(fault(Shape::d1(8).with_layers(2), copied, Place::OwnCommands).contains("no arrays of 1D"));
+        assert!(fault(Shape::d1(8).with_all_mips(), copied, Place::Slot).contains("one mip level"));
         assert!(fault(Shape::d1(8), drawn, Place::OwnCommands).contains("does not draw to 1D"));
         assert!(fault(Shape::d3([8, 8, 8]), drawn, Place::Slot).contains("`SharedTexture`"));
-        assert!(fault(Shape::d3([8, 8, 8]).layers(2), copied, Place::OwnCommands).contains("use its depth"));
+        assert!(fault(Shape::d3([8, 8, 8]).with_layers(2), copied, Place::OwnCommands).contains("use its depth"));
         Shape::d3([8, 8, 8]).check_usage(drawn, Place::OwnCommands, "texture").unwrap();
-        Shape::d1(8).all_mips().check_usage(copied, Place::OwnCommands, "texture").unwrap_err();
-        Shape::d1(1).all_mips().check_usage(copied, Place::OwnCommands, "texture").unwrap();
+        Shape::d1(8).with_all_mips().check_usage(copied, Place::OwnCommands, "texture").unwrap_err();
+        Shape::d1(1).with_all_mips().check_usage(copied, Place::OwnCommands, "texture").unwrap();
     }
 }

@@ -16,7 +16,7 @@ fn numbers() -> Numbers {
 }
 
 fn picture() -> Picture {
-    SharedTexture::new(wgpu::TextureFormat::R32Uint, [64, 8], wgpu::TextureUsages::COPY_SRC).mips(2)
+    SharedTexture::new(wgpu::TextureFormat::R32Uint, [64, 8], wgpu::TextureUsages::COPY_SRC).with_mips(2)
 }
 
 /// A command buffer that wgpu refuses: it uses what was destroyed.

@@ -166,7 +166,7 @@ const SIZES: [[u32; 2]; 4] = [[64, 24], [20, 33], [20, 33], [100, 7]];
 fn a_texture_is_resized_in_both_directions() {
     let _alone = alone();
     for bridge in bridges() {
-        let spec = |usage| SharedTexture::<u32>::new(R32Uint, SIZES[0], usage).all_mips();
+        let spec = |usage| SharedTexture::<u32>::new(R32Uint, SIZES[0], usage).with_all_mips();
         let mut there = Exchange::new(&bridge, &info("there"), spec(wgpu::TextureUsages::COPY_SRC)).unwrap();
         let mut back = Exchange::render_first(&bridge, &info("back"), spec(wgpu::TextureUsages::COPY_DST)).unwrap();
         for (size, frame) in SIZES.into_iter().zip(1..) {
@@ -275,7 +275,7 @@ fn what_cannot_be_leaves_the_exchange_as_it_was() {
                 turn.skip();
                 error
             }
-            _ => exchange.replace(SharedTexture::new(R32Uint, [16, 16], usage).mips(9)).unwrap_err(),
+            _ => exchange.replace(SharedTexture::new(R32Uint, [16, 16], usage).with_mips(9)).unwrap_err(),
         };
         assert!(!error.to_string().is_empty());
         assert_eq!(Dimensions::of(exchange.objects()).size, dimensions.size, "{error}");

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::{Result, bail, ensure};
-use bridge::{BufferAccess, BufferSpec, Error, LatestInfo, RemoteReader};
+use bridge::{BufferAccess, BufferSpec, Error, LatestInfo, RemoteLatestReader};
 
 use super::Spec;
 use super::other::{Other, Place};
@@ -57,7 +57,7 @@ fn run(bench: &Bench, rows: &mut Rows, what: &str) -> Result<()> {
 }
 
 /// Reads the newest frame; whether it is another one than the last.
-fn newest(reader: &mut RemoteReader<Spec>, last: &mut Option<u64>) -> Result<bool> {
+fn newest(reader: &mut RemoteLatestReader<Spec>, last: &mut Option<u64>) -> Result<bool> {
     let Some(turn) = reader.newest()? else { return Ok(false) };
     let frame = turn.frame();
     turn.read_back(LIMIT)?;

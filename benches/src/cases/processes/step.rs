@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use bridge::{BufferAccess, BufferSpec, Exchange, ExchangeInfo, RemoteExchange, RenderTurn, TimelinePoint};
+use bridge::{BufferAccess, BufferSpec, Exchange, ExchangeInfo, RemoteExchangeReader, RenderTurn, TimelinePoint};
 
 use super::other::{Other, Place};
 use super::{LONG, Spec, launch};
@@ -61,7 +61,7 @@ fn run(bench: &Bench, rows: &mut Rows, slots: usize, kernels: usize, what: &str)
 }
 
 /// Submits each frame as it is announced, until all have ended.
-fn draw(steps: &mut RemoteExchange<Spec>, other: &mut Other, frames: usize, kernels: usize) -> Result<Duration> {
+fn draw(steps: &mut RemoteExchangeReader<Spec>, other: &mut Other, frames: usize, kernels: usize) -> Result<Duration> {
     let begun = Instant::now();
     let (mut left, mut last) = (frames, None);
     other.ask(frames, kernels)?;

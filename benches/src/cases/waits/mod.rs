@@ -40,16 +40,16 @@ const WORK: [Duration; 4] =
 const WAITERS: usize = 4;
 
 pub(super) fn cases(profile: &Profile) -> Vec<Case> {
-    let of = |signaller: &'static str, work: Duration, waiters: usize| {
+    let of = |signaler: &'static str, work: Duration, waiters: usize| {
         let micros = work.as_micros();
         let (kind, many) = if waiters == 1 { ("wait", "") } else { ("waiters", ", several threads") };
-        let what = format!("host wait for a point that {signaller} signals after {micros} µs{many}");
-        let name = format!("{kind}/{}/{micros}us", signaller.to_lowercase());
+        let what = format!("host wait for a point that {signaler} signals after {micros} µs{many}");
+        let name = format!("{kind}/{}/{micros}us", signaler.to_lowercase());
         Case::new(name, what.clone(), move |bench, rows| {
-            rows.parameter("signaller", signaller);
+            rows.parameter("signaller", signaler);
             rows.parameter("work_us", micros as u64);
             rows.parameter("waiters", waiters);
-            let samples = match signaller {
+            let samples = match signaler {
                 "CUDA" => from_cuda(bench, work, waiters)?,
                 _ => from_vulkan(bench, work, waiters)?,
             };

@@ -89,7 +89,7 @@ pub enum Message {
         /// The frame.
         frame: u64,
     },
-    /// A side has ended its part in an exchange and signalled all that it owed. The other answers
+    /// A side has ended its part in an exchange and signaled all that it owed. The other answers
     /// with the same.
     Close {
         /// The exchange's number.

@@ -203,7 +203,7 @@ impl Exchange {
         if from == self.writer() {
             return Err("the reader frees slots".into());
         }
-        // What a worker that reads in step frees, it has signalled: each value is the one behind
+        // What a worker that reads in step frees, it has signaled: each value is the one behind
         // the last. On the CPU there are none.
         let following = if self.backend == Backend::Cuda { self.freed + 1 } else { 0 };
         if self.offer.trust && self.writer() == Role::Renderer && value != following {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::net::{SocketAddrUnix, connect};
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::message::hello::{Hello, Role};
 use crate::message::{Message, Received};
 use crate::transport::ConnectInfo;
@@ -55,7 +55,7 @@ impl Connection {
     ///
     /// # Errors
     /// As [`send`](Self::send) and [`receive`](Self::receive).
-    pub fn greet(&mut self, hello: &Hello, timeout: Duration) -> Result<Hello, Error> {
+    pub fn greet(&mut self, hello: &Hello, timeout: Duration) -> Result<Hello> {
         let deadline = Instant::now().checked_add(timeout);
         self.send(&Message::Hello(hello.clone()), None, timeout)?;
         self.receive_hello(deadline, timeout)
@@ -76,17 +76,17 @@ impl Connection {
         error
     }
 
-    pub(super) fn receive_hello(&mut self, deadline: Option<Instant>, timeout: Duration) -> Result<Hello, Error> {
+    pub(super) fn receive_hello(&mut self, deadline: Option<Instant>, timeout: Duration) -> Result<Hello> {
         let received = self.receive_until(deadline, timeout)?;
         self.hello_of(received)
     }
 
     /// The peer's Hello, if it is there.
-    pub(super) fn try_receive_hello(&mut self) -> Result<Option<Hello>, Error> {
+    pub(super) fn try_receive_hello(&mut self) -> Result<Option<Hello>> {
         self.try_receive()?.map(|received| self.hello_of(received)).transpose()
     }
 
-    fn hello_of(&self, first: Received) -> Result<Hello, Error> {
+    fn hello_of(&self, first: Received) -> Result<Hello> {
         match first.message {
             Message::Hello(hello) => Ok(hello),
             Message::Refused { code, text, .. } | Message::Bye { code, text } => {

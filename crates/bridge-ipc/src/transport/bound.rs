@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use rustix::net::{SocketAddrUnix, SocketFlags, accept_with, bind, connect, listen};
 use rustix::process::geteuid;
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::message::hello::Role;
 use crate::transport::connection::Connection;
 use crate::transport::credentials;
@@ -37,7 +37,7 @@ pub(super) struct BoundSocket {
 impl BoundSocket {
     /// Listens at `path`, with access for this user alone. A socket file that a dead process left
     /// behind is replaced.
-    pub(super) fn new(path: &Path, user: Option<u32>) -> Result<Self, Error> {
+    pub(super) fn new(path: &Path, user: Option<u32>) -> Result<Self> {
         let failed =
             |call| move |error: Errno| Error::System { call, object: path.display().to_string(), source: error.into() };
         let address = SocketAddrUnix::new(path).map_err(failed("bind"))?;
@@ -65,7 +65,7 @@ impl BoundSocket {
     }
 
     /// The next process that has connected, waited for at most `timeout`; `None` if none has.
-    pub(super) fn accept(&self, timeout: Duration) -> Result<Option<Connection>, Error> {
+    pub(super) fn accept(&self, timeout: Duration) -> Result<Option<Connection>> {
         let deadline = Instant::now().checked_add(timeout);
         loop {
             match accept_with(&self.socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
@@ -106,7 +106,7 @@ fn identity(stat: &Stat) -> (u64, u64) {
     (stat.st_dev.into(), stat.st_ino.into())
 }
 
-fn lock_folder(path: &Path) -> Result<OwnedFd, Error> {
+fn lock_folder(path: &Path) -> Result<OwnedFd> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
@@ -127,7 +127,7 @@ fn lock_folder(path: &Path) -> Result<OwnedFd, Error> {
 }
 
 /// Removes the socket file that a process left behind, if nobody listens there.
-fn remove_stale(path: &Path, address: &SocketAddrUnix) -> Result<(), Error> {
+fn remove_stale(path: &Path, address: &SocketAddrUnix) -> Result<()> {
     let failed =
         |call| move |error: Errno| Error::System { call, object: path.display().to_string(), source: error.into() };
     let stat = lstat(path).map_err(failed("lstat"))?;

@@ -8,7 +8,7 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::{Shutdown, shutdown};
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::message::hello::{Hello, Role};
 use crate::message::{Code, DecodeError, Message, Received};
 use crate::session::{Session, Verdict};
@@ -39,7 +39,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(socket: OwnedFd, role: Role, user: Option<u32>) -> Result<Self, Error> {
+    pub(super) fn new(socket: OwnedFd, role: Role, user: Option<u32>) -> Result<Self> {
         // Before anything fails: it is closed as it should be.
         let socket = Arc::new(match role {
             Role::Renderer => PeerSocket::refusing(socket),
@@ -106,12 +106,7 @@ impl Connection {
     /// message has: nothing was sent. [`Error::System`] for a failed call, [`Error::Closed`] where
     /// the peer has closed its end, [`Error::Timeout`] where it does not read; the connection is
     /// unusable then, since a message is missing.
-    pub fn send(
-        &mut self,
-        message: &Message,
-        descriptor: Option<BorrowedFd<'_>>,
-        timeout: Duration,
-    ) -> Result<(), Error> {
+    pub fn send(&mut self, message: &Message, descriptor: Option<BorrowedFd<'_>>, timeout: Duration) -> Result<()> {
         if self.ended {
             return Err(self.closed());
         }
@@ -168,7 +163,7 @@ impl Connection {
     /// [`Error::Closed`] once the peer has closed its end; for a message that is none, or is not
     /// allowed, what is wrong with it: the connection is ended then, the peer told why, and the
     /// descriptors of the message are closed.
-    pub fn try_receive(&mut self) -> Result<Option<Received>, Error> {
+    pub fn try_receive(&mut self) -> Result<Option<Received>> {
         // A peer that says what is passed over without end holds up nobody.
         for _ in 0..PASSED_OVER {
             if self.ended {
@@ -202,7 +197,7 @@ impl Connection {
         Ok(None)
     }
 
-    fn accept(&mut self, bytes: &[u8], descriptors: Vec<OwnedFd>) -> Result<Option<Received>, Error> {
+    fn accept(&mut self, bytes: &[u8], descriptors: Vec<OwnedFd>) -> Result<Option<Received>> {
         let message = Message::decode(bytes).map_err(|source| match source {
             DecodeError::Version { oldest, newest } => Error::Version { oldest, newest },
             source => Error::Malformed { peer: self.name(), source },
@@ -233,11 +228,11 @@ impl Connection {
     ///
     /// # Errors
     /// As [`try_receive`](Self::try_receive), and [`Error::Timeout`].
-    pub fn receive(&mut self, timeout: Duration) -> Result<Received, Error> {
+    pub fn receive(&mut self, timeout: Duration) -> Result<Received> {
         self.receive_until(Instant::now().checked_add(timeout), timeout)
     }
 
-    pub(super) fn receive_until(&mut self, deadline: Option<Instant>, timeout: Duration) -> Result<Received, Error> {
+    pub(super) fn receive_until(&mut self, deadline: Option<Instant>, timeout: Duration) -> Result<Received> {
         loop {
             if let Some(received) = self.try_receive()? {
                 return Ok(received);
@@ -261,11 +256,11 @@ impl Connection {
     ///
     /// # Errors
     /// [`Error::System`] where the system refuses to wait.
-    pub fn wait(&self, timeout: Duration) -> Result<Waited, Error> {
+    pub fn wait(&self, timeout: Duration) -> Result<Waited> {
         self.wait_until(Instant::now().checked_add(timeout))
     }
 
-    fn wait_until(&self, deadline: Option<Instant>) -> Result<Waited, Error> {
+    fn wait_until(&self, deadline: Option<Instant>) -> Result<Waited> {
         let mut fds = [PollFd::new(&self.peer, PollFlags::IN), PollFd::new(&*self.socket, PollFlags::IN)];
         // After its end the socket is readable for good, and says nothing.
         let count = if self.ended { 1 } else { 2 };

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::message::hello::Hello;
 use crate::message::{Code, Message};
 use crate::transport::bound::BoundSocket;
@@ -54,12 +54,7 @@ impl Greetings {
     }
 
     /// As [`Listener::greet`](crate::Listener::greet), for those that connect to `socket`.
-    pub(super) fn greet(
-        &self,
-        socket: &BoundSocket,
-        hello: &Hello,
-        timeout: Duration,
-    ) -> Result<Option<Connection>, Error> {
+    pub(super) fn greet(&self, socket: &BoundSocket, hello: &Hello, timeout: Duration) -> Result<Option<Connection>> {
         let deadline = Instant::now().checked_add(timeout);
         loop {
             // Whoever fails, at whatever rate, keeps nobody else from being had.
@@ -79,7 +74,7 @@ impl Greetings {
     }
 
     /// Sends the Hello to all that have connected, up to the first failure.
-    fn meet(&self, socket: &BoundSocket, hello: &Hello) -> Result<(), Error> {
+    fn meet(&self, socket: &BoundSocket, hello: &Hello) -> Result<()> {
         while let Some(connection) = socket.accept(Duration::ZERO)? {
             self.admit(connection, hello)?;
         }
@@ -87,7 +82,7 @@ impl Greetings {
     }
 
     /// Sends a worker the Hello, and keeps its connection.
-    fn admit(&self, mut connection: Connection, hello: &Hello) -> Result<(), Error> {
+    fn admit(&self, mut connection: Connection, hello: &Hello) -> Result<()> {
         let mut waiting = self.lock();
         let pending = self.pending;
         if waiting.len() >= pending {
@@ -132,7 +127,7 @@ impl Greetings {
     }
 
     /// Waits until somebody connects or answers, or a limit is over.
-    fn wait_for_answers(&self, socket: &BoundSocket, hello: &Hello, deadline: Option<Instant>) -> Result<(), Error> {
+    fn wait_for_answers(&self, socket: &BoundSocket, hello: &Hello, deadline: Option<Instant>) -> Result<()> {
         let (sockets, until) = {
             let waiting = self.lock();
             let ours = waiting.iter().filter(|one| one.hello == *hello);

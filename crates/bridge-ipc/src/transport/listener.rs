@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::time::Duration;
 
-use crate::error::Error;
+use crate::error::Result;
 use crate::message::hello::Hello;
 use crate::transport::ListenerInfo;
 use crate::transport::bound::BoundSocket;
@@ -25,7 +25,7 @@ impl Listener {
     /// # Errors
     /// [`Error::InUse`] where another process listens, [`Error::NotOurs`] where something else is
     /// at the path, [`Error::System`] where the system refuses.
-    pub fn bind(path: impl AsRef<Path>) -> Result<Self, Error> {
+    pub fn bind(path: impl AsRef<Path>) -> Result<Self> {
         Self::bind_with(path, &ListenerInfo::default())
     }
 
@@ -33,7 +33,7 @@ impl Listener {
     ///
     /// # Errors
     /// As [`bind`](Self::bind).
-    pub fn bind_with(path: impl AsRef<Path>, info: &ListenerInfo) -> Result<Self, Error> {
+    pub fn bind_with(path: impl AsRef<Path>, info: &ListenerInfo) -> Result<Self> {
         let socket = BoundSocket::new(path.as_ref(), info.user)?;
         Ok(Self { socket, greetings: Greetings::new(info.greeting, info.pending) })
     }
@@ -50,7 +50,7 @@ impl Listener {
     /// [`Error::ForeignUser`] and [`Error::PidMismatch`] for a process that may not connect, whose
     /// connection is closed; [`Error::System`] where the system refuses. The listener goes on
     /// either way.
-    pub fn accept(&self, timeout: Duration) -> Result<Option<Connection>, Error> {
+    pub fn accept(&self, timeout: Duration) -> Result<Option<Connection>> {
         self.socket.accept(timeout)
     }
 
@@ -68,7 +68,7 @@ impl Listener {
     /// closed: [`Error::Timeout`] where it has said nothing for [`ListenerInfo::greeting`],
     /// [`Error::Closed`] where it has gone or [`ListenerInfo::pending`] others are waited for
     /// already. The listener goes on.
-    pub fn greet(&self, hello: &Hello, timeout: Duration) -> Result<Option<Connection>, Error> {
+    pub fn greet(&self, hello: &Hello, timeout: Duration) -> Result<Option<Connection>> {
         self.greetings.greet(&self.socket, hello, timeout)
     }
 }

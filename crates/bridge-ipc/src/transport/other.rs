@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::path::Path;
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::transport::{ConnectInfo, ListenerInfo};
 
 /// The process at the other end. There is none on this system.
@@ -31,7 +31,7 @@ impl Connection {
     ///
     /// # Errors
     /// [`Error::Unsupported`], always.
-    pub fn connect(_path: impl AsRef<Path>, _info: &ConnectInfo) -> Result<Self, Error> {
+    pub fn connect(_path: impl AsRef<Path>, _info: &ConnectInfo) -> Result<Self> {
         Err(Error::Unsupported { what: "a connection with another process" })
     }
 }
@@ -41,7 +41,7 @@ impl Listener {
     ///
     /// # Errors
     /// [`Error::Unsupported`], always.
-    pub fn bind(path: impl AsRef<Path>) -> Result<Self, Error> {
+    pub fn bind(path: impl AsRef<Path>) -> Result<Self> {
         Self::bind_with(path, &ListenerInfo::default())
     }
 
@@ -49,7 +49,7 @@ impl Listener {
     ///
     /// # Errors
     /// [`Error::Unsupported`], always.
-    pub fn bind_with(_path: impl AsRef<Path>, _info: &ListenerInfo) -> Result<Self, Error> {
+    pub fn bind_with(_path: impl AsRef<Path>, _info: &ListenerInfo) -> Result<Self> {
         Err(Error::Unsupported { what: "a socket for other processes" })
     }
 }

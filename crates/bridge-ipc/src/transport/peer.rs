@@ -7,7 +7,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, geteuid, pidfd_open, pidfd_send_signal};
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::transport::credentials;
 
 /// The process at the other end of a connection, by a pidfd: it means this process even when its
@@ -21,7 +21,7 @@ pub struct PeerProcess {
 
 impl PeerProcess {
     /// Returns the peer that has connected, if it is a process of the allowed user.
-    pub(super) fn of(socket: BorrowedFd<'_>, user: Option<u32>) -> Result<Self, Error> {
+    pub(super) fn of(socket: BorrowedFd<'_>, user: Option<u32>) -> Result<Self> {
         let failed = |call, object: &str| {
             let object = object.to_owned();
             move |source| Error::System { call, object, source }
@@ -32,7 +32,7 @@ impl PeerProcess {
             return Err(Error::ForeignUser { pid: found.pid, uid: found.uid, expected });
         }
         let Some(pid) = Pid::from_raw(found.pid) else {
-            return Err(Error::PidMismatch { hello: 0, credentials: found.pid });
+            return Err(Error::PidMismatch { hello: 0, credentials: found.pid.unsigned_abs() });
         };
         let object = format!("process {}", found.pid);
         let pidfd = match credentials::pidfd(socket).map_err(failed("getsockopt(SO_PEERPIDFD)", &object))? {
@@ -46,8 +46,8 @@ impl PeerProcess {
     }
 
     /// Returns the number of the process.
-    pub fn pid(&self) -> i32 {
-        self.pid
+    pub fn pid(&self) -> u32 {
+        self.pid.unsigned_abs()
     }
 
     /// Returns the number of the user that it runs as.
@@ -70,7 +70,7 @@ impl PeerProcess {
     ///
     /// # Errors
     /// [`Error::System`] where the process has no descriptors left.
-    pub fn watch(&self) -> Result<PeerWatch, Error> {
+    pub fn watch(&self) -> Result<PeerWatch> {
         let failed = |call| move |source| Error::System { call, object: format!("process {}", self.pid), source };
         let process = self.pidfd.try_clone().map_err(failed("dup"))?;
         let stop = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
@@ -81,7 +81,7 @@ impl PeerProcess {
     ///
     /// # Errors
     /// [`Error::System`] where that is not permitted. One that has ended already is no error.
-    pub fn kill(&self) -> Result<(), Error> {
+    pub fn kill(&self) -> Result<()> {
         match pidfd_send_signal(&self.pidfd, Signal::KILL) {
             Ok(()) | Err(Errno::SRCH) => Ok(()),
             Err(error) => Err(Error::System {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::transport::Waited;
 use crate::transport::connection::Connection;
 use crate::transport::peer::poll_until;
@@ -29,7 +29,7 @@ impl Waiter {
     ///
     /// # Errors
     /// [`Error::System`] where the system refuses to wait.
-    pub fn wait(&self, timeout: Duration) -> Result<Waited, Error> {
+    pub fn wait(&self, timeout: Duration) -> Result<Waited> {
         let mut fds = [PollFd::new(&self.process, PollFlags::IN), PollFd::new(&self.socket, PollFlags::IN)];
         let start = Instant::now();
         let awake = timeout.min(AWAKE);
@@ -63,7 +63,7 @@ impl Connection {
     ///
     /// # Errors
     /// [`Error::System`] where the process has no descriptors left.
-    pub fn waiter(&self) -> Result<Waiter, Error> {
+    pub fn waiter(&self) -> Result<Waiter> {
         let failed = |source| Error::System { call: "dup", object: self.name(), source };
         let socket = self.as_fd().try_clone_to_owned().map_err(failed)?;
         let process = self.peer().as_fd().try_clone_to_owned().map_err(failed)?;

@@ -8,7 +8,7 @@ use std::ffi::CStr;
 use bridge::ExportDevice;
 use bridge::ash::vk;
 
-use crate::error::{Error, failed};
+use crate::error::{Result, failed};
 
 /// As `Params` in `picture.wgsl`.
 #[derive(Clone, Copy, Debug)]
@@ -70,7 +70,7 @@ pub(crate) struct Pipelines {
 }
 
 impl Pipelines {
-    pub(crate) fn new(device: &ExportDevice) -> Result<Self, Error> {
+    pub(crate) fn new(device: &ExportDevice) -> Result<Self> {
         // Each handle is in its place as soon as it is made, so that a failure frees what came
         // before.
         let mut made = Self {
@@ -111,7 +111,7 @@ impl Pipelines {
         Ok(made)
     }
 
-    fn pipeline(&self, spirv: &[u8], entry: &CStr) -> Result<vk::Pipeline, Error> {
+    fn pipeline(&self, spirv: &[u8], entry: &CStr) -> Result<vk::Pipeline> {
         let (device, raw) = (&self.device, self.device.as_raw());
         let words: Vec<u32> =
             spirv.chunks_exact(4).map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]])).collect();

@@ -10,7 +10,7 @@ use bridge::ash::vk;
 use bridge::{ExportDevice, TimelinePoint};
 
 use crate::draw::pipeline::Pipelines;
-use crate::error::{Error, failed};
+use crate::error::{Error, Result, failed};
 
 /// Frames that may be on the GPU when another is recorded.
 pub(crate) const FRAMES: usize = 3;
@@ -43,7 +43,7 @@ pub(crate) struct Recording {
 }
 
 impl Ring {
-    pub(crate) fn new(device: &ExportDevice, family: u32, pipelines: &Pipelines) -> Result<Self, Error> {
+    pub(crate) fn new(device: &ExportDevice, family: u32, pipelines: &Pipelines) -> Result<Self> {
         let mut made = Self {
             pool: vk::CommandPool::null(),
             sets: vk::DescriptorPool::null(),
@@ -87,7 +87,7 @@ impl Ring {
     ///
     /// # Safety
     /// As [`bind`] says of the resources.
-    pub(crate) unsafe fn begin(&mut self, limit: Duration, bound: Option<Bound>) -> Result<Recording, Error> {
+    pub(crate) unsafe fn begin(&mut self, limit: Duration, bound: Option<Bound>) -> Result<Recording> {
         if self.lost {
             return Err(Error::Stuck);
         }
@@ -128,7 +128,7 @@ impl Ring {
     /// # Errors
     /// The error of the wait. Commands may still run then if [`is_busy`](Self::is_busy) says so; if
     /// not, the compute side or the device is lost, and they have ended.
-    pub(crate) fn wait(&mut self, limit: Duration) -> Result<(), Error> {
+    pub(crate) fn wait(&mut self, limit: Duration) -> Result<()> {
         let mut waited = Ok(());
         for place in &mut self.places {
             let ended = place.busy.as_ref().map_or(Ok(()), |point| point.wait_ended(limit));

@@ -166,8 +166,8 @@ impl View {
         waited
     }
 
-    /// Waits for the frames in flight and for what was presented, and returns whether they were seen
-    /// to end, with the error.
+    /// Waits for the frames in flight and for what was presented, and returns whether they were
+    /// seen to end, with the error.
     fn settle(&mut self) -> (bool, Result<()>) {
         // The frames first: what is presented is behind them on the queue, and this wait lets the
         // queue go on where the compute side is lost.

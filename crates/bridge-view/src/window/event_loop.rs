@@ -17,7 +17,7 @@ use winit::event_loop::{ActiveEventLoop, ControlFlow, EventLoop};
 use winit::platform::pump_events::{EventLoopExtPumpEvents, PumpStatus};
 use winit::window::{Window as WinitWindow, WindowAttributes, WindowId};
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::window::WindowInfo;
 use crate::window::ended;
 use crate::window::guard::guarded;
@@ -71,7 +71,7 @@ impl Loop {
         self.process != std::process::id()
     }
 
-    fn pump(&mut self, timeout: Duration) -> Result<(), Error> {
+    fn pump(&mut self, timeout: Duration) -> Result<()> {
         if self.is_forked() && self.events.is_ok() {
             return Err(Error::Forked);
         }
@@ -111,7 +111,7 @@ fn display_of(events: &EventLoop<()>) -> Option<RawDisplayHandle> {
 }
 
 /// Calls `f` with this thread's loop, which is made if `make` says so.
-fn with<R>(make: bool, f: impl FnOnce(&mut Loop) -> Result<R, Error>) -> Result<R, Error> {
+fn with<R>(make: bool, f: impl FnOnce(&mut Loop) -> Result<R>) -> Result<R> {
     LOOP.with(|cell| {
         let mut place = cell.try_borrow_mut().map_err(|_| Error::EventLoopBusy)?;
         if place.is_none() && make {
@@ -129,7 +129,7 @@ fn no_window(reason: &str) -> Error {
 }
 
 /// Opens a window. Its state has the events.
-pub(crate) fn open(info: &WindowInfo) -> Result<(WinitWindow, Arc<State>), Error> {
+pub(crate) fn open(info: &WindowInfo) -> Result<(WinitWindow, Arc<State>)> {
     with(true, |events| {
         events.app.wanted = Some(info.clone());
         let pumped = events.pump(Duration::ZERO);
@@ -149,7 +149,7 @@ pub(crate) fn open(info: &WindowInfo) -> Result<(WinitWindow, Arc<State>), Error
 }
 
 /// Takes the events that have arrived, for all windows. Waits for one for at most `timeout`.
-pub(crate) fn pump(timeout: Duration) -> Result<(), Error> {
+pub(crate) fn pump(timeout: Duration) -> Result<()> {
     with(false, |events| events.pump(timeout))
 }
 

@@ -3,7 +3,7 @@
 use raw_window_handle::{DisplayHandle, HandleError, HasDisplayHandle, HasWindowHandle, WindowHandle};
 use winit::window::Window as WinitWindow;
 
-use crate::error::Error;
+use crate::error::Result;
 use crate::window::guard::guarded;
 use crate::window::{ended, event_loop};
 
@@ -44,7 +44,7 @@ impl Handle {
     }
 
     /// The size in pixels; `None` if it is the program's, which tells the size itself.
-    pub(crate) fn size(&self) -> Result<Option<[u32; 2]>, Error> {
+    pub(crate) fn size(&self) -> Result<Option<[u32; 2]>> {
         let Self::Opened(opened) = self else { return Ok(None) };
         let size = guarded(|| opened.window.inner_size())?;
         Ok(Some([size.width, size.height]))

@@ -33,7 +33,7 @@ use crate::window::swapchain::{Swapchain, Target};
 pub struct WindowImages {
     /// `None` where the window has no area. Before its surface.
     swapchain: Option<Swapchain>,
-    /// Signalled when an image can be written, one per frame in flight.
+    /// Signaled when an image can be written, one per frame in flight.
     acquired: Vec<vk::Semaphore>,
     frames: usize,
     /// `None` only while it is dropped.
@@ -98,8 +98,8 @@ impl WindowImages {
 
     /// Sets the limit of the waits for the queue, in [`resize`](Self::resize) and when this is
     /// dropped: 10 seconds at first.
-    pub fn set_timeout(&mut self, limit: Duration) {
-        self.limit = limit;
+    pub fn set_timeout(&mut self, timeout: Duration) {
+        self.limit = timeout;
     }
 
     /// Waits for the queue and makes the images again. A window without any area, such as a
@@ -116,7 +116,7 @@ impl WindowImages {
     pub fn resize(&mut self, size: [u32; 2]) -> Result<()> {
         self.wait()?;
         self.swapchain = None;
-        // Of an image that no submission has written, it stays signalled.
+        // Of an image that no submission has written, it stays signaled.
         self.destroy_acquired();
         for _ in 0..self.frames {
             let info = vk::SemaphoreCreateInfo::default();
@@ -212,6 +212,12 @@ fn or_none<T>(result: Result<T, Failed>) -> Result<Option<T>> {
         Err(Failed::OutOfDate) => Ok(None),
         Err(Failed::SurfaceLost) => Err(Error::SurfaceLost { times: 1 }),
         Err(Failed::Error(error)) => Err(error),
+    }
+}
+
+impl std::fmt::Debug for WindowImages {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WindowImages").field("limit", &self.limit).finish_non_exhaustive()
     }
 }
 

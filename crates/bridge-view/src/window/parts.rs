@@ -11,7 +11,7 @@ use bridge::ash::vk;
 use vk_local::LocalImage;
 
 use crate::draw::ring::bind;
-use crate::error::{Error, failed};
+use crate::error::{Error, Result, failed};
 use crate::window::places::{Place, Places};
 use crate::window::record::{Shown, record};
 use crate::window::surface::{Failed, Surface};
@@ -111,7 +111,7 @@ impl Parts {
         target: Target,
         shown: Shown<'_>,
         size: [u32; 2],
-    ) -> Result<(), Error> {
+    ) -> Result<()> {
         let (raw, commands) = (device.as_raw(), place.commands);
         let info = vk::CommandBufferBeginInfo::default().flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
         if let Some(redraw) = &shown.redraw {

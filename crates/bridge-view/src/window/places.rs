@@ -9,7 +9,7 @@ use bridge::ExportDevice;
 use bridge::ash::vk;
 
 use crate::draw::pipeline::Pipelines;
-use crate::error::{Error, failed};
+use crate::error::{Result, failed};
 
 /// Pictures that may be on their way to the window.
 const PICTURES: usize = 3;
@@ -18,7 +18,7 @@ const PICTURES: usize = 3;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
     pub(crate) commands: vk::CommandBuffer,
-    /// Signalled when the window's image can be written.
+    /// Signaled when the window's image can be written.
     pub(crate) acquired: vk::Semaphore,
     /// For drawing again.
     pub(crate) set: vk::DescriptorSet,
@@ -27,10 +27,10 @@ pub(crate) struct Place {
 
 struct Slot {
     place: Place,
-    /// Signalled when the queue is done with the picture, presenting included.
+    /// Signaled when the queue is done with the picture, presenting included.
     done: vk::Fence,
     busy: bool,
-    /// Out of use: its semaphore may be signalled and nothing waits for it.
+    /// Out of use: its semaphore may be signaled and nothing waits for it.
     abandoned: bool,
 }
 
@@ -43,7 +43,7 @@ pub(crate) struct Places {
 }
 
 impl Places {
-    pub(crate) fn new(device: &ExportDevice, pipelines: &Pipelines) -> Result<Self, Error> {
+    pub(crate) fn new(device: &ExportDevice, pipelines: &Pipelines) -> Result<Self> {
         let mut made = Self {
             pool: vk::CommandPool::null(),
             sets: vk::DescriptorPool::null(),
@@ -90,19 +90,19 @@ impl Places {
     }
 
     /// A place that is idle. Does not wait.
-    pub(crate) fn idle(&mut self) -> Result<Option<Place>, Error> {
+    pub(crate) fn idle(&mut self) -> Result<Option<Place>> {
         self.look()?;
         Ok(self.slots.iter().find(|slot| !slot.busy && !slot.abandoned).map(|slot| slot.place))
     }
 
     /// Returns `true` if all are idle. Does not wait.
-    pub(crate) fn all_idle(&mut self) -> Result<bool, Error> {
+    pub(crate) fn all_idle(&mut self) -> Result<bool> {
         self.look()?;
         Ok(self.slots.iter().all(|slot| !slot.busy))
     }
 
     /// Sees which pictures are done.
-    fn look(&mut self) -> Result<(), Error> {
+    fn look(&mut self) -> Result<()> {
         let raw = self.device.as_raw();
         for slot in self.slots.iter_mut().filter(|slot| slot.busy) {
             // SAFETY: VUID-vkGetFenceStatus-fence-parameter: made in `new`.
@@ -113,12 +113,12 @@ impl Places {
     }
 
     /// Notes that the place is in use until the queue is done with all that it was given so far.
-    pub(crate) fn submitted(&mut self, place: Place) -> Result<(), Error> {
+    pub(crate) fn submitted(&mut self, place: Place) -> Result<()> {
         let (raw, queue) = (self.device.as_raw(), self.device.queue());
         let Some(slot) = self.slots.get_mut(place.index) else { return Ok(()) };
         // From here on only the fence says that it is idle: if it is not submitted, never.
         slot.busy = true;
-        // SAFETY: VUID-vkResetFences-pFences-01123: an idle place's fence has been seen signalled,
+        // SAFETY: VUID-vkResetFences-pFences-01123: an idle place's fence has been seen signaled,
         // or was never submitted.
         unsafe { raw.reset_fences(&[slot.done]) }.map_err(failed(&self.device, "vkResetFences"))?;
         // SAFETY: VUID-vkQueueSubmit2-fence-04894, -04895: reset above, and with no other
@@ -136,8 +136,8 @@ impl Places {
     }
 
     /// Gives each abandoned place another semaphore, and leaks the one it has: that it is not
-    /// signalled any more is not known. Nothing else of such a place is in use.
-    pub(crate) fn replace_abandoned(&mut self) -> Result<(), Error> {
+    /// signaled any more is not known. Nothing else of such a place is in use.
+    pub(crate) fn replace_abandoned(&mut self) -> Result<()> {
         for slot in self.slots.iter_mut().filter(|slot| slot.abandoned) {
             slot.place.acquired = semaphore(&self.device)?;
             slot.abandoned = false;
@@ -146,7 +146,7 @@ impl Places {
     }
 
     /// Waits until all are idle, for at most `limit`. A device that is lost uses nothing any more.
-    pub(crate) fn wait(&mut self, limit: Duration) -> Result<(), Error> {
+    pub(crate) fn wait(&mut self, limit: Duration) -> Result<()> {
         let fences: Vec<_> = self.slots.iter().filter(|slot| slot.busy).map(|slot| slot.done).collect();
         if fences.is_empty() {
             return Ok(());
@@ -162,7 +162,7 @@ impl Places {
     }
 }
 
-fn semaphore(device: &ExportDevice) -> Result<vk::Semaphore, Error> {
+fn semaphore(device: &ExportDevice) -> Result<vk::Semaphore> {
     let info = vk::SemaphoreCreateInfo::default();
     // SAFETY: VUID-VkSemaphoreCreateInfo-flags-zerobitmask: no flags, and no chain.
     unsafe { device.as_raw().create_semaphore(&info, None) }.map_err(failed(device, "vkCreateSemaphore"))

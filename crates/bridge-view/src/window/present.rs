@@ -13,7 +13,7 @@ use bridge_trace::{log_error, log_warn};
 use vk_local::{LocalImage, LocalImageInfo};
 
 use crate::draw::pipeline::Pipelines;
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::window::Window;
 use crate::window::input::{Orbit, State};
 use crate::window::parts::Parts;
@@ -48,7 +48,7 @@ impl Presenter {
         pipelines: &Pipelines,
         size: [u32; 2],
         limit: Duration,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self> {
         // SAFETY: the window is dropped after the surface, see the order of the fields.
         let surface = unsafe { Surface::new(device, &window.handle) }?;
         let [width, height] = size;
@@ -91,7 +91,7 @@ impl Presenter {
     }
 
     /// Waits until what was presented is done, with a limit.
-    pub(crate) fn wait(&mut self) -> Result<(), Error> {
+    pub(crate) fn wait(&mut self) -> Result<()> {
         self.parts.as_mut().map_or(Ok(()), |parts| parts.places.wait(self.limit))
     }
 
@@ -112,7 +112,7 @@ impl Presenter {
     /// What `shown` has is of this device, and lives until this is dropped. The picture has four
     /// bytes for each pixel of the view, is one to copy from, and is written on the device's queue
     /// alone.
-    pub(crate) unsafe fn present(&mut self, shown: Shown<'_>) -> Result<bool, Error> {
+    pub(crate) unsafe fn present(&mut self, shown: Shown<'_>) -> Result<bool> {
         let news = self.state.news();
         self.fits &= !news.resized;
         self.stale |= news.resized || news.uncovered || shown.redraw.is_some();

@@ -9,7 +9,7 @@ use bridge::ExportDevice;
 use bridge::ash::{khr, vk};
 use raw_window_handle::{HasDisplayHandle, HasWindowHandle, RawDisplayHandle};
 
-use crate::error::{Error, failed};
+use crate::error::{Error, Result, failed};
 
 /// Failure of a call about a window.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub(crate) fn sorted<'a>(device: &'a ExportDevice, call: &'static str) -> impl F
 }
 
 /// The instance extensions that a surface of the window takes.
-pub(crate) fn instance_extensions(window: &impl HasDisplayHandle) -> Result<Vec<&'static CStr>, Error> {
+pub(crate) fn instance_extensions(window: &impl HasDisplayHandle) -> Result<Vec<&'static CStr>> {
     let no_window = |reason: String| Error::NoWindow { reason };
     let display = window.display_handle().map_err(|error| no_window(error.to_string()))?.as_raw();
     let names = ash_window::enumerate_required_extensions(display)
@@ -54,7 +54,7 @@ fn name_of(name: *const std::ffi::c_char) -> &'static CStr {
 
 /// That the device has what a surface of the window and its swapchain need: commands of extensions
 /// that are off have no address.
-fn check_extensions(device: &ExportDevice, display: RawDisplayHandle) -> Result<(), Error> {
+fn check_extensions(device: &ExportDevice, display: RawDisplayHandle) -> Result<()> {
     let cannot = |reason: String| Error::CannotPresent { device: device.name().to_owned(), reason };
     let (extension, command) = match display {
         RawDisplayHandle::Xlib(_) => (khr::xlib_surface::NAME, c"vkCreateXlibSurfaceKHR"),
@@ -92,7 +92,7 @@ impl Surface {
     pub(crate) unsafe fn new(
         device: &ExportDevice,
         window: &(impl HasDisplayHandle + HasWindowHandle),
-    ) -> Result<Self, Error> {
+    ) -> Result<Self> {
         let cannot = |reason: String| Error::CannotPresent { device: device.name().to_owned(), reason };
         let no_handle = |error: raw_window_handle::HandleError| cannot(error.to_string());
         let display = window.display_handle().map_err(no_handle)?.as_raw();

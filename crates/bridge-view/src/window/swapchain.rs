@@ -16,7 +16,7 @@ use crate::window::surface::{Failed, Surface, sorted};
 pub(crate) struct Swapchain {
     raw: vk::SwapchainKHR,
     images: Vec<vk::Image>,
-    /// Signalled when an image can be shown, one per image.
+    /// Signaled when an image can be shown, one per image.
     ready: Vec<vk::Semaphore>,
     extent: vk::Extent2D,
     loader: khr::swapchain::Device,
@@ -27,7 +27,7 @@ pub(crate) struct Swapchain {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Target {
     pub(crate) image: vk::Image,
-    /// To be signalled by what writes it.
+    /// To be signaled by what writes it.
     pub(crate) ready: vk::Semaphore,
     pub(crate) size: [u32; 2],
     index: u32,
@@ -100,10 +100,10 @@ impl Swapchain {
         self.extent
     }
 
-    /// An image, if there is one within `timeout`; `acquired` is signalled once it can be written.
+    /// An image, if there is one within `timeout`; `acquired` is signaled once it can be written.
     ///
     /// # Safety
-    /// `acquired` is a semaphore that is unsignalled, without a wait or signal that is pending.
+    /// `acquired` is a semaphore that is unsignaled, without a wait or signal that is pending.
     pub(crate) unsafe fn acquire(
         &mut self,
         acquired: vk::Semaphore,

@@ -82,7 +82,7 @@ fn frames_cross_whole() {
             for frame in 0..FRAMES {
                 let mut turn = writer.begin().unwrap();
                 assert_eq!(turn.frame(), frame);
-                let (mut buffer, mut image) = host(turn.work()).views;
+                let (mut buffer, mut image) = host(turn.work()).resources;
                 buffer.write_from(0, &vec![frame as f32; buffer.len()]).unwrap();
                 for level in 0..image.levels() {
                     image.write_from(level, 0, &vec![[frame as u8; 4]; image.level_len(level)]).unwrap();

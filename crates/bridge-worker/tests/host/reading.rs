@@ -39,7 +39,7 @@ fn the_newest_frame_of_the_renderer_is_read_and_the_one_before_given_back() {
             let turn = reader.newest().unwrap().unwrap();
             let Read::Host(host) = turn.work() else { panic!() };
             let mut first = [0.0];
-            host.views.0.read_into(0, &mut first).unwrap();
+            host.resources.0.read_into(0, &mut first).unwrap();
             assert_eq!((turn.frame(), turn.slot(), first[0]), (1, 1, 1.0), "the same again if there is none newer");
             turn.finish().unwrap();
         }

@@ -34,9 +34,13 @@ use crate::remote::runs::{self, ResourceKind, Run};
 ///
 /// An [`Exchange`](crate::Exchange) creates and synchronizes such buffers; outside of one, access
 /// to the contents is `unsafe`. The contents are undefined before the first write.
+///
+/// Each use by Vulkan is recorded between [`record_acquire`](Self::record_acquire) and
+/// [`record_release`](Self::record_release).
 #[derive(Debug)]
 pub struct SharedBuffer<T> {
     mapping: Tied<MappedBuffer<T>, HostBuffer<T>, InlineBuffer<T>, VulkanBuffer>,
+    barriers: Barriers,
     vulkan: Arc<VulkanBuffer>,
 }
 
@@ -128,7 +132,9 @@ impl<T: Pod> SharedBuffer<T> {
         let handover = Handover::new(&vulkan, sharing.counterpart, family, accesses);
         let object = Object::new(Kind::Buffer, name, side.name(), Some(size));
         let vulkan = Arc::new(VulkanBuffer { vulkan, object, place, handover, len });
-        Ok(Self { mapping: mapping.tie(&vulkan, whole), vulkan })
+        let mut barriers = Barriers::default();
+        barriers.add_buffer(&vulkan.handover);
+        Ok(Self { mapping: mapping.tie(&vulkan, whole), barriers, vulkan })
     }
 
     /// Returns the number of elements.
@@ -149,6 +155,29 @@ impl<T: Pod> SharedBuffer<T> {
     /// Returns the barriers between the two sides.
     pub fn handover(&self) -> &Handover {
         &self.vulkan.handover
+    }
+
+    /// Records the acquire of the buffer from the compute side.
+    ///
+    /// # Safety
+    /// `commands` is recording on the buffer's device for the device's main queue, outside a render
+    /// pass, and externally synchronized. The buffer is the compute side's, and lives until the
+    /// commands have run; the submission waits for the compute side's work at
+    /// `VK_PIPELINE_STAGE_2_ALL_COMMANDS_BIT`, or is made after it.
+    pub unsafe fn record_acquire(&self, commands: vk::CommandBuffer) {
+        // SAFETY: handed on to the caller.
+        unsafe { self.barriers.record_acquire(self.vulkan().device(), commands) };
+    }
+
+    /// Records the release of the buffer to the compute side, which may use it once the commands
+    /// have run.
+    ///
+    /// # Safety
+    /// As [`record_acquire`](Self::record_acquire), but that the buffer was acquired with it, on
+    /// the same queue.
+    pub unsafe fn record_release(&self, commands: vk::CommandBuffer) {
+        // SAFETY: handed on to the caller.
+        unsafe { self.barriers.record_release(self.vulkan().device(), commands) };
     }
 
     /// Returns the contents for CUDA, with the CUDA backend.
@@ -200,7 +229,7 @@ impl<T: Pod + Send + Sync> Share<Self> for BufferSpec<T> {
     fn create(&self, slot: &SlotInfo<'_>) -> Result<Made<Self>> {
         let name = slot.name(self.name.as_deref());
         let info = SharedBufferInfo { name: &name, len: self.len, accesses: self.accesses, family: slot.family };
-        let SharedBuffer { mapping, vulkan } = SharedBuffer::create(slot.compute, slot.pool, &info)?;
+        let SharedBuffer { mapping, vulkan, .. } = SharedBuffer::create(slot.compute, slot.pool, &info)?;
         if let Some(mapping) = mapping.cuda() {
             // SAFETY: nothing has used it. The exchange says so again of all slots at their end,
             // which it waits for.

@@ -26,6 +26,11 @@ impl<T: Pod> BufferSpec<T> {
         self.len
     }
 
+    /// Returns the Vulkan access to the buffer.
+    pub fn accesses(&self) -> BufferAccess {
+        self.accesses
+    }
+
     /// Returns the spec with another number of elements.
     #[must_use]
     pub fn with_len(&self, len: usize) -> Self {
@@ -35,7 +40,7 @@ impl<T: Pod> BufferSpec<T> {
     /// Sets the name in errors, traces and GPU debuggers, to which the slot's index is appended.
     /// Default: the exchange's name.
     #[must_use]
-    pub fn named(mut self, name: &str) -> Self {
+    pub fn with_name(mut self, name: &str) -> Self {
         self.name = Some(name.to_owned());
         self
     }

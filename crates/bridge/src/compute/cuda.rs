@@ -168,7 +168,7 @@ impl CudaCompute {
             format!("shared image \"{}\"", info.name),
             format!(
                 "CUDA does not place {} layers of {} mip levels where Vulkan does; an array has 1 level, or with several \
-                 layers all {all} (`all_mips`)",
+                 layers all {all} (`with_all_mips`)",
                 info.array_layers, info.mip_levels
             ),
         ))
@@ -253,7 +253,7 @@ impl CudaLink {
     /// signal.
     #[inline]
     pub(crate) unsafe fn signal(&self, value: u64) -> Result<()> {
-        // SAFETY: "the value is greater than every value signalled or pending", by this function's
+        // SAFETY: "the value is greater than every value signaled or pending", by this function's
         // contract.
         Ok(unsafe { signal_one(self.stream(), &self.computed, value) }?)
     }
@@ -262,7 +262,7 @@ impl CudaLink {
     /// own, since the compute stream may be waiting for it.
     ///
     /// # Safety
-    /// Vulkan signals it no more, and the value is greater than every one that it has signalled.
+    /// Vulkan signals it no more, and the value is greater than every one that it has signaled.
     pub(crate) unsafe fn signal_rendered(&self, value: u64) -> Result<()> {
         /// Nothing is before the signal.
         const LIMIT: Duration = Duration::from_secs(1);
@@ -287,5 +287,11 @@ impl CudaLink {
     ) -> Result<cuda_import::StreamGraph, CaptureError<E>> {
         // SAFETY: both are timelines; the rest is handed on to the caller.
         unsafe { cuda_import::StreamGraph::capture(name, self.stream(), &self.rendered, &self.computed, record) }
+    }
+}
+
+impl std::fmt::Debug for CudaCompute {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.gpus.devices()).finish()
     }
 }

@@ -6,7 +6,7 @@ pub(crate) enum Loss {
     /// Its signals come.
     None,
     /// They do not, while other GPUs may go on with their work.
-    Signaller,
+    Signaler,
     /// Nothing of it goes on.
     All,
 }

@@ -39,7 +39,7 @@ use crate::compute::sided::Sided;
 use crate::error::{Error, Result};
 use crate::observe::{log_info, log_warn};
 use crate::timeline::Peer;
-use crate::timeline::signaller::Signaller;
+use crate::timeline::signaler::Signaler;
 
 impl FromStr for Backend {
     type Err = Error;
@@ -307,8 +307,8 @@ impl Peer for Inner {
         self.side.is_foreign()
     }
 
-    fn takes_timeline(&self, signaller: Signaller) -> bool {
-        self.side.takes_timeline(signaller)
+    fn takes_timeline(&self, signaler: Signaler) -> bool {
+        self.side.takes_timeline(signaler)
     }
 
     fn ensure_alive(&self) -> Result<()> {

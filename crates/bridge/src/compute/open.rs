@@ -27,7 +27,7 @@ impl Compute {
 /// The UUIDs of the CUDA devices that can share; none without a CUDA driver, which [`Compute::new`]
 /// reports.
 fn cuda_devices() -> Vec<vk_export::Uuid> {
-    let Ok(found) = cuda_import::probe() else { return Vec::new() };
+    let Ok(found) = cuda_import::report() else { return Vec::new() };
     let able = found.devices.into_iter().filter(|device| device.obstacles().is_empty());
     able.map(|device| device.uuid).collect()
 }

@@ -2,7 +2,7 @@
 //! exports to it.
 //!
 //! This process maps nothing and needs no CUDA. The exchange's own timelines are not exported: what
-//! the worker has signalled on those of its connection is seen by the host, which signals the
+//! the worker has signaled on those of its connection is seen by the host, which signals the
 //! exchange's (`remote/feed/cuda.rs`), so that nothing which is submitted here waits for another
 //! process. With `trust` `computed` is exported, and the worker signals it itself (`remote/step/`);
 //! `rendered` has a mirror for it, and is never exported (`exchange/mirror.rs`).

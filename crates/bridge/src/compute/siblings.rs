@@ -1,5 +1,5 @@
 //! Exchanges of all compute sides. A frame of one may be behind a frame of another in Vulkan's queue,
-//! and several compute sides may be on one context, so that what lost ones owe is signalled for all.
+//! and several compute sides may be on one context, so that what lost ones owe is signaled for all.
 //! So is what a lost Vulkan device owes: CUDA frees nothing while any stream of a context waits.
 #![allow(unsafe_code)] // Signals in place of a lost side.
 
@@ -19,22 +19,22 @@ static SIBLINGS: Mutex<Vec<Sibling>> = Mutex::new(Vec::new());
 struct Sibling {
     /// Those of its compute side, which it keeps.
     contexts: Vec<usize>,
-    signalled: Weak<Signalled>,
+    signaled: Weak<Signaled>,
 }
 
 /// The timelines of an exchange, for whoever signals in place of a side that is lost.
-pub(crate) struct Signalled {
+pub(crate) struct Signaled {
     computed: Timeline,
     rendered: Timeline,
     /// What CUDA waits with for `rendered`, while the exchange lives.
     link: Weak<CudaLink>,
-    /// The value of `rendered` that was signalled in place of a lost Vulkan device.
+    /// The value of `rendered` that was signaled in place of a lost Vulkan device.
     released: Mutex<u64>,
     /// The compute side was seen to have failed.
     failed: Arc<AtomicBool>,
 }
 
-impl Signalled {
+impl Signaled {
     pub(crate) fn new(
         [computed, rendered]: [&Timeline; 2],
         link: Weak<CudaLink>,
@@ -57,16 +57,16 @@ impl Signalled {
         if *released >= value || self.rendered.value().is_ok_and(|reached| reached == value) {
             return;
         }
-        // SAFETY: "the value is greater than every value signalled or pending": no higher one was
+        // SAFETY: "the value is greater than every value signaled or pending": no higher one was
         // issued, this one was not reached, and what is pending does not come, by this function's
         // contract.
-        let signalled: Result<()> = unsafe { link.signal_rendered(value) };
-        if signalled.is_ok() {
+        let signaled: Result<()> = unsafe { link.signal_rendered(value) };
+        if signaled.is_ok() {
             *released = value;
         }
         drop(released); // What is logged may take any lock.
-        match signalled {
-            Ok(()) => log_error!("{}: signalled by CUDA, since the Vulkan device is lost", self.rendered.name()),
+        match signaled {
+            Ok(()) => log_error!("{}: signaled by CUDA, since the Vulkan device is lost", self.rendered.name()),
             Err(error) => log_error!("{}: the compute stream may hang: {error}", self.rendered.name()),
         }
     }
@@ -87,14 +87,14 @@ impl Signalled {
 
 impl Compute {
     /// Has the exchange's timeline released once nothing of its compute side goes on.
-    pub(crate) fn register(&self, signalled: &Arc<Signalled>) {
+    pub(crate) fn register(&self, signaled: &Arc<Signaled>) {
         let contexts = self.side().contexts();
         if contexts.is_empty() {
             return;
         }
         let mut siblings = SIBLINGS.lock().unwrap_or_else(PoisonError::into_inner);
-        siblings.retain(|sibling| sibling.signalled.strong_count() > 0);
-        siblings.push(Sibling { contexts, signalled: Arc::downgrade(signalled) });
+        siblings.retain(|sibling| sibling.signaled.strong_count() > 0);
+        siblings.push(Sibling { contexts, signaled: Arc::downgrade(signaled) });
     }
 }
 
@@ -121,9 +121,9 @@ pub(crate) unsafe fn release_waits(side: &Side, lost: &Timeline) {
 
 /// The exchanges that have a context in common with `side`. They are not locked: what is released is
 /// logged, and the last of an exchange may go with the result.
-fn on_contexts_of(side: &Side) -> Vec<Arc<Signalled>> {
+fn on_contexts_of(side: &Side) -> Vec<Arc<Signaled>> {
     let contexts = side.contexts();
     let siblings = SIBLINGS.lock().unwrap_or_else(PoisonError::into_inner);
     let common = siblings.iter().filter(|sibling| sibling.contexts.iter().any(|one| contexts.contains(one)));
-    common.filter_map(|sibling| sibling.signalled.upgrade()).collect()
+    common.filter_map(|sibling| sibling.signaled.upgrade()).collect()
 }

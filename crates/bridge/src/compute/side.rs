@@ -29,7 +29,7 @@ use crate::compute::sided::Sided;
 use crate::compute::{cuda, host, inline};
 use crate::error::Result;
 use crate::timeline::Timeline;
-use crate::timeline::signaller::Signaller;
+use crate::timeline::signaler::Signaler;
 
 /// A compute side.
 pub(crate) type Side = Sided<CudaCompute, HostStream, InlineCompute, RemoteCompute>;
@@ -61,11 +61,11 @@ impl Side {
     }
 
     /// Returns `true` if it has a timeline of an exchange by export.
-    pub(crate) fn takes_timeline(&self, signaller: Signaller) -> bool {
+    pub(crate) fn takes_timeline(&self, signaler: Signaler) -> bool {
         match self {
             Self::Cuda(_) => true,
             // Of Vulkan's it has a mirror (`exchange/mirror.rs`).
-            Self::Remote(remote) => remote.takes_timelines() && signaller == Signaller::Compute,
+            Self::Remote(remote) => remote.takes_timelines() && signaler == Signaler::Compute,
             Self::Host(_) | Self::Inline(_) => false,
         }
     }
@@ -112,7 +112,7 @@ impl Side {
         match self {
             Self::Cuda(cuda) if !cuda.all().leader_is_lost() => Loss::None,
             Self::Cuda(cuda) if cuda.all().are_lost() => Loss::All,
-            Self::Cuda(_) => Loss::Signaller,
+            Self::Cuda(_) => Loss::Signaler,
             // The CPU's thread signals even after a failure; the queue is lost with the Vulkan
             // device.
             Self::Host(_) | Self::Inline(_) | Self::Remote(_) => Loss::None,

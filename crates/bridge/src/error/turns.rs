@@ -56,7 +56,7 @@ pub(super) fn out_of_order(exchange: &str, frame: &u64, first: &u64, f: &mut For
     write!(
         f,
         "exchange \"{exchange}\": frame {frame} cannot be submitted or lent while frame {first} is lent: a timeline's \
-         values must be signalled in order; end that `LentTurn` or `InitialTurn` first, with `submitted` or `not_submitted`"
+         values must be signaled in order; end that `LentTurn` or `InitialTurn` first, with `submitted` or `not_submitted`"
     )
 }
 

@@ -1,12 +1,12 @@
 //! Phrases of the errors' messages.
 
 use crate::compute::backend::Backend;
-use crate::timeline::signaller::Signaller;
+use crate::timeline::signaler::Signaler;
 
-pub(super) fn hint(signaller: Signaller) -> &'static str {
-    match signaller {
-        Signaller::Compute => "a kernel may be stuck, or waiting for a frame that Vulkan never submitted",
-        Signaller::Queue => "the queue may be stuck, or the submission may wait for work that never ends",
+pub(super) fn hint(signaler: Signaler) -> &'static str {
+    match signaler {
+        Signaler::Compute => "a kernel may be stuck, or waiting for a frame that Vulkan never submitted",
+        Signaler::Queue => "the queue may be stuck, or the submission may wait for work that never ends",
     }
 }
 

@@ -21,21 +21,21 @@ pub(super) fn frames_torn(
     exchange: &str,
     worker: &u32,
     torn: &[u64],
-    signalled: &u64,
+    signaled: &u64,
     f: &mut Formatter<'_>,
 ) -> fmt::Result {
     write!(
         f,
-        "exchange \"{exchange}\": frames {torn:?} of the replaced worker process {worker} are torn; value {signalled} was \
-         signalled on its behalf"
+        "exchange \"{exchange}\": frames {torn:?} of the replaced worker process {worker} are torn; value {signaled} was \
+         signaled on its behalf"
     )
 }
 
-/// What was signalled in the place of a worker in step.
-pub(super) fn settled(torn: &[u64], signalled: Option<u64>) -> String {
-    let Some(value) = signalled else { return String::new() };
+/// What was signaled in the place of a worker in step.
+pub(super) fn settled(torn: &[u64], signaled: Option<u64>) -> String {
+    let Some(value) = signaled else { return String::new() };
     let torn = if torn.is_empty() { String::new() } else { format!("; torn frames: {torn:?}") };
-    format!("{torn}; value {value} was signalled on its behalf")
+    format!("{torn}; value {value} was signaled on its behalf")
 }
 
 pub(super) fn whole(frame: Option<u64>) -> String {

@@ -11,9 +11,9 @@ use vk_export::ash::vk;
 
 use super::barriers::count_leaked;
 use super::end::End;
+use super::parts::SubmitParts;
 use super::resources::Resources;
 use super::state::State;
-use super::submit::SubmitParts;
 use crate::compute::loss::Loss;
 use crate::compute::siblings;
 use crate::error::{Error, Result, both};
@@ -61,7 +61,7 @@ impl<R: Resources> State<R> {
         let batch = vk::SubmitInfo2::default().signal_semaphore_infos(&signal);
         match &self.held.mirror {
             // SAFETY: VUID-VkSubmitInfo2-semaphore-03882: `rendered` has this queue as its only
-            // signaller; its values are taken and submitted under one lock, and none is lent. The
+            // signaler; its values are taken and submitted under one lock, and none is lent. The
             // timeline lives until the value was reached.
             None => unsafe { self.queue().submit(&[batch], vk::Fence::null()) }?,
             // SAFETY: as above, for the mirror too.
@@ -76,9 +76,7 @@ impl<R: Resources> State<R> {
     pub(crate) fn flush_parts(&self) -> Result<Option<SubmitParts>> {
         let _order = self.submitting()?;
         let Some(value) = self.ledger().flush() else { return Ok(None) };
-        // Point 0 is where a timeline starts.
-        let start = self.held.computed.issued(0);
-        Ok(Some(SubmitParts::new(&start, &self.held.rendered, value, self.stages)))
+        Ok(Some(SubmitParts::new(&[], &self.held.rendered, value, self.stages)))
     }
 
     /// Waits until neither side uses the resources or the timelines any more, for at most the
@@ -105,9 +103,9 @@ impl<R: Resources> State<R> {
                     // The compute side may be told to be busy at once.
                     std::thread::sleep(limit.saturating_sub(round.elapsed()));
                 }
-                Err(Error::Timeout { exchange, timeline, value, signaller, last_seen, history, .. }) => {
+                Err(Error::Timeout { exchange, timeline, value, signaler, last_seen, history, .. }) => {
                     let waited = start.elapsed();
-                    return Err(Error::Timeout { exchange, timeline, value, signaller, last_seen, waited, history });
+                    return Err(Error::Timeout { exchange, timeline, value, signaler, last_seen, waited, history });
                 }
                 Err(Error::ComputeBusy { exchange, backend, .. }) => {
                     return Err(Error::ComputeBusy { exchange, backend, waited: start.elapsed() });
@@ -135,8 +133,8 @@ impl<R: Resources> State<R> {
         lost && self.compute.side().is_foreign()
     }
 
-    /// [`quiesce`](Self::quiesce), since `start` for at most `limit`, beside a compute side that was
-    /// seen to be lost, or not.
+    /// [`quiesce`](Self::quiesce), since `start` for at most `limit`, beside a compute side that
+    /// was seen to be lost, or not.
     fn quiesce_since(&self, start: Instant, limit: Duration, compute_lost: bool) -> Result<()> {
         let left = || limit.saturating_sub(start.elapsed());
         if compute_lost {

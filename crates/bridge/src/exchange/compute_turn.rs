@@ -89,7 +89,7 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
             return Err(*error);
         }
         let point = self.shared.compute_signals(self.slot)?;
-        Ok(self.signalled(point))
+        Ok(self.signaled(point))
     }
 
     /// Puts the stream that leads behind the other GPUs' parts of the frame: their home streams
@@ -103,7 +103,7 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
     }
 
     /// The signal of `computed` is enqueued.
-    pub(super) fn signalled(mut self, computed: TimelinePoint) -> D::Finished<R> {
+    pub(super) fn signaled(mut self, computed: TimelinePoint) -> D::Finished<R> {
         self.shared.ledger().finish(self.slot, computed.value());
         self.finished = true;
         D::finished(self.pass_on(), computed)
@@ -122,7 +122,7 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
                 // The next compute turn of the slot is on the same stream, behind what is joined
                 // here.
                 self.shared.held.lender.join(self.slot)?;
-                self.shared.held.lender.note_unsignalled();
+                self.shared.held.lender.note_unsignaled();
                 self.shared.ledger().skip_compute(self.slot);
             }
             First::Render | First::Away => {
@@ -156,7 +156,7 @@ impl<R: Resources, D: Direction> Drop for ComputeTurn<R, D> {
         // that leads, or behind the signal that Vulkan waits for.
         let ended = match D::FIRST {
             First::Compute => {
-                self.shared.held.lender.note_unsignalled();
+                self.shared.held.lender.note_unsignaled();
                 self.join_split().map(|()| None)
             }
             First::Render | First::Away => self.shared.compute_signals(self.slot).map(|point| Some(point.value())),

@@ -223,7 +223,7 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
         shared.held.lender.join(slot)?;
         // SAFETY: rule "no wait before its signal": the ledger gives the value of a submission that
         // was accepted, and 0 is where a timeline starts. The values of `computed` rise: this
-        // stream is its only signaller, and `signal_computed` takes and enqueues one value at a
+        // stream is its only signaler, and `signal_computed` takes and enqueues one value at a
         // time. Slots and semaphores are destroyed after the stream has drained; for what else the
         // graph uses the caller answers.
         let launch = |value| Ok(unsafe { launched.launch(wait.value.unwrap_or(0), value) }?);
@@ -231,7 +231,7 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
         if let (Some(value), false) = (wait.value, wait.enqueued) {
             shared.held.rendered.awaited(value);
         }
-        Ok(self.signalled(computed))
+        Ok(self.signaled(computed))
     }
 }
 

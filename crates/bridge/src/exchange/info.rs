@@ -30,7 +30,7 @@ pub struct ExchangeInfo<'a> {
     pub frames_in_flight: Option<usize>,
     /// Time limit of every host wait, including the wait on drop. In step with a worker process it
     /// is also the worker's limit for each frame, and dropping waits for every frame that it owes;
-    /// see `RemoteExchange`. Default: 5 seconds.
+    /// see `RemoteExchangeReader`. Default: 5 seconds.
     pub timeout: Duration,
     /// The device queue that frames are submitted to. Default: the main (graphics) queue.
     ///

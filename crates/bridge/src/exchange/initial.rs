@@ -11,6 +11,7 @@ use super::barriers::Barriers;
 use super::hand_over::{Initial, record, record_again};
 use super::once::may_still_run;
 use super::ordered::Ordered;
+use super::parts::SubmitParts;
 use super::resources::Resources;
 use super::state::State;
 use super::submit::rendered_info;
@@ -24,9 +25,9 @@ use crate::timeline::TimelinePoint;
 /// [`Exchange::record_initial`].
 ///
 /// # Contract
-/// [`waits`](Self::waits) are submitted with the commands or before them, and
-/// [`signal`](Self::signal) with the commands or in a later submission: both before this value ends,
-/// never after, and to the exchange's [`queue`](Exchange::queue).
+/// The waits of its [`parts`](Self::parts) are submitted with the commands or before them, and the
+/// signal with the commands or in a later submission: both before this value ends, never after, and
+/// to the exchange's [`queue`](Exchange::queue).
 ///
 /// End it with [`submitted`](Self::submitted) or [`not_submitted`](Self::not_submitted). If it is
 /// dropped instead, the hand-over must be recorded again; until then the slots stay out of use.
@@ -83,8 +84,8 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     }
 
     /// Records the first hand-over of new images, for engines that make their own submissions. It
-    /// needs no wait ([`waits`](InitialTurn::waits) is empty), and every slot's first use waits for
-    /// its [`signal`](InitialTurn::signal).
+    /// needs no wait, and every slot's first use waits for the signal of its
+    /// [`parts`](InitialTurn::parts).
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] if no image needs a hand-over
@@ -102,16 +103,11 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
 }
 
 impl<R: Resources> InitialTurn<R> {
-    /// Returns the waits for the engine's submission, one at most. New images need none. Slots that come
-    /// back to a latest exchange may hold a frame that the compute side has not finished: the
-    /// commands wait for that.
-    pub fn waits(&self) -> &[vk::SemaphoreSubmitInfo<'static>] {
-        self.behind.as_ref().map_or(&[], |behind| std::slice::from_ref(&behind.wait))
-    }
-
-    /// Returns the signal for the engine's submission.
-    pub fn signal(&self) -> vk::SemaphoreSubmitInfo<'static> {
-        rendered_info(&self.shared.held.rendered, self.value)
+    /// Returns the waits, one at most, and the signal for the engine's submission. New images need
+    /// no wait. Slots that come back to a latest exchange may hold a frame that the compute side has
+    /// not finished: the commands wait for that.
+    pub fn parts(&self) -> SubmitParts {
+        SubmitParts::of(self.behind.iter().map(|behind| behind.wait), &self.shared.held.rendered, self.value)
     }
 
     /// Confirms that the commands, the waits and the signal were submitted: frames may begin.
@@ -235,7 +231,7 @@ impl<R: Resources> State<R> {
             .command_buffer_infos(&infos)
             .signal_semaphore_infos(&signals);
         // SAFETY: VUID-VkSubmitInfo2-semaphore-03882: `rendered` has this queue as its only
-        // signaller; its values are taken and submitted under one lock, and none is lent. The
+        // signaler; its values are taken and submitted under one lock, and none is lent. The
         // callers keep the commands until the value is reached; the images live as long, by the
         // value.
         unsafe { self.queue().submit(&[batch], vk::Fence::null()) }?;

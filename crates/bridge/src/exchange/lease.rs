@@ -4,7 +4,6 @@ use std::any::Any;
 use std::sync::Arc;
 
 use super::compute_turn::ComputeTurn;
-use super::lent_turn::LentTurn;
 use super::render_turn::RenderTurn;
 use super::resources::Resources;
 use super::state::State;
@@ -103,12 +102,5 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
     /// Returns a [`Lease`] on the Vulkan objects of the turn's slot.
     pub fn lease(&self) -> Lease {
         self.shared.lease(self.slot)
-    }
-}
-
-impl<R: Resources, D: Direction> LentTurn<R, D> {
-    /// Returns a [`Lease`] on the Vulkan objects of the turn's slot.
-    pub fn lease(&self) -> Lease {
-        self.turn.lease()
     }
 }

@@ -44,7 +44,7 @@ enum Slot {
     Unknown { frame: u64, after: u64, value: u64 },
     /// The compute side may still use it, and no signal that says when it is done could be
     /// enqueued.
-    Unsignalled { frame: u64 },
+    Unsignaled { frame: u64 },
     /// The compute side is another process, and has not been given the frame so far; its submission
     /// signals `value` of `rendered`.
     Drawn { frame: u64, after: u64, value: u64 },
@@ -153,7 +153,7 @@ impl Ledger {
         }
         let lost = states().filter_map(|(_, state)| match state {
             Slot::Unknown { frame, .. } => Some((*frame, Stage::Submit)),
-            Slot::Unsignalled { frame } | Slot::Unjoined { frame, .. } => Some((*frame, Stage::Compute)),
+            Slot::Unsignaled { frame } | Slot::Unjoined { frame, .. } => Some((*frame, Stage::Compute)),
             _ => None,
         });
         let (frame, stage) = lost.min_by_key(|(frame, _)| *frame).unwrap_or((self.next, Stage::Compute));
@@ -167,7 +167,7 @@ impl Ledger {
         self.values.take_computed()
     }
 
-    /// The compute side signalled `value`: the slot is Vulkan's, now or for a later frame.
+    /// The compute side signaled `value`: the slot is Vulkan's, now or for a later frame.
     #[inline]
     pub(super) fn finish(&mut self, slot: usize, value: u64) {
         if let Slot::Computing { frame, after } = self.slots[slot] {
@@ -186,32 +186,32 @@ impl Ledger {
     }
 
     /// A compute turn went without `finish`. A frame that began with it is begun again; of one that
-    /// Vulkan began, `signalled` is the value whose signal was enqueued all the same.
-    pub(super) fn drop_compute(&mut self, slot: usize, signalled: Option<u64>) {
+    /// Vulkan began, `signaled` is the value whose signal was enqueued all the same.
+    pub(super) fn drop_compute(&mut self, slot: usize, signaled: Option<u64>) {
         if let Slot::Computing { frame, after } = self.slots[slot] {
             self.dropped = Some((frame, Stage::Compute));
-            self.slots[slot] = match (self.first, signalled) {
+            self.slots[slot] = match (self.first, signaled) {
                 (First::Compute, _) => {
                     self.next = frame;
                     Slot::Free { after }
                 }
                 (First::Render | First::Away, Some(value)) => Slot::Free { after: value },
-                (First::Render | First::Away, None) => Slot::Unsignalled { frame },
+                (First::Render | First::Away, None) => Slot::Unsignaled { frame },
             };
         }
     }
 
     /// A slot that the compute side left without a signal, if no turn is open.
-    pub(super) fn unsignalled(&self) -> Option<usize> {
+    pub(super) fn unsignaled(&self) -> Option<usize> {
         if self.open().is_some() {
             return None;
         }
-        self.slots.iter().position(|slot| matches!(slot, Slot::Unsignalled { .. }))
+        self.slots.iter().position(|slot| matches!(slot, Slot::Unsignaled { .. }))
     }
 
     /// The missing signal of a slot was enqueued after all.
-    pub(super) fn signalled(&mut self, slot: usize, value: u64) {
-        if let Slot::Unsignalled { .. } = self.slots[slot] {
+    pub(super) fn signaled(&mut self, slot: usize, value: u64) {
+        if let Slot::Unsignaled { .. } = self.slots[slot] {
             self.slots[slot] = Slot::Free { after: value };
         }
     }
@@ -317,7 +317,7 @@ impl Ledger {
             | Slot::Unknown { .. }
             | Slot::Drawn { .. }
             | Slot::Away { .. }
-            | Slot::Unsignalled { .. }
+            | Slot::Unsignaled { .. }
             | Slot::Unjoined { .. } => Ok(()),
         })
     }

@@ -162,7 +162,7 @@ fn a_slot_without_its_signal_is_given_to_nobody() {
     let mut ledger = Ledger::new(First::Render, 2);
     let begun = ledger.begin(never).unwrap();
     submit(&mut ledger, begun);
-    assert_eq!(ledger.unsignalled(), None);
+    assert_eq!(ledger.unsignaled(), None);
     ledger.take_computed();
     ledger.drop_compute(0, None);
     ledger.begin(never).unwrap_err();
@@ -170,12 +170,12 @@ fn a_slot_without_its_signal_is_given_to_nobody() {
         assert_eq!(ledger.begin(never).unwrap().slot, 1);
         ledger.skip(1);
     }
-    assert_eq!(ledger.unsignalled(), Some(0));
+    assert_eq!(ledger.unsignaled(), Some(0));
     let value = ledger.take_computed();
-    ledger.signalled(0, value);
+    ledger.signaled(0, value);
     assert_eq!(ledger.begin(never).unwrap().slot, 1, "never used by the compute side");
     ledger.skip(1);
-    assert_eq!(ledger.unsignalled(), None);
+    assert_eq!(ledger.unsignaled(), None);
 }
 
 #[test]

@@ -199,13 +199,13 @@ impl<R: Resources> Lender<R> {
     }
 
     /// Notes that a turn has ended without a signal behind what the compute side was given in it.
-    pub(super) fn note_unsignalled(&self) {
+    pub(super) fn note_unsignaled(&self) {
         match self {
             // All that it was given is waited for in any case.
             Self::Cuda(_) => {}
-            Self::Host(host) => host.link.note_unsignalled(),
-            Self::Remote(remote) => remote.link.note_unsignalled(),
-            Self::Inline(inline) => inline.link.note_unsignalled(),
+            Self::Host(host) => host.link.note_unsignaled(),
+            Self::Remote(remote) => remote.link.note_unsignaled(),
+            Self::Inline(inline) => inline.link.note_unsignaled(),
         }
     }
 

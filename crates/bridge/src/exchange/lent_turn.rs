@@ -1,27 +1,26 @@
 //! A frame that an engine submits itself.
 #![allow(unsafe_code)] // The engine says what it has submitted.
 
-use vk_export::Queue;
-use vk_export::ash::vk;
+use std::ops::Deref;
 
 use super::compute_turn::ComputeTurn;
 #[cfg(all(target_os = "linux", feature = "remote"))]
 use super::direction::RenderAway;
 use super::direction::{ComputeFirst, Direction, Protocol, RenderFirst};
+use super::parts::SubmitParts;
 use super::render_turn::RenderTurn;
 use super::resources::Resources;
-use super::submit::SubmitParts;
 use crate::error::Result;
 use crate::observe::log_warn;
 use crate::timeline::TimelinePoint;
 
 /// A frame that an engine submits itself, with the wait and the signal to add to the submission.
-/// Created by [`RenderTurn::lend`].
+/// Created by [`RenderTurn::lend`]. It dereferences to the turn, for its resources and barriers.
 ///
 /// # Contract
 /// Submit the [`parts`](Self::parts) before this turn ends, never after: the wait with the frame's
 /// commands or in an earlier submission, the signal with the commands or in a later submission. All
-/// of these go to the exchange's [`queue`](Self::queue).
+/// of these go to the exchange's [`queue`](RenderTurn::queue).
 ///
 /// End the turn with [`submitted`](Self::submitted) or [`not_submitted`](Self::not_submitted). If
 /// it is dropped instead, it is unknown whether the submission happened, and the slot stays out of
@@ -30,7 +29,7 @@ use crate::timeline::TimelinePoint;
 #[doc = concat!("\n# Examples\n```\n", include_str!("../../docs/lent_turn.rs"), "```")]
 #[must_use = "a lent turn that is dropped keeps its slot out of use until a later frame is rendered"]
 pub struct LentTurn<R: Resources, D: Direction = ComputeFirst> {
-    pub(super) turn: RenderTurn<R, D>,
+    turn: RenderTurn<R, D>,
     value: u64,
     told: bool,
 }
@@ -64,58 +63,6 @@ impl<R: Resources, D: Direction> LentTurn<R, D> {
     /// turn submits anything or locks the queue.
     pub fn parts(&self) -> SubmitParts {
         self.turn.parts(self.value)
-    }
-
-    /// Returns the frame's number, starting at 0.
-    pub fn frame(&self) -> u64 {
-        self.turn.frame()
-    }
-
-    /// Returns the slot's index, which is less than [`Exchange::slots`](crate::Exchange::slots).
-    pub fn slot(&self) -> usize {
-        self.turn.slot()
-    }
-
-    /// Returns the point at which the compute side is done with the slot, as
-    /// [`RenderTurn::computed`].
-    pub fn computed(&self) -> &TimelinePoint {
-        self.turn.computed()
-    }
-
-    /// Ensures that a present may depend on this frame, as [`RenderTurn::prepare_present`].
-    ///
-    /// # Errors
-    /// As [`RenderTurn::prepare_present`].
-    pub fn prepare_present(&self) -> Result<()> {
-        self.turn.prepare_present()
-    }
-
-    /// Returns the queue that the parts are submitted to.
-    pub fn queue(&self) -> &Queue {
-        self.turn.queue()
-    }
-
-    /// Returns Vulkan's view of the resources.
-    pub fn resources(&self) -> R::Render<'_> {
-        self.turn.resources()
-    }
-
-    /// Records the acquire of all resources, as [`RenderTurn::record_acquire`].
-    ///
-    /// # Safety
-    /// As [`RenderTurn::record_acquire`].
-    pub unsafe fn record_acquire(&self, commands: vk::CommandBuffer) {
-        // SAFETY: the same contract.
-        unsafe { self.turn.record_acquire(commands) }
-    }
-
-    /// Records the release of all resources, as [`RenderTurn::record_release`].
-    ///
-    /// # Safety
-    /// As [`RenderTurn::record_release`].
-    pub unsafe fn record_release(&self, commands: vk::CommandBuffer) {
-        // SAFETY: the same contract.
-        unsafe { self.turn.record_release(commands) }
     }
 
     /// Confirms that the parts were not submitted, and returns the slot without rendering.
@@ -177,6 +124,15 @@ impl<R: Resources> LentTurn<R, RenderAway> {
     pub unsafe fn submitted(mut self) -> TimelinePoint {
         self.told = true;
         self.turn.submitted_point(self.value)
+    }
+}
+
+/// No `DerefMut`: what submits, skips or lends a turn takes it by value.
+impl<R: Resources, D: Direction> Deref for LentTurn<R, D> {
+    type Target = RenderTurn<R, D>;
+
+    fn deref(&self) -> &RenderTurn<R, D> {
+        &self.turn
     }
 }
 

@@ -27,7 +27,7 @@ impl<R: Resources> State<R> {
     }
 
     /// Checks that the compute side still works. Once it does not, what Vulkan has been told to
-    /// wait for is signalled in its place, for all exchanges whose compute sides are lost, so that
+    /// wait for is signaled in its place, for all exchanges whose compute sides are lost, so that
     /// the queue goes on; where other GPUs still work, for this one, once they have ended.
     pub(super) fn check_compute(&self) -> Result<()> {
         let checked = self.compute.check_alive();
@@ -35,7 +35,7 @@ impl<R: Resources> State<R> {
             if self.is_over() {
                 // SAFETY: the context that signals is lost for good. (The CPU's thread signals even
                 // after a failure.)
-                unsafe { self.held.signalled.release() };
+                unsafe { self.held.signaled.release() };
             }
             // What is in the queue may be behind frames of other exchanges.
             siblings::release_lost(self.compute.side());
@@ -66,7 +66,7 @@ impl<R: Resources> State<R> {
         let side = self.compute.side();
         match side.loss() {
             Loss::None => false,
-            Loss::Signaller => self.join_living().is_ok() && side.is_idle().unwrap_or(false),
+            Loss::Signaler => self.join_living().is_ok() && side.is_idle().unwrap_or(false),
             Loss::All => true,
         }
     }

@@ -14,7 +14,7 @@ use crate::compute::Compute;
 use crate::error::Result;
 use crate::observe::live::Kind;
 use crate::observe::object::Object;
-use crate::timeline::signaller::Signaller;
+use crate::timeline::signaler::Signaler;
 
 /// The signals of `rendered`, once more for another process. Nothing here waits for it or asks for
 /// its value.
@@ -35,7 +35,7 @@ impl Mirror {
         }
         let name = format!("{exchange}.worker.rendered");
         // On a device that exports none, tests play the other process.
-        let exportable = side.takes_timeline(Signaller::Compute);
+        let exportable = side.takes_timeline(Signaler::Compute);
         let info = SemaphoreInfo { name: &name, kind: SemaphoreKind::Timeline, exportable };
         let semaphore = Semaphore::new(compute.device(), &info)?;
         let object = Object::new(Kind::Timeline, &name, "vulkan", None);

@@ -6,7 +6,7 @@ pub(crate) mod barriers;
 #[cfg(all(target_os = "linux", feature = "remote"))]
 mod draws;
 pub(crate) mod resources;
-pub(crate) mod submit;
+mod submit;
 
 mod close;
 mod compute_turn;
@@ -28,6 +28,7 @@ mod once;
 mod order;
 mod ordered;
 mod pace;
+pub(crate) mod parts;
 mod passed;
 mod read_back;
 mod refusal;
@@ -51,12 +52,12 @@ use std::sync::atomic::Ordering;
 use vk_export::Queue;
 
 use crate::compute::Compute;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use ledger::First;
+use parts::SubmitParts;
 use resources::Resources;
 use retired::Retired;
 pub(crate) use state::State;
-use submit::SubmitParts;
 
 #[cfg(all(target_os = "linux", feature = "remote"))]
 pub(crate) use away::{Announced, AwayState, DrawAway, Drawn, StepAway};
@@ -69,7 +70,6 @@ pub(crate) use draws::Draws;
 pub use graph::FrameGraph;
 pub use info::ExchangeInfo;
 pub use initial::InitialTurn;
-pub use latest::parts::{LatestParts, LegacyLatestParts};
 #[cfg(all(target_os = "linux", feature = "remote"))]
 pub(crate) use latest::{Away, Shown};
 pub use latest::{
@@ -94,7 +94,7 @@ pub use work::{CudaWork, HostWork, Work};
 /// previous frame, and the other side waits for the first. The host does not wait, unless
 /// [`ExchangeInfo::frames_in_flight`] is set.
 ///
-/// An exchange has two timeline semaphores, each with one signaller: the compute side signals
+/// An exchange has two timeline semaphores, each with one signaler: the compute side signals
 /// `computed`, and the Vulkan queue signals `rendered`. Their values count signals, not frames.
 ///
 /// Dropping an exchange waits for the frames in flight, for at most [`ExchangeInfo::timeout`].
@@ -159,7 +159,7 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     /// the oldest of [`ExchangeInfo::frames_in_flight`] frames does not complete in time, the error
     /// of [`Compute::check_alive`] once the compute side has failed, or that of the failed driver
     /// call.
-    pub fn begin(&mut self) -> Result<D::Begun<R>, Error> {
+    pub fn begin(&mut self) -> Result<D::Begun<R>> {
         self.retired.free();
         D::begun(&self.shared, self.shared.next_frame()?)
     }
@@ -222,7 +222,7 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     /// while a stream is blocked. On an adopted device, dropped lent turns are only known to have
     /// completed after a later frame or [`flush_parts`](Self::flush_parts). On a lost Vulkan device
     /// nothing is in use, so everything is freed.
-    pub fn close(self) -> Result<(), Error> {
+    pub fn close(self) -> Result<()> {
         self.shared.ledger().idle().map_err(|refusal| self.shared.refused(refusal))?;
         if self.shared.compute.side().is_inside() {
             return Ok(());

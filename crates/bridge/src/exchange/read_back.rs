@@ -19,8 +19,8 @@ use crate::image::render::RenderImage;
 use crate::image::spec::ImageSpec;
 
 impl<T: Pod + Send + Sync> RenderTurn<BufferSpec<T>, ComputeFirst> {
-    /// Submits a copy of the buffer to the host, blocks until it has run, for at most `limit`, and
-    /// returns the elements.
+    /// Submits a copy of the buffer to the host, blocks until it has run, for at most `timeout`,
+    /// and returns the elements.
     ///
     /// The accesses of the buffer must include [`BufferAccess::TRANSFER_READ`]. Like
     /// [`run_once`](Self::run_once), this is for examples, tests and tools: it allocates memory for
@@ -29,7 +29,7 @@ impl<T: Pod + Send + Sync> RenderTurn<BufferSpec<T>, ComputeFirst> {
     /// # Errors
     /// [`Error::InvalidArgument`] for a buffer that must not be copied from; the frame is then
     /// lost. Otherwise as [`run_once`](Self::run_once).
-    pub fn read_back(self, limit: Duration) -> Result<Vec<T>> {
+    pub fn read_back(self, timeout: Duration) -> Result<Vec<T>> {
         let source = self.resources();
         require_readable(
             is_buffer_readable(&source),
@@ -45,12 +45,12 @@ impl<T: Pod + Send + Sync> RenderTurn<BufferSpec<T>, ComputeFirst> {
         // SAFETY: the copy keeps its Valid Usage, see above. `target` lives until the copy has
         // run, or forever; where nothing was submitted it goes at once.
         let submitted = unsafe { self.submit_once(copy) }?;
-        target.finish(submitted, limit)
+        target.finish(submitted, timeout)
     }
 }
 
 impl<T: Texel> RenderTurn<ImageSpec<T>, ComputeFirst> {
-    /// Submits a copy of the image to the host, blocks until it has run, for at most `limit`, and
+    /// Submits a copy of the image to the host, blocks until it has run, for at most `timeout`, and
     /// returns the texels of the first mip level, without padding: row by row from the top, depth
     /// by depth, layer by layer.
     ///
@@ -61,7 +61,7 @@ impl<T: Texel> RenderTurn<ImageSpec<T>, ComputeFirst> {
     /// # Errors
     /// [`Error::InvalidArgument`] for an image that must not be copied from; the frame is then
     /// lost. Otherwise as [`run_once`](Self::run_once).
-    pub fn read_back(self, limit: Duration) -> Result<Vec<T>> {
+    pub fn read_back(self, timeout: Duration) -> Result<Vec<T>> {
         let source = self.resources();
         require_readable(is_image_readable(&source), (self.frame, &self.shared.name), "`ImageAccess::TRANSFER_READ`")?;
         let target = HostCopy::of_image(self.shared.compute.device(), &source)?;
@@ -73,7 +73,7 @@ impl<T: Texel> RenderTurn<ImageSpec<T>, ComputeFirst> {
         // SAFETY: the copy keeps its Valid Usage, see above. `target` lives until the copy has
         // run, or forever; where nothing was submitted it goes at once.
         let submitted = unsafe { self.submit_once(copy) }?;
-        target.finish(submitted, limit)
+        target.finish(submitted, timeout)
     }
 }
 

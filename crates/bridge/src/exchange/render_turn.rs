@@ -9,10 +9,11 @@ use vk_export::Queue;
 use vk_export::ash::vk;
 
 use super::direction::{ComputeFirst, Direction};
+use super::parts::SubmitParts;
 use super::passed::Passed;
 use super::resources::Resources;
 use super::state::State;
-use super::submit::{SubmitInfo, SubmitParts};
+use super::submit::SubmitInfo;
 use crate::error::Result;
 use crate::observe::live::{Alive, Kind};
 use crate::observe::log_warn;
@@ -57,8 +58,8 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
     /// Returns the point at which the compute side has finished with the slot; the submission waits
     /// for it. With [`RenderFirst`](crate::RenderFirst) it is that of the slot's previous frame, or
     /// the initial value 0 if there was none.
-    pub fn computed(&self) -> &TimelinePoint {
-        &self.computed
+    pub fn computed(&self) -> TimelinePoint {
+        self.computed.clone()
     }
 
     /// Ensures that a present may depend on this frame. Call it before presenting, ideally right
@@ -116,7 +117,7 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
     }
 
     pub(super) fn parts(&self, value: u64) -> SubmitParts {
-        SubmitParts::new(&self.computed, &self.shared.held.rendered, value, self.shared.stages)
+        SubmitParts::new(&[&self.computed], &self.shared.held.rendered, value, self.shared.stages)
     }
 
     /// Notes what a submission that was accepted does.

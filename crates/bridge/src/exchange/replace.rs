@@ -175,7 +175,7 @@ impl<R: Resources> State<R> {
 
     /// Lets the compute side signal a value of `computed` behind all its work.
     fn mark(&self) -> Result<u64> {
-        // SAFETY: the values rise strictly: this timeline's only signaller is the compute side, and
+        // SAFETY: the values rise strictly: this timeline's only signaler is the compute side, and
         // `signal_computed` takes and enqueues one value at a time. The lender is dropped after the
         // point was reached.
         self.signal_computed(|value| unsafe { self.held.lender.signal(value) }).map(|point| point.value())

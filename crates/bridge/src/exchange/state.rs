@@ -24,13 +24,13 @@ use super::resources::Resources;
 use super::retirement::Retirement;
 use super::slots::{barriers, check_resources, copy_stages, make_slots, queue_of};
 use crate::compute::Compute;
-use crate::compute::siblings::Signalled;
+use crate::compute::siblings::Signaled;
 use crate::error::{Error, Result, both};
 use crate::observe::live;
 use crate::observe::live::Kind;
 use crate::observe::log_error;
 use crate::timeline::history::History;
-use crate::timeline::signaller::Signaller;
+use crate::timeline::signaler::Signaler;
 use crate::timeline::{Timeline, TimelinePoint};
 
 /// State shared by an exchange and its turns: one generation of slots, and what outlasts it. A
@@ -67,7 +67,7 @@ pub(super) struct Held<R: Resources> {
     pub(super) computed: Timeline,
     pub(super) rendered: Timeline,
     /// Both, for the release of all exchanges once the other side is lost.
-    pub(super) signalled: Arc<Signalled>,
+    pub(super) signaled: Arc<Signaled>,
     /// The copy of `rendered` that another process in step is given.
     pub(super) mirror: Option<Arc<Mirror>>,
 }
@@ -77,8 +77,8 @@ impl<R: Resources> State<R> {
         info.validate()?;
         let stages = check_resources(compute, info.name, info.queue, resources)?;
         let history = Arc::new(History::new(info.name));
-        let timeline = |signaller| Timeline::new(compute.device(), compute.peer(), signaller, &history);
-        let (computed, rendered) = (timeline(Signaller::Compute)?, timeline(Signaller::Queue)?);
+        let timeline = |signaler| Timeline::new(compute.device(), compute.peer(), signaler, &history);
+        let (computed, rendered) = (timeline(Signaler::Compute)?, timeline(Signaler::Queue)?);
         let mirror = Mirror::new(compute, info.name)?.map(Arc::new);
         let link = compute.side().connect(&computed, &rendered)?;
         let core = Arc::new(Core::new(compute, info, first));
@@ -107,10 +107,10 @@ impl<R: Resources> State<R> {
                 core.ledger.lock().unwrap_or_else(PoisonError::into_inner).require_initial();
             }
         }
-        let signalled = Signalled::new([&computed, &rendered], lender.cuda_link(), &core.failed);
-        compute.register(&signalled);
+        let signaled = Signaled::new([&computed, &rendered], lender.cuda_link(), &core.failed);
+        compute.register(&signaled);
         Ok(Arc::new(Self {
-            held: ManuallyDrop::new(Held { lender, slots, computed, rendered, mirror, signalled }),
+            held: ManuallyDrop::new(Held { lender, slots, computed, rendered, mirror, signaled }),
             barriers,
             stages: compute.side().wait_stages(stages | copies),
             retired: OnceLock::new(),
@@ -126,13 +126,13 @@ impl<R: Resources> State<R> {
         let (slots, mapped) = make_slots(&self.core, self.held.slots.len(), resources)?;
         let lender = self.held.lender.renew(mapped)?;
         let (computed, rendered) = (self.held.computed.clone(), self.held.rendered.clone());
-        let signalled = self.held.signalled.clone();
+        let signaled = self.held.signaled.clone();
         let mirror = self.held.mirror.clone();
         let barriers: Box<[_]> = slots.iter().map(|slot| barriers::<R>(slot)).collect();
         Ok(Arc::new(Self {
             stages: self.compute.side().wait_stages(stages | copy_stages(&barriers)),
             barriers,
-            held: ManuallyDrop::new(Held { lender, slots, computed, rendered, mirror, signalled }),
+            held: ManuallyDrop::new(Held { lender, slots, computed, rendered, mirror, signaled }),
             retired: OnceLock::new(),
             end: End::Here,
             core: Arc::clone(&self.core),
@@ -227,7 +227,7 @@ impl<R: Resources> State<R> {
     }
 
     fn signal_joined(&self) -> Result<TimelinePoint> {
-        // SAFETY: the values rise strictly: this timeline's only signaller is the compute side, and
+        // SAFETY: the values rise strictly: this timeline's only signaler is the compute side, and
         // `signal_computed` takes and enqueues one value at a time. The lender is dropped after the
         // point was reached.
         self.signal_computed(|value| unsafe { self.held.lender.signal(value) })
@@ -266,9 +266,9 @@ impl<R: Resources> State<R> {
     /// succeeds, its slot is given to nobody.
     fn signal_the_rest(&self) {
         loop {
-            let Some(slot) = self.ledger().unsignalled() else { return };
+            let Some(slot) = self.ledger().unsignaled() else { return };
             match self.compute_signals(slot) {
-                Ok(point) => self.ledger().signalled(slot, point.value()),
+                Ok(point) => self.ledger().signaled(slot, point.value()),
                 Err(error) => {
                     log_error!("exchange \"{}\": slot {slot} stays out of use: {error}", self.name);
                     return;

@@ -1,4 +1,4 @@
-//! Additions of a frame to a queue submission, and its submission.
+//! The submission of a frame.
 #![allow(unsafe_code)] // Submitting.
 
 use smallvec::SmallVec;
@@ -13,20 +13,6 @@ use crate::timeline::{Timeline, TimelinePoint};
 /// Command buffers and semaphores of a frame that need no heap.
 const INLINE: usize = 16;
 
-/// The wait and the signal that an engine adds to its submission of a frame's commands.
-///
-/// Push `wait` onto the wait list and `signal` onto the signal list of the `VkSubmitInfo2` that
-/// holds the commands; after `VK_SUCCESS`, call
-/// [`LentTurn::submitted`](crate::LentTurn::submitted).
-#[derive(Debug, Clone, Copy)]
-#[non_exhaustive]
-pub struct SubmitParts {
-    /// The wait for the compute side's signal, at the stages that use the resources.
-    pub wait: vk::SemaphoreSubmitInfo<'static>,
-    /// The signal that releases the resources to the compute side.
-    pub signal: vk::SemaphoreSubmitInfo<'static>,
-}
-
 /// Configuration of a frame's submission.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SubmitInfo<'a> {
@@ -38,45 +24,6 @@ pub struct SubmitInfo<'a> {
     pub signals: &'a [vk::SemaphoreSubmitInfo<'a>],
     /// A fence to signal. Default: none.
     pub fence: vk::Fence,
-}
-
-/// [`SubmitParts`] for `vkQueueSubmit` with a `VkTimelineSemaphoreSubmitInfo`.
-#[derive(Debug, Clone, Copy)]
-#[non_exhaustive]
-pub struct LegacySubmitParts {
-    /// Semaphore for `pWaitSemaphores`.
-    pub wait_semaphore: vk::Semaphore,
-    /// Value for `pWaitSemaphoreValues`.
-    pub wait_value: u64,
-    /// Stages for `pWaitDstStageMask`.
-    pub wait_stages: vk::PipelineStageFlags,
-    /// Semaphore for `pSignalSemaphores`.
-    pub signal_semaphore: vk::Semaphore,
-    /// Value for `pSignalSemaphoreValues`.
-    pub signal_value: u64,
-}
-
-impl SubmitParts {
-    /// Submits nothing: the work that signals `computed` was submitted before.
-    pub(crate) fn new(
-        computed: &TimelinePoint,
-        rendered: &Timeline,
-        value: u64,
-        stages: vk::PipelineStageFlags2,
-    ) -> Self {
-        Self { wait: computed.submitted_wait(stages), signal: rendered_info(rendered, value) }
-    }
-
-    /// Returns the wait and the signal in the form of `vkQueueSubmit`.
-    pub fn legacy(&self) -> LegacySubmitParts {
-        LegacySubmitParts {
-            wait_semaphore: self.wait.semaphore,
-            wait_value: self.wait.value,
-            wait_stages: vk_export::legacy_stages(self.wait.stage_mask),
-            signal_semaphore: self.signal.semaphore,
-            signal_value: self.signal.value,
-        }
-    }
 }
 
 /// The signal of a value of `rendered`, behind all commands before it.
@@ -117,7 +64,7 @@ impl<R: Resources> State<R> {
             .signal_semaphore_infos(joined(&signal, info.signals, &mut signals));
         match &self.held.mirror {
             // SAFETY: VUID-VkSubmitInfo2-semaphore-03882: `rendered` has this queue as its only
-            // signaller; its values are taken and submitted under one lock, and none is taken while
+            // signaler; its values are taken and submitted under one lock, and none is taken while
             // a lower one is lent. The rest is the caller's.
             None => unsafe { self.compute.side().submit(self.queue(), batch, info.fence) },
             // SAFETY: as above.

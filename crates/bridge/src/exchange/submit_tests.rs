@@ -57,9 +57,9 @@ fn recorded() -> Option<ExportDevice> {
 
 /// Whoever sees `rendered` reach a value may free the mirror: its signal must be in an earlier
 /// batch, however the queue orders them. No software driver shows the
-/// difference, since both are signalled before anybody looks.
+/// difference, since both are signaled before anybody looks.
 #[test]
-fn the_mirror_is_signalled_before_rendered() {
+fn the_mirror_is_signaled_before_rendered() {
     let Some(device) = recorded() else { return };
     let compute = Compute::remote_of(&device, false, Trust::Played).unwrap();
     let info = ExchangeInfo { name: "mirrored", timeout: LIMIT, ..Default::default() };

@@ -31,6 +31,7 @@ pub enum Work<'t, R: Resources> {
     Inline(KernelWork<'t, R>),
     /// No local work, with [`Backend::Remote`](crate::Backend::Remote): another process computes.
     /// Programs do not receive this variant.
+    #[doc(hidden)]
     Remote,
 }
 
@@ -81,6 +82,29 @@ impl<'t, R: Resources> Work<'t, R> {
     }
 }
 
+impl<R: Resources> std::fmt::Debug for Work<'_, R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Cuda(cuda) => cuda.fmt(f),
+            Self::Host(host) => host.fmt(f),
+            Self::Inline(inline) => inline.fmt(f),
+            Self::Remote => f.write_str("Remote"),
+        }
+    }
+}
+
+impl<R: Resources> std::fmt::Debug for CudaWork<'_, R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CudaWork").field("stream", self.stream).finish_non_exhaustive()
+    }
+}
+
+impl<R: Resources> std::fmt::Debug for HostWork<'_, R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HostWork").field("slot", &self.slot).finish_non_exhaustive()
+    }
+}
+
 impl<R: Resources> State<R> {
     /// Resources to compute with in a slot.
     ///
@@ -121,7 +145,7 @@ impl<R: Resources> HostWork<'_, R> {
     /// # Errors
     /// [`Error::HostFailed`] if an earlier closure panicked, or Vulkan did not finish with a slot
     /// in time.
-    pub fn run(&self, work: impl for<'a> FnOnce(R::Host<'a>) + Send + 'static) -> Result<(), Error> {
+    pub fn run(&self, work: impl for<'a> FnOnce(R::Host<'a>) + Send + 'static) -> Result<()> {
         let (slots, slot) = (Arc::clone(self.slots), self.slot);
         self.stream.run(move || {
             // SAFETY: the turn that enqueued this holds the slot until its signal, which is behind
@@ -139,7 +163,7 @@ impl<R: Resources> HostWork<'_, R> {
     pub(crate) fn run_on_bytes(
         &self,
         mut each: impl FnMut(crate::remote::runs::Run, &mut [u8]) + Send + 'static,
-    ) -> Result<(), Error> {
+    ) -> Result<()> {
         let (slots, slot) = (Arc::clone(self.slots), self.slot);
         // SAFETY: as in `run`.
         self.stream.run(move || unsafe { R::bytes(&slots[slot], &mut each) })
@@ -156,7 +180,7 @@ impl<R: Resources> HostWork<'_, R> {
         &mut self,
         other: &mut HostWork<'_, S>,
         work: impl for<'a> FnOnce(R::Host<'a>, S::Host<'a>) + Send + 'static,
-    ) -> Result<(), Error> {
+    ) -> Result<()> {
         if !self.stream.is_same(other.stream) {
             return Err(Error::invalid(
                 "host work of two turns",

@@ -72,11 +72,11 @@ pub const FORMATS: &[FormatInfo] = formats! {
 /// Looks a format up.
 ///
 /// # Errors
-/// [`Error::FormatCannotCross`] with the reason and what to use in its place.
+/// [`Error::UnsupportedFormat`] with the reason and what to use in its place.
 pub fn format_info(format: vk::Format) -> Result<FormatInfo> {
     FORMATS.iter().find(|info| info.vulkan == format).copied().ok_or_else(|| {
-        let (reason, instead) = substitute(format);
-        Error::FormatCannotCross { format, reason, instead }
+        let (reason, substitute) = substitute(format);
+        Error::UnsupportedFormat { format, reason, substitute }
     })
 }
 
@@ -214,9 +214,9 @@ mod tests {
             vk::Format::R64_UINT,
             vk::Format::UNDEFINED,
         ] {
-            let Err(Error::FormatCannotCross { instead, .. }) = format_info(format) else { panic!("{format:?}") };
-            let first = instead.split([' ', ',']).find(|word| word.starts_with('R')).unwrap();
-            assert!(FORMATS.iter().any(|f| format!("{:?}", f.vulkan) == first), "{format:?}: {instead}");
+            let Err(Error::UnsupportedFormat { substitute, .. }) = format_info(format) else { panic!("{format:?}") };
+            let first = substitute.split([' ', ',']).find(|word| word.starts_with('R')).unwrap();
+            assert!(FORMATS.iter().any(|f| format!("{:?}", f.vulkan) == first), "{format:?}: {substitute}");
         }
         let text = format_info(vk::Format::D32_SFLOAT).unwrap_err().to_string();
         assert!(text.contains("D32_SFLOAT") && text.contains("R32_SFLOAT"), "{text}");

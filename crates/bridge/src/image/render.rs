@@ -47,9 +47,8 @@ impl<'t> RenderImage<'t> {
     }
 
     /// Returns the width and height of the first level in texels.
-    pub fn extent(&self) -> vk::Extent2D {
-        let [width, height, _] = self.image.level_extent(0);
-        vk::Extent2D { width, height }
+    pub fn extent(&self) -> [u32; 3] {
+        self.image.level_extent(0)
     }
 
     /// Returns all levels and layers.
@@ -64,7 +63,7 @@ impl<'t> RenderImage<'t> {
     }
 
     /// Returns the Vulkan image.
-    pub fn image(&self) -> &'t Image {
+    pub fn vulkan(&self) -> &'t Image {
         self.image
     }
 

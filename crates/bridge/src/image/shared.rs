@@ -71,7 +71,7 @@ impl<T: Texel> SharedImage<T> {
     /// side.
     ///
     /// # Errors
-    /// [`Error::FormatCannotCross`](crate::Error::FormatCannotCross) with a substitute,
+    /// [`Error::UnsupportedFormat`](crate::Error::UnsupportedFormat) with a substitute,
     /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) if the texel type is not the
     /// format's; otherwise the error of the failed Vulkan or CUDA call, or, for the accesses, that
     /// of [`check_stages`](vk_export::ExportDevice::check_stages) or

@@ -95,7 +95,7 @@ impl<T: Texel> ImageSpec<T> {
     /// [`Compute::on_peer`](crate::Compute::on_peer) and [`Compute::group`](crate::Compute::group),
     /// where CUDA has rows.
     #[must_use]
-    pub fn mips(mut self, levels: u32) -> Self {
+    pub fn with_mips(mut self, levels: u32) -> Self {
         self.mip_levels = levels;
         self.all_levels = false;
         self
@@ -103,18 +103,33 @@ impl<T: Texel> ImageSpec<T> {
 
     /// Sets the number of mip levels to all, down to one texel.
     #[must_use]
-    pub fn all_mips(self) -> Self {
+    pub fn with_all_mips(self) -> Self {
         let levels = mip_count(self.extent);
-        Self { all_levels: true, ..self.mips(levels) }
+        Self { all_levels: true, ..self.with_mips(levels) }
     }
 
     /// Makes the image an array of this many layers, or cubes. Even with one layer, kernels see an
-    /// array. For the number of levels that an array may have, see [`mips`](Self::mips).
+    /// array. For the number of levels that an array may have, see [`with_mips`](Self::with_mips).
     #[must_use]
-    pub fn layers(mut self, layers: u32) -> Self {
+    pub fn with_layers(mut self, layers: u32) -> Self {
         self.array_layers = if self.kind == ImageKind::Cube { layers.saturating_mul(6) } else { layers };
         self.layered = true;
         self
+    }
+
+    /// Returns the format that Vulkan uses it with.
+    pub fn format(&self) -> vk::Format {
+        self.format
+    }
+
+    /// Returns the shape: 1D, 2D, 3D or a cube.
+    pub fn kind(&self) -> ImageKind {
+        self.kind
+    }
+
+    /// Returns the Vulkan access to the image.
+    pub fn accesses(&self) -> ImageAccess {
+        self.accesses
     }
 
     /// Returns the width, height and depth in texels.
@@ -122,8 +137,19 @@ impl<T: Texel> ImageSpec<T> {
         self.extent
     }
 
-    /// Returns the spec with another width and height. With [`all_mips`](Self::all_mips) it has all
-    /// levels again, otherwise as many as before, or all levels of the new size if there are fewer.
+    /// Returns the number of mip levels.
+    pub fn mips(&self) -> u32 {
+        self.mip_levels
+    }
+
+    /// Returns the number of layers, six for each cube.
+    pub fn layers(&self) -> u32 {
+        self.array_layers
+    }
+
+    /// Returns the spec with another width and height. With
+    /// [`with_all_mips`](Self::with_all_mips) it has all levels again, otherwise as many as before,
+    /// or all levels of the new size if there are fewer.
     #[must_use]
     pub fn with_extent(&self, [width, height]: [u32; 2]) -> Self {
         let [_, _, depth] = self.extent;
@@ -136,7 +162,7 @@ impl<T: Texel> ImageSpec<T> {
     /// Sets the name in errors, traces and GPU debuggers, to which the slot's index is appended.
     /// Default: the exchange's name.
     #[must_use]
-    pub fn named(mut self, name: &str) -> Self {
+    pub fn with_name(mut self, name: &str) -> Self {
         self.name = Some(name.to_owned());
         self
     }

@@ -161,6 +161,14 @@ impl<T: Texel> KernelImage<'_, T> {
     }
 }
 
+impl<T> Clone for KernelRows<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for KernelRows<'_, T> {}
+
 impl<'t, T> KernelRows<'t, T> {
     /// Returns all texels of the level: an argument of type `T *`.
     pub fn texels(&self) -> KernelBuffer<'t, T> {

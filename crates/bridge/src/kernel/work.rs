@@ -149,9 +149,9 @@ impl<'t, R: Resources> KernelWork<'t, R> {
     /// - They come after, and what follows them comes after them, at
     ///   `VK_PIPELINE_STAGE_2_COMPUTE_SHADER_BIT` alone: commands of other stages bring barriers
     ///   from and to it.
-    /// - They use no shared resource but those of turns that stay open until this call has returned,
-    ///   of exchanges of the same [`Compute`](crate::Compute), in `VK_IMAGE_LAYOUT_GENERAL`; what
-    ///   else they use lives until they have run.
+    /// - They use no shared resource but those of turns that stay open until this call has
+    ///   returned,   of exchanges of the same [`Compute`](crate::Compute), in
+    ///   `VK_IMAGE_LAYOUT_GENERAL`; what   else they use lives until they have run.
     pub unsafe fn record(&self, record: impl FnOnce(vk::CommandBuffer)) -> Result<()> {
         let Target::Queue(stream) = &self.target else {
             return Err(Error::invalid(

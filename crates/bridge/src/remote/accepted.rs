@@ -21,8 +21,8 @@ pub struct Remote {
 
 impl Remote {
     /// Returns the process ID of the worker.
-    pub fn process(&self) -> u32 {
-        self.connection.peer().pid().unsigned_abs()
+    pub fn pid(&self) -> u32 {
+        self.connection.peer().pid()
     }
 
     /// Returns the worker's name, from its Hello.

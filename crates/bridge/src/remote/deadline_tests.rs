@@ -194,18 +194,18 @@ fn a_worker_that_has_hung_up_has_its_limit_for_each_frame() {
         owes(&[]);
         asked.stop();
         thread.join().unwrap();
-        let Error::PeerLost { reason, dead, torn, signalled, .. } = told.error().unwrap() else { panic!() };
+        let Error::PeerLost { reason, dead, torn, signaled, .. } = told.error().unwrap() else { panic!() };
         assert_eq!(
             (reason.contains("stands still, and was killed"), dead, worker.is_alive()),
             (leaves, leaves, !leaves)
         );
         let expected: (&[u64], _) = if leaves { (&[1], Some(2)) } else { (&[], None) };
-        assert_eq!((&*torn, signalled), expected, "{reason}");
+        assert_eq!((&*torn, signaled), expected, "{reason}");
     }
 }
 
-/// A program that wants no more of a worker whose process has ended is told of that, and of what was
-/// signalled in its place.
+/// A program that wants no more of a worker whose process has ended is told of that, and of what
+/// was signaled in its place.
 #[test]
 fn a_dead_worker_that_is_disconnected_is_told_with_what_it_owed() {
     let Some(device) = own_device() else { return };
@@ -226,8 +226,8 @@ fn a_dead_worker_that_is_disconnected_is_told_with_what_it_owed() {
     let losing = Arc::clone(&told);
     told.on_loss(move || tell.send(losing.error()).unwrap());
     drop(listening.run());
-    let Error::PeerLost { dead, owed, torn, signalled, .. } = heard.recv().unwrap().unwrap() else { panic!() };
-    assert_eq!((dead, owed, &*torn, signalled), (true, 2, &[0, 1][..], Some(2)));
+    let Error::PeerLost { dead, owed, torn, signaled, .. } = heard.recv().unwrap().unwrap() else { panic!() };
+    assert_eq!((dead, owed, &*torn, signaled), (true, 2, &[0, 1][..], Some(2)));
 }
 
 /// A program that has no use for the frames of a worker any more does not wait for copies of them.

@@ -1,5 +1,5 @@
 //! What a worker has announced has to come: it is killed where it does not, and what a dead one
-//! owes is signalled in its place.
+//! owes is signaled in its place.
 
 use std::time::{Duration, Instant};
 
@@ -45,7 +45,7 @@ impl<P: Part> Listening<P> {
     /// Waits for what the worker has announced, for each up to its limit from the end of the one
     /// before; past that it is killed, unless it was already. Then its end is waited for, however
     /// long its driver takes: without a program that leaves, which is let go. Gives what was
-    /// signalled in its place.
+    /// signaled in its place.
     pub(super) fn enforce(&mut self, killed: bool) -> Settled {
         let (mut killed, mut is_late) = (killed.then(Instant::now), false);
         while self.part.is_waited_for() {
@@ -83,13 +83,13 @@ impl<P: Part> Listening<P> {
         Settled::default()
     }
 
-    /// Tells what was signalled in the place of a worker that was lost, and what it owes still.
+    /// Tells what was signaled in the place of a worker that was lost, and what it owes still.
     pub(super) fn settled(&self, settled: Settled) {
         self.status.settled(settled);
         self.status.owes(self.part.waited_for());
     }
 
-    /// The worker's process has ended: signals what it owed and had not signalled itself.
+    /// The worker's process has ended: signals what it owed and had not signaled itself.
     pub(super) fn settle(&mut self) -> Settled {
         // Its GPU work may go on as long as a child of it lives. What it signals by then counts.
         self.connection.wait_for_release(TOGETHER);

@@ -11,9 +11,9 @@ use super::accepted::Remote;
 use super::terms::in_step;
 use super::workers::Workers;
 use crate::compute::Compute;
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::exchange::parts::SubmitParts;
 use crate::exchange::resources::Resources;
-use crate::exchange::submit::SubmitParts;
 use crate::exchange::{ExchangeInfo, InitialTurn, Lease, RenderTurn, StepAway, Steps};
 
 /// An exchange in step with a worker in another process, created by [`Remote::exchange`]. Each
@@ -33,7 +33,7 @@ use crate::exchange::{ExchangeInfo, InitialTurn, Lease, RenderTurn, StepAway, St
 /// Dropping it, or [`disconnect`](Self::disconnect), waits for the announced frames in the same
 /// way, so that nothing is left waiting: for up to [`ExchangeInfo::timeout`] for each frame while
 /// the worker makes progress, and for one timeout if neither the worker nor Vulkan does.
-pub struct RemoteExchange<R: Resources> {
+pub struct RemoteExchangeReader<R: Resources> {
     // Field order is drop order: the thread signals what the worker owes before the slots go.
     workers: Workers<StepAway<R>>,
     steps: Arc<Steps<R>>,
@@ -50,7 +50,7 @@ impl Remote {
     ///
     /// [`ExchangeInfo::timeout`] is also the worker's limit for each frame. A worker that does not
     /// finish an announced frame within that time, although nothing else delays it, is killed, and
-    /// the values that it owes are signaled in its place; see [`RemoteExchange`].
+    /// the values that it owes are signaled in its place; see [`RemoteExchangeReader`].
     ///
     /// The frames of a worker on the CPU are copied into the slots. A worker that computes with
     /// CUDA writes the slots directly, as in [`latest`](Self::latest).
@@ -59,12 +59,12 @@ impl Remote {
     /// [`Error::InvalidArgument`] if a side does not allow it
     /// ([`AcceptInfo::trust`](crate::AcceptInfo::trust)), for more than 64 slots, and for a pool;
     /// otherwise as [`latest`](Self::latest).
-    pub fn exchange<R: Resources>(self, info: &ExchangeInfo<'_>, resources: R) -> Result<RemoteExchange<R>> {
-        RemoteExchange::new(self, info, resources)
+    pub fn exchange<R: Resources>(self, info: &ExchangeInfo<'_>, resources: R) -> Result<RemoteExchangeReader<R>> {
+        RemoteExchangeReader::new(self, info, resources)
     }
 }
 
-impl<R: Resources> RemoteExchange<R> {
+impl<R: Resources> RemoteExchangeReader<R> {
     pub(super) fn new(remote: Remote, info: &ExchangeInfo<'_>, resources: R) -> Result<Self> {
         let (remote, compute) = remote.prepare(|remote| {
             remote.require_trust(info.name)?;
@@ -130,7 +130,7 @@ impl<R: Resources> RemoteExchange<R> {
     }
 
     /// Returns the process ID of the worker, or of the last one.
-    pub fn process(&self) -> u32 {
+    pub fn pid(&self) -> u32 {
         self.workers.process()
     }
 
@@ -141,7 +141,7 @@ impl<R: Resources> RemoteExchange<R> {
     /// disconnected, until [`reconnect`](Self::reconnect). If `dead` is `true`, the values that it
     /// owed have been signaled. [`Error::FramesTorn`] and [`Error::HostFailed`] as for
     /// [`next`](Self::next).
-    pub fn check_worker(&self) -> Result<(), Error> {
+    pub fn check_worker(&self) -> Result<()> {
         self.workers.require_worker()?;
         self.steps.check_compute()
     }
@@ -155,13 +155,14 @@ impl<R: Resources> RemoteExchange<R> {
     /// at the limit of one of them. [`check_worker`](Self::check_worker) reports if the worker
     /// refuses the exchange or does not answer within [`ExchangeInfo::timeout`]. A worker that
     /// computes with CUDA gets the slots and new timelines once the previous worker can no longer
-    /// use them, as with [`RemoteReader::reconnect`](crate::RemoteReader::reconnect), and once
-    /// Vulkan's commands with its frames have ended: submit or skip turns that are still held.
+    /// use them, as with [`RemoteLatestReader::reconnect`](crate::RemoteLatestReader::reconnect),
+    /// and once Vulkan's commands with its frames have ended: submit or skip turns that are still
+    /// held.
     ///
     /// # Errors
-    /// As [`RemoteReader::reconnect`](crate::RemoteReader::reconnect); [`Error::InvalidArgument`]
-    /// for a worker without trust, and [`Error::FramesOwed`] while the previous worker owes frames.
-    /// On an error, the connection with the new worker is closed.
+    /// As [`RemoteLatestReader::reconnect`](crate::RemoteLatestReader::reconnect);
+    /// [`Error::InvalidArgument`] for a worker without trust, and [`Error::FramesOwed`] while the
+    /// previous worker owes frames. On an error, the connection with the new worker is closed.
     pub fn reconnect(&mut self, remote: Remote) -> Result<()> {
         self.workers.reconnect(remote)
     }
@@ -171,16 +172,16 @@ impl<R: Resources> RemoteExchange<R> {
     /// Empty once the frames have arrived, or once the worker was killed at its limit and their
     /// values were signaled in its place, which [`check_worker`](Self::check_worker) reports. Until
     /// then, do not accept the next worker from the [`Listener`](crate::Listener).
-    pub fn owed(&self) -> Box<[u64]> {
+    pub fn owed_frames(&self) -> Box<[u64]> {
         self.workers.status().owed()
     }
 
     /// Closes the connection and notifies the worker. Waits for each announced frame up to its
     /// limit, and kills a worker that exceeds it; frames of a worker on the CPU are torn at once.
     /// If the process has not ended a second later, a thread waits for that and signals in its
-    /// place; until then, [`owed`](Self::owed) returns the frames. [`close`](Self::close) and
-    /// dropping leave this to that thread, too, and wait for it if the device was adopted without
-    /// [`keep_alive`](crate::AdoptInfo::keep_alive).
+    /// place; until then, [`owed_frames`](Self::owed_frames) returns the frames.
+    /// [`close`](Self::close) and dropping leave this to that thread, too, and wait for it if the
+    /// device was adopted without [`keep_alive`](crate::AdoptInfo::keep_alive).
     ///
     /// On a thread that has locked a queue of the device ([`Queue::with`]), it does not wait: the
     /// connection's thread, which may be waiting for the queue, closes the connection, and
@@ -270,7 +271,7 @@ impl<R: Resources> RemoteExchange<R> {
     }
 }
 
-impl<R: Resources> Drop for RemoteExchange<R> {
+impl<R: Resources> Drop for RemoteExchangeReader<R> {
     fn drop(&mut self) {
         // Its thread withdraws what is torn; the rest was not taken.
         self.workers.leave();
@@ -278,10 +279,10 @@ impl<R: Resources> Drop for RemoteExchange<R> {
     }
 }
 
-impl<R: Resources> std::fmt::Debug for RemoteExchange<R> {
+impl<R: Resources> std::fmt::Debug for RemoteExchangeReader<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (name, slots, process) = (&self.name, self.slots, self.process());
-        write!(f, "RemoteExchange(\"{name}\", {slots} slots, worker process {process})")
+        let (name, slots, process) = (&self.name, self.slots, self.pid());
+        write!(f, "RemoteExchangeReader(\"{name}\", {slots} slots, worker process {process})")
     }
 }
 

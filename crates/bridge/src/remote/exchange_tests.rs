@@ -8,6 +8,7 @@ use vk_export::BufferAccess;
 use super::*;
 use crate::buffer::spec::BufferSpec;
 use crate::compute::remote::Trust;
+use crate::error::Error;
 use crate::remote::listening::steps::Peer;
 use crate::remote::test_device::Renderer;
 use crate::timeline::TimelinePoint;
@@ -18,7 +19,7 @@ pub(super) type Words = BufferSpec<u32>;
 pub(super) const LIMIT: Duration = Duration::from_secs(20);
 
 /// A worker that has announced two frames, of which the first is finished, and has hung up.
-pub(super) fn hung_up(scene: &Renderer) -> (Peer, RemoteExchange<Words>, TimelinePoint) {
+pub(super) fn hung_up(scene: &Renderer) -> (Peer, RemoteExchangeReader<Words>, TimelinePoint) {
     let mut worker = Peer::start(scene.listener.path(), "hangs-up");
     let mut exchange = taken(scene);
     let [first, second] = [(); 2].map(|()| submit(&mut exchange));
@@ -26,30 +27,30 @@ pub(super) fn hung_up(scene: &Renderer) -> (Peer, RemoteExchange<Words>, Timelin
     first.wait(LIMIT).unwrap();
     worker.go_on();
     let lost = until(|| exchange.check_worker().err());
-    assert!(matches!(&lost, Error::PeerLost { dead: false, owed: 1, signalled: None, .. }), "{lost}");
+    assert!(matches!(&lost, Error::PeerLost { dead: false, owed: 1, signaled: None, .. }), "{lost}");
     (worker, exchange, second)
 }
 
 /// The exchange of the next worker.
-pub(super) fn taken(scene: &Renderer) -> RemoteExchange<Words> {
+pub(super) fn taken(scene: &Renderer) -> RemoteExchangeReader<Words> {
     taken_with(scene, None)
 }
 
-fn taken_with(scene: &Renderer, frames_in_flight: Option<usize>) -> RemoteExchange<Words> {
+fn taken_with(scene: &Renderer, frames_in_flight: Option<usize>) -> RemoteExchangeReader<Words> {
     let compute = Compute::remote_of(&scene.device, false, Trust::Played).unwrap();
     let info = ExchangeInfo { name: "steps", timeout: LIMIT, frames_in_flight, ..Default::default() };
     let words = Words::new(64, BufferAccess::TRANSFER_READ);
-    RemoteExchange::of(scene.accept(), compute, &info, words).unwrap()
+    RemoteExchangeReader::of(scene.accept(), compute, &info, words).unwrap()
 }
 
-pub(super) fn submit(exchange: &mut RemoteExchange<Words>) -> TimelinePoint {
+pub(super) fn submit(exchange: &mut RemoteExchangeReader<Words>) -> TimelinePoint {
     let turn = exchange.next(LIMIT).unwrap().expect("no frame is announced");
     // SAFETY: no commands use the slot, so that nothing is to be acquired or released.
     unsafe { turn.submit(&[]) }.unwrap()
 }
 
 /// The worker's GPU has come to a value.
-pub(super) fn finish(exchange: &RemoteExchange<Words>, value: u64) {
+pub(super) fn finish(exchange: &RemoteExchangeReader<Words>, value: u64) {
     let state = exchange.steps.state();
     let computed = state.computed_semaphore();
     let info = vk::SemaphoreSignalInfo::default().semaphore(computed.as_raw()).value(value);
@@ -75,7 +76,7 @@ pub(super) fn until<T>(mut found: impl FnMut() -> Option<T>) -> T {
 fn no_worker_takes_the_place_of_one_that_owes_frames_and_nobody_waits_for_it() {
     let Some(scene) = Renderer::new("in-step-owes") else { return };
     let (mut worker, mut exchange, point) = hung_up(&scene);
-    assert_eq!(*exchange.owed(), [1]);
+    assert_eq!(*exchange.owed_frames(), [1]);
     let path = scene.listener.path().to_owned();
     let next = std::thread::spawn(move || {
         let mut connection = Connection::connect(path, &ConnectInfo::default()).unwrap();
@@ -94,13 +95,13 @@ fn no_worker_takes_the_place_of_one_that_owes_frames_and_nobody_waits_for_it() {
     assert!(!point.is_reached().unwrap() && worker.is_alive());
     finish(&exchange, 2);
     point.wait(LIMIT).unwrap();
-    until(|| exchange.owed().is_empty().then_some(()));
+    until(|| exchange.owed_frames().is_empty().then_some(()));
     assert!(worker.is_alive(), "it came in time");
     let told = exchange.check_worker().unwrap_err();
-    assert!(matches!(&told, Error::PeerLost { signalled: None, torn, .. } if torn.is_empty()), "{told}");
+    assert!(matches!(&told, Error::PeerLost { signaled: None, torn, .. } if torn.is_empty()), "{told}");
 }
 
-/// What was signalled in the place of the last worker is told, whenever the next one comes.
+/// What was signaled in the place of the last worker is told, whenever the next one comes.
 #[test]
 fn frames_that_are_torn_are_told_of_behind_the_next_worker() {
     let Some(scene) = Renderer::new("in-step-torn") else { return };
@@ -108,16 +109,16 @@ fn frames_that_are_torn_are_told_of_behind_the_next_worker() {
         let (mut worker, mut exchange, point) = hung_up(&scene);
         worker.kill();
         point.wait(LIMIT).unwrap();
-        until(|| exchange.owed().is_empty().then_some(()));
+        until(|| exchange.owed_frames().is_empty().then_some(()));
         if asks {
             let told = exchange.check_worker().unwrap_err();
-            assert!(matches!(&told, Error::PeerLost { torn, signalled: Some(2), .. } if **torn == [1]), "{told}");
+            assert!(matches!(&told, Error::PeerLost { torn, signaled: Some(2), .. } if **torn == [1]), "{told}");
         }
         let mut next = Peer::start(scene.listener.path(), "stays");
         exchange.reconnect(scene.accept()).unwrap();
         if !asks {
             let told = exchange.next(LIMIT).unwrap_err();
-            let Error::FramesTorn { worker: process, torn, signalled: 2, .. } = &told else { panic!("{told}") };
+            let Error::FramesTorn { worker: process, torn, signaled: 2, .. } = &told else { panic!("{told}") };
             assert_eq!((*process, &**torn), (worker.process(), &[1][..]));
         }
         exchange.check_worker().unwrap();

@@ -12,8 +12,8 @@ use super::terms::in_step;
 use super::workers::Workers;
 use crate::compute::Compute;
 use crate::error::{Error, Result};
+use crate::exchange::parts::SubmitParts;
 use crate::exchange::resources::Resources;
-use crate::exchange::submit::SubmitParts;
 use crate::exchange::{DrawAway, Draws, ExchangeInfo, InitialTurn, Lease, RenderAway, RenderTurn};
 
 /// An exchange in step with a worker in another process that reads, created by
@@ -30,7 +30,7 @@ use crate::exchange::{DrawAway, Draws, ExchangeInfo, InitialTurn, Lease, RenderA
 ///   for them, and `begin` returns no turn.
 /// - Once its process has ended, the highest value that it owed is signaled in its place, and the
 ///   queue continues. [`check_worker`](Self::check_worker) reports it ([`Error::PeerLost`], `owed`
-///   and `signalled`).
+///   and `signaled`).
 ///
 /// For a worker on the CPU, a thread of this process copies each frame into memory that the worker
 /// reads, and no submission waits for the worker.
@@ -121,7 +121,7 @@ impl<R: Resources> RemoteExchangeWriter<R> {
     }
 
     /// Returns the process ID of the worker, or of the last one.
-    pub fn process(&self) -> u32 {
+    pub fn pid(&self) -> u32 {
         self.workers.process()
     }
 
@@ -131,7 +131,7 @@ impl<R: Resources> RemoteExchangeWriter<R> {
     /// [`Error::PeerLost`] once its process or its connection has ended, or it was killed or
     /// disconnected, until [`reconnect`](Self::reconnect). If `dead` is `true`, the values that it
     /// owed have been signaled. [`Error::HostFailed`] as for [`begin`](Self::begin).
-    pub fn check_worker(&self) -> Result<(), Error> {
+    pub fn check_worker(&self) -> Result<()> {
         self.workers.require_worker()?;
         self.draws.check_compute()
     }
@@ -145,11 +145,11 @@ impl<R: Resources> RemoteExchangeWriter<R> {
     /// [`ExchangeInfo::timeout`]. It is refused while a previous worker that closed its connection,
     /// but still runs, [owes](Self::owed) values. A worker that computes with CUDA gets the slots
     /// and new timelines once the previous worker can no longer use them, as with
-    /// [`RemoteReader::reconnect`](crate::RemoteReader::reconnect), and once Vulkan's commands with
-    /// the slots have ended: submit or skip a turn that is still held.
+    /// [`RemoteLatestReader::reconnect`](crate::RemoteLatestReader::reconnect), and once Vulkan's
+    /// commands with the slots have ended: submit or skip a turn that is still held.
     ///
     /// # Errors
-    /// As [`RemoteExchange::reconnect`](crate::RemoteExchange::reconnect).
+    /// As [`RemoteExchangeReader::reconnect`](crate::RemoteExchangeReader::reconnect).
     pub fn reconnect(&mut self, remote: Remote) -> Result<()> {
         self.workers.reconnect(remote)
     }
@@ -160,7 +160,7 @@ impl<R: Resources> RemoteExchangeWriter<R> {
     /// it was killed at its limit and the values that it owed were signaled in its place, which
     /// [`check_worker`](Self::check_worker) reports. Until then, do not accept the next worker from
     /// the [`Listener`](crate::Listener).
-    pub fn owed(&self) -> Box<[u64]> {
+    pub fn owed_frames(&self) -> Box<[u64]> {
         self.workers.status().owed()
     }
 
@@ -168,13 +168,13 @@ impl<R: Resources> RemoteExchangeWriter<R> {
     /// worker on the CPU gets those that are drawn and copied within half a second. Waits for each
     /// slot that the worker has returned but not finished, up to its limit, and kills a worker that
     /// exceeds it; with a worker on the CPU there are none. If the process has not ended a second
-    /// later, a thread waits for that and signals in its place; until then, [`owed`](Self::owed)
+    /// later, a thread waits for that and signals in its place; until then, [`owed_frames`](Self::owed_frames)
     /// returns the frames. [`close`](Self::close) and dropping leave this to that thread, too, and
     /// wait for it if the device was adopted without
     /// [`keep_alive`](crate::AdoptInfo::keep_alive).
     ///
     /// On a thread that has locked the queue, neither this nor dropping waits, as with
-    /// [`RemoteExchange::disconnect`](crate::RemoteExchange::disconnect).
+    /// [`RemoteExchangeReader::disconnect`](crate::RemoteExchangeReader::disconnect).
     pub fn disconnect(&mut self) {
         self.workers.disconnect();
     }
@@ -265,7 +265,7 @@ impl<R: Resources> Drop for RemoteExchangeWriter<R> {
 
 impl<R: Resources> std::fmt::Debug for RemoteExchangeWriter<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (name, slots, process) = (&self.name, self.slots, self.process());
+        let (name, slots, process) = (&self.name, self.slots, self.pid());
         write!(f, "RemoteExchangeWriter(\"{name}\", {slots} slots, worker process {process})")
     }
 }

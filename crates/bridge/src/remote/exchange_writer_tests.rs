@@ -64,7 +64,7 @@ fn hangs(point: &TimelinePoint) -> bool {
 fn dead(exchange: &RemoteExchangeWriter<Words>) -> Error {
     let start = std::time::Instant::now();
     loop {
-        let settled = exchange.owed().is_empty();
+        let settled = exchange.owed_frames().is_empty();
         match exchange.check_worker() {
             Err(error @ Error::PeerLost { dead: true, .. }) if settled => return error,
             told => assert!(start.elapsed() < LIMIT, "{told:?}"),
@@ -84,7 +84,7 @@ fn the_queue_goes_on_once_the_reader_is_dead_and_another_reads() {
     worker.kill();
     point.wait(LIMIT).unwrap();
     let error = dead(&exchange);
-    let Error::PeerLost { held: 3, owed: 1, torn, signalled: Some(2), frame: Some(4), .. } = &error else {
+    let Error::PeerLost { held: 3, owed: 1, torn, signaled: Some(2), frame: Some(4), .. } = &error else {
         panic!("{error}")
     };
     assert!(torn.is_empty(), "{error}");
@@ -131,7 +131,7 @@ fn a_reader_that_has_hung_up_and_comes_to_its_end_in_time_is_not_killed() {
     while exchange.check_worker().is_ok() {
         assert!(start.elapsed() < LIMIT);
     }
-    assert_eq!(*exchange.owed(), [1]);
+    assert_eq!(*exchange.owed_frames(), [1]);
     let next = Peer::start(scene.listener.path(), "stays");
     let refused = exchange.reconnect(scene.accept()).unwrap_err();
     assert!(matches!(&refused, Error::FramesOwed { frames, .. } if **frames == [1]), "{refused}");
@@ -139,12 +139,12 @@ fn a_reader_that_has_hung_up_and_comes_to_its_end_in_time_is_not_killed() {
     assert!(hangs(&point));
     finish(&exchange, 2);
     point.wait(LIMIT).unwrap();
-    while !exchange.owed().is_empty() {
+    while !exchange.owed_frames().is_empty() {
         assert!(start.elapsed() < LIMIT);
     }
     assert!(worker.is_alive());
     let told = exchange.check_worker().unwrap_err();
-    assert!(matches!(&told, Error::PeerLost { dead: false, owed: 1, signalled: None, .. }), "{told}");
+    assert!(matches!(&told, Error::PeerLost { dead: false, owed: 1, signaled: None, .. }), "{told}");
 }
 
 /// Leaving takes as long as the worker's limit at most, and leaves nothing waiting.

@@ -9,7 +9,7 @@ use crate::remote::test_device::Renderer;
 
 /// A renderer whose thread goes to the queue, to find out whether a lent frame was submitted, once
 /// the turn that the test holds is skipped; and the worker that it listens to.
-fn to_the_queue(scene: &Renderer) -> (RemoteExchange<Words>, RenderTurn<Words>, Peer) {
+fn to_the_queue(scene: &Renderer) -> (RemoteExchangeReader<Words>, RenderTurn<Words>, Peer) {
     let mut worker = Peer::start(scene.listener.path(), "stays");
     let mut exchange = taken(scene);
     let mut next_turn = || exchange.next(LIMIT).unwrap().expect("no frame is announced");
@@ -17,7 +17,7 @@ fn to_the_queue(scene: &Renderer) -> (RemoteExchange<Words>, RenderTurn<Words>, 
     drop(lent.lend().unwrap());
     worker.go_on();
     worker.kill();
-    until(|| exchange.owed().is_empty().then_some(()).filter(|()| exchange.check_worker().is_err()));
+    until(|| exchange.owed_frames().is_empty().then_some(()).filter(|()| exchange.check_worker().is_err()));
     let next = Peer::start(scene.listener.path(), "stays");
     exchange.reconnect(scene.accept()).unwrap();
     (exchange, held, next)
@@ -27,9 +27,9 @@ fn to_the_queue(scene: &Renderer) -> (RemoteExchange<Words>, RenderTurn<Words>, 
 /// The exchange is sent before the lock is let go of.
 fn leaves_locked(
     scene: &Renderer,
-    (exchange, held): (RemoteExchange<Words>, RenderTurn<Words>),
-    leave: impl FnOnce(RemoteExchange<Words>) -> Option<RemoteExchange<Words>> + Send + 'static,
-) -> Option<RemoteExchange<Words>> {
+    (exchange, held): (RemoteExchangeReader<Words>, RenderTurn<Words>),
+    leave: impl FnOnce(RemoteExchangeReader<Words>) -> Option<RemoteExchangeReader<Words>> + Send + 'static,
+) -> Option<RemoteExchangeReader<Words>> {
     let (device, (left, has_left)) = (scene.device.clone(), mpsc::channel());
     std::thread::spawn(move || {
         device.queue().with(|_| {
@@ -53,7 +53,7 @@ fn a_program_that_has_locked_the_queue_waits_for_no_thread() {
         None
     });
     assert!(dropped.is_none());
-    let disconnected = |mut exchange: RemoteExchange<Words>| {
+    let disconnected = |mut exchange: RemoteExchangeReader<Words>| {
         exchange.disconnect();
         Some(exchange)
     };
@@ -85,7 +85,7 @@ fn a_worker_that_was_disconnected_under_the_queues_lock_is_not_taken_for_the_nex
     exchange.reconnect(remote).unwrap();
     worker.kill();
     next.go_on();
-    assert_eq!(exchange.process(), next.process());
+    assert_eq!(exchange.pid(), next.process());
     exchange.check_worker().unwrap();
     next.kill();
     exchange.close().unwrap();
@@ -99,7 +99,7 @@ fn calls_that_would_wait_for_the_thread_are_refused_under_the_queues_lock() {
     let mut exchange = taken(&scene);
     worker.go_on();
     worker.kill();
-    until(|| exchange.owed().is_empty().then_some(()).filter(|()| exchange.check_worker().is_err()));
+    until(|| exchange.owed_frames().is_empty().then_some(()).filter(|()| exchange.check_worker().is_err()));
     let _next = Peer::start(scene.listener.path(), "stays");
     let remote = scene.accept();
     let device = scene.device.clone();

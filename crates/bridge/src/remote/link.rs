@@ -37,7 +37,7 @@ impl Link {
         told: Option<SyncSender<Result<()>>>,
     ) -> Result<Self> {
         let control = Arc::new(Control::new(wake));
-        let worker = connection.peer().pid().unsigned_abs();
+        let worker = connection.peer().pid();
         let (control_too, status_too, home, terms) =
             (Arc::clone(&control), Arc::clone(status), Arc::clone(home), terms.clone());
         let (give, gives) = channel::<JoinHandle<()>>();

@@ -91,7 +91,7 @@ impl Scene {
         self.control = Arc::new(Control::new(self.control.wake()));
         let part = Serve::new(half.end, Given::Slots(timelines), self.control.wake());
         let (control, status, timeout) = (Arc::clone(&self.control), Arc::clone(&self.status), LIMIT);
-        status.connected(connection.peer().pid().unsigned_abs());
+        status.connected(connection.peer().pid());
         let listening = Listening { connection, part, control, status, timeout, held: 0, deaf: false };
         (std::thread::spawn(move || listening.run()), gpu)
     }

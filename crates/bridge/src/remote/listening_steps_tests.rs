@@ -245,7 +245,7 @@ impl Scene {
     fn assert_settled(&mut self, reason: &str) {
         self.point.wait(LIMIT).unwrap();
         let (error, half) = self.end();
-        let Error::PeerLost { dead: true, frame: Some(0), torn, signalled: Some(2), .. } = &error else {
+        let Error::PeerLost { dead: true, frame: Some(0), torn, signaled: Some(2), .. } = &error else {
             panic!("{error}")
         };
         assert!(**torn == [1] && error.to_string().contains(reason), "{error}");
@@ -270,7 +270,7 @@ fn without_the_signal_in_the_place_of_a_dead_worker_the_queue_hangs() {
     scene.worker.kill();
     // Nobody is left who would signal once the thread has ended.
     let (error, _) = scene.end();
-    let Error::PeerLost { dead: true, torn, signalled: Some(2), .. } = &error else { panic!("{error}") };
+    let Error::PeerLost { dead: true, torn, signaled: Some(2), .. } = &error else { panic!("{error}") };
     assert!(**torn == [1] && scene.hangs(), "{error}");
     // The queue is that of other tests, too.
     scene.finish(2);
@@ -306,7 +306,7 @@ fn a_worker_that_has_hung_up_and_finishes_in_time_is_not_killed() {
     assert!(scene.worker.is_alive());
     scene.control.stop();
     let (error, half) = scene.end();
-    assert!(matches!(&error, Error::PeerLost { dead: false, owed: 1, signalled: None, .. }), "{error}");
+    assert!(matches!(&error, Error::PeerLost { dead: false, owed: 1, signaled: None, .. }), "{error}");
     assert!(half.before.is_some(), "it may still use its slots");
 }
 
@@ -327,8 +327,8 @@ fn the_program_leaves_while_its_queue_waits() {
         let status = Arc::clone(&scene.status);
         let (error, _) = scene.end();
         assert_eq!(*status.owed(), [0; 0], "another worker would be refused");
-        let Error::PeerLost { signalled, dead, .. } = &error else { panic!("{error}") };
-        assert_eq!((signalled.is_none(), *dead, scene.worker.is_alive()), (finishes, !finishes, finishes), "{error}");
+        let Error::PeerLost { signaled, dead, .. } = &error else { panic!("{error}") };
+        assert_eq!((signaled.is_none(), *dead, scene.worker.is_alive()), (finishes, !finishes, finishes), "{error}");
     }
 }
 
@@ -340,7 +340,7 @@ fn a_worker_of_a_lost_device_is_left_at_once_and_lives() {
     scene.limit_is_over();
     scene.control.stop();
     let (error, _) = scene.end();
-    assert!(matches!(&error, Error::PeerLost { dead: false, signalled: None, .. }), "{error}");
+    assert!(matches!(&error, Error::PeerLost { dead: false, signaled: None, .. }), "{error}");
     assert!(scene.worker.is_alive() && scene.status.owed().is_empty());
     // The queue waits still.
     scene.finish(2);

@@ -113,7 +113,7 @@ impl Scene {
         let gpu = timelines.player();
         let part = Feed::new(writer, Given::Slots(timelines), self.control.wake());
         let (control, status, timeout) = (Arc::clone(&self.control), Arc::clone(&self.status), LIMIT);
-        self.status.connected(connection.peer().pid().unsigned_abs());
+        self.status.connected(connection.peer().pid());
         (Listening { connection, part, control, status, timeout, held: 0, deaf: false }, gpu)
     }
 
@@ -191,7 +191,7 @@ fn frames_cross_and_a_worker_that_closes_leaves_its_slots() {
         // more.
         assert_eq!(free(&mut connection), slots[0]);
         publish(&mut connection, slots[3], 3);
-        // Close says that all is signalled: a value that comes behind it counts no more.
+        // Close says that all is signaled: a value that comes behind it counts no more.
         all.recv().unwrap();
         connection.send(&Message::Close { exchange: EXCHANGE }, None, LIMIT).unwrap();
         connection

@@ -52,8 +52,8 @@ pub(crate) mod exported;
 pub(crate) mod runs;
 
 pub use accepted::Remote;
-pub use exchange::RemoteExchange;
+pub use exchange::RemoteExchangeReader;
 pub use exchange_writer::RemoteExchangeWriter;
 pub use listener::{AcceptInfo, Listener, ListenerInfo};
-pub use reader::RemoteReader;
-pub use writer::RemoteWriter;
+pub use reader::RemoteLatestReader;
+pub use writer::RemoteLatestWriter;

@@ -122,7 +122,7 @@ pub(super) trait Part: Sized + Send + 'static {
     fn stop(self, quiet: bool) -> (Self::End, bool);
 }
 
-/// What was signalled in a worker's place.
+/// What was signaled in a worker's place.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Settled {
     /// The frames that will not be whole.
@@ -256,7 +256,7 @@ where
     E: Away + Deref<Target = AwayState<E::Resources>>,
 {
     // SAFETY: with the process its work on the GPU has ended; what a child that was forked from it
-    // keeps going is signalled behind values that nothing waits for any more, on a timeline that
+    // keeps going is signaled behind values that nothing waits for any more, on a timeline that
     // nobody uses again.
     if let Err(error) = unsafe { end.release() } {
         log_error!("exchange \"{}\": the Vulkan queue may hang: {error}", end.exchange());

@@ -1,12 +1,16 @@
 //! The reader of an exchange whose writer is in another process.
+#![allow(unsafe_code)] // Recording.
 
-use std::ops::{Deref, DerefMut};
+use std::ops::Deref;
+
+use vk_export::ash::vk;
 
 use super::accepted::Remote;
 use super::workers::Workers;
 use crate::error::Result;
+use crate::exchange::parts::SubmitParts;
 use crate::exchange::resources::Resources;
-use crate::exchange::{Exchange, LatestInfo, LatestReader, LatestWriter};
+use crate::exchange::{Exchange, InitialTurn, LatestInfo, LatestReader, LatestWriter, RenderRead};
 
 /// The reader of frames that a worker in another process writes, created by [`Remote::latest`].
 ///
@@ -19,7 +23,7 @@ use crate::exchange::{Exchange, LatestInfo, LatestReader, LatestWriter};
 /// program does. A worker that computes with CUDA writes the slots directly, without a copy; the
 /// backend of [`compute`](LatestReader::compute) is then
 /// [`Backend::Remote`](crate::Backend::Remote).
-pub struct RemoteReader<R: Resources> {
+pub struct RemoteLatestReader<R: Resources> {
     // Field order is drop order: the thread brings the writer back before both halves go.
     workers: Workers<LatestWriter<R>>,
     reader: LatestReader<R>,
@@ -39,12 +43,12 @@ impl Remote {
     /// worker refuses the exchange, for example because it expects other resources, or does not
     /// answer in time; [`Error::Connection`](crate::Error::Connection) if the connection ends or
     /// fails; otherwise as [`Exchange::latest`](crate::Exchange::latest).
-    pub fn latest<R: Resources>(self, info: &LatestInfo<'_>, resources: R) -> Result<RemoteReader<R>> {
-        RemoteReader::new(self, info, resources)
+    pub fn latest<R: Resources>(self, info: &LatestInfo<'_>, resources: R) -> Result<RemoteLatestReader<R>> {
+        RemoteLatestReader::new(self, info, resources)
     }
 }
 
-impl<R: Resources> RemoteReader<R> {
+impl<R: Resources> RemoteLatestReader<R> {
     pub(super) fn new(remote: Remote, info: &LatestInfo<'_>, resources: R) -> Result<Self> {
         let mut kinds = Vec::new();
         resources.kinds(&mut kinds);
@@ -54,8 +58,45 @@ impl<R: Resources> RemoteReader<R> {
     }
 
     /// Returns the process ID of the worker, or of the last one.
-    pub fn process(&self) -> u32 {
+    pub fn pid(&self) -> u32 {
         self.workers.process()
+    }
+
+    /// Returns a turn with the most recent frame, as [`LatestReader::newest`].
+    ///
+    /// # Errors
+    /// As [`LatestReader::newest`].
+    pub fn newest(&mut self) -> Result<Option<RenderRead<R>>> {
+        self.reader.newest()
+    }
+
+    /// Submits the first hand-over of new images and waits for it, as [`LatestReader::initialize`].
+    ///
+    /// # Errors
+    /// As [`LatestReader::initialize`].
+    pub fn initialize(&mut self) -> Result<()> {
+        self.reader.initialize()
+    }
+
+    /// Records the first hand-over of new images, as [`LatestReader::record_initial`].
+    ///
+    /// # Errors
+    /// As [`LatestReader::record_initial`].
+    ///
+    /// # Safety
+    /// As [`LatestReader::record_initial`].
+    pub unsafe fn record_initial(&mut self, commands: vk::CommandBuffer) -> Result<InitialTurn<R>> {
+        // SAFETY: handed on to the caller.
+        unsafe { self.reader.record_initial(commands) }
+    }
+
+    /// Returns a submission that proves the end of dropped lent turns, as
+    /// [`LatestReader::flush_parts`].
+    ///
+    /// # Errors
+    /// As [`LatestReader::flush_parts`].
+    pub fn flush_parts(&mut self) -> Result<Option<SubmitParts>> {
+        self.reader.flush_parts()
     }
 
     /// Checks that a worker is connected.
@@ -95,7 +136,7 @@ impl<R: Resources> RemoteReader<R> {
     /// with CUDA keeps its slots until its process has ended.
     ///
     /// Does not wait on a thread that has locked the queue, as with
-    /// [`RemoteExchange::disconnect`](crate::RemoteExchange::disconnect).
+    /// [`RemoteExchangeReader::disconnect`](crate::RemoteExchangeReader::disconnect).
     pub fn disconnect(&mut self) {
         self.workers.disconnect();
     }
@@ -109,7 +150,8 @@ impl<R: Resources> RemoteReader<R> {
     }
 }
 
-impl<R: Resources> Deref for RemoteReader<R> {
+/// No `DerefMut`: with `mem::swap`, two exchanges would get each other's worker.
+impl<R: Resources> Deref for RemoteLatestReader<R> {
     type Target = LatestReader<R>;
 
     fn deref(&self) -> &LatestReader<R> {
@@ -117,14 +159,24 @@ impl<R: Resources> Deref for RemoteReader<R> {
     }
 }
 
-impl<R: Resources> DerefMut for RemoteReader<R> {
-    fn deref_mut(&mut self) -> &mut LatestReader<R> {
-        &mut self.reader
+impl<R: Resources> std::fmt::Debug for RemoteLatestReader<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "RemoteLatestReader({:?}, worker process {})", self.reader, self.pid())
     }
 }
 
-impl<R: Resources> std::fmt::Debug for RemoteReader<R> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "RemoteReader({:?}, worker process {})", self.reader, self.process())
+/// Ambiguous, and so no program, for a type with `DerefMut`.
+#[cfg(test)]
+const _: () = {
+    use super::writer::RemoteLatestWriter;
+    use crate::buffer::spec::BufferSpec;
+
+    trait Fixed<Marker> {
+        const IS: bool = true;
     }
-}
+    struct Mutable;
+    impl<T> Fixed<()> for T {}
+    impl<T: std::ops::DerefMut> Fixed<Mutable> for T {}
+    let _: bool = <RemoteLatestReader<BufferSpec<f32>> as Fixed<_>>::IS;
+    let _: bool = <RemoteLatestWriter<BufferSpec<f32>> as Fixed<_>>::IS;
+};

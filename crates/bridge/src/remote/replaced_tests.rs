@@ -9,6 +9,7 @@ use vk_export::{AdoptInfo, ExportDevice, Semaphore, SemaphoreInfo, SemaphoreKind
 
 use super::tests::{LIMIT, Words, finish, hung_up, submit, taken, until};
 use super::*;
+use crate::error::Error;
 use crate::exchange::{LatestInfo, SubmitInfo};
 use crate::remote::listening::steps::Peer;
 use crate::remote::test_device::Renderer;
@@ -24,7 +25,7 @@ fn the_death_of_a_worker_is_told_while_the_one_before_it_is_waited_for() {
     let (mut before, mut exchange, point) = hung_up(&scene);
     finish(&exchange, 2);
     point.wait(LIMIT).unwrap();
-    until(|| exchange.owed().is_empty().then_some(()));
+    until(|| exchange.owed_frames().is_empty().then_some(()));
     let mut next = Peer::start(scene.listener.path(), "stays");
     let accepted = scene.accept();
     let start = Instant::now();
@@ -52,7 +53,7 @@ fn the_program_leaves_while_vulkan_is_not_done_with_the_frames_of_the_last_worke
     let point = unsafe { turn.submit_with(&SubmitInfo { waits: &wait, ..SubmitInfo::default() }) }.unwrap();
     worker.go_on();
     worker.kill();
-    until(|| exchange.owed().is_empty().then_some(()).filter(|()| exchange.check_worker().is_err()));
+    until(|| exchange.owed_frames().is_empty().then_some(()).filter(|()| exchange.check_worker().is_err()));
     // One after the other: that of the first is in the wait by then.
     for end in ["dies", "is disconnected"] {
         let mut next = Peer::start(scene.listener.path(), "stays");
@@ -78,7 +79,7 @@ fn the_program_leaves_while_vulkan_is_not_done_with_the_frames_of_the_last_worke
 }
 
 /// Ends the connection, and the limit of what the worker owes once it is told to be lost.
-fn disconnect_at_the_limit(exchange: &mut RemoteExchange<Words>) {
+fn disconnect_at_the_limit(exchange: &mut RemoteExchangeReader<Words>) {
     let status = Arc::clone(exchange.workers.status());
     std::thread::scope(|scope| {
         scope.spawn(move || {
@@ -104,12 +105,12 @@ fn a_worker_that_was_killed_and_does_not_end_is_told_of() {
     status.limit_is_over.store(true, Ordering::Relaxed);
     let told = until(|| exchange.check_worker().err());
     assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
-    assert!(matches!(&told, Error::PeerLost { dead: false, owed: 1, signalled: None, .. }), "{told}");
-    assert!(told.to_string().contains("was killed") && *exchange.owed() == [1] && worker.is_alive(), "{told}");
+    assert!(matches!(&told, Error::PeerLost { dead: false, owed: 1, signaled: None, .. }), "{told}");
+    assert!(told.to_string().contains("was killed") && *exchange.owed_frames() == [1] && worker.is_alive(), "{told}");
     worker.kill();
     points[1].wait(LIMIT).unwrap();
     let is_settled =
-        |told: &Error| matches!(told, Error::PeerLost { dead: true, signalled: Some(2), torn, .. } if **torn == [1]);
+        |told: &Error| matches!(told, Error::PeerLost { dead: true, signaled: Some(2), torn, .. } if **torn == [1]);
     until(|| exchange.check_worker().err().filter(is_settled));
 }
 
@@ -129,14 +130,14 @@ fn a_worker_that_was_killed_and_does_not_end_is_left_to_a_thread() {
         disconnect_at_the_limit(&mut exchange);
         assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
         assert!(worker.is_alive() && !points[1].is_reached().unwrap());
-        assert_eq!(*exchange.owed(), [1]);
+        assert_eq!(*exchange.owed_frames(), [1]);
         let told = exchange.check_worker().unwrap_err();
         assert!(told.to_string().contains("was killed"), "{told}");
         worker.kill();
         points[1].wait(LIMIT).unwrap();
-        until(|| exchange.owed().is_empty().then_some(()));
+        until(|| exchange.owed_frames().is_empty().then_some(()));
         let told = exchange.check_worker().unwrap_err();
-        let Error::PeerLost { dead: true, torn, signalled: Some(2), .. } = &told else { panic!("{told}") };
+        let Error::PeerLost { dead: true, torn, signaled: Some(2), .. } = &told else { panic!("{told}") };
         assert!(**torn == [1]);
         // The thread brings the slots back.
         let mut next = Peer::start(scene.listener.path(), "stays");
@@ -164,7 +165,7 @@ fn a_thread_that_does_not_start_takes_no_other_along() {
     assert!(exchange.workers.has_leaving());
     worker.kill();
     points[1].wait(LIMIT).unwrap();
-    until(|| exchange.owed().is_empty().then_some(()));
+    until(|| exchange.owed_frames().is_empty().then_some(()));
     let _next = Peer::start(scene.listener.path(), "stays");
     let accepted = scene.accept();
     exchange.workers.status().starts_no_thread.store(true, Ordering::Relaxed);
@@ -205,7 +206,7 @@ fn a_device_that_is_not_kept_alive_is_left_to_no_thread() {
         worker.go_on();
         // A thread waits for its end from here on.
         disconnect_at_the_limit(&mut exchange);
-        assert_eq!(*exchange.owed(), [1]);
+        assert_eq!(*exchange.owed_frames(), [1]);
         let device = scene.device;
         let ended = std::thread::spawn(move || {
             drop(exchange);

@@ -30,14 +30,14 @@ struct State {
     /// The number of its last frame that was published, or of the last that it was shown.
     whole: Option<u64>,
     lost: Option<Lost>,
-    /// The program was told what was signalled in its place.
+    /// The program was told what was signaled in its place.
     told: bool,
     /// Why it was killed once it was lost, or was no more wanted.
     killed: Option<String>,
     /// Frames that it owes after its loss, and that something waits for: in step, by the exchange's
     /// numbers.
     owed: Box<[u64]>,
-    /// What was signalled in the place of workers before, of which the program was not told.
+    /// What was signaled in the place of workers before, of which the program was not told.
     untold: VecDeque<(u32, Settled)>,
 }
 
@@ -48,7 +48,7 @@ pub(super) struct Lost {
     pub(super) dead: bool,
     pub(super) held: usize,
     pub(super) owed: u64,
-    /// What was signalled in its place.
+    /// What was signaled in its place.
     pub(super) settled: Settled,
 }
 
@@ -108,7 +108,7 @@ impl Status {
         }
     }
 
-    /// Something was signalled in the place of a worker that was lost.
+    /// Something was signaled in the place of a worker that was lost.
     pub(super) fn settled(&self, settled: Settled) {
         if let Some(lost) = &mut self.lock().lost
             && settled.value.is_some()
@@ -163,8 +163,8 @@ impl Status {
     /// The error for frames of an earlier worker that are torn, once.
     pub(super) fn tell_torn(&self) -> Option<Error> {
         let (worker, Settled { torn, value }) = self.lock().untold.pop_front()?;
-        let signalled = value.unwrap_or(0);
-        Some(Error::FramesTorn { exchange: self.exchange.clone(), worker, torn, signalled })
+        let signaled = value.unwrap_or(0);
+        Some(Error::FramesTorn { exchange: self.exchange.clone(), worker, torn, signaled })
     }
 
     /// What the program is told: of an earlier worker, and of the loss of this one.
@@ -183,7 +183,7 @@ impl Status {
     }
 
     fn error_of(&self, state: &State) -> Option<Error> {
-        let Lost { mut reason, dead, held, owed, settled: Settled { torn, value: signalled } } = state.lost.clone()?;
+        let Lost { mut reason, dead, held, owed, settled: Settled { torn, value: signaled } } = state.lost.clone()?;
         state.killed.iter().for_each(|killed| reason = format!("{reason}, {killed}"));
         Some(Error::PeerLost {
             exchange: self.exchange.clone(),
@@ -194,7 +194,7 @@ impl Status {
             held,
             owed,
             torn,
-            signalled,
+            signaled,
         })
     }
 }
@@ -223,19 +223,19 @@ mod tests {
         assert!(status.error().is_none());
     }
 
-    /// What was signalled in a worker's place becomes known when it may have been replaced.
+    /// What was signaled in a worker's place becomes known when it may have been replaced.
     #[test]
     fn frames_that_are_torn_are_told_once_also_behind_the_next_worker() {
         let status = Status::new("cells");
         let torn = |frame| Settled { torn: [frame].into(), value: Some(frame + 1) };
         let told = |status: &Status| match status.tell()? {
-            Error::FramesTorn { worker, torn, signalled, .. } => Some((worker, torn[0], signalled)),
+            Error::FramesTorn { worker, torn, signaled, .. } => Some((worker, torn[0], signaled)),
             Error::PeerLost { .. } => None,
             other => panic!("{other}"),
         };
         status.connected(7);
         status.lost(lost("has closed the connection"));
-        assert!(matches!(status.tell(), Some(Error::PeerLost { signalled: None, .. })));
+        assert!(matches!(status.tell(), Some(Error::PeerLost { signaled: None, .. })));
         status.settled(torn(3));
         assert!(status.is_lost());
         // A third one comes before the program asks.
@@ -245,10 +245,10 @@ mod tests {
         assert_eq!([(); 3].map(|()| told(&status)), [Some((7, 3, 4)), Some((8, 5, 6)), None]);
         // One that was told of is not told again.
         status.lost(Lost { settled: torn(6), ..lost("has ended") });
-        assert!(matches!(status.tell(), Some(Error::PeerLost { signalled: Some(7), .. })));
+        assert!(matches!(status.tell(), Some(Error::PeerLost { signaled: Some(7), .. })));
         status.connected(10);
         assert!(status.tell().is_none());
-        // Nothing was signalled.
+        // Nothing was signaled.
         status.lost(lost("has ended"));
         status.connected(11);
         assert!(status.tell().is_none());

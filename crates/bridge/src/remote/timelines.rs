@@ -1,6 +1,6 @@
 //! The two timelines of a connection with a worker that computes with CUDA. No submission waits for
 //! them or signals them.
-#![allow(unsafe_code)] // Signalling from the host.
+#![allow(unsafe_code)] // Signaling from the host.
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -18,7 +18,7 @@ pub(super) struct Timelines {
     computed: Semaphore,
     rendered: Semaphore,
     /// The last value of `rendered`.
-    signalled: u64,
+    signaled: u64,
 }
 
 impl Timelines {
@@ -32,7 +32,7 @@ impl Timelines {
             let name = format!("{exchange}.worker.{side}");
             Semaphore::new(device, &SemaphoreInfo { name: &name, kind: SemaphoreKind::Timeline, exportable })
         };
-        Ok(Self { computed: semaphore("computed")?, rendered: semaphore("rendered")?, signalled: 0 })
+        Ok(Self { computed: semaphore("computed")?, rendered: semaphore("rendered")?, signaled: 0 })
     }
 
     /// The messages that describe them to the worker, with their handles, in order.
@@ -68,16 +68,16 @@ impl Timelines {
     /// free, or a frame drawn. Gives the value.
     ///
     /// # Errors
-    /// The error of the failed driver call; and where the worker has signalled the timeline, which
+    /// The error of the failed driver call; and where the worker has signaled the timeline, which
     /// is not its own.
     pub(super) fn signal_next(&mut self) -> Result<u64> {
-        let value = self.signalled + 1;
+        let value = self.signaled + 1;
         // SAFETY: VUID-VkSemaphoreSignalInfo-value-03259 and -03260: this call is the only signal
         // of the timeline that this process makes, its values rise, and none is pending, since no
         // submission has it. A worker that signals it all the same is seen by the value that it has
         // then.
         unsafe { signal_exactly(&self.rendered, value) }?;
-        self.signalled = value;
+        self.signaled = value;
         Ok(value)
     }
 }

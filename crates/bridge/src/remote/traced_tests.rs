@@ -41,7 +41,7 @@ fn the_end_of_a_process_is_traced_however_late_it_comes() {
         assert_eq!((lines.count("close", worker.process()), lines.count("lost", worker.process())), (1, 0));
         worker.kill();
         point.wait(LIMIT).unwrap();
-        until(|| exchange.owed().is_empty().then_some(()));
+        until(|| exchange.owed_frames().is_empty().then_some(()));
         if disconnects {
             exchange.disconnect();
         }

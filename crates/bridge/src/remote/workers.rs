@@ -69,7 +69,7 @@ impl<E: End> Workers<E> {
         self.status.tell().map_or(Ok(()), Err)
     }
 
-    /// As [`RemoteReader::reconnect`](super::RemoteReader::reconnect).
+    /// As [`RemoteLatestReader::reconnect`](super::RemoteLatestReader::reconnect).
     pub(super) fn reconnect(&mut self, remote: Remote) -> Result<()> {
         if let Err(error) = self.check_queue() {
             return Err(remote.refuse(Code::Failure, error));

@@ -1,12 +1,18 @@
 //! The writer of an exchange whose reader is in another process.
+#![allow(unsafe_code)] // Recording.
 
-use std::ops::{Deref, DerefMut};
+use std::ops::Deref;
+
+use vk_export::ash::vk;
 
 use super::accepted::Remote;
 use super::workers::Workers;
 use crate::error::Result;
+use crate::exchange::parts::SubmitParts;
 use crate::exchange::resources::Resources;
-use crate::exchange::{Exchange, LatestInfo, LatestReader, LatestWriter, Newest, RenderFirst};
+use crate::exchange::{
+    Exchange, InitialTurn, LatestInfo, LatestReader, LatestWriter, Newest, RenderFirst, RenderWrite,
+};
 
 /// The writer of frames that Vulkan draws for a worker in another process, created by
 /// [`Remote::latest_render_first`].
@@ -21,7 +27,7 @@ use crate::exchange::{Exchange, LatestInfo, LatestReader, LatestWriter, Newest, 
 /// process. A worker that computes with CUDA reads the slots directly, without a copy; the backend
 /// of [`compute`](LatestWriter::compute) is then [`Backend::Remote`](crate::Backend::Remote). For a
 /// worker on the CPU, a thread of this process copies each frame that the worker has room for.
-pub struct RemoteWriter<R: Resources> {
+pub struct RemoteLatestWriter<R: Resources> {
     // Field order is drop order: the thread brings the reader back before both halves go.
     workers: Workers<LatestReader<R, RenderFirst>>,
     writer: LatestWriter<R, RenderFirst>,
@@ -39,12 +45,16 @@ impl Remote {
     ///
     /// # Errors
     /// As [`latest`](Self::latest).
-    pub fn latest_render_first<R: Resources>(self, info: &LatestInfo<'_>, resources: R) -> Result<RemoteWriter<R>> {
-        RemoteWriter::new(self, info, resources)
+    pub fn latest_render_first<R: Resources>(
+        self,
+        info: &LatestInfo<'_>,
+        resources: R,
+    ) -> Result<RemoteLatestWriter<R>> {
+        RemoteLatestWriter::new(self, info, resources)
     }
 }
 
-impl<R: Resources> RemoteWriter<R> {
+impl<R: Resources> RemoteLatestWriter<R> {
     pub(super) fn new(remote: Remote, info: &LatestInfo<'_>, resources: R) -> Result<Self> {
         let mut kinds = Vec::new();
         resources.kinds(&mut kinds);
@@ -55,8 +65,45 @@ impl<R: Resources> RemoteWriter<R> {
     }
 
     /// Returns the process ID of the worker, or of the last one.
-    pub fn process(&self) -> u32 {
+    pub fn pid(&self) -> u32 {
         self.workers.process()
+    }
+
+    /// Begins a frame that Vulkan writes, as [`LatestWriter::begin`].
+    ///
+    /// # Errors
+    /// As [`LatestWriter::begin`].
+    pub fn begin(&mut self) -> Result<RenderWrite<R>> {
+        self.writer.begin()
+    }
+
+    /// Submits the first hand-over of new images and waits for it, as [`LatestWriter::initialize`].
+    ///
+    /// # Errors
+    /// As [`LatestWriter::initialize`].
+    pub fn initialize(&mut self) -> Result<()> {
+        self.writer.initialize()
+    }
+
+    /// Records the first hand-over of new images, as [`LatestWriter::record_initial`].
+    ///
+    /// # Errors
+    /// As [`LatestWriter::record_initial`].
+    ///
+    /// # Safety
+    /// As [`LatestWriter::record_initial`].
+    pub unsafe fn record_initial(&mut self, commands: vk::CommandBuffer) -> Result<InitialTurn<R>> {
+        // SAFETY: handed on to the caller.
+        unsafe { self.writer.record_initial(commands) }
+    }
+
+    /// Returns a submission that proves the end of dropped lent turns, as
+    /// [`LatestWriter::flush_parts`].
+    ///
+    /// # Errors
+    /// As [`LatestWriter::flush_parts`].
+    pub fn flush_parts(&mut self) -> Result<Option<SubmitParts>> {
+        self.writer.flush_parts()
     }
 
     /// Checks that a worker is connected.
@@ -74,11 +121,11 @@ impl<R: Resources> RemoteWriter<R> {
     ///
     /// A worker on the CPU gets memory that the old one never had, and the last frame at once. A
     /// worker that computes with CUDA gets the slots themselves, once the old one can no longer use
-    /// them, as with [`RemoteReader::reconnect`](crate::RemoteReader::reconnect). Its first frame
-    /// is the newest one that no worker has had, or the next one that is drawn.
+    /// them, as with [`RemoteLatestReader::reconnect`](crate::RemoteLatestReader::reconnect). Its
+    /// first frame is the newest one that no worker has had, or the next one that is drawn.
     ///
     /// # Errors
-    /// As [`RemoteReader::reconnect`](crate::RemoteReader::reconnect).
+    /// As [`RemoteLatestReader::reconnect`](crate::RemoteLatestReader::reconnect).
     pub fn reconnect(&mut self, remote: Remote) -> Result<()> {
         self.workers.reconnect(remote)
     }
@@ -88,7 +135,7 @@ impl<R: Resources> RemoteWriter<R> {
     /// others.
     ///
     /// Does not wait on a thread that has locked the queue, as with
-    /// [`RemoteExchange::disconnect`](crate::RemoteExchange::disconnect).
+    /// [`RemoteExchangeReader::disconnect`](crate::RemoteExchangeReader::disconnect).
     pub fn disconnect(&mut self) {
         self.workers.disconnect();
     }
@@ -102,7 +149,8 @@ impl<R: Resources> RemoteWriter<R> {
     }
 }
 
-impl<R: Resources> Deref for RemoteWriter<R> {
+/// No `DerefMut`: see [`RemoteLatestReader`](crate::RemoteLatestReader).
+impl<R: Resources> Deref for RemoteLatestWriter<R> {
     type Target = LatestWriter<R, RenderFirst>;
 
     fn deref(&self) -> &LatestWriter<R, RenderFirst> {
@@ -110,14 +158,8 @@ impl<R: Resources> Deref for RemoteWriter<R> {
     }
 }
 
-impl<R: Resources> DerefMut for RemoteWriter<R> {
-    fn deref_mut(&mut self) -> &mut LatestWriter<R, RenderFirst> {
-        &mut self.writer
-    }
-}
-
-impl<R: Resources> std::fmt::Debug for RemoteWriter<R> {
+impl<R: Resources> std::fmt::Debug for RemoteLatestWriter<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "RemoteWriter({:?}, worker process {})", self.writer, self.process())
+        write!(f, "RemoteLatestWriter({:?}, worker process {})", self.writer, self.pid())
     }
 }

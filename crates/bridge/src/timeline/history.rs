@@ -2,7 +2,7 @@
 //! end.
 
 use super::sync::atomic::{AtomicU64, Ordering};
-use crate::timeline::signaller::Signaller;
+use crate::timeline::signaler::Signaler;
 use std::fmt;
 
 /// The last signal and the last wait that were enqueued on each timeline of an exchange.
@@ -29,25 +29,25 @@ impl History {
     }
 
     #[inline]
-    pub(crate) fn signalled(&self, signaller: Signaller, value: u64) {
-        raise(&self.marks(signaller).signal, value);
+    pub(crate) fn signaled(&self, signaler: Signaler, value: u64) {
+        raise(&self.marks(signaler).signal, value);
     }
 
     #[inline]
-    pub(crate) fn waited(&self, signaller: Signaller, value: u64) {
-        raise(&self.marks(signaller).wait, value);
+    pub(crate) fn waited(&self, signaler: Signaler, value: u64) {
+        raise(&self.marks(signaler).wait, value);
     }
 
     /// The highest value whose signal was enqueued; 0 before the first.
-    pub(crate) fn last_signal(&self, signaller: Signaller) -> u64 {
-        self.marks(signaller).signal.load(Ordering::Acquire)
+    pub(crate) fn last_signal(&self, signaler: Signaler) -> u64 {
+        self.marks(signaler).signal.load(Ordering::Acquire)
     }
 
     #[inline]
-    fn marks(&self, signaller: Signaller) -> &Marks {
-        match signaller {
-            Signaller::Compute => &self.computed,
-            Signaller::Queue => &self.rendered,
+    fn marks(&self, signaler: Signaler) -> &Marks {
+        match signaler {
+            Signaler::Compute => &self.computed,
+            Signaler::Queue => &self.rendered,
         }
     }
 }

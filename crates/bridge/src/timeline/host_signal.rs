@@ -31,6 +31,6 @@ unsafe fn signal_and_look(semaphore: &Semaphore, value: u64, is_made: impl Fn(u6
     // SAFETY: handed on to the caller.
     match unsafe { semaphore.signal(value) } {
         Err(error) if !error.is_device_lost() && semaphore.value().is_ok_and(is_made) => Ok(()),
-        signalled => Ok(signalled?),
+        signaled => Ok(signaled?),
     }
 }

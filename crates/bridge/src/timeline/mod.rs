@@ -1,5 +1,5 @@
-//! Timelines with one signaller each.
-#![allow(unsafe_code)] // Signalling from the host.
+//! Timelines with one signaler each.
+#![allow(unsafe_code)] // Signaling from the host.
 
 pub(crate) mod history;
 #[cfg(test)]
@@ -11,7 +11,7 @@ mod outlast;
 mod point;
 #[cfg(all(test, target_os = "linux"))]
 mod schedules;
-pub(crate) mod signaller;
+pub(crate) mod signaler;
 mod sync;
 pub(crate) mod wait;
 
@@ -28,7 +28,7 @@ use crate::observe::trace;
 use crate::observe::trace::Event;
 use crate::timeline::history::History;
 pub use crate::timeline::point::TimelinePoint;
-use crate::timeline::signaller::Signaller;
+use crate::timeline::signaler::Signaler;
 use crate::timeline::wait::Waiter;
 
 /// The compute side as its timelines see it.
@@ -40,8 +40,8 @@ pub(crate) trait Peer: Send + Sync {
     /// [`ensure_alive`](Self::ensure_alive) tells that it is gone.
     fn is_foreign(&self) -> bool;
 
-    /// Returns `true` if it has the timeline of a signaller by export.
-    fn takes_timeline(&self, signaller: Signaller) -> bool;
+    /// Returns `true` if it has the timeline of a signaler by export.
+    fn takes_timeline(&self, signaler: Signaler) -> bool;
 
     /// Checks that it still works.
     fn ensure_alive(&self) -> Result<()>;
@@ -49,7 +49,8 @@ pub(crate) trait Peer: Send + Sync {
     /// Returns `true` if it is another API, and lost: nothing of it goes on.
     fn is_lost(&self) -> bool;
 
-    /// Lets Vulkan go on wherever it waits for one that is lost, this one or others on its contexts.
+    /// Lets Vulkan go on wherever it waits for one that is lost, this one or others on its
+    /// contexts.
     fn release_lost(&self);
 
     /// Submits work that was recorded and not submitted to the GPU yet.
@@ -62,7 +63,7 @@ pub(crate) struct Timeline(Arc<Inner>);
 
 struct Inner {
     vulkan: Semaphore,
-    signaller: Signaller,
+    signaler: Signaler,
     history: Arc<History>,
     peer: Arc<dyn Peer>,
     /// Held from the look at a value to its signal, where the host signals for the compute side.
@@ -75,16 +76,16 @@ impl Timeline {
     pub(crate) fn new(
         device: &ExportDevice,
         peer: Arc<dyn Peer>,
-        signaller: Signaller,
+        signaler: Signaler,
         history: &Arc<History>,
     ) -> Result<Self> {
-        let name = format!("{}.{}", history.exchange(), signaller.timeline());
+        let name = format!("{}.{}", history.exchange(), signaler.timeline());
         let info =
-            SemaphoreInfo { name: &name, kind: SemaphoreKind::Timeline, exportable: peer.takes_timeline(signaller) };
+            SemaphoreInfo { name: &name, kind: SemaphoreKind::Timeline, exportable: peer.takes_timeline(signaler) };
         let vulkan = Semaphore::new(device, &info)?;
         let object = Object::new(Kind::Timeline, &name, "vulkan", None);
         let (history, releasing) = (Arc::clone(history), Mutex::default());
-        Ok(Self(Arc::new(Inner { vulkan, signaller, history, peer, releasing, _object: object })))
+        Ok(Self(Arc::new(Inner { vulkan, signaler, history, peer, releasing, _object: object })))
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -101,14 +102,14 @@ impl Timeline {
         Ok(self.0.vulkan.value()?)
     }
 
-    /// The point whose signal has just been enqueued by the timeline's signaller.
+    /// The point whose signal has just been enqueued by the timeline's signaler.
     #[inline]
     pub(crate) fn issue(&self, value: u64) -> TimelinePoint {
-        self.0.history.signalled(self.0.signaller, value);
+        self.0.history.signaled(self.0.signaler, value);
         if trace::is_on() {
-            let side = match self.0.signaller {
-                Signaller::Compute => self.0.peer.name(),
-                Signaller::Queue => "vulkan",
+            let side = match self.0.signaler {
+                Signaler::Compute => self.0.peer.name(),
+                Signaler::Queue => "vulkan",
             };
             trace::event(Event::new("signal", side, self.name()).value(value));
         }
@@ -121,14 +122,14 @@ impl Timeline {
         TimelinePoint::new(self, value)
     }
 
-    /// Notes that a wait for `value` has just been enqueued by the other side than the signaller.
+    /// Notes that a wait for `value` has just been enqueued by the other side than the signaler.
     #[inline]
     pub(crate) fn awaited(&self, value: u64) {
-        self.0.history.waited(self.0.signaller, value);
+        self.0.history.waited(self.0.signaler, value);
         if trace::is_on() {
-            let side = match self.0.signaller {
-                Signaller::Compute => "vulkan",
-                Signaller::Queue => self.0.peer.name(),
+            let side = match self.0.signaler {
+                Signaler::Compute => "vulkan",
+                Signaler::Queue => self.0.peer.name(),
             };
             trace::event(Event::new("wait", side, self.name()).value(value));
         }
@@ -136,7 +137,7 @@ impl Timeline {
 
     /// The highest point whose signal was enqueued.
     pub(crate) fn last_issued(&self) -> Option<TimelinePoint> {
-        let value = self.0.history.last_signal(self.0.signaller);
+        let value = self.0.history.last_signal(self.0.signaler);
         (value > 0).then(|| TimelinePoint::new(self, value))
     }
 
@@ -152,7 +153,7 @@ impl Timeline {
     /// CUDA's is not waited for: Vulkan notices it late, and a wait that times out orders nothing.
     /// There the counter is what the GPU has written, after all that precedes the signal.
     fn order(&self, value: u64) -> Result<()> {
-        if self.0.is_signalled_by_foreign() {
+        if self.0.is_signaled_by_foreign() {
             return Ok(());
         }
         match self.0.check_vulkan(value) {
@@ -172,8 +173,8 @@ impl Timeline {
             return Ok(());
         }
         let start = Instant::now();
-        let reached = if inner.is_signalled_by_foreign() {
-            wait::poll(limit, || Ok(inner.vulkan.value()? >= value), || inner.check_signaller(value))?
+        let reached = if inner.is_signaled_by_foreign() {
+            wait::poll(limit, || Ok(inner.vulkan.value()? >= value), || inner.check_signaler(value))?
         } else {
             wait::spin_then_block(limit, || Ok(inner.vulkan.value()? >= value), |left| inner.block(value, left))?
         };
@@ -189,8 +190,8 @@ impl Timeline {
         self.flush()?;
         let inner = &*self.0;
         let reached = || Ok(inner.vulkan.value()? >= value);
-        let reached = if inner.is_signalled_by_foreign() {
-            wait::nap(limit, reached, || inner.check_signaller(value))?
+        let reached = if inner.is_signaled_by_foreign() {
+            wait::nap(limit, reached, || inner.check_signaler(value))?
         } else {
             inner.block(value, limit)?
         };
@@ -199,9 +200,9 @@ impl Timeline {
 
     /// Makes sure that the signals which were issued are on their way.
     fn flush(&self) -> Result<()> {
-        match self.0.signaller {
-            Signaller::Compute => self.0.peer.flush(),
-            Signaller::Queue => Ok(()),
+        match self.0.signaler {
+            Signaler::Compute => self.0.peer.flush(),
+            Signaler::Queue => Ok(()),
         }
     }
 
@@ -215,17 +216,17 @@ impl Timeline {
             exchange: self.0.history.exchange().to_owned(),
             timeline: self.name().to_owned(),
             value,
-            signaller: self.0.signaller,
+            signaler: self.0.signaler,
             last_seen,
             waited,
             history: self.0.history.to_string(),
         }
     }
 
-    /// Returns `true` if its signals do not come any more, since nothing of the side that makes them
-    /// goes on.
+    /// Returns `true` if its signals do not come any more, since nothing of the side that makes
+    /// them goes on.
     pub(crate) fn is_deserted(&self) -> bool {
-        self.0.signaller == Signaller::Compute && self.0.peer.is_lost()
+        self.0.signaler == Signaler::Compute && self.0.peer.is_lost()
     }
 
     /// Returns `true` if both are of one Vulkan device.
@@ -241,12 +242,12 @@ impl Timeline {
         asked.is_err_and(|error| error.is_end_of_vulkan())
     }
 
-    /// Lets everything go on that waits for a signaller which is gone: sets the timeline to the
+    /// Lets everything go on that waits for a signaler which is gone: sets the timeline to the
     /// last value that was issued.
     ///
     /// # Safety
-    /// The compute side signals this timeline and has failed for good ([`Peer::ensure_alive`] says so):
-    /// none of its signals will come any more.
+    /// The compute side signals this timeline and has failed for good ([`Peer::ensure_alive`] says
+    /// so): none of its signals will come any more.
     pub(crate) unsafe fn release(&self) -> Result<()> {
         let traced = trace::Held::new();
         let releasing = self.0.releasing.lock().unwrap_or_else(PoisonError::into_inner);
@@ -256,7 +257,7 @@ impl Timeline {
         drop(releasing);
         drop(traced);
         if released? {
-            log_error!("{}: signalled by the host, since its signaller has failed", self.name());
+            log_error!("{}: signaled by the host, since its signaler has failed", self.name());
         }
         Ok(())
     }
@@ -278,9 +279,9 @@ impl Timeline {
         Ok(true)
     }
 
-    /// Signals from the thread of the CPU backend, the only signaller of such a timeline.
+    /// Signals from the thread of the CPU backend, the only signaler of such a timeline.
     pub(crate) fn signal_from_host(&self, value: u64) -> Result<()> {
-        // SAFETY: VUID-VkSemaphoreSignalInfo-value-03259: this timeline's signaller is the CPU
+        // SAFETY: VUID-VkSemaphoreSignalInfo-value-03259: this timeline's signaler is the CPU
         // backend, whose one thread makes this call; frames are finished in order, so no other
         // signal is pending and the values rise.
         unsafe { host_signal::signal(&self.0.vulkan, value) }
@@ -293,13 +294,13 @@ const STRETCH: Duration = Duration::from_millis(100);
 
 impl Inner {
     /// Returns `true` if another API signals the timeline, which `vkWaitSemaphores` notices late.
-    fn is_signalled_by_foreign(&self) -> bool {
-        self.peer.is_foreign() && self.signaller == Signaller::Compute
+    fn is_signaled_by_foreign(&self) -> bool {
+        self.peer.is_foreign() && self.signaler == Signaler::Compute
     }
 
     /// Checks that neither the compute side nor the Vulkan device is lost. Some drivers report a
     /// lost device from waits and submissions only, while the counter keeps its last value.
-    fn check_signaller(&self, value: u64) -> Result<()> {
+    fn check_signaler(&self, value: u64) -> Result<()> {
         self.peer.ensure_alive()?;
         self.check_vulkan(value)
     }
@@ -319,7 +320,7 @@ impl Inner {
             let elapsed = start.elapsed();
             let left = limit.saturating_sub(elapsed);
             if waiter.as_ref().is_some_and(|waiter| !waiter.is_alone()) {
-                return wait::nap(left, || Ok(self.vulkan.value()? >= value), || self.check_signaller(value));
+                return wait::nap(left, || Ok(self.vulkan.value()? >= value), || self.check_signaler(value));
             }
             if self.vulkan.try_wait(value, left.min(if foreign { wait::TURN } else { STRETCH }))? {
                 return Ok(true);

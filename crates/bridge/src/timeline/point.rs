@@ -7,7 +7,7 @@ use vk_export::ash::vk;
 use super::Timeline;
 use crate::error::Result;
 use crate::observe::log_error;
-use crate::timeline::signaller::Signaller;
+use crate::timeline::signaler::Signaler;
 
 /// A point on a timeline whose signal has been enqueued.
 ///
@@ -42,8 +42,8 @@ impl TimelinePoint {
     }
 
     /// Returns the side that signals the point.
-    pub fn signaller(&self) -> Signaller {
-        self.timeline.0.signaller
+    pub fn signaler(&self) -> Signaler {
+        self.timeline.0.signaler
     }
 
     /// Returns `true` if the point has been reached. Does not block. Like [`wait`](Self::wait), it
@@ -56,13 +56,13 @@ impl TimelinePoint {
         Ok(self.timeline.value()? >= self.value)
     }
 
-    /// Blocks the calling thread until the point is reached, for at most `limit`.
+    /// Blocks the calling thread until the point is reached, for at most `timeout`.
     ///
     /// With [`Backend::Inline`](crate::Backend::Inline), work that is not on the queue yet is
     /// submitted first: do not call it under a lock that the engine's
     /// [`QueueLock`](vk_export::QueueLock) takes.
     ///
-    /// The kind of wait depends on the signaller: a CUDA signal is polled, since `vkWaitSemaphores`
+    /// The kind of wait depends on the signaler: a CUDA signal is polled, since `vkWaitSemaphores`
     /// notices it only after milliseconds; for a signal of a queue or the CPU, the thread blocks in
     /// Vulkan, unless CUDA is in use and several threads wait: then each one polls and sleeps. For
     /// those signals the wait ends with a call of `vkWaitSemaphores`, so that mapped memory can be
@@ -73,8 +73,8 @@ impl TimelinePoint {
     /// # Errors
     /// [`Error::Timeout`](crate::Error::Timeout) with the last value seen, or the error of the
     /// failed driver call.
-    pub fn wait(&self, limit: Duration) -> Result<()> {
-        self.timeline.wait_in_order(self.value, limit)
+    pub fn wait(&self, timeout: Duration) -> Result<()> {
+        self.timeline.wait_in_order(self.value, timeout)
     }
 
     /// Blocks like [`wait`](Self::wait), but without spinning for up to 2 ms first.
@@ -86,12 +86,12 @@ impl TimelinePoint {
     ///
     /// # Errors
     /// As [`wait`](Self::wait).
-    pub fn wait_blocking(&self, limit: Duration) -> Result<()> {
-        self.timeline.block_on_value(self.value, limit)
+    pub fn wait_blocking(&self, timeout: Duration) -> Result<()> {
+        self.timeline.block_on_value(self.value, timeout)
     }
 
-    /// Blocks like [`wait`](Self::wait) until the commands before the point have ended, to free what
-    /// they use.
+    /// Blocks like [`wait`](Self::wait) until the commands before the point have ended, to free
+    /// what they use.
     ///
     /// If the compute side fails, its error is returned only after the commands have ended. If its
     /// context is lost, the host signals in its place so that Vulkan can proceed, as
@@ -102,8 +102,8 @@ impl TimelinePoint {
     /// # Errors
     /// [`Error::Timeout`](crate::Error::Timeout) if the commands may still run, or if that is
     /// unknown; after every other error they have ended.
-    pub fn wait_ended(&self, limit: Duration) -> Result<()> {
-        self.timeline.wait_ended(self.value, limit, || self.timeline.0.peer.release_lost())
+    pub fn wait_ended(&self, timeout: Duration) -> Result<()> {
+        self.timeline.wait_ended(self.value, timeout, || self.timeline.0.peer.release_lost())
     }
 
     /// Returns the wait for this point in a `VkSubmitInfo2`, at `stages`. Like

@@ -3,7 +3,7 @@
 
 use sync::{Arc, Mutex, thread};
 
-use super::signaller::Signaller;
+use super::signaler::Signaler;
 
 mod sync {
     pub(super) use shuttle::sync::{Arc, Mutex, atomic};
@@ -22,7 +22,7 @@ const SIGNALS: u64 = 6;
 /// their own; a third asks meanwhile.
 fn signals(locked: bool) {
     let (history, next) = (Arc::new(History::new("frames")), Arc::new(Mutex::new(0)));
-    let signallers: Vec<_> = (0..2)
+    let signalers: Vec<_> = (0..2)
         .map(|thread| {
             let (history, next) = (Arc::clone(&history), Arc::clone(&next));
             thread::spawn(move || {
@@ -32,19 +32,19 @@ fn signals(locked: bool) {
                         *next += 1;
                         *next
                     });
-                    history.signalled(Signaller::Compute, value);
+                    history.signaled(Signaler::Compute, value);
                 }
             })
         })
         .collect();
     let mut last = 0;
     for _ in 0..SIGNALS {
-        let now = history.last_signal(Signaller::Compute);
+        let now = history.last_signal(Signaler::Compute);
         assert!(now >= last, "signal {now} behind {last}");
         last = now;
     }
-    signallers.into_iter().for_each(|signaller| signaller.join().unwrap());
-    assert_eq!(history.last_signal(Signaller::Compute), SIGNALS, "the last signal is forgotten");
+    signalers.into_iter().for_each(|signaler| signaler.join().unwrap());
+    assert_eq!(history.last_signal(Signaler::Compute), SIGNALS, "the last signal is forgotten");
 }
 
 fn explore(test: impl Fn() + Send + Sync + Copy + 'static) {

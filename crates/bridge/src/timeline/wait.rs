@@ -18,7 +18,7 @@ const SHORTEST_NAP: Duration = Duration::from_micros(20);
 /// The longest sleep between two looks.
 const LONGEST_NAP: Duration = Duration::from_micros(500);
 
-/// Interval at which the signaller is checked for being alive.
+/// Interval at which the signaler is checked for being alive.
 const CHECK_EVERY: Duration = Duration::from_millis(20);
 
 /// Looks until `reached`, first without pause, then whenever nobody else wants the processor, then
@@ -142,13 +142,13 @@ mod tests {
     }
 
     #[test]
-    fn a_short_wait_does_not_ask_for_the_signaller() {
+    fn a_short_wait_does_not_ask_for_the_signaler() {
         let asked = || panic!("asked within {CHECK_EVERY:?}");
         assert!(!poll(CHECK_EVERY / 4, || Ok(false), asked).unwrap());
     }
 
     #[test]
-    fn polling_ends_when_the_signaller_dies() {
+    fn polling_ends_when_the_signaler_dies() {
         let dead = || Err(Error::HostFailed { reason: "gone".into() });
         let start = Instant::now();
         assert!(poll(Duration::from_secs(60), || Ok(false), dead).unwrap_err().is_device_lost());

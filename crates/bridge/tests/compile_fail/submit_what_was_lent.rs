@@ -17,6 +17,15 @@ fn lent_again(turn: LentTurn<BufferSpec<u32>>) {
     let _again = turn.lend();
 }
 
+fn submitted_again(turn: LentTurn<BufferSpec<u32>>, commands: vk::CommandBuffer) -> Result<()> {
+    unsafe { turn.submit(&[commands]) }?;
+    Ok(())
+}
+
+fn skipped_later(turn: LentTurn<BufferSpec<u32>>) {
+    turn.skip();
+}
+
 fn main() {
-    let _ = (submitted, skipped, lent_again);
+    let _ = (submitted, skipped, lent_again, submitted_again, skipped_later);
 }

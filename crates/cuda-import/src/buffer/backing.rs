@@ -6,7 +6,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::error::{Error, Object};
+use crate::error::{Object, Result};
 use crate::memory::ImportedMemory;
 use crate::memory::block::MappedBlock;
 use crate::memory::linear::LinearMapping;
@@ -45,7 +45,7 @@ impl Backing for BufferBacking {
         }
     }
 
-    unsafe fn release(&mut self) -> Result<(), Error> {
+    unsafe fn release(&mut self) -> Result<()> {
         match self {
             // SAFETY: the same contract.
             Self::Own(mapping) => unsafe { mapping.release() },

@@ -17,7 +17,7 @@ use cudarc::driver::sys::CUdeviceptr;
 
 use crate::buffer::backing::BufferBacking;
 use crate::buffer::view::{DeviceView, DeviceViewMut, address};
-use crate::error::{Error, Object};
+use crate::error::{Error, Object, Result};
 use crate::memory::block::MappedBlock;
 use crate::memory::linear::LinearMapping;
 use crate::memory::mapping::{Backing, Mapping};
@@ -73,7 +73,7 @@ impl<T: Pod> MappedBuffer<T> {
     /// # Errors
     /// Bad arguments each have their own [`Error`]; [`Error::Driver`] when the driver refuses.
     #[doc(alias = "cuExternalMemoryGetMappedBuffer")]
-    pub fn map(memory: &Arc<ImportedMemory>, info: &BufferMappingInfo, home: &Arc<CudaStream>) -> Result<Self, Error> {
+    pub fn map(memory: &Arc<ImportedMemory>, info: &BufferMappingInfo, home: &Arc<CudaStream>) -> Result<Self> {
         Self::map_on(memory, info, std::slice::from_ref(home))
     }
 
@@ -89,11 +89,7 @@ impl<T: Pod> MappedBuffer<T> {
     /// # Errors
     /// As [`map`](Self::map); [`Error::ContextMismatch`] for a stream of another device than the
     /// one at its place, for none, and for more streams than devices.
-    pub fn map_on(
-        memory: &Arc<ImportedMemory>,
-        info: &BufferMappingInfo,
-        homes: &[Arc<CudaStream>],
-    ) -> Result<Self, Error> {
+    pub fn map_on(memory: &Arc<ImportedMemory>, info: &BufferMappingInfo, homes: &[Arc<CudaStream>]) -> Result<Self> {
         let object = Object("buffer", memory.name());
         let size = size_in_bytes::<T>(&object, info.len)?;
         check_alignment::<T>(memory, info.offset)?;
@@ -110,7 +106,7 @@ impl<T: Pod> MappedBuffer<T> {
     ///
     /// # Errors
     /// Bad arguments each have their own [`Error`]; no driver call is made.
-    pub fn new_in(block: &Arc<MappedBlock>, info: &BufferMappingInfo, home: &Arc<CudaStream>) -> Result<Self, Error> {
+    pub fn new_in(block: &Arc<MappedBlock>, info: &BufferMappingInfo, home: &Arc<CudaStream>) -> Result<Self> {
         Self::new_in_on(block, info, std::slice::from_ref(home))
     }
 
@@ -118,11 +114,7 @@ impl<T: Pod> MappedBuffer<T> {
     ///
     /// # Errors
     /// As [`new_in`](Self::new_in) and [`map_on`](Self::map_on).
-    pub fn new_in_on(
-        block: &Arc<MappedBlock>,
-        info: &BufferMappingInfo,
-        homes: &[Arc<CudaStream>],
-    ) -> Result<Self, Error> {
+    pub fn new_in_on(block: &Arc<MappedBlock>, info: &BufferMappingInfo, homes: &[Arc<CudaStream>]) -> Result<Self> {
         let (object, memory) = (block.object(), block.memory());
         let size = size_in_bytes::<T>(&object, info.len)?;
         let range = range_within(memory, info.offset, size)?;
@@ -199,7 +191,7 @@ impl<T: Pod> MappedBuffer<T> {
     /// # Safety
     /// Until the copy has ended, nobody else uses either buffer, and both live.
     #[doc(alias = "cuMemcpyDtoDAsync")]
-    pub unsafe fn copy_from(&self, source: &Self) -> Result<(), Error> {
+    pub unsafe fn copy_from(&self, source: &Self) -> Result<()> {
         let (device, home) = (self.memory().device(), self.stream());
         let object = self.mapping.backing().object();
         device.check_recorded()?;
@@ -261,7 +253,7 @@ impl<T> MappedBuffer<T> {
     /// # Errors
     /// [`Error::Driver`] when the wait cannot be enqueued, or when the end of such work could not
     /// be recorded earlier; then no signal may follow.
-    pub fn join_foreign_work(&self) -> Result<(), Error> {
+    pub fn join_foreign_work(&self) -> Result<()> {
         self.mapping.join()
     }
 
@@ -272,7 +264,7 @@ impl<T> MappedBuffer<T> {
     ///
     /// # Errors
     /// As [`join_foreign_work`](Self::join_foreign_work).
-    pub fn join_foreign_work_at(&self, place: usize) -> Result<(), Error> {
+    pub fn join_foreign_work_at(&self, place: usize) -> Result<()> {
         self.mapping.join_at(place)
     }
 
@@ -281,7 +273,7 @@ impl<T> MappedBuffer<T> {
     /// # Errors
     /// [`Error::StillInUse`] past the limit, [`Error::Driver`] when the driver fails; the mapping
     /// and its memory are then leaked: whoever exported the memory must keep it too.
-    pub fn close(self) -> Result<(), Error> {
+    pub fn close(self) -> Result<()> {
         self.mapping.close()
     }
 
@@ -296,7 +288,7 @@ impl<T> MappedBuffer<T> {
     }
 }
 
-pub(crate) fn size_in_bytes<T>(object: &Object<'_>, len: usize) -> Result<u64, Error> {
+pub(crate) fn size_in_bytes<T>(object: &Object<'_>, len: usize) -> Result<u64> {
     let element_size = size_of::<T>();
     let zero = |what| Err(Error::Zero { object: object.to_string(), what });
     match (len, element_size) {
@@ -310,7 +302,7 @@ pub(crate) fn size_in_bytes<T>(object: &Object<'_>, len: usize) -> Result<u64, E
 }
 
 /// Checks that a `T` may lie at `offset` bytes, or at an address.
-pub(crate) fn check_alignment<T>(memory: &ImportedMemory, offset: u64) -> Result<(), Error> {
+pub(crate) fn check_alignment<T>(memory: &ImportedMemory, offset: u64) -> Result<()> {
     match misalignment::<T>(offset) {
         None => Ok(()),
         Some(align) => {

@@ -2,7 +2,7 @@
 
 pub(crate) mod mailbox;
 pub(crate) mod peer;
-pub(crate) mod probe;
+pub(crate) mod report;
 pub(crate) mod version;
 
 use std::fmt;
@@ -13,9 +13,9 @@ use cudarc::driver::{CudaContext, CudaStream};
 use uuid::Uuid;
 
 use crate::device::mailbox::Template;
-use crate::device::probe::CudaDeviceReport;
+use crate::device::report::CudaDeviceReport;
 use crate::device::version::DriverVersion;
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::logging::log_debug;
 use crate::sys::{CallError, Current, Driver, Restoring};
 
@@ -45,10 +45,10 @@ impl CudaDevice {
     /// exports: only a matching UUID proves that both are the same GPU.
     ///
     /// # Errors
-    /// Those of [`probe`](crate::probe()); [`Error::NoSuchDevice`] with a list of the devices there
-    /// are.
-    pub fn by_uuid(uuid: Uuid) -> Result<Self, Error> {
-        let found = probe::probe()?;
+    /// Those of [`report`](crate::report()); [`Error::NoSuchDevice`] with a list of the devices
+    /// there are.
+    pub fn by_uuid(uuid: Uuid) -> Result<Self> {
+        let found = report::report()?;
         let Some(device) = found.devices.iter().find(|device| device.uuid == uuid) else {
             return Err(found.has_no(uuid));
         };
@@ -62,11 +62,11 @@ impl CudaDevice {
     ///
     /// # Errors
     /// [`Error::DriverTooOld`] when the driver lacks calls that this crate needs.
-    pub fn adopt(mut context: Arc<CudaContext>) -> Result<Self, Error> {
+    pub fn adopt(mut context: Arc<CudaContext>) -> Result<Self> {
         let driver = Driver::load()?;
         let version = driver.version().map_err(|error| error.at("", ""))?;
         let report =
-            probe::describe(driver, context.cu_device(), context.ordinal()).map_err(|error| error.at("", ""))?;
+            report::describe(driver, context.cu_device(), context.ordinal()).map_err(|error| error.at("", ""))?;
         let version = DriverVersion::from_raw(version);
         let template = Template::new(&mut context);
         let (context, known) = (Restoring::new(context), Once::new());
@@ -96,7 +96,7 @@ impl CudaDevice {
         self.inner.report.ordinal
     }
 
-    /// Returns the report of [`probe`](crate::probe()) on this device.
+    /// Returns the report of [`report`](crate::report()) on this device.
     pub fn report(&self) -> &CudaDeviceReport {
         &self.inner.report
     }
@@ -128,7 +128,7 @@ impl CudaDevice {
     /// # Errors
     /// [`Error::TimelineUnsupported`] where
     /// [`supports_timeline_semaphores`](Self::supports_timeline_semaphores) is false.
-    pub fn require_timeline_semaphores(&self, object: &str) -> Result<(), Error> {
+    pub fn require_timeline_semaphores(&self, object: &str) -> Result<()> {
         if self.supports_timeline_semaphores() {
             return Ok(());
         }
@@ -167,7 +167,7 @@ impl CudaDevice {
 
     /// Brings up what cudarc recorded where it could not return an error: in destructors, and in
     /// the ordering of streams.
-    pub(crate) fn check_recorded(&self) -> Result<(), Error> {
+    pub(crate) fn check_recorded(&self) -> Result<()> {
         check_recorded(self.object()).map_err(|error| error.at("", self.name()))
     }
 

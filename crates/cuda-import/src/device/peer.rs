@@ -2,8 +2,8 @@
 
 use uuid::Uuid;
 
-use crate::device::probe::probe;
-use crate::error::Error;
+use crate::device::report::report;
+use crate::error::Result;
 use crate::sys::Driver;
 
 /// Whether kernels of one GPU may access memory of another.
@@ -27,10 +27,10 @@ pub enum PeerAccess {
 ///
 /// # Errors
 /// [`Error::NoSuchDevice`] where CUDA does not see `accessing`; [`Error::DriverTooOld`] where the
-/// driver lacks calls; else those of [`probe`](crate::probe()).
+/// driver lacks calls; else those of [`report`](crate::report()).
 #[doc(alias = "cuDeviceCanAccessPeer")]
-pub fn peer_access(accessing: Uuid, owner: Uuid) -> Result<PeerAccess, Error> {
-    let found = probe()?;
+pub fn peer_access(accessing: Uuid, owner: Uuid) -> Result<PeerAccess> {
+    let found = report()?;
     let ordinal = |uuid| found.devices.iter().find(|device| device.uuid == uuid).map(|device| device.ordinal);
     let Some(from) = ordinal(accessing) else {
         return Err(found.has_no(accessing));

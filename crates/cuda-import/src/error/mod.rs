@@ -19,6 +19,9 @@ use present::list;
 pub(crate) use object::Object;
 pub use present::PresentDevice;
 
+/// The result of this crate's calls.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
 /// Errors of this crate. `object` names the object concerned, such as `memory "particles"`;
 /// `device` is a device's name.
 #[derive(Debug, thiserror::Error)]

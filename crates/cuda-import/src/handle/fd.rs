@@ -15,7 +15,7 @@
 use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 
 use super::{ImportHandle, RawHandle};
-use crate::error::{Error, Object};
+use crate::error::{Error, Object, Result};
 use crate::sys::CallResult;
 
 /// Lends the raw handle to `import` and settles who owns it afterwards.
@@ -28,7 +28,7 @@ pub(crate) fn give<T>(
     object: &Object<'_>,
     device: &str,
     import: impl FnOnce(RawHandle) -> CallResult<T>,
-) -> Result<T, Error> {
+) -> Result<T> {
     let ImportHandle::Fd(fd) = handle;
     let duplicate = fd.try_clone().map_err(|source| Error::NoDescriptor { object: object.to_string(), source })?;
     let imported = import(RawHandle::Fd(fd.as_raw_fd()));
@@ -67,11 +67,11 @@ mod tests {
 
     const REFUSED: CallError = CallError { call: "cuImportExternalMemory", code: 999 };
 
-    fn give<T>(fd: OwnedFd, import: impl FnOnce(RawFd) -> CallResult<T>) -> Result<T, Error> {
+    fn give<T>(fd: OwnedFd, import: impl FnOnce(RawFd) -> CallResult<T>) -> Result<T> {
         super::give(fd.into(), &Object("memory", "m"), "GPU", |RawHandle::Fd(raw)| import(raw))
     }
 
-    fn assert_refused(result: Result<(), Error>) {
+    fn assert_refused(result: Result<()>) {
         let text = result.unwrap_err().to_string();
         assert!(text.contains("(999) [memory \"m\", GPU]"), "{text}");
     }

@@ -11,7 +11,7 @@ use windows_sys::Wdk::Foundation::{NtQueryObject, ObjectTypeInformation};
 use windows_sys::Win32::Foundation::{GetHandleInformation, HANDLE, UNICODE_STRING};
 
 use super::{ImportHandle, RawHandle};
-use crate::error::{Error, Object};
+use crate::error::{Error, Object, Result};
 use crate::sys::CallResult;
 
 /// The name of a kernel object, as the exporting side gave it.
@@ -23,7 +23,7 @@ impl NtName {
     ///
     /// # Errors
     /// [`Error::InvalidHandle`] for an empty name and for one with a NUL in it.
-    pub fn new(name: &str) -> Result<Self, Error> {
+    pub fn new(name: &str) -> Result<Self> {
         if name.is_empty() || name.contains('\0') {
             let reason = format!("{name:?} is no name: it is empty or has a NUL in it");
             return Err(Error::InvalidHandle { object: "a named object".to_owned(), reason });
@@ -54,7 +54,7 @@ pub(crate) fn give<T>(
     object: &Object<'_>,
     device: &str,
     import: impl FnOnce(RawHandle) -> CallResult<T>,
-) -> Result<T, Error> {
+) -> Result<T> {
     match handle {
         ImportHandle::Nt(handle) => {
             // Closing a number that is not open raises an exception under a debugger.

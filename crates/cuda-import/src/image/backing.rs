@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use cudarc::driver::sys::CUdeviceptr;
 
-use crate::error::{Error, Object};
+use crate::error::{Error, Object, Result};
 use crate::image::info::ImageMappingInfo;
 use crate::image::objects::ImageObjects;
 use crate::image::problem::ImageProblem;
@@ -97,7 +97,7 @@ impl Backing for ImageBacking {
         Object("image", self.memory().name())
     }
 
-    unsafe fn release(&mut self) -> Result<(), Error> {
+    unsafe fn release(&mut self) -> Result<()> {
         match self {
             // SAFETY: the same contract.
             Self::Array(array) => unsafe { array.release() },
@@ -114,7 +114,7 @@ impl Backing for ImageBacking {
 impl ArrayBacking {
     /// # Safety
     /// As [`Backing::release`].
-    unsafe fn release(&mut self) -> Result<(), Error> {
+    unsafe fn release(&mut self) -> Result<()> {
         let (objects, array) = (self.objects.take(), self.array);
         self.memory.unmap(&self.range, "cuMipmappedArrayDestroy", move |driver| {
             // SAFETY: the objects were made with this driver; the caller vouches for their use.

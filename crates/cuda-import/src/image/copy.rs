@@ -11,8 +11,8 @@ use cudarc::driver::sys::CUdeviceptr;
 use cudarc::driver::{CudaContext, CudaStream, SyncOnDrop};
 
 use crate::device::{CudaDevice, check_recorded};
-use crate::error::Error;
 use crate::error::code::DriverCode;
+use crate::error::{Error, Result};
 use crate::image::MappedImage;
 use crate::image::info::Region;
 use crate::image::problem::ImageProblem;
@@ -27,7 +27,7 @@ pub(crate) fn region<T>(
     level: u32,
     layers: impl RangeBounds<u32>,
     len: usize,
-) -> Result<Region, Error> {
+) -> Result<Region> {
     let region = image.info().region(level, layers).map_err(|problem| image.refuse(problem))?;
     // What does not fit into a usize fits into no slice.
     let expected = region.texels().unwrap_or(usize::MAX);
@@ -45,7 +45,7 @@ pub(crate) unsafe fn copy_on_host<T: Texel>(
     stream: &CudaStream,
     region: &Region,
     linear: Linear,
-) -> Result<(), Error> {
+) -> Result<()> {
     check_stream(stream, image.memory().device(), &image.object())?;
     if role(stream, image.stream()) != Role::Ordinary {
         // The copy would get into the graph of this thread, and waiting for it would end the
@@ -93,7 +93,7 @@ pub(crate) unsafe fn copy_on_device<T: Texel>(
     context: &CudaContext,
     region: &Region,
     linear: Linear,
-) -> Result<(), Error> {
+) -> Result<()> {
     bring_up_recorded(image, context)?;
     let _in_order = begin_use(image, stream)?;
     // SAFETY: the caller's promise.
@@ -101,7 +101,7 @@ pub(crate) unsafe fn copy_on_device<T: Texel>(
 }
 
 /// [`ImageView::order`], with the errors.
-fn begin_use<'a, T>(image: &'a MappedImage<T>, stream: &'a CudaStream) -> Result<SyncOnDrop<'a>, Error> {
+fn begin_use<'a, T>(image: &'a MappedImage<T>, stream: &'a CudaStream) -> Result<SyncOnDrop<'a>> {
     check_stream(stream, image.memory().device(), &image.object())?;
     bring_up_recorded(image, stream.context())?;
     bring_up_recorded(image, image.stream().context())?;
@@ -109,7 +109,7 @@ fn begin_use<'a, T>(image: &'a MappedImage<T>, stream: &'a CudaStream) -> Result
 }
 
 /// Checks that the buffer could be put in order, which it is told by its address alone.
-pub(crate) fn lent<T>(image: &MappedImage<T>, pointer: CUdeviceptr) -> Result<(), Error> {
+pub(crate) fn lent<T>(image: &MappedImage<T>, pointer: CUdeviceptr) -> Result<()> {
     if pointer != 0 {
         return Ok(());
     }
@@ -119,7 +119,7 @@ pub(crate) fn lent<T>(image: &MappedImage<T>, pointer: CUdeviceptr) -> Result<()
 }
 
 /// Brings up what was recorded where it could not be returned.
-fn bring_up_recorded<T>(image: &MappedImage<T>, context: &CudaContext) -> Result<(), Error> {
+fn bring_up_recorded<T>(image: &MappedImage<T>, context: &CudaContext) -> Result<()> {
     check_recorded(context).map_err(|error| error.at(image.object(), image.memory().device().name()))
 }
 
@@ -130,7 +130,7 @@ unsafe fn enqueue<T: Texel>(
     stream: &CudaStream,
     region: &Region,
     linear: Linear,
-) -> Result<(), Error> {
+) -> Result<()> {
     let copy = image_copy(image.end(region.level)?, region, size_of::<T>(), linear);
     let is_captured = Cell::new(false);
     let enqueued = image.call(|driver| {

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use cudarc::driver::CudaStream;
 
 use crate::device::check_recorded;
-use crate::error::{Error, Object};
+use crate::error::{Error, Object, Result};
 use crate::image::backing::{ArrayBacking, ImageBacking, map_array, nth, refuse};
 use crate::image::info::{ImageMappingInfo, level_extent};
 use crate::image::kind::ImageKind;
@@ -134,11 +134,7 @@ impl<T: Texel> MappedImage<T> {
     /// - While views of it are used, or work enqueued through them is pending, that API keeps it in
     ///   the state in which it hands images over, and does what [`ImportedMemory::import`] asks.
     #[doc(alias = "cuExternalMemoryGetMappedMipmappedArray")]
-    pub unsafe fn map(
-        memory: &Arc<ImportedMemory>,
-        info: &ImageMappingInfo,
-        home: &Arc<CudaStream>,
-    ) -> Result<Self, Error> {
+    pub unsafe fn map(memory: &Arc<ImportedMemory>, info: &ImageMappingInfo, home: &Arc<CudaStream>) -> Result<Self> {
         let (object, device) = (Object("image", memory.name()), memory.device());
         info.validate::<T>().map_err(|problem| refuse(&object, device.name(), problem))?;
         let order = StreamOrder::new(home, device, &object)?;
@@ -165,7 +161,7 @@ impl<T: Texel> MappedImage<T> {
     }
 
     /// The texture object of this description.
-    pub(crate) fn texture(&self, texture: &TextureInfo) -> Result<u64, Error> {
+    pub(crate) fn texture(&self, texture: &TextureInfo) -> Result<u64> {
         let ArrayBacking { array, levels: of_levels, objects, .. } = self.array()?;
         if let Some(made) = objects.find_texture(texture) {
             return Ok(made);
@@ -191,7 +187,7 @@ impl<T: Texel> MappedImage<T> {
     }
 
     /// The surface object of this mip level.
-    pub(crate) fn surface(&self, level: u32) -> Result<u64, Error> {
+    pub(crate) fn surface(&self, level: u32) -> Result<u64> {
         let ArrayBacking { levels, objects, .. } = self.array()?;
         if let Some(made) = objects.find_surface(level) {
             return Ok(made);
@@ -265,7 +261,7 @@ impl<T> MappedImage<T> {
     ///
     /// # Errors
     /// As [`MappedBuffer::join_foreign_work`](crate::MappedBuffer::join_foreign_work).
-    pub fn join_foreign_work(&self) -> Result<(), Error> {
+    pub fn join_foreign_work(&self) -> Result<()> {
         self.mapping.join()
     }
 
@@ -274,7 +270,7 @@ impl<T> MappedImage<T> {
     /// # Errors
     /// [`Error::StillInUse`] past the limit, [`Error::Driver`] when the driver fails; the mapping
     /// is then leaked.
-    pub fn close(self) -> Result<(), Error> {
+    pub fn close(self) -> Result<()> {
         self.mapping.close()
     }
 
@@ -301,24 +297,24 @@ impl<T> MappedImage<T> {
     }
 
     /// Lets `call` run with the context current, once nothing is left to report of earlier calls.
-    pub(crate) fn call<R>(&self, call: impl FnOnce(Driver) -> CallResult<R>) -> Result<R, Error> {
+    pub(crate) fn call<R>(&self, call: impl FnOnce(Driver) -> CallResult<R>) -> Result<R> {
         let device = self.memory().device();
         let called =
             check_recorded(device.object()).and_then(|()| device.bind()).and_then(|_current| call(device.driver()));
         called.map_err(|error| error.at(self.object(), device.name()))
     }
 
-    fn bind(&self) -> Result<Current, Error> {
+    fn bind(&self) -> Result<Current> {
         let device = self.memory().device();
         device.bind().map_err(|error| error.at(self.object(), device.name()))
     }
 
     /// A mip level, as copies name it.
-    pub(crate) fn end(&self, level: u32) -> Result<ImageEnd, Error> {
+    pub(crate) fn end(&self, level: u32) -> Result<ImageEnd> {
         self.mapping.backing().end(level).map_err(|problem| self.refuse(problem))
     }
 
-    fn array(&self) -> Result<&ArrayBacking, Error> {
+    fn array(&self) -> Result<&ArrayBacking> {
         self.mapping.backing().array().map_err(|problem| self.refuse(problem))
     }
 }

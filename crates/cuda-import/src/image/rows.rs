@@ -9,7 +9,7 @@ use std::sync::Arc;
 use cudarc::driver::sys::CUdeviceptr;
 use cudarc::driver::{CudaStream, LaunchArgs, PushKernelArg};
 
-use crate::error::{Error, Object};
+use crate::error::{Object, Result};
 use crate::image::MappedImage;
 use crate::image::backing::{ImageBacking, RowsBacking, nth, refuse};
 use crate::image::info::{ImageMappingInfo, level_extent};
@@ -93,7 +93,7 @@ impl<T: Texel> MappedImage<T> {
         info: &ImageMappingInfo,
         level_offsets: &[u64],
         home: &Arc<CudaStream>,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self> {
         let (object, device) = (Object("image", memory.name()), memory.device());
         let problem = |problem| refuse(&object, device.name(), problem);
         info.validate::<T>().map_err(problem)?;
@@ -113,7 +113,7 @@ impl<T: Texel> MappedImage<T> {
     }
 
     /// The rows of a mip level.
-    pub(crate) fn rows(&self, level: u32) -> Result<ImageRows<'_, T>, Error> {
+    pub(crate) fn rows(&self, level: u32) -> Result<ImageRows<'_, T>> {
         let rows = self.mapping.backing().rows().and_then(|rows| nth(&rows.levels, level));
         let pointer = rows.map_err(|problem| self.refuse(problem))?;
         let extent = self.level_extent(level);

@@ -9,7 +9,7 @@ use std::ops::RangeBounds;
 use cudarc::driver::{CudaStream, SyncOnDrop};
 
 use crate::buffer::linear::{DeviceSink, DeviceSource};
-use crate::error::Error;
+use crate::error::Result;
 use crate::image::MappedImage;
 use crate::image::copy::{copy_on_device, copy_on_host, lent, region};
 use crate::image::rows::ImageRows;
@@ -87,7 +87,7 @@ impl<'a, T> ImageView<'a, T> {
     /// [`Error::ContextMismatch`], [`Error::PerThreadStream`]; [`Error::StreamCaptured`] while that
     /// stream or the home stream is captured; [`Error::Driver`] where the streams can be ordered in
     /// no way. Nothing may be launched then.
-    pub fn order<'s>(&'s self, stream: &'s CudaStream) -> Result<SyncOnDrop<'s>, Error> {
+    pub fn order<'s>(&'s self, stream: &'s CudaStream) -> Result<SyncOnDrop<'s>> {
         self.image.order().begin_use_for(stream, &self.image.object())
     }
 }
@@ -100,7 +100,7 @@ impl<'a, T: Texel> ImageView<'a, T> {
     /// [`Error::Image`] for a combination that CUDA forbids, and for an image in
     /// [rows](MappedImage::has_rows); [`Error::Driver`] when the driver refuses.
     #[doc(alias = "cuTexObjectCreate")]
-    pub fn texture(&self, info: &TextureInfo) -> Result<Texture<'a>, Error> {
+    pub fn texture(&self, info: &TextureInfo) -> Result<Texture<'a>> {
         Ok(Texture::new(self.image.texture(info)?, self.image.order()))
     }
 
@@ -120,7 +120,7 @@ impl<'a, T: Texel> ImageView<'a, T> {
         level: u32,
         layers: impl RangeBounds<u32>,
         texels: &mut [T],
-    ) -> Result<(), Error> {
+    ) -> Result<()> {
         let region = region(self.image, level, layers, texels.len())?;
         // SAFETY: the slice has the region's length, is borrowed mutably, and takes any bits, since
         // a Texel is Pod.
@@ -139,7 +139,7 @@ impl<'a, T: Texel> ImageView<'a, T> {
         level: u32,
         layers: impl RangeBounds<u32>,
         buffer: &mut impl DeviceSink<T>,
-    ) -> Result<(), Error> {
+    ) -> Result<()> {
         let region = region(self.image, level, layers, buffer.len())?;
         check_context(buffer.stream(), self.image.memory().device(), &self.image.object())?;
         check_stream(stream, self.image.memory().device(), &self.image.object())?;
@@ -173,7 +173,7 @@ impl<'a, T> ImageViewMut<'a, T> {
     ///
     /// # Errors
     /// As [`ImageView::order`].
-    pub fn order<'s>(&'s self, stream: &'s CudaStream) -> Result<SyncOnDrop<'s>, Error> {
+    pub fn order<'s>(&'s self, stream: &'s CudaStream) -> Result<SyncOnDrop<'s>> {
         self.image.order().begin_use_for(stream, &self.image.object())
     }
 }
@@ -183,7 +183,7 @@ impl<T: Texel> ImageViewMut<'_, T> {
     ///
     /// # Errors
     /// As [`ImageView::texture`].
-    pub fn texture(&self, info: &TextureInfo) -> Result<Texture<'_>, Error> {
+    pub fn texture(&self, info: &TextureInfo) -> Result<Texture<'_>> {
         Ok(Texture::new(self.image.texture(info)?, self.image.order()))
     }
 
@@ -194,7 +194,7 @@ impl<T: Texel> ImageViewMut<'_, T> {
     /// [`Error::Image`] where there is no such level, where the image was mapped without surfaces,
     /// and for one in [rows](MappedImage::has_rows); [`Error::Driver`] when the driver refuses.
     #[doc(alias = "cuSurfObjectCreate")]
-    pub fn surface(&self, level: u32) -> Result<Surface<'_>, Error> {
+    pub fn surface(&self, level: u32) -> Result<Surface<'_>> {
         Ok(Surface::new(self.image.surface(level)?, self.image.order()))
     }
 
@@ -204,7 +204,7 @@ impl<T: Texel> ImageViewMut<'_, T> {
     /// # Errors
     /// [`Error::Image`] where there is no such level, and for an image that is an array, of which
     /// [`texture`](Self::texture) and [`surface`](Self::surface) are what kernels get.
-    pub fn rows(&self, level: u32) -> Result<ImageRows<'_, T>, Error> {
+    pub fn rows(&self, level: u32) -> Result<ImageRows<'_, T>> {
         self.image.rows(level)
     }
 
@@ -218,7 +218,7 @@ impl<T: Texel> ImageViewMut<'_, T> {
         level: u32,
         layers: impl RangeBounds<u32>,
         texels: &mut [T],
-    ) -> Result<(), Error> {
+    ) -> Result<()> {
         self.as_view().read_to_host(stream, level, layers, texels)
     }
 
@@ -232,7 +232,7 @@ impl<T: Texel> ImageViewMut<'_, T> {
         level: u32,
         layers: impl RangeBounds<u32>,
         buffer: &mut impl DeviceSink<T>,
-    ) -> Result<(), Error> {
+    ) -> Result<()> {
         self.as_view().copy_to_buffer(stream, level, layers, buffer)
     }
 
@@ -248,7 +248,7 @@ impl<T: Texel> ImageViewMut<'_, T> {
         level: u32,
         layers: impl RangeBounds<u32>,
         texels: &[T],
-    ) -> Result<(), Error> {
+    ) -> Result<()> {
         let region = region(self.image, level, layers, texels.len())?;
         // SAFETY: the slice has the region's length and is borrowed.
         unsafe { copy_on_host(self.image, stream, &region, Linear::HostSource(texels.as_ptr().cast())) }
@@ -266,7 +266,7 @@ impl<T: Texel> ImageViewMut<'_, T> {
         level: u32,
         layers: impl RangeBounds<u32>,
         buffer: &impl DeviceSource<T>,
-    ) -> Result<(), Error> {
+    ) -> Result<()> {
         let region = region(self.image, level, layers, buffer.len())?;
         check_context(buffer.stream(), self.image.memory().device(), &self.image.object())?;
         check_stream(stream, self.image.memory().device(), &self.image.object())?;

@@ -12,7 +12,7 @@ use cudarc::driver::{CudaStream, LaunchConfig};
 
 use crate::device::{CudaDevice, check_recorded};
 use crate::error::code::DriverCode;
-use crate::error::{Error, Object};
+use crate::error::{Error, Object, Result};
 use crate::leak::count_leak;
 use crate::logging::{log_debug, log_error, log_trace};
 use crate::reaper;
@@ -48,7 +48,7 @@ impl KernelModule {
     /// # Errors
     /// [`Error::Compile`] with the compiler's log where it wrote one; else [`Error::Driver`].
     #[doc(alias = "cuModuleLoadDataEx")]
-    pub fn new(device: &CudaDevice, name: &str, ptx: &CStr) -> Result<Self, Error> {
+    pub fn new(device: &CudaDevice, name: &str, ptx: &CStr) -> Result<Self> {
         let object = Object("module", name);
         device.check_recorded()?;
         let _current = device.bind().map_err(|error| error.at(&object, device.name()))?;
@@ -76,7 +76,7 @@ impl KernelModule {
     /// # Errors
     /// [`Error::Driver`], with `CUDA_ERROR_NOT_FOUND` for a name that is not there.
     #[doc(alias = "cuModuleGetFunction")]
-    pub fn kernel(&self, name: &str) -> Result<Kernel, Error> {
+    pub fn kernel(&self, name: &str) -> Result<Kernel> {
         let Module { handle, device, .. } = &*self.0;
         let failed = |error: CallError| error.at(self.object(name), device.name());
         // No name of a kernel has a NUL: what there is up to it is not there either, or is another
@@ -135,12 +135,7 @@ impl Kernel {
     /// - Where the stream is captured, which is not checked, all of this holds for each launch of
     ///   the graph; the order is that of the graph then, not that of this call.
     #[doc(alias = "cuLaunchKernel")]
-    pub unsafe fn launch(
-        &self,
-        stream: &CudaStream,
-        config: &LaunchConfig,
-        args: &[*const c_void],
-    ) -> Result<(), Error> {
+    pub unsafe fn launch(&self, stream: &CudaStream, config: &LaunchConfig, args: &[*const c_void]) -> Result<()> {
         let device = self.module.device();
         let object = || self.module.object(&self.name);
         if !device.owns(stream) {

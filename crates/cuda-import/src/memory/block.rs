@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use cudarc::driver::CudaStream;
 use cudarc::driver::sys::CUdeviceptr;
 
-use crate::error::{Error, Object};
+use crate::error::{Error, Object, Result};
 use crate::memory::ImportedMemory;
 use crate::memory::linear::LinearMapping;
 use crate::memory::mapping::{Backing, Mapping};
@@ -34,7 +34,7 @@ impl MappedBlock {
     /// # Errors
     /// As [`MappedBuffer::map`](crate::MappedBuffer::map).
     #[doc(alias = "cuExternalMemoryGetMappedBuffer")]
-    pub fn map(memory: &Arc<ImportedMemory>, home: &Arc<CudaStream>) -> Result<Arc<Self>, Error> {
+    pub fn map(memory: &Arc<ImportedMemory>, home: &Arc<CudaStream>) -> Result<Arc<Self>> {
         Self::map_on(memory, std::slice::from_ref(home))
     }
 
@@ -43,7 +43,7 @@ impl MappedBlock {
     ///
     /// # Errors
     /// As [`map`](Self::map).
-    pub fn map_on(memory: &Arc<ImportedMemory>, homes: &[Arc<CudaStream>]) -> Result<Arc<Self>, Error> {
+    pub fn map_on(memory: &Arc<ImportedMemory>, homes: &[Arc<CudaStream>]) -> Result<Arc<Self>> {
         let orders = Orders::new(homes, memory, &memory.object())?;
         let whole = LinearMapping::map(memory, 0, memory.allocation_size())?;
         let mapping = Mapping::new(whole, orders);
@@ -75,7 +75,7 @@ impl MappedBlock {
     ///
     /// # Errors
     /// As [`MappedBuffer::close`](crate::MappedBuffer::close).
-    pub fn close(self) -> Result<(), Error> {
+    pub fn close(self) -> Result<()> {
         self.mapping.close()
     }
 
@@ -96,7 +96,7 @@ impl MappedBlock {
     }
 
     /// Claims bytes that no other part has.
-    pub(crate) fn take(&self, range: &Range<u64>) -> Result<(), Error> {
+    pub(crate) fn take(&self, range: &Range<u64>) -> Result<()> {
         let mut taken = self.taken();
         if let Some((&start, &end)) = taken.range(..range.end).next_back()
             && end > range.start

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use cudarc::driver::sys::CUdeviceptr;
 
-use crate::error::{Error, Object};
+use crate::error::{Object, Result};
 use crate::memory::mapping::Backing;
 use crate::memory::origin::Origin;
 use crate::memory::{ImportedMemory, range_within};
@@ -28,7 +28,7 @@ pub(crate) struct LinearMapping {
 
 impl LinearMapping {
     /// Maps `size` bytes at `offset`, which nothing else has mapped.
-    pub(crate) fn map(memory: &Arc<ImportedMemory>, offset: u64, size: u64) -> Result<Self, Error> {
+    pub(crate) fn map(memory: &Arc<ImportedMemory>, offset: u64, size: u64) -> Result<Self> {
         let range = range_within(memory, offset, size)?;
         let (pointer, mapped) = match memory.origin() {
             &Origin::External(handle) => memory.map(offset, size, |driver| {
@@ -63,7 +63,7 @@ impl Backing for LinearMapping {
         Object("buffer", self.memory.name())
     }
 
-    unsafe fn release(&mut self) -> Result<(), Error> {
+    unsafe fn release(&mut self) -> Result<()> {
         let pointer = self.pointer;
         match self.memory.origin() {
             Origin::External(_) => self.memory.unmap(&self.mapped, "cuMemFree", move |driver| {

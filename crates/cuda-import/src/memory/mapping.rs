@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::error::{Error, Object};
+use crate::error::{Object, Result};
 use crate::leak::count_leak;
 use crate::logging::log_error;
 use crate::memory::ImportedMemory;
@@ -24,7 +24,7 @@ pub(crate) trait Backing {
     ///
     /// # Safety
     /// All work that uses it has ended, and no more will follow.
-    unsafe fn release(&mut self) -> Result<(), Error>;
+    unsafe fn release(&mut self) -> Result<()>;
 
     /// Keeps what is mapped, and all that it lies in, for good. After [`release`](Self::release)
     /// only where that failed.
@@ -69,12 +69,12 @@ impl<B: Backing> Mapping<B> {
 
     /// Makes each home stream wait for what other streams of its device did with it. Whatever
     /// fails, the others are tried: an error of a lost context means that those of all others wait.
-    pub(crate) fn join(&self) -> Result<(), Error> {
+    pub(crate) fn join(&self) -> Result<()> {
         self.orders.iter().map(|order| order.join(&self.backing.object())).fold(Ok(()), both)
     }
 
     /// The same on one device. Nothing where the object is not lent to it.
-    pub(crate) fn join_at(&self, place: usize) -> Result<(), Error> {
+    pub(crate) fn join_at(&self, place: usize) -> Result<()> {
         let order = self.orders.get(place).filter(|order| order.has_foreign_work());
         order.map_or(Ok(()), |order| order.join(&self.backing.object()))
     }
@@ -89,11 +89,11 @@ impl<B: Backing> Mapping<B> {
     }
 
     /// Does what dropping does, and returns the error.
-    pub(crate) fn close(mut self) -> Result<(), Error> {
+    pub(crate) fn close(mut self) -> Result<()> {
         self.end()
     }
 
-    fn end(&mut self) -> Result<(), Error> {
+    fn end(&mut self) -> Result<()> {
         self.live = false;
         let ended = self.orders.iter().try_for_each(|order| order.wait_for_end(&self.backing.object()));
         let ended = ended.and_then(|()| {
@@ -109,7 +109,7 @@ impl<B: Backing> Mapping<B> {
 }
 
 /// A lost context is named only where nothing else failed.
-fn both(first: Result<(), Error>, second: Result<(), Error>) -> Result<(), Error> {
+fn both(first: Result<()>, second: Result<()>) -> Result<()> {
     match (first, second) {
         (Ok(()), other) | (other, Ok(())) => other,
         (Err(first), Err(second)) => Err(if first.is_context_lost() { second } else { first }),

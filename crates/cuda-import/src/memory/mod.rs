@@ -15,7 +15,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::device::CudaDevice;
-use crate::error::{Error, Object};
+use crate::error::{Error, Object, Result};
 use crate::handle::{ImportHandle, give};
 use crate::leak::count_leak;
 use crate::logging::{log_error, log_trace};
@@ -78,7 +78,7 @@ impl ImportedMemory {
         device: &CudaDevice,
         handle: impl Into<ImportHandle>,
         info: &MemoryImportInfo<'_>,
-    ) -> Result<Arc<Self>, Error> {
+    ) -> Result<Arc<Self>> {
         let (handle, object) = (handle.into(), Object("memory", info.name));
         if info.allocation_size == 0 {
             return Err(Error::Zero { object: object.to_string(), what: "allocation size" });
@@ -148,7 +148,7 @@ impl ImportedMemory {
         offset: u64,
         size: u64,
         map: impl FnOnce(Driver) -> CallResult<M>,
-    ) -> Result<(M, Range<u64>), Error> {
+    ) -> Result<(M, Range<u64>)> {
         let range = range_within(self, offset, size)?;
         self.device.check_recorded()?;
         // Claimed before the call, and not under the lock: what is called may call the logger.
@@ -169,7 +169,7 @@ impl ImportedMemory {
         range: &Range<u64>,
         name: &'static str,
         unmap: impl FnOnce(Driver) -> CallResult<()> + Send + 'static,
-    ) -> Result<(), Error> {
+    ) -> Result<()> {
         reaper::call(&self.device, name, unmap).map_err(|error| error.at(&self.object(), self.device.name()))?;
         self.give_back(range);
         log_trace!("unmap {}: bytes {}..{}", self.object(), range.start, range.end);
@@ -181,7 +181,7 @@ impl ImportedMemory {
         log_trace!("map {}: bytes {}..{}", self.object(), range.start, range.end);
     }
 
-    fn claim(&self, range: &Range<u64>) -> Result<(), Error> {
+    fn claim(&self, range: &Range<u64>) -> Result<()> {
         let mut mapped = self.mapped();
         if let Some(other) = mapped.iter().find(|other| overlap(other, range)) {
             return Err(Error::Overlap {
@@ -228,7 +228,7 @@ impl Drop for ImportedMemory {
 }
 
 /// `offset..offset + size` if that ends inside the memory.
-pub(crate) fn range_within(memory: &ImportedMemory, offset: u64, size: u64) -> Result<Range<u64>, Error> {
+pub(crate) fn range_within(memory: &ImportedMemory, offset: u64, size: u64) -> Result<Range<u64>> {
     range(offset, size, memory.allocation_size).ok_or_else(|| Error::OutOfRange {
         object: memory.object().to_string(),
         offset,

@@ -12,7 +12,7 @@
 use std::sync::Arc;
 
 use crate::device::CudaDevice;
-use crate::error::{Error, Object};
+use crate::error::{Error, Object, Result};
 use crate::handle::OsHandle;
 use crate::logging::log_trace;
 use crate::memory::origin::Origin;
@@ -54,7 +54,7 @@ impl ImportedMemory {
         others: &[CudaDevice],
         handle: OsHandle,
         info: &MemoryImportInfo<'_>,
-    ) -> Result<Arc<Self>, Error> {
+    ) -> Result<Arc<Self>> {
         let object = Object("memory", info.name);
         if info.allocation_size == 0 {
             return Err(Error::Zero { object: object.to_string(), what: "allocation size" });
@@ -90,12 +90,7 @@ impl ImportedMemory {
 /// # Safety
 /// The descriptor is of memory that this driver exported.
 #[cfg(unix)]
-unsafe fn import(
-    vmm: Vmm,
-    handle: &OsHandle,
-    device: &CudaDevice,
-    object: &Object<'_>,
-) -> Result<AllocationHandle, Error> {
+unsafe fn import(vmm: Vmm, handle: &OsHandle, device: &CudaDevice, object: &Object<'_>) -> Result<AllocationHandle> {
     use std::os::fd::AsRawFd;
     let imported = device.bind().and_then(|_current| {
         // SAFETY: handed on to the caller.
@@ -107,7 +102,7 @@ unsafe fn import(
 /// # Safety
 /// None: it makes no call.
 #[cfg(windows)]
-unsafe fn import(_: Vmm, _: &OsHandle, device: &CudaDevice, object: &Object<'_>) -> Result<AllocationHandle, Error> {
+unsafe fn import(_: Vmm, _: &OsHandle, device: &CudaDevice, object: &Object<'_>) -> Result<AllocationHandle> {
     Err(unsupported(
         device,
         object,
@@ -116,7 +111,7 @@ unsafe fn import(_: Vmm, _: &OsHandle, device: &CudaDevice, object: &Object<'_>)
 }
 
 /// Checks that each device can map memory of others, and is there once.
-fn check_devices(devices: &[&CudaDevice], object: &Object<'_>) -> Result<(), Error> {
+fn check_devices(devices: &[&CudaDevice], object: &Object<'_>) -> Result<()> {
     for (place, device) in devices.iter().enumerate() {
         if !device.report().virtual_memory {
             let reason =

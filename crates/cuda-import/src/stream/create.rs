@@ -1,9 +1,9 @@
 //! Streams, created without a wait that has no limit.
 //!
-//! cudarc's `new_stream` synchronizes the context (`cuCtxSynchronize`) where its object has no other
-//! stream, since slices that were allocated before have no events to be ordered by. All objects of
-//! a GPU's primary context share that context: one that was just created would wait for whatever
-//! any other has enqueued, which may be a frame whose gate the same thread opens.
+//! cudarc's `new_stream` synchronizes the context (`cuCtxSynchronize`) where its object has no
+//! other stream, since slices that were allocated before have no events to be ordered by. All
+//! objects of a GPU's primary context share that context: one that was just created would wait for
+//! whatever any other has enqueued, which may be a frame whose gate the same thread opens.
 #![allow(unsafe_code)] // The switch of cudarc's tracking.
 
 use std::sync::atomic::Ordering;
@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use cudarc::driver::{CudaContext, CudaStream};
 
 use crate::device::CudaDevice;
-use crate::error::Error;
+use crate::error::Result;
 use crate::reaper;
 use crate::reaper::NotFreed;
 use crate::sys::{CallError, CallResult, TIMEOUT};
@@ -23,14 +23,14 @@ impl CudaDevice {
     /// Creates a stream that the legacy default stream does not wait for
     /// (`CU_STREAM_NON_BLOCKING`).
     ///
-    /// Where [`context`](Self::context) was asked for before, or the context is one that the program
-    /// brought, and it has no stream besides the default one, this waits for all work of the context,
-    /// for 10 s at most: cudarc has no events for what was allocated until then.
+    /// Where [`context`](Self::context) was asked for before, or the context is one that the
+    /// program brought, and it has no stream besides the default one, this waits for all work of
+    /// the context, for 10 s at most: cudarc has no events for what was allocated until then.
     ///
     /// # Errors
     /// [`Error::Driver`] when it cannot be made, or when an earlier call in this context failed
     /// unseen.
-    pub fn new_stream(&self) -> Result<Arc<CudaStream>, Error> {
+    pub fn new_stream(&self) -> Result<Arc<CudaStream>> {
         self.check_recorded()?;
         let _caller = self.driver().keep_current();
         let created = self.while_unknown(first).unwrap_or_else(|| another(self, self.object()));
@@ -38,8 +38,8 @@ impl CudaDevice {
     }
 }
 
-/// The first stream of a context object that nobody else has, so that nothing was allocated with it,
-/// without a wait.
+/// The first stream of a context object that nobody else has, so that nothing was allocated with
+/// it, without a wait.
 fn first(context: &Arc<CudaContext>) -> CallResult<Arc<CudaStream>> {
     let tracked = context.is_event_tracking();
     // SAFETY: no slice is created meanwhile, since nobody else has the object.

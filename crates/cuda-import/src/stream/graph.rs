@@ -9,7 +9,7 @@ use std::sync::Arc;
 use cudarc::driver::CudaStream;
 
 use crate::device::{CudaDevice, check_recorded};
-use crate::error::{Error, Object};
+use crate::error::{Error, Object, Result};
 use crate::leak::count_leak;
 use crate::logging::{log_debug, log_error, log_trace};
 use crate::semaphore::ImportedSemaphore;
@@ -148,14 +148,14 @@ impl StreamGraph {
     ///
     /// # Safety
     /// - Somebody will signal `wait_value`, or the stream waits forever. `signal_value` is greater
-    ///   than every value that is signalled or pending.
+    ///   than every value that is signaled or pending.
     /// - All that was recorded may run once more, now: the memory it uses, on the device and on the
     ///   host, its kernels' modules, texture and surface objects are alive until the launch has
     ///   ended, and nobody uses them otherwise.
     /// - The semaphores live until the launch has ended.
     #[doc(alias = "cuGraphLaunch")]
     #[doc(alias = "cuGraphExecExternalSemaphoresWaitNodeSetParams")]
-    pub unsafe fn launch(&mut self, wait_value: u64, signal_value: u64) -> Result<(), Error> {
+    pub unsafe fn launch(&mut self, wait_value: u64, signal_value: u64) -> Result<()> {
         let (device, (wait, signal)) = (&self.graph.device, (self.wait, self.signal));
         let (driver, exec) = (device.driver(), self.exec);
         let failed = |error: CallError| error.at(self.graph.object(), device.name());
@@ -187,7 +187,7 @@ const NESTED: &str = "this thread captures another graph already; end that one f
 const ASTRAY: &str = "a buffer or image was used on another stream than the one that is captured for it, where the use would \
     not be a part of the graph; enqueue all work on the stream that is lent";
 const EMPTY: &str = "the driver captured nothing";
-const SEMAPHORES: &str = "semaphores were waited for or signalled in between, with values that would be the same in every \
+const SEMAPHORES: &str = "semaphores were waited for or signaled in between, with values that would be the same in every \
     frame; do that outside of the graph";
 
 impl Drop for StreamGraph {

@@ -20,7 +20,7 @@ use std::time::Duration;
 use cudarc::driver::{CudaContext, CudaStream};
 
 use crate::device::{CudaDevice, check_recorded};
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::logging::log_trace;
 use crate::semaphore::ImportedSemaphore;
 use crate::stream::poll::poll_within;
@@ -60,18 +60,14 @@ pub struct SemaphorePoint<'a> {
 /// - Timeline: somebody will signal the value, or the stream waits forever.
 #[doc(alias = "cuWaitExternalSemaphoresAsync")]
 #[inline]
-pub unsafe fn wait(stream: &CudaStream, points: &[SemaphorePoint<'_>]) -> Result<(), Error> {
+pub unsafe fn wait(stream: &CudaStream, points: &[SemaphorePoint<'_>]) -> Result<()> {
     // SAFETY: the caller keeps the same promises.
     unsafe { enqueue_wait(Target::Stream, stream, points) }
 }
 
 /// # Safety
 /// As [`wait`].
-pub(crate) unsafe fn enqueue_wait(
-    target: Target,
-    stream: &CudaStream,
-    points: &[SemaphorePoint<'_>],
-) -> Result<(), Error> {
+pub(crate) unsafe fn enqueue_wait(target: Target, stream: &CudaStream, points: &[SemaphorePoint<'_>]) -> Result<()> {
     let enqueue = |driver: Driver, handles: &[_], params: &[_]| {
         // SAFETY: the two slices are as long as each other; this function's caller answers for the
         // semaphores.
@@ -92,22 +88,18 @@ pub(crate) unsafe fn enqueue_wait(
 ///
 /// # Safety
 /// - Each semaphore lives until the signal has completed.
-/// - Binary: it is not signalled, and every wait for an earlier signal has been submitted.
-/// - Timeline: the value is greater than every value signalled or pending, on any side.
+/// - Binary: it is not signaled, and every wait for an earlier signal has been submitted.
+/// - Timeline: the value is greater than every value signaled or pending, on any side.
 #[doc(alias = "cuSignalExternalSemaphoresAsync")]
 #[inline]
-pub unsafe fn signal(stream: &CudaStream, points: &[SemaphorePoint<'_>]) -> Result<(), Error> {
+pub unsafe fn signal(stream: &CudaStream, points: &[SemaphorePoint<'_>]) -> Result<()> {
     // SAFETY: the caller keeps the same promises.
     unsafe { enqueue_signal(Target::Stream, stream, points) }
 }
 
 /// # Safety
 /// As [`signal`].
-pub(crate) unsafe fn enqueue_signal(
-    target: Target,
-    stream: &CudaStream,
-    points: &[SemaphorePoint<'_>],
-) -> Result<(), Error> {
+pub(crate) unsafe fn enqueue_signal(target: Target, stream: &CudaStream, points: &[SemaphorePoint<'_>]) -> Result<()> {
     let enqueue = |driver: Driver, handles: &[_], params: &[_]| {
         // SAFETY: the two slices are as long as each other; this function's caller answers for the
         // semaphores.
@@ -124,7 +116,7 @@ pub(crate) unsafe fn enqueue_signal(
 /// # Safety
 /// As [`wait`].
 #[inline]
-pub unsafe fn wait_one(stream: &CudaStream, semaphore: &ImportedSemaphore, value: u64) -> Result<(), Error> {
+pub unsafe fn wait_one(stream: &CudaStream, semaphore: &ImportedSemaphore, value: u64) -> Result<()> {
     // SAFETY: the caller keeps the same promises.
     unsafe { wait(stream, &[SemaphorePoint { semaphore, value }]) }
 }
@@ -137,7 +129,7 @@ pub unsafe fn wait_one(stream: &CudaStream, semaphore: &ImportedSemaphore, value
 /// # Safety
 /// As [`signal`].
 #[inline]
-pub unsafe fn signal_one(stream: &CudaStream, semaphore: &ImportedSemaphore, value: u64) -> Result<(), Error> {
+pub unsafe fn signal_one(stream: &CudaStream, semaphore: &ImportedSemaphore, value: u64) -> Result<()> {
     // SAFETY: the caller keeps the same promises.
     unsafe { signal(stream, &[SemaphorePoint { semaphore, value }]) }
 }
@@ -152,7 +144,7 @@ pub unsafe fn signal_one(stream: &CudaStream, semaphore: &ImportedSemaphore, val
 /// [`Error::StreamCaptured`] while the stream is captured; [`Error::Driver`] when the work failed,
 /// here or earlier in the context; see [`Error::is_context_lost`].
 #[doc(alias = "cuStreamQuery")]
-pub fn query(stream: &CudaStream) -> Result<bool, Error> {
+pub fn query(stream: &CudaStream) -> Result<bool> {
     let driver = Driver::load()?;
     let failed = |error: sys::CallError| error.at("stream", &device_name(driver, stream.context()));
     let _current = driver.bind(stream.context()).map_err(failed)?;
@@ -166,7 +158,7 @@ pub fn query(stream: &CudaStream) -> Result<bool, Error> {
 /// [`Error::StreamCaptured`] while the stream is captured; [`Error::Driver`] when the event cannot
 /// be made or recorded.
 #[doc(alias = "cuEventRecord")]
-pub fn mark(stream: &CudaStream) -> Result<StreamMark, Error> {
+pub fn mark(stream: &CudaStream) -> Result<StreamMark> {
     let driver = Driver::load()?;
     let failed = |error: sys::CallError| error.at("stream", &device_name(driver, stream.context()));
     let _current = driver.bind(stream.context()).map_err(failed)?;
@@ -192,12 +184,12 @@ impl StreamMark {
     /// [`Error::Driver`] when the work failed, here or earlier in the context; see
     /// [`Error::is_context_lost`].
     #[doc(alias = "cuEventQuery")]
-    pub fn is_reached(&self) -> Result<bool, Error> {
+    pub fn is_reached(&self) -> Result<bool> {
         let reached = self.0.is_reached();
         reached.map_err(|error| error.at("stream", &device_name(self.0.driver(), self.0.context())))
     }
 
-    /// Waits until all work before the mark has ended, for `limit` at most. Returns `false` if it
+    /// Waits until all work before the mark has ended, for `timeout` at most. Returns `false` if it
     /// has not ended by then.
     ///
     /// Looks without pause at first, for short waits, and sleeps between two looks after 2 ms.
@@ -205,8 +197,8 @@ impl StreamMark {
     /// # Errors
     /// As [`is_reached`](Self::is_reached).
     #[doc(alias = "cuEventSynchronize")]
-    pub fn wait(&self, limit: Duration) -> Result<bool, Error> {
-        let reached = poll_within(limit, || self.0.is_reached());
+    pub fn wait(&self, timeout: Duration) -> Result<bool> {
+        let reached = poll_within(timeout, || self.0.is_reached());
         reached.map_err(|error| error.at("stream", &device_name(self.0.driver(), self.0.context())))
     }
 
@@ -218,7 +210,7 @@ impl StreamMark {
     /// [`Error::ContextMismatch`] for a stream of another context, else as [`mark`]; the mark is
     /// where it was then.
     #[doc(alias = "cuEventRecord")]
-    pub fn move_to_end(&self, stream: &CudaStream) -> Result<(), Error> {
+    pub fn move_to_end(&self, stream: &CudaStream) -> Result<()> {
         let driver = self.0.driver();
         if self.0.context().cu_ctx() != stream.context().cu_ctx() {
             let device = device_name(driver, self.0.context());
@@ -237,7 +229,7 @@ impl StreamMark {
     /// [`Error::StreamCaptured`] while the stream is captured; [`Error::Driver`] when the wait
     /// cannot be enqueued.
     #[doc(alias = "cuStreamWaitEvent")]
-    pub fn hold_back(&self, stream: &CudaStream) -> Result<(), Error> {
+    pub fn hold_back(&self, stream: &CudaStream) -> Result<()> {
         let driver = self.0.driver();
         let failed = |error: sys::CallError| error.at("stream", &device_name(driver, stream.context()));
         let _current = driver.bind(stream.context()).map_err(failed)?;
@@ -267,7 +259,7 @@ fn for_all<P: Copy>(
     points: &[SemaphorePoint<'_>],
     params: impl Fn(u64) -> P,
     enqueue: impl FnOnce(Driver, &[SemaphoreHandle], &[P]) -> CallResult<()>,
-) -> Result<(), Error> {
+) -> Result<()> {
     let Some(first) = points.first() else { return Ok(()) };
     if let Some(stranger) = points.iter().find(|point| !point.semaphore.device().owns(stream)) {
         return Err(mismatch(stranger));

@@ -4,7 +4,7 @@ use cudarc::driver::sys::CUresult;
 use cudarc::driver::{CudaStream, DriverError};
 
 use crate::device::CudaDevice;
-use crate::error::{Error, Object};
+use crate::error::{Error, Object, Result};
 use crate::stream::identity::is_per_thread;
 use crate::sys::{CallError, CallResult, Driver};
 
@@ -39,7 +39,7 @@ impl Refusal {
 }
 
 /// Whether `object`, which lives on `device`, can be used on the stream.
-pub(crate) fn check_stream(stream: &CudaStream, device: &CudaDevice, object: &Object<'_>) -> Result<(), Error> {
+pub(crate) fn check_stream(stream: &CudaStream, device: &CudaDevice, object: &Object<'_>) -> Result<()> {
     check_context(stream, device, object)?;
     if is_per_thread(stream) {
         return Err(Error::PerThreadStream { object: object.to_string() });
@@ -48,7 +48,7 @@ pub(crate) fn check_stream(stream: &CudaStream, device: &CudaDevice, object: &Ob
 }
 
 /// Whether the stream is of the context that `object` lives in.
-pub(crate) fn check_context(stream: &CudaStream, device: &CudaDevice, object: &Object<'_>) -> Result<(), Error> {
+pub(crate) fn check_context(stream: &CudaStream, device: &CudaDevice, object: &Object<'_>) -> Result<()> {
     if device.owns(stream) {
         return Ok(());
     }
@@ -63,7 +63,7 @@ pub(crate) fn check_capture(
     stream: &CudaStream,
     object: impl std::fmt::Display,
     device: impl FnOnce() -> String,
-) -> Result<(), Error> {
+) -> Result<()> {
     match driver.is_capturing(stream) {
         Ok(false) => Ok(()),
         captured => Err(captured_error(captured, object, device)),

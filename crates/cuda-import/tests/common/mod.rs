@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cuda_import::cudarc::driver::{CudaStream, sys};
 use cuda_import::{
-    BufferMappingInfo, CudaDevice, DriverCode, Error, ImportedMemory, MappedBuffer, MemoryImportInfo, probe,
+    BufferMappingInfo, CudaDevice, DriverCode, Error, ImportedMemory, MappedBuffer, MemoryImportInfo, report,
 };
 use test_support::{Need, skip};
 
@@ -27,7 +27,7 @@ pub(crate) fn device() -> Option<(CudaDevice, MutexGuard<'static, ()>)> {
     // CUDA_ERROR_STUB_LIBRARY and CUDA_ERROR_NO_DEVICE.
     const NOTHING_THERE: [Option<DriverCode>; 2] = [Some(DriverCode(34)), Some(DriverCode(100))];
     let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    match probe() {
+    match report() {
         Ok(report) => Some((CudaDevice::by_uuid(report.devices[0].uuid).unwrap(), alone)),
         Err(why) => {
             let none = matches!(why, Error::NoDriver { .. }) || NOTHING_THERE.contains(&why.driver_code());

@@ -192,3 +192,21 @@ fn check_handles(info: &AdoptInfo<'_>) -> Result<()> {
     }
     Err(Error::invalid("adopted handles", format!("{} must not be null", null.join(", "))))
 }
+
+impl std::fmt::Debug for AdoptInfo<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AdoptInfo")
+            .field("api_version", &self.api_version)
+            .field("physical_device", &self.physical_device)
+            .field("device", &self.device.handle())
+            .field("queue", &self.queue)
+            .field("queue_family", &self.queue_family)
+            .field("more_queues", &self.more_queues)
+            .field("device_extensions", &self.device_extensions)
+            .field("instance_extensions", &self.instance_extensions)
+            .field("features", &self.features)
+            .field("queue_lock", &self.queue_lock.is_some())
+            .field("keep_alive", &self.keep_alive.is_some())
+            .finish_non_exhaustive()
+    }
+}

@@ -22,6 +22,8 @@
 //! A frame is two submissions: the scene, and the picture that is composed of it. What lies between
 //! them on the GPU, such as a filter, is a system's.
 
+#![allow(missing_debug_implementations)] // An example, which prints none of it.
+
 pub mod engine;
 pub mod frame;
 pub mod gpu;

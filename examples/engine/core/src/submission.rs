@@ -53,14 +53,14 @@ impl Engine {
     }
 
     /// In place of the picture's commands: a wait for the window's image, so that its semaphore can
-    /// be signalled again, and the fence.
+    /// be signaled again, and the fence.
     fn submit_nothing(&self, window: Option<Acquired>, fence: vk::Fence) -> Result<()> {
         let all = vk::PipelineStageFlags2::ALL_COMMANDS;
         let wait = |window: Acquired| vk::SemaphoreSubmitInfo::default().semaphore(window.acquired).stage_mask(all);
         let waits: Vec<_> = window.map(wait).into_iter().collect();
         let empty = vk::SubmitInfo2::default().wait_semaphore_infos(&waits);
         // SAFETY: VUID-vkQueueSubmit2-semaphore-03873: the image was acquired with the semaphore,
-        // and no submission has waited for it. The fence is null, or unsignalled since the slot was
+        // and no submission has waited for it. The fence is null, or unsignaled since the slot was
         // reset.
         unsafe { self.gpu.queue().submit(self.gpu.device(), empty, fence) }
     }

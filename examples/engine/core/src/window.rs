@@ -22,9 +22,9 @@ pub struct Swapchain {
     left_behind: bool,
     /// The number of frames in flight.
     frames: usize,
-    /// Signalled when an image can be written, one per frame in flight.
+    /// Signaled when an image can be written, one per frame in flight.
     acquired: Vec<vk::Semaphore>,
-    /// Signalled when an image can be shown, one per image.
+    /// Signaled when an image can be shown, one per image.
     drawn: Vec<vk::Semaphore>,
     loader: khr::swapchain::Device,
     surface: vk::SurfaceKHR,
@@ -191,7 +191,7 @@ impl Swapchain {
     }
 
     /// Waits for the GPU and frees the images, and their semaphores: one of an image that was left
-    /// behind may be signalled, or still to be, with no submission that waits for it.
+    /// behind may be signaled, or still to be, with no submission that waits for it.
     fn clear(&mut self) -> Result<()> {
         // SAFETY: inside `with` the device's one queue is externally synchronized.
         self.gpu.queue().with(|_| unsafe { self.gpu.device().device_wait_idle() })?;

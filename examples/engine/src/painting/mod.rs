@@ -99,7 +99,9 @@ unsafe impl System for Painting {
     fn after(&mut self, pass: Pass, recorder: &mut Recorder<'_>) {
         if let Some(lent) = self.lent.as_ref().filter(|_| pass == Pass::Scene) {
             let image = lent.resources();
-            recorder.sample_image(Self::NAME, image.as_raw(), image.layout(), image.extent());
+            let [width, height, _] = image.extent();
+            let extent = vk::Extent2D { width, height };
+            recorder.sample_image(Self::NAME, image.as_raw(), image.layout(), extent);
             lent.release(recorder);
         }
     }

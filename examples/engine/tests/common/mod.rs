@@ -3,7 +3,7 @@
 use std::ffi::CStr;
 
 use bridge::Backend;
-use bridge::cuda_import::probe;
+use bridge::cuda_import::report;
 use engine_example::script::{Script, World};
 use test_support::{Need, skip, skip_case};
 
@@ -46,7 +46,7 @@ pub(crate) fn world_in(window: &[&'static CStr], backend: Backend) -> Option<Wor
 
 /// The reason for which nothing computes with CUDA here. One that has a device and fails is none.
 fn lacks_cuda() -> Option<String> {
-    match probe() {
+    match report() {
         Ok(found) if found.devices.is_empty() => Some("CUDA has no device".to_owned()),
         Ok(_) => None,
         Err(why) => Some(why.to_string()),

@@ -15,7 +15,7 @@
 //! | `memory`, `image`, `timeline` | what is exported |
 //! | `mapped` | what CUDA still has of it when it is destroyed |
 //! | `texel` | formats of images, as CUDA names them |
-//! | `watch` | the thread that notices what the software driver has signalled |
+//! | `watch` | the thread that notices what the software driver has signaled |
 //!
 //! Unsafe because these are C functions; what each asks of its caller stands in the Vulkan
 //! specification.

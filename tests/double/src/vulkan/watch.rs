@@ -1,4 +1,4 @@
-//! The thread that notices what the driver below has signalled: streams that wait for it go on.
+//! The thread that notices what the driver below has signaled: streams that wait for it go on.
 
 use std::sync::Once;
 use std::thread;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use cuda_import::cudarc::driver::{CudaContext, CudaStream};
 use cuda_import::{
     BufferMappingInfo, CudaDevice, ImageMappingInfo, ImportedMemory, ImportedSemaphore, MappedBuffer, MappedImage,
-    MemoryImportInfo, SemaphoreKind, SemaphorePoint, probe,
+    MemoryImportInfo, SemaphoreKind, SemaphorePoint, report,
 };
 use driver_double::{Double, Exported, ImageShape};
 
@@ -75,12 +75,12 @@ pub(crate) struct Goods {
     pub(crate) image_memory: Option<Arc<ImportedMemory>>,
     /// With nothing mapped.
     pub(crate) memory: Option<Arc<ImportedMemory>>,
-    /// Signalled by the exporting side: at 1.
+    /// Signaled by the exporting side: at 1.
     pub(crate) timelines: Vec<ImportedSemaphore>,
-    /// Signalled by the exporting side.
-    pub(crate) signalled: Option<ImportedSemaphore>,
-    /// Not signalled.
-    pub(crate) unsignalled: Option<ImportedSemaphore>,
+    /// Signaled by the exporting side.
+    pub(crate) signaled: Option<ImportedSemaphore>,
+    /// Not signaled.
+    pub(crate) unsignaled: Option<ImportedSemaphore>,
     pub(crate) exported_memory: Option<Exported>,
     pub(crate) exported_timeline: Option<Exported>,
     pub(crate) exported_binary: Option<Exported>,
@@ -89,7 +89,7 @@ pub(crate) struct Goods {
 impl<'d> World<'d> {
     /// With so many timelines.
     pub(crate) fn new(double: &'d Double, timelines: usize) -> Self {
-        let devices = probe().unwrap().devices;
+        let devices = report().unwrap().devices;
         let device = CudaDevice::by_uuid(devices[1].uuid).unwrap();
         let other = CudaDevice::adopt(CudaContext::new(0).unwrap()).unwrap();
         let mut world = Self {
@@ -111,9 +111,9 @@ impl<'d> World<'d> {
         self.goods = Goods::default();
         self.kept.clear();
         let (double, device) = (self.double, &self.device);
-        let binary = |signalled: bool| {
+        let binary = |signaled: bool| {
             let exported = double.export_semaphore(false);
-            if signalled {
+            if signaled {
                 double.signal(exported.number, 0);
             }
             import_semaphore(device, exported, SemaphoreKind::Binary)
@@ -129,8 +129,8 @@ impl<'d> World<'d> {
             image_memory: Some(import_image(double, device)),
             memory: Some(import_memory(double, device)),
             timelines: (0..self.timelines).map(timeline).collect(),
-            signalled: Some(binary(true)),
-            unsignalled: Some(binary(false)),
+            signaled: Some(binary(true)),
+            unsignaled: Some(binary(false)),
             exported_memory: Some(double.exporter(device.ordinal()).export_memory(SIZE, false)),
             exported_timeline: Some(double.export_semaphore(true)),
             exported_binary: Some(double.export_semaphore(false)),
@@ -167,7 +167,7 @@ impl<'d> World<'d> {
 
 /// The first one.
 pub(crate) fn device() -> CudaDevice {
-    CudaDevice::by_uuid(probe().unwrap().devices[0].uuid).unwrap()
+    CudaDevice::by_uuid(report().unwrap().devices[0].uuid).unwrap()
 }
 
 pub(crate) fn import_memory(double: &Double, device: &CudaDevice) -> Arc<ImportedMemory> {

@@ -78,7 +78,7 @@ mod of_linux {
         fn from(error: bridge_worker::Error) -> Self {
             use bridge_worker::Error;
             let problem = match &error {
-                Error::Ipc(error) => of(error),
+                Error::Connection(error) => of(error),
                 Error::HiddenGpu { .. } => Problem::HiddenGpu,
                 Error::Timeout { .. } => Problem::Timeout,
                 _ => Problem::Other,

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use bridge::ash::vk;
 use bridge::vk_export::{DeviceSelector, OneTimeCommands};
 use bridge::{
-    BufferAccess, BufferSpec, ExportDevice, LatestInfo, Listener, OpenInfo, Remote, RemoteReader, RemoteWriter,
-    RenderWrite,
+    BufferAccess, BufferSpec, ExportDevice, LatestInfo, Listener, OpenInfo, Remote, RemoteLatestReader,
+    RemoteLatestWriter, RenderWrite,
 };
 
 use super::child::Worker;
@@ -146,7 +146,7 @@ fn accept(listener: &Listener, device: &ExportDevice, worker: &mut Worker, limit
 }
 
 /// Reads until enough frames were seen, each whole and newer than the one before.
-fn read(reader: &mut RemoteReader<Words>, limit: Duration, trial: &mut ProcessTrial) -> Result<(), Stopped> {
+fn read(reader: &mut RemoteLatestReader<Words>, limit: Duration, trial: &mut ProcessTrial) -> Result<(), Stopped> {
     let (start, mut since) = (Instant::now(), Instant::now());
     let (mut shown, mut last) = (None, None);
     while trial.frames < FRAMES {
@@ -177,7 +177,7 @@ fn read(reader: &mut RemoteReader<Words>, limit: Duration, trial: &mut ProcessTr
 /// Draws until the worker has said that it has seen enough frames.
 fn draw(
     device: &ExportDevice,
-    writer: &mut RemoteWriter<Words>,
+    writer: &mut RemoteLatestWriter<Words>,
     worker: &mut Worker,
     limit: Duration,
     trial: &mut ProcessTrial,

@@ -78,10 +78,10 @@ fn write_one(writer: &mut LatestWriter<Buffer<u32>>, frame: u32) -> Result<bool,
     let words = contents(frame);
     match turn.work() {
         Work::Cuda(mut cuda) => {
-            let copied = cuda.stream.memcpy_htod(&words, &mut cuda.views);
+            let copied = cuda.stream.memcpy_htod(&words, &mut cuda.resources);
             copied.map_err(|error| Stopped::new(Problem::Other, error))?;
         }
-        Work::Host(mut host) => host.views.write_from(0, &words)?,
+        Work::Host(mut host) => host.resources.write_from(0, &words)?,
         // There is no other backend to ask for.
         _ => {}
     }
@@ -103,9 +103,9 @@ fn read(mut reader: LatestReader<Buffer<u32>>, limit: Duration) -> Result<u32, S
         let mut words = vec![0; WORDS];
         match turn.work() {
             Read::Cuda(cuda) => {
-                words = cuda.stream.clone_dtoh(&cuda.views).map_err(|error| Stopped::new(Problem::Other, error))?;
+                words = cuda.stream.clone_dtoh(&cuda.resources).map_err(|error| Stopped::new(Problem::Other, error))?;
             }
-            Read::Host(host) => host.views.read_into(0, &mut words)?,
+            Read::Host(host) => host.resources.read_into(0, &mut words)?,
             _ => {}
         }
         last = Some(frame_of(&words, last)?);

@@ -102,11 +102,11 @@ impl<'a> Merged<'a> {
     /// The batch is a valid one.
     unsafe fn of(batch: &vk::SubmitInfo<'a>, added: &Added<'_>) -> Option<Self> {
         let (mut waits, mut signals) = (List::default(), List::default());
-        let (waited, signalled) = (batch.wait_semaphore_count as usize, batch.signal_semaphore_count as usize);
+        let (waited, signaled) = (batch.wait_semaphore_count as usize, batch.signal_semaphore_count as usize);
         // SAFETY: the caller's promise: as many as it says.
         waits.raw.extend_from_slice(unsafe { slice(batch.p_wait_semaphores, waited) });
         // SAFETY: as above.
-        signals.raw.extend_from_slice(unsafe { slice(batch.p_signal_semaphores, signalled) });
+        signals.raw.extend_from_slice(unsafe { slice(batch.p_signal_semaphores, signaled) });
         if !batch.p_next.is_null() {
             let values = batch.p_next.cast::<vk::TimelineSemaphoreSubmitInfo<'_>>();
             // SAFETY: each structure of a chain begins with its type.

@@ -66,7 +66,7 @@ fn a_hello_of_another_process_than_the_pidfds_is_refused() {
     for own in [true, false] {
         let whose = if own { "own" } else { "parents" };
         let mut child = start(TEST, PEER, &format!("{whose} {}", listener.path().display()));
-        let pid = i32::try_from(child.id()).unwrap();
+        let pid = child.id();
         let met = listener.greet(&hello(Role::Renderer), LIMIT);
         if own {
             let Err(Error::PidMismatch { hello, credentials }) = met else { panic!("{met:?}") };

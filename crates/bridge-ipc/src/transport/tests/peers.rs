@@ -66,7 +66,7 @@ fn the_end_of_the_process_is_death_even_if_the_socket_stays_open() {
     // `wait` below would close it.
     let heir = child.stdin.take();
     let mut connection = listener.accept(LIMIT).unwrap().unwrap();
-    assert_eq!(connection.peer().pid(), i32::try_from(child.id()).unwrap());
+    assert_eq!(connection.peer().pid(), child.id());
     assert!(!connection.peer().wait(Duration::from_millis(50)));
     connection.peer().kill().unwrap();
     assert!(connection.peer().wait(LIMIT), "before anyone has reaped it");

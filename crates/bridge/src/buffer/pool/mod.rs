@@ -243,8 +243,8 @@ impl SharedPool {
     }
 
     /// Makes a block without the lock, since the driver may take its time, and takes bytes in what
-    /// others have made or freed meanwhile, or in the block: one that is not needed is for what comes
-    /// next, since freeing it would wait for the GPU. Returns too whether a block is broken.
+    /// others have made or freed meanwhile, or in the block: one that is not needed is for what
+    /// comes next, since freeing it would wait for the GPU. Returns too whether a block is broken.
     ///
     /// # Errors
     /// If no block can be made, and the others still have no room.

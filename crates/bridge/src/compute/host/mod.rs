@@ -59,7 +59,7 @@ impl HostLink {
 
     /// Notes that what the stream was given so far may be the exchange's, and has no signal behind
     /// it.
-    pub(crate) fn note_unsignalled(&self) {
+    pub(crate) fn note_unsignaled(&self) {
         self.end.fetch_max(self.stream.end(), Ordering::AcqRel);
     }
 
@@ -76,7 +76,7 @@ impl HostLink {
                 Ok(())
             }
             Err(error) => {
-                self.note_unsignalled();
+                self.note_unsignaled();
                 Err(error)
             }
         }

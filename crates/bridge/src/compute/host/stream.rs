@@ -234,7 +234,7 @@ impl Worker {
                 }
                 // The captured values are dropped here, where their panic is caught too.
             }),
-            // Signalled after a failure too: the frame's contents are wrong then, which the next
+            // Signaled after a failure too: the frame's contents are wrong then, which the next
             // call on the exchange says, but Vulkan is not left waiting forever.
             Job::Signal(signal) => persistently("host compute thread", &*signal).map_err(|error| error.to_string()),
         }

@@ -115,13 +115,13 @@ pub(crate) struct InlineLink {
     stream: InlineStream,
     computed: Timeline,
     /// Something of the exchange's was recorded that may have no signal behind it.
-    unsignalled: AtomicBool,
+    unsignaled: AtomicBool,
 }
 
 impl InlineLink {
     pub(super) fn new(inline: &InlineCompute, computed: &Timeline) -> Self {
         let stream = inline.stream.of_exchange();
-        Self { stream, computed: computed.clone(), unsignalled: AtomicBool::new(false) }
+        Self { stream, computed: computed.clone(), unsignaled: AtomicBool::new(false) }
     }
 
     pub(crate) fn stream(&self) -> &InlineStream {
@@ -137,19 +137,19 @@ impl InlineLink {
     pub(crate) unsafe fn signal(&self, value: u64) -> Result<()> {
         // SAFETY: handed on to the caller.
         let ended = unsafe { self.stream.end(self.computed.semaphore().as_raw(), value) };
-        self.unsignalled.store(ended.is_err(), Ordering::Release);
+        self.unsignaled.store(ended.is_err(), Ordering::Release);
         ended
     }
 
     /// Notes that what was recorded so far may be the exchange's, and has no signal behind it.
-    pub(crate) fn note_unsignalled(&self) {
-        self.unsignalled.store(true, Ordering::Release);
+    pub(crate) fn note_unsignaled(&self) {
+        self.unsignaled.store(true, Ordering::Release);
     }
 
     /// Waits until the queue has done what is the exchange's and no signal is behind, for at most
     /// `limit`, and returns whether it has.
     pub(crate) fn drain(&self, limit: Duration) -> Result<bool> {
-        if self.unsignalled.load(Ordering::Acquire) {
+        if self.unsignaled.load(Ordering::Acquire) {
             return self.stream.drain(limit);
         }
         self.stream.reap();

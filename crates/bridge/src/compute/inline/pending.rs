@@ -39,7 +39,7 @@ pub(super) struct Failed {
     _segment: Segment,
 }
 
-/// Command buffers that are submitted together, and what is signalled behind them.
+/// Command buffers that are submitted together, and what is signaled behind them.
 #[derive(Default)]
 pub(super) struct Ended {
     pub(super) commands: SmallVec<[Segment; FEW]>,

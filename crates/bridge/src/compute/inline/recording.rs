@@ -52,9 +52,9 @@ impl InlineStream {
     /// [`record`](Self::record) with a closure of the program's, which may call anything: inside of
     /// it, what needs this stream is refused.
     ///
-    /// No lock is held meanwhile: it records into a new segment, which comes behind what was recorded
-    /// before the call and ahead of what is recorded once it has returned. What other threads record
-    /// meanwhile is in another one.
+    /// No lock is held meanwhile: it records into a new segment, which comes behind what was
+    /// recorded before the call and ahead of what is recorded once it has returned. What other
+    /// threads record meanwhile is in another one.
     ///
     /// # Safety
     /// As [`record`](Self::record).
@@ -89,7 +89,7 @@ impl Inner {
         };
         commands.forget_kept();
         self.recycle(completed);
-        // SAFETY: new, never submitted, or the submission that it was in has signalled `progress`
+        // SAFETY: new, never submitted, or the submission that it was in has signaled `progress`
         // behind it.
         unsafe { commands.begin() }?;
         Ok(commands)
@@ -115,8 +115,8 @@ impl Inner {
     }
 }
 
-/// A segment that a closure of the program's records into. Dropping it, which a panic does too, puts
-/// it behind everything that was recorded so far; what is recorded next is in it as well.
+/// A segment that a closure of the program's records into. Dropping it, which a panic does too,
+/// puts it behind everything that was recorded so far; what is recorded next is in it as well.
 struct Own<'a> {
     inner: &'a Inner,
     segment: Option<Segment>,

@@ -94,7 +94,7 @@ impl InlineStream {
     /// exchange was lost.
     ///
     /// # Safety
-    /// `timeline` is on this device, is signalled by this stream alone with values that rise, and
+    /// `timeline` is on this device, is signaled by this stream alone with values that rise, and
     /// lives until the value is reached, the device is lost, or forever.
     pub(super) unsafe fn end(&self, timeline: vk::Semaphore, value: u64) -> Result<()> {
         self.0.check_outside()?;

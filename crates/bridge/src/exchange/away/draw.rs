@@ -51,7 +51,7 @@ impl<R: Resources> DrawAway<R> {
     /// there is none, or if its GPU could not wait for that frame so far.
     ///
     /// # Errors
-    /// If the timeline of the other process cannot be signalled.
+    /// If the timeline of the other process cannot be signaled.
     pub(crate) fn send_away(&self) -> Result<Option<Drawn>> {
         let Some(drawn) = self.state.ledger().drawn() else { return Ok(None) };
         let Some(seen) = self.seen(drawn.value)? else { return Ok(None) };
@@ -63,7 +63,7 @@ impl<R: Resources> DrawAway<R> {
     ///
     /// A submission of the bridge signals the timeline of the other process itself. An engine's
     /// submission signals `rendered` only: it is seen with the bridge's next submission, or is
-    /// signalled here once it is reached.
+    /// signaled here once it is reached.
     fn seen(&self, value: u64) -> Result<Option<u64>> {
         let Some(mirror) = &self.state.held.mirror else { return Ok(Some(value)) };
         let covered = || Some(mirror.covers()).filter(|covered| *covered >= value);

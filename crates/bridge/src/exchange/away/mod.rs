@@ -33,14 +33,14 @@ use crate::compute::Compute;
 #[cfg(test)]
 use crate::compute::remote::RemoteCompute;
 use crate::compute::remote::nothing_here;
-use crate::compute::siblings::Signalled;
+use crate::compute::siblings::Signaled;
 use crate::error::Result;
 use crate::observe::live::{Alive, Kind};
 use crate::observe::log_error;
 use crate::remote::runs::Run;
 use crate::timeline::Timeline;
 use crate::timeline::history::History;
-use crate::timeline::signaller::Signaller;
+use crate::timeline::signaler::Signaler;
 pub(crate) use draw::{DrawAway, Drawn};
 pub(crate) use step::StepAway;
 
@@ -85,7 +85,7 @@ impl<R: Resources> AwayState<R> {
     /// the value `after`, and signal `value`; without `copy`, signal alone.
     ///
     /// # Errors
-    /// If nothing can be copied. The value is signalled all the same.
+    /// If nothing can be copied. The value is signaled all the same.
     fn copy(
         &self,
         Announced { slot, value, after, .. }: Announced,
@@ -163,7 +163,7 @@ impl<R: Resources> AwayState<R> {
     }
 
     /// Returns `true` if no process was told of the timelines so far. One that was may have
-    /// signalled them without having announced a frame, and may keep them.
+    /// signaled them without having announced a frame, and may keep them.
     pub(crate) fn is_new(&self) -> bool {
         !self.exported.load(Ordering::Relaxed)
     }
@@ -204,8 +204,8 @@ impl<R: Resources> State<R> {
     /// the slots.
     fn renew_timelines(&self) -> Result<Arc<Self>> {
         let history = Arc::new(History::new(&self.name));
-        let timeline = |signaller| Timeline::new(self.compute.device(), self.compute.peer(), signaller, &history);
-        let (computed, rendered) = (timeline(Signaller::Compute)?, timeline(Signaller::Queue)?);
+        let timeline = |signaler| Timeline::new(self.compute.device(), self.compute.peer(), signaler, &history);
+        let (computed, rendered) = (timeline(Signaler::Compute)?, timeline(Signaler::Queue)?);
         let mirror = Mirror::new(&self.compute, &self.name)?.map(Arc::new);
         let lender = Lender::of_remote(self.compute.side().connect(&computed, &rendered)?)?;
         let mut ledger = Ledger::new(self.first, self.held.slots.len());
@@ -228,12 +228,12 @@ impl<R: Resources> State<R> {
             _alive: Alive::new(Kind::Exchange),
         });
         let slots = self.held.slots.clone();
-        let signalled = Signalled::new([&computed, &rendered], lender.cuda_link(), &core.failed);
+        let signaled = Signaled::new([&computed, &rendered], lender.cuda_link(), &core.failed);
         let barriers: Box<[Barriers]> = slots.iter().map(|slot| barriers::<R>(slot)).collect();
         Ok(Arc::new(Self {
             stages: self.stages | copy_stages(&barriers),
             barriers,
-            held: std::mem::ManuallyDrop::new(Held { lender, slots, computed, rendered, mirror, signalled }),
+            held: std::mem::ManuallyDrop::new(Held { lender, slots, computed, rendered, mirror, signaled }),
             retired: OnceLock::new(),
             end: End::Here,
             core,
@@ -257,7 +257,7 @@ impl<R: Resources> State<R> {
     /// lost.
     pub(crate) fn pretend_loss(&self, both: bool) {
         for timeline in [Some(&self.held.rendered), both.then_some(&self.held.computed)].into_iter().flatten() {
-            // SAFETY: VUID-VkSemaphoreSignalInfo-value-03258: it rises. What is signalled behind it
+            // SAFETY: VUID-VkSemaphoreSignalInfo-value-03258: it rises. What is signaled behind it
             // is wrong on purpose, and no more than a number here.
             unsafe { timeline.semaphore().signal(u64::MAX) }.unwrap();
         }

@@ -80,7 +80,7 @@ impl<R: Resources> StepAway<R> {
     /// that, and signal it; without `copy`, signal alone.
     ///
     /// # Errors
-    /// If nothing can be copied. The value is signalled all the same.
+    /// If nothing can be copied. The value is signaled all the same.
     pub(crate) fn fill(
         &self,
         announced: Announced,

@@ -138,7 +138,7 @@ impl<R: Resources> LatestWriter<R, ComputeFirst> {
     /// frame.
     ///
     /// What it did is ordered before this call, on the host. The reader may have the frame at once,
-    /// and has it signalled then, which puts its commands behind this call. Nothing is signalled
+    /// and has it signaled then, which puts its commands behind this call. Nothing is signaled
     /// for a frame that it never has, so that the slot of such a frame is free again at once.
     pub(crate) fn publish_away(&self, slot: usize) -> Result<u64> {
         let shared = self.shared();

@@ -91,7 +91,7 @@ impl<R: Resources> ComputeRead<R> {
     #[cfg(all(target_os = "linux", feature = "remote"))]
     pub(super) fn skip(mut self) {
         self.done = true;
-        self.shared.state.held.lender.note_unsignalled();
+        self.shared.state.held.lender.note_unsignaled();
         self.shared.ledger().skip_read();
     }
 

@@ -87,7 +87,7 @@ impl<R: Resources> ComputeWrite<R> {
     pub fn skip(mut self) -> Result<()> {
         // The slot's next writer is on the same stream, behind what is joined here.
         self.shared.state.held.lender.join(self.slot)?;
-        self.shared.state.held.lender.note_unsignalled();
+        self.shared.state.held.lender.note_unsignaled();
         self.done = true;
         self.shared.ledger().skip_write(self.slot);
         Ok(())
@@ -99,7 +99,7 @@ impl<R: Resources> Drop for ComputeWrite<R> {
         if !self.done {
             // What other streams of CUDA still do with the slot is before whatever this one does
             // with it next.
-            self.shared.state.held.lender.note_unsignalled();
+            self.shared.state.held.lender.note_unsignaled();
             if let Err(error) = self.shared.state.held.lender.join(self.slot) {
                 log_error!("exchange \"{}\": {error}", self.shared.state.name);
             }

@@ -8,8 +8,8 @@ use super::{Behind, Chosen, Ledger, Slot};
 
 impl Chosen {
     /// Returns `true` if it is finished, and no signal says so to Vulkan: it is to be
-    /// [made](Ledger::signalled).
-    pub(in crate::exchange::latest) fn is_unsignalled(&self) -> bool {
+    /// [made](Ledger::signaled).
+    pub(in crate::exchange::latest) fn is_unsignaled(&self) -> bool {
         self.new && self.value == 0
     }
 }
@@ -44,7 +44,7 @@ impl Ledger {
     /// The writer has filled a slot that it holds. Gives the frame's number.
     ///
     /// The frame is finished: the reader may have it, and no longer wants those before. Nothing
-    /// signals it until it is [chosen](Self::signalled): most frames of a fast writer never are.
+    /// signals it until it is [chosen](Self::signaled): most frames of a fast writer never are.
     pub(in crate::exchange::latest) fn publish_away(&mut self, slot: usize) -> Option<u64> {
         let held = self.slots.get_mut(slot).filter(|held| **held == Slot::Away)?;
         let frame = self.next;
@@ -55,8 +55,8 @@ impl Ledger {
 
     /// The frame of the reader's open turn, which another process has finished, has a `value` from
     /// now on, for Vulkan to wait for. This process is about to signal it.
-    pub(in crate::exchange::latest) fn signalled(&mut self, value: u64) -> Option<Chosen> {
-        let chosen = self.reading.as_mut().filter(|chosen| chosen.is_unsignalled())?;
+    pub(in crate::exchange::latest) fn signaled(&mut self, value: u64) -> Option<Chosen> {
+        let chosen = self.reading.as_mut().filter(|chosen| chosen.is_unsignaled())?;
         chosen.value = value;
         self.slots[chosen.slot] = Slot::Taking { frame: chosen.frame, value };
         // Skipped, it may be chosen at once again.

@@ -92,7 +92,7 @@ fn a_slot_that_is_given_away_too_early_is_found() {
 #[test]
 fn a_frame_of_another_process_without_a_signal_is_found() {
     let mut world = World::new(Sizes { slots: 3, writer: 1, reader: 1 }, Newest::Finished, 0);
-    (world.is_away, world.unsignalled) = (true, true);
+    (world.is_away, world.unsignaled) = (true, true);
     let fault = explore(world).unwrap_err();
     assert!(fault.contains("is not waited for"), "{fault}");
 }
@@ -168,12 +168,12 @@ fn a_slot_whose_frame_nobody_took_is_free_at_once() {
     while ledger.send_away(0, 0).is_some() {}
     assert_eq!([ledger.publish_away(0), ledger.publish_away(1)], [Some(0), Some(1)]);
     assert_eq!(ledger.send_away(0, 0), Some((0, false)));
-    // One that was taken and skipped is signalled, once.
+    // One that was taken and skipped is signaled, once.
     assert_eq!(taken(&mut ledger, 1), 1);
     ledger.skip_read();
     let again = ledger.newest(0).unwrap().unwrap();
-    assert_eq!((again.frame, again.value, again.is_unsignalled()), (1, 1, false));
-    assert_eq!(ledger.signalled(2), None);
+    assert_eq!((again.frame, again.value, again.is_unsignaled()), (1, 1, false));
+    assert_eq!(ledger.signaled(2), None);
     ledger.skip_read();
     assert_eq!(ledger.publish_away(2), Some(2));
     assert_eq!((ledger.is_ending(0, 0), ledger.send_away(0, 0)), (true, None), "the signal is on its way");
@@ -182,14 +182,14 @@ fn a_slot_whose_frame_nobody_took_is_free_at_once() {
     assert_eq!(taken(&mut ledger, 2), 2);
     ledger.read(1);
     let again = ledger.newest(1).unwrap().unwrap();
-    assert_eq!((again.value, again.new, again.is_unsignalled()), (2, false, false));
+    assert_eq!((again.value, again.new, again.is_unsignaled()), (2, false, false));
 }
 
-/// The slot of the next frame for the reader, which is signalled with `value`.
+/// The slot of the next frame for the reader, which is signaled with `value`.
 fn taken(ledger: &mut Ledger, value: u64) -> usize {
     let chosen = ledger.newest(value - 1).unwrap().unwrap();
-    assert!(chosen.is_unsignalled(), "{chosen:?}");
-    assert_eq!(ledger.signalled(value), Some(Chosen { value, ..chosen }));
+    assert!(chosen.is_unsignaled(), "{chosen:?}");
+    assert_eq!(ledger.signaled(value), Some(Chosen { value, ..chosen }));
     chosen.slot
 }
 

@@ -70,7 +70,7 @@ pub(super) struct World {
     /// A control: the writer waits for nobody, and the other process is given what has not ended.
     pub(super) careless: bool,
     /// A control: what another process has finished is read without a signal.
-    pub(super) unsignalled: bool,
+    pub(super) unsignaled: bool,
     /// A control: what is retired is initialized again without a wait for the writer.
     pub(super) hasty: bool,
     /// So many more may be lost.
@@ -82,7 +82,7 @@ impl World {
         Self {
             faults,
             careless: false,
-            unsignalled: false,
+            unsignaled: false,
             hasty: false,
             is_away: false,
             is_shown_away: false,

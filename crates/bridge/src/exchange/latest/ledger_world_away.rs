@@ -12,15 +12,15 @@ impl World {
         self.ledger.publish_away(slot);
     }
 
-    /// What was published without a value is signalled once it is chosen, which takes a while.
+    /// What was published without a value is signaled once it is chosen, which takes a while.
     pub(super) fn signal(&mut self, chosen: Chosen) -> Chosen {
-        if !chosen.is_unsignalled() || self.unsignalled {
+        if !chosen.is_unsignaled() || self.unsignaled {
             return chosen;
         }
         self.written += 1;
         self.contents[chosen.slot].written = self.written;
         self.unwritten.push_back((self.written, Some(chosen.frame)));
-        self.ledger.signalled(self.written).unwrap_or(chosen)
+        self.ledger.signaled(self.written).unwrap_or(chosen)
     }
 
     /// Gives the writer a slot if there is one; says whether there was.

@@ -3,7 +3,7 @@
 
 use std::ops::Deref;
 
-use super::parts::LatestParts;
+use crate::exchange::parts::SubmitParts;
 use crate::observe::log_warn;
 use crate::timeline::TimelinePoint;
 
@@ -17,7 +17,7 @@ impl<T: Lend> Lendable for T {}
 
 /// The end of a turn that was lent with a value of `rendered`.
 pub(crate) trait Lend {
-    fn parts(&self, value: u64) -> LatestParts;
+    fn parts(&self, value: u64) -> SubmitParts;
 
     fn accepted(&self, value: u64) -> TimelinePoint;
 
@@ -58,7 +58,7 @@ impl<T: Lendable> LentLatest<T> {
     }
 
     /// Returns the waits and the signal for the engine's submissions.
-    pub fn parts(&self) -> LatestParts {
+    pub fn parts(&self) -> SubmitParts {
         self.turn.parts(self.value)
     }
 

@@ -5,8 +5,6 @@
 //! turns of both sides hold. Slots, barriers, timelines and mappings are those of an exchange in
 //! step (`exchange/state.rs`).
 
-pub(crate) mod parts;
-
 #[cfg(all(target_os = "linux", feature = "remote"))]
 mod away;
 #[cfg(all(target_os = "linux", feature = "remote"))]

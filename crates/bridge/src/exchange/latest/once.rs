@@ -65,13 +65,13 @@ impl<R: Resources> RenderRead<R> {
 }
 
 impl<T: Pod + Send + Sync> RenderRead<BufferSpec<T>> {
-    /// Submits a copy of the buffer to the host, blocks until it has run, for at most `limit`, and
-    /// returns the elements. For examples, tests and tools, as
+    /// Submits a copy of the buffer to the host, blocks until it has run, for at most `timeout`,
+    /// and returns the elements. For examples, tests and tools, as
     /// [`RenderTurn::read_back`](crate::RenderTurn::read_back).
     ///
     /// # Errors
     /// As [`RenderTurn::read_back`](crate::RenderTurn::read_back).
-    pub fn read_back(self, limit: Duration) -> Result<Vec<T>> {
+    pub fn read_back(self, timeout: Duration) -> Result<Vec<T>> {
         let source = self.resources();
         let state = &self.shared().state;
         require_readable(is_buffer_readable(&source), (self.frame(), &state.name), "`BufferAccess::TRANSFER_READ`")?;
@@ -84,18 +84,18 @@ impl<T: Pod + Send + Sync> RenderRead<BufferSpec<T>> {
         // SAFETY: the copy keeps its Valid Usage, see above. `target` lives until the copy has
         // run, or forever; where nothing was submitted it goes at once.
         let submitted = unsafe { self.submit_once(copy) }?;
-        target.finish(submitted, limit)
+        target.finish(submitted, timeout)
     }
 }
 
 impl<T: Texel> RenderRead<ImageSpec<T>> {
-    /// Submits a copy of the image to the host, blocks until it has run, for at most `limit`, and
+    /// Submits a copy of the image to the host, blocks until it has run, for at most `timeout`, and
     /// returns the texels of the first mip level. For examples, tests and tools, as
     /// [`RenderTurn::read_back`](crate::RenderTurn::read_back).
     ///
     /// # Errors
     /// As [`RenderTurn::read_back`](crate::RenderTurn::read_back).
-    pub fn read_back(self, limit: Duration) -> Result<Vec<T>> {
+    pub fn read_back(self, timeout: Duration) -> Result<Vec<T>> {
         let source = self.resources();
         let state = &self.shared().state;
         require_readable(is_image_readable(&source), (self.frame(), &state.name), "`ImageAccess::TRANSFER_READ`")?;
@@ -108,6 +108,6 @@ impl<T: Texel> RenderRead<ImageSpec<T>> {
         // SAFETY: the copy keeps its Valid Usage, see above. `target` lives until the copy has
         // run, or forever; where nothing was submitted it goes at once.
         let submitted = unsafe { self.submit_once(copy) }?;
-        target.finish(submitted, limit)
+        target.finish(submitted, timeout)
     }
 }

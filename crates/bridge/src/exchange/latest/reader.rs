@@ -16,8 +16,8 @@ use crate::exchange::direction::{ComputeFirst, Direction, RenderFirst};
 use crate::exchange::hand_over::Initial;
 use crate::exchange::initial::InitialTurn;
 use crate::exchange::lease::Lease;
+use crate::exchange::parts::SubmitParts;
 use crate::exchange::resources::Resources;
-use crate::exchange::submit::SubmitParts;
 
 /// The side of an [`Exchange::latest`](crate::Exchange::latest) that reads the newest frame:
 /// Vulkan, or, with [`RenderFirst`], the compute side.
@@ -106,8 +106,8 @@ impl<R: Resources> LatestReader<R, ComputeFirst> {
     /// Records the first hand-over of new images, as
     /// [`Exchange::record_initial`](crate::Exchange::record_initial). Once that is done, it records
     /// a hand-over that recovers the [`retired`](Self::retired) slots, for engines that submit it
-    /// themselves, with its [`waits`](InitialTurn::waits): the host does not wait, and the slots'
-    /// next use waits for the [`signal`](InitialTurn::signal).
+    /// themselves, with its [`parts`](InitialTurn::parts): the host does not wait, and the slots'
+    /// next use waits for their signal.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) if no image needs a hand-over and

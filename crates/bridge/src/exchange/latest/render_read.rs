@@ -8,10 +8,10 @@ use vk_export::ash::vk;
 
 use super::ledger::Chosen;
 use super::lent::{Lend, LentLatest};
-use super::parts::LatestParts;
 use super::shared::Shared;
 use crate::error::Result;
 use crate::exchange::lease::Lease;
+use crate::exchange::parts::SubmitParts;
 use crate::exchange::resources::Resources;
 use crate::exchange::submit::SubmitInfo;
 use crate::observe::live::{Alive, Kind};
@@ -59,8 +59,8 @@ impl<R: Resources> RenderRead<R> {
 
     /// Returns the point at which the compute side is done with the frame. The submission waits for
     /// it if the frame is new.
-    pub fn computed(&self) -> &TimelinePoint {
-        &self.computed
+    pub fn computed(&self) -> TimelinePoint {
+        self.computed.clone()
     }
 
     /// Ensures that a present may depend on this turn, as
@@ -184,9 +184,9 @@ impl<R: Resources> RenderRead<R> {
 }
 
 impl<R: Resources> Lend for RenderRead<R> {
-    fn parts(&self, value: u64) -> LatestParts {
+    fn parts(&self, value: u64) -> SubmitParts {
         let state = &self.shared.state;
-        LatestParts::new(self.after().as_slice(), &state.held.rendered, value, state.stages)
+        SubmitParts::new(self.after().as_slice(), &state.held.rendered, value, state.stages)
     }
 
     fn accepted(&self, value: u64) -> TimelinePoint {

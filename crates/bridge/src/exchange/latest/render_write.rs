@@ -8,10 +8,10 @@ use vk_export::Queue;
 use vk_export::ash::vk;
 
 use super::lent::{Lend, LentLatest};
-use super::parts::LatestParts;
 use super::shared::Shared;
 use crate::error::Result;
 use crate::exchange::lease::Lease;
+use crate::exchange::parts::SubmitParts;
 use crate::exchange::resources::Resources;
 use crate::exchange::submit::SubmitInfo;
 use crate::observe::live::{Alive, Kind};
@@ -167,9 +167,9 @@ impl<R: Resources> RenderWrite<R> {
 }
 
 impl<R: Resources> Lend for RenderWrite<R> {
-    fn parts(&self, value: u64) -> LatestParts {
+    fn parts(&self, value: u64) -> SubmitParts {
         let state = &self.shared.state;
-        LatestParts::new(&self.after(), &state.held.rendered, value, state.stages)
+        SubmitParts::new(&self.after(), &state.held.rendered, value, state.stages)
     }
 
     fn accepted(&self, value: u64) -> TimelinePoint {

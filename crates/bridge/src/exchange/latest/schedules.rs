@@ -27,7 +27,7 @@ use shared_ledger::SharedLedger;
 const SLOTS: usize = 4;
 const FRAMES: u64 = 8;
 
-fn unsignalled(slot: usize) -> Result<u64> {
+fn unsignaled(slot: usize) -> Result<u64> {
     unreachable!("the frame in slot {slot} was published with its value")
 }
 
@@ -47,7 +47,7 @@ impl Timeline {
 
     fn signal(&self, value: u64) {
         let mut counter = self.0.lock().unwrap();
-        assert!(*counter < value, "{value} is signalled behind {counter}");
+        assert!(*counter < value, "{value} is signaled behind {counter}");
         *counter = value;
         self.1.notify_all();
     }
@@ -132,7 +132,7 @@ impl World {
         while last != Some(FRAMES - 1) {
             self.read.wait((value + 1).saturating_sub(in_flight));
             let finished = self.written.value();
-            let chosen = self.ledger.newest(|| Ok(self.written.value()), || Ok(()), unsignalled).unwrap().unwrap();
+            let chosen = self.ledger.newest(|| Ok(self.written.value()), || Ok(()), unsignaled).unwrap().unwrap();
             let Some(chosen) = chosen else {
                 self.wait_for_more(0);
                 continue;
@@ -171,9 +171,9 @@ impl World {
             false => Ok(()),
         };
         let chosen = if asks_first {
-            self.ledger.newest(|| sound().map(|()| self.written.value()), || Ok(()), unsignalled)
+            self.ledger.newest(|| sound().map(|()| self.written.value()), || Ok(()), unsignaled)
         } else {
-            self.ledger.newest(|| Ok(self.written.value()), sound, unsignalled)
+            self.ledger.newest(|| Ok(self.written.value()), sound, unsignaled)
         };
         Ok(chosen?.unwrap())
     }

@@ -3,7 +3,7 @@
 use super::sync::{Arc, mpsc, thread};
 use super::{Chosen, FRAMES, Newest, World, explore};
 
-/// The writer is in another process: a frame that it has finished is signalled by a thread of this
+/// The writer is in another process: a frame that it has finished is signaled by a thread of this
 /// one, once it is chosen. `signals` says whether Vulkan waits for that.
 fn away(signals: bool) {
     let world = World::new(Newest::Finished);
@@ -42,7 +42,7 @@ impl World {
 
     /// Reads what it is given, up to the last frame, and skips every third turn.
     fn look_away(self: &Arc<Self>, signals: bool) {
-        let ((queue, jobs), (host, signalled)) = (mpsc::channel::<(Chosen, u64)>(), mpsc::channel::<u64>());
+        let ((queue, jobs), (host, signaled)) = (mpsc::channel::<(Chosen, u64)>(), mpsc::channel::<u64>());
         let world = Arc::clone(self);
         let gpu = thread::spawn(move || {
             for (chosen, value) in jobs {
@@ -53,8 +53,8 @@ impl World {
             }
         });
         let world = Arc::clone(self);
-        let signaller = thread::spawn(move || {
-            for value in signalled {
+        let signaler = thread::spawn(move || {
+            for value in signaled {
                 world.written.signal(value);
                 world.change();
             }
@@ -94,13 +94,13 @@ impl World {
         }
         drop((queue, host));
         gpu.join().unwrap();
-        signaller.join().unwrap();
+        signaler.join().unwrap();
         assert!(made <= FRAMES, "{made} signals for {FRAMES} frames");
     }
 }
 
 #[test]
-fn frames_of_another_process_are_signalled_once_they_are_chosen() {
+fn frames_of_another_process_are_signaled_once_they_are_chosen() {
     explore(|| away(true));
 }
 

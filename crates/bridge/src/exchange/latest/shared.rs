@@ -75,7 +75,7 @@ impl<R: Resources> Shared<R> {
         begun.map_err(|refusal| self.refused(refusal, self.writer()))
     }
 
-    /// Chooses the reader's frame. Does not block: what has to be signalled is signalled by a
+    /// Chooses the reader's frame. Does not block: what has to be signaled is signaled by a
     /// thread of the compute side.
     pub(super) fn newest(&self) -> Result<Option<Chosen>> {
         self.state.free_finished();

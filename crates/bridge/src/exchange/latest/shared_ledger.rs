@@ -51,7 +51,7 @@ impl SharedLedger {
     /// is followed by an error here.
     ///
     /// A frame of another process has no value until it is chosen: `signal` has that of its slot
-    /// signalled.
+    /// signaled.
     pub(in crate::exchange::latest) fn newest(
         &self,
         reached: impl FnOnce() -> Result<u64>,
@@ -60,13 +60,13 @@ impl SharedLedger {
     ) -> Result<Result<Option<Chosen>, Refusal>> {
         let reached = reached()?;
         let chosen = self.lock().newest(reached);
-        let signalled = sound().and_then(|()| match &chosen {
-            Ok(Some(chosen)) if chosen.is_unsignalled() => signal(chosen.slot).map(Some),
+        let signaled = sound().and_then(|()| match &chosen {
+            Ok(Some(chosen)) if chosen.is_unsignaled() => signal(chosen.slot).map(Some),
             _ => Ok(None),
         });
-        match signalled {
+        match signaled {
             Ok(None) => Ok(chosen),
-            Ok(Some(value)) => Ok(Ok(self.lock().signalled(value))),
+            Ok(Some(value)) => Ok(Ok(self.lock().signaled(value))),
             Err(error) => {
                 if let Ok(Some(_)) = chosen {
                     self.lock().skip_read();

@@ -17,8 +17,8 @@ use crate::exchange::direction::{ComputeFirst, Direction, RenderFirst};
 use crate::exchange::hand_over::Initial;
 use crate::exchange::initial::InitialTurn;
 use crate::exchange::lease::Lease;
+use crate::exchange::parts::SubmitParts;
 use crate::exchange::resources::Resources;
-use crate::exchange::submit::SubmitParts;
 
 /// The side of an [`Exchange::latest`](crate::Exchange::latest) that writes frames: the compute
 /// side, or, with [`RenderFirst`], Vulkan.

@@ -15,7 +15,7 @@ impl Ledger {
             | Slot::Unknown { .. }
             | Slot::Drawn { .. }
             | Slot::Away { .. }
-            | Slot::Unsignalled { .. }
+            | Slot::Unsignaled { .. }
             | Slot::Unjoined { .. } => None,
         })
     }

@@ -14,7 +14,7 @@ impl Ledger {
     /// Returns `true` if a turn that has failed left a slot without its signal, or unjoined.
     #[inline]
     pub(in crate::exchange) fn has_left_out(&self) -> bool {
-        self.slots.iter().any(|slot| matches!(slot, Slot::Unsignalled { .. } | Slot::Unjoined { .. }))
+        self.slots.iter().any(|slot| matches!(slot, Slot::Unsignaled { .. } | Slot::Unjoined { .. }))
     }
 
     /// A slot that is still to be joined, if no turn is open.

@@ -17,6 +17,12 @@ pub struct PerElement<'t, S, L> {
     lend: fn(&'t S) -> L,
 }
 
+impl<S, L> std::fmt::Debug for PerElement<'_, S, L> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "PerElement({} left)", self.slots.len())
+    }
+}
+
 impl<S, L> Iterator for PerElement<'_, S, L> {
     type Item = L;
 

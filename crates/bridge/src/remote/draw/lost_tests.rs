@@ -22,7 +22,7 @@ fn what_is_owed_to_a_lost_device_is_forgiven() {
         }
         assert!(!worker.draw.is_waited_for() && worker.draw.owed() == 0);
     }
-    // The negative control: a value that the worker itself has signalled.
+    // The negative control: a value that the worker itself has signaled.
     let Some(mut worker) = Worker::new() else { return };
     worker.draw().wait(LIMIT).unwrap();
     worker.free();

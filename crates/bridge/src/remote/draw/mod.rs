@@ -7,7 +7,7 @@
 //! frame into memory that the worker reads, and nothing that is submitted waits for the worker.
 //!
 //! A worker that does not reach an announced value within the limit (`owed`) is killed. Once its
-//! process has ended, the value is signalled from here.
+//! process has ended, the value is signaled from here.
 #![allow(unsafe_code)] // Signals in the place of a process that is gone.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -49,7 +49,7 @@ pub(super) struct Draw<R: Resources> {
     is_open: bool,
     wake: Arc<Wake>,
     patience: Patience,
-    /// The negative control of the tests: nothing is signalled in the worker's place.
+    /// The negative control of the tests: nothing is signaled in the worker's place.
     #[cfg(test)]
     pub(in crate::remote) signals_nothing: bool,
     /// The negative control of the order: copies wait for nothing.
@@ -276,7 +276,7 @@ impl<R: Resources> Draw<R> {
     /// A description of why the worker's memory cannot be written: it was changed.
     fn copy(&mut self) -> Result<Option<Handed>, String> {
         while self.is_open
-            // Nothing has to be signalled for it.
+            // Nothing has to be signaled for it.
             && let Ok(Some(drawn)) = self.away.send_away()
         {
             self.begin(drawn);

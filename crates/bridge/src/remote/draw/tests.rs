@@ -112,7 +112,7 @@ fn submit(turn: Turn) -> TimelinePoint {
 /// Submits a turn as an engine does, with signals of `rendered` alone.
 pub(super) fn submit_as_engine(turn: Turn, waits: &[vk::SemaphoreSubmitInfo<'_>]) -> TimelinePoint {
     let lent = turn.lend().unwrap();
-    let (waits, signals) = ([&[lent.parts().wait], waits].concat(), [lent.parts().signal]);
+    let (waits, signals) = ([lent.parts().waits(), waits].concat(), [lent.parts().signal()]);
     let batch = vk::SubmitInfo2::default().wait_semaphore_infos(&waits).signal_semaphore_infos(&signals);
     // SAFETY: no commands use the slot; the parts are submitted unchanged, to the turn's queue.
     unsafe { lent.queue().submit(&[batch], vk::Fence::null()) }.unwrap();
@@ -160,7 +160,7 @@ fn frames_and_slots_change_hands_before_either_gpu_is_done() {
 
 /// The negative control is the first half: with the survivor's signal left out, the queue hangs.
 #[test]
-fn what_a_dead_reader_owed_is_signalled_once_and_nothing_before() {
+fn what_a_dead_reader_owed_is_signaled_once_and_nothing_before() {
     let Some(mut worker) = Worker::new() else { return };
     (0..3).for_each(|_| drop(worker.draw()));
     (0..2).for_each(|_| {

@@ -97,7 +97,7 @@ impl<R: Resources> CudaFeed<R> {
     pub(super) fn advance(&mut self) -> Result<Option<Outcome>, String> {
         if self.taken.is_empty() && !self.asked {
             blame("the timeline of its frames cannot be used", self.take_over(), &self.writer)?;
-            blame("the timeline of its slots cannot be signalled", self.give(), &self.writer)?;
+            blame("the timeline of its slots cannot be signaled", self.give(), &self.writer)?;
             self.asked = true;
         }
         let next = self.taken.pop_front();
@@ -158,8 +158,8 @@ impl<R: Resources> CudaFeed<R> {
         }
         // What Vulkan has not touched since the worker had it needs no signal, which takes 10 µs
         // and a hundred times that while other threads use the device.
-        let signalled = slots.iter().any(|(_, behind)| *behind).then(|| self.timelines.signal_next());
-        let reached = match signalled.transpose() {
+        let signaled = slots.iter().any(|(_, behind)| *behind).then(|| self.timelines.signal_next());
+        let reached = match signaled.transpose() {
             Ok(value) => value.unwrap_or(0),
             Err(error) => {
                 slots.into_iter().for_each(|(slot, _)| self.writer.come_back(slot));

@@ -157,10 +157,10 @@ fn only_what_vulkan_has_read_goes_back_behind_a_signal() {
     assert_eq!(worker.freed, 2);
 }
 
-/// The same of the frames: only one that the reader takes is signalled, and others leave their
+/// The same of the frames: only one that the reader takes is signaled, and others leave their
 /// slots at once.
 #[test]
-fn only_what_the_reader_takes_is_signalled() {
+fn only_what_the_reader_takes_is_signaled() {
     let Some(mut worker) = Worker::new() else { return };
     let finished = |worker: &mut Worker| {
         let (slot, value) = worker.publish();
@@ -173,7 +173,7 @@ fn only_what_the_reader_takes_is_signalled() {
         assert!(worker.slots.contains(&unread), "slot {unread} waits, though nobody has read it");
         unread = next;
     }
-    // A frame that is skipped stays signalled.
+    // A frame that is skipped stays signaled.
     for _ in 0..2 {
         let turn = worker.reader.newest().unwrap().unwrap();
         assert_eq!((turn.slot(), turn.is_new(), turn.computed().value()), (unread, true, 1));
@@ -286,7 +286,7 @@ fn a_worker_that_signals_the_renderers_timeline_is_cut_off() {
         }
     }
     let told = told.unwrap_err();
-    assert!(told.contains("cannot be signalled") && told.contains("values rise strictly"), "{told}");
+    assert!(told.contains("cannot be signaled") && told.contains("values rise strictly"), "{told}");
     worker.newest(second);
 }
 

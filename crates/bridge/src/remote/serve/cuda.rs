@@ -83,7 +83,7 @@ impl<R: Resources> CudaServe<R> {
     pub(super) fn advance(&mut self) -> Result<Option<Outcome>, String> {
         if self.shown.is_empty() && !self.asked {
             blame("the timeline of its slots cannot be used", self.take_back(), &self.reader)?;
-            blame("the timeline of its frames cannot be signalled", self.show(), &self.reader)?;
+            blame("the timeline of its frames cannot be signaled", self.show(), &self.reader)?;
             self.asked = true;
         }
         let next = self.shown.pop_front();

@@ -181,5 +181,5 @@ fn a_worker_that_signals_what_it_may_not_is_cut_off() {
     worker.serve.timelines.disturb_in_test(1 << 40);
     worker.draw();
     let told = worker.serve.advance().unwrap_err();
-    assert!(told.contains("cannot be signalled") && worker.away().is_empty(), "{told}");
+    assert!(told.contains("cannot be signaled") && worker.away().is_empty(), "{told}");
 }

@@ -127,7 +127,7 @@ fn the_queue_waits_for_the_copy_of_a_frame_that_is_done() {
 }
 
 #[test]
-fn what_a_worker_owed_is_signalled_as_its_connection_ends_and_nothing_is_copied() {
+fn what_a_worker_owed_is_signaled_as_its_connection_ends_and_nothing_is_copied() {
     let Some(mut worker) = Worker::new() else { return };
     let [first, second] = [worker.announce(), worker.announce()];
     worker.done(first, 0);
@@ -190,7 +190,7 @@ fn memory_that_cannot_be_read_is_the_workers_fault_and_the_queue_goes_on() {
 }
 
 #[test]
-fn a_frame_that_is_torn_is_signalled_when_it_is_done_and_not_copied() {
+fn a_frame_that_is_torn_is_signaled_when_it_is_done_and_not_copied() {
     let Some(mut worker) = Worker::new() else { return };
     let slot = worker.announce();
     let point = submit(worker.turn());
@@ -203,7 +203,7 @@ fn a_frame_that_is_torn_is_signalled_when_it_is_done_and_not_copied() {
 }
 
 /// Once Vulkan has not been done with a slot in time, nothing is copied any more, and the program
-/// is told: the values are signalled all the same.
+/// is told: the values are signaled all the same.
 #[test]
 fn frames_that_cannot_be_copied_are_told_of() {
     let Some(device) = device() else { return };
@@ -218,7 +218,7 @@ fn frames_that_cannot_be_copied_are_told_of() {
         .value(1)
         .stage_mask(vk::PipelineStageFlags2::ALL_COMMANDS)];
     let batch = vk::SubmitInfo2::default().wait_semaphore_infos(&waits);
-    // SAFETY: a timeline of this device, signalled below, which lives until the points were
+    // SAFETY: a timeline of this device, signaled below, which lives until the points were
     // reached.
     unsafe { device.queue().submit(&[batch], vk::Fence::null()) }.unwrap();
     let slot = worker.announce();

@@ -11,7 +11,7 @@ use crate::compute::remote::Trust;
 use crate::error::Error;
 use crate::exchange::RenderTurn;
 use crate::remote::test_device::device;
-use crate::timeline::signaller::Signaller;
+use crate::timeline::signaler::Signaler;
 
 impl Worker {
     /// How far it sees Vulkan.
@@ -33,8 +33,8 @@ impl Worker {
 /// A turn that an engine submits: it signals what the parts say, and nothing else.
 fn lend(turn: RenderTurn<Words>) -> crate::timeline::TimelinePoint {
     let lent = turn.lend().unwrap();
-    let (waits, signals) = ([lent.parts().wait], [lent.parts().signal]);
-    let batch = vk::SubmitInfo2::default().wait_semaphore_infos(&waits).signal_semaphore_infos(&signals);
+    let (parts, signals) = (lent.parts(), [lent.parts().signal()]);
+    let batch = vk::SubmitInfo2::default().wait_semaphore_infos(parts.waits()).signal_semaphore_infos(&signals);
     // SAFETY: no commands use the slot; the parts are submitted unchanged, to the turn's queue.
     unsafe { lent.queue().submit(&[batch], vk::Fence::null()) }.unwrap();
     // SAFETY: they were, by the call above.
@@ -137,7 +137,7 @@ fn the_timeline_of_the_queue_is_exported_to_no_worker() {
     let Some(device) = device() else { return };
     for (trust, computed) in [(Trust::None, false), (Trust::Shared, true)] {
         let compute = Compute::remote_of(&device, false, trust).unwrap();
-        let taken = [Signaller::Compute, Signaller::Queue].map(|signaller| compute.side().takes_timeline(signaller));
+        let taken = [Signaler::Compute, Signaler::Queue].map(|signaler| compute.side().takes_timeline(signaler));
         assert_eq!(taken, [computed, false]);
     }
 }

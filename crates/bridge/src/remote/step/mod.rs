@@ -7,7 +7,7 @@
 //! thread copies it into the slot and signals in its place.
 //!
 //! An announced frame must be finished in time: past its limit (`owed`) the worker is killed. What
-//! it owes is signalled here once its process has ended; on the CPU, once its connection has.
+//! it owes is signaled here once its process has ended; on the CPU, once its connection has.
 #![allow(unsafe_code)] // Signals in the place of a process that is gone.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -50,7 +50,7 @@ pub(super) struct Step<R: Resources> {
     ending: bool,
     taken_back: TakenBack,
     patience: Patience,
-    /// The negative control of the tests: nothing is signalled in the worker's place.
+    /// The negative control of the tests: nothing is signaled in the worker's place.
     #[cfg(test)]
     pub(in crate::remote) signals_nothing: bool,
 }
@@ -196,7 +196,7 @@ impl<R: Resources> Part for Step<R> {
         let owed = self.owed.take();
         let value = owed.last().map(|frame| frame.announced.value);
         let torn: Box<[_]> = owed.iter().map(|frame| frame.announced.frame).collect();
-        // Before they are signalled: the program has none of them from here on.
+        // Before they are signaled: the program has none of them from here on.
         self.away.withdraw(|frame| torn.contains(&frame));
         match owed.last() {
             #[cfg(test)]

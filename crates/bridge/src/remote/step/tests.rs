@@ -125,7 +125,7 @@ fn frames_come_once_and_in_order_whatever_the_program_submits_first() {
 
 /// The negative control is the first half: with the survivor's signal left out, the queue hangs.
 #[test]
-fn what_a_dead_worker_owed_is_signalled_once_and_nothing_before() {
+fn what_a_dead_worker_owed_is_signaled_once_and_nothing_before() {
     let Some(mut worker) = Worker::new() else { return };
     (0..3).for_each(|_| {
         worker.announce();
@@ -222,7 +222,7 @@ fn a_frame_that_does_not_come_overruns_its_limit() {
     assert_eq!(worker.step.overrun(Duration::ZERO, false), None);
 }
 
-/// A worker may have signalled before it announces, and may keep what it was told of.
+/// A worker may have signaled before it announces, and may keep what it was told of.
 #[test]
 fn timelines_that_a_worker_was_told_of_are_no_other_workers() {
     let Some(worker) = Worker::new() else { return };
@@ -305,7 +305,7 @@ fn what_is_owed_to_a_lost_device_is_forgiven() {
         }
         assert!(!worker.step.is_waited_for() && worker.step.owed() == 0 && worker.whole.is_empty());
     }
-    // The negative control: a value that the worker itself has signalled.
+    // The negative control: a value that the worker itself has signaled.
     let Some(mut worker) = Worker::new() else { return };
     worker.announce();
     // SAFETY: VUID-VkSemaphoreSignalInfo-value-03258 to -03260: it is the only signal.

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::error::code::DriverCode;
-use crate::error::{Error, Object};
+use crate::error::{Error, Object, Result};
 use crate::logging::log_warn;
 use crate::reaper;
 use crate::reaper::NotFreed;
@@ -30,7 +30,7 @@ impl StreamOrder {
     }
 
     /// Waits until nothing uses `object` any more, on home and guests, up to a limit.
-    pub(crate) fn wait_for_end(&self, object: &Object<'_>) -> Result<(), Error> {
+    pub(crate) fn wait_for_end(&self, object: &Object<'_>) -> Result<()> {
         if self.known_idle.load(Ordering::Acquire) {
             return Ok(());
         }

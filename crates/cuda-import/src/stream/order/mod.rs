@@ -21,7 +21,7 @@ use cudarc::driver::{CudaStream, DriverError, SyncOnDrop};
 
 use crate::device::CudaDevice;
 use crate::error::code::DriverCode;
-use crate::error::{Error, Object};
+use crate::error::{Error, Object, Result};
 use crate::logging::log_warn;
 use crate::stream::Mark;
 use crate::stream::capture;
@@ -45,7 +45,7 @@ pub(crate) struct StreamOrder {
 
 impl StreamOrder {
     /// Creates the order of `object`, which lives on `device`.
-    pub(crate) fn new(home: &Arc<CudaStream>, device: &CudaDevice, object: &Object<'_>) -> Result<Self, Error> {
+    pub(crate) fn new(home: &Arc<CudaStream>, device: &CudaDevice, object: &Object<'_>) -> Result<Self> {
         check_stream(home, device, object)?;
         Ok(Self {
             guests: OnceLock::new(),
@@ -83,11 +83,7 @@ impl StreamOrder {
     }
 
     /// [`begin_use`](Self::begin_use) with the error.
-    pub(crate) fn begin_use_for<'a>(
-        &'a self,
-        stream: &'a CudaStream,
-        object: &Object<'_>,
-    ) -> Result<SyncOnDrop<'a>, Error> {
+    pub(crate) fn begin_use_for<'a>(&'a self, stream: &'a CudaStream, object: &Object<'_>) -> Result<SyncOnDrop<'a>> {
         check_stream(stream, &self.device, object)?;
         self.try_begin_use(stream).map_err(|refusal| self.refused(refusal, object))
     }
@@ -221,7 +217,7 @@ impl StreamOrder {
 
     /// [`try_join`](Self::try_join) for a hand-over, which must not build on what was never
     /// enqueued.
-    pub(crate) fn join(&self, object: &Object<'_>) -> Result<(), Error> {
+    pub(crate) fn join(&self, object: &Object<'_>) -> Result<()> {
         let _current = self.bind().map_err(|error| error.at(object, self.device.name()))?;
         self.check_capture(&self.home).map_err(|refusal| self.refused(refusal, object))?;
         self.join_bound().map_err(|error| error.at(object, self.device.name()))

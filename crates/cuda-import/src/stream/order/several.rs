@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cudarc::driver::CudaStream;
 
-use crate::error::{Error, Object};
+use crate::error::{Error, Object, Result};
 use crate::memory::ImportedMemory;
 use crate::stream::order::StreamOrder;
 
@@ -26,7 +26,7 @@ impl Orders {
     /// Creates the order of `object`, in `memory`: each of `homes` is a stream of the memory's
     /// device at the same place. Where there are fewer, the object is not lent to the other
     /// devices.
-    pub(crate) fn new(homes: &[Arc<CudaStream>], memory: &ImportedMemory, object: &Object<'_>) -> Result<Self, Error> {
+    pub(crate) fn new(homes: &[Arc<CudaStream>], memory: &ImportedMemory, object: &Object<'_>) -> Result<Self> {
         let mismatch =
             || Error::ContextMismatch { object: object.to_string(), device: memory.device().name().to_owned() };
         let mut devices = memory.devices();

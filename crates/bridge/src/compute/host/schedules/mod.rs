@@ -98,7 +98,7 @@ fn the_last_clone_may_go_inside_of_a_job() {
 }
 
 #[test]
-fn after_a_failure_nothing_runs_and_all_is_signalled() {
+fn after_a_failure_nothing_runs_and_all_is_signaled() {
     explore(|| {
         let stream = HostStream::new().unwrap();
         let signals = Arc::new(AtomicUsize::new(0));

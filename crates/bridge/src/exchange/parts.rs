@@ -1,45 +1,61 @@
-//! Additions of a lent turn of a latest exchange to an engine's submission.
+//! Additions to an engine's submission.
 
 use smallvec::SmallVec;
 use vk_export::ash::vk;
 
-use crate::exchange::submit::rendered_info;
+use super::submit::rendered_info;
 use crate::timeline::{Timeline, TimelinePoint};
 
-/// The waits and the signal that an engine adds to its submission of a turn of an
-/// [`Exchange::latest`](crate::Exchange::latest), see [`LentLatest`](crate::LentLatest).
+/// The waits and the signal that an engine adds to a submission: those of a lent turn
+/// ([`LentTurn`](crate::LentTurn), [`LentLatest`](crate::LentLatest)), of a first hand-over
+/// ([`InitialTurn`](crate::InitialTurn)) or of `flush_parts`.
+///
+/// Push [`waits`](Self::waits) onto the wait list and [`signal`](Self::signal) onto the signal list
+/// of the `VkSubmitInfo2` that holds the commands; after `VK_SUCCESS`, call `submitted` of the turn
+/// that they are of.
 #[derive(Debug, Clone)]
-pub struct LatestParts {
+pub struct SubmitParts {
     waits: SmallVec<[vk::SemaphoreSubmitInfo<'static>; 2]>,
     signal: vk::SemaphoreSubmitInfo<'static>,
 }
 
-impl LatestParts {
+impl SubmitParts {
     /// Submits nothing: the points have been submitted.
-    pub(super) fn new(
+    pub(crate) fn new(
         after: &[&TimelinePoint],
         rendered: &Timeline,
         value: u64,
         stages: vk::PipelineStageFlags2,
     ) -> Self {
-        let waits = after.iter().map(|point| point.submitted_wait(stages)).collect();
-        Self { waits, signal: rendered_info(rendered, value) }
+        Self::of(after.iter().map(|point| point.submitted_wait(stages)), rendered, value)
     }
 
-    /// Returns the waits of the commands, two at most. There is none if the reader has the same
-    /// frame again, or the writer a slot that was never used.
+    /// Submits nothing: what the waits are for has been submitted.
+    pub(crate) fn of(
+        waits: impl IntoIterator<Item = vk::SemaphoreSubmitInfo<'static>>,
+        rendered: &Timeline,
+        value: u64,
+    ) -> Self {
+        Self { waits: waits.into_iter().collect(), signal: rendered_info(rendered, value) }
+    }
+
+    /// Returns the waits of the commands. A frame of an [`Exchange`](crate::Exchange) has one, at
+    /// the stages that use the resources. A turn of an
+    /// [`Exchange::latest`](crate::Exchange::latest) has two at most, and none if the reader has
+    /// the same frame again, or the writer a slot that was never used. An
+    /// [`InitialTurn`](crate::InitialTurn) has one at most, `flush_parts` none.
     pub fn waits(&self) -> &[vk::SemaphoreSubmitInfo<'static>] {
         &self.waits
     }
 
-    /// Returns the signal to add to the submission. It marks the commands as complete.
+    /// Returns the signal of the submission, which marks the commands as complete.
     pub fn signal(&self) -> vk::SemaphoreSubmitInfo<'static> {
         self.signal
     }
 
     /// Returns the waits and the signal in the form of `vkQueueSubmit`.
-    pub fn legacy(&self) -> LegacyLatestParts {
-        LegacyLatestParts {
+    pub fn legacy(&self) -> LegacySubmitParts {
+        LegacySubmitParts {
             semaphores: self.waits.iter().map(|wait| wait.semaphore).collect(),
             values: self.waits.iter().map(|wait| wait.value).collect(),
             stages: self.waits.iter().map(|wait| vk_export::legacy_stages(wait.stage_mask)).collect(),
@@ -48,17 +64,17 @@ impl LatestParts {
     }
 }
 
-/// [`LatestParts`] for `vkQueueSubmit` with a `VkTimelineSemaphoreSubmitInfo`: the arrays of waits
+/// [`SubmitParts`] for `vkQueueSubmit` with a `VkTimelineSemaphoreSubmitInfo`: the arrays of waits
 /// have one length.
 #[derive(Debug, Clone)]
-pub struct LegacyLatestParts {
+pub struct LegacySubmitParts {
     semaphores: SmallVec<[vk::Semaphore; 2]>,
     values: SmallVec<[u64; 2]>,
     stages: SmallVec<[vk::PipelineStageFlags; 2]>,
     signal: vk::SemaphoreSubmitInfo<'static>,
 }
 
-impl LegacyLatestParts {
+impl LegacySubmitParts {
     /// Returns the semaphores for `pWaitSemaphores`.
     pub fn wait_semaphores(&self) -> &[vk::Semaphore] {
         &self.semaphores

@@ -4,13 +4,13 @@ use cudarc::driver::sys::{CUdevice, CUdevice_attribute as Attribute};
 use uuid::Uuid;
 
 use crate::device::version::DriverVersion;
-use crate::error::{Error, PresentDevice};
+use crate::error::{Error, PresentDevice, Result};
 use crate::sys::{CallError, CallResult, Driver, INVALID_VALUE};
 
 /// The driver and its devices.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct DriverReport {
+pub struct CudaReport {
     /// The newest CUDA that the driver supports.
     pub version: DriverVersion,
     /// The devices, in the driver's order after `CUDA_VISIBLE_DEVICES`. Never empty: no device is
@@ -98,7 +98,7 @@ impl CudaDeviceReport {
     }
 }
 
-impl DriverReport {
+impl CudaReport {
     /// The error where no device has this UUID: it names those that are there.
     pub(crate) fn has_no(self, uuid: Uuid) -> Error {
         let present = self.devices.into_iter().map(|device| PresentDevice { name: device.name, uuid: device.uuid });
@@ -113,19 +113,19 @@ impl DriverReport {
 /// [`Error::Driver`] with an explanation when it cannot start: no device, a kernel module of
 /// another version, the toolkit's stub library.
 #[doc(alias = "cuInit")]
-pub fn probe() -> Result<DriverReport, Error> {
+pub fn report() -> Result<CudaReport> {
     let driver = Driver::load()?;
     list(driver).map_err(|error| error.at("", ""))
 }
 
-fn list(driver: Driver) -> CallResult<DriverReport> {
+fn list(driver: Driver) -> CallResult<CudaReport> {
     driver.init()?;
     let version = DriverVersion::from_raw(driver.version()?);
     let devices = (0..driver.device_count()?).map(|ordinal| {
         let device = driver.device(ordinal)?;
         describe(driver, device, ordinal.unsigned_abs() as usize)
     });
-    Ok(DriverReport { version, devices: devices.collect::<Result<_, _>>()? })
+    Ok(CudaReport { version, devices: devices.collect::<Result<_, _>>()? })
 }
 
 /// The report of one device of an initialized driver.
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_machine_without_a_driver_is_told_what_to_do() {
-        match probe() {
+        match report() {
             Err(error @ Error::NoDriver { .. }) => {
                 let text = error.to_string();
                 assert!(text.contains("install"), "{text}");

@@ -4,14 +4,14 @@
 /// the side to ask on the host is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Signaller {
+pub enum Signaler {
     /// The compute side: a CUDA stream, or the CPU backend's thread.
     Compute,
     /// A Vulkan queue.
     Queue,
 }
 
-impl Signaller {
+impl Signaler {
     /// Returns the exchange's name for the timeline that this side signals.
     pub(crate) fn timeline(self) -> &'static str {
         match self {
@@ -21,7 +21,7 @@ impl Signaller {
     }
 }
 
-impl std::fmt::Display for Signaller {
+impl std::fmt::Display for Signaler {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Compute => "the compute side",
@@ -32,11 +32,11 @@ impl std::fmt::Display for Signaller {
 
 #[cfg(test)]
 mod tests {
-    use super::Signaller;
+    use super::Signaler;
 
     #[test]
     fn sides_and_timelines_are_told_apart() {
-        let [compute, queue] = [Signaller::Compute, Signaller::Queue];
+        let [compute, queue] = [Signaler::Compute, Signaler::Queue];
         assert_eq!([compute.timeline(), queue.timeline()], ["computed", "rendered"]);
         assert_eq!([compute.to_string(), queue.to_string()], ["the compute side", "the Vulkan queue"]);
     }
