@@ -12,7 +12,8 @@
 //!             // Kernels and copies on `cuda.stream`, with the view as an
 //!             // argument.
 //!             Work::Cuda(cuda) => {
-//!                 println!("{} elements on {:?}", cuda.resources.len(), cuda.stream)
+//!                 let len = cuda.resources.len();
+//!                 println!("{len} elements on {:?}", cuda.stream)
 //!             }
 //!             Work::Host(mut host) => host
 //!                 .resources

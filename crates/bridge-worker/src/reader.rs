@@ -51,8 +51,9 @@ impl<F: Frame> LatestReader<F> {
     /// after the work of its turns.
     ///
     /// # Errors
-    /// [`Error::PeerLost`] when the renderer's process has ended, [`Error::Closed`] if it has
-    /// closed the exchange or the connection, [`Error::Cuda`] if this side's GPU work has failed.
+    /// [`Error::PeerLost`](crate::Error::PeerLost) when the renderer's process has ended,
+    /// [`Error::Closed`](crate::Error::Closed) if it has closed the exchange or the connection,
+    /// [`Error::Cuda`](crate::Error::Cuda) if this side's GPU work has failed.
     pub fn newest(&mut self) -> Result<Option<ReadTurn<'_, F>>> {
         self.wait_for_newer(Duration::ZERO)?;
         Ok(self.held.map(|frame| ReadTurn { reader: self, frame, done: false }))
@@ -173,7 +174,7 @@ impl<F: Frame> ReadTurn<'_, F> {
     /// Ends the turn. Dropping it does the same, and logs the error.
     ///
     /// # Errors
-    /// [`Error::Cuda`] if work on other streams could not be joined.
+    /// [`Error::Cuda`](crate::Error::Cuda) if work on other streams could not be joined.
     pub fn finish(mut self) -> Result<()> {
         self.end()
     }

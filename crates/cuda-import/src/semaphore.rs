@@ -37,8 +37,9 @@ impl ImportedSemaphore {
     /// [`ImportHandle`].
     ///
     /// # Errors
-    /// [`Error::TimelineUnsupported`] when the device cannot do timelines; [`Error::Driver`] when
-    /// the driver refuses. On Windows [`Error::InvalidHandle`] for one that is not open, and for a
+    /// [`Error::TimelineUnsupported`](crate::Error::TimelineUnsupported) when the device cannot do
+    /// timelines; [`Error::Driver`](crate::Error::Driver) when the driver refuses. On Windows
+    /// [`Error::InvalidHandle`](crate::Error::InvalidHandle) for one that is not open, and for a
     /// timeline's KMT handle.
     ///
     /// # Safety

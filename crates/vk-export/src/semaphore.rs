@@ -214,15 +214,14 @@ impl Semaphore {
 
     /// Blocks until a timeline has reached `value`, for at most `timeout`.
     ///
-    /// Right for what Vulkan or the host signals; a signal of another API wakes this late by
-    /// milliseconds on some drivers, ask [`value`](Self::value) repeatedly there.
+    /// Suits signals of Vulkan and of the host. On some drivers it notices a signal of another API
+    /// only after milliseconds: poll [`value`](Self::value) for those.
     ///
     /// # Errors
     /// [`Error::Timeout`] with the last value, [`Error::InvalidArgument`] for a binary semaphore,
     /// otherwise the error of the failed driver call.
     #[doc(alias = "vkWaitSemaphores")]
     pub fn wait(&self, value: u64, timeout: Duration) -> Result<()> {
-        self.check_timeline()?;
         let start = Instant::now();
         if self.try_wait(value, timeout)? {
             return Ok(());
@@ -236,17 +235,16 @@ impl Semaphore {
         })
     }
 
-    /// As [`wait`](Self::wait), but returns `false` at the limit.
+    /// As [`wait`](Self::wait), but returns `false` at the timeout.
     ///
     /// # Errors
-    /// As [`wait`](Self::wait), but for the timeout.
-    pub fn try_wait(&self, value: u64, limit: Duration) -> Result<bool> {
+    /// As [`wait`](Self::wait), except for [`Error::Timeout`].
+    pub fn try_wait(&self, value: u64, timeout: Duration) -> Result<bool> {
         self.check_timeline()?;
         let (semaphores, values) = ([self.raw], [value]);
         let info = vk::SemaphoreWaitInfo::default().semaphores(&semaphores).values(&values);
-        let nanoseconds = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
-        // SAFETY: VUID-VkSemaphoreWaitInfo-pSemaphores-03256: a live timeline of this device,
-        // checked above.
+        let nanoseconds = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
+        // SAFETY: VUID-VkSemaphoreWaitInfo-pSemaphores-03256: a live timeline, checked above.
         match unsafe { self.device.as_raw().wait_semaphores(&info, nanoseconds) } {
             Ok(()) => Ok(true),
             Err(vk::Result::TIMEOUT) => Ok(false),

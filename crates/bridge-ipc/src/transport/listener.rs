@@ -23,8 +23,9 @@ impl Listener {
     /// process left behind is replaced.
     ///
     /// # Errors
-    /// [`Error::InUse`] where another process listens, [`Error::NotOurs`] where something else is
-    /// at the path, [`Error::System`] where the system refuses.
+    /// [`Error::InUse`](crate::Error::InUse) where another process listens,
+    /// [`Error::NotOurs`](crate::Error::NotOurs) where something else is at the path,
+    /// [`Error::System`](crate::Error::System) where the system refuses.
     pub fn bind(path: impl AsRef<Path>) -> Result<Self> {
         Self::bind_with(path, &ListenerInfo::default())
     }
@@ -47,9 +48,10 @@ impl Listener {
     /// [`Connection::greet`] is next; [`Listener::greet`] does both, for many at a time.
     ///
     /// # Errors
-    /// [`Error::ForeignUser`] and [`Error::PidMismatch`] for a process that may not connect, whose
-    /// connection is closed; [`Error::System`] where the system refuses. The listener goes on
-    /// either way.
+    /// [`Error::ForeignUser`](crate::Error::ForeignUser) and
+    /// [`Error::PidMismatch`](crate::Error::PidMismatch) for a process that may not connect, whose
+    /// connection is closed; [`Error::System`](crate::Error::System) where the system refuses. The
+    /// listener goes on either way.
     pub fn accept(&self, timeout: Duration) -> Result<Option<Connection>> {
         self.socket.accept(timeout)
     }
@@ -65,9 +67,9 @@ impl Listener {
     ///
     /// # Errors
     /// As [`accept`](Self::accept) and [`Connection::receive`], for one worker, whose connection is
-    /// closed: [`Error::Timeout`] where it has said nothing for [`ListenerInfo::greeting`],
-    /// [`Error::Closed`] where it has gone or [`ListenerInfo::pending`] others are waited for
-    /// already. The listener goes on.
+    /// closed: [`Error::Timeout`](crate::Error::Timeout) where it has said nothing for
+    /// [`ListenerInfo::greeting`], [`Error::Closed`](crate::Error::Closed) where it has gone or
+    /// [`ListenerInfo::pending`] others are waited for already. The listener goes on.
     pub fn greet(&self, hello: &Hello, timeout: Duration) -> Result<Option<Connection>> {
         self.greetings.greet(&self.socket, hello, timeout)
     }

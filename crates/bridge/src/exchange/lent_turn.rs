@@ -43,8 +43,8 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
     ///
     /// # Errors
     /// [`Error::OutOfOrder`](crate::Error::OutOfOrder) while another lent turn is open,
-    /// [`vk_export::Error::QueueHeld`] inside [`Queue::with`], or the error of the failed driver
-    /// call; the frame is then lost.
+    /// [`vk_export::Error::QueueHeld`] inside [`Queue::with`](vk_export::Queue::with), or the error
+    /// of the failed driver call; the frame is then lost.
     pub fn lend(mut self) -> Result<LentTurn<R, D>> {
         let lent = {
             let _order = self.shared.submitting()?;

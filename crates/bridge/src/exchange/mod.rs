@@ -120,11 +120,12 @@ impl<R: Resources> Exchange<R, ComputeFirst> {
     /// Creates an exchange whose frames begin on the compute side.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for an invalid configuration, such as no slots, no resources, or
-    /// accesses whose stages the queue lacks; otherwise the error of the failed Vulkan or CUDA
-    /// call. Failure leaks nothing, with one exception, [`vk_export::Error::Unfinished`]: the first
-    /// hand-over of new images did not complete within the timeout, and its commands, all slots and
-    /// the device are never freed; see [`LiveObjects`](crate::LiveObjects).
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for an invalid configuration, such
+    /// as no slots, no resources, or accesses whose stages the queue lacks; otherwise the error of
+    /// the failed Vulkan or CUDA call. Failure leaks nothing, with one exception,
+    /// [`vk_export::Error::Unfinished`]: the first hand-over of new images did not complete within
+    /// the timeout, and its commands, all slots and the device are never freed; see
+    /// [`LiveObjects`](crate::LiveObjects).
     pub fn new(compute: &Compute, info: &ExchangeInfo<'_>, resources: R) -> Result<Self> {
         Self::with(compute, info, resources, First::Compute)
     }
@@ -152,12 +153,14 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     /// finished with the slot.
     ///
     /// # Errors
-    /// [`Error::NotInitialized`] while new images wait for their [first
-    /// hand-over](Self::needs_initial), [`Error::TurnOpen`] while the last frame's first turn is
-    /// open (with [`RenderFirst`], any turn), [`Error::SlotBusy`] while render turns hold every
-    /// slot, [`Error::TurnLost`] once after a turn was dropped unfinished, [`Error::Timeout`] if
-    /// the oldest of [`ExchangeInfo::frames_in_flight`] frames does not complete in time, the error
-    /// of [`Compute::check_alive`] once the compute side has failed, or that of the failed driver
+    /// [`Error::NotInitialized`](crate::Error::NotInitialized) while new images wait for their
+    /// [first hand-over](Self::needs_initial), [`Error::TurnOpen`](crate::Error::TurnOpen) while
+    /// the last frame's first turn is open (with [`RenderFirst`], any turn),
+    /// [`Error::SlotBusy`](crate::Error::SlotBusy) while render turns hold every slot,
+    /// [`Error::TurnLost`](crate::Error::TurnLost) once after a turn was dropped unfinished,
+    /// [`Error::Timeout`](crate::Error::Timeout) if the oldest of
+    /// [`ExchangeInfo::frames_in_flight`] frames does not complete in time, the error of
+    /// [`Compute::check_alive`] once the compute side has failed, or that of the failed driver
     /// call.
     pub fn begin(&mut self) -> Result<D::Begun<R>> {
         self.retired.free();
@@ -215,13 +218,14 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     /// queued after itself, a separate thread does this later and logs the error.
     ///
     /// # Errors
-    /// [`Error::TurnOpen`] or [`Error::SlotBusy`] while a turn is still held, [`Error::Timeout`],
-    /// [`Error::ComputeBusy`] or the error of the failed driver call if the work is not known to
-    /// have completed; the resources are then leaked deliberately. With CUDA, earlier work of other
-    /// exchanges of the same [`Compute`] must complete as well, since the driver frees nothing
-    /// while a stream is blocked. On an adopted device, dropped lent turns are only known to have
-    /// completed after a later frame or [`flush_parts`](Self::flush_parts). On a lost Vulkan device
-    /// nothing is in use, so everything is freed.
+    /// [`Error::TurnOpen`](crate::Error::TurnOpen) or [`Error::SlotBusy`](crate::Error::SlotBusy)
+    /// while a turn is still held, [`Error::Timeout`](crate::Error::Timeout),
+    /// [`Error::ComputeBusy`](crate::Error::ComputeBusy) or the error of the failed driver call if
+    /// the work is not known to have completed; the resources are then leaked deliberately. With
+    /// CUDA, earlier work of other exchanges of the same [`Compute`] must complete as well, since
+    /// the driver frees nothing while a stream is blocked. On an adopted device, dropped lent turns
+    /// are only known to have completed after a later frame or [`flush_parts`](Self::flush_parts).
+    /// On a lost Vulkan device nothing is in use, so everything is freed.
     pub fn close(self) -> Result<()> {
         self.shared.ledger().idle().map_err(|refusal| self.shared.refused(refusal))?;
         if self.shared.compute.side().is_inside() {

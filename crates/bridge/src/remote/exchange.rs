@@ -26,7 +26,8 @@ use crate::exchange::{ExchangeInfo, InitialTurn, Lease, RenderTurn, StepAway, St
 ///   although nothing else delays it, is killed, even if it is stopped.
 /// - Once its process has ended, the highest value that it owed is signaled in its place: the queue
 ///   continues, with whatever is in the slots of those frames. [`check_worker`](Self::check_worker)
-///   names these frames ([`Error::PeerLost`], `torn`), and those that were not taken are withdrawn.
+///   names these frames ([`Error::PeerLost`](crate::Error::PeerLost), `torn`), and those that were
+///   not taken are withdrawn.
 /// - A worker on the CPU signals by messages. If its connection ends, the values are signaled at
 ///   once, whether or not its process still runs, and slots of torn frames keep their contents.
 ///
@@ -56,7 +57,7 @@ impl Remote {
     /// CUDA writes the slots directly, as in [`latest`](Self::latest).
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if a side does not allow it
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) if a side does not allow it
     /// ([`AcceptInfo::trust`](crate::AcceptInfo::trust)), for more than 64 slots, and for a pool;
     /// otherwise as [`latest`](Self::latest).
     pub fn exchange<R: Resources>(self, info: &ExchangeInfo<'_>, resources: R) -> Result<RemoteExchangeReader<R>> {
@@ -92,13 +93,15 @@ impl<R: Resources> RemoteExchangeReader<R> {
     /// submitted in any order.
     ///
     /// # Errors
-    /// [`Error::PeerLost`] once the worker is lost and all of its complete frames were taken, until
-    /// [`reconnect`](Self::reconnect); [`Error::FramesTorn`] once for torn frames of an earlier
-    /// worker that were not reported before; [`Error::TurnLost`] once after a turn was dropped;
-    /// [`Error::Timeout`] if [`ExchangeInfo::frames_in_flight`] frames do not complete within
-    /// [`ExchangeInfo::timeout`], and `timeout` is not shorter; [`Error::HostFailed`] once frames
-    /// of a worker on the CPU can no longer be copied, for example because Vulkan did not finish
-    /// with a slot within [`ExchangeInfo::timeout`]: create a new exchange.
+    /// [`Error::PeerLost`](crate::Error::PeerLost) once the worker is lost and all of its complete
+    /// frames were taken, until [`reconnect`](Self::reconnect);
+    /// [`Error::FramesTorn`](crate::Error::FramesTorn) once for torn frames of an earlier worker
+    /// that were not reported before; [`Error::TurnLost`](crate::Error::TurnLost) once after a turn
+    /// was dropped; [`Error::Timeout`](crate::Error::Timeout) if [`ExchangeInfo::frames_in_flight`]
+    /// frames do not complete within [`ExchangeInfo::timeout`], and `timeout` is not shorter;
+    /// [`Error::HostFailed`](crate::Error::HostFailed) once frames of a worker on the CPU can no
+    /// longer be copied, for example because Vulkan did not finish with a slot within
+    /// [`ExchangeInfo::timeout`]: create a new exchange.
     pub fn next(&mut self, timeout: Duration) -> Result<Option<RenderTurn<R>>> {
         let start = Instant::now();
         self.steps.check_dropped()?;
@@ -137,10 +140,10 @@ impl<R: Resources> RemoteExchangeReader<R> {
     /// Checks that a worker is connected.
     ///
     /// # Errors
-    /// [`Error::PeerLost`] once its process or its connection has ended, or it was killed or
-    /// disconnected, until [`reconnect`](Self::reconnect). If `dead` is `true`, the values that it
-    /// owed have been signaled. [`Error::FramesTorn`] and [`Error::HostFailed`] as for
-    /// [`next`](Self::next).
+    /// [`Error::PeerLost`](crate::Error::PeerLost) once its process or its connection has ended, or
+    /// it was killed or disconnected, until [`reconnect`](Self::reconnect). If `dead` is `true`,
+    /// the values that it owed have been signaled. [`Error::FramesTorn`](crate::Error::FramesTorn)
+    /// and [`Error::HostFailed`](crate::Error::HostFailed) as for [`next`](Self::next).
     pub fn check_worker(&self) -> Result<()> {
         self.workers.require_worker()?;
         self.steps.check_compute()
@@ -151,18 +154,19 @@ impl<R: Resources> RemoteExchangeReader<R> {
     ///
     /// Does not wait for a worker, except to complete a [`disconnect`](Self::disconnect) that was
     /// called under the queue's lock. It is refused while a previous worker that closed its
-    /// connection, but still runs, [owes](Self::owed) frames: they arrive, or that worker is killed
-    /// at the limit of one of them. [`check_worker`](Self::check_worker) reports if the worker
-    /// refuses the exchange or does not answer within [`ExchangeInfo::timeout`]. A worker that
-    /// computes with CUDA gets the slots and new timelines once the previous worker can no longer
-    /// use them, as with [`RemoteLatestReader::reconnect`](crate::RemoteLatestReader::reconnect),
-    /// and once Vulkan's commands with its frames have ended: submit or skip turns that are still
-    /// held.
+    /// connection, but still runs, [owes](Self::owed_frames) frames: they arrive, or that worker is
+    /// killed at the limit of one of them. [`check_worker`](Self::check_worker) reports if the
+    /// worker refuses the exchange or does not answer within [`ExchangeInfo::timeout`]. A worker
+    /// that computes with CUDA gets the slots and new timelines once the previous worker can no
+    /// longer use them, as with
+    /// [`RemoteLatestReader::reconnect`](crate::RemoteLatestReader::reconnect), and once Vulkan's
+    /// commands with its frames have ended: submit or skip turns that are still held.
     ///
     /// # Errors
     /// As [`RemoteLatestReader::reconnect`](crate::RemoteLatestReader::reconnect);
-    /// [`Error::InvalidArgument`] for a worker without trust, and [`Error::FramesOwed`] while the
-    /// previous worker owes frames. On an error, the connection with the new worker is closed.
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for a worker without trust, and
+    /// [`Error::FramesOwed`](crate::Error::FramesOwed) while the previous worker owes frames. On an
+    /// error, the connection with the new worker is closed.
     pub fn reconnect(&mut self, remote: Remote) -> Result<()> {
         self.workers.reconnect(remote)
     }
@@ -227,7 +231,7 @@ impl<R: Resources> RemoteExchangeReader<R> {
     /// Returns a [`Lease`] on the Vulkan objects of a slot.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if `slot` is out of range.
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) if `slot` is out of range.
     pub fn lease(&self, slot: usize) -> Result<Lease> {
         self.steps.state().checked_lease(slot)
     }

@@ -143,8 +143,8 @@ impl<R: Resources> RemoteExchangeWriter<R> {
     /// Does not wait: [`begin`](Self::begin) waits until the worker has accepted the exchange, and
     /// [`check_worker`](Self::check_worker) reports if it refuses or does not answer within
     /// [`ExchangeInfo::timeout`]. It is refused while a previous worker that closed its connection,
-    /// but still runs, [owes](Self::owed) values. A worker that computes with CUDA gets the slots
-    /// and new timelines once the previous worker can no longer use them, as with
+    /// but still runs, [owes](Self::owed_frames) values. A worker that computes with CUDA gets the
+    /// slots and new timelines once the previous worker can no longer use them, as with
     /// [`RemoteLatestReader::reconnect`](crate::RemoteLatestReader::reconnect), and once Vulkan's
     /// commands with the slots have ended: submit or skip a turn that is still held.
     ///

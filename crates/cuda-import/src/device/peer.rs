@@ -26,8 +26,9 @@ pub enum PeerAccess {
 /// context.
 ///
 /// # Errors
-/// [`Error::NoSuchDevice`] where CUDA does not see `accessing`; [`Error::DriverTooOld`] where the
-/// driver lacks calls; else those of [`report`](crate::report()).
+/// [`Error::NoSuchDevice`](crate::Error::NoSuchDevice) where CUDA does not see `accessing`;
+/// [`Error::DriverTooOld`](crate::Error::DriverTooOld) where the driver lacks calls; else those of
+/// [`report`](crate::report()).
 #[doc(alias = "cuDeviceCanAccessPeer")]
 pub fn peer_access(accessing: Uuid, owner: Uuid) -> Result<PeerAccess> {
     let found = report()?;

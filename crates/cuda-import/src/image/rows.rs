@@ -85,9 +85,11 @@ impl<T: Texel> MappedImage<T> {
     /// [`map`](Self::map).
     ///
     /// # Errors
-    /// [`Error::Image`] for what cannot be an image, and for offsets that are no multiples of the
-    /// texel's size or levels that overlap; [`Error::OutOfRange`] where the memory is too small,
-    /// other bad arguments each have their own; [`Error::Driver`] when the driver refuses.
+    /// [`Error::Image`](crate::Error::Image) for what cannot be an image, and for offsets that are
+    /// no multiples of the texel's size or levels that overlap;
+    /// [`Error::OutOfRange`](crate::Error::OutOfRange) where the memory is too small, other bad
+    /// arguments each have their own; [`Error::Driver`](crate::Error::Driver) when the driver
+    /// refuses.
     pub fn map_rows(
         memory: &Arc<ImportedMemory>,
         info: &ImageMappingInfo,

@@ -84,9 +84,11 @@ impl<'a, T> ImageView<'a, T> {
     /// argument which stream it is for.
     ///
     /// # Errors
-    /// [`Error::ContextMismatch`], [`Error::PerThreadStream`]; [`Error::StreamCaptured`] while that
-    /// stream or the home stream is captured; [`Error::Driver`] where the streams can be ordered in
-    /// no way. Nothing may be launched then.
+    /// [`Error::ContextMismatch`](crate::Error::ContextMismatch),
+    /// [`Error::PerThreadStream`](crate::Error::PerThreadStream);
+    /// [`Error::StreamCaptured`](crate::Error::StreamCaptured) while that stream or the home stream
+    /// is captured; [`Error::Driver`](crate::Error::Driver) where the streams can be ordered in no
+    /// way. Nothing may be launched then.
     pub fn order<'s>(&'s self, stream: &'s CudaStream) -> Result<SyncOnDrop<'s>> {
         self.image.order().begin_use_for(stream, &self.image.object())
     }
@@ -97,8 +99,9 @@ impl<'a, T: Texel> ImageView<'a, T> {
     /// a driver call; later calls look it up in a list. It stays until the image is closed.
     ///
     /// # Errors
-    /// [`Error::Image`] for a combination that CUDA forbids, and for an image in
-    /// [rows](MappedImage::has_rows); [`Error::Driver`] when the driver refuses.
+    /// [`Error::Image`](crate::Error::Image) for a combination that CUDA forbids, and for an image
+    /// in [rows](MappedImage::has_rows); [`Error::Driver`](crate::Error::Driver) when the driver
+    /// refuses.
     #[doc(alias = "cuTexObjectCreate")]
     pub fn texture(&self, info: &TextureInfo) -> Result<Texture<'a>> {
         Ok(Texture::new(self.image.texture(info)?, self.image.order()))
@@ -109,10 +112,12 @@ impl<'a, T: Texel> ImageView<'a, T> {
     /// without a limit.
     ///
     /// # Errors
-    /// [`Error::Image`] for a level, layers or a length that do not fit;
-    /// [`Error::ContextMismatch`], [`Error::PerThreadStream`]; [`Error::StreamCaptured`] while that
-    /// stream or the home stream is captured, as in what records a graph; [`Error::Driver`] for
-    /// this call or an earlier one. On an error `texels` holds anything.
+    /// [`Error::Image`](crate::Error::Image) for a level, layers or a length that do not fit;
+    /// [`Error::ContextMismatch`](crate::Error::ContextMismatch),
+    /// [`Error::PerThreadStream`](crate::Error::PerThreadStream);
+    /// [`Error::StreamCaptured`](crate::Error::StreamCaptured) while that stream or the home stream
+    /// is captured, as in what records a graph; [`Error::Driver`](crate::Error::Driver) for this
+    /// call or an earlier one. On an error `texels` holds anything.
     #[doc(alias = "cuMemcpy3DAsync")]
     pub fn read_to_host(
         &self,
@@ -191,8 +196,9 @@ impl<T: Texel> ImageViewMut<'_, T> {
     /// textures.
     ///
     /// # Errors
-    /// [`Error::Image`] where there is no such level, where the image was mapped without surfaces,
-    /// and for one in [rows](MappedImage::has_rows); [`Error::Driver`] when the driver refuses.
+    /// [`Error::Image`](crate::Error::Image) where there is no such level, where the image was
+    /// mapped without surfaces, and for one in [rows](MappedImage::has_rows);
+    /// [`Error::Driver`](crate::Error::Driver) when the driver refuses.
     #[doc(alias = "cuSurfObjectCreate")]
     pub fn surface(&self, level: u32) -> Result<Surface<'_>> {
         Ok(Surface::new(self.image.surface(level)?, self.image.order()))
@@ -202,8 +208,9 @@ impl<T: Texel> ImageViewMut<'_, T> {
     /// rows: a pointer for kernels, which load and store texels there. Makes no driver call.
     ///
     /// # Errors
-    /// [`Error::Image`] where there is no such level, and for an image that is an array, of which
-    /// [`texture`](Self::texture) and [`surface`](Self::surface) are what kernels get.
+    /// [`Error::Image`](crate::Error::Image) where there is no such level, and for an image that is
+    /// an array, of which [`texture`](Self::texture) and [`surface`](Self::surface) are what
+    /// kernels get.
     pub fn rows(&self, level: u32) -> Result<ImageRows<'_, T>> {
         self.image.rows(level)
     }

@@ -28,8 +28,8 @@ impl CudaDevice {
     /// the context, for 10 s at most: cudarc has no events for what was allocated until then.
     ///
     /// # Errors
-    /// [`Error::Driver`] when it cannot be made, or when an earlier call in this context failed
-    /// unseen.
+    /// [`Error::Driver`](crate::Error::Driver) when it cannot be made, or when an earlier call in
+    /// this context failed unseen.
     pub fn new_stream(&self) -> Result<Arc<CudaStream>> {
         self.check_recorded()?;
         let _caller = self.driver().keep_current();
