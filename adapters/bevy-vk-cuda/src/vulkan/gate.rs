@@ -67,28 +67,36 @@ impl Gate {
     }
 
     pub(crate) fn open(&self) {
-        self.change(|state| state.closed = false);
+        self.0.change(|state| state.closed = false);
     }
 
-    fn change(&self, change: impl FnOnce(&mut State)) {
-        change(&mut self.0.state.lock().unwrap_or_else(PoisonError::into_inner));
-        self.0.changed.notify_all();
+    /// The lock for every device that Bevy makes: one, since calls that would wait for themselves
+    /// are found by it.
+    pub(crate) fn lock(&self) -> Arc<dyn QueueLock> {
+        Arc::clone(&self.0) as Arc<dyn QueueLock>
     }
 }
 
-impl QueueLock for Gate {
+impl Inner {
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
+        self.changed.notify_all();
+    }
+}
+
+impl QueueLock for Inner {
     fn with(&self, _: vk::Queue, f: &mut dyn FnMut()) {
         /// Reopens the way where `f` panics, too.
-        struct Submitting<'a>(&'a Gate);
+        struct Submitting<'a>(&'a Inner);
         impl Drop for Submitting<'_> {
             fn drop(&mut self) {
                 self.0.change(|state| state.submitting = false);
             }
         }
-        let state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         // `open` may never come: a system between the two has panicked, or is the caller on a
         // schedule with one thread.
-        let waited = self.0.changed.wait_timeout_while(state, LIMIT, |state| state.closed || state.submitting);
+        let waited = self.changed.wait_timeout_while(state, LIMIT, |state| state.closed || state.submitting);
         let (mut state, waited) = waited.unwrap_or_else(PoisonError::into_inner);
         if waited.timed_out() {
             log::error!(
@@ -153,7 +161,7 @@ mod tests {
         let (gate, submitted) = (Gate::default(), AtomicBool::new(false));
         gate.close();
         std::thread::scope(|scope| {
-            scope.spawn(|| gate.with(vk::Queue::null(), &mut || submitted.store(true, Ordering::SeqCst)));
+            scope.spawn(|| gate.0.with(vk::Queue::null(), &mut || submitted.store(true, Ordering::SeqCst)));
             std::thread::sleep(A_WHILE);
             assert!(!submitted.load(Ordering::SeqCst), "it is closed");
             gate.open();
@@ -201,7 +209,7 @@ mod tests {
         gate.close();
         let submit = || -> Result<()> {
             let mut submitted = false;
-            gate.with(vk::Queue::null(), &mut || submitted = true);
+            gate.0.with(vk::Queue::null(), &mut || submitted = true);
             assert!(!submitted);
             Err(Error::invalid("queue", "`QueueLock::with` returned without calling its closure"))
         };
@@ -218,10 +226,10 @@ mod tests {
     fn a_gate_that_stays_closed_holds_nobody_up_for_good() {
         let (gate, mut submitted) = (Gate::default(), false);
         gate.close();
-        gate.with(vk::Queue::null(), &mut || submitted = true);
+        gate.0.with(vk::Queue::null(), &mut || submitted = true);
         assert!(!submitted);
         gate.open();
-        gate.with(vk::Queue::null(), &mut || submitted = true);
+        gate.0.with(vk::Queue::null(), &mut || submitted = true);
         assert!(submitted, "and goes on");
     }
 
@@ -231,7 +239,7 @@ mod tests {
         let begun = std::sync::Barrier::new(2);
         std::thread::scope(|scope| {
             let submission = scope.spawn(|| {
-                gate.with(vk::Queue::null(), &mut || {
+                gate.0.with(vk::Queue::null(), &mut || {
                     begun.wait();
                     std::thread::sleep(A_WHILE);
                     ended.store(true, Ordering::SeqCst);
@@ -244,7 +252,7 @@ mod tests {
             assert!(submission.join().is_err());
         });
         gate.open();
-        gate.with(vk::Queue::null(), &mut || ended.store(false, Ordering::SeqCst));
+        gate.0.with(vk::Queue::null(), &mut || ended.store(false, Ordering::SeqCst));
         assert!(!ended.load(Ordering::SeqCst), "and goes on");
     }
 }

@@ -80,7 +80,7 @@ pub(crate) fn adopt(
     let extensions = hal.enabled_device_extensions().to_vec();
     info.device_extensions = &extensions;
     info.instance_extensions = instance.extensions();
-    info.queue_lock = Some(Arc::new(gate.clone()));
+    info.queue_lock = Some(gate.lock());
     info.keep_alive = Some(Box::new(device.clone()));
     // SAFETY: the handles are those of one wgpu device, which lives as long as its clone in
     // `keep_alive`, and its instance with it; the extensions are those that wgpu enabled, the
