@@ -51,19 +51,19 @@ impl Signaled {
     unsafe fn release_waits(&self) {
         let mut released = self.released.lock().unwrap_or_else(PoisonError::into_inner);
         let (Some(link), Some(last)) = (self.link.upgrade(), self.rendered.last_issued()) else { return };
-        // CUDA waits for issued values only. A lost device may report any value, but not this one,
-        // unless it was reached.
+        // CUDA waits for issued values only. A lost device may report any value, or none, but not
+        // this one, unless it was reached.
         let value = last.value();
         if *released >= value || self.rendered.value().is_ok_and(|reached| reached == value) {
             return;
         }
+        // Tried once: an error may follow a signal that was enqueued.
+        *released = value;
         // SAFETY: "the value is greater than every value signaled or pending": no higher one was
-        // issued, this one was not reached, and what is pending does not come, by this function's
-        // contract.
+        // issued, and what is pending does not come, by this function's contract. If the counter
+        // cannot be read, this one may have been reached; then no wait for it is left, and nothing
+        // of a lost device reads the counter any more.
         let signaled: Result<()> = unsafe { link.signal_rendered(value) };
-        if signaled.is_ok() {
-            *released = value;
-        }
         drop(released); // What is logged may take any lock.
         match signaled {
             Ok(()) => log_error!("{}: signaled by CUDA, since the Vulkan device is lost", self.rendered.name()),

@@ -13,7 +13,7 @@ pub(super) fn frames_owed(
     write!(
         f,
         "exchange \"{exchange}\": worker process {worker} is lost but still running, with unfinished frames {frames:?}; it is killed if \
-         one takes more than {limit:?} after the previous one; connect another worker once the exchange's `owed` is empty"
+         one takes more than {limit:?} after the previous one; connect another worker once the exchange's `owed_frames` is empty"
     )
 }
 

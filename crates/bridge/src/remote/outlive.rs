@@ -87,7 +87,8 @@ impl<P: Part> Listening<P> {
             if left.is_zero() || !self.part.hands_over() {
                 return true;
             }
-            sleep([&**self.control.wake(), self.connection.peer()], Some(left));
+            let retry = self.part.retry().map_or(left, |retry| left.min(retry));
+            sleep([&**self.control.wake(), self.connection.peer()], Some(retry));
         }
     }
 

@@ -68,7 +68,7 @@ pub(super) trait Part: Sized + Send + 'static {
     }
 
     /// Returns `true` while frames that were submitted for the worker are on their way to it, which
-    /// nothing but copies of this process's delays.
+    /// nothing but this process's queue delays.
     fn hands_over(&self) -> bool {
         false
     }

@@ -13,7 +13,7 @@ use crate::reaper;
 use crate::stream::Mark;
 use crate::stream::apart::Apart;
 use crate::stream::refusal::{check_capture, check_stream};
-use crate::sys::{CallResult, Restoring};
+use crate::sys::{CallResult, Driver, Restoring};
 
 /// Device memory for the work of one stream, which it keeps. Dropping it frees the memory behind
 /// the work that the stream was given.
@@ -61,8 +61,7 @@ impl DeviceMemory {
             false => driver.allocate(contents.len()),
         };
         let address = address.map_err(failed)?;
-        // SAFETY: as many bytes were allocated, on that stream, and nobody knows of them yet.
-        let copied = unsafe { driver.copy_in(address, contents, apart.stream()) };
+        let copied = copy_in(driver, address, contents, apart.stream());
         let behind = copied.and_then(|()| Mark::new(driver, apart.stream())?.hold_back(stream));
         if let Err(error) = behind {
             // SAFETY: nobody else has used it.
@@ -89,6 +88,25 @@ impl Drop for DeviceMemory {
         // SAFETY: what the stream was given is all that uses it, by the type's contract.
         unsafe { free(&self.device, self.address, &self.stream, &Object("device memory", &self.name)) };
     }
+}
+
+/// Copies the contents to memory of as many bytes that nobody else knows of.
+///
+/// Behind this call they are the caller's again, which they are not while the device reads pinned
+/// memory. So they are copied to memory that is not pinned first.
+fn copy_in(driver: Driver, to: cu::CUdeviceptr, contents: &[u8], stream: &Arc<CudaStream>) -> CallResult<()> {
+    /// Bytes that are copied at a time.
+    const PIECE: usize = 16 << 20;
+    let (mut pageable, mut next) = (Vec::with_capacity(contents.len().min(PIECE)), to);
+    for piece in contents.chunks(PIECE) {
+        pageable.clear();
+        pageable.extend_from_slice(piece);
+        // SAFETY: by this function's contract there is room behind `to`; a vector of ours is not
+        // pinned.
+        unsafe { driver.copy_in(next, &pageable, stream) }?;
+        next += piece.len() as u64;
+    }
+    Ok(())
 }
 
 fn has_pools(device: &CudaDevice) -> bool {

@@ -182,6 +182,11 @@ impl<R: Resources> Shared<R> {
             if retired.is_empty() {
                 return Ok(());
             }
+            let behind = self.behind(written);
+            if let Some(point) = &behind {
+                // A present behind the hand-over depends on it.
+                state.prepare_present(point)?;
+            }
             let commands = state.record_again(retired.iter().map(|slot| &state.barriers[*slot]))?;
             let value = {
                 let order = state.submitting()?;
@@ -191,7 +196,7 @@ impl<R: Resources> Shared<R> {
                 if self.retired() != (retired.clone(), written) {
                     continue;
                 }
-                state.submit_hand_over(&order, &commands, self.behind(written).as_ref())?
+                state.submit_hand_over(&order, &commands, behind.as_ref())?
             };
             state.outlast_hand_over(value, commands)?;
             self.ledger().revive(&retired, 0);
@@ -229,6 +234,10 @@ impl<R: Resources> Shared<R> {
         if self.ledger().retired().next().is_none() {
             // SAFETY: handed on to the caller.
             return unsafe { state.record_initial(commands) };
+        }
+        if let Some(point) = self.behind(self.retired().1) {
+            // As in `initialize`.
+            state.prepare_present(&point)?;
         }
         let frame = self.ledger().shown().unwrap_or_default();
         let value = state.lend_revival(frame)?;

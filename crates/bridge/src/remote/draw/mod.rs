@@ -134,7 +134,9 @@ impl<R: Resources> Part for Draw<R> {
     }
 
     fn hands_over(&self) -> bool {
-        !self.copies.is_empty()
+        // Frames that an engine submits itself are seen by the host, and given then.
+        let drawing = !self.is_host() && self.away.waits_for_engine();
+        drawing && self.owed.count() < most_owed(self.away.count()) || !self.copies.is_empty()
     }
 
     fn retry(&self) -> Option<Duration> {

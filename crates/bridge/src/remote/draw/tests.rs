@@ -293,11 +293,11 @@ fn a_frame_that_an_engine_submits_is_given_once_it_was_seen_to_be_drawn() {
     let gate = worker.gate();
     let point = submit_as_engine(worker.begin().unwrap(), &[wait_for(&gate)]);
     worker.advance();
-    assert!(worker.held.is_empty() && worker.draw.retry().is_some(), "the worker could not wait for it");
+    assert!(worker.held.is_empty() && worker.draw.retry().is_some() && worker.draw.hands_over());
     open(&gate);
     point.wait(LIMIT).unwrap();
     worker.advance();
-    assert_eq!((&worker.held, worker.sees()), (&VecDeque::from([(0, 0, 1)]), 1));
+    assert_eq!((&worker.held, worker.sees(), worker.draw.hands_over()), (&VecDeque::from([(0, 0, 1)]), 1, false));
     // Behind one that the bridge submits, it is seen with that.
     submit_as_engine(worker.begin().unwrap(), &[]);
     worker.draw().wait(LIMIT).unwrap();
