@@ -71,8 +71,8 @@
 //!
 //! | file | subject |
 //! |---|---|
-//! | `probe` | the driver and its devices, asked without a panic |
 //! | `device` | a device by UUID, or adopted with a program's own context |
+//! | `device/report` | the driver and its devices, asked without a panic |
 //! | `handle` | OS handles, and who owns them when |
 //! | `memory`, `origin` | imported allocations, and how they came to CUDA |
 //! | `peer` | memory of a GPU for kernels of others, and which GPUs reach each other |

@@ -52,7 +52,8 @@ impl Drop for Apart {
 /// mark behind the signal.
 ///
 /// # Errors
-/// As [`signal`](crate::signal); nothing was enqueued then.
+/// As [`signal`](crate::signal). The error of the driver's context may follow a signal that was
+/// enqueued.
 ///
 /// # Safety
 /// As [`signal`](crate::signal).
