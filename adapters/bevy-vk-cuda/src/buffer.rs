@@ -24,6 +24,13 @@ pub struct CudaBuffer<T: Pod + Send + Sync> {
     _alive: Arc<()>,
 }
 
+impl<T: Pod + Send + Sync> std::fmt::Debug for CudaBuffer<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (handle, writer) = (&self.handle, &self.writer);
+        f.debug_struct("CudaBuffer").field("handle", handle).field("writer", writer).finish_non_exhaustive()
+    }
+}
+
 impl<T: Pod + Send + Sync> CudaBuffer<T> {
     /// Makes a buffer of `len` elements, zeroed until the first frame.
     ///

@@ -31,6 +31,12 @@ enum Inner<'a, T> {
     Plain { texels: &'a mut [T], width: usize },
 }
 
+impl<T: Texel> std::fmt::Debug for Rows<'_, T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rows").field("width", &self.width()).field("height", &self.height()).finish_non_exhaustive()
+    }
+}
+
 impl<T: Texel> Rows<'_, T> {
     /// Returns the width in texels.
     pub fn width(&self) -> usize {
@@ -40,7 +46,7 @@ impl<T: Texel> Rows<'_, T> {
         }
     }
 
-    /// Rows.
+    /// Returns the number of rows.
     pub fn height(&self) -> usize {
         match &self.0 {
             Inner::Mapped(image) => image.height(),

@@ -27,6 +27,13 @@ pub struct CudaImage<T: Texel> {
     _alive: Arc<()>,
 }
 
+impl<T: Texel> std::fmt::Debug for CudaImage<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (handle, writer) = (&self.handle, &self.writer);
+        f.debug_struct("CudaImage").field("handle", handle).field("writer", writer).finish_non_exhaustive()
+    }
+}
+
 impl<T: Texel> CudaImage<T> {
     /// Makes a 2D texture of width and height in texels. It is black, and transparent where it has
     /// an alpha channel, until the first frame. A picture that the program puts into the asset, of

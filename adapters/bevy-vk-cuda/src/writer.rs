@@ -191,3 +191,18 @@ impl<R: Content> std::fmt::Debug for CudaWriter<R> {
         }
     }
 }
+
+impl<R: Content> std::fmt::Debug for Frame<'_, R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Cuda(work) => f.debug_tuple("Cuda").field(work).finish(),
+            Self::Cpu(frame) => f.debug_tuple("Cpu").field(frame).finish(),
+        }
+    }
+}
+
+impl<R: Content> std::fmt::Debug for CpuFrame<'_, R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CpuFrame").field("width", &self.width).field("ran", &self.ran).finish_non_exhaustive()
+    }
+}

@@ -56,7 +56,7 @@ impl ImportedSemaphore {
         let (handle, object) = (handle.into(), Object("semaphore", name));
         #[cfg(windows)]
         if matches!((&handle, kind), (ImportHandle::Kmt(_), SemaphoreKind::Timeline)) {
-            return Err(Error::InvalidHandle {
+            return Err(crate::Error::InvalidHandle {
                 object: object.to_string(),
                 reason: "no timeline is shared by a KMT handle; export it as OPAQUE_WIN32".to_owned(),
             });

@@ -8,7 +8,6 @@ pub(crate) mod init;
 #[cfg(test)]
 pub(crate) mod stand_in;
 
-use std::sync::Arc;
 
 use ash::vk;
 use bevy_render::renderer::raw_vulkan_init::AdditionalVulkanFeatures;
