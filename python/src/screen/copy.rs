@@ -137,7 +137,7 @@ impl Copier {
             }
         };
         // Each is waited for, whatever became of those before.
-        let settled = ends.map(|(end, tensor)| end.settle(frame.computed(), tensor)).fold(Ok(()), Result::and);
+        let settled = ends.map(|(end, tensor)| end.settle(&frame.computed(), tensor)).fold(Ok(()), Result::and);
         if let Err(fault) = settled {
             frame.skip();
             return Err(fault);
