@@ -107,7 +107,8 @@ impl<R: Resources> LatestReader<R, ComputeFirst> {
     /// [`Exchange::record_initial`](crate::Exchange::record_initial). Once that is done, it records
     /// a hand-over that recovers the [`retired`](Self::retired) slots, for engines that submit it
     /// themselves, with its [`parts`](InitialTurn::parts): the slots' next use waits for their
-    /// signal. The host waits only for a frame that the CPU is still writing to such a slot.
+    /// signal. The host does not wait: before a present that follows, wait for a frame that the CPU
+    /// is still writing to such a slot.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) if no image needs a hand-over and

@@ -235,10 +235,6 @@ impl<R: Resources> Shared<R> {
             // SAFETY: handed on to the caller.
             return unsafe { state.record_initial(commands) };
         }
-        if let Some(point) = self.behind(self.retired().1) {
-            // As in `initialize`.
-            state.prepare_present(&point)?;
-        }
         let frame = self.ledger().shown().unwrap_or_default();
         let value = state.lend_revival(frame)?;
         // Only now: another hand-over that was lent has brought its slots back.
