@@ -47,6 +47,12 @@ struct Added {
     replaced: bool,
 }
 
+impl Added {
+    fn check_current(&self, object: &str) -> Result<()> {
+        if self.replaced { Err(Error::DeviceReplaced { object: object.to_owned() }) } else { Ok(()) }
+    }
+}
+
 impl Cuda {
     pub(crate) fn new(adopted: Result<(Compute, CopyQueue), String>) -> Self {
         let (compute, reason) = match adopted {
@@ -99,7 +105,7 @@ impl Cuda {
     /// # Errors
     /// [`Error::DeviceReplaced`] for an object that cannot be made any more.
     pub(crate) fn check_current(&self, object: &str) -> Result<()> {
-        if self.added().replaced { Err(Error::DeviceReplaced { object: object.to_owned() }) } else { Ok(()) }
+        self.added().check_current(object)
     }
 
     /// Has it presented.
@@ -108,10 +114,7 @@ impl Cuda {
     /// As [`check_current`](Self::check_current).
     pub(crate) fn add(&self, object: &str, present: Box<dyn Present>) -> Result<()> {
         let mut added = self.added();
-        if added.replaced {
-            drop(added);
-            return self.check_current(object);
-        }
+        added.check_current(object)?;
         // Where Bevy renders nothing, nobody takes them.
         let ended: Vec<_> = added.all.extract_if(.., |one| one.is_dropped() && one.has_ended()).collect();
         added.all.push(present);

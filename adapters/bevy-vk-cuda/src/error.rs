@@ -53,7 +53,7 @@ pub enum Error {
     WindowsConfigured {
         /// The object that was to be made.
         object: String,
-        /// How long the call waited.
+        /// The time that the call waited.
         limit: Duration,
     },
 

@@ -116,16 +116,20 @@ impl Plugin for CudaPlugin {
 const BEHIND: &str = "`CudaPlugin` was added after Bevy's `RenderPlugin`, which creates the device without what sharing needs; add it \
                       before `DefaultPlugins`";
 
-/// What was wished for, in the render world.
+/// The plugin's configuration, for the render world to adopt another device with.
 #[derive(Resource)]
-struct Wished(CudaPlugin);
+struct Configuration(CudaPlugin);
 
 /// Inserts the resource and the system that presents frames.
 fn install(app: &mut App, cuda: Cuda, plugin: CudaPlugin, gate: Gate) {
     log_way(&cuda, plugin.wish);
     app.insert_resource(cuda.clone());
     if let Some(render) = app.get_sub_app_mut(RenderApp) {
-        render.insert_resource(cuda).insert_resource(gate).insert_resource(Wished(plugin)).init_resource::<Presented>();
+        render
+            .insert_resource(cuda)
+            .insert_resource(gate)
+            .insert_resource(Configuration(plugin))
+            .init_resource::<Presented>();
         render.add_systems(ExtractSchedule, follow);
         gate::add_systems(render, gate::has_windows);
         render.add_systems(Render, present.in_set(RenderSystems::PrepareResources));
@@ -141,15 +145,15 @@ fn log_way(cuda: &Cuda, wish: Wish) {
     }
 }
 
-/// Adopts the device that the renderer's recovery (`RenderErrorPolicy::Recover`) has put into the
-/// place of the former one. Bevy does so at the beginning of an extraction, so that neither the
-/// program nor the render world sees the new device with the former [`Cuda`].
+/// Adopts the device with which the renderer's recovery (`RenderErrorPolicy::Recover`) has replaced
+/// the former one. Bevy replaces it at the beginning of an extraction, so neither the program nor
+/// the render world sees the new device with the former [`Cuda`].
 ///
-/// Frames that are uploaded need no device but the current one, and stay so.
+/// Uploaded frames always use the current device, so nothing is adopted for them.
 fn follow(
     device: Res<'_, RenderDevice>,
     told: Option<Res<'_, AdditionalVulkanFeatures>>,
-    (wished, gate): (Res<'_, Wished>, Res<'_, Gate>),
+    (configuration, gate): (Res<'_, Configuration>, Res<'_, Gate>),
     (mut cuda, mut presented): (ResMut<'_, Cuda>, ResMut<'_, Presented>),
     mut main: ResMut<'_, MainWorld>,
 ) {
@@ -162,7 +166,7 @@ fn follow(
     }
     log::warn!("Bevy has replaced its device: images and buffers of the former one get no more frames");
     presented.add_last(cuda.take_last());
-    *cuda = wished.0.adopt(&device, told.as_deref(), &gate);
-    log_way(&cuda, wished.0.wish);
+    *cuda = configuration.0.adopt(&device, told.as_deref(), &gate);
+    log_way(&cuda, configuration.0.wish);
     main.insert_resource(cuda.clone());
 }

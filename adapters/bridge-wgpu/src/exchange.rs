@@ -10,10 +10,10 @@ use crate::device::Bridge;
 use crate::error::Result;
 use crate::frame::Frame;
 use crate::mirror::{Mirror, initialize};
+use crate::mirror_ref::MirrorRef;
 use crate::order::Order;
 use crate::shared::{Flow, Shared};
 use crate::turn::ComputeTurn;
-use crate::view::View;
 
 /// Slots that go round between the compute side and wgpu, and the wgpu objects through which wgpu
 /// sees what is in them.
@@ -29,7 +29,7 @@ use crate::view::View;
 pub struct Exchange<S: Shared, D: Direction = ComputeFirst> {
     /// Taken when this is dropped.
     pub(crate) exchange: ManuallyDrop<bridge::Exchange<S::Specs, D>>,
-    pub(crate) mirror: View<S>,
+    pub(crate) mirror: MirrorRef<S>,
 }
 
 impl<S: Shared> Exchange<S, ComputeFirst> {
@@ -81,7 +81,7 @@ impl<S: Shared, D: Direction> Exchange<S, D> {
         exchange: bridge::Exchange<S::Specs, D>,
         mirror: impl FnOnce(usize) -> Arc<Mirror<S>>,
     ) -> Result<Self> {
-        let mirror = View::new(mirror(exchange.slots()));
+        let mirror = MirrorRef::new(mirror(exchange.slots()));
         let mut this = Self { exchange: ManuallyDrop::new(exchange), mirror };
         this.hand_over()?;
         Ok(this)

@@ -8,11 +8,11 @@ use crate::device::Bridge;
 #[cfg(doc)]
 use crate::error::Error;
 use crate::error::Result;
+use crate::mirror_ref::MirrorRef;
 use crate::order::Order;
 use crate::parts::Parts;
 use crate::shared::Shared;
 use crate::turn::ComputeTurn;
-use crate::view::View;
 
 /// wgpu's part of a frame: it owns the slot until it is [submitted](Bridge::submit) or skipped.
 ///
@@ -20,11 +20,11 @@ use crate::view::View;
 #[must_use = "a frame that is neither submitted nor skipped is lost"]
 pub struct Frame<S: Shared, D: Direction = ComputeFirst> {
     turn: RenderTurn<S::Specs, D>,
-    mirror: View<S>,
+    mirror: MirrorRef<S>,
 }
 
 impl<S: Shared, D: Direction> Frame<S, D> {
-    pub(crate) fn new(turn: RenderTurn<S::Specs, D>, mirror: View<S>) -> Self {
+    pub(crate) fn new(turn: RenderTurn<S::Specs, D>, mirror: MirrorRef<S>) -> Self {
         Self { turn, mirror }
     }
 
@@ -82,7 +82,7 @@ impl<S: Shared, D: Direction> std::fmt::Debug for Frame<S, D> {
 /// A lent frame.
 pub(crate) struct Lent<S: Shared, D: Direction> {
     turn: LentTurn<S::Specs, D>,
-    mirror: View<S>,
+    mirror: MirrorRef<S>,
 }
 
 impl<S: Shared, D: Direction> Frame<S, D> {

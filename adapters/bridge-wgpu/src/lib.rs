@@ -9,6 +9,7 @@ mod frame;
 mod kernels;
 mod latest;
 mod mirror;
+mod mirror_ref;
 mod order;
 mod own_commands;
 mod parts;
@@ -19,7 +20,6 @@ mod scope;
 mod shared;
 mod submit;
 mod turn;
-mod view;
 
 pub use batch::Frames;
 pub use bridge::{

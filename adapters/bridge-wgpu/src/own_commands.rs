@@ -25,7 +25,7 @@ pub(crate) struct OwnCommands {
     commands: vk::CommandBuffer,
     /// Number of command buffers directly in front of it that are empty.
     empty_before: usize,
-    /// Whether it is empty itself.
+    /// `true` if the command buffer itself is empty.
     is_empty: bool,
 }
 

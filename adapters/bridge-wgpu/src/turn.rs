@@ -3,8 +3,8 @@
 use bridge::{ComputeFirst, Direction, RenderFirst, TimelinePoint, Work};
 
 use crate::error::Result;
+use crate::mirror_ref::MirrorRef;
 use crate::shared::Shared;
-use crate::view::View;
 
 /// The compute side's part of a frame: it owns the slot until [`finish`](Self::finish).
 ///
@@ -12,11 +12,11 @@ use crate::view::View;
 #[must_use = "a turn that is dropped before `finish` loses its frame"]
 pub struct ComputeTurn<S: Shared, D: Direction = ComputeFirst> {
     pub(crate) turn: bridge::ComputeTurn<S::Specs, D>,
-    pub(crate) mirror: View<S>,
+    pub(crate) mirror: MirrorRef<S>,
 }
 
 impl<S: Shared, D: Direction> ComputeTurn<S, D> {
-    pub(crate) fn new(turn: bridge::ComputeTurn<S::Specs, D>, mirror: View<S>) -> Self {
+    pub(crate) fn new(turn: bridge::ComputeTurn<S::Specs, D>, mirror: MirrorRef<S>) -> Self {
         Self { turn, mirror }
     }
 

@@ -8,7 +8,6 @@ pub(crate) mod init;
 #[cfg(test)]
 pub(crate) mod stand_in;
 
-
 use ash::vk;
 use bevy_render::renderer::raw_vulkan_init::AdditionalVulkanFeatures;
 use bridge::vk_export::ExportDevice;

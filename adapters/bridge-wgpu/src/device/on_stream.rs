@@ -10,8 +10,8 @@ use crate::error::Result;
 
 impl Bridge {
     /// Returns the same wgpu device, with CUDA on an existing stream, such as that of a library.
-    /// What exchanges of the new `Bridge` lend to CUDA is ordered on that stream: its earlier work
-    /// runs before a frame's, and no event or wait of another stream is needed.
+    /// Exchanges of the new `Bridge` order their frames on that stream: work that it was given
+    /// earlier runs before a frame's, and no event or wait of another stream is needed.
     ///
     /// Any `Bridge` of the device will do, of any backend; with [`Backend::Host`](crate::Backend)
     /// no other stream is made. Frames of both may be [submitted](Self::submit) together. The two

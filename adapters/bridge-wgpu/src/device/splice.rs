@@ -40,7 +40,7 @@ struct Added<'a> {
     own: &'a [OwnCommands],
     waits: &'a [vk::SemaphoreSubmitInfo<'static>],
     signals: &'a [vk::SemaphoreSubmitInfo<'static>],
-    /// Whether that submission leaves out the command buffers that `own` knows to be empty.
+    /// If `true`, the submission omits the command buffers that `own` identifies as empty.
     leaves_out: bool,
     /// The driver's answer, once it was taken along.
     result: Cell<Option<vk::Result>>,
@@ -68,8 +68,8 @@ impl Added<'_> {
 pub(crate) struct Splice {
     queue: vk::Queue,
     layouts: Option<Layouts>,
-    /// Whether empty command buffers are left out: [`probe`](super::probe) found that wgpu submits
-    /// as [`OwnCommands`] expects.
+    /// If `true`, submissions omit empty command buffers: [`probe`](super::probe) has found that
+    /// wgpu submits as [`OwnCommands`] expects.
     leaves_out: bool,
 }
 

@@ -7,12 +7,12 @@ use crate::batch::{Batch, Frames};
 use crate::device::Bridge;
 use crate::error::Result;
 use crate::mirror::Mirror;
+use crate::mirror_ref::MirrorRef;
 use crate::order::Order;
 use crate::own_commands::OwnCommands;
 use crate::parts::Parts;
 use crate::raw;
 use crate::shared::Shared;
-use crate::view::View;
 
 /// The newest frame of the compute side, for one submission of wgpu's, see
 /// [`LatestReader::newest`](crate::LatestReader::newest).
@@ -25,7 +25,7 @@ use crate::view::View;
 #[must_use = "submit or skip the frame"]
 pub struct NewestFrame<S: Shared> {
     turn: RenderRead<S::Specs>,
-    mirror: View<S>,
+    mirror: MirrorRef<S>,
 }
 
 /// A frame that wgpu writes, see [`LatestWriter::begin`](crate::LatestWriter::begin).
@@ -37,11 +37,11 @@ pub struct NewestFrame<S: Shared> {
 #[must_use = "a frame that is neither submitted nor skipped is lost"]
 pub struct WrittenFrame<S: Shared> {
     turn: RenderWrite<S::Specs>,
-    mirror: View<S>,
+    mirror: MirrorRef<S>,
 }
 
 impl<S: Shared> NewestFrame<S> {
-    pub(super) fn new(turn: RenderRead<S::Specs>, mirror: View<S>) -> Self {
+    pub(super) fn new(turn: RenderRead<S::Specs>, mirror: MirrorRef<S>) -> Self {
         Self { turn, mirror }
     }
 
@@ -78,7 +78,7 @@ impl<S: Shared> NewestFrame<S> {
 }
 
 impl<S: Shared> WrittenFrame<S> {
-    pub(super) fn new(turn: RenderWrite<S::Specs>, mirror: View<S>) -> Self {
+    pub(super) fn new(turn: RenderWrite<S::Specs>, mirror: MirrorRef<S>) -> Self {
         Self { turn, mirror }
     }
 
@@ -135,7 +135,7 @@ impl<S: Shared> Frames for NewestFrame<S> {
 }
 
 impl<S: Shared> Batch for NewestFrame<S> {
-    type Lent = (LentLatest<RenderRead<S::Specs>>, View<S>);
+    type Lent = (LentLatest<RenderRead<S::Specs>>, MirrorRef<S>);
     type Done = TimelinePoint;
 
     fn prepare(&self, gpu: &Bridge) -> Result<()> {
@@ -199,7 +199,7 @@ impl<S: Shared> Frames for WrittenFrame<S> {
 }
 
 impl<S: Shared> Batch for WrittenFrame<S> {
-    type Lent = (LentLatest<RenderWrite<S::Specs>>, View<S>);
+    type Lent = (LentLatest<RenderWrite<S::Specs>>, MirrorRef<S>);
     type Done = TimelinePoint;
 
     fn prepare(&self, gpu: &Bridge) -> Result<()> {

@@ -11,9 +11,9 @@ use crate::device::Bridge;
 use crate::error::Result;
 use crate::exchange::Exchange;
 use crate::mirror::{Mirror, initialize};
+use crate::mirror_ref::MirrorRef;
 use crate::order::Order;
 use crate::shared::{Flow, Shared};
-use crate::view::View;
 use frame::{NewestFrame, WrittenFrame};
 
 /// Gives the parts of a flush: of the handle of wgpu's side, and none of the other's.
@@ -24,7 +24,7 @@ type FlushParts<H> = fn(&mut H) -> bridge::Result<Option<SubmitParts>>;
 pub struct LatestWriter<S: Shared, D: Direction = ComputeFirst> {
     /// Taken when this is dropped.
     writer: ManuallyDrop<bridge::LatestWriter<S::Specs, D>>,
-    mirror: View<S>,
+    mirror: MirrorRef<S>,
     flush: Option<FlushParts<bridge::LatestWriter<S::Specs, D>>>,
 }
 
@@ -33,7 +33,7 @@ pub struct LatestWriter<S: Shared, D: Direction = ComputeFirst> {
 pub struct LatestReader<S: Shared, D: Direction = ComputeFirst> {
     /// Taken when this is dropped.
     reader: ManuallyDrop<bridge::LatestReader<S::Specs, D>>,
-    mirror: View<S>,
+    mirror: MirrorRef<S>,
     flush: Option<FlushParts<bridge::LatestReader<S::Specs, D>>>,
 }
 
@@ -88,7 +88,7 @@ impl<S: Shared> Exchange<S, ComputeFirst> {
     ) -> Result<(LatestWriter<S, ComputeFirst>, LatestReader<S, ComputeFirst>)> {
         let (specs, mirror) = Mirror::new(gpu, Flow::In, info.name, info.timeout, shared, Order::default())?;
         let (writer, reader) = bridge::Exchange::latest(gpu.compute(), info, specs)?;
-        let mirror = View::new(mirror(writer.slots()));
+        let mirror = MirrorRef::new(mirror(writer.slots()));
         let writer = LatestWriter { writer: ManuallyDrop::new(writer), mirror: mirror.beside(), flush: None };
         let flush: FlushParts<_> = bridge::LatestReader::flush_parts;
         let mut reader = LatestReader { reader: ManuallyDrop::new(reader), mirror, flush: Some(flush) };
@@ -110,7 +110,7 @@ impl<S: Shared> Exchange<S, RenderFirst> {
     ) -> Result<(LatestWriter<S, RenderFirst>, LatestReader<S, RenderFirst>)> {
         let (specs, mirror) = Mirror::new(gpu, Flow::Out, info.name, info.timeout, shared, Order::default())?;
         let (writer, reader) = bridge::Exchange::latest_render_first(gpu.compute(), info, specs)?;
-        let mirror = View::new(mirror(writer.slots()));
+        let mirror = MirrorRef::new(mirror(writer.slots()));
         let flush: FlushParts<_> = bridge::LatestWriter::flush_parts;
         let reader = LatestReader { reader: ManuallyDrop::new(reader), mirror: mirror.beside(), flush: None };
         let mut writer = LatestWriter { writer: ManuallyDrop::new(writer), mirror, flush: Some(flush) };

@@ -52,7 +52,7 @@ fn frames_of_a_former_device_are_refused() {
     }
 }
 
-/// What was never seen by the render world hears of it too.
+/// An image that the render world has not seen yet is refused as well.
 #[test]
 fn images_that_no_frame_has_seen_are_refused() {
     let _alone = alone();

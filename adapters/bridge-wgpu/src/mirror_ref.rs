@@ -1,4 +1,4 @@
-//! What the handle of an exchange and its frames hold together.
+//! A shared reference to a [`Mirror`], whose last owner ends the exchange.
 
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,15 +8,15 @@ use bridge::SubmitParts;
 use crate::mirror::Mirror;
 use crate::shared::Shared;
 
-/// wgpu's view of an exchange, as its handles, turns and frames hold it. The last of them ends the
-/// exchange: a frame that outlives its handle may be lost as well, and then nothing but a signal
-/// that is submitted behind it shows its end.
-pub(crate) struct View<S: Shared> {
+/// A reference to wgpu's view of an exchange, held by its handles, turns and frames. The last one
+/// ends the exchange: a frame that outlives its handle may be lost too, and its end is then known
+/// only from a signal that is submitted after it.
+pub(crate) struct MirrorRef<S: Shared> {
     mirror: Arc<Mirror<S>>,
     last: Arc<Last>,
 }
 
-/// The end of an exchange whose handle was dropped, which is run when this is.
+/// Ends an exchange whose handle was dropped, when this is dropped.
 #[derive(Default)]
 struct Last(Mutex<Option<Box<dyn FnOnce() + Send>>>);
 
@@ -28,24 +28,24 @@ impl Drop for Last {
     }
 }
 
-impl<S: Shared> View<S> {
+impl<S: Shared> MirrorRef<S> {
     pub(crate) fn new(mirror: Arc<Mirror<S>>) -> Self {
         Self { mirror, last: Arc::default() }
     }
 
-    /// For a handle that ends nothing, and whose turns are not wgpu's: the exchange does not wait
-    /// for it.
+    /// Returns a reference for a handle that does not end the exchange, and whose turns are not
+    /// wgpu's. The end of the exchange does not wait for it.
     pub(crate) fn beside(&self) -> Self {
         Self::new(Arc::clone(&self.mirror))
     }
 
-    /// The exchange has other resources, while no frame is open.
+    /// Replaces the mirror with that of other resources, while no frame is open.
     pub(crate) fn replace(&mut self, mirror: Arc<Mirror<S>>) {
         self.mirror = mirror;
     }
 
-    /// Leaves a handle of the exchange, which has no other that calls this, to whoever is the last
-    /// to hold the view. It [ends](Mirror::end) then.
+    /// Leaves the handle of the exchange to the last reference, which then [ends](Mirror::end) the
+    /// exchange. Called at most once for an exchange.
     pub(crate) fn leave<T: Send + 'static>(
         &self,
         handle: T,
@@ -57,13 +57,13 @@ impl<S: Shared> View<S> {
     }
 }
 
-impl<S: Shared> Clone for View<S> {
+impl<S: Shared> Clone for MirrorRef<S> {
     fn clone(&self) -> Self {
         Self { mirror: Arc::clone(&self.mirror), last: Arc::clone(&self.last) }
     }
 }
 
-impl<S: Shared> Deref for View<S> {
+impl<S: Shared> Deref for MirrorRef<S> {
     type Target = Mirror<S>;
 
     fn deref(&self) -> &Mirror<S> {
