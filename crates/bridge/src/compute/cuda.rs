@@ -266,8 +266,8 @@ impl CudaLink {
     pub(crate) unsafe fn signal_rendered(&self, value: u64) -> Result<()> {
         /// Nothing is before the signal.
         const LIMIT: Duration = Duration::from_secs(1);
-        // SAFETY: by this function's contract; the semaphore is destroyed once the context's streams
-        // have ended (measured), should the wait not see it.
+        // SAFETY: by this function's contract; the semaphore is destroyed once the context's
+        // streams have ended (measured), should the wait not see it.
         let end = unsafe { signal_apart(&self.rendered, value) }?;
         if !end.wait(LIMIT)? {
             log_warn!("a signal in place of a lost Vulkan device has not ended within {LIMIT:?}");

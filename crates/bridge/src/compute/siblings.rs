@@ -119,8 +119,8 @@ pub(crate) unsafe fn release_waits(side: &Side, lost: &Timeline) {
     }
 }
 
-/// The exchanges that have a context in common with `side`. They are not locked: what is released is
-/// logged, and the last of an exchange may go with the result.
+/// The exchanges that have a context in common with `side`. They are not locked: what is released
+/// is logged, and the last of an exchange may go with the result.
 fn on_contexts_of(side: &Side) -> Vec<Arc<Signaled>> {
     let contexts = side.contexts();
     let siblings = SIBLINGS.lock().unwrap_or_else(PoisonError::into_inner);

@@ -37,25 +37,15 @@ pub struct InitialTurn<R: Resources> {
     value: u64,
     told: bool,
     /// What the commands are behind, where slots of a running exchange are handed over.
-    behind: Option<Behind>,
+    behind: Option<TimelinePoint>,
     /// What brings slots of a running exchange back, once `rendered` will reach the value. `None`
     /// where the images are new.
     revive: Option<Revive>,
 }
 
-/// A point of the compute side, and the wait for it.
-struct Behind {
-    point: TimelinePoint,
-    wait: vk::SemaphoreSubmitInfo<'static>,
-}
-
-impl Behind {
-    fn new(point: TimelinePoint) -> Self {
-        // What the hand-over records begins with a barrier behind all commands.
-        let wait = point.wait_info(vk::PipelineStageFlags2::ALL_COMMANDS);
-        Self { point, wait }
-    }
-}
+/// The stages at which a hand-over waits for the compute side: it begins with a barrier behind all
+/// commands.
+const STAGES: vk::PipelineStageFlags2 = vk::PipelineStageFlags2::ALL_COMMANDS;
 
 /// Told the value of `rendered` behind which slots are the compute side's again.
 pub(super) type Revive = Box<dyn FnOnce(u64) + Send + Sync>;
@@ -104,10 +94,11 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
 
 impl<R: Resources> InitialTurn<R> {
     /// Returns the waits, one at most, and the signal for the engine's submission. New images need
-    /// no wait. Slots that come back to a latest exchange may hold a frame that the compute side has
-    /// not finished: the commands wait for that.
+    /// no wait. Slots that come back to a latest exchange may hold a frame that the compute side
+    /// has not finished: the commands wait for that.
     pub fn parts(&self) -> SubmitParts {
-        SubmitParts::of(self.behind.iter().map(|behind| behind.wait), &self.shared.held.rendered, self.value)
+        let behind = self.behind.as_ref();
+        SubmitParts::new(behind.as_slice(), &self.shared.held.rendered, self.value, STAGES)
     }
 
     /// Confirms that the commands, the waits and the signal were submitted: frames may begin.
@@ -122,8 +113,8 @@ impl<R: Resources> InitialTurn<R> {
             self.shared.ledger().initial_submitted(self.value);
             return self.shared.held.rendered.issue(self.value);
         };
-        if let Some(behind) = &self.behind {
-            self.shared.held.computed.awaited(behind.point.value());
+        if let Some(point) = &self.behind {
+            self.shared.held.computed.awaited(point.value());
         }
         let point = self.shared.held.rendered.issue(self.value);
         // Only now: who has the slots waits for that signal.
@@ -224,8 +215,7 @@ impl<R: Resources> State<R> {
         let value = self.ledger().last_rendered() + 1;
         let infos = [vk::CommandBufferSubmitInfo::default().command_buffer(commands.as_raw())];
         let signals = [rendered_info(&self.held.rendered, value)];
-        // What is recorded begins with a barrier behind all commands.
-        let waits = behind.map(|point| point.wait_info(vk::PipelineStageFlags2::ALL_COMMANDS));
+        let waits = behind.map(|point| point.submitted_wait(STAGES));
         let batch = vk::SubmitInfo2::default()
             .wait_semaphore_infos(waits.as_slice())
             .command_buffer_infos(&infos)
@@ -306,8 +296,7 @@ impl<R: Resources> State<R> {
     ) -> InitialTurn<R> {
         // SAFETY: the caller vouches for the command buffer.
         unsafe { record_again(self.compute.device(), slots.iter().map(|slot| &self.barriers[*slot]), commands) };
-        let (shared, behind) = (Arc::clone(self), behind.map(Behind::new));
-        InitialTurn { shared, value, told: false, behind, revive: Some(revive) }
+        InitialTurn { shared: Arc::clone(self), value, told: false, behind, revive: Some(revive) }
     }
 
     pub(super) fn lent_initial(&self) -> Error {

@@ -27,16 +27,8 @@ impl SubmitParts {
         value: u64,
         stages: vk::PipelineStageFlags2,
     ) -> Self {
-        Self::of(after.iter().map(|point| point.submitted_wait(stages)), rendered, value)
-    }
-
-    /// Submits nothing: what the waits are for has been submitted.
-    pub(crate) fn of(
-        waits: impl IntoIterator<Item = vk::SemaphoreSubmitInfo<'static>>,
-        rendered: &Timeline,
-        value: u64,
-    ) -> Self {
-        Self { waits: waits.into_iter().collect(), signal: rendered_info(rendered, value) }
+        let waits = after.iter().map(|point| point.submitted_wait(stages)).collect();
+        Self { waits, signal: rendered_info(rendered, value) }
     }
 
     /// Returns the waits of the commands. A frame of an [`Exchange`](crate::Exchange) has one, at

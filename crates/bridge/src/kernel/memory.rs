@@ -63,9 +63,9 @@ impl Compute {
     /// debuggers.
     ///
     /// The contents are copied, and nothing is waited for, whatever the compute side is waiting
-    /// for: with CUDA the copy runs on a stream of its own. In the Vulkan queue the copy is recorded
-    /// before what is launched next, and submitted with it; until it has run, as much memory again
-    /// is used.
+    /// for: with CUDA the copy runs on a stream of its own. In the Vulkan queue the copy is
+    /// recorded before what is launched next, and submitted with it; until it has run, as much
+    /// memory again is used.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for no elements, and if CUDA has no room;

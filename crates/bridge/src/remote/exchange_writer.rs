@@ -168,9 +168,9 @@ impl<R: Resources> RemoteExchangeWriter<R> {
     /// worker on the CPU gets those that are drawn and copied within half a second. Waits for each
     /// slot that the worker has returned but not finished, up to its limit, and kills a worker that
     /// exceeds it; with a worker on the CPU there are none. If the process has not ended a second
-    /// later, a thread waits for that and signals in its place; until then, [`owed_frames`](Self::owed_frames)
-    /// returns the frames. [`close`](Self::close) and dropping leave this to that thread, too, and
-    /// wait for it if the device was adopted without
+    /// later, a thread waits for that and signals in its place; until then,
+    /// [`owed_frames`](Self::owed_frames) returns the frames. [`close`](Self::close) and dropping
+    /// leave this to that thread, too, and wait for it if the device was adopted without
     /// [`keep_alive`](crate::AdoptInfo::keep_alive).
     ///
     /// On a thread that has locked the queue, neither this nor dropping waits, as with

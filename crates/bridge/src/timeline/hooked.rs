@@ -79,22 +79,3 @@ pub(crate) fn hooked(stand_in: impl Fn(&CStr, *const c_void) -> *const c_void) -
     // a queue that nobody else uses.
     Some(unsafe { ExportDevice::adopt(info) }.unwrap())
 }
-
-/// What a compute side that is lost owes, signaled in its place.
-#[test]
-fn a_release_that_is_made_and_refused_is_enough() {
-    use super::history::History;
-    use super::signaler::Signaler;
-    use super::{Arc, Timeline};
-    use crate::compute::{Backend, Compute};
-
-    let Some(device) = refusing() else { return };
-    let compute = Compute::new(&device, Backend::Host).unwrap();
-    let history = Arc::new(History::new("released"));
-    let timeline = Timeline::new(&device, compute.peer(), Signaler::Compute, &history).unwrap();
-    let point = timeline.issue(1);
-    refuse_next_signal();
-    // SAFETY: nobody else signals it.
-    unsafe { timeline.release() }.unwrap();
-    assert!(point.is_reached().unwrap());
-}

@@ -15,7 +15,8 @@ pub(crate) unsafe fn signal(semaphore: &Semaphore, value: u64) -> Result<()> {
     unsafe { signal_and_look(semaphore, value, |reached| reached >= value) }
 }
 
-/// The same for a timeline that others may raise, who must not: a higher value is not this signal's.
+/// The same for a timeline that others may raise, who must not: a higher value is not this
+/// signal's.
 ///
 /// # Safety
 /// As [`Semaphore::signal`].

@@ -9,6 +9,8 @@ pub(crate) mod hooked;
 pub(crate) mod host_signal;
 mod outlast;
 mod point;
+#[cfg(all(test, target_os = "linux", feature = "remote"))]
+mod release_tests;
 #[cfg(all(test, target_os = "linux"))]
 mod schedules;
 pub(crate) mod signaler;

@@ -66,9 +66,9 @@ impl TimelinePoint {
     /// notices it only after milliseconds; for a signal of a queue or the CPU, the thread blocks in
     /// Vulkan, unless CUDA is in use and several threads wait: then each one polls and sleeps. For
     /// those signals the wait ends with a call of `vkWaitSemaphores`, so that mapped memory can be
-    /// read after it; [`is_reached`](Self::is_reached) orders no memory. After a CUDA signal no such
-    /// call is made, which would notice the signal late: the value was written by the GPU, after
-    /// all work before the signal.
+    /// read after it; [`is_reached`](Self::is_reached) orders no memory. After a CUDA signal no
+    /// such call is made, which would notice the signal late: the value was written by the GPU,
+    /// after all work before the signal.
     ///
     /// # Errors
     /// [`Error::Timeout`](crate::Error::Timeout) with the last value seen, or the error of the

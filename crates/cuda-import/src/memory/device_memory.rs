@@ -15,13 +15,13 @@ use crate::stream::apart::Apart;
 use crate::stream::refusal::{check_capture, check_stream};
 use crate::sys::{CallResult, Driver, Restoring};
 
-/// Device memory for the work of one stream, which it keeps. Dropping it frees the memory behind
-/// the work that the stream was given.
+/// Device memory for the work of one stream. It keeps the stream alive, and is freed in stream
+/// order when it is dropped.
 ///
-/// # Hangs
-/// Neither making nor dropping it waits for the stream, which may be waiting for what the same
-/// thread does next. A device without memory pools frees it once no stream of the context waits:
-/// there, dropping it waits for that for at most 10 s, and leaves the rest to another thread.
+/// # Blocking
+/// Neither creating nor dropping it waits for the stream's work. The exception is dropping it on a
+/// device without memory pools, where the driver frees memory only while no stream of the context
+/// waits: dropping then blocks for at most 10 seconds, after which another thread frees the memory.
 #[derive(Debug)]
 pub struct DeviceMemory {
     address: cu::CUdeviceptr,
@@ -33,14 +33,14 @@ pub struct DeviceMemory {
 impl DeviceMemory {
     /// Allocates memory with these contents. `name` is for errors.
     ///
-    /// A copy of more than about 1 MiB from memory that is not pinned blocks until its stream has
-    /// come to it. So the contents are copied on a stream apart, behind which `stream` waits on the
-    /// GPU.
+    /// The contents are copied on a separate stream, and `stream` waits for the copy on the GPU. On
+    /// `stream` itself, a copy of more than about 1 MiB from pageable memory would block until the
+    /// stream's earlier work is done.
     ///
     /// # Errors
     /// [`Error::ContextMismatch`] for a stream of another context; [`Error::PerThreadStream`] for
-    /// the one that is another stream on each thread; [`Error::StreamCaptured`] while the stream is
-    /// captured; [`Error::Driver`] when the memory cannot be allocated, as for no contents, or
+    /// the per-thread default stream; [`Error::StreamCaptured`] while the stream is captured;
+    /// [`Error::Driver`] if the memory cannot be allocated, which includes empty contents, or
     /// cannot be written.
     #[doc(alias = "cuMemAllocAsync")]
     pub fn with_contents(
@@ -77,7 +77,7 @@ impl DeviceMemory {
         self.address
     }
 
-    /// The stream whose work it is for.
+    /// Returns the stream whose work uses the memory.
     pub fn stream(&self) -> &Arc<CudaStream> {
         &self.stream
     }
@@ -90,19 +90,19 @@ impl Drop for DeviceMemory {
     }
 }
 
-/// Copies the contents to memory of as many bytes that nobody else knows of.
+/// Copies the contents to memory of the same size that nothing else uses yet.
 ///
-/// Behind this call they are the caller's again, which they are not while the device reads pinned
-/// memory. So they are copied to memory that is not pinned first.
+/// The caller may change or free the contents after this call, but the device reads pinned memory
+/// later. They are therefore copied to pageable memory first.
 fn copy_in(driver: Driver, to: cu::CUdeviceptr, contents: &[u8], stream: &Arc<CudaStream>) -> CallResult<()> {
-    /// Bytes that are copied at a time.
+    /// Number of bytes per copy.
     const PIECE: usize = 16 << 20;
     let (mut pageable, mut next) = (Vec::with_capacity(contents.len().min(PIECE)), to);
     for piece in contents.chunks(PIECE) {
         pageable.clear();
         pageable.extend_from_slice(piece);
-        // SAFETY: by this function's contract there is room behind `to`; a vector of ours is not
-        // pinned.
+        // SAFETY: `to` has as many bytes as the contents, by this function's contract; this vector
+        // is not pinned.
         unsafe { driver.copy_in(next, &pageable, stream) }?;
         next += piece.len() as u64;
     }
@@ -113,27 +113,25 @@ fn has_pools(device: &CudaDevice) -> bool {
     device.object().has_async_alloc()
 }
 
-/// Frees memory behind what the stream was given.
+/// Frees memory in the order of the stream.
 ///
 /// # Safety
-/// The memory is alive, and that is all that uses it.
+/// The memory is alive, and only work that the stream was given before uses it.
 unsafe fn free(device: &CudaDevice, address: cu::CUdeviceptr, stream: &Arc<CudaStream>, object: &Object<'_>) {
-    if has_pools(device) {
+    let freed = if has_pools(device) {
         let freed = device.bind().and_then(|_current| {
             // SAFETY: handed on to the caller.
             unsafe { device.driver().free_on(stream, address) }
         });
-        return told(freed.map_err(|error| error.at(object, device.name())));
-    }
-    let freed = reaper::call(device, "cuMemFree", move |driver| -> CallResult<()> {
+        freed.map_err(|error| error.at(object, device.name()))
+    } else {
         // It returns once no stream of the context has work left (measured).
-        // SAFETY: handed on to the caller.
-        unsafe { driver.free(address) }
-    });
-    told(freed.map_err(|error| error.at(object, device.name())));
-}
-
-fn told(freed: Result<(), Error>) {
+        let freed = reaper::call(device, "cuMemFree", move |driver| -> CallResult<()> {
+            // SAFETY: handed on to the caller.
+            unsafe { driver.free(address) }
+        });
+        freed.map_err(|error| error.at(object, device.name()))
+    };
     if let Err(error) = freed {
         count_leak();
         log_error!("{error}");

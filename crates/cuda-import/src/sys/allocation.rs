@@ -65,9 +65,9 @@ impl Driver {
         check_call("cuMemFreeAsync", unsafe { (self.table.cuMemFreeAsync)(pointer, stream.cu_stream()) })
     }
 
-    /// Enqueues a copy from the host. The bytes are read before the call returns, unless they are
-    /// pinned; large ones once the stream has come to the copy (measured with driver 580.159.04:
-    /// 1 MiB is staged at once, and 16 MiB is not).
+    /// Enqueues a copy from the host. Unless the bytes are pinned, they are read before the call
+    /// returns; large copies block until the stream reaches them (measured on an H200, driver
+    /// 580.159.04: 1 MiB returned at once, 16 MiB did not).
     ///
     /// # Safety
     /// `to` has as many bytes, which nobody uses at the same time. The bytes are not pinned, or

@@ -1,0 +1,23 @@
+//! What a lost compute side owes, signaled in its place.
+#![allow(unsafe_code, clippy::unwrap_used)] // Tests.
+
+use std::sync::Arc;
+
+use super::Timeline;
+use super::history::History;
+use super::hooked::{refuse_next_signal, refusing};
+use super::signaler::Signaler;
+use crate::compute::{Backend, Compute};
+
+#[test]
+fn a_release_that_is_made_and_refused_is_enough() {
+    let Some(device) = refusing() else { return };
+    let compute = Compute::new(&device, Backend::Host).unwrap();
+    let history = Arc::new(History::new("released"));
+    let timeline = Timeline::new(&device, compute.peer(), Signaler::Compute, &history).unwrap();
+    let point = timeline.issue(1);
+    refuse_next_signal();
+    // SAFETY: nobody else signals it.
+    unsafe { timeline.release() }.unwrap();
+    assert!(point.is_reached().unwrap());
+}
