@@ -15,17 +15,17 @@ use crate::order::Order;
 use crate::shared::{Flow, Shared};
 use crate::turn::ComputeTurn;
 
-/// Slots that go round between the compute side and wgpu, and the wgpu objects through which wgpu
-/// sees what is in them.
+/// A ring of slots that cycle between the compute side and wgpu, with the wgpu objects through
+/// which wgpu accesses their contents.
 ///
-/// With [`Exchange::new`] the compute side begins: [`begin`](Exchange::begin) gives a
+/// With [`Exchange::new`] the compute side begins: [`begin`](Exchange::begin) returns a
 /// [`ComputeTurn`], which becomes a [`Frame`] that is [submitted](Bridge::submit). With
 /// [`Exchange::render_first`] wgpu begins: a [`Frame`] is submitted and becomes a [`ComputeTurn`].
 ///
-/// Dropping it waits for the frames in flight, as dropping a [`bridge::Exchange`] does. In a
-/// callback that wgpu calls while a frame of it is submitted, that is left to that
-/// [`submit`](Bridge::submit). [`objects`](Self::objects) are wgpu's own and may be cloned and kept
-/// longer.
+/// Dropping it waits for the frames in flight, like dropping a [`bridge::Exchange`]. If it is
+/// dropped in a callback that wgpu calls while one of its frames is submitted, that call of
+/// [`submit`](Bridge::submit) does the waiting. The [`objects`](Self::objects) belong to wgpu and
+/// can be cloned and kept longer.
 pub struct Exchange<S: Shared, D: Direction = ComputeFirst> {
     /// Taken when this is dropped.
     pub(crate) exchange: ManuallyDrop<bridge::Exchange<S::Specs, D>>,
@@ -43,11 +43,11 @@ impl<S: Shared> Exchange<S, ComputeFirst> {
         Self::initialized(bridge::Exchange::new(gpu.compute(), info, specs)?, mirror)
     }
 
-    /// Begins a frame: the compute side will wait, on the GPU, until wgpu is done with the slot.
+    /// Begins a frame. The compute side waits on the GPU until wgpu no longer uses the slot.
     ///
     /// # Errors
-    /// As [`bridge::Exchange::begin`]. Where failed submissions have left no slot, it waits for the
-    /// queue and begins all the same, or is [`Error::HostWait`](crate::Error::HostWait).
+    /// As [`bridge::Exchange::begin`]. If failed submissions have left no free slot, this waits for
+    /// the queue and then begins the frame, or returns [`Error::HostWait`](crate::Error::HostWait).
     pub fn begin(&mut self) -> Result<ComputeTurn<S>> {
         let turn = self.begun(bridge::Exchange::begin)?;
         Ok(ComputeTurn::new(turn, self.mirror.clone()))
@@ -115,12 +115,12 @@ impl<S: Shared, D: Direction> Exchange<S, D> {
         self.mirror.recover(|| self.exchange.flush_parts())
     }
 
-    /// Returns wgpu's objects: a [`wgpu::Buffer`], a [`wgpu::Texture`], or a tuple of them. They
-    /// are the same in every frame, until they are [replaced](Self::replace). (Of what wgpu uses in
-    /// the slots there are none: [`Frame::objects`] lends that.)
+    /// Returns the wgpu objects: a [`wgpu::Buffer`], a [`wgpu::Texture`], or a tuple of them. They
+    /// stay the same in every frame, until they are [replaced](Self::replace). Resources that wgpu
+    /// uses directly in the slots have none here; [`Frame::objects`] lends those.
     ///
-    /// They are ordinary objects of wgpu, to be used in any submission. What a frame brings is in
-    /// them behind the submission of that frame.
+    /// They are ordinary wgpu objects and can be used in any submission. They contain a frame's
+    /// results after that frame has been submitted.
     pub fn objects(&self) -> &S::Objects {
         &self.mirror.objects
     }

@@ -16,7 +16,7 @@ use crate::turn::ComputeTurn;
 
 /// wgpu's part of a frame: it owns the slot until it is [submitted](Bridge::submit) or skipped.
 ///
-/// Dropped before that, the frame is lost and the next `begin` says so.
+/// If it is dropped before that, the frame is lost, and the next `begin` returns an error.
 #[must_use = "a frame that is neither submitted nor skipped is lost"]
 pub struct Frame<S: Shared, D: Direction = ComputeFirst> {
     turn: RenderTurn<S::Specs, D>,

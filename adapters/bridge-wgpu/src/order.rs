@@ -1,11 +1,12 @@
-//! Order of an exchange's submissions.
+//! Mutual exclusion of the submissions of one exchange.
 //!
-//! Each exchange has a lock that is held while its frames are lent and submitted: one lent turn is
-//! open per exchange, and the values of its timeline rise. wgpu calls the program's callbacks
-//! meanwhile, which may wait for another thread's submission of other exchanges, and drop any. So
-//! a thread that holds such a lock never blocks for a further one: a batch that finds one of its
-//! locks taken lets go of all others and waits for that one alone, and what a callback does takes
-//! one only if it is free. The end of an exchange is left to whoever has its lock.
+//! Each exchange has a lock that is held while its frames are lent and submitted, because only one
+//! lent turn can be open and the timeline's values must increase. During a submission wgpu calls
+//! the program's callbacks, which may wait for another thread that submits frames of other
+//! exchanges, or drop any exchange. A thread that holds such a lock therefore never blocks on
+//! another one: a batch that finds one of its locks taken releases all others and waits for that
+//! one, and callbacks only try to lock. If the lock is taken when an exchange ends, its holder
+//! finishes the work.
 
 use std::cell::Cell;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};

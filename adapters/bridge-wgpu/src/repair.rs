@@ -1,14 +1,13 @@
-//! What wgpu takes for done of a submission that it refused.
+//! Restores wgpu's state tracking after wgpu rejected a submission.
 //!
-//! wgpu goes through a submission's command buffers one by one. It notes for each in which state it
-//! leaves what it uses, and then comes to the next: one that it refuses leaves it with the states
-//! of those in front, which never ran. For the objects that a frame fills that is the copy into
-//! them: a texture that wgpu has for a target of copies is in the layout of its last use, and an
-//! object that no frame has filled yet counts as initialized. Behind the copy the program's command
-//! buffers may have used it, and a fault in front of the copy leaves the texture as it was: which
-//! it is nobody tells. So on devices that this crate creates, the repair begins [from whatever
-//! layout](crate::device::layouts) wgpu has noted, and whatever there is. On others it is right
-//! where the copy is the last that wgpu has noted.
+//! wgpu processes the command buffers of a submission one by one, and updates its tracked states
+//! after each. If it rejects one, the states of the command buffers before it stay updated,
+//! although none of them ran. For the objects that a frame fills, this concerns the copy into them:
+//! wgpu then considers a texture to be a copy destination while its layout is that of its last use,
+//! and considers an object initialized that no frame has filled. It is unknown whether wgpu stopped
+//! before the copy or after later command buffers that use the object. On devices that this crate
+//! created, the repair therefore accepts [any layout](crate::device::layouts), tracked or actual.
+//! On other devices it is correct only if the copy is the last use that wgpu tracked.
 //!
 //! wgpu rejects a frame's own copy only for objects that were destroyed and buffers that are
 //! mapped. Both are known before the submission, except for races with other threads. Such objects

@@ -13,24 +13,25 @@ use crate::shared::slot_texture::SlotTexture;
 use crate::shared::texture::SharedTexture;
 
 impl<S: Shared, D: Direction> Exchange<S, D> {
-    /// Puts other resources into the slots, with another size, format or usage, as
-    /// [`bridge::Exchange::replace`]. Frames in flight go on with the old ones. The host waits for
-    /// nothing but the end of frames that wgpu may have submitted although it reported an error
+    /// Replaces the resources in the slots, with another size, format or usage, as
+    /// [`bridge::Exchange::replace`]. Frames in flight keep using the old ones. The host waits only
+    /// for frames that wgpu may have submitted although it reported an error
     /// ([`Error::Unconfirmed`]).
     ///
-    /// The contents of **buffers' slots are kept**, as far as both reach; what is beyond is
-    /// undefined. Those of **textures' slots are undefined**.
+    /// The contents of **the buffers in the slots are kept**, up to the smaller of both sizes;
+    /// additional elements are undefined. The contents of **the textures in the slots are
+    /// undefined**.
     ///
-    /// [`objects`](Self::objects) are new ones, which hold zeros until a frame is submitted: views
-    /// and bind groups are made again. Clones of the old ones are ordinary objects of wgpu, and
-    /// keep what they hold. What frames lend of slots is new as well; clones of what they lent
-    /// before stay valid, and the compute side does not work on them any more.
+    /// The [`objects`](Self::objects) are new and contain zeros until a frame is submitted:
+    /// recreate views and bind groups. Clones of the old objects are ordinary wgpu objects and keep
+    /// their contents. Objects that frames lend from slots are new as well; clones of earlier ones
+    /// stay valid, but the compute side no longer writes to them.
     ///
     /// # Errors
     /// [`bridge::Error::ReplacedWhileOpen`] while a turn or frame is neither submitted nor skipped,
-    /// what [`Exchange::new`] says, and what [`bridge::Exchange::replace`] says. The exchange goes
-    /// on with the resources that it had. If the last step fails, wgpu's submission of the first
-    /// hand-over of textures, it has the new ones, and `begin` tries that once more.
+    /// otherwise as [`Exchange::new`] and [`bridge::Exchange::replace`]. On an error the exchange
+    /// keeps its resources, with one exception: if submitting the first hand-over of new textures
+    /// fails, it has the new ones, and the next `begin` retries the hand-over.
     pub fn replace(&mut self, shared: S) -> Result<()> {
         let Mirror { gpu, flow, name, timeout, order, .. } = &*self.mirror;
         let (specs, mirror) = Mirror::new(gpu, *flow, name, *timeout, shared, order.clone())?;

@@ -1,12 +1,13 @@
 //! Submissions through wgpu's queue.
 //!
-//! wgpu stages semaphores and hands them to its next submission, whichever thread makes that. So a
-//! wait is staged before the commands are submitted: an earlier submission that takes it waits in
-//! their place, since a wait covers all that follows on the queue. A signal is staged behind the
-//! commands, and a submission without commands follows it at once: a submission of another thread
-//! that takes it is behind the commands as well, and a signal covers all that comes before.
+//! wgpu stages semaphores and passes them to its next submission, which may be made by any thread.
+//! A wait is therefore staged before the commands are submitted: if an earlier submission takes it,
+//! that submission waits instead, which is sufficient because a wait covers everything that follows
+//! on the queue. A signal is staged after the commands, and an empty submission follows at once: if
+//! a submission of another thread takes the signal, it is after the commands too, and a signal
+//! covers everything before it.
 //!
-//! On a device that was created by this crate the submission itself takes them along, see
+//! On a device that this crate created, the submission itself carries the semaphores; see
 //! [`Splice`](crate::device::splice::Splice).
 #![allow(unsafe_code)] // Stages semaphores.
 

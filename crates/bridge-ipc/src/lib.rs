@@ -23,7 +23,7 @@
 //! A peer is dead when its process is ([`PeerProcess::is_dead`]), and not before: a closed socket
 //! says only that nothing more will be said, and a stopped process may continue.
 //!
-//! # What may grow
+//! # Compatibility
 //! Enums and errors that gain variants and fields are `#[non_exhaustive]`: a `match` has a wildcard
 //! arm. The two sides ([`Role`], [`Direction`], [`Side`]) stay two. Messages have the fields of the
 //! newest version of the protocol: a new field comes with a new version of it.

@@ -14,7 +14,7 @@ pub enum Error {
     #[error(transparent)]
     Bridge(#[from] bridge::Error),
 
-    /// Memory of the view's own could not be had.
+    /// Memory for the view's own objects could not be allocated.
     #[error(transparent)]
     Memory(#[from] vk_local::Error),
 
@@ -30,11 +30,11 @@ pub enum Error {
         device: String,
     },
 
-    /// An argument that cannot be.
+    /// An argument is invalid.
     #[error("{object}: {reason}")]
     #[non_exhaustive]
     InvalidArgument {
-        /// The object that was to be made, shown or written.
+        /// The object that was to be created, shown or written.
         object: String,
         /// Description of the problem.
         reason: String,
@@ -70,7 +70,7 @@ pub enum Error {
         reason: String,
     },
 
-    /// There is no window to be had here.
+    /// No window can be opened on this system.
     #[error("no window can be opened: {reason}")]
     #[non_exhaustive]
     NoWindow {

@@ -99,13 +99,14 @@
 //! # }
 //! ```
 //!
-//! Presenting is a submission of its own, made only if the window has an image to write to at that
-//! moment: a window that is hidden, minimized or slow holds up nothing.
+//! Presenting is a separate submission, made only if the window has an image available at that
+//! moment: a hidden, minimized or slow window delays nothing.
 //!
-//! # The end of a device
-//! A lost device ends every call that needs it with an error, of which [`Error::is_device_lost`] is
-//! true; no wait is longer than [`ViewInfo::timeout`]. What was on it is freed with the view; on a
-//! device that lives, what cannot be seen to be unused is leaked. A new view needs a new device.
+//! # Device loss
+//! After a device was lost, every call that needs it returns an error for which
+//! [`Error::is_device_lost`] is `true`; no wait takes longer than [`ViewInfo::timeout`]. Objects on
+//! the lost device are freed with the view. On a device that is not lost, objects that may still be
+//! in use are leaked. A new view needs a new device.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -89,7 +89,7 @@
 //! everything is [`Send`]. An exchange is driven from one thread at a time (`begin` takes `&mut
 //! self`), a latest exchange from two: one has the writer, the other the reader.
 //!
-//! # What may grow
+//! # Compatibility
 //! Enums, errors and reports that gain variants and fields are `#[non_exhaustive]`: a `match` on
 //! [`Work`] needs a wildcard arm, and a struct pattern ends in `..`. Structs that a program fills
 //! in, such as [`ExchangeInfo`] and [`OpenInfo`], have public fields and [`Default`]: end them in

@@ -69,41 +69,41 @@
 //! }
 //! ```
 //!
-//! | file | subject |
+//! | module | contents |
 //! |---|---|
-//! | `device` | a device by UUID, or adopted with a program's own context |
-//! | `device/report` | the driver and its devices, asked without a panic |
-//! | `handle` | OS handles, and who owns them when |
-//! | `memory`, `origin` | imported allocations, and how they came to CUDA |
-//! | `peer` | memory of a GPU for kernels of others, and which GPUs reach each other |
-//! | `buffer`, `view`, `linear` | typed arrays in them, and what is lent of those |
+//! | `device` | devices by UUID, or adopted with a program's own context |
+//! | `device/report` | a report of the driver and its devices, which never panics |
+//! | `handle` | OS handles and their ownership |
+//! | `memory`, `origin` | imported allocations, and how each was imported |
+//! | `peer` | memory of one GPU for kernels of others, and access between GPUs |
+//! | `buffer`, `view`, `linear` | typed arrays in imported memory, and their views |
 //! | `block` | many typed arrays in one allocation, under one mapping |
-//! | `device_memory` | memory of CUDA's own, filled without a wait |
-//! | `mapping`, `backing` | the life of a mapping, whatever is mapped |
-//! | `image`, `image/{view,rows,texture}` | images in them, and what is lent of those: copies, texture and surface objects |
-//! | `image/copy` | how copies from and to an image are put in order and waited for |
-//! | `image/{texel,info,limits,problem}` | what an image may be, and what is wrong with it |
-//! | `image/objects` | texture and surface objects, made once |
-//! | `leak` | what is kept for good, counted |
-//! | `mailbox` | context objects of our own, for cudarc to note errors in |
+//! | `device_memory` | memory that CUDA allocates, filled without blocking |
+//! | `mapping`, `backing` | the lifetime of a mapping, for buffers and images |
+//! | `image`, `image/{view,rows,texture}` | images in imported memory, and their views: copies, texture and surface objects |
+//! | `image/copy` | ordering of copies from and to images, and waits for them |
+//! | `image/{texel,info,limits,problem}` | texel types, image descriptions and their validation |
+//! | `image/objects` | a cache of texture and surface objects |
+//! | `leak` | counters of objects that are leaked deliberately |
+//! | `mailbox` | context objects of this crate, in which cudarc records errors |
 //! | `order`, `several`, `guests`, `refusal`, `mark`, `poll` | order between the streams that use one buffer or image |
-//! | `reaper` | driver calls that may block, made on a thread of their context's own |
-//! | `logging` | calls of the program's logger, whose panics end there |
+//! | `reaper` | driver calls that may block, made on one thread per context |
+//! | `logging` | calls of the program's logger, which catch its panics |
 //! | `semaphore`, `stream` | imported semaphores, creating streams, waits and signals |
-//! | `apart` | a stream of our own, for what waits for none of the program's |
+//! | `apart` | a private stream, for work that must not wait for the program's streams |
 //! | `kernel` | kernels from PTX, with the compiler's log, and launches |
 //! | `graph`, `capture` | a frame as a CUDA graph, and buffers while one is captured |
-//! | `error`, `call`, `code`, `version` | what can go wrong; the driver's codes and versions |
-//! | `sys` | the driver's entry points, and nothing else |
+//! | `error`, `call`, `code`, `version` | errors; the driver's codes and versions |
+//! | `sys` | the driver's entry points |
 //!
-//! The version of CUDA's binding is a feature: `cuda-12000` by default, which runs on the most
-//! drivers, or exactly one of the others. [`cudarc`] is exported again, so that programs use the
-//! same one.
+//! A feature selects the CUDA version of the bindings: `cuda-12000` by default, which works with
+//! the widest range of drivers. Exactly one must be enabled. [`cudarc`] is re-exported, so that
+//! programs use the same version.
 //!
-//! # What may grow
-//! Enums, errors and reports that gain variants and fields are `#[non_exhaustive]`: a `match` has a
-//! wildcard arm, a pattern ends in `..`. Structs that a program fills in have public fields and
-//! [`Default`]: end them in `..Default::default()`, and a new field breaks nothing.
+//! # Compatibility
+//! Enums, errors and reports that may gain variants or fields are `#[non_exhaustive]`: a `match`
+//! needs a wildcard arm, and a pattern ends in `..`. Structs that a program fills in have public
+//! fields and [`Default`]: end them in `..Default::default()`, so that a new field breaks nothing.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

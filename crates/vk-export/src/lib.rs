@@ -1,17 +1,17 @@
 //! Vulkan memory and semaphores that another API can import.
 //!
-//! One frame of the exporting side, in the order in which the modules are met:
+//! The exporting side uses these types, in this order:
 //!
-//! 1. [`ExportDevice::open`] makes a Vulkan device that can export, or [`ExportDevice::adopt`]
+//! 1. [`ExportDevice::open`] creates a Vulkan device that can export, or [`ExportDevice::adopt`]
 //!    borrows an engine's own.
-//! 2. [`Buffer::new`] and [`Image::new`] allocate exportable memory and ask the driver first
-//!    whether exactly this buffer or image can leave; [`Semaphore::new`] does the same for a
+//! 2. [`Buffer::new`] and [`Image::new`] first query whether the driver can export exactly this
+//!    buffer or image, and then allocate exportable memory. [`Semaphore::new`] does the same for a
 //!    timeline. A [`Block`] is one allocation for many buffers.
-//! 3. [`Buffer::export`] and [`Image::export`] give a fresh [`MemoryHandle`] each time,
-//!    [`Semaphore::export`] a fresh [`OsHandle`], with a descriptor of all that an importer must
-//!    repeat: allocation size, offset, dedicated, device UUID, and an image's shape.
-//! 4. [`Handover`] and [`ImageHandover`] make the barriers which pass the contents to the other API
-//!    and back.
+//! 3. [`Buffer::export`] and [`Image::export`] return a new [`MemoryHandle`] on each call, and
+//!    [`Semaphore::export`] a new [`OsHandle`]. Each comes with a descriptor of everything that the
+//!    importer must repeat: allocation size, offset, dedicated, device UUID, and an image's shape.
+//! 4. [`Handover`] and [`ImageHandover`] create the barriers that hand the contents over to the
+//!    other API and back.
 //!
 //! ```no_run
 //! use vk_export::{Buffer, BufferAccess, BufferInfo, ExportDevice, OpenInfo};
@@ -33,11 +33,11 @@
 //!
 //! # CUDA kernels in a command buffer
 //!
-//! NVIDIA's drivers launch CUDA kernels from Vulkan's own command buffers: no other API, no
-//! semaphore, no exported memory, and no switch between contexts; between a kernel and a draw
-//! stands a barrier. A [`KernelModule`] is loaded from [`Ptx`], a [`Kernel`] is recorded with a
-//! [`LaunchConfig`] and its arguments: addresses of buffers ([`Buffer::device_address`]), and
-//! handles of images ([`KernelSurface`], [`KernelTexture`]).
+//! NVIDIA's drivers can launch CUDA kernels from Vulkan command buffers. This needs no other API,
+//! no semaphore, no exported memory and no context switch; a barrier orders a kernel and a draw. A
+//! [`KernelModule`] is loaded from [`Ptx`], and a [`Kernel`] is recorded with a [`LaunchConfig`]
+//! and its arguments: addresses of buffers ([`Buffer::device_address`]) and handles of images
+//! ([`KernelSurface`], [`KernelTexture`]).
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -96,24 +96,24 @@
 //! # }
 //! ```
 //!
-//! This rests on `VK_NVX_binary_import` and `VK_NVX_image_view_handle`: experimental by name,
-//! without a specification beyond their structures, in NVIDIA's drivers for Linux and Windows since
-//! 2020 (DLSS stands on them), and in no other driver. Turn them on with
-//! [`OpenInfo::cuda_kernels`], or on an engine's device with [`CUDA_KERNEL_EXTENSIONS`]. The driver
-//! checks next to nothing of a launch, so [`Kernel::check_launch`] does. What there is none of in a
-//! Vulkan queue: `trap`, `assert`, `malloc`, `printf`, clusters, launches from the device, cubins;
-//! a stream of CUDA has all of these.
+//! This depends on `VK_NVX_binary_import` and `VK_NVX_image_view_handle`, which are experimental
+//! and have no specification beyond their structures. NVIDIA's drivers for Linux and Windows have
+//! supported them since 2020 (DLSS uses them), and no other driver does. Enable them with
+//! [`OpenInfo::cuda_kernels`] or, on an engine's device, with [`CUDA_KERNEL_EXTENSIONS`]. The
+//! driver validates almost nothing of a launch, so [`Kernel::check_launch`] does. Not supported in
+//! a Vulkan queue, unlike on a CUDA stream: `trap`, `assert`, `malloc`, `printf`, clusters,
+//! launches from the device, cubins.
 //!
-//! The crate calls no other API: who imports, and what the two sides then promise each other, is
-//! the business of the crate `bridge`.
+//! This crate calls no other API. The crate `bridge` implements the import and the synchronization
+//! between the two sides.
 //!
-//! Everything here is [`Send`] and [`Sync`]; what Vulkan wants externally synchronized (the queue)
-//! is locked inside.
+//! All types are [`Send`] and [`Sync`]. Queues, which Vulkan requires to be externally
+//! synchronized, are locked internally.
 //!
-//! # What may grow
-//! Enums, errors and reports that gain variants and fields are `#[non_exhaustive]`: a `match` has a
-//! wildcard arm, a pattern ends in `..`. Structs that a program fills in have public fields and
-//! [`Default`]: end them in `..Default::default()`, and a new field breaks nothing.
+//! # Compatibility
+//! Enums, errors and reports that may gain variants or fields are `#[non_exhaustive]`: a `match`
+//! needs a wildcard arm, and a pattern ends in `..`. Structs that a program fills in have public
+//! fields and [`Default`]: end them in `..Default::default()`, so that a new field breaks nothing.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

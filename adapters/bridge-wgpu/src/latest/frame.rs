@@ -17,11 +17,11 @@ use crate::shared::Shared;
 /// The newest frame of the compute side, for one submission of wgpu's, see
 /// [`LatestReader::newest`](crate::LatestReader::newest).
 ///
-/// Submitting it copies a [new](Self::is_new) frame into the exchange's objects, before the
-/// commands that are submitted along. For the same frame again nothing is copied and nothing is
-/// waited for.
+/// Submitting it copies a [new](Self::is_new) frame into the exchange's objects before the
+/// submitted commands run. If the frame is the same as before, nothing is copied, and the
+/// submission does not wait.
 ///
-/// Dropped, it is as if it had been [skipped](Self::skip).
+/// Dropping it is the same as [`skip`](Self::skip).
 #[must_use = "submit or skip the frame"]
 pub struct NewestFrame<S: Shared> {
     turn: RenderRead<S::Specs>,
@@ -30,10 +30,10 @@ pub struct NewestFrame<S: Shared> {
 
 /// A frame that wgpu writes, see [`LatestWriter::begin`](crate::LatestWriter::begin).
 ///
-/// Submitting it copies the exchange's objects out, behind the commands that are submitted along.
-/// The compute side may choose it once that has run.
+/// Submitting it copies the exchange's objects to the slot after the submitted commands have run.
+/// The compute side can take the frame once the copy has completed.
 ///
-/// Dropped before that, the frame is lost and the next `begin` says so.
+/// If it is dropped before that, the frame is lost, and the next `begin` returns an error.
 #[must_use = "a frame that is neither submitted nor skipped is lost"]
 pub struct WrittenFrame<S: Shared> {
     turn: RenderWrite<S::Specs>,

@@ -30,19 +30,20 @@ pub struct Drawn {
 }
 
 impl View {
-    /// Draws the frame that was shown last, if it has not been drawn. Returns whether it was. The
-    /// GPU draws later; the host waits only where three frames are unfinished, and in a window
-    /// where the number of points has changed, and on the CPU backend until the frame is computed
+    /// Draws the frame that was shown last, unless it has been drawn already. Returns whether it
+    /// did. The GPU draws asynchronously. The host waits only while three frames are unfinished, in
+    /// a window after the number of points has changed, and with the CPU backend in a window until
+    /// the frame is computed
     /// ([`RenderTurn::prepare_present`](bridge::RenderTurn::prepare_present)).
     ///
-    /// A window shows the newest picture that it has room for. If it was opened here, this takes
-    /// the events of all windows, so it is called on the thread that opened the first one, and
-    /// where there is nothing new, it waits 2 ms for events. In a window that the program adopted
-    /// it does neither.
+    /// A window shows the newest picture for which it has an image available. If the window was
+    /// opened by this crate, this call also handles the events of all such windows, so call it on
+    /// the thread that opened the first one; if there is nothing new to show, it waits up to 2 ms
+    /// for events. In a window that the program adopted, it does neither.
     ///
     /// # Errors
-    /// The error of the failed driver call; the frame is given back. [`Error::Stuck`] once commands
-    /// of the view did not end, [`Error::OtherThread`] on another thread.
+    /// The error of the failed driver call; the frame is returned to its exchange. [`Error::Stuck`]
+    /// after commands of the view did not end in time, [`Error::OtherThread`] on another thread.
     pub fn draw(&mut self) -> Result<bool> {
         self.take_events(Duration::ZERO)?;
         let Drawn { drawn, presented } = self.draw_and_present()?;

@@ -60,17 +60,17 @@ enum Content {
 /// Draws images and points from shared memory into a picture, and shows it in a window if it has
 /// one.
 ///
-/// A frame is shown with [`show_image`](Self::show_image), [`show_texture`](Self::show_texture) or
-/// [`show_points`](Self::show_points) and drawn by the next [`draw`](Self::draw), on the GPU and
-/// without a copy. The picture has four
-/// bytes a pixel; it is read with [`pixels`](Self::pixels), written with
-/// [`save_png`](Self::save_png), or handed to the compute side with [`read`](Self::read).
+/// [`show_image`](Self::show_image), [`show_texture`](Self::show_texture) or
+/// [`show_points`](Self::show_points) selects a frame, and the next [`draw`](Self::draw) draws it
+/// on the GPU, without a copy. The picture has four bytes per pixel. Read it with
+/// [`pixels`](Self::pixels), write it to a file with [`save_png`](Self::save_png), or hand it to
+/// the compute side with [`read`](Self::read).
 ///
-/// The host waits only where three frames are unfinished. A window holds the GPU up nowhere: it
-/// shows the newest picture that it has room for.
+/// The host waits only while three frames are unfinished. A window never delays the GPU: it shows
+/// the newest picture for which it has an image available.
 ///
-/// Dropping it waits for its frames, with the limit of [`ViewInfo::timeout`]; what may still be in
-/// use then is leaked.
+/// Dropping a view waits for its frames, for at most [`ViewInfo::timeout`]. Objects that may still
+/// be in use after that are leaked.
 pub struct View {
     // Field order is drop order; `Drop` waits for the GPU first. The screen reads the picture.
     screen: Screen,
@@ -142,11 +142,11 @@ impl View {
         self.size
     }
 
-    /// Waits until what was drawn is finished.
+    /// Waits until everything that was drawn has finished.
     ///
     /// # Errors
-    /// [`Error::Bridge`] for a wait that ran into its limit, and for a device that is lost: once
-    /// what was drawn has ended, which CUDA's loss does not end.
+    /// [`Error::Bridge`] after the timeout, or if a device is lost. If only the CUDA context is
+    /// lost, the error is returned once the drawing has ended.
     pub fn finish(&mut self) -> Result<()> {
         self.ring.wait(self.limit)
     }

@@ -12,17 +12,17 @@ use crate::look::{Look, PointLook};
 use crate::view::{Content, View, check_range};
 
 impl View {
-    /// Draws this frame next, an image, in place of one that has not been drawn. The image is
-    /// scaled to the picture.
+    /// Selects an image as the next frame to draw, replacing one that has not been drawn. The image
+    /// is scaled to the picture.
     ///
-    /// The frame is of an exchange on the view's device and its graphics queue, whose buffers are
-    /// as [`ImageFormat::spec`] says, or larger, or have more accesses than
+    /// The frame must be of an exchange on the view's device and its graphics queue. Its buffers
+    /// must be at least as large as those of [`ImageFormat::spec`], and their accesses must include
     /// [`COMPUTE_READ`](bridge::BufferAccess::COMPUTE_READ).
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for another frame, and for a look that cannot be;
-    /// [`Error::TooLarge`] for more bytes than the device's shaders read. The frame is given back
-    /// undrawn, and what was shown before stays.
+    /// [`Error::InvalidArgument`] for any other frame and for an invalid look; [`Error::TooLarge`]
+    /// if the image has more bytes than the device's shaders can read. The frame is then returned
+    /// to its exchange without being drawn, and the previous frame stays selected.
     pub fn show_image(&mut self, frame: impl Frame, format: ImageFormat, look: &Look) -> Result<()> {
         let checked = look.validate().and_then(|()| self.check_turn(&frame, &format, format.buffer_size()));
         self.take(Box::new(frame), checked.map(|()| Content::Image(format, *look)))
@@ -62,15 +62,16 @@ impl View {
         self.take(Box::new(frame), checked.map(|texels| Content::Texture(texels, *look)))
     }
 
-    /// Draws this frame next, points, as [`show_image`](Self::show_image) does. Points that are not
-    /// finite are not drawn.
+    /// Selects points as the next frame to draw, like [`show_image`](Self::show_image). Points that
+    /// are not finite are not drawn.
     ///
-    /// In a window the user moves the camera. The points are drawn again for it if their buffers
-    /// can be copied from ([`TRANSFER_READ`](bridge::BufferAccess::TRANSFER_READ), as
-    /// [`PointFormat::spec`] has it); else the next frame is seen from there.
+    /// In a window the user moves the camera. The points are then drawn again if their buffers can
+    /// be copied from ([`TRANSFER_READ`](bridge::BufferAccess::TRANSFER_READ), which
+    /// [`PointFormat::spec`] includes); otherwise the new camera applies from the next frame on.
     ///
     /// # Errors
-    /// As [`show_image`](Self::show_image), and for memory of the view's own.
+    /// As [`show_image`](Self::show_image), and if memory for the view's own objects cannot be
+    /// allocated.
     pub fn show_points(&mut self, frame: impl Frame, format: PointFormat, look: &PointLook) -> Result<()> {
         let checked = look.validate().and_then(|()| self.check_turn(&frame, &format, format.size()));
         let checked = checked.and_then(|()| self.make_depths());

@@ -83,16 +83,16 @@ impl View {
         Ok(())
     }
 
-    /// Ends showing the picture in a window: waits for what was drawn and presented, frees what
-    /// Vulkan has of the window, and drops the window, which closes one that was
-    /// [opened](Window::open). The view goes on without; one that has no window stays as it is.
+    /// Stops showing the picture in a window. Waits for everything that was drawn and presented,
+    /// frees the window's Vulkan objects, and drops the window, which closes it if it was
+    /// [opened](Window::open). The view continues without a window. Does nothing if it has none.
     ///
-    /// A program whose window's surface is lost for good ([`Error::SurfaceLost`](crate::Error)), or
-    /// that is about to destroy a window of its own, calls it.
+    /// Call it if the window's surface is lost permanently ([`Error::SurfaceLost`](crate::Error)),
+    /// or before you destroy a window of your own.
     ///
     /// # Errors
-    /// For commands that did not end within the limit: the view keeps the window. Where a device is
-    /// lost, the window is dropped all the same.
+    /// The error of the wait if commands did not end within the timeout; the view then keeps the
+    /// window. If a device is lost, the window is dropped anyway.
     pub fn detach_window(&mut self) -> Result<()> {
         if self.screen.presenter.is_none() {
             return Ok(());

@@ -102,17 +102,17 @@ impl WindowImages {
         self.limit = timeout;
     }
 
-    /// Waits for the queue and makes the images again. A window without any area, such as a
-    /// minimized one, leaves none.
+    /// Waits for the queue and recreates the images. If the window has no area, for example because
+    /// it is minimized, there are none afterwards.
     ///
-    /// It also gives up images that were acquired and never written, because recording or
-    /// submitting their frame failed: every frame can acquire one again. Their semaphores are
-    /// destroyed, so they must be in no submission that is still to be made.
+    /// It also releases images that were acquired but never written because recording or submitting
+    /// their frame failed, so that every frame can acquire an image again. Their semaphores are
+    /// destroyed: do not submit them afterwards.
     ///
     /// # Errors
-    /// [`Error::Bridge`] past the limit, or the error of the failed driver call; the images stay as
-    /// they are where the queue was waited for in vain. [`Error::SurfaceLost`]: the images are to
-    /// be made again.
+    /// [`Error::Bridge`] if the queue is still busy after the timeout; the images are then
+    /// unchanged. [`Error::SurfaceLost`] if the images have to be recreated again. Otherwise the
+    /// error of the failed driver call.
     pub fn resize(&mut self, size: [u32; 2]) -> Result<()> {
         self.wait()?;
         self.swapchain = None;

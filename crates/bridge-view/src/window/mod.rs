@@ -53,17 +53,15 @@ impl Default for WindowInfo {
     }
 }
 
-/// A window, which a view shows its picture in: one that is opened here, or one of the program's
-/// own.
+/// A window in which a view shows its picture: opened by this crate, or adopted from the program.
 ///
-/// All windows that are [opened](Self::open) here share one event loop, which is made with the
-/// first of them, on the thread that opens it; several systems want that to be the main thread.
-/// Windows are opened, and events taken, on that thread alone. Dropping such a window closes it;
-/// any thread may.
+/// All windows that are [opened](Self::open) here share one event loop. The first one creates it on
+/// the calling thread, which on several systems must be the main thread. Windows can be opened, and
+/// events handled, only on that thread. Dropping such a window closes it; any thread may do so.
 ///
-/// There is one event loop of winit's in a process. A program that has its own, or windows of
-/// another library, [adopts](Self::adopt) its window: nothing here takes events then, and the
-/// program passes on what they are by [`WindowState`].
+/// A process can have only one event loop of winit. A program that has its own, or that uses
+/// another window library, [adopts](Self::adopt) its window. This crate then handles no events, and
+/// the program reports them through [`WindowState`].
 pub struct Window {
     handle: Handle,
     state: Arc<State>,

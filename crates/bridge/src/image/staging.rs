@@ -1,10 +1,9 @@
 //! The compute side's half of an image that it cannot map, on the CPU or on another GPU than the
 //! one that draws: rows in a staging buffer, and the barriers and copies between the two.
 //!
-//! The rows and the image are one image for the program: what either side left is what the other
-//! finds. A frame therefore begins with a copy of the rows into the image, all of it, and ends with
-//! a copy back wherever Vulkan's accesses may have written. With accesses that only read, the rows
-//! still hold what the image holds, and nothing is copied back.
+//! The program sees rows and image as one image with the same contents. Each frame therefore begins
+//! with a copy of all rows into the image, and ends with a copy back if Vulkan's accesses may have
+//! written it. If they only read, the rows are still up to date, and nothing is copied back.
 //!
 //! The copies stand between the two dependencies of each hand-over (see
 //! [`ImageHandover`](vk_export::ImageHandover)):

@@ -150,10 +150,11 @@ impl Timeline {
         self.order(value)
     }
 
-    /// Orders what was done before `value`, which was reached, before what the host does next.
-    /// Reading the counter is no memory dependency; a wait is one, and returns at once. A signal of
-    /// CUDA's is not waited for: Vulkan notices it late, and a wait that times out orders nothing.
-    /// There the counter is what the GPU has written, after all that precedes the signal.
+    /// Makes memory accesses before the signal of `value`, which was reached, visible to the host.
+    /// Reading the counter is not a memory dependency, but a wait is, and it returns at once. For a
+    /// signal from CUDA no wait is made: Vulkan notices such a signal late, and a wait that times
+    /// out orders nothing. There the GPU writes the counter after everything that precedes the
+    /// signal.
     fn order(&self, value: u64) -> Result<()> {
         if self.0.is_signaled_by_foreign() {
             return Ok(());
@@ -244,12 +245,12 @@ impl Timeline {
         asked.is_err_and(|error| error.is_end_of_vulkan())
     }
 
-    /// Lets everything go on that waits for a signaler which is gone: sets the timeline to the
-    /// last value that was issued.
+    /// Lets all waits for a lost compute side continue, by signaling the last issued value from the
+    /// host.
     ///
     /// # Safety
-    /// The compute side signals this timeline and has failed for good ([`Peer::ensure_alive`] says
-    /// so): none of its signals will come any more.
+    /// The compute side is this timeline's signaler and has failed permanently
+    /// ([`Peer::ensure_alive`]): none of its pending signals will be executed.
     pub(crate) unsafe fn release(&self) -> Result<()> {
         let traced = trace::Held::new();
         let releasing = self.0.releasing.lock().unwrap_or_else(PoisonError::into_inner);

@@ -35,22 +35,23 @@ pub struct BufferMappingInfo {
     pub len: usize,
 }
 
-/// `len` elements of `T` in imported memory, on a home stream. Reached through [`view`](Self::view)
-/// and [`view_mut`](Self::view_mut), which are kernel arguments and cudarc slices. Any thread may
-/// use it.
+/// `len` elements of `T` in imported memory, with a home stream on which most of the work runs.
+/// Access it through [`view`](Self::view) and [`view_mut`](Self::view_mut), which are kernel
+/// arguments and cudarc slices. It can be used from any thread.
 ///
-/// It has a mapping of its own, or lies in a [`MappedBlock`]: then making one is no call of the
-/// driver, and dropping it frees nothing but its bytes for others.
+/// A buffer has its own mapping or is part of a [`MappedBlock`]. Creating or dropping a part of a
+/// block makes no driver call; dropping it makes its bytes available to other parts.
 ///
-/// Dropping it waits, two seconds at most, until the work on the home stream and on guest streams
-/// has ended; it costs one query when it has. Then it frees the mapping. Past the limit the mapping
-/// and its memory are leaked on purpose and the log says so: memory in use is never freed.
-/// [`close`](Self::close) does the same and returns the error. Work that was launched with a view
-/// on a stream other than the home stream is unknown here (see [`DeviceView`]) and must have ended.
+/// Dropping a buffer waits for at most two seconds until the work on the home stream and on other
+/// streams that used it has ended, and then frees the mapping. If the work has ended already, this
+/// costs one query. After the timeout the mapping and its memory are leaked deliberately, with a
+/// log message; memory in use is never freed. [`close`](Self::close) does the same and returns the
+/// error. Kernels that were launched with a view on another stream are not tracked (see
+/// [`DeviceView`]) and must have ended.
 ///
-/// The driver frees it only once no stream of the whole context waits (measured with a driver for
-/// CUDA 13.0). That is waited for 10 seconds at most; then the mapping counts as leaked, and the
-/// driver frees it when it can.
+/// The driver frees a mapping only while no stream of the context waits (measured with a driver for
+/// CUDA 13.0). If that takes longer than 10 seconds, the mapping counts as leaked, and the driver
+/// frees it later.
 ///
 /// See "Mapping Buffers onto Imported Memory Objects" in the [CUDA programming guide][guide].
 ///
@@ -151,17 +152,17 @@ impl<T: Pod> MappedBuffer<T> {
         DeviceViewMut::new(self.pointer, self.len, self.mapping.order())
     }
 
-    /// Lends elements to the device at `place` among the memory's
-    /// [`devices`](ImportedMemory::devices), for that device's home stream and others of the same
-    /// device. `None` where [`map_on`](Self::map_on) was given no home stream for it, and for a
-    /// range that does not lie inside.
+    /// Lends a range of elements to the device at index `place` of the memory's
+    /// [`devices`](ImportedMemory::devices), for any stream of that device. Returns `None` if
+    /// [`map_on`](Self::map_on) was given no home stream for the device, or if the range is out of
+    /// bounds.
     ///
     /// # Safety
-    /// As long as the view lives and until the work that was enqueued with it has ended, nobody
-    /// else uses these elements: no other view of them, on any device.
+    /// Until the view is dropped and the work enqueued with it has ended, these elements are not
+    /// used in any other way, on any device.
     ///
-    /// Unlike [`view_mut_unchecked`](Self::view_mut_unchecked) it does not say that nothing else is
-    /// lent, see [`assume_unlent`](Self::assume_unlent).
+    /// Unlike [`view_mut_unchecked`](Self::view_mut_unchecked), this does not assume that no other
+    /// view is alive; see [`assume_unlent`](Self::assume_unlent).
     pub unsafe fn part_mut_unchecked(&self, place: usize, range: Range<usize>) -> Option<DeviceViewMut<'_, T>> {
         let order = self.mapping.orders().get(place)?;
         if range.start > range.end || range.end > self.len {
@@ -170,13 +171,13 @@ impl<T: Pod> MappedBuffer<T> {
         Some(DeviceViewMut::new(address::<T>(self.pointer, range.start), range.len(), order.lend()))
     }
 
-    /// Assumes that nothing of the buffer is lent now, so that the events which other streams' uses
-    /// left behind serve again. For owners that lend parts, before each round of them: without it
-    /// every use by a stream other than a home stream makes one more event, up to a bound, and each
-    /// join waits for all of them.
+    /// Assumes that no view of the buffer is alive, so that the events which track other streams
+    /// can be reused. For owners that lend parts: call it before each round of lending. Without it,
+    /// every use by a stream other than a home stream creates another event, up to a limit, and
+    /// each join waits for all of them.
     ///
     /// # Safety
-    /// No view of the buffer lives, on any device, and nobody holds what was borrowed from one.
+    /// No view of the buffer is alive, on any device, and nothing borrowed from one is held.
     pub unsafe fn assume_unlent(&self) {
         self.mapping.orders().iter().for_each(StreamOrder::settle);
     }

@@ -15,21 +15,21 @@ use crate::stream::order::StreamOrder;
 
 /// Elements on the device, lent for reading.
 ///
-/// It is a cudarc slice ([`DevicePtr`]), so copies and libraries take it on any stream: on another
-/// one than the buffer's home stream the work is put in order by itself. It is a kernel argument
-/// too. Launching is unsafe, and there the order is the caller's part on any stream but the home
-/// stream: cudarc does not tell an argument which stream it is for.
+/// A view is a cudarc slice ([`DevicePtr`]), which copies and libraries accept on any stream; on
+/// another stream than the buffer's home stream, the work is ordered automatically. It is also a
+/// kernel argument. Launches are unsafe, and on any other stream than the home stream the caller
+/// must order them: cudarc does not tell an argument which stream it is used on.
 ///
-/// A stream that is being captured is lent no address. That is asked when cudarc asks for the
-/// address, and cudarc enqueues a little later: begin no capture of a stream in between, on another
-/// thread or in an implementation of [`DevicePtr`]. A copy that got into a graph that way would be
-/// in no order, and use the buffer whenever the graph is launched.
+/// While a stream is captured, a view lends it no address. This is checked when cudarc asks for the
+/// address, which is shortly before cudarc enqueues the work. Do not begin a capture of the stream
+/// in between, from another thread or in an implementation of [`DevicePtr`]: a copy in a graph is
+/// not ordered, and uses the buffer whenever the graph is launched.
 ///
 /// # To another device
-/// cudarc's `memcpy_dtod` and `clone_dtod` on a stream of another context (0.19.10) copy behind
-/// what the home stream was given, but never tell the view of that stream: nothing that follows
-/// waits for the copy. Behind it, and before the buffer is used again, handed over or closed, hold
-/// the home stream back:
+/// cudarc's `memcpy_dtod` and `clone_dtod` on a stream of another context (0.19.10) wait for the
+/// home stream, but do not report their stream to the view, so nothing afterwards waits for the
+/// copy. After such a copy, and before the buffer is used again, handed over or closed, make the
+/// home stream wait for it:
 ///
 /// ```no_run
 /// # use std::sync::Arc;

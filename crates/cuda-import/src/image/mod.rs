@@ -94,12 +94,12 @@ use crate::sys::{CallResult, Current, Driver, ImageEnd, Resource};
 /// }
 /// ```
 ///
-/// Dropping it does as with a [`MappedBuffer`](crate::MappedBuffer): it waits, two seconds at most,
-/// until the work on the home stream and on guest streams has ended; then it destroys the texture
-/// and surface objects and frees the mapping. Past the limit all that and the memory are leaked on
-/// purpose and the log says so. Work that was launched with a texture or a surface on a stream
-/// other than the home stream is unknown here (see [`ImageView::order`](crate::ImageView::order))
-/// and must have ended.
+/// Dropping an image waits, like dropping a [`MappedBuffer`](crate::MappedBuffer), for at most two
+/// seconds until the work on the home stream and on other streams that used it has ended. It then
+/// destroys the texture and surface objects and frees the mapping. After the timeout, all of these
+/// and the memory are leaked deliberately, with a log message. Kernels that were launched with a
+/// texture or a surface on another stream are not tracked (see
+/// [`ImageView::order`](crate::ImageView::order)) and must have ended.
 ///
 /// See "Mapping Mipmapped Arrays onto Imported Memory Objects" in the [CUDA programming
 /// guide][guide].
@@ -125,14 +125,14 @@ impl<T: Texel> MappedImage<T> {
     /// [`Error::Driver`] when the driver refuses.
     ///
     /// # Safety
-    /// The driver does not check what it is told ("mappings must match those of the exporting API",
-    /// CUDA guide, external memory).
-    /// - The exporting API made an image of exactly this kind, extent, number of layers and mip
-    ///   levels, with channels as `T::FORMAT` has them, and placed it at this offset of this
-    ///   memory.
-    /// - `color_attachment` is set if that API may render into it.
-    /// - While views of it are used, or work enqueued through them is pending, that API keeps it in
-    ///   the state in which it hands images over, and does what [`ImportedMemory::import`] asks.
+    /// The driver does not validate the description ("mappings must match those of the exporting
+    /// API", CUDA guide, external memory).
+    /// - The exporting API created an image of exactly this kind, extent, number of layers and mip
+    ///   levels, with the channels of `T::FORMAT`, at this offset of this memory.
+    /// - `color_attachment` is set if that API may render into the image.
+    /// - While views of the image are used, or work enqueued with them is pending, the exporting
+    ///   API leaves it in the state in which it hands images over, and meets the requirements of
+    ///   [`ImportedMemory::import`].
     #[doc(alias = "cuExternalMemoryGetMappedMipmappedArray")]
     pub unsafe fn map(memory: &Arc<ImportedMemory>, info: &ImageMappingInfo, home: &Arc<CudaStream>) -> Result<Self> {
         let (object, device) = (Object("image", memory.name()), memory.device());

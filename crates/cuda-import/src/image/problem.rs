@@ -32,11 +32,11 @@ pub enum ImageProblem {
     )]
     #[non_exhaustive]
     RowOffsets {
-        /// There are.
+        /// Number of mip levels.
         levels: u32,
-        /// As given.
+        /// Number of offsets that were given.
         offsets: usize,
-        /// In bytes.
+        /// Size of a texel in bytes.
         texel: usize,
     },
 
@@ -140,9 +140,9 @@ pub enum ImageProblem {
     #[error("there is no mip level {level}; it has {levels}, counted from 0")]
     #[non_exhaustive]
     NoSuchLevel {
-        /// Asked for.
+        /// The requested level.
         level: u32,
-        /// There are.
+        /// Number of levels of the image.
         levels: u32,
     },
 
@@ -150,11 +150,11 @@ pub enum ImageProblem {
     #[error("there are no layers {start}..{end}; it has {layers}, and at least one must be named")]
     #[non_exhaustive]
     NoSuchLayers {
-        /// The first one asked for.
+        /// The first requested layer.
         start: u32,
-        /// One past the last one asked for.
+        /// One past the last requested layer.
         end: u32,
-        /// There are.
+        /// Number of layers of the image.
         layers: u32,
     },
 

@@ -20,13 +20,12 @@ use crate::memory::linear::LinearMapping;
 use crate::memory::mapping::Mapping;
 use crate::stream::order::StreamOrder;
 
-/// One mip level of an image in linear memory, lent: slice after slice (layers, or the depth of a
-/// three-dimensional image), each row after row, without gaps. A kernel argument of type `T *`.
+/// One mip level of an image in linear memory, tightly packed: slices (layers, or the depth of a 3D
+/// image) of rows. It is a kernel argument of type `T *`.
 ///
-/// The texel at x, y of a slice is the element `(slice * height + y) * width + x`, of the type
-/// that the image has texels of. Given as an argument on the image's home stream, the work is in
-/// order by itself. On another stream it is the caller's part, see
-/// [`ImageView::order`](crate::ImageView::order).
+/// The texel at x, y of a slice is the element `(slice * height + y) * width + x`, of the image's
+/// texel type. Kernels on the image's home stream are ordered automatically. On another stream, the
+/// caller must order them with [`ImageView::order`](crate::ImageView::order).
 #[derive(Debug)]
 pub struct ImageRows<'a, T> {
     pointer: CUdeviceptr,
@@ -74,14 +73,14 @@ impl<T> ImageRows<'_, T> {
 }
 
 impl<T: Texel> MappedImage<T> {
-    /// Maps an image whose texels lie in rows of linear memory, such as a buffer that the exporting
-    /// API copies into an image. Needed where that API's images themselves cannot be mapped, as for
+    /// Maps an image whose texels are rows in linear memory, for example in a buffer that the
+    /// exporting API copies into an image. Use it if images of that API cannot be mapped, as on
     /// GPUs other than the exporting one ([`ImportedMemory::import_peer`]).
     ///
-    /// Each mip level lies at its place among `level_offsets`, in bytes from
-    /// [`info.offset`](ImageMappingInfo::offset) on, with rows without gaps, and slices (layers, or
-    /// the depth of a block) behind each other. `info.surface` and `info.color_attachment` mean
-    /// nothing here. `home` is a stream of the memory's first device, which alone uses it; as with
+    /// `level_offsets` has the offset of each mip level, in bytes from
+    /// [`info.offset`](ImageMappingInfo::offset). Rows and slices (layers, or the depth of a 3D
+    /// image) are tightly packed. `info.surface` and `info.color_attachment` are ignored. `home` is
+    /// a stream of the memory's first device, the only one that uses the image; otherwise as for
     /// [`map`](Self::map).
     ///
     /// # Errors

@@ -20,10 +20,9 @@ use crate::sys::Linear;
 
 /// An image on the device, lent for reading.
 ///
-/// Copies take whole layers of one mip level, rows and layers without gaps in between, from any
-/// stream of the image's device: on another one than the image's home stream they are put in order
-/// by themselves. Cubes count faces as layers; a three-dimensional image has one layer, of all its
-/// depth.
+/// Copies take whole layers of one mip level, with rows and layers tightly packed. They can be made
+/// on any stream of the image's device; on another stream than the home stream, they are ordered
+/// automatically. The faces of a cube count as layers; a 3D image has one layer of its full depth.
 #[derive(Debug)]
 pub struct ImageView<'a, T> {
     image: &'a MappedImage<T>,
@@ -78,10 +77,10 @@ impl<'a, T> ImageView<'a, T> {
         self.image
     }
 
-    /// Lets kernels on `stream` use the image after everything that was enqueued with it so far,
-    /// and what they do come before everything that follows. Launch them before the result is
-    /// dropped. Needed on other streams than the home stream only: cudarc does not tell a kernel
-    /// argument which stream it is for.
+    /// Orders kernels on `stream` with all other uses of the image: they run after the work
+    /// enqueued with the image so far, and before any later work with it. Launch them before the
+    /// returned guard is dropped. This is only needed on other streams than the home stream,
+    /// because cudarc does not tell a kernel argument which stream it is used on.
     ///
     /// # Errors
     /// [`Error::ContextMismatch`](crate::Error::ContextMismatch),

@@ -23,13 +23,13 @@ impl CudaDevice {
     /// Creates a stream that the legacy default stream does not wait for
     /// (`CU_STREAM_NON_BLOCKING`).
     ///
-    /// Where [`context`](Self::context) was asked for before, or the context is one that the
-    /// program brought, and it has no stream besides the default one, this waits for all work of
-    /// the context, for 10 s at most: cudarc has no events for what was allocated until then.
+    /// Blocks for at most 10 s until all work of the context has ended, if the context has no
+    /// stream besides the default one and either [`context`](Self::context) was called before or
+    /// the program provided the context: cudarc has no events for what was allocated until then.
     ///
     /// # Errors
-    /// [`Error::Driver`](crate::Error::Driver) when it cannot be made, or when an earlier call in
-    /// this context failed unseen.
+    /// [`Error::Driver`](crate::Error::Driver) if the stream cannot be created, or if an earlier
+    /// call in this context failed without returning its error.
     pub fn new_stream(&self) -> Result<Arc<CudaStream>> {
         self.check_recorded()?;
         let _caller = self.driver().keep_current();

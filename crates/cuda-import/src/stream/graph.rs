@@ -19,17 +19,17 @@ use crate::stream::refusal::{check_capture, check_context};
 use crate::stream::{SemaphorePoint, Target, enqueue_signal, enqueue_wait};
 use crate::sys::{CallError, CallResult, ExecHandle, GraphHandle, NodeHandle, NodeKind, Restoring, SemaphoreHandle};
 
-/// One frame's work on one stream, to be launched again and again: wait for a semaphore, do what
-/// was recorded, signal a semaphore. A launch is three driver calls however much work there is;
-/// only the two values change.
+/// The work of one frame on one stream, captured once and launched repeatedly: a wait for a
+/// semaphore, the recorded work, and a signal of a semaphore. A launch makes three driver calls,
+/// regardless of the amount of work. Only the two semaphore values change.
 ///
-/// What was recorded is fixed: kernels, addresses, and every scalar argument with the value that it
-/// had. What changes from frame to frame belongs into device memory. The launches of one graph run
-/// one after the other.
+/// Everything else is fixed at capture: kernels, addresses and the values of scalar arguments. Put
+/// data that changes from frame to frame in device memory. Launches of one graph run one after the
+/// other.
 ///
-/// Dropping it is allowed while launches run: "if the executable graph is in-flight, it will not be
-/// terminated, but rather freed asynchronously on completion" (cuda.h, `cuGraphExecDestroy`). What
-/// they use is another matter, see [`launch`](Self::launch).
+/// A graph can be dropped while launches are running: "if the executable graph is in-flight, it
+/// will not be terminated, but rather freed asynchronously on completion" (cuda.h,
+/// `cuGraphExecDestroy`). The objects that they use must stay alive; see [`launch`](Self::launch).
 #[doc(alias = "CUgraphExec")]
 #[derive(Debug)]
 pub struct StreamGraph {
@@ -62,18 +62,18 @@ pub enum CaptureError<E> {
 }
 
 impl StreamGraph {
-    /// Captures what `record` enqueues on the stream that it is lent, between a wait for `wait` and
-    /// a signal of `signal`. Nothing runs yet. The graph is called `name` in errors and logs, and
-    /// will be launched on `stream`.
+    /// Captures what `record` enqueues on the stream that is passed to it, between a wait for
+    /// `wait` and a signal of `signal`. Nothing runs yet. `name` is the graph's name in errors and
+    /// logs, and the graph will be launched on `stream`.
     ///
-    /// The lent stream is not `stream`: that one may be used by others meanwhile. Buffers and
-    /// images whose home stream is `stream` are used on the lent one as they would be on their home
-    /// stream; use on any other stream is an error. No other waits for semaphores or signals belong
-    /// into it: their values would be the same in every frame.
+    /// The stream passed to `record` is not `stream`, which others can use in the meantime. Buffers
+    /// and images whose home stream is `stream` treat it as their home stream; using them on any
+    /// other stream is an error. Do not record other semaphore waits or signals: their values would
+    /// be the same in every frame.
     ///
-    /// cudarc tracks the use of its own `CudaSlice`s with events, and a capture may not wait for an
-    /// event from outside (`CUDA_ERROR_STREAM_CAPTURE_ISOLATION`). Slices that are used here are to
-    /// be made after `CudaContext::disable_event_tracking`.
+    /// cudarc tracks the use of its own `CudaSlice`s with events, and a capture cannot wait for an
+    /// event recorded outside (`CUDA_ERROR_STREAM_CAPTURE_ISOLATION`). Create slices that are used
+    /// here after a call of `CudaContext::disable_event_tracking`.
     ///
     /// # Errors
     /// [`CaptureError::Record`] with what `record` returned; [`Error::ContextMismatch`] for a

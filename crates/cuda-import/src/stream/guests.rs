@@ -1,18 +1,18 @@
-//! The guest streams of one buffer or image: for each use of one an event that stands for its end.
+//! The guest streams of a buffer or image, that is, streams other than its home stream. Each use on
+//! one of them has an event that marks its end.
 //!
-//! cudarc records such an event when its guard is dropped, and can only note a failure in the
-//! context object that the guard's stream holds. Safe code reaches both through a guard: it may
-//! record the event elsewhere, and take what was noted. So each guard is made of a [`Ticket`] of
-//! its own, an event and a context object that are in no other guard: whatever is done to them, the
-//! uses under other guards are in order, and their failures known. cudarc's copies hold their
-//! guards themselves, and drop them once the copy is enqueued. Whoever holds a guard of his own and
-//! spoils or forgets it has ordered nothing, and only unsafe code can enqueue work under it.
+//! cudarc records the event when its guard is dropped, and can report a failure only in the context
+//! object of the guard's stream. Safe code can reach both through a guard: it can record the event
+//! elsewhere, or clear the error. Each guard is therefore made from its own [`Ticket`], an event
+//! and a context object that no other guard has, so that misuse of one guard does not affect the
+//! order or the errors of other uses. cudarc's copies hold their guard themselves and drop it after
+//! they have enqueued the copy. If a program misuses or forgets a guard of its own, only work that
+//! it enqueues with unsafe code is unordered.
 //!
-//! A ticket is lent again, for the same stream, once the object has been lent exclusively in
-//! between, since no guard is held then. Up to [`MAX_EVENTS`] are made. After that many uses
-//! without an exclusive one the tickets of the stream are lent again in turn, so that a program
-//! which only reads, by `view`, goes on as before; then alone can code that has kept the contents
-//! of an early guard for all that time reach those of a later one.
+//! A ticket is reused, for the same stream, after the object has been borrowed exclusively, because
+//! no guard is alive then. At most [`MAX_EVENTS`] tickets are created. If there is no exclusive
+//! borrow for that many uses, as in a program that only reads through `view`, tickets are reused in
+//! turn. Only then can code that has kept parts of an old guard affect a later one.
 //!
 //! Unsafe because it makes cudarc objects of raw handles.
 #![allow(unsafe_code)]

@@ -37,10 +37,9 @@ pub struct BufferInfo<'a> {
     pub placement: Placement,
 }
 
-/// A buffer that is shared with another API or with the host, in memory of its own or in a
-/// [`Block`].
+/// A buffer that is shared with another API or with the host, in its own memory or in a [`Block`].
 ///
-/// Dropping it frees it at once: whoever holds it keeps it until the GPU is done with it.
+/// Dropping it frees it immediately, so the owner must keep it until the GPU no longer uses it.
 ///
 /// See [`VkExternalMemoryBufferCreateInfo`] and [`VkExportMemoryAllocateInfo`].
 ///
@@ -77,15 +76,15 @@ pub struct ExportedBuffer {
 }
 
 impl Buffer {
-    /// Makes a buffer in memory of its own, after asking the driver whether exactly this one can be
-    /// exported.
+    /// Creates a buffer with its own memory. First queries whether the driver can export exactly
+    /// this buffer.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for zero bytes or no usage,
-    /// [`Error::TooLarge`](crate::Error::TooLarge) past the device's limits,
-    /// [`Error::NotExportable`](crate::Error::NotExportable) and
-    /// [`Error::Missing`](crate::Error::Missing) where it cannot leave, otherwise the error of the
-    /// failed driver call.
+    /// [`Error::TooLarge`](crate::Error::TooLarge) beyond the device's limits,
+    /// [`Error::NotExportable`](crate::Error::NotExportable) or
+    /// [`Error::Missing`](crate::Error::Missing) if it cannot be exported, otherwise the error of
+    /// the failed driver call.
     pub fn new(device: &ExportDevice, info: &BufferInfo<'_>) -> Result<Self> {
         Self::create(device, info, Exporter::new)
     }

@@ -241,11 +241,11 @@ impl ExportDevice {
     /// Returns the messages of the validation layer so far, without the silenced ones. A message is
     /// available once the call that caused it has returned.
     ///
-    /// The same messages are in the log, as warnings and errors, and the silenced ones as debug
-    /// messages. A thread of its own writes these lines, soon after the call; a logger may use this
-    /// crate and panic. Dropping the device waits for the last of them, for a second at most.
+    /// They are also logged as warnings and errors, and the silenced ones as debug messages. A
+    /// separate thread writes the log, soon after the call, so the logger may use this crate and
+    /// may panic. Dropping the device waits for that thread for at most one second.
     ///
-    /// Empty too where the layer is off; see [`OpenInfo::validation`] and
+    /// Also empty if the layer is disabled; see [`OpenInfo::validation`] and
     /// [`is_validated`](Self::is_validated).
     pub fn validation_messages(&self) -> Vec<ValidationMessage> {
         self.messenger().map(|m| m.log().snapshot()).unwrap_or_default()

@@ -7,12 +7,12 @@ use crate::buffer::barrier::Counterpart;
 use crate::image::Image;
 use crate::image::access::ImageAccess;
 
-/// An image, the queue family that uses it, how, and with whom it is shared: all that its barriers
-/// need.
+/// The barriers that hand over an image: the image, the queue family that uses it, its accesses,
+/// and the side that it is shared with.
 ///
-/// The counterpart holds the image in `VK_IMAGE_LAYOUT_GENERAL`. A frame's commands take it over in
-/// two steps and give it back in two, each a dependency (`vkCmdPipelineBarrier2`) of its own, which
-/// all images and buffers of the frame share:
+/// The counterpart holds the image in `VK_IMAGE_LAYOUT_GENERAL`. The commands of a frame acquire it
+/// in two steps and release it in two steps. Each step is one dependency (`vkCmdPipelineBarrier2`)
+/// for all images and buffers of the frame:
 ///
 /// | step | barriers |
 /// |---|---|
@@ -27,11 +27,11 @@ use crate::image::access::ImageAccess;
 ///
 /// Each barrier is over all levels and layers.
 ///
-/// No image barrier here changes both the owner and the layout. Vulkan executes such a transition
+/// No image barrier changes both the owner and the layout. Vulkan executes such a transition
 /// between the release and the acquire, which must name the same two layouts (Vulkan specification,
-/// "Queue Family Ownership Transfer"); another API makes no such barrier, so who would execute it
-/// is left open. RADV, for one, skips the transition of every acquire from
-/// `VK_QUEUE_FAMILY_EXTERNAL`.
+/// "Queue Family Ownership Transfer"). Another API makes no such barrier, so it is undefined which
+/// side executes the transition. RADV, for example, skips the layout transition of every acquire
+/// from `VK_QUEUE_FAMILY_EXTERNAL`.
 ///
 /// See "Queue Family Ownership Transfer" in the [Vulkan specification][transfer].
 ///

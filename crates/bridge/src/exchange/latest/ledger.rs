@@ -42,9 +42,9 @@ enum Slot {
     Taking { frame: u64, value: u64 },
     /// It is the reader's.
     Held { frame: u64, value: u64 },
-    /// The reader's, or given back: its lent turn is gone. It is used again once it was initialized
-    /// again. The writer's timeline reaches `value` behind its last frame, which nobody else may
-    /// have waited for.
+    /// The reader's lent turn was dropped, so it is unknown whether the reader still owns the slot.
+    /// It must be initialized again before its next use, after the writer's timeline has reached
+    /// `value`: the dropped turn may not have waited for the slot's last frame.
     Retired { value: u64 },
 }
 
