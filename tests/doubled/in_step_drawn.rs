@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use bridge::ash::vk;
 use bridge::cudarc::driver::{CudaSlice, CudaStream};
-use bridge::{AcceptInfo, Listener, QueueKind, RemoteExchangeWriter, RenderAway, RenderTurn, TimelinePoint};
+use bridge::{AcceptInfo, Listener, QueueKind, RemoteExchangeWriter, RenderFirstRemote, RenderTurn, TimelinePoint};
 use bridge_tests::{Commands, Gate, Rig};
 use bridge_worker::{Buffer, ExchangeReader, Read, Worker, WorkerInfo};
 use driver_double::Planted;
@@ -73,7 +73,7 @@ impl Copying {
     }
 }
 
-fn begin(exchange: &mut Writer) -> RenderTurn<Words, RenderAway> {
+fn begin(exchange: &mut Writer) -> RenderTurn<Words, RenderFirstRemote> {
     exchange.begin(Rig::LONG).unwrap().expect("there is no slot")
 }
 

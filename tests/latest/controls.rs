@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bridge::ash::vk;
-use bridge::cuda_import::mark;
+use bridge::cuda_import::record_event;
 use bridge::{Compute, LatestInfo, Newest};
 use bridge_tests::{Filler, Gate, Readback, Rig};
 
@@ -71,7 +71,7 @@ pub(crate) fn a_torn_frame_is_seen_to_be_torn(rig: &Rig, compute: &Compute) {
     let gate = Gate::on(writer.compute());
     let mut turn = writer.begin().unwrap();
     let (tell, told) = std::sync::mpsc::channel();
-    let marked = match turn.work() {
+    let event = match turn.work() {
         bridge::Work::Host(host) => {
             let write = move |words: &mut [u32]| {
                 words[..LEN / 2].copy_from_slice(&half);
@@ -82,7 +82,7 @@ pub(crate) fn a_torn_frame_is_seen_to_be_torn(rig: &Rig, compute: &Compute) {
         }
         bridge::Work::Cuda(mut cuda) => {
             cuda.stream.memcpy_htod(&half, &mut cuda.resources).unwrap();
-            Some(mark(cuda.stream).unwrap())
+            Some(record_event(cuda.stream).unwrap())
         }
         _ => unreachable!("no other backend is opened here"),
     };
@@ -90,8 +90,8 @@ pub(crate) fn a_torn_frame_is_seen_to_be_torn(rig: &Rig, compute: &Compute) {
     filler.fill_work(turn.work(), base(20), Duration::ZERO);
     let published = turn.publish().unwrap();
     // The first half is written, and the gate holds the second.
-    match marked {
-        Some(mark) => assert!(mark.wait(Rig::LONG).unwrap()),
+    match event {
+        Some(event) => assert!(event.wait(Rig::LONG).unwrap()),
         None => told.recv_timeout(Rig::LONG).unwrap(),
     }
     let turn = reader.newest().unwrap().unwrap();

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use bridge::ash::vk;
 use bridge::{
-    BufferSpec, Error, ExchangeInfo, Remote, RemoteExchangeWriter, RenderAway, RenderTurn, SubmitInfo, TimelinePoint,
+    BufferSpec, Error, ExchangeInfo, Remote, RemoteExchangeWriter, RenderFirstRemote, RenderTurn, SubmitInfo,
+    TimelinePoint,
 };
 use bridge_tests::{Commands, Rig};
 use bridge_worker::bridge_ipc::Backend;
@@ -21,7 +22,7 @@ use crate::steps::accept;
 use crate::worker::LEN;
 
 pub(crate) type Writer = RemoteExchangeWriter<BufferSpec<u32>>;
-type Turn = RenderTurn<BufferSpec<u32>, RenderAway>;
+type Turn = RenderTurn<BufferSpec<u32>, RenderFirstRemote>;
 
 /// A renderer that draws frames of words that are all the same: the frame's number, and [`FIRST`].
 pub(crate) struct StepPainter {

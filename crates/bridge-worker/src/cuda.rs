@@ -10,20 +10,20 @@ use bridge_ipc::{OsHandle, PeerWatch, Resource, Side, Timeline};
 use bridge_trace::{log_error, log_warn};
 use cuda_import::cudarc::driver::CudaStream;
 use cuda_import::{
-    CudaDevice, ImportedMemory, ImportedSemaphore, MemoryImportInfo, Restoring, SemaphoreKind, StreamMark, mark,
-    signal_one,
+    CudaDevice, ImportedMemory, ImportedSemaphore, MemoryImportInfo, Restoring, SemaphoreKind, StreamEvent,
+    record_event, signal_one,
 };
 
 use crate::device::refused_timeline;
 use crate::error::{Error, Result};
-use crate::frame::Frame;
 use crate::rescue::{Guard, Rescue};
+use crate::resources::Resources;
 
 /// The limit of a drop's wait for the stream.
 const DROP_LIMIT: Duration = Duration::from_secs(2);
 
-pub(crate) struct CudaSide<F: Frame> {
-    slots: ManuallyDrop<Vec<F::Mapped>>,
+pub(crate) struct CudaSide<R: Resources> {
+    slots: ManuallyDrop<Vec<R::Mapped>>,
     computed: ManuallyDrop<ImportedSemaphore>,
     /// The renderer's timeline.
     rescue: ManuallyDrop<Arc<Rescue>>,
@@ -33,12 +33,12 @@ pub(crate) struct CudaSide<F: Frame> {
     /// A wait for the stream has timed out: nothing is freed.
     stuck: bool,
     /// The frames that the stream has not finished, so far as is known.
-    unfinished: VecDeque<(u64, u32, StreamMark)>,
+    unfinished: VecDeque<(u64, u32, StreamEvent)>,
     /// Marks of frames that are finished, for the next ones.
-    spare: Vec<StreamMark>,
+    spare: Vec<StreamEvent>,
 }
 
-impl<F: Frame> CudaSide<F> {
+impl<R: Resources> CudaSide<R> {
     /// Imports all slots.
     pub(crate) fn new(
         device: &CudaDevice,
@@ -72,15 +72,15 @@ impl<F: Frame> CudaSide<F> {
             unfinished: VecDeque::new(),
             spare: Vec::new(),
         };
-        let mut slot = Vec::with_capacity(F::RESOURCES);
+        let mut slot = Vec::with_capacity(R::RESOURCES);
         for (resource, handle) in resources {
             let name = format!("{name}[{}].{}", resource.slot, resource.index);
             let memory = import(device, &name, &resource, handle)?;
             slot.push((memory, resource));
-            if slot.len() == F::RESOURCES {
+            if slot.len() == R::RESOURCES {
                 // SAFETY: rule "mappings must match those of the exporting API": memory and numbers
                 // are of one message.
-                side.slots.push(unsafe { F::map(&slot, &side.stream) }?);
+                side.slots.push(unsafe { R::map(&slot, &side.stream) }?);
                 slot.clear();
             }
         }
@@ -91,12 +91,12 @@ impl<F: Frame> CudaSide<F> {
         &self.stream
     }
 
-    pub(crate) fn views(&mut self, slot: u32) -> (&Arc<CudaStream>, F::CudaViews<'_>) {
-        (&self.stream, F::cuda_views(&mut self.slots[slot as usize]))
+    pub(crate) fn views(&mut self, slot: u32) -> (&Arc<CudaStream>, R::CudaViews<'_>) {
+        (&self.stream, R::cuda_views(&mut self.slots[slot as usize]))
     }
 
-    pub(crate) fn sources(&self, slot: u32) -> (&Arc<CudaStream>, F::CudaSources<'_>) {
-        (&self.stream, F::cuda_sources(&self.slots[slot as usize]))
+    pub(crate) fn sources(&self, slot: u32) -> (&Arc<CudaStream>, R::CudaSources<'_>) {
+        (&self.stream, R::cuda_sources(&self.slots[slot as usize]))
     }
 
     /// Signals behind all work so far, that with the slot on other streams included: a turn that
@@ -122,7 +122,7 @@ impl<F: Frame> CudaSide<F> {
 
     /// The next signal covers what other streams did with the slot.
     pub(crate) fn join(&self, slot: u32) -> Result<()> {
-        Ok(F::join(&self.slots[slot as usize])?)
+        Ok(R::join(&self.slots[slot as usize])?)
     }
 
     /// Signals the frame behind all work.
@@ -135,8 +135,8 @@ impl<F: Frame> CudaSide<F> {
         // side's alone and rise.
         unsafe { signal_one(&self.stream, &self.computed, value) }?;
         let end = match self.spare.pop() {
-            Some(spare) => spare.move_to_end(&self.stream).map(|()| spare),
-            None => mark(&self.stream),
+            Some(spare) => spare.record(&self.stream).map(|()| spare),
+            None => record_event(&self.stream),
         };
         match end {
             Ok(end) => self.unfinished.push_back((frame, slot, end)),
@@ -195,7 +195,7 @@ impl<F: Frame> CudaSide<F> {
     /// Orders the stream behind work on other streams. A turn that was forgotten, or whose join has
     /// failed, left some that no publish covers. Returns `false` if that failed.
     fn is_joined(&self) -> bool {
-        match self.slots.iter().map(|slot| F::join(slot)).fold(Ok(()), Result::and) {
+        match self.slots.iter().map(|slot| R::join(slot)).fold(Ok(()), Result::and) {
             // After a failure of the context nothing runs any more.
             Err(error) if !error.is_context_lost() => {
                 log_error!("work on other streams with the slots of an exchange cannot be waited for: {error}");
@@ -206,7 +206,7 @@ impl<F: Frame> CudaSide<F> {
     }
 }
 
-impl<F: Frame> Drop for CudaSide<F> {
+impl<R: Resources> Drop for CudaSide<R> {
     fn drop(&mut self) {
         if !self.finish() {
             // Freeing would block for as long as the stream waits, and memory in use is never
@@ -224,7 +224,7 @@ impl<F: Frame> Drop for CudaSide<F> {
         self.guard = None;
         for slot in self.slots.iter() {
             // SAFETY: both streams are idle, and work on others was joined to them (`finish`).
-            unsafe { F::assume_idle(slot) };
+            unsafe { R::assume_idle(slot) };
         }
         // SAFETY: dropped here once, and not used afterwards.
         unsafe { ManuallyDrop::drop(&mut self.slots) };

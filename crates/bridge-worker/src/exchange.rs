@@ -9,7 +9,7 @@ use bridge_trace::{log_error, log_warn};
 use cuda_import::cudarc::driver::CudaStream;
 
 use crate::error::{Error, Result};
-use crate::frame::Frame;
+use crate::resources::Resources;
 use crate::shared::Shared;
 use crate::side::{SEND_LIMIT, Side};
 use crate::writer::{LatestWriter, Work, WriteTurn};
@@ -21,13 +21,13 @@ use crate::writer::{LatestWriter, Work, WriteTurn};
 /// the frame is announced: its GPU waits for the frame, and this side's stream waits for the
 /// renderer's last commands that use the slot. An announced frame must be finished: a worker that
 /// does not finish a frame within the renderer's limit is killed.
-pub struct ExchangeWriter<F: Frame> {
-    writer: LatestWriter<F>,
+pub struct ExchangeWriter<R: Resources> {
+    writer: LatestWriter<R>,
     /// Why no frame can be announced any more.
     broken: Option<String>,
 }
 
-impl<F: Frame> ExchangeWriter<F> {
+impl<R: Resources> ExchangeWriter<R> {
     pub(crate) fn new(shared: &Arc<Shared>, name: &str) -> Result<Self> {
         Ok(Self { writer: LatestWriter::new(shared, name, true)?, broken: None })
     }
@@ -55,7 +55,7 @@ impl<F: Frame> ExchangeWriter<F> {
     ///
     /// # Errors
     /// As [`LatestWriter::begin`]; [`Error::Closed`] once a value could not be signaled.
-    pub fn begin(&mut self) -> Result<ExchangeTurn<'_, F>> {
+    pub fn begin(&mut self) -> Result<ExchangeTurn<'_, R>> {
         if let Some(reason) = &self.broken {
             return Err(Error::Closed { exchange: self.writer.name().to_owned(), reason: reason.clone() });
         }
@@ -63,7 +63,7 @@ impl<F: Frame> ExchangeWriter<F> {
     }
 }
 
-impl<F: Frame> std::fmt::Debug for ExchangeWriter<F> {
+impl<R: Resources> std::fmt::Debug for ExchangeWriter<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "ExchangeWriter(\"{}\", {} slots)", self.name(), self.slots())
     }
@@ -73,8 +73,8 @@ impl<F: Frame> std::fmt::Debug for ExchangeWriter<F> {
 ///
 /// Dropping it is the same as [`skip`](Self::skip), with a warning in the log.
 #[must_use = "a turn that is dropped before `finish` gives no frame"]
-pub struct ExchangeTurn<'a, F: Frame> {
-    turn: WriteTurn<'a, F>,
+pub struct ExchangeTurn<'a, R: Resources> {
+    turn: WriteTurn<'a, R>,
     /// The value that its signal has, once it was taken. It is spent then, whatever becomes of the
     /// signal: no other frame has it.
     value: Option<u64>,
@@ -83,7 +83,7 @@ pub struct ExchangeTurn<'a, F: Frame> {
     broken: &'a mut Option<String>,
 }
 
-impl<F: Frame> ExchangeTurn<'_, F> {
+impl<R: Resources> ExchangeTurn<'_, R> {
     /// Returns the frame's number, starting at 0. Frames are numbered consecutively.
     pub fn frame(&self) -> u64 {
         self.turn.frame()
@@ -95,7 +95,7 @@ impl<F: Frame> ExchangeTurn<'_, F> {
     }
 
     /// Returns the turn's resources, which are lent until it ends.
-    pub fn work(&mut self) -> Work<'_, F> {
+    pub fn work(&mut self) -> Work<'_, R> {
         self.turn.work()
     }
 
@@ -218,13 +218,13 @@ impl<F: Frame> ExchangeTurn<'_, F> {
     }
 }
 
-impl<F: Frame> std::fmt::Debug for ExchangeTurn<'_, F> {
+impl<R: Resources> std::fmt::Debug for ExchangeTurn<'_, R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "ExchangeTurn(\"{}\", frame {}, slot {})", self.turn.writer.name(), self.frame(), self.slot())
     }
 }
 
-impl<F: Frame> Drop for ExchangeTurn<'_, F> {
+impl<R: Resources> Drop for ExchangeTurn<'_, R> {
     fn drop(&mut self) {
         if !self.announced || self.turn.done {
             // The turn in it gives the slot back, if it has it still.

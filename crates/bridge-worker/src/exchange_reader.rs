@@ -10,9 +10,9 @@ use bridge_trace::{log_error, log_warn};
 use cuda_import::cudarc::driver::CudaStream;
 
 use crate::error::{Error, Result};
-use crate::frame::Frame;
 use crate::link::Published;
 use crate::read::Read;
+use crate::resources::Resources;
 use crate::shared::Shared;
 use crate::side::Side;
 use crate::taken::Taken;
@@ -25,8 +25,8 @@ use crate::taken::Taken;
 /// renderer's next commands that use the slot wait for the work on the stream. Once a slot has been
 /// returned, that work must complete within the renderer's limit, or the renderer kills this
 /// process.
-pub struct ExchangeReader<F: Frame> {
-    taken: Taken<F>,
+pub struct ExchangeReader<R: Resources> {
+    taken: Taken<R>,
     /// A frame that was received, and that the stream could not be made to wait for yet.
     next: Option<Published>,
     /// Number of the last frame that was received.
@@ -35,7 +35,7 @@ pub struct ExchangeReader<F: Frame> {
     broken: Option<String>,
 }
 
-impl<F: Frame> ExchangeReader<F> {
+impl<R: Resources> ExchangeReader<R> {
     pub(crate) fn new(shared: &Arc<Shared>, name: &str) -> Result<Self> {
         let taken = Taken::new(shared, name, Direction::RendererWrites, true)?;
         Ok(Self { taken, next: None, last: 0, broken: None })
@@ -66,7 +66,7 @@ impl<F: Frame> ExchangeReader<F> {
     /// [`Error::PeerLost`] when the renderer's process has ended, [`Error::Closed`] if it has
     /// closed the exchange or the connection, and once a slot could not be returned;
     /// [`Error::Cuda`] if the stream cannot be made to wait, which the next call tries again.
-    pub fn next(&mut self, timeout: Duration) -> Result<Option<ExchangeReadTurn<'_, F>>> {
+    pub fn next(&mut self, timeout: Duration) -> Result<Option<ExchangeReadTurn<'_, R>>> {
         if let Some(reason) = &self.broken {
             return Err(Error::Closed { exchange: self.name().to_owned(), reason: reason.clone() });
         }
@@ -111,7 +111,7 @@ impl<F: Frame> ExchangeReader<F> {
     }
 }
 
-impl<F: Frame> std::fmt::Debug for ExchangeReader<F> {
+impl<R: Resources> std::fmt::Debug for ExchangeReader<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.taken.debug("ExchangeReader", f)
     }
@@ -121,13 +121,13 @@ impl<F: Frame> std::fmt::Debug for ExchangeReader<F> {
 ///
 /// Dropping it does the same, and logs the error.
 #[must_use = "a turn gives its slot back as soon as it is dropped"]
-pub struct ExchangeReadTurn<'a, F: Frame> {
-    reader: &'a mut ExchangeReader<F>,
+pub struct ExchangeReadTurn<'a, R: Resources> {
+    reader: &'a mut ExchangeReader<R>,
     frame: Published,
     done: bool,
 }
 
-impl<F: Frame> ExchangeReadTurn<'_, F> {
+impl<R: Resources> ExchangeReadTurn<'_, R> {
     /// Returns the renderer's number of the frame, which increases from one turn to the next.
     pub fn frame(&self) -> u64 {
         self.frame.frame
@@ -139,7 +139,7 @@ impl<F: Frame> ExchangeReadTurn<'_, F> {
     }
 
     /// Returns the resources to read, which are lent until the turn ends.
-    pub fn work(&self) -> Read<'_, F> {
+    pub fn work(&self) -> Read<'_, R> {
         self.reader.taken.read(self.frame.slot)
     }
 
@@ -166,13 +166,13 @@ impl<F: Frame> ExchangeReadTurn<'_, F> {
     }
 }
 
-impl<F: Frame> std::fmt::Debug for ExchangeReadTurn<'_, F> {
+impl<R: Resources> std::fmt::Debug for ExchangeReadTurn<'_, R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "ExchangeReadTurn(\"{}\", frame {}, slot {})", self.reader.name(), self.frame(), self.slot())
     }
 }
 
-impl<F: Frame> Drop for ExchangeReadTurn<'_, F> {
+impl<R: Resources> Drop for ExchangeReadTurn<'_, R> {
     fn drop(&mut self) {
         if !self.done
             && let Err(error) = self.end()

@@ -72,8 +72,6 @@ mod exchange;
 #[cfg(target_os = "linux")]
 mod exchange_reader;
 #[cfg(target_os = "linux")]
-mod frame;
-#[cfg(target_os = "linux")]
 mod host;
 #[cfg(target_os = "linux")]
 mod link;
@@ -85,6 +83,8 @@ mod read;
 mod reader;
 #[cfg(target_os = "linux")]
 mod rescue;
+#[cfg(target_os = "linux")]
+mod resources;
 #[cfg(target_os = "linux")]
 mod shared;
 #[cfg(target_os = "linux")]
@@ -107,8 +107,6 @@ pub use exchange::{ExchangeTurn, ExchangeWriter};
 #[cfg(target_os = "linux")]
 pub use exchange_reader::{ExchangeReadTurn, ExchangeReader};
 #[cfg(target_os = "linux")]
-pub use frame::Frame;
-#[cfg(target_os = "linux")]
 pub use host::{HostBuffer, HostImage, ReadOnly};
 #[cfg(not(target_os = "linux"))]
 pub use other::Worker;
@@ -116,6 +114,8 @@ pub use other::Worker;
 pub use read::{CudaRead, HostRead, Read};
 #[cfg(target_os = "linux")]
 pub use reader::{LatestReader, ReadTurn};
+#[cfg(target_os = "linux")]
+pub use resources::Resources;
 #[cfg(target_os = "linux")]
 pub use worker::{Worker, WorkerInfo};
 #[cfg(target_os = "linux")]

@@ -4,35 +4,35 @@ use std::sync::Arc;
 
 use cuda_import::cudarc::driver::CudaStream;
 
-use crate::frame::Frame;
+use crate::resources::Resources;
 
 /// The resources to read.
 #[non_exhaustive]
-pub enum Read<'a, F: Frame> {
+pub enum Read<'a, R: Resources> {
     /// Kernels and copies on a stream.
-    Cuda(CudaRead<'a, F>),
+    Cuda(CudaRead<'a, R>),
     /// Copies on this thread.
-    Host(HostRead<'a, F>),
+    Host(HostRead<'a, R>),
 }
 
 /// A CUDA turn that reads.
 #[non_exhaustive]
-pub struct CudaRead<'a, F: Frame> {
+pub struct CudaRead<'a, R: Resources> {
     /// The exchange's own stream. The slot is returned after the work on it; work with the views on
     /// other streams is joined when the turn ends, if cudarc tracks it.
     pub stream: &'a Arc<CudaStream>,
     /// Resources of the frame.
-    pub resources: F::CudaSources<'a>,
+    pub resources: R::CudaSources<'a>,
 }
 
 /// A turn on the CPU that reads.
 #[non_exhaustive]
-pub struct HostRead<'a, F: Frame> {
+pub struct HostRead<'a, R: Resources> {
     /// Resources of the frame.
-    pub resources: F::HostSources<'a>,
+    pub resources: R::HostSources<'a>,
 }
 
-impl<F: Frame> std::fmt::Debug for Read<'_, F> {
+impl<R: Resources> std::fmt::Debug for Read<'_, R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Cuda(cuda) => cuda.fmt(f),
@@ -41,13 +41,13 @@ impl<F: Frame> std::fmt::Debug for Read<'_, F> {
     }
 }
 
-impl<F: Frame> std::fmt::Debug for CudaRead<'_, F> {
+impl<R: Resources> std::fmt::Debug for CudaRead<'_, R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("CudaRead").field("stream", self.stream).finish_non_exhaustive()
     }
 }
 
-impl<F: Frame> std::fmt::Debug for HostRead<'_, F> {
+impl<R: Resources> std::fmt::Debug for HostRead<'_, R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("HostRead").finish_non_exhaustive()
     }

@@ -9,23 +9,23 @@ use bridge_trace::log_error;
 use cuda_import::cudarc::driver::CudaStream;
 
 use crate::error::Result;
-use crate::frame::Frame;
 use crate::link::Published;
 use crate::read::Read;
+use crate::resources::Resources;
 use crate::shared::Shared;
 use crate::side::Side;
 use crate::taken::Taken;
 
 /// The reader of an exchange. It belongs to one thread at a time.
-pub struct LatestReader<F: Frame> {
-    taken: Taken<F>,
+pub struct LatestReader<R: Resources> {
+    taken: Taken<R>,
     /// The frame that turns are of. Its slot is this side's.
     held: Option<Published>,
     /// A newer one, which takes its place as soon as the calls for that succeed.
     next: Option<Published>,
 }
 
-impl<F: Frame> LatestReader<F> {
+impl<R: Resources> LatestReader<R> {
     pub(crate) fn new(shared: &Arc<Shared>, name: &str) -> Result<Self> {
         let taken = Taken::new(shared, name, Direction::RendererWrites, false)?;
         Ok(Self { taken, held: None, next: None })
@@ -54,7 +54,7 @@ impl<F: Frame> LatestReader<F> {
     /// [`Error::PeerLost`](crate::Error::PeerLost) when the renderer's process has ended,
     /// [`Error::Closed`](crate::Error::Closed) if it has closed the exchange or the connection,
     /// [`Error::Cuda`](crate::Error::Cuda) if this side's GPU work has failed.
-    pub fn newest(&mut self) -> Result<Option<ReadTurn<'_, F>>> {
+    pub fn newest(&mut self) -> Result<Option<ReadTurn<'_, R>>> {
         self.wait_for_newer(Duration::ZERO)?;
         Ok(self.held.map(|frame| ReadTurn { reader: self, frame, done: false }))
     }
@@ -141,7 +141,7 @@ impl<F: Frame> LatestReader<F> {
     }
 }
 
-impl<F: Frame> std::fmt::Debug for LatestReader<F> {
+impl<R: Resources> std::fmt::Debug for LatestReader<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.taken.debug("LatestReader", f)
     }
@@ -149,13 +149,13 @@ impl<F: Frame> std::fmt::Debug for LatestReader<F> {
 
 /// A frame that is being read. This side keeps its slot until a newer frame is taken.
 #[must_use = "a turn ends as soon as it is dropped"]
-pub struct ReadTurn<'a, F: Frame> {
-    reader: &'a mut LatestReader<F>,
+pub struct ReadTurn<'a, R: Resources> {
+    reader: &'a mut LatestReader<R>,
     frame: Published,
     done: bool,
 }
 
-impl<F: Frame> ReadTurn<'_, F> {
+impl<R: Resources> ReadTurn<'_, R> {
     /// Returns the frame's number, which never decreases.
     pub fn frame(&self) -> u64 {
         self.frame.frame
@@ -167,7 +167,7 @@ impl<F: Frame> ReadTurn<'_, F> {
     }
 
     /// Returns the resources to read, which are lent until the turn ends.
-    pub fn work(&self) -> Read<'_, F> {
+    pub fn work(&self) -> Read<'_, R> {
         self.reader.taken.read(self.frame.slot)
     }
 
@@ -188,13 +188,13 @@ impl<F: Frame> ReadTurn<'_, F> {
     }
 }
 
-impl<F: Frame> std::fmt::Debug for ReadTurn<'_, F> {
+impl<R: Resources> std::fmt::Debug for ReadTurn<'_, R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "ReadTurn(\"{}\", frame {}, slot {})", self.reader.name(), self.frame(), self.slot())
     }
 }
 
-impl<F: Frame> Drop for ReadTurn<'_, F> {
+impl<R: Resources> Drop for ReadTurn<'_, R> {
     fn drop(&mut self) {
         if !self.done
             && let Err(error) = self.end()

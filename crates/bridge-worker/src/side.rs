@@ -9,24 +9,24 @@ use bridge_ipc::{
 
 use crate::cuda::CudaSide;
 use crate::error::{Error, Result};
-use crate::frame::Frame;
 use crate::host::HostMemory;
 use crate::link::{Ended, State, quoted};
+use crate::resources::Resources;
 use crate::shared::Shared;
 
 /// The limit of sending to a renderer that does not read.
 pub(crate) const SEND_LIMIT: Duration = Duration::from_secs(1);
 
 /// The slots of an exchange.
-pub(crate) enum Side<F: Frame> {
-    Cuda(CudaSide<F>),
+pub(crate) enum Side<R: Resources> {
+    Cuda(CudaSide<R>),
     /// The resources of each slot.
     Host(Vec<Vec<HostMemory>>),
 }
 
 /// An exchange whose slots are imported.
-pub(crate) struct Imported<F: Frame> {
-    pub(crate) side: Side<F>,
+pub(crate) struct Imported<R: Resources> {
+    pub(crate) side: Side<R>,
     pub(crate) offer: Offer,
     /// The value of this side's timeline.
     pub(crate) computed: u64,
@@ -34,7 +34,12 @@ pub(crate) struct Imported<F: Frame> {
 
 /// Waits for the offer of this name, and imports what it has. Where that cannot be, the renderer is
 /// told.
-pub(crate) fn import<F: Frame>(shared: &Shared, name: &str, direction: Direction, trust: bool) -> Result<Imported<F>> {
+pub(crate) fn import<R: Resources>(
+    shared: &Shared,
+    name: &str,
+    direction: Direction,
+    trust: bool,
+) -> Result<Imported<R>> {
     let complete = |state: &mut State| {
         let phase = |id: u32| state.connection.session().exchange(id);
         let offered = |id: &u32| phase(*id) == Some(ExchangePhase::Offered);
@@ -68,13 +73,13 @@ fn missing(shared: &Shared, name: &str) -> String {
     format!("the offer of \"{name}\" by {who}, which offers {offered} so far,")
 }
 
-fn import_offer<F: Frame>(
+fn import_offer<R: Resources>(
     shared: &Shared,
     offer: Offer,
     (direction, trust): (Direction, bool),
     resources: Vec<(Resource, OsHandle)>,
     timelines: Vec<(Timeline, OsHandle)>,
-) -> Result<Imported<F>> {
+) -> Result<Imported<R>> {
     let mismatch = |reason: String| Error::Mismatch { exchange: offer.name.clone(), reason };
     if offer.direction != direction {
         let (writes, other) = match offer.direction {
@@ -92,12 +97,12 @@ fn import_offer<F: Frame>(
         };
         return Err(mismatch(format!("it is {is}, and `Worker::{was}` was called")));
     }
-    if offer.resources as usize != F::RESOURCES {
-        return Err(mismatch(format!("a slot has {} resources, and {} were asked for", offer.resources, F::RESOURCES)));
+    if offer.resources as usize != R::RESOURCES {
+        return Err(mismatch(format!("a slot has {} resources, and {} were asked for", offer.resources, R::RESOURCES)));
     }
     let described: Vec<_> = resources.iter().map(|(resource, _)| *resource).collect();
-    for slot in described.chunks_exact(F::RESOURCES) {
-        F::check_resources(slot).map_err(mismatch)?;
+    for slot in described.chunks_exact(R::RESOURCES) {
+        R::check_resources(slot).map_err(mismatch)?;
     }
     let computed = timelines.iter().find(|(timeline, _)| timeline.side == TimelineSide::Computed);
     let computed = computed.map_or(0, |(timeline, _)| timeline.value);
@@ -109,14 +114,14 @@ fn import_offer<F: Frame>(
             }
             Side::Cuda(side)
         }
-        None => Side::Host(host_slots::<F>(&offer, resources)?),
+        None => Side::Host(host_slots::<R>(&offer, resources)?),
     };
     Ok(Imported { side, offer, computed })
 }
 
-fn host_slots<F: Frame>(offer: &Offer, resources: Vec<(Resource, OsHandle)>) -> Result<Vec<Vec<HostMemory>>> {
+fn host_slots<R: Resources>(offer: &Offer, resources: Vec<(Resource, OsHandle)>) -> Result<Vec<Vec<HostMemory>>> {
     let mut slots = Vec::new();
-    let mut slot = Vec::with_capacity(F::RESOURCES);
+    let mut slot = Vec::with_capacity(R::RESOURCES);
     for (resource, handle) in resources {
         let name = format!("{}[{}].{}", offer.name, resource.slot, resource.index);
         let memory = SharedMemory::from_peer(&name, handle, resource.allocation_size)?;
@@ -127,14 +132,14 @@ fn host_slots<F: Frame>(offer: &Offer, resources: Vec<(Resource, OsHandle)>) -> 
         let too_large =
             || Error::Mismatch { exchange: name.clone(), reason: "it is too large for this machine".to_owned() };
         slot.push(HostMemory::new(memory, &resource).ok_or_else(too_large)?);
-        if slot.len() == F::RESOURCES {
+        if slot.len() == R::RESOURCES {
             slots.push(std::mem::take(&mut slot));
         }
     }
     Ok(slots)
 }
 
-impl<F: Frame> Side<F> {
+impl<R: Resources> Side<R> {
     /// Signals what a dead renderer owed to this side. Returns the value,
     /// if there was one.
     pub(crate) fn rescue(&mut self, ended: &Ended) -> Option<u64> {
@@ -154,7 +159,7 @@ impl Shared {
     }
 
     /// Ends this side's part in an exchange, behind all of its work.
-    pub(crate) fn leave<F: Frame>(&self, side: &mut Side<F>, exchange: u32) {
+    pub(crate) fn leave<R: Resources>(&self, side: &mut Side<R>, exchange: u32) {
         if let Side::Cuda(side) = side {
             // In trust, the stream may still wait for a renderer that has gone.
             if self.link.state().connection.peer().is_dead() {

@@ -8,16 +8,16 @@ use bridge_ipc::{Direction, Message, Offer};
 use cuda_import::cudarc::driver::CudaStream;
 
 use crate::error::{Error, Result};
-use crate::frame::Frame;
 use crate::link::{Ended, Published};
 use crate::read::{CudaRead, HostRead, Read};
+use crate::resources::Resources;
 use crate::shared::Shared;
 use crate::side::{self, EndTrace, Imported, SEND_LIMIT, Side};
 
 /// The slots of an exchange, and the connection that they came by. Dropping it leaves the exchange.
-pub(crate) struct Taken<F: Frame> {
+pub(crate) struct Taken<R: Resources> {
     /// Before `shared`: the slots go before the connection.
-    pub(crate) side: Side<F>,
+    pub(crate) side: Side<R>,
     pub(crate) offer: Offer,
     /// The last value of this side's timeline.
     pub(crate) computed: u64,
@@ -25,7 +25,7 @@ pub(crate) struct Taken<F: Frame> {
     pub(crate) shared: Arc<Shared>,
 }
 
-impl<F: Frame> Taken<F> {
+impl<R: Resources> Taken<R> {
     /// Imports the exchange of this name, and tells the renderer that it is ready.
     pub(crate) fn new(shared: &Arc<Shared>, name: &str, direction: Direction, trust: bool) -> Result<Self> {
         let Imported { side, offer, computed } = side::import(shared, name, direction, trust)?;
@@ -51,13 +51,13 @@ impl<F: Frame> Taken<F> {
     }
 
     /// The resources of a slot, to read.
-    pub(crate) fn read(&self, slot: u32) -> Read<'_, F> {
+    pub(crate) fn read(&self, slot: u32) -> Read<'_, R> {
         match &self.side {
             Side::Cuda(side) => {
                 let (stream, resources) = side.sources(slot);
                 Read::Cuda(CudaRead { stream, resources })
             }
-            Side::Host(slots) => Read::Host(HostRead { resources: F::host_sources(&slots[slot as usize]) }),
+            Side::Host(slots) => Read::Host(HostRead { resources: R::host_sources(&slots[slot as usize]) }),
         }
     }
 
@@ -132,7 +132,7 @@ impl<F: Frame> Taken<F> {
     }
 }
 
-impl<F: Frame> Drop for Taken<F> {
+impl<R: Resources> Drop for Taken<R> {
     fn drop(&mut self) {
         self.end.tell(&self.shared, "close", &self.offer.name);
         self.shared.leave(&mut self.side, self.offer.exchange);

@@ -12,9 +12,9 @@ use crate::device;
 use crate::error::{Error, Result};
 use crate::exchange::ExchangeWriter;
 use crate::exchange_reader::ExchangeReader;
-use crate::frame::Frame;
 use crate::link::Link;
 use crate::reader::LatestReader;
+use crate::resources::Resources;
 use crate::shared::Shared;
 use crate::writer::LatestWriter;
 
@@ -134,12 +134,12 @@ impl Worker {
     /// at most [`WorkerInfo::timeout`]. With CUDA, the writer has its own stream.
     ///
     /// # Errors
-    /// [`Error::Timeout`] if it is not offered; [`Error::Mismatch`] if its resources are not `F`,
+    /// [`Error::Timeout`] if it is not offered; [`Error::Mismatch`] if its resources are not `R`,
     /// and [`Error::Cuda`] if it cannot be imported, both of which are also reported to the
     /// renderer; [`Error::HiddenGpu`] if CUDA does not see the GPU that draws and its timelines
     /// cannot be imported; [`Error::Connection`] for memory files that cannot be used.
     /// [`Error::PeerLost`] and [`Error::Closed`] as for [`LatestWriter::begin`].
-    pub fn latest<F: Frame>(&self, name: &str) -> Result<LatestWriter<F>> {
+    pub fn latest<R: Resources>(&self, name: &str) -> Result<LatestWriter<R>> {
         LatestWriter::new(&self.shared, name, false)
     }
 
@@ -152,7 +152,7 @@ impl Worker {
     ///
     /// # Errors
     /// [`Error::NoTrust`] if a side does not allow it; otherwise as [`latest`](Self::latest).
-    pub fn exchange<F: Frame>(&self, name: &str) -> Result<ExchangeWriter<F>> {
+    pub fn exchange<R: Resources>(&self, name: &str) -> Result<ExchangeWriter<R>> {
         self.require_trust(name)?;
         ExchangeWriter::new(&self.shared, name)
     }
@@ -167,7 +167,7 @@ impl Worker {
     /// # Errors
     /// As [`exchange`](Self::exchange), and [`Error::Mismatch`] if the renderer speaks a version of
     /// the protocol without such exchanges.
-    pub fn exchange_reader<F: Frame>(&self, name: &str) -> Result<ExchangeReader<F>> {
+    pub fn exchange_reader<R: Resources>(&self, name: &str) -> Result<ExchangeReader<R>> {
         self.require_trust(name)?;
         let version = {
             let state = self.shared.link.state();
@@ -199,7 +199,7 @@ impl Worker {
     ///
     /// # Errors
     /// As [`latest`](Self::latest).
-    pub fn latest_reader<F: Frame>(&self, name: &str) -> Result<LatestReader<F>> {
+    pub fn latest_reader<R: Resources>(&self, name: &str) -> Result<LatestReader<R>> {
         LatestReader::new(&self.shared, name)
     }
 }

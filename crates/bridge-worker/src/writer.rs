@@ -10,8 +10,8 @@ use bridge_trace::{log_error, log_warn};
 use cuda_import::cudarc::driver::CudaStream;
 
 use crate::error::{Error, Result};
-use crate::frame::Frame;
 use crate::link::{Ended, State};
+use crate::resources::Resources;
 use crate::shared::Shared;
 use crate::side::{SEND_LIMIT, Side};
 use crate::taken::Taken;
@@ -20,8 +20,8 @@ use crate::taken::Taken;
 const LOOK: Duration = Duration::from_millis(20);
 
 /// The writer of an exchange. It belongs to one thread at a time.
-pub struct LatestWriter<F: Frame> {
-    pub(crate) taken: Taken<F>,
+pub struct LatestWriter<R: Resources> {
+    pub(crate) taken: Taken<R>,
     /// The slots that are this side's, with what the renderer's timeline reaches before they may be
     /// written.
     free: VecDeque<(u32, u64)>,
@@ -30,31 +30,31 @@ pub struct LatestWriter<F: Frame> {
 
 /// The resources of a turn, by backend.
 #[non_exhaustive]
-pub enum Work<'a, F: Frame> {
+pub enum Work<'a, R: Resources> {
     /// Kernels and copies on a stream.
-    Cuda(CudaWork<'a, F>),
+    Cuda(CudaWork<'a, R>),
     /// Copies on this thread.
-    Host(HostWork<'a, F>),
+    Host(HostWork<'a, R>),
 }
 
 /// Stream and resources of a turn with CUDA.
 #[non_exhaustive]
-pub struct CudaWork<'a, F: Frame> {
+pub struct CudaWork<'a, R: Resources> {
     /// The exchange's own stream. Work on it is part of the frame; work with the views on other
     /// streams is joined when the frame is published, if cudarc tracks it.
     pub stream: &'a Arc<CudaStream>,
     /// The resources of the slot. They hold an older frame, or nothing.
-    pub resources: F::CudaViews<'a>,
+    pub resources: R::CudaViews<'a>,
 }
 
 /// A turn on the CPU.
 #[non_exhaustive]
-pub struct HostWork<'a, F: Frame> {
+pub struct HostWork<'a, R: Resources> {
     /// The resources of the slot. They hold an older frame, or zeros.
-    pub resources: F::HostViews<'a>,
+    pub resources: R::HostViews<'a>,
 }
 
-impl<F: Frame> std::fmt::Debug for Work<'_, F> {
+impl<R: Resources> std::fmt::Debug for Work<'_, R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Cuda(cuda) => cuda.fmt(f),
@@ -63,19 +63,19 @@ impl<F: Frame> std::fmt::Debug for Work<'_, F> {
     }
 }
 
-impl<F: Frame> std::fmt::Debug for CudaWork<'_, F> {
+impl<R: Resources> std::fmt::Debug for CudaWork<'_, R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("CudaWork").field("stream", self.stream).finish_non_exhaustive()
     }
 }
 
-impl<F: Frame> std::fmt::Debug for HostWork<'_, F> {
+impl<R: Resources> std::fmt::Debug for HostWork<'_, R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("HostWork").finish_non_exhaustive()
     }
 }
 
-impl<F: Frame> LatestWriter<F> {
+impl<R: Resources> LatestWriter<R> {
     pub(crate) fn new(shared: &Arc<Shared>, name: &str, trust: bool) -> Result<Self> {
         let taken = Taken::new(shared, name, Direction::WorkerWrites, trust)?;
         Ok(Self { taken, free: VecDeque::new(), next_frame: 0 })
@@ -107,7 +107,7 @@ impl<F: Frame> LatestWriter<F> {
     /// [`Error::Timeout`] if no slot is free in time; `begin` may then be called again.
     /// [`Error::Cuda`] if this side's GPU work has failed; the renderer is notified which frames
     /// are torn.
-    pub fn begin(&mut self) -> Result<WriteTurn<'_, F>> {
+    pub fn begin(&mut self) -> Result<WriteTurn<'_, R>> {
         let start = Instant::now();
         let timeout = self.taken.shared.timeout;
         let exchange = self.taken.offer.exchange;
@@ -196,7 +196,7 @@ fn oldest(state: &mut State, exchange: u32, freed: &mut VecDeque<(u32, u64)>) ->
     if inbox.closed { Some(None) } else { freed.pop_front().map(Some) }
 }
 
-impl<F: Frame> std::fmt::Debug for LatestWriter<F> {
+impl<R: Resources> std::fmt::Debug for LatestWriter<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.taken.debug("LatestWriter", f)
     }
@@ -206,13 +206,13 @@ impl<F: Frame> std::fmt::Debug for LatestWriter<F> {
 ///
 /// Dropping it is the same as [`skip`](Self::skip), with a warning in the log.
 #[must_use = "a turn that is dropped before `publish` gives no frame"]
-pub struct WriteTurn<'a, F: Frame> {
-    pub(crate) writer: &'a mut LatestWriter<F>,
+pub struct WriteTurn<'a, R: Resources> {
+    pub(crate) writer: &'a mut LatestWriter<R>,
     pub(crate) slot: u32,
     pub(crate) done: bool,
 }
 
-impl<F: Frame> WriteTurn<'_, F> {
+impl<R: Resources> WriteTurn<'_, R> {
     /// Returns the frame's number, starting at 0. Published frames are numbered consecutively.
     pub fn frame(&self) -> u64 {
         self.writer.next_frame
@@ -224,13 +224,13 @@ impl<F: Frame> WriteTurn<'_, F> {
     }
 
     /// Returns the turn's resources, which are lent until it ends.
-    pub fn work(&mut self) -> Work<'_, F> {
+    pub fn work(&mut self) -> Work<'_, R> {
         match &mut self.writer.taken.side {
             Side::Cuda(side) => {
                 let (stream, resources) = side.views(self.slot);
                 Work::Cuda(CudaWork { stream, resources })
             }
-            Side::Host(slots) => Work::Host(HostWork { resources: F::host_views(&slots[self.slot as usize]) }),
+            Side::Host(slots) => Work::Host(HostWork { resources: R::host_views(&slots[self.slot as usize]) }),
         }
     }
 
@@ -287,13 +287,13 @@ impl<F: Frame> WriteTurn<'_, F> {
     }
 }
 
-impl<F: Frame> std::fmt::Debug for WriteTurn<'_, F> {
+impl<R: Resources> std::fmt::Debug for WriteTurn<'_, R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "WriteTurn(\"{}\", frame {}, slot {})", self.writer.name(), self.frame(), self.slot())
     }
 }
 
-impl<F: Frame> Drop for WriteTurn<'_, F> {
+impl<R: Resources> Drop for WriteTurn<'_, R> {
     fn drop(&mut self) {
         if self.done {
             return;

@@ -142,7 +142,7 @@ pub use compute::pair::DevicePair;
 pub use compute::{Backend, Compute};
 pub use error::{Error, RecordError, Result, Stage};
 #[cfg(all(target_os = "linux", feature = "remote"))]
-pub use exchange::RenderAway;
+pub use exchange::RenderFirstRemote;
 pub use exchange::parts::{LegacySubmitParts, SubmitParts};
 pub use exchange::resources::Resources;
 pub use exchange::resources::many::PerElement;
@@ -251,8 +251,8 @@ const _: () = {
         shared::<RemoteExchangeWriter<R>>();
         shared::<RemoteLatestReader<R>>();
         shared::<RemoteLatestWriter<R>>();
-        shared::<RenderTurn<R, RenderAway>>();
-        shared::<LentTurn<R, RenderAway>>();
+        shared::<RenderTurn<R, RenderFirstRemote>>();
+        shared::<LentTurn<R, RenderFirstRemote>>();
     }
     of::<BufferSpec<f32>>();
     of::<(BufferSpec<f32>, Vec<ImageSpec<f32>>)>();

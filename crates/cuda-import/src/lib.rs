@@ -86,7 +86,7 @@
 //! | `image/objects` | a cache of texture and surface objects |
 //! | `leak` | counters of objects that are leaked deliberately |
 //! | `mailbox` | context objects of this crate, in which cudarc records errors |
-//! | `order`, `several`, `guests`, `refusal`, `mark`, `poll` | order between the streams that use one buffer or image |
+//! | `order`, `several`, `guests`, `refusal`, `event`, `poll` | order between the streams that use one buffer or image |
 //! | `reaper` | driver calls that may block, made on one thread per context |
 //! | `logging` | calls of the program's logger, which catch its panics |
 //! | `semaphore`, `stream` | imported semaphores, creating streams, waits and signals |
@@ -152,7 +152,7 @@ pub use memory::{ImportedMemory, MemoryImportInfo};
 pub use semaphore::{ImportedSemaphore, SemaphoreKind};
 pub use stream::apart::signal_apart;
 pub use stream::graph::{CaptureError, StreamGraph};
-pub use stream::{SemaphorePoint, StreamMark, mark, query, signal, signal_one, wait, wait_one};
+pub use stream::{SemaphorePoint, StreamEvent, query, record_event, signal, signal_one, wait, wait_one};
 pub use sys::{Owner, Restoring};
 pub use uuid::Uuid;
 
@@ -174,7 +174,7 @@ const _: () = {
     shared::<Surface<'_>>();
     shared::<ImageRows<'_, f32>>();
     shared::<SemaphorePoint<'_>>();
-    shared::<StreamMark>();
+    shared::<StreamEvent>();
     shared::<StreamGraph>();
     shared::<KernelModule>();
     shared::<Kernel>();

@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bridge::Compute;
-use bridge::cuda_import::StreamMark;
+use bridge::cuda_import::StreamEvent;
 use bridge::cudarc::driver::{CudaStream, sys};
 use pyo3::prelude::*;
 
@@ -80,7 +80,7 @@ pub(crate) struct Shared {
     life: Mutex<Life>,
     format: Format,
     /// Moved from stream to stream, so that none is made for each frame.
-    event: Native<Mutex<Option<StreamMark>>>,
+    event: Native<Mutex<Option<StreamEvent>>>,
     /// Of the view.
     compute: Native<Compute>,
     pub(super) process: Process,

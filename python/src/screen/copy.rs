@@ -6,7 +6,7 @@
 use std::ptr::with_exposed_provenance_mut;
 use std::sync::Arc;
 
-use bridge::cuda_import::StreamMark;
+use bridge::cuda_import::StreamEvent;
 use bridge::cudarc::driver::{CudaStream, result, sys};
 use bridge::{BufferSpec, Compute, ComputeTurn, Direction, RenderFirst, RenderTurn, TimelinePoint, Work};
 
@@ -30,8 +30,8 @@ pub(crate) enum Wait {
 /// Copies tensors into slots, with the two events that it takes.
 #[derive(Debug, Default)]
 pub(crate) struct Copier {
-    before: Option<StreamMark>,
-    after: Option<StreamMark>,
+    before: Option<StreamEvent>,
+    after: Option<StreamEvent>,
     /// For negative controls.
     pub(crate) leave_out: Option<Wait>,
 }

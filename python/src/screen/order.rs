@@ -4,7 +4,7 @@
 #![allow(unsafe_code)]
 
 use bridge::Compute;
-use bridge::cuda_import::{StreamMark, mark};
+use bridge::cuda_import::{StreamEvent, record_event};
 use bridge::cudarc::driver::{CudaStream, result, sys};
 
 use crate::error::{Fault, Kind};
@@ -51,14 +51,14 @@ pub(crate) fn check_stream(ours: &CudaStream, stream: usize) -> Result<(), Fault
 
 /// Makes what is enqueued on `second` from now on wait for what is enqueued on `first` now. The
 /// event is made once.
-pub(crate) fn put_behind(event: &mut Option<StreamMark>, first: &CudaStream, second: &CudaStream) -> Result<(), Fault> {
+pub(crate) fn put_behind(event: &mut Option<StreamEvent>, first: &CudaStream, second: &CudaStream) -> Result<(), Fault> {
     let cuda = |error: bridge::cuda_import::Error| Fault::new(Kind::Driver, error);
     let event = match event {
         Some(event) => {
-            event.move_to_end(first).map_err(cuda)?;
+            event.record(first).map_err(cuda)?;
             event
         }
-        none => none.insert(mark(first).map_err(cuda)?),
+        none => none.insert(record_event(first).map_err(cuda)?),
     };
-    event.hold_back(second).map_err(cuda)
+    event.make_wait(second).map_err(cuda)
 }

@@ -63,7 +63,7 @@ fn every_call(double: &Double, before: u64) {
     // SAFETY: as above.
     keeps!(unsafe { cuda_import::wait_one(&home, &wait, 1) }.unwrap());
     keeps!(cuda_import::query(&home).unwrap());
-    let mark = keeps!(cuda_import::mark(&home).unwrap());
+    let mark = keeps!(cuda_import::record_event(&home).unwrap());
     keeps!(mark.is_reached().unwrap());
     keeps!(mark.wait(Duration::ZERO).unwrap());
     keeps!(drop(mark));

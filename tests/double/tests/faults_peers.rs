@@ -13,7 +13,7 @@ use common::world::{LEN, NAME, World};
 use cuda_import::cudarc::driver::CudaStream;
 use cuda_import::{
     BufferMappingInfo, CudaDevice, ImageMappingInfo, ImportedMemory, MappedBuffer, MappedImage, MemoryImportInfo,
-    PEER_GRANULARITY, mark, peer_access, signal_one, wait_one,
+    PEER_GRANULARITY, peer_access, record_event, signal_one, wait_one,
 };
 
 /// What stays where something cannot be undone.
@@ -86,14 +86,14 @@ fn a_group() {
         let [wait, signal] = &world.goods.timelines[..] else { unreachable!("there are two") };
         // SAFETY: the one timeline is at 1, and both outlive the call.
         unsafe { wait_one(&homes[0], wait, 1) }?;
-        mark(&homes[0])?.hold_back(&homes[1])?;
+        record_event(&homes[0])?.make_wait(&homes[1])?;
         for (place, range) in [(0, 0..LEN / 2), (1, LEN / 2..LEN)] {
             // SAFETY: the ranges are disjoint.
             let mut part = unsafe { buffer.part_mut_unchecked(place, range) }.unwrap();
             homes[place].memcpy_htod(&[1u32; LEN / 2], &mut part)?;
         }
         buffer.join_foreign_work()?;
-        mark(&homes[1])?.hold_back(&homes[0])?;
+        record_event(&homes[1])?.make_wait(&homes[0])?;
         // SAFETY: the semaphore outlives the call and is at 1.
         unsafe { signal_one(&homes[0], signal, 2) }?;
         buffer.close()?;

@@ -12,8 +12,8 @@ use common::{assert_clean, kinds};
 use cuda_import::cudarc::driver::sys::{CUgraphInstantiate_flags, CUresult, CUstreamCaptureMode};
 use cuda_import::cudarc::driver::{CudaContext, CudaStream, DevicePtr, DriverError};
 use cuda_import::{
-    BufferMappingInfo, CaptureError, Error, MappedBuffer, SemaphoreKind, StreamGraph, leaks, mark, query, signal_one,
-    wait_one,
+    BufferMappingInfo, CaptureError, Error, MappedBuffer, SemaphoreKind, StreamGraph, leaks, query, record_event,
+    signal_one, wait_one,
 };
 use driver_double::Double;
 
@@ -33,7 +33,7 @@ fn a_recorded_error_is_no_lost_context() {
     let illegal = CUresult::CUDA_ERROR_ILLEGAL_ADDRESS;
     record(device.context(), illegal);
     assert!(query(&home).unwrap());
-    assert!(mark(&home).unwrap().is_reached().unwrap());
+    assert!(record_event(&home).unwrap().is_reached().unwrap());
     assert_eq!(device.context().check_err(), Err(DriverError(illegal)));
 
     // A hand-over brings it up, and does not take it for more than it is.
@@ -112,9 +112,9 @@ fn a_captured_stream_is_refused() {
     // SAFETY: as above.
     assert!(unsafe { wait_one(&home, &timeline, 1) }.is_err_and(|error| captured(&error)));
     assert!(query(&home).is_err_and(|error| captured(&error)));
-    assert!(mark(&home).is_err_and(|error| captured(&error)));
-    assert!(image.view().order(&home).is_err_and(|error| captured(&error)));
-    assert!(image.view().order(&guest).is_err_and(|error| captured(&error)), "nothing goes behind the home stream");
+    assert!(record_event(&home).is_err_and(|error| captured(&error)));
+    assert!(image.view().use_on(&home).is_err_and(|error| captured(&error)));
+    assert!(image.view().use_on(&guest).is_err_and(|error| captured(&error)), "nothing goes behind the home stream");
     let to_host = image.view_mut().write_from_host(&home, 1, .., &[[4; 4]; 4 * 2 * 3]);
     assert!(to_host.is_err_and(|error| captured(&error)));
     // SAFETY: the timeline outlives the call.
@@ -183,7 +183,7 @@ fn default_streams_as_guests() {
         assert_eq!(double.calls(), Vec::new());
     }
     let image = map_image(&import_image(&double, &device), &home);
-    assert!(matches!(image.view().order(&per_thread), Err(Error::PerThreadStream { .. })));
+    assert!(matches!(image.view().use_on(&per_thread), Err(Error::PerThreadStream { .. })));
     drop(image);
 
     // The legacy one is a stream like any other. Each use waits for the one before, since a handle

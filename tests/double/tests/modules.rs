@@ -170,14 +170,14 @@ fn no_call_of_a_frame_waits_for_the_gpu() {
                 .unwrap();
                 stream.memset_zeros(&mut buffer.view_mut()).unwrap();
             }
-            image.view_mut().order(&guest).map(drop).unwrap();
+            image.view_mut().use_on(&guest).map(drop).unwrap();
             buffer.join_foreign_work().unwrap();
             image.join_foreign_work().unwrap();
             // SAFETY: as above.
             unsafe { signal_one(&home, &computed, 1) }.unwrap();
             // SAFETY: as above.
             unsafe { graph.launch(2, 2) }.unwrap();
-            let mark = cuda_import::mark(&home).unwrap();
+            let mark = cuda_import::record_event(&home).unwrap();
             assert!(!mark.is_reached().unwrap() && !query(&home).unwrap());
             mark
         });

@@ -13,7 +13,7 @@ use common::world::{LEN, NAME, import_semaphore};
 use cuda_import::cudarc::driver::CudaStream;
 use cuda_import::{
     BufferMappingInfo, CudaDevice, Error, ImportedMemory, ImportedSemaphore, MappedBuffer, MemoryImportInfo,
-    PEER_GRANULARITY, SemaphoreKind, mark, query, report, signal_one, wait_one,
+    PEER_GRANULARITY, SemaphoreKind, query, record_event, report, signal_one, wait_one,
 };
 use driver_double::Double;
 
@@ -82,7 +82,7 @@ fn the_leader_is_behind_a_followers_guest() {
         if order == Order::Both {
             world.buffer.join_foreign_work().unwrap();
         }
-        mark(&world.homes[1]).unwrap().hold_back(&world.homes[0]).unwrap();
+        record_event(&world.homes[1]).unwrap().make_wait(&world.homes[0]).unwrap();
         // SAFETY: nothing was signaled before; the timeline lives until the end.
         unsafe { signal_one(&world.homes[0], &done, 1) }.unwrap();
         assert_eq!(double.value(done_number), u64::from(order == Order::Homes), "{order:?}");
@@ -131,7 +131,7 @@ fn frames_of_parts_use_the_same_event() {
         for _ in 0..40 {
             if unlent {
                 // SAFETY: the part of the frame before is gone, and its copy's guard with it.
-                unsafe { world.buffer.assume_unlent() };
+                unsafe { world.buffer.assume_no_views() };
             }
             world.write_as_guest();
             double.forget_calls();
@@ -152,23 +152,23 @@ fn a_mark_is_moved_without_another_event() {
     let devices = devices();
     let world = World::new(&double, &devices);
     let (leader, follower) = (&world.homes[0], &world.homes[1]);
-    let end = mark(follower).unwrap();
-    end.hold_back(&world.guest).unwrap();
+    let end = record_event(follower).unwrap();
+    end.make_wait(&world.guest).unwrap();
     let (held, held_number) = world.timeline(&double, 1);
     // SAFETY: the signal comes below, and the timeline lives until then.
     unsafe { wait_one(follower, &held, 1) }.unwrap();
-    end.hold_back(leader).unwrap();
+    end.make_wait(leader).unwrap();
     assert!(end.is_reached().unwrap() && query(leader).unwrap(), "it lies before the wait");
     double.forget_calls();
-    end.move_to_end(follower).unwrap();
+    end.record(follower).unwrap();
     assert!(!double.calls().iter().any(|call| call.name == "cuEventCreate"));
     assert!(!end.is_reached().unwrap() && !end.wait(Duration::from_millis(5)).unwrap());
-    end.hold_back(leader).unwrap();
+    end.make_wait(leader).unwrap();
     assert!(!query(leader).unwrap(), "it lies behind the wait");
     assert!(query(&world.guest).unwrap(), "held back by the earlier place alone");
     double.signal(held_number, 1);
     assert!(query(leader).unwrap() && end.is_reached().unwrap() && end.wait(Duration::ZERO).unwrap());
-    assert!(matches!(end.move_to_end(leader), Err(Error::ContextMismatch { .. })), "a stream of another context");
+    assert!(matches!(end.record(leader), Err(Error::ContextMismatch { .. })), "a stream of another context");
     drop((end, held, world, devices));
     assert_clean(&double);
 }

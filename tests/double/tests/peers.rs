@@ -11,8 +11,8 @@ use common::{PEER_CALLS, assert_clean, kinds};
 use cuda_import::cudarc::driver::{CudaStream, DevicePtr};
 use cuda_import::{
     BufferMappingInfo, CudaDevice, Error, ImageMappingInfo, ImageProblem, ImportedMemory, MappedBlock, MappedBuffer,
-    MappedImage, MemoryImportInfo, PEER_GRANULARITY, PeerAccess, SemaphoreKind, Uuid, mark, peer_access, report,
-    signal_one, wait_one,
+    MappedImage, MemoryImportInfo, PEER_GRANULARITY, PeerAccess, SemaphoreKind, Uuid, peer_access, record_event,
+    report, signal_one, wait_one,
 };
 use driver_double::Double;
 
@@ -76,14 +76,14 @@ fn two_gpus_write_one_buffer_in_order() {
         // SAFETY: the signal comes below, and the timeline lives until then.
         unsafe { wait_one(&homes[0], &ready, 1) }.unwrap();
         if ordered {
-            mark(&homes[0]).unwrap().hold_back(&homes[1]).unwrap();
+            record_event(&homes[0]).unwrap().make_wait(&homes[1]).unwrap();
         }
         for (place, range) in [(0, 0..LEN / 2), (1, LEN / 2..LEN)] {
             // SAFETY: the ranges are disjoint, and nothing else is lent.
             let mut part = unsafe { buffer.part_mut_unchecked(place, range) }.unwrap();
             homes[place].memcpy_htod(&[place as u32 + 1; LEN / 2], &mut part).unwrap();
         }
-        mark(&homes[1]).unwrap().hold_back(&homes[0]).unwrap();
+        record_event(&homes[1]).unwrap().make_wait(&homes[0]).unwrap();
         // SAFETY: nothing was signaled before; the timeline lives until the end.
         unsafe { signal_one(&homes[0], &done, 1) }.unwrap();
         assert_eq!(double.value(done_number), 0, "both are behind the wait, or behind one that is");
@@ -131,7 +131,7 @@ fn without_the_event_back_the_signal_is_early() {
         let mut part = unsafe { buffer.part_mut_unchecked(1, 0..LEN) }.unwrap();
         homes[1].memcpy_htod(&[3; LEN], &mut part).unwrap();
         if joined {
-            mark(&homes[1]).unwrap().hold_back(&homes[0]).unwrap();
+            record_event(&homes[1]).unwrap().make_wait(&homes[0]).unwrap();
         }
         // SAFETY: nothing was signaled before; the timeline lives until the end.
         unsafe { signal_one(&homes[0], &done, 1) }.unwrap();

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use cuda_import::{Error, ImportedSemaphore, SemaphoreKind, StreamMark, mark, query, signal_one, wait_one};
+use cuda_import::{Error, ImportedSemaphore, SemaphoreKind, StreamEvent, query, record_event, signal_one, wait_one};
 
 use crate::op::MarkOp;
 use crate::outcome::Outcome;
@@ -34,7 +34,7 @@ pub(crate) struct Binary {
 
 pub(crate) struct Mark {
     /// None once it was dropped.
-    pub(crate) mark: Option<StreamMark>,
+    pub(crate) mark: Option<StreamEvent>,
 }
 
 /// What is so once a timeline has reached a value.
@@ -217,7 +217,7 @@ impl World<'_> {
             return None;
         }
         let (_, on) = self.stream(stream);
-        let result = mark(&on).map(|mark| self.marks.push(Mark { mark: Some(mark) }));
+        let result = record_event(&on).map(|mark| self.marks.push(Mark { mark: Some(mark) }));
         Some(Outcome::new("marks", result))
     }
 
@@ -226,8 +226,8 @@ impl World<'_> {
         let alive: Vec<_> = self.marks.iter().filter_map(|mark| mark.mark.as_ref()).collect();
         let mark = *alive.get(usize::from(which).checked_rem(alive.len())?)?;
         let result = match with {
-            MarkOp::HoldBack => mark.hold_back(&on),
-            MarkOp::Move => mark.move_to_end(&on),
+            MarkOp::HoldBack => mark.make_wait(&on),
+            MarkOp::Move => mark.record(&on),
             MarkOp::Ask => mark.is_reached().map(drop),
         };
         Some(Outcome::new("uses of marks", result))

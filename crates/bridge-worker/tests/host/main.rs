@@ -40,7 +40,7 @@ fn read_floats(memory: &MappedMemory, len: usize) -> Vec<f32> {
     bytes.chunks_exact(4).map(|bytes| f32::from_ne_bytes(bytes.try_into().unwrap())).collect()
 }
 
-fn host<'a, F: bridge_worker::Frame>(work: Work<'a, F>) -> HostWork<'a, F> {
+fn host<'a, R: bridge_worker::Resources>(work: Work<'a, R>) -> HostWork<'a, R> {
     match work {
         Work::Host(host) => host,
         _ => panic!("computes on the CPU"),

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use cuda_import::cudarc::driver::CudaStream;
-use cuda_import::{CudaDevice, Restoring, StreamMark, mark, query};
+use cuda_import::{CudaDevice, Restoring, StreamEvent, query, record_event};
 use vk_export::ExportDevice;
 
 use crate::compute::pair::DevicePair;
@@ -23,10 +23,10 @@ struct Inner {
     /// The stream of each device, by the device's index.
     streams: Restoring<Box<[Arc<CudaStream>]>>,
     leader: (CudaDevice, Restoring<Arc<CudaStream>>),
-    /// The mark of each stream, by the stream's index. Every use moves it to the end of the stream,
-    /// so that a frame makes no event; a thread that another overtakes waits for more than it needs
-    /// to.
-    marks: Box<[OnceLock<StreamMark>]>,
+    /// The event of each stream, by the stream's index. Every use records it again at the end of the
+    /// stream, so that a frame creates no event; a thread that another overtakes waits for more than
+    /// it needs to.
+    ends: Box<[OnceLock<StreamEvent>]>,
 }
 
 /// The relation of a CUDA side's GPUs to the one that draws.
@@ -79,9 +79,9 @@ impl Gpus {
         streams: Box<[Arc<CudaStream>]>,
         (device, stream): (CudaDevice, Arc<CudaStream>),
     ) -> Self {
-        let marks = streams.iter().map(|_| OnceLock::new()).collect();
+        let ends = streams.iter().map(|_| OnceLock::new()).collect();
         let (streams, leader) = (Restoring::new(streams), (device, Restoring::new(stream)));
-        Self(Arc::new(Inner { pair, devices, streams, leader, marks }))
+        Self(Arc::new(Inner { pair, devices, streams, leader, ends }))
     }
 
     pub(crate) fn pair(&self) -> &Pair {
@@ -124,22 +124,22 @@ impl Gpus {
         if self.followers().is_empty() {
             return Ok(());
         }
-        let hold_back = |behind: &StreamMark| self.followers().iter().try_for_each(|stream| behind.hold_back(stream));
-        self.with_end(0, hold_back)
+        let make_wait = |end: &StreamEvent| self.followers().iter().try_for_each(|stream| end.make_wait(stream));
+        self.with_end(0, make_wait)
     }
 
-    /// Calls `then` with a mark behind all that the stream at a place was given.
-    fn with_end(&self, place: usize, then: impl FnOnce(&StreamMark) -> Result<(), cuda_import::Error>) -> Result<()> {
-        let (stream, kept) = (&self.0.streams[place], &self.0.marks[place]);
+    /// Calls `then` with an event after all work of the stream at a place.
+    fn with_end(&self, place: usize, then: impl FnOnce(&StreamEvent) -> Result<(), cuda_import::Error>) -> Result<()> {
+        let (stream, kept) = (&self.0.streams[place], &self.0.ends[place]);
         let kept = match kept.get() {
             Some(kept) => kept,
             None => {
-                let made = mark(stream)?;
-                // Where another thread was first, its mark is moved.
+                let made = record_event(stream)?;
+                // If another thread was first, its event is recorded again.
                 kept.get_or_init(|| made)
             }
         };
-        kept.move_to_end(stream)?;
+        kept.record(stream)?;
         Ok(then(kept)?)
     }
 
@@ -147,14 +147,14 @@ impl Gpus {
     /// that a signal covers that too. Whatever fails, the others are tried: an error of a lost
     /// device means that it waits for all others.
     pub(crate) fn join(&self) -> Result<()> {
-        let behind = |follower| self.with_end(follower, |end| end.hold_back(self.stream()));
+        let behind = |follower| self.with_end(follower, |end| end.make_wait(self.stream()));
         (1..self.len()).map(behind).fold(Ok(()), both)
     }
 
     /// Waits until what the streams were given has ended, for at most `limit`, and returns whether
     /// it has. Others may go on using them: what they enqueue from here on is not waited for.
     pub(crate) fn drain(&self, limit: Duration) -> Result<bool> {
-        let ends = self.streams().iter().map(|stream| Ok(mark(stream)?));
+        let ends = self.streams().iter().map(|stream| Ok(record_event(stream)?));
         ended_within(limit, ends, |end| Ok(end.is_reached()?))
     }
 

@@ -11,23 +11,23 @@ use crate::compute::host::memory::{HostBlock, HostBuffer, HostImage};
 use crate::compute::inline::image::InlineImage;
 use crate::compute::inline::memory::{InlineBlock, InlineBuffer};
 use crate::compute::mapped::{Mapped, Mapping, Whole};
+use crate::compute::per_backend::PerBackend;
 use crate::compute::remote::Unmapped;
-use crate::compute::sided::Sided;
 use crate::error::Result;
 use crate::image::staging::Staging;
 use crate::observe::object::Object;
 
 /// A buffer as a side maps it.
-pub(crate) type BufferMapping<T> = Sided<MappedBuffer<T>, HostBuffer<T>, InlineBuffer<T>>;
+pub(crate) type BufferMapping<T> = PerBackend<MappedBuffer<T>, HostBuffer<T>, InlineBuffer<T>>;
 
 /// An image as a side maps it.
-pub(crate) type ImageMapping<T> = Sided<MappedImage<T>, HostImage<T>, InlineImage<T>>;
+pub(crate) type ImageMapping<T> = PerBackend<MappedImage<T>, HostImage<T>, InlineImage<T>>;
 
 /// A mapping tied to its object.
-pub(crate) type Tied<C, H, I, V> = Sided<Mapped<C, V>, Mapped<H, V>, Mapped<I, V>>;
+pub(crate) type Tied<C, H, I, V> = PerBackend<Mapped<C, V>, Mapped<H, V>, Mapped<I, V>>;
 
 /// A block of a pool as a side maps it.
-pub(crate) type BlockMapping = Sided<CudaBlock, HostBlock, InlineBlock>;
+pub(crate) type BlockMapping = PerBackend<CudaBlock, HostBlock, InlineBlock>;
 
 /// An image that a side reaches.
 pub(crate) struct Reached<T> {
@@ -41,10 +41,10 @@ impl BlockMapping {
     /// Maps `len` elements at `offset` bytes in the block, where `buffer` lies.
     pub(crate) fn map_part<T: Pod>(&self, buffer: &Buffer, offset: u64, len: usize) -> Result<BufferMapping<T>> {
         Ok(match self {
-            Self::Cuda(block) => Sided::Cuda(block.map_part(offset, len)?),
-            Self::Host(HostBlock) => Sided::Host(HostBuffer::map(buffer, len)?),
-            Self::Inline(InlineBlock) => Sided::Inline(InlineBuffer::map(buffer, len)?),
-            Self::Remote(Unmapped) => Sided::Remote(Unmapped),
+            Self::Cuda(block) => PerBackend::Cuda(block.map_part(offset, len)?),
+            Self::Host(HostBlock) => PerBackend::Host(HostBuffer::map(buffer, len)?),
+            Self::Inline(InlineBlock) => PerBackend::Inline(InlineBuffer::map(buffer, len)?),
+            Self::Remote(Unmapped) => PerBackend::Remote(Unmapped),
         })
     }
 }
@@ -58,14 +58,14 @@ impl Mapping for BlockMapping {
     }
 }
 
-impl<C: Mapping, H: Mapping, I: Mapping> Sided<C, H, I> {
+impl<C: Mapping, H: Mapping, I: Mapping> PerBackend<C, H, I> {
     /// Ties the mapping to its object, and to what it is part of, if it is.
     pub(crate) fn tie<V: AsRef<Object>>(self, vulkan: &Arc<V>, whole: Option<Whole>) -> Tied<C, H, I, V> {
         match self {
-            Self::Cuda(mapping) => Sided::Cuda(Mapped::new(mapping, vulkan, whole)),
-            Self::Host(mapping) => Sided::Host(Mapped::new(mapping, vulkan, whole)),
-            Self::Inline(mapping) => Sided::Inline(Mapped::new(mapping, vulkan, whole)),
-            Self::Remote(Unmapped) => Sided::Remote(Unmapped),
+            Self::Cuda(mapping) => PerBackend::Cuda(Mapped::new(mapping, vulkan, whole)),
+            Self::Host(mapping) => PerBackend::Host(Mapped::new(mapping, vulkan, whole)),
+            Self::Inline(mapping) => PerBackend::Inline(Mapped::new(mapping, vulkan, whole)),
+            Self::Remote(Unmapped) => PerBackend::Remote(Unmapped),
         }
     }
 }

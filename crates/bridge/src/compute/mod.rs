@@ -13,10 +13,10 @@ pub(crate) mod mappings;
 mod open;
 pub(crate) mod pair;
 pub(crate) mod peer;
+pub(crate) mod per_backend;
 pub(crate) mod remote;
 pub(crate) mod siblings;
 pub(crate) mod side;
-pub(crate) mod sided;
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -32,10 +32,10 @@ use crate::compute::host::stream::HostStream;
 use crate::compute::inline::InlineCompute;
 use crate::compute::loss::Loss;
 use crate::compute::pair::DevicePair;
+use crate::compute::per_backend::PerBackend;
 #[cfg(all(target_os = "linux", feature = "remote"))]
 use crate::compute::remote::{RemoteCompute, Trust};
 use crate::compute::side::Side;
-use crate::compute::sided::Sided;
 use crate::error::{Error, Result};
 use crate::observe::{log_info, log_warn};
 use crate::timeline::Peer;
@@ -150,7 +150,7 @@ impl Compute {
     /// [`queue_lock`](crate::AdoptInfo::queue_lock), to whose queues the bridge may not submit.
     pub fn inline(device: &ExportDevice, queue: QueueKind) -> Result<Self> {
         crate::observe::trace::init();
-        let side = Sided::Inline(InlineCompute::new(device, queue)?);
+        let side = PerBackend::Inline(InlineCompute::new(device, queue)?);
         let reason = format!("CUDA kernels are recorded into command buffers of the {queue} queue");
         log_info!("computing in the Vulkan queue of {} ({reason})", device.name());
         Ok(Self(Inner::new(side, device.clone(), reason)))
@@ -166,12 +166,12 @@ impl Compute {
     fn cuda_with(pair: DevicePair, stream: Arc<CudaStream>, reason: String) -> Self {
         log_info!("computing with CUDA on {} ({reason})", pair.cuda().name());
         let device = pair.vulkan().clone();
-        Self(Inner::new(Sided::Cuda(CudaCompute::new(Gpus::same(pair, stream))), device, reason))
+        Self(Inner::new(PerBackend::Cuda(CudaCompute::new(Gpus::same(pair, stream))), device, reason))
     }
 
     fn host(device: &ExportDevice, reason: String) -> Result<Self> {
         log_info!("computing on the CPU ({reason})");
-        Ok(Self(Inner::new(Sided::Host(HostStream::new()?), device.clone(), reason)))
+        Ok(Self(Inner::new(PerBackend::Host(HostStream::new()?), device.clone(), reason)))
     }
 
     /// Workers in other processes, which compute with CUDA: on the GPU of `device`, or on others
@@ -197,7 +197,7 @@ impl Compute {
     #[cfg(all(target_os = "linux", feature = "remote"))]
     pub(crate) fn remote_of(device: &ExportDevice, peers: bool, trust: Trust) -> Result<Self> {
         crate::observe::trace::init();
-        let side = Sided::Remote(RemoteCompute::new(peers, trust)?);
+        let side = PerBackend::Remote(RemoteCompute::new(peers, trust)?);
         let reason = "a worker in another process computes with CUDA".to_owned();
         Ok(Self(Inner::new(side, device.clone(), reason)))
     }
@@ -208,8 +208,8 @@ impl Compute {
     /// [`Error::InvalidArgument`] where it stands for a worker in another process.
     pub(crate) fn require_local(&self, object: impl FnOnce() -> String) -> Result<()> {
         match self.0.side {
-            Sided::Remote(_) => Err(remote::nothing_here(object())),
-            Sided::Cuda(_) | Sided::Host(_) | Sided::Inline(_) => Ok(()),
+            PerBackend::Remote(_) => Err(remote::nothing_here(object())),
+            PerBackend::Cuda(_) | PerBackend::Host(_) | PerBackend::Inline(_) => Ok(()),
         }
     }
 
@@ -222,10 +222,10 @@ impl Compute {
     pub(crate) fn beside(&self, object: &str) -> Result<Self> {
         let inner = &*self.0;
         let side = match &inner.side {
-            Sided::Cuda(cuda) => Sided::Cuda(cuda.beside()?),
-            Sided::Host(_) => Sided::Host(HostStream::new()?),
-            Sided::Remote(remote) => Sided::Remote(remote.beside()?),
-            Sided::Inline(_) => {
+            PerBackend::Cuda(cuda) => PerBackend::Cuda(cuda.beside()?),
+            PerBackend::Host(_) => PerBackend::Host(HostStream::new()?),
+            PerBackend::Remote(remote) => PerBackend::Remote(remote.beside()?),
+            PerBackend::Inline(_) => {
                 return Err(Error::invalid(
                     object,
                     "with `Backend::Inline` both sides are on one queue, where neither runs ahead of the other; use \
@@ -244,10 +244,10 @@ impl Compute {
     /// Returns the backend in use, which is not [`Backend::Auto`].
     pub fn backend(&self) -> Backend {
         match self.0.side {
-            Sided::Cuda(_) => Backend::Cuda,
-            Sided::Host(_) => Backend::Host,
-            Sided::Inline(_) => Backend::Inline,
-            Sided::Remote(_) => Backend::Remote,
+            PerBackend::Cuda(_) => Backend::Cuda,
+            PerBackend::Host(_) => Backend::Host,
+            PerBackend::Inline(_) => Backend::Inline,
+            PerBackend::Remote(_) => Backend::Remote,
         }
     }
 

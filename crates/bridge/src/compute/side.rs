@@ -1,7 +1,7 @@
 //! The compute sides, told apart.
 //!
 //! Each side is implemented in the file of its name (`cuda.rs`, `host/`, `inline/`, `remote.rs`).
-//! To add a side, add a variant to [`Sided`] (`sided.rs`); the compiler then names what else it
+//! To add a side, add a variant to [`PerBackend`] (`per_backend.rs`); the compiler then names what else it
 //! has: what it holds of an exchange (`exchange/lender.rs`), what it lends in a frame
 //! (`exchange/resources.rs`, `exchange/compute_turn.rs`), and whether it loads and launches kernels
 //! (`kernel/`).
@@ -24,18 +24,18 @@ use crate::compute::inline::{InlineCompute, InlineLink};
 use crate::compute::loss::Loss;
 use crate::compute::mapped::Sharing;
 use crate::compute::mappings::{BlockMapping, BufferMapping, Reached};
+use crate::compute::per_backend::PerBackend;
 use crate::compute::remote::{RemoteCompute, Unmapped};
-use crate::compute::sided::Sided;
 use crate::compute::{cuda, host, inline};
 use crate::error::Result;
 use crate::timeline::Timeline;
 use crate::timeline::signaler::Signaler;
 
 /// A compute side.
-pub(crate) type Side = Sided<CudaCompute, HostStream, InlineCompute, RemoteCompute>;
+pub(crate) type Side = PerBackend<CudaCompute, HostStream, InlineCompute, RemoteCompute>;
 
 /// A side's end of the timelines of an exchange. For another process, the host waits and signals.
-pub(crate) type Link = Sided<CudaLink, HostLink, InlineLink, HostLink>;
+pub(crate) type Link = PerBackend<CudaLink, HostLink, InlineLink, HostLink>;
 
 impl Side {
     /// Its name in a trace.
@@ -160,11 +160,11 @@ impl Side {
     /// Connects it to the timelines of an exchange.
     pub(crate) fn connect(&self, computed: &Timeline, rendered: &Timeline) -> Result<Link> {
         Ok(match self {
-            Self::Cuda(cuda) => Sided::Cuda(CudaLink::new(cuda, computed, rendered)?),
-            Self::Host(host) => Sided::Host(HostLink::new(host, computed, rendered)),
-            Self::Remote(remote) => Sided::Remote(HostLink::new(remote.stream(), computed, rendered)),
+            Self::Cuda(cuda) => PerBackend::Cuda(CudaLink::new(cuda, computed, rendered)?),
+            Self::Host(host) => PerBackend::Host(HostLink::new(host, computed, rendered)),
+            Self::Remote(remote) => PerBackend::Remote(HostLink::new(remote.stream(), computed, rendered)),
             // The queue's own order stands for the waits.
-            Self::Inline(inline) => Sided::Inline(InlineLink::new(inline, computed)),
+            Self::Inline(inline) => PerBackend::Inline(InlineLink::new(inline, computed)),
         })
     }
 
@@ -172,17 +172,20 @@ impl Side {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] if another side mapped any of it.
-    pub(crate) fn gather<C, H, I>(&self, mapped: Vec<Sided<C, H, I>>) -> Result<Sided<Vec<C>, Vec<H>, Vec<I>>> {
+    pub(crate) fn gather<C, H, I>(
+        &self,
+        mapped: Vec<PerBackend<C, H, I>>,
+    ) -> Result<PerBackend<Vec<C>, Vec<H>, Vec<I>>> {
         let mapped = mapped.into_iter();
         Ok(match self {
-            Self::Cuda(_) => Sided::Cuda(mapped.map(Sided::into_cuda).collect::<Result<_>>()?),
-            Self::Host(_) => Sided::Host(mapped.map(Sided::into_host).collect::<Result<_>>()?),
-            Self::Inline(_) => Sided::Inline(mapped.map(Sided::into_inline).collect::<Result<_>>()?),
+            Self::Cuda(_) => PerBackend::Cuda(mapped.map(PerBackend::into_cuda).collect::<Result<_>>()?),
+            Self::Host(_) => PerBackend::Host(mapped.map(PerBackend::into_host).collect::<Result<_>>()?),
+            Self::Inline(_) => PerBackend::Inline(mapped.map(PerBackend::into_inline).collect::<Result<_>>()?),
             Self::Remote(_) => {
                 for one in mapped {
                     one.into_remote()?;
                 }
-                Sided::Remote(Unmapped)
+                PerBackend::Remote(Unmapped)
             }
         })
     }
@@ -239,20 +242,20 @@ impl Side {
     /// Maps `len` elements: all of a buffer with memory of its own.
     pub(crate) fn map_buffer<T: Pod>(&self, buffer: &Buffer, len: usize) -> Result<BufferMapping<T>> {
         Ok(match self {
-            Self::Cuda(cuda) => Sided::Cuda(cuda.map_buffer(buffer, len)?),
-            Self::Host(_) => Sided::Host(HostBuffer::map(buffer, len)?),
-            Self::Inline(_) => Sided::Inline(InlineBuffer::map(buffer, len)?),
-            Self::Remote(_) => Sided::Remote(Unmapped),
+            Self::Cuda(cuda) => PerBackend::Cuda(cuda.map_buffer(buffer, len)?),
+            Self::Host(_) => PerBackend::Host(HostBuffer::map(buffer, len)?),
+            Self::Inline(_) => PerBackend::Inline(InlineBuffer::map(buffer, len)?),
+            Self::Remote(_) => PerBackend::Remote(Unmapped),
         })
     }
 
     /// Maps a block of a pool.
     pub(crate) fn map_block(&self, block: &Block) -> Result<BlockMapping> {
         Ok(match self {
-            Self::Cuda(cuda) => Sided::Cuda(cuda.map_block(block)?),
-            Self::Host(_) => Sided::Host(HostBlock),
-            Self::Inline(_) => Sided::Inline(InlineBlock),
-            Self::Remote(_) => Sided::Remote(Unmapped),
+            Self::Cuda(cuda) => PerBackend::Cuda(cuda.map_block(block)?),
+            Self::Host(_) => PerBackend::Host(HostBlock),
+            Self::Inline(_) => PerBackend::Inline(InlineBlock),
+            Self::Remote(_) => PerBackend::Remote(Unmapped),
         })
     }
 
@@ -274,18 +277,18 @@ impl Side {
             Self::Cuda(cuda) => {
                 // SAFETY: handed on to the caller.
                 let (image, staging, mapping) = unsafe { cuda.share_image(device, info, layered, accesses, family) }?;
-                Ok(Reached { image, staging, mapping: Sided::Cuda(mapping) })
+                Ok(Reached { image, staging, mapping: PerBackend::Cuda(mapping) })
             }
             Self::Host(_) => host::images::share(device, info, accesses),
             Self::Inline(_) => {
                 let image = Image::new(device, &inline::image_info(device, info))?;
-                Ok(Reached { image, staging: None, mapping: Sided::Inline(InlineImage::new()) })
+                Ok(Reached { image, staging: None, mapping: PerBackend::Inline(InlineImage::new()) })
             }
             Self::Remote(remote) => {
                 remote.check_images(info.name)?;
                 CudaCompute::check_levels(info, layered)?;
                 let image = Image::new(device, &cuda::image_info(info))?;
-                Ok(Reached { image, staging: None, mapping: Sided::Remote(Unmapped) })
+                Ok(Reached { image, staging: None, mapping: PerBackend::Remote(Unmapped) })
             }
         }
     }

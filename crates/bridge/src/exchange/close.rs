@@ -30,7 +30,7 @@ impl<R: Resources> State<R> {
     pub(super) fn has_ended(&self) -> bool {
         let reached = |timeline: &Timeline, value| timeline.value().is_ok_and(|reached| reached >= value);
         let drained = || self.join_all().and_then(|()| self.held.lender.drain(Duration::ZERO)).unwrap_or(false);
-        self.retired.get().is_some_and(|ends| {
+        self.use_ends.get().is_some_and(|ends| {
             let computed = ends.computed.map_or_else(drained, |value| reached(&self.held.computed, value));
             computed && reached(&self.held.rendered, ends.rendered)
         })
@@ -145,7 +145,7 @@ impl<R: Resources> State<R> {
             false => timeline.wait_value(value, left()),
         };
         let signals = || {
-            if let Some(ends) = self.retired.get() {
+            if let Some(ends) = self.use_ends.get() {
                 reach(&self.held.rendered, ends.rendered)?;
                 return ends.computed.map_or(Ok(()), |value| reach(&self.held.computed, value));
             }
@@ -169,8 +169,8 @@ impl<R: Resources> State<R> {
                 false
             }
         };
-        // The signal of a retirement covers all that the compute side was given, once it has come.
-        let covered = !lost && self.retired.get().is_some_and(|ends| ends.computed.is_some());
+        // The signal at the end of use covers all that the compute side was given, once it has come.
+        let covered = !lost && self.use_ends.get().is_some_and(|ends| ends.computed.is_some());
         if covered || compute_lost {
             return Ok(());
         }
@@ -226,7 +226,7 @@ impl<R: Resources> State<R> {
             held: ManuallyDrop::new(unsafe { ManuallyDrop::take(&mut self.held) }),
             barriers: std::mem::take(&mut self.barriers),
             stages: self.stages,
-            retired: std::mem::take(&mut self.retired),
+            use_ends: std::mem::take(&mut self.use_ends),
             end: End::Nowhere,
             core: Arc::clone(&self.core),
         };
@@ -261,7 +261,7 @@ impl<R: Resources> Drop for State<R> {
             let unasked = if self.end == End::Nowhere { "nobody waits for its end" } else { "closing it gave up" };
             let reason = quiet.and_then(Result::err).map_or(unasked.to_owned(), |error| error.to_string());
             count_leaked(&self.barriers);
-            if self.retired.get().is_none() {
+            if self.use_ends.get().is_none() {
                 live::leaked(Kind::Timeline, 2 + usize::from(self.held.mirror.is_some()));
                 // What it has replaced is not waited for as long once more.
                 self.gave_up.store(true, Ordering::Release);
@@ -275,7 +275,7 @@ impl<R: Resources> Drop for State<R> {
             return;
         }
         // All that was ever submitted has run, or has as far as others say that have replaced this.
-        let reached = self.retired.get().map_or(u64::MAX, |_| self.held.rendered.value().unwrap_or(0));
+        let reached = self.use_ends.get().map_or(u64::MAX, |_| self.held.rendered.value().unwrap_or(0));
         self.unfinished.free(reached);
         // SAFETY: both sides have been seen to be done.
         unsafe { self.held.lender.assume_idle() };

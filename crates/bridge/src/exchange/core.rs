@@ -16,7 +16,7 @@ use crate::compute::Compute;
 use crate::observe::live::{Alive, Kind};
 
 /// Called when a slot changes hands on Vulkan's side.
-pub(super) type Told = Box<dyn Fn() + Send + Sync>;
+pub(super) type OnChange = Box<dyn Fn() + Send + Sync>;
 
 /// State that stays when the resources of an exchange are replaced.
 pub(crate) struct Core {
@@ -39,8 +39,8 @@ pub(crate) struct Core {
     pub(super) failed: Arc<AtomicBool>,
     /// Closing has already waited to no end.
     pub(super) gave_up: AtomicBool,
-    /// Told when Vulkan's side gives a slot back; where the compute side is in another process.
-    pub(super) changed: OnceLock<Told>,
+    /// Called when Vulkan's side gives a slot back; set if the compute side is in another process.
+    pub(super) changed: OnceLock<OnChange>,
     /// Commands of frames that nobody waits for any more.
     pub(super) unfinished: Unfinished,
     pub(super) _alive: Alive,

@@ -9,7 +9,7 @@ use super::state::State;
 use crate::error::Result;
 use crate::timeline::TimelinePoint;
 
-/// Which side begins a frame: [`ComputeFirst`], [`RenderFirst`], or `RenderAway` for a worker in
+/// Which side begins a frame: [`ComputeFirst`], [`RenderFirst`], or `RenderFirstRemote` for a worker in
 /// step. This trait is sealed.
 #[allow(private_bounds)] // Closed on purpose.
 pub trait Direction: Protocol + 'static {
@@ -40,7 +40,7 @@ pub enum RenderFirst {}
 /// [`TimelinePoint`]. The direction of [`RemoteExchangeWriter`](crate::RemoteExchangeWriter).
 #[cfg(all(target_os = "linux", feature = "remote"))]
 #[derive(Debug, Clone, Copy)]
-pub enum RenderAway {}
+pub enum RenderFirstRemote {}
 
 /// Differences between the two directions when one side has done its part.
 pub(super) trait Protocol {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use vk_export::Queue;
 
-use super::direction::{Protocol, RenderAway};
+use super::direction::{Protocol, RenderFirstRemote};
 use super::hand_over::Initial;
 use super::render_turn::RenderTurn;
 use super::resources::Resources;
@@ -74,7 +74,7 @@ impl<R: Resources> Draws<R> {
         &self,
         timeout: Duration,
         over: impl Fn() -> bool,
-    ) -> Result<Option<RenderTurn<R, RenderAway>>> {
+    ) -> Result<Option<RenderTurn<R, RenderFirstRemote>>> {
         let start = Instant::now();
         self.state().free_finished();
         let mut gate = self.gate();
@@ -87,7 +87,7 @@ impl<R: Resources> Draws<R> {
                 drop(ledger);
                 drop(gate);
                 let begun = begun.map_err(|refusal| state.refused(refusal))?;
-                return RenderAway::begun(&state, begun).map(Some);
+                return RenderFirstRemote::begun(&state, begun).map(Some);
             }
             let unseen = ledger.waits_unseen();
             drop(ledger);

@@ -141,7 +141,7 @@ impl<R: Resources> Exchange<R, ComputeFirst> {
         let shared = &self.shared;
         graph.follow(shared)?;
         // Behind `follow`: the graph lets go of what was replaced.
-        self.retired.free();
+        self.replaced.free();
         let begun = shared.next_frame()?;
         let captured = graph.slots[begun.slot].is_some();
         let turn = if captured {

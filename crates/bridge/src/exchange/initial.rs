@@ -10,9 +10,9 @@ use vk_export::ash::vk;
 use super::barriers::Barriers;
 use super::hand_over::{Initial, record, record_again};
 use super::once::may_still_run;
-use super::ordered::Ordered;
 use super::parts::SubmitParts;
 use super::resources::Resources;
+use super::signal_lock::SignalLock;
 use super::state::State;
 use super::submit::rendered_info;
 use super::unfinished::Running;
@@ -35,7 +35,7 @@ use crate::timeline::TimelinePoint;
 pub struct InitialTurn<R: Resources> {
     shared: Arc<State<R>>,
     value: u64,
-    told: bool,
+    ended: bool,
     /// What the commands are behind, where slots of a running exchange are handed over.
     behind: Option<TimelinePoint>,
     /// What brings slots of a running exchange back, once `rendered` will reach the value. `None`
@@ -108,7 +108,7 @@ impl<R: Resources> InitialTurn<R> {
     /// They were submitted as described in the type's contract, by calls that returned
     /// `VK_SUCCESS`.
     pub unsafe fn submitted(mut self) -> TimelinePoint {
-        self.told = true;
+        self.ended = true;
         let Some(revive) = self.revive.take() else {
             self.shared.ledger().initial_submitted(self.value);
             return self.shared.held.rendered.issue(self.value);
@@ -130,7 +130,7 @@ impl<R: Resources> InitialTurn<R> {
     /// # Safety
     /// They were not, and will not be.
     pub unsafe fn not_submitted(mut self) {
-        self.told = true;
+        self.ended = true;
         match self.revive {
             None => self.shared.ledger().retract_initial(self.value),
             Some(_) => self.shared.ledger().values().retract(self.value),
@@ -140,7 +140,7 @@ impl<R: Resources> InitialTurn<R> {
 
 impl<R: Resources> Drop for InitialTurn<R> {
     fn drop(&mut self) {
-        if self.told {
+        if self.ended {
             return;
         }
         if self.revive.is_some() {
@@ -208,7 +208,7 @@ impl<R: Resources> State<R> {
     /// On an error nothing was submitted; else the commands are pending until the value is reached.
     pub(super) fn submit_hand_over(
         &self,
-        _order: &Ordered<'_>,
+        _order: &SignalLock<'_>,
         commands: &OneTimeCommands,
         behind: Option<&TimelinePoint>,
     ) -> Result<u64> {
@@ -270,7 +270,7 @@ impl<R: Resources> State<R> {
         };
         // SAFETY: the caller vouches for the command buffer.
         unsafe { record_again(self.compute.device(), &self.barriers, commands) };
-        Ok(InitialTurn { shared: Arc::clone(self), value, told: false, behind: None, revive: None })
+        Ok(InitialTurn { shared: Arc::clone(self), value, ended: false, behind: None, revive: None })
     }
 
     /// Lends the hand-over of slots that are out of use. `frame` is named by the refusal of a
@@ -296,7 +296,7 @@ impl<R: Resources> State<R> {
     ) -> InitialTurn<R> {
         // SAFETY: the caller vouches for the command buffer.
         unsafe { record_again(self.compute.device(), slots.iter().map(|slot| &self.barriers[*slot]), commands) };
-        InitialTurn { shared: Arc::clone(self), value, told: false, behind, revive: Some(revive) }
+        InitialTurn { shared: Arc::clone(self), value, ended: false, behind, revive: Some(revive) }
     }
 
     pub(super) fn lent_initial(&self) -> Error {

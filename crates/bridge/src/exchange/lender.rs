@@ -9,12 +9,12 @@ use super::resources::{Mappings, Resources};
 use crate::compute::cuda::CudaLink;
 use crate::compute::host::HostLink;
 use crate::compute::inline::InlineLink;
+use crate::compute::per_backend::PerBackend;
 use crate::compute::side::Link;
-use crate::compute::sided::Sided;
 use crate::error::{Result, both};
 
 /// Objects of an exchange that a compute side holds.
-pub(super) type Lender<R> = Sided<OnCuda<R>, OnHost<R>, OnQueue<R>, OnRemote>;
+pub(super) type Lender<R> = PerBackend<OnCuda<R>, OnHost<R>, OnQueue<R>, OnRemote>;
 
 /// Objects of an exchange that CUDA holds.
 pub(super) struct OnCuda<R: Resources> {
@@ -51,10 +51,10 @@ impl<R: Resources> Lender<R> {
     /// side than the link's.
     pub(super) fn new(link: Link, slots: Vec<Mappings<R>>) -> Result<Self> {
         match link {
-            Sided::Cuda(link) => Self::on_cuda(Arc::new(link), slots),
-            Sided::Host(link) => Self::on_host(Arc::new(link), slots),
-            Sided::Inline(link) => Self::on_queue(Arc::new(link), slots),
-            Sided::Remote(link) => Self::on_remote(Arc::new(link), slots),
+            PerBackend::Cuda(link) => Self::on_cuda(Arc::new(link), slots),
+            PerBackend::Host(link) => Self::on_host(Arc::new(link), slots),
+            PerBackend::Inline(link) => Self::on_queue(Arc::new(link), slots),
+            PerBackend::Remote(link) => Self::on_remote(Arc::new(link), slots),
         }
     }
 
@@ -81,17 +81,17 @@ impl<R: Resources> Lender<R> {
     }
 
     fn on_cuda(link: Arc<CudaLink>, slots: Vec<Mappings<R>>) -> Result<Self> {
-        let slots = slots.into_iter().map(Sided::into_cuda).collect::<Result<_>>()?;
+        let slots = slots.into_iter().map(PerBackend::into_cuda).collect::<Result<_>>()?;
         Ok(Self::Cuda(OnCuda { slots, link }))
     }
 
     fn on_host(link: Arc<HostLink>, slots: Vec<Mappings<R>>) -> Result<Self> {
-        let slots = slots.into_iter().map(Sided::into_host).collect::<Result<_>>()?;
+        let slots = slots.into_iter().map(PerBackend::into_host).collect::<Result<_>>()?;
         Ok(Self::Host(OnHost { slots, link }))
     }
 
     fn on_queue(link: Arc<InlineLink>, slots: Vec<Mappings<R>>) -> Result<Self> {
-        let slots = slots.into_iter().map(Sided::into_inline).collect::<Result<_>>()?;
+        let slots = slots.into_iter().map(PerBackend::into_inline).collect::<Result<_>>()?;
         Ok(Self::Inline(OnQueue { slots, link }))
     }
 

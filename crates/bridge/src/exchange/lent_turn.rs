@@ -5,7 +5,7 @@ use std::ops::Deref;
 
 use super::compute_turn::ComputeTurn;
 #[cfg(all(target_os = "linux", feature = "remote"))]
-use super::direction::RenderAway;
+use super::direction::RenderFirstRemote;
 use super::direction::{ComputeFirst, Direction, Protocol, RenderFirst};
 use super::parts::SubmitParts;
 use super::render_turn::RenderTurn;
@@ -31,7 +31,7 @@ use crate::timeline::TimelinePoint;
 pub struct LentTurn<R: Resources, D: Direction = ComputeFirst> {
     turn: RenderTurn<R, D>,
     value: u64,
-    told: bool,
+    ended: bool,
 }
 
 impl<R: Resources, D: Direction> RenderTurn<R, D> {
@@ -54,7 +54,7 @@ impl<R: Resources, D: Direction> RenderTurn<R, D> {
         };
         let value = lent.map_err(|refusal| self.shared.refused(refusal))?;
         self.done = true;
-        Ok(LentTurn { turn: self, value, told: false })
+        Ok(LentTurn { turn: self, value, ended: false })
     }
 }
 
@@ -70,7 +70,7 @@ impl<R: Resources, D: Direction> LentTurn<R, D> {
     /// # Safety
     /// No submission with the parts of this turn has been accepted, and none will be made.
     pub unsafe fn not_submitted(mut self) {
-        self.told = true;
+        self.ended = true;
         self.turn.shared.ledger().retract(self.turn.slot);
         self.turn.shared.changed();
     }
@@ -85,7 +85,7 @@ impl<R: Resources> LentTurn<R, ComputeFirst> {
     /// commands between wait and signal acquire and release the resources with this turn's
     /// barriers; they are used nowhere else.
     pub unsafe fn submitted(mut self) -> TimelinePoint {
-        self.told = true;
+        self.ended = true;
         let point = self.turn.submitted_point(self.value);
         self.turn.shared.note_end(point.value());
         point
@@ -105,14 +105,14 @@ impl<R: Resources> LentTurn<R, RenderFirst> {
     /// `vkQueueSubmit` that returned `VK_SUCCESS`. The commands between wait and signal acquire and
     /// release the resources with this turn's barriers; they are used nowhere else.
     pub unsafe fn submitted(mut self) -> Result<ComputeTurn<R, RenderFirst>> {
-        self.told = true;
+        self.ended = true;
         let rendered = self.turn.submitted_point(self.value);
         RenderFirst::submitted(&self.turn.shared, self.turn.frame, self.turn.slot, rendered)
     }
 }
 
 #[cfg(all(target_os = "linux", feature = "remote"))]
-impl<R: Resources> LentTurn<R, RenderAway> {
+impl<R: Resources> LentTurn<R, RenderFirstRemote> {
     /// Confirms that the parts were submitted. Returns the point at which rendering completes. The
     /// other process then gets the frame.
     ///
@@ -122,7 +122,7 @@ impl<R: Resources> LentTurn<R, RenderAway> {
     /// `vkQueueSubmit` that returned `VK_SUCCESS`. The commands between wait and signal acquire and
     /// release the resources with this turn's barriers; they are used nowhere else.
     pub unsafe fn submitted(mut self) -> TimelinePoint {
-        self.told = true;
+        self.ended = true;
         self.turn.submitted_point(self.value)
     }
 }
@@ -138,7 +138,7 @@ impl<R: Resources, D: Direction> Deref for LentTurn<R, D> {
 
 impl<R: Resources, D: Direction> Drop for LentTurn<R, D> {
     fn drop(&mut self) {
-        if !self.told {
+        if !self.ended {
             let (name, frame) = (&self.turn.shared.name, self.turn.frame);
             self.turn.shared.ledger().drop_render(self.turn.slot);
             self.turn.shared.changed();

@@ -26,21 +26,20 @@ mod lost;
 mod mirror;
 mod once;
 mod order;
-mod ordered;
 mod pace;
 pub(crate) mod parts;
 mod passed;
 mod read_back;
 mod refusal;
+#[cfg(all(target_os = "linux", feature = "remote"))]
+mod remote_turns;
 mod render_turn;
 mod replace;
-mod retired;
-mod retirement;
+mod replaced;
+mod signal_lock;
 mod slots;
 mod split;
 mod state;
-#[cfg(all(target_os = "linux", feature = "remote"))]
-mod steps;
 mod unfinished;
 mod values;
 mod work;
@@ -55,15 +54,15 @@ use crate::compute::Compute;
 use crate::error::Result;
 use ledger::First;
 use parts::SubmitParts;
+use replaced::Replaced;
 use resources::Resources;
-use retired::Retired;
 pub(crate) use state::State;
 
 #[cfg(all(target_os = "linux", feature = "remote"))]
 pub(crate) use away::{Announced, AwayState, DrawAway, Drawn, StepAway};
 pub use compute_turn::ComputeTurn;
 #[cfg(all(target_os = "linux", feature = "remote"))]
-pub use direction::RenderAway;
+pub use direction::RenderFirstRemote;
 pub use direction::{ComputeFirst, Direction, RenderFirst};
 #[cfg(all(target_os = "linux", feature = "remote"))]
 pub(crate) use draws::Draws;
@@ -78,10 +77,10 @@ pub use latest::{
 };
 pub use lease::Lease;
 pub use lent_turn::LentTurn;
+#[cfg(all(target_os = "linux", feature = "remote"))]
+pub(crate) use remote_turns::RemoteTurns;
 pub use render_turn::RenderTurn;
 pub use split::CudaPart;
-#[cfg(all(target_os = "linux", feature = "remote"))]
-pub(crate) use steps::Steps;
 pub use submit::SubmitInfo;
 pub use work::{CudaWork, HostWork, Work};
 
@@ -111,7 +110,7 @@ pub use work::{CudaWork, HostWork, Work};
 pub struct Exchange<R: Resources, D: Direction = ComputeFirst> {
     // Field order is drop order: what waits for the end of all frames goes first.
     shared: Arc<State<R>>,
-    retired: Retired<R>,
+    replaced: Replaced<R>,
     resources: R,
     direction: PhantomData<fn() -> D>,
 }
@@ -146,7 +145,7 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     fn with(compute: &Compute, info: &ExchangeInfo<'_>, resources: R, first: First) -> Result<Self> {
         compute.require_local(|| format!("exchange \"{}\"", info.name))?;
         let shared = State::new(compute, info, &resources, first)?;
-        Ok(Self { shared, retired: Retired::new(), resources, direction: PhantomData })
+        Ok(Self { shared, replaced: Replaced::new(), resources, direction: PhantomData })
     }
 
     /// Begins a frame. Work of the side that begins waits on the GPU until the other side has
@@ -163,7 +162,7 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     /// [`Compute::check_alive`] once the compute side has failed, or that of the failed driver
     /// call.
     pub fn begin(&mut self) -> Result<D::Begun<R>> {
-        self.retired.free();
+        self.replaced.free();
         D::begun(&self.shared, self.shared.next_frame()?)
     }
 

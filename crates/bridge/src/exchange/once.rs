@@ -9,7 +9,7 @@ use vk_export::ash::vk;
 use vk_export::{Buffer, OneTimeCommands};
 
 #[cfg(all(target_os = "linux", feature = "remote"))]
-use super::direction::RenderAway;
+use super::direction::RenderFirstRemote;
 use super::unfinished::Running;
 use super::{ComputeFirst, ComputeTurn, Direction, RenderFirst, RenderTurn, SubmitInfo};
 use crate::error::{Error, Result};
@@ -106,7 +106,7 @@ impl<R: Resources> RenderTurn<R, RenderFirst> {
 }
 
 #[cfg(all(target_os = "linux", feature = "remote"))]
-impl<R: Resources> RenderTurn<R, RenderAway> {
+impl<R: Resources> RenderTurn<R, RenderFirstRemote> {
     /// Records the frame's commands, submits them to the exchange's [`queue`](Self::queue), and
     /// blocks until they have run, for at most `limit`. The other process gets the frame as soon as
     /// it is submitted.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::compute_turn::ComputeTurn;
 #[cfg(all(target_os = "linux", feature = "remote"))]
-use super::direction::RenderAway;
+use super::direction::RenderFirstRemote;
 use super::direction::{ComputeFirst, Direction, Protocol, RenderFirst};
 use super::ledger::{Begun, First};
 use super::passed::Passed;
@@ -101,14 +101,14 @@ impl Protocol for RenderFirst {
 }
 
 #[cfg(all(target_os = "linux", feature = "remote"))]
-impl Direction for RenderAway {
+impl Direction for RenderFirstRemote {
     type Begun<R: Resources> = RenderTurn<R, Self>;
     type Submitted<R: Resources> = TimelinePoint;
     type Finished<R: Resources> = TimelinePoint;
 }
 
 #[cfg(all(target_os = "linux", feature = "remote"))]
-impl Protocol for RenderAway {
+impl Protocol for RenderFirstRemote {
     const FIRST: First = First::Away;
 
     fn begun<R: Resources>(shared: &Arc<State<R>>, begun: Begun) -> Result<RenderTurn<R, Self>> {

@@ -8,8 +8,8 @@ use cuda_import::Texel;
 
 use super::hand_over::{self, Initial};
 use super::ledger::First;
+use super::replaced::UseEnds;
 use super::resources::Resources;
-use super::retirement::Retirement;
 use super::state::State;
 use super::{Direction, Exchange};
 use crate::buffer::spec::BufferSpec;
@@ -46,7 +46,7 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
     /// keeps its resources, and the new ones are freed: immediately, which with CUDA waits for the
     /// frames in flight, or, if a copy had begun, like other replaced resources.
     pub fn replace(&mut self, resources: R) -> Result<()> {
-        self.retired.free();
+        self.replaced.free();
         let old = &self.shared;
         if let Some((frame, stage)) = old.ledger().holder() {
             return Err(Error::ReplacedWhileOpen { exchange: old.name.clone(), frame, stage });
@@ -62,13 +62,13 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
         match old.pass_to(&new, settled) {
             Ok(ends) => {
                 let old = std::mem::replace(&mut self.shared, new);
-                self.retired.push(old, ends);
+                self.replaced.push(old, ends);
                 self.resources = resources;
                 Ok(())
             }
             Err(error) => {
                 let ends = old.retraction();
-                self.retired.push(new, ends);
+                self.replaced.push(new, ends);
                 Err(error)
             }
         }
@@ -141,7 +141,7 @@ impl<R: Resources> State<R> {
     /// # Errors
     /// The error of the failed driver call. The compute side may be using `new` then; the
     /// exchange's slots are what they were.
-    fn pass_to(&self, new: &Arc<Self>, settled: Option<u64>) -> Result<Retirement> {
+    fn pass_to(&self, new: &Arc<Self>, settled: Option<u64>) -> Result<UseEnds> {
         if let Some(value) = settled {
             if value > 0 {
                 self.compute_waits(value)?;
@@ -170,7 +170,7 @@ impl<R: Resources> State<R> {
             First::Render | First::Away => 0,
         };
         ledger.replaced(after, images && !submits);
-        Ok(Retirement { rendered: ledger.last_rendered(), computed: Some(computed) })
+        Ok(UseEnds { rendered: ledger.last_rendered(), computed: Some(computed) })
     }
 
     /// Lets the compute side signal a value of `computed` behind all its work.
@@ -183,8 +183,8 @@ impl<R: Resources> State<R> {
 
     /// Where the use of slots ends that never became the exchange's: behind what the compute side
     /// was given.
-    fn retraction(&self) -> Retirement {
+    fn retraction(&self) -> UseEnds {
         let computed = self.mark().inspect_err(|error| log_error!("exchange \"{}\": {error}", self.name)).ok();
-        Retirement { rendered: self.ledger().last_rendered(), computed }
+        UseEnds { rendered: self.ledger().last_rendered(), computed }
     }
 }

@@ -9,8 +9,8 @@ use vk_export::ash::vk;
 use crate::buffer::pool::SharedPool;
 use crate::compute::Compute;
 use crate::compute::inline::copy::BufferCopy;
+use crate::compute::per_backend::PerBackend;
 use crate::compute::remote::Unmapped;
-use crate::compute::sided::Sided;
 use crate::error::{Result, both};
 use crate::exchange::barriers::Barriers;
 #[cfg(all(target_os = "linux", feature = "remote"))]
@@ -52,7 +52,7 @@ pub(crate) type Made<R> = (<R as Resources>::Slot, Mappings<R>);
 
 /// A slot as a compute side maps it.
 pub(crate) type Mappings<R> =
-    Sided<<R as Resources>::CudaSlot, <R as Resources>::HostSlot, <R as Resources>::InlineSlot>;
+    PerBackend<<R as Resources>::CudaSlot, <R as Resources>::HostSlot, <R as Resources>::InlineSlot>;
 
 /// Creation, lending and hand-over of the slots of `R`, which is the implementor.
 pub(crate) trait Share<R: Resources> {
@@ -183,12 +183,12 @@ macro_rules! tuple {
             fn create(&self, slot: &SlotInfo<'_>) -> Result<Made<Self>> {
                 let made = ($(self.$index.create(slot)?,)+);
                 let mapped = match slot.compute.side() {
-                    Sided::Cuda(_) => Sided::Cuda(($(made.$index.1.into_cuda()?,)+)),
-                    Sided::Host(_) => Sided::Host(($(made.$index.1.into_host()?,)+)),
-                    Sided::Inline(_) => Sided::Inline(($(made.$index.1.into_inline()?,)+)),
-                    Sided::Remote(_) => {
+                    PerBackend::Cuda(_) => PerBackend::Cuda(($(made.$index.1.into_cuda()?,)+)),
+                    PerBackend::Host(_) => PerBackend::Host(($(made.$index.1.into_host()?,)+)),
+                    PerBackend::Inline(_) => PerBackend::Inline(($(made.$index.1.into_inline()?,)+)),
+                    PerBackend::Remote(_) => {
                         $(made.$index.1.into_remote()?;)+
-                        Sided::Remote(Unmapped)
+                        PerBackend::Remote(Unmapped)
                     }
                 };
                 Ok((($(made.$index.0,)+), mapped))

@@ -94,7 +94,7 @@ impl<T: Pod + Send + Sync, D: Direction> ComputeTurn<BufferSpec<T>, D> {
         check_ranges(slot.len(), size_of::<T>(), ranges, gpus.len()).map_err(invalid)?;
         // SAFETY: this turn alone holds the slot and is borrowed exclusively, so that all it has
         // lent before is gone.
-        unsafe { slot.assume_unlent() };
+        unsafe { slot.assume_no_views() };
         // What other streams of each GPU did, and what an earlier call has lent.
         if self.split {
             lender.join(self.slot)?;

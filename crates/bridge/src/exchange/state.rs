@@ -18,10 +18,10 @@ use super::info::ExchangeInfo;
 use super::ledger::{Begun, First, Ledger};
 use super::lender::Lender;
 use super::mirror::Mirror;
-use super::ordered::Ordered;
 use super::refusal::Refusal;
+use super::replaced::UseEnds;
 use super::resources::Resources;
-use super::retirement::Retirement;
+use super::signal_lock::SignalLock;
 use super::slots::{barriers, check_resources, copy_stages, make_slots, queue_of};
 use crate::compute::Compute;
 use crate::compute::siblings::Signaled;
@@ -42,7 +42,7 @@ pub(crate) struct State<R: Resources> {
     pub(super) barriers: Box<[Barriers]>,
     pub(super) stages: vk::PipelineStageFlags2,
     /// The end of the slots' use, once others have taken their place.
-    pub(super) retired: OnceLock<Retirement>,
+    pub(super) use_ends: OnceLock<UseEnds>,
     pub(super) end: End,
     pub(super) core: Arc<Core>,
 }
@@ -113,7 +113,7 @@ impl<R: Resources> State<R> {
             held: ManuallyDrop::new(Held { lender, slots, computed, rendered, mirror, signaled }),
             barriers,
             stages: compute.side().wait_stages(stages | copies),
-            retired: OnceLock::new(),
+            use_ends: OnceLock::new(),
             end: End::Here,
             core,
         }))
@@ -133,7 +133,7 @@ impl<R: Resources> State<R> {
             stages: self.compute.side().wait_stages(stages | copy_stages(&barriers)),
             barriers,
             held: ManuallyDrop::new(Held { lender, slots, computed, rendered, mirror, signaled }),
-            retired: OnceLock::new(),
+            use_ends: OnceLock::new(),
             end: End::Here,
             core: Arc::clone(&self.core),
         }))
@@ -235,7 +235,7 @@ impl<R: Resources> State<R> {
 
     /// Takes the next value of `computed` and has `signal` enqueue it.
     pub(super) fn signal_computed(&self, signal: impl FnOnce(u64) -> Result<()>) -> Result<TimelinePoint> {
-        let order = Ordered::new(&self.computing);
+        let order = SignalLock::new(&self.computing);
         let value = self.ledger().take_computed();
         match signal(value) {
             Ok(()) => Ok(self.held.computed.issue(value)),
@@ -251,15 +251,15 @@ impl<R: Resources> State<R> {
     /// # Errors
     /// [`vk_export::Error::QueueHeld`] on a thread that has locked the queue: whoever holds this
     /// may wait for the queue.
-    pub(super) fn submitting(&self) -> Result<Ordered<'_>> {
+    pub(super) fn submitting(&self) -> Result<SignalLock<'_>> {
         self.queue().check_free()?;
-        Ok(Ordered::new(&self.submitting))
+        Ok(SignalLock::new(&self.submitting))
     }
 
     /// The same where nobody submits, for one that does without the queue.
     #[cfg(all(target_os = "linux", feature = "remote"))]
-    pub(super) fn try_submitting(&self) -> Option<Ordered<'_>> {
-        Ordered::try_new(&self.submitting)
+    pub(super) fn try_submitting(&self) -> Option<SignalLock<'_>> {
+        SignalLock::try_new(&self.submitting)
     }
 
     /// Tries again to enqueue the signals that turns which have failed have left out. Until one

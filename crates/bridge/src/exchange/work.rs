@@ -9,8 +9,8 @@ use cuda_import::cudarc::driver::CudaStream;
 use super::resources::Resources;
 use super::state::State;
 use crate::compute::host::stream::HostStream;
+use crate::compute::per_backend::PerBackend;
 use crate::compute::remote;
-use crate::compute::sided::Sided;
 use crate::error::{Error, Result};
 use crate::kernel::work::KernelWork;
 
@@ -114,7 +114,7 @@ impl<R: Resources> State<R> {
     /// waits for.
     pub(super) unsafe fn work(&self, slot: usize) -> Work<'_, R> {
         match &self.held.lender {
-            Sided::Cuda(cuda) => {
+            PerBackend::Cuda(cuda) => {
                 let slot = &cuda.slots[slot];
                 // SAFETY: rule "no access outside the turn": exclusive and ordered by this
                 // function's contract.
@@ -122,17 +122,17 @@ impl<R: Resources> State<R> {
                 let stream = cuda.link.stream();
                 Work::Cuda(CudaWork { stream, resources, slot, home: stream })
             }
-            Sided::Host(host) => {
+            PerBackend::Host(host) => {
                 let (stream, slots) = (host.link.stream(), &host.slots);
                 Work::Host(HostWork { stream, slots, slot, turn: PhantomData })
             }
-            Sided::Inline(inline) => {
+            PerBackend::Inline(inline) => {
                 // SAFETY: as above; the queue's order and the barriers stand for the stream's wait
                 // and signal.
                 let resources = unsafe { R::inline(&inline.slots[slot]) };
                 Work::Inline(KernelWork::on_queue(inline.link.stream(), resources))
             }
-            Sided::Remote(_) => Work::Remote,
+            PerBackend::Remote(_) => Work::Remote,
         }
     }
 }

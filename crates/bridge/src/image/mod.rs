@@ -2,7 +2,7 @@
 //! view.
 
 pub(crate) mod format;
-pub(crate) mod hand;
+pub(crate) mod hand_over;
 pub(crate) mod host;
 pub(crate) mod render;
 pub(crate) mod shared;

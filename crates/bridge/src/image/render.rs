@@ -3,13 +3,13 @@
 use vk_export::ash::vk;
 use vk_export::{Image, ImageAccess, ImageHandover, ImageKind};
 
-use crate::image::hand::Hand;
+use crate::image::hand_over::HandOver;
 
 /// A shared image while it is Vulkan's: lent by a [`RenderTurn`](crate::RenderTurn).
 #[derive(Debug, Clone, Copy)]
 pub struct RenderImage<'t> {
     pub(super) image: &'t Image,
-    pub(super) hand: &'t Hand,
+    pub(super) hand_over: &'t HandOver,
     pub(super) format: vk::Format,
 }
 
@@ -69,7 +69,7 @@ impl<'t> RenderImage<'t> {
 
     /// Returns Vulkan's accesses to the image.
     pub fn accesses(&self) -> ImageAccess {
-        self.hand.accesses()
+        self.hand_over.accesses()
     }
 
     /// Returns the Vulkan usage flags of the image. They include at least those of
@@ -83,7 +83,7 @@ impl<'t> RenderImage<'t> {
     /// and [`record_release`](crate::RenderTurn::record_release) record everything, for all
     /// resources at once.
     pub fn handover(&self) -> Option<&'t ImageHandover> {
-        self.hand.barriers()
+        self.hand_over.barriers()
     }
 
     /// Returns `true` if the compute side works on rows in a staging buffer, which the hand-over
@@ -91,6 +91,6 @@ impl<'t> RenderImage<'t> {
     /// memory that the CPU can map, and always with CUDA on another GPU
     /// ([`Compute::on_peer`](crate::Compute::on_peer), [`Compute::group`](crate::Compute::group)).
     pub fn is_staged(&self) -> bool {
-        self.hand.is_staged()
+        self.hand_over.is_staged()
     }
 }

@@ -17,7 +17,7 @@ use crate::error::Result;
 use crate::exchange::barriers::Barriers;
 use crate::exchange::resources::{Made, Resources, Share, SlotInfo};
 use crate::image::format::{check_texel, format_info};
-use crate::image::hand::Hand;
+use crate::image::hand_over::HandOver;
 use crate::image::host::HostImageMut;
 use crate::image::render::RenderImage;
 use crate::image::spec::ImageSpec;
@@ -50,7 +50,7 @@ pub struct SharedImage<T> {
 pub struct VulkanImage {
     vulkan: Image,
     object: Object,
-    hand: Hand,
+    hand_over: HandOver,
     format: vk::Format,
 }
 
@@ -103,14 +103,14 @@ impl<T: Texel> SharedImage<T> {
         // SAFETY: the texel type is that of the format, by the table.
         let reached = unsafe { side.share_image::<T>(device, &info, spec.layered, spec.accesses, family) }?;
         let Reached { image: vulkan, staging, mapping } = reached;
-        let hand = match staging {
-            Some(staging) => Hand::Staged(Box::new(staging)),
-            None => Hand::Direct(ImageHandover::new(&vulkan, side.sharing().counterpart, family, spec.accesses)),
+        let hand_over = match staging {
+            Some(staging) => HandOver::Staged(Box::new(staging)),
+            None => HandOver::Direct(ImageHandover::new(&vulkan, side.sharing().counterpart, family, spec.accesses)),
         };
         let object = Object::new(Kind::Image, name, side.name(), None);
         let mut barriers = Barriers::default();
-        hand.add_to(&mut barriers);
-        let vulkan = Arc::new(VulkanImage { vulkan, object, hand, format: format.vulkan });
+        hand_over.add_to(&mut barriers);
+        let vulkan = Arc::new(VulkanImage { vulkan, object, hand_over, format: format.vulkan });
         Ok(Self { mapping: mapping.tie(&vulkan, None), barriers, vulkan })
     }
 
@@ -122,7 +122,7 @@ impl<T: Texel> SharedImage<T> {
     /// Returns the barriers between the two sides, or `None` for a [staged](Self::is_staged) image,
     /// whose hand-over needs copies too.
     pub fn handover(&self) -> Option<&ImageHandover> {
-        self.vulkan.hand.barriers()
+        self.vulkan.hand_over.barriers()
     }
 
     /// Returns `true` if the compute side works on rows in a staging buffer, which the hand-over
@@ -130,7 +130,7 @@ impl<T: Texel> SharedImage<T> {
     /// memory that the CPU can map, and always with CUDA on another GPU ([`Compute::on_peer`],
     /// [`Compute::group`]).
     pub fn is_staged(&self) -> bool {
-        self.vulkan.hand.is_staged()
+        self.vulkan.hand_over.is_staged()
     }
 
     /// Records the first hand-over of the new image to the compute side.
@@ -238,11 +238,11 @@ impl<T: Texel> Share<Self> for ImageSpec<T> {
     }
 
     fn render(slot: &Arc<VulkanImage>) -> RenderImage<'_> {
-        RenderImage { image: &slot.vulkan, hand: &slot.hand, format: slot.format }
+        RenderImage { image: &slot.vulkan, hand_over: &slot.hand_over, format: slot.format }
     }
 
     fn add_barriers(slot: &Arc<VulkanImage>, barriers: &mut Barriers) {
-        slot.hand.add_to(barriers);
+        slot.hand_over.add_to(barriers);
         let own: Weak<VulkanImage> = Arc::downgrade(slot);
         barriers.add_object(own);
     }

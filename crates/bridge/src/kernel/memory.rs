@@ -14,8 +14,8 @@ use crate::compute::Compute;
 use crate::compute::host::stream::HostStreamId;
 use crate::compute::inline::segment::Keep;
 use crate::compute::inline::upload::Uploaded;
+use crate::compute::per_backend::PerBackend;
 use crate::compute::remote;
-use crate::compute::sided::Sided;
 use crate::error::{Error, Result};
 use crate::kernel::host_arg::{HostArg, HostCells, HostPtr};
 use crate::kernel::site::Site;
@@ -78,20 +78,20 @@ impl Compute {
             return Err(Error::invalid(object(), "it has no bytes"));
         }
         let (place, address) = match self.side() {
-            Sided::Cuda(cuda) => on_stream(name, bytes, cuda.device(), cuda.stream())?,
-            Sided::Inline(inline) => {
+            PerBackend::Cuda(cuda) => on_stream(name, bytes, cuda.device(), cuda.stream())?,
+            PerBackend::Inline(inline) => {
                 let uploaded = inline.upload(self.device(), name, bytes)?;
                 let address = uploaded.address;
                 (Place::Vulkan(uploaded), address)
             }
-            Sided::Host(host) => {
+            PerBackend::Host(host) => {
                 // In its place before the pointer is taken: moving a box ends what pointers into it
                 // may do.
                 let cells = Box::new(HostCells::new(contents));
                 let (home, start) = (host.id(), cells.start());
                 (Place::Host { home, start: HostPtr(start.cast()), _cells: cells }, start.addr() as u64)
             }
-            Sided::Remote(_) => return Err(remote::nothing_here(object())),
+            PerBackend::Remote(_) => return Err(remote::nothing_here(object())),
         };
         Ok(KernelMemory { memory: Memory::new(name, place), address, len: contents.len(), element: PhantomData })
     }

@@ -7,8 +7,8 @@ use vk_export::{LaunchConfig, Ptx, PtxEntry};
 
 use crate::compute::Compute;
 use crate::compute::inline::segment::Keep;
+use crate::compute::per_backend::PerBackend;
 use crate::compute::remote;
-use crate::compute::sided::Sided;
 use crate::error::{Error, Result};
 #[cfg(doc)]
 use crate::kernel::twin::TwinArg;
@@ -83,17 +83,17 @@ impl Compute {
         let failed = |reason: String| Error::Module { module: name.to_owned(), reason };
         let parsed = Ptx::new(ptx).map_err(|error| failed(error.to_string()))?;
         let loaded = match self.side() {
-            Sided::Cuda(cuda) => {
+            PerBackend::Cuda(cuda) => {
                 let load = |(device, _)| cuda_import::KernelModule::new(device, name, parsed.as_c_str());
                 let loaded = cuda.gpus().map(load).collect::<Result<_, _>>();
                 Loaded::Stream(loaded.map_err(|error| of_driver(name, error))?)
             }
-            Sided::Inline(_) => {
+            PerBackend::Inline(_) => {
                 self.device().require_cuda_kernels("launching CUDA kernels in command buffers")?;
                 Loaded::Queue(vk_export::KernelModule::new(self.device(), name, &parsed)?)
             }
-            Sided::Host(_) => Loaded::Host(Vec::new()),
-            Sided::Remote(_) => return Err(remote::nothing_here(format!("module \"{name}\""))),
+            PerBackend::Host(_) => Loaded::Host(Vec::new()),
+            PerBackend::Remote(_) => return Err(remote::nothing_here(format!("module \"{name}\""))),
         };
         Ok(KernelModule { name: name.into(), ptx: Arc::new(parsed), loaded })
     }

@@ -14,7 +14,7 @@ use crate::compute::Compute;
 use crate::error::Result;
 use crate::exchange::parts::SubmitParts;
 use crate::exchange::resources::Resources;
-use crate::exchange::{ExchangeInfo, InitialTurn, Lease, RenderTurn, StepAway, Steps};
+use crate::exchange::{ExchangeInfo, InitialTurn, Lease, RemoteTurns, RenderTurn, StepAway};
 
 /// An exchange in step with a worker in another process, created by [`Remote::exchange`]. Each
 /// frame of the worker arrives once and in order.
@@ -37,7 +37,7 @@ use crate::exchange::{ExchangeInfo, InitialTurn, Lease, RenderTurn, StepAway, St
 pub struct RemoteExchangeReader<R: Resources> {
     // Field order is drop order: the thread signals what the worker owes before the slots go.
     workers: Workers<StepAway<R>>,
-    steps: Arc<Steps<R>>,
+    steps: Arc<RemoteTurns<R>>,
     compute: Compute,
     slots: usize,
     name: String,

@@ -14,7 +14,7 @@ use crate::compute::Compute;
 use crate::error::{Error, Result};
 use crate::exchange::parts::SubmitParts;
 use crate::exchange::resources::Resources;
-use crate::exchange::{DrawAway, Draws, ExchangeInfo, InitialTurn, Lease, RenderAway, RenderTurn};
+use crate::exchange::{DrawAway, Draws, ExchangeInfo, InitialTurn, Lease, RenderFirstRemote, RenderTurn};
 
 /// An exchange in step with a worker in another process that reads, created by
 /// [`Remote::exchange_render_first`]. The worker gets each frame that Vulkan draws, once and in
@@ -111,7 +111,7 @@ impl<R: Resources> RemoteExchangeWriter<R> {
     /// dropped; [`Error::HostFailed`] once frames can no longer be copied for a worker on the CPU,
     /// for example because one was not drawn within [`ExchangeInfo::timeout`]: create a new
     /// exchange.
-    pub fn begin(&mut self, timeout: Duration) -> Result<Option<RenderTurn<R, RenderAway>>> {
+    pub fn begin(&mut self, timeout: Duration) -> Result<Option<RenderTurn<R, RenderFirstRemote>>> {
         self.check_worker()?;
         let status = self.workers.status();
         match self.draws.begin(timeout, || status.is_lost())? {

@@ -16,7 +16,7 @@ use crate::buffer::spec::BufferSpec;
 use crate::compute::Compute;
 use crate::compute::remote::Trust;
 use crate::error::Error;
-use crate::exchange::{Away, ExchangeInfo, StepAway, Steps};
+use crate::exchange::{Away, ExchangeInfo, RemoteTurns, StepAway};
 use crate::remote::memory::Given;
 use crate::remote::runs;
 use crate::remote::step::Step;
@@ -154,7 +154,7 @@ impl Drop for Peer {
 struct Scene {
     worker: Peer,
     device: ExportDevice,
-    steps: Arc<Steps<Words>>,
+    steps: Arc<RemoteTurns<Words>>,
     status: Arc<Status>,
     control: Arc<Control>,
     thread: Option<std::thread::JoinHandle<Half<StepAway<Words>>>>,

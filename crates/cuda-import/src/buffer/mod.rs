@@ -85,7 +85,7 @@ impl<T: Pod> MappedBuffer<T> {
     ///
     /// The order of other streams of a device is kept with that device's home stream; that of the
     /// home streams with each other is the caller's part
-    /// ([`StreamMark::hold_back`](crate::StreamMark::hold_back)).
+    /// ([`StreamEvent::make_wait`](crate::StreamEvent::make_wait)).
     ///
     /// # Errors
     /// As [`map`](Self::map); [`Error::ContextMismatch`] for a stream of another device than the
@@ -162,7 +162,7 @@ impl<T: Pod> MappedBuffer<T> {
     /// used in any other way, on any device.
     ///
     /// Unlike [`view_mut_unchecked`](Self::view_mut_unchecked), this does not assume that no other
-    /// view is alive; see [`assume_unlent`](Self::assume_unlent).
+    /// view is alive; see [`assume_no_views`](Self::assume_no_views).
     pub unsafe fn part_mut_unchecked(&self, place: usize, range: Range<usize>) -> Option<DeviceViewMut<'_, T>> {
         let order = self.mapping.orders().get(place)?;
         if range.start > range.end || range.end > self.len {
@@ -178,7 +178,7 @@ impl<T: Pod> MappedBuffer<T> {
     ///
     /// # Safety
     /// No view of the buffer is alive, on any device, and nothing borrowed from one is held.
-    pub unsafe fn assume_unlent(&self) {
+    pub unsafe fn assume_no_views(&self) {
         self.mapping.orders().iter().for_each(StreamOrder::settle);
     }
 }

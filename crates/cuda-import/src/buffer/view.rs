@@ -34,14 +34,14 @@ use crate::stream::order::StreamOrder;
 /// ```no_run
 /// # use std::sync::Arc;
 /// # use cuda_import::cudarc::driver::{CudaSlice, CudaStream};
-/// # use cuda_import::{MappedBuffer, mark};
+/// # use cuda_import::{MappedBuffer, record_event};
 /// # fn copy(
 /// #     buffer: &MappedBuffer<u32>,
 /// #     elsewhere: &Arc<CudaStream>,
 /// #     copy: &mut CudaSlice<u32>,
 /// # ) -> Result<(), Box<dyn std::error::Error>> {
 /// elsewhere.memcpy_dtod(&buffer.view(), copy)?;
-/// mark(elsewhere)?.hold_back(buffer.stream())?;
+/// record_event(elsewhere)?.make_wait(buffer.stream())?;
 /// # Ok(())
 /// # }
 /// ```

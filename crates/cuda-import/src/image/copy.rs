@@ -100,7 +100,7 @@ pub(crate) unsafe fn copy_on_device<T: Texel>(
     unsafe { enqueue(image, stream, region, linear) }
 }
 
-/// [`ImageView::order`], with the errors.
+/// [`ImageView::use_on`], with the errors.
 fn begin_use<'a, T>(image: &'a MappedImage<T>, stream: &'a CudaStream) -> Result<SyncOnDrop<'a>> {
     check_stream(stream, image.memory().device(), &image.object())?;
     bring_up_recorded(image, stream.context())?;

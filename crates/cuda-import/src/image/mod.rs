@@ -99,7 +99,7 @@ use crate::sys::{CallResult, Current, Driver, ImageEnd, Resource};
 /// destroys the texture and surface objects and frees the mapping. After the timeout, all of these
 /// and the memory are leaked deliberately, with a log message. Kernels that were launched with a
 /// texture or a surface on another stream are not tracked (see
-/// [`ImageView::order`](crate::ImageView::order)) and must have ended.
+/// [`ImageView::use_on`](crate::ImageView::use_on)) and must have ended.
 ///
 /// See "Mapping Mipmapped Arrays onto Imported Memory Objects" in the [CUDA programming
 /// guide][guide].

@@ -25,7 +25,7 @@ use crate::stream::order::StreamOrder;
 ///
 /// The texel at x, y of a slice is the element `(slice * height + y) * width + x`, of the image's
 /// texel type. Kernels on the image's home stream are ordered automatically. On another stream, the
-/// caller must order them with [`ImageView::order`](crate::ImageView::order).
+/// caller must order them with [`ImageView::use_on`](crate::ImageView::use_on).
 #[derive(Debug)]
 pub struct ImageRows<'a, T> {
     pointer: CUdeviceptr,
@@ -38,7 +38,7 @@ pub struct ImageRows<'a, T> {
 impl<T> ImageRows<'_, T> {
     /// Returns the address of the first texel, which is valid as long as the image.
     ///
-    /// The address alone orders nothing: call [`ImageView::order`](crate::ImageView::order), or
+    /// The address alone orders nothing: call [`ImageView::use_on`](crate::ImageView::use_on), or
     /// give `self` as the argument.
     pub fn as_raw(&self) -> CUdeviceptr {
         self.pointer

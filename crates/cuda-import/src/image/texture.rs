@@ -167,7 +167,7 @@ impl TextureInfo {
 /// `cudaTextureObject_t`.
 ///
 /// On the image's home stream the work is in order by itself. On another one it is the caller's
-/// part, see [`ImageView::order`](crate::ImageView::order).
+/// part, see [`ImageView::use_on`](crate::ImageView::use_on).
 #[doc(alias = "CUtexObject")]
 #[derive(Clone, Copy, Debug)]
 pub struct Texture<'a> {

@@ -88,7 +88,7 @@ impl<'a, T> ImageView<'a, T> {
     /// [`Error::StreamCaptured`](crate::Error::StreamCaptured) while that stream or the home stream
     /// is captured; [`Error::Driver`](crate::Error::Driver) where the streams can be ordered in no
     /// way. Nothing may be launched then.
-    pub fn order<'s>(&'s self, stream: &'s CudaStream) -> Result<SyncOnDrop<'s>> {
+    pub fn use_on<'s>(&'s self, stream: &'s CudaStream) -> Result<SyncOnDrop<'s>> {
         self.image.order().begin_use_for(stream, &self.image.object())
     }
 }
@@ -173,11 +173,11 @@ impl<'a, T> ImageViewMut<'a, T> {
         ImageView::new(self.image)
     }
 
-    /// Lets kernels on `stream` write the image, as [`ImageView::order`].
+    /// Lets kernels on `stream` write the image, as [`ImageView::use_on`].
     ///
     /// # Errors
-    /// As [`ImageView::order`].
-    pub fn order<'s>(&'s self, stream: &'s CudaStream) -> Result<SyncOnDrop<'s>> {
+    /// As [`ImageView::use_on`].
+    pub fn use_on<'s>(&'s self, stream: &'s CudaStream) -> Result<SyncOnDrop<'s>> {
         self.image.order().begin_use_for(stream, &self.image.object())
     }
 }

@@ -10,7 +10,7 @@ use crate::error::{Error, Object};
 use crate::leak::count_leak;
 use crate::logging::log_error;
 use crate::reaper;
-use crate::stream::Mark;
+use crate::stream::Event;
 use crate::stream::apart::Apart;
 use crate::stream::refusal::{check_capture, check_stream};
 use crate::sys::{CallResult, Driver, Restoring};
@@ -62,7 +62,7 @@ impl DeviceMemory {
         };
         let address = address.map_err(failed)?;
         let copied = copy_in(driver, address, contents, apart.stream());
-        let behind = copied.and_then(|()| Mark::new(driver, apart.stream())?.hold_back(stream));
+        let behind = copied.and_then(|()| Event::new(driver, apart.stream())?.make_wait(stream));
         if let Err(error) = behind {
             // SAFETY: nobody else has used it.
             unsafe { free(device, address, apart.stream(), &object) };

@@ -8,7 +8,7 @@ use cudarc::driver::{CudaContext, CudaStream};
 use crate::device::CudaDevice;
 use crate::error::Error;
 use crate::semaphore::ImportedSemaphore;
-use crate::stream::{Mark, StreamMark, signal_one};
+use crate::stream::{Event, StreamEvent, signal_one};
 use crate::sys::{CallResult, Driver, Restoring, StreamHandle};
 
 /// A stream that nobody else has. Dropping it waits for nothing, and its work goes on.
@@ -48,8 +48,8 @@ impl Drop for Apart {
 }
 
 /// Signals a timeline apart from all work of the program: at once, though its streams may be
-/// waiting, such as for this very value, where whoever should have signaled it is lost. Returns a
-/// mark behind the signal.
+/// waiting, such as for this very value, where whoever should have signaled it is lost. Returns an
+/// event after the signal.
 ///
 /// # Errors
 /// As [`signal`](crate::signal). The error of the driver's context may follow a signal that was
@@ -58,15 +58,15 @@ impl Drop for Apart {
 /// # Safety
 /// As [`signal`](crate::signal).
 #[doc(alias = "cuSignalExternalSemaphoresAsync")]
-pub unsafe fn signal_apart(semaphore: &ImportedSemaphore, value: u64) -> Result<StreamMark, Error> {
+pub unsafe fn signal_apart(semaphore: &ImportedSemaphore, value: u64) -> Result<StreamEvent, Error> {
     let device: &CudaDevice = semaphore.device();
     let failed = |error: crate::sys::CallError| error.at(semaphore.object(), device.name());
     let _current = device.bind().map_err(failed)?;
     let apart = Apart::new(device.driver(), device.object()).map_err(failed)?;
     // All that may fail comes before the signal.
-    let end = Mark::new(device.driver(), apart.stream()).map_err(failed)?;
+    let end = Event::new(device.driver(), apart.stream()).map_err(failed)?;
     // SAFETY: handed on to the caller.
     unsafe { signal_one(apart.stream(), semaphore, value) }?;
     end.record(apart.stream()).map_err(failed)?;
-    Ok(StreamMark::new(end))
+    Ok(StreamEvent::new(end))
 }

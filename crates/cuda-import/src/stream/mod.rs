@@ -6,10 +6,10 @@
 pub(crate) mod apart;
 pub(crate) mod capture;
 mod create;
+pub(crate) mod event;
 pub(crate) mod graph;
 pub(crate) mod guests;
 pub(crate) mod identity;
-pub(crate) mod mark;
 pub(crate) mod order;
 pub(crate) mod poll;
 pub(crate) mod refusal;
@@ -28,7 +28,7 @@ use crate::stream::refusal::check_capture;
 use crate::sys;
 use crate::sys::{CallError, CallResult, Driver, SemaphoreHandle};
 
-pub(crate) use crate::stream::mark::Mark;
+pub(crate) use crate::stream::event::Event;
 
 /// Up to this many points need no allocation.
 const ON_STACK: usize = 16;
@@ -152,32 +152,32 @@ pub fn query(stream: &CudaStream) -> Result<bool> {
     driver.stream_is_idle(stream).map_err(failed)
 }
 
-/// Marks the end of the work that is enqueued on `stream` now; what comes later does not count.
+/// Records an event after the work that is enqueued on `stream` now.
 ///
 /// # Errors
 /// [`Error::StreamCaptured`] while the stream is captured; [`Error::Driver`] when the event cannot
 /// be made or recorded.
 #[doc(alias = "cuEventRecord")]
-pub fn mark(stream: &CudaStream) -> Result<StreamMark> {
+pub fn record_event(stream: &CudaStream) -> Result<StreamEvent> {
     let driver = Driver::load()?;
     let failed = |error: sys::CallError| error.at("stream", &device_name(driver, stream.context()));
     let _current = driver.bind(stream.context()).map_err(failed)?;
     check_capture(driver, stream, "stream", || device_name(driver, stream.context()))?;
-    Mark::new(driver, stream).map(StreamMark).map_err(failed)
+    Event::new(driver, stream).map(StreamEvent).map_err(failed)
 }
 
-/// A place in a stream, behind all work that was enqueued when it was [`mark`]ed. Any thread may
-/// use it.
+/// An event in a stream, after all work that was enqueued when it was
+/// [recorded](record_event). It can be used from any thread.
 #[doc(alias = "CUevent")]
 #[derive(Debug)]
-pub struct StreamMark(Mark);
+pub struct StreamEvent(Event);
 
-impl StreamMark {
-    pub(crate) fn new(mark: Mark) -> Self {
-        Self(mark)
+impl StreamEvent {
+    pub(crate) fn new(event: Event) -> Self {
+        Self(event)
     }
 
-    /// Returns `true` if all work before the mark has ended. Does not block. The answer is the
+    /// Returns `true` if all work before the event has ended. Does not block. The answer is the
     /// driver's own, as that of [`query`] is.
     ///
     /// # Errors
@@ -189,7 +189,7 @@ impl StreamMark {
         reached.map_err(|error| error.at("stream", &device_name(self.0.driver(), self.0.context())))
     }
 
-    /// Waits until all work before the mark has ended, for `timeout` at most. Returns `false` if it
+    /// Waits until all work before the event has ended, for `timeout` at most. Returns `false` if it
     /// has not ended by then.
     ///
     /// Looks without pause at first, for short waits, and sleeps between two looks after 2 ms.
@@ -202,15 +202,15 @@ impl StreamMark {
         reached.map_err(|error| error.at("stream", &device_name(self.0.driver(), self.0.context())))
     }
 
-    /// Moves the mark to the end of the work that is enqueued on `stream` now, without making
-    /// another event. The stream is of the context that was [`mark`]ed. What was [`held
-    /// back`](Self::hold_back) so far goes on waiting for the earlier place.
+    /// Records the event again, after the work that is enqueued on `stream` now. The stream belongs
+    /// to the context in which the event was [recorded](record_event) first. Streams that
+    /// [wait](Self::make_wait) for it already keep waiting for the earlier place.
     ///
     /// # Errors
-    /// [`Error::ContextMismatch`] for a stream of another context, else as [`mark`]; the mark is
-    /// where it was then.
+    /// [`Error::ContextMismatch`] for a stream of another context, otherwise as [`record_event`]; the
+    /// event then stays where it was.
     #[doc(alias = "cuEventRecord")]
-    pub fn move_to_end(&self, stream: &CudaStream) -> Result<()> {
+    pub fn record(&self, stream: &CudaStream) -> Result<()> {
         let driver = self.0.driver();
         if self.0.context().cu_ctx() != stream.context().cu_ctx() {
             let device = device_name(driver, self.0.context());
@@ -222,19 +222,19 @@ impl StreamMark {
         self.0.record(stream).map_err(failed)
     }
 
-    /// Makes what is enqueued on `stream` from now on wait for the mark, on the GPU. The stream may
-    /// be another device's.
+    /// Makes all work that is enqueued on `stream` from now on wait for the event, on the GPU. The
+    /// stream may belong to another device.
     ///
     /// # Errors
     /// [`Error::StreamCaptured`] while the stream is captured; [`Error::Driver`] when the wait
     /// cannot be enqueued.
     #[doc(alias = "cuStreamWaitEvent")]
-    pub fn hold_back(&self, stream: &CudaStream) -> Result<()> {
+    pub fn make_wait(&self, stream: &CudaStream) -> Result<()> {
         let driver = self.0.driver();
         let failed = |error: sys::CallError| error.at("stream", &device_name(driver, stream.context()));
         let _current = driver.bind(stream.context()).map_err(failed)?;
         check_capture(driver, stream, "stream", || device_name(driver, stream.context()))?;
-        self.0.hold_back(stream).map_err(failed)
+        self.0.make_wait(stream).map_err(failed)
     }
 }
 

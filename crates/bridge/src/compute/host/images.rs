@@ -9,7 +9,7 @@ use vk_export::{ExportDevice, Image, ImageAccess, ImageInfo, Placement, image_su
 
 use crate::compute::host::memory::HostImage;
 use crate::compute::mappings::Reached;
-use crate::compute::sided::Sided;
+use crate::compute::per_backend::PerBackend;
 use crate::error::{Error, Result};
 use crate::image::staging::{Staging, staged_info};
 use crate::observe::log_info;
@@ -38,7 +38,7 @@ pub(in crate::compute) fn share<T: Texel>(
     // No ownership moves between families.
     let family = vk::QUEUE_FAMILY_IGNORED;
     let staging = Staging::new(&image, size_of::<T>() as u64, accesses, super::SHARING, family)?;
-    let mapping = Sided::Host(HostImage::of_rows(&image, &staging)?);
+    let mapping = PerBackend::Host(HostImage::of_rows(&image, &staging)?);
     log_info!(
         "image \"{}\": the CPU works on rows in a staging buffer of {} bytes, copied when a frame is handed over: {reason}",
         info.name,
@@ -73,7 +73,7 @@ fn share_linear<T: Texel>(device: &ExportDevice, info: &ImageInfo<'_>) -> Result
         error => NotLinear::Failed(error.into()),
     })?;
     match HostImage::map(&image) {
-        Ok(mapping) => Ok(Reached { image, staging: None, mapping: Sided::Host(mapping) }),
+        Ok(mapping) => Ok(Reached { image, staging: None, mapping: PerBackend::Host(mapping) }),
         Err(error) => Err(NotLinear::For(error.to_string())),
     }
 }

@@ -7,7 +7,7 @@ use vk_export::ExportDevice;
 
 use crate::compute::cuda::CudaCompute;
 use crate::compute::gpus::Gpus;
-use crate::compute::sided::Sided;
+use crate::compute::per_backend::PerBackend;
 use crate::compute::{Compute, Inner};
 use crate::error::{Error, Result};
 use crate::observe::log_info;
@@ -82,7 +82,7 @@ impl Compute {
             cuda.iter().map(|one| format!("{} (CUDA device {})", one.name(), one.ordinal())).collect::<Vec<_>>();
         let reason = format!("{} writes memory of \"{}\"", names.join(" and "), device.name());
         log_info!("computing with CUDA on another GPU: {reason}");
-        let side = Sided::Cuda(CudaCompute::new(gpus));
+        let side = PerBackend::Cuda(CudaCompute::new(gpus));
         Ok(Self(Inner::new(side, device.clone(), reason)))
     }
 }

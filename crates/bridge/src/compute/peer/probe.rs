@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cuda_import::cudarc::driver::{CudaStream, DriverError};
-use cuda_import::{BufferMappingInfo, MappedBuffer, mark, query, signal_one, wait_one};
+use cuda_import::{BufferMappingInfo, MappedBuffer, query, record_event, signal_one, wait_one};
 use vk_export::ash::vk;
 use vk_export::{
     Buffer, BufferAccess, BufferInfo, Counterpart, ExportDevice, Handover, OneTimeCommands, Placement, Queue,
@@ -67,7 +67,7 @@ fn timelines(gpus: &Gpus, vulkan: &ExportDevice) -> Result<(), Failed> {
         }
         // SAFETY: the host signals it next; both outlive the wait, or are forgotten below.
         let waits = unsafe { wait_one(stream, &imported, 2) };
-        let end = mark(stream);
+        let end = record_event(stream);
         // Whatever has failed: while a stream waits, the driver frees nothing of its context.
         // SAFETY: VUID-VkSemaphoreSignalInfo-value-03258 to -03260: the counter is 1, and no other
         // signal is pending.
@@ -140,8 +140,9 @@ fn words(gpu: usize) -> Vec<u32> {
 /// Waits until a stream has done what it was given, which uses `used`. Past the limit that is kept
 /// for good.
 fn ended<T>(stream: &CudaStream, used: T) -> Result<T, String> {
-    let reached =
-        mark(stream).map_err(Error::from).and_then(|end| wait::poll(LIMIT, || Ok(end.is_reached()?), || Ok(())));
+    let reached = record_event(stream)
+        .map_err(Error::from)
+        .and_then(|end| wait::poll(LIMIT, || Ok(end.is_reached()?), || Ok(())));
     let unfinished = match reached {
         Ok(true) => return Ok(used),
         Ok(false) => format!("a copy has not ended within {LIMIT:?}"),

@@ -169,7 +169,7 @@ impl<R: Resources> Away for DrawAway<R> {
         self.state.ledger().away().collect()
     }
 
-    fn on_change(&mut self, told: impl Fn() + Send + Sync + 'static) {
-        self.base.on_change(told);
+    fn on_change(&mut self, changed: impl Fn() + Send + Sync + 'static) {
+        self.base.on_change(changed);
     }
 }

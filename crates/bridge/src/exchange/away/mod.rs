@@ -59,7 +59,7 @@ pub(crate) struct Announced {
 /// The slots and timelines, on behalf of another process.
 pub(crate) struct AwayState<R: Resources> {
     state: Arc<State<R>>,
-    told: Arc<dyn Fn() + Send + Sync>,
+    changed: Arc<dyn Fn() + Send + Sync>,
     /// A process was told of the timelines, whatever has become of it.
     exported: AtomicBool,
 }
@@ -67,18 +67,18 @@ pub(crate) struct AwayState<R: Resources> {
 impl<R: Resources> AwayState<R> {
     fn new(compute: &Compute, info: &ExchangeInfo<'_>, resources: &R, first: First) -> Result<Self> {
         let state = State::new(compute, info, resources, first)?;
-        Ok(Self { state, told: Arc::new(|| {}), exported: AtomicBool::new(false) })
+        Ok(Self { state, changed: Arc::new(|| {}), exported: AtomicBool::new(false) })
     }
 
-    /// Has `told` called, from then on, whenever Vulkan's side submits, or gives a slot back.
-    fn on_change(&mut self, told: impl Fn() + Send + Sync + 'static) {
-        self.told = Arc::new(told);
+    /// Calls `changed`, from then on, whenever Vulkan's side submits, or gives a slot back.
+    fn on_change(&mut self, changed: impl Fn() + Send + Sync + 'static) {
+        self.changed = Arc::new(changed);
         self.watch();
     }
 
     fn watch(&self) {
-        let told = Arc::clone(&self.told);
-        let _ = self.state.changed.set(Box::new(move || told()));
+        let changed = Arc::clone(&self.changed);
+        let _ = self.state.changed.set(Box::new(move || changed()));
     }
 
     /// Lets the compute thread copy what is in a slot, or fill it, behind Vulkan's use of it with
@@ -234,7 +234,7 @@ impl<R: Resources> State<R> {
             stages: self.stages | copy_stages(&barriers),
             barriers,
             held: std::mem::ManuallyDrop::new(Held { lender, slots, computed, rendered, mirror, signaled }),
-            retired: OnceLock::new(),
+            use_ends: OnceLock::new(),
             end: End::Here,
             core,
         }))

@@ -13,25 +13,25 @@ use crate::error::Result;
 use crate::exchange::info::ExchangeInfo;
 use crate::exchange::latest::Away;
 use crate::exchange::ledger::First;
+use crate::exchange::remote_turns::RemoteTurns;
 use crate::exchange::render_turn::RenderTurn;
 use crate::exchange::resources::Resources;
 use crate::exchange::state::{Held, State};
-use crate::exchange::steps::Steps;
 use crate::remote::runs::Run;
 
 /// The compute side of an exchange in step, on behalf of another process that writes.
 pub(crate) struct StepAway<R: Resources> {
-    steps: Arc<Steps<R>>,
+    steps: Arc<RemoteTurns<R>>,
     base: AwayState<R>,
 }
 
 impl<R: Resources> StepAway<R> {
     pub(crate) fn new(compute: &Compute, info: &ExchangeInfo<'_>, resources: &R) -> Result<Self> {
         let base = AwayState::new(compute, info, resources, First::Compute)?;
-        Ok(Self { steps: Steps::new(&base.state), base })
+        Ok(Self { steps: RemoteTurns::new(&base.state), base })
     }
 
-    pub(crate) fn steps(&self) -> Arc<Steps<R>> {
+    pub(crate) fn steps(&self) -> Arc<RemoteTurns<R>> {
         Arc::clone(&self.steps)
     }
 
@@ -129,7 +129,7 @@ impl<R: Resources> Away for StepAway<R> {
         self.state.ledger().away().collect()
     }
 
-    fn on_change(&mut self, told: impl Fn() + Send + Sync + 'static) {
-        self.base.on_change(told);
+    fn on_change(&mut self, changed: impl Fn() + Send + Sync + 'static) {
+        self.base.on_change(changed);
     }
 }

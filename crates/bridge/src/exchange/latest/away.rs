@@ -28,9 +28,9 @@ pub(crate) trait Away: Send + Sized + 'static {
     /// The slots that the other process holds.
     fn away(&self) -> Vec<usize>;
 
-    /// Has `told` called, from then on, whenever this process's side publishes a frame or gives a
+    /// Calls `changed`, from then on, whenever this process's side publishes a frame or gives a
     /// slot back; its commands with the slot may not have ended.
-    fn on_change(&mut self, told: impl Fn() + Send + Sync + 'static);
+    fn on_change(&mut self, changed: impl Fn() + Send + Sync + 'static);
 
     fn exchange(&self) -> &str {
         &self.state().name
@@ -74,8 +74,8 @@ impl<R: Resources> Away for LatestWriter<R, ComputeFirst> {
         self.shared().ledger().away().collect()
     }
 
-    fn on_change(&mut self, told: impl Fn() + Send + Sync + 'static) {
-        self.shared().on_change(Box::new(told));
+    fn on_change(&mut self, changed: impl Fn() + Send + Sync + 'static) {
+        self.shared().on_change(Box::new(changed));
     }
 }
 
@@ -94,8 +94,8 @@ impl<R: Resources> Away for LatestReader<R, RenderFirst> {
         self.shared().ledger().away().collect()
     }
 
-    fn on_change(&mut self, told: impl Fn() + Send + Sync + 'static) {
-        self.shared().on_change(Box::new(told));
+    fn on_change(&mut self, changed: impl Fn() + Send + Sync + 'static) {
+        self.shared().on_change(Box::new(changed));
     }
 }
 

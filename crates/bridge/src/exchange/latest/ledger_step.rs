@@ -1,4 +1,4 @@
-//! Steps of the model.
+//! RemoteTurns of the model.
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) enum Step {

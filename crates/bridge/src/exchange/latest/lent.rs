@@ -49,12 +49,12 @@ pub(crate) trait Lend {
 pub struct LentLatest<T: Lendable> {
     turn: T,
     value: u64,
-    told: bool,
+    ended: bool,
 }
 
 impl<T: Lendable> LentLatest<T> {
     pub(super) fn new(turn: T, value: u64) -> Self {
-        Self { turn, value, told: false }
+        Self { turn, value, ended: false }
     }
 
     /// Returns the waits and the signal for the engine's submissions.
@@ -71,7 +71,7 @@ impl<T: Lendable> LentLatest<T> {
     /// resources only as [`RenderRead::submit`](crate::RenderRead::submit) or
     /// [`RenderWrite::submit`](crate::RenderWrite::submit) allows.
     pub unsafe fn submitted(mut self) -> TimelinePoint {
-        self.told = true;
+        self.ended = true;
         self.turn.accepted(self.value)
     }
 
@@ -80,7 +80,7 @@ impl<T: Lendable> LentLatest<T> {
     /// # Safety
     /// No submission with the parts of this turn has been accepted, and none will be made.
     pub unsafe fn not_submitted(mut self) {
-        self.told = true;
+        self.ended = true;
         self.turn.retracted(self.value);
     }
 }
@@ -95,7 +95,7 @@ impl<T: Lendable> Deref for LentLatest<T> {
 
 impl<T: Lendable> Drop for LentLatest<T> {
     fn drop(&mut self) {
-        if !self.told {
+        if !self.ended {
             self.turn.lost(self.value);
             log_warn!(
                 "exchange \"{}\": a lent turn was dropped without `submitted` or `not_submitted`",

@@ -11,6 +11,7 @@ use super::ledger::{Begun, Chosen, Ledger, Refusal};
 use super::shared_ledger::SharedLedger;
 use crate::compute::Compute;
 use crate::error::{Error, Result, Stage};
+use crate::exchange::core::OnChange;
 use crate::exchange::hand_over::Initial;
 use crate::exchange::initial::InitialTurn;
 use crate::exchange::ledger::First;
@@ -21,14 +22,12 @@ use crate::exchange::submit::SubmitInfo;
 use crate::observe::log_error;
 use crate::timeline::{Timeline, TimelinePoint};
 
-type Told = Box<dyn Fn() + Send + Sync>;
-
 /// State that the handles and the turns of a latest exchange share.
 pub(crate) struct Shared<R: Resources> {
     ledger: SharedLedger,
-    /// Told when this process's side gives a slot back or publishes a frame; where the other side
-    /// is in another process.
-    changed: OnceLock<Told>,
+    /// Called when this process's side gives a slot back or publishes a frame; set if the other
+    /// side is in another process.
+    changed: OnceLock<OnChange>,
     #[cfg_attr(not(all(target_os = "linux", feature = "remote")), expect(dead_code, reason = "workers are Linux's"))]
     writer_in_flight: usize,
     /// Slots, timelines, barriers and mappings. Its own ledger has the values of the timelines, and
@@ -116,13 +115,13 @@ impl<R: Resources> Shared<R> {
 
     /// The first one stays.
     #[cfg(all(target_os = "linux", feature = "remote"))]
-    pub(super) fn on_change(&self, told: Told) {
-        let _ = self.changed.set(told);
+    pub(super) fn on_change(&self, changed: OnChange) {
+        let _ = self.changed.set(changed);
     }
 
     fn changed(&self) {
-        if let Some(told) = self.changed.get() {
-            told();
+        if let Some(changed) = self.changed.get() {
+            changed();
         }
     }
 

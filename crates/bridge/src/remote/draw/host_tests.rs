@@ -8,7 +8,7 @@ use vk_export::{BufferAccess, OneTimeCommands, Semaphore, SemaphoreInfo, Semapho
 use super::*;
 use crate::buffer::spec::BufferSpec;
 use crate::compute::{self, Compute};
-use crate::exchange::{ExchangeInfo, RenderAway, RenderTurn, SubmitInfo};
+use crate::exchange::{ExchangeInfo, RenderFirstRemote, RenderTurn, SubmitInfo};
 use crate::remote::copy::Memory as CopyMemory;
 use crate::remote::test_device::device;
 use crate::timeline::TimelinePoint;
@@ -54,7 +54,7 @@ impl Worker {
         Self { draw, draws, memory, held: VecDeque::new(), commands: Vec::new(), gate }
     }
 
-    fn begin(&self) -> Option<RenderTurn<Words, RenderAway>> {
+    fn begin(&self) -> Option<RenderTurn<Words, RenderFirstRemote>> {
         self.draws.begin(Duration::ZERO, || false).unwrap()
     }
 

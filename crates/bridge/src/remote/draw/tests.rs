@@ -9,7 +9,7 @@ use crate::buffer::spec::BufferSpec;
 use crate::compute::Compute;
 use crate::compute::remote::Trust;
 use crate::error::Error;
-use crate::exchange::{ExchangeInfo, RenderAway, RenderTurn, SubmitInfo};
+use crate::exchange::{ExchangeInfo, RenderFirstRemote, RenderTurn, SubmitInfo};
 use crate::remote::test_device::device;
 use crate::timeline::TimelinePoint;
 
@@ -20,7 +20,7 @@ const END: Duration = Duration::from_secs(2);
 const HANGS: Duration = Duration::from_millis(100);
 
 pub(super) type Words = BufferSpec<u32>;
-pub(super) type Turn = RenderTurn<Words, RenderAway>;
+pub(super) type Turn = RenderTurn<Words, RenderFirstRemote>;
 
 /// The worker's view: the frames that it has, with the values that its stream waits for.
 pub(super) struct Worker {

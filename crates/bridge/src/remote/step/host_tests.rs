@@ -11,7 +11,7 @@ use super::*;
 use crate::buffer::spec::BufferSpec;
 use crate::compute::{self, Compute};
 use crate::error::Error;
-use crate::exchange::{ExchangeInfo, RenderTurn, Steps};
+use crate::exchange::{ExchangeInfo, RemoteTurns, RenderTurn};
 use crate::remote::copy::Memory as File_;
 use crate::remote::test_device::device;
 
@@ -26,7 +26,7 @@ const LEN: usize = 16;
 /// A worker that fills its slots with the number of the frame.
 struct Worker {
     step: Step<Words>,
-    steps: Arc<Steps<Words>>,
+    steps: Arc<RemoteTurns<Words>>,
     files: Vec<File>,
     slots: VecDeque<usize>,
     frames: u64,

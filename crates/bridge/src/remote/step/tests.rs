@@ -9,7 +9,7 @@ use crate::buffer::spec::BufferSpec;
 use crate::compute::Compute;
 use crate::compute::remote::Trust;
 use crate::error::Error;
-use crate::exchange::{ExchangeInfo, RenderTurn, Steps};
+use crate::exchange::{ExchangeInfo, RemoteTurns, RenderTurn};
 use crate::remote::test_device::device;
 
 pub(super) const LIMIT: Duration = Duration::from_secs(20);
@@ -23,7 +23,7 @@ pub(super) type Words = BufferSpec<u32>;
 /// The worker's view: its slots, with the values that its stream waits for.
 pub(super) struct Worker {
     pub(super) step: Step<Words>,
-    pub(super) steps: Arc<Steps<Words>>,
+    pub(super) steps: Arc<RemoteTurns<Words>>,
     pub(super) slots: VecDeque<(usize, u64)>,
     frames: u64,
     whole: Vec<u64>,

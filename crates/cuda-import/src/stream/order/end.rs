@@ -11,7 +11,7 @@ use crate::error::{Error, Object, Result};
 use crate::logging::log_warn;
 use crate::reaper;
 use crate::reaper::NotFreed;
-use crate::stream::Mark;
+use crate::stream::Event;
 use crate::stream::order::StreamOrder;
 use crate::stream::poll::{poll, poll_within};
 use crate::sys::CallResult;
@@ -63,7 +63,7 @@ impl StreamOrder {
             return Ok(true);
         }
         // Work that others enqueue on the home stream from now on is not waited for.
-        let end = Mark::new(driver, &self.home)?;
+        let end = Event::new(driver, &self.home)?;
         poll_within(limit, || end.is_reached())
     }
 

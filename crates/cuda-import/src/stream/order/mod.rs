@@ -23,7 +23,7 @@ use crate::device::CudaDevice;
 use crate::error::code::DriverCode;
 use crate::error::{Error, Object, Result};
 use crate::logging::log_warn;
-use crate::stream::Mark;
+use crate::stream::Event;
 use crate::stream::capture;
 use crate::stream::capture::Role;
 use crate::stream::guests::Guests;
@@ -122,9 +122,9 @@ impl StreamOrder {
         }
         let guests = self.guests()?;
         self.check_failure()?;
-        Mark::new(driver, &self.home)?.hold_back(stream)?;
+        Event::new(driver, &self.home)?.make_wait(stream)?;
         // Its own event too: a handle of the driver's may have been another stream's before. What
-        // the home stream waits for is in front of the mark.
+        // the home stream waits for is before the event.
         guests.pending(|event| {
             // SAFETY: the list holds the event.
             unsafe { driver.wait_event(stream, event) }

@@ -8,13 +8,13 @@ use crate::observe::trace;
 
 /// A lock under which the order of signals is decided. No sink of the trace is called before it is
 /// released.
-pub(super) struct Ordered<'a> {
+pub(super) struct SignalLock<'a> {
     // Field order is drop order: the lock goes before the lines are written.
     _guard: MutexGuard<'a, ()>,
     _held: trace::Held,
 }
 
-impl<'a> Ordered<'a> {
+impl<'a> SignalLock<'a> {
     pub(super) fn new(lock: &'a Mutex<()>) -> Self {
         let held = trace::Held::new();
         Self { _guard: lock.lock().unwrap_or_else(PoisonError::into_inner), _held: held }

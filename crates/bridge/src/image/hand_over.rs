@@ -7,7 +7,7 @@ use crate::image::staging::Staging;
 
 /// Requirements of handing an image over.
 #[derive(Debug)]
-pub(crate) enum Hand {
+pub(crate) enum HandOver {
     /// Barriers: both sides reach the same memory.
     Direct(ImageHandover),
     /// Barriers and copies: the compute side reaches rows in a staging buffer, which is freed with
@@ -15,7 +15,7 @@ pub(crate) enum Hand {
     Staged(Box<Staging>),
 }
 
-impl Hand {
+impl HandOver {
     pub(crate) fn accesses(&self) -> ImageAccess {
         match self {
             Self::Direct(handover) => handover.accesses(),

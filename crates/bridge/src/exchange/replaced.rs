@@ -4,27 +4,34 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use super::resources::Resources;
-use super::retirement::Retirement;
 use super::state::State;
 use crate::observe::log_warn;
 
+/// The end of use of resources that others have replaced.
+pub(super) struct UseEnds {
+    /// The highest value of `rendered` that may have been submitted by then.
+    pub(super) rendered: u64,
+    /// A value of `computed` after all work with them; `None` if its signal could not be enqueued.
+    pub(super) computed: Option<u64>,
+}
+
 /// The generations of an exchange's slots that may still be in use, and those that are being freed.
 /// Dropping it waits for both, with the exchange's limits.
-pub(super) struct Retired<R: Resources> {
+pub(super) struct Replaced<R: Resources> {
     waiting: Vec<Arc<State<R>>>,
     /// One at a time, however often resources are replaced.
     freeing: Option<JoinHandle<()>>,
 }
 
-impl<R: Resources> Retired<R> {
+impl<R: Resources> Replaced<R> {
     pub(super) fn new() -> Self {
         Self { waiting: Vec::new(), freeing: None }
     }
 
     /// Takes slots over that are not the exchange's, or no more, and whose use ends as `ends` says.
-    pub(super) fn push(&mut self, state: Arc<State<R>>, ends: Retirement) {
+    pub(super) fn push(&mut self, state: Arc<State<R>>, ends: UseEnds) {
         // They are pushed once.
-        let _ = state.retired.set(ends);
+        let _ = state.use_ends.set(ends);
         self.waiting.push(state);
     }
 
@@ -47,14 +54,14 @@ impl<R: Resources> Retired<R> {
         let Some(first) = ended.first().filter(|state| state.compute.side().is_foreign()) else { return };
         let name = first.name.clone();
         // If no thread starts, the closure is dropped here, and with it the slots.
-        match std::thread::Builder::new().name("bridge-retired".into()).spawn(move || drop(ended)) {
+        match std::thread::Builder::new().name("bridge-replaced".into()).spawn(move || drop(ended)) {
             Ok(thread) => self.freeing = Some(thread),
             Err(error) => log_warn!("exchange \"{name}\": no thread to free what was replaced: {error}"),
         }
     }
 }
 
-impl<R: Resources> Drop for Retired<R> {
+impl<R: Resources> Drop for Replaced<R> {
     fn drop(&mut self) {
         self.waiting.clear();
         self.freeing.take().into_iter().for_each(join);

@@ -12,7 +12,7 @@ use crate::host::HostMemory;
 
 /// The resources of a slot: [`Buffer`](crate::Buffer), [`Image`](crate::Image), or a tuple of up to
 /// four of them, in the order in which the renderer has them.
-pub trait Frame: sealed::Frame {
+pub trait Resources: sealed::Resources {
     /// The views in a CUDA turn.
     type CudaViews<'a>;
     /// The views in a turn on the CPU.
@@ -63,17 +63,17 @@ pub trait Frame: sealed::Frame {
 mod sealed {
     use crate::element::Element;
 
-    pub trait Frame {}
-    impl<E: Element> Frame for E {}
-    impl<A: Element, B: Element> Frame for (A, B) {}
-    impl<A: Element, B: Element, C: Element> Frame for (A, B, C) {}
-    impl<A: Element, B: Element, C: Element, D: Element> Frame for (A, B, C, D) {}
+    pub trait Resources {}
+    impl<E: Element> Resources for E {}
+    impl<A: Element, B: Element> Resources for (A, B) {}
+    impl<A: Element, B: Element, C: Element> Resources for (A, B, C) {}
+    impl<A: Element, B: Element, C: Element, D: Element> Resources for (A, B, C, D) {}
 }
 
 /// Memory with what is in it.
 pub(crate) type Imported = (Arc<ImportedMemory>, Resource);
 
-impl<E: Element> Frame for E {
+impl<E: Element> Resources for E {
     type CudaViews<'a> = E::CudaView<'a>;
     type HostViews<'a> = E::HostView<'a>;
     type CudaSources<'a> = E::CudaSource<'a>;
@@ -118,7 +118,7 @@ impl<E: Element> Frame for E {
 
 macro_rules! tuples {
     ($($count:literal: $($element:ident $place:tt),*;)*) => {$(
-        impl<$($element: Element),*> Frame for ($($element,)*) {
+        impl<$($element: Element),*> Resources for ($($element,)*) {
             type CudaViews<'a> = ($($element::CudaView<'a>,)*);
             type HostViews<'a> = ($($element::HostView<'a>,)*);
             type CudaSources<'a> = ($($element::CudaSource<'a>,)*);

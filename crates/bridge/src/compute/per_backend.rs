@@ -1,18 +1,18 @@
-//! [`Sided`]: a value of which each compute side has its own kind.
+//! [`PerBackend`]: a value of which each compute side has its own kind.
 
 use crate::compute::remote::Unmapped;
 use crate::error::{Error, Result};
 
 /// A value of which each compute side has its own kind: a mapping, a link, the side itself.
 #[derive(Debug)]
-pub(crate) enum Sided<C, H, I, R = Unmapped> {
+pub(crate) enum PerBackend<C, H, I, R = Unmapped> {
     Cuda(C),
     Host(H),
     Inline(I),
     Remote(R),
 }
 
-impl<C, H, I, R> Sided<C, H, I, R> {
+impl<C, H, I, R> PerBackend<C, H, I, R> {
     /// CUDA's, if that is what it is.
     pub(crate) fn cuda(&self) -> Option<&C> {
         match self {
@@ -121,13 +121,13 @@ mod tests {
     #[test]
     fn what_another_side_mapped_is_refused_with_both_names() {
         let side = Side::Host(HostStream::new().unwrap());
-        let error = side.gather(vec![Sided::<_, _, u8>::Host(1), Sided::Cuda(2)]).unwrap_err().to_string();
+        let error = side.gather(vec![PerBackend::<_, _, u8>::Host(1), PerBackend::Cuda(2)]).unwrap_err().to_string();
         assert!(error.contains("mapped by CUDA") && error.contains("computes with the CPU"), "{error}");
-        let error = Sided::<u8, _, u8>::Host(1).into_cuda().unwrap_err().to_string();
+        let error = PerBackend::<u8, _, u8>::Host(1).into_cuda().unwrap_err().to_string();
         assert!(error.contains("mapped by the CPU") && error.contains("computes with CUDA"), "{error}");
-        let error = Sided::<u8, _, u8>::Cuda(1).mismatch(&Sided::Host(2)).to_string();
+        let error = PerBackend::<u8, _, u8>::Cuda(1).mismatch(&PerBackend::Host(2)).to_string();
         assert!(error.contains("mapped by the CPU") && error.contains("computes with CUDA"), "{error}");
-        let gathered = side.gather(vec![Sided::<u8, _, u8>::Host(1), Sided::Host(2)]).unwrap();
+        let gathered = side.gather(vec![PerBackend::<u8, _, u8>::Host(1), PerBackend::Host(2)]).unwrap();
         assert_eq!(gathered.host(), Some(&vec![1, 2]));
     }
 }

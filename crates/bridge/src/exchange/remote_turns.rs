@@ -17,14 +17,14 @@ use crate::error::{Error, Result};
 use crate::timeline::wait::SPIN;
 
 /// The program's half of an in-step exchange whose writer is another process.
-pub(crate) struct Steps<R: Resources> {
+pub(crate) struct RemoteTurns<R: Resources> {
     /// The frames that were announced and that it has not taken. Never held while a turn ends.
     turns: Mutex<VecDeque<RenderTurn<R>>>,
     changed: Condvar,
     state: Mutex<Arc<State<R>>>,
 }
 
-impl<R: Resources> Steps<R> {
+impl<R: Resources> RemoteTurns<R> {
     pub(super) fn new(state: &Arc<State<R>>) -> Arc<Self> {
         let (turns, changed) = (Mutex::default(), Condvar::new());
         Arc::new(Self { turns, changed, state: Mutex::new(Arc::clone(state)) })
