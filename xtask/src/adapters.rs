@@ -93,7 +93,7 @@ fn tests(folder: &Path, features: &[&str]) -> Result<Command> {
 /// `cargo WORD` on an adapter, with a current validation layer where there is one.
 fn cargo(manifest: &Path, word: &str) -> Command {
     let mut command = shell::cargo();
-    command.arg(word).arg("--manifest-path").arg(manifest);
+    command.arg(word).arg("--manifest-path").arg(manifest).env("CARGO_TARGET_DIR", shell::beside_dir());
     if let Some(path) = setup::layer_path() {
         command.env("VK_LAYER_PATH", path);
     }

@@ -11,6 +11,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::ci::DOCUMENTED;
 use crate::{kernels, shell};
 
 /// The release whose rustdoc JSON the pinned `public-api` reads. Move the two together.
@@ -34,11 +35,12 @@ const CRATES: &[(&str, &str)] = &[
 /// instead.
 pub(crate) fn run(update: bool) -> Result<()> {
     require_compiler()?;
+    write_json()?;
     let folder = shell::root().join("docs/api");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let mut changed = Vec::new();
     for (package, library) in CRATES {
-        let text = text(package, library)?;
+        let text = text(library)?;
         let file = folder.join(format!("{package}.txt"));
         if update {
             fs::write(&file, &text).with_context(|| format!("cannot write {}", file.display()))?;
@@ -81,12 +83,17 @@ fn is_release(version: &str) -> bool {
     version.starts_with(&format!("rustc {COMPILER}."))
 }
 
-fn text(package: &str, library: &str) -> Result<String> {
+/// Writes the JSON of all that is documented: with the features of the whole workspace, for which
+/// `clippy` and `docs` have checked the dependencies.
+fn write_json() -> Result<()> {
     let mut doc = shell::cargo();
-    doc.args(["rustdoc", "--quiet", "--package", package, "--lib", "--", "-Zunstable-options", "--output-format=json"]);
-    doc.args(["--cap-lints", "allow"]);
+    doc.args(["doc", "--quiet"]).args(DOCUMENTED.split_whitespace());
+    doc.env("RUSTDOCFLAGS", "-Zunstable-options --output-format=json --cap-lints=allow");
     doc.env("RUSTDOC", own_path()?).env(AS_RUSTDOC, "rustdoc");
-    shell::run(&mut doc)?;
+    shell::run(&mut doc)
+}
+
+fn text(library: &str) -> Result<String> {
     let json = shell::target_dir().join(format!("doc/{library}.json"));
     let mut checks = shell::cargo();
     checks.args(["run", "--quiet", "--package", "xtask-checks", "--", "api"]).arg(&json);

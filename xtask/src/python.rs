@@ -35,6 +35,7 @@ pub(crate) fn ci() -> Result<()> {
     empty(&wheels)?;
     let mut build = Command::new(builder.join("bin/maturin"));
     lint::with_lints(&mut build)?;
+    build.env("CARGO_TARGET_DIR", shell::beside_dir());
     build.args(["build", "--locked", "--profile", "dev", "--auditwheel", "check", "--out"]).arg(&wheels);
     shell::run(build.arg("--interpreter").arg(&python).current_dir(&package))?;
 

@@ -16,6 +16,11 @@ pub(crate) fn root() -> PathBuf {
     package.parent().map_or(package.clone(), Path::to_path_buf)
 }
 
+/// Where the workspaces beside this one are built: most of their dependencies are the same.
+pub(crate) fn beside_dir() -> PathBuf {
+    target_dir().join("beside")
+}
+
 /// Where cargo puts what it builds.
 pub(crate) fn target_dir() -> PathBuf {
     match env::var_os("CARGO_TARGET_DIR") {

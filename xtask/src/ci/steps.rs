@@ -131,8 +131,13 @@ fn cuda_features(manifest: &str) -> Vec<&str> {
 }
 
 pub(super) fn docs() -> Result<()> {
-    shell::run(shell::cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))
+    shell::run(shell::cargo().arg("doc").args(DOCUMENTED.split_whitespace()).env("RUSTDOCFLAGS", "-D warnings"))
 }
+
+/// All that `cargo doc` documents by itself, and one example: with that the dependencies have the
+/// features with which `clippy` has checked them, so that nothing is checked again.
+pub(crate) const DOCUMENTED: &str =
+    "--workspace --no-deps --lib --bin engine --bin xtask --bin xtask-checks --bin bridge-bench --example particles";
 
 /// What the steps that run beside the others need to be installed: it comes down while something
 /// else compiles.

@@ -14,7 +14,20 @@ use crate::shell;
 
 /// Those that run longest, by their targets' names. They begin before the others: one that began
 /// last would run alone.
-const LONGEST: &[&str] = &["remote", "bridge", "ipc", "blocking", "images", "doubled", "latest", "cuda", "faults"];
+const LONGEST: &[&str] = &[
+    "remote",
+    "bridge",
+    "faults",
+    "faults_images",
+    "faults_peers",
+    "ipc",
+    "blocking",
+    "images",
+    "churn",
+    "doubled",
+    "latest",
+    "cuda",
+];
 
 /// A test program that cargo has built.
 #[derive(Debug, PartialEq, Eq)]

@@ -11,8 +11,9 @@ mod wine;
 use std::process::Command;
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
+use crate::ci::DOCUMENTED;
 use crate::setup::consent::Consent;
 use crate::setup::{self, Scope};
 use crate::{shell, test};
@@ -68,8 +69,7 @@ const INSIDE: &str = "-p vk-export -p cuda-import -p vk-cuda-bridge-trace -p vk-
 const BESIDE: &str = "-p driver-double -p bridge-tests";
 
 /// Wine takes longer than any optimization saves.
-const QUICK_TO_BUILD: &str =
-    "--config profile.dev.opt-level=0 --config profile.dev.debug=false --config profile.dev.package.\"*\".opt-level=0";
+const QUICK_TO_BUILD: &str = "--config profile.dev.opt-level=0 --config profile.dev.debug=false";
 
 /// The frames are drawn in software; the demo checks its own picture.
 const DEMO: &str = "--backend host --frames 4 --particles 20000 --size 320x180 --slots 2";
@@ -97,7 +97,7 @@ pub(crate) fn run(consent: Consent, all: bool) -> Result<()> {
     })?;
     timed("docs", || {
         let mut doc = tools.cargo("doc", CHECKED);
-        shell::run(doc.args(["--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))
+        shell::run(doc.args(DOCUMENTED.split_whitespace()).env("RUSTDOCFLAGS", "-D warnings"))
     })?;
     let wine = timed("wine", || Wine::start(&tools))?;
     timed("tests", || tests(&tools, &wine, all))?;
@@ -125,7 +125,7 @@ fn tests(tools: &Tools, wine: &Wine, all: bool) -> Result<()> {
 fn test(tools: &Tools, wine: &Wine, words: &[&str]) -> Result<()> {
     let log = tools.folder().join("skips.log");
     std::fs::write(&log, "")?;
-    let mut command = quick(tools.cargo("test", tools.run_target()));
+    let mut command = quick(tools.cargo("test", tools.run_target()))?;
     command.arg("--no-fail-fast").args(words);
     wine.prepare(&mut command);
     command.env(tools.runner_variable(), wine.program()).env(test::SKIP_LOG, Wine::path(&log));
@@ -135,14 +135,26 @@ fn test(tools: &Tools, wine: &Wine, words: &[&str]) -> Result<()> {
     Ok(())
 }
 
-fn quick(mut command: Command) -> Command {
+fn quick(mut command: Command) -> Result<Command> {
     command.args(QUICK_TO_BUILD.split_whitespace());
-    command
+    let path = shell::root().join("Cargo.toml");
+    let manifest = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    for name in optimized(&manifest) {
+        command.args(["--config", &format!("profile.dev.package.{name}.opt-level=0")]);
+    }
+    Ok(command)
+}
+
+/// The packages that a manifest optimizes by name in the profile `dev`.
+fn optimized(manifest: &str) -> Vec<&str> {
+    let section = manifest.lines().skip_while(|line| *line != "[profile.dev.package]").skip(1);
+    let section = section.take_while(|line| !line.starts_with('['));
+    section.filter_map(|line| Some(line.split_once(".opt-level")?.0)).collect()
 }
 
 /// The doctor has to find Vulkan and miss CUDA; the demo draws into memory, and into a window.
 fn programs(tools: &Tools, wine: &Wine) -> Result<()> {
-    let mut build = quick(tools.cargo("build", tools.run_target()));
+    let mut build = quick(tools.cargo("build", tools.run_target()))?;
     shell::run(build.args(PACKAGES.split_whitespace()).args(["--example", "particles", "--bin", "doctor"]))?;
     let debug = tools.target_dir().join(tools.run_target()).join("debug");
     let folder = debug.join("examples");
@@ -167,4 +179,18 @@ fn programs(tools: &Tools, wine: &Wine) -> Result<()> {
     };
     shell::run(demo().arg("--out").arg(Wine::path(&out)))?;
     shell::run(demo().arg("--window"))
+}
+
+#[cfg(test)]
+mod unit {
+    use super::*;
+
+    #[test]
+    fn what_is_optimized_is_read_from_the_manifest() {
+        let manifest = std::fs::read_to_string(shell::root().join("Cargo.toml")).unwrap();
+        let names = optimized(&manifest);
+        assert!(names.contains(&"vk-cuda-bridge") && names.contains(&"bridge-examples"), "{names:?}");
+        assert_eq!(names.len(), manifest.matches(".opt-level = 1").count(), "{names:?}");
+        assert!(optimized("[profile.dev.package]\n\"*\".debug = false\n[profile.release]\nx.opt-level = 1").is_empty());
+    }
 }
