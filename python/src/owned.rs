@@ -90,7 +90,7 @@ impl Tensor {
             Owner::Memory(memory) => self.layout.capsule(py, &request, Arc::clone(memory)),
             Owner::Frame { frame, .. } => {
                 let stream = if self.layout.device == Device::Cpu { None } else { consumer_stream(&request)? };
-                let kept = call(py, || frame.lend(stream))?;
+                let kept = call(py, || frame.lend(stream))??;
                 self.layout.capsule(py, &request, Export::new(kept))
             }
         }
@@ -158,7 +158,7 @@ impl Tensor {
         let stream = match &*self.owner {
             Owner::Memory(_) => None,
             Owner::Frame { frame, kept } => {
-                let (stream, slots) = call(py, || frame.lend_by_interface())?;
+                let (stream, slots) = call(py, || frame.lend_by_interface())??;
                 kept.get_or_init(|| slots);
                 stream
             }

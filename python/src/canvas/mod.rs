@@ -143,9 +143,22 @@ impl CanvasFrame {
     /// The tensor to write.
     fn __enter__(&self, py: Python<'_>) -> PyResult<Tensor> {
         let canvas = self.canvas.get();
-        let (open, layout) = call(py, || canvas.begin(self.stream))?;
-        let frame = Arc::clone(&open.frame);
-        *self.lock() = Some(open);
+        let begun = call(py, || {
+            let (open, layout) = canvas.begin(self.stream)?;
+            let frame = Arc::clone(&open.frame);
+            *self.lock() = Some(open);
+            Ok::<_, Fault>((frame, layout))
+        });
+        let (frame, layout) = match begun {
+            Ok(begun) => begun?,
+            Err(interrupt) => {
+                // The block is not entered, and never left.
+                if let Some(open) = self.lock().take() {
+                    detached(move || abandon(open));
+                }
+                return Err(interrupt);
+            }
+        };
         Ok(Tensor::new(layout, Owner::Frame { frame, kept: OnceLock::new() }))
     }
 
@@ -174,7 +187,7 @@ impl CanvasFrame {
             }
             let turn = turn.finish().map_err(told)?;
             canvas.view.get().show_frame(turn, canvas.format, Scene::Image(canvas.look))
-        })?;
+        })??;
         Ok(false)
     }
 }
@@ -194,12 +207,15 @@ impl Drop for CanvasFrame {
             std::mem::forget(open);
             return;
         }
-        detached(move || {
-            let Open { turn, frame, kept: _kept } = open;
-            if let Err(fault) = frame.end() {
-                log::warn!("a frame of a canvas was left, and its streams could not be joined: {fault}");
-            }
-            skip(turn);
-        });
+        detached(move || abandon(open));
     }
+}
+
+/// Gives the slot back undrawn.
+fn abandon(open: Open) {
+    let Open { turn, frame, kept: _kept } = open;
+    if let Err(fault) = frame.end() {
+        log::warn!("a frame of a canvas was left, and its streams could not be joined: {fault}");
+    }
+    skip(turn);
 }

@@ -3,7 +3,7 @@
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
-use crate::error::{Fault, Kind};
+use crate::error::{Fault, Kind, is_interrupt};
 use crate::tensor::{Device, is_of};
 
 /// The handle of CUDA's legacy default stream (`CU_STREAM_LEGACY`), as DLPack and
@@ -30,6 +30,7 @@ pub(crate) enum Producer {
 pub(crate) fn named(stream: &Bound<'_, PyAny>) -> PyResult<usize> {
     let number = match stream.extract::<usize>() {
         Ok(number) => number,
+        Err(error) if is_interrupt(stream.py(), &error) => return Err(error),
         Err(_) => attribute(stream)?.ok_or_else(|| {
             Fault::new(
                 Kind::Tensor,
@@ -81,8 +82,11 @@ pub(crate) fn current_of(object: &Bound<'_, PyAny>, device: Device) -> PyResult<
         return named(&current.getattr("cuda_stream")?).map(Some);
     }
     // Version 3 has the stream: cupy gives its current one, numba that of the array.
-    let Ok(Some(interface)) = object.getattr_opt("__cuda_array_interface__") else { return Ok(None) };
-    of_interface(&interface)
+    match object.getattr_opt("__cuda_array_interface__") {
+        Ok(Some(interface)) => of_interface(&interface),
+        Err(error) if is_interrupt(object.py(), &error) => Err(error),
+        Ok(None) | Err(_) => Ok(None),
+    }
 }
 
 /// The streams on which a library may have written a tensor of the view: the current ones of torch

@@ -10,7 +10,7 @@ use pyo3::types::{PyByteArray, PyBytes};
 
 use crate::canvas::{Canvas, Shared};
 use crate::choose;
-use crate::error::{Fault, Kind};
+use crate::error::{Fault, Kind, is_interrupt};
 use crate::export::Layout;
 use crate::fork::Process;
 use crate::memory::Memory;
@@ -253,7 +253,7 @@ impl View {
             let canvases = std::mem::take(&mut *self.canvases());
             let frames: usize = canvases.iter().filter_map(Weak::upgrade).map(|canvas| canvas.close()).sum();
             (ended, frames)
-        });
+        })?;
         // Told once.
         let tensors = std::mem::take(&mut *self.live());
         let live = frames + tensors.iter().filter(|memory| memory.strong_count() > 0).count();
@@ -337,7 +337,7 @@ impl View {
     ) -> PyResult<bool> {
         match self.close(py) {
             // The block's exception is the one to see.
-            Err(error) if !kind.is_none() => error.write_unraisable(py, None),
+            Err(error) if !kind.is_none() && !is_interrupt(py, &error) => error.write_unraisable(py, None),
             ended => drop(ended?),
         }
         Ok(false)
