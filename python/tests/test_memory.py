@@ -2,6 +2,8 @@
 
 import gc
 import os
+import sys
+import warnings
 import weakref
 
 import fakes
@@ -130,6 +132,26 @@ def test_an_exception_gives_the_frame_back(view):
     with canvas.frame() as t:
         np.asarray(t)[:] = noise(4)
     assert view.draw() and (view.pixels() == noise(4)).all()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_the_exception_of_the_block_is_the_one_to_see(view, monkeypatch):
+    """Where the frame cannot end either, as in a forked child, that is reported."""
+    reported = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda one: reported.append(one.exc_type))
+    canvas, child, seen = view.canvas((HEIGHT, WIDTH, 4)), None, None
+    try:
+        with warnings.catch_warnings(), canvas.frame():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            child = os.fork()
+            1 / 0
+    except Exception as error:
+        seen = type(error)
+    if child == 0:
+        os._exit(7 if (seen, reported) == (ZeroDivisionError, [UsageError]) else 1)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 7
+    assert (seen, reported) == (ZeroDivisionError, [])
 
 
 def test_a_frame_that_ended_makes_no_tensors(view):

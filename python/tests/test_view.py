@@ -4,14 +4,12 @@ import gc
 import logging
 import os
 import pickle
-import signal
 import subprocess
 import sys
 import threading
 import time
 import warnings
 
-import fakes
 import numpy as np
 import pytest
 import vkview
@@ -276,70 +274,6 @@ def test_ctrl_c_ends_a_loop():
         "\nwhile v.running: v.draw()")
     ended = run(code)
     assert "KeyboardInterrupt" in ended.stderr
-
-
-class Raises(logging.Handler):
-    """A handler of logs in which an exception arrives."""
-
-    def __init__(self, exception):
-        super().__init__()
-        self.exception = exception
-        self.seen = 0
-
-    def emit(self, record):
-        self.seen += 1
-        if self.exception is KeyboardInterrupt:
-            signal.raise_signal(signal.SIGINT)
-        raise self.exception("in a handler")
-
-
-@pytest.fixture
-def raises():
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    handlers = []
-    def add(exception):
-        handlers.append(Raises(exception))
-        logging.getLogger("vkview").addHandler(handlers[-1])
-        return handlers[-1]
-    yield add
-    for handler in handlers:
-        logging.getLogger("vkview").removeHandler(handler)
-    signal.signal(signal.SIGINT, before)
-
-
-def logs(view):
-    """Has the next call hand a record on."""
-    view.image(noise(4))
-    return view.pixels
-
-
-@pytest.mark.parametrize("exception", [KeyboardInterrupt, SystemExit])
-def test_an_interrupt_while_a_record_is_handled_is_not_held_back(view, raises, exception):
-    call, handler = logs(view), raises(exception)
-    with pytest.raises(exception):
-        call()
-    assert handler.seen == 1
-
-
-def test_a_fault_of_a_handler_is_reported_and_fails_no_call(view, raises, monkeypatch):
-    reported = []
-    monkeypatch.setattr(sys, "unraisablehook", reported.append)
-    call, handler = logs(view), raises(RuntimeError)
-    assert call().shape == (HEIGHT, WIDTH, 4)
-    assert handler.seen == 1 and [one.exc_type for one in reported] == [RuntimeError]
-
-
-def test_an_interrupt_while_a_tensor_is_taken_stays_one(view):
-    class Interrupted(fakes.Dlpack):
-        def __dlpack__(self, **arguments):
-            raise KeyboardInterrupt
-    class Interface:
-        @property
-        def __array_interface__(self):
-            raise KeyboardInterrupt
-    for tensor in (Interrupted(device=(1, 0)), Interface()):
-        with pytest.raises(KeyboardInterrupt):
-            view.image(tensor)
 
 
 def test_the_stubs_name_what_there_is():

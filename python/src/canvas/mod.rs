@@ -13,7 +13,7 @@ use pyo3::types::PyTuple;
 pub(crate) use crate::canvas::open::OpenFrame;
 use crate::canvas::shared::Named;
 pub(crate) use crate::canvas::shared::{Export, Kept, Shared};
-use crate::error::{Fault, Kind};
+use crate::error::{Fault, Kind, is_interrupt};
 use crate::export::Layout;
 use crate::native::{Detached, call, detached};
 use crate::owned::{Owner, Tensor};
@@ -171,9 +171,21 @@ impl CanvasFrame {
         _traceback: &Bound<'_, PyAny>,
     ) -> PyResult<bool> {
         let raised = !kind.is_none();
+        match self.end(py, raised) {
+            // The block's exception is the one to see.
+            Err(error) if raised && !is_interrupt(py, &error) => error.write_unraisable(py, None),
+            ended => ended?,
+        }
+        Ok(false)
+    }
+}
+
+impl CanvasFrame {
+    /// Hands the slot on, or gives it back undrawn if the block raised.
+    fn end(&self, py: Python<'_>, raised: bool) -> PyResult<()> {
         let canvas = self.canvas.get();
         canvas.shared.process.check("canvas")?;
-        let Some(open) = self.lock().take() else { return Ok(false) };
+        let Some(open) = self.lock().take() else { return Ok(()) };
         call(py, move || {
             // The slots go last.
             let Open { turn, frame, kept: _kept } = open;
@@ -188,11 +200,9 @@ impl CanvasFrame {
             let turn = turn.finish().map_err(told)?;
             canvas.view.get().show_frame(turn, canvas.format, Scene::Image(canvas.look))
         })??;
-        Ok(false)
+        Ok(())
     }
-}
 
-impl CanvasFrame {
     fn lock(&self) -> MutexGuard<'_, Option<Open>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
