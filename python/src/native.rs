@@ -27,6 +27,11 @@ impl<T> Native<T> {
     pub(crate) fn new(value: T) -> Self {
         Self { value: ManuallyDrop::new(value), process: Process::current() }
     }
+
+    /// The process in which it may be used.
+    pub(crate) fn process(&self) -> Process {
+        self.process
+    }
 }
 
 impl<T> Deref for Native<T> {
