@@ -1,5 +1,11 @@
 """Memory of the view and of other contexts: whose work is waited for, and whose memory is refused."""
 
+import ctypes
+
+import fakes
+import pytest
+import vkview
+
 SHAPE = (128, 256, 4)
 
 
@@ -29,3 +35,31 @@ def test_the_interface_names_a_stream_while_a_copy_is_pending(view, torch):
     assert mine.__cuda_array_interface__["stream"] == 1
     torch.cuda.synchronize()
     assert mine.__cuda_array_interface__["stream"] is None
+
+
+@pytest.fixture
+def foreign(view):
+    """The address of memory of another context of the view's device."""
+    cuda = ctypes.CDLL("libcuda.so.1")
+    def call(name, *arguments):
+        assert getattr(cuda, name)(*arguments) == 0, name
+    device, context, memory, popped = ctypes.c_int(), ctypes.c_void_p(), ctypes.c_uint64(), ctypes.c_void_p()
+    ordinal = int(view.tensor((1,)).device.removeprefix("cuda:"))
+    call("cuDeviceGet", ctypes.byref(device), ordinal)
+    call("cuCtxCreate_v2", ctypes.byref(context), 0, device)
+    call("cuMemAlloc_v2", ctypes.byref(memory), ctypes.c_size_t(SHAPE[0] * SHAPE[1] * SHAPE[2]))
+    # It stays current, as in a program that made it: streams without a name are its own.
+    yield memory.value
+    call("cuMemFree_v2", memory)
+    call("cuCtxPopCurrent_v2", ctypes.byref(popped))
+    call("cuCtxDestroy_v2", context)
+
+
+def test_memory_of_another_context_is_refused(view, foreign):
+    tensor = fakes.Interface("__cuda_array_interface__", shape=SHAPE, data=(foreign, False))
+    with pytest.raises(vkview.DeviceMismatchError, match="another CUDA context"):
+        view.image(tensor)
+    view.image(view.tensor(SHAPE, "uint8"))
+    view.draw()
+    with pytest.raises(vkview.DeviceMismatchError, match="another CUDA context"):
+        view.read(tensor)
