@@ -1,6 +1,8 @@
 """Memory of the view and of other contexts: whose work is waited for, and whose memory is refused."""
 
 import ctypes
+import sys
+import types
 
 import fakes
 import pytest
@@ -35,6 +37,19 @@ def test_the_interface_names_a_stream_while_a_copy_is_pending(view, torch):
     assert mine.__cuda_array_interface__["stream"] == 1
     torch.cuda.synchronize()
     assert mine.__cuda_array_interface__["stream"] is None
+
+
+@pytest.mark.parametrize("module", [None, types.ModuleType("half")])
+@pytest.mark.parametrize("name", ["torch", "cupy"])
+def test_a_library_that_is_ruled_out_or_half_imported_has_no_streams(view, monkeypatch, name, module):
+    mine = view.tensor(SHAPE, "uint8")
+    monkeypatch.setitem(sys.modules, name, module)
+    view.show(mine)
+    half = types.ModuleType("half")
+    half.cuda = types.ModuleType("half.cuda")
+    monkeypatch.setitem(sys.modules, name, half)
+    view.show(mine)
+    assert view.draw()
 
 
 @pytest.fixture
