@@ -9,7 +9,7 @@ use pyo3::types::{PyDict, PyTuple};
 
 use crate::canvas::{Export, Kept, OpenFrame};
 use crate::error::{Fault, Kind};
-use crate::export::{Layout, consumer_stream};
+use crate::export::{Layout, consumer_stream, numbered};
 use crate::memory::Memory;
 use crate::native::{Detached, call};
 use crate::tensor::stream::{LEGACY, Producer, all_current};
@@ -86,7 +86,8 @@ impl Tensor {
         dl_device: Option<(u32, i32)>,
         copy: Option<bool>,
     ) -> PyResult<Py<PyAny>> {
-        let request = ExportRequest::parse(stream, max_version, dl_device, copy)?;
+        let stream = stream.map(numbered).transpose()?;
+        let request = ExportRequest::parse(stream.as_ref(), max_version, dl_device, copy)?;
         match &*self.owner {
             Owner::Memory(memory) => {
                 let stream = if self.layout.device == Device::Cpu { None } else { consumer_stream(&request)? };

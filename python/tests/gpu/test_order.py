@@ -52,6 +52,27 @@ def test_a_library_that_is_ruled_out_or_half_imported_has_no_streams(view, monke
     assert view.draw()
 
 
+class Stream:
+    """As cuda.core has them."""
+
+    def __init__(self, address):
+        self.address = address
+
+    def __cuda_stream__(self):
+        return 0, self.address
+
+
+def test_streams_of_the_protocol_take_frames_and_memory(view, torch):
+    stream = torch.cuda.Stream()
+    with view.canvas(SHAPE).frame() as t:
+        t.__dlpack__(stream=Stream(stream.cuda_stream))
+        t.__dlpack__(stream=stream)
+        for none in (0, Stream(0)):
+            with pytest.raises(ValueError, match="0"):
+                t.__dlpack__(stream=none)
+    view.tensor(SHAPE, "uint8").__dlpack__(stream=Stream(stream.cuda_stream))
+
+
 @pytest.fixture
 def foreign(view):
     """The address of memory of another context of the view's device."""
