@@ -149,10 +149,14 @@ impl View {
         let dtype = dtype_of(dtype, DType::F32)?;
         let shape = checked_shape(&shape, dtype)?;
         let size = shape.iter().product::<usize>() * dtype.bytes();
-        let memory = self.with(py, |screen| Memory::zeroed(screen.compute(), size))?;
-        let mut live = self.live();
-        live.retain(|memory| memory.strong_count() > 0);
-        live.push(Arc::downgrade(&memory));
+        let memory = self.with(py, |screen| {
+            let memory = Memory::zeroed(screen.compute(), size)?;
+            // While the screen is locked, so that `close` comes before it or sees it.
+            let mut live = self.live();
+            live.retain(|memory| memory.strong_count() > 0);
+            live.push(Arc::downgrade(&memory));
+            Ok(memory)
+        })?;
         let layout = Layout { address: memory.address(), device: memory.device(), dtype, shape };
         Ok(Tensor::new(layout, Owner::Memory(memory)))
     }
@@ -173,10 +177,14 @@ impl View {
         let dtype = dtype_of(dtype, DType::U8)?;
         let shape = checked_shape(&shape, dtype)?;
         let format = Format::new(&shape, dtype)?;
-        let shared = view.with(slf.py(), |screen| Shared::new(screen.compute(), format))?;
-        let mut canvases = view.canvases();
-        canvases.retain(|canvas| canvas.strong_count() > 0);
-        canvases.push(Arc::downgrade(&shared));
+        let shared = view.with(slf.py(), |screen| {
+            let shared = Shared::new(screen.compute(), format)?;
+            // While the screen is locked, so that `close` comes before it or sees it.
+            let mut canvases = view.canvases();
+            canvases.retain(|canvas| canvas.strong_count() > 0);
+            canvases.push(Arc::downgrade(&shared));
+            Ok(shared)
+        })?;
         Ok(Canvas::new(slf.clone().unbind(), shared, shape, format, look))
     }
 
