@@ -1,7 +1,9 @@
 """Exceptions that are no faults: Ctrl-C, and the end of the program."""
 
 import logging
+import os
 import signal
+import subprocess
 import sys
 
 import fakes
@@ -71,3 +73,31 @@ def test_an_interrupt_while_a_tensor_is_taken_stays_one(view):
     for tensor in (Interrupted(device=(1, 0)), Interface()):
         with pytest.raises(KeyboardInterrupt):
             view.image(tensor)
+
+
+def test_an_interrupted_frame_is_given_back():
+    """In the call that begins it: a record is left by a view whose frame takes longer than the limit."""
+    code = """
+import logging, numpy, vkview
+class Interrupted(logging.Handler):
+    def emit(self, record): raise KeyboardInterrupt
+view, slow = (vkview.View(side, side, headless=True, backend="host") for side in (8, 512))
+canvas = view.canvas((8, 8, 4))
+frame = canvas.frame()
+slow.points(numpy.random.default_rng(1).random((200_000, 3), "float32") - 0.5, size=64)
+slow.draw()
+del slow
+handler = Interrupted()
+logging.getLogger("vkview").addHandler(handler)
+try: frame.__enter__()
+except KeyboardInterrupt: print("interrupted")
+logging.getLogger("vkview").removeHandler(handler)
+assert view.draw() is False
+# A slot that is lent still would refuse it.
+with canvas.frame() as t: numpy.asarray(t)[:] = 7
+assert view.draw() and (view.pixels() == 7).all()
+print("went on")
+"""
+    ended = subprocess.run([sys.executable, "-c", code], env=os.environ | {"VKVIEW_TIMEOUT": "1"}, capture_output=True, text=True,
+                           timeout=60)
+    assert (ended.returncode, ended.stdout) == (0, "interrupted\nwent on\n"), ended

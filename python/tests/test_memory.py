@@ -229,7 +229,7 @@ if {make!r} == "canvas":
     except vkview.ClosedError: pass
     else: print("a frame of a closed view")
 """
-    ended = subprocess.run([sys.executable, "-c", code], env=os.environ | {"VKVIEW_TIMEOUT": "0.05"}, capture_output=True, text=True,
+    ended = subprocess.run([sys.executable, "-c", code], env=os.environ | {"VKVIEW_TIMEOUT": "1"}, capture_output=True, text=True,
                            timeout=60)
     assert (ended.returncode, ended.stdout) == (0, f"{live}\n"), ended
 
