@@ -24,14 +24,14 @@ pub(crate) fn screen(
         }
         check_main_thread(py)?;
         // The drivers of display and GPU are called detached from the interpreter.
-        Ok(call(py, || make(Some(Window::open(wanted)?))))
+        call(py, || make(Some(Window::open(wanted)?)))
     };
     match headless {
-        Some(true) => Ok(call(py, || make(None))?),
+        Some(true) => Ok(call(py, || make(None))??),
         Some(false) => windowed()?.map_err(PyErr::from),
         None => match windowed()? {
             Err(fault) if fault.kind() == Kind::Unavailable => {
-                let screen = call(py, || make(None))?;
+                let screen = call(py, || make(None))??;
                 let note =
                     format!("a view without a window (headless=True says that this is meant): {}", fault.message());
                 warn(py, &note)?;

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
@@ -60,8 +61,11 @@ impl Fault {
         &self.message
     }
 
-    /// The exception, with `cause` as its `__cause__`.
+    /// The exception, with `cause` as its `__cause__`. An interrupt stays what it is.
     pub(crate) fn caused_by(self, py: Python<'_>, cause: PyErr) -> PyErr {
+        if is_interrupt(py, &cause) {
+            return cause;
+        }
         let error = PyErr::from(self);
         error.set_cause(py, Some(cause));
         error
@@ -111,6 +115,13 @@ impl From<Fault> for PyErr {
             Err(error) => error,
         })
     }
+}
+
+/// Returns `true` for an exception that says that the program is to end or to do something else:
+/// `KeyboardInterrupt`, `SystemExit`. It is no fault of the call that it ended, and is never held
+/// back.
+pub(crate) fn is_interrupt(py: Python<'_>, error: &PyErr) -> bool {
+    !error.is_instance_of::<PyException>(py)
 }
 
 fn class<'py>(py: Python<'py>, kind: Kind) -> PyResult<Bound<'py, PyType>> {

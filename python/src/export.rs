@@ -11,10 +11,11 @@ use dlpark::python::{CudaStreamRequest, ExportRequest};
 use dlpark::{DlpackFlags, Managed, ManagedTensorBase};
 use pyo3::exceptions::PyBufferError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyInt, PyTuple};
 
 use crate::tensor::Device;
 use crate::tensor::dtype::DType;
+use crate::tensor::stream::{LEGACY, PER_THREAD, attribute};
 
 /// The address, device, element type and shape of memory that is given out.
 #[derive(Clone, Debug)]
@@ -106,13 +107,24 @@ impl Layout {
     }
 }
 
+/// The `stream=` of `__dlpack__` as a number, where it is an object of a library.
+pub(crate) fn numbered<'py>(stream: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    if stream.is_instance_of::<PyInt>() {
+        return Ok(stream.clone());
+    }
+    match attribute(stream)? {
+        Some(number) => Ok(number.into_pyobject(stream.py())?.into_any()),
+        None => Ok(stream.clone()),
+    }
+}
+
 /// The `CUstream` that a consumer named in `__dlpack__`, if it wants to be ordered.
 pub(crate) fn consumer_stream(request: &ExportRequest<'_>) -> PyResult<Option<usize>> {
     Ok(match request.cuda_stream()? {
         CudaStreamRequest::NoSync => None,
         // By the array API, nothing is the legacy default stream.
-        CudaStreamRequest::Omitted | CudaStreamRequest::LegacyDefault => Some(crate::tensor::stream::LEGACY),
-        CudaStreamRequest::PerThreadDefault => Some(crate::tensor::stream::PER_THREAD),
+        CudaStreamRequest::Omitted | CudaStreamRequest::LegacyDefault => Some(LEGACY),
+        CudaStreamRequest::PerThreadDefault => Some(PER_THREAD),
         CudaStreamRequest::Pointer(stream) => Some(stream),
     })
 }

@@ -33,9 +33,9 @@ mod _vkview {
 
     /// Waits for memory that is being freed; for ``atexit``.
     #[pyfunction]
-    fn _end(py: Python<'_>) {
+    fn _end(py: Python<'_>) -> PyResult<()> {
         py.detach(|| crate::native::end(crate::screen::limit()));
-        crate::logging::deliver(py);
+        crate::logging::deliver(py)
     }
 
     #[pymodule_init]

@@ -9,6 +9,8 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
+use crate::error::is_interrupt;
+
 /// The name of the logger in Python.
 const NAME: &str = "vkview";
 /// Of these, the oldest go where nothing takes them.
@@ -62,20 +64,27 @@ pub(crate) fn init(py: Python<'_>) -> PyResult<()> {
 }
 
 /// Hands on what was logged so far. No lock of a view is held: handlers are Python's.
-pub(crate) fn deliver(py: Python<'_>) {
+///
+/// A handler's fault is reported and does not fail the call; an interrupt, such as that of Ctrl-C,
+/// is returned once all records are handed on.
+pub(crate) fn deliver(py: Python<'_>) -> PyResult<()> {
     if !QUEUE.some.swap(false, Ordering::AcqRel) {
-        return;
+        return Ok(());
     }
     let records = std::mem::take(&mut *QUEUE.lock());
-    let Some(logger) = LOGGER.get(py) else { return };
+    let Some(logger) = LOGGER.get(py) else { return Ok(()) };
+    let mut delivered = Ok(());
     for (level, text) in records {
         let level = match level {
             Level::Error => 40,
             Level::Warn => 30,
             _ => 20,
         };
-        if let Err(error) = logger.call_method1(py, "log", (level, "%s", text)) {
-            error.write_unraisable(py, None);
+        match logger.call_method1(py, "log", (level, "%s", text)) {
+            Err(error) if delivered.is_ok() && is_interrupt(py, &error) => delivered = Err(error),
+            Err(error) => error.write_unraisable(py, None),
+            Ok(_) => {}
         }
     }
+    delivered
 }

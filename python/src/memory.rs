@@ -5,11 +5,12 @@
 
 use std::alloc::Layout;
 use std::ptr::NonNull;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use bridge::Compute;
-use bridge::cudarc::driver::{CudaContext, DriverError, result, sys};
+use bridge::cuda_import::{StreamEvent, record_event};
+use bridge::cudarc::driver::{CudaContext, CudaStream, DriverError, result, sys};
 
 use crate::error::{Fault, Kind};
 use crate::native::{Native, Relaxed, drop_later};
@@ -41,6 +42,15 @@ pub(crate) struct HostBlock {
 pub(crate) struct CudaBlock {
     context: Arc<CudaContext>,
     start: sys::CUdeviceptr,
+    copied: Mutex<Option<Copied>>,
+}
+
+/// The last copies of views that read or write the memory: each is behind those before.
+#[derive(Debug)]
+struct Copied {
+    event: StreamEvent,
+    /// The stream of the last one, by its address.
+    stream: usize,
 }
 
 // SAFETY: the memory is reached through addresses that leave this type; whoever uses them orders
@@ -61,7 +71,8 @@ impl Memory {
                     Fault::new(Kind::Driver, format!("no {size} bytes on {}: {error} ({code})", cuda.device().name()))
                 };
                 let start = on_cuda(&context, size).map_err(failed)?;
-                Self::Cuda { block: Some(Native::new(CudaBlock { context, start })), ordinal }
+                let block = CudaBlock { context, start, copied: Mutex::new(None) };
+                Self::Cuda { block: Some(Native::new(block)), ordinal }
             }
             None => Self::Host(HostBlock::zeroed(size)?),
         };
@@ -73,6 +84,48 @@ impl Memory {
             Self::Host(block) => block.start.as_ptr().expose_provenance(),
             Self::Cuda { block, .. } => block.as_ref().map_or(0, |block| block.start as usize),
         }
+    }
+
+    /// Puts a copy that is enqueued next on `ours`, a view's stream, behind those of other views.
+    pub(crate) fn before_copy(&self, ours: &CudaStream) -> Result<(), Fault> {
+        let Self::Cuda { block: Some(block), .. } = self else { return Ok(()) };
+        match &*block.copied() {
+            Some(copied) if copied.stream != ours.cu_stream() as usize => copied.event.make_wait(ours).map_err(driver),
+            _ => Ok(()),
+        }
+    }
+
+    /// Notes that a view has enqueued a copy on its stream.
+    pub(crate) fn after_copy(&self, ours: &CudaStream) -> Result<(), Fault> {
+        let Self::Cuda { block: Some(block), .. } = self else { return Ok(()) };
+        let mut copied = block.copied();
+        match &mut *copied {
+            Some(Copied { event, stream }) => {
+                event.record(ours).map_err(driver)?;
+                *stream = ours.cu_stream() as usize;
+            }
+            none => {
+                let event = record_event(ours).map_err(driver)?;
+                *none = Some(Copied { event, stream: ours.cu_stream() as usize });
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a consumer's stream behind the copies of views that are still pending. Returns whether
+    /// there are any. A stream that is captured is refused only if there are.
+    pub(crate) fn put_behind_copies(&self, consumer: usize) -> Result<bool, Fault> {
+        let Self::Cuda { block: Some(block), .. } = self else { return Ok(false) };
+        block.process().check("tensor")?;
+        let copied = block.copied();
+        let Some(Copied { event, .. }) = &*copied else { return Ok(false) };
+        if event.is_reached().map_err(driver)? {
+            return Ok(false);
+        }
+        // SAFETY: the wrapper destroys nothing; the consumer named a stream of its own.
+        let stream = unsafe { block.context.wrap_borrowed_stream(consumer as sys::CUstream) };
+        event.make_wait(&stream).map_err(driver)?;
+        Ok(true)
     }
 
     pub(crate) fn device(&self) -> Device {
@@ -130,6 +183,17 @@ fn on_cuda(context: &Arc<CudaContext>, size: usize) -> Result<sys::CUdeviceptr, 
         Ok(start)
     };
     thread::scope(|scope| scope.spawn(allocate).join()).unwrap_or(Err(DriverError(sys::CUresult::CUDA_ERROR_UNKNOWN)))
+}
+
+impl CudaBlock {
+    fn copied(&self) -> MutexGuard<'_, Option<Copied>> {
+        // A panic in between leaves an event of an earlier copy or none.
+        self.copied.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn driver(error: bridge::cuda_import::Error) -> Fault {
+    Fault::new(Kind::Driver, error)
 }
 
 impl Drop for CudaBlock {

@@ -27,6 +27,11 @@ impl<T> Native<T> {
     pub(crate) fn new(value: T) -> Self {
         Self { value: ManuallyDrop::new(value), process: Process::current() }
     }
+
+    /// The process in which it may be used.
+    pub(crate) fn process(&self) -> Process {
+        self.process
+    }
 }
 
 impl<T> Deref for Native<T> {
@@ -80,10 +85,18 @@ impl<T: Send> Drop for Detached<T> {
 
 /// Runs calls of drivers, which may wait: detached from the interpreter, and without harm to a
 /// capture. Then hands on what they logged.
-pub(crate) fn call<R: Send>(py: Python<'_>, f: impl FnOnce() -> R + Send) -> R {
+///
+/// # Errors
+/// An interrupt in a handler of the log, such as Ctrl-C. The result is dropped, detached as well.
+pub(crate) fn call<R: Send>(py: Python<'_>, f: impl FnOnce() -> R + Send) -> PyResult<R> {
     let result = quietly(py, f);
-    logging::deliver(py);
-    result
+    match logging::deliver(py) {
+        Ok(()) => Ok(result),
+        Err(interrupt) => {
+            quietly(py, || drop(result));
+            Err(interrupt)
+        }
+    }
 }
 
 fn quietly<R: Send>(py: Python<'_>, f: impl FnOnce() -> R + Send) -> R {

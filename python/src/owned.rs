@@ -9,10 +9,10 @@ use pyo3::types::{PyDict, PyTuple};
 
 use crate::canvas::{Export, Kept, OpenFrame};
 use crate::error::{Fault, Kind};
-use crate::export::{Layout, consumer_stream};
+use crate::export::{Layout, consumer_stream, numbered};
 use crate::memory::Memory;
 use crate::native::{Detached, call};
-use crate::tensor::stream::{Producer, all_current};
+use crate::tensor::stream::{LEGACY, Producer, all_current};
 use crate::tensor::{Claims, Device, Keep, tuple};
 
 /// Memory of a view's device that any library writes and reads without a copy.
@@ -74,8 +74,9 @@ impl Tensor {
     /// DLPack: a capsule with this memory, versioned where ``max_version`` is at least (1, 0).
     /// Nothing is copied.
     ///
-    /// Of a frame, ``stream`` is put behind Vulkan's last use of the slot, and leaving the frame
-    /// waits for it, on the GPU: it must live until the ``with`` block has been left.
+    /// ``stream`` is put behind the copies that views have made of the memory or into it so far.
+    /// Of a frame, it is put behind Vulkan's last use of the slot, and leaving the frame waits for
+    /// it, on the GPU: it must live until the ``with`` block has been left.
     #[pyo3(signature = (*, stream=None, max_version=None, dl_device=None, copy=None))]
     fn __dlpack__(
         &self,
@@ -85,12 +86,19 @@ impl Tensor {
         dl_device: Option<(u32, i32)>,
         copy: Option<bool>,
     ) -> PyResult<Py<PyAny>> {
-        let request = ExportRequest::parse(stream, max_version, dl_device, copy)?;
+        let stream = stream.map(numbered).transpose()?;
+        let request = ExportRequest::parse(stream.as_ref(), max_version, dl_device, copy)?;
         match &*self.owner {
-            Owner::Memory(memory) => self.layout.capsule(py, &request, Arc::clone(memory)),
+            Owner::Memory(memory) => {
+                let stream = if self.layout.device == Device::Cpu { None } else { consumer_stream(&request)? };
+                if let Some(stream) = stream {
+                    call(py, || memory.put_behind_copies(stream))??;
+                }
+                self.layout.capsule(py, &request, Arc::clone(memory))
+            }
             Owner::Frame { frame, .. } => {
                 let stream = if self.layout.device == Device::Cpu { None } else { consumer_stream(&request)? };
-                let kept = call(py, || frame.lend(stream))?;
+                let kept = call(py, || frame.lend(stream))??;
                 self.layout.capsule(py, &request, Export::new(kept))
             }
         }
@@ -107,9 +115,10 @@ impl Tensor {
         self.interface_on(py, "__array_interface__", self.layout.device == Device::Cpu)
     }
 
-    /// Version 3, for numba and cupy; only of a tensor in device memory. ``stream`` is None for
-    /// memory of its own: nothing of the view's is pending. Of a frame it is the stream that the
-    /// frame was made with, the legacy default stream if none was named.
+    /// Version 3, for numba and cupy; only of a tensor in device memory. ``stream`` is None where
+    /// nothing of a view's is pending; else it is the legacy default stream, which is put behind
+    /// the copies that views have made of the memory or into it so far. Of a frame it is the
+    /// stream that the frame was made with, the legacy default stream if none was named.
     #[getter]
     fn __cuda_array_interface__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         self.interface_on(py, "__cuda_array_interface__", self.layout.device != Device::Cpu)
@@ -127,15 +136,15 @@ impl Tensor {
 
 impl Tensor {
     /// As a view reads it back: behind `stream`, or behind all that may have written it.
-    pub(crate) fn claims(&self, object: &Bound<'_, Self>, stream: Option<usize>) -> PyResult<Claims> {
-        if let Owner::Frame { .. } = *self.owner {
+    pub(crate) fn claims(&self, py: Python<'_>, stream: Option<usize>) -> PyResult<Claims> {
+        let Owner::Memory(memory) = &*self.owner else {
             let reason = "a canvas's frame is shown by leaving its `with` block, not by a call";
             return Err(Fault::new(Kind::Usage, reason).into());
-        }
+        };
         let producer = match (self.layout.device, stream) {
             (Device::Cpu, _) => Producer::Host,
             (Device::Cuda(_), Some(stream)) => Producer::Streams(vec![stream]),
-            (Device::Cuda(ordinal), None) => Producer::Streams(all_current(object.py(), ordinal)?),
+            (Device::Cuda(ordinal), None) => Producer::Streams(all_current(py, ordinal)?),
         };
         Ok(Claims {
             address: self.layout.address,
@@ -145,7 +154,7 @@ impl Tensor {
             strides: None,
             read_only: false,
             producer,
-            keep: Keep::Object(object.clone().into_any().unbind()),
+            keep: Keep::Memory(Arc::clone(memory)),
         })
     }
 
@@ -156,9 +165,12 @@ impl Tensor {
             return Err(missing());
         }
         let stream = match &*self.owner {
-            Owner::Memory(_) => None,
+            Owner::Memory(memory) => {
+                let pending = self.layout.device != Device::Cpu && call(py, || memory.put_behind_copies(LEGACY))??;
+                pending.then_some(LEGACY)
+            }
             Owner::Frame { frame, kept } => {
-                let (stream, slots) = call(py, || frame.lend_by_interface())?;
+                let (stream, slots) = call(py, || frame.lend_by_interface())??;
                 kept.get_or_init(|| slots);
                 stream
             }

@@ -2,6 +2,9 @@
 
 import gc
 import os
+import subprocess
+import sys
+import warnings
 import weakref
 
 import fakes
@@ -132,6 +135,26 @@ def test_an_exception_gives_the_frame_back(view):
     assert view.draw() and (view.pixels() == noise(4)).all()
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_the_exception_of_the_block_is_the_one_to_see(view, monkeypatch):
+    """Where the frame cannot end either, as in a forked child, that is reported."""
+    reported = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda one: reported.append(one.exc_type))
+    canvas, child, seen = view.canvas((HEIGHT, WIDTH, 4)), None, None
+    try:
+        with warnings.catch_warnings(), canvas.frame():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            child = os.fork()
+            1 / 0
+    except Exception as error:
+        seen = type(error)
+    if child == 0:
+        os._exit(7 if (seen, reported) == (ZeroDivisionError, [UsageError]) else 1)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 7
+    assert (seen, reported) == (ZeroDivisionError, [])
+
+
 def test_a_frame_that_ended_makes_no_tensors(view):
     canvas = view.canvas((HEIGHT, WIDTH, 4))
     with canvas.frame() as t:
@@ -181,6 +204,34 @@ def test_a_frame_of_a_closed_view(view):
     canvas = view.canvas((HEIGHT, WIDTH, 4))
     with pytest.raises(ClosedError), canvas.frame():
         view.close()
+
+
+@pytest.mark.parametrize("make, live", [("canvas", 0), ("tensor", 1)])
+def test_what_is_made_while_the_view_is_closed_belongs_to_it(make, live):
+    """The one of a second view is closed by a handler of the log, in the call that makes it: a record is left by a view whose frame
+    takes longer than the limit."""
+    code = f"""
+import logging, warnings, numpy, vkview
+warnings.simplefilter("ignore", ResourceWarning)
+closed = []
+class Closes(logging.Handler):
+    def emit(self, record): closed.append(view.close())
+view, slow = (vkview.View(side, side, headless=True, backend="host") for side in (8, 512))
+slow.points(numpy.random.default_rng(1).random((200_000, 3), "float32") - 0.5, size=64)
+slow.draw()
+del slow
+logging.getLogger("vkview").addHandler(Closes())
+made = view.{make}((8, 8, 4))
+assert view.closed
+print(closed[0])
+if {make!r} == "canvas":
+    try: made.frame().__enter__()
+    except vkview.ClosedError: pass
+    else: print("a frame of a closed view")
+"""
+    ended = subprocess.run([sys.executable, "-c", code], env=os.environ | {"VKVIEW_TIMEOUT": "1"}, capture_output=True, text=True,
+                           timeout=60)
+    assert (ended.returncode, ended.stdout) == (0, f"{live}\n"), ended
 
 
 class Stream:

@@ -7,7 +7,6 @@ import pickle
 import subprocess
 import sys
 import threading
-import time
 import warnings
 
 import numpy as np
@@ -124,56 +123,6 @@ def test_threads_take_turns(view):
     assert any((view.pixels() == noise(4, seed=seed)).all() for seed in range(4))
 
 
-def test_the_interpreter_runs_while_a_view_waits(view):
-    """Frames in one thread, counting in another: both get on."""
-    counted = 0
-    stop = threading.Event()
-    def count():
-        nonlocal counted
-        while not stop.is_set():
-            counted += 1
-    thread = threading.Thread(target=count)
-    thread.start()
-    for _ in range(20):
-        shown(view, noise(4))
-    stop.set()
-    thread.join()
-    assert counted > 100
-
-
-def test_the_interpreter_runs_while_a_canvas_is_dropped():
-    """Its slots are waited for."""
-    with vkview.View(1024, 1024, headless=True, backend="host") as view:
-        canvas = view.canvas((1024, 1024, 4))
-        with canvas.frame() as t:
-            np.asarray(t)[:] = 1
-        del t
-        counted = 0
-        stop = threading.Event()
-        def count():
-            nonlocal counted
-            while not stop.is_set():
-                counted += 1
-                time.sleep(0.0005)
-        thread = threading.Thread(target=count)
-        thread.start()
-        interval = sys.getswitchinterval()
-        # Nobody is made to let go of the interpreter.
-        sys.setswitchinterval(60)
-        try:
-            view.draw()
-            before, start = counted, time.perf_counter()
-            del canvas
-            after, took = counted, time.perf_counter() - start
-        finally:
-            sys.setswitchinterval(interval)
-            stop.set()
-            thread.join()
-    if took < 0.01:
-        pytest.skip(f"the frame was drawn too fast for this test: {took} s")
-    assert after > before
-
-
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 def test_a_forked_child_can_do_nothing_and_harms_nothing(view):
     canvas, tensor = view.canvas((HEIGHT, WIDTH, 4)), view.tensor((100,))
@@ -212,9 +161,10 @@ def test_a_missing_vulkan_driver_is_an_exception(tmp_path):
 
 
 def test_missing_cuda_is_an_exception():
-    ended = run("import vkview\ntry:\n    vkview.View(8, 8, headless=True, backend='cuda')\n"
-                "except vkview.UnavailableError as error:\n    print('refused', error)\nelse:\n    print('made')")
-    assert ended.returncode == 0 and ended.stdout.startswith(("refused", "made")), ended.stderr
+    ended = run("import vkview\ntry:\n    view = vkview.View(8, 8, headless=True, backend='cuda')\n"
+                "except vkview.UnavailableError as error:\n    print('refused', error)\nelse:\n    print('made', view.backend)")
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.startswith("refused") or ended.stdout == "made cuda\n", ended.stdout
 
 
 def test_a_view_that_is_never_closed_ends_with_the_interpreter():

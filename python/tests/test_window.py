@@ -24,6 +24,8 @@ pytestmark = [
     pytest.mark.skipif(x11.XLIB is None, reason="there is no libX11"),
 ]
 W, H = 160, 120
+#: Seconds that a view waits at most: what holds one up does so until then.
+LIMIT = float(os.environ.get("VKVIEW_TIMEOUT", 10))
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +205,7 @@ def test_a_hidden_window_holds_nothing_up(screen):
             # Each is drawn, shown or not.
             if seed % 10 == 0:
                 assert (view.pixels()[..., :3] == picture(seed)).all()
-        assert longest < 1.0
+        assert longest < LIMIT
         screen.restore(number)
         shows(screen, view, number, picture(99))
 
@@ -534,10 +536,12 @@ def test_a_loop_without_news_leaves_the_processor(display):
         view.draw()
         for _ in range(50):
             view.draw()
-        begun = time.process_time(), time.perf_counter()
-        while time.perf_counter() - begun[1] < 1.0:
+        draws, begun = 0, time.perf_counter()
+        while time.perf_counter() - begun < 1.0:
             view.draw()
-        assert time.process_time() - begun[0] < 0.5
+            draws += 1
+        # Each waits 2 ms for events, of which there are few.
+        assert draws <= 600 * (time.perf_counter() - begun)
 
 
 def test_the_title_tells_the_rate(screen):

@@ -13,7 +13,7 @@ use pyo3::types::PyTuple;
 pub(crate) use crate::canvas::open::OpenFrame;
 use crate::canvas::shared::Named;
 pub(crate) use crate::canvas::shared::{Export, Kept, Shared};
-use crate::error::{Fault, Kind};
+use crate::error::{Fault, Kind, is_interrupt};
 use crate::export::Layout;
 use crate::native::{Detached, call, detached};
 use crate::owned::{Owner, Tensor};
@@ -143,9 +143,22 @@ impl CanvasFrame {
     /// The tensor to write.
     fn __enter__(&self, py: Python<'_>) -> PyResult<Tensor> {
         let canvas = self.canvas.get();
-        let (open, layout) = call(py, || canvas.begin(self.stream))?;
-        let frame = Arc::clone(&open.frame);
-        *self.lock() = Some(open);
+        let begun = call(py, || {
+            let (open, layout) = canvas.begin(self.stream)?;
+            let frame = Arc::clone(&open.frame);
+            *self.lock() = Some(open);
+            Ok::<_, Fault>((frame, layout))
+        });
+        let (frame, layout) = match begun {
+            Ok(begun) => begun?,
+            Err(interrupt) => {
+                // The block is not entered, and never left.
+                if let Some(open) = self.lock().take() {
+                    detached(move || abandon(open));
+                }
+                return Err(interrupt);
+            }
+        };
         Ok(Tensor::new(layout, Owner::Frame { frame, kept: OnceLock::new() }))
     }
 
@@ -158,9 +171,21 @@ impl CanvasFrame {
         _traceback: &Bound<'_, PyAny>,
     ) -> PyResult<bool> {
         let raised = !kind.is_none();
+        match self.end(py, raised) {
+            // The block's exception is the one to see.
+            Err(error) if raised && !is_interrupt(py, &error) => error.write_unraisable(py, None),
+            ended => ended?,
+        }
+        Ok(false)
+    }
+}
+
+impl CanvasFrame {
+    /// Hands the slot on, or gives it back undrawn if the block raised.
+    fn end(&self, py: Python<'_>, raised: bool) -> PyResult<()> {
         let canvas = self.canvas.get();
         canvas.shared.process.check("canvas")?;
-        let Some(open) = self.lock().take() else { return Ok(false) };
+        let Some(open) = self.lock().take() else { return Ok(()) };
         call(py, move || {
             // The slots go last.
             let Open { turn, frame, kept: _kept } = open;
@@ -174,12 +199,10 @@ impl CanvasFrame {
             }
             let turn = turn.finish().map_err(told)?;
             canvas.view.get().show_frame(turn, canvas.format, Scene::Image(canvas.look))
-        })?;
-        Ok(false)
+        })??;
+        Ok(())
     }
-}
 
-impl CanvasFrame {
     fn lock(&self) -> MutexGuard<'_, Option<Open>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -194,12 +217,15 @@ impl Drop for CanvasFrame {
             std::mem::forget(open);
             return;
         }
-        detached(move || {
-            let Open { turn, frame, kept: _kept } = open;
-            if let Err(fault) = frame.end() {
-                log::warn!("a frame of a canvas was left, and its streams could not be joined: {fault}");
-            }
-            skip(turn);
-        });
+        detached(move || abandon(open));
     }
+}
+
+/// Gives the slot back undrawn.
+fn abandon(open: Open) {
+    let Open { turn, frame, kept: _kept } = open;
+    if let Err(fault) = frame.end() {
+        log::warn!("a frame of a canvas was left, and its streams could not be joined: {fault}");
+    }
+    skip(turn);
 }

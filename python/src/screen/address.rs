@@ -19,9 +19,11 @@ use crate::tensor::{Device, TensorView};
 pub(crate) fn check_device(device: &CudaDevice, context: &Arc<CudaContext>, tensor: &TensorView) -> Result<(), Fault> {
     let (first, span) = (tensor.address, tensor.rows.last() + 1);
     // An end past all addresses is no memory either.
-    let (ordinal, last) = {
+    let (ordinal, last, foreign) = {
         let _current = Current::push(context)?;
-        (ordinal_at(first), first.checked_add(span - 1).and_then(ordinal_at))
+        let end = first.checked_add(span - 1);
+        let foreign = [Some(first), end].into_iter().flatten().any(|byte| is_foreign(context, byte));
+        (ordinal_at(first), end.and_then(ordinal_at), foreign)
     };
     let what = || tensor.describe();
     let Some(ordinal) = ordinal else {
@@ -40,6 +42,11 @@ pub(crate) fn check_device(device: &CudaDevice, context: &Arc<CudaContext>, tens
         _ => ordinal,
     };
     match i32::try_from(device.ordinal()) {
+        Ok(ours) if ours == ordinal && ours == claimed && foreign => {
+            let reason = "is memory of another CUDA context than the device's primary one, which the view uses";
+            let advice = "make it in the primary context, where its streams can be waited for";
+            Err(Fault::new(Kind::Device, format!("{} {reason}: {advice}", what())))
+        }
         Ok(ours) if ours == ordinal && ours == claimed => Ok(()),
         ours => {
             let (what, ours, name) = (what(), ours.unwrap_or(UNKNOWN), device.name());
@@ -62,6 +69,17 @@ fn ordinal_at(address: usize) -> Option<i32> {
     // SAFETY: the attribute is an `int`; the address is looked up, not accessed.
     let code = unsafe { sys::cuPointerGetAttribute((&raw mut ordinal).cast(), attribute, address as sys::CUdeviceptr) };
     (code == sys::CUresult::CUDA_SUCCESS).then_some(ordinal)
+}
+
+/// Returns `true` for memory that was made in another context than ours. Streams without a name of
+/// their own, such as the legacy default stream, are then those of that context: ours would not
+/// wait for the work that writes it. Memory of pools and virtual mappings has no context.
+fn is_foreign(ours: &CudaContext, address: usize) -> bool {
+    let mut context: sys::CUcontext = null_mut();
+    let attribute = sys::CUpointer_attribute::CU_POINTER_ATTRIBUTE_CONTEXT;
+    // SAFETY: the attribute is a `CUcontext`; the address is looked up, not accessed.
+    let code = unsafe { sys::cuPointerGetAttribute((&raw mut context).cast(), attribute, address as sys::CUdeviceptr) };
+    code == sys::CUresult::CUDA_SUCCESS && !context.is_null() && context != ours.cu_ctx()
 }
 
 /// A context that is current on this thread while this lives; the caller's is back afterwards.

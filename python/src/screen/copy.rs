@@ -212,6 +212,9 @@ impl Copier {
         for producer in producers.iter().filter(|_| self.leave_out != Some(Wait::Before)) {
             put_behind(&mut self.before, producer, ours)?;
         }
+        if let Some(memory) = tensor.memory() {
+            memory.before_copy(ours)?;
+        }
         {
             let _current = Current::push(context)?;
             let rows = tensor.rows;
@@ -231,11 +234,12 @@ impl Copier {
                 unsafe { copy_rows((target, source), rows, ours.cu_stream()) }?;
             }
         }
-        for producer in producers.iter().filter(|_| self.leave_out != Some(Wait::After)) {
-            if let Err(fault) = put_behind(&mut self.after, ours, producer) {
-                // The copy is enqueued all the same.
-                return Ok(End::Unordered(fault));
-            }
+        let behind = producers.iter().filter(|_| self.leave_out != Some(Wait::After));
+        let mut ordered = tensor.memory().map_or(Ok(()), |memory| memory.after_copy(ours));
+        ordered = behind.map(|producer| put_behind(&mut self.after, ours, producer)).fold(ordered, Result::and);
+        if let Err(fault) = ordered {
+            // The copy is enqueued all the same.
+            return Ok(End::Unordered(fault));
         }
         Ok(if producers.is_empty() { End::Unseen(None) } else { End::Ordered })
     }

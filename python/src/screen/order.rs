@@ -51,7 +51,11 @@ pub(crate) fn check_stream(ours: &CudaStream, stream: usize) -> Result<(), Fault
 
 /// Makes what is enqueued on `second` from now on wait for what is enqueued on `first` now. The
 /// event is made once.
-pub(crate) fn put_behind(event: &mut Option<StreamEvent>, first: &CudaStream, second: &CudaStream) -> Result<(), Fault> {
+pub(crate) fn put_behind(
+    event: &mut Option<StreamEvent>,
+    first: &CudaStream,
+    second: &CudaStream,
+) -> Result<(), Fault> {
     let cuda = |error: bridge::cuda_import::Error| Fault::new(Kind::Driver, error);
     let event = match event {
         Some(event) => {

@@ -11,10 +11,12 @@ pub(crate) mod rows;
 pub(crate) mod stream;
 
 use std::fmt;
+use std::sync::Arc;
 
 use pyo3::prelude::*;
 
 use crate::error::{Fault, Kind};
+use crate::memory::Memory;
 use crate::owned::Tensor;
 use crate::tensor::dtype::DType;
 use crate::tensor::rows::Rows;
@@ -77,6 +79,8 @@ impl Drop for TensorView {
 pub(crate) enum Keep {
     Dlpack(dlpark::python::ImportedDlpack),
     Object(Py<PyAny>),
+    /// A tensor's of a view.
+    Memory(Arc<Memory>),
 }
 
 impl fmt::Debug for Keep {
@@ -84,6 +88,7 @@ impl fmt::Debug for Keep {
         f.write_str(match self {
             Self::Dlpack(_) => "Dlpack",
             Self::Object(_) => "Object",
+            Self::Memory(_) => "Memory",
         })
     }
 }
@@ -139,7 +144,7 @@ impl TensorView {
         let has = |name| object.hasattr(name);
         let on_cpu_with_interface = |device| device == Some(Device::Cpu);
         let mut claims = if let Ok(tensor) = object.cast::<Tensor>() {
-            tensor.get().claims(tensor, stream)?
+            tensor.get().claims(object.py(), stream)?
         } else if has("__dlpack__")? {
             // Preferred for numpy: read-only arrays have no capsule in its older versions.
             if on_cpu_with_interface(dlpack::device_of(object)?) && has("__array_interface__")? {
@@ -198,6 +203,14 @@ impl TensorView {
         if let Some(keep) = self.keep.take() {
             log::error!("a tensor is leaked, since a copy of it could not be seen to end: {}", self.describe());
             std::mem::forget(keep);
+        }
+    }
+
+    /// The memory, if a view has made it.
+    pub(crate) fn memory(&self) -> Option<&Memory> {
+        match &self.keep {
+            Some(Keep::Memory(memory)) => Some(memory),
+            _ => None,
         }
     }
 

@@ -3,7 +3,7 @@
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
-use crate::error::{Fault, Kind};
+use crate::error::{Fault, Kind, is_interrupt};
 use crate::tensor::{Device, is_of};
 
 /// The handle of CUDA's legacy default stream (`CU_STREAM_LEGACY`), as DLPack and
@@ -30,6 +30,7 @@ pub(crate) enum Producer {
 pub(crate) fn named(stream: &Bound<'_, PyAny>) -> PyResult<usize> {
     let number = match stream.extract::<usize>() {
         Ok(number) => number,
+        Err(error) if is_interrupt(stream.py(), &error) => return Err(error),
         Err(_) => attribute(stream)?.ok_or_else(|| {
             Fault::new(
                 Kind::Tensor,
@@ -51,7 +52,8 @@ pub(crate) fn explicit(stream: usize) -> Result<usize, Fault> {
     Err(Fault::new(Kind::Usage, format!("{reason}: use a stream of its own, or the legacy default stream (1)")))
 }
 
-fn attribute(stream: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
+/// The `CUstream` of an object of a library that wraps one; `None` for another object.
+pub(crate) fn attribute(stream: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
     if let Some(protocol) = stream.getattr_opt("__cuda_stream__")? {
         // A function of the version and the address, by the protocol of cuda.core.
         let pair = if protocol.is_callable() { protocol.call0()? } else { protocol };
@@ -81,8 +83,11 @@ pub(crate) fn current_of(object: &Bound<'_, PyAny>, device: Device) -> PyResult<
         return named(&current.getattr("cuda_stream")?).map(Some);
     }
     // Version 3 has the stream: cupy gives its current one, numba that of the array.
-    let Ok(Some(interface)) = object.getattr_opt("__cuda_array_interface__") else { return Ok(None) };
-    of_interface(&interface)
+    match object.getattr_opt("__cuda_array_interface__") {
+        Ok(Some(interface)) => of_interface(&interface),
+        Err(error) if is_interrupt(object.py(), &error) => Err(error),
+        Ok(None) | Err(_) => Ok(None),
+    }
 }
 
 /// The streams on which a library may have written a tensor of the view: the current ones of torch
@@ -90,16 +95,25 @@ pub(crate) fn current_of(object: &Bound<'_, PyAny>, device: Device) -> PyResult<
 pub(crate) fn all_current(py: Python<'_>, ordinal: i32) -> PyResult<Vec<usize>> {
     let modules = py.import("sys")?.getattr("modules")?;
     let mut streams = vec![LEGACY];
-    if let Ok(torch) = modules.get_item("torch")
-        && torch.getattr("cuda")?.call_method0("is_initialized")?.is_truthy()?
+    // An entry is None where a program rules a library out, and has no names yet while another
+    // thread imports it: nothing of that library is enqueued then.
+    let module = |name| match modules.get_item(name) {
+        Ok(library) => library.getattr_opt("cuda"),
+        Err(_) => Ok(None),
+    };
+    if let Some(cuda) = module("torch")?
+        && let Some(is_initialized) = cuda.getattr_opt("is_initialized")?
+        && is_initialized.call0()?.is_truthy()?
+        && let Some(current_stream) = cuda.getattr_opt("current_stream")?
     {
-        streams.push(named(&torch.getattr("cuda")?.call_method1("current_stream", (ordinal,))?)?);
+        streams.push(named(&current_stream.call1((ordinal,))?)?);
     }
-    if let Ok(cupy) = modules.get_item("cupy") {
-        let cuda = cupy.getattr("cuda")?;
-        let current = match cuda.call_method1("get_current_stream", (ordinal,)) {
+    if let Some(cuda) = module("cupy")?
+        && let Some(current_stream) = cuda.getattr_opt("get_current_stream")?
+    {
+        let current = match current_stream.call1((ordinal,)) {
             // Older versions know that of the current device alone.
-            Err(error) if error.is_instance_of::<PyTypeError>(py) => cuda.call_method0("get_current_stream"),
+            Err(error) if error.is_instance_of::<PyTypeError>(py) => current_stream.call0(),
             current => current,
         };
         streams.push(named(&current?)?);

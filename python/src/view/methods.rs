@@ -10,7 +10,7 @@ use pyo3::types::{PyByteArray, PyBytes};
 
 use crate::canvas::{Canvas, Shared};
 use crate::choose;
-use crate::error::{Fault, Kind};
+use crate::error::{Fault, Kind, is_interrupt};
 use crate::export::Layout;
 use crate::fork::Process;
 use crate::memory::Memory;
@@ -149,10 +149,14 @@ impl View {
         let dtype = dtype_of(dtype, DType::F32)?;
         let shape = checked_shape(&shape, dtype)?;
         let size = shape.iter().product::<usize>() * dtype.bytes();
-        let memory = self.with(py, |screen| Memory::zeroed(screen.compute(), size))?;
-        let mut live = self.live();
-        live.retain(|memory| memory.strong_count() > 0);
-        live.push(Arc::downgrade(&memory));
+        let memory = self.with(py, |screen| {
+            let memory = Memory::zeroed(screen.compute(), size)?;
+            // While the screen is locked, so that `close` comes before it or sees it.
+            let mut live = self.live();
+            live.retain(|memory| memory.strong_count() > 0);
+            live.push(Arc::downgrade(&memory));
+            Ok(memory)
+        })?;
         let layout = Layout { address: memory.address(), device: memory.device(), dtype, shape };
         Ok(Tensor::new(layout, Owner::Memory(memory)))
     }
@@ -173,10 +177,14 @@ impl View {
         let dtype = dtype_of(dtype, DType::U8)?;
         let shape = checked_shape(&shape, dtype)?;
         let format = Format::new(&shape, dtype)?;
-        let shared = view.with(slf.py(), |screen| Shared::new(screen.compute(), format))?;
-        let mut canvases = view.canvases();
-        canvases.retain(|canvas| canvas.strong_count() > 0);
-        canvases.push(Arc::downgrade(&shared));
+        let shared = view.with(slf.py(), |screen| {
+            let shared = Shared::new(screen.compute(), format)?;
+            // While the screen is locked, so that `close` comes before it or sees it.
+            let mut canvases = view.canvases();
+            canvases.retain(|canvas| canvas.strong_count() > 0);
+            canvases.push(Arc::downgrade(&shared));
+            Ok(shared)
+        })?;
         Ok(Canvas::new(slf.clone().unbind(), shared, shape, format, look))
     }
 
@@ -253,7 +261,7 @@ impl View {
             let canvases = std::mem::take(&mut *self.canvases());
             let frames: usize = canvases.iter().filter_map(Weak::upgrade).map(|canvas| canvas.close()).sum();
             (ended, frames)
-        });
+        })?;
         // Told once.
         let tensors = std::mem::take(&mut *self.live());
         let live = frames + tensors.iter().filter(|memory| memory.strong_count() > 0).count();
@@ -337,7 +345,7 @@ impl View {
     ) -> PyResult<bool> {
         match self.close(py) {
             // The block's exception is the one to see.
-            Err(error) if !kind.is_none() => error.write_unraisable(py, None),
+            Err(error) if !kind.is_none() && !is_interrupt(py, &error) => error.write_unraisable(py, None),
             ended => drop(ended?),
         }
         Ok(false)

@@ -58,7 +58,7 @@ impl View {
     /// Runs `f` with the screen, detached from the interpreter: it calls drivers, and may wait.
     fn with<R: Send>(&self, py: Python<'_>, f: impl FnOnce(&mut Screen) -> Result<R, Fault> + Send) -> PyResult<R> {
         self.process.check("view")?;
-        call(py, || f(self.lock().as_mut().ok_or_else(closed)?)).map_err(PyErr::from)
+        Ok(call(py, || f(self.lock().as_mut().ok_or_else(closed)?))??)
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Screen>> {

@@ -88,15 +88,27 @@ pub fn examine_without(arguments: &[&str]) -> Option<WithoutLayers> {
     }
 }
 
-/// What to say of a doctor that did not come to its end, and whether it does without implicit
-/// layers; `None` if it came to its end.
-pub fn broken_off(status: ExitStatus, without: impl FnOnce() -> Option<WithoutLayers>) -> Option<String> {
-    // Windows ends a process that faults with a code of the system's errors.
-    if status.code().is_some_and(|code| (0..0x100).contains(&code)) {
-        return None;
+/// Added to the exit code of a doctor that is watched and came to its end. A driver that ends the
+/// process by itself knows nothing of it.
+const CAME_TO_ITS_END: u8 = 0xb0;
+
+/// The code that a watched doctor exits with, for the one that watches.
+pub fn mark_end(code: u8) -> u8 {
+    CAME_TO_ITS_END.saturating_add(code)
+}
+
+/// The exit code of a watched doctor that came to its end.
+///
+/// # Errors
+/// It did not, whatever its status: what to say of that, and whether it does without implicit
+/// layers.
+pub fn end_of(status: ExitStatus, without: impl FnOnce() -> Option<WithoutLayers>) -> Result<u8, String> {
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    if let Some(code) = code.and_then(|code| code.checked_sub(CAME_TO_ITS_END)) {
+        return Ok(code);
     }
     let end = format!("a Vulkan driver or layer, or CUDA, ended the check ({status})");
-    Some(match without() {
+    Err(match without() {
         Some(_) => format!(
             "{end}. Without implicit layers it comes to its end: set {VARIABLE}={IMPLICIT}, and remove or update the layers \
              that overlays and capture tools installed (`VK_LOADER_DEBUG=layer` lists them)"
@@ -116,8 +128,13 @@ mod tests {
     #[test]
     fn a_process_that_a_layer_ends_is_told_from_one_that_finds_nothing() {
         let status = |script: &str| Command::new("sh").args(["-c", script]).status().unwrap();
-        assert!(broken_off(status("exit 2"), || None).is_none());
-        let with = |without| broken_off(status("kill -SEGV $$"), || without).unwrap();
+        for code in [0, 1, 2, 74] {
+            assert_eq!(end_of(status(&format!("exit {}", mark_end(code))), || None), Ok(code));
+            // A driver's own `exit`.
+            let error = end_of(status(&format!("exit {code}")), || None).unwrap_err();
+            assert!(error.contains("ended the check"), "{error}");
+        }
+        let with = |without| end_of(status("kill -SEGV $$"), || without).unwrap_err();
         assert!(with(Some(WithoutLayers::default())).contains("set VK_LOADER_LAYERS_DISABLE=~implicit~"));
         assert!(with(None).contains("also without implicit layers"));
     }

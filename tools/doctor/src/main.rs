@@ -66,9 +66,10 @@ fn main() -> ExitCode {
     };
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
     match arguments.stage {
-        None => watch().unwrap_or_else(|| examine(&arguments)),
+        None => watch().unwrap_or_else(|| examine(&arguments)).into(),
         Some(Stage::Worker) => work(),
-        Some(_) => examine(&arguments),
+        Some(Stage::Watched) => doctor::layers::mark_end(examine(&arguments)).into(),
+        Some(Stage::Compared) => examine(&arguments).into(),
     }
 }
 
@@ -92,18 +93,19 @@ fn start_worker() -> io::Result<Command> {
 
 /// Examines the machine in another process, so that a driver or a layer that ends it is told of;
 /// `None` where no process can be started.
-fn watch() -> Option<ExitCode> {
+fn watch() -> Option<u8> {
     let child =
         Command::new(env::current_exe().ok()?).args(env::args_os().skip(1)).args(["--stage", "watched"]).status();
     let status = child.inspect_err(|error| log::debug!("no second process: {error}")).ok()?;
-    let Some(text) = doctor::layers::broken_off(status, || doctor::layers::examine_without(COMPARED)) else {
-        return Some(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from));
-    };
-    tell(format_args!("error: {text}"));
-    Some(ExitCode::from(BROKEN_OFF))
+    let ended = doctor::layers::end_of(status, || doctor::layers::examine_without(COMPARED));
+    Some(ended.unwrap_or_else(|text| {
+        tell(format_args!("error: {text}"));
+        BROKEN_OFF
+    }))
 }
 
-fn examine(arguments: &Arguments) -> ExitCode {
+/// Returns the exit code.
+fn examine(arguments: &Arguments) -> u8 {
     // Printed at once: what is known is seen even if a driver ends the process.
     let mut printed = Ok(());
     let show = |text: &str| {
@@ -127,7 +129,7 @@ fn examine(arguments: &Arguments) -> ExitCode {
     }
     if let Err(error) = printed {
         tell(format_args!("error: {error:#}"));
-        return ExitCode::from(CANNOT_WRITE);
+        return CANNOT_WRITE;
     }
-    ExitCode::from(report.verdict.exit_code)
+    report.verdict.exit_code
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::process::Command;
 use std::{env, fmt};
@@ -45,12 +45,25 @@ pub(super) const FLATPAK: &str = "Flatpak";
 pub(super) const SNAP: &str = "Snap";
 
 /// A file that a driver talks to a GPU through.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct DeviceFile {
     /// Where it is.
     pub path: String,
     /// Whether this user may not open it.
     pub closed: bool,
+    /// Whether nobody may open it here: the device cgroup of this job or container leaves it out.
+    pub withheld: bool,
+}
+
+impl DeviceFile {
+    /// From opening it.
+    fn of(path: String, opened: &io::Result<()>) -> Self {
+        /// The file's mode gives `EACCES`, a device cgroup this; `ErrorKind` is the same.
+        const EPERM: i32 = 1;
+        let denied = opened.as_ref().err().filter(|error| error.kind() == ErrorKind::PermissionDenied);
+        let withheld = denied.is_some_and(|error| error.raw_os_error() == Some(EPERM));
+        Self { path, closed: denied.is_some() && !withheld, withheld }
+    }
 }
 
 /// Variables that steer CUDA and NVIDIA's containers; all of Vulkan's begin with `VK_`.
@@ -122,7 +135,12 @@ impl System {
 
 impl fmt::Display for DeviceFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.path, if self.closed { " (closed to this user)" } else { "" })
+        let state = match (self.closed, self.withheld) {
+            (true, _) => " (closed to this user)",
+            (_, true) => " (not given to this job or container)",
+            _ => "",
+        };
+        write!(f, "{}{state}", self.path)
     }
 }
 
@@ -212,8 +230,8 @@ fn device_files() -> Vec<DeviceFile> {
             let name = entry.file_name().to_string_lossy().into_owned();
             if starts.iter().any(|start| name.starts_with(start)) && !entry.path().is_dir() {
                 let opened = OpenOptions::new().read(true).write(true).open(entry.path());
-                let closed = opened.is_err_and(|error| error.kind() == ErrorKind::PermissionDenied);
-                found.push(DeviceFile { path: entry.path().to_string_lossy().into_owned(), closed });
+                let path = entry.path().to_string_lossy().into_owned();
+                found.push(DeviceFile::of(path, &opened.map(drop)));
             }
         }
     }
@@ -241,6 +259,19 @@ mod tests {
         assert!(container(no, nothing, "0::/", overlay).is_some());
         let disk = "/dev/sda1 / ext4 rw 0 0\noverlay /var/lib/docker/overlay2/x overlay rw 0 0\n";
         assert_eq!(container(no, nothing, "0::/init.scope", disk), None);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_is_withheld_is_told_from_one_that_is_closed() {
+        let of = |code| {
+            let file = DeviceFile::of("/dev/nvidia0".to_owned(), &Err(io::Error::from_raw_os_error(code)));
+            (file.closed, file.withheld, file.to_string())
+        };
+        let (eperm, enxio, eacces) = (1, 6, 13);
+        assert_eq!(of(eacces), (true, false, "/dev/nvidia0 (closed to this user)".to_owned()));
+        assert_eq!(of(eperm), (false, true, "/dev/nvidia0 (not given to this job or container)".to_owned()));
+        assert_eq!(of(enxio), (false, false, "/dev/nvidia0".to_owned()));
     }
 
     #[test]

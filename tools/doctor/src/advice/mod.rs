@@ -37,6 +37,7 @@ pub(super) fn advise(
     let mut all = Vec::new();
     all.extend(wsl(system));
     all.extend(closed_files(system));
+    all.extend(withheld_files(system, trials));
     all.extend(zero_uuids(vulkan, cuda));
     all.extend(context_switch_timeout(system));
     all.extend(no_vulkan(system, vulkan));
@@ -47,7 +48,7 @@ pub(super) fn advise(
     all.extend(nvidia::old_driver(system, cuda));
     all.extend(nvidia::split_gpu(cuda));
     all.extend(hidden_device(system, vulkan, cuda, unpaired));
-    all.extend(nvidia::device_gaps(vulkan));
+    all.extend(nvidia::device_gaps(system, vulkan));
     all.extend(failed_trials(system, trials));
     all.extend(software_only(vulkan));
     all
@@ -73,6 +74,24 @@ fn closed_files(system: &System) -> Option<Advice> {
         format!("this user may not open {}", closed.join(", ")),
         "join the group that owns the file (`ls -l`; often `sudo usermod -aG video,render $USER`) and log in again",
     )
+}
+
+/// Files that a device cgroup leaves out. Where a pair works, those are of GPUs that others use.
+fn withheld_files(system: &System, trials: &[Trial]) -> Option<Advice> {
+    let withheld = system.device_files.iter().filter(|file| file.withheld).map(|file| file.path.as_str());
+    let withheld: Vec<_> = withheld.collect();
+    if withheld.is_empty() || trials.iter().any(|trial| trial.backend == "cuda" && trial.passed()) {
+        return None;
+    }
+    advice(
+        format!("{} not given to this job or container", is_or_are(&withheld)),
+        "ask for the GPU where the job or container is started: the scheduler's option (Slurm's `--gres=gpu:1`), `--gpus all` \
+         or `--device`; no group or mode of the file changes it",
+    )
+}
+
+fn is_or_are(names: &[&str]) -> String {
+    format!("{} {}", names.join(", "), if names.len() == 1 { "is" } else { "are" })
 }
 
 /// The variables that limit the loader to some drivers.

@@ -228,11 +228,24 @@ pub(super) fn no_cuda(system: &System, vulkan: &Vulkan, cuda: &Cuda) -> Option<A
         (CudaProblemKind::NoDriver, false, _) => {
             "install the driver's CUDA part: Debian `libcuda1`, Ubuntu `libnvidia-compute-NNN`".to_owned()
         }
-        (CudaProblemKind::TooOld, ..) => format!("install NVIDIA's driver {OLDEST_DRIVER} or newer"),
+        (CudaProblemKind::TooOld, ..) => match new_module(system) {
+            Some(module) => format!("{module}: {OTHER_LIBCUDA}"),
+            None => format!("install NVIDIA's driver {OLDEST_DRIVER} or newer"),
+        },
         (CudaProblemKind::DoesNotStart, ..) => "do what the driver's code suggests, above".to_owned(),
     };
     advice(format!("CUDA does not run: {}", first_sentence(&problem.text)), action)
 }
+
+/// What to say of a kernel module that is not too old, where a library is.
+fn new_module(system: &System) -> Option<String> {
+    let module = system.nvidia_module.as_deref()?;
+    (major(module)? >= OLDEST_DRIVER).then(|| format!("the kernel module's version, {module}, is new enough"))
+}
+
+/// What to do about a libcuda that is older than the kernel module.
+const OTHER_LIBCUDA: &str = "the library that is found is of another version: take the folder with it out of LD_LIBRARY_PATH \
+    (a toolkit's stubs or compatibility package), or install the driver's CUDA part again";
 
 /// A driver that starts, but is too old for the kernels.
 pub(super) fn old_driver(system: &System, cuda: &Cuda) -> Option<Advice> {
@@ -243,7 +256,10 @@ pub(super) fn old_driver(system: &System, cuda: &Cuda) -> Option<Advice> {
     let module = system.nvidia_module.as_ref().map(|version| format!(", driver {version}")).unwrap_or_default();
     advice(
         format!("the driver is too old: it supports CUDA {version}{module}"),
-        format!("install {OLDEST_DRIVER} or newer: the kernels need that; timelines alone need 460"),
+        match new_module(system) {
+            Some(module) => format!("{module}: {OTHER_LIBCUDA}"),
+            None => format!("install {OLDEST_DRIVER} or newer: the kernels need that; timelines alone need 460"),
+        },
     )
 }
 
@@ -257,7 +273,7 @@ pub(super) fn split_gpu(cuda: &Cuda) -> Option<Advice> {
 }
 
 /// An NVIDIA device whose driver lacks something.
-pub(super) fn device_gaps(vulkan: &Vulkan) -> Option<Advice> {
+pub(super) fn device_gaps(system: &System, vulkan: &Vulkan) -> Option<Advice> {
     let lacks = |device: &&VulkanDevice| {
         device.is_nvidias_own()
             && !(device.base_gaps.is_empty()
@@ -270,7 +286,13 @@ pub(super) fn device_gaps(vulkan: &Vulkan) -> Option<Advice> {
     let gaps = if gaps.is_empty() { "buffers or timelines that can be exported".to_owned() } else { gaps.join("; ") };
     advice(
         format!("{} lacks {gaps} (driver {})", device.name, device.driver),
-        format!("install NVIDIA's driver {OLDEST_DRIVER} or newer"),
+        match new_module(system) {
+            Some(module) => format!(
+                "{module}: a layer may hide it (try VK_LOADER_LAYERS_DISABLE=~implicit~), or the driver's Vulkan part is of \
+                 another version: install the driver again, of one version"
+            ),
+            None => format!("install NVIDIA's driver {OLDEST_DRIVER} or newer"),
+        },
     )
 }
 

@@ -10,7 +10,7 @@ fn server() -> System {
     System {
         nvidia_module: Some("580.159.04".to_owned()),
         nvidia_gpus_on_bus: 1,
-        device_files: vec![DeviceFile { path: "/dev/nvidiactl".to_owned(), closed: false }],
+        device_files: vec![DeviceFile { path: "/dev/nvidiactl".to_owned(), ..DeviceFile::default() }],
         ..System::default()
     }
 }
@@ -140,6 +140,40 @@ fn old_drivers_and_split_gpus_are_named_with_what_is_needed() {
 }
 
 #[test]
+fn a_new_kernel_module_is_not_told_to_be_renewed() {
+    let gaps = || {
+        let mut vulkan = nvidia();
+        vulkan.devices[0].exports_timelines = false;
+        vulkan
+    };
+    let too_old = || no_cuda(CudaProblemKind::TooOld, None);
+    for (module, asked) in [("580.159.04", false), ("470.1", true)] {
+        let system = System { nvidia_module: Some(module.to_owned()), ..server() };
+        for (vulkan, cuda) in [(gaps(), cuda("13.0")), (nvidia(), too_old()), (nvidia(), cuda("11.4"))] {
+            let text = said(&system, &vulkan, &cuda);
+            assert!(!text.is_empty() && text.contains("525 or newer") == asked, "{text}");
+            assert!(text.contains(&format!("{module}, is new enough")) != asked, "{text}");
+        }
+    }
+}
+
+fn closed(closed: bool) -> System {
+    let file = DeviceFile { path: "/dev/nvidia0".to_owned(), closed, withheld: !closed };
+    System { device_files: vec![file], ..server() }
+}
+
+#[test]
+fn files_that_are_withheld_are_asked_for_and_closed_ones_opened() {
+    let text = said(&closed(true), &nvidia(), &cuda("13.0"));
+    assert!(text.contains("usermod") && !text.contains("job"), "{text}");
+    let text = said(&closed(false), &nvidia(), &cuda("13.0"));
+    assert!(text.contains("/dev/nvidia0 is not given to this job") && !text.contains("usermod"), "{text}");
+    // Another job's GPU.
+    let passed = Trial { failure: None, ..failed_trial("") };
+    assert!(advise(&closed(false), &nvidia(), &cuda("13.0"), &[], &[passed]).is_empty());
+}
+
+#[test]
 fn a_machine_without_anything_is_told_where_to_begin() {
     let nothing = no_cuda(CudaProblemKind::NoDriver, None);
     assert!(said(&System::default(), &Vulkan::default(), &nothing).starts_with("there is no Vulkan loader"));
@@ -252,9 +286,8 @@ fn a_context_switch_that_timed_out_is_a_known_class() {
     assert_eq!(said(&System { xids: vec![xid(13)], ..server() }, &nvidia(), &cuda("13.0")), "");
 }
 
-#[test]
-fn a_trial_that_cannot_open_its_device_is_told_by_the_call() {
-    let trial = |call: &str| Trial {
+fn failed_trial(call: &str) -> Trial {
+    Trial {
         peer: None,
         backend: "cuda".to_owned(),
         device: "NVIDIA H100".to_owned(),
@@ -266,8 +299,12 @@ fn a_trial_that_cannot_open_its_device_is_told_by_the_call() {
             error: format!("{call} failed with ERROR_INITIALIZATION_FAILED"),
         }),
         times: Times::default(),
-    };
-    let told = |system: &System, call| failed_trials(system, &[trial(call)])[0].action.clone();
+    }
+}
+
+#[test]
+fn a_trial_that_cannot_open_its_device_is_told_by_the_call() {
+    let told = |system: &System, call| failed_trials(system, &[failed_trial(call)])[0].action.clone();
     let device = told(&with(server(), "DISPLAY", ":99"), "vkCreateDevice");
     assert!(device.contains("could not be opened") && device.contains("unset DISPLAY"), "{device}");
     let instance = told(&server(), "vkCreateInstance");
