@@ -22,8 +22,8 @@ const LAST_BREATH: Duration = Duration::from_millis(100);
 /// first, and may signal its timelines until then.
 const LONG_BREATH: Duration = Duration::from_secs(5);
 
-/// Interval at which a call that needs nothing of the renderer looks at the socket all the same:
-/// the end of the connection is known so late.
+/// Interval at which a call that needs nothing of the renderer looks after it all the same: the end
+/// of the connection, or of the process, is known so late.
 const LOOK: Duration = Duration::from_millis(1);
 
 /// Messages that are read before a thread looks at what it waits for, and how long it has waited.
@@ -45,7 +45,7 @@ pub(crate) struct State {
     waiting: bool,
     /// Number of threads that wait for the one at the socket.
     others: usize,
-    /// When the socket was read last.
+    /// When a call that needed nothing of the renderer looked after it last.
     looked: Option<Instant>,
     /// The renderer has ended the connection as planned.
     said_bye: bool,
@@ -183,17 +183,25 @@ impl Link {
         }
     }
 
-    /// Gives what `find` finds in the inboxes, without waiting. Where it was read a moment ago, the
-    /// socket is left alone: a look at it costs as much as a small frame. `None` once the
-    /// connection has ended.
+    /// Gives what `find` finds in the inboxes, without waiting. Where it was looked at a moment ago,
+    /// the socket is left alone: a look at it costs as much as a small frame. `None` once the
+    /// connection or the renderer's process has ended.
     pub(crate) fn at_hand<T>(&self, find: impl FnOnce(&mut State) -> Option<T>) -> Option<T> {
         let mut state = self.state();
-        if !state.waiting && state.looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
-            match state.read() {
-                Ok(true) => self.notify(&state),
-                Ok(false) => {}
-                // The next call that waits tells it.
-                Err(error) => drop(state.last_word(error)),
+        if state.looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
+            // A child of the renderer's may hold its end of the socket, which never ends then.
+            let dead = state.connection.peer().is_dead();
+            state.looked = Some(Instant::now());
+            if !state.waiting {
+                match state.read() {
+                    Ok(true) => self.notify(&state),
+                    Ok(false) => {}
+                    // The next call that waits tells it.
+                    Err(error) => drop(state.last_word(error)),
+                }
+            }
+            if dead {
+                return None;
             }
         }
         if state.connection.has_ended() { None } else { find(&mut state) }

@@ -19,7 +19,6 @@ impl State {
 
     /// Reads the messages that are there, up to [`AT_ONCE`]; returns whether there were any.
     pub(super) fn read(&mut self) -> Result<bool, bridge_ipc::Error> {
-        self.looked = Some(Instant::now());
         let mut any = false;
         for _ in 0..AT_ONCE {
             let received = self.connection.try_receive().inspect_err(|error| {

@@ -1,11 +1,11 @@
 //! The end of a connection, with a renderer that is this process itself and lives on, or one of its
 //! own.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Lines, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use bridge_ipc::{ConnectInfo, Hello, Listener, Role};
 
@@ -14,6 +14,12 @@ use super::*;
 const LIMIT: Duration = Duration::from_secs(20);
 /// Set for a process that is a renderer: where it listens.
 const PLACE: &str = "BRIDGE_LINK_RENDERER";
+/// What it does then: one of these.
+const PART: &str = "BRIDGE_LINK_RENDERER_PART";
+/// It closes its end of the socket without a word, and lives on.
+const HANGS_UP: &str = "hangs up";
+/// It starts a child that has its end of the socket, and waits to be killed.
+const LEAVES_A_CHILD: &str = "leaves a child";
 
 fn folder(name: &str) -> PathBuf {
     std::env::temp_dir().join(format!("bridge-worker-{name}-{}", std::process::id()))
@@ -91,30 +97,76 @@ fn what_a_look_in_passing_has_found_is_told_by_the_next_call() {
     assert!(told.to_string().contains("invalid message"), "{told}");
 }
 
-/// Not a test: a renderer that hangs up and lives on.
+/// Not a test: a renderer in a process of its own, which plays a [part](PART).
 #[test]
 fn the_renderer() {
     let Some(place) = std::env::var_os(PLACE) else { return };
     let listener = Listener::bind(PathBuf::from(place)).unwrap();
     println!("listens");
     let connection = accept(&listener);
-    hang_up(&connection);
+    match std::env::var(PART).unwrap().as_str() {
+        HANGS_UP => hang_up(&connection),
+        LEAVES_A_CHILD => {
+            let inherited = connection.as_fd().try_clone_to_owned().unwrap();
+            // It ends with the test, at whose pipe it reads.
+            Command::new("cat").stdout(inherited).spawn().unwrap();
+            println!("is inherited");
+        }
+        other => panic!("{other}"),
+    }
     std::thread::sleep(LIMIT * 2);
+}
+
+/// Starts a renderer that plays a part, and connects to it.
+fn play(name: &str, part: &str) -> (Child, Lines<BufReader<ChildStdout>>, Arc<Link>) {
+    let folder = folder(name);
+    let mut renderer = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "--nocapture", "link::tests::the_renderer"])
+        .env(PLACE, &folder)
+        .env(PART, part)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(renderer.stdout.take().unwrap()).lines();
+    await_word(&mut said, "listens");
+    let link = connect(&folder, LIMIT);
+    (renderer, said, link)
+}
+
+/// Waits until the renderer has said this.
+fn await_word(said: &mut Lines<BufReader<ChildStdout>>, word: &str) {
+    assert!(said.map_while(Result::ok).any(|line| line.ends_with(word)), "{word}");
+}
+
+/// A child that was forked from the renderer holds its end of the socket when it is killed: no
+/// message tells of its end, and what is at hand is used up for no one.
+#[test]
+fn the_end_of_a_process_is_seen_where_a_child_holds_its_socket() {
+    let (mut renderer, mut said, link) = play("inherited", LEAVES_A_CHILD);
+    await_word(&mut said, "is inherited");
+    let child = renderer.stdin.take();
+    let look = |link: &Link| {
+        link.state().looked = Some(Instant::now().checked_sub(LOOK).unwrap());
+        link.at_hand(|_| Some(()))
+    };
+    assert!(look(&link).is_some());
+    renderer.kill().unwrap();
+    renderer.wait().unwrap();
+    // By a thread that could read, and by one that finds another at the socket.
+    for waiting in [false, true] {
+        link.state().waiting = waiting;
+        assert!(look(&link).is_none(), "{waiting}");
+    }
+    link.state().waiting = false;
+    assert!(matches!(link.wait_for(LIMIT, |_| Some(())), Err(Ended::Dead)));
+    drop(child);
 }
 
 /// Calls that have time wait for the end of the process, and hold up none that has not.
 #[test]
 fn calls_wait_for_the_end_of_the_process_beside_each_other() {
-    let folder = folder("beside");
-    let mut renderer = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "--nocapture", "link::tests::the_renderer"])
-        .env(PLACE, &folder)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let said = BufReader::new(renderer.stdout.take().unwrap()).lines();
-    assert!(said.map_while(Result::ok).any(|line| line.ends_with("listens")));
-    let link = connect(&folder, LIMIT);
+    let (mut renderer, _said, link) = play("beside", HANGS_UP);
     let bye = Message::Bye { code: Code::Done, text: String::new() };
     std::thread::scope(|scope| {
         let waits = scope.spawn(|| link.wait_for(LIMIT, |_| None::<()>).unwrap_err());
