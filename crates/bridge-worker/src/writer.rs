@@ -263,7 +263,7 @@ impl<R: Resources> WriteTurn<'_, R> {
         if writer.taken.shared.link.is_closed(exchange) {
             return Err(writer.taken.closed());
         }
-        writer.send(&publish)
+        writer.taken.send(&publish, frame)
     }
 
     /// Skips the frame and returns its slot. Work that was enqueued still runs, and the slot's next
