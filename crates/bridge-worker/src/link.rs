@@ -2,8 +2,9 @@
 //!
 //! Whoever waits for a message reads all that come, for every exchange, into its inbox. One thread
 //! at a time waits at the socket, without the lock. Until it is back no other one reads, since it
-//! would wait on for what was read; the others wait for it. Once the connection has ended, each
-//! call waits for the end of the process by itself, without the lock either.
+//! would wait on for what was read; the others wait for it. The end of the process ends its wait:
+//! from then on each call reads. Once the connection has ended, each call waits for the end of the
+//! process by itself, without the lock either.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -28,6 +29,10 @@ const LOOK: Duration = Duration::from_millis(1);
 
 /// Messages that are read before a thread looks at what it waits for, and how long it has waited.
 const AT_ONCE: usize = 256;
+
+/// Messages that are read once the process has ended: more than any socket holds. A child of its
+/// may say more.
+const AFTER_THE_END: usize = 2048;
 
 #[derive(Debug)]
 pub(crate) struct Link {
@@ -149,8 +154,9 @@ impl Link {
         let mut dead = false;
         loop {
             let left = deadline.map_or(timeout, |deadline| deadline.saturating_duration_since(Instant::now()));
-            let read = if state.waiting { Ok(false) } else { state.read() };
-            match read {
+            // Asked before the socket is read: what the process said before its end is there then.
+            dead = dead || state.connection.peer().is_dead();
+            match state.look(dead) {
                 Ok(true) => self.notify(&state),
                 Ok(false) => {}
                 Err(error) => {
@@ -158,7 +164,7 @@ impl Link {
                     return found.map_or_else(|| Err(self.ended(state, error, left)), Ok);
                 }
             }
-            if dead || state.connection.peer().is_dead() {
+            if dead {
                 return Err(Ended::Dead);
             }
             if let Some(found) = find(&mut state) {
@@ -192,13 +198,11 @@ impl Link {
             // A child of the renderer's may hold its end of the socket, which never ends then.
             let dead = state.connection.peer().is_dead();
             state.looked = Some(Instant::now());
-            if !state.waiting {
-                match state.read() {
-                    Ok(true) => self.notify(&state),
-                    Ok(false) => {}
-                    // The next call that waits tells it.
-                    Err(error) => drop(state.last_word(error)),
-                }
+            match state.look(dead) {
+                Ok(true) => self.notify(&state),
+                Ok(false) => {}
+                // The next call that waits tells it.
+                Err(error) => drop(state.last_word(error)),
             }
             if dead {
                 return None;
@@ -220,21 +224,14 @@ impl Link {
     /// # Errors
     /// The end of either.
     pub(crate) fn check(&self, left: Duration) -> Result<(), Ended> {
-        let state = self.read(self.state(), left)?;
-        if state.connection.peer().is_dead() { Err(Ended::Dead) } else { Ok(()) }
-    }
-
-    /// Reads what has come, unless another thread is at it. `left` is the time that the caller has,
-    /// should the connection have ended.
-    fn read<'a>(&self, mut state: MutexGuard<'a, State>, left: Duration) -> Result<MutexGuard<'a, State>, Ended> {
-        if !state.waiting {
-            match state.read() {
-                Ok(true) => self.notify(&state),
-                Ok(false) => {}
-                Err(error) => return Err(self.ended(state, error, left)),
-            }
+        let mut state = self.state();
+        let dead = state.connection.peer().is_dead();
+        match state.look(dead) {
+            Ok(true) => self.notify(&state),
+            Ok(false) => {}
+            Err(error) => return Err(self.ended(state, error, left)),
         }
-        Ok(state)
+        if dead { Err(Ended::Dead) } else { Ok(()) }
     }
 
     /// Tells the end of the renderer's process from the end of the connection alone. Waits for the

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use bridge_ipc::{ConnectInfo, Hello, Listener, Role};
+use bridge_ipc::{ConnectInfo, Direction, Hello, Listener, Role};
 
 use super::*;
 
@@ -20,6 +20,8 @@ const PART: &str = "BRIDGE_LINK_RENDERER_PART";
 const HANGS_UP: &str = "hangs up";
 /// It starts a child that has its end of the socket, and waits to be killed.
 const LEAVES_A_CHILD: &str = "leaves a child";
+/// It says much, then Bye, and ends.
+const ENDS: &str = "ends";
 
 fn folder(name: &str) -> PathBuf {
     std::env::temp_dir().join(format!("bridge-worker-{name}-{}", std::process::id()))
@@ -112,6 +114,31 @@ fn the_renderer() {
             Command::new("cat").stdout(inherited).spawn().unwrap();
             println!("is inherited");
         }
+        ENDS => {
+            let mut connection = connection;
+            let offer = |exchange| {
+                let (direction, trust, name) = (Direction::WorkerWrites, false, "x".to_owned());
+                let (slots, resources, writer_in_flight, reader_in_flight) = (1, 1, 1, 1);
+                Message::Offer(Offer {
+                    exchange,
+                    direction,
+                    slots,
+                    resources,
+                    writer_in_flight,
+                    reader_in_flight,
+                    trust,
+                    name,
+                })
+            };
+            // In front of the Bye, as many messages as are read at once. Past its own session, which
+            // waits for the worker's answers.
+            for exchange in 0..u32::try_from(AT_ONCE / 2).unwrap() {
+                for message in [offer(exchange), Message::Close { exchange }] {
+                    socket(&connection).write_all(&message.encode().unwrap()).unwrap();
+                }
+            }
+            return connection.close(Code::Done, "for a test");
+        }
         other => panic!("{other}"),
     }
     std::thread::sleep(LIMIT * 2);
@@ -192,6 +219,24 @@ fn calls_wait_for_the_end_of_the_process_beside_each_other() {
     renderer.wait().unwrap();
 }
 
+/// What the renderer has said before it ended as planned is read before its end is told, however
+/// much that is, and also while another thread is at the socket.
+#[test]
+fn what_came_before_a_planned_end_is_read_before_the_process_is_dead() {
+    let looks: [fn(&Link); 3] = [
+        |link| link.wait_for_frame(Duration::ZERO, true, |state| state.said_bye.then_some(())).unwrap(),
+        |link| assert!(matches!(link.check(LIMIT), Err(Ended::Dead))),
+        |link| assert!(link.at_hand(|_| Some(())).is_none()),
+    ];
+    for (waiting, look) in [false, true].into_iter().flat_map(|waiting| looks.map(|look| (waiting, look))) {
+        let (mut renderer, _said, link) = play("planned", ENDS);
+        renderer.wait().unwrap();
+        link.state().waiting = waiting;
+        look(&link);
+        assert!(link.state().said_bye, "{waiting}");
+    }
+}
+
 /// While many renderers with stuck queues end at once, a driver may take longer than the default
 /// limit. A worker whose own limit is longer waits: its stream may wait for the dead one, and is
 /// freed only once it is known to be dead.
@@ -201,7 +246,7 @@ fn a_process_that_takes_its_time_to_end_is_waited_for_up_to_the_workers_own_limi
         let (link, renderer) = linked("breath", limit);
         hang_up(&renderer);
         let mut state = link.state();
-        let ended = state.read().unwrap_err();
+        let ended = state.read(AT_ONCE).unwrap_err();
         let long = state.breath(&ended, LONG_BREATH * 9).unwrap();
         assert!(long <= most && long > most / 2, "{long:?}");
         // All calls together.
@@ -211,7 +256,7 @@ fn a_process_that_takes_its_time_to_end_is_waited_for_up_to_the_workers_own_limi
     let (link, renderer) = linked("breath", LIMIT);
     drop(renderer);
     let mut state = link.state();
-    let told = state.read().unwrap_err();
+    let told = state.read(AT_ONCE).unwrap_err();
     assert_eq!(state.breath(&told, LONG_BREATH * 9), Some(LAST_BREATH), "it has said Bye");
 }
 
@@ -228,7 +273,7 @@ fn looks_at_a_connection_that_has_ended_wait_once_for_the_process() {
         }
         assert!(matches!(link.check(Duration::ZERO), Err(Ended::Closed(_))));
         let mut state = link.state();
-        let told = state.read().unwrap_err();
+        let told = state.read(AT_ONCE).unwrap_err();
         for _ in 0..10 {
             assert_eq!(state.breath(&told, Duration::ZERO), Some(Duration::ZERO), "{says_bye}");
         }
