@@ -243,21 +243,25 @@ impl Link {
         if self.waiter.wait_for_death(limit) { Ended::Dead } else { Ended::Closed(error) }
     }
 
-    /// Returns `true` if the renderer has closed an exchange, so far as was read.
-    pub(crate) fn is_closed(&self, exchange: u32) -> bool {
-        self.state().inboxes.get(&exchange).is_none_or(|inbox| inbox.closed)
-    }
-
     /// Returns `true` if the renderer takes nothing more of an exchange, as planned and so far as
     /// was read.
     pub(crate) fn is_left(&self, exchange: u32) -> bool {
         let state = self.state();
-        state.said_bye || state.inboxes.get(&exchange).is_none_or(|inbox| inbox.closed)
+        state.said_bye || state.is_closed(exchange)
     }
 
-    /// Sends a message, waiting at most `timeout` for a renderer that does not read.
-    pub(crate) fn send(&self, message: &Message, timeout: Duration) -> Result<(), Ended> {
-        let mut state = self.state();
+    /// Sends a message of an exchange, waiting at most `timeout` for a renderer that does not read.
+    /// Returns `false`, and sends nothing, if the renderer has closed the exchange, so far as was
+    /// read.
+    pub(crate) fn send(&self, exchange: u32, message: &Message, timeout: Duration) -> Result<bool, Ended> {
+        let state = self.state();
+        if state.is_closed(exchange) {
+            return Ok(false);
+        }
+        self.transmit(state, message, timeout).map(|()| true)
+    }
+
+    fn transmit(&self, mut state: MutexGuard<'_, State>, message: &Message, timeout: Duration) -> Result<(), Ended> {
         let sent = state.connection.send(message, None, timeout);
         sent.map_err(|error| {
             let lingers = state.lingers;

@@ -17,6 +17,11 @@ impl State {
         untaken.map(|(id, inbox)| (*id, inbox.offer.name.clone())).collect()
     }
 
+    /// Returns `true` if the renderer has closed an exchange, so far as was read.
+    pub(crate) fn is_closed(&self, exchange: u32) -> bool {
+        self.inboxes.get(&exchange).is_none_or(|inbox| inbox.closed)
+    }
+
     /// Reads what is there, unless another thread is at the socket; returns whether there was
     /// anything. Where the process is `dead`, all of it: nothing wakes anybody for the rest.
     pub(super) fn look(&mut self, dead: bool) -> Result<bool, bridge_ipc::Error> {

@@ -203,10 +203,10 @@ fn calls_wait_for_the_end_of_the_process_beside_each_other() {
         let others = [
             scope.spawn(|| link.check(LIMIT).unwrap_err()),
             scope.spawn(|| link.wait_for(LIMIT, |_| None::<()>).unwrap_err()),
-            scope.spawn(|| link.send(&bye, LIMIT).unwrap_err()),
+            scope.spawn(|| link.transmit(link.state(), &bye, LIMIT).unwrap_err()),
         ];
         assert!(matches!(link.check(Duration::ZERO), Err(Ended::Closed(_))));
-        assert!(link.is_closed(0));
+        assert!(link.state().is_closed(0));
         link.close(0);
         link.bye();
         assert!(!waits.is_finished(), "they have waited for it");
