@@ -111,8 +111,9 @@ fn the_renderer() {
         LEAVES_A_CHILD => {
             let inherited = connection.as_fd().try_clone_to_owned().unwrap();
             // It ends with the test, at whose pipe it reads.
-            Command::new("cat").stdout(inherited).spawn().unwrap();
+            let mut child = Command::new("cat").stdout(inherited).spawn().unwrap();
             println!("is inherited");
+            child.wait().unwrap();
         }
         ENDS => {
             let mut connection = connection;
