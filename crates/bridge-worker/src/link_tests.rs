@@ -167,8 +167,8 @@ fn await_word(said: &mut Lines<BufReader<ChildStdout>>, word: &str) {
     assert!(said.map_while(Result::ok).any(|line| line.ends_with(word)), "{word}");
 }
 
-/// A child that was forked from the renderer holds its end of the socket when it is killed: no
-/// message tells of its end, and what is at hand is used up for no one.
+/// A child that was forked from the renderer holds its end of the socket when it is killed: the
+/// socket does not tell of its end.
 #[test]
 fn the_end_of_a_process_is_seen_where_a_child_holds_its_socket() {
     let (mut renderer, mut said, link) = play("inherited", LEAVES_A_CHILD);
