@@ -189,8 +189,8 @@ impl Link {
         }
     }
 
-    /// Gives what `find` finds in the inboxes, without waiting. Where it was looked at a moment ago,
-    /// the socket is left alone: a look at it costs as much as a small frame. `None` once the
+    /// Gives what `find` finds in the inboxes, without waiting. The socket is left alone where it
+    /// was looked at a moment ago: a look at it costs as much as a small frame. `None` once the
     /// connection or the renderer's process has ended.
     pub(crate) fn at_hand<T>(&self, find: impl FnOnce(&mut State) -> Option<T>) -> Option<T> {
         let mut state = self.state();

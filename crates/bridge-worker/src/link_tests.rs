@@ -131,8 +131,8 @@ fn the_renderer() {
                     name,
                 })
             };
-            // In front of the Bye, as many messages as are read at once. Past its own session, which
-            // waits for the worker's answers.
+            // In front of the Bye, as many messages as are read at once. Past its own session,
+            // which waits for the worker's answers.
             for exchange in 0..u32::try_from(AT_ONCE / 2).unwrap() {
                 for message in [offer(exchange), Message::Close { exchange }] {
                     socket(&connection).write_all(&message.encode().unwrap()).unwrap();

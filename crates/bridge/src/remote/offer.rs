@@ -118,8 +118,8 @@ impl Terms {
         Ok((memory, CopyMemory::Theirs(theirs)))
     }
 
-    /// Sends a message once there is room for it and for its descriptor, for which it waits a little
-    /// at a time.
+    /// Sends a message once there is room for it and for its descriptor, for which it waits a
+    /// little at a time.
     fn send(
         &self,
         connection: &mut Connection,

@@ -44,7 +44,8 @@ fn memory_that_could_shrink_is_refused() {
     assert!(ftruncate(sealed(), 0).is_err(), "the control: a sealed file does not shrink");
 }
 
-/// With `vm.memfd_noexec=2`, the system refuses to create any others. A peer takes the seal that this adds.
+/// With `vm.memfd_noexec=2`, the system refuses to create any others. A peer takes the seal that
+/// this adds.
 #[test]
 fn memory_is_not_executable() {
     let _alone = alone();
