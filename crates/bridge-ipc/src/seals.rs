@@ -1,7 +1,16 @@
 //! Seals of memory files that a system may not know.
 
-use rustix::fs::SealFlags;
+use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
+
+/// Makes a memory file that cannot be executed, where the system knows the flag (Linux 6.3 or
+/// later). With `vm.memfd_noexec=2`, it refuses all others.
+pub(crate) fn not_executable<T>(make: impl Fn(MemfdFlags) -> rustix::io::Result<T>) -> rustix::io::Result<T> {
+    match make(MemfdFlags::NOEXEC_SEAL) {
+        Err(Errno::INVAL) => make(MemfdFlags::empty()),
+        made => made,
+    }
+}
 
 /// A system that does not know a seal says only that an argument is wrong.
 pub(crate) fn why_unsealed(seals: SealFlags, error: Errno) -> std::io::Error {
@@ -17,6 +26,15 @@ pub(crate) fn why_unsealed(seals: SealFlags, error: Errno) -> std::io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_can_be_made_where_it_must_not_be_executed_and_where_that_is_unknown() {
+        let strict = |flags: MemfdFlags| if flags.is_empty() { Err(Errno::ACCESS) } else { Ok(flags) };
+        assert_eq!(not_executable(strict), Ok(MemfdFlags::NOEXEC_SEAL));
+        let old = |flags: MemfdFlags| if flags.is_empty() { Ok(flags) } else { Err(Errno::INVAL) };
+        assert_eq!(not_executable(old), Ok(MemfdFlags::empty()));
+        assert_eq!(not_executable::<()>(|_| Err(Errno::MFILE)), Err(Errno::MFILE));
+    }
 
     #[test]
     fn a_system_without_the_seal_is_told_from_other_failures() {

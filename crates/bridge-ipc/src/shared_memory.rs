@@ -180,7 +180,7 @@ mod linux {
 
     use super::{MappedMemory, SharedMemory, problem, size};
     use crate::error::{Error, MemoryProblem, Result};
-    use crate::seals::why_unsealed;
+    use crate::seals::{not_executable, why_unsealed};
     use crate::transport::OsHandle;
 
     /// `TMPFS_MAGIC`, of memory files in pages of the usual size.
@@ -215,7 +215,8 @@ mod linux {
             let len = size(name, bytes)?;
             let failed = failed::<Errno>(name, len);
             let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-            let handle = memfd_create("vk-cuda-bridge", flags).map_err(|error| failed("memfd_create", error))?;
+            let made = not_executable(|seal| memfd_create("vk-cuda-bridge", flags | seal));
+            let handle = made.map_err(|error| failed("memfd_create", error))?;
             // Pages that are not there would be looked for at the first access, which cannot fail
             // but by a signal.
             let allocated = fallocate(&handle, FallocateFlags::empty(), 0, bytes);

@@ -114,16 +114,14 @@ impl<R: Resources> ExchangeTurn<'_, R> {
         if self.announced {
             return Ok(());
         }
-        let writer = &mut *self.turn.writer;
-        let (exchange, slot, frame) = (writer.taken.offer.exchange, self.turn.slot, writer.next_frame);
-        if writer.taken.shared.link.is_closed(exchange) {
-            return Err(writer.taken.closed());
-        }
+        let (exchange, slot, frame) = (self.turn.writer.taken.offer.exchange, self.turn.slot, self.turn.frame());
         // Whoever receives it may give the slot back: it is the renderer's even if sending fails.
         self.announced = true;
         let value = self.value();
         self.turn.writer.trace("publish", slot, Some(value));
-        self.say(&Message::Publish { exchange, slot, frame, value })
+        let publish = Message::Publish { exchange, slot, frame, value };
+        self.announced = self.turn.writer.taken.send_if_open(&publish, frame)?;
+        if self.announced { Ok(()) } else { Err(self.turn.writer.taken.closed()) }
     }
 
     /// Hands the frame over. With CUDA, this does not wait: the stream signals the frame after its

@@ -2,8 +2,9 @@
 //!
 //! Whoever waits for a message reads all that come, for every exchange, into its inbox. One thread
 //! at a time waits at the socket, without the lock. Until it is back no other one reads, since it
-//! would wait on for what was read; the others wait for it. Once the connection has ended, each
-//! call waits for the end of the process by itself, without the lock either.
+//! would wait on for what was read; the others wait for it. The end of the process ends its wait:
+//! from then on each call reads. Once the connection has ended, each call waits for the end of the
+//! process by itself, without the lock either.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -22,12 +23,16 @@ const LAST_BREATH: Duration = Duration::from_millis(100);
 /// first, and may signal its timelines until then.
 const LONG_BREATH: Duration = Duration::from_secs(5);
 
-/// Interval at which a call that needs nothing of the renderer looks at the socket all the same:
-/// the end of the connection is known so late.
+/// Interval at which a call that needs nothing of the renderer looks after it all the same: the end
+/// of the connection, or of the process, is known so late.
 const LOOK: Duration = Duration::from_millis(1);
 
 /// Messages that are read before a thread looks at what it waits for, and how long it has waited.
 const AT_ONCE: usize = 256;
+
+/// Messages that are read once the process has ended: more than any socket holds. A child of its
+/// may say more.
+const AFTER_THE_END: usize = 2048;
 
 #[derive(Debug)]
 pub(crate) struct Link {
@@ -45,7 +50,7 @@ pub(crate) struct State {
     waiting: bool,
     /// Number of threads that wait for the one at the socket.
     others: usize,
-    /// When the socket was read last.
+    /// When a call that needed nothing of the renderer looked after it last.
     looked: Option<Instant>,
     /// The renderer has ended the connection as planned.
     said_bye: bool,
@@ -149,8 +154,9 @@ impl Link {
         let mut dead = false;
         loop {
             let left = deadline.map_or(timeout, |deadline| deadline.saturating_duration_since(Instant::now()));
-            let read = if state.waiting { Ok(false) } else { state.read() };
-            match read {
+            // Asked before the socket is read: what the process said before its end is there then.
+            dead = dead || state.connection.peer().is_dead();
+            match state.look(dead) {
                 Ok(true) => self.notify(&state),
                 Ok(false) => {}
                 Err(error) => {
@@ -158,7 +164,7 @@ impl Link {
                     return found.map_or_else(|| Err(self.ended(state, error, left)), Ok);
                 }
             }
-            if dead || state.connection.peer().is_dead() {
+            if dead {
                 return Err(Ended::Dead);
             }
             if let Some(found) = find(&mut state) {
@@ -183,17 +189,23 @@ impl Link {
         }
     }
 
-    /// Gives what `find` finds in the inboxes, without waiting. Where it was read a moment ago, the
-    /// socket is left alone: a look at it costs as much as a small frame. `None` once the
-    /// connection has ended.
+    /// Gives what `find` finds in the inboxes, without waiting. The socket is left alone where it
+    /// was looked at a moment ago: a look at it costs as much as a small frame. `None` once the
+    /// connection or the renderer's process has ended.
     pub(crate) fn at_hand<T>(&self, find: impl FnOnce(&mut State) -> Option<T>) -> Option<T> {
         let mut state = self.state();
-        if !state.waiting && state.looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
-            match state.read() {
+        if state.looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
+            // A child of the renderer's may hold its end of the socket, which never ends then.
+            let dead = state.connection.peer().is_dead();
+            state.looked = Some(Instant::now());
+            match state.look(dead) {
                 Ok(true) => self.notify(&state),
                 Ok(false) => {}
                 // The next call that waits tells it.
                 Err(error) => drop(state.last_word(error)),
+            }
+            if dead {
+                return None;
             }
         }
         if state.connection.has_ended() { None } else { find(&mut state) }
@@ -212,21 +224,14 @@ impl Link {
     /// # Errors
     /// The end of either.
     pub(crate) fn check(&self, left: Duration) -> Result<(), Ended> {
-        let state = self.read(self.state(), left)?;
-        if state.connection.peer().is_dead() { Err(Ended::Dead) } else { Ok(()) }
-    }
-
-    /// Reads what has come, unless another thread is at it. `left` is the time that the caller has,
-    /// should the connection have ended.
-    fn read<'a>(&self, mut state: MutexGuard<'a, State>, left: Duration) -> Result<MutexGuard<'a, State>, Ended> {
-        if !state.waiting {
-            match state.read() {
-                Ok(true) => self.notify(&state),
-                Ok(false) => {}
-                Err(error) => return Err(self.ended(state, error, left)),
-            }
+        let mut state = self.state();
+        let dead = state.connection.peer().is_dead();
+        match state.look(dead) {
+            Ok(true) => self.notify(&state),
+            Ok(false) => {}
+            Err(error) => return Err(self.ended(state, error, left)),
         }
-        Ok(state)
+        if dead { Err(Ended::Dead) } else { Ok(()) }
     }
 
     /// Tells the end of the renderer's process from the end of the connection alone. Waits for the
@@ -238,21 +243,25 @@ impl Link {
         if self.waiter.wait_for_death(limit) { Ended::Dead } else { Ended::Closed(error) }
     }
 
-    /// Returns `true` if the renderer has closed an exchange, so far as was read.
-    pub(crate) fn is_closed(&self, exchange: u32) -> bool {
-        self.state().inboxes.get(&exchange).is_none_or(|inbox| inbox.closed)
-    }
-
     /// Returns `true` if the renderer takes nothing more of an exchange, as planned and so far as
     /// was read.
     pub(crate) fn is_left(&self, exchange: u32) -> bool {
         let state = self.state();
-        state.said_bye || state.inboxes.get(&exchange).is_none_or(|inbox| inbox.closed)
+        state.said_bye || state.is_closed(exchange)
     }
 
-    /// Sends a message, waiting at most `timeout` for a renderer that does not read.
-    pub(crate) fn send(&self, message: &Message, timeout: Duration) -> Result<(), Ended> {
-        let mut state = self.state();
+    /// Sends a message of an exchange, waiting at most `timeout` for a renderer that does not read.
+    /// Returns `false`, and sends nothing, if the renderer has closed the exchange, so far as was
+    /// read.
+    pub(crate) fn send(&self, exchange: u32, message: &Message, timeout: Duration) -> Result<bool, Ended> {
+        let state = self.state();
+        if state.is_closed(exchange) {
+            return Ok(false);
+        }
+        self.transmit(state, message, timeout).map(|()| true)
+    }
+
+    fn transmit(&self, mut state: MutexGuard<'_, State>, message: &Message, timeout: Duration) -> Result<(), Ended> {
         let sent = state.connection.send(message, None, timeout);
         sent.map_err(|error| {
             let lingers = state.lingers;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bridge_ipc::{Code, ExchangePhase, Message};
 use bridge_trace::log_debug;
 
-use super::{AT_ONCE, Inbox, LAST_BREATH, LONG_BREATH, Published, State};
+use super::{AFTER_THE_END, AT_ONCE, Inbox, LAST_BREATH, LONG_BREATH, Published, State};
 
 impl State {
     /// The exchanges that are offered and that nobody has asked for.
@@ -17,11 +17,25 @@ impl State {
         untaken.map(|(id, inbox)| (*id, inbox.offer.name.clone())).collect()
     }
 
-    /// Reads the messages that are there, up to [`AT_ONCE`]; returns whether there were any.
-    pub(super) fn read(&mut self) -> Result<bool, bridge_ipc::Error> {
-        self.looked = Some(Instant::now());
+    /// Returns `true` if the renderer has closed an exchange, so far as was read.
+    pub(crate) fn is_closed(&self, exchange: u32) -> bool {
+        self.inboxes.get(&exchange).is_none_or(|inbox| inbox.closed)
+    }
+
+    /// Reads what is there, unless another thread is at the socket; returns whether there was
+    /// anything. Where the process is `dead`, all of it: nothing wakes anybody for the rest.
+    pub(super) fn look(&mut self, dead: bool) -> Result<bool, bridge_ipc::Error> {
+        match (dead, self.waiting) {
+            (true, _) => self.read(AFTER_THE_END),
+            (false, true) => Ok(false),
+            (false, false) => self.read(AT_ONCE),
+        }
+    }
+
+    /// Reads the messages that are there, up to `most`; returns whether there were any.
+    pub(super) fn read(&mut self, most: usize) -> Result<bool, bridge_ipc::Error> {
         let mut any = false;
-        for _ in 0..AT_ONCE {
+        for _ in 0..most {
             let received = self.connection.try_receive().inspect_err(|error| {
                 let bridge_ipc::Error::Closed { reason: Some((code, _)), .. } = error else { return };
                 self.said_bye |= *code == Code::Done;
@@ -53,7 +67,7 @@ impl State {
     /// ended it, later calls are told why as well.
     pub(super) fn last_word(&mut self, mut error: bridge_ipc::Error) -> bridge_ipc::Error {
         if matches!(error, bridge_ipc::Error::Closed { reason: None, .. })
-            && let Err(told) = self.read()
+            && let Err(told) = self.read(AFTER_THE_END)
         {
             error = told;
         }

@@ -1,19 +1,27 @@
 //! The end of a connection, with a renderer that is this process itself and lives on, or one of its
 //! own.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Lines, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
-use bridge_ipc::{ConnectInfo, Hello, Listener, Role};
+use bridge_ipc::{ConnectInfo, Direction, Hello, Listener, Role};
 
 use super::*;
 
 const LIMIT: Duration = Duration::from_secs(20);
 /// Set for a process that is a renderer: where it listens.
 const PLACE: &str = "BRIDGE_LINK_RENDERER";
+/// What it does then: one of these.
+const PART: &str = "BRIDGE_LINK_RENDERER_PART";
+/// It closes its end of the socket without a word, and lives on.
+const HANGS_UP: &str = "hangs up";
+/// It starts a child that has its end of the socket, and waits to be killed.
+const LEAVES_A_CHILD: &str = "leaves a child";
+/// It says much, then Bye, and ends.
+const ENDS: &str = "ends";
 
 fn folder(name: &str) -> PathBuf {
     std::env::temp_dir().join(format!("bridge-worker-{name}-{}", std::process::id()))
@@ -91,30 +99,102 @@ fn what_a_look_in_passing_has_found_is_told_by_the_next_call() {
     assert!(told.to_string().contains("invalid message"), "{told}");
 }
 
-/// Not a test: a renderer that hangs up and lives on.
+/// Not a test: a renderer in a process of its own, which plays a [part](PART).
 #[test]
 fn the_renderer() {
     let Some(place) = std::env::var_os(PLACE) else { return };
     let listener = Listener::bind(PathBuf::from(place)).unwrap();
     println!("listens");
     let connection = accept(&listener);
-    hang_up(&connection);
+    match std::env::var(PART).unwrap().as_str() {
+        HANGS_UP => hang_up(&connection),
+        LEAVES_A_CHILD => {
+            let inherited = connection.as_fd().try_clone_to_owned().unwrap();
+            // It ends with the test, at whose pipe it reads.
+            let mut child = Command::new("cat").stdout(inherited).spawn().unwrap();
+            println!("is inherited");
+            child.wait().unwrap();
+        }
+        ENDS => {
+            let mut connection = connection;
+            let offer = |exchange| {
+                let (direction, trust, name) = (Direction::WorkerWrites, false, "x".to_owned());
+                let (slots, resources, writer_in_flight, reader_in_flight) = (1, 1, 1, 1);
+                Message::Offer(Offer {
+                    exchange,
+                    direction,
+                    slots,
+                    resources,
+                    writer_in_flight,
+                    reader_in_flight,
+                    trust,
+                    name,
+                })
+            };
+            // In front of the Bye, as many messages as are read at once. Past its own session,
+            // which waits for the worker's answers.
+            for exchange in 0..u32::try_from(AT_ONCE / 2).unwrap() {
+                for message in [offer(exchange), Message::Close { exchange }] {
+                    socket(&connection).write_all(&message.encode().unwrap()).unwrap();
+                }
+            }
+            return connection.close(Code::Done, "for a test");
+        }
+        other => panic!("{other}"),
+    }
     std::thread::sleep(LIMIT * 2);
+}
+
+/// Starts a renderer that plays a part, and connects to it.
+fn play(name: &str, part: &str) -> (Child, Lines<BufReader<ChildStdout>>, Arc<Link>) {
+    let folder = folder(name);
+    let mut renderer = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "--nocapture", "link::tests::the_renderer"])
+        .env(PLACE, &folder)
+        .env(PART, part)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(renderer.stdout.take().unwrap()).lines();
+    await_word(&mut said, "listens");
+    let link = connect(&folder, LIMIT);
+    (renderer, said, link)
+}
+
+/// Waits until the renderer has said this.
+fn await_word(said: &mut Lines<BufReader<ChildStdout>>, word: &str) {
+    assert!(said.map_while(Result::ok).any(|line| line.ends_with(word)), "{word}");
+}
+
+/// A child that was forked from the renderer holds its end of the socket when it is killed: the
+/// socket does not tell of its end.
+#[test]
+fn the_end_of_a_process_is_seen_where_a_child_holds_its_socket() {
+    let (mut renderer, mut said, link) = play("inherited", LEAVES_A_CHILD);
+    await_word(&mut said, "is inherited");
+    let child = renderer.stdin.take();
+    let look = |link: &Link| {
+        link.state().looked = Some(Instant::now().checked_sub(LOOK).unwrap());
+        link.at_hand(|_| Some(()))
+    };
+    assert!(look(&link).is_some());
+    renderer.kill().unwrap();
+    renderer.wait().unwrap();
+    // By a thread that could read, and by one that finds another at the socket.
+    for waiting in [false, true] {
+        link.state().waiting = waiting;
+        assert!(look(&link).is_none(), "{waiting}");
+    }
+    link.state().waiting = false;
+    assert!(matches!(link.wait_for(LIMIT, |_| Some(())), Err(Ended::Dead)));
+    drop(child);
 }
 
 /// Calls that have time wait for the end of the process, and hold up none that has not.
 #[test]
 fn calls_wait_for_the_end_of_the_process_beside_each_other() {
-    let folder = folder("beside");
-    let mut renderer = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "--nocapture", "link::tests::the_renderer"])
-        .env(PLACE, &folder)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let said = BufReader::new(renderer.stdout.take().unwrap()).lines();
-    assert!(said.map_while(Result::ok).any(|line| line.ends_with("listens")));
-    let link = connect(&folder, LIMIT);
+    let (mut renderer, _said, link) = play("beside", HANGS_UP);
     let bye = Message::Bye { code: Code::Done, text: String::new() };
     std::thread::scope(|scope| {
         let waits = scope.spawn(|| link.wait_for(LIMIT, |_| None::<()>).unwrap_err());
@@ -124,10 +204,10 @@ fn calls_wait_for_the_end_of_the_process_beside_each_other() {
         let others = [
             scope.spawn(|| link.check(LIMIT).unwrap_err()),
             scope.spawn(|| link.wait_for(LIMIT, |_| None::<()>).unwrap_err()),
-            scope.spawn(|| link.send(&bye, LIMIT).unwrap_err()),
+            scope.spawn(|| link.transmit(link.state(), &bye, LIMIT).unwrap_err()),
         ];
         assert!(matches!(link.check(Duration::ZERO), Err(Ended::Closed(_))));
-        assert!(link.is_closed(0));
+        assert!(link.state().is_closed(0));
         link.close(0);
         link.bye();
         assert!(!waits.is_finished(), "they have waited for it");
@@ -140,6 +220,24 @@ fn calls_wait_for_the_end_of_the_process_beside_each_other() {
     renderer.wait().unwrap();
 }
 
+/// What the renderer has said before it ended as planned is read before its end is told, however
+/// much that is, and also while another thread is at the socket.
+#[test]
+fn what_came_before_a_planned_end_is_read_before_the_process_is_dead() {
+    let looks: [fn(&Link); 3] = [
+        |link| link.wait_for_frame(Duration::ZERO, true, |state| state.said_bye.then_some(())).unwrap(),
+        |link| assert!(matches!(link.check(LIMIT), Err(Ended::Dead))),
+        |link| assert!(link.at_hand(|_| Some(())).is_none()),
+    ];
+    for (waiting, look) in [false, true].into_iter().flat_map(|waiting| looks.map(|look| (waiting, look))) {
+        let (mut renderer, _said, link) = play("planned", ENDS);
+        renderer.wait().unwrap();
+        link.state().waiting = waiting;
+        look(&link);
+        assert!(link.state().said_bye, "{waiting}");
+    }
+}
+
 /// While many renderers with stuck queues end at once, a driver may take longer than the default
 /// limit. A worker whose own limit is longer waits: its stream may wait for the dead one, and is
 /// freed only once it is known to be dead.
@@ -149,7 +247,7 @@ fn a_process_that_takes_its_time_to_end_is_waited_for_up_to_the_workers_own_limi
         let (link, renderer) = linked("breath", limit);
         hang_up(&renderer);
         let mut state = link.state();
-        let ended = state.read().unwrap_err();
+        let ended = state.read(AT_ONCE).unwrap_err();
         let long = state.breath(&ended, LONG_BREATH * 9).unwrap();
         assert!(long <= most && long > most / 2, "{long:?}");
         // All calls together.
@@ -159,7 +257,7 @@ fn a_process_that_takes_its_time_to_end_is_waited_for_up_to_the_workers_own_limi
     let (link, renderer) = linked("breath", LIMIT);
     drop(renderer);
     let mut state = link.state();
-    let told = state.read().unwrap_err();
+    let told = state.read(AT_ONCE).unwrap_err();
     assert_eq!(state.breath(&told, LONG_BREATH * 9), Some(LAST_BREATH), "it has said Bye");
 }
 
@@ -176,7 +274,7 @@ fn looks_at_a_connection_that_has_ended_wait_once_for_the_process() {
         }
         assert!(matches!(link.check(Duration::ZERO), Err(Ended::Closed(_))));
         let mut state = link.state();
-        let told = state.read().unwrap_err();
+        let told = state.read(AT_ONCE).unwrap_err();
         for _ in 0..10 {
             assert_eq!(state.breath(&told, Duration::ZERO), Some(Duration::ZERO), "{says_bye}");
         }

@@ -56,7 +56,10 @@ pub(crate) fn import<R: Resources>(
     })?;
     let exchange = offer.exchange;
     import_offer(shared, offer, (direction, trust), resources, timelines).inspect_err(|error| {
-        let code = if matches!(error, Error::Mismatch { .. }) { Code::Resource } else { Code::Failure };
+        let code = match error {
+            Error::Mismatch { .. } | Error::Connection(bridge_ipc::Error::Memory { .. }) => Code::Resource,
+            _ => Code::Failure,
+        };
         shared.link.refuse(exchange, code, &error.to_string());
     })
 }
@@ -154,8 +157,14 @@ impl Shared {
     /// The renderer may go on with an exchange.
     pub(crate) fn ready(&self, offer: &Offer) -> Result<()> {
         bridge_trace::event(self.event("offer", &offer.name).peer(self.renderer.pid));
-        let ready = self.link.send(&Message::Ready { exchange: offer.exchange }, SEND_LIMIT);
-        ready.map_err(|ended| ended_error(self, &offer.name, 0, None, ended))
+        let ready = Message::Ready { exchange: offer.exchange };
+        match self.link.send(offer.exchange, &ready, SEND_LIMIT) {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                Err(Error::Closed { exchange: offer.name.clone(), reason: format!("by {}", self.link.peer()) })
+            }
+            Err(ended) => Err(ended_error(self, &offer.name, 0, None, ended)),
+        }
     }
 
     /// Ends this side's part in an exchange, behind all of its work.

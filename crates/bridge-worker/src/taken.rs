@@ -102,14 +102,21 @@ impl<R: Resources> Taken<R> {
         }
         bridge_trace::event(self.shared.event("free", self.name()).slot(slot.into()).value(value));
         let free = Message::Free { exchange: self.offer.exchange, slot, value };
-        match self.shared.link.send(&free, SEND_LIMIT) {
+        match self.shared.link.send(self.offer.exchange, &free, SEND_LIMIT) {
+            Ok(_) => Ok(()),
             Err(Ended::Closed(_)) if self.shared.link.is_left(self.offer.exchange) => Ok(()),
-            sent => sent.map_err(|ended| self.ended(ended, frame)),
+            Err(ended) => Err(self.ended(ended, frame)),
         }
     }
 
+    /// Sends a message of the exchange. `frame` is the number for errors.
     pub(crate) fn send(&mut self, message: &Message, frame: u64) -> Result<()> {
-        let sent = self.shared.link.send(message, SEND_LIMIT);
+        if self.send_if_open(message, frame)? { Ok(()) } else { Err(self.closed()) }
+    }
+
+    /// The same. Returns `false`, and sends nothing, if the renderer has closed the exchange.
+    pub(crate) fn send_if_open(&mut self, message: &Message, frame: u64) -> Result<bool> {
+        let sent = self.shared.link.send(self.offer.exchange, message, SEND_LIMIT);
         sent.map_err(|ended| self.ended(ended, frame))
     }
 

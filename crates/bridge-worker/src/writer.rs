@@ -154,9 +154,10 @@ impl<R: Resources> LatestWriter<R> {
                 Ok(true) => return Ok(()),
                 Ok(false) => {}
                 Err((error, torn)) => {
+                    let exchange = self.taken.offer.exchange;
                     for (frame, slot) in torn {
-                        let torn = Message::Torn { exchange: self.taken.offer.exchange, slot, frame };
-                        if self.taken.shared.link.send(&torn, SEND_LIMIT).is_err() {
+                        let torn = Message::Torn { exchange, slot, frame };
+                        if !matches!(self.taken.shared.link.send(exchange, &torn, SEND_LIMIT), Ok(true)) {
                             break;
                         }
                     }
@@ -183,6 +184,7 @@ impl<R: Resources> LatestWriter<R> {
         }
     }
 
+    /// Sends a message about the next frame.
     pub(crate) fn send(&mut self, message: &Message) -> Result<()> {
         self.taken.send(message, self.next_frame)
     }
@@ -260,10 +262,7 @@ impl<R: Resources> WriteTurn<'_, R> {
         writer.trace("publish", self.slot, Some(value));
         writer.next_frame = frame + 1;
         let publish = Message::Publish { exchange, slot: self.slot, frame, value };
-        if writer.taken.shared.link.is_closed(exchange) {
-            return Err(writer.taken.closed());
-        }
-        writer.send(&publish)
+        writer.taken.send(&publish, frame)
     }
 
     /// Skips the frame and returns its slot. Work that was enqueued still runs, and the slot's next

@@ -124,7 +124,7 @@ impl Hello {
             handles: handles(self.cuda, self.host).into(),
             device_uuid: self.device_uuid.into_bytes(),
             driver_version: self.driver_version.into(),
-            flags: u32::from(self.trust).into(),
+            flags: (if self.trust { TRUST } else { 0 }).into(),
             name: write_name(&self.name)?,
         })
     }
@@ -138,12 +138,16 @@ impl Hello {
         if common(oldest, newest).is_none() {
             return Err(DecodeError::Version { oldest, newest });
         }
+        // A newer version may define bits that are unknown here: the side that has them does
+        // without, since the connection uses a version that both speak.
+        let is_newer = newest > VERSION;
+        let known = |bits: u32, known: u32| if is_newer { bits & known } else { bits };
+        let flags = known(wire.flags.get(), FLAGS);
         // Reserved in version 1.
-        let flags = wire.flags.get();
         if flags > 0 && newest < TRUST_SINCE {
             return Err(DecodeError::Reserved("Hello"));
         }
-        if flags > 1 {
+        if flags & !FLAGS != 0 {
             return Err(code("flags", flags));
         }
         let role = match wire.role.get() {
@@ -151,13 +155,15 @@ impl Hello {
             2 => Role::Worker,
             other => return Err(code("role", other)),
         };
-        let backends = wire.backends.get();
+        let backends = known(wire.backends.get(), BACKENDS);
         let (cuda, host) = (backends & Backend::Cuda.bit() != 0, backends & Backend::Host.bit() != 0);
-        if backends > 3 {
+        if backends & !BACKENDS != 0 {
             return Err(code("backends", backends));
         }
-        if wire.handles.get() != handles(cuda, host) {
-            return Err(code("handles", wire.handles.get()));
+        // Unknown backends may come with any handles.
+        let (stated, needed) = (wire.handles.get(), handles(cuda, host));
+        if known(stated, needed) != needed {
+            return Err(code("handles", stated));
         }
         Ok(Self {
             version: wire.version.get(),
@@ -168,11 +174,18 @@ impl Hello {
             host,
             device_uuid: Uuid::from_bytes(wire.device_uuid),
             driver_version: wire.driver_version.get(),
-            trust: flags == 1,
+            trust: flags & TRUST != 0,
             name: read_name("name", &wire.name)?,
         })
     }
 }
+
+/// The bit of `flags` for [`Hello::trust`].
+const TRUST: u32 = 1;
+
+/// The bits of `flags` and of `backends` in the versions that are spoken here.
+const FLAGS: u32 = TRUST;
+const BACKENDS: u32 = 3;
 
 /// The first version in which values may be announced.
 const TRUST_SINCE: u32 = 2;

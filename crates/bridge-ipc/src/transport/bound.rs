@@ -1,25 +1,24 @@
 //! Socket on which a renderer waits for workers, bound to a path.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
-use rustix::fs::{FileType, FlockOperation, Mode, OFlags, Stat, chmod, flock, lstat, open, unlink};
+use rustix::fs::{FileType, Mode, chmod, lstat, unlink};
 use rustix::io::Errno;
 use rustix::net::{SocketAddrUnix, SocketFlags, accept_with, bind, connect, listen};
 use rustix::process::geteuid;
 
 use crate::error::{Error, Result};
 use crate::message::hello::Role;
+use crate::transport::bind_lock::{BindLock, identity};
 use crate::transport::connection::Connection;
 use crate::transport::credentials;
 use crate::transport::peer::poll_until;
 use crate::transport::peer_socket::PeerSocket;
 use crate::transport::socket::new_socket;
 
-/// Limit on how long another process may be binding in the same folder.
-const LOCK_LIMIT: Duration = Duration::from_secs(1);
 /// Workers that have connected and were not accepted.
 const BACKLOG: i32 = 16;
 
@@ -44,7 +43,7 @@ impl BoundSocket {
         let socket = new_socket().map_err(failed("socket"))?;
         credentials::refuse_rights(socket.as_fd());
         // Two processes that find the same stale file must not remove each other's new one.
-        let _folder = lock_folder(path)?;
+        let _lock = BindLock::new(path)?;
         match bind(&socket, &address) {
             Err(Errno::ADDRINUSE) => {
                 remove_stale(path, &address)?;
@@ -98,31 +97,6 @@ impl Drop for BoundSocket {
 impl AsFd for BoundSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
-    }
-}
-
-#[allow(clippy::useless_conversion, reason = "their width differs between architectures")]
-fn identity(stat: &Stat) -> (u64, u64) {
-    (stat.st_dev.into(), stat.st_ino.into())
-}
-
-fn lock_folder(path: &Path) -> Result<OwnedFd> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let failed =
-        |call| move |error: Errno| Error::System { call, object: folder.display().to_string(), source: error.into() };
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let opened = open(folder, flags, Mode::empty()).map_err(failed("open"))?;
-    let start = Instant::now();
-    loop {
-        match flock(&opened, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(opened),
-            Err(Errno::INTR) => {}
-            Err(Errno::WOULDBLOCK) if start.elapsed() < LOCK_LIMIT => std::thread::sleep(Duration::from_millis(5)),
-            Err(error) => return Err(failed("flock")(error)),
-        }
     }
 }
 

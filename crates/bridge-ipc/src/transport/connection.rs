@@ -18,9 +18,6 @@ use crate::transport::peer_socket::PeerSocket;
 use crate::transport::socket::{self, Incoming, Next};
 use crate::wire::MOST_BYTES;
 
-/// Interval at which a descriptor is sent again for which the kernel has no room.
-const FULL: Duration = Duration::from_millis(1);
-
 /// Messages that one call passes over.
 const PASSED_OVER: usize = 64;
 
@@ -95,65 +92,6 @@ impl Connection {
         let role = if self.session.role() == Role::Renderer { "worker" } else { "renderer" };
         let name = self.session.peer().map(|hello| format!(" \"{}\"", hello.name)).unwrap_or_default();
         format!("{role}{name} (process {})", self.peer.pid())
-    }
-
-    /// Sends a message with its descriptor, which stays the caller's. Waits for at most `timeout`
-    /// where the peer does not read.
-    ///
-    /// # Errors
-    /// [`Error::Violation`] for a message that is not allowed now, and [`Error::Malformed`] for one
-    /// that no peer would accept, [`Error::Descriptors`] for another number of descriptors than the
-    /// message has: nothing was sent. [`Error::System`] for a failed call, [`Error::Closed`] where
-    /// the peer has closed its end, [`Error::Timeout`] where it does not read; the connection is
-    /// unusable then, since a message is missing.
-    pub fn send(&mut self, message: &Message, descriptor: Option<BorrowedFd<'_>>, timeout: Duration) -> Result<()> {
-        if self.ended {
-            return Err(self.closed());
-        }
-        let this_side = || "this process".to_owned();
-        let malformed = |source| Error::Malformed { peer: this_side(), source };
-        let (expected, got) = (message.descriptors(), usize::from(descriptor.is_some()));
-        if expected != got {
-            return Err(Error::Descriptors { peer: this_side(), kind: message.kind(), expected, got });
-        }
-        let encoded = message.encoded().map_err(malformed)?;
-        self.session.send(message).map_err(|source| Error::Violation { sender: this_side(), source })?;
-        let deadline = Instant::now().checked_add(timeout);
-        loop {
-            match socket::send(&*self.socket, encoded.bytes(), descriptor) {
-                Ok(true) => return Ok(()),
-                Ok(false) => {}
-                Err(Errno::PIPE | Errno::CONNRESET | Errno::CONNREFUSED | Errno::NOTCONN) => {
-                    // What the peer has said before it went may still be read.
-                    return Err(self.closed());
-                }
-                // Room that no poll tells of.
-                Err(Errno::TOOMANYREFS) if deadline.is_none_or(|deadline| Instant::now() < deadline) => {
-                    std::thread::sleep(FULL);
-                    continue;
-                }
-                Err(error) => return Err(self.unsent(error)),
-            }
-            let room = poll_until(&mut [PollFd::new(&*self.socket, PollFlags::OUT)], deadline);
-            if room.map_err(|error| self.system("poll", error))? == 0 {
-                self.end();
-                let what = format!("room for a {} message to {}", message.kind(), self.name());
-                return Err(Error::Timeout { what, waited: timeout });
-            }
-        }
-    }
-
-    /// The error of a send that has failed. The peer, which misses a message, is told.
-    pub(super) fn unsent(&mut self, error: Errno) -> Error {
-        let mut failed = self.system("sendmsg", error);
-        if let (Errno::TOOMANYREFS, Error::System { object, .. }) = (error, &mut failed) {
-            object.push_str(
-                ", with a descriptor: as many of this user's as its limit of open files allows are on their way in \
-                 sockets (raise the limit, `ulimit -n`, or end processes that receive nothing)",
-            );
-        }
-        self.close(Code::Failure, &failed.to_string());
-        failed
     }
 
     /// The next message, if one is there. Messages that crossed a Close of this side are passed
@@ -330,3 +268,6 @@ impl AsFd for Connection {
         self.socket.as_fd()
     }
 }
+
+#[path = "sending.rs"]
+mod sending;

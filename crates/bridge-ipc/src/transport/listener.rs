@@ -20,12 +20,17 @@ pub struct Listener {
 
 impl Listener {
     /// Listens at `path`, with access for this user alone (mode 0600). A socket file that a dead
-    /// process left behind is replaced.
+    /// process left behind is replaced. The folder must be writable by this user only: whoever can
+    /// write to it can replace the socket or keep this process from binding it.
+    ///
+    /// During the call, a locked file with the name of the socket and `.lock` at its end exists
+    /// next to the socket.
     ///
     /// # Errors
     /// [`Error::InUse`](crate::Error::InUse) where another process listens,
-    /// [`Error::NotOurs`](crate::Error::NotOurs) where something else is at the path,
-    /// [`Error::System`](crate::Error::System) where the system refuses.
+    /// [`Error::NotOurs`](crate::Error::NotOurs) where something else is at the path or at that of
+    /// the locked file, [`Error::System`](crate::Error::System) where the system refuses, or
+    /// another process of this user has been binding the same path for a second.
     pub fn bind(path: impl AsRef<Path>) -> Result<Self> {
         Self::bind_with(path, &ListenerInfo::default())
     }

@@ -5,6 +5,8 @@ use std::time::Duration;
 #[cfg(target_os = "linux")]
 mod beginning;
 #[cfg(target_os = "linux")]
+mod bind_lock;
+#[cfg(target_os = "linux")]
 mod bound;
 #[cfg(target_os = "linux")]
 mod connection;

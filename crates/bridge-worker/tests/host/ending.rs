@@ -1,4 +1,7 @@
-//! A renderer that ends the connection and lives on.
+//! A renderer that ends the connection and lives on, or is killed.
+
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 
 use super::*;
 
@@ -30,4 +33,45 @@ fn a_bye_that_was_not_read_counts() {
         assert!(matches!(&error, Error::Closed { reason, .. } if is_told(reason)), "{error}");
         assert!(start.elapsed() < FAR / 2, "{:?}", start.elapsed());
     });
+}
+
+/// The renderer is a process of its own, this test again, and is killed while a frame is written.
+#[test]
+fn the_frame_at_which_the_renderer_was_lost_is_the_one_that_was_written() {
+    const PATH: &str = "BRIDGE_WORKER_TEST_LOST_FRAME";
+    if let Some(path) = std::env::var_os(PATH) {
+        let listener = Listener::bind(PathBuf::from(path)).unwrap();
+        println!("listens");
+        let mut renderer = Renderer::accept(&listener);
+        renderer.offer(1, "x", &[floats(4)]);
+        renderer.receive();
+        for slot in 0..2 {
+            renderer.send(Message::Free { exchange: 1, slot, value: 0 });
+        }
+        std::thread::sleep(FAR);
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "--nocapture",
+            "ending::the_frame_at_which_the_renderer_was_lost_is_the_one_that_was_written",
+        ])
+        .env(PATH, &path)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(said.any(|line| line.unwrap().ends_with("listens")));
+    let worker = connect(&path, FAR).unwrap();
+    let mut writer: LatestWriter<Buffer<f32>> = worker.latest("x").unwrap();
+    writer.begin().unwrap().publish().unwrap();
+    let turn = writer.begin().unwrap();
+    assert_eq!(turn.frame(), 1);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let error = turn.publish().unwrap_err();
+    assert!(matches!(&error, Error::PeerLost { frame: 1, .. }), "{error}");
 }

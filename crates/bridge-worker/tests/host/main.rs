@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod ending;
+mod importing;
+mod in_step;
 mod names;
 mod reading;
 mod reading_in_step;

@@ -56,7 +56,9 @@ impl Default for AcceptInfo {
 }
 
 impl Listener {
-    /// Listens at `path` (mode 0600). A socket that a dead process left there is replaced.
+    /// Listens at `path` (mode 0600). A socket that a dead process left there is replaced. The
+    /// folder must be writable by this user only. During the call, it also contains a lock file,
+    /// whose name is that of the socket with `.lock` at its end.
     ///
     /// # Errors
     /// [`Error::Connection`](crate::Error::Connection) if another process listens there, if

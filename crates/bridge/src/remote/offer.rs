@@ -118,7 +118,8 @@ impl Terms {
         Ok((memory, CopyMemory::Theirs(theirs)))
     }
 
-    /// Sends a message once there is room for it, for which it waits a little at a time.
+    /// Sends a message once there is room for it and for its descriptor, for which it waits a
+    /// little at a time.
     fn send(
         &self,
         connection: &mut Connection,
@@ -132,7 +133,15 @@ impl Terms {
         while poll(&mut [PollFd::new(&connection.as_fd(), PollFlags::OUT)], Some(&at_a_time)).unwrap_or(0) == 0 {
             self.go_on(connection, left, control)?;
         }
-        Ok(connection.send(message, descriptor, left())?)
+        // No poll tells whether there is room for a descriptor.
+        while !left().is_zero() {
+            if connection.try_send(message, descriptor, left().min(AT_A_TIME))? {
+                return Ok(());
+            }
+            self.check_wanted(connection, control)?;
+        }
+        // Its error names the limit that is in the way.
+        Ok(connection.send(message, descriptor, Duration::ZERO)?)
     }
 
     /// Waits for what the worker says, a little at a time.
@@ -147,10 +156,7 @@ impl Terms {
 
     /// Checks that the worker is still waited for; else ends the connection.
     fn go_on(&self, connection: &mut Connection, left: &impl Fn() -> Duration, control: &Control) -> Result<()> {
-        if control.is_stopped() {
-            connection.close(Code::Done, "the renderer has ended the exchange");
-            return Err(self.invalid(format!("it was ended before {} had taken it", connection.name())));
-        }
+        self.check_wanted(connection, control)?;
         if left().is_zero() {
             connection.close(Code::Failure, "the exchange was not taken in time");
             let (name, limit) = (connection.name(), self.timeout);
@@ -160,7 +166,20 @@ impl Terms {
         Ok(())
     }
 
+    /// Checks that the program still wants the worker; else ends the connection.
+    fn check_wanted(&self, connection: &mut Connection, control: &Control) -> Result<()> {
+        if control.is_stopped() {
+            connection.close(Code::Done, "the renderer has ended the exchange");
+            return Err(self.invalid(format!("it was ended before {} had taken it", connection.name())));
+        }
+        Ok(())
+    }
+
     fn invalid(&self, reason: String) -> Error {
         Error::invalid(format!("exchange \"{}\"", self.name), reason)
     }
 }
+
+#[cfg(test)]
+#[path = "offer_tests.rs"]
+mod tests;

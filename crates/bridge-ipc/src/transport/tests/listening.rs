@@ -42,6 +42,71 @@ fn the_socket_is_the_users_own_and_goes_with_its_listener() {
     assert_eq!(fs::read(&path).unwrap(), b"a file");
 }
 
+/// Whoever can read the folder can lock it, and keeps nobody from listening in it.
+#[test]
+fn a_lock_on_the_folder_holds_nobody_up() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let theirs = fs::File::open(folder.path()).unwrap();
+    rustix::fs::flock(&theirs, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let path = folder.path().join("s");
+    leave_stale(&path);
+    let listener = Listener::bind(&path).unwrap();
+    let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["s"], "besides the socket");
+    drop(listener);
+}
+
+/// What others have put in the place of the lock is neither waited for nor followed.
+#[test]
+fn only_a_file_of_the_users_is_locked() {
+    let _alone = alone();
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    let folder = tempfile::tempdir().unwrap();
+    let (path, lock) = (folder.path().join("s"), folder.path().join("s.lock"));
+    let not_ours = || {
+        assert!(matches!(Listener::bind(&path), Err(Error::NotOurs { path }) if path == lock));
+        assert!(fs::symlink_metadata(&lock).is_ok() && !path.exists(), "it is left alone");
+    };
+    mknodat(CWD, &lock, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    not_ours();
+    fs::remove_file(&lock).unwrap();
+    std::os::unix::fs::symlink(folder.path().join("other"), &lock).unwrap();
+    not_ours();
+    assert!(!folder.path().join("other").exists());
+    fs::remove_file(&lock).unwrap();
+    fs::create_dir(&lock).unwrap();
+    not_ours();
+    fs::remove_dir(&lock).unwrap();
+    // Of a process of this user that was killed.
+    fs::write(&lock, "").unwrap();
+    drop(Listener::bind(&path).unwrap());
+    assert!(!lock.exists());
+}
+
+/// Of many that replace the same socket file, one listens, and workers find it.
+#[test]
+fn one_of_many_replaces_a_stale_socket() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    for _ in 0..50 {
+        leave_stale(&path);
+        let binds = || match Listener::bind(&path) {
+            Ok(listener) => Some(listener),
+            Err(Error::InUse { .. }) => None,
+            Err(error) => panic!("{error}"),
+        };
+        let listeners: Vec<_> = std::thread::scope(|scope| {
+            let threads = [(); 4].map(|()| scope.spawn(binds));
+            threads.into_iter().filter_map(|thread| thread.join().unwrap()).collect()
+        });
+        let [listener] = &listeners[..] else { panic!("{} listen", listeners.len()) };
+        raw(listener);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}
+
 /// A socket file that nobody listens at.
 fn leave_stale(path: &Path) {
     let socket = new_socket().unwrap();

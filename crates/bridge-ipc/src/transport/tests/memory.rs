@@ -44,6 +44,22 @@ fn memory_that_could_shrink_is_refused() {
     assert!(ftruncate(sealed(), 0).is_err(), "the control: a sealed file does not shrink");
 }
 
+/// With `vm.memfd_noexec=2`, the system refuses to create any others. A peer takes the seal that
+/// this adds.
+#[test]
+fn memory_is_not_executable() {
+    let _alone = alone();
+    use rustix::fs::{MemfdFlags, SealFlags, fcntl_get_seals, memfd_create};
+    // Linux 6.3 or later.
+    let is_known = memfd_create("m", MemfdFlags::CLOEXEC | MemfdFlags::NOEXEC_SEAL).is_ok();
+    let (read, _ours) = SharedMemory::new_for_reading("m", 64).unwrap();
+    for memory in [SharedMemory::new("m", 64).unwrap(), read] {
+        let seals = fcntl_get_seals(memory.handle()).unwrap();
+        assert_eq!(seals.contains(SealFlags::EXEC), is_known, "{seals:?}");
+        SharedMemory::from_peer("m", memory.handle().try_clone().unwrap(), 64).unwrap();
+    }
+}
+
 /// Memory that a peer only reads: it cannot write it, take its pages away, or hold off who writes.
 #[test]
 fn memory_for_reading_is_written_by_its_maker_alone() {

@@ -42,3 +42,27 @@ fn what_is_no_message_ends_the_connection_and_says_why() {
         assert!(matches!(Message::decode(&said[..len]), Ok(Message::Bye { .. })));
     }
 }
+
+/// A message that is not sent for lack of room was not said: it is sent later.
+#[test]
+fn a_message_without_room_is_tried_again() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let listener = Listener::bind(folder.path().join("s")).unwrap();
+    let (mut renderer, mut worker) = greeted(&listener);
+    let Message::Offer(offer) = offer() else { panic!() };
+    renderer.send(&Message::Offer(Offer { slots: 64, resources: 16, ..offer }), None, LIMIT).unwrap();
+    let memory = SharedMemory::new("m", 64).unwrap();
+    let Message::Resource(first) = resource(64) else { panic!() };
+    let place = |number: u32| Message::Resource(Resource { slot: number / 16, index: number % 16, ..first });
+    let mut send = |number| renderer.try_send(&place(number), Some(memory.handle().as_fd()), Duration::ZERO).unwrap();
+    let mut said = (0..1024).find(|number| !send(*number)).unwrap();
+    assert!(!send(said), "there is room again");
+    assert!(matches!(worker.receive(LIMIT).unwrap().message, Message::Offer(_)));
+    for heard in 0..said + 10 {
+        assert_eq!(worker.receive(LIMIT).unwrap().message, place(heard));
+        while said < heard + 20 && send(said) {
+            said += 1;
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Sending on a connection.
+
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
+
+use super::Connection;
+use crate::error::{Error, Result};
+use crate::message::{Code, Encoded, Message};
+use crate::transport::peer::poll_until;
+use crate::transport::socket;
+
+/// Interval at which a descriptor is sent again for which the kernel has no room.
+const FULL: Duration = Duration::from_millis(1);
+
+impl Connection {
+    /// Sends a message with its descriptor, which stays the caller's. Waits for at most `timeout`
+    /// where the peer does not read, or the kernel has no room for a descriptor.
+    ///
+    /// # Errors
+    /// [`Error::Violation`] for a message that is not allowed now, and [`Error::Malformed`] for one
+    /// that no peer would accept, [`Error::Descriptors`] for another number of descriptors than the
+    /// message has: nothing was sent. [`Error::System`] for a failed call, [`Error::Closed`] where
+    /// the peer has closed its end, [`Error::Timeout`] where it does not read; the connection is
+    /// unusable then, since a message is missing.
+    pub fn send(&mut self, message: &Message, descriptor: Option<BorrowedFd<'_>>, timeout: Duration) -> Result<()> {
+        let encoded = self.encode(message, descriptor)?;
+        self.session.send(message).map_err(|source| Error::Violation { sender: this_side(), source })?;
+        match self.push(&encoded, descriptor, timeout)? {
+            None => Ok(()),
+            Some(Errno::TOOMANYREFS) => Err(self.unsent(Errno::TOOMANYREFS)),
+            Some(_) => {
+                self.end();
+                let what = format!("room for a {} message to {}", message.kind(), self.name());
+                Err(Error::Timeout { what, waited: timeout })
+            }
+        }
+    }
+
+    /// Sends a message as [`send`](Self::send) does, if there is room for it within `timeout`.
+    /// Returns `false` if there is none: nothing was sent, and the connection is as before.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send), without [`Error::Timeout`].
+    pub fn try_send(
+        &mut self,
+        message: &Message,
+        descriptor: Option<BorrowedFd<'_>>,
+        timeout: Duration,
+    ) -> Result<bool> {
+        let encoded = self.encode(message, descriptor)?;
+        let mut session = self.session.clone();
+        session.send(message).map_err(|source| Error::Violation { sender: this_side(), source })?;
+        let is_sent = self.push(&encoded, descriptor, timeout)?.is_none();
+        if is_sent {
+            self.session = session;
+        }
+        Ok(is_sent)
+    }
+
+    /// A message as bytes, to be sent on this connection.
+    fn encode(&self, message: &Message, descriptor: Option<BorrowedFd<'_>>) -> Result<Encoded> {
+        if self.ended {
+            return Err(self.closed());
+        }
+        let (expected, got) = (message.descriptors(), usize::from(descriptor.is_some()));
+        if expected != got {
+            return Err(Error::Descriptors { peer: this_side(), kind: message.kind(), expected, got });
+        }
+        message.encoded().map_err(|source| Error::Malformed { peer: this_side(), source })
+    }
+
+    /// Sends bytes once there is room for them, for which it waits at most `timeout`. Returns what
+    /// there is no room for then: the message, since the peer does not read (`EAGAIN`), or its
+    /// descriptor (`ETOOMANYREFS`).
+    fn push(
+        &mut self,
+        encoded: &Encoded,
+        descriptor: Option<BorrowedFd<'_>>,
+        timeout: Duration,
+    ) -> Result<Option<Errno>> {
+        let deadline = Instant::now().checked_add(timeout);
+        loop {
+            match socket::send(&*self.socket, encoded.bytes(), descriptor) {
+                Ok(true) => return Ok(None),
+                Ok(false) => {}
+                Err(Errno::PIPE | Errno::CONNRESET | Errno::CONNREFUSED | Errno::NOTCONN) => {
+                    // What the peer has said before it went may still be read.
+                    return Err(self.closed());
+                }
+                // Room that no poll tells of.
+                Err(Errno::TOOMANYREFS) if deadline.is_none_or(|deadline| Instant::now() < deadline) => {
+                    std::thread::sleep(FULL);
+                    continue;
+                }
+                Err(Errno::TOOMANYREFS) => return Ok(Some(Errno::TOOMANYREFS)),
+                Err(error) => return Err(self.unsent(error)),
+            }
+            let room = poll_until(&mut [PollFd::new(&*self.socket, PollFlags::OUT)], deadline);
+            if room.map_err(|error| self.system("poll", error))? == 0 {
+                return Ok(Some(Errno::AGAIN));
+            }
+        }
+    }
+
+    /// The error of a send that has failed. The peer, which misses a message, is told.
+    pub(in crate::transport) fn unsent(&mut self, error: Errno) -> Error {
+        let mut failed = self.system("sendmsg", error);
+        if let (Errno::TOOMANYREFS, Error::System { object, .. }) = (error, &mut failed) {
+            object.push_str(
+                ", with a descriptor: as many of this user's as its limit of open files allows are on their way in \
+                 sockets (raise the limit, `ulimit -n`, or end processes that receive nothing)",
+            );
+        }
+        self.close(Code::Failure, &failed.to_string());
+        failed
+    }
+}
+
+fn this_side() -> String {
+    "this process".to_owned()
+}

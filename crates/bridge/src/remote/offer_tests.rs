@@ -1,0 +1,104 @@
+//! An offer for whose descriptors the kernel has no room.
+
+use std::process::{Command, Stdio};
+
+use bridge_ipc::{Backend, BufferDescriptor, ConnectInfo, Hello, Listener, ResourceKind, Role};
+use rustix::process::{Resource as Limited, Rlimit, getrlimit, setrlimit};
+use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
+
+use super::*;
+use crate::exchange::LatestInfo;
+use crate::remote::runs;
+use crate::remote::wake::Wake;
+
+const LIMIT: Duration = Duration::from_secs(20);
+/// Set for the process that has no room.
+const FULL: &str = "BRIDGE_OFFER_FULL";
+/// The descriptors that this process may have on their way.
+const MOST: u64 = 100;
+
+/// Both ends of a connection: a renderer's, and a worker's on the CPU.
+fn connected(name: &str) -> (Connection, Connection) {
+    let path = std::env::temp_dir().join(format!("bridge-offer-{name}-{}", std::process::id()));
+    let listener = Listener::bind(&path).unwrap();
+    let worker = std::thread::spawn(move || {
+        let mut connection = Connection::connect(&path, &ConnectInfo::default()).unwrap();
+        let hello = Hello { host: true, ..Hello::new(Role::Worker, "worker") };
+        connection.send(&Message::Hello(hello), None, LIMIT).unwrap();
+        connection
+    });
+    let mut renderer = listener.accept(LIMIT).unwrap().unwrap();
+    renderer.greet(&Hello { host: true, ..Hello::new(Role::Renderer, "renderer") }, LIMIT).unwrap();
+    (renderer, worker.join().unwrap())
+}
+
+/// As many descriptors on their way as this process may have, which nobody receives.
+fn fill() -> (Connection, Connection) {
+    let (mut renderer, worker) = connected("fill");
+    let (slots, resources) = (16, 16);
+    let offer = Offer {
+        exchange: EXCHANGE,
+        direction: Direction::WorkerWrites,
+        slots,
+        resources,
+        writer_in_flight: 1,
+        reader_in_flight: 1,
+        trust: false,
+        name: "fill".to_owned(),
+    };
+    renderer.send(&Message::Offer(offer), None, LIMIT).unwrap();
+    let memory = SharedMemory::new("fill", 64).unwrap();
+    let places = (0..slots).flat_map(|slot| (0..resources).map(move |index| (slot, index)));
+    for (slot, index) in places.take(MOST as usize + 1) {
+        let resource = Resource {
+            exchange: EXCHANGE,
+            slot,
+            index,
+            kind: ResourceKind::Buffer(BufferDescriptor { size: 64, element_size: 4 }),
+            handle: Handle::MemoryFile,
+            dedicated: false,
+            device_uuid: Uuid::nil(),
+            allocation_size: 64,
+            offset: 0,
+        };
+        renderer.send(&Message::Resource(resource), Some(memory.handle().as_fd()), LIMIT).unwrap();
+    }
+    setrlimit(Limited::Nofile, Rlimit { current: Some(MOST), ..getrlimit(Limited::Nofile) }).unwrap();
+    // Those that are above the limit, of this thread.
+    let mut sets = capabilities(None).unwrap();
+    sets.effective.remove(CapabilitySet::SYS_RESOURCE | CapabilitySet::SYS_ADMIN);
+    set_capabilities(None, sets).unwrap();
+    (renderer, worker)
+}
+
+/// Whoever else of this user's has filled it: the program that wants no more of a worker waits for
+/// no room, and one that does is told what there is no room for.
+#[test]
+fn room_for_a_descriptor_is_waited_for_as_long_as_the_worker_is_wanted() {
+    let Some(_) = std::env::var_os(FULL) else {
+        let test = "remote::offer::tests::room_for_a_descriptor_is_waited_for_as_long_as_the_worker_is_wanted";
+        let mut full = Command::new(std::env::current_exe().unwrap());
+        let ended = full.args(["--exact", test]).env(FULL, "").stdin(Stdio::null()).status().unwrap();
+        assert!(ended.success());
+        return;
+    };
+    let control = Control::new(&Arc::new(Wake::new().unwrap()));
+    let terms = |timeout| {
+        let info = LatestInfo { name: "frames", timeout, ..Default::default() };
+        Terms::new(&info, vec![runs::buffer::<u32>(64)], Backend::Host, Direction::WorkerWrites, false)
+    };
+    let full = fill();
+    let offer = |timeout| {
+        let (mut renderer, mut worker) = connected("offer");
+        let error = terms(timeout).offer::<()>(&mut renderer, Memory::New, &control).err().unwrap().to_string();
+        assert!(matches!(worker.receive(LIMIT).unwrap().message, Message::Offer(_)));
+        let Message::Bye { text, .. } = worker.receive(LIMIT).unwrap().message else { panic!() };
+        (error, text)
+    };
+    let (error, told) = offer(AT_A_TIME * 3);
+    assert!(error.contains("ulimit -n") && told.contains("the connection with worker"), "{error}: {told}");
+    control.stop();
+    let (error, told) = offer(LIMIT);
+    assert!(error.contains("it was ended before") && told.contains("has ended the exchange"), "{error}: {told}");
+    drop(full);
+}
