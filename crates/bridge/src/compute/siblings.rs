@@ -44,17 +44,20 @@ impl Signaled {
         Arc::new(Self { computed, rendered, link, released: Mutex::new(0), failed })
     }
 
-    /// Lets CUDA go on that waits for Vulkan.
+    /// Lets CUDA go on that waits for Vulkan. What it does then is behind frames that were never
+    /// drawn: no point of either timeline counts as reached from here on.
     ///
     /// # Safety
-    /// The Vulkan device is lost: none of its signals will come any more.
-    unsafe fn release_waits(&self) {
+    /// The Vulkan device is lost, as `loss` says: none of its signals will come any more.
+    unsafe fn release_waits(&self, loss: &vk_export::Error) {
+        self.rendered.abandon(loss);
+        self.computed.abandon(loss);
         let mut released = self.released.lock().unwrap_or_else(PoisonError::into_inner);
         let (Some(link), Some(last)) = (self.link.upgrade(), self.rendered.last_issued()) else { return };
         // CUDA waits for issued values only. A lost device may report any value, or none, but not
         // this one, unless it was reached.
         let value = last.value();
-        if *released >= value || self.rendered.value().is_ok_and(|reached| reached == value) {
+        if *released >= value || self.rendered.counter().is_ok_and(|reached| reached == value) {
             return;
         }
         // Tried once: an error may follow a signal that was enqueued.
@@ -111,11 +114,11 @@ pub(crate) fn release_lost(side: &Side) {
 /// `side`, in the contexts of that side.
 ///
 /// # Safety
-/// The device is lost.
-pub(crate) unsafe fn release_waits(side: &Side, lost: &Timeline) {
+/// The device is lost, as `loss` says.
+pub(crate) unsafe fn release_waits(side: &Side, lost: &Timeline, loss: &vk_export::Error) {
     for one in on_contexts_of(side).iter().filter(|one| one.rendered.is_of_device_of(lost)) {
         // SAFETY: handed on to the caller.
-        unsafe { one.release_waits() };
+        unsafe { one.release_waits(loss) };
     }
 }
 

@@ -191,9 +191,9 @@ impl<R: Resources> State<R> {
         let waits_on_gpu = self.compute.cuda().is_some();
         while !self.held.lender.drain(if waits_on_gpu { left().min(STRETCH) } else { left() })? {
             let over = left().is_zero();
-            if waits_on_gpu && self.held.rendered.is_device_lost() {
+            if waits_on_gpu && let Some(loss) = self.held.rendered.device_loss() {
                 // SAFETY: the device is lost.
-                unsafe { siblings::release_waits(self.compute.side(), &self.held.rendered) };
+                unsafe { siblings::release_waits(self.compute.side(), &self.held.rendered, &loss) };
             }
             if over {
                 let backend = self.compute.backend();
