@@ -145,7 +145,9 @@ fn a_lost_device_is_an_error_on_every_call_and_dropping_does_not_hang() {
             lose_view(&compute, counter);
             *LOST.lock().unwrap() = None;
             if backend == Backend::Cuda {
-                waits::lose_what_cuda_waits_for(&compute, counter);
+                waits::lose_what_cuda_waits_for(&compute, counter, true);
+                *LOST.lock().unwrap() = None;
+                waits::lose_what_cuda_waits_for(&compute, counter, false);
             }
         }
     }

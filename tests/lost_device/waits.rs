@@ -1,7 +1,7 @@
 //! CUDA's streams wait for frames of the lost device, which do not come.
 
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bridge::{
     BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, LatestInfo, LiveObjects, Result, TimelinePoint,
@@ -23,10 +23,14 @@ fn swallowed<T>(submit: impl FnOnce() -> T) -> T {
 }
 
 /// Of an exchange, of one on the same stream, and of one whose buffers were replaced meanwhile. CUDA
-/// goes on once one of them has noticed; the frames count as drawn for nobody.
-pub(crate) fn lose_what_cuda_waits_for(compute: &Compute, counter: Counter) {
-    let info = ExchangeInfo { name: "doomed", slots: 1, timeout: Rig::LONG, ..Default::default() };
-    let [idle, mut waiting, mut replaced] = [(); 3].map(|()| Exchange::new(compute, &info, words()).unwrap());
+/// goes on once the first that is closed has noticed, though its own limit is nothing: one that has
+/// no frames, or one that knows the loss from them. The frames count as drawn for nobody.
+pub(crate) fn lose_what_cuda_waits_for(compute: &Compute, counter: Counter, idle_first: bool) {
+    let limits = if idle_first { [Duration::ZERO, Rig::LONG] } else { [Rig::LONG, Duration::ZERO] };
+    let [idle, mut waiting, mut replaced] = [limits[0], limits[1], Rig::LONG].map(|timeout| {
+        let info = ExchangeInfo { name: "doomed", slots: 1, timeout, ..Default::default() };
+        Exchange::new(compute, &info, words()).unwrap()
+    });
     let frame = |exchange: &mut Exchange<BufferSpec<u32>>| {
         // SAFETY: no commands.
         swallowed(|| unsafe { exchange.begin().unwrap().finish().unwrap().submit(&[]) }.unwrap())
@@ -46,7 +50,8 @@ pub(crate) fn lose_what_cuda_waits_for(compute: &Compute, counter: Counter) {
 
     *LOST.lock().unwrap() = Some(counter);
     let start = Instant::now();
-    idle.close().unwrap();
+    let (first, second) = if idle_first { (idle, waiting) } else { (waiting, idle) };
+    first.close().unwrap();
     assert!(compute.is_idle().unwrap(), "the stream waits no more");
     let looks: [fn(&TimelinePoint) -> Result<()>; 4] = [
         |point| point.wait(Rig::LONG),
@@ -63,7 +68,7 @@ pub(crate) fn lose_what_cuda_waits_for(compute: &Compute, counter: Counter) {
     let newest = reader.newest().map(|frame| frame.is_some());
     assert!(newest.as_ref().is_err_and(bridge::Error::is_device_lost), "{counter:?}: {newest:?}");
     writer.close(reader).unwrap();
-    for exchange in [replaced, waiting] {
+    for exchange in [replaced, second] {
         exchange.close().unwrap();
     }
     drop((drawn, computed, written));
