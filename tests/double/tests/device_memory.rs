@@ -115,8 +115,39 @@ fn a_signal_apart_passes_a_stream_that_waits() {
     unsafe { wait_one(&stream, &timeline, 1) }.unwrap();
     assert!(!cuda_import::query(&stream).unwrap());
     // SAFETY: nobody else signals it; it outlives the signal.
-    let end = unsafe { signal_apart(&timeline, 1) }.unwrap();
+    let end = unsafe { signal_apart(&timeline, 1) }.unwrap().unwrap();
     assert!(end.is_reached().unwrap() && cuda_import::query(&stream).unwrap());
     drop((end, timeline, stream, device));
+    assert_clean(&double);
+}
+
+/// Whoever gets an error may try again: the values of a timeline rise.
+#[test]
+fn a_signal_apart_is_enqueued_or_an_error() {
+    /// `CUDA_ERROR_OUT_OF_MEMORY`
+    const OUT_OF_MEMORY: u32 = 2;
+    let Some(double) = Double::in_child("a_signal_apart_is_enqueued_or_an_error") else { return };
+    let device = device();
+    let exported = double.export_semaphore(true);
+    let number = exported.number;
+    let timeline = import_semaphore(&device, exported, SemaphoreKind::Timeline);
+    for (value, name) in (1..).zip(["cuStreamCreate", "cuEventCreate", "cuSignalExternalSemaphoresAsync"]) {
+        double.fail_named(name, 1, OUT_OF_MEMORY);
+        // SAFETY: nobody else signals it; it outlives the signal.
+        let signaled = unsafe { signal_apart(&timeline, value) };
+        assert!(double.disarm().is_some(), "{name} is not called");
+        assert!(signaled.is_err(), "{name}");
+        assert_eq!(double.value(number), value - 1, "{name}");
+        // SAFETY: as above; nothing was enqueued.
+        assert!(unsafe { signal_apart(&timeline, value) }.unwrap().is_some(), "{name}");
+        assert_eq!(double.value(number), value);
+    }
+    double.fail_named("cuEventRecord", 1, OUT_OF_MEMORY);
+    // SAFETY: as above.
+    let signaled = unsafe { signal_apart(&timeline, 4) };
+    assert!(double.disarm().is_some(), "cuEventRecord is not called");
+    assert!(signaled.unwrap().is_none());
+    assert_eq!(double.value(number), 4);
+    drop((timeline, device));
     assert_clean(&double);
 }
