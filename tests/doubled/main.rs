@@ -300,3 +300,9 @@ fn a_logger_may_close_an_exchange_of_a_lost_device() {
 fn signals_are_logged_behind_their_lock() {
     logged::signals_are_logged_behind_their_lock("signals_are_logged_behind_their_lock");
 }
+
+#[test]
+fn a_graph_that_cannot_be_launched_is_captured_again() {
+    let name = "a_graph_that_cannot_be_launched_is_captured_again";
+    with_double(name, graphs::a_graph_that_fails_is_captured_again);
+}
