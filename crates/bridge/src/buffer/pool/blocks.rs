@@ -27,7 +27,7 @@ pub(super) struct Entry {
 impl Entry {
     /// Returns `true` if it has no buffers, and room for any.
     fn is_spare(&self) -> bool {
-        self.ranges.live() == 0 && !self.ranges.is_broken()
+        self.ranges.live() == 0
     }
 }
 
@@ -128,11 +128,6 @@ impl Blocks {
         let number = self.begun;
         self.begun += 1;
         number
-    }
-
-    /// Returns `true` if a logger's panic has left a block of which nobody knows what is free.
-    pub(super) fn is_broken(&self) -> bool {
-        self.list.iter().any(|entry| entry.ranges.is_broken())
     }
 
     /// Makes a buffer's bytes free; gives the blocks that are needed no more. Threads that found no
