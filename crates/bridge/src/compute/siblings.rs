@@ -57,14 +57,17 @@ impl Signaled {
         Arc::new(Self { computed, rendered, link, released: Mutex::default(), failed })
     }
 
-    /// Lets CUDA go on that waits for Vulkan. What it does then is behind frames that were never
-    /// drawn: no point of either timeline counts as reached from here on.
-    ///
-    /// # Safety
-    /// The Vulkan device is lost, as `loss` says: none of its signals will come any more.
-    unsafe fn release_waits(&self, loss: &vk_export::Error) {
+    /// Makes no point of either timeline count as reached from here on.
+    fn abandon(&self, loss: &vk_export::Error) {
         self.rendered.abandon(loss);
         self.computed.abandon(loss);
+    }
+
+    /// Lets CUDA go on that waits for Vulkan.
+    ///
+    /// # Safety
+    /// The Vulkan device is lost: none of its signals will come any more.
+    unsafe fn release_waits(&self) {
         // Before the lock, and so dropped behind it: what is logged meanwhile, and the link.
         let Some(link) = self.link.upgrade() else { return };
         let held = LogHold::new();
@@ -149,9 +152,14 @@ pub(crate) fn release_lost(side: &Side) {
 /// # Safety
 /// The device is lost, as `loss` says.
 pub(crate) unsafe fn release_waits(side: &Side, lost: &Timeline, loss: &vk_export::Error) {
-    for one in on_contexts_of(side).iter().filter(|one| one.rendered.is_of_device_of(lost)) {
+    let mut all = on_contexts_of(side);
+    all.retain(|one| one.rendered.is_of_device_of(lost));
+    // Before the first signal: what CUDA does behind it is behind frames that were never drawn, and
+    // may be for any of the exchanges.
+    all.iter().for_each(|one| one.abandon(loss));
+    for one in &all {
         // SAFETY: handed on to the caller.
-        unsafe { one.release_waits(loss) };
+        unsafe { one.release_waits() };
     }
 }
 
