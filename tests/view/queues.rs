@@ -24,8 +24,10 @@ unsafe extern "system" fn families(physical: vk::PhysicalDevice, count: *mut u32
     if all.is_null() {
         return;
     }
+    // SAFETY: the caller's count, which has been written.
+    let written = unsafe { *count };
     // SAFETY: the caller's array, which has been written as far.
-    for family in unsafe { std::slice::from_raw_parts_mut(all, *count as usize) } {
+    for family in unsafe { std::slice::from_raw_parts_mut(all, written as usize) } {
         family.queue_flags &= !vk::QueueFlags::GRAPHICS;
     }
 }

@@ -25,7 +25,7 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// Returns `true` if it has no buffers, and room for any.
+    /// Returns `true` if it has no buffers.
     fn is_spare(&self) -> bool {
         self.ranges.live() == 0
     }
@@ -137,10 +137,10 @@ impl Blocks {
         if let Some((entry, taken)) = entry.zip(taken) {
             entry.ranges.give_back(taken);
         }
-        // The one that stays must be of use.
+        // One stays.
         let Some(spare) = self.list.iter().position(Entry::is_spare) else { return Vec::new() };
         let mut index = 0..;
-        self.list.extract_if(.., |entry| index.next() != Some(spare) && entry.ranges.live() == 0).collect()
+        self.list.extract_if(.., |entry| index.next() != Some(spare) && entry.is_spare()).collect()
     }
 }
 

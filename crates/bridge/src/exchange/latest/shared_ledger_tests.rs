@@ -108,5 +108,11 @@ fn a_frame_that_begins_beside_a_turn_finds_a_slot_or_is_refused() {
     let begun = ledger.begin(wait, || 0).unwrap();
     assert_eq!(begun, Err(Refusal::Open { frame: 3 }));
     publish();
-    assert!(ledger.begin(|value| Ok(assert_eq!(value, 4)), || 0).unwrap().is_ok());
+    let due = Cell::new(0);
+    let wait = |value| {
+        due.set(value);
+        Ok(())
+    };
+    assert!(ledger.begin(wait, || 0).unwrap().is_ok());
+    assert_eq!(due.get(), 4);
 }
