@@ -52,3 +52,33 @@ pub(crate) fn a_graph_frees_nothing_that_was_replaced(double: &Double, _: &Rig, 
     drop(graph);
     exchange.close().unwrap();
 }
+
+/// A launch that fails loses its frame and the slot's graph.
+pub(crate) fn a_graph_that_fails_is_captured_again(double: &Double, _: &Rig, compute: &Compute) {
+    /// `CUDA_ERROR_OUT_OF_MEMORY`
+    const OUT_OF_MEMORY: u32 = 2;
+    let mut exchange = Exchange::new(compute, &info(1), words()).unwrap();
+    let mut graph = FrameGraph::new(&exchange);
+    run(compute_with(&mut exchange, &mut graph));
+    let mut captures = 0;
+    let mut count = |exchange: &mut Exchange<Words>, graph: &mut FrameGraph<Words>| {
+        // SAFETY: only the frame's own buffer is used.
+        let turn = unsafe {
+            exchange.compute_with(graph, |_, work| {
+                captures += 1;
+                let Work::Cuda(mut cuda) = work else { unreachable!() };
+                Ok(cuda.stream.memset_zeros(&mut cuda.resources)?)
+            })
+        };
+        turn.map(run).map(|()| captures)
+    };
+    assert_eq!(count(&mut exchange, &mut graph).unwrap(), 0, "the graph is launched again");
+    double.fail_named("cuGraphLaunch", 1, OUT_OF_MEMORY);
+    count(&mut exchange, &mut graph).unwrap_err();
+    assert!(double.disarm().is_some(), "no graph is launched");
+    // The frame is lost, as if its turn had been dropped.
+    exchange.begin().map(drop).unwrap_err();
+    assert_eq!(count(&mut exchange, &mut graph).unwrap(), 1);
+    drop(graph);
+    exchange.close().unwrap();
+}

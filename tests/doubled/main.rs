@@ -16,7 +16,9 @@ mod in_step;
 mod in_step_drawn;
 mod kernel_memory;
 mod leaks;
+mod logged;
 mod lost;
+mod lost_vulkan;
 mod peer_images;
 mod pending;
 mod pool;
@@ -282,4 +284,25 @@ fn images_that_are_kept_twice_are_counted_once() {
 #[test]
 fn a_graph_frees_nothing_that_was_replaced() {
     with_double("a_graph_frees_nothing_that_was_replaced", graphs::a_graph_frees_nothing_that_was_replaced);
+}
+
+#[test]
+fn a_signal_in_place_of_a_lost_device_is_tried_again() {
+    lost_vulkan::a_release_is_tried_again("a_signal_in_place_of_a_lost_device_is_tried_again");
+}
+
+#[test]
+fn a_logger_may_close_an_exchange_of_a_lost_device() {
+    logged::a_release_is_logged_behind_its_lock("a_logger_may_close_an_exchange_of_a_lost_device");
+}
+
+#[test]
+fn signals_are_logged_behind_their_lock() {
+    logged::signals_are_logged_behind_their_lock("signals_are_logged_behind_their_lock");
+}
+
+#[test]
+fn a_graph_that_cannot_be_launched_is_captured_again() {
+    let name = "a_graph_that_cannot_be_launched_is_captured_again";
+    with_double(name, graphs::a_graph_that_fails_is_captured_again);
 }

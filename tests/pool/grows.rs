@@ -8,7 +8,7 @@ use std::thread;
 
 use bridge::ash::vk;
 use bridge::{Backend, Compute, Error, ExportDevice, LiveObjects, SharedBuffer, SharedPool, vk_export};
-use bridge_tests::{Engine, Rig, with_panicking_logger};
+use bridge_tests::{Engine, Rig};
 
 use crate::{READ, pool};
 
@@ -140,20 +140,4 @@ fn memory_that_was_freed_meanwhile_is_enough(compute: &Compute) {
     assert!(matches!(fails, Error::Vulkan(vk_export::Error::OutOfMemory { .. })), "{fails}");
     assert!(made.is_ok(), "{made:?}");
     assert_eq!(pool.report().blocks, 1);
-}
-
-/// A block of which a logger's panic has left nobody who knows what is free is no spare one.
-#[test]
-fn a_block_that_is_of_no_use_is_not_the_one_that_stays() {
-    let _rig = Rig::open();
-    let device = Rig::open_own();
-    let compute = Compute::new(&device, Backend::Host).unwrap();
-    let pool = pool(&compute, BLOCK);
-    let [first, second] = [(); 2].map(|()| make(&pool, BLOCK as usize / 4));
-    with_panicking_logger(|| drop(first));
-    drop(second);
-    let again = make(&pool, 1);
-    let report = pool.report();
-    assert_eq!((report.blocks, report.dedicated), (1, 0), "{report:?}");
-    drop(again);
 }

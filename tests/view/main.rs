@@ -7,6 +7,8 @@ mod images;
 #[cfg(target_os = "linux")]
 mod own_images;
 mod points;
+#[cfg(target_os = "linux")]
+mod queues;
 mod read;
 mod refused;
 mod textures;

@@ -145,6 +145,7 @@ pub use image::texture::{AddressMode, Filter, ReadMode, Surface, Texture, Textur
 pub use image::view::{ImageView, ImageViewMut};
 pub use kernel::{Kernel, KernelModule};
 pub use leak::leaks;
+pub use logging::LogHold;
 pub use memory::block::MappedBlock;
 pub use memory::device_memory::DeviceMemory;
 pub use memory::peer::PEER_GRANULARITY;

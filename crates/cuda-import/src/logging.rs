@@ -4,7 +4,68 @@
 //! So it is called where no lock is held, and once what a driver call made has its owner; and a
 //! panic of its ends here, since a second one during unwinding would end the process.
 
+use std::cell::{Cell, RefCell};
+use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use log::Level;
+
+thread_local! {
+    /// Number of [`LogHold`] of this thread.
+    static HELD: Cell<usize> = const { Cell::new(0) };
+    /// The lines that are held back: level, target, text.
+    static LINES: RefCell<Vec<(Level, &'static str, String)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// While one is alive, lines that this crate logs on this thread are held back. They are logged when
+/// the thread's last one is dropped.
+///
+/// For calls of this crate under a lock that the program's logger may take: declare it before the
+/// lock's guard, so that the guard is dropped first.
+#[derive(Debug)]
+pub struct LogHold(PhantomData<*const ()>);
+
+impl LogHold {
+    /// Holds the lines of this thread back.
+    #[allow(clippy::new_without_default, reason = "it is made for what it does, not for a value")]
+    #[inline]
+    pub fn new() -> Self {
+        HELD.set(HELD.get() + 1);
+        Self(PhantomData)
+    }
+}
+
+impl Drop for LogHold {
+    #[inline]
+    fn drop(&mut self) {
+        HELD.set(HELD.get() - 1);
+        if HELD.get() == 0 && log::max_level() > log::LevelFilter::Off {
+            pass_on();
+        }
+    }
+}
+
+#[cold]
+fn pass_on() {
+    // Taken first: the logger may use this crate.
+    for (level, target, line) in LINES.take() {
+        isolated(|| log::log!(target: target, level, "{line}"));
+    }
+}
+
+/// Logs by `log`, or keeps what `line` gives for the end of the thread's last [`LogHold`].
+pub(crate) fn write(level: Level, target: &'static str, line: impl FnOnce() -> String, log: impl FnOnce()) {
+    if level > log::max_level() {
+        return;
+    }
+    if HELD.get() == 0 {
+        return isolated(log);
+    }
+    isolated(|| {
+        let line = line();
+        LINES.with_borrow_mut(|lines| lines.push((level, target, line)));
+    });
+}
 
 /// Runs `log`, which does nothing but call the logger, and lets no panic out. The macros below call
 /// it: nothing else in this crate calls the logger.
@@ -15,27 +76,34 @@ pub(crate) fn isolated(log: impl FnOnce()) {
     }
 }
 
+/// A line at a level by the macro of the crate `log`, see [`write`].
+macro_rules! logged {
+    ($level:ident, $log:ident, $($arg:tt)+) => {
+        $crate::logging::write(log::Level::$level, module_path!(), || format!($($arg)+), || log::$log!($($arg)+))
+    };
+}
+
 /// `log::debug!`, isolated.
 macro_rules! log_debug {
-    ($($arg:tt)+) => {{ $crate::logging::isolated(|| log::debug!($($arg)+)); }};
+    ($($arg:tt)+) => {{ $crate::logging::logged!(Debug, debug, $($arg)+); }};
 }
 
 /// `log::error!`, isolated.
 macro_rules! log_error {
-    ($($arg:tt)+) => {{ $crate::logging::isolated(|| log::error!($($arg)+)); }};
+    ($($arg:tt)+) => {{ $crate::logging::logged!(Error, error, $($arg)+); }};
 }
 
 /// `log::trace!`, isolated.
 macro_rules! log_trace {
-    ($($arg:tt)+) => {{ $crate::logging::isolated(|| log::trace!($($arg)+)); }};
+    ($($arg:tt)+) => {{ $crate::logging::logged!(Trace, trace, $($arg)+); }};
 }
 
 /// `log::warn!`, isolated.
 macro_rules! log_warn {
-    ($($arg:tt)+) => {{ $crate::logging::isolated(|| log::warn!($($arg)+)); }};
+    ($($arg:tt)+) => {{ $crate::logging::logged!(Warn, warn, $($arg)+); }};
 }
 
-pub(crate) use {log_debug, log_error, log_trace, log_warn};
+pub(crate) use {log_debug, log_error, log_trace, log_warn, logged};
 
 #[cfg(test)]
 mod tests {

@@ -6,7 +6,7 @@ mod common;
 
 use common::assert_clean;
 use common::world::{device, import_semaphore};
-use cuda_import::{DeviceMemory, SemaphoreKind, signal_apart, wait_one};
+use cuda_import::{CudaDevice, DeviceMemory, SemaphoreKind, report, signal_apart, wait_one};
 use driver_double::Double;
 
 /// More than the driver stages.
@@ -115,8 +115,65 @@ fn a_signal_apart_passes_a_stream_that_waits() {
     unsafe { wait_one(&stream, &timeline, 1) }.unwrap();
     assert!(!cuda_import::query(&stream).unwrap());
     // SAFETY: nobody else signals it; it outlives the signal.
-    let end = unsafe { signal_apart(&timeline, 1) }.unwrap();
+    let end = unsafe { signal_apart(&timeline, 1) }.unwrap().unwrap();
     assert!(end.is_reached().unwrap() && cuda_import::query(&stream).unwrap());
     drop((end, timeline, stream, device));
+    assert_clean(&double);
+}
+
+/// Whoever gets an error may try again: the values of a timeline rise.
+#[test]
+fn a_signal_apart_is_enqueued_or_an_error() {
+    /// `CUDA_ERROR_OUT_OF_MEMORY`
+    const OUT_OF_MEMORY: u32 = 2;
+    let Some(double) = Double::in_child("a_signal_apart_is_enqueued_or_an_error") else { return };
+    let device = device();
+    let exported = double.export_semaphore(true);
+    let number = exported.number;
+    let timeline = import_semaphore(&device, exported, SemaphoreKind::Timeline);
+    for (value, name) in (1..).zip(["cuStreamCreate", "cuEventCreate", "cuSignalExternalSemaphoresAsync"]) {
+        double.fail_named(name, 1, OUT_OF_MEMORY);
+        // SAFETY: nobody else signals it; it outlives the signal.
+        let signaled = unsafe { signal_apart(&timeline, value) };
+        assert!(double.disarm().is_some(), "{name} is not called");
+        assert!(signaled.is_err(), "{name}");
+        assert_eq!(double.value(number), value - 1, "{name}");
+        // SAFETY: as above; nothing was enqueued.
+        assert!(unsafe { signal_apart(&timeline, value) }.unwrap().is_some(), "{name}");
+        assert_eq!(double.value(number), value);
+    }
+    double.forget_calls();
+    // SAFETY: as above.
+    assert!(unsafe { signal_apart(&timeline, 4) }.unwrap().is_some());
+    let calls = double.calls();
+    let place = |name: &str| calls.iter().rposition(|call| call.name == name).unwrap();
+    let (signal, record) = (place("cuSignalExternalSemaphoresAsync"), place("cuEventRecord"));
+    assert!(signal < record, "{calls:?}");
+    double.fail_nth(record as u64 + 1, OUT_OF_MEMORY, false);
+    // SAFETY: as above.
+    let signaled = unsafe { signal_apart(&timeline, 5) };
+    assert_eq!(double.disarm().unwrap().name, "cuEventRecord");
+    assert!(signaled.unwrap().is_none());
+    assert_eq!(double.value(number), 5);
+    drop((timeline, device));
+    assert_clean(&double);
+}
+
+/// Default streams have one handle, whatever device they are of.
+#[test]
+fn it_is_of_one_stream_of_one_device() {
+    let Some(double) = Double::in_child("it_is_of_one_stream_of_one_device") else { return };
+    let uuids: Vec<_> = report().unwrap().devices.iter().map(|device| device.uuid).take(2).collect();
+    let [first, second] = [uuids[0], uuids[1]].map(|uuid| CudaDevice::by_uuid(uuid).unwrap());
+    let [home, other] = [&first, &second].map(|device| device.context().default_stream());
+    assert_eq!(home.cu_stream(), other.cu_stream());
+    let memory = DeviceMemory::with_contents(&first, &[7; 16], &home, "small").unwrap();
+    let own = first.new_stream().unwrap();
+    assert!(memory.is_of(&home));
+    assert!(!memory.is_of(&other) && !memory.is_of(&own));
+    drop((memory, own, home, first));
+    // cudarc leaves the context current that it destroys.
+    double.set_current(0);
+    drop((other, second));
     assert_clean(&double);
 }

@@ -58,7 +58,8 @@ impl View {
     ///
     /// # Errors
     /// [`Error::CannotPresent`](crate::Error::CannotPresent) where the device cannot show pictures
-    /// in this window; else as [`headless`](Self::headless).
+    /// in this window, as one whose main queue has no graphics; else as
+    /// [`headless`](Self::headless).
     pub fn in_window(compute: &Compute, info: &ViewInfo, window: Window) -> Result<Self> {
         let ViewInfo { size, timeout } = *info;
         Self::new(compute, info, |device, pipelines| {

@@ -40,6 +40,16 @@ pub(crate) struct Presenter {
     device: ExportDevice,
 }
 
+/// Checks that the device's queue scales pictures: it needs a blit
+/// (VUID-vkCmdBlitImage-commandBuffer-cmdpool), though it may present without.
+fn check_queue(device: &ExportDevice) -> Result<()> {
+    if device.queue().stages().is_none() {
+        return Ok(());
+    }
+    let reason = "its queue has no graphics, which scales pictures to the window; adopt the device with such a queue";
+    Err(Error::CannotPresent { device: device.name().to_owned(), reason: reason.to_owned() })
+}
+
 impl Presenter {
     /// For a picture of `size`. Waits end after `limit`.
     pub(crate) fn new(
@@ -49,6 +59,7 @@ impl Presenter {
         size: [u32; 2],
         limit: Duration,
     ) -> Result<Self> {
+        check_queue(device)?;
         // SAFETY: the window is dropped after the surface, see the order of the fields.
         let surface = unsafe { Surface::new(device, &window.handle) }?;
         let [width, height] = size;

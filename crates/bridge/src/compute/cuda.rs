@@ -2,13 +2,12 @@
 #![allow(unsafe_code)] // Waits, signals and mappings of what Vulkan made.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytemuck::Pod;
 use cuda_import::cudarc::driver::CudaStream;
 use cuda_import::{
-    BufferMappingInfo, CaptureError, CudaDevice, ImportedSemaphore, MappedBlock, MappedBuffer, MappedImage, Texel,
-    query, signal_apart, signal_one, wait_one,
+    BufferMappingInfo, CaptureError, CudaDevice, ImportedSemaphore, MappedBlock, MappedBuffer, MappedImage,
+    StreamEvent, Texel, query, signal_apart, signal_one, wait_one,
 };
 use vk_export::ash::vk;
 use vk_export::{
@@ -20,7 +19,7 @@ use crate::compute::mapped::{Mapping, Sharing};
 use crate::error::{Error, Result};
 use crate::handoff;
 use crate::image::staging::{Staging, staged_info};
-use crate::observe::{log_info, log_warn};
+use crate::observe::log_info;
 use crate::timeline::Timeline;
 
 /// Memory is exported.
@@ -258,21 +257,18 @@ impl CudaLink {
         Ok(unsafe { signal_one(self.stream(), &self.computed, value) }?)
     }
 
-    /// Signals a value of `rendered` in place of Vulkan, and waits until it is: on a stream of its
-    /// own, since the compute stream may be waiting for it.
+    /// Signals a value of `rendered` in place of Vulkan: on a stream of its own, since the compute
+    /// stream may be waiting for it. Returns an event after the signal, if one could be recorded.
+    ///
+    /// # Errors
+    /// Nothing was enqueued.
     ///
     /// # Safety
     /// Vulkan signals it no more, and the value is greater than every one that it has signaled.
-    pub(crate) unsafe fn signal_rendered(&self, value: u64) -> Result<()> {
-        /// Nothing is before the signal.
-        const LIMIT: Duration = Duration::from_secs(1);
+    pub(crate) unsafe fn signal_rendered(&self, value: u64) -> Result<Option<StreamEvent>> {
         // SAFETY: by this function's contract; the semaphore is destroyed once the context's
-        // streams have ended (measured), should the wait not see it.
-        let end = unsafe { signal_apart(&self.rendered, value) }?;
-        if !end.wait(LIMIT)? {
-            log_warn!("a signal in place of a lost Vulkan device has not ended within {LIMIT:?}");
-        }
-        Ok(())
+        // streams have ended (measured), should nobody see the signal's end.
+        Ok(unsafe { signal_apart(&self.rendered, value) }?)
     }
 
     /// Captures a graph that waits for `rendered`, does what `record` enqueues, and signals

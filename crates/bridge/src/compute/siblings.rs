@@ -5,13 +5,18 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use cuda_import::LogHold;
 
 use super::Compute;
 use super::cuda::CudaLink;
 use super::side::Side;
-use crate::error::Result;
-use crate::observe::log_error;
+use crate::observe::{log_error, log_warn};
 use crate::timeline::Timeline;
+
+/// The longest wait for the end of a signal that nothing is before.
+const LIMIT: Duration = Duration::from_secs(1);
 
 /// The exchanges that are alive, or leaked, whose compute sides have contexts.
 static SIBLINGS: Mutex<Vec<Sibling>> = Mutex::new(Vec::new());
@@ -28,10 +33,18 @@ pub(crate) struct Signaled {
     rendered: Timeline,
     /// What CUDA waits with for `rendered`, while the exchange lives.
     link: Weak<CudaLink>,
-    /// The value of `rendered` that was signaled in place of a lost Vulkan device.
-    released: Mutex<u64>,
+    /// What was signaled in place of a lost Vulkan device.
+    released: Mutex<Released>,
     /// The compute side was seen to have failed.
     failed: Arc<AtomicBool>,
+}
+
+#[derive(Default)]
+struct Released {
+    /// The value of `rendered`.
+    value: u64,
+    /// A signal has failed: once is enough to say so.
+    has_failed: bool,
 }
 
 impl Signaled {
@@ -41,7 +54,13 @@ impl Signaled {
         failed: &Arc<AtomicBool>,
     ) -> Arc<Self> {
         let (computed, rendered, failed) = (computed.clone(), rendered.clone(), Arc::clone(failed));
-        Arc::new(Self { computed, rendered, link, released: Mutex::new(0), failed })
+        Arc::new(Self { computed, rendered, link, released: Mutex::default(), failed })
+    }
+
+    /// Makes no point of either timeline count as reached from here on.
+    fn abandon(&self, loss: &vk_export::Error) {
+        self.rendered.abandon(loss);
+        self.computed.abandon(loss);
     }
 
     /// Lets CUDA go on that waits for Vulkan.
@@ -49,25 +68,45 @@ impl Signaled {
     /// # Safety
     /// The Vulkan device is lost: none of its signals will come any more.
     unsafe fn release_waits(&self) {
+        // Before the lock, and so dropped behind it: what is logged meanwhile, and the link.
+        let Some(link) = self.link.upgrade() else { return };
+        let held = LogHold::new();
         let mut released = self.released.lock().unwrap_or_else(PoisonError::into_inner);
-        let (Some(link), Some(last)) = (self.link.upgrade(), self.rendered.last_issued()) else { return };
+        let Some(last) = self.rendered.last_issued() else { return };
         // CUDA waits for issued values only. A lost device may report any value, or none, but not
         // this one, unless it was reached.
         let value = last.value();
-        if *released >= value || self.rendered.value().is_ok_and(|reached| reached == value) {
+        if released.value >= value || self.rendered.counter().is_ok_and(|reached| reached == value) {
             return;
         }
-        // Tried once: an error may follow a signal that was enqueued.
-        *released = value;
         // SAFETY: "the value is greater than every value signaled or pending": no higher one was
         // issued, and what is pending does not come, by this function's contract. If the counter
         // cannot be read, this one may have been reached; then no wait for it is left, and nothing
         // of a lost device reads the counter any more.
-        let signaled: Result<()> = unsafe { link.signal_rendered(value) };
-        drop(released); // What is logged may take any lock.
+        let signaled = unsafe { link.signal_rendered(value) };
+        let is_news = match &signaled {
+            Ok(_) => {
+                released.value = value;
+                true
+            }
+            // Nothing was enqueued, so that the next call tries again.
+            Err(_) => !std::mem::replace(&mut released.has_failed, true),
+        };
+        // What is logged may take any lock.
+        drop(released);
+        drop(held);
+        let name = self.rendered.name();
         match signaled {
-            Ok(()) => log_error!("{}: signaled by CUDA, since the Vulkan device is lost", self.rendered.name()),
-            Err(error) => log_error!("{}: the compute stream may hang: {error}", self.rendered.name()),
+            Ok(end) => {
+                log_error!("{name}: signaled by CUDA, since the Vulkan device is lost");
+                if !end.is_none_or(|end| end.wait(LIMIT).unwrap_or(true)) {
+                    log_warn!("{name}: that signal has not ended within {LIMIT:?}");
+                }
+            }
+            Err(error) if is_news => {
+                log_error!("{name}: the compute stream may hang, unless the next attempt succeeds: {error}");
+            }
+            Err(_) => {}
         }
     }
 
@@ -111,9 +150,14 @@ pub(crate) fn release_lost(side: &Side) {
 /// `side`, in the contexts of that side.
 ///
 /// # Safety
-/// The device is lost.
-pub(crate) unsafe fn release_waits(side: &Side, lost: &Timeline) {
-    for one in on_contexts_of(side).iter().filter(|one| one.rendered.is_of_device_of(lost)) {
+/// The device is lost, as `loss` says.
+pub(crate) unsafe fn release_waits(side: &Side, lost: &Timeline, loss: &vk_export::Error) {
+    let mut all = on_contexts_of(side);
+    all.retain(|one| one.rendered.is_of_device_of(lost));
+    // Before the first signal: what CUDA does behind it is behind frames that were never drawn, and
+    // may be for any of the exchanges.
+    all.iter().for_each(|one| one.abandon(loss));
+    for one in &all {
         // SAFETY: handed on to the caller.
         unsafe { one.release_waits() };
     }

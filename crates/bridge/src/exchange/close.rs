@@ -157,50 +157,70 @@ impl<R: Resources> State<R> {
             }
             self.held.computed.last_issued().map_or(Ok(()), |point| reach(&self.held.computed, point.value()))
         };
-        let lost = match signals() {
+        let loss = match signals() {
             // A lost device uses nothing any more, and what is on it may be destroyed (Vulkan
             // specification, "Lost Device"). The compute side may go on, with the same memory.
             Err(Error::Vulkan(error)) if error.is_device_lost() => {
                 log_error!("exchange \"{}\": {error}", self.name);
-                true
+                Some(error)
             }
             signals => {
                 signals?;
-                false
+                None
             }
         };
         // The signal at the end of use covers all that the compute side was given, once it has come.
-        let covered = !lost && self.use_ends.get().is_some_and(|ends| ends.computed.is_some());
+        let covered = loss.is_none() && self.use_ends.get().is_some_and(|ends| ends.computed.is_some());
         if covered || compute_lost {
             return Ok(());
         }
         // The compute side may have been given waits or work after its last signal, other streams
         // of CUDA too: a turn that was dropped joined nothing.
         self.join_all()?;
-        self.drain(start, limit)
+        self.drain(start, limit, loss)
     }
 
     /// Waits, since `start` for at most `limit`, until the compute side has done what it was
     /// given. All signals have come by then, so that no timeline is late, or the Vulkan device is
-    /// lost: CUDA, which may wait for it in this exchange or in another on its context, is told to
-    /// go on.
-    fn drain(&self, start: Instant, limit: Duration) -> Result<()> {
-        /// Interval at which the Vulkan device is looked at.
+    /// lost, as `loss` says if it is known: CUDA, which may wait for it in this exchange or in
+    /// another on its context, is let go on. For that it has a moment, whatever is left of the
+    /// limit.
+    fn drain(&self, start: Instant, limit: Duration, mut loss: Option<vk_export::Error>) -> Result<()> {
+        /// Interval at which the Vulkan device is looked at, and the time to go on.
         const STRETCH: Duration = Duration::from_millis(100);
         let left = || limit.saturating_sub(start.elapsed());
         let waits_on_gpu = self.compute.cuda().is_some();
-        while !self.held.lender.drain(if waits_on_gpu { left().min(STRETCH) } else { left() })? {
-            let over = left().is_zero();
-            if waits_on_gpu && self.held.rendered.is_device_lost() {
+        loop {
+            if waits_on_gpu && let Some(loss) = &loss {
+                // CUDA that waits for nothing needs no signal.
+                if self.held.lender.drain(Duration::ZERO)? {
+                    return Ok(());
+                }
                 // SAFETY: the device is lost.
-                unsafe { siblings::release_waits(self.compute.side(), &self.held.rendered) };
+                unsafe { siblings::release_waits(self.compute.side(), &self.held.rendered, loss) };
             }
-            if over {
-                let backend = self.compute.backend();
-                return Err(Error::ComputeBusy { exchange: self.name.clone(), backend, waited: start.elapsed() });
+            let stretch = match (waits_on_gpu, &loss) {
+                (false, _) => left(),
+                (true, None) => left().min(STRETCH),
+                (true, Some(_)) => STRETCH,
+            };
+            if self.held.lender.drain(stretch)? {
+                return Ok(());
+            }
+            let over = left().is_zero();
+            if over && (loss.is_some() || !waits_on_gpu) {
+                return Err(self.busy(start));
+            }
+            loss = loss.or_else(|| self.held.rendered.device_loss().filter(|_| waits_on_gpu));
+            if over && loss.is_none() {
+                return Err(self.busy(start));
             }
         }
-        Ok(())
+    }
+
+    fn busy(&self, start: Instant) -> Error {
+        let (exchange, backend) = (self.name.clone(), self.compute.backend());
+        Error::ComputeBusy { exchange, backend, waited: start.elapsed() }
     }
 
     /// What a lost GPU leaves behind is not in use: its work ended with it. Others of its group go
@@ -209,7 +229,7 @@ impl<R: Resources> State<R> {
     fn outlive(&self, start: Instant, limit: Duration) -> Result<()> {
         if self.compute.side().loss() != Loss::All {
             self.join_living()?;
-            self.drain(start, limit)?;
+            self.drain(start, limit, None)?;
         }
         // The error is known.
         let _ = self.check_compute();

@@ -227,7 +227,12 @@ impl<R: Resources, D: Direction> ComputeTurn<R, D> {
         // time. Slots and semaphores are destroyed after the stream has drained; for what else the
         // graph uses the caller answers.
         let launch = |value| Ok(unsafe { launched.launch(wait.value.unwrap_or(0), value) }?);
-        let computed = shared.signal_computed(launch)?;
+        let launched = shared.signal_computed(launch);
+        if launched.is_err() {
+            // Whatever the launch has left of it.
+            graph.slots[slot] = None;
+        }
+        let computed = launched?;
         if let (Some(value), false) = (wait.value, wait.enqueued) {
             shared.held.rendered.awaited(value);
         }

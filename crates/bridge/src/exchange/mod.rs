@@ -186,17 +186,16 @@ impl<R: Resources, D: Direction> Exchange<R, D> {
         &self.shared.name
     }
 
-    /// Returns the wait and the signal of an empty submission that recovers the slots of dropped
-    /// lent turns, for engines that make their own submissions. `None` if no slot needs recovering,
-    /// or if the signal of a later frame or of the currently lent turn will recover it.
+    /// Returns the signal of an empty submission that recovers the slots of dropped lent turns, for
+    /// engines that make their own submissions. The parts have no waits. `None` if no slot needs
+    /// recovering, or if the signal of a later frame or of the currently lent turn will recover it.
     ///
     /// It is unknown whether the parts of a dropped [`LentTurn`] were submitted, but if so, they
     /// were before the drop. A later signal on the same queue therefore completes after their
     /// commands: once it is reached, [`begin`](Self::begin) reuses the slots, and
     /// [`close`](Self::close) can complete. Every later frame makes such a signal. If none follows,
     /// submit these parts to the exchange's [`queue`](Self::queue), alone or with other work,
-    /// before any other frame of the exchange is submitted or lent. The wait is already satisfied;
-    /// it is there for code that always takes both.
+    /// before any other frame of the exchange is submitted or lent.
     ///
     /// Parts that are never submitted have no effect; the next call returns new ones. If the bridge
     /// synchronizes with every submission to the queue

@@ -4,31 +4,34 @@
 use std::sync::TryLockError;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use cuda_import::LogHold;
+
 use crate::observe::trace;
 
-/// A lock under which the order of signals is decided. No sink of the trace is called before it is
-/// released.
+/// A lock under which the order of signals is decided. Neither a sink of the trace is called before
+/// it is released, nor the logger for what is enqueued on a stream.
 pub(super) struct SignalLock<'a> {
     // Field order is drop order: the lock goes before the lines are written.
     _guard: MutexGuard<'a, ()>,
     _held: trace::Held,
+    _log: LogHold,
 }
 
 impl<'a> SignalLock<'a> {
     pub(super) fn new(lock: &'a Mutex<()>) -> Self {
-        let held = trace::Held::new();
-        Self { _guard: lock.lock().unwrap_or_else(PoisonError::into_inner), _held: held }
+        let (held, log) = (trace::Held::new(), LogHold::new());
+        Self { _guard: lock.lock().unwrap_or_else(PoisonError::into_inner), _held: held, _log: log }
     }
 
     /// `None` where another thread has the lock.
     #[cfg(all(target_os = "linux", feature = "remote"))]
     pub(super) fn try_new(lock: &'a Mutex<()>) -> Option<Self> {
-        let held = trace::Held::new();
+        let (held, log) = (trace::Held::new(), LogHold::new());
         let guard = match lock.try_lock() {
             Ok(guard) => guard,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return None,
         };
-        Some(Self { _guard: guard, _held: held })
+        Some(Self { _guard: guard, _held: held, _log: log })
     }
 }

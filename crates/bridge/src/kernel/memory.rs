@@ -184,7 +184,7 @@ impl<T> KernelMemory<T> {
     /// reason of a launch that is refused.
     pub(crate) fn keep(&self, site: Site<'_>) -> Result<Keep, String> {
         let is_home = match (&self.memory.place, site) {
-            (Place::Cuda(memory), Site::Cuda(stream)) => memory.stream().cu_stream() == stream.cu_stream(),
+            (Place::Cuda(memory), Site::Cuda(stream)) => memory.is_of(stream),
             (Place::Vulkan(uploaded), Site::Queue(stream)) => stream.has_id(&uploaded.home),
             (Place::Host { home, .. }, Site::Host(stream)) => stream.has_id(home),
             _ => false,

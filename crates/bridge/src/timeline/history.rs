@@ -30,7 +30,14 @@ impl History {
 
     #[inline]
     pub(crate) fn signaled(&self, signaler: Signaler, value: u64) {
-        raise(&self.marks(signaler).signal, value);
+        match signaler {
+            // Noted under the lock under which they are made, in order.
+            Signaler::Compute => raise(&self.computed.signal, value),
+            // A lent turn ends outside of that lock, on any thread.
+            Signaler::Queue => {
+                self.rendered.signal.fetch_max(value, Ordering::AcqRel);
+            }
+        }
     }
 
     #[inline]
@@ -52,9 +59,8 @@ impl History {
     }
 }
 
-/// What is more than a part of a message, the signals of the compute side, is noted under the lock
-/// under which they are made, in order. So there is no need for an atomic maximum, which every
-/// frame would pay for four times.
+/// For what is noted by one thread at a time, in order, or is only a part of a message: an atomic
+/// maximum would cost every frame more.
 #[inline]
 fn raise(mark: &AtomicU64, value: u64) {
     if mark.load(Ordering::Relaxed) < value {

@@ -7,6 +7,7 @@ mod history_tests;
 #[cfg(all(test, target_os = "linux", feature = "remote"))]
 pub(crate) mod hooked;
 pub(crate) mod host_signal;
+mod loss;
 mod outlast;
 mod point;
 #[cfg(all(test, target_os = "linux", feature = "remote"))]
@@ -17,7 +18,7 @@ pub(crate) mod signaler;
 mod sync;
 pub(crate) mod wait;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use vk_export::{ExportDevice, Semaphore, SemaphoreInfo, SemaphoreKind};
@@ -70,6 +71,8 @@ struct Inner {
     peer: Arc<dyn Peer>,
     /// Held from the look at a value to its signal, where the host signals for the compute side.
     releasing: Mutex<()>,
+    /// Set once values may be signaled in place of a lost Vulkan device: by which error it said so.
+    lost: OnceLock<vk_export::Error>,
     _object: Object,
 }
 
@@ -86,8 +89,8 @@ impl Timeline {
             SemaphoreInfo { name: &name, kind: SemaphoreKind::Timeline, exportable: peer.takes_timeline(signaler) };
         let vulkan = Semaphore::new(device, &info)?;
         let object = Object::new(Kind::Timeline, &name, "vulkan", None);
-        let (history, releasing) = (Arc::clone(history), Mutex::default());
-        Ok(Self(Arc::new(Inner { vulkan, signaler, history, peer, releasing, _object: object })))
+        let (history, releasing, lost) = (Arc::clone(history), Mutex::default(), OnceLock::new());
+        Ok(Self(Arc::new(Inner { vulkan, signaler, history, peer, releasing, lost, _object: object })))
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -100,8 +103,10 @@ impl Timeline {
         &self.0.vulkan
     }
 
+    /// The value that it has reached, by signals of its signaler.
+    #[inline]
     pub(crate) fn value(&self) -> Result<u64> {
-        Ok(self.0.vulkan.value()?)
+        self.0.value()
     }
 
     /// The point whose signal has just been enqueued by the timeline's signaler.
@@ -172,14 +177,14 @@ impl Timeline {
         self.flush()?;
         let inner = &*self.0;
         // What most frames that keep a pace find: no clock is asked for them.
-        if inner.vulkan.value()? >= value {
+        if inner.has_reached(value)? {
             return Ok(());
         }
         let start = Instant::now();
         let reached = if inner.is_signaled_by_foreign() {
-            wait::poll(limit, || Ok(inner.vulkan.value()? >= value), || inner.check_signaler(value))?
+            wait::poll(limit, || inner.has_reached(value), || inner.check_signaler(value))?
         } else {
-            wait::spin_then_block(limit, || Ok(inner.vulkan.value()? >= value), |left| inner.block(value, left))?
+            wait::spin_then_block(limit, || inner.has_reached(value), |left| inner.block(value, left))?
         };
         if reached {
             return Ok(());
@@ -192,7 +197,7 @@ impl Timeline {
         let start = Instant::now();
         self.flush()?;
         let inner = &*self.0;
-        let reached = || Ok(inner.vulkan.value()? >= value);
+        let reached = || inner.has_reached(value);
         let reached = if inner.is_signaled_by_foreign() {
             wait::nap(limit, reached, || inner.check_signaler(value))?
         } else {
@@ -232,19 +237,6 @@ impl Timeline {
         self.0.signaler == Signaler::Compute && self.0.peer.is_lost()
     }
 
-    /// Returns `true` if both are of one Vulkan device.
-    pub(crate) fn is_of_device_of(&self, other: &Self) -> bool {
-        let handle = |timeline: &Self| timeline.0.vulkan.device().as_raw().handle();
-        handle(self) == handle(other)
-    }
-
-    /// Asks whether the Vulkan device is lost, by a wait that does not end: some drivers tell it in
-    /// no other way.
-    pub(crate) fn is_device_lost(&self) -> bool {
-        let asked = self.value().and_then(|reached| self.0.check_vulkan(reached.saturating_add(1)));
-        asked.is_err_and(|error| error.is_end_of_vulkan())
-    }
-
     /// Lets all waits for a lost compute side continue, by signaling the last issued value from the
     /// host.
     ///
@@ -271,7 +263,8 @@ impl Timeline {
     /// As [`release`](Self::release); no other thread is in here.
     unsafe fn release_last(&self) -> Result<bool> {
         let Some(point) = self.last_issued() else { return Ok(false) };
-        if point.is_reached()? {
+        // Nothing waits on a lost device.
+        if self.is_abandoned() || point.is_reached()? {
             return Ok(false);
         }
         trace::event(Event::new("signal", "host", self.name()).value(point.value()));
@@ -323,10 +316,10 @@ impl Inner {
             let elapsed = start.elapsed();
             let left = limit.saturating_sub(elapsed);
             if waiter.as_ref().is_some_and(|waiter| !waiter.is_alone()) {
-                return wait::nap(left, || Ok(self.vulkan.value()? >= value), || self.check_signaler(value));
+                return wait::nap(left, || self.has_reached(value), || self.check_signaler(value));
             }
             if self.vulkan.try_wait(value, left.min(if foreign { wait::TURN } else { STRETCH }))? {
-                return Ok(true);
+                return self.check_kept().map(|()| true);
             }
             if left.is_zero() {
                 return Ok(false);

@@ -17,7 +17,7 @@ impl Timeline {
             release();
             inner.check_vulkan(value)
         };
-        if wait::poll(limit, || Ok(inner.vulkan.value()? >= value), alive)? {
+        if wait::poll(limit, || inner.has_reached(value), alive)? {
             // Whatever this returns, the commands have run.
             let _ = self.order(value);
             return Ok(());

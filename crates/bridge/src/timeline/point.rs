@@ -95,9 +95,13 @@ impl TimelinePoint {
     ///
     /// If the compute side fails, its error is returned only after the commands have ended. If its
     /// context is lost, the host signals in its place so that Vulkan can proceed, as
-    /// [`Exchange::begin`] and closing an exchange do.
+    /// [`Exchange::begin`] and closing an exchange do. The exception is a [`Compute::group`] that
+    /// has lost its leading GPU alone: the other GPUs may still use the resources. A point does not
+    /// know the resources, so Vulkan proceeds only once [`Exchange::begin`] is called or the
+    /// exchange is closed or dropped, which wait for those GPUs.
     ///
     /// [`Exchange::begin`]: crate::Exchange::begin
+    /// [`Compute::group`]: crate::Compute::group
     ///
     /// # Errors
     /// [`Error::Timeout`](crate::Error::Timeout) if the commands may still run, or if that is

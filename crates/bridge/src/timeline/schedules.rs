@@ -18,9 +18,9 @@ use history::History;
 
 const SIGNALS: u64 = 6;
 
-/// Two threads signal, under the lock of the compute side or, wrong on purpose, with values of
-/// their own; a third asks meanwhile.
-fn signals(locked: bool) {
+/// Two threads signal, under the lock of the side or with values of their own, which for the compute
+/// side is wrong on purpose; a third asks meanwhile.
+fn signals(signaler: Signaler, locked: bool) {
     let (history, next) = (Arc::new(History::new("frames")), Arc::new(Mutex::new(0)));
     let signalers: Vec<_> = (0..2)
         .map(|thread| {
@@ -32,19 +32,19 @@ fn signals(locked: bool) {
                         *next += 1;
                         *next
                     });
-                    history.signaled(Signaler::Compute, value);
+                    history.signaled(signaler, value);
                 }
             })
         })
         .collect();
     let mut last = 0;
     for _ in 0..SIGNALS {
-        let now = history.last_signal(Signaler::Compute);
+        let now = history.last_signal(signaler);
         assert!(now >= last, "signal {now} behind {last}");
         last = now;
     }
     signalers.into_iter().for_each(|signaler| signaler.join().unwrap());
-    assert_eq!(history.last_signal(Signaler::Compute), SIGNALS, "the last signal is forgotten");
+    assert_eq!(history.last_signal(signaler), SIGNALS, "the last signal is forgotten");
 }
 
 fn explore(test: impl Fn() + Send + Sync + Copy + 'static) {
@@ -54,12 +54,18 @@ fn explore(test: impl Fn() + Send + Sync + Copy + 'static) {
 
 #[test]
 fn under_the_lock_of_its_side_no_signal_is_forgotten() {
-    explore(|| signals(true));
+    explore(|| signals(Signaler::Compute, true));
 }
 
 /// The negative control.
 #[test]
 #[should_panic]
 fn without_the_lock_one_is() {
-    explore(|| signals(false));
+    explore(|| signals(Signaler::Compute, false));
+}
+
+/// Threads that end lent turns note their signals in any order.
+#[test]
+fn of_the_queue_no_signal_is_forgotten_without_a_lock() {
+    explore(|| signals(Signaler::Queue, false));
 }

@@ -12,6 +12,7 @@ use crate::logging::log_error;
 use crate::reaper;
 use crate::stream::Event;
 use crate::stream::apart::Apart;
+use crate::stream::identity::is_same;
 use crate::stream::refusal::{check_capture, check_stream};
 use crate::sys::{CallResult, Driver, Restoring};
 
@@ -80,6 +81,12 @@ impl DeviceMemory {
     /// Returns the stream whose work uses the memory.
     pub fn stream(&self) -> &Arc<CudaStream> {
         &self.stream
+    }
+
+    /// Returns `true` if `stream` is the stream whose work uses the memory: the same handle of the
+    /// same context. The default streams of all devices have one handle.
+    pub fn is_of(&self, stream: &CudaStream) -> bool {
+        is_same(&self.stream, stream)
     }
 }
 

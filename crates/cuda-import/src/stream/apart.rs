@@ -7,6 +7,7 @@ use cudarc::driver::{CudaContext, CudaStream};
 
 use crate::device::CudaDevice;
 use crate::error::Error;
+use crate::logging::log_warn;
 use crate::semaphore::ImportedSemaphore;
 use crate::stream::{Event, StreamEvent, signal_one};
 use crate::sys::{CallResult, Driver, Restoring, StreamHandle};
@@ -49,24 +50,28 @@ impl Drop for Apart {
 
 /// Signals a timeline apart from all work of the program: at once, though its streams may be
 /// waiting, such as for this very value, where whoever should have signaled it is lost. Returns an
-/// event after the signal.
+/// event after the signal, or `None` if the signal was enqueued and the event could not be recorded.
 ///
 /// # Errors
-/// As [`signal`](crate::signal). The error of the driver's context may follow a signal that was
-/// enqueued.
+/// As [`signal`](crate::signal). On any error nothing was enqueued.
 ///
 /// # Safety
 /// As [`signal`](crate::signal).
 #[doc(alias = "cuSignalExternalSemaphoresAsync")]
-pub unsafe fn signal_apart(semaphore: &ImportedSemaphore, value: u64) -> Result<StreamEvent, Error> {
+pub unsafe fn signal_apart(semaphore: &ImportedSemaphore, value: u64) -> Result<Option<StreamEvent>, Error> {
     let device: &CudaDevice = semaphore.device();
     let failed = |error: crate::sys::CallError| error.at(semaphore.object(), device.name());
     let _current = device.bind().map_err(failed)?;
     let apart = Apart::new(device.driver(), device.object()).map_err(failed)?;
-    // All that may fail comes before the signal.
+    // What may fail comes before the signal, as far as it can.
     let end = Event::new(device.driver(), apart.stream()).map_err(failed)?;
     // SAFETY: handed on to the caller.
     unsafe { signal_one(apart.stream(), semaphore, value) }?;
-    end.record(apart.stream()).map_err(failed)?;
-    Ok(StreamEvent::new(end))
+    match end.record(apart.stream()) {
+        Ok(()) => Ok(Some(StreamEvent::new(end))),
+        Err(error) => {
+            log_warn!("{}", failed(error));
+            Ok(None)
+        }
+    }
 }

@@ -25,9 +25,9 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// Returns `true` if it has no buffers, and room for any.
+    /// Returns `true` if it has no buffers.
     fn is_spare(&self) -> bool {
-        self.ranges.live() == 0 && !self.ranges.is_broken()
+        self.ranges.live() == 0
     }
 }
 
@@ -130,11 +130,6 @@ impl Blocks {
         number
     }
 
-    /// Returns `true` if a logger's panic has left a block of which nobody knows what is free.
-    pub(super) fn is_broken(&self) -> bool {
-        self.list.iter().any(|entry| entry.ranges.is_broken())
-    }
-
     /// Makes a buffer's bytes free; gives the blocks that are needed no more. Threads that found no
     /// room at the same time have made more of them than one.
     fn give_back(&mut self, block: &Arc<VulkanBlock>, taken: Option<Taken>) -> Vec<Entry> {
@@ -142,10 +137,10 @@ impl Blocks {
         if let Some((entry, taken)) = entry.zip(taken) {
             entry.ranges.give_back(taken);
         }
-        // The one that stays must be of use.
+        // One stays.
         let Some(spare) = self.list.iter().position(Entry::is_spare) else { return Vec::new() };
         let mut index = 0..;
-        self.list.extract_if(.., |entry| index.next() != Some(spare) && entry.ranges.live() == 0).collect()
+        self.list.extract_if(.., |entry| index.next() != Some(spare) && entry.is_spare()).collect()
     }
 }
 

@@ -224,39 +224,29 @@ impl SharedPool {
             self.0.own.tell_once(self.name());
             return Ok(Place::Own { _counted: counted });
         }
-        let own = || Ok(Place::Own { _counted: OwnMemory::new(&self.0.own, size) });
-        if blocks.is_broken() {
-            // Another block might end the same way.
-            return own();
-        }
         let number = blocks.number();
         drop(blocks);
-        let (range, is_broken) = self.take_from_new(number, size, alignment)?;
-        match range {
-            Some(range) => Ok(Place::Block(range)),
-            None if is_broken => own(),
-            None => {
-                let object = format!("shared pool \"{}\"", self.name());
-                Err(Error::invalid(object, format!("a new block has no room for {size} bytes")))
-            }
-        }
+        self.take_from_new(number, size, alignment)?.map(Place::Block).ok_or_else(|| {
+            let object = format!("shared pool \"{}\"", self.name());
+            Error::invalid(object, format!("a new block has no room for {size} bytes"))
+        })
     }
 
     /// Makes a block without the lock, since the driver may take its time, and takes bytes in what
     /// others have made or freed meanwhile, or in the block: one that is not needed is for what
-    /// comes next, since freeing it would wait for the GPU. Returns too whether a block is broken.
+    /// comes next, since freeing it would wait for the GPU.
     ///
     /// # Errors
     /// If no block can be made, and the others still have no room.
-    fn take_from_new(&self, number: usize, size: u64, alignment: u64) -> Result<(Option<PoolRange>, bool)> {
+    fn take_from_new(&self, number: usize, size: u64, alignment: u64) -> Result<Option<PoolRange>> {
         let made = self.make_entry(number);
         let mut blocks = self.lock();
         let failed = made.map(|made| blocks.list.push(made)).err();
-        let (range, is_broken) = (self.take_from(&mut blocks, size, alignment), blocks.is_broken());
+        let range = self.take_from(&mut blocks, size, alignment);
         drop(blocks);
         match (range, failed) {
             (None, Some(error)) => Err(error),
-            (range, _) => Ok((range, is_broken)),
+            (range, _) => Ok(range),
         }
     }
 

@@ -1,23 +1,21 @@
 //! Which bytes of a block are whose.
 
-use bridge_trace::isolated;
-use offset_allocator::{Allocation, Allocator};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// In bytes: where a range starts and what its size is rounded up to. No buffer shares a cache line
 /// or a memory transaction with another.
 pub(super) const UNIT: u64 = 256;
 
-/// The most bytes that a block may have: the allocator counts units in 32 bits.
+/// The most bytes that a block may have: units are counted in 32 bits.
 pub(super) const LARGEST: u64 = UNIT << 31;
 
-/// The most ranges of one block; the allocator takes about 32 bytes for each.
-const MAX_RANGES: u32 = 32 << 10;
-
-/// The free and the taken bytes of a block.
+/// The free and the taken bytes of a block. What is taken is taken from the smallest free range
+/// that is large enough; what is given back is one range with its free neighbors.
 pub(super) struct Ranges {
-    /// It logs in the midst of its bookkeeping. `None` once the program's logger has panicked
-    /// there: nobody knows any more what is free.
-    allocator: Option<Allocator>,
+    /// The free ranges: where each one starts, and its size. Both in units.
+    free: BTreeMap<u32, u32>,
+    /// The same, by their sizes.
+    by_size: BTreeSet<(u32, u32)>,
     live: usize,
     taken: u64,
 }
@@ -26,53 +24,60 @@ pub(super) struct Ranges {
 pub(super) struct Taken {
     /// Offset of the buffer, in bytes.
     pub(super) offset: u64,
-    /// Bytes that are taken, padding before and behind the buffer included.
-    size: u64,
-    allocation: Allocation,
+    /// Units that are taken, padding before and behind the buffer included.
+    start: u32,
+    len: u32,
 }
 
 impl Ranges {
-    /// Creates the ranges of a block of `size` bytes: a power of two, so that the allocator, which
-    /// keeps free ranges in classes of rounded sizes, finds a range as large as the block. None for
-    /// what it cannot count.
+    /// Creates the ranges of a block of `size` bytes, a multiple of [`UNIT`]. None for what cannot
+    /// be counted.
     pub(super) fn new(size: u64) -> Option<Self> {
-        let units = u32::try_from(size / UNIT).ok().filter(|units| units.is_power_of_two())?;
-        let allocator = isolated(|| Allocator::with_max_allocs(units, units.clamp(8, MAX_RANGES)));
-        Some(Self { allocator, live: 0, taken: 0 })
+        let units = u32::try_from(size / UNIT).ok().filter(|units| *units > 0 && size <= LARGEST)?;
+        let mut ranges = Self { free: BTreeMap::new(), by_size: BTreeSet::new(), live: 0, taken: 0 };
+        ranges.insert(0, units);
+        Some(ranges)
     }
 
     /// Takes bytes that are free now, or None if there are not as many in one piece. `alignment` is
     /// a power of two.
     pub(super) fn take(&mut self, size: u64, alignment: u64) -> Option<Taken> {
         let size = padded(size, alignment)?;
-        let units = u32::try_from(size / UNIT).ok()?;
-        let allocation = self.with_allocator(|allocator| allocator.allocate(units))??;
-        let offset = (u64::from(allocation.offset) * UNIT).next_multiple_of(alignment);
+        let len = u32::try_from(size / UNIT).ok()?;
+        let &(found, start) = self.by_size.range((len, 0)..).next()?;
+        self.remove(start, found);
+        if found > len {
+            self.insert(start + len, found - len);
+        }
         self.live += 1;
         self.taken += size;
-        Some(Taken { offset, size, allocation })
+        Some(Taken { offset: (u64::from(start) * UNIT).next_multiple_of(alignment), start, len })
     }
 
     /// Makes bytes free that were taken here.
-    pub(super) fn give_back(&mut self, taken: Taken) {
-        self.with_allocator(|allocator| allocator.free(taken.allocation));
+    pub(super) fn give_back(&mut self, Taken { mut start, mut len, .. }: Taken) {
         self.live -= 1;
-        self.taken -= taken.size;
-    }
-
-    /// `None` once a logger has panicked in the allocator, here or before.
-    fn with_allocator<T>(&mut self, call: impl FnOnce(&mut Allocator) -> T) -> Option<T> {
-        let allocator = self.allocator.as_mut()?;
-        let called = isolated(|| call(allocator));
-        if called.is_none() {
-            self.allocator = None;
+        self.taken -= u64::from(len) * UNIT;
+        let before = self.free.range(..start).next_back().map(|(start, len)| (*start, *len));
+        if let Some((other, other_len)) = before.filter(|(other, other_len)| other + other_len == start) {
+            self.remove(other, other_len);
+            (start, len) = (other, other_len + len);
         }
-        called
+        if let Some(other_len) = self.free.get(&(start + len)).copied() {
+            self.remove(start + len, other_len);
+            len += other_len;
+        }
+        self.insert(start, len);
     }
 
-    /// Returns `true` if nothing can be taken here any more.
-    pub(super) fn is_broken(&self) -> bool {
-        self.allocator.is_none()
+    fn insert(&mut self, start: u32, len: u32) {
+        self.free.insert(start, len);
+        self.by_size.insert((len, start));
+    }
+
+    fn remove(&mut self, start: u32, len: u32) {
+        self.free.remove(&start);
+        self.by_size.remove(&(len, start));
     }
 
     /// Ranges that are taken.
@@ -86,8 +91,8 @@ impl Ranges {
     }
 }
 
-/// Bytes to take for `size` bytes, so that they can be aligned: the allocator knows no alignment
-/// but its unit. None if that cannot be counted.
+/// Bytes to take for `size` bytes, so that they can be aligned: ranges are aligned to their unit
+/// alone. None if that cannot be counted.
 pub(super) fn padded(size: u64, alignment: u64) -> Option<u64> {
     size.checked_next_multiple_of(alignment.max(UNIT))?.checked_add(alignment.saturating_sub(UNIT))
 }
@@ -155,56 +160,45 @@ mod tests {
     fn a_full_block_refuses_and_takes_again() {
         let mut ranges = Ranges::new(1 << 16).unwrap();
         let mut all: Vec<_> = std::iter::from_fn(|| ranges.take(1, 1)).collect();
-        // The allocator keeps a node or two back.
-        assert!(all.len() >= 254, "{}", all.len());
+        assert_eq!(all.len(), 256);
         assert!(ranges.take(1, 1).is_none());
         ranges.give_back(all.pop().unwrap());
         assert!(ranges.take(UNIT, UNIT).is_some());
     }
 
     thread_local! {
-        static PANICS: Cell<bool> = const { Cell::new(false) };
+        static LINES: Cell<usize> = const { Cell::new(0) };
     }
 
     struct Logger;
 
     impl log::Log for Logger {
         fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-            PANICS.get()
+            true
         }
 
         fn log(&self, _: &log::Record<'_>) {
-            if PANICS.get() {
-                std::panic::resume_unwind(Box::new("the logger panics"));
-            }
+            LINES.set(LINES.get() + 1);
         }
 
         fn flush(&self) {}
     }
 
-    /// The allocator may have noted a half of what it did: it must not be asked again.
+    /// The pool's lock is held meanwhile, and the program's logger may use the pool.
     #[test]
-    fn after_a_logger_that_panics_nothing_is_taken() {
+    fn nothing_is_logged() {
         log::set_logger(&Logger).unwrap();
         log::set_max_level(log::LevelFilter::Trace);
-        let panicking = |call: &mut dyn FnMut()| {
-            PANICS.set(true);
-            call();
-            PANICS.set(false);
-        };
-        let [mut takes, mut gives] = [(); 2].map(|()| Ranges::new(1 << 16).unwrap());
-        let first = gives.take(1 << 10, 1).unwrap();
-        let (mut taken, mut first) = (None, Some(first));
-        panicking(&mut || taken = takes.take(1 << 10, 1));
-        panicking(&mut || gives.give_back(first.take().unwrap()));
-        assert!(taken.is_none() && takes.is_broken() && gives.is_broken(), "the allocator logs no more: void");
-        assert!(takes.take(1, 1).is_none() && gives.take(1, 1).is_none());
-        assert_eq!((takes.live(), takes.taken(), gives.live(), gives.taken()), (0, 0, 0, 0));
+        let mut ranges = Ranges::new(1 << 16).unwrap();
+        let [first, second] = [(); 2].map(|()| ranges.take(1 << 10, 1).unwrap());
+        ranges.give_back(first);
+        ranges.give_back(second);
+        assert_eq!(LINES.get(), 0);
     }
 
     #[test]
     fn what_cannot_be_counted_is_refused() {
-        assert!(Ranges::new(3 << 16).is_none());
+        assert!(Ranges::new(0).is_none());
         assert!(Ranges::new(LARGEST << 1).is_none());
         let mut ranges = Ranges::new(1 << 20).unwrap();
         assert!(ranges.take(u64::MAX, 1).is_none());

@@ -30,11 +30,18 @@ impl SharedLedger {
 
     /// Takes the slot of the writer's next frame, once few enough of its own are unfinished: `wait`
     /// blocks until the writer's timeline has a value, and `reached` returns its value.
+    ///
+    /// While another thread has the turn of the frame before, it is refused at once: the pace is
+    /// known only when that frame is published.
     pub(in crate::exchange::latest) fn begin(
         &self,
         wait: impl FnOnce(u64) -> Result<()>,
         reached: impl FnOnce() -> u64,
     ) -> Result<Result<Begun, Refusal>> {
+        if let (Some(frame), _) = self.lock().open() {
+            return Ok(Err(Refusal::Open { frame }));
+        }
+        // Only now: with no open turn, all frames are published, and the pace is that of the last.
         let due = self.pace().due();
         if let Some(value) = due {
             wait(value)?;
@@ -78,7 +85,8 @@ impl SharedLedger {
 
     /// The frame in `slot` is published; the writer's timeline reaches `value` behind it.
     pub(in crate::exchange::latest) fn published(&self, slot: usize, value: u64) {
-        self.lock().publish(slot, value);
+        // In this order: the writer's next frame asks for the pace once it sees the turn's end.
         self.pace().note(value);
+        self.lock().publish(slot, value);
     }
 }

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use super::info::Newest;
-use super::ledger::Chosen;
+use super::ledger::{Chosen, Refusal};
 use super::shared_ledger::SharedLedger;
 use crate::error::{Error, Result};
 
@@ -83,4 +83,36 @@ fn an_open_turn_outlasts_the_error() {
     moments.left.set(0);
     assert!(moments.newest().is_err());
     assert_eq!(moments.ledger.lock().open(), (None, Some(0)));
+}
+
+/// Another thread publishes the writer's frame while the next one begins. The reader has two slots,
+/// and the newest finished frame has another: a slot is free only once the frame is finished.
+#[test]
+fn a_frame_that_begins_beside_a_turn_finds_a_slot_or_is_refused() {
+    let ledger = SharedLedger::new(4, Newest::Finished, 1);
+    let begin = || ledger.begin(|_| Ok(()), || 0).unwrap().unwrap().slot;
+    let newest = |reached| ledger.newest(|| Ok(reached), || Ok(()), |_| unreachable!()).unwrap().unwrap().unwrap();
+    ledger.published(begin(), 1);
+    newest(1);
+    ledger.lock().read(1);
+    ledger.published(begin(), 2);
+    newest(2);
+    ledger.published(begin(), 3);
+    let open = begin();
+    let published = Cell::new(false);
+    let publish = || (!published.replace(true)).then(|| ledger.published(open, 4));
+    let wait = |_| {
+        publish();
+        Ok(())
+    };
+    let begun = ledger.begin(wait, || 0).unwrap();
+    assert_eq!(begun, Err(Refusal::Open { frame: 3 }));
+    publish();
+    let due = Cell::new(0);
+    let wait = |value| {
+        due.set(value);
+        Ok(())
+    };
+    assert!(ledger.begin(wait, || 0).unwrap().is_ok());
+    assert_eq!(due.get(), 4);
 }

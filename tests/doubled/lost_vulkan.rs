@@ -1,0 +1,100 @@
+//! A Vulkan device that is lost while CUDA waits for it.
+
+use std::ffi::{CStr, c_void};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bridge::ash::vk;
+use bridge::{Backend, Compute, Exchange, ExchangeInfo, ExportDevice, LiveObjects};
+use bridge_tests::{Engine, Rig};
+use driver_double::Double;
+
+use crate::{Words, double, info, words};
+
+static SUBMIT: OnceLock<vk::PFN_vkQueueSubmit2> = OnceLock::new();
+static WAIT: OnceLock<vk::PFN_vkWaitSemaphores> = OnceLock::new();
+
+/// From then on submissions get no further.
+static STOPS: AtomicBool = AtomicBool::new(false);
+/// From then on waits report the loss; counters keep their values.
+static LOST: AtomicBool = AtomicBool::new(false);
+
+unsafe extern "system" fn submit(
+    queue: vk::Queue,
+    count: u32,
+    batches: *const vk::SubmitInfo2<'_>,
+    fence: vk::Fence,
+) -> vk::Result {
+    if STOPS.load(Ordering::SeqCst) {
+        return vk::Result::SUCCESS;
+    }
+    // SAFETY: handed on.
+    unsafe { SUBMIT.get().unwrap()(queue, count, batches, fence) }
+}
+
+unsafe extern "system" fn wait(device: vk::Device, info: *const vk::SemaphoreWaitInfo<'_>, limit: u64) -> vk::Result {
+    if LOST.load(Ordering::SeqCst) {
+        return vk::Result::ERROR_DEVICE_LOST;
+    }
+    // SAFETY: handed on.
+    unsafe { WAIT.get().unwrap()(device, info, limit) }
+}
+
+fn hook(name: &CStr, real: *const c_void) -> *const c_void {
+    match name.to_bytes() {
+        b"vkQueueSubmit2" => {
+            // SAFETY: the function of that name has this type.
+            let _ = SUBMIT.set(unsafe { std::mem::transmute::<*const c_void, vk::PFN_vkQueueSubmit2>(real) });
+            submit as *const c_void
+        }
+        b"vkWaitSemaphores" => {
+            // SAFETY: as above.
+            let _ = WAIT.set(unsafe { std::mem::transmute::<*const c_void, vk::PFN_vkWaitSemaphores>(real) });
+            wait as *const c_void
+        }
+        _ => real,
+    }
+}
+
+/// An exchange whose next frame waits, in CUDA's stream, for one of a device that is lost, and one
+/// without frames, which gives up at once.
+pub(crate) fn with_waiting(name: &str, prepare: fn(), test: impl FnOnce(Double, [Exchange<Words>; 2])) {
+    let Some(double) = double(name) else { return };
+    prepare();
+    // Never destroyed, as an engine's device.
+    let engine = Box::leak(Box::new(Engine::new(Some(hook))));
+    // SAFETY: the engine's own handles, which live forever.
+    let device = unsafe { ExportDevice::adopt(engine.info()) }.unwrap();
+    let compute = Compute::new(&device, Backend::Cuda).unwrap();
+    let mut waiting = Exchange::new(&compute, &info(1), words()).unwrap();
+    let idle = Exchange::new(&compute, &ExchangeInfo { timeout: Duration::ZERO, ..info(1) }, words()).unwrap();
+    STOPS.store(true, Ordering::SeqCst);
+    // SAFETY: no commands.
+    unsafe { waiting.begin().unwrap().finish().unwrap().submit(&[]) }.unwrap();
+    drop(waiting.begin().unwrap());
+    assert!(!compute.is_idle().unwrap(), "the stream waits");
+    LOST.store(true, Ordering::SeqCst);
+    test(double, [waiting, idle]);
+}
+
+/// CUDA has no memory for the first signal in Vulkan's place.
+pub(crate) fn a_release_is_tried_again(name: &str) {
+    /// `CUDA_ERROR_OUT_OF_MEMORY`
+    const OUT_OF_MEMORY: u32 = 2;
+    with_waiting(
+        name,
+        || {},
+        |double, [waiting, idle]| {
+            double.fail_named("cuStreamCreate", 1, OUT_OF_MEMORY);
+            waiting.close().unwrap();
+            assert!(double.disarm().is_some(), "no stream is created");
+            idle.close().unwrap();
+            let now = LiveObjects::now();
+            assert!(now.is_empty(), "{now}");
+        },
+    );
+}
+
+/// The longest wait for what must not block.
+pub(crate) const LIMIT: Duration = Rig::LONG;
