@@ -17,6 +17,7 @@ mod in_step_drawn;
 mod kernel_memory;
 mod leaks;
 mod lost;
+mod lost_at_once;
 mod peer_images;
 mod pending;
 mod pool;
@@ -170,7 +171,7 @@ fn a_lost_context_is_noticed_for_a_latest_exchange_too() {
 
 #[test]
 fn a_lost_context_is_noticed_by_threads_at_once() {
-    lost::is_noticed_by_threads_at_once("a_lost_context_is_noticed_by_threads_at_once");
+    lost_at_once::is_signaled_once("a_lost_context_is_noticed_by_threads_at_once");
 }
 
 #[test]
