@@ -7,6 +7,7 @@ use std::cell::Cell;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -84,13 +85,26 @@ fn an_exchange_is_made_or_refused_while_its_thread_holds_the_queue() {
     assert!(made.is_some(), "the thread waits for a lock that it holds itself");
 }
 
-/// Calls what it was made with for each line that contains a text.
-struct Sink<F>(&'static str, F);
+/// Calls what it was made with for each line that contains a text, and notes each call that has
+/// returned.
+struct Sink<F> {
+    text: &'static str,
+    call: F,
+    called: Arc<AtomicBool>,
+}
+
+/// The sink, and whether it was called so far.
+fn sink<F: FnMut()>(text: &'static str, call: F) -> (Sink<F>, impl Fn() -> bool) {
+    let called = Arc::new(AtomicBool::new(false));
+    let sink = Sink { text, call, called: Arc::clone(&called) };
+    (sink, move || called.load(Ordering::SeqCst))
+}
 
 impl<F: FnMut()> Write for Sink<F> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        if String::from_utf8_lossy(bytes).contains(self.0) {
-            (self.1)();
+        if String::from_utf8_lossy(bytes).contains(self.text) {
+            (self.call)();
+            self.called.store(true, Ordering::SeqCst);
         }
         Ok(bytes.len())
     }
@@ -112,12 +126,13 @@ fn a_sink_may_lend_another_frame_of_the_exchange() {
     first.computed().wait(Rig::LONG).unwrap();
     second.computed().wait(Rig::LONG).unwrap();
     let second: Arc<Mutex<Option<RenderTurn<BufferSpec<u32>>>>> = Arc::new(Mutex::new(Some(second)));
-    trace_to(Sink("watched.rendered", move || {
+    let (sink, called) = sink("watched.rendered", move || {
         if let Some(second) = second.lock().unwrap().take() {
             // Lent or refused, as the ledger will have it; dropped either way.
             drop(second.lend());
         }
-    }));
+    });
+    trace_to(sink);
     let submitted = returns(move || {
         let commands = Commands::new(&device);
         let recorded = commands.record(&first, |_| {});
@@ -128,6 +143,7 @@ fn a_sink_may_lend_another_frame_of_the_exchange() {
         submitted
     });
     assert!(submitted.is_some(), "the thread waits for a lock that it holds itself");
+    assert!(called(), "the sink was not called");
 }
 
 /// As above: no lock of a pool either.
@@ -137,14 +153,20 @@ fn a_sink_may_look_at_the_pool_that_grows() {
         return;
     }
     let (_device, compute) = host();
-    let pool = SharedPool::new(&compute, &SharedPoolInfo { block_size: 1, ..Default::default() }).unwrap();
+    const LEN: usize = 1 << 20;
+    let info = SharedPoolInfo { block_size: 4 * LEN as u64, ..Default::default() };
+    let pool = SharedPool::new(&compute, &info).unwrap();
+    let made = |pool: &_, name| SharedBuffer::<u32>::new_in(pool, name, LEN, BufferAccess::TRANSFER_READ);
+    let _first = made(&pool, "first").unwrap();
     let looks = pool.clone();
-    trace_to(Sink("pool.block", move || {
+    let (sink, called) = sink("pool.block", move || {
         let _ = looks.report();
-    }));
-    let made =
-        returns(move || SharedBuffer::<u32>::new_in(&pool, "large", 1 << 20, BufferAccess::TRANSFER_READ).is_ok());
+    });
+    trace_to(sink);
+    // The first has filled its block.
+    let made = returns(move || made(&pool, "second").is_ok());
     assert!(made.is_some(), "the thread waits for a lock that it holds itself");
+    assert!(called(), "the sink was not called");
 }
 
 /// As above: a sink that passes the trace on to another one, such as a file that is full.
@@ -154,9 +176,11 @@ fn a_sink_may_replace_itself() {
         return;
     }
     let (_device, compute) = host();
-    trace_to(Sink("create", || trace_to(std::io::sink())));
+    let (sink, called) = sink("create", || trace_to(std::io::sink()));
+    trace_to(sink);
     let made = returns(move || exchange(&compute, 1).slots());
     assert!(made.is_some(), "the thread waits for a lock that it holds itself");
+    assert!(called(), "the sink was not called");
 }
 
 thread_local! {
@@ -233,6 +257,7 @@ fn closing_an_exchange_inside_a_closure_leaks_nothing() {
         return;
     }
     let (_device, compute) = host();
+    let before = LiveObjects::now();
     let (mut running, ending) = (exchange(&compute, 1), exchange(&compute, 1));
     let (sender, receiver) = mpsc::channel();
     let mut turn = running.begin().unwrap();
@@ -244,11 +269,10 @@ fn closing_an_exchange_inside_a_closure_leaks_nothing() {
     running.close().unwrap();
     // The end is on a thread of its own, and the process must not end before it.
     let start = Instant::now();
-    while LiveObjects::now().exchanges > 0 && start.elapsed() < Rig::LONG {
+    while LiveObjects::now() != before && start.elapsed() < Rig::LONG {
         std::thread::sleep(Duration::from_millis(1));
     }
-    let leaked = LiveObjects::now().leaked_buffers;
-    assert_eq!((leaked, closed), (0, Ok(())), "nothing of it was in use");
+    assert_eq!((LiveObjects::now(), closed), (before, Ok(())), "nothing of it was in use");
 }
 
 /// No thread can be started: the end cannot wait for what this very thread has to do first.

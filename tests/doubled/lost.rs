@@ -1,14 +1,10 @@
 //! A CUDA context that is lost while Vulkan's queue waits for it.
 
-use std::io::Write;
-use std::sync::{Arc, Barrier, Mutex};
 use std::thread::{Scope, ScopedJoinHandle};
-use std::time::Duration;
 
 use bridge::ash::vk;
 use bridge::{
     Backend, Compute, Error, Exchange, ExchangeInfo, LatestInfo, LiveObjects, Newest, SubmitInfo, TimelinePoint,
-    trace_to,
 };
 use bridge_tests::{Rig, assert_silent};
 use driver_double::{Call, Double};
@@ -16,7 +12,7 @@ use driver_double::{Call, Double};
 use crate::{Words, double, info, words};
 
 /// `CUDA_ERROR_LAUNCH_FAILED`
-const LAUNCH_FAILED: u32 = 719;
+pub(crate) const LAUNCH_FAILED: u32 = 719;
 /// `CUDA_ERROR_NOT_READY`
 const NOT_READY: u32 = 600;
 /// In nanoseconds: time for a frame that ends.
@@ -128,43 +124,6 @@ pub(crate) fn a_writer_that_waits_lets_the_queue_go_on(name: &str) {
     std::mem::forget((writer, reader));
 }
 
-/// Threads that notice the loss at once signal each timeline once: the layer sees values that do
-/// not rise. One stops in the trace's sink, which must not be between the look at a value and its
-/// signal.
-pub(crate) fn is_noticed_by_threads_at_once(name: &str) {
-    const THREADS: usize = 4;
-    let Some(double) = double(name) else { return };
-    let rig = Rig::open();
-    rig.allow(&["VUID-VkSemaphoreSignalInfo-value-03259"]);
-    let compute = Compute::new(rig.device(), Backend::Cuda).unwrap();
-    let mut exchanges: Vec<_> = (0..THREADS).map(|_| Exchange::new(&compute, &info(2), words()).unwrap()).collect();
-    double.hold_work();
-    let turns: Vec<_> = exchanges.iter_mut().map(|exchange| exchange.begin().unwrap().finish().unwrap()).collect();
-    // SAFETY: no commands.
-    turns.into_iter().for_each(|turn| drop(unsafe { turn.submit(&[]) }.unwrap()));
-    double.lose_context(0, LAUNCH_FAILED);
-    double.let_work_go();
-    let sink = Slow::default();
-    trace_to(sink.clone());
-    let together = Barrier::new(THREADS);
-    std::thread::scope(|scope| {
-        for exchange in &mut exchanges {
-            let together = &together;
-            scope.spawn(move || {
-                together.wait();
-                assert!(exchange.begin().unwrap_err().is_device_lost());
-            });
-        }
-    });
-    let signals = || sink.0.lock().unwrap().clone();
-    assert_eq!(signals().len(), THREADS, "a signal each: {:#?}", signals());
-    for exchange in exchanges {
-        exchange.close().unwrap();
-    }
-    assert_eq!(signals().len(), THREADS, "their ends have nothing left to signal: {:#?}", signals());
-    assert_silent(rig.device());
-}
-
 /// The context is lost once the end of an exchange has seen that it lives, and waits for Vulkan.
 pub(crate) fn while_an_exchange_ends(name: &str, end: fn(Exchange<Words>)) {
     let Some(double) = double(name) else { return };
@@ -262,27 +221,6 @@ pub(crate) fn is_noticed_for_another_compute_side(name: &str) {
     first.close().unwrap();
     assert_nothing_in_use(before);
     assert_silent(rig.device());
-}
-
-/// A sink that takes its time for each signal that the host makes, and keeps the line.
-#[derive(Clone, Default)]
-struct Slow(Arc<Mutex<Vec<String>>>);
-
-impl Write for Slow {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        for line in String::from_utf8_lossy(bytes).lines() {
-            if line.contains("signal") && line.contains("host") {
-                // A slow machine may miss a second signal that comes meanwhile.
-                std::thread::sleep(Duration::from_millis(50));
-                self.0.lock().unwrap().push(line.to_owned());
-            }
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }
 
 /// A frame of CUDA's, for which Vulkan's queue waits. Once a call of the double has returned, CUDA

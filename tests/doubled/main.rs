@@ -18,6 +18,7 @@ mod kernel_memory;
 mod leaks;
 mod logged;
 mod lost;
+mod lost_at_once;
 mod lost_vulkan;
 mod peer_images;
 mod pending;
@@ -172,7 +173,7 @@ fn a_lost_context_is_noticed_for_a_latest_exchange_too() {
 
 #[test]
 fn a_lost_context_is_noticed_by_threads_at_once() {
-    lost::is_noticed_by_threads_at_once("a_lost_context_is_noticed_by_threads_at_once");
+    lost_at_once::is_signaled_once("a_lost_context_is_noticed_by_threads_at_once");
 }
 
 #[test]

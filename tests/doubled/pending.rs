@@ -23,6 +23,10 @@ const SIZE: [u32; 2] = [24, 16];
 /// Longer than a wait goes without a look at the compute side.
 const HELD: Duration = Duration::from_millis(400);
 
+/// How often a lost context refuses a call at least if a wait goes on: a submission that does not
+/// wait makes far fewer calls.
+const ASKED: usize = 30;
+
 /// The submission of a frame.
 type Submission = Box<dyn FnOnce() -> Result<ComputeTurn<Words, RenderFirst>, Error> + Send>;
 /// Prepares one.
@@ -48,7 +52,7 @@ fn run_once_shortly(_: &Commands, turn: RenderTurn<Words, RenderFirst>) -> Submi
 }
 
 /// A frame with commands on a queue that is held, and the loss of the context, which refuses its
-/// wait. The gate is opened after a while, or once the submission has returned.
+/// wait. The gate is opened while it is waited for, or once the submission has returned.
 fn lost_frame(name: &str, limit: Duration, opens: bool, prepare: Prepare) -> Option<(Error, bool)> {
     let double = double(name)?;
     let rig = Rig::open();
@@ -77,11 +81,11 @@ fn lost_frame(name: &str, limit: Duration, opens: bool, prepare: Prepare) -> Opt
     let (error, was_open) = std::thread::scope(|scope| {
         let submitted = scope.spawn(|| (submission().unwrap_err(), opened.load(Ordering::SeqCst)));
         if opens {
-            // Its wait begins behind what the lost context refuses.
-            double.until("the context to refuse the frame", |double| {
-                submitted.is_finished() || double.calls().iter().any(|call| call.code == LAUNCH_FAILED)
+            // The wait asks again and again whether the context is lost.
+            double.until("the wait for the commands to go on", |double| {
+                let refused = double.calls().iter().filter(|call| call.code == LAUNCH_FAILED).count();
+                submitted.is_finished() || refused >= ASKED
             });
-            std::thread::sleep(HELD);
             open(&gate);
         }
         submitted.join().unwrap()

@@ -8,6 +8,8 @@
 #![allow(missing_debug_implementations)] // Not published.
 #![allow(clippy::unwrap_used)] // A harness: what fails here fails its test.
 
+#[cfg(target_os = "linux")]
+mod asleep;
 mod commands;
 mod compute;
 mod engine;
@@ -24,6 +26,8 @@ mod rig;
 mod trace;
 mod waits;
 
+#[cfg(target_os = "linux")]
+pub use asleep::Task;
 pub use commands::{Commands, to_host};
 pub use compute::{case_on, compute, cuda_devices};
 pub use engine::{Engine, Hook};

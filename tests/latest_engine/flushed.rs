@@ -1,7 +1,5 @@
 //! Lent turns that were dropped.
 
-use std::time::Duration;
-
 use bridge::ash::vk;
 use bridge::vk_export::ExportDevice;
 use bridge::{
@@ -14,7 +12,7 @@ use bridge_tests::{Commands, Rig};
 pub(crate) fn the_parts_of_a_flush_prove_the_end(device: &ExportDevice, compute: &Compute) {
     for happens in [false, true] {
         let before = LiveObjects::now();
-        let info = LatestInfo { name: "lost", timeout: Duration::from_millis(500), ..Default::default() };
+        let info = LatestInfo { name: "lost", timeout: Rig::LONG, ..Default::default() };
         let spec = BufferSpec::<u32>::new(16, BufferAccess::TRANSFER_READ);
         let (mut writer, mut reader) = Exchange::latest(compute, &info, spec).unwrap();
         writer.begin().unwrap().publish().unwrap().wait(Rig::LONG).unwrap();

@@ -28,8 +28,7 @@ fn a_worker_is_killed_wherever_it_is_and_another_takes_its_place() {
         assert_eq!((process, dead, owed), (worker.pid(), true, 0), "{habit:?}");
         assert_eq!(frame.is_some(), habit != Habit::NeverWrites, "{habit:?}");
         // Half a frame was written by some: what is shown is the last whole one.
-        let last = scene.settled(&mut reader);
-        assert_eq!(last.is_some(), habit != Habit::NeverWrites, "{habit:?}");
+        scene.assert_settled(&mut reader, habit);
 
         let mut next = Worker::start(&scene.path(), Habit::Runs, 2);
         reader.reconnect(scene.accept()).unwrap();
@@ -237,7 +236,7 @@ fn a_child_of_a_dead_worker_holds_off_nothing() {
         assert!(start.elapsed() < Rig::LONG, "its end is not told");
         scene.read(&mut reader);
     }
-    assert_eq!(scene.settled(&mut reader), Some((1 << 20) + 4));
+    scene.assert_settled(&mut reader, Habit::LeavesAChild);
     let _next = Worker::start(&scene.path(), Habit::Runs, 2);
     reader.reconnect(scene.accept()).unwrap();
     scene.read_until(&mut reader, (2 << 20) + 3);

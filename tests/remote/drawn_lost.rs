@@ -198,7 +198,7 @@ fn the_memory_of_a_lost_worker_is_freed() {
     while memory() > 0 {
         assert!(start.elapsed() < Rig::LONG, "{} files are left", memory());
     }
-    assert!(painter.scene.settled(&mut reader).is_some(), "its last frame stays");
+    painter.scene.assert_settled(&mut reader, crate::worker::Habit::HangsUp);
     reader.close().unwrap();
 }
 

@@ -238,7 +238,7 @@ fn a_worker_that_is_told_nothing_is_lost() {
     let mut reader = scene.accept().latest(&Scene::info(), Scene::spec()).unwrap();
     let (error, _) = scene.lost(&mut reader);
     assert!(error.to_string().contains("has closed the connection"), "{error}");
-    assert!(scene.settled(&mut reader).is_some(), "what it had published is shown");
+    assert_eq!(scene.settled(&mut reader, Some(0)), Some(0), "what it had published is shown");
     drop(done);
     worker.join().unwrap();
 }

@@ -99,8 +99,7 @@ fn survive(habit: Habit, signal: Signal) -> (Duration, Duration) {
     }
     worker.kill();
     let (_, told) = scene.lost(&mut reader);
-    let last = scene.settled(&mut reader);
-    assert_eq!(last.is_some(), habit != Habit::NeverWrites, "what was whole is shown");
+    scene.assert_settled(&mut reader, habit);
     let start = Instant::now();
     let _next = Worker::start(&scene.path(), Habit::Runs, 2);
     let remote = scene.accept();

@@ -91,17 +91,25 @@ impl Scene {
         }
     }
 
-    /// The value that stays, once what a lost worker had finished was taken over.
-    pub(crate) fn settled(&mut self, reader: &mut Reader) -> Option<u32> {
-        let mut last = self.read(reader);
-        let mut same = 0;
-        while same < 3 {
-            std::thread::sleep(Duration::from_millis(10));
-            let read = self.read(reader);
-            same = if read == last { same + 1 } else { 0 };
-            last = read;
+    /// The value that stays once nobody is left who could bring another; it comes to `least` first.
+    /// What is connected is disconnected.
+    pub(crate) fn settled(&mut self, reader: &mut Reader, least: Option<u32>) -> Option<u32> {
+        if let Some(least) = least {
+            self.read_until(reader, least);
         }
+        // Waits for the thread of the connection, and for copies of frames.
+        reader.disconnect();
+        let last = self.read(reader);
+        assert_eq!(self.read(reader), last, "it still changes");
         last
+    }
+
+    /// [`settled`](Self::settled) after the first worker, which was where its habit leaves it: the
+    /// last whole frame stays.
+    pub(crate) fn assert_settled(&mut self, reader: &mut Reader, habit: Habit) {
+        let least = (habit != Habit::NeverWrites).then_some((1 << 20) + 4);
+        let last = self.settled(reader, least);
+        assert!(if habit == Habit::Runs { last >= least } else { last == least }, "{habit:?}: {last:x?}");
     }
 
     /// Waits until the worker is told to be lost; gives how long that took.

@@ -19,7 +19,7 @@ use crate::harness::{LIMIT, spin_until};
 use crate::options::Profile;
 use crate::raw::commands::Commands;
 use crate::raw::cuda::Module;
-use crate::raw::ring::{Recording, Ring};
+use crate::raw::ring::{Once, Recording, Ring};
 use crate::report::{RAW, Samples};
 
 const SLOTS: usize = 3;
@@ -42,8 +42,11 @@ fn first_frame(bench: &Bench, rows: &mut Rows, what: &str) -> Result<()> {
         if way == 0 {
             return ours(gpu);
         }
+        // As the compute side, which has its stream.
+        let once = Once::new(gpu)?;
         let begun = Instant::now();
-        let mut ring = Ring::new(gpu, QueueKind::Graphics, SLOTS, 1, LEN as u64 * 4, Recording::EachFrame(1))?;
+        let size = LEN as u64 * 4;
+        let mut ring = Ring::with(gpu, once, QueueKind::Graphics, SLOTS, (1, size), Recording::EachFrame(1))?;
         ring.frame()?;
         ring.drain()?;
         Ok(begun.elapsed().as_secs_f64() * 1e6)

@@ -73,6 +73,19 @@ pub(crate) struct Ring<'g> {
     device: &'g ExportDevice,
 }
 
+/// What a program has once, and not for each ring.
+pub(crate) struct Once {
+    stream: Option<Stream>,
+    exports: Exports,
+}
+
+impl Once {
+    pub(crate) fn new(gpu: &Gpu) -> Result<Self> {
+        let stream = gpu.compute.cuda().map(Stream::new).transpose()?;
+        Ok(Self { stream, exports: Exports::new(&gpu.device) })
+    }
+}
+
 struct Cuda {
     touch: Kernel,
     stream: Stream,
@@ -89,7 +102,19 @@ impl<'g> Ring<'g> {
         size: u64,
         recording: Recording,
     ) -> Result<Self> {
-        let ring = Self::unrecorded(gpu, queue, slots, (resources, size), recording, BufferAccess::TRANSFER_READ)?;
+        Self::with(gpu, Once::new(gpu)?, queue, slots, (resources, size), recording)
+    }
+
+    /// The same, with what there is before.
+    pub(crate) fn with(
+        gpu: &'g Gpu,
+        once: Once,
+        queue: QueueKind,
+        slots: usize,
+        resources: (usize, u64),
+        recording: Recording,
+    ) -> Result<Self> {
+        let ring = Self::unrecorded(gpu, once, queue, slots, resources, recording, BufferAccess::TRANSFER_READ)?;
         ring.record_once()?;
         Ok(ring)
     }
@@ -99,7 +124,7 @@ impl<'g> Ring<'g> {
     pub(crate) fn drawing(gpu: &'g Gpu, slots: usize, size: [u32; 2], kind: Kind) -> Result<Self> {
         let bytes = u64::from(size[0]) * u64::from(size[1]) * 4 * kind.size();
         let (queue, access) = (QueueKind::Graphics, BufferAccess::COMPUTE_READ);
-        let mut ring = Self::unrecorded(gpu, queue, slots, (1, bytes), Recording::Once, access)?;
+        let mut ring = Self::unrecorded(gpu, Once::new(gpu)?, queue, slots, (1, bytes), Recording::Once, access)?;
         let sources: Vec<_> = ring.slots.iter().flatten().map(SharedBuffer::as_raw).collect();
         ring.drawing = Some(Drawing::new(&gpu.device, size, kind, &sources)?);
         ring.record_once()?;
@@ -108,6 +133,7 @@ impl<'g> Ring<'g> {
 
     fn unrecorded(
         gpu: &'g Gpu,
+        Once { stream, exports }: Once,
         queue: QueueKind,
         slots: usize,
         (resources, size): (usize, u64),
@@ -115,16 +141,15 @@ impl<'g> Ring<'g> {
         access: BufferAccess,
     ) -> Result<Self> {
         let queue = gpu.queue(queue)?;
-        let exports = Exports::new(&gpu.device);
         let buffer = || SharedBuffer::new(gpu, &exports, size, access);
         let slot = || (0..resources).map(|_| buffer()).collect::<Result<Vec<_>>>();
         let count = match recording {
             Recording::Once => slots,
             Recording::EachFrame(count) => count,
         };
-        let cuda = gpu.compute.cuda().map(|cuda| {
+        let cuda = gpu.compute.cuda().zip(stream).map(|(cuda, stream)| {
             let module = Module::load(cuda, Module::BENCH)?;
-            anyhow::Ok(Cuda { touch: module.kernel(c"touch")?, stream: Stream::new(cuda)?, _module: module })
+            anyhow::Ok(Cuda { touch: module.kernel(c"touch")?, stream, _module: module })
         });
         let cuda = cuda.transpose()?;
         let slots = (0..slots).map(|_| slot()).collect::<Result<Vec<_>>>()?;

@@ -7,6 +7,17 @@ use super::*;
 /// The limit after which a name has not come. The connection is made within it, too.
 pub(crate) const SHORT: Duration = Duration::from_secs(1);
 
+/// What a worker with a short limit comes to, however slow the machine: it may ask again.
+pub(crate) fn in_the_end<T>(mut ask: impl FnMut() -> Result<T, Error>) -> T {
+    let start = Instant::now();
+    loop {
+        match ask() {
+            Err(Error::Timeout { .. }) if start.elapsed() < LIMIT => {}
+            told => return told.unwrap(),
+        }
+    }
+}
+
 /// A worker with a short limit, once the renderer has offered "y". Gives what the renderer hears
 /// then, until the end of the connection.
 fn with_y_offered(worker: impl FnOnce(bridge_worker::Worker)) -> Vec<Message> {
@@ -45,7 +56,7 @@ fn both_sides_are_told_of_a_name_that_is_not_the_others() {
 fn an_offer_outlives_the_question_for_another() {
     let heard = with_y_offered(|worker| {
         worker.latest::<Buffer<f32>>("x").unwrap_err();
-        worker.latest::<Buffer<f32>>("y").unwrap();
+        in_the_end(|| worker.latest::<Buffer<f32>>("y"));
     });
     assert_eq!(heard[0], Message::Ready { exchange: 1 });
     assert!(!heard.iter().any(|message| matches!(message, Message::Refused { .. })), "{heard:?}");
@@ -54,7 +65,7 @@ fn an_offer_outlives_the_question_for_another() {
 #[test]
 fn what_is_taken_is_offered_no_more() {
     with_y_offered(|worker| {
-        let _writer = worker.latest::<Buffer<f32>>("y").unwrap();
+        let _writer = in_the_end(|| worker.latest::<Buffer<f32>>("y"));
         let told = worker.latest::<Buffer<f32>>("y").unwrap_err().to_string();
         assert!(told.contains("which offers nothing else so far"), "{told}");
     });

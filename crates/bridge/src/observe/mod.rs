@@ -2,6 +2,8 @@
 
 pub(crate) mod live;
 pub(crate) mod object;
+#[cfg(test)]
+pub(crate) mod steps;
 
 pub(crate) use bridge_trace as trace;
 // Isolated: the crate logs with these alone.

@@ -79,6 +79,8 @@ impl Control {
 
     /// Waits until the thread has ended or goes on without the program.
     pub(super) fn await_leave(&self) -> Stage {
+        #[cfg(test)]
+        crate::observe::steps::note("await leave", std::thread::current().id());
         let stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
         let left = self.changed.wait_while(stage, |stage| *stage == Stage::Runs);
         *left.unwrap_or_else(PoisonError::into_inner)

@@ -4,6 +4,7 @@ use std::sync::mpsc;
 
 use super::tests::{LIMIT, Words, taken, until};
 use super::*;
+use crate::observe::steps;
 use crate::remote::listening::steps::Peer;
 use crate::remote::test_device::Renderer;
 
@@ -23,35 +24,53 @@ fn to_the_queue(scene: &Renderer) -> (RemoteExchangeReader<Words>, RenderTurn<Wo
     (exchange, held, next)
 }
 
-/// Lets the thread of the connection come to the queue, and leaves; some of both under its lock.
-/// The exchange is sent before the lock is let go of.
+/// A thread that has locked the queue, until this is dropped.
+struct Locked(#[allow(dead_code, reason = "its end is what counts")] mpsc::Sender<()>);
+
+/// Lets the thread of the connection come to the queue, and leaves; both while another thread has
+/// locked it.
 fn leaves_locked(
     scene: &Renderer,
     (exchange, held): (RemoteExchangeReader<Words>, RenderTurn<Words>),
     leave: impl FnOnce(RemoteExchangeReader<Words>) -> Option<RemoteExchangeReader<Words>> + Send + 'static,
-) -> Option<RemoteExchangeReader<Words>> {
-    let (device, (left, has_left)) = (scene.device.clone(), mpsc::channel());
+) -> (Option<RemoteExchangeReader<Words>>, Locked) {
+    let (device, (left, has_left), (unlock, unlocks)) = (scene.device.clone(), mpsc::channel(), mpsc::channel());
     std::thread::spawn(move || {
         device.queue().with(|_| {
+            let whose = device.as_raw().handle();
+            let before = steps::count("flush", whose);
             // From here on its thread goes on, to the queue.
             held.skip();
-            std::thread::sleep(Duration::from_millis(300));
+            steps::until("flush", whose, before, || false);
             left.send(leave(exchange)).unwrap();
-            // Time for the mistake of not waiting for its thread.
-            std::thread::sleep(Duration::from_millis(300));
+            let _ = unlocks.recv();
         })
     });
-    has_left.recv_timeout(LIMIT).expect("it waits for its thread")
+    (has_left.recv_timeout(LIMIT).expect("it waits for its thread"), Locked(unlock))
+}
+
+/// Makes a call that waits for the thread of the connection, which waits for the queue.
+fn waits<T: Send>(locked: Locked, call: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let called = scope.spawn(call);
+        steps::until("await leave", called.thread().id(), 0, || called.is_finished());
+        let waits = !called.is_finished();
+        drop(locked);
+        let returned = called.join().unwrap();
+        assert!(waits, "it does not wait for the thread");
+        returned
+    })
 }
 
 #[test]
 fn a_program_that_has_locked_the_queue_waits_for_no_thread() {
     let Some(scene) = Renderer::new("in-step-locked") else { return };
     let (exchange, held, _worker) = to_the_queue(&scene);
-    let dropped = leaves_locked(&scene, (exchange, held), |exchange| {
+    let (dropped, locked) = leaves_locked(&scene, (exchange, held), |exchange| {
         drop(exchange);
         None
     });
+    drop(locked);
     assert!(dropped.is_none());
     let disconnected = |mut exchange: RemoteExchangeReader<Words>| {
         exchange.disconnect();
@@ -59,14 +78,17 @@ fn a_program_that_has_locked_the_queue_waits_for_no_thread() {
     };
     for closes in [false, true] {
         let (exchange, held, _worker) = to_the_queue(&scene);
-        let mut exchange = leaves_locked(&scene, (exchange, held), disconnected).unwrap();
+        let (exchange, locked) = leaves_locked(&scene, (exchange, held), disconnected);
+        let mut exchange = exchange.unwrap();
         // These wait for the thread, which has the workers' half.
-        if !closes {
-            exchange.disconnect();
+        if closes {
+            waits(locked, || exchange.close()).unwrap();
+        } else {
+            waits(locked, || exchange.disconnect());
             assert!(exchange.workers.has_half());
             assert!(exchange.check_worker().is_err());
+            exchange.close().unwrap();
         }
-        exchange.close().unwrap();
     }
 }
 
@@ -77,12 +99,12 @@ fn a_worker_that_was_disconnected_under_the_queues_lock_is_not_taken_for_the_nex
     let (exchange, held, mut worker) = to_the_queue(&scene);
     let mut next = Peer::start(scene.listener.path(), "stays");
     let remote = scene.accept();
-    let mut exchange = leaves_locked(&scene, (exchange, held), |mut exchange| {
+    let (exchange, locked) = leaves_locked(&scene, (exchange, held), |mut exchange| {
         exchange.disconnect();
         Some(exchange)
-    })
-    .unwrap();
-    exchange.reconnect(remote).unwrap();
+    });
+    let mut exchange = exchange.unwrap();
+    waits(locked, || exchange.reconnect(remote)).unwrap();
     worker.kill();
     next.go_on();
     assert_eq!(exchange.pid(), next.process());

@@ -11,6 +11,7 @@ use super::tests::{LIMIT, Words, finish, hung_up, submit, taken, until};
 use super::*;
 use crate::error::Error;
 use crate::exchange::{LatestInfo, SubmitInfo};
+use crate::observe::steps;
 use crate::remote::listening::steps::Peer;
 use crate::remote::test_device::Renderer;
 
@@ -54,13 +55,15 @@ fn the_program_leaves_while_vulkan_is_not_done_with_the_frames_of_the_last_worke
     worker.go_on();
     worker.kill();
     until(|| exchange.owed_frames().is_empty().then_some(()).filter(|()| exchange.check_worker().is_err()));
+    let device = scene.device.as_raw().handle();
     // One after the other: that of the first is in the wait by then.
     for end in ["dies", "is disconnected"] {
         let mut next = Peer::start(scene.listener.path(), "stays");
         let accepted = scene.accept();
         let start = Instant::now();
+        let before = steps::count("quiesce", device);
         exchange.reconnect(accepted).unwrap();
-        std::thread::sleep(Duration::from_millis(200));
+        steps::until("quiesce", device, before, || exchange.check_worker().is_err());
         exchange.check_worker().unwrap();
         if end == "dies" {
             next.kill();

@@ -1,0 +1,122 @@
+//! A CUDA context whose loss several threads notice at once: each timeline is signaled once.
+
+use std::cell::Cell;
+use std::ffi::{CStr, c_void};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Instant;
+
+use bridge::ash::vk;
+use bridge::{Backend, Compute, Exchange, ExportDevice, QueueLock};
+use bridge_tests::{Engine, Rig, Task};
+
+use crate::lost::LAUNCH_FAILED;
+use crate::{double, info, words};
+
+static SIGNAL: OnceLock<vk::PFN_vkSignalSemaphore> = OnceLock::new();
+/// The timeline at whose signal the first thread stops.
+static TIMELINE: Mutex<Option<vk::Semaphore>> = Mutex::new(None);
+/// Signals of the host.
+static SIGNALS: Mutex<Vec<(vk::Semaphore, u64)>> = Mutex::new(Vec::new());
+/// The first thread has seen that the timeline is not signaled, is about to signal it, and does not
+/// go on before it may.
+static STOPPED: AtomicBool = AtomicBool::new(false);
+static MAY_GO: AtomicBool = AtomicBool::new(false);
+
+thread_local! {
+    static STOPS: Cell<bool> = const { Cell::new(false) };
+}
+
+fn until(what: &str, is_so: &AtomicBool) {
+    let begun = Instant::now();
+    while !is_so.load(Ordering::SeqCst) {
+        assert!(begun.elapsed() < Rig::LONG, "it never came to this: {what}");
+        std::thread::yield_now();
+    }
+}
+
+unsafe extern "system" fn signal(device: vk::Device, info: *const vk::SemaphoreSignalInfo<'_>) -> vk::Result {
+    // SAFETY: VUID-vkSignalSemaphore-pSignalInfo-parameter: the caller's, and valid.
+    let vk::SemaphoreSignalInfo { semaphore, value, .. } = *unsafe { &*info };
+    let is_first = {
+        let mut signals = SIGNALS.lock().unwrap();
+        signals.push((semaphore, value));
+        signals.iter().filter(|made| **made == (semaphore, value)).count() == 1
+    };
+    // The driver may do anything with a value that does not rise.
+    if !is_first {
+        return vk::Result::ERROR_OUT_OF_HOST_MEMORY;
+    }
+    if STOPS.get() && *TIMELINE.lock().unwrap() == Some(semaphore) {
+        STOPPED.store(true, Ordering::SeqCst);
+        until("the first may go on", &MAY_GO);
+    }
+    // SAFETY: handed on.
+    unsafe { SIGNAL.get().unwrap()(device, info) }
+}
+
+fn hook(name: &CStr, real: *const c_void) -> *const c_void {
+    if name != c"vkSignalSemaphore" {
+        return real;
+    }
+    // SAFETY: the function of that name has this type.
+    let _ = SIGNAL.set(unsafe { std::mem::transmute::<*const c_void, vk::PFN_vkSignalSemaphore>(real) });
+    signal as *const c_void
+}
+
+struct Lock(Mutex<()>);
+
+impl QueueLock for Lock {
+    fn with(&self, _: vk::Queue, f: &mut dyn FnMut()) {
+        let _guard = self.0.lock().unwrap();
+        f();
+    }
+}
+
+/// The second thread comes while the first is between its look at a timeline and its signal. It has
+/// to wait for the first, which goes on once it does, or has signaled too.
+pub(crate) fn is_signaled_once(name: &str) {
+    let Some(double) = double(name) else { return };
+    // Never destroyed, and its layer is not heard: it cannot know that CUDA's signals never come.
+    let engine: &'static Engine = Box::leak(Box::new(Engine::new(Some(hook))));
+    let mut adopted = engine.info();
+    adopted.queue_lock = Some(Arc::new(Lock(Mutex::new(()))));
+    // SAFETY: the engine's own handles, which live forever.
+    let device = unsafe { ExportDevice::adopt(adopted) }.unwrap();
+    let compute = Compute::new(&device, Backend::Cuda).unwrap();
+    let [mut first, mut second] = [(); 2].map(|()| Exchange::new(&compute, &info(2), words()).unwrap());
+    double.hold_work();
+    let turns = [&mut first, &mut second].map(|exchange| exchange.begin().unwrap().finish().unwrap());
+    let awaited = turns[0].computed().wait_info(vk::PipelineStageFlags2::ALL_COMMANDS);
+    // SAFETY: no commands.
+    turns.into_iter().for_each(|turn| drop(unsafe { turn.submit(&[]) }.unwrap()));
+    double.lose_context(0, LAUNCH_FAILED);
+    double.let_work_go();
+    *TIMELINE.lock().unwrap() = Some(awaited.semaphore);
+    let second = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            STOPS.set(true);
+            assert!(first.begin().unwrap_err().is_device_lost());
+        });
+        until("the first is about to signal", &STOPPED);
+        double.forget_calls();
+        let (said, task) = std::sync::mpsc::channel();
+        let comes = scope.spawn(move || {
+            said.send(Task::current()).unwrap();
+            assert!(second.begin().unwrap_err().is_device_lost());
+            second
+        });
+        let task = task.recv().unwrap();
+        double.until("the second is told that the context is lost", |double| {
+            double.calls().iter().any(|call| call.code == LAUNCH_FAILED)
+        });
+        task.until_asleep(|| comes.is_finished());
+        MAY_GO.store(true, Ordering::SeqCst);
+        comes.join().unwrap()
+    });
+    let signals = || SIGNALS.lock().unwrap().clone();
+    assert_eq!(signals().len(), 2, "a signal each: {:?}", signals());
+    first.close().unwrap();
+    second.close().unwrap();
+    assert_eq!(signals().len(), 2, "their ends have nothing left to signal: {:?}", signals());
+}
