@@ -105,7 +105,7 @@ impl PoolRange {
 
     /// Offset, in bytes.
     pub(crate) fn offset(&self) -> u64 {
-        self.taken.as_ref().map_or(0, |taken| taken.offset)
+        self.taken.as_ref().map_or(0, Taken::offset)
     }
 }
 

@@ -17,7 +17,7 @@ use crate::observe::object::Object;
 pub(crate) use blocks::PoolRange;
 use blocks::{Blocks, Entry, PoolBlock, VulkanBlock, lock};
 use own::{OwnMemory, OwnTotal};
-use ranges::{LARGEST, Ranges, Taken, UNIT, padded};
+use ranges::{LARGEST, Ranges, Taken, rounded};
 
 /// A smaller block would hold few buffers.
 const SMALLEST: u64 = 64 << 10;
@@ -211,8 +211,7 @@ impl SharedPool {
     /// Takes bytes for a buffer, not zero, of elements that want `alignment`, a power of two.
     pub(crate) fn take(&self, size: u64, alignment: u64) -> Result<Place> {
         let mut blocks = self.lock();
-        let fits = padded(size, self.alignment(&blocks, alignment)).is_some_and(|size| size <= self.0.block_size);
-        if !fits {
+        if rounded(size).is_none_or(|size| size > self.0.block_size) {
             return Ok(Place::Own { _counted: OwnMemory::new(&self.0.own, size) });
         }
         if let Some(range) = self.take_from(&mut blocks, size, alignment) {
@@ -270,12 +269,6 @@ impl SharedPool {
 
     fn range(&self, block: &Arc<PoolBlock>, taken: Taken) -> PoolRange {
         PoolRange { taken: Some(taken), block: Arc::clone(&block.vulkan), blocks: Arc::downgrade(&self.0.blocks) }
-    }
-
-    /// The alignment that holds for Vulkan too; that is the same in all blocks of one usage.
-    fn alignment(&self, blocks: &Blocks, alignment: u64) -> u64 {
-        let vulkan = blocks.list.first().map_or(UNIT, |entry| entry.block.vulkan().alignment());
-        alignment.max(vulkan)
     }
 
     fn make_entry(&self, number: usize) -> Result<Entry> {

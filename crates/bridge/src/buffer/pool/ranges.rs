@@ -1,83 +1,60 @@
 //! Which bytes of a block are whose.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
-/// In bytes: where a range starts and what its size is rounded up to. No buffer shares a cache line
-/// or a memory transaction with another.
+use range_alloc::RangeAllocator;
+
+/// Granularity of sizes and offsets, in bytes: no buffer shares a cache line or a memory
+/// transaction with another.
 pub(super) const UNIT: u64 = 256;
 
-/// The most bytes that a block may have: units are counted in 32 bits.
-pub(super) const LARGEST: u64 = UNIT << 31;
+/// The most bytes that a block may have.
+pub(super) const LARGEST: u64 = 512 << 30;
 
-/// The free and the taken bytes of a block. What is taken is taken from the smallest free range
-/// that is large enough; what is given back is one range with its free neighbors.
+/// The free and the taken bytes of a block.
+///
+/// Its lock is held over calls of the allocator, which must therefore not call the program's logger.
 pub(super) struct Ranges {
-    /// The free ranges: where each one starts, and its size. Both in units.
-    free: BTreeMap<u32, u32>,
-    /// The same, by their sizes.
-    by_size: BTreeSet<(u32, u32)>,
+    allocator: RangeAllocator<u64>,
+    size: u64,
     live: usize,
     taken: u64,
 }
 
 /// Bytes that are one buffer's.
-pub(super) struct Taken {
+pub(super) struct Taken(Range<u64>);
+
+impl Taken {
     /// Offset of the buffer, in bytes.
-    pub(super) offset: u64,
-    /// Units that are taken, padding before and behind the buffer included.
-    start: u32,
-    len: u32,
+    pub(super) fn offset(&self) -> u64 {
+        self.0.start
+    }
 }
 
 impl Ranges {
-    /// Creates the ranges of a block of `size` bytes, a multiple of [`UNIT`]. None for what cannot
-    /// be counted.
+    /// Creates the ranges of a block of `size` bytes, a multiple of [`UNIT`]. Returns `None` for
+    /// none, and for more than [`LARGEST`].
     pub(super) fn new(size: u64) -> Option<Self> {
-        let units = u32::try_from(size / UNIT).ok().filter(|units| *units > 0 && size <= LARGEST)?;
-        let mut ranges = Self { free: BTreeMap::new(), by_size: BTreeSet::new(), live: 0, taken: 0 };
-        ranges.insert(0, units);
-        Some(ranges)
+        let allocator = (1..=LARGEST).contains(&size).then(|| RangeAllocator::new(0..size))?;
+        Some(Self { allocator, size, live: 0, taken: 0 })
     }
 
-    /// Takes bytes that are free now, or None if there are not as many in one piece. `alignment` is
-    /// a power of two.
+    /// Takes at least 1 byte that is free, or returns `None` if there are not as many in one piece.
+    /// `alignment` is a power of two.
     pub(super) fn take(&mut self, size: u64, alignment: u64) -> Option<Taken> {
-        let size = padded(size, alignment)?;
-        let len = u32::try_from(size / UNIT).ok()?;
-        let &(found, start) = self.by_size.range((len, 0)..).next()?;
-        self.remove(start, found);
-        if found > len {
-            self.insert(start + len, found - len);
-        }
+        let size = rounded(size.max(1)).filter(|size| *size <= self.size)?;
+        let alignment = Some(alignment.max(UNIT)).filter(|alignment| *alignment <= LARGEST)?;
+        let range = self.allocator.allocate_range_aligned(size, alignment).ok()?;
         self.live += 1;
         self.taken += size;
-        Some(Taken { offset: (u64::from(start) * UNIT).next_multiple_of(alignment), start, len })
+        Some(Taken(range))
     }
 
     /// Makes bytes free that were taken here.
-    pub(super) fn give_back(&mut self, Taken { mut start, mut len, .. }: Taken) {
+    pub(super) fn give_back(&mut self, Taken(range): Taken) {
         self.live -= 1;
-        self.taken -= u64::from(len) * UNIT;
-        let before = self.free.range(..start).next_back().map(|(start, len)| (*start, *len));
-        if let Some((other, other_len)) = before.filter(|(other, other_len)| other + other_len == start) {
-            self.remove(other, other_len);
-            (start, len) = (other, other_len + len);
-        }
-        if let Some(other_len) = self.free.get(&(start + len)).copied() {
-            self.remove(start + len, other_len);
-            len += other_len;
-        }
-        self.insert(start, len);
-    }
-
-    fn insert(&mut self, start: u32, len: u32) {
-        self.free.insert(start, len);
-        self.by_size.insert((len, start));
-    }
-
-    fn remove(&mut self, start: u32, len: u32) {
-        self.free.remove(&start);
-        self.by_size.remove(&(len, start));
+        self.taken -= range.end - range.start;
+        self.allocator.free_range(range);
     }
 
     /// Ranges that are taken.
@@ -91,10 +68,9 @@ impl Ranges {
     }
 }
 
-/// Bytes to take for `size` bytes, so that they can be aligned: ranges are aligned to their unit
-/// alone. None if that cannot be counted.
-pub(super) fn padded(size: u64, alignment: u64) -> Option<u64> {
-    size.checked_next_multiple_of(alignment.max(UNIT))?.checked_add(alignment.saturating_sub(UNIT))
+/// Bytes to take for `size` bytes. `None` if that cannot be counted.
+pub(super) fn rounded(size: u64) -> Option<u64> {
+    size.checked_next_multiple_of(UNIT)
 }
 
 #[cfg(test)]
@@ -130,14 +106,14 @@ mod tests {
                 match step {
                     Step::Take { size, alignment } => {
                         let Some(taken) = ranges.take(size, alignment) else {
-                            prop_assert!(!live.is_empty() || padded(size, alignment).unwrap() > block);
+                            prop_assert!(!live.is_empty() || rounded(size).unwrap() > block);
                             continue;
                         };
-                        prop_assert!(taken.offset.is_multiple_of(alignment.max(UNIT)), "{} % {alignment}", taken.offset);
-                        prop_assert!(taken.offset + size <= block);
+                        prop_assert!(taken.offset().is_multiple_of(alignment.max(UNIT)), "{} % {alignment}", taken.offset());
+                        prop_assert!(taken.offset() + size <= block);
                         for (other, other_size) in &live {
-                            let apart = taken.offset + size <= other.offset || other.offset + other_size <= taken.offset;
-                            prop_assert!(apart, "{}+{size} and {}+{other_size}", taken.offset, other.offset);
+                            let apart = taken.offset() + size <= other.offset() || other.offset() + other_size <= taken.offset();
+                            prop_assert!(apart, "{}+{size} and {}+{other_size}", taken.offset(), other.offset());
                         }
                         live.push((taken, size));
                     }
