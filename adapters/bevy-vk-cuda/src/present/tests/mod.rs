@@ -6,6 +6,7 @@ mod dropped;
 mod pace;
 mod recovered;
 mod replaced;
+mod stopped;
 
 use std::sync::atomic::Ordering;
 use std::time::Instant;
