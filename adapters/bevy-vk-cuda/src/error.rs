@@ -57,9 +57,18 @@ pub enum Error {
         limit: Duration,
     },
 
+    /// Bevy does not render, after an error for which its `RenderErrorHandler` has answered
+    /// `StopRendering`. Frames are shown again once it renders again.
+    #[error("{object}: Bevy has stopped rendering")]
+    #[non_exhaustive]
+    RenderingStopped {
+        /// The image or buffer.
+        object: String,
+    },
+
     /// Frames do not reach Bevy: their asset was replaced by one that they cannot be copied into,
-    /// of another size or format for example, memory ran out, or the device is lost or was
-    /// replaced.
+    /// of another size or format for example, memory ran out, the device is lost or was replaced,
+    /// or Bevy has stopped rendering.
     #[error("{object}: its frames do not reach Bevy, {}: {source}", again(*.retried))]
     #[non_exhaustive]
     NotPresented {
@@ -97,7 +106,7 @@ impl Error {
             Self::Vulkan { result, .. } => *result == ash::vk::Result::ERROR_DEVICE_LOST,
             Self::Panicked { .. } | Self::DeviceReplaced { .. } => true,
             Self::NotPresented { source, .. } => source.is_device_lost(),
-            Self::InvalidArgument { .. } | Self::WindowsConfigured { .. } => false,
+            Self::InvalidArgument { .. } | Self::WindowsConfigured { .. } | Self::RenderingStopped { .. } => false,
         }
     }
 

@@ -8,6 +8,8 @@ use crate::error::{Error, Result};
 /// has gone well: what another one does, or a step that could not be tried, says nothing about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
+    /// Bevy renders.
+    Rendering,
     /// Bevy's device is the one that the frames are made for.
     Device,
     /// A frame can be copied into the asset.
@@ -37,6 +39,11 @@ struct Noted {
 impl Fault {
     pub(crate) fn new(name: &str) -> Arc<Self> {
         Arc::new(Self { name: name.to_owned(), now: Mutex::default() })
+    }
+
+    /// Name of the image or buffer.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     /// Notes what became of a step. A step that was not tried is not noted.

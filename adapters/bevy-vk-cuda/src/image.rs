@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bevy_asset::{Assets, Handle, RenderAssetUsages};
 use bevy_ecs::component::Component;
 use bevy_image::Image;
-use bridge::{ImageAccess, ImageSpec, Texel, ash::vk};
+use bridge::{ImageAccess, ImageSpec, Texel, ash::vk, format_info};
 use wgpu::TextureFormat;
 
 use crate::cuda::Cuda;
@@ -49,15 +49,16 @@ impl<T: Texel> CudaImage<T> {
         format: TextureFormat,
         [width, height]: [u32; 2],
     ) -> Result<Self> {
-        let bytes = format.block_copy_size(None).filter(|_| format.block_dimensions() == (1, 1));
-        if bytes.map(|bytes| bytes as usize) != Some(size_of::<T>()) {
-            let texel = std::any::type_name::<T>();
-            return Err(Error::invalid(name, format!("a texel of {format:?} is not of the size of {texel}")));
+        let memory = memory_format(name, format)?;
+        // The bridge checks the same, but not for frames that are uploaded.
+        let texel = format_info(memory)?.texel;
+        if texel != T::FORMAT {
+            let reason = format!("a texel of {format:?} is {texel}, not {}; give the image that type", T::FORMAT);
+            return Err(Error::invalid(name, reason));
         }
         if width == 0 || height == 0 {
             return Err(Error::invalid(name, format!("a texture cannot be of {width}x{height} texels")));
         }
-        let memory = memory_format(name, format)?;
         let size = wgpu::Extent3d { width, height, depth_or_array_layers: 1 };
         let usage = RenderAssetUsages::RENDER_WORLD;
         let image = Image::new_uninit(size, wgpu::TextureDimension::D2, format, usage);

@@ -130,7 +130,7 @@ fn install(app: &mut App, cuda: Cuda, plugin: CudaPlugin, gate: Gate) {
             .insert_resource(gate)
             .insert_resource(Configuration(plugin))
             .init_resource::<Presented>();
-        render.add_systems(ExtractSchedule, follow);
+        render.add_systems(ExtractSchedule, (follow, extract).chain());
         gate::add_systems(render, gate::has_windows);
         render.add_systems(Render, present.in_set(RenderSystems::PrepareResources));
     }
@@ -169,4 +169,9 @@ fn follow(
     *cuda = configuration.0.adopt(&device, told.as_deref(), &gate);
     log_way(&cuda, configuration.0.wish);
     main.insert_resource(cuda.clone());
+}
+
+/// Notes an extraction, which Bevy makes whether or not it renders.
+fn extract(mut presented: ResMut<'_, Presented>, cuda: Res<'_, Cuda>) {
+    presented.extract(&cuda);
 }

@@ -102,9 +102,9 @@ impl<R: Content> CudaWriter<R> {
     /// - [`Error::Panicked`] after a closure on the CPU has panicked, or the bridge's error for it.
     /// - [`Error::NotPresented`], without calling `compute`, while frames do not reach Bevy. Bevy
     ///   keeps the last whole frame meanwhile. It ends by itself once the step that failed goes
-    ///   well: the asset is like the former one again, or memory could be allocated. While the
-    ///   asset is missing nothing is tried, and it lasts. A program that goes on meanwhile treats
-    ///   it as `false`.
+    ///   well: the asset is like the former one again, memory could be allocated, or Bevy renders
+    ///   again after its `RenderErrorHandler` has stopped it. While the asset is missing nothing is
+    ///   tried, and it lasts. A program that goes on meanwhile treats it as `false`.
     ///
     /// Bevy's default error handler ends the program for a system that returns one of these.
     pub fn write<E: From<Error>>(

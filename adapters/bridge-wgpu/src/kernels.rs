@@ -94,7 +94,7 @@ impl Bridge {
             commands.clear_buffer(&buffer, 0, None);
             commands.finish()
         })?;
-        self.push(&object, [zeros])?;
+        self.push_own(&object, [zeros])?;
         Ok(KernelBuffer { buffer, address, element: PhantomData })
     }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use ash::vk;
-use bridge::{InitialTurn, Lease, Resources, SubmitParts};
+use bridge::{InitialTurn, Lease, LiveObjects, Resources, SubmitParts};
 
 use crate::device::Bridge;
 use crate::error::{Error, Result};
@@ -224,9 +224,21 @@ impl<S: Shared> Mirror<S> {
                 let name = &mirror.name;
                 log::error!("exchange \"{name}\": its last frames may not be seen to end: {error}");
             }
-            // In this order, as the fields of whoever had both.
-            Box::new((handle, mirror))
+            Box::new(Ended { handle: Some(handle), mirror })
         });
+    }
+
+    /// Drops a handle of the exchange. If that leaks the exchange, because its work is not known to
+    /// have completed, wgpu's queue is leaked as well: when the last reference to it is dropped,
+    /// wgpu waits for everything on it, without a limit.
+    pub(crate) fn free<T>(&self, handle: T) {
+        let leaked = || LiveObjects::now().leaked_timelines;
+        let before = leaked();
+        drop(handle);
+        // It counts the whole process: if another exchange is leaked meanwhile, both queues are.
+        if leaked() != before {
+            std::mem::forget(self.gpu.clone());
+        }
     }
 
     /// Notes that a frame was submitted that copies the objects.
@@ -247,6 +259,20 @@ impl<S: Shared> Mirror<S> {
             record(&mut commands);
             commands.finish()
         })
+    }
+}
+
+/// The handle of an exchange that has ended, which is [freed](Mirror::free) when this is dropped.
+struct Ended<S: Shared, T> {
+    handle: Option<T>,
+    mirror: Arc<Mirror<S>>,
+}
+
+impl<S: Shared, T> Drop for Ended<S, T> {
+    fn drop(&mut self) {
+        if let Some(handle) = self.handle.take() {
+            self.mirror.free(handle);
+        }
     }
 }
 

@@ -179,6 +179,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::submit::tests::support::asleep::Thread;
 
     /// On a thread that is in no callback, all is over when `end` returns, whoever has the lock.
     #[test]
@@ -238,13 +239,11 @@ mod tests {
             let (others, others_are_free) = channel();
             std::thread::scope(|scope| {
                 scope.spawn(|| {
-                    batch.send(()).unwrap();
+                    batch.send(Thread::current()).unwrap();
                     drop(Order::lock_all(&all).unwrap());
                     assert!(!SUBMITTING.get());
                 });
-                batch_starts.recv().unwrap();
-                // Once the batch waits, which nothing tells; what is tried before is free as well.
-                std::thread::sleep(Duration::from_millis(50));
+                assert!(batch_starts.recv().unwrap().until_asleep(|| false));
                 let others = &others;
                 let all = &all;
                 scope.spawn(move || {

@@ -46,6 +46,11 @@ impl OwnCommands {
         Self { is_empty: true, ..Self::new(commands) }
     }
 
+    /// Returns Vulkan's command buffer.
+    pub(crate) fn commands(self) -> vk::CommandBuffer {
+        self.commands
+    }
+
     /// Returns `true` if `all` contains a command buffer of `own`.
     pub(crate) fn is_any_in(own: &[Self], all: &[vk::CommandBuffer]) -> bool {
         own.iter().any(|own| all.contains(&own.commands))

@@ -18,7 +18,6 @@
 
 use ash::vk;
 
-use crate::device::splice::Splice;
 use crate::error::Result;
 use crate::mirror::Mirror;
 use crate::parts::Parts;
@@ -82,7 +81,7 @@ impl<S: Shared> Mirror<S> {
             buffers.iter().for_each(|buffer| commands.clear_buffer(buffer, 0, None));
         })?;
         if textures.is_empty() {
-            return self.gpu.push(&self.name, [states]);
+            return self.gpu.push_own(&self.name, [states]);
         }
         let device = self.gpu.compute().device().as_raw();
         let mut images = Vec::new();
@@ -100,11 +99,11 @@ impl<S: Shared> Mirror<S> {
                 unsafe { raw::with_image(texture, clear) };
             }
         })?;
-        match self.gpu.splice().and_then(Splice::layouts) {
+        match self.gpu.splice() {
             // From whatever wgpu takes for the images' layout, and then from whatever it is.
-            Some(layouts) => layouts.during(&images, || self.gpu.push(&self.name, [states, cleared])),
+            Some(splice) => splice.with_any_layout(&images, || self.gpu.push_own(&self.name, [states, cleared])),
             // Right where wgpu has noted the copy, and nothing behind it.
-            None => self.gpu.push(&self.name, [cleared, states]),
+            None => self.gpu.push_own(&self.name, [cleared, states]),
         }
     }
 }

@@ -186,9 +186,22 @@ impl Bridge {
         raw::record(self, object, drop).map(drop)
     }
 
-    /// Submits commands.
-    pub(crate) fn push(&self, object: &str, commands: impl IntoIterator<Item = wgpu::CommandBuffer>) -> Result<()> {
+    /// Submits commands. An error may be that of a callback of the program's.
+    fn push(&self, object: &str, commands: impl IntoIterator<Item = wgpu::CommandBuffer>) -> Result<()> {
         self.capture("Queue::submit", object, || self.queue().submit(commands)).map(drop)
+    }
+
+    /// Submits commands that this crate has recorded. They have no deferred actions, so that wgpu
+    /// calls nothing of the program's unless it has submitted them.
+    ///
+    /// # Errors
+    /// As [`signal`](Self::signal); on a device whose submissions do not pass through this crate,
+    /// also the error of a callback.
+    pub(crate) fn push_own(&self, object: &str, commands: impl IntoIterator<Item = wgpu::CommandBuffer>) -> Result<()> {
+        let Some(splice) = self.splice() else { return self.push(object, commands) };
+        // Known as the thread's first submission.
+        let (pushed, answer) = splice.during(&[], &[], &[], || self.push(object, commands));
+        made(object, answer == Some(vk::Result::SUCCESS), pushed)
     }
 
     /// Lets the next submission, whoever makes it, wait.

@@ -24,14 +24,22 @@ use bevy_render::texture::GpuImage;
 use wgpu::hal::api::Vulkan;
 
 use crate::cuda::Cuda;
+use crate::error::Error;
+use crate::fault::Step;
 use crate::present::frame::{Present, PresentFrame};
 use crate::vulkan::copier::record_visible;
 use crate::vulkan::raw_device;
+
+/// The number of extractions without a frame behind them that are not taken for a stop. A renderer
+/// that recovers has two, and the last is that of a frame which is rendered next.
+const UNRENDERED: u32 = 3;
 
 /// Images and buffers that are presented.
 #[derive(Resource, Default)]
 pub(crate) struct Presented {
     all: Vec<Box<dyn Present>>,
+    /// The number of extractions since Bevy has rendered.
+    extracted: u32,
     /// Of what follows: the device of those submissions, and Vulkan's below it, whose handle is no
     /// other's while this lives.
     device: Option<(wgpu::Device, vk::Device)>,
@@ -46,6 +54,44 @@ impl Presented {
     /// it.
     pub(crate) fn add_last(&mut self, all: Vec<Box<dyn Present>>) {
         self.all.extend(all);
+    }
+
+    /// Notes that Bevy extracts what it is to render. It does so even if its `RenderErrorHandler`
+    /// has stopped rendering; then nothing else frees what was dropped, or tells a writer that its
+    /// frames are not shown.
+    pub(crate) fn extract(&mut self, cuda: &Cuda) {
+        self.extracted = self.extracted.saturating_add(1);
+        if !self.has_stopped() {
+            return;
+        }
+        self.take_added(cuda);
+        for one in self.all.iter().filter(|one| !is_over(&***one)) {
+            let fault = one.fault();
+            fault.note::<()>(Step::Rendering, Err(Error::RenderingStopped { object: fault.name().to_owned() }));
+        }
+    }
+
+    /// Returns `true` if Bevy has extracted several frames, and rendered none of them.
+    fn has_stopped(&self) -> bool {
+        self.extracted > UNRENDERED
+    }
+
+    /// Notes that Bevy renders what it has extracted.
+    fn render(&mut self) {
+        if self.has_stopped() {
+            self.all.iter().filter(|one| !is_over(&***one)).for_each(|one| {
+                one.fault().note(Step::Rendering, Ok(()));
+            });
+        }
+        self.extracted = 0;
+    }
+
+    /// Takes what was added, and drops what is over.
+    fn take_added(&mut self, cuda: &Cuda) {
+        self.all.extend(cuda.take_added());
+        // What was dropped while it computes a frame, or is lost, is kept until that has ended:
+        // this is Bevy's thread, and the end of an exchange waits.
+        self.all.retain(|one| !(is_over(&**one) && one.has_ended()));
     }
 
     /// Forgets the submissions to another device than this one.
@@ -94,10 +140,8 @@ pub(crate) fn present(
     images: Res<'_, RenderAssets<GpuImage>>,
     buffers: Res<'_, RenderAssets<GpuShaderBuffer>>,
 ) {
-    presented.all.extend(cuda.take_added());
-    // What was dropped while it computes a frame, or is lost, is kept until that has ended: this is
-    // Bevy's thread, and the end of an exchange waits.
-    presented.all.retain(|one| !(is_over(&**one) && one.has_ended()));
+    presented.take_added(&cuda);
+    presented.render();
     let raw = raw_device(device.wgpu_device());
     presented.follow(device.wgpu_device(), raw);
     if presented.all.iter().all(|one| is_over(&**one)) {

@@ -27,8 +27,9 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// bridge's is guarded by the systems [`close`] and [`open`], between which the render world
 /// configures the windows' surfaces and acquires their images.
 ///
-/// wgpu also waits for the device when a window is closed and when it is dropped itself, which this
-/// does not cover.
+/// wgpu 29 calls it in one place, where it releases a surface's swapchain, and so also when a
+/// window is closed, which this does not cover. When its queue is dropped, it waits for its own
+/// last submission alone, for 6.3 s at most, and then panics.
 ///
 /// [`vkDeviceWaitIdle`]: https://registry.khronos.org/vulkan/specs/latest/man/html/vkDeviceWaitIdle.html
 #[derive(Resource, Debug, Clone, Default)]

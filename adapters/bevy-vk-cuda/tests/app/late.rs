@@ -26,6 +26,8 @@ use crate::support::*;
 type Spec = ImageSpec<[u8; 4]>;
 
 const LONG: Duration = Duration::from_secs(60);
+/// Many times as long as a copy takes.
+const A_WHILE: Duration = Duration::from_millis(300);
 /// The frame that Bevy's own texture holds at first.
 const FIRST: u32 = 200;
 /// The frame that is late.
@@ -171,7 +173,9 @@ fn show_late(app: &mut App, waits: bool) -> (u32, u32) {
     assert!(turn.is_new());
     let copied = copies.submit(turn, waits);
     if waits {
-        assert!(!copied.is_reached().unwrap(), "the copy did not wait");
+        // Nothing tells that a queue waits; a copy that does not is done long before.
+        assert!(copied.wait(A_WHILE).is_err() && !copied.is_reached().unwrap(), "the copy did not wait");
+        assert!(!computed.is_reached().unwrap(), "the gate holds nothing");
         gate.open();
         copied.wait(LONG).unwrap();
     } else {

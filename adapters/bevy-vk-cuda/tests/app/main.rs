@@ -7,5 +7,6 @@ mod frames;
 mod late;
 mod rates;
 mod recovered;
+mod stopped;
 #[path = "../support/mod.rs"]
 mod support;

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)] // Lends wgpu's device to the bridge.
 
 pub(crate) mod layouts;
+mod loader;
 mod on_stream;
 pub(crate) mod probe;
 mod request;

@@ -1,9 +1,10 @@
 //! Checks on a new device how wgpu submits, since another version of wgpu may do it differently:
-//! whether it calls the function of [`splice`](super::splice), and with which command buffers.
+//! whether it calls the functions of [`splice`](super::splice), and with which command buffers.
 
 use ash::vk;
 
 use super::splice::Splice;
+use crate::error::Error;
 use crate::own_commands::OwnCommands;
 use crate::raw;
 use crate::scope::capture;
@@ -12,7 +13,7 @@ use crate::scope::capture;
 /// and one that was recorded through `wgpu::hal`: two for each.
 const PAIR: usize = 4;
 
-/// Makes test submissions. Returns `None` if wgpu does not call the function of `splice`;
+/// Makes test submissions. Returns `None` if wgpu does not call the functions of `splice`;
 /// semaphores are staged then. Command buffers are left out only if wgpu submits as
 /// [`own_commands`](crate::own_commands) expects.
 ///
@@ -39,10 +40,13 @@ pub(super) fn probe(
     let count = || {
         let transitions = capture(device, "CommandEncoder::finish", name, transitions)?;
         let (commands, own) = raw::record_on(device, name, |commands| commands)?;
+        if !splice.saw_begin(own) {
+            return Ok(None);
+        }
         let pair = || splice.count(OwnCommands::empty(own), || queue.submit([transitions, commands]));
-        capture(device, "Queue::submit", name, pair)
+        capture(device, "Queue::submit", name, pair).map(Some)
     };
-    let (_, count) = count().map_err(|error| error.to_string())?;
+    let Some((_, count)) = count().map_err(|error: Error| error.to_string())? else { return Ok(None) };
     if count == PAIR {
         return Ok(Some(splice.leaving_out()));
     }

@@ -89,7 +89,10 @@ impl Bridge {
         // SAFETY: opened from this adapter, with these features.
         let created = unsafe { adapter.create_device_from_hal(opened, descriptor) };
         let (device, queue) = created.map_err(|error| failed(error.to_string()))?;
-        let splice = probe::probe(splice, (&device, &queue), &name).map_err(failed)?;
+        let splice = match splice {
+            Some(splice) => probe::probe(splice, (&device, &queue), &name).map_err(failed)?,
+            None => None,
+        };
         let mut enabled = EnabledFeatures::default();
         // wgpu enables it wherever a device has it, which was asked for above.
         enabled.timeline_semaphore = true;
@@ -101,7 +104,7 @@ impl Bridge {
 }
 
 /// Creates the device as `open_with_callback` of `wgpu::hal` does, with a queue that submits
-/// through [`splice`]. The error is what is to be told.
+/// through [`splice`] unless the program has two Vulkan loaders. The error is what is to be told.
 ///
 /// # Safety
 /// The adapter has the features and limits that the descriptor requires.
@@ -110,7 +113,7 @@ unsafe fn open(
     hal: &vulkan::Adapter,
     descriptor: &wgpu::DeviceDescriptor<'_>,
     needed: &mut Requirements,
-) -> Result<(OpenDevice<Vulkan>, Splice), String> {
+) -> Result<(OpenDevice<Vulkan>, Option<Splice>), String> {
     /// The family of wgpu's queue.
     const FAMILY: u32 = 0;
     let (features, instance) = (descriptor.required_features, hal.shared_instance().raw_instance());
@@ -126,15 +129,19 @@ unsafe fn open(
     let created = created.map_err(|error| format!("vkCreateDevice failed: {error:?}"))?;
     // SAFETY: it lives, with a queue of that family; forgotten below, before it is destroyed.
     let loaded = unsafe { splice::load(hal.shared_instance().entry(), instance, created.handle(), FAMILY) };
-    let Some((device, splice)) = loaded else {
-        // SAFETY: nothing was made of it.
-        unsafe { created.destroy_device(None) };
-        return Err("the device has no vkQueueSubmit".to_owned());
+    let (device, splice) = match loaded {
+        Ok(Some((device, splice))) => (device, Some(splice)),
+        Ok(None) => (created.clone(), None),
+        Err(function) => {
+            // SAFETY: nothing was made of it.
+            unsafe { created.destroy_device(None) };
+            return Err(format!("the device has no {function}"));
+        }
     };
     // The adapter keeps the instance, which wgpu lets go first.
     let instance = adapter.clone();
     let dropped = move || {
-        splice::forget(splice);
+        splice.into_iter().for_each(splice::forget);
         // SAFETY: wgpu calls this once, when it has destroyed all that it made of the device.
         unsafe { created.destroy_device(None) };
         drop(instance);

@@ -10,9 +10,13 @@
 //! wgpu calls it under its lock on submissions, so that the queue is externally synchronized as
 //! before: the function makes one call of the driver's in place of one. In that call it leaves out
 //! command buffers that are known to hold nothing, see [`OwnCommands`].
+//!
+//! A command buffer stands for its submission only as long as it holds what was recorded into it,
+//! see [`recordings`].
 #![allow(unsafe_code)] // Stands in for a function of the driver's.
 
 mod merged;
+mod recordings;
 
 use std::cell::Cell;
 use std::ffi::{CStr, c_void};
@@ -20,9 +24,10 @@ use std::sync::{PoisonError, RwLock};
 
 use ash::vk;
 
-use super::layouts::{self, Layouts};
+use super::{layouts, loader};
 use crate::own_commands::OwnCommands;
 use merged::{commands_of, slice, submit_with};
+use recordings::Recordings;
 
 /// The queues of devices that call [`queue_submit`], and the driver's own function.
 static QUEUES: RwLock<Vec<(vk::Queue, vk::PFN_vkQueueSubmit)>> = RwLock::new(Vec::new());
@@ -38,6 +43,8 @@ struct Added<'a> {
     queue: vk::Queue,
     /// Command buffers of the submission that takes them along; empty where any does.
     own: &'a [OwnCommands],
+    /// What is recorded in `own`.
+    recordings: Recordings,
     waits: &'a [vk::SemaphoreSubmitInfo<'static>],
     signals: &'a [vk::SemaphoreSubmitInfo<'static>],
     /// If `true`, the submission omits the command buffers that `own` identifies as empty.
@@ -59,7 +66,7 @@ impl Added<'_> {
             OwnCommands::is_any_in(self.own, unsafe { commands_of(batch) })
         };
         let is_own = || self.own.is_empty() || batches.iter().any(is_for);
-        self.queue == queue && self.result.get().is_none() && is_own()
+        self.queue == queue && self.result.get().is_none() && !self.recordings.are_gone() && is_own()
     }
 }
 
@@ -67,7 +74,6 @@ impl Added<'_> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Splice {
     queue: vk::Queue,
-    layouts: Option<Layouts>,
     /// If `true`, submissions omit empty command buffers: [`probe`](super::probe) has found that
     /// wgpu submits as [`OwnCommands`] expects.
     leaves_out: bool,
@@ -103,7 +109,8 @@ impl Splice {
         own: &'a [OwnCommands],
     ) -> Added<'a> {
         let Self { queue, leaves_out, .. } = self;
-        Added { queue, own, waits, signals, leaves_out, result: Cell::new(None), count: Cell::new(0) }
+        let (recordings, result, count) = (Recordings::of(own), Cell::new(None), Cell::new(0));
+        Added { queue, own, recordings, waits, signals, leaves_out, result, count }
     }
 
     /// The same queue, whose submissions leave out what is known to be empty.
@@ -111,9 +118,16 @@ impl Splice {
         Self { leaves_out: true, ..self }
     }
 
-    /// Returns the barriers that may begin from any layout, if the device has them.
-    pub(crate) fn layouts(self) -> Option<Layouts> {
-        self.layouts
+    /// Calls `submit` so that barriers of these images in its first submission begin from whatever
+    /// layout they are in.
+    pub(crate) fn with_any_layout<R>(self, images: &Vec<vk::Image>, submit: impl FnOnce() -> R) -> R {
+        layouts::during(images, submit)
+    }
+
+    /// Returns `true` if the thread's last recording, which is in `commands`, was begun through
+    /// [`recordings`].
+    pub(super) fn saw_begin(self, commands: vk::CommandBuffer) -> bool {
+        recordings::was_begun_last(commands)
     }
 }
 
@@ -133,7 +147,11 @@ impl Added<'_> {
 }
 
 /// Loads a device's functions, with [`queue_submit`] in place of its own for the first queue of a
-/// family, and with barriers of [`Layouts`]. `None` where the device has no such function.
+/// family, and with those of [`layouts`] and [`recordings`]. `None` if the program has two Vulkan
+/// loaders, and there are devices of the other one.
+///
+/// # Errors
+/// The name of a function that the device does not have.
 ///
 /// # Safety
 /// The device lives, and was made with one queue, of that family. [`forget`] is called before it is
@@ -143,34 +161,44 @@ pub(crate) unsafe fn load(
     instance: &ash::Instance,
     device: vk::Device,
     family: u32,
-) -> Option<(ash::Device, Splice)> {
+) -> Result<Option<(ash::Device, Splice)>, &'static str> {
+    const SUBMIT: &CStr = c"vkQueueSubmit";
     let get = instance.fp_v1_0().get_device_proc_addr;
     // SAFETY: the caller's promise; names are null-terminated.
     let function = |name: &CStr| unsafe { get(device, name.as_ptr()) };
-    let own = function(c"vkQueueSubmit")?;
+    let own = function(SUBMIT).ok_or("vkQueueSubmit")?;
     // SAFETY: the function of that name has that signature.
     let own = unsafe { std::mem::transmute::<unsafe extern "system" fn(), vk::PFN_vkQueueSubmit>(own) };
     // SAFETY: the caller's promise: a device of the instance lives.
-    let (layouts, barrier) = unsafe { layouts::function(entry, instance.handle()) }.unzip();
-    let replaced = |name: &CStr| match (name, barrier) {
-        (name, _) if name == c"vkQueueSubmit" => queue_submit as vk::PFN_vkQueueSubmit as *const c_void,
-        (name, Some(barrier)) if name == c"vkCmdPipelineBarrier" => barrier as *const c_void,
-        (name, _) => function(name).map_or(std::ptr::null(), |function| function as *const c_void),
+    if !unsafe { loader::add(entry, instance.handle()) } {
+        log::warn!(
+            "there are devices of another Vulkan loader: on this one, frames take two submissions, and are handled as \
+             on an adopted device"
+        );
+        return Ok(None);
+    }
+    let replaced = |name: &CStr| match name {
+        name if name == SUBMIT => queue_submit as vk::PFN_vkQueueSubmit as *const c_void,
+        name if name == c"vkCmdPipelineBarrier" => {
+            layouts::pipeline_barrier as vk::PFN_vkCmdPipelineBarrier as *const c_void
+        }
+        name if name == c"vkBeginCommandBuffer" => {
+            recordings::begin_command_buffer as vk::PFN_vkBeginCommandBuffer as *const c_void
+        }
+        name => function(name).map_or(std::ptr::null(), |function| function as *const c_void),
     };
     // SAFETY: each function is the device's own, or one of the same signature.
     let device = unsafe { ash::Device::load_with(replaced, device) };
     // SAFETY: the caller's promise: the device was made with a queue of that family.
     let queue = unsafe { device.get_device_queue(family, 0) };
     QUEUES.write().unwrap_or_else(PoisonError::into_inner).push((queue, own));
-    Some((device, Splice { queue, layouts, leaves_out: false }))
+    Ok(Some((device, Splice { queue, leaves_out: false })))
 }
 
 /// Forgets a queue whose device is to be destroyed.
 pub(crate) fn forget(splice: Splice) {
     QUEUES.write().unwrap_or_else(PoisonError::into_inner).retain(|(queue, _)| *queue != splice.queue);
-    if let Some(layouts) = splice.layouts {
-        layouts::forget(layouts);
-    }
+    loader::remove();
 }
 
 /// `vkQueueSubmit`, with what the thread has added.

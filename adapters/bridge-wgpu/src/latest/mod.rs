@@ -224,8 +224,9 @@ impl<S: Shared, D: Direction> Drop for LatestWriter<S, D> {
     fn drop(&mut self) {
         // SAFETY: nothing uses it any more.
         let writer = unsafe { ManuallyDrop::take(&mut self.writer) };
-        if let Some(flush) = self.flush {
-            self.mirror.leave(writer, flush);
+        match self.flush {
+            Some(flush) => self.mirror.leave(writer, flush),
+            None => self.mirror.free(writer),
         }
     }
 }
@@ -234,8 +235,9 @@ impl<S: Shared, D: Direction> Drop for LatestReader<S, D> {
     fn drop(&mut self) {
         // SAFETY: nothing uses it any more.
         let reader = unsafe { ManuallyDrop::take(&mut self.reader) };
-        if let Some(flush) = self.flush {
-            self.mirror.leave(reader, flush);
+        match self.flush {
+            Some(flush) => self.mirror.leave(reader, flush),
+            None => self.mirror.free(reader),
         }
     }
 }

@@ -1,10 +1,16 @@
-//! Objects that frames copy out, where wgpu refuses the submission.
+//! What is kept: objects that frames copy out, where wgpu refuses the submission, and the queue of
+//! an exchange whose work does not end.
 #![allow(clippy::unwrap_used)] // A test.
 
-use bridge_wgpu::{Error, Exchange, SharedBuffer, SharedTexture, wgpu};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use bridge_wgpu::{Backend, Error, Exchange, ExchangeInfo, LatestInfo, SharedBuffer, SharedTexture, wgpu};
 
 use crate::refused::read_texture;
-use crate::support::{alone, info, validation_messages, ways};
+use crate::support::gate::Gate;
+use crate::support::latest::latest;
+use crate::support::{alone, bridge_on, info, validation_messages, ways};
 
 const LEN: usize = 512;
 
@@ -47,6 +53,47 @@ fn textures_that_wgpu_hands_over_keep_what_they_hold() {
             one.finish().unwrap();
             other.finish().unwrap();
         }
+    }
+    assert_eq!(validation_messages(), [""; 0]);
+}
+
+/// wgpu waits for its queue without a limit when the last reference to it is dropped. Behind an
+/// exchange whose work has not completed in time, it may wait forever.
+#[test]
+fn the_queue_of_an_exchange_that_is_leaked_is_never_dropped() {
+    let _alone = alone();
+    let numbers = || SharedBuffer::<u32>::new(LEN, wgpu::BufferUsages::COPY_SRC);
+    for (is_late, is_latest) in [(false, false), (true, false), (false, true), (true, true)] {
+        let bridge = bridge_on(Backend::Host).unwrap();
+        let timeout = if is_late { Duration::from_millis(50) } else { Duration::from_secs(60) };
+        let gate = if is_latest {
+            let info = LatestInfo { timeout, ..latest("late") };
+            let (mut writer, mut reader) = Exchange::latest_render_first(&bridge, &info, numbers()).unwrap();
+            let turn = writer.begin().unwrap();
+            bridge.submit([], turn).unwrap().wait(Duration::from_secs(60)).unwrap();
+            let mut turn = reader.newest().unwrap().unwrap();
+            let gate = is_late.then(|| Gate::hold(turn.work()));
+            turn.finish().unwrap();
+            drop((writer, reader));
+            gate
+        } else {
+            let info = ExchangeInfo { timeout, ..info("late") };
+            let mut exchange = Exchange::render_first(&bridge, &info, numbers()).unwrap();
+            let frame = exchange.begin().unwrap();
+            let mut turn = bridge.submit([], frame).unwrap();
+            let gate = is_late.then(|| Gate::hold(turn.work()));
+            turn.finish().unwrap();
+            drop(exchange);
+            gate
+        };
+        // Called when the queue is dropped: nothing polls the device before.
+        let (called, is_called) = mpsc::channel();
+        bridge.queue().submit([]);
+        bridge.queue().on_submitted_work_done(move || called.send(()).unwrap());
+        drop(bridge);
+        let expected = if is_late { Err(mpsc::TryRecvError::Empty) } else { Ok(()) };
+        assert_eq!(is_called.try_recv(), expected, "latest: {is_latest}");
+        drop(gate);
     }
     assert_eq!(validation_messages(), [""; 0]);
 }

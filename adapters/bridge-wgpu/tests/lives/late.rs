@@ -1,15 +1,20 @@
 //! wgpu's commands with a frame run behind the computation of the frame, and not before.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 use std::time::Duration;
 
-use bridge_wgpu::{Bridge, Exchange, SlotBuffer, wgpu};
+use bridge_wgpu::{Backend, Bridge, Exchange, Frame, SlotBuffer, wgpu};
 
+use crate::support::asleep::Thread;
 use crate::support::gate::Gate;
 use crate::support::{Filler, alone, bridges, info, mapped, staging, validation_messages};
 
 const LEN: usize = 1024;
 /// The numbers of the frame that is late begin here.
 const LATE: u32 = 50_000;
+/// Many times as long as a copy takes.
+const A_WHILE: Duration = Duration::from_millis(300);
 
 /// The numbers that wgpu reads in the slot of a frame that is held by a gate, behind frames in all
 /// slots. `is_submitted`: the commands go out with the frame; or else, wrong on purpose, alone.
@@ -40,12 +45,7 @@ fn read(bridge: &Bridge, is_submitted: bool) -> (Vec<u32>, usize) {
     let frame = turn.finish().unwrap();
     let commands = copy(frame.objects().unwrap());
     let words = if is_submitted {
-        assert!(!frame.computed().is_reached().unwrap(), "the gate holds nothing");
-        // For the CPU's frames the submission itself waits.
-        std::thread::scope(|scope| {
-            scope.spawn(|| gate.open());
-            bridge.submit([commands], frame).unwrap();
-        });
+        submit_held(bridge, commands, frame, gate);
         mapped(bridge, &seen)
     } else {
         bridge.queue().submit([commands]);
@@ -55,6 +55,36 @@ fn read(bridge: &Bridge, is_submitted: bool) -> (Vec<u32>, usize) {
         words
     };
     (words, slot)
+}
+
+/// Submits commands with a frame that is held by a gate, and opens that once they would have run if
+/// they did not wait.
+fn submit_held(bridge: &Bridge, commands: wgpu::CommandBuffer, frame: Frame<SlotBuffer<u32>>, gate: Gate) {
+    let computed = frame.computed();
+    assert!(!computed.is_reached().unwrap(), "the gate holds nothing");
+    let (submitted, (sender, receiver)) = (AtomicBool::new(false), mpsc::channel());
+    std::thread::scope(|scope| {
+        // Opened as well where this panics: the thread is joined.
+        let (gate, submitted) = (gate, &submitted);
+        let submitting = scope.spawn(move || {
+            sender.send(Thread::current()).unwrap();
+            bridge.submit([commands], frame).unwrap();
+            submitted.store(true, Ordering::SeqCst);
+        });
+        let thread = receiver.recv().unwrap();
+        if bridge.backend() == Backend::Host {
+            // For the CPU's frames the submission itself waits.
+            assert!(thread.until_asleep(|| submitted.load(Ordering::SeqCst)), "it did not wait for the CPU");
+        } else {
+            submitting.join().unwrap();
+            // Nothing tells that the queue waits; commands that do not are done long before.
+            let wait = wgpu::PollType::Wait { submission_index: None, timeout: Some(A_WHILE) };
+            let polled = bridge.device().poll(wait);
+            assert!(matches!(polled, Err(wgpu::PollError::Timeout)), "the queue did not wait: {polled:?}");
+        }
+        assert!(!computed.is_reached().unwrap(), "the gate holds nothing");
+        gate.open();
+    });
 }
 
 fn base(slot: usize) -> u32 {

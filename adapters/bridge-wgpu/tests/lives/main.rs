@@ -10,6 +10,7 @@ mod lifetimes;
 mod lost;
 mod newest;
 mod rates;
+mod recycled;
 mod refused;
 mod replace;
 mod slots;

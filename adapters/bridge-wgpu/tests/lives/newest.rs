@@ -5,54 +5,128 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use crate::support::gate::Gate;
 use crate::support::latest::{LEN, Stops, latest, publish, write};
 use crate::support::{alone, bridges, mapped, read_buffer, staging, validation_messages, ways};
 use bridge_wgpu::bridge::LiveObjects;
-use bridge_wgpu::{Bridge, Error, Exchange, LatestInfo, Newest, SharedBuffer, SharedTexture, SlotBuffer, Work, wgpu};
+use bridge_wgpu::{
+    Bridge, Error, Exchange, LatestInfo, LatestReader, LatestWriter, Newest, SharedBuffer, SharedTexture, SlotBuffer,
+    Work, wgpu,
+};
 
-/// Reads frames as fast as it goes; the numbers of those that were seen.
-fn watch(bridge: &Bridge, pause: Duration, read: Duration) -> (Vec<u32>, u32) {
-    let spec = SharedBuffer::<u32>::new(LEN, wgpu::BufferUsages::COPY_SRC);
-    let (writer, mut reader) = Exchange::latest(bridge, &latest("numbers"), spec).unwrap();
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let _stops = Stops(&stop);
-        let writing = scope.spawn(|| publish(writer, pause, &stop));
-        let (start, mut seen) = (Instant::now(), Vec::new());
-        while start.elapsed() < Duration::from_millis(700) {
-            let turn = reader.newest().unwrap();
-            let is_new = turn.as_ref().map(|turn| turn.is_new());
-            let expected = turn.as_ref().map_or(0, |turn| u32::try_from(turn.frame()).unwrap() + 1);
-            bridge.submit([], turn).unwrap();
-            let words = read_buffer(bridge, reader.objects());
-            assert_eq!(words, [expected; LEN], "new: {is_new:?}");
-            seen.push(expected);
-            std::thread::sleep(read);
-        }
-        stop.store(true, Ordering::Relaxed);
-        (seen, writing.join().unwrap())
-    })
+/// Longer than anything here takes.
+const LIMIT: Duration = Duration::from_secs(60);
+
+type Numbers = SharedBuffer<u32>;
+
+/// Both handles of an exchange of words.
+fn numbers(bridge: &Bridge) -> (LatestWriter<Numbers>, LatestReader<Numbers>) {
+    let spec = Numbers::new(LEN, wgpu::BufferUsages::COPY_SRC);
+    Exchange::latest(bridge, &latest("numbers"), spec).unwrap()
 }
 
+/// Publishes a frame of this number once the one before is finished.
+fn publish_finished(writer: &mut LatestWriter<Numbers>, frame: u32) {
+    let mut turn = writer.begin().unwrap();
+    write(&mut turn, frame, Duration::ZERO);
+    turn.publish().unwrap().wait(LIMIT).unwrap();
+}
+
+/// Both sides as fast as they go.
 #[test]
-fn the_reader_has_the_newest_and_neither_waits() {
+fn the_reader_has_the_newest() {
     let _alone = alone();
     for bridge in bridges() {
         let before = LiveObjects::now();
-        for (pause, read) in [(0, 0), (0, 30), (30, 0)] {
-            let (seen, written) = watch(&bridge, Duration::from_millis(pause), Duration::from_millis(read));
-            assert!(seen.is_sorted(), "never back: {seen:?}");
-            let last = *seen.last().unwrap();
-            assert!(last > 0 && last <= written, "{last} of {written}");
-            let mut distinct = seen.clone();
-            distinct.dedup();
-            match (pause, read) {
-                (0, 30) => assert!(written as usize > 2 * distinct.len(), "a slow reader holds the writer up"),
-                (30, 0) => assert!(seen.len() > 2 * distinct.len(), "a slow writer holds the reader up"),
-                _ => {}
+        let (writer, mut reader) = numbers(&bridge);
+        let stop = AtomicBool::new(false);
+        let (seen, written) = std::thread::scope(|scope| {
+            let _stops = Stops(&stop);
+            let writing = scope.spawn(|| publish(writer, Duration::ZERO, &stop));
+            let (end, mut seen) = (Instant::now() + LIMIT, Vec::new());
+            while seen.last().is_none_or(|last| *last < 20) || seen.len() < 50 {
+                assert!(Instant::now() < end, "nothing new is seen: {seen:?}");
+                let turn = reader.newest().unwrap();
+                let is_new = turn.as_ref().map(|turn| turn.is_new());
+                let expected = turn.as_ref().map_or(0, |turn| u32::try_from(turn.frame()).unwrap() + 1);
+                bridge.submit([], turn).unwrap();
+                let words = read_buffer(&bridge, reader.objects());
+                assert_eq!(words, [expected; LEN], "new: {is_new:?}");
+                seen.push(expected);
             }
-        }
+            stop.store(true, Ordering::Relaxed);
+            (seen, writing.join().unwrap())
+        });
+        assert!(seen.is_sorted(), "never back: {seen:?}");
+        assert!(seen.last().is_some_and(|last| *last <= written), "{seen:?} of {written}");
+        drop(reader);
         assert_eq!(LiveObjects::now(), before);
+    }
+    assert_eq!(validation_messages(), [""; 0]);
+}
+
+/// While the reader has a frame open, the writer goes on for twice as many frames as there are
+/// slots. The next frame that is read is the last of them.
+#[test]
+fn a_slow_reader_holds_up_no_writer() {
+    let _alone = alone();
+    for bridge in bridges() {
+        let (mut writer, mut reader) = numbers(&bridge);
+        let frames = 2 * u32::try_from(latest("numbers").slots).unwrap();
+        let ((ask, asked), (done, is_done)) = (mpsc::channel(), mpsc::channel());
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                for (first, count) in asked {
+                    (first..first + count).for_each(|frame| publish_finished(&mut writer, frame));
+                    done.send(()).unwrap();
+                }
+            });
+            // Ends the thread where this panics.
+            let ask = ask;
+            let publish = |first, count| {
+                ask.send((first, count)).unwrap();
+                is_done.recv_timeout(LIMIT).expect("the writer waits for the reader");
+            };
+            publish(1, 1);
+            let mut shown = 1;
+            for _ in 0..3 {
+                let open = reader.newest().unwrap().unwrap();
+                assert!(open.is_new() && open.frame() == u64::from(shown - 1));
+                publish(shown + 1, frames);
+                bridge.submit([], open).unwrap();
+                assert_eq!(read_buffer(&bridge, reader.objects()), [shown; LEN], "it was open");
+                shown += frames;
+            }
+        });
+    }
+    assert_eq!(validation_messages(), [""; 0]);
+}
+
+/// While the writer computes a frame, the reader goes on with the one before.
+#[test]
+fn a_slow_writer_holds_up_no_reader() {
+    let _alone = alone();
+    for bridge in bridges() {
+        let (mut writer, mut reader) = numbers(&bridge);
+        publish_finished(&mut writer, 1);
+        for frame in 2..5 {
+            let mut newest = |is_new| {
+                let turn = reader.newest().unwrap().unwrap();
+                assert_eq!(turn.is_new(), is_new);
+                bridge.submit([], turn).unwrap();
+            };
+            newest(true);
+            let mut turn = writer.begin().unwrap();
+            // In this order: a copy from memory of the host's may wait for the gate.
+            write(&mut turn, frame, Duration::ZERO);
+            let gate = Gate::hold(turn.work());
+            let computed = turn.publish().unwrap();
+            (0..10).for_each(|_| newest(false));
+            assert!(!computed.is_reached().unwrap(), "the gate holds nothing");
+            gate.open();
+            computed.wait(LIMIT).unwrap();
+            assert_eq!(read_buffer(&bridge, reader.objects()), [frame - 1; LEN]);
+        }
     }
     assert_eq!(validation_messages(), [""; 0]);
 }

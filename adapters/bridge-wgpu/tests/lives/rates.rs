@@ -2,9 +2,10 @@
 #![allow(clippy::unwrap_used)] // A test.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Barrier, Mutex, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
+use crate::support::asleep::Thread;
 use crate::support::latest::{LEN, Stops, latest, publish, write};
 use crate::support::{alone, bridges, read_buffer, staging, validation_messages};
 use bridge_wgpu::bridge::LiveObjects;
@@ -189,16 +190,17 @@ fn a_slow_reader_holds_up_its_own_writer_alone() {
         bridge.submit([], turn).unwrap().wait(info.timeout).unwrap();
         hold(&mut slow, &gate);
     }
-    let (submitting, submitted) = (Barrier::new(2), AtomicBool::new(false));
+    let (submitted, (sender, receiver)) = (AtomicBool::new(false), mpsc::channel());
     std::thread::scope(|scope| {
-        let (inner, submitting, submitted) = (&bridge, &submitting, &submitted);
+        // Opened as well where this panics: the thread is joined.
+        let (inner, submitted, closed) = (&bridge, &submitted, closed);
         let thread = scope.spawn(move || {
             // The slot that was never used, and the first that was read.
             let mut results = Vec::new();
             for _ in 0..2 {
                 let turn = writer.begin().unwrap();
                 if !results.is_empty() {
-                    submitting.wait();
+                    sender.send(Thread::current()).unwrap();
                 }
                 results.push(inner.submit([], turn));
             }
@@ -207,9 +209,8 @@ fn a_slow_reader_holds_up_its_own_writer_alone() {
             // wait for it.
             results.into_iter().for_each(|result| drop(result.unwrap()));
         });
-        submitting.wait();
-        // Long enough for it to come to its wait.
-        std::thread::sleep(Duration::from_millis(300));
+        let second = receiver.recv().unwrap();
+        assert!(second.until_asleep(|| submitted.load(Ordering::SeqCst)), "nothing waits for the reader");
         for _ in 0..3 {
             let turn = other.begin().unwrap();
             bridge.submit([], turn).unwrap();

@@ -2,6 +2,7 @@
 //! says.
 #![allow(dead_code, unreachable_pub, unsafe_code, clippy::unwrap_used)] // Each test uses a part of it; kernel launches.
 
+pub mod asleep;
 #[path = "../../../gate.rs"]
 pub mod gate;
 pub mod latest;

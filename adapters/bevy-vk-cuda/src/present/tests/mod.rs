@@ -6,6 +6,7 @@ mod dropped;
 mod pace;
 mod recovered;
 mod replaced;
+mod stopped;
 
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -266,5 +267,27 @@ fn a_missing_asset_ends_no_error() {
         assert_eq!(scene.fault(5), None, "{way:?}");
         scene.until("the frame", |scene| scene.value(&texture) == 5);
         assert_eq!(scene.presented(), 1, "{way:?}");
+    }
+}
+
+/// The bridge sees no texels that are uploaded.
+#[test]
+fn a_texel_of_another_type_is_refused_in_every_way() {
+    fn refused<T: bridge::Texel>(cuda: &Cuda, format: TextureFormat) -> String {
+        match CudaImage::<T>::new(cuda, &mut Assets::default(), "picture", format, [SIDE; 2]) {
+            Err(Error::InvalidArgument { object, reason }) if object == "picture" => reason,
+            other => panic!("{format:?}: {other:?}"),
+        }
+    }
+    let _alone = alone();
+    let (device, _queue) = device();
+    for way in [Way::Upload, Way::Host] {
+        let cuda = Scene::cuda(&device, way);
+        let reason = refused::<u32>(&cuda, TextureFormat::Rgba8UnormSrgb);
+        assert!(reason.contains("Rgba8UnormSrgb is") && reason.contains("give the image that type"), "{reason}");
+        refused::<f32>(&cuda, TextureFormat::Rgba8Unorm);
+        refused::<[u8; 4]>(&cuda, TextureFormat::R32Float);
+        refused::<[f32; 2]>(&cuda, TextureFormat::Rgba16Float);
+        refused::<u8>(&cuda, TextureFormat::Rgba8Unorm);
     }
 }

@@ -79,7 +79,7 @@ pub(super) fn steal(queue: vk::Queue) -> Option<Added<'static>> {
     let mut stolen = STOLEN.lock().unwrap();
     let index = stolen.iter().position(|added| added.queue == queue)?;
     let Stolen { queue, waits, signals } = stolen.remove(index);
-    Some(Splice { queue, layouts: None, leaves_out: false }.added(waits, signals, &[]))
+    Some(Splice { queue, leaves_out: false }.added(waits, signals, &[]))
 }
 
 impl Splice {
@@ -164,7 +164,7 @@ fn raw(handle: u64) -> vk::Semaphore {
 fn submitted(batches: &[vk::SubmitInfo<'_>]) -> Vec<(u32, Values, Values)> {
     let semaphore = |handle, value| vk::SemaphoreSubmitInfo::default().semaphore(raw(handle)).value(value);
     let (waits, signals) = ([semaphore(10, 100), semaphore(11, 101)], [semaphore(20, 200)]);
-    let splice = Splice { queue: vk::Queue::null(), layouts: None, leaves_out: false };
+    let splice = Splice { queue: vk::Queue::null(), leaves_out: false };
     let added = splice.added(&waits, &signals, &[]);
     // SAFETY: the driver only reads what is there.
     unsafe { submit_with(driver, vk::Queue::null(), batches, vk::Fence::null(), &added) }.result().unwrap();

@@ -57,3 +57,32 @@ fn frames_that_wait_are_not_marked() {
         unsafe { <Frame<SharedBuffer<u32>> as Batch>::refused(lent) };
     }
 }
+
+/// The error of a callback is not that of commands which this crate has recorded, such as the first
+/// zeros of a buffer for kernels.
+#[test]
+fn own_commands_are_submitted_where_a_callback_fails() {
+    for gpu in bridges() {
+        let device = gpu.device().clone();
+        gpu.queue().submit([]);
+        gpu.queue().on_submitted_work_done(move || {
+            let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::MAP_WRITE;
+            drop(device.create_buffer(&wgpu::BufferDescriptor {
+                label: None,
+                size: 4,
+                usage,
+                mapped_at_creation: false,
+            }));
+        });
+        support::await_queue(&gpu);
+        let buffer = staging_source(&gpu, 16);
+        let mut commands = gpu.device().create_command_encoder(&Default::default());
+        commands.clear_buffer(&buffer, 0, None);
+        gpu.push_own("zeros", [commands.finish()]).unwrap();
+        gpu.push_own("zeros", [refused(&gpu)]).unwrap_err();
+        gpu.device().destroy();
+        let error = gpu.push_own("zeros", []).unwrap_err();
+        assert!(matches!(error, crate::Error::DeviceLost { .. }), "{error}");
+    }
+    assert_eq!(validation_messages(), [""; 0]);
+}
