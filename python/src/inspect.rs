@@ -7,12 +7,12 @@ use crate::tensor::stream::Producer;
 use crate::tensor::{Consumer, Device, Role, TensorView};
 
 /// Returns an array's address, device, element type, shape and the stream that wrote it, as the
-/// package understands them. ``pitch`` is the number of bytes from a row to the next, where there
-/// are gaps between rows; ``planar`` tells an image whose channels come first in memory.
+/// package interprets them. ``pitch`` is the number of bytes from one row to the next, if there are
+/// gaps between rows. ``planar`` is true for an image whose channels come first in memory.
 ///
-/// For finding out why a tensor is refused. ``consumer`` is the stream that the producer is asked
-/// to order, if it does not name its own, and ``device`` the number of its CUDA device; ``stream``
-/// is the producer's.
+/// Use it to find out why a tensor is refused. ``consumer`` is the stream that the producer is
+/// asked to order after its own, if the array does not name the producer's stream, and ``device``
+/// is the number of that stream's CUDA device. ``stream`` is the producer's stream.
 #[pyfunction]
 #[pyo3(signature = (tensor, *, consumer=None, stream=None, device=None))]
 pub(crate) fn describe<'py>(

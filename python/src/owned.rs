@@ -15,12 +15,12 @@ use crate::native::{Detached, call};
 use crate::tensor::stream::{LEGACY, Producer, all_current};
 use crate::tensor::{Claims, Device, Keep, tuple};
 
-/// Memory of a view's device that any library writes and reads without a copy.
+/// Memory of a view's device that any library can read and write without a copy.
 ///
-/// It is made by ``View.tensor``, or is a frame of ``View.canvas``. Hand it to
-/// ``torch.from_dlpack``, ``cupy.from_dlpack``, ``numba.cuda.as_cuda_array`` or, on the CPU
-/// backend, ``numpy.asarray``: what they give are views of the same memory, which lives as long as
-/// any of them.
+/// It is created by ``View.tensor``, or is a frame of ``View.canvas``. Pass it to
+/// ``torch.from_dlpack``, ``cupy.from_dlpack``, ``numba.cuda.as_cuda_array`` or, with the CPU
+/// backend, ``numpy.asarray``. These return views of the same memory, which lives as long as any of
+/// them.
 #[pyclass(frozen, module = "vkview", name = "Tensor")]
 pub(crate) struct Tensor {
     layout: Layout,

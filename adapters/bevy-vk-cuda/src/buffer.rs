@@ -15,8 +15,8 @@ use crate::writer::CudaWriter;
 
 /// A storage buffer that a simulation fills, with elements of type `T`.
 ///
-/// [`handle`](Self::handle) goes into a material with `#[storage(..)]`. Dropped, the simulation
-/// ends, and the buffer keeps its last frame as long as it has handles.
+/// Use [`handle`](Self::handle) in a material, with `#[storage(..)]`. Dropping the `CudaBuffer`
+/// ends the simulation. The buffer keeps its last frame for as long as handles to it exist.
 #[derive(Component)]
 pub struct CudaBuffer<T: Pod + Send + Sync> {
     handle: Handle<ShaderBuffer>,
@@ -32,11 +32,11 @@ impl<T: Pod + Send + Sync> std::fmt::Debug for CudaBuffer<T> {
 }
 
 impl<T: Pod + Send + Sync> CudaBuffer<T> {
-    /// Makes a buffer of `len` elements, zeroed until the first frame.
+    /// Creates a buffer of `len` elements, which are zero until the first frame.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for no elements and for a size that is no multiple of 4 bytes,
-    /// and what [`Exchange::latest`](bridge::Exchange::latest) says.
+    /// [`Error::InvalidArgument`] if `len` is 0 or the size is not a multiple of 4 bytes, and the
+    /// errors of [`Exchange::latest`](bridge::Exchange::latest).
     pub fn new(cuda: &Cuda, buffers: &mut Assets<ShaderBuffer>, name: &str, len: usize) -> Result<Self> {
         let element = size_of::<T>();
         let refused = |what: &str| Error::invalid(name, format!("{len} elements of {element} bytes are {what}"));
@@ -59,12 +59,12 @@ impl<T: Pod + Send + Sync> CudaBuffer<T> {
         &self.handle
     }
 
-    /// Returns the writer of its frames; `None` once it was [taken](Self::take_writer).
+    /// Returns the writer of the buffer's frames, or `None` if it was [taken](Self::take_writer).
     pub fn writer(&mut self) -> Option<&mut CudaWriter<BufferSpec<T>>> {
         self.writer.as_mut()
     }
 
-    /// Takes what computes its frames, for a thread of its own.
+    /// Takes the writer of the buffer's frames, for use on another thread.
     pub fn take_writer(&mut self) -> Option<CudaWriter<BufferSpec<T>>> {
         self.writer.take()
     }

@@ -13,8 +13,8 @@ use crate::vulkan::CopyQueue;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Way {
-    /// CUDA computes them in memory that is shared with Bevy's device; they are copied on a queue
-    /// of this crate's own.
+    /// CUDA computes them in memory that is shared with Bevy's device. A separate queue of this
+    /// crate copies them.
     Cuda,
     /// As [`Cuda`](Self::Cuda), but the CPU computes.
     Host,
@@ -22,13 +22,14 @@ pub enum Way {
     Upload,
 }
 
-/// Makes images and buffers that a simulation fills. [`CudaPlugin`](crate::CudaPlugin) inserts it,
-/// before `Startup` runs.
+/// Creates images and buffers that a simulation fills. [`CudaPlugin`](crate::CudaPlugin) inserts
+/// this resource before `Startup` runs.
 ///
-/// If Bevy replaces its device, as its `RenderErrorHandler` may ask it to, the plugin replaces this
-/// resource by one of the new device; `resource_changed::<Cuda>` tells. Images and buffers of the
-/// former device get no more frames, and a clone of the former resource makes no new ones:
-/// both report [`Error::DeviceReplaced`](crate::Error::DeviceReplaced).
+/// If Bevy replaces its device, as its `RenderErrorHandler` may request, the plugin replaces this
+/// resource with one for the new device. Use `resource_changed::<Cuda>` to detect this. Images and
+/// buffers of the former device get no more frames, and a clone of the former resource cannot
+/// create new ones. Both report [`Error::DeviceReplaced`](crate::Error::DeviceReplaced):
+/// `CudaWriter::write` as the source of [`Error::NotPresented`](crate::Error::NotPresented).
 #[derive(Resource, Clone)]
 pub struct Cuda(Arc<Inner>);
 
@@ -83,7 +84,7 @@ impl Cuda {
         &self.0.reason
     }
 
-    /// Loads CUDA kernels, as [`Compute::load`]; `None` where the CPU computes.
+    /// Loads CUDA kernels, as [`Compute::load`] does. Returns `None` if the CPU computes.
     ///
     /// # Errors
     /// As [`Compute::load`].

@@ -35,8 +35,8 @@ pub enum Error {
     },
 
     /// Bevy has replaced the device that the object was created on, as its `RenderErrorHandler`
-    /// asked it to. Drop the object and create it again with the current resource
-    /// [`Cuda`](crate::Cuda), which is of the new device.
+    /// requested. Drop the object and create it again with the current [`Cuda`](crate::Cuda)
+    /// resource, which belongs to the new device.
     #[error("{object}: Bevy has replaced its device; create it again, with the current resource `Cuda`")]
     #[non_exhaustive]
     DeviceReplaced {
@@ -44,7 +44,7 @@ pub enum Error {
         object: String,
     },
 
-    /// Nothing could be submitted for seconds, since Bevy was configuring the surfaces of its
+    /// Nothing could be submitted within `limit`, because Bevy was configuring the surfaces of its
     /// windows, during which Vulkan allows no submission to the device. Try again.
     #[error(
         "{object}: Bevy was configuring its windows for more than {limit:?}, and nothing is submitted meanwhile; try again"
@@ -74,15 +74,15 @@ pub enum Error {
     NotPresented {
         /// The image or buffer that the frames belong to.
         object: String,
-        /// `true` if each of Bevy's frames tries again. `false` if the device or the compute side is
-        /// lost, or if the device [was replaced](Self::DeviceReplaced): drop the object, and create
-        /// another one on a device that works.
+        /// Whether presenting is tried again in each of Bevy's frames. If `false`, the device or
+        /// the compute side is lost, or the device [was replaced](Self::DeviceReplaced): drop the
+        /// object, and create it again on a working device.
         retried: bool,
         /// The reason.
         source: Arc<Self>,
     },
 
-    /// An argument that cannot be.
+    /// An invalid argument.
     #[error("{object}: {reason}")]
     #[non_exhaustive]
     InvalidArgument {

@@ -18,8 +18,9 @@ use crate::writer::CudaWriter;
 /// A texture that a simulation fills, with texels of type `T` as the compute side sees them: `[u8;
 /// 4]` for `Rgba8UnormSrgb`.
 ///
-/// [`handle`](Self::handle) goes into any material, which need not be touched again. Dropped, the
-/// simulation ends, and the texture keeps its last frame as long as it has handles.
+/// Use [`handle`](Self::handle) in any material; the material needs no changes afterwards. Dropping
+/// the `CudaImage` ends the simulation. The texture keeps its last frame for as long as handles to
+/// it exist.
 #[derive(Component)]
 pub struct CudaImage<T: Texel> {
     handle: Handle<Image>,
@@ -35,13 +36,13 @@ impl<T: Texel> std::fmt::Debug for CudaImage<T> {
 }
 
 impl<T: Texel> CudaImage<T> {
-    /// Makes a 2D texture of width and height in texels. It is black, and transparent where it has
-    /// an alpha channel, until the first frame. A picture that the program puts into the asset, of
-    /// this size and format, is shown until then.
+    /// Creates a 2D texture with the given width and height in texels. Until the first frame it is
+    /// black, and transparent if it has an alpha channel. If the program replaces the contents of
+    /// the asset with a picture of the same size and format, that picture is shown until then.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for a size of zero and for a format whose texel is not `T`, and
-    /// what [`Exchange::latest`](bridge::Exchange::latest) says.
+    /// the errors of [`Exchange::latest`](bridge::Exchange::latest).
     pub fn new(
         cuda: &Cuda,
         images: &mut Assets<Image>,
@@ -75,12 +76,12 @@ impl<T: Texel> CudaImage<T> {
         &self.handle
     }
 
-    /// Returns the writer of its frames; `None` once it was [taken](Self::take_writer).
+    /// Returns the writer of the texture's frames, or `None` if it was [taken](Self::take_writer).
     pub fn writer(&mut self) -> Option<&mut CudaWriter<ImageSpec<T>>> {
         self.writer.as_mut()
     }
 
-    /// Takes what computes its frames, for a thread of its own.
+    /// Takes the writer of the texture's frames, for use on another thread.
     pub fn take_writer(&mut self) -> Option<CudaWriter<ImageSpec<T>>> {
         self.writer.take()
     }

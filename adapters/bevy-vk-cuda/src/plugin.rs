@@ -16,8 +16,8 @@ use crate::present::{Presented, present};
 use crate::vulkan::gate::{self, Gate};
 use crate::vulkan::{self, init};
 
-/// The set for systems that compute frames: order others before or behind it. It is in the
-/// schedules that the program puts it in.
+/// The system set for systems that compute frames, for ordering other systems before or after them.
+/// The plugin does not add it to a schedule; the program chooses the schedules of its systems.
 #[derive(SystemSet, Debug, Clone, PartialEq, Eq, Hash)]
 pub struct CudaSystems;
 
@@ -30,11 +30,11 @@ enum Wish {
     Upload,
 }
 
-/// Lets CUDA fill textures and storage buffers of Bevy's, at its own rate.
+/// Lets CUDA fill Bevy's textures and storage buffers at its own rate.
 ///
-/// **Add it before `DefaultPlugins`**: it adds to what Bevy's device is created with, and inserts
-/// [`Cuda`]. Where CUDA or a queue of its own cannot be had, the CPU computes and frames are
-/// uploaded, on any backend of wgpu; the log and [`Cuda::reason`] say why.
+/// **Add it before `DefaultPlugins`**: it changes how Bevy's device is created, and inserts
+/// [`Cuda`]. If CUDA is not available, or the device has no separate queue for it, the CPU computes
+/// and frames are uploaded, on any wgpu backend. The log and [`Cuda::reason`] give the reason.
 #[derive(Debug, Clone, Default)]
 pub struct CudaPlugin {
     wish: Wish,
@@ -42,27 +42,28 @@ pub struct CudaPlugin {
 }
 
 impl CudaPlugin {
-    /// Computes on the CPU in memory that is shared with Bevy's device, and copies as with CUDA: to
-    /// try without a GPU of NVIDIA's what runs with one. It needs a second queue as CUDA does, which
-    /// software drivers lack: see [`share_queue`](Self::share_queue).
+    /// Computes on the CPU in memory that is shared with Bevy's device, and copies frames as with
+    /// CUDA. Use it to test the CUDA path without an NVIDIA GPU. Like CUDA, it needs a second
+    /// queue, which software drivers lack; see [`share_queue`](Self::share_queue).
     #[must_use]
     pub fn host() -> Self {
         Self { wish: Wish::Host, share_queue: false }
     }
 
-    /// Computes on the CPU and uploads, also where there is CUDA.
+    /// Computes on the CPU and uploads frames, even if CUDA is available.
     #[must_use]
     pub fn upload() -> Self {
         Self { wish: Wish::Upload, share_queue: false }
     }
 
-    /// Submits copies to Bevy's own queue where the device has no second one, as software drivers
-    /// have.
+    /// Submits copies to Bevy's own queue if the device has no second one, as with software
+    /// drivers.
     ///
     /// # Safety
-    /// Nothing is submitted to Bevy's queue, and nothing presented, while images and buffers of
-    /// this crate are made, dropped or presented (which is in `RenderSystems::PrepareResources`):
-    /// the program runs all systems on one thread, without `PipelinedRenderingPlugin`.
+    /// While images and buffers of this crate are created, dropped or presented (which happens in
+    /// `RenderSystems::PrepareResources`), neither Bevy nor the program submits to Bevy's queue or
+    /// presents. The program must therefore run all systems on one thread, without
+    /// `PipelinedRenderingPlugin`.
     #[must_use]
     pub unsafe fn share_queue(self) -> Self {
         Self { share_queue: true, ..self }

@@ -38,10 +38,10 @@ pub(crate) const WRITER_IN_FLIGHT: usize = 2;
 /// A frame to compute.
 #[non_exhaustive]
 pub enum Frame<'w, R: Content> {
-    /// On a CUDA stream of this resource's own: `Work::kernels` for launches, `Work::Cuda` for
-    /// cudarc.
+    /// A frame to compute on the CUDA stream of this resource: use `Work::kernels` for launches, or
+    /// `Work::Cuda` for cudarc.
     Cuda(Work<'w, R>),
-    /// On the CPU, by a closure that runs on a thread of this resource's own.
+    /// A frame to compute on the CPU, by a closure that runs on a separate thread of this resource.
     Cpu(CpuFrame<'w, R>),
 }
 
@@ -59,11 +59,11 @@ enum CpuSide<'w, R: Content> {
 }
 
 impl<R: Content> CpuFrame<'_, R> {
-    /// Enqueues the closure that computes the frame, and returns. What it is given holds an older
-    /// frame, or zeros.
+    /// Enqueues the closure that computes the frame, and returns. The memory passed to the closure
+    /// contains an older frame, or zeros.
     ///
     /// # Errors
-    /// The thread has failed, because an earlier closure has panicked.
+    /// An error if the thread has failed because an earlier closure panicked.
     pub fn run(self, work: impl for<'a> FnOnce(R::Cpu<'a>) + Send + 'static) -> Result<()> {
         match self.side {
             CpuSide::Shared(host) => host.run(move |host| work(R::of_host(host)))?,
@@ -157,14 +157,14 @@ impl<R: Content> CudaWriter<R> {
         }
     }
 
-    /// Returns the number of frames that Bevy has been given so far. A frame that was superseded by
-    /// a newer one before is not among them.
+    /// Returns the number of frames that Bevy has received so far. A frame that was superseded by a
+    /// newer one before Bevy received it is not counted.
     pub fn presented(&self) -> u64 {
         self.presented.load(Ordering::Relaxed)
     }
 
-    /// Returns the bridge's compute side of this resource, with a stream of its own, for kernel
-    /// memory, or `None` if frames are uploaded.
+    /// Returns the compute side of this resource, which has its own stream, for creating kernel
+    /// memory. Returns `None` if frames are uploaded.
     pub fn compute(&self) -> Option<&Compute> {
         match &self.side {
             Side::Shared { writer, .. } => Some(writer.compute()),

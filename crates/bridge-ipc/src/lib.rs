@@ -20,8 +20,8 @@
 //! owners, values. What is not allowed ends the connection with an error, and descriptors that came
 //! with it are closed.
 //!
-//! A peer is dead when its process is ([`PeerProcess::is_dead`]), and not before: a closed socket
-//! says only that nothing more will be said, and a stopped process may continue.
+//! A peer is dead only once its process has ended ([`PeerProcess::is_dead`]). A closed socket means
+//! only that no more messages will arrive, and a stopped process may continue.
 //!
 //! # Compatibility
 //! Enums and errors that gain variants and fields are `#[non_exhaustive]`: a `match` has a wildcard

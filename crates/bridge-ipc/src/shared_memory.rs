@@ -24,8 +24,8 @@ pub struct SharedMemory {
 
 /// A mapping of a [`SharedMemory`]. Any thread may use it.
 ///
-/// Nothing orders two accesses: the exchange says whose the bytes are. What is read while the peer
-/// writes is any mix of old and new bytes, and nothing worse.
+/// Accesses are not ordered with each other; the exchange determines which side owns the bytes. A
+/// read while the peer writes returns any mix of old and new bytes, and has no other effect.
 #[derive(Debug)]
 pub struct MappedMemory {
     pointer: std::ptr::NonNull<u8>,
@@ -77,10 +77,10 @@ impl MappedMemory {
         self.len
     }
 
-    /// The first byte. Valid as long as the mapping; another process may write there at any time,
-    /// so that reading or writing it other than by atomic or volatile access is the caller's to
-    /// answer for. Writing there faults where it is mapped [for
-    /// reading](SharedMemory::map_for_reading).
+    /// Returns a pointer to the first byte, which is valid as long as the mapping. Another process
+    /// may write the memory at any time, so the caller is responsible for any access that is
+    /// neither atomic nor volatile. Writing to memory that is mapped [for
+    /// reading](SharedMemory::map_for_reading) faults.
     pub fn as_ptr(&self) -> *mut u8 {
         self.pointer.as_ptr()
     }

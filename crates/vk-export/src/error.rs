@@ -248,8 +248,8 @@ impl Error {
     }
 
     /// Returns `true` if commands that [`ExportDevice::run_once`](crate::ExportDevice::run_once)
-    /// submitted may still run: their end was waited for in vain. With any other error nothing was
-    /// submitted, or the device is lost, and nothing runs on it.
+    /// submitted may still be running, because waiting for them failed or timed out. With any other
+    /// error, nothing was submitted, or the device is lost and nothing runs on it.
     pub fn may_still_run(&self) -> bool {
         match self {
             Self::Unfinished { .. } => true,

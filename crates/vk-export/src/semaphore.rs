@@ -55,11 +55,11 @@ pub struct SemaphoreDescriptor {
     pub name: String,
 }
 
-/// A semaphore as it left Vulkan.
+/// An exported semaphore.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct ExportedSemaphore {
-    /// A handle of its own, closed when dropped.
+    /// Its own handle to the semaphore, which is closed on drop.
     pub handle: OsHandle,
     /// Parameters that the importer must repeat.
     pub descriptor: SemaphoreDescriptor,
@@ -67,8 +67,7 @@ pub struct ExportedSemaphore {
 
 /// A semaphore. A timeline starts at 0.
 ///
-/// Dropping it destroys it at once: whoever holds it keeps it until every wait and signal on it has
-/// completed.
+/// Dropping it destroys it immediately, so keep it until every wait and signal on it has completed.
 ///
 /// See [`VkExportSemaphoreCreateInfo`] and [`vkGetSemaphoreFdKHR`].
 ///
@@ -84,22 +83,22 @@ pub struct Semaphore {
 }
 
 impl Semaphore {
-    /// Makes a semaphore, after asking the driver whether one of exactly this kind can be exported.
+    /// Creates a semaphore. If it is exportable, first queries whether the driver can export
+    /// exactly this kind.
     ///
     /// # Errors
-    /// [`Error::NotExportable`] and [`Error::Missing`] where it cannot leave, otherwise the error
-    /// of the failed driver call.
+    /// [`Error::NotExportable`] and [`Error::Missing`] if it cannot be exported, otherwise the
+    /// error of the failed driver call.
     pub fn new(device: &ExportDevice, info: &SemaphoreInfo<'_>) -> Result<Self> {
         Self::create(device, info, Exporter::new)
     }
 
-    /// Makes a semaphore as [`new`](Self::new) does, with a name or security of its own. It is
-    /// exportable whatever `info` says.
+    /// Creates a semaphore as [`new`](Self::new) does, with a name or a security descriptor for the
+    /// exported handle. It is exportable regardless of `info`.
     ///
     /// # Errors
-    /// Those of [`new`](Self::new); [`Error::InvalidArgument`] for a name that cannot be or is
-    /// taken, and for a security descriptor that Windows does not understand or that would let
-    /// everyone in.
+    /// Those of [`new`](Self::new); [`Error::InvalidArgument`] for a name that is invalid or in
+    /// use, and for a security descriptor that Windows rejects or that grants access to everyone.
     #[cfg(windows)]
     pub fn new_shared(
         device: &ExportDevice,
@@ -214,8 +213,8 @@ impl Semaphore {
 
     /// Blocks until a timeline has reached `value`, for at most `timeout`.
     ///
-    /// Suits signals of Vulkan and of the host. On some drivers it notices a signal of another API
-    /// only after milliseconds: poll [`value`](Self::value) for those.
+    /// Use it for signals from Vulkan or the host. On some drivers it notices a signal from another
+    /// API only after milliseconds; poll [`value`](Self::value) for those.
     ///
     /// # Errors
     /// [`Error::Timeout`] with the last value, [`Error::InvalidArgument`] for a binary semaphore,
@@ -259,8 +258,9 @@ impl Semaphore {
     /// the error of the failed driver call.
     ///
     /// # Safety
-    /// No other signal of this timeline is pending with a value of `value` or less, nor can one
-    /// come to be so while this call runs (VUID-VkSemaphoreSignalInfo-value-03259 and -03260).
+    /// No other signal operation on this timeline with a value less than or equal to `value` is
+    /// pending, or becomes pending during this call (VUID-VkSemaphoreSignalInfo-value-03259 and
+    /// -03260).
     #[doc(alias = "vkSignalSemaphore")]
     pub unsafe fn signal(&self, value: u64) -> Result<()> {
         let reached = self.value()?;

@@ -38,7 +38,7 @@ _StreamLike = int | Any
 
 @final
 class Tensor:
-    """Memory of a view's device that any library writes and reads without a copy. Made by ``View.tensor``."""
+    """Memory of a view's device that any library can read and write without a copy. Created by ``View.tensor``."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -69,7 +69,7 @@ def describe(
     stream: _StreamLike | None = None,
     device: int | None = None,
 ) -> dict[str, Any]:
-    """How the package understands an array: address, device, element type, shape, and the stream that wrote it."""
+    """Returns how the package interprets an array: address, device, element type, shape, and the stream that wrote it."""
 
 @final
 class View:
@@ -95,7 +95,10 @@ class View:
         linear: bool = False,
         colormap: Literal["viridis"] | None = None,
     ) -> None:
-        """Shows (H, W) or (H, W, C), C of 1 to 4, ``uint8``, ``float16`` or ``float32``; gaps between rows, or channels first in memory."""
+        """Shows a tensor of shape (H, W) or (H, W, C), with C from 1 to 4, of ``uint8``, ``float16`` or ``float32``.
+
+        Rows may have equal gaps between them, and channels may come first in memory.
+        """
     def points(
         self,
         tensor: _ArrayLike,
@@ -111,11 +114,14 @@ class View:
         target: Sequence[float] = (0.0, 0.0, 0.0),
         field_of_view: float = 0.8,
     ) -> None:
-        """Shows (N, 3), (N, 4) or (N, 6) ``float32``; or (N, 3) with ``colors`` (N, 3) or ``values`` (N,) or (N, 1) of ``float32``."""
+        """Shows a tensor of shape (N, 3), (N, 4) or (N, 6), of ``float32``.
+
+        A tensor of shape (N, 3) may come with ``colors`` of shape (N, 3) or ``values`` of shape (N,) or (N, 1), of ``float32``.
+        """
     def show(self, tensor: _ArrayLike, *, stream: _StreamLike | None = None) -> None:
-        """Shows a tensor as the last call of ``image`` or ``points`` did."""
+        """Shows a tensor in the same way as the last call of ``image`` or ``points``, without ``colors`` and ``values``."""
     def tensor(self, shape: Sequence[int], dtype: Any = None) -> Tensor:
-        """A zeroed tensor of ``float32``, or of ``dtype``, in memory of the view's device, which any library writes."""
+        """Returns a zeroed tensor of ``float32``, or of ``dtype``, in memory of the view's device that any library can write."""
     def canvas(
         self,
         shape: Sequence[int],
@@ -125,19 +131,19 @@ class View:
         linear: bool = False,
         colormap: Literal["viridis"] | None = None,
     ) -> Canvas:
-        """Frames of ``uint8``, or of ``dtype``, that are written in place and shown as by ``image``."""
+        """Returns a canvas: frames of ``uint8``, or of ``dtype``, that are written in place and shown as by ``image``."""
     def draw(self) -> bool:
-        """Draws what was shown last, on the GPU and later; takes a window's events. Whether there was anything new."""
+        """Starts drawing what was shown last, and handles the window's events. Returns whether there was anything new to draw."""
     def finish(self) -> None:
         """Waits until what was drawn is finished."""
     def pixels(self) -> npt.NDArray[np.uint8]:
-        """The picture that was drawn last, (height, width, 4); waits for it. Black before the first."""
+        """Waits for the picture that was drawn last and returns it, as (height, width, 4). It is black before the first ``draw``."""
     def read(self, tensor: _ArrayLike, *, stream: _StreamLike | None = None) -> None:
         """Copies the picture into a tensor (height, width, 4) of ``uint8``, on the GPU if the tensor is there."""
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the picture as a PNG file, whose name ends in ``.png`` or has no extension."""
+        """Writes the picture to a PNG file. The file name must end in ``.png`` or have no extension."""
     def close(self) -> int:
-        """Waits, and frees. The number of tensors and frames that are still in use."""
+        """Waits for the view's frames, and frees its memory. Returns the number of tensors and frames that are still in use."""
     def _repr_png_(self) -> bytes: ...
     @property
     def running(self) -> bool:
@@ -169,10 +175,10 @@ class View:
 
 @final
 class Canvas:
-    """Tensors that Vulkan reads where they are: nothing is copied. Made by ``View.canvas``."""
+    """Tensors that Vulkan reads in place, without a copy. Created by ``View.canvas``."""
 
     def frame(self, *, stream: _StreamLike | None = None) -> CanvasFrame:
-        """The next frame, for a ``with`` block that writes all of it, on ``stream``."""
+        """Returns the next frame, for a ``with`` block that writes the complete frame on ``stream``."""
     @property
     def shape(self) -> tuple[int, ...]: ...
     @property

@@ -18,7 +18,7 @@ class ShapeError(TensorError):
 
 
 class LayoutError(TensorError):
-    """The elements are not next to each other in C order, or the memory is read-only where it must not be."""
+    """The memory layout is not supported, or the memory is read-only but has to be written."""
 
 
 class DeviceMismatchError(TensorError):
@@ -26,7 +26,7 @@ class DeviceMismatchError(TensorError):
 
 
 class UnavailableError(VkViewError, RuntimeError):
-    """This machine lacks what was asked for: a driver, a device, a display."""
+    """The machine lacks something that was requested, such as a driver, a device or a display."""
 
 
 class ClosedError(VkViewError, RuntimeError):

@@ -23,9 +23,9 @@ use crate::screen::{Scene, limit, told};
 use crate::tensor::{Device, tuple};
 use crate::view::View;
 
-/// Tensors that Vulkan reads where they are: nothing is copied.
+/// Tensors that Vulkan reads in place, without a copy.
 ///
-/// It is made by ``View.canvas``. Each frame is another memory: write all of it.
+/// It is created by ``View.canvas``. Each frame has different memory, so write the complete frame.
 #[pyclass(frozen, module = "vkview")]
 pub(crate) struct Canvas {
     shared: Detached<Arc<Shared>>,
@@ -90,20 +90,21 @@ struct Open {
 
 #[pymethods]
 impl Canvas {
-    /// The next frame, for a ``with`` block that writes it.
+    /// Returns the next frame, for a ``with`` block that writes it.
     ///
-    /// ``stream`` is the CUDA stream that writes it: an address, or a stream of torch, cupy, numba.
-    /// It is put behind Vulkan's last use of the memory; leaving the block puts Vulkan behind it,
-    /// and behind each stream that took the tensor through DLPack. Other streams are yours to join.
-    /// The host waits for nothing; on the CPU backend it waits until the memory is free.
+    /// ``stream`` is the CUDA stream that writes the frame: an address, or a stream of torch, cupy
+    /// or numba. It waits for Vulkan's last use of the memory. When the block is left, Vulkan waits
+    /// for it, and for each stream that took the tensor through DLPack. You must join other streams
+    /// yourself. The host does not wait, except with the CPU backend, where it waits until the
+    /// memory is free.
     ///
     /// If the first frame names a stream of torch's own or the default stream, which are never
-    /// destroyed, that one waits for Vulkan and signals it itself. Other streams are joined by
-    /// events, which takes hundreds of microseconds longer a frame on the GPU; their object is kept
-    /// until the block has been left, and one that is named by a number must live as long.
+    /// destroyed, that stream waits for Vulkan and signals it directly. Other streams are joined by
+    /// events, which takes hundreds of microseconds more per frame on the GPU. A stream object is
+    /// kept until the block has been left; a stream that is named by a number must live as long.
     ///
-    /// An exception in the block gives the memory back undrawn. A tensor that is kept after the
-    /// block may see or tear a later frame.
+    /// If the block raises an exception, the memory is returned undrawn. A tensor that is kept
+    /// after the block may see or tear a later frame.
     #[pyo3(signature = (*, stream=None))]
     fn frame(slf: &Bound<'_, Self>, stream: Option<&Bound<'_, PyAny>>) -> PyResult<CanvasFrame> {
         let named = stream.map(Named::of).transpose()?;

@@ -61,26 +61,27 @@ impl View {
         Ok(Self { screen, tensors, canvases, scene, window, compute, width, height, process })
     }
 
-    /// Shows a tensor of shape (height, width) or (height, width, channels), 1 to 4 channels, of
-    /// ``uint8`` (0 to 255), ``float16`` or ``float32`` (0 to 1). It is drawn by the next ``draw``,
+    /// Shows a tensor of shape (height, width) or (height, width, channels), with 1 to 4 channels,
+    /// of ``uint8`` (0 to 255), ``float16`` or ``float32`` (0 to 1). The next ``draw`` draws it,
     /// scaled to the view.
     ///
-    /// Its elements are in C order, with gaps between rows that are equally far apart: a crop
-    /// ``t[10:200, 30:400]``, every second row ``t[::2]``, some channels ``t[..., :3]``. Or its
-    /// channels come first in memory, as in ``t.permute(1, 2, 0)``. Others raise ``LayoutError``.
+    /// The elements must be in C order, with equal gaps between rows if any: a crop
+    /// ``t[10:200, 30:400]``, every second row ``t[::2]``, some channels ``t[..., :3]``. Or
+    /// channels may come first in memory, as in ``t.permute(1, 2, 0)``. Other layouts raise
+    /// ``LayoutError``.
     ///
     /// One channel is gray, or colored with ``colormap="viridis"``. Two are red and green. Values
-    /// are multiplied by 2 to the power of ``exposure``; with ``linear=True`` they are then encoded
-    /// as sRGB, else shown as they are. NaN is magenta.
+    /// are multiplied by 2 to the power of ``exposure``. With ``linear=True`` they are then encoded
+    /// as sRGB; otherwise they are shown as they are. NaN is magenta.
     ///
-    /// The tensor is copied once, on the GPU. The view's stream waits for the stream that wrote it;
-    /// that stream then waits for the copy, and may overwrite the tensor next. The tensor may be
-    /// deleted at once if it was allocated on that stream; else call torch's
-    /// ``t.record_stream(stream)`` before.
+    /// The tensor is copied once, on the GPU. The view's stream waits for the stream that wrote it.
+    /// That stream then waits for the copy, and may overwrite the tensor next. You may delete the
+    /// tensor at once if it was allocated on that stream; otherwise call torch's
+    /// ``t.record_stream(stream)`` first.
     ///
-    /// The stream is ``stream`` if given, else torch's current one, else what
-    /// ``__cuda_array_interface__`` says. Where none is known (jax), and for tensors in host
-    /// memory, the call returns once the copy is done.
+    /// The stream is ``stream`` if given, otherwise torch's current stream, otherwise the entry of
+    /// ``__cuda_array_interface__``. If none is known (jax), and for tensors in host memory, the
+    /// call returns once the copy is done.
     #[pyo3(signature = (tensor, *, stream=None, exposure=0.0, linear=false, colormap=None))]
     fn image(
         &self,
@@ -94,17 +95,17 @@ impl View {
         self.take(py, tensor, None, stream, Scene::Image(look(exposure, linear, colormap)?))
     }
 
-    /// Shows points: a tensor of shape (count, 3) and type ``float32``, x y z; (count, 4) adds a
-    /// value from 0 to 1, colored by viridis; (count, 6) adds red, green and blue from 0 to 1.
+    /// Shows points: a ``float32`` tensor of shape (count, 3), with x y z; (count, 4) adds a value
+    /// from 0 to 1, colored by viridis; (count, 6) adds red, green and blue from 0 to 1.
     ///
-    /// Values or colors may be a tensor of their own, of ``float32``: ``values`` of shape (count,)
-    /// or (count, 1), ``colors`` of shape (count, 3). Each tensor is copied once. All may be
-    /// columns of a larger one, such as ``t[:, :3]``. ``stream`` is that of all.
+    /// Values or colors may be a separate ``float32`` tensor: ``values`` of shape (count,) or
+    /// (count, 1), or ``colors`` of shape (count, 3). Each tensor is copied once, and may be
+    /// columns of a larger one, such as ``t[:, :3]``. ``stream`` applies to all of them.
     ///
-    /// ``size`` is in pixels, from 1 to 64; ``color`` is that of points without one, three numbers
-    /// from 0 to 1, and ``target`` three as well. Points that are not finite are not drawn.
+    /// ``size`` is in pixels, from 1 to 64. ``color``, three numbers from 0 to 1, applies to points
+    /// without a color. ``target`` is three numbers too. Points that are not finite are not drawn.
     ///
-    /// The camera looks at ``target`` from ``distance``; at ``yaw`` 0 it looks along -z with x to
+    /// The camera looks at ``target`` from ``distance``. At ``yaw`` 0 it looks along -z, with x to
     /// the right and y up. Angles are in radians. Copies and streams are as for ``image``.
     #[pyo3(signature = (tensor, *, colors=None, values=None, stream=None, size=2, color=[1.0, 1.0, 1.0], yaw=0.0, pitch=0.0, distance=3.0,
         target=[0.0, 0.0, 0.0], field_of_view=0.8),
@@ -131,18 +132,18 @@ impl View {
     }
 
     /// Shows a tensor as the last call of ``image`` or ``points`` did, with its options but without
-    /// ``colors`` and ``values``; as an image, if there was none.
+    /// ``colors`` and ``values``. Without such a call, it is shown as an image.
     ///
-    /// A tensor of the view is copied behind ``stream``; if none is given, behind the current
-    /// streams of torch and cupy, where they are loaded, and the legacy default stream.
+    /// A tensor of the view is copied after the work on ``stream``, or by default after the work on
+    /// the current streams of torch and cupy, if they are loaded, and the legacy default stream.
     #[pyo3(signature = (tensor, *, stream=None))]
     fn show(&self, py: Python<'_>, tensor: &Bound<'_, PyAny>, stream: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         let scene = *self.scene.lock().unwrap_or_else(PoisonError::into_inner);
         self.take(py, tensor, None, stream, scene)
     }
 
-    /// Makes a tensor in memory of the view's device, zeroed: any library writes it through DLPack
-    /// or the array interfaces, without a copy. It outlives the view if it is still used.
+    /// Creates a zeroed tensor in memory of the view's device. Any library can write it through
+    /// DLPack or the array interfaces, without a copy. It outlives the view if it is still used.
     #[pyo3(signature = (shape, dtype=None))]
     fn tensor(&self, py: Python<'_>, shape: Vec<i64>, dtype: Option<&Bound<'_, PyAny>>) -> PyResult<Tensor> {
         self.process.check("view")?;
@@ -188,13 +189,13 @@ impl View {
         Ok(Canvas::new(slf.clone().unbind(), shared, shape, format, look))
     }
 
-    /// Draws what was shown last, if it has not been drawn. Returns whether something was. The GPU
-    /// draws later; this waits only where three frames are unfinished, and in a window where the
-    /// number of points has changed, and with the CPU backend until a canvas's frame is computed.
+    /// Draws what was shown last if it has not been drawn, and returns whether it did. The GPU
+    /// draws later. This call waits only if three frames are unfinished, if the number of points in
+    /// a window has changed, and with the CPU backend until a canvas's frame is computed.
     ///
-    /// A window shows the newest picture that it has room for: it never holds up drawing, and
-    /// frames that come faster than the display takes them are left out. Where there is nothing
-    /// new, this waits 2 ms for events.
+    /// A window shows the newest picture for which it has room. It never delays drawing: frames
+    /// that come faster than the display accepts them are not shown. If there is nothing new, this
+    /// call waits 2 ms for events.
     fn draw(&self, py: Python<'_>) -> PyResult<bool> {
         let drawn = match &self.window {
             Some(_) => self.draw_in_window(py),
@@ -220,12 +221,12 @@ impl View {
     }
 
     /// Copies the picture that was drawn last into a tensor of shape (height, width, 4) and type
-    /// ``uint8``, of any library that lets its tensors be written (not jax). Nothing goes through
-    /// the host for a tensor in device memory.
+    /// ``uint8``, of any library whose tensors can be written (not jax). For a tensor in device
+    /// memory, nothing is copied through the host.
     ///
-    /// Ordered as ``image`` is: the copy waits for the tensor's stream, and what that stream is
-    /// given next sees the picture. Where none is known, and for tensors in host memory, the call
-    /// returns once the picture is there.
+    /// The order is that of ``image``: the copy waits for the tensor's stream, and later work on
+    /// that stream sees the picture. If no stream is known, and for tensors in host memory, the
+    /// call returns once the picture has been copied.
     #[pyo3(signature = (tensor, *, stream=None))]
     fn read(&self, py: Python<'_>, tensor: &Bound<'_, PyAny>, stream: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         self.process.check("view")?;
@@ -247,10 +248,10 @@ impl View {
         Ok(PyBytes::new(py, &self.png(py)?))
     }
 
-    /// Ends the view: waits for its frames and gives the GPU's memory back, that of its canvases
-    /// included. Returns the number of tensors of the view, and of frames of its canvases, that are
-    /// still in use, with a ``ResourceWarning`` if there are any; they stay valid. A second call
-    /// does nothing.
+    /// Closes the view: waits for its frames, and frees its GPU memory and that of its canvases.
+    /// Returns the number of the view's tensors and of its canvases' frames that are still in use,
+    /// and emits a ``ResourceWarning`` if there are any; they stay valid. A second call does
+    /// nothing.
     fn close(&self, py: Python<'_>) -> PyResult<usize> {
         self.process.check("view")?;
         let (ended, frames) = call(py, || {

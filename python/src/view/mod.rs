@@ -22,21 +22,22 @@ use crate::tensor::{Consumer, Role, TensorView};
 
 /// Shows tensors of any library, as images or points, on the GPU that they are on.
 ///
-/// ``width`` and ``height`` are the picture's, in pixels. ``backend`` is ``"cuda"``, ``"host"``
-/// (numpy, no GPU) or None for CUDA where there is one. ``device`` chooses the GPU by its number,
-/// its UUID or a part of its name, as Vulkan knows it.
+/// ``width`` and ``height`` are the size of the picture in pixels. ``backend`` is ``"cuda"``,
+/// ``"host"`` (numpy, no GPU), or None to use CUDA if it is available. ``device`` selects the GPU
+/// by its number, its UUID or a part of its name, as reported by Vulkan.
 ///
-/// With ``headless=True`` there is no window; with ``headless=False`` there is one, or an
-/// exception. Without either there is one if a display is there and the GPU can show pictures on
-/// it; else the logger ``vkview`` gets a warning that says why there is none. The window has
-/// ``title``, and shows the picture scaled to its size, with black bars where the shapes differ.
-/// It is shown by ``draw``, which takes the events of all windows of the process: such a view is
-/// made, and ``draw`` is called, on the main thread. Closing the window, or Escape, ends
-/// ``running``. Dragging moves the camera round points, the wheel moves it closer, and Home puts
-/// it back. ``vsync=False`` shows pictures between refreshes of the display, where it can.
+/// With ``headless=True`` there is no window. With ``headless=False`` there is a window, or an
+/// exception is raised. By default, there is a window if there is a display and the GPU can show
+/// pictures on it; otherwise the logger ``vkview`` gets a warning with the reason. The window has
+/// the title ``title``, and shows the picture scaled to its size, with black bars if the aspect
+/// ratios differ. ``draw`` shows the picture, and handles the events of all windows of the process.
+/// A view with a window must be created and drawn on the main thread. Closing the window, or
+/// Escape, ends ``running``. For points, dragging rotates the camera, the wheel moves it closer or
+/// away, and Home resets it. ``vsync=False`` shows pictures between refreshes of the display, if
+/// possible.
 ///
-/// One thread at a time uses a view, any thread may; a call waits for another thread's to end. In a
-/// forked child it raises.
+/// Any thread may use a view, but only one at a time; a call waits until another thread's call has
+/// ended. In a forked child, calls raise an exception.
 #[pyclass(frozen, module = "vkview", weakref)]
 pub(crate) struct View {
     screen: Mutex<Option<Screen>>,

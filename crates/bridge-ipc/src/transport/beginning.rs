@@ -61,9 +61,10 @@ impl Connection {
         self.receive_hello(deadline, timeout)
     }
 
-    /// Why the connection has ended, where a message that could not be sent has shown it first: the
-    /// peer's own word, if it has said one before it went. For a connection that is given up: what
-    /// else the peer has said is lost.
+    /// Returns why the connection has ended, if sending a message was the first call that noticed
+    /// the end: the reason in the peer's last message, if it sent one, and otherwise `error`. Call
+    /// it only for a connection that is being given up, because all other messages of the peer are
+    /// discarded.
     pub fn last_word(&mut self, error: Error) -> Error {
         let is_silent = matches!(error, Error::Closed { reason: None, .. });
         for _ in 0..if is_silent { WORDS } else { 0 } {

@@ -56,9 +56,10 @@ impl Connection {
         self.session.peer()
     }
 
-    /// Returns `true` once nobody has the peer's end of the socket: neither its process nor a child
-    /// that was forked from it. Such a child has the peer's other descriptors as well, and with
-    /// them its work on the GPU, which goes on when the peer itself is killed.
+    /// Returns `true` once no process holds the peer's end of the socket: neither the peer's
+    /// process nor a child that was forked from it. Such a child also holds the peer's other
+    /// descriptors, and with them its work on the GPU, which continues when the peer itself is
+    /// killed.
     pub fn is_released(&self) -> bool {
         self.wait_for_release(Duration::ZERO)
     }
@@ -94,13 +95,13 @@ impl Connection {
         format!("{role}{name} (process {})", self.peer.pid())
     }
 
-    /// The next message, if one is there. Messages that crossed a Close of this side are passed
-    /// over.
+    /// Returns the next message, or `None` if there is none. Messages that crossed a Close of this
+    /// side are skipped.
     ///
     /// # Errors
-    /// [`Error::Closed`] once the peer has closed its end; for a message that is none, or is not
-    /// allowed, what is wrong with it: the connection is ended then, the peer told why, and the
-    /// descriptors of the message are closed.
+    /// [`Error::Closed`] once the peer has closed its end. An invalid message, or one that is not
+    /// allowed, results in an error that describes the problem. The connection is then ended, the
+    /// peer is notified of the reason, and the descriptors of the message are closed.
     pub fn try_receive(&mut self) -> Result<Option<Received>> {
         // A peer that says what is passed over without end holds up nobody.
         for _ in 0..PASSED_OVER {

@@ -49,32 +49,33 @@ impl Listener {
         self.socket.path()
     }
 
-    /// The next worker that has connected, waited for at most `timeout`; `None` if none has.
-    /// [`Connection::greet`] is next; [`Listener::greet`] does both, for many at a time.
+    /// Returns the next worker that has connected, or `None` if none connects within `timeout`.
+    /// Call [`Connection::greet`] next. [`Listener::greet`] does both, for many workers at a time.
     ///
     /// # Errors
     /// [`Error::ForeignUser`](crate::Error::ForeignUser) and
     /// [`Error::PidMismatch`](crate::Error::PidMismatch) for a process that may not connect, whose
-    /// connection is closed; [`Error::System`](crate::Error::System) where the system refuses. The
-    /// listener goes on either way.
+    /// connection is closed; [`Error::System`](crate::Error::System) if a system call fails. The
+    /// listener stays usable in both cases.
     pub fn accept(&self, timeout: Duration) -> Result<Option<Connection>> {
         self.socket.accept(timeout)
     }
 
-    /// The next worker that has answered `hello` with its own
-    /// ([`peer_hello`](Connection::peer_hello)), waited for at most `timeout`; `None` if none has.
+    /// Returns the next worker that has answered `hello` with its own Hello
+    /// ([`peer_hello`](Connection::peer_hello)), or `None` if none answers within `timeout`.
     ///
-    /// Workers that have connected are sent `hello` at once. Those whose answer has not come when
-    /// this returns are kept, and a later call with an equal Hello has them; a worker may take
-    /// seconds to start CUDA. So a `timeout` of zero never waits, and loses nobody.
+    /// Workers that have connected are sent `hello` at once. Those that have not answered when this
+    /// call returns are kept, and a later call with an equal Hello returns them. A worker may take
+    /// seconds to start CUDA. A `timeout` of zero therefore never waits, and loses no worker.
     ///
-    /// Several threads may call this at a time.
+    /// Several threads may call this at the same time.
     ///
     /// # Errors
     /// As [`accept`](Self::accept) and [`Connection::receive`], for one worker, whose connection is
-    /// closed: [`Error::Timeout`](crate::Error::Timeout) where it has said nothing for
-    /// [`ListenerInfo::greeting`], [`Error::Closed`](crate::Error::Closed) where it has gone or
-    /// [`ListenerInfo::pending`] others are waited for already. The listener goes on.
+    /// closed: [`Error::Timeout`](crate::Error::Timeout) if it has sent nothing for
+    /// [`ListenerInfo::greeting`], [`Error::Closed`](crate::Error::Closed) if it has closed the
+    /// connection, or if [`ListenerInfo::pending`] other workers are already being waited for. The
+    /// listener stays usable.
     pub fn greet(&self, hello: &Hello, timeout: Duration) -> Result<Option<Connection>> {
         self.greetings.greet(&self.socket, hello, timeout)
     }

@@ -50,12 +50,12 @@ impl Counterpart {
     }
 }
 
-/// A buffer, the queue family that uses it, how, and with whom it is shared: all that its barriers
-/// need.
+/// The barriers that hand over a buffer: the buffer, the queue family that uses it, its accesses,
+/// and the side that it is shared with.
 ///
-/// The acquire barrier is the first, the release barrier the last thing to touch the buffer in a
-/// frame's command buffers. Without them the contents are undefined (Vulkan specification, "Queue
-/// Family Ownership Transfer").
+/// In a frame's command buffers, the acquire barrier must come before every other use of the
+/// buffer, and the release barrier after every other use. Without them, the contents are undefined
+/// (Vulkan specification, "Queue Family Ownership Transfer").
 ///
 /// See "Queue Family Ownership Transfer" in the [Vulkan specification][transfer].
 ///
@@ -96,13 +96,13 @@ impl Handover {
         self.accesses
     }
 
-    /// Returns the barrier that takes the buffer over from the counterpart, before Vulkan's first
+    /// Returns the barrier that acquires the buffer from the counterpart, before Vulkan's first
     /// access.
     ///
-    /// The semaphore wait of the submission orders it after the counterpart's work: at the stages
-    /// of its accesses for the host, at `VK_PIPELINE_STAGE_2_ALL_COMMANDS_BIT` for another API,
-    /// since an acquire operation happens in no other stage (Vulkan specification, "Queue Family
-    /// Ownership Transfer").
+    /// The semaphore wait of the submission orders it after the counterpart's work. For the host,
+    /// the wait is at the stages of the accesses. For another API, it must be at
+    /// `VK_PIPELINE_STAGE_2_ALL_COMMANDS_BIT`, because an acquire operation happens in no other
+    /// stage (Vulkan specification, "Queue Family Ownership Transfer").
     pub fn acquire(&self) -> vk::BufferMemoryBarrier2<'static> {
         let (stages, access) = self.counterpart.before();
         let (from, to) = self.counterpart.families(self.queue_family);

@@ -65,11 +65,11 @@ enum Backing {
     Block(Arc<Block>),
 }
 
-/// A buffer as it left Vulkan.
+/// An exported buffer.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct ExportedBuffer {
-    /// A handle of its own, which knows whether it is to be closed.
+    /// Its own handle to the memory, which is closed on drop if its type requires that.
     pub handle: MemoryHandle,
     /// Parameters that the importer must repeat.
     pub descriptor: MemoryDescriptor,
@@ -89,13 +89,13 @@ impl Buffer {
         Self::create(device, info, Exporter::new)
     }
 
-    /// Makes a buffer as [`new`](Self::new) does, with a name or security of its own. It is
-    /// [`Placement::Exportable`] whatever `info` says.
+    /// Creates a buffer as [`new`](Self::new) does, with a name or a security descriptor for the
+    /// exported handle. It is [`Placement::Exportable`] regardless of `info`.
     ///
     /// # Errors
     /// Those of [`new`](Self::new); [`Error::InvalidArgument`](crate::Error::InvalidArgument) for a
-    /// name that cannot be or is taken, and for a security descriptor that Windows does not
-    /// understand or that would let everyone in.
+    /// name that is invalid or in use, and for a security descriptor that Windows rejects or that
+    /// grants access to everyone.
     #[cfg(windows)]
     pub fn new_shared(
         device: &ExportDevice,

@@ -173,9 +173,9 @@ impl ExportDevice {
         &self.0.queue
     }
 
-    /// Returns a queue of a kind, if the device has one: [`QueueKind::Graphics`] is the main queue,
-    /// [`QueueKind::Further`] one of those beside it by its index, and the others are of families
-    /// of their own.
+    /// Returns a queue of a kind, if the device has one. [`QueueKind::Graphics`] is the main queue,
+    /// [`QueueKind::Further`] selects one of the further queues by its index, and the other kinds
+    /// select one of them by its family.
     #[inline]
     pub fn queue_of(&self, kind: QueueKind) -> Option<&Queue> {
         match kind {
@@ -185,9 +185,9 @@ impl ExportDevice {
         }
     }
 
-    /// Returns `true` if every submission to the queues is known to be kept apart: this crate
-    /// opened the device, or the engine gave a [`queue_lock`](AdoptInfo::queue_lock). Otherwise
-    /// nothing may be submitted without the engine's knowledge.
+    /// Returns `true` if all submissions to the queues are known to be synchronized: this crate
+    /// opened the device, or the engine provided a [`queue_lock`](AdoptInfo::queue_lock).
+    /// Otherwise, nothing may be submitted without the engine's knowledge.
     pub fn queues_are_synchronized(&self) -> bool {
         matches!(self.0.ownership, Ownership::Opened(_)) || self.0.queue.has_engine_lock()
     }

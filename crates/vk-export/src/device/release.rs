@@ -19,17 +19,17 @@ pub struct InUse {
 }
 
 impl ExportDevice {
-    /// Releases the device if this is its last clone and nothing made from it is alive: a device
-    /// that was [opened](Self::open) is destroyed, and of one that was [adopted](Self::adopt)
-    /// nothing is used from here on, so that the engine may destroy it.
+    /// Releases the device if this is its last clone and no object made from it is alive. A device
+    /// that was [opened](Self::open) is destroyed. An [adopted](Self::adopt) device is no longer
+    /// used, so the engine may destroy it.
     ///
-    /// Dropping the last clone does the same. This is for engines that destroy a device themselves
-    /// and have to know when they may.
+    /// Dropping the last clone does the same. This method is for engines that destroy the device
+    /// themselves and need to know when they may do so.
     ///
     /// # Errors
-    /// [`InUse`] with the device and what is alive; nothing has happened then. An exchange that was
-    /// dropped while the GPU or the compute side still used it is freed on a thread of its own, so
-    /// a release that is refused may succeed a moment later.
+    /// [`InUse`] with the device and the objects that are alive; nothing has changed then. An
+    /// exchange that was dropped while the GPU or the compute side still used it is freed on a
+    /// separate thread, so a release that failed may succeed a moment later.
     #[doc(alias = "vkDestroyDevice")]
     pub fn try_release(self) -> Result<(), InUse> {
         match Arc::try_unwrap(self.0) {

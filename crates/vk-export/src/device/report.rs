@@ -57,14 +57,14 @@ pub struct VulkanDeviceReport {
     pub export_gaps: Vec<Requirement>,
     /// Reasons why CUDA kernels cannot be recorded into its command buffers.
     pub cuda_kernel_gaps: Vec<Requirement>,
-    /// Whether buffers leave it.
+    /// Whether buffers can be exported from it.
     pub exports_buffers: bool,
     /// Type of handle that they are exported as: the first of [`HandleType::OF_MEMORY`] that the
     /// driver offers.
     pub buffer_handle: Option<HandleType>,
-    /// Whether timeline semaphores do.
+    /// Whether timeline semaphores can be exported.
     pub exports_timelines: bool,
-    /// Whether binary semaphores do.
+    /// Whether binary semaphores can be exported.
     pub exports_binaries: bool,
 }
 

@@ -35,7 +35,7 @@ pub struct DeviceRequirements {
     pub optional: Vec<OptionalRequirement>,
 }
 
-/// Something that works without, but less.
+/// An optional extension or feature, without which some functionality is not available.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OptionalRequirement {
@@ -57,15 +57,15 @@ pub enum OptionalKind {
     Feature(&'static str),
 }
 
-/// Returns what an engine enables on `physical` when it makes its device: the published
-/// requirements as far as the device has them, what it lacks, all at once, and what is optional,
-/// with what for.
+/// Returns the extensions and features for an engine to enable when it creates a device on
+/// `physical`: the required ones that the device supports, all that it lacks, and the optional ones
+/// with their purpose.
 ///
-/// `api_version` is that of the instance's `VkApplicationInfo`, packed, since an instance cannot be
-/// asked for it.
+/// `api_version` is that of the instance's `VkApplicationInfo`, packed, because it cannot be
+/// queried from an instance.
 ///
 /// # Errors
-/// The failed query. A device that lacks something is no error here, see
+/// The failed query. It is not an error if the device lacks something; see
 /// [`DeviceRequirements::check_met`].
 ///
 /// # Safety

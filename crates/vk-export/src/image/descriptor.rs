@@ -28,11 +28,11 @@ pub struct ImageDescriptor {
     pub usage: vk::ImageUsageFlags,
 }
 
-/// An image as it left Vulkan.
+/// An exported image.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct ExportedImage {
-    /// A handle of its own, which knows whether it is to be closed.
+    /// Its own handle to the memory, which is closed on drop if its type requires that.
     pub handle: MemoryHandle,
     /// Parameters that the importer must repeat.
     pub descriptor: ImageDescriptor,

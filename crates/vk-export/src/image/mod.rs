@@ -28,11 +28,11 @@ use crate::image::info::{ImageInfo, ImageKind};
 use crate::image::support::image_support;
 use crate::memory::{Memory, Placement, Request, Resource, is_dedicated};
 
-/// An image in memory of its own that is shared with another API or with the host.
+/// An image with its own memory that is shared with another API or with the host.
 ///
-/// It begins in `VK_IMAGE_LAYOUT_UNDEFINED`; an [`ImageHandover`](crate::ImageHandover) has the
-/// barriers that bring it where it is needed. Dropping it frees it and its views at once: whoever
-/// holds it keeps it until the GPU is done with it.
+/// It starts in `VK_IMAGE_LAYOUT_UNDEFINED`; an [`ImageHandover`](crate::ImageHandover) provides
+/// the barriers that transition it. Dropping the image frees it and its views immediately, so the
+/// owner must keep it until the GPU no longer uses it.
 ///
 /// See [`VkExternalMemoryImageCreateInfo`] and [`VkMemoryDedicatedAllocateInfo`].
 ///
@@ -56,27 +56,28 @@ pub struct Image {
 }
 
 impl Image {
-    /// Makes an image and its views, after asking the driver whether exactly this one can be made
-    /// and exported.
+    /// Creates an image and its views. First queries whether the driver can create and export
+    /// exactly this image.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for what no driver could make, or
-    /// this one not so large; [`Error::UnsupportedImage`](crate::Error::UnsupportedImage) and
-    /// [`Error::TooLarge`](crate::Error::TooLarge) from what the driver says;
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for an image that no driver can
+    /// create, or that is too large for this one;
+    /// [`Error::UnsupportedImage`](crate::Error::UnsupportedImage) and
+    /// [`Error::TooLarge`](crate::Error::TooLarge) if the driver does not support it;
     /// [`Error::NotExportable`](crate::Error::NotExportable) and
-    /// [`Error::Missing`](crate::Error::Missing) where it cannot leave; otherwise the error of the
-    /// failed driver call.
+    /// [`Error::Missing`](crate::Error::Missing) if it cannot be exported; otherwise the error of
+    /// the failed driver call.
     pub fn new(device: &ExportDevice, info: &ImageInfo<'_>) -> Result<Self> {
         Self::create(device, info, Exporter::new)
     }
 
-    /// Makes an image as [`new`](Self::new) does, with a name or security of its own. It is
-    /// exportable whatever `info` says.
+    /// Creates an image as [`new`](Self::new) does, with a name or a security descriptor for the
+    /// exported handle. It is exportable regardless of `info`.
     ///
     /// # Errors
     /// Those of [`new`](Self::new); [`Error::InvalidArgument`](crate::Error::InvalidArgument) for a
-    /// name that cannot be or is taken, and for a security descriptor that Windows does not
-    /// understand or that would let everyone in.
+    /// name that is invalid or in use, and for a security descriptor that Windows rejects or that
+    /// grants access to everyone.
     #[cfg(windows)]
     pub fn new_shared(
         device: &ExportDevice,
@@ -149,12 +150,12 @@ impl Image {
     }
 
     /// Returns the view of all levels and layers in the image's own format, which stays owned by
-    /// the image: 1D, 2D, 3D or cube, or an array of these if there are more layers. Several cubes
-    /// are viewed as a 2D array where `imageCubeArray` is off; a device
-    /// [opened](ExportDevice::open) here has it on where the driver has it.
+    /// the image. Its type is 1D, 2D, 3D or cube, or an array of these if there are more layers.
+    /// Several cubes are viewed as a 2D array if `imageCubeArray` is not enabled; a device that
+    /// this crate [opened](ExportDevice::open) enables it if the driver supports it.
     ///
-    /// `None` where [`usage`](Self::usage) is for transfers alone, and for Y'CbCr formats. To
-    /// render to one level of several, make a view of it.
+    /// Returns `None` if [`usage`](Self::usage) contains only transfers, and for Y'CbCr formats. To
+    /// render to a single level of several, create a view of that level.
     pub fn view(&self) -> Option<vk::ImageView> {
         self.view_as(self.format)
     }

@@ -32,14 +32,15 @@ pub struct ImageSupport {
     pub max_resource_size: u64,
 }
 
-/// Asks what `device` can do with an image as `info` describes it.
-/// [`Image::new`](crate::Image::new) asks by itself.
+/// Queries the support of `device` for an image as described by `info`.
+/// [`Image::new`](crate::Image::new) does so itself.
 ///
-/// An image that can be made but not exported is no error here: see [`ImageSupport::exportable`].
+/// It is not an error if the image can be created but not exported; see
+/// [`ImageSupport::exportable`].
 ///
 /// # Errors
-/// [`Error::InvalidArgument`] for what no driver could make, without asking,
-/// [`Error::UnsupportedImage`] with what to change, otherwise the error of the failed driver call.
+/// [`Error::InvalidArgument`] for an image that no driver can create, without a query;
+/// [`Error::UnsupportedImage`], with what to change; otherwise the error of the failed driver call.
 #[doc(alias = "vkGetPhysicalDeviceImageFormatProperties2")]
 pub fn image_support(device: &ExportDevice, info: &ImageInfo<'_>) -> Result<ImageSupport> {
     info.validate(&device.physical().limits)?;

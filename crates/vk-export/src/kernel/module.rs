@@ -15,16 +15,16 @@ use crate::kernel::launch::{LaunchConfig, fault};
 use crate::kernel::ptx::{Ptx, PtxEntry};
 use crate::logging::log_debug;
 
-/// CUDA kernels in a Vulkan device, loaded from PTX. Cloning it is cheap and gives the same module.
+/// CUDA kernels on a Vulkan device, loaded from PTX. Clones are cheap and refer to the same module.
 ///
-/// The driver compiles the text: some tens of milliseconds the first time, less than one in later
-/// processes, since it keeps what it compiled on disk. The device needs `VK_NVX_binary_import`,
-/// which is experimental by name and has been in NVIDIA's drivers for Linux and Windows since 2020,
-/// no other driver has it; see [`OpenInfo::cuda_kernels`](crate::OpenInfo::cuda_kernels) and
+/// The driver compiles the PTX. This takes tens of milliseconds the first time, and less than one
+/// in later processes, because the driver caches the result on disk. The device needs
+/// `VK_NVX_binary_import`, an experimental extension that only NVIDIA's drivers for Linux and
+/// Windows have, since 2020; see [`OpenInfo::cuda_kernels`](crate::OpenInfo::cuda_kernels) and
 /// [`CUDA_KERNEL_EXTENSIONS`](crate::CUDA_KERNEL_EXTENSIONS).
 ///
-/// The module is destroyed with its last clone and its last [`Kernel`]: keep one until the GPU is
-/// done with what was recorded.
+/// The module is destroyed when its last clone and its last [`Kernel`] are dropped. Keep one of
+/// them until the GPU has executed the recorded launches.
 #[derive(Clone)]
 pub struct KernelModule(Arc<Module>);
 
@@ -147,10 +147,10 @@ impl Kernel {
     /// same.
     ///
     /// # Errors
-    /// [`Error::Launch`] for what the driver would take and then hang on, lose the device with, or
-    /// leave out without a word: a block without threads, with more than 1024 or with others than
-    /// the kernel was compiled for; a grid without blocks or past the limits; more shared memory
-    /// than works; arguments of another size than the kernel's.
+    /// [`Error::Launch`] for a launch that the driver would accept, but that would hang, lose the
+    /// device or be silently skipped: a block with no threads, with more than 1024 threads, or with
+    /// other threads than the kernel was compiled for; a grid without blocks or beyond the limits;
+    /// more shared memory than is supported; arguments of another size than the kernel's.
     pub fn check_launch(&self, config: &LaunchConfig, args_len: usize) -> Result<()> {
         match fault(&self.0.entry, config, args_len) {
             None => Ok(()),
@@ -158,29 +158,29 @@ impl Kernel {
         }
     }
 
-    /// Records a launch into a command buffer. `args` are the arguments as they lie in memory, each
-    /// at its [offset](PtxEntry::params); they are copied now, so that what is recorded does not
-    /// change when it is submitted again.
+    /// Records a launch into a command buffer. `args` contains the arguments as laid out in memory,
+    /// each at its [offset](PtxEntry::params). They are copied by this call, so submitting the
+    /// commands again uses the same arguments.
     ///
-    /// Buffers are passed by their [`device_address`](crate::Buffer::device_address), images by the
+    /// Pass buffers by their [`device_address`](crate::Buffer::device_address), and images by the
     /// handle of a [`KernelSurface`](crate::KernelSurface) or
-    /// [`KernelTexture`](crate::KernelTexture). For barriers a kernel is a compute shader:
+    /// [`KernelTexture`](crate::KernelTexture). For barriers, a kernel counts as a compute shader:
     /// `VK_PIPELINE_STAGE_2_COMPUTE_SHADER_BIT` with storage reads and writes.
     ///
     /// # Errors
     /// Those of [`check_launch`](Self::check_launch); nothing is recorded then.
     ///
     /// # Safety
-    /// - `commands` is of the module's device and of a queue family with graphics or compute,
-    ///   records outside of a render pass, and is externally synchronized.
-    /// - Every address and handle in `args` is good for what the kernel does with it, from when
-    ///   what is recorded is submitted until it has run, and so is a clone of this kernel. An
-    ///   address that is not loses the device.
-    /// - Barriers order the launch with what else touches the same memory.
-    /// - A multiprocessor has the registers for one block. Up to 256 threads it always has; for
-    ///   more, compile the kernel with `__launch_bounds__`, so that the compiler sees to it: no
-    ///   driver is known to check this in a Vulkan queue.
-    /// - The kernel ends. It makes no access outside of a surface unless it was written with
+    /// - `commands` belongs to the module's device and to a queue family with graphics or compute,
+    ///   is recording outside of a render pass, and is externally synchronized.
+    /// - From the submission of the commands until they have run, a clone of this kernel is alive,
+    ///   and every address and handle in `args` is valid for the kernel's accesses. An invalid
+    ///   address loses the device.
+    /// - Barriers order the launch with other accesses to the same memory.
+    /// - A multiprocessor has enough registers for one block. This always holds for up to 256
+    ///   threads. For more, compile the kernel with `__launch_bounds__`, so that the compiler
+    ///   ensures it: no driver is known to check this in a Vulkan queue.
+    /// - The kernel terminates. It accesses nothing outside of a surface unless it was written with
     ///   `cudaBoundaryModeZero` or `cudaBoundaryModeClamp`.
     #[doc(alias = "vkCmdCuLaunchKernelNVX")]
     pub unsafe fn record(&self, commands: vk::CommandBuffer, config: &LaunchConfig, args: &[u8]) -> Result<()> {

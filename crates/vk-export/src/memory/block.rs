@@ -32,13 +32,14 @@ pub struct BlockInfo<'a> {
     pub placement: Placement,
 }
 
-/// One allocation that many buffers lie in, made with [`Buffer::new_in`](crate::Buffer::new_in):
-/// one export, one import, one mapping for all of them. Each buffer keeps the block.
+/// One allocation for many buffers, which are created with
+/// [`Buffer::new_in`](crate::Buffer::new_in): one export, one import and one mapping for all of
+/// them. Each buffer keeps the block alive.
 ///
-/// All have the usage of the block, so one memory type and one alignment suit all (Vulkan
-/// specification, `VkMemoryRequirements`: both are the same for all buffers of one usage).
-/// `bufferImageGranularity` does not matter, since there are no images in it. Where buffers lie is
-/// the caller's business: what two buffers hold that lie over each other is undefined.
+/// All buffers have the usage of the block, so one memory type and one alignment apply to all
+/// (Vulkan specification, `VkMemoryRequirements`: both are the same for all buffers of one usage).
+/// `bufferImageGranularity` does not apply, because a block contains no images. The caller chooses
+/// the offsets of the buffers; the contents of buffers that overlap are undefined.
 ///
 /// See [`VkExportMemoryAllocateInfo`] and [`vkBindBufferMemory2`].
 ///

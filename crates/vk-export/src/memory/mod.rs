@@ -27,10 +27,10 @@ pub enum Placement {
     /// its buffers keep alive; an importer frees its mapping first.
     #[default]
     Exportable,
-    /// On the device, exportable, and mapped by other GPUs too, which takes whole pages of 2 MiB: a
-    /// buffer has an allocation of its own, and is itself made as large as that. What asks for its
-    /// size is told what was asked for; a descriptor with `VK_WHOLE_SIZE` sees the rest, which
-    /// holds nothing. Not for images.
+    /// In device memory, exportable, and mapped by other GPUs too. This takes whole pages of 2 MiB:
+    /// a buffer outside of a [`Block`](crate::Block) has its own allocation, and the Vulkan buffer
+    /// is as large as that. Its `size` is still the requested one, but a descriptor with
+    /// `VK_WHOLE_SIZE` includes the rest, which holds no data. Not for images.
     Peers,
     /// Mapped and coherent for the host, for as long as it lives. Vulkan owns it alone, and frees it
     /// with the resource.

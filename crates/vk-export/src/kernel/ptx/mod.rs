@@ -21,10 +21,10 @@ use crate::error::{Error, Result};
 
 pub use declaration::PtxParam;
 
-/// The text of a PTX module, checked, with what it says of its kernels. Cloning it is cheap.
+/// The validated text of a PTX module, with the properties of its kernels. Clones are cheap.
 ///
-/// What a driver would have to refuse is left to the driver; what it would take and then hang on,
-/// or lose the device with, is known here: see [`PtxEntry::refused`].
+/// Errors that a driver detects are left to the driver. Instructions that a driver accepts, but
+/// that hang or lose the device, are detected here: see [`PtxEntry::refused`].
 ///
 /// ```
 /// use vk_export::Ptx;
@@ -156,13 +156,14 @@ impl PtxEntry {
         self.required_block
     }
 
-    /// Returns why it must not be launched in a Vulkan queue, where it, or a function that it may
-    /// call, has `trap`, a breakpoint, an instruction or directive about clusters, or a call of a
-    /// function that the module does not hold: `malloc`, `vprintf`, `__assertfail`, launches from
-    /// the device. In a CUDA stream all of these work.
+    /// Returns why the kernel must not be launched in a Vulkan queue, or `None` if it may be. The
+    /// reason is `trap`, a breakpoint, an instruction or directive for clusters, or a call of a
+    /// function that the module does not contain (`malloc`, `vprintf`, `__assertfail`, launches
+    /// from the device), in the kernel or in a function that it may call. All of these work on a
+    /// CUDA stream.
     ///
-    /// The `.trap` of surface instructions is another matter: it is taken only for texels outside
-    /// of the surface. Write kernels with `cudaBoundaryModeZero` to be safe there.
+    /// The `.trap` modifier of surface instructions is not refused, because it takes effect only
+    /// for texels outside of the surface. Write kernels with `cudaBoundaryModeZero` to be safe.
     pub fn refused(&self) -> Option<&PtxRefusal> {
         self.refused.as_ref()
     }
