@@ -55,7 +55,7 @@ fn no_display() -> Option<&'static str> {
         return None;
     }
     Some(
-        "no window can be opened: there is no display (DISPLAY and WAYLAND_DISPLAY are not set). Run it on a desktop, under \
+        "no window can be opened: there is no display (neither DISPLAY nor WAYLAND_DISPLAY nor WAYLAND_SOCKET is set). Run it on a desktop, under \
          `xvfb-run`, or through `ssh -X`, or make the view with headless=True and use pixels() or save()",
     )
 }

@@ -71,12 +71,12 @@ impl Tensor {
         }
     }
 
-    /// DLPack: a capsule with this memory, versioned where ``max_version`` is at least (1, 0).
-    /// Nothing is copied.
+    /// Returns a DLPack capsule with this memory, which is versioned if ``max_version`` is at least
+    /// (1, 0). Nothing is copied.
     ///
-    /// ``stream`` is put behind the copies that views have made of the memory or into it so far.
-    /// Of a frame, it is put behind Vulkan's last use of the slot, and leaving the frame waits for
-    /// it, on the GPU: it must live until the ``with`` block has been left.
+    /// ``stream`` waits for the copies that views have made of the memory or into it so far. For a
+    /// frame of a canvas it waits for Vulkan's last use of the slot, and the end of the frame waits
+    /// for ``stream``, on the GPU. The stream must live until the ``with`` block has been left.
     #[pyo3(signature = (*, stream=None, max_version=None, dl_device=None, copy=None))]
     fn __dlpack__(
         &self,

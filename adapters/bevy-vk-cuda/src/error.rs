@@ -66,9 +66,9 @@ pub enum Error {
         object: String,
     },
 
-    /// Frames do not reach Bevy: their asset was replaced by one that they cannot be copied into,
-    /// of another size or format for example, memory ran out, the device is lost or was replaced,
-    /// or Bevy has stopped rendering.
+    /// Frames do not reach Bevy: their asset was replaced by one that they cannot be copied into
+    /// (for example, one with another size or format), memory ran out, the device is lost or was
+    /// replaced, or Bevy has stopped rendering.
     #[error("{object}: its frames do not reach Bevy, {}: {source}", again(*.retried))]
     #[non_exhaustive]
     NotPresented {

@@ -91,20 +91,22 @@ impl<R: Content> CudaWriter<R> {
         Self { side: Side::Upload(uploader), width, fault, presented }
     }
 
-    /// Begins a frame, lets `compute` enqueue its work, and publishes it. Bevy shows it once it is
-    /// finished. Returns `false` without calling `compute` while two frames are unfinished, so that
-    /// a system never waits for a slow kernel.
+    /// Begins a frame, calls `compute` to enqueue its work, and publishes it. Bevy shows the frame
+    /// once it is finished. Returns `false` without calling `compute` while two frames are
+    /// unfinished, so that a system never waits for a slow kernel.
     ///
-    /// A frame whose `compute` fails, or that runs nothing on the CPU, is not shown.
+    /// A frame is not shown if `compute` returns an error, or if the CPU computes and `compute`
+    /// does not call [`CpuFrame::run`].
     ///
     /// # Errors
-    /// - The error of `compute`, and what [`LatestWriter::begin`] and `publish` of the bridge say.
-    /// - [`Error::Panicked`] after a closure on the CPU has panicked, or the bridge's error for it.
+    /// - The error of `compute`, and the errors of [`LatestWriter::begin`] and `publish`.
+    /// - [`Error::Panicked`], or the corresponding error of the bridge, after a closure on the CPU
+    ///   has panicked.
     /// - [`Error::NotPresented`], without calling `compute`, while frames do not reach Bevy. Bevy
-    ///   keeps the last whole frame meanwhile. It ends by itself once the step that failed goes
-    ///   well: the asset is like the former one again, memory could be allocated, or Bevy renders
-    ///   again after its `RenderErrorHandler` has stopped it. While the asset is missing nothing is
-    ///   tried, and it lasts. A program that goes on meanwhile treats it as `false`.
+    ///   keeps the last complete frame. The condition ends once the step that failed succeeds: a
+    ///   compatible asset was inserted, memory could be allocated, or Bevy renders again after its
+    ///   `RenderErrorHandler` has stopped it. While the asset is missing, nothing is retried. A
+    ///   program that continues meanwhile can treat this error like `false`.
     ///
     /// Bevy's default error handler ends the program for a system that returns one of these.
     pub fn write<E: From<Error>>(
