@@ -124,6 +124,16 @@ pub(crate) fn is_interrupt(py: Python<'_>, error: &PyErr) -> bool {
     !error.is_instance_of::<PyException>(py)
 }
 
+/// Returns what `__exit__` does after its own work has `ended`. An exception that the block has
+/// raised is the one to see: an error of that work is reported beside it.
+pub(crate) fn leave(py: Python<'_>, raised: bool, ended: PyResult<()>) -> PyResult<bool> {
+    match ended {
+        Err(error) if raised && !is_interrupt(py, &error) => error.write_unraisable(py, None),
+        ended => ended?,
+    }
+    Ok(false)
+}
+
 fn class<'py>(py: Python<'py>, kind: Kind) -> PyResult<Bound<'py, PyType>> {
     static MODULE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
     let module = MODULE.get_or_try_init(py, || Ok::<_, PyErr>(py.import("vkview._errors")?.unbind()))?;

@@ -11,7 +11,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::ci::DOCUMENTED;
+use crate::documented::DOCUMENTED;
 use crate::{kernels, shell};
 
 /// The release whose rustdoc JSON the pinned `public-api` reads. Move the two together.

@@ -8,6 +8,7 @@ mod api;
 mod bench;
 mod ci;
 mod digest;
+mod documented;
 mod fuzz;
 mod kernels;
 mod lint;

@@ -13,7 +13,7 @@ use pyo3::types::PyTuple;
 pub(crate) use crate::canvas::open::OpenFrame;
 use crate::canvas::shared::Named;
 pub(crate) use crate::canvas::shared::{Export, Kept, Shared};
-use crate::error::{Fault, Kind, is_interrupt};
+use crate::error::{Fault, Kind, leave};
 use crate::export::Layout;
 use crate::native::{Detached, call, detached};
 use crate::owned::{Owner, Tensor};
@@ -172,12 +172,7 @@ impl CanvasFrame {
         _traceback: &Bound<'_, PyAny>,
     ) -> PyResult<bool> {
         let raised = !kind.is_none();
-        match self.end(py, raised) {
-            // The block's exception is the one to see.
-            Err(error) if raised && !is_interrupt(py, &error) => error.write_unraisable(py, None),
-            ended => ended?,
-        }
-        Ok(false)
+        leave(py, raised, self.end(py, raised))
     }
 }
 

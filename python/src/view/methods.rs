@@ -1,7 +1,7 @@
 //! The methods of `View`, as Python sees them.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Mutex, PoisonError, Weak};
 
 use bridge_view::{Camera, MAX_SIDE, WindowInfo};
 use pyo3::exceptions::{PyResourceWarning, PyValueError};
@@ -10,7 +10,7 @@ use pyo3::types::{PyByteArray, PyBytes};
 
 use crate::canvas::{Canvas, Shared};
 use crate::choose;
-use crate::error::{Fault, Kind, is_interrupt};
+use crate::error::{Fault, Kind, leave};
 use crate::export::Layout;
 use crate::fork::Process;
 use crate::memory::Memory;
@@ -23,8 +23,7 @@ use crate::screen::{Scene, Screen};
 use crate::tensor::dtype::DType;
 use crate::tensor::stream::named;
 use crate::tensor::{Role, TensorView, checked_shape};
-
-use crate::view::{View, file};
+use crate::view::{View, file, note};
 
 #[pymethods]
 impl View {
@@ -153,9 +152,7 @@ impl View {
         let memory = self.with(py, |screen| {
             let memory = Memory::zeroed(screen.compute(), size)?;
             // While the screen is locked, so that `close` comes before it or sees it.
-            let mut live = self.live();
-            live.retain(|memory| memory.strong_count() > 0);
-            live.push(Arc::downgrade(&memory));
+            note(&mut self.live(), &memory);
             Ok(memory)
         })?;
         let layout = Layout { address: memory.address(), device: memory.device(), dtype, shape };
@@ -181,9 +178,7 @@ impl View {
         let shared = view.with(slf.py(), |screen| {
             let shared = Shared::new(screen.compute(), format)?;
             // While the screen is locked, so that `close` comes before it or sees it.
-            let mut canvases = view.canvases();
-            canvases.retain(|canvas| canvas.strong_count() > 0);
-            canvases.push(Arc::downgrade(&shared));
+            note(&mut view.canvases(), &shared);
             Ok(shared)
         })?;
         Ok(Canvas::new(slf.clone().unbind(), shared, shape, format, look))
@@ -344,12 +339,7 @@ impl View {
         _value: &Bound<'_, PyAny>,
         _traceback: &Bound<'_, PyAny>,
     ) -> PyResult<bool> {
-        match self.close(py) {
-            // The block's exception is the one to see.
-            Err(error) if !kind.is_none() && !is_interrupt(py, &error) => error.write_unraisable(py, None),
-            ended => drop(ended?),
-        }
-        Ok(false)
+        leave(py, !kind.is_none(), self.close(py).map(drop))
     }
 
     fn __repr__(&self) -> String {

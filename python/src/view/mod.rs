@@ -4,7 +4,7 @@ mod file;
 mod methods;
 mod window;
 
-use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bridge::{BufferSpec, Compute, RenderTurn};
 use bridge_view::WindowState;
@@ -144,4 +144,10 @@ impl Drop for View {
         // Waits for frames.
         detached(move || drop(screen));
     }
+}
+
+/// Adds one to the list of those that live.
+fn note<T>(list: &mut Vec<Weak<T>>, one: &Arc<T>) {
+    list.retain(|other| other.strong_count() > 0);
+    list.push(Arc::downgrade(one));
 }

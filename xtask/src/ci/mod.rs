@@ -19,7 +19,7 @@ use steps::cargo;
 
 pub(crate) use lanes::ends_with_its_parent;
 pub(crate) use misuse::run as misuse;
-pub(crate) use steps::{DOCUMENTED, kill_matrix, kill_soak};
+pub(crate) use steps::{kill_matrix, kill_soak};
 
 /// A part of continuous integration.
 #[derive(Clone, Copy)]

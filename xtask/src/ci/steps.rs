@@ -6,6 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use crate::documented::DOCUMENTED;
 use crate::setup;
 use crate::setup::consent::Consent;
 use crate::{api, programs, python, shell, test, windows};
@@ -133,11 +134,6 @@ fn cuda_features(manifest: &str) -> Vec<&str> {
 pub(super) fn docs() -> Result<()> {
     shell::run(shell::cargo().arg("doc").args(DOCUMENTED.split_whitespace()).env("RUSTDOCFLAGS", "-D warnings"))
 }
-
-/// All that `cargo doc` documents by itself, and one example: with that the dependencies have the
-/// features with which `clippy` has checked them, so that nothing is checked again.
-pub(crate) const DOCUMENTED: &str =
-    "--workspace --no-deps --lib --bin engine --bin xtask --bin xtask-checks --bin bridge-bench --example particles";
 
 /// What the steps that run beside the others need to be installed: it comes down while something
 /// else compiles.

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::ci::DOCUMENTED;
+use crate::documented::DOCUMENTED;
 use crate::setup::consent::Consent;
 use crate::setup::{self, Scope};
 use crate::{shell, test};
