@@ -41,6 +41,7 @@ mod slots;
 mod split;
 mod state;
 mod unfinished;
+mod use_ends;
 mod values;
 mod work;
 

@@ -8,9 +8,9 @@ use cuda_import::Texel;
 
 use super::hand_over::{self, Initial};
 use super::ledger::First;
-use super::replaced::UseEnds;
 use super::resources::Resources;
 use super::state::State;
+use super::use_ends::UseEnds;
 use super::{Direction, Exchange};
 use crate::buffer::spec::BufferSpec;
 use crate::error::{Error, Result};

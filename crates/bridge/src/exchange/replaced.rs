@@ -5,15 +5,8 @@ use std::thread::JoinHandle;
 
 use super::resources::Resources;
 use super::state::State;
+use super::use_ends::UseEnds;
 use crate::observe::log_warn;
-
-/// The end of use of resources that others have replaced.
-pub(super) struct UseEnds {
-    /// The highest value of `rendered` that may have been submitted by then.
-    pub(super) rendered: u64,
-    /// A value of `computed` after all work with them; `None` if its signal could not be enqueued.
-    pub(super) computed: Option<u64>,
-}
 
 /// The generations of an exchange's slots that may still be in use, and those that are being freed.
 /// Dropping it waits for both, with the exchange's limits.
