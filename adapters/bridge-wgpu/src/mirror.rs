@@ -230,7 +230,8 @@ impl<S: Shared> Mirror<S> {
 
     /// Drops a handle of the exchange. If that leaks the exchange, because its work is not known to
     /// have completed, wgpu's queue is leaked as well: when the last reference to it is dropped,
-    /// wgpu waits for everything on it, without a limit.
+    /// wgpu waits for everything on it, without a limit. A compute turn of a latest exchange that
+    /// outlives both handles leaks the exchange later, and not the queue.
     pub(crate) fn free<T>(&self, handle: T) {
         let leaked = || LiveObjects::now().leaked_timelines;
         let before = leaked();

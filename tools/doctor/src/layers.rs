@@ -92,6 +92,9 @@ pub fn examine_without(arguments: &[&str]) -> Option<WithoutLayers> {
 /// process by itself knows nothing of it.
 const CAME_TO_ITS_END: u8 = 0xb0;
 
+/// The exit codes of a doctor that came to its end, as `--help` lists them.
+const VERDICTS: &[u8] = &[0, 1, 2, 74];
+
 /// The code that a watched doctor exits with, for the one that watches.
 pub fn mark_end(code: u8) -> u8 {
     CAME_TO_ITS_END.saturating_add(code)
@@ -103,8 +106,8 @@ pub fn mark_end(code: u8) -> u8 {
 /// It did not, whatever its status: what to say of that, and whether it does without implicit
 /// layers.
 pub fn end_of(status: ExitStatus, without: impl FnOnce() -> Option<WithoutLayers>) -> Result<u8, String> {
-    let code = status.code().and_then(|code| u8::try_from(code).ok());
-    if let Some(code) = code.and_then(|code| code.checked_sub(CAME_TO_ITS_END)) {
+    let code = status.code().and_then(|code| u8::try_from(code).ok()?.checked_sub(CAME_TO_ITS_END));
+    if let Some(code) = code.filter(|code| VERDICTS.contains(code)) {
         return Ok(code);
     }
     let end = format!("a Vulkan driver or layer, or CUDA, ended the check ({status})");
@@ -128,9 +131,11 @@ mod tests {
     #[test]
     fn a_process_that_a_layer_ends_is_told_from_one_that_finds_nothing() {
         let status = |script: &str| Command::new("sh").args(["-c", script]).status().unwrap();
-        for code in [0, 1, 2, 74] {
-            assert_eq!(end_of(status(&format!("exit {}", mark_end(code))), || None), Ok(code));
-            // A driver's own `exit`.
+        for code in VERDICTS {
+            assert_eq!(end_of(status(&format!("exit {}", mark_end(*code))), || None), Ok(*code));
+        }
+        // A driver's own `exit`.
+        for code in VERDICTS.iter().copied().chain([101, 200, 255]) {
             let error = end_of(status(&format!("exit {code}")), || None).unwrap_err();
             assert!(error.contains("ended the check"), "{error}");
         }
