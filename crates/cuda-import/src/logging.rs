@@ -13,8 +13,23 @@ use log::Level;
 thread_local! {
     /// Number of [`LogHold`] of this thread.
     static HELD: Cell<usize> = const { Cell::new(0) };
-    /// The lines that are held back: level, target, text.
-    static LINES: RefCell<Vec<(Level, &'static str, String)>> = const { RefCell::new(Vec::new()) };
+    /// The lines that are held back.
+    static LINES: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Where a line is logged.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) module: &'static str,
+    pub(crate) file: &'static str,
+    pub(crate) line: u32,
+}
+
+/// A line that is held back.
+struct Line {
+    level: Level,
+    place: Place,
+    text: String,
 }
 
 /// While one is alive, lines that this crate logs on this thread are held back. They are logged when
@@ -47,23 +62,34 @@ impl Drop for LogHold {
 
 #[cold]
 fn pass_on() {
-    // Taken first: the logger may use this crate.
-    for (level, target, line) in LINES.take() {
-        isolated(|| log::log!(target: target, level, "{line}"));
+    // Taken first: the logger may use this crate. A thread that is ending may hold none any more.
+    for Line { level, place, text } in LINES.try_with(RefCell::take).unwrap_or_default() {
+        isolated(|| {
+            let logger = log::logger();
+            let metadata = log::Metadata::builder().level(level).target(place.module).build();
+            if logger.enabled(&metadata) {
+                let mut record = log::Record::builder();
+                record.metadata(metadata).module_path_static(Some(place.module));
+                record.file_static(Some(place.file)).line(Some(place.line));
+                logger.log(&record.args(format_args!("{text}")).build());
+            }
+        });
     }
 }
 
-/// Logs by `log`, or keeps what `line` gives for the end of the thread's last [`LogHold`].
-pub(crate) fn write(level: Level, target: &'static str, line: impl FnOnce() -> String, log: impl FnOnce()) {
-    if level > log::max_level() {
+/// Logs by `log`, or keeps what `text` gives for the end of the thread's last [`LogHold`]: the
+/// logger cannot be asked before whether it wants the line.
+pub(crate) fn write(level: Level, place: Place, text: impl FnOnce() -> String, log: impl FnOnce()) {
+    if level > log::STATIC_MAX_LEVEL || level > log::max_level() {
         return;
     }
     if HELD.get() == 0 {
         return isolated(log);
     }
     isolated(|| {
-        let line = line();
-        LINES.with_borrow_mut(|lines| lines.push((level, target, line)));
+        let line = Line { level, place, text: text() };
+        // On a thread that is ending the line is lost.
+        let _ = LINES.try_with(|lines| lines.borrow_mut().push(line));
     });
 }
 
@@ -79,7 +105,12 @@ pub(crate) fn isolated(log: impl FnOnce()) {
 /// A line at a level by the macro of the crate `log`, see [`write`].
 macro_rules! logged {
     ($level:ident, $log:ident, $($arg:tt)+) => {
-        $crate::logging::write(log::Level::$level, module_path!(), || format!($($arg)+), || log::$log!($($arg)+))
+        $crate::logging::write(
+            log::Level::$level,
+            $crate::logging::Place { module: module_path!(), file: file!(), line: line!() },
+            || format!($($arg)+),
+            || log::$log!($($arg)+),
+        )
     };
 }
 
@@ -108,6 +139,32 @@ pub(crate) use {log_debug, log_error, log_trace, log_warn, logged};
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    thread_local! {
+        static KEPT: RefCell<Option<Holds>> = const { RefCell::new(None) };
+    }
+
+    /// Holds lines back when it is dropped, and logs one.
+    struct Holds;
+
+    impl Drop for Holds {
+        fn drop(&mut self) {
+            let _hold = LogHold::new();
+            log_warn!("a thread ends");
+        }
+    }
+
+    /// Values of a thread are dropped in the order opposite to that of their first use. A panic there
+    /// would end the process.
+    #[test]
+    fn lines_are_held_back_while_a_thread_ends() {
+        log::set_max_level(log::LevelFilter::Warn);
+        let thread = std::thread::spawn(|| {
+            KEPT.set(Some(Holds));
+            drop(LogHold::new());
+        });
+        thread.join().unwrap();
+    }
 
     /// Panics once more when it is dropped.
     struct Payload;

@@ -1,5 +1,6 @@
 //! Processes of a user that bind the same path do so one at a time.
 
+use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -13,9 +14,9 @@ use crate::error::{Error, Result};
 /// Limit on how long another process may be binding the same path.
 const LOCK_LIMIT: Duration = Duration::from_secs(1);
 
-/// A lock on a path at which a socket is bound: an open file `PATH.lock` beside it, which the lock
-/// is on. No other user can open that file. Dropping the lock removes it; a file that a killed
-/// process left behind is used and removed by the next one.
+/// A lock on a path at which a socket is bound: on a file beside it, `.NAME.vk-cuda-bridge` for a
+/// socket NAME. No other user can open that file. Dropping the lock removes it; a file that a
+/// killed process left behind is used and removed by the next one.
 #[derive(Debug)]
 pub(super) struct BindLock {
     path: PathBuf,
@@ -24,9 +25,7 @@ pub(super) struct BindLock {
 
 impl BindLock {
     pub(super) fn new(socket: &Path) -> Result<Self> {
-        let mut path = socket.as_os_str().to_owned();
-        path.push(".lock");
-        let path = PathBuf::from(path);
+        let path = path_of(socket);
         let start = Instant::now();
         loop {
             let file = open_lock(&path)?;
@@ -49,6 +48,14 @@ impl BindLock {
     }
 }
 
+/// The path of the lock of a socket. No other program's files are called so: the file is removed.
+pub(super) fn path_of(socket: &Path) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.push(socket.file_name().unwrap_or_default());
+    name.push(".vk-cuda-bridge");
+    socket.with_file_name(name)
+}
+
 impl Drop for BindLock {
     fn drop(&mut self) {
         // While it is locked: nobody else has locked this file.
@@ -62,8 +69,8 @@ fn open_lock(path: &Path) -> Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let not_ours = || Error::NotOurs { path: path.to_owned() };
     let file = open(path, flags, Mode::RUSR | Mode::WUSR).map_err(|error| match error {
-        // A link, a socket, a folder.
-        Errno::LOOP | Errno::NXIO | Errno::ISDIR => not_ours(),
+        // A link, a socket, a folder, a file of another user.
+        Errno::LOOP | Errno::NXIO | Errno::ISDIR | Errno::ACCESS => not_ours(),
         error => failed("open", path, error),
     })?;
     let stat = fstat(&file).map_err(|error| failed("fstat", path, error))?;

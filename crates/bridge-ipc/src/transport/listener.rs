@@ -23,8 +23,7 @@ impl Listener {
     /// process left behind is replaced. The folder must be writable by this user only: whoever can
     /// write to it can replace the socket or keep this process from binding it.
     ///
-    /// During the call, a locked file with the name of the socket and `.lock` at its end exists
-    /// next to the socket.
+    /// During the call, a locked file `.NAME.vk-cuda-bridge` exists next to a socket NAME.
     ///
     /// # Errors
     /// [`Error::InUse`](crate::Error::InUse) where another process listens,

@@ -50,7 +50,9 @@ impl TimelinePoint {
     /// submits pending work first.
     ///
     /// # Errors
-    /// The error of the failed driver call.
+    /// The error of the failed driver call. After a Vulkan device was lost and CUDA was released
+    /// from its waits, every point of the device's exchanges returns the loss, whether it was
+    /// reached or not.
     pub fn is_reached(&self) -> Result<bool> {
         self.timeline.flush()?;
         Ok(self.timeline.value()? >= self.value)
@@ -71,8 +73,8 @@ impl TimelinePoint {
     /// after all work before the signal.
     ///
     /// # Errors
-    /// [`Error::Timeout`](crate::Error::Timeout) with the last value seen, or the error of the
-    /// failed driver call.
+    /// [`Error::Timeout`](crate::Error::Timeout) with the last value seen, otherwise as
+    /// [`is_reached`](Self::is_reached).
     pub fn wait(&self, timeout: Duration) -> Result<()> {
         self.timeline.wait_in_order(self.value, timeout)
     }

@@ -63,7 +63,7 @@ fn only_a_file_of_the_users_is_locked() {
     let _alone = alone();
     use rustix::fs::{CWD, FileType, Mode, mknodat};
     let folder = tempfile::tempdir().unwrap();
-    let (path, lock) = (folder.path().join("s"), folder.path().join("s.lock"));
+    let (path, lock) = (folder.path().join("s"), folder.path().join(".s.vk-cuda-bridge"));
     let not_ours = || {
         assert!(matches!(Listener::bind(&path), Err(Error::NotOurs { path }) if path == lock));
         assert!(fs::symlink_metadata(&lock).is_ok() && !path.exists(), "it is left alone");

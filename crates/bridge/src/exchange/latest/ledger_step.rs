@@ -1,4 +1,4 @@
-//! RemoteTurns of the model.
+//! Steps of the model.
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) enum Step {
