@@ -55,7 +55,7 @@ impl<R: Resources> State<R> {
         if !self.compute.device().queues_are_synchronized() || !self.ledger().needs_flush() {
             return Ok(());
         }
-        #[cfg(test)]
+        #[cfg(all(test, target_os = "linux", feature = "remote"))]
         crate::observe::steps::note("flush", self.compute.device().as_raw().handle());
         let _order = self.submitting()?;
         let Some(value) = self.ledger().flush() else { return Ok(()) };
@@ -102,7 +102,7 @@ impl<R: Resources> State<R> {
             match self.quiesce_within(limit) {
                 Err(Error::Timeout { .. } | Error::ComputeBusy { .. }) if !left.is_zero() => {
                     go_on()?;
-                    #[cfg(test)]
+                    #[cfg(all(test, target_os = "linux", feature = "remote"))]
                     crate::observe::steps::note("quiesce", self.compute.device().as_raw().handle());
                     // The compute side may be told to be busy at once.
                     std::thread::sleep(limit.saturating_sub(round.elapsed()));

@@ -2,7 +2,7 @@
 
 pub(crate) mod live;
 pub(crate) mod object;
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux", feature = "remote"))]
 pub(crate) mod steps;
 
 pub(crate) use bridge_trace as trace;
