@@ -1,7 +1,7 @@
 //! A test, run again in a process of its own with the double, or something else, as its driver.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 /// Set in the child, to the name of the test.
 const MARK: &str = "DRIVER_DOUBLE_CHILD";
@@ -37,17 +37,27 @@ pub(crate) fn enter(test: &str, library: &Library<'_>) -> bool {
         std::fs::write(&manifest, manifest_of(&file)).expect("a manifest of the driver");
         command.env("VK_DRIVER_FILES", &manifest).env("VK_ICD_FILENAMES", &manifest);
     }
-    let output = command
-        .args([test, "--exact", "--include-ignored", "--nocapture", "--test-threads=1"])
-        .env(MARK, test)
-        .output()
-        .expect("this program runs again");
+    command.args([test, "--exact", "--include-ignored", "--nocapture", "--test-threads=1"]).env(MARK, test);
+    let output = started(&mut command).expect("this program runs again");
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{test}: {} in its own process:\n{said}", output.status);
     assert!(said.contains("1 passed"), "no test is called {test}:\n{said}");
     // Shown where the parent runs with `--nocapture`.
     print!("{said}");
     false
+}
+
+/// Runs a command. Wine fails to start one of many processes now and then, with
+/// `ERROR_INTERNAL_ERROR`; what was not started may be started again.
+fn started(command: &mut Command) -> std::io::Result<Output> {
+    const INTERNAL_ERROR: i32 = 1359;
+    for _ in 0..3 {
+        match command.output() {
+            Err(error) if cfg!(windows) && error.raw_os_error() == Some(INTERNAL_ERROR) => {}
+            output => return output,
+        }
+    }
+    command.output()
 }
 
 /// What the Vulkan loader reads of a driver.
