@@ -107,8 +107,8 @@ impl Layout {
     }
 }
 
-/// The `stream=` of `__dlpack__` as a number, if it is an object of a library. The default stream of
-/// such an object is the legacy one; the number 0 alone is ambiguous by the array API.
+/// The `stream=` of `__dlpack__` as a number, if it is an object of a library. The default stream
+/// of such an object is the legacy one; the number 0 alone is ambiguous by the array API.
 pub(crate) fn numbered<'py>(stream: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     if stream.is_instance_of::<PyInt>() {
         return Ok(stream.clone());

@@ -3,6 +3,7 @@
 mod canvas;
 mod choose;
 mod error;
+mod event;
 mod export;
 mod fork;
 mod inspect;

@@ -9,10 +9,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use bridge::Compute;
-use bridge::cuda_import::{StreamEvent, record_event};
+use bridge::cuda_import::StreamEvent;
 use bridge::cudarc::driver::{CudaContext, CudaStream, DriverError, result, sys};
 
 use crate::error::{Fault, Kind};
+use crate::event::{driver, record};
 use crate::native::{Native, Relaxed, drop_later};
 use crate::tensor::Device;
 
@@ -42,14 +43,16 @@ pub(crate) struct HostBlock {
 pub(crate) struct CudaBlock {
     context: Arc<CudaContext>,
     start: sys::CUdeviceptr,
-    copied: Mutex<Option<Copied>>,
+    copied: Mutex<Copied>,
 }
 
-/// The last copies of views that read or write the memory: each is behind those before.
-#[derive(Debug)]
+/// The last copy of a view that reads or writes the memory. Each copy is ordered after the one
+/// before.
+#[derive(Debug, Default)]
 struct Copied {
-    event: StreamEvent,
-    /// The stream of the last one, by its address.
+    /// After that copy; `None` before the first.
+    event: Option<StreamEvent>,
+    /// The stream of that copy, by its address.
     stream: usize,
 }
 
@@ -71,7 +74,7 @@ impl Memory {
                     Fault::new(Kind::Driver, format!("no {size} bytes on {}: {error} ({code})", cuda.device().name()))
                 };
                 let start = on_cuda(&context, size).map_err(failed)?;
-                let block = CudaBlock { context, start, copied: Mutex::new(None) };
+                let block = CudaBlock { context, start, copied: Mutex::default() };
                 Self::Cuda { block: Some(Native::new(block)), ordinal }
             }
             None => Self::Host(HostBlock::zeroed(size)?),
@@ -90,7 +93,9 @@ impl Memory {
     pub(crate) fn before_copy(&self, ours: &CudaStream) -> Result<(), Fault> {
         let Self::Cuda { block: Some(block), .. } = self else { return Ok(()) };
         match &*block.copied() {
-            Some(copied) if copied.stream != ours.cu_stream() as usize => copied.event.make_wait(ours).map_err(driver),
+            Copied { event: Some(event), stream } if *stream != ours.cu_stream() as usize => {
+                event.make_wait(ours).map_err(driver)
+            }
             _ => Ok(()),
         }
     }
@@ -99,16 +104,8 @@ impl Memory {
     pub(crate) fn after_copy(&self, ours: &CudaStream) -> Result<(), Fault> {
         let Self::Cuda { block: Some(block), .. } = self else { return Ok(()) };
         let mut copied = block.copied();
-        match &mut *copied {
-            Some(Copied { event, stream }) => {
-                event.record(ours).map_err(driver)?;
-                *stream = ours.cu_stream() as usize;
-            }
-            none => {
-                let event = record_event(ours).map_err(driver)?;
-                *none = Some(Copied { event, stream: ours.cu_stream() as usize });
-            }
-        }
+        record(&mut copied.event, ours)?;
+        copied.stream = ours.cu_stream() as usize;
         Ok(())
     }
 
@@ -118,7 +115,7 @@ impl Memory {
         let Self::Cuda { block: Some(block), .. } = self else { return Ok(false) };
         block.process().check("tensor")?;
         let copied = block.copied();
-        let Some(Copied { event, .. }) = &*copied else { return Ok(false) };
+        let Some(event) = &copied.event else { return Ok(false) };
         if event.is_reached().map_err(driver)? {
             return Ok(false);
         }
@@ -186,14 +183,10 @@ fn on_cuda(context: &Arc<CudaContext>, size: usize) -> Result<sys::CUdeviceptr, 
 }
 
 impl CudaBlock {
-    fn copied(&self) -> MutexGuard<'_, Option<Copied>> {
+    fn copied(&self) -> MutexGuard<'_, Copied> {
         // A panic in between leaves an event of an earlier copy or none.
         self.copied.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn driver(error: bridge::cuda_import::Error) -> Fault {
-    Fault::new(Kind::Driver, error)
 }
 
 impl Drop for CudaBlock {

@@ -101,8 +101,8 @@ pub(crate) fn signals_are_logged_behind_their_lock(name: &str) {
 static OTHER: Mutex<Option<Exchange<Words>>> = Mutex::new(None);
 static DOUBLE: OnceLock<Double> = OnceLock::new();
 
-/// Closes an exchange that signals in place of a lost device, too, on a thread that the logger waits
-/// for: CUDA is busy until then.
+/// Closes an exchange that signals in place of a lost device, too, on a thread that the logger
+/// waits for: CUDA is busy until then.
 fn close_other(line: &str) {
     if !line.starts_with("signal ") || !line.contains("rendered") {
         return;

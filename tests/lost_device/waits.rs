@@ -22,9 +22,9 @@ fn swallowed<T>(submit: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Of an exchange, of one on the same stream, and of one whose buffers were replaced meanwhile. CUDA
-/// goes on once the first that is closed has noticed, though its own limit is nothing: one that has
-/// no frames, or one that knows the loss from them. The frames count as drawn for nobody.
+/// Of an exchange, of one on the same stream, and of one whose buffers were replaced meanwhile.
+/// CUDA goes on once the first that is closed has noticed, though its own limit is nothing: one
+/// that has no frames, or one that knows the loss from them. The frames count as drawn for nobody.
 pub(crate) fn lose_what_cuda_waits_for(compute: &Compute, counter: Counter, idle_first: bool) {
     let limits = if idle_first { [Duration::ZERO, Rig::LONG] } else { [Rig::LONG, Duration::ZERO] };
     let [idle, mut waiting, mut replaced] = [limits[0], limits[1], Rig::LONG].map(|timeout| {

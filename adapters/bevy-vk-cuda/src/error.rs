@@ -74,8 +74,8 @@ pub enum Error {
     NotPresented {
         /// The image or buffer that the frames belong to.
         object: String,
-        /// Whether presenting is tried again in each of Bevy's frames. If `false`, the device or
-        /// the compute side is lost, or the device [was replaced](Self::DeviceReplaced): drop the
+        /// `true` if presenting is retried in each of Bevy's frames. Otherwise the device or the
+        /// compute side is lost, or the device [was replaced](Self::DeviceReplaced): drop the
         /// object, and create it again on a working device.
         retried: bool,
         /// The reason.

@@ -130,7 +130,8 @@ fn code(number: u32) -> Code {
     [Done, Version, Backend, Device, Resource, Protocol, Failure].get(number as usize).copied().unwrap_or(Other(number))
 }
 
-/// Whether a message says all that its bytes do. The Hello of a newer version may say more.
+/// Returns `true` if encoding the message gives its bytes again. The Hello of a newer version may
+/// have bits that are ignored here.
 fn is_whole(message: &Message, bytes: &[u8]) -> bool {
     let encoded = message.encode().unwrap();
     match message {

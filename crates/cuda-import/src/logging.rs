@@ -32,8 +32,8 @@ struct Line {
     text: String,
 }
 
-/// While one is alive, lines that this crate logs on this thread are held back. They are logged when
-/// the thread's last one is dropped.
+/// While one is alive, lines that this crate logs on this thread are held back. They are logged
+/// when the thread's last one is dropped.
 ///
 /// For calls of this crate under a lock that the program's logger may take: declare it before the
 /// lock's guard, so that the guard is dropped first.
@@ -154,8 +154,8 @@ mod tests {
         }
     }
 
-    /// Values of a thread are dropped in the order opposite to that of their first use. A panic there
-    /// would end the process.
+    /// Values of a thread are dropped in the order opposite to that of their first use. A panic
+    /// there would end the process.
     #[test]
     fn lines_are_held_back_while_a_thread_ends() {
         log::set_max_level(log::LevelFilter::Warn);

@@ -4,10 +4,11 @@
 #![allow(unsafe_code)]
 
 use bridge::Compute;
-use bridge::cuda_import::{StreamEvent, record_event};
+use bridge::cuda_import::StreamEvent;
 use bridge::cudarc::driver::{CudaStream, result, sys};
 
 use crate::error::{Fault, Kind};
+use crate::event::{driver, record};
 use crate::screen::address::Current;
 use crate::screen::copy::failed;
 use crate::tensor::stream::Producer;
@@ -56,13 +57,5 @@ pub(crate) fn put_behind(
     first: &CudaStream,
     second: &CudaStream,
 ) -> Result<(), Fault> {
-    let cuda = |error: bridge::cuda_import::Error| Fault::new(Kind::Driver, error);
-    let event = match event {
-        Some(event) => {
-            event.record(first).map_err(cuda)?;
-            event
-        }
-        none => none.insert(record_event(first).map_err(cuda)?),
-    };
-    event.make_wait(second).map_err(cuda)
+    record(event, first)?.make_wait(second).map_err(driver)
 }

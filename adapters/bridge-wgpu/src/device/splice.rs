@@ -43,7 +43,7 @@ struct Added<'a> {
     queue: vk::Queue,
     /// Command buffers of the submission that takes them along; empty where any does.
     own: &'a [OwnCommands],
-    /// What is recorded in `own`.
+    /// Tracks whether the command buffers in `own` still contain what this crate recorded.
     recordings: Recordings,
     waits: &'a [vk::SemaphoreSubmitInfo<'static>],
     signals: &'a [vk::SemaphoreSubmitInfo<'static>],

@@ -1,5 +1,5 @@
-//! What is kept: objects that frames copy out, where wgpu refuses the submission, and the queue of
-//! an exchange whose work does not end.
+//! Objects that stay alive: those that frames copy out when wgpu refuses the submission, and the
+//! queue of an exchange whose work does not end.
 #![allow(clippy::unwrap_used)] // A test.
 
 use std::sync::mpsc;

@@ -1,4 +1,4 @@
-//! Whether a thread sleeps in a call that is expected to wait.
+//! Detects that a thread is asleep in a call that is expected to wait.
 
 use std::time::Duration;
 

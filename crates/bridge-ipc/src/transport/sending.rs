@@ -16,15 +16,15 @@ use crate::transport::socket;
 const FULL: Duration = Duration::from_millis(1);
 
 impl Connection {
-    /// Sends a message with its descriptor, which stays the caller's. Waits for at most `timeout`
-    /// where the peer does not read, or the kernel has no room for a descriptor.
+    /// Sends a message with its descriptor, which the caller continues to own. Waits for at most
+    /// `timeout` if the peer does not read, or if the kernel has no room for a descriptor.
     ///
     /// # Errors
-    /// [`Error::Violation`] for a message that is not allowed now, and [`Error::Malformed`] for one
-    /// that no peer would accept, [`Error::Descriptors`] for another number of descriptors than the
-    /// message has: nothing was sent. [`Error::System`] for a failed call, [`Error::Closed`] where
-    /// the peer has closed its end, [`Error::Timeout`] where it does not read; the connection is
-    /// unusable then, since a message is missing.
+    /// [`Error::Violation`] for a message that is not allowed now, [`Error::Malformed`] for one
+    /// that no peer would accept, and [`Error::Descriptors`] if the number of descriptors is not
+    /// that of the message. In these cases nothing was sent. [`Error::System`] for a failed call,
+    /// [`Error::Closed`] if the peer has closed its end, and [`Error::Timeout`] if it does not
+    /// read. The connection is unusable then, because a message is missing.
     pub fn send(&mut self, message: &Message, descriptor: Option<BorrowedFd<'_>>, timeout: Duration) -> Result<()> {
         let encoded = self.encode(message, descriptor)?;
         self.session.send(message).map_err(|source| Error::Violation { sender: this_side(), source })?;
@@ -39,8 +39,8 @@ impl Connection {
         }
     }
 
-    /// Sends a message as [`send`](Self::send) does, if there is room for it within `timeout`.
-    /// Returns `false` if there is none: nothing was sent, and the connection is as before.
+    /// Like [`send`](Self::send), but returns `false` if there is no room for the message within
+    /// `timeout`. Nothing was sent then, and the connection can still be used.
     ///
     /// # Errors
     /// As [`send`](Self::send), without [`Error::Timeout`].

@@ -23,9 +23,9 @@ struct Inner {
     /// The stream of each device, by the device's index.
     streams: Restoring<Box<[Arc<CudaStream>]>>,
     leader: (CudaDevice, Restoring<Arc<CudaStream>>),
-    /// The event of each stream, by the stream's index. Every use records it again at the end of the
-    /// stream, so that a frame creates no event; a thread that another overtakes waits for more than
-    /// it needs to.
+    /// The event of each stream, by the stream's index. Every use records it again at the end of
+    /// the stream, so that a frame creates no event; a thread that another overtakes waits for more
+    /// than it needs to.
     ends: Box<[OnceLock<StreamEvent>]>,
 }
 

@@ -1,8 +1,8 @@
 //! The compute sides, told apart.
 //!
 //! Each side is implemented in the file of its name (`cuda.rs`, `host/`, `inline/`, `remote.rs`).
-//! To add a side, add a variant to [`PerBackend`] (`per_backend.rs`); the compiler then names what else it
-//! has: what it holds of an exchange (`exchange/lender.rs`), what it lends in a frame
+//! To add a side, add a variant to [`PerBackend`] (`per_backend.rs`); the compiler then names what
+//! else it has: what it holds of an exchange (`exchange/lender.rs`), what it lends in a frame
 //! (`exchange/resources.rs`, `exchange/compute_turn.rs`), and whether it loads and launches kernels
 //! (`kernel/`).
 #![allow(unsafe_code)] // Hands on contracts.

@@ -173,7 +173,8 @@ impl<R: Resources> State<R> {
                 None
             }
         };
-        // The signal at the end of use covers all that the compute side was given, once it has come.
+        // The signal at the end of use covers all that the compute side was given, once it has
+        // come.
         let covered = loss.is_none() && self.use_ends.get().is_some_and(|ends| ends.computed.is_some());
         if covered || compute_lost {
             return Ok(());

@@ -9,8 +9,8 @@ use super::state::State;
 use crate::error::Result;
 use crate::timeline::TimelinePoint;
 
-/// Which side begins a frame: [`ComputeFirst`], [`RenderFirst`], or `RenderFirstRemote` for a worker in
-/// step. This trait is sealed.
+/// Which side begins a frame: [`ComputeFirst`], [`RenderFirst`], or `RenderFirstRemote` for a
+/// worker in step. This trait is sealed.
 #[allow(private_bounds)] // Closed on purpose.
 pub trait Direction: Protocol + 'static {
     /// Type that [`Exchange::begin`](crate::Exchange::begin) returns.

@@ -18,8 +18,8 @@ use history::History;
 
 const SIGNALS: u64 = 6;
 
-/// Two threads signal, under the lock of the side or with values of their own, which for the compute
-/// side is wrong on purpose; a third asks meanwhile.
+/// Two threads signal, under the lock of the side or with values of their own, which for the
+/// compute side is wrong on purpose; a third asks meanwhile.
 fn signals(signaler: Signaler, locked: bool) {
     let (history, next) = (Arc::new(History::new("frames")), Arc::new(Mutex::new(0)));
     let signalers: Vec<_> = (0..2)

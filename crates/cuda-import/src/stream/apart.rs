@@ -50,7 +50,8 @@ impl Drop for Apart {
 
 /// Signals a timeline apart from all work of the program: at once, though its streams may be
 /// waiting, such as for this very value, where whoever should have signaled it is lost. Returns an
-/// event after the signal, or `None` if the signal was enqueued and the event could not be recorded.
+/// event after the signal, or `None` if the signal was enqueued and the event could not be
+/// recorded.
 ///
 /// # Errors
 /// As [`signal`](crate::signal). On any error nothing was enqueued.

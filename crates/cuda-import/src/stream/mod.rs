@@ -189,8 +189,8 @@ impl StreamEvent {
         reached.map_err(|error| error.at("stream", &device_name(self.0.driver(), self.0.context())))
     }
 
-    /// Waits until all work before the event has ended, for `timeout` at most. Returns `false` if it
-    /// has not ended by then.
+    /// Waits until all work before the event has ended, for `timeout` at most. Returns `false` if
+    /// it has not ended by then.
     ///
     /// Looks without pause at first, for short waits, and sleeps between two looks after 2 ms.
     ///
@@ -207,8 +207,8 @@ impl StreamEvent {
     /// [wait](Self::make_wait) for it already keep waiting for the earlier place.
     ///
     /// # Errors
-    /// [`Error::ContextMismatch`] for a stream of another context, otherwise as [`record_event`]; the
-    /// event then stays where it was.
+    /// [`Error::ContextMismatch`] for a stream of another context, otherwise as [`record_event`];
+    /// the event then stays where it was.
     #[doc(alias = "cuEventRecord")]
     pub fn record(&self, stream: &CudaStream) -> Result<()> {
         let driver = self.0.driver();

@@ -54,7 +54,7 @@ fn a_recovery_is_no_stop() {
     }
 }
 
-/// What is dropped meanwhile is freed.
+/// Objects that are dropped while Bevy does not render are freed.
 #[test]
 fn what_is_dropped_is_freed_while_bevy_does_not_render() {
     let _alone = alone();

@@ -1,15 +1,15 @@
-//! Whether what was recorded into a command buffer is still in it.
+//! Detects that a command buffer no longer contains what this crate recorded into it.
 //!
-//! A handle names a command buffer, and not what is recorded in it: wgpu uses the command buffers
-//! of a submission that it refused for other commands, and may submit those before the refused call
-//! has returned, in a callback. On devices that this crate creates, wgpu calls
-//! `vkBeginCommandBuffer` through a function of this module, which notes that a recording is gone.
-//! It does so for all threads: the one that records may be another one than the one that submits.
+//! A handle identifies a command buffer, but not its contents: after wgpu has refused a submission,
+//! it reuses the command buffers for other commands, and a callback may submit those before the
+//! refused call returns. On devices that this crate creates, wgpu calls `vkBeginCommandBuffer`
+//! through this module, which notes that the earlier recording is gone. The note is visible to all
+//! threads, because one thread may record and another submit.
 #![allow(unsafe_code)] // Stands in for a function of the driver's.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use ash::vk;
 
@@ -26,16 +26,17 @@ thread_local! {
 
 /// The recordings of command buffers that are to be submitted together.
 pub(super) struct Recordings {
-    are_gone: Arc<AtomicBool>,
+    /// `None` if there are no command buffers.
+    are_gone: Option<Arc<AtomicBool>>,
 }
 
 impl Recordings {
     /// Those of `own`, which were made, and not submitted yet.
     pub(super) fn of(own: &[OwnCommands]) -> Self {
-        let are_gone = Arc::default();
-        if !own.is_empty() {
+        let are_gone = (!own.is_empty()).then(Arc::<AtomicBool>::default);
+        if let Some(are_gone) = &are_gone {
             let mut expected = EXPECTED.write().unwrap_or_else(PoisonError::into_inner);
-            expected.extend(own.iter().map(|own| (own.commands(), Arc::clone(&are_gone))));
+            expected.extend(own.iter().map(|own| (own.commands(), Arc::clone(are_gone))));
         }
         Self { are_gone }
     }
@@ -44,22 +45,16 @@ impl Recordings {
     /// refused.
     pub(super) fn are_gone(&self) -> bool {
         // Whoever submits what was recorded instead has that from the thread that began it.
-        self.are_gone.load(Ordering::Relaxed)
+        self.are_gone.as_ref().is_some_and(|are_gone| are_gone.load(Ordering::Relaxed))
     }
 }
 
 impl Drop for Recordings {
     fn drop(&mut self) {
-        let of_this = |(_, are_gone): &(_, Arc<AtomicBool>)| Arc::ptr_eq(are_gone, &self.are_gone);
-        if !read().iter().any(of_this) {
-            return;
-        }
-        EXPECTED.write().unwrap_or_else(PoisonError::into_inner).retain(|one| !of_this(one));
+        let Some(own) = &self.are_gone else { return };
+        let mut expected = EXPECTED.write().unwrap_or_else(PoisonError::into_inner);
+        expected.retain(|(_, are_gone)| !Arc::ptr_eq(are_gone, own));
     }
-}
-
-fn read() -> RwLockReadGuard<'static, Vec<(vk::CommandBuffer, Arc<AtomicBool>)>> {
-    EXPECTED.read().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Returns `true` if this is the command buffer that the thread has begun last, as far as this
@@ -78,7 +73,9 @@ pub(super) unsafe extern "system" fn begin_command_buffer(
 ) -> vk::Result {
     LAST_BEGUN.set(commands);
     let is_this = |(expected, _): &&(vk::CommandBuffer, _)| *expected == commands;
-    read().iter().filter(is_this).for_each(|(_, are_gone)| are_gone.store(true, Ordering::Relaxed));
+    let expected = EXPECTED.read().unwrap_or_else(PoisonError::into_inner);
+    expected.iter().filter(is_this).for_each(|(_, are_gone)| are_gone.store(true, Ordering::Relaxed));
+    drop(expected);
     // It was set before the function was given to anybody.
     let Some(own) = loader::begin() else { return vk::Result::ERROR_UNKNOWN };
     // SAFETY: the caller's promise.

@@ -57,7 +57,7 @@ fn a_lock_on_the_folder_holds_nobody_up() {
     drop(listener);
 }
 
-/// What others have put in the place of the lock is neither waited for nor followed.
+/// `bind` neither waits for nor follows a file of another kind at the path of its lock.
 #[test]
 fn only_a_file_of_the_users_is_locked() {
     let _alone = alone();

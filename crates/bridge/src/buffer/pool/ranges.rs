@@ -13,7 +13,8 @@ pub(super) const LARGEST: u64 = 512 << 30;
 
 /// The free and the taken bytes of a block.
 ///
-/// Its lock is held over calls of the allocator, which must therefore not call the program's logger.
+/// Its lock is held over calls of the allocator, which must therefore not call the program's
+/// logger.
 pub(super) struct Ranges {
     allocator: RangeAllocator<u64>,
     size: u64,
