@@ -27,6 +27,7 @@ mod present;
 mod probe;
 mod render_first;
 mod split;
+mod swapped;
 
 use bridge::{Backend, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, LiveObjects};
 use bridge_tests::{Need, Rig, assert_silent, skip};
@@ -306,4 +307,15 @@ fn signals_are_logged_behind_their_lock() {
 fn a_graph_that_cannot_be_launched_is_captured_again() {
     let name = "a_graph_that_cannot_be_launched_is_captured_again";
     with_double(name, graphs::a_graph_that_fails_is_captured_again);
+}
+
+#[test]
+fn launches_wait_for_what_they_use_whoever_was_lent_it() {
+    with_double("launches_wait_for_what_they_use_whoever_was_lent_it", swapped::launches_wait_for_what_they_use);
+}
+
+#[test]
+fn launches_of_a_part_wait_for_what_they_use_whoever_was_lent_it() {
+    let name = "launches_of_a_part_wait_for_what_they_use_whoever_was_lent_it";
+    with_double(name, swapped::launches_of_a_part_wait_for_what_they_use);
 }
