@@ -249,6 +249,11 @@ fn kernel_memory_is_made_beside_a_stream_that_waits() {
 }
 
 #[test]
+fn kernel_memory_that_is_not_freed_is_counted() {
+    kernel_memory::that_is_not_freed_is_counted("kernel_memory_that_is_not_freed_is_counted");
+}
+
+#[test]
 fn what_the_probe_of_a_peer_still_copies_is_kept() {
     probe::what_is_still_copied_is_kept("what_the_probe_of_a_peer_still_copies_is_kept");
 }
