@@ -26,6 +26,10 @@ fn faults_end_in_errors() {
     for backend in [Backend::Host, Backend::Cuda] {
         Rig::case(backend, "the_end_of_an_exchange_beside_one_that_stalls", the_end_beside_one_that_stalls);
     }
+    for backend in [Backend::Host, Backend::Cuda] {
+        let name = "a_replaced_generation_that_is_leaked_keeps_the_timelines";
+        Rig::case(backend, name, a_replaced_generation_that_is_leaked_keeps_the_timelines);
+    }
     Rig::case(
         Backend::Host,
         "a_refused_wait_is_told_behind_the_end_of_its_frame",
@@ -72,6 +76,32 @@ fn more_memory_than_there_is(_: &Rig, compute: &Compute) {
     assert!(error.contains("OUT_OF_DEVICE_MEMORY") && error.contains("huge["), "{error}");
     assert_eq!(LiveObjects::now(), before, "what was made before the failure is gone");
     exchange(compute, 2).close().unwrap();
+}
+
+/// All generations have the same timelines: these are leaked once, with the first that is, and the
+/// next may well end.
+fn a_replaced_generation_that_is_leaked_keeps_the_timelines(_: &Rig, compute: &Compute) {
+    for next_is_leaked in [false, true] {
+        let before = LiveObjects::now();
+        let gate = Gate::on(compute);
+        let mut exchange = exchange(compute, 1);
+        let mut turn = exchange.begin().unwrap();
+        gate.hold(&mut turn);
+        turn.finish().unwrap().skip();
+        exchange.grow(2 * LEN).unwrap();
+        let next = exchange.begin().unwrap();
+        drop(exchange);
+        assert_eq!(LiveObjects::now().leaked_buffers, before.leaked_buffers + 1, "of the first generation");
+        if !next_is_leaked {
+            gate.open();
+        }
+        next.skip().unwrap();
+        let now = LiveObjects::now();
+        let leaked = 1 + usize::from(next_is_leaked);
+        assert_eq!(now.leaked_buffers, before.leaked_buffers + leaked);
+        assert_eq!((now.buffers, now.timelines), (before.buffers + leaked, before.timelines + 2));
+        assert_eq!(now.leaked_timelines, before.leaked_timelines + 2, "{now}");
+    }
 }
 
 fn work_that_does_not_end_in_time(rig: &Rig, compute: &Compute) {

@@ -1,13 +1,34 @@
-//! Memory for kernels, made while the compute stream waits for what the same thread does next.
+//! Memory for kernels, made while the compute stream waits for what the same thread does next, and
+//! memory that is not freed.
 
-use bridge::{Compute, Exchange, QueueKind};
+use bridge::{Backend, Compute, Exchange, LiveObjects, QueueKind};
 use bridge_tests::{Gate, Rig};
 use driver_double::Double;
 
-use crate::{info, words};
+use crate::{double, info, words};
 
 /// In elements. More than the driver stages of memory that is not pinned.
 const LARGE: usize = 4 << 20;
+
+/// CUDA does not free what is dropped: it is counted as leaked, on the GPU of a part too.
+pub(crate) fn that_is_not_freed_is_counted(name: &str) {
+    /// `CUDA_ERROR_UNKNOWN`
+    const UNKNOWN: u32 = 999;
+    let Some(double) = double(name) else { return };
+    let rig = Rig::open();
+    let compute = Compute::new(rig.device(), Backend::Cuda).unwrap();
+    let before = LiveObjects::now();
+    let whole = compute.kernel_memory("whole", &[1u32, 2]).unwrap();
+    let split = compute.kernel_memory_split("split", &[1u32, 2], std::slice::from_ref(&(0..2))).unwrap();
+    let freed = compute.kernel_memory("freed", &[1u32, 2]).unwrap();
+    double.fail_named("cuMemFreeAsync", 2, UNKNOWN);
+    drop((whole, split));
+    assert!(double.disarm().is_some(), "CUDA has freed it");
+    drop(freed);
+    let now = LiveObjects::now();
+    assert_eq!(now.kernel_memories, before.kernel_memories + 2, "{now}");
+    assert_eq!(now.leaked_kernel_memories, before.leaked_kernel_memories + 2, "{now}");
+}
 
 /// The frame before waits for an engine's own timeline, and with one slot the stream waits for that
 /// frame.

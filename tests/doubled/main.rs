@@ -27,6 +27,7 @@ mod present;
 mod probe;
 mod render_first;
 mod split;
+mod swapped;
 
 use bridge::{Backend, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, LiveObjects};
 use bridge_tests::{Need, Rig, assert_silent, skip};
@@ -248,6 +249,11 @@ fn kernel_memory_is_made_beside_a_stream_that_waits() {
 }
 
 #[test]
+fn kernel_memory_that_is_not_freed_is_counted() {
+    kernel_memory::that_is_not_freed_is_counted("kernel_memory_that_is_not_freed_is_counted");
+}
+
+#[test]
 fn what_the_probe_of_a_peer_still_copies_is_kept() {
     probe::what_is_still_copied_is_kept("what_the_probe_of_a_peer_still_copies_is_kept");
 }
@@ -306,4 +312,15 @@ fn signals_are_logged_behind_their_lock() {
 fn a_graph_that_cannot_be_launched_is_captured_again() {
     let name = "a_graph_that_cannot_be_launched_is_captured_again";
     with_double(name, graphs::a_graph_that_fails_is_captured_again);
+}
+
+#[test]
+fn launches_wait_for_what_they_use_whoever_was_lent_it() {
+    with_double("launches_wait_for_what_they_use_whoever_was_lent_it", swapped::launches_wait_for_what_they_use);
+}
+
+#[test]
+fn launches_of_a_part_wait_for_what_they_use_whoever_was_lent_it() {
+    let name = "launches_of_a_part_wait_for_what_they_use_whoever_was_lent_it";
+    with_double(name, swapped::launches_of_a_part_wait_for_what_they_use);
 }

@@ -2,6 +2,7 @@
 //! in a process of its own, since some set the logger, and a failure may end the process.
 #![allow(unsafe_code, clippy::unwrap_used)] // A call that the validation layer does not let pass.
 
+mod locked;
 mod loggers;
 
 use std::process::{Command, Stdio};

@@ -107,8 +107,8 @@
 //! This crate calls no other API. The crate `bridge` implements the import and the synchronization
 //! between the two sides.
 //!
-//! All types are [`Send`] and [`Sync`]. Queues, which Vulkan requires to be externally
-//! synchronized, are locked internally.
+//! All types but [`LogHold`] are [`Send`] and [`Sync`]. Queues, which Vulkan requires to be
+//! externally synchronized, are locked internally.
 //!
 //! # Compatibility
 //! Enums, errors and reports that may gain variants or fields are `#[non_exhaustive]`: a `match`
@@ -169,6 +169,7 @@ pub use kernel::ptx::{Ptx, PtxEntry, PtxParam};
 pub use kernel::surface::KernelSurface;
 pub use kernel::texture::{KernelTexture, TextureInfo};
 pub use legacy::legacy_stages;
+pub use logging::LogHold;
 pub use memory::block::{Block, BlockInfo, ExportedBlock};
 pub use memory::{MemoryDescriptor, Placement};
 pub use semaphore::{ExportedSemaphore, Semaphore, SemaphoreDescriptor, SemaphoreInfo, SemaphoreKind};

@@ -1,44 +1,140 @@
 //! Calls of the program's logger.
 //!
-//! A logger is code of the program's: it may panic. It is called between driver calls and the
-//! bookkeeping of what they have made, and in destructors, so a panic of its ends here.
+//! A logger is code of the program's: it may panic, and it may use the objects that the crate logs
+//! about. It is called between driver calls and the bookkeeping of what they have made, and in
+//! destructors, so a panic of its ends here. Callers that hold a lock hold the lines back with a
+//! [`LogHold`].
 
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Runs `log`, which does nothing but call the logger, and lets no panic out. The macros below call
-/// it: nothing else in this crate calls the logger.
-pub(crate) fn isolated(log: impl FnOnce()) {
+use log::Level;
+
+thread_local! {
+    /// Number of [`LogHold`] of this thread.
+    static HELD: Cell<usize> = const { Cell::new(0) };
+    /// The lines that are held back.
+    static LINES: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Where a line is logged.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) target: &'static str,
+    pub(crate) module: &'static str,
+    pub(crate) file: &'static str,
+    pub(crate) line: u32,
+}
+
+/// A line that is held back.
+struct Line {
+    level: Level,
+    place: Place,
+    text: String,
+}
+
+/// While one is alive, lines that this crate logs on this thread are held back. They are logged
+/// when the thread's last one is dropped.
+///
+/// For calls of this crate under a lock that the program's logger may take: declare it before the
+/// lock's guard, so that the guard is dropped first.
+#[derive(Debug)]
+pub struct LogHold(PhantomData<*const ()>);
+
+impl LogHold {
+    /// Holds the lines of this thread back.
+    #[allow(clippy::new_without_default, reason = "it is made for what it does, not for a value")]
+    #[inline]
+    pub fn new() -> Self {
+        HELD.set(HELD.get() + 1);
+        Self(PhantomData)
+    }
+}
+
+impl Drop for LogHold {
+    #[inline]
+    fn drop(&mut self) {
+        HELD.set(HELD.get() - 1);
+        if HELD.get() == 0 && log::max_level() > log::LevelFilter::Off {
+            pass_on();
+        }
+    }
+}
+
+#[cold]
+fn pass_on() {
+    // Taken first: the logger may use this crate. A thread that is ending may hold none any more.
+    for Line { level, place, text } in LINES.try_with(RefCell::take).unwrap_or_default() {
+        isolated(|| log_now(level, &place, format_args!("{text}")));
+    }
+}
+
+/// Calls the logger with what `message` gives, or keeps that until the thread's last [`LogHold`] is
+/// dropped. `message` is called only for a level that is logged.
+pub(crate) fn write(level: Level, place: &Place, message: impl FnOnce(&mut dyn FnMut(fmt::Arguments<'_>))) {
+    if level > log::STATIC_MAX_LEVEL || level > log::max_level() {
+        return;
+    }
+    if HELD.get() == 0 {
+        return isolated(|| message(&mut |text| log_now(level, place, text)));
+    }
+    isolated(|| {
+        message(&mut |text| {
+            let line = Line { level, place: *place, text: text.to_string() };
+            // On a thread that is ending the line is lost.
+            let _ = LINES.try_with(|lines| lines.borrow_mut().push(line));
+        });
+    });
+}
+
+/// Calls the logger, as the macros of the crate `log` do.
+fn log_now(level: Level, place: &Place, text: fmt::Arguments<'_>) {
+    let logger = log::logger();
+    let metadata = log::Metadata::builder().level(level).target(place.target).build();
+    if logger.enabled(&metadata) {
+        let mut record = log::Record::builder();
+        record.metadata(metadata).module_path_static(Some(place.module));
+        record.file_static(Some(place.file)).line(Some(place.line));
+        logger.log(&record.args(text).build());
+    }
+}
+
+/// Runs `log`, which does nothing but call the logger, and lets no panic out.
+fn isolated(log: impl FnOnce()) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(log)) {
         // The payload may panic in turn when it is dropped.
         std::mem::forget(panic);
     }
 }
 
-/// `log::debug!`, isolated.
-macro_rules! log_debug {
-    ($($arg:tt)+) => {{ $crate::logging::isolated(|| log::debug!($($arg)+)); }};
-}
-
-/// `log::error!`, isolated.
-macro_rules! log_error {
-    ($($arg:tt)+) => {{ $crate::logging::isolated(|| log::error!($($arg)+)); }};
-}
-
-/// `log::info!`, isolated.
-macro_rules! log_info {
-    ($($arg:tt)+) => {{ $crate::logging::isolated(|| log::info!($($arg)+)); }};
-}
-
-/// `log::warn!`, isolated.
-macro_rules! log_warn {
-    ($($arg:tt)+) => {{ $crate::logging::isolated(|| log::warn!($($arg)+)); }};
-}
-
-/// `log::log!` with a target, isolated.
+/// A line with a target, see [`write`]. Nothing else in this crate calls the logger.
 macro_rules! log_to {
     ($target:expr, $level:expr, $($arg:tt)+) => {{
-        $crate::logging::isolated(|| log::log!(target: $target, $level, $($arg)+));
+        let place = $crate::logging::Place { target: $target, module: module_path!(), file: file!(), line: line!() };
+        $crate::logging::write($level, &place, |log| log(format_args!($($arg)+)));
     }};
+}
+
+/// A line at the level "debug".
+macro_rules! log_debug {
+    ($($arg:tt)+) => { $crate::logging::log_to!(module_path!(), log::Level::Debug, $($arg)+) };
+}
+
+/// A line at the level "error".
+macro_rules! log_error {
+    ($($arg:tt)+) => { $crate::logging::log_to!(module_path!(), log::Level::Error, $($arg)+) };
+}
+
+/// A line at the level "info".
+macro_rules! log_info {
+    ($($arg:tt)+) => { $crate::logging::log_to!(module_path!(), log::Level::Info, $($arg)+) };
+}
+
+/// A line at the level "warn".
+macro_rules! log_warn {
+    ($($arg:tt)+) => { $crate::logging::log_to!(module_path!(), log::Level::Warn, $($arg)+) };
 }
 
 pub(crate) use {log_debug, log_error, log_info, log_to, log_warn};

@@ -292,10 +292,7 @@ fn settle(before: &LiveObjects, faulted: bool) {
         let (buffers, timelines) = (leaked(&now).0 - leaked(before).0, leaked(&now).1 - leaked(before).1);
         let (now, before) = (live(&now), live(before));
         let alive = (now.0 - before.0, now.1 - before.1, now.2 - before.2);
-        // Resources that others had replaced are leaked with clones of the timelines, which are not
-        // counted as leaked.
-        let timelines_fit = alive.1 == timelines || alive.1 > timelines && buffers > 0;
-        if alive.0 == buffers && timelines_fit && alive.2 == 0 && (faulted || buffers + timelines == 0) {
+        if alive == (buffers, timelines, 0) && (faulted || buffers + timelines == 0) {
             return;
         }
         // The objects' own text says "on purpose", which would silence it.

@@ -256,8 +256,9 @@ impl<T: Pod + Send + Sync> Share<Self> for BufferSpec<T> {
         slot.view()
     }
 
-    fn kernel<'t>(lent: <Self as Resources>::Cuda<'t>) -> <Self as Resources>::Kernel<'t> {
-        KernelBuffer::on_stream(lent.as_raw(), lent.len())
+    fn kernel<'t>(lent: <Self as Resources>::Cuda<'t>) -> Result<<Self as Resources>::Kernel<'t>> {
+        lent.join_foreign_work()?;
+        Ok(KernelBuffer::on_stream(lent.as_raw(), lent.len()))
     }
 
     fn render(slot: &Arc<VulkanBuffer>) -> RenderBuffer<'_, T> {

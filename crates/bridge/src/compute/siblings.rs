@@ -7,11 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use cuda_import::LogHold;
-
 use super::Compute;
 use super::cuda::CudaLink;
 use super::side::Side;
+use crate::observe::log_hold::LogHold;
 use crate::observe::{log_error, log_warn};
 use crate::timeline::Timeline;
 

@@ -286,8 +286,10 @@ impl<R: Resources> Drop for State<R> {
             let unasked = if self.end == End::Nowhere { "nobody waits for its end" } else { "closing it gave up" };
             let reason = quiet.and_then(Result::err).map_or(unasked.to_owned(), |error| error.to_string());
             count_leaked(&self.barriers);
-            if self.use_ends.get().is_none() {
+            if !self.timelines_leaked.swap(true, Ordering::Relaxed) {
                 live::leaked(Kind::Timeline, 2 + usize::from(self.held.mirror.is_some()));
+            }
+            if self.use_ends.get().is_none() {
                 // What it has replaced is not waited for as long once more.
                 self.gave_up.store(true, Ordering::Release);
             }

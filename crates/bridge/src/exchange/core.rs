@@ -39,6 +39,8 @@ pub(crate) struct Core {
     pub(super) failed: Arc<AtomicBool>,
     /// Closing has already waited to no end.
     pub(super) gave_up: AtomicBool,
+    /// A generation was leaked, and with it the timelines, which are those of all.
+    pub(super) timelines_leaked: AtomicBool,
     /// Called when Vulkan's side gives a slot back; set if the compute side is in another process.
     pub(super) changed: OnceLock<OnChange>,
     /// Commands of frames that nobody waits for any more.
@@ -61,6 +63,7 @@ impl Core {
             pool: info.pool.cloned(),
             failed: Arc::default(),
             gave_up: AtomicBool::new(false),
+            timelines_leaked: AtomicBool::new(false),
             changed: OnceLock::new(),
             unfinished: Unfinished::new(info.name),
             _alive: Alive::new(Kind::Exchange),

@@ -252,7 +252,7 @@ fn capture<R: Resources>(
         // outlive the closure, and what is captured with it is launched between the stream's wait
         // and signal only.
         let resources = unsafe { R::cuda(&cuda.slots[slot]) };
-        record(slot, Work::Cuda(CudaWork { stream, resources, slot: &cuda.slots[slot], home: cuda.link.stream() }))
+        record(slot, Work::Cuda(CudaWork { stream, resources, home: cuda.link.stream() }))
     };
     // SAFETY: the link outlives the graph: a `FrameGraph` holds the shared state and drops it last.
     // What is recorded is the caller's part, see `Exchange::compute_with`.

@@ -79,8 +79,9 @@ pub(crate) trait Share<R: Resources> {
     /// slot.
     unsafe fn twin(slot: &R::HostSlot) -> R::Kernel<'_>;
 
-    /// Returns the objects lent to CUDA, for kernels.
-    fn kernel<'t>(lent: R::Cuda<'t>) -> R::Kernel<'t>;
+    /// Returns the objects lent to CUDA, for kernels. Launches on the home stream then come after
+    /// what other streams of the device did with these objects.
+    fn kernel<'t>(lent: R::Cuda<'t>) -> Result<R::Kernel<'t>>;
 
     /// Returns the objects lent to Vulkan.
     fn render(slot: &R::Slot) -> R::Render<'_>;
@@ -214,8 +215,8 @@ macro_rules! tuple {
                 ($(unsafe { $name::twin(&slot.$index) },)+)
             }
 
-            fn kernel<'t>(lent: <Self as Resources>::Cuda<'t>) -> <Self as Resources>::Kernel<'t> {
-                ($($name::kernel(lent.$index),)+)
+            fn kernel<'t>(lent: <Self as Resources>::Cuda<'t>) -> Result<<Self as Resources>::Kernel<'t>> {
+                Ok(($($name::kernel(lent.$index)?,)+))
             }
 
             fn render(slot: &($($name::Slot,)+)) -> ($($name::Render<'_>,)+) {

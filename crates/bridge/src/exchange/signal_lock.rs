@@ -4,12 +4,11 @@
 use std::sync::TryLockError;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use cuda_import::LogHold;
-
+use crate::observe::log_hold::LogHold;
 use crate::observe::trace;
 
 /// A lock under which the order of signals is decided. Neither a sink of the trace is called before
-/// it is released, nor the logger for what is enqueued on a stream.
+/// it is released, nor the logger for what is enqueued on a stream or submitted to a queue.
 pub(super) struct SignalLock<'a> {
     // Field order is drop order: the lock goes before the lines are written.
     _guard: MutexGuard<'a, ()>,

@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytemuck::Pod;
-use cuda_import::cudarc::driver::CudaStream;
-use cuda_import::{CudaDevice, DeviceViewMut, MappedBuffer};
+use cuda_import::cudarc::driver::{CudaStream, DeviceSlice};
+use cuda_import::{CudaDevice, DeviceViewMut};
 
 use super::compute_turn::ComputeTurn;
 use super::direction::Direction;
@@ -14,7 +14,6 @@ use super::resources::Share;
 use crate::buffer::spec::BufferSpec;
 use crate::compute::cuda::CudaCompute;
 use crate::error::{Error, Result};
-use crate::kernel::buffer::KernelBuffer;
 use crate::kernel::work::KernelWork;
 
 /// Granularity that two GPUs never share, in bytes: the largest piece that caches and links move as
@@ -38,10 +37,6 @@ pub struct CudaPart<'t, T> {
     ///
     /// [`DeviceView`]: cuda_import::DeviceView#to-another-device
     pub elements: DeviceViewMut<'t, T>,
-    /// Resource that the elements belong to.
-    buffer: &'t MappedBuffer<T>,
-    /// Position of the GPU in the group.
-    place: usize,
 }
 
 impl<'t, T: Pod + Send + Sync> CudaPart<'t, T> {
@@ -51,11 +46,17 @@ impl<'t, T: Pod + Send + Sync> CudaPart<'t, T> {
     /// others take [`Compute::kernel_memory_split`](crate::Compute::kernel_memory_split).
     ///
     /// # Errors
-    /// The error of the failed driver call that should have ordered what other streams of the
-    /// device do with the elements before the launches.
+    /// [`Error::InvalidArgument`] if the elements were exchanged with those of a part on another
+    /// GPU. Otherwise the error of the failed driver call that should have ordered what other
+    /// streams of the device do with the elements before the launches.
     pub fn kernels(self) -> Result<KernelWork<'t, BufferSpec<T>>> {
-        self.buffer.join_foreign_work_at(self.place)?;
-        let elements = KernelBuffer::on_stream(self.elements.as_raw(), self.elements.len());
+        if self.elements.stream() != self.stream {
+            return Err(Error::invalid(
+                "a part of a frame",
+                "its elements are those of a part on another GPU, with whose stream nothing orders these launches",
+            ));
+        }
+        let elements = <BufferSpec<T> as Share<_>>::kernel(self.elements)?;
         Ok(KernelWork::on_stream(self.stream, self.stream, elements))
     }
 }
@@ -110,7 +111,7 @@ impl<T: Pod + Send + Sync, D: Direction> ComputeTurn<BufferSpec<T>, D> {
             // with them is ordered by the events between the streams, and by the wait and the
             // signal of the one that leads.
             let elements = unsafe { slot.part_mut_unchecked(place, range.clone()) };
-            Some(CudaPart { device, stream, range: range.clone(), elements: elements?, buffer: slot, place })
+            Some(CudaPart { device, stream, range: range.clone(), elements: elements? })
         });
         parts.collect::<Option<_>>().ok_or_else(|| invalid("a GPU of the group does not map the buffer".into()))
     }

@@ -43,7 +43,6 @@ pub struct CudaWork<'t, R: Resources> {
     pub stream: &'t Arc<CudaStream>,
     /// The resources, as kernel arguments and as cudarc slices.
     pub resources: R::Cuda<'t>,
-    pub(super) slot: &'t R::CudaSlot,
     /// The compute stream; not `stream` while a graph is captured.
     pub(super) home: &'t Arc<CudaStream>,
 }
@@ -64,12 +63,7 @@ impl<'t, R: Resources> Work<'t, R> {
     /// The error of the call that orders other streams' work on the resources before the launches.
     pub fn kernels(self) -> Result<KernelWork<'t, R>> {
         match self {
-            Self::Cuda(cuda) => {
-                if R::has_foreign_work(cuda.slot) {
-                    R::join(cuda.slot)?;
-                }
-                Ok(KernelWork::on_stream(cuda.stream, cuda.home, R::kernel(cuda.resources)))
-            }
+            Self::Cuda(cuda) => Ok(KernelWork::on_stream(cuda.stream, cuda.home, R::kernel(cuda.resources)?)),
             Self::Inline(inline) => Ok(inline),
             Self::Remote => Err(remote::nothing_here("the work of a frame".into())),
             Self::Host(host) => {
@@ -115,12 +109,11 @@ impl<R: Resources> State<R> {
     pub(super) unsafe fn work(&self, slot: usize) -> Work<'_, R> {
         match &self.held.lender {
             PerBackend::Cuda(cuda) => {
-                let slot = &cuda.slots[slot];
                 // SAFETY: rule "no access outside the turn": exclusive and ordered by this
                 // function's contract.
-                let resources = unsafe { R::cuda(slot) };
+                let resources = unsafe { R::cuda(&cuda.slots[slot]) };
                 let stream = cuda.link.stream();
-                Work::Cuda(CudaWork { stream, resources, slot, home: stream })
+                Work::Cuda(CudaWork { stream, resources, home: stream })
             }
             PerBackend::Host(host) => {
                 let (stream, slots) = (host.link.stream(), &host.slots);

@@ -233,8 +233,12 @@ impl<T: Texel> Share<Self> for ImageSpec<T> {
         KernelImage::on_host(slot)
     }
 
-    fn kernel<'t>(lent: <Self as Resources>::Cuda<'t>) -> <Self as Resources>::Kernel<'t> {
-        KernelImage::on_stream(lent)
+    fn kernel<'t>(lent: <Self as Resources>::Cuda<'t>) -> Result<<Self as Resources>::Kernel<'t>> {
+        let image = lent.image();
+        if image.has_foreign_work() {
+            image.join_foreign_work()?;
+        }
+        Ok(KernelImage::on_stream(lent))
     }
 
     fn render(slot: &Arc<VulkanImage>) -> RenderImage<'_> {

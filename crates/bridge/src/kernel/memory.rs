@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::kernel::host_arg::{HostArg, HostCells, HostPtr};
 use crate::kernel::site::Site;
 use crate::observe::live::{Alive, Kind};
+use crate::observe::{live, log_error};
 
 /// Device memory for the state of kernels, and host memory for that of their twins on the CPU.
 ///
@@ -42,13 +43,13 @@ const OUT_OF_MEMORY: DriverCode = DriverCode(2);
 struct Memory {
     place: Place,
     name: Box<str>,
-    _alive: Alive,
+    alive: Option<Alive>,
 }
 
 #[derive(Debug)]
 enum Place {
-    /// Freed behind its stream's work.
-    Cuda(DeviceMemory),
+    /// Freed behind its stream's work. `None` only while it is dropped.
+    Cuda(Option<DeviceMemory>),
     Vulkan(Uploaded),
     /// For twins, of any element type.
     Host {
@@ -143,12 +144,24 @@ fn on_stream(name: &str, bytes: &[u8], device: &CudaDevice, stream: &Arc<CudaStr
     };
     let memory = DeviceMemory::with_contents(device, bytes, stream, name).map_err(failed)?;
     let address = memory.as_raw();
-    Ok((Place::Cuda(memory), address))
+    Ok((Place::Cuda(Some(memory)), address))
 }
 
 impl Memory {
     fn new(name: &str, place: Place) -> Arc<Self> {
-        Arc::new(Self { place, name: name.into(), _alive: Alive::new(Kind::KernelMemory) })
+        Arc::new(Self { place, name: name.into(), alive: Some(Alive::new(Kind::KernelMemory)) })
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        let Place::Cuda(memory) = &mut self.place else { return };
+        if let Some(Err(error)) = memory.take().map(DeviceMemory::close) {
+            // What is leaked stays counted as alive.
+            std::mem::forget(self.alive.take());
+            live::leaked(Kind::KernelMemory, 1);
+            log_error!("kernel memory \"{}\" is leaked: {error}", self.name);
+        }
     }
 }
 
@@ -184,7 +197,7 @@ impl<T> KernelMemory<T> {
     /// reason of a launch that is refused.
     pub(crate) fn keep(&self, site: Site<'_>) -> Result<Keep, String> {
         let is_home = match (&self.memory.place, site) {
-            (Place::Cuda(memory), Site::Cuda(stream)) => memory.is_of(stream),
+            (Place::Cuda(Some(memory)), Site::Cuda(stream)) => memory.is_of(stream),
             (Place::Vulkan(uploaded), Site::Queue(stream)) => stream.has_id(&uploaded.home),
             (Place::Host { home, .. }, Site::Host(stream)) => stream.has_id(home),
             _ => false,

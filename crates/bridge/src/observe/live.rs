@@ -97,6 +97,9 @@ pub struct LiveObjects {
     pub leaked_timelines: usize,
     /// Blocks of shared pools that were leaked on purpose; counted above too.
     pub leaked_blocks: usize,
+    /// [`KernelMemory`](crate::KernelMemory) that CUDA did not free when it was dropped; counted
+    /// above too.
+    pub leaked_kernel_memories: usize,
     /// Command pools that were leaked on purpose, since their commands may still have been running,
     /// with what these use: kernels, staging buffers, memory that is copied to. Such pools are
     /// counted nowhere else, and keep the device alive.
@@ -121,6 +124,7 @@ impl LiveObjects {
             leaked_images: leaked(Kind::Image),
             leaked_timelines: leaked(Kind::Timeline),
             leaked_blocks: leaked(Kind::Block),
+            leaked_kernel_memories: leaked(Kind::KernelMemory),
             leaked_command_pools: leaked(Kind::CommandPool),
         }
     }
@@ -136,7 +140,7 @@ impl fmt::Display for LiveObjects {
         write!(
             f,
             "{} exchanges, {} turns, {} buffers ({} leaked on purpose), {} images ({}), {} timelines ({}), {} blocks ({}), \
-             {} leases, {} kernel memories, {} command pools leaked on purpose",
+             {} leases, {} kernel memories ({}), {} command pools leaked on purpose",
             self.exchanges,
             self.turns,
             self.buffers,
@@ -149,6 +153,7 @@ impl fmt::Display for LiveObjects {
             self.leaked_blocks,
             self.leases,
             self.kernel_memories,
+            self.leaked_kernel_memories,
             self.leaked_command_pools
         )
     }

@@ -1,6 +1,7 @@
 //! Observation from outside: counts of live objects, the trace, and the program's logger.
 
 pub(crate) mod live;
+pub(crate) mod log_hold;
 pub(crate) mod object;
 #[cfg(all(test, target_os = "linux", feature = "remote"))]
 pub(crate) mod steps;

@@ -11,6 +11,7 @@ use bytemuck::Pod;
 use cudarc::driver::sys::CUdeviceptr;
 use cudarc::driver::{CudaStream, DevicePtr, DevicePtrMut, DeviceSlice, LaunchArgs, PushKernelArg, SyncOnDrop};
 
+use crate::error::Result;
 use crate::stream::order::StreamOrder;
 
 /// Elements on the device, lent for reading.
@@ -115,6 +116,16 @@ impl<'a, T> DeviceViewMut<'a, T> {
     /// Returns the device address of the first element.
     pub fn as_raw(&self) -> CUdeviceptr {
         self.pointer
+    }
+
+    /// Makes the home stream wait for what other streams of its device did with the buffer, as
+    /// [`MappedBuffer::join_foreign_work`](crate::MappedBuffer::join_foreign_work): launches there
+    /// with the view's address then come after that. Calls no driver if there is nothing to join.
+    ///
+    /// # Errors
+    /// As [`MappedBuffer::join_foreign_work`](crate::MappedBuffer::join_foreign_work).
+    pub fn join_foreign_work(&self) -> Result<()> {
+        if self.order.has_foreign_work() { self.order.join() } else { Ok(()) }
     }
 
     /// Lends the same elements for reading.

@@ -25,6 +25,8 @@ use crate::sys::{CallResult, Driver, Restoring};
 /// waits: dropping then blocks for at most 10 seconds, after which another thread frees the memory.
 #[derive(Debug)]
 pub struct DeviceMemory {
+    /// False once it has been freed or leaked.
+    live: bool,
     address: cu::CUdeviceptr,
     name: Box<str>,
     stream: Restoring<Arc<CudaStream>>,
@@ -66,10 +68,13 @@ impl DeviceMemory {
         let behind = copied.and_then(|()| Event::new(driver, apart.stream())?.make_wait(stream));
         if let Err(error) = behind {
             // SAFETY: nobody else has used it.
-            unsafe { free(device, address, apart.stream(), &object) };
+            if let Err(leaked) = unsafe { free(device, address, apart.stream(), &object) } {
+                log_error!("{leaked}");
+            }
             return Err(failed(error));
         }
-        Ok(Self { address, name: name.into(), stream: Restoring::new(Arc::clone(stream)), device: device.clone() })
+        let (stream, device) = (Restoring::new(Arc::clone(stream)), device.clone());
+        Ok(Self { live: true, address, name: name.into(), stream, device })
     }
 
     /// Returns the address of the first byte.
@@ -88,12 +93,30 @@ impl DeviceMemory {
     pub fn is_of(&self, stream: &CudaStream) -> bool {
         is_same(&self.stream, stream)
     }
+
+    /// Frees the memory, as dropping does, and returns the error.
+    ///
+    /// # Errors
+    /// [`Error::Driver`] when the driver fails, and [`Error::FreeBlocked`] past the limit; the
+    /// memory then counts as leaked.
+    pub fn close(mut self) -> Result<(), Error> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<(), Error> {
+        self.live = false;
+        // SAFETY: what the stream was given is all that uses it, by the type's contract.
+        unsafe { free(&self.device, self.address, &self.stream, &Object("device memory", &self.name)) }
+    }
 }
 
 impl Drop for DeviceMemory {
     fn drop(&mut self) {
-        // SAFETY: what the stream was given is all that uses it, by the type's contract.
-        unsafe { free(&self.device, self.address, &self.stream, &Object("device memory", &self.name)) };
+        if self.live
+            && let Err(error) = self.end()
+        {
+            log_error!("{error}");
+        }
     }
 }
 
@@ -120,11 +143,16 @@ fn has_pools(device: &CudaDevice) -> bool {
     device.object().has_async_alloc()
 }
 
-/// Frees memory in the order of the stream.
+/// Frees memory in the order of the stream, or counts it as leaked.
 ///
 /// # Safety
 /// The memory is alive, and only work that the stream was given before uses it.
-unsafe fn free(device: &CudaDevice, address: cu::CUdeviceptr, stream: &Arc<CudaStream>, object: &Object<'_>) {
+unsafe fn free(
+    device: &CudaDevice,
+    address: cu::CUdeviceptr,
+    stream: &Arc<CudaStream>,
+    object: &Object<'_>,
+) -> Result<(), Error> {
     let freed = if has_pools(device) {
         let freed = device.bind().and_then(|_current| {
             // SAFETY: handed on to the caller.
@@ -139,8 +167,5 @@ unsafe fn free(device: &CudaDevice, address: cu::CUdeviceptr, stream: &Arc<CudaS
         });
         freed.map_err(|error| error.at(object, device.name()))
     };
-    if let Err(error) = freed {
-        count_leak();
-        log_error!("{error}");
-    }
+    freed.inspect_err(|_| count_leak())
 }

@@ -70,13 +70,13 @@ impl<B: Backing> Mapping<B> {
     /// Makes each home stream wait for what other streams of its device did with it. Whatever
     /// fails, the others are tried: an error of a lost context means that those of all others wait.
     pub(crate) fn join(&self) -> Result<()> {
-        self.orders.iter().map(|order| order.join(&self.backing.object())).fold(Ok(()), both)
+        self.orders.iter().map(StreamOrder::join).fold(Ok(()), both)
     }
 
     /// The same on one device. Nothing where the object is not lent to it.
     pub(crate) fn join_at(&self, place: usize) -> Result<()> {
         let order = self.orders.get(place).filter(|order| order.has_foreign_work());
-        order.map_or(Ok(()), |order| order.join(&self.backing.object()))
+        order.map_or(Ok(()), StreamOrder::join)
     }
 
     /// All work that uses it has ended, and so releasing it need not wait, until it is used again.

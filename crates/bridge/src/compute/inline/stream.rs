@@ -13,6 +13,7 @@ use crate::compute::inline::pending::{FEW, State};
 use crate::compute::inline::segment::Lost;
 use crate::error::{Error, Result};
 use crate::observe::live::Kind;
+use crate::observe::log_hold::LogHold;
 use crate::observe::{live, log_error};
 
 /// Limit on how long dropping the stream waits for running work. Exchanges have already waited by
@@ -140,6 +141,8 @@ impl InlineStream {
         inner.check_outside()?;
         let queue = inner.queue()?;
         queue.check_free()?;
+        // Dropped after the lock: an engine's queue lock that panics is logged.
+        let _log = LogHold::new();
         let order = inner.submitting.lock().unwrap_or_else(PoisonError::into_inner);
         let (ended, value) = {
             let mut state = inner.state();

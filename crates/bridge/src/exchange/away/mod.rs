@@ -223,6 +223,7 @@ impl<R: Resources> State<R> {
             pool: None,
             failed: Arc::default(),
             gave_up: AtomicBool::new(false),
+            timelines_leaked: AtomicBool::new(false),
             changed: OnceLock::new(),
             unfinished: Unfinished::new(&self.name),
             _alive: Alive::new(Kind::Exchange),

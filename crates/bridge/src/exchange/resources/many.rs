@@ -75,7 +75,7 @@ impl<R: Resources> Share<Self> for Vec<R> {
         slot.iter().map(|slot| unsafe { R::twin(slot) }).collect()
     }
 
-    fn kernel<'t>(lent: <Self as Resources>::Cuda<'t>) -> <Self as Resources>::Kernel<'t> {
+    fn kernel<'t>(lent: <Self as Resources>::Cuda<'t>) -> Result<<Self as Resources>::Kernel<'t>> {
         lent.map(R::kernel).collect()
     }
 

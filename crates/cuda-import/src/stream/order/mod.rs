@@ -14,6 +14,7 @@
 mod end;
 pub(crate) mod several;
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -39,6 +40,8 @@ pub(crate) struct StreamOrder {
     failure: Mutex<Option<CallError>>,
     /// Set when an owner has proven that all work so far ended; cleared by the next use.
     known_idle: AtomicBool,
+    /// What is put in order, for errors.
+    object: Box<str>,
     home: Restoring<Arc<CudaStream>>,
     device: CudaDevice,
 }
@@ -51,6 +54,7 @@ impl StreamOrder {
             guests: OnceLock::new(),
             failure: Mutex::new(None),
             known_idle: AtomicBool::new(false),
+            object: object.to_string().into(),
             home: Restoring::new(Arc::clone(home)),
             device: device.clone(),
         })
@@ -217,10 +221,11 @@ impl StreamOrder {
 
     /// [`try_join`](Self::try_join) for a hand-over, which must not build on what was never
     /// enqueued.
-    pub(crate) fn join(&self, object: &Object<'_>) -> Result<()> {
-        let _current = self.bind().map_err(|error| error.at(object, self.device.name()))?;
-        self.check_capture(&self.home).map_err(|refusal| self.refused(refusal, object))?;
-        self.join_bound().map_err(|error| error.at(object, self.device.name()))
+    pub(crate) fn join(&self) -> Result<()> {
+        let failed = |error: CallError| error.at(&self.object, self.device.name());
+        let _current = self.bind().map_err(failed)?;
+        self.check_capture(&self.home).map_err(|refusal| self.refused(refusal, &self.object))?;
+        self.join_bound().map_err(failed)
     }
 
     /// The object is about to be lent. What is borrowed from a view, an address too, may be used
@@ -259,7 +264,7 @@ impl StreamOrder {
         if captured { Err(Refusal::Captured) } else { Ok(()) }
     }
 
-    fn refused(&self, refusal: Refusal, object: &Object<'_>) -> Error {
+    fn refused(&self, refusal: Refusal, object: impl fmt::Display) -> Error {
         let (object, device) = (object.to_string(), self.device.name().to_owned());
         match refusal {
             Refusal::PerThread => Error::PerThreadStream { object },

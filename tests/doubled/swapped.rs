@@ -1,0 +1,65 @@
+//! Lent resources change places between two works of one compute side. They are public fields.
+
+use std::mem::swap;
+
+use bridge::cuda_import::query;
+use bridge::{Compute, Error, Exchange, Work};
+use bridge_tests::{Gate, Peers, Rig};
+use driver_double::Double;
+
+use crate::{LEN, info, words};
+
+/// A stream of the program's is held up with one buffer. Launches that get this buffer come after
+/// that, whichever turn lent it.
+pub(crate) fn launches_wait_for_what_they_use(_: &Double, _: &Rig, compute: &Compute) {
+    let guest = compute.cuda().unwrap().device().new_stream().unwrap();
+    let [mut first, mut second] = [(); 2].map(|()| Exchange::new(compute, &info(1), (words(),)).unwrap());
+    let (mut one, mut other) = (first.begin().unwrap(), second.begin().unwrap());
+    // Dropped before all that it holds up.
+    let gate = Gate::on_stream(compute, 0, &guest);
+    let (Work::Cuda(mut mine), Work::Cuda(mut others)) = (one.work(), other.work()) else { unreachable!() };
+    let home = mine.stream;
+    gate.hold_stream();
+    guest.memset_zeros(&mut others.resources.0).unwrap();
+    swap(&mut mine.resources, &mut others.resources);
+    assert!(query(home).unwrap(), "nobody has made the stream wait so far");
+    let _ = Work::Cuda(mine).kernels().unwrap();
+    assert!(!query(home).unwrap(), "launches with the buffer do not wait for the guest");
+    gate.open();
+    one.skip().unwrap();
+    other.skip().unwrap();
+    first.close().unwrap();
+    second.close().unwrap();
+}
+
+/// The same for the parts of several GPUs. A part with elements of another GPU is refused: nothing
+/// orders its stream with what that GPU does with them.
+pub(crate) fn launches_of_a_part_wait_for_what_they_use(_: &Double, rig: &Rig, _: &Compute) {
+    let devices = Peers::Both.devices(rig.device()).unwrap();
+    let compute = &Compute::group(rig.device(), &devices).unwrap();
+    let guest = compute.cuda().unwrap().gpus().nth(1).unwrap().0.new_stream().unwrap();
+    let [mut first, mut second] = [(); 2].map(|()| Exchange::new(compute, &info(1), words()).unwrap());
+    let (mut one, mut other) = (first.begin().unwrap(), second.begin().unwrap());
+    let gate = Gate::on_stream(compute, 1, &guest);
+    let ranges = [0..LEN / 2, LEN / 2..LEN];
+    let mut mine = one.work_split(&ranges).unwrap();
+    let mut others = other.work_split(&ranges).unwrap();
+    gate.hold_stream();
+    guest.memset_zeros(&mut others[1].elements).unwrap();
+    swap(&mut mine[1].elements, &mut others[1].elements);
+    let home = mine[1].stream;
+    assert!(query(home).unwrap(), "nobody has made the stream wait so far");
+    let _ = mine.pop().unwrap().kernels().unwrap();
+    assert!(!query(home).unwrap(), "launches with the elements do not wait for the guest");
+
+    let mut elsewhere = mine.pop().unwrap();
+    swap(&mut elsewhere.elements, &mut others[1].elements);
+    let refused = elsewhere.kernels().map(drop);
+    assert!(matches!(refused, Err(Error::InvalidArgument { .. })), "{refused:?}");
+    gate.open();
+    drop(others);
+    one.skip().unwrap();
+    other.skip().unwrap();
+    first.close().unwrap();
+    second.close().unwrap();
+}
