@@ -73,8 +73,8 @@ impl Listener {
     /// As [`accept`](Self::accept) and [`Connection::receive`], for one worker, whose connection is
     /// closed: [`Error::Timeout`](crate::Error::Timeout) if it has sent nothing for
     /// [`ListenerInfo::greeting`], [`Error::Closed`](crate::Error::Closed) if it has closed the
-    /// connection, or if [`ListenerInfo::pending`] other workers are already being waited for. The
-    /// listener stays usable.
+    /// connection, or if [`ListenerInfo::pending`] other workers are already being waited for, or
+    /// 64 have answered and wait for calls with another Hello. The listener stays usable.
     pub fn greet(&self, hello: &Hello, timeout: Duration) -> Result<Option<Connection>> {
         self.greetings.greet(&self.socket, hello, timeout)
     }
