@@ -12,6 +12,10 @@ use crate::transport::connection::Connection;
 use crate::transport::greeting::Greetings;
 
 /// A socket at a path, which workers connect to. Dropping it removes the socket's file.
+///
+/// It belongs to the process that has bound it. Workers reject a forked child that accepts them
+/// ([`Error::PidMismatch`](crate::Error::PidMismatch)), and dropping the copy in a child leaves the
+/// file in place.
 #[derive(Debug)]
 pub struct Listener {
     socket: BoundSocket,
