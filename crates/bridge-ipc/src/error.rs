@@ -65,7 +65,8 @@ pub enum Error {
     /// The pid that the peer states is not the one that the kernel states.
     #[error(
         "the peer states process ID {hello}, but the kernel reports {credentials}: both processes must be in the same pid \
-         namespace (containers: share the host's with `--pid=host`), and the process that connects must send the messages"
+         namespace (containers: share the host's with `--pid=host`), and the process that connects, or binds the socket, must \
+         send the messages itself: fork before that, not between"
     )]
     #[non_exhaustive]
     PidMismatch {

@@ -32,6 +32,8 @@
 #![cfg_attr(not(target_os = "linux"), allow(rustdoc::broken_intra_doc_links))]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(target_os = "linux")]
+mod allocation;
 mod error;
 mod limits;
 mod message;

@@ -179,6 +179,7 @@ mod linux {
     use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
     use super::{MappedMemory, SharedMemory, problem, size};
+    use crate::allocation::allocate;
     use crate::error::{Error, MemoryProblem, Result};
     use crate::seals::{not_executable, why_unsealed};
     use crate::transport::OsHandle;
@@ -219,7 +220,7 @@ mod linux {
             let handle = made.map_err(|error| failed("memfd_create", error))?;
             // Pages that are not there would be looked for at the first access, which cannot fail
             // but by a signal.
-            let allocated = fallocate(&handle, FallocateFlags::empty(), 0, bytes);
+            let allocated = allocate(bytes, |start, len| fallocate(&handle, FallocateFlags::empty(), start, len));
             allocated.map_err(|error| failed("fallocate", error))?;
             Ok(Self { handle, name: name.to_owned(), len })
         }

@@ -4,13 +4,13 @@
 use std::collections::VecDeque;
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bridge_ipc::{OsHandle, PeerWatch, Resource, Side, Timeline};
 use bridge_trace::{log_error, log_warn};
 use cuda_import::cudarc::driver::CudaStream;
 use cuda_import::{
-    CudaDevice, ImportedMemory, ImportedSemaphore, MemoryImportInfo, Restoring, SemaphoreKind, StreamEvent,
+    CudaDevice, ImportedMemory, ImportedSemaphore, MemoryImportInfo, Restoring, SemaphoreKind, StreamEvent, query,
     record_event, signal_one,
 };
 
@@ -19,8 +19,11 @@ use crate::error::{Error, Result};
 use crate::rescue::{Guard, Rescue};
 use crate::resources::Resources;
 
-/// The limit of a drop's wait for the stream.
+/// The limit of a drop's wait for the stream, and of a wait for signals that are pending on it.
 const DROP_LIMIT: Duration = Duration::from_secs(2);
+
+/// The interval at which pending signals are looked at.
+const LOOK: Duration = Duration::from_micros(200);
 
 pub(crate) struct CudaSide<R: Resources> {
     slots: ManuallyDrop<Vec<R::Mapped>>,
@@ -34,6 +37,8 @@ pub(crate) struct CudaSide<R: Resources> {
     stuck: bool,
     /// The frames that the stream has not finished, so far as is known.
     unfinished: VecDeque<(u64, u32, StreamEvent)>,
+    /// The last signal has no mark any more: its frame may be unfinished as well.
+    unmarked: bool,
     /// Marks of frames that are finished, for the next ones.
     spare: Vec<StreamEvent>,
 }
@@ -70,6 +75,7 @@ impl<R: Resources> CudaSide<R> {
             guard: None,
             stuck: false,
             unfinished: VecDeque::new(),
+            unmarked: false,
             spare: Vec::new(),
         };
         let mut slot = Vec::with_capacity(R::RESOURCES);
@@ -138,6 +144,7 @@ impl<R: Resources> CudaSide<R> {
             Some(spare) => spare.record(&self.stream).map(|()| spare),
             None => record_event(&self.stream),
         };
+        self.unmarked = end.is_err();
         match end {
             Ok(end) => self.unfinished.push_back((frame, slot, end)),
             // The frame comes all the same. It is not counted among those in flight.
@@ -147,12 +154,42 @@ impl<R: Resources> CudaSide<R> {
     }
 
     /// Signals a frame whose signal behind its work has failed, and for which the renderer waits:
-    /// at once, from another stream.
+    /// from another stream, once the frames before it have been signaled. If that takes too long,
+    /// nothing is signaled, and the renderer's own limit applies.
     pub(crate) fn signal_in_place(&self, value: u64) {
-        // SAFETY: the timeline lives until the stream is idle (`drop`); values of it are this
-        // side's alone and rise. The signal of the same value was refused (`signal`).
+        if !self.await_signals() {
+            log_error!(
+                "value {value}, which was announced, is not signaled: frames before it are unfinished after {DROP_LIMIT:?}"
+            );
+            return;
+        }
+        // SAFETY: the timeline lives until the stream is idle (`drop`). Rule "the value is greater
+        // than every value signaled or pending": values of it are this side's alone and rise, the
+        // lower ones were reached or never will be (`await_signals`), and the signal of the same
+        // value was refused (`signal`).
         if let Err(error) = unsafe { signal_one(self.rescue.signals(), &self.computed, value) } {
             log_error!("value {value}, which was announced, cannot be signaled: {error}");
+        }
+    }
+
+    /// Waits on the host until no signal is pending on the stream, up to a limit. The stream that
+    /// signals in the renderer's place stays free: these signals may be waiting for it. Returns
+    /// `false` if one is pending, or may be.
+    fn await_signals(&self) -> bool {
+        let start = Instant::now();
+        loop {
+            let reached = match self.unfinished.back() {
+                _ if self.unmarked => query(&self.stream),
+                Some((_, _, end)) => end.is_reached(),
+                None => Ok(true),
+            };
+            match reached {
+                Ok(true) => return true,
+                // After a failure of the context nothing runs any more.
+                Err(error) if error.is_context_lost() => return true,
+                _ if start.elapsed() >= DROP_LIMIT => return false,
+                _ => std::thread::sleep(LOOK),
+            }
         }
     }
 
@@ -168,6 +205,8 @@ impl<R: Resources> CudaSide<R> {
                 Ok(false) => return Ok(has_room),
                 Ok(true) => self.spare.extend(self.unfinished.pop_front().map(|(_, _, end)| end)),
                 Err(error) => {
+                    // The stream may go on with them.
+                    self.unmarked = true;
                     let torn = self.unfinished.drain(..).map(|(frame, slot, _)| (frame, slot)).collect();
                     return Err((error.into(), torn));
                 }

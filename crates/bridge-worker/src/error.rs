@@ -36,7 +36,8 @@ pub enum Error {
 
     /// The renderer's process has ended. No stream of this process waits for the renderer any more.
     #[error(
-        "{who} has ended, at frame {frame} of \"{exchange}\"{}; connect to the next renderer",
+        "{who} has ended{}, at frame {frame} of \"{exchange}\"{}; connect to the next renderer",
+        reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default(),
         owed.map(|value| format!(", and value {value} of its timeline, which this side waited for, was signaled from here"))
             .unwrap_or_default()
     )]
@@ -51,6 +52,9 @@ pub enum Error {
         /// The value of the renderer's timeline that this side's stream waited for and that was
         /// signaled in its place.
         owed: Option<u64>,
+        /// Why the connection had ended before, unless the renderer ended it as planned or without
+        /// a message: the text of the renderer's last message, or what this side rejected.
+        reason: Option<Box<str>>,
     },
 
     /// The renderer has closed the exchange or the connection. Its process still runs, or was still

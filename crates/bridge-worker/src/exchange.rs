@@ -130,7 +130,8 @@ impl<R: Resources> ExchangeTurn<'_, R> {
     /// # Errors
     /// [`Error::PeerLost`] and [`Error::Closed`] as for [`ExchangeWriter::begin`]; [`Error::Cuda`]
     /// if the signal cannot be enqueued; the frame is then torn, and the exchange begins no more
-    /// frames.
+    /// frames. A torn frame that was announced is signaled after the frames before it, for which
+    /// this call waits up to two seconds.
     pub fn finish(mut self) -> Result<()> {
         let said = match &self.turn.writer.taken.side {
             Side::Cuda(_) => {
@@ -164,8 +165,8 @@ impl<R: Resources> ExchangeTurn<'_, R> {
         })
     }
 
-    /// Enqueues the signal of the frame, or makes it out of order where that fails and the renderer
-    /// waits for it.
+    /// Enqueues the signal of the frame, or makes it from another stream where that fails and the
+    /// renderer waits for it.
     fn signal(&mut self) -> Result<()> {
         let (frame, slot, announced, value) = (self.turn.frame(), self.turn.slot, self.announced, self.value());
         let writer = &mut *self.turn.writer;

@@ -125,6 +125,11 @@ impl Link {
         self.state().connection.name()
     }
 
+    /// Why the connection has ended, unless that was planned or without a word.
+    pub(crate) fn cause(&self) -> Option<Box<str>> {
+        self.state().cause()
+    }
+
     /// Reads messages until `find` finds something in the inboxes, for at most `timeout`.
     pub(crate) fn wait_for<T>(&self, timeout: Duration, find: impl FnMut(&mut State) -> Option<T>) -> Result<T, Ended> {
         self.wait(timeout, |_| false, find)

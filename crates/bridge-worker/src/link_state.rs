@@ -80,6 +80,17 @@ impl State {
         error
     }
 
+    /// Why the connection has ended, so far as was read, unless that was planned or without a word.
+    pub(super) fn cause(&mut self) -> Option<Box<str>> {
+        if !self.connection.has_ended() {
+            return None;
+        }
+        let ended = self.connection.try_receive().err()?;
+        let bridge_ipc::Error::Closed { reason: Some((code, text)), .. } = self.last_word(ended) else { return None };
+        let said = if text.is_empty() { code.to_string() } else { text };
+        (code != Code::Done).then(|| said.into())
+    }
+
     /// The session has allowed the message, so that its exchange is there if this side still uses
     /// it.
     fn sort(&mut self, received: bridge_ipc::Received) {

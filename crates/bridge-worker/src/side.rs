@@ -208,7 +208,10 @@ impl EndTrace {
 pub(crate) fn ended_error(shared: &Shared, exchange: &str, frame: u64, owed: Option<u64>, ended: Ended) -> Error {
     let exchange = exchange.to_owned();
     match ended {
-        Ended::Dead => Error::PeerLost { who: shared.link.peer(), exchange, frame, owed },
+        Ended::Dead => {
+            let (who, reason) = (shared.link.peer(), shared.link.cause());
+            Error::PeerLost { who, exchange, frame, owed, reason }
+        }
         Ended::Timeout => {
             Error::Timeout { what: format!("{} for \"{exchange}\"", shared.link.peer()), waited: shared.timeout }
         }

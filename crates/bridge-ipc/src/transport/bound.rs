@@ -22,7 +22,7 @@ use crate::transport::socket::new_socket;
 /// Workers that have connected and were not accepted.
 const BACKLOG: i32 = 16;
 
-/// A socket at a path. Dropping it removes the socket's file.
+/// A socket at a path. Dropping it removes the socket's file, but in a forked child.
 #[derive(Debug)]
 pub(super) struct BoundSocket {
     socket: PeerSocket,
@@ -31,6 +31,8 @@ pub(super) struct BoundSocket {
     file: (u64, u64),
     /// The user whose processes may connect; `None` for this process's own.
     user: Option<u32>,
+    /// The process that has bound it: a forked child has a copy, and leaves the file alone.
+    owner: u32,
 }
 
 impl BoundSocket {
@@ -53,7 +55,8 @@ impl BoundSocket {
         }
         // Nobody can connect before `listen`.
         let stat = lstat(path).map_err(failed("lstat"))?;
-        let bound = Self { socket: PeerSocket::refusing(socket), path: path.to_owned(), file: identity(&stat), user };
+        let (socket, file, owner) = (PeerSocket::refusing(socket), identity(&stat), std::process::id());
+        let bound = Self { socket, path: path.to_owned(), file, user, owner };
         chmod(path, Mode::RUSR | Mode::WUSR).map_err(failed("chmod"))?;
         listen(&bound.socket, BACKLOG).map_err(failed("listen"))?;
         Ok(bound)
@@ -88,7 +91,7 @@ impl BoundSocket {
 
 impl Drop for BoundSocket {
     fn drop(&mut self) {
-        if lstat(&self.path).is_ok_and(|stat| identity(&stat) == self.file) {
+        if self.owner == std::process::id() && lstat(&self.path).is_ok_and(|stat| identity(&stat) == self.file) {
             let _ = unlink(&self.path);
         }
     }

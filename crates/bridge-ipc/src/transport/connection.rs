@@ -25,6 +25,9 @@ const PASSED_OVER: usize = 64;
 ///
 /// Dropping it says Bye and closes the socket. The descriptors of messages that were not received
 /// are closed with it, for a renderer before Linux 6.16 by a thread.
+///
+/// It belongs to the process that has made it. In a forked child, sending fails with
+/// [`Error::Closed`], and dropping the copy says nothing.
 #[derive(Debug)]
 pub struct Connection {
     socket: Arc<PeerSocket>,
@@ -33,6 +36,8 @@ pub struct Connection {
     /// Reason that the peer gave for ending it, if any.
     reason: Option<(Code, String)>,
     ended: bool,
+    /// The process that has made it: a forked child has a copy, in which it says nothing.
+    owner: u32,
 }
 
 impl Connection {
@@ -43,7 +48,8 @@ impl Connection {
             Role::Worker => PeerSocket::taking(socket),
         });
         let peer = PeerProcess::of(socket.as_fd(), user)?;
-        Ok(Self { socket, session: Session::new(role), peer, reason: None, ended: false })
+        let owner = std::process::id();
+        Ok(Self { socket, session: Session::new(role), peer, reason: None, ended: false, owner })
     }
 
     /// Returns the process at the other end.
@@ -239,12 +245,21 @@ impl Connection {
 
     fn end(&mut self) {
         self.ended = true;
+        if self.is_inherited() {
+            // It would be shut down for the process that goes on with it, too.
+            return;
+        }
         // Sockets whose two ends are shut down count as closed, and so does one that is shut down
         // both ways: `is_released` would be wrong. So only the renderer, which asks that, does it,
         // and not for reading.
         if self.session.role() == Role::Renderer {
             let _ = shutdown(&*self.socket, Shutdown::Write);
         }
+    }
+
+    /// Returns `true` in a process that was forked from the one that has made it.
+    fn is_inherited(&self) -> bool {
+        self.owner != std::process::id()
     }
 
     fn closed(&self) -> Error {

@@ -1,4 +1,4 @@
-//! Workers that have connected and not said their Hello so far.
+//! Workers that have connected and were not returned so far: most have not said their Hello.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,10 +16,13 @@ use crate::transport::peer::poll_until;
 /// Failures that are kept for later calls.
 const MOST_FAILURES: usize = 64;
 
+/// Workers that are kept for calls with the Hello that they have answered.
+const MOST_ANSWERED: usize = 64;
+
 /// The time after which a wait looks again: another thread may have met a worker meanwhile.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// The connections of one [`Listener`](crate::Listener) whose Hello has not come.
+/// The connections of one [`Listener`](crate::Listener) that no call has returned so far.
 #[derive(Debug)]
 pub(super) struct Greetings {
     limit: Duration,
@@ -37,6 +40,30 @@ struct Waiting {
     /// The Hello that it was sent.
     hello: Hello,
     since: Instant,
+    /// Its own Hello has come, and a call with the one that it was sent will have it.
+    answered: bool,
+}
+
+impl Waiting {
+    /// Looks for its answer. One that was there before is not looked at again: what the worker says
+    /// after it is for the call that takes it. Only its end is.
+    ///
+    /// # Errors
+    /// It has failed, or is gone.
+    fn look(&mut self) -> Result<()> {
+        if !self.answered {
+            self.answered = self.connection.try_receive_hello()?.is_some();
+        } else if self.connection.is_released() || self.connection.peer().is_dead() {
+            let gone = Error::Closed { peer: self.connection.name(), reason: None };
+            return Err(self.connection.last_word(gone));
+        }
+        Ok(())
+    }
+
+    /// Returns `true` if its answer has taken too long.
+    fn is_late(&self, limit: Duration) -> bool {
+        !self.answered && self.since.elapsed() >= limit
+    }
 }
 
 impl Greetings {
@@ -85,32 +112,42 @@ impl Greetings {
     fn admit(&self, mut connection: Connection, hello: &Hello) -> Result<()> {
         let mut waiting = self.lock();
         let pending = self.pending;
-        if waiting.len() >= pending {
-            connection.close(Code::Failure, "too many processes have connected and said nothing");
+        let answered = waiting.iter().filter(|one| one.answered).count();
+        let refusal = if waiting.len() - answered >= pending {
             let reason = format!(
                 "as many have connected and said nothing as `ListenerInfo::pending` allows, which is {pending}"
             );
+            Some(("too many processes have connected and said nothing", reason))
+        } else if answered >= MOST_ANSWERED {
+            let reason =
+                format!("{answered} workers, the most that are kept, have answered calls with another configuration");
+            Some(("too many workers have connected to calls with another configuration", reason))
+        } else {
+            None
+        };
+        if let Some((told, reason)) = refusal {
+            connection.close(Code::Failure, told);
             return Err(Error::Closed { peer: connection.name(), reason: Some((Code::Failure, reason)) });
         }
         // Nothing was sent before: there is room.
         connection.send(&Message::Hello(hello.clone()), None, Duration::ZERO)?;
-        waiting.push(Waiting { connection, hello: hello.clone(), since: Instant::now() });
+        waiting.push(Waiting { connection, hello: hello.clone(), since: Instant::now(), answered: false });
         Ok(())
     }
 
-    /// Takes out the first connection whose answer is there, and all that have failed before it.
+    /// Takes out the first connection whose answer to this Hello is there, and all that have failed
+    /// before it.
     fn answered(&self, hello: &Hello) -> Option<Connection> {
         let mut waiting = self.lock();
         let mut at = 0;
         while let Some(one) = waiting.get_mut(at) {
-            let answer = if one.hello == *hello { one.connection.try_receive_hello() } else { Ok(None) };
-            let failure = match answer {
-                Ok(Some(_)) => return Some(waiting.remove(at).connection),
-                Ok(None) if one.since.elapsed() < self.limit => {
+            let failure = match one.look() {
+                Ok(()) if one.answered && one.hello == *hello => return Some(waiting.remove(at).connection),
+                Ok(()) if !one.is_late(self.limit) => {
                     at += 1;
                     continue;
                 }
-                Ok(None) => {
+                Ok(()) => {
                     let reason = format!("no Hello has come within {:?} (`ListenerInfo::greeting`)", self.limit);
                     one.connection.close(Code::Failure, &reason);
                     let what = format!("the Hello of {}", one.connection.name());
@@ -133,7 +170,8 @@ impl Greetings {
             let ours = waiting.iter().filter(|one| one.hello == *hello);
             // Another thread may take the connection away in the meantime.
             let sockets: Vec<_> = ours.map(|one| one.connection.socket()).collect();
-            let limits = waiting.iter().filter_map(|one| one.since.checked_add(self.limit));
+            let silent = waiting.iter().filter(|one| !one.answered);
+            let limits = silent.filter_map(|one| one.since.checked_add(self.limit));
             (sockets, limits.chain(deadline).chain(Instant::now().checked_add(LOOK)).min())
         };
         let mut fds: Vec<_> = sockets.iter().map(|answer| PollFd::new(&**answer, PollFlags::IN)).collect();

@@ -12,6 +12,10 @@ use crate::transport::connection::Connection;
 use crate::transport::greeting::Greetings;
 
 /// A socket at a path, which workers connect to. Dropping it removes the socket's file.
+///
+/// It belongs to the process that has bound it. Workers reject a forked child that accepts them
+/// ([`Error::PidMismatch`](crate::Error::PidMismatch)), and dropping the copy in a child leaves the
+/// file in place.
 #[derive(Debug)]
 pub struct Listener {
     socket: BoundSocket,
@@ -73,8 +77,8 @@ impl Listener {
     /// As [`accept`](Self::accept) and [`Connection::receive`], for one worker, whose connection is
     /// closed: [`Error::Timeout`](crate::Error::Timeout) if it has sent nothing for
     /// [`ListenerInfo::greeting`], [`Error::Closed`](crate::Error::Closed) if it has closed the
-    /// connection, or if [`ListenerInfo::pending`] other workers are already being waited for. The
-    /// listener stays usable.
+    /// connection, or if [`ListenerInfo::pending`] other workers are already being waited for, or
+    /// 64 have answered and wait for calls with another Hello. The listener stays usable.
     pub fn greet(&self, hello: &Hello, timeout: Duration) -> Result<Option<Connection>> {
         self.greetings.greet(&self.socket, hello, timeout)
     }

@@ -65,6 +65,10 @@ impl Connection {
         if self.ended {
             return Err(self.closed());
         }
+        if self.is_inherited() {
+            let reason = format!("it belongs to process {}, from which this one was forked", self.owner);
+            return Err(Error::Closed { peer: self.name(), reason: Some((Code::Failure, reason)) });
+        }
         let (expected, got) = (message.descriptors(), usize::from(descriptor.is_some()));
         if expected != got {
             return Err(Error::Descriptors { peer: this_side(), kind: message.kind(), expected, got });

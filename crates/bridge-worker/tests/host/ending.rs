@@ -1,6 +1,8 @@
 //! A renderer that ends the connection and lives on, or is killed.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 
 use super::*;
@@ -33,6 +35,66 @@ fn a_bye_that_was_not_read_counts() {
         assert!(matches!(&error, Error::Closed { reason, .. } if is_told(reason)), "{error}");
         assert!(start.elapsed() < FAR / 2, "{:?}", start.elapsed());
     });
+}
+
+/// The renderer is a process of its own, this test again, and ends right after its last message.
+#[test]
+fn what_a_renderer_has_ended_for_is_told_once_its_process_has() {
+    const PATH: &str = "BRIDGE_WORKER_TEST_LAST_WORD";
+    const PART: &str = "BRIDGE_WORKER_TEST_LAST_WORD_PART";
+    if let Some(path) = std::env::var_os(PATH) {
+        let listener = Listener::bind(PathBuf::from(path)).unwrap();
+        println!("listens");
+        let mut connection = Renderer::accept(&listener).connection;
+        match std::env::var(PART).unwrap().as_str() {
+            "fails" => connection.close(Code::Failure, "out of tea"),
+            "fails silently" => connection.close(Code::Backend, ""),
+            "lies" => _ = UnixStream::from(connection.as_fd().try_clone_to_owned().unwrap()).write(b"no message"),
+            "ends" => connection.close(Code::Done, "for a test"),
+            // Without a word.
+            _ => {}
+        }
+        std::process::exit(0);
+    }
+    let test = "ending::what_a_renderer_has_ended_for_is_told_once_its_process_has";
+    let parts = [
+        ("fails", Some("out of tea")),
+        ("fails silently", Some("Backend")),
+        ("lies", None),
+        ("ends", None),
+        ("", None),
+    ];
+    for (part, expected) in parts {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "--nocapture", test])
+            .envs([(PATH, path.as_os_str()), (PART, part.as_ref())])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(said.any(|line| line.unwrap().ends_with("listens")));
+        let worker = connect(&path, FAR).unwrap();
+        child.wait().unwrap();
+        let lost = || worker.latest::<Buffer<f32>>("x").unwrap_err();
+        if part == "lies" {
+            // The first call tells what it is; the others, that the process has ended, too.
+            let error = lost();
+            assert!(matches!(error, Error::Connection(bridge_ipc::Error::Malformed { .. })), "{error}");
+            let again = lost();
+            let told = error.to_string();
+            assert!(matches!(&again, Error::PeerLost { reason: Some(reason), .. } if **reason == told), "{again}");
+            continue;
+        }
+        for _ in 0..2 {
+            let error = lost();
+            let Error::PeerLost { reason, .. } = &error else { panic!("{part}: {error}") };
+            assert_eq!(reason.as_deref(), expected, "{part}");
+            let shown = expected.map_or(") has ended, at frame".to_owned(), |text| format!(") has ended ({text}), at"));
+            assert!(error.to_string().contains(&shown), "{error}");
+        }
+    }
 }
 
 /// The renderer is a process of its own, this test again, and is killed while a frame is written.

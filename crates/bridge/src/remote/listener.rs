@@ -58,7 +58,7 @@ impl Default for AcceptInfo {
 impl Listener {
     /// Listens at `path` (mode 0600). A socket that a dead process left there is replaced. The
     /// folder must be writable by this user only. During the call, it also contains a lock file,
-    /// whose name is that of the socket with `.lock` at its end.
+    /// `.NAME.vk-cuda-bridge` for a socket NAME.
     ///
     /// # Errors
     /// [`Error::Connection`](crate::Error::Connection) if another process listens there, if

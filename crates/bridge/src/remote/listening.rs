@@ -78,7 +78,7 @@ impl<P: Part> Listening<P> {
             let heard = if said || dead || deaf { self.hear() } else { Ok(true) };
             match heard.and_then(|all| Ok((all, self.take_over()?))) {
                 Ok((all, _)) if (dead || deaf) && (all || after_the_end == AFTER_THE_END) => {
-                    break if dead { "has ended" } else { CLOSED }.to_owned().into();
+                    break if dead { ENDED } else { CLOSED }.to_owned().into();
                 }
                 Ok((all, any)) => {
                     // However much it says.
@@ -245,6 +245,16 @@ impl<P: Part> Listening<P> {
 }
 
 const CLOSED: &str = "has closed the connection";
+const ENDED: &str = "has ended";
+
+/// The reason of a loss, where the process has ended as well: that alone, or behind what is known.
+pub(super) fn and_has_ended(reason: String) -> String {
+    match &*reason {
+        CLOSED => ENDED.to_owned(),
+        known if known.ends_with(ENDED) => reason,
+        known => format!("{known}, and {ENDED}"),
+    }
+}
 
 /// Describes the end of a connection.
 fn ended(error: bridge_ipc::Error) -> String {

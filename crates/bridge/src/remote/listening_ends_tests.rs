@@ -10,6 +10,9 @@ use super::*;
 use crate::compute;
 use crate::remote::copy::Memory;
 
+/// What a process that is a worker does at last.
+const PART: &str = "BRIDGE_LINK_WORKER_PART";
+
 /// What was finished counts, though the end of the exchange is heard behind it at once.
 #[test]
 fn a_frame_in_front_of_a_close_that_is_unheard_is_shown() {
@@ -33,6 +36,50 @@ fn a_frame_in_front_of_a_close_that_is_unheard_is_shown() {
     assert!(half.before.is_none() && half.end.away().is_empty(), "it is done with its slots");
     drop(connection);
     half.end.close(scene.reader).unwrap();
+}
+
+/// What a worker was lost for is told, though its process ends at once behind it.
+#[test]
+fn a_worker_that_ends_with_a_reason_is_lost_for_that() {
+    let says: [(&str, &str); 5] = [
+        ("fails", "worker process PID has closed the connection: out of tea, and has ended;"),
+        ("lies", "worker process PID is cut off: "),
+        ("closes", "worker process PID has closed the exchange, and has ended;"),
+        ("ends", "worker process PID has closed the connection: the worker has ended;"),
+        ("dies", "worker process PID has ended;"),
+    ];
+    let part = std::env::var(PART);
+    if let (Ok(path), Ok(part)) = (std::env::var(PLACE), &part) {
+        let mut connection = taken(Path::new(&path));
+        match &**part {
+            "fails" => connection.close(Code::Failure, "out of tea"),
+            "lies" => _ = rustix::io::write(&connection, b"no message").unwrap(),
+            "closes" => connection.send(&Message::Close { exchange: EXCHANGE }, None, LIMIT).unwrap(),
+            "ends" => connection.close(Code::Done, "the worker has ended"),
+            // Without a word.
+            _ => {}
+        }
+        std::process::exit(0);
+    }
+    for (part, told) in says {
+        let Some(mut scene) = Scene::new(part) else { return };
+        let test = "remote::listening::tests::ends::a_worker_that_ends_with_a_reason_is_lost_for_that";
+        let mut process = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", test])
+            .env(PLACE, scene.path())
+            .env(PART, part)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let (listening, _gpu) = scene.prepare();
+        process.wait().unwrap();
+        let half = listening.run();
+        let error = scene.lost();
+        let (told, text) = (told.replace("PID", &process.id().to_string()), error.to_string());
+        let is_told = text.contains(&told) && (part != "lies" || text.contains("closed, and has ended;"));
+        assert!(is_told && matches!(error, Error::PeerLost { dead: true, .. }), "{part}: {text}");
+        half.end.close(scene.reader).unwrap();
+    }
 }
 
 /// The copy of a frame that a worker on the CPU has published runs while the program puts another

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::control::has_gone;
-use super::listening::{End, Listening, TOGETHER};
+use super::listening::{End, Listening, TOGETHER, and_has_ended};
 use super::part::Part;
 use super::status::Lost;
 use super::wake::sleep;
@@ -24,7 +24,7 @@ impl<P: Part> Listening<P> {
         // one that was killed for long: the program is told meanwhile.
         let dead = self.control.await_death(&self.connection, Some(TOGETHER));
         if dead && !killed {
-            "has ended".clone_into(&mut reason);
+            reason = and_has_ended(reason);
         }
         // Nothing more comes of a worker that has failed in this.
         let mut usable = self.take_over().is_ok();

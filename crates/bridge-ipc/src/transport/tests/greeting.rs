@@ -131,6 +131,68 @@ fn a_worker_is_had_by_the_hello_that_it_answers() {
     assert!(listener.greet(&ours, Duration::ZERO).unwrap().is_some());
 }
 
+/// A program that accepts workers with one configuration and then looks for others only.
+#[test]
+fn a_worker_that_has_answered_another_call_is_kept_without_a_limit() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let greeting = Duration::from_millis(500);
+    let info = ListenerInfo { greeting, pending: 1, ..Default::default() };
+    let listener = Listener::bind_with(folder.path().join("s"), &info).unwrap();
+    let ours = hello(Role::Renderer);
+    let other = Hello { trust: true, ..ours.clone() };
+    let before = open_descriptors();
+    let none = |hello| listener.greet(hello, Duration::ZERO).unwrap().is_none();
+    let first = silent(&listener);
+    assert!(none(&other));
+    answer(&first);
+    assert!(none(&ours));
+    // It is not one that says nothing, of which one more is.
+    let second = silent(&listener);
+    assert!(none(&ours));
+    std::thread::sleep(greeting);
+    assert!(matches!(listener.greet(&ours, Duration::ZERO), Err(Error::Timeout { .. })), "the second");
+    assert!(none(&ours), "the first");
+    assert!(listener.greet(&other, Duration::ZERO).unwrap().is_some());
+    // An answer that came in time counts, however late this process looks for it.
+    let third = silent(&listener);
+    assert!(none(&other));
+    answer(&third);
+    std::thread::sleep(greeting);
+    assert!(listener.greet(&ours, Duration::from_millis(1)).unwrap().is_none());
+    // One that goes is not kept, and told of.
+    drop(third);
+    assert!(matches!(listener.greet(&ours, Duration::ZERO), Err(Error::Closed { .. })));
+    assert!(none(&other));
+    drop((first, second));
+    assert_eq!(open_descriptors(), before);
+}
+
+#[test]
+fn workers_that_have_answered_another_call_do_not_add_up() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let listener = listener(&folder, Duration::from_secs(600));
+    let ours = hello(Role::Renderer);
+    let other = Hello { trust: true, ..ours.clone() };
+    let before = open_descriptors();
+    let mut kept = Vec::new();
+    for _ in 0..64 {
+        kept.push(silent(&listener));
+        assert!(listener.greet(&other, Duration::ZERO).unwrap().is_none());
+    }
+    kept.iter().for_each(answer);
+    assert!(listener.greet(&ours, Duration::ZERO).unwrap().is_none());
+    let one_more = silent(&listener);
+    let error = listener.greet(&ours, Duration::ZERO).unwrap_err().to_string();
+    assert!(error.contains("64 workers") && error.contains("another configuration"), "{error}");
+    for _ in &kept {
+        assert!(listener.greet(&other, Duration::ZERO).unwrap().is_some());
+    }
+    drop((kept, one_more));
+    assert_eq!(open_descriptors(), before);
+}
+
 #[test]
 fn silent_processes_do_not_add_up() {
     let _alone = alone();

@@ -19,6 +19,7 @@ use crate::shared_memory::SharedMemory;
 
 mod descriptors;
 mod ends;
+mod forked;
 mod greeting;
 mod identity;
 mod listening;
