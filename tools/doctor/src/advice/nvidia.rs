@@ -49,9 +49,9 @@ const INSTALL_ON_WINDOWS: &str = "install NVIDIA's driver, 525 or newer, which b
 const SILENT: &str = "NVIDIA's GPU is here, but Vulkan does not list it";
 
 /// Whether no driver can reach the GPU: it has no kernel module, or did not come into the
-/// container.
+/// container, whose /proc shows the host's module all the same.
 fn is_out_of_reach(system: &System) -> bool {
-    system.nvidia_module.is_none() && !system.has_device_file("/dev/nvidiactl")
+    !system.has_device_file("/dev/nvidiactl") && (system.nvidia_module.is_none() || system.container.is_some())
 }
 
 /// Whether the container was asked for the driver's graphics part already.
@@ -201,8 +201,8 @@ pub(super) fn no_cuda(system: &System, vulkan: &Vulkan, cuda: &Cuda) -> Option<A
         );
     }
     if !own && !system.windows && is_out_of_reach(system) {
-        // Said already.
-        return None;
+        // With a loader, `silent` has said so.
+        return if vulkan.loader.is_none() { no_module(system) } else { None };
     }
     if system.windows && problem.kind != CudaProblemKind::DoesNotStart {
         return advice(format!("CUDA does not run: {}", first_sentence(&problem.text)), INSTALL_ON_WINDOWS);

@@ -1,5 +1,7 @@
 //! Machines that have been met, and what they are told.
 
+mod containers;
+
 use super::*;
 use crate::vulkan::{NVIDIA, SOFTWARE};
 use crate::{
@@ -76,24 +78,6 @@ fn a_headless_server_is_told_of_libxext() {
     system.variables.insert("VK_DRIVER_FILES".to_owned(), "/etc/vulkan/icd.d/nvidia_icd.json".to_owned());
     let text = said(&system, &with_manifest(Some(why)), &cuda("13.0"));
     assert!(text.contains("libxext6"), "the variable was blamed: {text}");
-}
-
-#[test]
-fn a_container_is_told_of_its_capabilities() {
-    let mut system = in_container(server());
-    system.variables.insert("NVIDIA_DRIVER_CAPABILITIES".to_owned(), "compute,utility".to_owned());
-    let text = said(&system, &lavapipe(), &cuda("13.0"));
-    assert!(text.contains("is \"compute,utility\"") && text.contains("CAPABILITIES=all"), "{text}");
-    let text = said(&system, &nvidia(), &no_cuda(CudaProblemKind::NoDriver, None));
-    assert!(text.contains("`compute` brings libcuda"), "{text}");
-}
-
-#[test]
-fn a_container_without_its_gpu_is_told_so_once() {
-    let system = in_container(System { nvidia_gpus_on_bus: 1, ..System::default() });
-    let text = said(&system, &lavapipe(), &no_cuda(CudaProblemKind::NoDriver, None));
-    assert!(text.contains("--gpus all"), "{text}");
-    assert!(!text.contains("CUDA does not run"), "{text}");
 }
 
 #[test]
@@ -210,18 +194,6 @@ fn a_forked_process_is_told_of_its_fork() {
 fn with(mut system: System, name: &str, value: &str) -> System {
     system.variables.insert(name.to_owned(), value.to_owned());
     system
-}
-
-#[test]
-fn a_container_that_asks_for_all_is_not_told_to_ask_for_all() {
-    for value in ["all", "compute,graphics"] {
-        let system = with(in_container(server()), "NVIDIA_DRIVER_CAPABILITIES", value);
-        let nothing = no_cuda(CudaProblemKind::NoDriver, None);
-        for vulkan in [lavapipe(), with_manifest(Some("libGLdispatch.so.0: cannot open"))] {
-            let text = said(&system, &vulkan, &nothing);
-            assert!(text.contains("nvidia-ctk cdi generate") && !text.contains("CAPABILITIES=all"), "{text}");
-        }
-    }
 }
 
 #[test]
