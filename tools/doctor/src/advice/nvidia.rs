@@ -1,8 +1,9 @@
 //! An NVIDIA GPU that one side or the other cannot use.
 
-use super::{Advice, advice, limits, sandbox};
+use super::{Advice, advice, cuda_works, limits, sandbox};
 use crate::cuda::{Cuda, CudaProblemKind};
 use crate::system::{System, major};
+use crate::trial::Trial;
 use crate::vulkan::{Vulkan, VulkanDevice};
 
 /// The oldest driver that the kernels run on: their PTX is of version 8.0.
@@ -263,7 +264,10 @@ pub(super) fn old_driver(system: &System, cuda: &Cuda) -> Option<Advice> {
     )
 }
 
-pub(super) fn split_gpu(cuda: &Cuda) -> Option<Advice> {
+pub(super) fn split_gpu(cuda: &Cuda, trials: &[Trial]) -> Option<Advice> {
+    if cuda_works(trials) {
+        return None;
+    }
     cuda.devices.iter().find(|device| device.mig).and_then(|device| {
         advice(
             format!("the GPU is split by MIG ({}), and Vulkan does not share with an instance", device.name),

@@ -121,6 +121,8 @@ fn old_drivers_and_split_gpus_are_named_with_what_is_needed() {
     let mut split = cuda("13.0");
     split.devices[0].mig = true;
     assert!(said(&server(), &nvidia(), &split).contains("-mig 0"));
+    // Of two GPUs, one is whole.
+    assert!(advise(&server(), &nvidia(), &split, &[], &[passed_trial()]).is_empty());
 }
 
 #[test]
@@ -152,9 +154,10 @@ fn files_that_are_withheld_are_asked_for_and_closed_ones_opened() {
     assert!(text.contains("usermod") && !text.contains("job"), "{text}");
     let text = said(&closed(false), &nvidia(), &cuda("13.0"));
     assert!(text.contains("/dev/nvidia0 is not given to this job") && !text.contains("usermod"), "{text}");
-    // Another job's GPU.
-    let passed = Trial { failure: None, ..failed_trial("") };
-    assert!(advise(&closed(false), &nvidia(), &cuda("13.0"), &[], &[passed]).is_empty());
+    // Another job's GPU, or another user's.
+    for of_others in [true, false] {
+        assert!(advise(&closed(of_others), &nvidia(), &cuda("13.0"), &[], &[passed_trial()]).is_empty());
+    }
 }
 
 #[test]
@@ -256,6 +259,16 @@ fn a_context_switch_that_timed_out_is_a_known_class() {
         "{text}"
     );
     assert_eq!(said(&System { xids: vec![xid(13)], ..server() }, &nvidia(), &cuda("13.0")), "");
+    assert!(text.contains("-> reset the GPU"), "{text}");
+    // It was reset since.
+    let system = System { xids: vec![xid(109)], ..server() };
+    let now = &advise(&system, &nvidia(), &cuda("13.0"), &[], &[passed_trial()])[0];
+    assert!(now.problem.contains("Xid 109") && now.action.starts_with("nothing: CUDA works now"), "{now:?}");
+    assert!(now.action.contains("if it returns, reset the GPU"), "{now:?}");
+}
+
+fn passed_trial() -> Trial {
+    Trial { failure: None, ..failed_trial("") }
 }
 
 fn failed_trial(call: &str) -> Trial {
