@@ -56,7 +56,7 @@ fn open(path: &Path) -> io::Result<Box<dyn Write + Send>> {
         file.unlock()?;
     }
     hold(&file);
-    Ok(Box::new(file))
+    Ok(Box::new(Lines(file)))
 }
 
 /// Whether the stream is redirected to this file.
@@ -91,6 +91,55 @@ impl<W: Write> Write for Redirected<W> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.stream.flush()
+    }
+}
+
+/// A file that lines are appended to, by other processes as well.
+#[cfg(unix)]
+struct Lines(File);
+
+#[cfg(unix)]
+impl Lines {
+    /// Ends a line of which only a part was written, as on a disk that is full: its last byte
+    /// becomes the end, which needs no more space. What others append next is a line of its own.
+    fn cut(&mut self) -> io::Result<()> {
+        use std::os::unix::fs::FileExt;
+        // Where the last write of this file has ended.
+        let end = io::Seek::stream_position(&mut self.0)?;
+        fcntl_setfl(&self.0, OFlags::empty())?;
+        self.0.write_all_at(b"\n", end.saturating_sub(1))
+    }
+}
+
+#[cfg(unix)]
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn write_all(&mut self, line: &[u8]) -> io::Result<()> {
+        let mut rest = line;
+        while !rest.is_empty() {
+            let error = match self.0.write(rest) {
+                Ok(0) => io::ErrorKind::WriteZero.into(),
+                Ok(written) => {
+                    rest = &rest[written..];
+                    continue;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => error,
+            };
+            if rest.len() < line.len() {
+                // Pipes have no place to go back to.
+                let _ = self.cut();
+            }
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
     }
 }
 

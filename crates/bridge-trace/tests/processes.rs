@@ -117,3 +117,21 @@ fn a_file_that_a_stream_is_redirected_to_is_kept() {
         assert_eq!(others, [1, 1], "{}", trace.display());
     }
 }
+
+/// A limit of the file's size stands for a full disk.
+#[test]
+fn a_line_that_was_cut_by_a_full_disk_is_no_part_of_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let (trace, _file) = kept(folder.path());
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "trap '' XFSZ; ulimit -f 63; exec \"$0\" \"$@\""]).arg(std::env::current_exe().unwrap());
+    assert!(command(&trace, limited).status().unwrap().success());
+    let cut = std::fs::read(&trace).unwrap();
+    let mut other = start(&trace);
+    assert!(other.wait().unwrap().success());
+    let text = std::fs::read_to_string(&trace).unwrap();
+    let values = text.lines().map(serde_json::from_str::<Value>);
+    let (whole, torn): (Vec<_>, Vec<_>) = values.partition(Result::is_ok);
+    let of_other = whole.into_iter().flatten().filter(|line| number(line, "pid") == u64::from(other.id()));
+    assert_eq!((of_other.count(), torn.len()), (LINES, 1), "after {} bytes", cut.len());
+}
