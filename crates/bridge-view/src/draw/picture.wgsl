@@ -44,7 +44,7 @@ fn has_nan(value: vec4<f32>) -> bool {
     return any((bitcast<vec4<u32>>(value) & vec4(0x7fffffffu)) > vec4(0x7f800000u));
 }
 
-// From -1e38 to 1e38, infinity included: the difference of two is finite, and so is a product with 0.
+// From -1e38 to 1e38, infinity included: no difference of two and no product with 0 is NaN.
 fn limited(value: vec4<f32>) -> vec4<f32> {
     let bits = bitcast<vec4<u32>>(value);
     // By the bits too, which are ordered as the numbers are.
