@@ -56,6 +56,24 @@ struct Copied {
     stream: usize,
 }
 
+/// A copy that a view enqueues, from [`Memory::before_copy`] on.
+#[derive(Debug)]
+pub(crate) struct Copying<'m> {
+    /// `None` for memory without streams.
+    copied: Option<MutexGuard<'m, Copied>>,
+    ours: &'m CudaStream,
+}
+
+impl Copying<'_> {
+    /// Notes that the copy is on the stream.
+    pub(crate) fn enqueued(self) -> Result<(), Fault> {
+        let Some(mut copied) = self.copied else { return Ok(()) };
+        record(&mut copied.event, self.ours)?;
+        copied.stream = self.ours.cu_stream() as usize;
+        Ok(())
+    }
+}
+
 // SAFETY: the memory is reached through addresses that leave this type; whoever uses them orders
 // the accesses.
 unsafe impl Send for HostBlock {}
@@ -90,23 +108,17 @@ impl Memory {
     }
 
     /// Puts a copy that is enqueued next on `ours`, a view's stream, behind those of other views.
-    pub(crate) fn before_copy(&self, ours: &CudaStream) -> Result<(), Fault> {
-        let Self::Cuda { block: Some(block), .. } = self else { return Ok(()) };
-        match &*block.copied() {
+    /// Other views wait until that is done, so that each copy is behind the one before.
+    pub(crate) fn before_copy<'m>(&'m self, ours: &'m CudaStream) -> Result<Copying<'m>, Fault> {
+        let Self::Cuda { block: Some(block), .. } = self else { return Ok(Copying { copied: None, ours }) };
+        let copied = block.copied();
+        match &*copied {
             Copied { event: Some(event), stream } if *stream != ours.cu_stream() as usize => {
-                event.make_wait(ours).map_err(driver)
+                event.make_wait(ours).map_err(driver)?;
             }
-            _ => Ok(()),
+            _ => {}
         }
-    }
-
-    /// Notes that a view has enqueued a copy on its stream.
-    pub(crate) fn after_copy(&self, ours: &CudaStream) -> Result<(), Fault> {
-        let Self::Cuda { block: Some(block), .. } = self else { return Ok(()) };
-        let mut copied = block.copied();
-        record(&mut copied.event, ours)?;
-        copied.stream = ours.cu_stream() as usize;
-        Ok(())
+        Ok(Copying { copied: Some(copied), ours })
     }
 
     /// Puts a consumer's stream behind the copies of views that are still pending. Returns whether

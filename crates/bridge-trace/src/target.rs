@@ -1,11 +1,16 @@
 //! Destination of the trace, as the environment variable names it.
 
 use std::ffi::OsStr;
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::Path;
 #[cfg(unix)]
-use std::{fs::TryLockError, os::unix::fs::OpenOptionsExt, time::Duration};
+use std::{
+    fs::{File, TryLockError},
+    os::fd::AsFd,
+    os::unix::fs::OpenOptionsExt,
+    time::Duration,
+};
 
 #[cfg(unix)]
 use rustix::fs::{OFlags, fcntl_setfl};
@@ -20,18 +25,29 @@ pub(crate) fn of(value: impl AsRef<OsStr>) -> io::Result<Option<Box<dyn Write + 
     let value = value.as_ref();
     match value.to_str() {
         Some("" | "0") => Ok(None),
-        Some("1" | "stderr") => Ok(Some(Box::new(io::stderr()))),
+        // Opened by these names, a file that a stream is redirected to would be discarded.
+        Some("1" | "stderr" | "/dev/stderr") => Ok(Some(Box::new(io::stderr()))),
+        Some("/dev/stdout") => Ok(Some(Box::new(io::stdout()))),
         // The names of files need not be text.
-        _ => Ok(Some(Box::new(open(Path::new(value))?))),
+        _ => open(Path::new(value)).map(Some),
     }
 }
 
 /// Opens a file that several processes may write their traces to: each line is appended by one
 /// call, and so stays whole. What an earlier run has left in it is discarded, which is known by a
 /// lock: every process that writes to the file holds a shared one.
+///
+/// A file that one of the process's own streams is redirected to is written through that stream,
+/// whose position is its own: each would overwrite what the other has written.
 #[cfg(unix)]
-fn open(path: &Path) -> io::Result<File> {
+fn open(path: &Path) -> io::Result<Box<dyn Write + Send>> {
     let file = open_at_once(path)?;
+    if is_file_of(&file, io::stderr()) {
+        return Ok(Box::new(Redirected::new(io::stderr(), file)));
+    }
+    if is_file_of(&file, io::stdout()) {
+        return Ok(Box::new(Redirected::new(io::stdout(), file)));
+    }
     if file.try_lock().is_ok() {
         // Not everything that can be written to has a length.
         if file.metadata().is_ok_and(|metadata| metadata.is_file()) {
@@ -40,7 +56,91 @@ fn open(path: &Path) -> io::Result<File> {
         file.unlock()?;
     }
     hold(&file);
-    Ok(file)
+    Ok(Box::new(Lines(file)))
+}
+
+/// Whether the stream is redirected to this file.
+#[cfg(unix)]
+fn is_file_of(file: &File, stream: impl AsFd) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let stream = stream.as_fd().try_clone_to_owned().map(File::from);
+    let (Ok(of), Ok(file)) = (stream.and_then(|stream| stream.metadata()), file.metadata()) else { return false };
+    file.is_file() && (of.dev(), of.ino()) == (file.dev(), file.ino())
+}
+
+/// A stream that is redirected to a file, which is held as long as the trace is written to it.
+#[cfg(unix)]
+struct Redirected<W> {
+    stream: W,
+    _file: File,
+}
+
+#[cfg(unix)]
+impl<W> Redirected<W> {
+    fn new(stream: W, file: File) -> Self {
+        hold(&file);
+        Self { stream, _file: file }
+    }
+}
+
+#[cfg(unix)]
+impl<W: Write> Write for Redirected<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}
+
+/// A file that lines are appended to, by other processes as well.
+#[cfg(unix)]
+struct Lines(File);
+
+#[cfg(unix)]
+impl Lines {
+    /// Ends a line of which only a part was written, as on a disk that is full: its last byte
+    /// becomes the end, which needs no more space. What others append next is a line of its own.
+    fn cut(&mut self) -> io::Result<()> {
+        use std::os::unix::fs::FileExt;
+        // Where the last write of this file has ended.
+        let end = io::Seek::stream_position(&mut self.0)?;
+        fcntl_setfl(&self.0, OFlags::empty())?;
+        self.0.write_all_at(b"\n", end.saturating_sub(1))
+    }
+}
+
+#[cfg(unix)]
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn write_all(&mut self, line: &[u8]) -> io::Result<()> {
+        let mut rest = line;
+        while !rest.is_empty() {
+            let error = match self.0.write(rest) {
+                Ok(0) => io::ErrorKind::WriteZero.into(),
+                Ok(written) => {
+                    rest = &rest[written..];
+                    continue;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => error,
+            };
+            if rest.len() < line.len() {
+                // Pipes have no place to go back to.
+                let _ = self.cut();
+            }
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// A pipe that nobody reads is an error, where opening it would wait for ever.
@@ -71,8 +171,8 @@ fn hold(file: &File) {
 
 /// Locks of this system would keep every process from writing, this one included.
 #[cfg(not(unix))]
-fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).write(true).truncate(true).open(path)
+fn open(path: &Path) -> io::Result<Box<dyn Write + Send>> {
+    Ok(Box::new(OpenOptions::new().create(true).write(true).truncate(true).open(path)?))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::fs::File;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -12,6 +13,8 @@ use serde_json::Value;
 const LINES: usize = 2000;
 /// The environment variable that makes this program another process.
 const OTHER: &str = "BRIDGE_TEST_TRACES";
+/// Its value for one that writes this to its standard error as well.
+const TELLS: &str = "of the program";
 
 /// Not a test: another process, where the environment says so.
 #[test]
@@ -22,13 +25,23 @@ fn the_other_process() {
     init();
     // Long enough for lines that are cut or mixed to be seen.
     let name = "x".repeat(200);
-    (0..LINES as u64).for_each(|value| event(Event::new("signal", "host", &name).value(value)));
+    let write = |value: u64| event(Event::new("signal", "host", &name).value(value));
+    (0..LINES as u64 / 2).for_each(write);
+    if std::env::var_os(OTHER).is_some_and(|value| value == TELLS) {
+        writeln!(io::stderr(), "{TELLS}").unwrap();
+    }
+    (LINES as u64 / 2..LINES as u64).for_each(write);
 }
 
 fn start(trace: &Path) -> Child {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "the_other_process"]).env(OTHER, "1").env(bridge_trace::VARIABLE, trace);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap()
+    command(trace, Command::new(std::env::current_exe().unwrap())).spawn().unwrap()
+}
+
+/// As the other process. The program ends with the path of this one, or with what starts it.
+fn command(trace: &Path, mut program: Command) -> Command {
+    program.args(["--exact", "the_other_process"]).env(OTHER, "1").env(bridge_trace::VARIABLE, trace);
+    program.stdin(Stdio::null()).stdout(Stdio::null());
+    program
 }
 
 fn lines(trace: &Path) -> Vec<Value> {
@@ -81,4 +94,44 @@ fn the_time_is_common_to_all_processes() {
     lines.sort_by_key(|line| number(line, "ns"));
     let expected: Vec<_> = pids.iter().flat_map(|pid| vec![u64::from(*pid); LINES]).collect();
     assert_eq!(lines.iter().map(|line| number(line, "pid")).collect::<Vec<_>>(), expected);
+}
+
+/// What a stream is redirected to is written through the stream, whatever the trace calls it.
+#[test]
+fn a_file_that_a_stream_is_redirected_to_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("log");
+    for trace in [Path::new("/dev/stderr"), Path::new("/dev/stdout"), Path::new("/dev/fd/2"), &file] {
+        std::fs::write(&file, "").unwrap();
+        // Not appended to: the position is the stream's.
+        let mut stream = File::options().write(true).open(&file).unwrap();
+        stream.write_all(b"of the shell\n").unwrap();
+        let mut other = command(trace, Command::new(std::env::current_exe().unwrap()));
+        other.env(OTHER, TELLS).stdout(stream.try_clone().unwrap()).stderr(stream);
+        assert!(other.status().unwrap().success());
+        let text = std::fs::read_to_string(&file).unwrap();
+        let values = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let values: Vec<_> = values.map(|line| number(&line, "value")).collect();
+        assert!(values.iter().copied().eq(0..LINES as u64), "{}: {} lines", trace.display(), values.len());
+        let others = ["of the shell", TELLS].map(|words| text.lines().filter(|line| *line == words).count());
+        assert_eq!(others, [1, 1], "{}", trace.display());
+    }
+}
+
+/// A limit of the file's size stands for a full disk.
+#[test]
+fn a_line_that_was_cut_by_a_full_disk_is_no_part_of_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let (trace, _file) = kept(folder.path());
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "trap '' XFSZ; ulimit -f 63; exec \"$0\" \"$@\""]).arg(std::env::current_exe().unwrap());
+    assert!(command(&trace, limited).status().unwrap().success());
+    let cut = std::fs::read(&trace).unwrap();
+    let mut other = start(&trace);
+    assert!(other.wait().unwrap().success());
+    let text = std::fs::read_to_string(&trace).unwrap();
+    let values = text.lines().map(serde_json::from_str::<Value>);
+    let (whole, torn): (Vec<_>, Vec<_>) = values.partition(Result::is_ok);
+    let of_other = whole.into_iter().flatten().filter(|line| number(line, "pid") == u64::from(other.id()));
+    assert_eq!((of_other.count(), torn.len()), (LINES, 1), "after {} bytes", cut.len());
 }

@@ -11,6 +11,7 @@ use bridge::cudarc::driver::{CudaStream, result, sys};
 use bridge::{BufferSpec, Compute, ComputeTurn, Direction, RenderFirst, RenderTurn, TimelinePoint, Work};
 
 use crate::error::{Fault, Kind};
+use crate::memory::Copying;
 use crate::screen::address::{Current, check_device};
 use crate::screen::order::put_behind;
 use crate::screen::rows::{Pitched, copy_rows, gather, scatter};
@@ -212,9 +213,7 @@ impl Copier {
         for producer in producers.iter().filter(|_| self.leave_out != Some(Wait::Before)) {
             put_behind(&mut self.before, producer, ours)?;
         }
-        if let Some(memory) = tensor.memory() {
-            memory.before_copy(ours)?;
-        }
+        let copying = tensor.memory().map(|memory| memory.before_copy(ours)).transpose()?;
         {
             let _current = Current::push(context)?;
             let rows = tensor.rows;
@@ -235,7 +234,7 @@ impl Copier {
             }
         }
         let behind = producers.iter().filter(|_| self.leave_out != Some(Wait::After));
-        let mut ordered = tensor.memory().map_or(Ok(()), |memory| memory.after_copy(ours));
+        let mut ordered = copying.map_or(Ok(()), Copying::enqueued);
         ordered = behind.map(|producer| put_behind(&mut self.after, ours, producer)).fold(ordered, Result::and);
         if let Err(fault) = ordered {
             // The copy is enqueued all the same.

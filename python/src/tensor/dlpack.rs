@@ -9,7 +9,7 @@ use pyo3::types::PyDict;
 use crate::error::{Fault, Kind};
 use crate::tensor::dtype::DType;
 use crate::tensor::stream::{LEGACY, Producer, current_of, explicit};
-use crate::tensor::{Claims, Consumer, Device, Keep, Role};
+use crate::tensor::{Claims, Consumer, Device, Keep, Role, is_of};
 
 /// The version asked for; producers may give a lower one, or the form that has none.
 const MAX_VERSION: (u32, u32) = (1, 3);
@@ -58,7 +58,7 @@ pub(crate) fn import(
         // A view of the CPU backend refuses the tensor next, by its device.
         (true, None, None) => None,
     };
-    let capsule = capsule(object, argument).map_err(|error| {
+    let capsule = capsule_on(object, announced, argument).map_err(|error| {
         let advice = "; a tensor of autograd is shown with .detach()";
         let grad = error.value(py).to_string().contains("grad");
         let advice = if grad { advice } else { "" };
@@ -123,6 +123,25 @@ fn check_device(announced: Option<Device>, consumer: Option<Consumer>, role: Rol
              {advice}, or make the view with device="
         ),
     ))
+}
+
+/// Calls `__dlpack__`. torch refuses that for a tensor on a GPU that is not its current one, which
+/// may be any: its tensors' own is made current meanwhile.
+fn capsule_on<'py>(
+    object: &Bound<'py, PyAny>,
+    device: Option<Device>,
+    stream: Option<i64>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let Some(Device::Cuda(ordinal)) = device else { return capsule(object, stream) };
+    if !is_of(object, "torch", "Tensor")? {
+        return capsule(object, stream);
+    }
+    let py = object.py();
+    let current = py.import("torch")?.getattr("cuda")?.call_method1("device", (ordinal,))?;
+    current.call_method0("__enter__")?;
+    let taken = capsule(object, stream);
+    let left = current.call_method1("__exit__", (py.None(), py.None(), py.None()));
+    taken.and_then(|capsule| left.map(|_| capsule))
 }
 
 /// Calls `__dlpack__`, first as versions since 1.0 take it, then as older ones do.

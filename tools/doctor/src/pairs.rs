@@ -86,11 +86,11 @@ fn not_in_cuda(device: &VulkanDevice, system: &System, cuda: &Cuda) -> String {
     if cuda.devices.iter().any(|other| is_zero(&other.uuid)) {
         return "CUDA's UUIDs are all zeros: something hides which GPU is which".to_owned();
     }
-    if let Some(value) = system.variable("CUDA_VISIBLE_DEVICES") {
-        return format!("CUDA_VISIBLE_DEVICES={value} hides it from CUDA");
-    }
     if cuda.devices.iter().any(|other| other.mig) {
         return "MIG is on: CUDA sees instances with UUIDs of their own".to_owned();
+    }
+    if let Some(value) = system.variable("CUDA_VISIBLE_DEVICES") {
+        return format!("CUDA_VISIBLE_DEVICES={value} hides it from CUDA");
     }
     "no CUDA device has its UUID; perhaps the container was given another GPU for compute".to_owned()
 }
@@ -156,6 +156,7 @@ mod tests {
         assert!(reason(&system, &own, &split).contains("MIG is on"));
         assert!(find(&system, &own, &split).1[1].reason.contains("MIG has split"));
         system.variables.insert("CUDA_VISIBLE_DEVICES".to_owned(), "1".to_owned());
+        assert!(reason(&system, &own, &split).contains("MIG is on"));
         assert!(reason(&system, &own, &cuda(&["b"])).contains("CUDA_VISIBLE_DEVICES=1"));
         let problem = CudaProblem { kind: CudaProblemKind::NoDriver, code: None, text: String::new() };
         let none = Cuda { problem: Some(problem), ..Cuda::default() };

@@ -66,7 +66,7 @@ impl DeviceFile {
     }
 }
 
-/// Variables that steer CUDA and NVIDIA's containers; all of Vulkan's begin with `VK_`.
+/// Variables that steer CUDA, NVIDIA's containers and Vulkan.
 const VARIABLES: &[&str] = &[
     "DISPLAY",
     "WAYLAND_DISPLAY",
@@ -78,7 +78,24 @@ const VARIABLES: &[&str] = &[
     "NODEVICE_SELECT",
     "DISABLE_LAYER_NV_OPTIMUS_1",
     "MESA_VK_DEVICE_SELECT",
+    "VK_DRIVER_FILES",
+    "VK_ICD_FILENAMES",
+    "VK_INSTANCE_LAYERS",
 ];
+
+/// Starts of the names of others that steer Vulkan.
+const STARTS: &[&str] = &["VK_ADD_", "VK_KHRONOS_", "VK_LAYER_", "VK_LOADER_"];
+
+/// In place of the value of a variable that only looks like one of Vulkan's: it may be a secret.
+const NOT_SHOWN: &str = "(value not shown)";
+
+/// A variable as the report shows it, if it does.
+fn shown(name: String, value: String) -> Option<(String, String)> {
+    if VARIABLES.contains(&name.as_str()) || STARTS.iter().any(|start| name.starts_with(start)) {
+        return Some((name, value));
+    }
+    name.starts_with("VK_").then(|| (name, NOT_SHOWN.to_owned()))
+}
 
 impl System {
     /// Looks around.
@@ -87,8 +104,7 @@ impl System {
         system.architecture = env::consts::ARCH;
         system.variables.extend(
             env::vars_os()
-                .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
-                .filter(|(name, _)| name.starts_with("VK_") || VARIABLES.contains(&name.as_str())),
+                .filter_map(|(name, value)| shown(name.to_string_lossy().into(), value.to_string_lossy().into())),
         );
         system
     }
@@ -300,6 +316,21 @@ mod tests {
         let path = env::join_paths([&other, &stubs]).unwrap();
         assert_eq!(library_path(&path).unwrap().1, stubs.to_str().unwrap());
         assert_eq!(library_path(other.as_os_str()), None);
+    }
+
+    #[test]
+    fn of_variables_that_steer_nothing_here_no_value_is_shown() {
+        let of = |name: &str| shown(name.to_owned(), "x".to_owned()).map(|(_, value)| value);
+        for name in
+            ["VK_DRIVER_FILES", "VK_LOADER_DEBUG", "VK_LAYER_PATH", "VK_KHRONOS_VALIDATION_DEBUG_ACTION", "DISPLAY"]
+        {
+            assert_eq!(of(name).as_deref(), Some("x"), "{name}");
+        }
+        // VK is a social network as well.
+        for name in ["VK_TOKEN", "VK_ACCESS_TOKEN", "VK_DRIVER_FILES_TOKEN"] {
+            assert_eq!(of(name).as_deref(), Some(NOT_SHOWN), "{name}");
+        }
+        assert_eq!(of("HOME"), None);
     }
 
     #[test]

@@ -177,7 +177,7 @@ impl Content {
                     Element::F16 => 1,
                     Element::F32 => 2,
                 },
-                gain: look.exposure.exp2(),
+                gain: gain(look),
                 flags: flags(look) | (u32::from(format.is_planar()) << 2),
             }),
             Self::Texture(texels, look) => Params::Texture(ImageParams {
@@ -185,7 +185,7 @@ impl Content {
                 picture,
                 channels: texels.channels(),
                 kind: 0,
-                gain: look.exposure.exp2(),
+                gain: gain(look),
                 flags: flags(look),
             }),
             Self::Points(format, look) => Params::Points(PointParams {
@@ -199,6 +199,11 @@ impl Content {
             }),
         }
     }
+}
+
+/// `Params::gain` of `picture.wgsl`: neither infinite nor so small that a GPU may take it for 0.
+fn gain(look: Look) -> f32 {
+    look.exposure.clamp(-126.0, 127.0).exp2()
 }
 
 /// `Params::flags` of `picture.wgsl`.

@@ -36,17 +36,17 @@ pub(super) fn advise(
 ) -> Vec<Advice> {
     let mut all = Vec::new();
     all.extend(wsl(system));
-    all.extend(closed_files(system));
+    all.extend(closed_files(system, trials));
     all.extend(withheld_files(system, trials));
     all.extend(zero_uuids(vulkan, cuda));
-    all.extend(context_switch_timeout(system));
+    all.extend(context_switch_timeout(system, trials));
     all.extend(no_vulkan(system, vulkan));
     if !system.wsl {
         all.extend(nvidia::silent(system, vulkan, cuda));
         all.extend(nvidia::no_cuda(system, vulkan, cuda));
     }
     all.extend(nvidia::old_driver(system, cuda));
-    all.extend(nvidia::split_gpu(cuda));
+    all.extend(nvidia::split_gpu(cuda, trials));
     all.extend(hidden_device(system, vulkan, cuda, unpaired));
     all.extend(nvidia::device_gaps(system, vulkan));
     all.extend(failed_trials(system, trials));
@@ -65,9 +65,10 @@ fn wsl(system: &System) -> Option<Advice> {
     )
 }
 
-fn closed_files(system: &System) -> Option<Advice> {
+/// Files that this user may not open. Where a pair works, it needs none of them.
+fn closed_files(system: &System, trials: &[Trial]) -> Option<Advice> {
     let closed: Vec<_> = system.device_files.iter().filter(|file| file.closed).map(|file| file.path.as_str()).collect();
-    if closed.is_empty() {
+    if closed.is_empty() || cuda_works(trials) {
         return None;
     }
     advice(
@@ -80,7 +81,7 @@ fn closed_files(system: &System) -> Option<Advice> {
 fn withheld_files(system: &System, trials: &[Trial]) -> Option<Advice> {
     let withheld = system.device_files.iter().filter(|file| file.withheld).map(|file| file.path.as_str());
     let withheld: Vec<_> = withheld.collect();
-    if withheld.is_empty() || trials.iter().any(|trial| trial.backend == "cuda" && trial.passed()) {
+    if withheld.is_empty() || cuda_works(trials) {
         return None;
     }
     advice(
@@ -88,6 +89,11 @@ fn withheld_files(system: &System, trials: &[Trial]) -> Option<Advice> {
         "ask for the GPU where the job or container is started: the scheduler's option (Slurm's `--gres=gpu:1`), `--gpus all` \
          or `--device`; no group or mode of the file changes it",
     )
+}
+
+/// Whether frames have crossed between CUDA and Vulkan.
+fn cuda_works(trials: &[Trial]) -> bool {
+    trials.iter().any(|trial| trial.backend == "cuda" && trial.passed())
 }
 
 fn is_or_are(names: &[&str]) -> String {
@@ -151,7 +157,7 @@ fn zero_uuids(vulkan: &Vulkan, cuda: &Cuda) -> Option<Advice> {
 }
 
 /// A known class of faults: the GPU did not get from one context to the other in time.
-fn context_switch_timeout(system: &System) -> Option<Advice> {
+fn context_switch_timeout(system: &System, trials: &[Trial]) -> Option<Advice> {
     const CONTEXT_SWITCH_TIMEOUT: u32 = 109;
     let xid = system.xids.iter().find(|xid| xid.number == CONTEXT_SWITCH_TIMEOUT)?;
     let driver = system.nvidia_module.as_deref().unwrap_or("unknown");
@@ -161,9 +167,12 @@ fn context_switch_timeout(system: &System) -> Option<Advice> {
             if xid.times == 1 { "once".to_owned() } else { format!("{} times", xid.times) },
             xid.last
         ),
-        "reset the GPU or restart the machine: the state outlives the process. If no kernel of yours faulted before it (Xid \
-         31), it is a fault of the driver, reported of several: try the newest of its branch and another branch \
-         (github.com/NVIDIA/open-gpu-kernel-modules, issues 1080, 1146 and 1243)",
+        format!(
+            "{}reset the GPU or restart the machine: the state outlives the process. If no kernel of yours faulted before it \
+             (Xid 31), it is a fault of the driver, reported of several: try the newest of its branch and another branch \
+             (github.com/NVIDIA/open-gpu-kernel-modules, issues 1080, 1146 and 1243)",
+            if cuda_works(trials) { "nothing: CUDA works now; if it returns, " } else { "" }
+        ),
     )
 }
 

@@ -1,8 +1,9 @@
 //! An NVIDIA GPU that one side or the other cannot use.
 
-use super::{Advice, advice, limits, sandbox};
+use super::{Advice, advice, cuda_works, limits, sandbox};
 use crate::cuda::{Cuda, CudaProblemKind};
 use crate::system::{System, major};
+use crate::trial::Trial;
 use crate::vulkan::{Vulkan, VulkanDevice};
 
 /// The oldest driver that the kernels run on: their PTX is of version 8.0.
@@ -49,9 +50,9 @@ const INSTALL_ON_WINDOWS: &str = "install NVIDIA's driver, 525 or newer, which b
 const SILENT: &str = "NVIDIA's GPU is here, but Vulkan does not list it";
 
 /// Whether no driver can reach the GPU: it has no kernel module, or did not come into the
-/// container.
+/// container, whose /proc shows the host's module all the same.
 fn is_out_of_reach(system: &System) -> bool {
-    system.nvidia_module.is_none() && !system.has_device_file("/dev/nvidiactl")
+    !system.has_device_file("/dev/nvidiactl") && (system.nvidia_module.is_none() || system.container.is_some())
 }
 
 /// Whether the container was asked for the driver's graphics part already.
@@ -201,8 +202,8 @@ pub(super) fn no_cuda(system: &System, vulkan: &Vulkan, cuda: &Cuda) -> Option<A
         );
     }
     if !own && !system.windows && is_out_of_reach(system) {
-        // Said already.
-        return None;
+        // With a loader, `silent` has said so.
+        return if vulkan.loader.is_none() { no_module(system) } else { None };
     }
     if system.windows && problem.kind != CudaProblemKind::DoesNotStart {
         return advice(format!("CUDA does not run: {}", first_sentence(&problem.text)), INSTALL_ON_WINDOWS);
@@ -263,7 +264,10 @@ pub(super) fn old_driver(system: &System, cuda: &Cuda) -> Option<Advice> {
     )
 }
 
-pub(super) fn split_gpu(cuda: &Cuda) -> Option<Advice> {
+pub(super) fn split_gpu(cuda: &Cuda, trials: &[Trial]) -> Option<Advice> {
+    if cuda_works(trials) {
+        return None;
+    }
     cuda.devices.iter().find(|device| device.mig).and_then(|device| {
         advice(
             format!("the GPU is split by MIG ({}), and Vulkan does not share with an instance", device.name),
