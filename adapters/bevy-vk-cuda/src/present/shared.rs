@@ -108,7 +108,7 @@ where
         }
         // Nothing is known of an asset that is missing.
         let found = R::find(frame, self.asset).filter(|(_, object)| {
-            let checked = check_object::<R>(&self.name, object, &self.shape);
+            let checked = check_object::<R>(frame, &self.name, object, &self.shape);
             self.fault.note(Step::Asset, checked).is_some()
         });
         if let (Some((_, object)), None) = (&found, &self.places) {

@@ -40,6 +40,9 @@ pub(crate) trait Target: Content + Source {
     /// Returns `true` if the object's usages allow copies into it.
     fn takes_copies(object: &Self::Object) -> bool;
 
+    /// Returns `false` if the object is destroyed, or could not be made. On Vulkan alone.
+    fn exists(object: &Self::Object) -> bool;
+
     /// A shape, for messages.
     fn describe(shape: &Self::Shape) -> String;
 
@@ -92,7 +95,15 @@ impl TextureShape {
 ///
 /// # Errors
 /// [`Error::InvalidArgument`] where they cannot.
-pub(crate) fn check_object<R: Target>(name: &str, object: &R::Object, made: &R::Shape) -> Result<()> {
+pub(crate) fn check_object<R: Target>(
+    frame: &PresentFrame<'_>,
+    name: &str,
+    object: &R::Object,
+    made: &R::Shape,
+) -> Result<()> {
+    if frame.raw.is_some() && !R::exists(object) {
+        return Err(Error::invalid(name, "its asset was destroyed in wgpu, or could not be made there"));
+    }
     let shape = R::shape(object);
     let replaced = |by: String| Err(Error::invalid(name, format!("its asset was replaced by one {by}")));
     if shape != *made {
@@ -134,6 +145,11 @@ impl<T: Texel> Target for ImageSpec<T> {
 
     fn takes_copies(object: &wgpu::Texture) -> bool {
         object.usage().contains(wgpu::TextureUsages::COPY_DST)
+    }
+
+    fn exists(object: &wgpu::Texture) -> bool {
+        // SAFETY: the guard is only looked at.
+        unsafe { object.as_hal::<Vulkan>() }.is_some()
     }
 
     fn describe(shape: &TextureShape) -> String {
@@ -226,6 +242,11 @@ impl<T: Pod + Send + Sync> Target for BufferSpec<T> {
 
     fn takes_copies(object: &wgpu::Buffer) -> bool {
         object.usage().contains(wgpu::BufferUsages::COPY_DST)
+    }
+
+    fn exists(object: &wgpu::Buffer) -> bool {
+        // SAFETY: the guard is only looked at.
+        unsafe { object.as_hal::<Vulkan>() }.is_some()
     }
 
     fn describe(shape: &u64) -> String {

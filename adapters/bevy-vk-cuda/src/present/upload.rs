@@ -26,7 +26,7 @@ pub(crate) struct UploadPresent<R: Target> {
 impl<R: Target> Present for UploadPresent<R> {
     fn present(&mut self, frame: &mut PresentFrame<'_>) {
         let Some((id, object)) = R::find(frame, self.asset) else { return };
-        if self.fault.note(Step::Asset, check_object::<R>(&self.name, &object, &self.shape)).is_none() {
+        if self.fault.note(Step::Asset, check_object::<R>(frame, &self.name, &object, &self.shape)).is_none() {
             return;
         }
         if let Some(items) = self.newest.take() {
