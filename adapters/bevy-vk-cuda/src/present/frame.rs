@@ -21,6 +21,9 @@ pub(crate) trait Present: Send + Sync {
     /// freeing its memory may wait for others of the context, see `docs/limits.md`.
     fn has_ended(&self) -> bool;
 
+    /// The Vulkan device that its copies are made on; `None` where frames are uploaded.
+    fn device(&self) -> Option<vk::Device>;
+
     /// Returns the place for the errors of each step.
     fn fault(&self) -> &Fault;
 }

@@ -139,6 +139,10 @@ where
         !self.copier.is_running() && (self.writing.strong_count() > 0 || !computes())
     }
 
+    fn device(&self) -> Option<vk::Device> {
+        Some(self.device)
+    }
+
     fn fault(&self) -> &Fault {
         &self.fault
     }

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
+use ash::vk;
+
 use super::frame::{Present, PresentFrame};
 use super::target::{Target, check_object};
 use crate::fault::{Fault, Step};
@@ -49,6 +51,10 @@ impl<R: Target> Present for UploadPresent<R> {
 
     fn has_ended(&self) -> bool {
         true
+    }
+
+    fn device(&self) -> Option<vk::Device> {
+        None
     }
 
     fn fault(&self) -> &Fault {

@@ -3,6 +3,7 @@
 
 mod device;
 mod dropped;
+mod lost;
 mod pace;
 mod recovered;
 mod replaced;
