@@ -1,5 +1,8 @@
 //! A frame of Bevy's, and what is presented in it.
 
+use std::any::Any;
+use std::sync::Arc;
+
 use ash::vk;
 use bevy_render::render_asset::RenderAssets;
 use bevy_render::storage::GpuShaderBuffer;
@@ -42,7 +45,12 @@ pub(crate) struct PresentFrame<'a> {
     pub(crate) done: u64,
     /// Made when they are first recorded into.
     pub(crate) commands: Option<wgpu::CommandEncoder>,
+    /// What those read, which is kept until they have run.
+    pub(crate) kept: Vec<Kept>,
 }
+
+/// Anything that is kept.
+pub(crate) type Kept = Arc<dyn Any + Send + Sync>;
 
 impl PresentFrame<'_> {
     /// Commands that run before Bevy's of this frame.

@@ -10,6 +10,7 @@ mod tests;
 mod upload;
 
 use std::collections::VecDeque;
+use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -193,6 +194,7 @@ pub(crate) fn present(
         serial: *serial + 1,
         done: seen,
         commands: None,
+        kept: Vec::new(),
     };
     // What has failed is tried again in the next frame: a copy that did not begin has left its
     // frame to be had again, and what has begun goes on.
@@ -202,8 +204,13 @@ pub(crate) fn present(
         let index = queue.submit(visible(device.wgpu_device()).into_iter().chain([commands.finish()]));
         submitted.push_back((*serial, index));
         let (done, serial) = (Arc::clone(done), *serial);
+        // Where wgpu drops the callback and does not call it, the commands may run for ever.
+        let (kept, device) = (ManuallyDrop::new(frame.kept), device.wgpu_device().clone());
         queue.on_submitted_work_done(move || {
             done.fetch_max(serial, Ordering::AcqRel);
+            drop(ManuallyDrop::into_inner(kept));
+            // What was kept is freed with it.
+            drop(device);
         });
     }
 }

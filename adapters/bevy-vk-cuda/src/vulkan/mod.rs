@@ -4,7 +4,9 @@
 pub(crate) mod buffer;
 pub(crate) mod copier;
 pub(crate) mod gate;
+pub(crate) mod image;
 pub(crate) mod init;
+pub(crate) mod owned;
 #[cfg(test)]
 pub(crate) mod stand_in;
 

@@ -22,10 +22,19 @@ pub(super) static FULL: AtomicBool = AtomicBool::new(false);
 pub(super) static LOOKS: AtomicU32 = AtomicU32::new(0);
 /// The device is lost.
 pub(super) static LOST: AtomicBool = AtomicBool::new(false);
+/// The memory that was freed.
+pub(super) static FREED: AtomicU32 = AtomicU32::new(0);
+/// The images of each copy, from and to.
+pub(super) static COPIES: Mutex<Vec<[vk::Image; 2]>> = Mutex::new(Vec::new());
+/// The images that were destroyed.
+pub(super) static DESTROYED: Mutex<Vec<vk::Image>> = Mutex::new(Vec::new());
+static COPY: OnceLock<vk::PFN_vkCmdCopyImage> = OnceLock::new();
+static DESTROY: OnceLock<vk::PFN_vkDestroyImage> = OnceLock::new();
 static COUNTER: OnceLock<vk::PFN_vkGetSemaphoreCounterValue> = OnceLock::new();
 static IDLE: OnceLock<vk::PFN_vkDeviceWaitIdle> = OnceLock::new();
 static WAIT: OnceLock<vk::PFN_vkWaitSemaphores> = OnceLock::new();
 static SUBMIT_OF_WGPU: OnceLock<vk::PFN_vkQueueSubmit> = OnceLock::new();
+static FREE: OnceLock<vk::PFN_vkFreeMemory> = OnceLock::new();
 static CREATE: OnceLock<vk::PFN_vkCreateImage> = OnceLock::new();
 static SUBMIT: OnceLock<vk::PFN_vkQueueSubmit2> = OnceLock::new();
 
@@ -98,6 +107,36 @@ unsafe extern "system" fn wait(device: vk::Device, info: *const vk::SemaphoreWai
     unsafe { WAIT.get().unwrap()(device, info, limit) }
 }
 
+unsafe extern "system" fn free(
+    device: vk::Device,
+    memory: vk::DeviceMemory,
+    callbacks: *const vk::AllocationCallbacks<'_>,
+) {
+    FREED.fetch_add(1, Ordering::SeqCst);
+    // SAFETY: handed on.
+    unsafe { FREE.get().unwrap()(device, memory, callbacks) };
+}
+
+unsafe extern "system" fn copy(
+    commands: vk::CommandBuffer,
+    from: vk::Image,
+    from_layout: vk::ImageLayout,
+    to: vk::Image,
+    to_layout: vk::ImageLayout,
+    count: u32,
+    regions: *const vk::ImageCopy,
+) {
+    COPIES.lock().unwrap().push([from, to]);
+    // SAFETY: handed on.
+    unsafe { COPY.get().unwrap()(commands, from, from_layout, to, to_layout, count, regions) };
+}
+
+unsafe extern "system" fn destroy(device: vk::Device, image: vk::Image, callbacks: *const vk::AllocationCallbacks<'_>) {
+    DESTROYED.lock().unwrap().push(image);
+    // SAFETY: handed on.
+    unsafe { DESTROY.get().unwrap()(device, image, callbacks) };
+}
+
 /// Puts a stand-in in place of a function, which is kept in `kept`.
 macro_rules! stand_in {
     ($real:expr, $kept:ident, $kind:ty, $stand_in:ident) => {{
@@ -115,6 +154,8 @@ pub(super) fn alone() -> MutexGuard<'static, ()> {
     LOOKS.store(0, Ordering::SeqCst);
     FULL.store(false, Ordering::SeqCst);
     LOST.store(false, Ordering::SeqCst);
+    COPIES.lock().unwrap().clear();
+    DESTROYED.lock().unwrap().clear();
     alone
 }
 
@@ -167,6 +208,9 @@ pub(super) fn device() -> (wgpu::Device, wgpu::Queue) {
                 real
             }
             b"vkWaitSemaphores" => stand_in!(real, WAIT, vk::PFN_vkWaitSemaphores, wait),
+            b"vkCmdCopyImage" => stand_in!(real, COPY, vk::PFN_vkCmdCopyImage, copy),
+            b"vkDestroyImage" => stand_in!(real, DESTROY, vk::PFN_vkDestroyImage, destroy),
+            b"vkFreeMemory" => stand_in!(real, FREE, vk::PFN_vkFreeMemory, free),
             _ => real,
         });
         let (features, limits) = (descriptor.required_features, &descriptor.required_limits);

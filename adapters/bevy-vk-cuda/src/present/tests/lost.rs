@@ -4,9 +4,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 
 use bridge::LiveObjects;
-use wgpu::DeviceLostReason;
+use wgpu::{BufferUsages, DeviceLostReason};
 
-use super::device::{LOOKS, LOST};
+use super::device::{COPIES, DESTROYED, FREED, LOOKS, LOST};
+use super::replaced::Numbers;
 use super::*;
 
 /// What wgpu tells of a device, as Bevy is told.
@@ -114,4 +115,46 @@ fn a_panic_of_the_programs_is_handed_on() {
     scene.queue.on_submitted_work_done(|| panic!("on purpose"));
     let presented = catch_unwind(AssertUnwindSafe(|| scene.until("the panic", |_| false)));
     assert_eq!(presented.unwrap_err().downcast_ref::<&str>(), Some(&"on purpose"));
+}
+
+/// wgpu does not say when it is done with a buffer that it was given: what Bevy's commands read is
+/// kept until the host has seen their end.
+#[test]
+fn memory_is_kept_for_the_commands_that_read_it() {
+    let _alone = alone();
+    let mut scene = Scene::new(Way::Host);
+    let mut numbers = Numbers::new(&scene);
+    numbers.insert(&mut scene, BufferUsages::STORAGE | BufferUsages::COPY_DST);
+    assert!(numbers.write().unwrap());
+    scene.until("the frame", |_| numbers.presented() == 1);
+    drop(numbers);
+    let cuda = scene.world.resource::<Cuda>().clone();
+    scene.world.resource_mut::<Presented>().take_added(&cuda);
+    assert_eq!(scene.world.resource::<Presented>().all.len(), 1, "the image");
+    let freed = FREED.load(Ordering::SeqCst);
+    scene.device.poll(wgpu::PollType::Wait { submission_index: None, timeout: Some(LIMIT) }).unwrap();
+    assert_eq!(FREED.load(Ordering::SeqCst), freed + 1, "the copy that was shown");
+}
+
+/// wgpu frees all that it owns of a device that was destroyed, at once, while the other queue may
+/// write what is copied into.
+#[test]
+fn what_is_copied_into_outlives_wgpus_objects() {
+    let _alone = alone();
+    let mut scene = Scene::with_frames(Way::Host);
+    let mut numbers = Numbers::new(&scene);
+    let bevys = numbers.insert(&mut scene, BufferUsages::STORAGE | BufferUsages::COPY_DST);
+    assert!(numbers.write().unwrap());
+    scene.until("the numbers", |_| numbers.presented() == 1);
+    let freed = FREED.load(Ordering::SeqCst);
+    scene.device.destroy();
+    scene.device.poll(wgpu::PollType::Wait { submission_index: None, timeout: Some(LIMIT) }).unwrap();
+    // SAFETY: the guard is only looked at.
+    assert!(unsafe { bevys.as_hal::<Vulkan>() }.is_none(), "Bevy's own is destroyed");
+    let (copies, destroyed) = (COPIES.lock().unwrap().clone(), DESTROYED.lock().unwrap().clone());
+    let written = copies.iter().filter(|[_, to]| copies.iter().any(|[from, _]| from == to));
+    let mut written = written.map(|[_, to]| to).peekable();
+    assert!(written.peek().is_some(), "one was copied into, and from there to Bevy's");
+    assert!(written.all(|image| !destroyed.contains(image)));
+    assert_eq!(FREED.load(Ordering::SeqCst), freed);
 }

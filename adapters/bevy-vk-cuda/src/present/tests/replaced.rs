@@ -9,13 +9,13 @@ use crate::CudaBuffer;
 const LEN: usize = 16;
 
 /// A buffer beside the scene's image.
-struct Numbers {
+pub(super) struct Numbers {
     buffer: CudaBuffer<u32>,
     handle: Handle<ShaderBuffer>,
 }
 
 impl Numbers {
-    fn new(scene: &Scene) -> Self {
+    pub(super) fn new(scene: &Scene) -> Self {
         let cuda = scene.world.resource::<Cuda>();
         let buffer = CudaBuffer::new(cuda, &mut Assets::default(), "numbers", LEN).unwrap();
         let handle = buffer.handle().clone();
@@ -23,7 +23,7 @@ impl Numbers {
     }
 
     /// The asset is one with these usages.
-    fn insert(&self, scene: &mut Scene, usage: BufferUsages) -> wgpu::Buffer {
+    pub(super) fn insert(&self, scene: &mut Scene, usage: BufferUsages) -> wgpu::Buffer {
         let buffer_descriptor =
             wgpu::BufferDescriptor { label: None, size: 4 * LEN as u64, usage, mapped_at_creation: false };
         let made = scene.device.create_buffer(&buffer_descriptor);
@@ -32,14 +32,14 @@ impl Numbers {
         made
     }
 
-    fn write(&mut self) -> Result<bool> {
+    pub(super) fn write(&mut self) -> Result<bool> {
         self.buffer.writer().unwrap().write(|frame| match frame {
             Frame::Cpu(cpu) => cpu.run(|items| items.fill(1)),
             Frame::Cuda(_) => panic!("the CPU was asked for"),
         })
     }
 
-    fn presented(&mut self) -> u64 {
+    pub(super) fn presented(&mut self) -> u64 {
         self.buffer.writer().unwrap().presented()
     }
 }
