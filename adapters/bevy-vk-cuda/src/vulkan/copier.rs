@@ -1,4 +1,4 @@
-//! Copies of frames on the bridge's queue, into textures and buffers that wgpu made.
+//! Copies of frames on the bridge's queue, into images and buffers that wgpu reads.
 #![allow(unsafe_code)] // Records and submits.
 
 use std::collections::VecDeque;
@@ -11,6 +11,7 @@ use bytemuck::Pod;
 use crate::error::{Error, Result};
 use crate::ring::PLACES;
 use crate::vulkan::init::FAMILY;
+use crate::vulkan::owned::Bound;
 
 /// The limit of the wait for a copy at the end.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -30,7 +31,7 @@ pub(crate) struct Copier {
 /// A slot that a copy can be recorded from, into a handle of the same kind.
 pub(crate) trait Source: Resources {
     /// The handle copied into.
-    type Target: Copy;
+    type Target: Bound;
 
     /// Records the copy of all of it, and what makes it visible to nobody yet: the end of the
     /// submission does that. An image is in `TRANSFER_SRC_OPTIMAL` before and after, which is what

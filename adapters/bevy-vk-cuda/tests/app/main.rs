@@ -2,6 +2,7 @@
 //! since live objects and the log are the process's.
 #![allow(unsafe_code, clippy::unwrap_used)] // Tests.
 
+mod destroyed;
 mod ends;
 mod frames;
 mod late;
