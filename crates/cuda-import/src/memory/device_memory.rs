@@ -23,6 +23,11 @@ use crate::sys::{CallResult, Driver, Restoring};
 /// Neither creating nor dropping it waits for the stream's work. The exception is dropping it on a
 /// device without memory pools, where the driver frees memory only while no stream of the context
 /// waits: dropping then blocks for at most 10 seconds, after which another thread frees the memory.
+///
+/// # Captures
+/// If the stream is captured when it is dropped, or the stream is the legacy default stream and a
+/// blocking stream is captured, the memory is not freed, because that would invalidate the capture.
+/// It is logged and counted as a [leak](crate::leaks).
 #[derive(Debug)]
 pub struct DeviceMemory {
     address: cu::CUdeviceptr,
@@ -125,13 +130,16 @@ fn has_pools(device: &CudaDevice) -> bool {
 /// # Safety
 /// The memory is alive, and only work that the stream was given before uses it.
 unsafe fn free(device: &CudaDevice, address: cu::CUdeviceptr, stream: &Arc<CudaStream>, object: &Object<'_>) {
-    let freed = if has_pools(device) {
-        let freed = device.bind().and_then(|_current| {
+    let free = || -> Result<(), Error> {
+        let failed = |error: crate::sys::CallError| error.at(object, device.name());
+        let _current = device.bind().map_err(failed)?;
+        // Freeing on a stream that is captured, or on the legacy default stream beside such a one,
+        // would end somebody's capture.
+        check_capture(device.driver(), stream, object, || device.name().to_owned())?;
+        if has_pools(device) {
             // SAFETY: handed on to the caller.
-            unsafe { device.driver().free_on(stream, address) }
-        });
-        freed.map_err(|error| error.at(object, device.name()))
-    } else {
+            return unsafe { device.driver().free_on(stream, address) }.map_err(failed);
+        }
         // It returns once no stream of the context has work left (measured).
         let freed = reaper::call(device, "cuMemFree", move |driver| -> CallResult<()> {
             // SAFETY: handed on to the caller.
@@ -139,7 +147,7 @@ unsafe fn free(device: &CudaDevice, address: cu::CUdeviceptr, stream: &Arc<CudaS
         });
         freed.map_err(|error| error.at(object, device.name()))
     };
-    if let Err(error) = freed {
+    if let Err(error) = free() {
         count_leak();
         log_error!("{error}");
     }
