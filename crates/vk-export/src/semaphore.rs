@@ -245,7 +245,9 @@ impl Semaphore {
         let nanoseconds = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
         // SAFETY: VUID-VkSemaphoreWaitInfo-pSemaphores-03256: a live timeline, checked above.
         match unsafe { self.device.as_raw().wait_semaphores(&info, nanoseconds) } {
-            Ok(()) => Ok(true),
+            // A wait on a lost device may succeed whatever was reached.
+            Ok(()) if self.value()? >= value => Ok(true),
+            Ok(()) => Err(self.failed("vkWaitSemaphores")(vk::Result::ERROR_DEVICE_LOST)),
             Err(vk::Result::TIMEOUT) => Ok(false),
             Err(result) => Err(self.failed("vkWaitSemaphores")(result)),
         }
@@ -278,12 +280,10 @@ impl Semaphore {
     }
 
     fn check_timeline(&self) -> Result<()> {
-        match self.kind {
-            SemaphoreKind::Timeline => Ok(()),
-            SemaphoreKind::Binary => {
-                Err(Error::invalid(describe(self.kind, &self.name), "only a timeline has a value"))
-            }
+        if self.kind == SemaphoreKind::Timeline {
+            return Ok(());
         }
+        Err(Error::invalid(describe(self.kind, &self.name), "only a timeline has a value"))
     }
 
     fn failed(&self, call: &'static str) -> impl FnOnce(vk::Result) -> Error + use<'_> {

@@ -33,8 +33,11 @@ pub struct LocalImage {
     device: ExportDevice,
 }
 
-/// The usages of Vulkan 1.0.
-const USAGES: vk::ImageUsageFlags = vk::ImageUsageFlags::from_raw(0xff);
+/// The usages of Vulkan 1.0 that a color image in memory of its own can have with any other.
+const USAGES: vk::ImageUsageFlags = vk::ImageUsageFlags::from_raw(
+    0xff & !(vk::ImageUsageFlags::DEPTH_STENCIL_ATTACHMENT.as_raw()
+        | vk::ImageUsageFlags::TRANSIENT_ATTACHMENT.as_raw()),
+);
 
 /// Those without which an image has no view (VUID-VkImageViewCreateInfo-image-04441).
 const VIEWED: vk::ImageUsageFlags = vk::ImageUsageFlags::from_raw(
@@ -46,8 +49,9 @@ impl LocalImage {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for an extent of zero, a usage
-    /// that no view can have and an image that the device does not have; otherwise the error of the
-    /// failed driver call.
+    /// that no view of a color image can have, transient attachments, depth, stencil and Y'CbCr
+    /// formats, and an image that the device does not have; otherwise the error of the failed
+    /// driver call.
     pub fn new(device: &ExportDevice, info: &LocalImageInfo<'_>) -> Result<Self> {
         let about = About { device, object: format!("image \"{}\"", info.name) };
         let vk::Extent2D { width, height } = info.extent;
@@ -55,7 +59,15 @@ impl LocalImage {
             return Err(about.invalid(format!("its extent is {width}x{height}")));
         }
         if !USAGES.contains(info.usage) || !info.usage.intersects(VIEWED) {
-            return Err(about.invalid(format!("its usage {:?} is unknown, or none that a view can have", info.usage)));
+            return Err(
+                about.invalid(format!("its usage {:?} is not supported, or none that a view can have", info.usage))
+            );
+        }
+        if !is_color(info.format) {
+            return Err(about.invalid(format!(
+                "its format {:?} has depth, stencil or Y'CbCr texels; choose a color format",
+                info.format
+            )));
         }
         // Numbers that are no format, and those of extensions that are off, do not reach the
         // driver.
@@ -149,6 +161,14 @@ impl LocalImage {
     pub fn format(&self) -> vk::Format {
         self.format
     }
+}
+
+/// Returns `true` if a view of the color aspect shows all of an image, without a conversion.
+fn is_color(format: vk::Format) -> bool {
+    let of = |first: vk::Format, last: vk::Format| (first.as_raw()..=last.as_raw()).contains(&format.as_raw());
+    !of(vk::Format::D16_UNORM, vk::Format::D32_SFLOAT_S8_UINT)
+        && !of(vk::Format::G8B8G8R8_422_UNORM, vk::Format::G16_B16_R16_3PLANE_444_UNORM)
+        && !of(vk::Format::G8_B8R8_2PLANE_444_UNORM, vk::Format::G16_B16R16_2PLANE_444_UNORM)
 }
 
 impl Drop for LocalImage {

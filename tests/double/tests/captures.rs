@@ -11,8 +11,8 @@ use common::{assert_clean, raw, said};
 use cuda_import::cudarc::driver::sys::CUstreamCaptureMode;
 use cuda_import::cudarc::driver::{CudaStream, DevicePtr, DriverError};
 use cuda_import::{
-    CaptureError, CudaDevice, ImportedMemory, ImportedSemaphore, MemoryImportInfo, SemaphoreKind, StreamGraph, leaks,
-    query,
+    CaptureError, CudaDevice, DeviceMemory, ImportedMemory, ImportedSemaphore, MemoryImportInfo, SemaphoreKind,
+    StreamGraph, leaks, query,
 };
 use driver_double::{Double, Live};
 
@@ -153,8 +153,9 @@ fn the_legacy_default_stream_beside_somebody_elses_capture() {
     assert_clean(&double);
 }
 
-/// As above, for the end of a mapping: it cannot be seen whether it is in use, so it is kept and
-/// said so. The same where its own home stream is captured.
+/// As above, for the end of a mapping, of which it cannot be seen whether it is in use, and for
+/// memory that is freed in stream order: both are kept, and said so. The same where their own home
+/// stream is captured.
 #[test]
 fn closing_beside_somebody_elses_capture() {
     let Some(double) = Double::in_child("closing_beside_somebody_elses_capture") else { return };
@@ -166,6 +167,7 @@ fn closing_beside_somebody_elses_capture() {
     let blocking = raw::create_stream_as(0).unwrap();
     for (stream, captured, word) in [(&legacy, blocking, "(906)"), (&home, home.cu_stream() as u64, "capture")] {
         let [closed, dropped] = [(); 2].map(|()| map(&import_memory(&double, &device), stream));
+        let memory = DeviceMemory::with_contents(&device, &[7; 64], stream, "own").unwrap();
         device.context().bind_to_thread().unwrap();
         assert_eq!(raw::begin_capture(captured), 0);
         let before = leaks();
@@ -173,7 +175,9 @@ fn closing_beside_somebody_elses_capture() {
         assert!(error.to_string().contains(word) && error.to_string().contains(NAME), "{error}");
         drop(dropped);
         assert!(said::take().iter().any(|line| line.contains(word) && line.contains(NAME)));
-        assert_eq!((leaks() - before, raw::capture_status(captured)), (2, Ok(1)), "their capture goes on");
+        drop(memory);
+        assert!(said::take().iter().any(|line| line.contains(word) && line.contains("device memory \"own\"")));
+        assert_eq!((leaks() - before, raw::capture_status(captured)), (3, Ok(1)), "their capture goes on");
         assert_eq!(raw::end_capture(captured).map(raw::destroy_graph), Ok(0));
     }
     assert_eq!(double.findings(), Vec::new());

@@ -282,7 +282,7 @@ impl Side {
             Self::Host(_) => host::images::share(device, info, accesses),
             Self::Inline(_) => {
                 let image = Image::new(device, &inline::image_info(device, info))?;
-                Ok(Reached { image, staging: None, mapping: PerBackend::Inline(InlineImage::new()) })
+                Ok(Reached { image, staging: None, mapping: PerBackend::Inline(InlineImage::new(layered)) })
             }
             Self::Remote(remote) => {
                 remote.check_images(info.name)?;

@@ -6,8 +6,9 @@
 
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize};
 
-use cudarc::driver::{CudaContext, DriverError};
+use cudarc::driver::{CudaContext, DriverError, sys as cu};
 
 use crate::device::CudaDevice;
 use crate::sys::{CallError, CallResult};
@@ -23,8 +24,16 @@ use crate::sys::{CallError, CallResult};
 #[derive(Debug)]
 pub(crate) struct Template(ManuallyDrop<CudaContext>);
 
-/// Numbers only: a field that owned something would most likely show here.
-const _: () = assert!(size_of::<CudaContext>() <= 6 * size_of::<usize>());
+/// The types of the fields of cudarc 0.19.10's `CudaContext`, all of them numbers: `cu_device`,
+/// `cu_ctx`, `ordinal`, `has_async_alloc`, `is_primary`, `num_streams`, `event_tracking` and
+/// `error_state`.
+type Fields = (cu::CUdevice, cu::CUcontext, usize, bool, bool, AtomicUsize, AtomicBool, AtomicU32);
+
+/// A field that owned something would be a pointer, for which there is no room.
+const _: () = assert!(
+    size_of::<CudaContext>() == size_of::<Fields>() && align_of::<CudaContext>() == align_of::<Fields>(),
+    "this release of cudarc has another `CudaContext` than 0.19.10: `cargo update -p cudarc --precise 0.19.10`",
+);
 
 impl Template {
     /// None for an object that is shared already.

@@ -23,6 +23,11 @@ use crate::sys::{CallResult, Driver, Restoring};
 /// Neither creating nor dropping it waits for the stream's work. The exception is dropping it on a
 /// device without memory pools, where the driver frees memory only while no stream of the context
 /// waits: dropping then blocks for at most 10 seconds, after which another thread frees the memory.
+///
+/// # Captures
+/// If the stream is captured when it is dropped, or the stream is the legacy default stream and a
+/// blocking stream is captured, the memory is not freed, because that would invalidate the capture.
+/// It is logged and counted as a [leak](crate::leaks).
 #[derive(Debug)]
 pub struct DeviceMemory {
     /// False once it has been freed or leaked.
@@ -97,8 +102,8 @@ impl DeviceMemory {
     /// Frees the memory, as dropping does, and returns the error.
     ///
     /// # Errors
-    /// [`Error::Driver`] when the driver fails, and [`Error::FreeBlocked`] past the limit; the
-    /// memory then counts as leaked.
+    /// [`Error::Driver`] when the driver fails, [`Error::FreeBlocked`] past the limit, and
+    /// [`Error::StreamCaptured`] during a capture; the memory then counts as leaked.
     pub fn close(mut self) -> Result<(), Error> {
         self.end()
     }
@@ -153,13 +158,16 @@ unsafe fn free(
     stream: &Arc<CudaStream>,
     object: &Object<'_>,
 ) -> Result<(), Error> {
-    let freed = if has_pools(device) {
-        let freed = device.bind().and_then(|_current| {
+    let free = || -> Result<(), Error> {
+        let failed = |error: crate::sys::CallError| error.at(object, device.name());
+        let _current = device.bind().map_err(failed)?;
+        // Freeing on a stream that is captured, or on the legacy default stream beside such a one,
+        // would end somebody's capture.
+        check_capture(device.driver(), stream, object, || device.name().to_owned())?;
+        if has_pools(device) {
             // SAFETY: handed on to the caller.
-            unsafe { device.driver().free_on(stream, address) }
-        });
-        freed.map_err(|error| error.at(object, device.name()))
-    } else {
+            return unsafe { device.driver().free_on(stream, address) }.map_err(failed);
+        }
         // It returns once no stream of the context has work left (measured).
         let freed = reaper::call(device, "cuMemFree", move |driver| -> CallResult<()> {
             // SAFETY: handed on to the caller.
@@ -167,5 +175,5 @@ unsafe fn free(
         });
         freed.map_err(|error| error.at(object, device.name()))
     };
-    freed.inspect_err(|_| count_leak())
+    free().inspect_err(|_| count_leak())
 }

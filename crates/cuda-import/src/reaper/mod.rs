@@ -100,7 +100,11 @@ fn run(
         forget(&worker);
         match worker_of(device) {
             Some(next) => worker = next,
-            None => return job.map_or(Ok(()), |job| (job.call)()).map_err(NotFreed::Call),
+            None => {
+                // The call leaves no context current, which is right on a thread of our own only.
+                let _caller = device.driver().keep_current();
+                return job.map_or(Ok(()), |job| (job.call)()).map_err(NotFreed::Call);
+            }
         }
     }
 }

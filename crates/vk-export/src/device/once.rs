@@ -68,7 +68,15 @@ impl Once {
         let start = Instant::now();
         let nanoseconds = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
         // SAFETY: VUID-vkWaitForFences-pFences-parameter: a live fence of this device.
-        let result = unsafe { self.device.as_raw().wait_for_fences(&[self.fence], true, nanoseconds) };
+        let waited = unsafe { self.device.as_raw().wait_for_fences(&[self.fence], true, nanoseconds) };
+        // A wait on a lost device may succeed although the fence was never signaled.
+        let result = waited.and_then(|()| {
+            // SAFETY: VUID-vkGetFenceStatus-fence-parameter: as above.
+            match unsafe { self.device.as_raw().get_fence_status(self.fence) } {
+                Ok(false) => Err(vk::Result::ERROR_DEVICE_LOST),
+                signaled => signaled.map(drop),
+            }
+        });
         let (object, device) = (self.object.clone(), self.device.name().to_owned());
         let failed = self.device.failed("vkWaitForFences", &object);
         match result {

@@ -13,6 +13,7 @@ use crate::device::queue::QueueKind;
 use crate::device::requirements::{CUDA_KERNEL_EXTENSIONS, EXPORT_EXTENSIONS, base_extensions, in_words};
 use crate::device::requirements::{RequiredFeatures, Requirement};
 use crate::device::resident::load;
+use crate::device::select::Candidate;
 use crate::error::{Error, Result};
 use crate::logging::log_info;
 
@@ -159,8 +160,9 @@ fn create(
     })
 }
 
-/// The physical devices, each with what speaks against it.
-fn candidates(instance: &OwnedInstance, info: &OpenInfo<'_>) -> Result<Vec<(PhysicalDeviceInfo, Vec<String>)>> {
+/// The physical devices, each with what speaks against it, or the error of one that does not
+/// answer.
+fn candidates(instance: &OwnedInstance, info: &OpenInfo<'_>) -> Result<Vec<Candidate>> {
     // SAFETY: the instance is alive; VUID-vkEnumeratePhysicalDevices-instance-parameter.
     let handles = unsafe { instance.raw.enumerate_physical_devices() }.map_err(|result| Error::Vulkan {
         call: "vkEnumeratePhysicalDevices",
@@ -168,7 +170,7 @@ fn candidates(instance: &OwnedInstance, info: &OpenInfo<'_>) -> Result<Vec<(Phys
         object: "instance".into(),
         device: "any device".into(),
     })?;
-    handles
+    let candidates = handles
         .into_iter()
         .map(|handle| {
             let device = PhysicalDeviceInfo::query(&instance.raw, handle, instance.api_version)?;
@@ -193,7 +195,8 @@ fn candidates(instance: &OwnedInstance, info: &OpenInfo<'_>) -> Result<Vec<(Phys
             missing.extend(missing_features(&info.features, &device.features));
             Ok((device, in_words(&missing)))
         })
-        .collect()
+        .collect();
+    Ok(candidates)
 }
 
 /// The features with every value 0 or 1: a `VkBool32` must be one of the two, and what is compared

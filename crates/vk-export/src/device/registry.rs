@@ -108,29 +108,19 @@ impl ExportDevice {
         }
     }
 
+    /// Counts the bytes of an exportable block.
+    pub(crate) fn count_exported_block(&self, bytes: u64) {
+        self.0.registry.in_exported_blocks.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Takes back what [`count_exported_block`](Self::count_exported_block) counted.
+    pub(crate) fn count_freed_block(&self, bytes: u64) {
+        self.0.registry.in_exported_blocks.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
     fn heap_of(&self, memory_type: u32) -> Option<&AtomicU64> {
         let heap = heap_of(&self.physical().memory, memory_type)?;
         self.0.registry.heaps.get(usize::try_from(heap).ok()?)
-    }
-}
-
-/// The bytes of an exportable block, counted while this lives.
-#[derive(Debug)]
-pub(crate) struct ExportedBlockBytes {
-    device: ExportDevice,
-    bytes: u64,
-}
-
-impl ExportedBlockBytes {
-    pub(crate) fn new(device: &ExportDevice, bytes: u64) -> Self {
-        device.0.registry.in_exported_blocks.fetch_add(bytes, Ordering::Relaxed);
-        Self { device: device.clone(), bytes }
-    }
-}
-
-impl Drop for ExportedBlockBytes {
-    fn drop(&mut self) {
-        self.device.0.registry.in_exported_blocks.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 

@@ -53,18 +53,22 @@ impl std::fmt::Display for DeviceSelector {
     }
 }
 
+/// A device with what speaks against it, or the error of one that does not answer.
+pub(super) type Candidate = Result<(PhysicalDeviceInfo, Vec<String>)>;
+
 impl DeviceSelector {
-    /// Picks from `devices`, each with what else speaks against it.
-    pub(super) fn pick(&self, devices: Vec<(PhysicalDeviceInfo, Vec<String>)>) -> Result<PhysicalDeviceInfo> {
+    /// Picks from `devices`, in the order of `vkEnumeratePhysicalDevices`.
+    pub(super) fn pick(&self, devices: Vec<Candidate>) -> Result<PhysicalDeviceInfo> {
         let found = if devices.is_empty() {
             "none".to_owned()
         } else {
             let lines: Vec<String> = devices
                 .iter()
                 .enumerate()
-                .map(|(index, (device, against))| match against.as_slice() {
-                    [] => format!("{index}: {}", device.name),
-                    against => format!("{index}: {} (no: {})", device.name, against.join("; ")),
+                .map(|(index, candidate)| match candidate {
+                    Ok((device, against)) if against.is_empty() => format!("{index}: {}", device.name),
+                    Ok((device, against)) => format!("{index}: {} (no: {})", device.name, against.join("; ")),
+                    Err(error) => format!("{index}: (no: {error})"),
                 })
                 .collect();
             lines.join(", ")
@@ -72,11 +76,12 @@ impl DeviceSelector {
         devices
             .into_iter()
             .enumerate()
-            .filter(|(index, (device, against))| against.is_empty() && self.matches(*index, device))
-            .min_by_key(|(index, (device, _))| {
+            .filter_map(|(index, candidate)| candidate.ok().map(|(device, against)| (index, device, against)))
+            .filter(|(index, device, against)| against.is_empty() && self.matches(*index, device))
+            .min_by_key(|(index, device, _)| {
                 (self.place(device.uuid, device.gaps().export.is_empty(), device.device_type), *index)
             })
-            .map(|(_, (device, _))| device)
+            .map(|(_, device, _)| device)
             .ok_or_else(|| Error::NoDevice { asked: self.to_string(), found })
     }
 
@@ -131,6 +136,28 @@ mod tests {
         let place = |uuid, exports, kind| selector.place(uuid, exports, kind);
         assert!(place(other, true, Kind::INTEGRATED_GPU) < place(one, true, Kind::DISCRETE_GPU));
         assert!(place(other, true, Kind::DISCRETE_GPU) < place(other, true, Kind::CPU));
+    }
+
+    #[test]
+    fn a_device_that_does_not_answer_hides_no_other() {
+        let failed = || {
+            Err(Error::Vulkan {
+                call: "vkEnumerateDeviceExtensionProperties",
+                result: vk::Result::ERROR_OUT_OF_HOST_MEMORY,
+                object: "physical device".into(),
+                device: "broken".into(),
+            })
+        };
+        let fine = || {
+            let mut device = PhysicalDeviceInfo::nameless();
+            device.name = "fine".into();
+            Ok((device, Vec::new()))
+        };
+        let pick = |selector: DeviceSelector| selector.pick(vec![failed(), fine()]).map(|device| device.name);
+        assert_eq!(pick(DeviceSelector::Best).unwrap(), "fine");
+        assert_eq!(pick(DeviceSelector::Index(1)).unwrap(), "fine", "it keeps its index");
+        let error = pick(DeviceSelector::Index(0)).unwrap_err().to_string();
+        assert!(error.contains("0: (no: ") && error.contains("broken") && error.contains("1: fine"), "{error}");
     }
 
     #[test]

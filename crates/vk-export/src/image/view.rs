@@ -47,7 +47,7 @@ pub(crate) fn create(
     let mut usage = vk::ImageViewUsageCreateInfo::default().usage(usage);
     let create = vk::ImageViewCreateInfo::default()
         .image(image)
-        .view_type(view_type(info.kind, info.array_layers, device.enabled().image_cube_array))
+        .view_type(view_type(info.kind, info.array_layers, false, device.enabled().image_cube_array))
         .format(format)
         .subresource_range(range)
         .push_next(&mut usage);
@@ -70,14 +70,15 @@ fn supported(device: &ExportDevice, format: vk::Format, tiling: vk::ImageTiling)
         .fold(vk::ImageUsageFlags::empty(), |all, (usage, _)| all | *usage)
 }
 
-/// The type of a view of all of an image of a kind.
-pub(crate) fn view_type(kind: ImageKind, layers: u32, cube_arrays: bool) -> vk::ImageViewType {
+/// The type of a view of all of an image of a kind; `layered` for an array even of one layer or
+/// cube.
+pub(crate) fn view_type(kind: ImageKind, layers: u32, layered: bool, cube_arrays: bool) -> vk::ImageViewType {
     match (kind, layers) {
-        (ImageKind::D1, 1) => vk::ImageViewType::TYPE_1D,
+        (ImageKind::D1, 1) if !layered => vk::ImageViewType::TYPE_1D,
         (ImageKind::D1, _) => vk::ImageViewType::TYPE_1D_ARRAY,
-        (ImageKind::D2, 1) => vk::ImageViewType::TYPE_2D,
+        (ImageKind::D2, 1) if !layered => vk::ImageViewType::TYPE_2D,
         (ImageKind::D3, _) => vk::ImageViewType::TYPE_3D,
-        (ImageKind::Cube, 6) => vk::ImageViewType::CUBE,
+        (ImageKind::Cube, 6) if !layered => vk::ImageViewType::CUBE,
         (ImageKind::Cube, _) if cube_arrays => vk::ImageViewType::CUBE_ARRAY,
         (ImageKind::D2 | ImageKind::Cube, _) => vk::ImageViewType::TYPE_2D_ARRAY,
     }
@@ -90,17 +91,21 @@ mod tests {
     #[test]
     fn a_view_is_of_everything() {
         use vk::ImageViewType as Type;
-        for (kind, layers, cube_arrays, expected) in [
-            (ImageKind::D1, 1, true, Type::TYPE_1D),
-            (ImageKind::D1, 2, true, Type::TYPE_1D_ARRAY),
-            (ImageKind::D2, 1, true, Type::TYPE_2D),
-            (ImageKind::D2, 6, true, Type::TYPE_2D_ARRAY),
-            (ImageKind::D3, 1, true, Type::TYPE_3D),
-            (ImageKind::Cube, 6, false, Type::CUBE),
-            (ImageKind::Cube, 12, true, Type::CUBE_ARRAY),
-            (ImageKind::Cube, 12, false, Type::TYPE_2D_ARRAY),
+        for (kind, layers, layered, cube_arrays, expected) in [
+            (ImageKind::D1, 1, false, true, Type::TYPE_1D),
+            (ImageKind::D1, 1, true, true, Type::TYPE_1D_ARRAY),
+            (ImageKind::D1, 2, false, true, Type::TYPE_1D_ARRAY),
+            (ImageKind::D2, 1, false, true, Type::TYPE_2D),
+            (ImageKind::D2, 1, true, true, Type::TYPE_2D_ARRAY),
+            (ImageKind::D2, 6, false, true, Type::TYPE_2D_ARRAY),
+            (ImageKind::D3, 1, false, true, Type::TYPE_3D),
+            (ImageKind::D3, 1, true, true, Type::TYPE_3D),
+            (ImageKind::Cube, 6, false, false, Type::CUBE),
+            (ImageKind::Cube, 6, true, true, Type::CUBE_ARRAY),
+            (ImageKind::Cube, 12, false, true, Type::CUBE_ARRAY),
+            (ImageKind::Cube, 12, false, false, Type::TYPE_2D_ARRAY),
         ] {
-            assert_eq!(view_type(kind, layers, cube_arrays), expected, "{kind:?} with {layers}");
+            assert_eq!(view_type(kind, layers, layered, cube_arrays), expected, "{kind:?} with {layers}");
         }
     }
 }

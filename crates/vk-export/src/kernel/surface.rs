@@ -39,6 +39,19 @@ impl KernelSurface {
     /// that is not there, otherwise the error of the failed driver call.
     #[doc(alias = "vkGetImageViewHandleNVX")]
     pub fn new(image: &Image, level: u32) -> Result<Self> {
+        Self::create(image, level, false)
+    }
+
+    /// Creates the surface as [`new`](Self::new) does, but kernels see an array of layers even if
+    /// there is only one. A 3D image has no layers and is not affected.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn layered(image: &Image, level: u32) -> Result<Self> {
+        Self::create(image, level, true)
+    }
+
+    fn create(image: &Image, level: u32, layered: bool) -> Result<Self> {
         let (device, object) = (image.device(), format!("surface of image \"{}\"", image.name()));
         device.kernel_calls()?;
         let invalid = |reason: String| Err(Error::invalid(&object, reason));
@@ -57,8 +70,9 @@ impl KernelSurface {
         }
         // A cube's faces are layers to a surface.
         let kind = if image.kind() == ImageKind::Cube { ImageKind::D2 } else { image.kind() };
+        let view_type = view_type(kind, image.array_layers(), layered, device.enabled().image_cube_array);
         let range = vk::ImageSubresourceRange { base_mip_level: level, level_count: 1, ..image.range() };
-        let view = KernelView::new(image, kind, image.format(), range, vk::ImageUsageFlags::STORAGE, &object)?;
+        let view = KernelView::new(image, view_type, image.format(), range, vk::ImageUsageFlags::STORAGE, &object)?;
         let handle = view.handle(vk::DescriptorType::STORAGE_IMAGE, vk::Sampler::null())?;
         Ok(Self { handle, _view: view })
     }
@@ -74,7 +88,7 @@ impl KernelView {
     /// A view in a format that the image can be viewed in, with a usage that image and format have.
     pub(super) fn new(
         image: &Image,
-        kind: ImageKind,
+        view_type: vk::ImageViewType,
         format: vk::Format,
         range: vk::ImageSubresourceRange,
         usage: vk::ImageUsageFlags,
@@ -84,7 +98,7 @@ impl KernelView {
         let mut usage = vk::ImageViewUsageCreateInfo::default().usage(usage);
         let create = vk::ImageViewCreateInfo::default()
             .image(image.as_raw())
-            .view_type(view_type(kind, image.array_layers(), device.enabled().image_cube_array))
+            .view_type(view_type)
             .format(format)
             .subresource_range(range)
             .push_next(&mut usage);

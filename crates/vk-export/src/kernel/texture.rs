@@ -8,6 +8,8 @@ use crate::device::registry::Registered;
 use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::image::format::is_ycbcr;
+use crate::image::info::ImageKind;
+use crate::image::view::view_type;
 use crate::kernel::surface::KernelView;
 
 /// Sampling parameters of a [`KernelTexture`]. Coordinates are normalized: 0 to 1 across the image.
@@ -23,6 +25,9 @@ pub struct TextureInfo {
     /// One of the image's [`view_formats`](crate::ImageInfo::view_formats), such as the sRGB
     /// sibling of its own format; `None` for its own. Default: `None`.
     pub format: Option<vk::Format>,
+    /// Whether kernels see an array even if there is only one layer, or one cube. A 3D image has no
+    /// layers and is not affected. Default: `false`.
+    pub layered: bool,
 }
 
 impl Default for TextureInfo {
@@ -32,6 +37,7 @@ impl Default for TextureInfo {
             mipmap_mode: vk::SamplerMipmapMode::LINEAR,
             address_modes: [vk::SamplerAddressMode::CLAMP_TO_EDGE; 3],
             format: None,
+            layered: false,
         }
     }
 }
@@ -64,8 +70,8 @@ impl KernelTexture {
     /// # Errors
     /// [`Error::Missing`] where the device has no CUDA kernels, [`Error::InvalidArgument`] for an
     /// image without `VK_IMAGE_USAGE_SAMPLED_BIT`, formats that the image cannot be viewed in or
-    /// that are not filtered so, and address modes that need a feature, otherwise the error of the
-    /// failed driver call.
+    /// that are not filtered so, address modes that need a feature, and arrays of cubes without
+    /// `imageCubeArray`, otherwise the error of the failed driver call.
     #[doc(alias = "vkGetImageViewHandleNVX")]
     pub fn new(image: &Image, info: &TextureInfo) -> Result<Self> {
         let (device, object) = (image.device(), format!("texture of image \"{}\"", image.name()));
@@ -79,7 +85,8 @@ impl KernelTexture {
         if range.aspect_mask.contains(vk::ImageAspectFlags::DEPTH) {
             range.aspect_mask = vk::ImageAspectFlags::DEPTH;
         }
-        let view = KernelView::new(image, image.kind(), format, range, vk::ImageUsageFlags::SAMPLED, &object)?;
+        let view_type = view_type(image.kind(), image.array_layers(), info.layered, device.enabled().image_cube_array);
+        let view = KernelView::new(image, view_type, format, range, vk::ImageUsageFlags::SAMPLED, &object)?;
         let sampler = Sampler::new(device, info, border(format), &object)?;
         let handle = view.handle(vk::DescriptorType::COMBINED_IMAGE_SAMPLER, sampler.raw)?;
         Ok(Self { handle, _view: view, _sampler: sampler })
@@ -104,6 +111,13 @@ fn fault(image: &Image, info: &TextureInfo, format: vk::Format) -> Option<String
     }
     use vk::FormatFeatureFlags as Features;
     let device = image.device();
+    let cube_array = image.kind() == ImageKind::Cube && (info.layered || image.array_layers() > 6);
+    if cube_array && !device.enabled().image_cube_array {
+        return Some(format!(
+            "kernels sample an array of cubes only with `imageCubeArray`, which is not enabled on {}",
+            device.name()
+        ));
+    }
     let features = device.format_features(format, image.tiling());
     if !features.contains(Features::SAMPLED_IMAGE) {
         return Some(format!("{} samples no images of {format:?}", device.name()));

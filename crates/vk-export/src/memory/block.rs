@@ -7,7 +7,7 @@ use ash::vk;
 use crate::buffer::check::{query_handle_type, require_possible};
 use crate::buffer::raw::RawBuffer;
 use crate::device::ExportDevice;
-use crate::device::registry::{ExportedBlockBytes, Registered};
+use crate::device::registry::Registered;
 use crate::device::requirements::MEMORY_EXTENSION;
 use crate::error::{Error, Result};
 use crate::handle::MemoryHandle;
@@ -53,7 +53,6 @@ pub struct Block {
     usage: vk::BufferUsageFlags,
     handle_type: Option<HandleType>,
     name: String,
-    _exported: Option<ExportedBlockBytes>,
     device: Registered,
 }
 
@@ -113,14 +112,17 @@ impl Block {
             placement: info.placement,
             exporter,
         };
+        let memory = Memory::allocate(device, request)?;
+        if handle_type.is_some() {
+            device.count_exported_block(size);
+        }
         Ok(Arc::new(Self {
-            memory: Memory::allocate(device, request)?,
+            memory,
             size,
             alignment: requirements.memory.alignment,
             usage: info.usage,
             handle_type,
             name: info.name.to_owned(),
-            _exported: handle_type.map(|_| ExportedBlockBytes::new(device, size)),
             device: device.register(&object),
         }))
     }
@@ -208,5 +210,13 @@ impl Block {
         let room = self.memory.allocation_size().saturating_sub(offset);
         let reserved = size.checked_next_multiple_of(self.alignment).unwrap_or(u64::MAX);
         (wanted.size > room.min(reserved)).then_some("more bytes than its size")
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        if self.handle_type.is_some() {
+            self.device.count_freed_block(self.size);
+        }
     }
 }

@@ -18,6 +18,8 @@ const MOST: usize = 256;
 /// The view handles of an image, each created on first use.
 #[derive(Debug)]
 pub struct InlineImage<T> {
+    /// Whether kernels see an array even if there is one layer.
+    layered: bool,
     made: Mutex<Made>,
     texel: PhantomData<fn() -> T>,
 }
@@ -30,14 +32,15 @@ struct Made {
 }
 
 impl<T> InlineImage<T> {
-    pub(in crate::compute) fn new() -> Self {
-        Self { made: Mutex::default(), texel: PhantomData }
+    pub(in crate::compute) fn new(layered: bool) -> Self {
+        Self { layered, made: Mutex::default(), texel: PhantomData }
     }
 
     /// The handle of a mip level of `image`, which this is the mapping of, for loads and stores.
     pub(crate) fn surface(&self, image: &Image, level: u32) -> Result<u64> {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        find_or_make(&mut made.surfaces, &level, image, || Ok(KernelSurface::new(image, level)?))
+        let make = if self.layered { KernelSurface::layered } else { KernelSurface::new };
+        find_or_make(&mut made.surfaces, &level, image, || Ok(make(image, level)?))
             .map(|surface| u64::from(surface.handle()))
     }
 
@@ -47,7 +50,7 @@ impl<T> InlineImage<T> {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         find_or_make(&mut made.textures, info, image, || {
             let sampled = sampling(info, image, format).map_err(|reason| Error::invalid(object(image), reason))?;
-            Ok(KernelTexture::new(image, &sampled)?)
+            Ok(KernelTexture::new(image, &vk_export::TextureInfo { layered: self.layered, ..sampled })?)
         })
         .map(|texture| u64::from(texture.handle()))
     }
@@ -136,6 +139,7 @@ fn sampling(info: &TextureInfo, image: &Image, format: vk::Format) -> Result<vk_
         mipmap_mode,
         address_modes,
         format: Some(if info.srgb || !srgb { format } else { image.format() }),
+        layered: false,
     })
 }
 
