@@ -286,8 +286,7 @@ impl Timeline {
     }
 }
 
-/// The longest wait in Vulkan before the loop checks again for a loss, and the interval at which
-/// another API is checked.
+/// The longest single wait in Vulkan, and the interval at which another API is checked for a loss.
 const STRETCH: Duration = Duration::from_millis(100);
 
 impl Inner {
