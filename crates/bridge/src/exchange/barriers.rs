@@ -1,5 +1,5 @@
 //! The barriers and copies of a slot, computed once and recorded in every frame.
-#![allow(unsafe_code)] // Recording; sharing what holds raw pointers.
+#![allow(unsafe_code)] // Recording; sharing types that hold raw pointers.
 
 use std::sync::Weak;
 

@@ -22,7 +22,8 @@ pub(crate) struct Object {
 }
 
 impl Object {
-    /// Records that the object `name` was created by `side`. `bytes` is its size, if it has one.
+    /// Records the creation of the object `name`. `side` is the compute side that it is for, or
+    /// Vulkan; `bytes` is its size, if it has one.
     pub(crate) fn new(kind: Kind, name: &str, side: &'static str, bytes: Option<u64>) -> Self {
         trace::event(Event::new("create", side, name).bytes(bytes));
         Self { name: name.to_owned(), leaked: AtomicBool::new(false), alive: Alive::new(kind) }
