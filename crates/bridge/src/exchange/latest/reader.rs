@@ -107,8 +107,8 @@ impl<R: Resources> LatestReader<R, ComputeFirst> {
     /// [`Exchange::record_initial`](crate::Exchange::record_initial). Once that is done, it records
     /// a hand-over that recovers the [`retired`](Self::retired) slots, for engines that submit it
     /// themselves, with its [`parts`](InitialTurn::parts): the slots' next use waits for their
-    /// signal. The host does not wait: before a present that follows, wait for a frame that the CPU
-    /// is still writing to such a slot.
+    /// signal. The host does not wait: if the CPU is still writing a frame to such a slot, wait for
+    /// that frame before a present that follows.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) if no image needs a hand-over and
@@ -119,7 +119,7 @@ impl<R: Resources> LatestReader<R, ComputeFirst> {
     /// # Safety
     /// As [`Exchange::record_initial`](crate::Exchange::record_initial).
     pub unsafe fn record_initial(&mut self, commands: vk::CommandBuffer) -> Result<InitialTurn<R>> {
-        // SAFETY: handed on to the caller.
+        // SAFETY: upheld by the caller.
         unsafe { self.shared.record_initial(commands) }
     }
 

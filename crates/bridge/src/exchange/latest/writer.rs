@@ -147,7 +147,7 @@ impl<R: Resources> LatestWriter<R, RenderFirst> {
     /// # Safety
     /// As [`Exchange::record_initial`](crate::Exchange::record_initial).
     pub unsafe fn record_initial(&mut self, commands: vk::CommandBuffer) -> Result<InitialTurn<R>> {
-        // SAFETY: handed on to the caller.
+        // SAFETY: upheld by the caller.
         unsafe { self.shared.state.record_initial(commands) }
     }
 
