@@ -39,8 +39,8 @@ impl BindLock {
                     Err(error) => return Err(failed("flock", &path, error)),
                 }
             }
-            // The previous owner of the lock may have removed the file. Then the lock has no effect,
-            // and the loop opens a new file.
+            // The previous owner of the lock may have removed the file. Then the lock has no
+            // effect, and the loop opens a new file.
             let locked = fstat(&file).map_err(|error| failed("fstat", &path, error))?;
             if lstat(&path).is_ok_and(|stat| identity(&stat) == identity(&locked)) {
                 return Ok(Self { path, _file: file });
