@@ -141,7 +141,7 @@ impl<R: Resources> CudaSide<R> {
         };
         match end {
             Ok(end) => self.unfinished.push_back((frame, slot, end)),
-            // The frame is signaled all the same, but not counted among those in flight.
+            // The frame is signaled anyway, but not counted among those in flight.
             Err(error) => log_warn!("the end of frame {frame} cannot be asked for: {error}"),
         }
         Ok(())

@@ -111,7 +111,7 @@ pub enum Message {
 pub struct Received {
     /// The message.
     pub message: Message,
-    /// Descriptor that comes with a [`Resource`] or a [`Timeline`].
+    /// Descriptor of a [`Resource`] or a [`Timeline`]; `None` for other messages.
     pub descriptor: Option<OsHandle>,
 }
 

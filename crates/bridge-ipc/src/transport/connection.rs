@@ -82,8 +82,8 @@ impl Connection {
         &self.session
     }
 
-    /// Returns `true` if nothing more will come: the peer has closed its end, said Bye, or broken
-    /// the protocol.
+    /// Returns `true` if no more messages will arrive: the peer has closed its end, sent a Bye, or
+    /// violated the protocol.
     pub fn has_ended(&self) -> bool {
         self.ended
     }

@@ -68,7 +68,7 @@ impl Terms {
             Message::Bye { code, text } => {
                 return Err(self.invalid(format!("{} ends the connection ({code}): {text}", connection.name())));
             }
-            // The session allows nothing else that matters here.
+            // The session allows no other message that matters here.
             other => {
                 connection.close(Code::Done, "the exchange was not taken");
                 return Err(self.invalid(format!("{} answers the offer with {}", connection.name(), other.kind())));
