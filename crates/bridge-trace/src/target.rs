@@ -1,4 +1,4 @@
-//! Destination of the trace, as the environment variable names it.
+//! The destination of the trace, as named by the environment variable.
 
 use std::ffi::OsStr;
 use std::fs::OpenOptions;
@@ -17,28 +17,28 @@ use rustix::fs::{OFlags, fcntl_setfl};
 #[cfg(unix)]
 use rustix::io::Errno;
 
-/// Destination that the variable names.
+/// Returns the destination that the variable names, if any.
 ///
 /// # Errors
-/// A file that cannot be written to.
+/// The error of opening a file that cannot be written to.
 pub(crate) fn of(value: impl AsRef<OsStr>) -> io::Result<Option<Box<dyn Write + Send>>> {
     let value = value.as_ref();
     match value.to_str() {
         Some("" | "0") => Ok(None),
-        // Opened by these names, a file that a stream is redirected to would be discarded.
+        // Opening these names would truncate a file that the stream is redirected to.
         Some("1" | "stderr" | "/dev/stderr") => Ok(Some(Box::new(io::stderr()))),
         Some("/dev/stdout") => Ok(Some(Box::new(io::stdout()))),
-        // The names of files need not be text.
+        // File names need not be text.
         _ => open(Path::new(value)).map(Some),
     }
 }
 
-/// Opens a file that several processes may write their traces to: each line is appended by one
-/// call, and so stays whole. What an earlier run has left in it is discarded, which is known by a
-/// lock: every process that writes to the file holds a shared one.
+/// Opens a file to which several processes may write their traces: each line is appended by one
+/// call, and thus stays whole. The contents of an earlier run are discarded. A lock detects them:
+/// every process that writes to the file holds a shared one.
 ///
-/// A file that one of the process's own streams is redirected to is written through that stream,
-/// whose position is its own: each would overwrite what the other has written.
+/// If one of the process's own streams is redirected to the file, the trace is written through that
+/// stream, because the stream has its own position and would overwrite lines written elsewhere.
 #[cfg(unix)]
 fn open(path: &Path) -> io::Result<Box<dyn Write + Send>> {
     let file = open_at_once(path)?;
@@ -49,7 +49,7 @@ fn open(path: &Path) -> io::Result<Box<dyn Write + Send>> {
         return Ok(Box::new(Redirected::new(io::stdout(), file)));
     }
     if file.try_lock().is_ok() {
-        // Not everything that can be written to has a length.
+        // Not every writable file has a length.
         if file.metadata().is_ok_and(|metadata| metadata.is_file()) {
             file.set_len(0)?;
         }
@@ -143,7 +143,8 @@ impl Write for Lines {
     }
 }
 
-/// A pipe that nobody reads is an error, where opening it would wait for ever.
+/// Opens the file without blocking: a pipe without a reader is an error, instead of an endless
+/// wait.
 #[cfg(unix)]
 fn open_at_once(path: &Path) -> io::Result<File> {
     let flag = OFlags::NONBLOCK.bits().cast_signed();
@@ -152,13 +153,13 @@ fn open_at_once(path: &Path) -> io::Result<File> {
         Some(Errno::NXIO) => io::Error::other(format!("{error}: nobody reads this pipe; start its reader before")),
         _ => error,
     })?;
-    // Writing waits for the reader.
+    // Writes wait for the reader.
     fcntl_setfl(&file, OFlags::APPEND)?;
     Ok(file)
 }
 
-/// Takes the shared lock. Another process that has the file for itself keeps it for a moment only;
-/// where no lock is to be had, as on file systems without locks, the trace is written all the same.
+/// Takes the shared lock. Another process holds the exclusive lock only for a moment. If locks are
+/// not available, as on some file systems, the trace is written without one.
 #[cfg(unix)]
 fn hold(file: &File) {
     for _ in 0..100 {
@@ -169,7 +170,7 @@ fn hold(file: &File) {
     }
 }
 
-/// Locks of this system would keep every process from writing, this one included.
+/// File locks of this system would keep all processes from writing, including this one.
 #[cfg(not(unix))]
 fn open(path: &Path) -> io::Result<Box<dyn Write + Send>> {
     Ok(Box::new(OpenOptions::new().create(true).write(true).truncate(true).open(path)?))
@@ -198,7 +199,7 @@ mod tests {
         let mut second = open();
         second.write_all(b"two\n").unwrap();
         first.write_all(b"three\n").unwrap();
-        // The one that has opened the file ends, and another comes.
+        // The process that opened the file first ends, and another one opens it.
         drop(first);
         let mut third = open();
         third.write_all(b"four\n").unwrap();
@@ -232,7 +233,7 @@ mod tests {
 
         let mut reader =
             OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(&path).unwrap();
-        // More than a pipe holds: it is not cut where the reader is slow.
+        // More than a pipe holds: the line is not cut if the reader is slow.
         let line = vec![b'x'; 1 << 18];
         let mut sink = open().unwrap().unwrap();
         let writer = std::thread::spawn(move || sink.write_all(&line));

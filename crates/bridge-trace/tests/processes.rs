@@ -1,4 +1,4 @@
-//! Several processes that write their traces to one file.
+//! Tests of several processes that write their traces to one file.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -11,19 +11,19 @@ use bridge_trace::{Event, event, init};
 use serde_json::Value;
 
 const LINES: usize = 2000;
-/// The environment variable that makes this program another process.
+/// The environment variable that makes this program the other process.
 const OTHER: &str = "BRIDGE_TEST_TRACES";
 /// Its value for one that writes this to its standard error as well.
 const TELLS: &str = "of the program";
 
-/// Not a test: another process, where the environment says so.
+/// Not a test: the other process, if the variable is set.
 #[test]
 fn the_other_process() {
     if std::env::var_os(OTHER).is_none() {
         return;
     }
     init();
-    // Long enough for lines that are cut or mixed to be seen.
+    // Long enough for cut or mixed lines to be noticed.
     let name = "x".repeat(200);
     let write = |value: u64| event(Event::new("signal", "host", &name).value(value));
     (0..LINES as u64 / 2).for_each(write);
@@ -53,7 +53,7 @@ fn number(line: &Value, field: &str) -> u64 {
     line[field].as_u64().unwrap()
 }
 
-/// An empty file that is kept by a process which traces to it, this one.
+/// Creates an empty file whose contents are kept, because this process holds a shared lock on it.
 fn kept(folder: &Path) -> (PathBuf, File) {
     let trace = folder.join("trace");
     let file = File::create(&trace).unwrap();
@@ -71,13 +71,13 @@ fn lines_of_several_processes_stay_whole() {
     for process in &processes {
         let own: Vec<_> = lines.iter().filter(|line| number(line, "pid") == u64::from(process.id())).collect();
         assert!(own.iter().map(|line| number(line, "value")).eq(0..LINES as u64), "{} lines", own.len());
-        // The two times count the same.
+        // The two times differ by a constant.
         let start = |line: &Value| number(line, "ns") - number(line, "us") * 1000;
         assert!(own.iter().all(|line| start(line).abs_diff(start(own[0])) < 1000));
     }
 }
 
-/// Events of two processes are in the trace in the order in which they happened.
+/// Sorted by time, the events of two processes are in the order in which they happened.
 #[test]
 fn the_time_is_common_to_all_processes() {
     let folder = tempfile::tempdir().unwrap();
