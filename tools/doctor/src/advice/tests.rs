@@ -1,4 +1,4 @@
-//! Machines that have been met, and what they are told.
+//! Tests of the advice for machines that occurred in practice.
 
 use super::*;
 use crate::vulkan::{NVIDIA, SOFTWARE};
@@ -168,7 +168,7 @@ fn files_that_are_withheld_are_asked_for_and_closed_ones_opened() {
     assert!(text.contains("usermod") && !text.contains("job"), "{text}");
     let text = said(&closed(false), &nvidia(), &cuda("13.0"));
     assert!(text.contains("/dev/nvidia0 is not given to this job") && !text.contains("usermod"), "{text}");
-    // Another job's GPU.
+    // A GPU of another job.
     let passed = Trial { failure: None, ..failed_trial("") };
     assert!(advise(&closed(false), &nvidia(), &cuda("13.0"), &[], &[passed]).is_empty());
 }
