@@ -21,7 +21,7 @@ fn vertices(
     // twin.
     let work = turn.work().kernels()?;
     let config = LaunchConfig::for_elements(1000, 256);
-    // SAFETY: these are the kernel's parameters, and it writes 1000 elements.
+    // SAFETY: the arguments match the parameters, and it writes 1000 elements.
     unsafe {
         work.launch(&kernel, &config, (work.resources, 1000_u32, 2.0_f32))
     }?;

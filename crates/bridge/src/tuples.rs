@@ -13,7 +13,7 @@ macro_rules! up_to_6 {
     };
 }
 
-/// Like [`up_to_6`], for tuples of one to twelve members.
+/// Like `up_to_6`, for tuples of one to twelve members.
 macro_rules! up_to_12 {
     ($each:ident) => {
         $crate::tuples::up_to_6!($each);

@@ -47,7 +47,7 @@ pub(crate) fn outlive(display: RawDisplayHandle) {
     // SAFETY: as above.
     let Ok(set_error) = (unsafe { library.get::<xlib::SetErrorHandler>(c"XSetIOErrorHandler") }) else { return };
     // SAFETY: the display is open, since winit never closes it; the function stays loaded, since
-    // Python never unloads this module.
+    // neither programs nor Python unload this code.
     unsafe { set_exit(display.as_ptr(), xlib::exit, std::ptr::null_mut()) };
     // SAFETY: as above.
     let before = unsafe { set_error(xlib::error) };

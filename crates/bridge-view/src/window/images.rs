@@ -116,7 +116,8 @@ impl WindowImages {
     pub fn resize(&mut self, size: [u32; 2]) -> Result<()> {
         self.wait()?;
         self.swapchain = None;
-        // The semaphores of images that no submission has written stay signaled.
+        // Recreated too, since the semaphore of an image that no submission has written stays
+        // signaled.
         self.destroy_acquired();
         for _ in 0..self.frames {
             let info = vk::SemaphoreCreateInfo::default();

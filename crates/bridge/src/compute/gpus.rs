@@ -145,7 +145,7 @@ impl Gpus {
 
     /// Makes later work on the leader's stream wait for the work enqueued on the other streams so
     /// far, so that a signal covers it too. After an error, the remaining streams are still joined:
-    /// an error of a lost device means that the leader waits for all others.
+    /// if the result is the error of a lost device, the leader waits for all others.
     pub(crate) fn join(&self) -> Result<()> {
         let behind = |follower| self.with_end(follower, |end| end.make_wait(self.stream()));
         (1..self.len()).map(behind).fold(Ok(()), both)

@@ -46,7 +46,8 @@ pub(crate) type Whole = Arc<dyn Container>;
 pub struct Mapped<M: Mapping, V: AsRef<Object>> {
     mapping: ManuallyDrop<M>,
     vulkan: Arc<V>,
-    /// Object that the mapping is part of.
+    /// Object that the mapping is part of. It is stored here and not in the Vulkan object, which a
+    /// lease may keep alive for longer.
     whole: Option<Whole>,
 }
 
