@@ -1,11 +1,11 @@
-//! Which Vulkan device is which CUDA device, and why the others are alone.
+//! Matching of Vulkan and CUDA devices, and the reasons why a device has no match.
 
 use serde::Serialize;
 
 use super::vulkan::{NVIDIA, is_zero};
 use super::{Cuda, CudaDevice, System, Vulkan, VulkanDevice};
 
-/// A Vulkan and a CUDA device with the same UUID: one GPU.
+/// A Vulkan and a CUDA device with the same UUID, which are the same GPU.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Pair {
     /// The index of the Vulkan device.
@@ -16,16 +16,16 @@ pub struct Pair {
     pub uuid: String,
 }
 
-/// A device that only one side knows.
+/// A device that only one side lists.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Unpaired {
-    /// The side that knows it.
+    /// The side that lists the device.
     pub side: Side,
-    /// Its index or ordinal there.
+    /// The index or ordinal on that side.
     pub index: usize,
-    /// Its name.
+    /// The name of the device.
     pub name: String,
-    /// Why the other side does not know it.
+    /// Why the other side does not list it.
     pub reason: String,
 }
 

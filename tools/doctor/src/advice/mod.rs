@@ -1,4 +1,4 @@
-//! What is wrong with a machine, and what to do about it.
+//! Problems of a machine, and what to do about them.
 
 mod nvidia;
 mod processes;
@@ -13,7 +13,7 @@ use super::{Cuda, Side, System, Trial, Unpaired, Vulkan, VulkanDevice};
 
 pub(super) use processes::advise as of_processes;
 
-/// One thing that is wrong, and what to do about it.
+/// A problem, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Advice {
     /// Description of the problem.
@@ -26,7 +26,7 @@ fn advice(problem: impl Into<String>, action: impl Into<String>) -> Option<Advic
     Some(Advice { problem: problem.into(), action: action.into() })
 }
 
-/// Everything there is to say, the likeliest cause of all the rest first.
+/// Returns all advice. The likeliest cause of the other problems comes first.
 pub(super) fn advise(
     system: &System,
     vulkan: &Vulkan,
@@ -77,7 +77,8 @@ fn closed_files(system: &System, trials: &[Trial]) -> Option<Advice> {
     )
 }
 
-/// Files that a device cgroup leaves out. Where a pair works, those are of GPUs that others use.
+/// Returns advice about device files that a device cgroup excludes. If a pair works, they belong to
+/// GPUs of other users.
 fn withheld_files(system: &System, trials: &[Trial]) -> Option<Advice> {
     let withheld = system.device_files.iter().filter(|file| file.withheld).map(|file| file.path.as_str());
     let withheld: Vec<_> = withheld.collect();
@@ -100,7 +101,7 @@ fn is_or_are(names: &[&str]) -> String {
     format!("{} {}", names.join(", "), if names.len() == 1 { "is" } else { "are" })
 }
 
-/// The variables that limit the loader to some drivers.
+/// Returns the environment variables that limit the loader to some drivers.
 fn limits(system: &System) -> Option<String> {
     let names = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES", "VK_LOADER_DRIVERS_SELECT", "VK_LOADER_DRIVERS_DISABLE"];
     let found: Vec<_> =
@@ -137,7 +138,7 @@ fn no_vulkan(system: &System, vulkan: &Vulkan) -> Option<Advice> {
     )
 }
 
-/// Devices pair by UUID, and one of the two sides has none.
+/// Returns advice about UUIDs that are all zeros, since devices are paired by UUID.
 fn zero_uuids(vulkan: &Vulkan, cuda: &Cuda) -> Option<Advice> {
     let vulkan = vulkan.devices.iter().filter(|device| !device.is_software() && device.is_anonymous());
     let cuda = cuda.devices.iter().filter(|device| is_zero(&device.uuid));
@@ -156,7 +157,7 @@ fn zero_uuids(vulkan: &Vulkan, cuda: &Cuda) -> Option<Advice> {
     )
 }
 
-/// A known class of faults: the GPU did not get from one context to the other in time.
+/// Returns advice about a known class of faults: a context switch on the GPU timed out.
 fn context_switch_timeout(system: &System, trials: &[Trial]) -> Option<Advice> {
     const CONTEXT_SWITCH_TIMEOUT: u32 = 109;
     let xid = system.xids.iter().find(|xid| xid.number == CONTEXT_SWITCH_TIMEOUT)?;
@@ -176,7 +177,7 @@ fn context_switch_timeout(system: &System, trials: &[Trial]) -> Option<Advice> {
     )
 }
 
-/// CUDA was given one GPU, and Vulkan shows another.
+/// Returns advice if CUDA and Vulkan see different GPUs.
 fn hidden_device(system: &System, vulkan: &Vulkan, cuda: &Cuda, unpaired: &[Unpaired]) -> Option<Advice> {
     let value = system.variable("CUDA_VISIBLE_DEVICES")?;
     let is_alone = |side, index| unpaired.iter().any(|device| device.side == side && device.index == index);
@@ -194,7 +195,7 @@ fn failed_trials(system: &System, trials: &[Trial]) -> Vec<Advice> {
         false => "`dmesg | grep -e NVRM -e Xid` what the kernel saw",
     };
     let screen = system.variable("DISPLAY").filter(|display| !display.is_empty());
-    // The same code means something else in each call.
+    // The same code has a different meaning in each call.
     let told = |error: &str| {
         let calls = ["vkCreateInstance", "vkEnumeratePhysicalDevices", "vkCreateDevice"];
         let call = calls.into_iter().find(|call| error.contains(call) && error.contains(nvidia::NOT_STARTED))?;

@@ -1,4 +1,4 @@
-//! Machines that have been met, and what they are told.
+//! Tests of the advice for machines that occurred in practice.
 
 mod containers;
 
@@ -154,7 +154,7 @@ fn files_that_are_withheld_are_asked_for_and_closed_ones_opened() {
     assert!(text.contains("usermod") && !text.contains("job"), "{text}");
     let text = said(&closed(false), &nvidia(), &cuda("13.0"));
     assert!(text.contains("/dev/nvidia0 is not given to this job") && !text.contains("usermod"), "{text}");
-    // Another job's GPU, or another user's.
+    // A GPU of another job, or of another user.
     for of_others in [true, false] {
         assert!(advise(&closed(of_others), &nvidia(), &cuda("13.0"), &[], &[passed_trial()]).is_empty());
     }

@@ -1,4 +1,4 @@
-//! Vulkan images as kernels in command buffers access them: by the handles of image views.
+//! Access of kernels in command buffers to Vulkan images, through handles of image views.
 
 use std::marker::PhantomData;
 use std::sync::{Mutex, PoisonError};
@@ -10,12 +10,12 @@ use vk_export::{Image, ImageKind, KernelSurface, KernelTexture};
 use crate::compute::mapped::Mapping;
 use crate::error::{Error, Result};
 
-/// Limit for each kind of object in one image. Recorded work may use any of them, so none goes
-/// before the image does; a description that changes from frame to frame is a fault of the
-/// program's.
+/// Limit on the number of objects of each kind per image. Recorded work may use any of them, so
+/// they live as long as the image; a program that passes a different description each frame has a
+/// bug.
 const MOST: usize = 256;
 
-/// The view handles of an image, each created on first use.
+/// The image view handles of an image, each created on first use.
 #[derive(Debug)]
 pub struct InlineImage<T> {
     /// Whether kernels see an array even if there is one layer.
@@ -36,7 +36,8 @@ impl<T> InlineImage<T> {
         Self { layered, made: Mutex::default(), texel: PhantomData }
     }
 
-    /// The handle of a mip level of `image`, which this is the mapping of, for loads and stores.
+    /// Returns the handle of a mip level for loads and stores. `image` is the image of this
+    /// mapping.
     pub(crate) fn surface(&self, image: &Image, level: u32) -> Result<u64> {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         let make = if self.layered { KernelSurface::layered } else { KernelSurface::new };
@@ -44,8 +45,7 @@ impl<T> InlineImage<T> {
             .map(|surface| u64::from(surface.handle()))
     }
 
-    /// The handle of `image`, which this is the mapping of, for sampling; `format` is the one that
-    /// it is viewed in.
+    /// Returns the handle for sampling. `image` is the image of this mapping, viewed in `format`.
     pub(crate) fn texture(&self, image: &Image, format: vk::Format, info: &TextureInfo) -> Result<u64> {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         find_or_make(&mut made.textures, info, image, || {
@@ -56,7 +56,7 @@ impl<T> InlineImage<T> {
     }
 }
 
-// The views are dropped with it, before the image.
+// The views are dropped with the mapping, before the image.
 impl<T> Mapping for InlineImage<T> {
     fn close(self) -> Result<()> {
         Ok(())
@@ -87,7 +87,8 @@ fn find_or_make<'a, K: PartialEq + Clone, V>(
     Ok(&list[index].1)
 }
 
-/// The same sampling in Vulkan's words; what differs between the two is refused.
+/// Converts to Vulkan's sampling parameters. Returns the reason if Vulkan cannot sample in the same
+/// way.
 fn sampling(info: &TextureInfo, image: &Image, format: vk::Format) -> Result<vk_export::TextureInfo, &'static str> {
     if !info.normalized_coordinates {
         return Err("it is sampled with normalized coordinates there; divide by the extent");
