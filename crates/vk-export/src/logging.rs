@@ -1,15 +1,15 @@
-//! Calls of the program's logger.
+//! Calls to the program's logger.
 //!
-//! A logger is code of the program's: it may panic. It is called between driver calls and the
-//! bookkeeping of what they have made, and in destructors, so a panic of its ends here.
+//! A logger is the program's own code and may panic. It is called between driver calls and the
+//! bookkeeping of their results, and in destructors, so its panics are caught here.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Runs `log`, which does nothing but call the logger, and lets no panic out. The macros below call
-/// it: nothing else in this crate calls the logger.
+/// Runs `log`, which only calls the logger, and catches its panics. The macros below use it, and no
+/// other code in this crate calls the logger.
 pub(crate) fn isolated(log: impl FnOnce()) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(log)) {
-        // The payload may panic in turn when it is dropped.
+        // Dropping the payload may panic as well.
         std::mem::forget(panic);
     }
 }
