@@ -1,4 +1,4 @@
-//! Memory of a device that is no other API's.
+//! Device memory that is not shared with another API.
 #![allow(unsafe_code)] // Allocations and copies.
 
 use std::sync::Arc;
@@ -32,7 +32,7 @@ pub struct DeviceMemory {
 }
 
 impl DeviceMemory {
-    /// Allocates memory with these contents. `name` is for errors.
+    /// Allocates memory with these contents. `name` is its name in errors.
     ///
     /// The contents are copied on a separate stream, and `stream` waits for the copy on the GPU. On
     /// `stream` itself, a copy of more than about 1 MiB from pageable memory would block until the
@@ -40,7 +40,7 @@ impl DeviceMemory {
     ///
     /// # Errors
     /// [`Error::ContextMismatch`] for a stream of another context; [`Error::PerThreadStream`] for
-    /// the per-thread default stream; [`Error::StreamCaptured`] while the stream is captured;
+    /// the per-thread default stream; [`Error::StreamCaptured`] while the stream is being captured;
     /// [`Error::Driver`] if the memory cannot be allocated, which includes empty contents, or
     /// cannot be written.
     #[doc(alias = "cuMemAllocAsync")]
@@ -65,7 +65,7 @@ impl DeviceMemory {
         let copied = copy_in(driver, address, contents, apart.stream());
         let behind = copied.and_then(|()| Event::new(driver, apart.stream())?.make_wait(stream));
         if let Err(error) = behind {
-            // SAFETY: nobody else has used it.
+            // SAFETY: only the copy on this stream has used it.
             unsafe { free(device, address, apart.stream(), &object) };
             return Err(failed(error));
         }
@@ -92,7 +92,7 @@ impl DeviceMemory {
 
 impl Drop for DeviceMemory {
     fn drop(&mut self) {
-        // SAFETY: what the stream was given is all that uses it, by the type's contract.
+        // SAFETY: by the type's contract, only work that was enqueued on the stream uses it.
         unsafe { free(&self.device, self.address, &self.stream, &Object("device memory", &self.name)) };
     }
 }
@@ -109,7 +109,7 @@ fn copy_in(driver: Driver, to: cu::CUdeviceptr, contents: &[u8], stream: &Arc<Cu
         pageable.clear();
         pageable.extend_from_slice(piece);
         // SAFETY: `to` has as many bytes as the contents, by this function's contract; this vector
-        // is not pinned.
+        // is not pinned memory.
         unsafe { driver.copy_in(next, &pageable, stream) }?;
         next += piece.len() as u64;
     }
@@ -120,21 +120,21 @@ fn has_pools(device: &CudaDevice) -> bool {
     device.object().has_async_alloc()
 }
 
-/// Frees memory in the order of the stream.
+/// Frees memory in stream order.
 ///
 /// # Safety
-/// The memory is alive, and only work that the stream was given before uses it.
+/// The memory is alive, and only work that was enqueued on the stream before uses it.
 unsafe fn free(device: &CudaDevice, address: cu::CUdeviceptr, stream: &Arc<CudaStream>, object: &Object<'_>) {
     let freed = if has_pools(device) {
         let freed = device.bind().and_then(|_current| {
-            // SAFETY: handed on to the caller.
+            // SAFETY: this function's contract.
             unsafe { device.driver().free_on(stream, address) }
         });
         freed.map_err(|error| error.at(object, device.name()))
     } else {
-        // It returns once no stream of the context has work left (measured).
+        // The call returns once no stream of the context has work left (measured).
         let freed = reaper::call(device, "cuMemFree", move |driver| -> CallResult<()> {
-            // SAFETY: handed on to the caller.
+            // SAFETY: this function's contract.
             unsafe { driver.free(address) }
         });
         freed.map_err(|error| error.at(object, device.name()))
