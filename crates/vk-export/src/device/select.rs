@@ -1,4 +1,4 @@
-//! Which physical device is meant.
+//! Selection of a physical device.
 
 use std::str::FromStr;
 
@@ -8,24 +8,24 @@ use uuid::Uuid;
 use crate::device::physical::PhysicalDeviceInfo;
 use crate::error::{Error, Result};
 
-/// Which physical device to open.
+/// Selects the physical device to open.
 ///
-/// Parses from what a user would type: a number is an index, a UUID a UUID (with or without `GPU-`
-/// before it), anything else a part of the name.
+/// Parses from user input: a number is an index, a UUID is a UUID (with or without the prefix
+/// `GPU-`), and any other text is a part of the name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DeviceSelector {
-    /// The best that fits: one that can export before one that cannot, then discrete, integrated,
+    /// The best suitable device: devices that can export come first, then discrete, integrated,
     /// virtual, CPU.
     #[default]
     Best,
-    /// The best that fits, those with one of these device UUIDs before all others.
+    /// The best suitable device; devices with one of these UUIDs come before all others.
     Preferred(Vec<Uuid>),
     /// By position in `vkEnumeratePhysicalDevices`.
     Index(usize),
     /// By device UUID.
     Uuid(Uuid),
-    /// By a part of the name, in any case.
+    /// By a part of the name, case-insensitive.
     Name(String),
 }
 
@@ -53,11 +53,11 @@ impl std::fmt::Display for DeviceSelector {
     }
 }
 
-/// A device with what speaks against it, or the error of one that does not answer.
+/// A device with the reasons against it, or the error of its queries.
 pub(super) type Candidate = Result<(PhysicalDeviceInfo, Vec<String>)>;
 
 impl DeviceSelector {
-    /// Picks from `devices`, in the order of `vkEnumeratePhysicalDevices`.
+    /// Selects one of `devices`, which are in the order of `vkEnumeratePhysicalDevices`.
     pub(super) fn pick(&self, devices: Vec<Candidate>) -> Result<PhysicalDeviceInfo> {
         let found = if devices.is_empty() {
             "none".to_owned()
@@ -85,7 +85,7 @@ impl DeviceSelector {
             .ok_or_else(|| Error::NoDevice { asked: self.to_string(), found })
     }
 
-    /// Of two devices that fit, the one with the lower place is taken.
+    /// Returns a sort key: of two suitable devices, the one with the lower key is selected.
     fn place(&self, uuid: Uuid, exports: bool, kind: vk::PhysicalDeviceType) -> impl Ord + use<> {
         let preferred = matches!(self, Self::Preferred(uuids) if uuids.contains(&uuid));
         (!preferred, !exports, rank(kind))
