@@ -3,23 +3,26 @@
 //! not wait, and with the safe API of these crates the order cannot be wrong.
 //!
 //! ```no_run
-//! use bridge::{Backend, BufferAccess, BufferSpec, Compute, Exchange};
-//! use bridge::{ExchangeInfo, ExportDevice, LaunchConfig, OpenInfo, Work};
+//! use bridge::{BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo};
+//! use bridge::{ExportDevice, LaunchConfig, OpenInfo, RenderTurn, TwinSlice};
 //! # use bridge::ash::vk;
 //!
 //! # #[allow(unsafe_code)]
 //! # fn frames(
 //! #     ptx: &str,
-//! #     record: impl Fn(vk::Buffer) -> vk::CommandBuffer,
+//! #     record: impl Fn(&RenderTurn<BufferSpec<[f32; 4]>>) -> vk::CommandBuffer,
 //! # ) -> Result<(), Box<dyn std::error::Error>> {
 //! // Or adopt an engine's own device.
 //! let device = ExportDevice::open(&OpenInfo::default())?;
-//! // CUDA on the same GPU, or the CPU, which runs closures.
+//! // CUDA on the same GPU, or the CPU if there is none.
 //! let compute = Compute::for_device(&device)?;
-//! let kernel = match compute.backend() {
-//!     Backend::Host => None,
-//!     _ => Some(compute.load("vertices", ptx)?.kernel("wave")?),
-//! };
+//! // The CPU runs the kernel's twin.
+//! let kernel = compute
+//!     .load("vertices", ptx)?
+//!     .with_twin::<(TwinSlice<[f32; 4]>,)>("wave", |_, (vertices,)| {
+//!         vertices.fill([1.0; 4]);
+//!     })?
+//!     .kernel("wave")?;
 //! let info = ExchangeInfo { name: "vertices", ..Default::default() };
 //! let accesses = BufferAccess::VERTEX_INPUT;
 //! let vertices = BufferSpec::<[f32; 4]>::new(1_000_000, accesses);
@@ -27,26 +30,18 @@
 //! for _ in 0..100 {
 //!     // The stream waits for the slot; the host does not.
 //!     let mut turn = exchange.begin()?;
-//!     match (turn.work(), &kernel) {
-//!         (Work::Host(host), _) => {
-//!             host.run(|vertices| vertices.fill([1.0; 4]))?;
-//!         }
-//!         (work, Some(kernel)) => {
-//!             // On a CUDA stream, or in the Vulkan queue.
-//!             let work = work.kernels()?;
-//!             let config = LaunchConfig::for_elements(1_000_000, 256);
-//!             // SAFETY: the kernel takes one pointer to a million float4.
-//!             unsafe { work.launch(kernel, &config, (work.resources,)) }?;
-//!         }
-//!         (_, None) => return Err("the kernel was not loaded".into()),
-//!     }
-//!     // The stream signals: Vulkan may use the frame.
+//!     let work = turn.work().kernels()?;
+//!     let config = LaunchConfig::for_elements(1_000_000, 256);
+//!     // SAFETY: the kernel takes one pointer to a million float4.
+//!     unsafe { work.launch(&kernel, &config, (work.resources,)) }?;
+//!     // The stream signals, and the slot is Vulkan's.
 //!     let turn = turn.finish()?;
-//!     // Recorded between the turn's two barriers.
-//!     let commands = record(turn.resources().as_raw());
-//!     // Waits for the compute side, and signals when it is done.
-//!     // SAFETY: the commands contain the barriers and live until the frame
-//!     // is rendered.
+//!     // Records turn.record_acquire, draws with turn.resources().as_raw(),
+//!     // and turn.record_release.
+//!     let commands = record(&turn);
+//!     // Waits for the compute side, and signals it afterwards.
+//!     // SAFETY: the commands use the buffer only between the turn's two
+//!     // barriers, and live until the returned point is reached.
 //!     unsafe { turn.submit(&[commands]) }?;
 //! }
 //! # Ok(())

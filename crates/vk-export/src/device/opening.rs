@@ -160,7 +160,7 @@ fn create(
     })
 }
 
-/// Returns the physical devices, each with the reasons against it, or with the error of its queries.
+/// Returns the physical devices, each with the reasons against it or with the error of its queries.
 fn candidates(instance: &OwnedInstance, info: &OpenInfo<'_>) -> Result<Vec<Candidate>> {
     // SAFETY: the instance is alive; VUID-vkEnumeratePhysicalDevices-instance-parameter.
     let handles = unsafe { instance.raw.enumerate_physical_devices() }.map_err(|result| Error::Vulkan {

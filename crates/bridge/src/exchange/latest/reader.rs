@@ -62,6 +62,15 @@ impl<R: Resources, D: Direction> LatestReader<R, D> {
     pub fn lease(&self, slot: usize) -> Result<Lease> {
         self.shared.state.checked_lease(slot)
     }
+
+    /// Returns `true` once the writer is dropped and has no open turn, so that no further frame
+    /// will be published. A writer's thread that returns an error or panics drops it.
+    ///
+    /// Frames that were published before may still be unfinished: once this returns `true`, `newest`
+    /// returns the last one as soon as it is finished.
+    pub fn is_writer_dropped(&self) -> bool {
+        self.shared.is_writer_dropped()
+    }
 }
 
 impl<R: Resources> LatestReader<R, ComputeFirst> {
@@ -146,6 +155,12 @@ impl<R: Resources> LatestReader<R, RenderFirst> {
     /// call.
     pub fn newest(&mut self) -> Result<Option<ComputeRead<R>>> {
         ComputeRead::newest(&self.shared)
+    }
+}
+
+impl<R: Resources, D: Direction> Drop for LatestReader<R, D> {
+    fn drop(&mut self) {
+        self.shared.note_reader_dropped();
     }
 }
 

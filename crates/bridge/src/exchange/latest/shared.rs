@@ -1,7 +1,7 @@
 //! State that the handles and the turns of a latest exchange share.
 #![allow(unsafe_code)] // Submitting.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, MutexGuard, OnceLock};
 
 use vk_export::ash::vk;
@@ -28,6 +28,8 @@ pub(crate) struct Shared<R: Resources> {
     /// Called when this process's side gives a slot back or publishes a frame; set if the other
     /// side is in another process.
     changed: OnceLock<OnChange>,
+    writer_dropped: AtomicBool,
+    reader_dropped: AtomicBool,
     #[cfg_attr(not(all(target_os = "linux", feature = "remote")), expect(dead_code, reason = "workers are Linux's"))]
     writer_in_flight: usize,
     /// Slots, timelines, barriers and mappings. Its own ledger manages the values of the timelines,
@@ -44,6 +46,8 @@ impl<R: Resources> Shared<R> {
         Ok(Arc::new(Self {
             ledger: SharedLedger::new(info.slots, info.newest, info.writer_in_flight),
             changed: OnceLock::new(),
+            writer_dropped: AtomicBool::new(false),
+            reader_dropped: AtomicBool::new(false),
             writer_in_flight: info.writer_in_flight,
             state,
         }))
@@ -82,6 +86,24 @@ impl<R: Resources> Shared<R> {
         let signal = |slot| self.state.compute_signals(slot).map(|point| point.value());
         let chosen = self.ledger.newest(|| self.written().value(), || self.ensure_alive(), signal)?;
         chosen.map_err(|refusal| self.refused(refusal, self.reader()))
+    }
+
+    pub(super) fn note_writer_dropped(&self) {
+        self.writer_dropped.store(true, Ordering::Release);
+    }
+
+    pub(super) fn note_reader_dropped(&self) {
+        self.reader_dropped.store(true, Ordering::Release);
+    }
+
+    /// Returns `true` once no further frame can be published.
+    pub(super) fn is_writer_dropped(&self) -> bool {
+        self.writer_dropped.load(Ordering::Acquire) && self.ledger().open().0.is_none()
+    }
+
+    /// Returns `true` once no further frame can be read.
+    pub(super) fn is_reader_dropped(&self) -> bool {
+        self.reader_dropped.load(Ordering::Acquire) && self.ledger().open().1.is_none()
     }
 
     /// Checks that the compute side has not failed, as far as earlier calls have noticed.
