@@ -33,24 +33,9 @@ const PACKAGES: &str = "-p vk-export -p cuda-import -p vk-cuda-bridge-trace -p v
 /// name and choose, and one that sends frames over the CPU backend.
 const DIFFERENT: &[&str] = &[
     // driver-double
-    "blocking",
-    "captures",
-    "current",
+    "calls",
     "faults",
-    "faults_images",
     "findings",
-    "findings_images",
-    "frames",
-    "guards",
-    "lifetimes",
-    "loggers",
-    "lost",
-    "machines",
-    "modules",
-    "nt",
-    "order",
-    "read_backs",
-    "streams",
     // bridge-tests
     "devices",
     "exchange",
