@@ -24,6 +24,7 @@ use crate::shell;
 
 pub(crate) use double::{Package, Program, part, run as on_the_double, run_adapter, whole};
 pub(crate) use mutants::run as mutants;
+pub(crate) use programs::{TestProgram, build};
 
 /// Names the file that a test appends to when it cannot run here: program, test, case and reason,
 /// tabs between them.
@@ -78,12 +79,24 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<bool> {
     Ok(passed && !difference.is_failure())
 }
 
-/// Runs tests that append to `log` when they skip, and says what they came to. False if one failed.
-pub(crate) fn count(command: &mut Command, log: &Path) -> Result<bool> {
-    Ok(tally(command, log)?.1)
+/// Runs the commands, each of which runs tests that append to `log` when they skip, and says what they
+/// came to. False if one failed.
+pub(crate) fn count(commands: impl IntoIterator<Item = Command>, log: &Path) -> Result<bool> {
+    let mut tally = Tally::default();
+    let mut passed = true;
+    for mut command in commands {
+        let status = stream(&mut command, &mut tally)?;
+        if !status.success() {
+            eprintln!("test: `{}`: {status}", shell::shown(&command));
+            passed = false;
+        }
+    }
+    tally.take_log(&read_log(log)?);
+    println!("\n{tally}");
+    Ok(passed)
 }
 
-/// [`count`], with what it counted.
+/// Runs a command, and says and returns what its tests came to.
 fn tally(command: &mut Command, log: &Path) -> Result<(Tally, bool)> {
     let mut tally = Tally::default();
     let status = stream(command, &mut tally)?;

@@ -53,10 +53,6 @@ impl Wine {
         shell::run(&mut compile)
     }
 
-    pub(super) fn program(&self) -> &Path {
-        &self.program
-    }
-
     /// Runs a program for Windows.
     pub(super) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(&self.program);
