@@ -1,7 +1,7 @@
 use vk_export::ash::{self, vk};
 use vk_export::{RequiredFeatures, requirements_for};
 
-/// Calls an engine's own `vkCreateDevice` with everything that the bridge needs enabled.
+/// Creates an engine's device with everything that the bridge needs enabled.
 unsafe fn make_device(
     instance: &ash::Instance,
     physical: vk::PhysicalDevice,
@@ -23,6 +23,6 @@ unsafe fn make_device(
         .enabled_extension_names(&names)
         .push_next(&mut features.timeline_semaphore)
         .push_next(&mut features.synchronization2);
-    // SAFETY: `check_met` has checked that the device supports everything that is enabled here.
+    // SAFETY: `check_met` has checked that the device supports all of this.
     Ok(unsafe { instance.create_device(physical, &info, None) }?)
 }

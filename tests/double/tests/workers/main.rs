@@ -10,3 +10,4 @@ mod loggers;
 mod reads;
 mod steps;
 mod steps_reads;
+mod steps_torn;

@@ -1,16 +1,13 @@
 //! A worker in step that computes with CUDA, against a scripted renderer: the signal of a frame
 //! that was announced fails while frames before it still run.
-#![cfg(target_os = "linux")]
 #![allow(unsafe_code, clippy::unwrap_used, reason = "a test")]
-
-mod common;
 
 use std::sync::{Arc, Barrier};
 
+use crate::common::assert_clean;
+use crate::common::renderer::{Exports, Renderer, connect};
 use bridge_worker::bridge_ipc::{Listener, Message};
 use bridge_worker::{Buffer, Error, ExchangeWriter};
-use common::assert_clean;
-use common::renderer::{Exports, Renderer, connect};
 use cuda_import::cudarc::driver::DriverError;
 use cuda_import::cudarc::driver::sys::{CUgraphInstantiate_flags, CUresult, CUstreamCaptureMode};
 use cuda_import::report;
