@@ -57,8 +57,7 @@ fn run() -> Result<(), Box<dyn Error>> {
         let clear = vk::ClearColorValue { float32: color.map(|channel| f32::from(channel) / 255.0) };
         let draw = |commands, image: RenderImage<'_>| {
             let (raw, layout, range) = (image.as_raw(), image.layout(), [image.range()]);
-            // SAFETY: clearing is one of the image's uses, and the layout and the range are the
-            // image's.
+            // SAFETY: clearing is one of the image's uses; layout and range are the image's.
             unsafe { device.as_raw().cmd_clear_color_image(commands, raw, layout, &clear, &range) };
         };
         // SAFETY: `draw` satisfies the Valid Usage of its commands, and uses only the image.
@@ -74,8 +73,7 @@ fn run() -> Result<(), Box<dyn Error>> {
                 let mut launch = source.stream.launch_builder(kernel);
                 launch.arg(&texture).arg(&mut surface).arg(&WIDTH).arg(&HEIGHT);
                 let grid_dim = (WIDTH.div_ceil(32), HEIGHT.div_ceil(8), 1);
-                // SAFETY: these are the kernel's parameters, and the kernel stays within WIDTH x
-                // HEIGHT.
+                // SAFETY: the kernel has these parameters and stays within WIDTH x HEIGHT.
                 unsafe { launch.launch(LaunchConfig { grid_dim, block_dim: (32, 8, 1), shared_mem_bytes: 0 }) }?;
             }
             (Work::Host(mut source), Work::Host(mut target), _) => {
