@@ -21,9 +21,9 @@ pub enum Peers {
 impl Peers {
     /// Runs a test, or skips it if the machine has too few GPUs.
     ///
+    /// # Panics
     /// Panics if the test fails, if the compute side cannot be created although the GPUs can access
     /// each other, or if the validation layer reports anything.
-    /// the validation layer says anything.
     pub fn run(self, test: fn(&Rig, &Compute)) {
         let rig = Rig::open();
         let Some(devices) = self.devices(rig.device()) else { return };

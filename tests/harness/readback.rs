@@ -37,8 +37,8 @@ impl Readback {
     /// Records the acquire of the turn's resources, copies of `sources` one after another, and the
     /// release.
     ///
+    /// # Panics
     /// Panics if the recording fails.
-    /// When recording fails.
     pub fn record<R: Resources, D: Direction>(
         &self,
         turn: &RenderTurn<R, D>,

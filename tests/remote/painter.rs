@@ -142,8 +142,8 @@ impl Painter {
     }
 
     /// Ends a worker's process; returns the time until it was reported to be lost, the time until
-    /// it was reported to be dead, and the time from the start of the next worker's process until it
-    /// has seen frames.
+    /// it was reported to be dead, and the time from the start of the next worker's process until
+    /// it has seen frames.
     pub(crate) fn survive(&mut self, backend: Backend, habit: Habit, signal: Signal) -> [Duration; 3] {
         self.forget();
         let (mut worker, mut writer) = self.with(backend, habit);

@@ -18,7 +18,6 @@ impl Grid {
     /// picture has pixels, no more than `particles`, and fits a frame of `frame` pixels; with the
     /// largest cell that still fits and that the device can draw as one point (`point_limit`, in
     /// pixels).
-    /// pixels).
     ///
     /// All sizes are at least 1. A picture narrower than a cell of its grid still gets one cell.
     pub fn fit(picture: [u32; 2], frame: [u32; 2], particles: u32, point_limit: f32) -> Self {
