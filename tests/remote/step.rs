@@ -90,7 +90,7 @@ fn what_was_whole_is_had_after_the_end_and_what_was_not_is_not() {
     steps.close().unwrap();
 }
 
-/// A stopped worker is not dead, and a worker that owes no frame may be stopped for any time.
+/// A stopped worker is not dead, and a worker with no frame due may be stopped for any time.
 #[test]
 fn a_stopped_worker_that_owes_a_frame_overruns_its_limit_and_one_that_owes_none_does_not() {
     let limit = Duration::from_secs(2);

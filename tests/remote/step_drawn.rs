@@ -64,8 +64,8 @@ fn a_worker_waits_for_a_frame_that_is_submitted_and_not_drawn() {
     writer.close().unwrap();
 }
 
-/// A worker that keeps its slots owes nothing: it may keep them for any time, stopped or not, and
-/// no command waits for it.
+/// A worker that keeps its slots has no frame due: it may keep them for any time, stopped or not,
+/// and no command waits for it.
 #[test]
 fn a_worker_that_keeps_its_slots_is_not_killed_and_holds_up_no_queue() {
     let limit = Duration::from_secs(2);
