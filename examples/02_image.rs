@@ -1,8 +1,8 @@
-//! An image that is written by the compute side and read by Vulkan.
+//! An image that the compute side writes and Vulkan reads.
 //!
 //! Run it with `cargo run --example 02_image`. It needs a Vulkan device, which may be a software
-//! one, and uses CUDA where the device's GPU has it. It checks the texels that Vulkan sees and
-//! exits with an error if one is wrong.
+//! implementation, and uses CUDA if the device's GPU supports it. It checks the texels that Vulkan
+//! reads and exits with an error if one is wrong.
 
 use std::error::Error;
 use std::time::Duration;
@@ -16,7 +16,7 @@ const HEIGHT: u32 = 200;
 /// The limit of every wait.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// The color of a texel: red to the right, green downwards, blue with time.
+/// Returns the color of a texel: red increases to the right, green downwards, blue with time.
 fn color(x: usize, y: usize, frame: u8) -> [u8; 4] {
     [x as u8, y as u8, 40 * frame, 255]
 }
@@ -33,8 +33,8 @@ fn run() -> Result<(), Box<dyn Error>> {
     let compute = Compute::for_device(&device)?;
     println!("Vulkan on {}, compute on {} ({})", device.name(), compute.backend(), compute.reason());
 
-    // The type of a texel is checked against the format. `SAMPLED | TRANSFER_READ`: Vulkan could
-    // show the image with a shader, and copies from it below.
+    // The texel type is checked against the format. `SAMPLED | TRANSFER_READ`: Vulkan could show
+    // the image with a shader, and copies from it below.
     let uses = ImageAccess::SAMPLED | ImageAccess::TRANSFER_READ;
     let spec = ImageSpec::<[u8; 4]>::new(vk::Format::R8G8B8A8_UNORM, [WIDTH, HEIGHT], uses);
     let mut exchange = Exchange::new(&compute, &ExchangeInfo { name: "picture", ..Default::default() }, spec)?;
@@ -45,10 +45,11 @@ fn run() -> Result<(), Box<dyn Error>> {
 
         let mut turn = exchange.begin()?;
         match turn.work() {
-            // On CUDA the image is an array: the target of copies, a surface that kernels write, a
-            // texture that they sample.
+            // On CUDA the image is an array: the target of copies, a surface that kernels write,
+            // and a texture that kernels sample.
             Work::Cuda(mut cuda) => cuda.resources.write_from_host(cuda.stream, 0, .., &expected)?,
-            // On the CPU it is rows of texels. There may be padding between two rows.
+            // On the CPU the image is a sequence of rows of texels. There may be padding between
+            // two rows.
             Work::Host(host) => host.run(move |mut image| {
                 for (y, row) in image.rows_mut().enumerate() {
                     for (x, texel) in row.iter_mut().enumerate() {

@@ -1,7 +1,7 @@
-//! Vulkan draws an image, the compute side filters it into a second one, which Vulkan reads.
+//! Vulkan draws an image; the compute side filters it into a second image, which Vulkan reads.
 //!
-//! Run it with `cargo run --example 03_post_process`, on any Vulkan device; it uses CUDA where the
-//! device's GPU has it. It checks the result, and exits with an error if it is wrong.
+//! Run it with `cargo run --example 03_post_process`, on any Vulkan device; it uses CUDA if the
+//! device's GPU supports it. It checks the result and exits with an error if it is wrong.
 
 #![allow(unsafe_code)] // Recording commands and launching kernels.
 
@@ -44,7 +44,7 @@ fn run() -> Result<(), Box<dyn Error>> {
         None => None,
     };
 
-    // Vulkan begins the frames of the first exchange, the compute side those of the second.
+    // In the first exchange Vulkan begins each frame, in the second the compute side does.
     let image = |uses| ImageSpec::<[u8; 4]>::new(vk::Format::R8G8B8A8_UNORM, [WIDTH, HEIGHT], uses);
     let info = |name| ExchangeInfo { name, ..Default::default() };
     let mut scene = Exchange::render_first(&compute, &info("scene"), image(ImageAccess::TRANSFER_WRITE))?;
@@ -52,15 +52,15 @@ fn run() -> Result<(), Box<dyn Error>> {
     let mut picture = Exchange::new(&compute, &info("picture"), shown)?;
 
     for frame in 0..6 {
-        // Vulkan's turn: it "draws" by clearing the image, between the turn's two barriers.
+        // Vulkan's turn: it "draws" by clearing the image, between the two barriers of the turn.
         let color = [200, 40 * frame, 100, 255];
         let clear = vk::ClearColorValue { float32: color.map(|channel| f32::from(channel) / 255.0) };
         let draw = |commands, image: RenderImage<'_>| {
             let (raw, layout, range) = (image.as_raw(), image.layout(), [image.range()]);
-            // SAFETY: clearing is among the image's uses, and the layout and the range are its own.
+            // SAFETY: clearing is one of the image's uses; layout and range are the image's.
             unsafe { device.as_raw().cmd_clear_color_image(commands, raw, layout, &clear, &range) };
         };
-        // SAFETY: `draw` satisfies the Valid Usage of what it records, and uses the image alone.
+        // SAFETY: `draw` satisfies the Valid Usage of its commands, and uses only the image.
         let mut scene_turn = unsafe { scene.begin()?.run_once(LIMIT, draw) }?;
 
         // The compute side's turn, with both images.
@@ -73,7 +73,7 @@ fn run() -> Result<(), Box<dyn Error>> {
                 let mut launch = source.stream.launch_builder(kernel);
                 launch.arg(&texture).arg(&mut surface).arg(&WIDTH).arg(&HEIGHT);
                 let grid_dim = (WIDTH.div_ceil(32), HEIGHT.div_ceil(8), 1);
-                // SAFETY: these are the kernel's parameters, and it stays within WIDTH x HEIGHT.
+                // SAFETY: the kernel has these parameters and stays within WIDTH x HEIGHT.
                 unsafe { launch.launch(LaunchConfig { grid_dim, block_dim: (32, 8, 1), shared_mem_bytes: 0 }) }?;
             }
             (Work::Host(mut source), Work::Host(mut target), _) => {

@@ -1,12 +1,13 @@
-//! A CUDA kernel writes a buffer that Vulkan reads. Where there is no CUDA, its twin in Rust does
-//! the same on the CPU.
+//! A CUDA kernel writes a buffer that Vulkan reads. Without CUDA, the kernel's Rust twin does the
+//! same on the CPU.
 //!
 //! Run it with `cargo run --example 05_cuda_kernel`. It needs a Vulkan device, which may be a
-//! software one, and says which side computes and why. It checks what Vulkan sees and exits with an
-//! error if that is wrong. The kernel's source is `shaders/first.cu`; its PTX is committed, so that
-//! no CUDA toolkit is needed. `03_post_process.rs` launches with cudarc.
+//! software implementation, and prints which backend computes and why. It checks the vertices that
+//! Vulkan reads and exits with an error if one is wrong. The kernel's source is `shaders/first.cu`;
+//! its PTX is committed, so that no CUDA toolkit is needed. `03_post_process.rs` launches with
+//! cudarc.
 
-#![allow(unsafe_code)] // Kernel launches: what a kernel does is for the program to know.
+#![allow(unsafe_code)] // Kernel launches: the program has to know what a kernel accesses.
 
 use std::error::Error;
 use std::time::Duration;
@@ -21,8 +22,8 @@ const LEN: u32 = 100_000;
 /// The limit of every wait.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// A vertex on the CPU: the operations of the kernel `parabola`, in the same order, so that the
-/// results are the same bits.
+/// Computes a vertex on the CPU with the operations of the kernel `parabola`, in the same order, so
+/// that the results are bit-identical.
 fn vertex(i: u32, height: f32) -> [f32; 4] {
     let x = i as f32 / LEN as f32;
     [x, height * x * (1.0 - x), 0.0, 1.0]
@@ -40,8 +41,8 @@ fn run() -> Result<(), Box<dyn Error>> {
     let compute = Compute::for_device(&device)?;
     println!("Vulkan on {}, compute on {} ({})", device.name(), compute.backend(), compute.reason());
 
-    // The driver compiles the PTX for the GPU that it has. The CPU backend runs the kernel's twin
-    // instead, once a launch.
+    // The driver compiles the PTX for its GPU. The CPU backend runs the kernel's twin instead, once
+    // per launch.
     let kernel = compute
         .load("first", include_str!("../shaders/first.ptx"))?
         .with_twin::<(TwinSlice<[f32; 4]>, u32, f32)>("parabola", |_, (vertices, _, height)| {
@@ -58,7 +59,8 @@ fn run() -> Result<(), Box<dyn Error>> {
         let mut turn = exchange.begin()?;
         let work = turn.work().kernels()?;
         let config = LaunchConfig::for_elements(LEN.into(), 256);
-        // SAFETY: these are the kernel's parameters, and it writes `LEN` elements of 16 bytes.
+        // SAFETY: these are the kernel's parameters, and the kernel writes `LEN` elements of 16
+        // bytes.
         unsafe { work.launch(&kernel, &config, (work.resources, LEN, height)) }?;
 
         // `finish` enqueues the signal that Vulkan's submission waits for, on the GPU. Nothing

@@ -1,12 +1,12 @@
-//! A CUDA kernel in the Vulkan queue: recorded into a command buffer before the commands that use
-//! what it writes, without a stream, a semaphore or a switch of the GPU's context.
+//! A CUDA kernel in the Vulkan queue: it is recorded into a command buffer before the commands that
+//! use its output, without a stream, a semaphore or a switch of the GPU's context.
 //!
 //! Run it with `cargo run --example 06_kernels_in_the_queue`. It needs a Vulkan device, which may
-//! be a software one. Where the driver has no `VK_NVX_binary_import` it says so, and the same
-//! frames run on a CUDA stream or on the CPU. It checks what Vulkan sees and exits with an error if
-//! that is wrong.
+//! be a software implementation. If the driver has no `VK_NVX_binary_import`, the program prints
+//! so, and the same frames run on a CUDA stream or on the CPU. It checks the vertices that Vulkan
+//! reads and exits with an error if one is wrong.
 
-#![allow(unsafe_code)] // Kernel launches: what a kernel does is for the program to know.
+#![allow(unsafe_code)] // Kernel launches: the program has to know what a kernel accesses.
 
 use std::error::Error;
 use std::time::Duration;
@@ -19,8 +19,8 @@ const LEN: u32 = 100_000;
 /// The limit of every wait.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// A vertex on the CPU: the operations of the kernel `parabola`, in the same order, so that the
-/// results are the same bits.
+/// Computes a vertex on the CPU with the operations of the kernel `parabola`, in the same order, so
+/// that the results are bit-identical.
 fn vertex(i: u32, height: f32) -> [f32; 4] {
     let x = i as f32 / LEN as f32;
     [x, height * x * (1.0 - x), 0.0, 1.0]
@@ -33,11 +33,11 @@ fn main() {
     }
 }
 
-/// The compute side of a new Vulkan device: the Vulkan queue itself, or else what `Backend::Auto`
-/// finds.
+/// Opens a Vulkan device and its compute side: the Vulkan queue itself, or the choice of
+/// `Backend::Auto` if the device does not support that.
 fn open() -> Result<Compute, bridge::Error> {
-    // Turns on `VK_NVX_binary_import` and `VK_NVX_image_view_handle`. A device that lacks one is an
-    // error that names it.
+    // Enables `VK_NVX_binary_import` and `VK_NVX_image_view_handle`. If the device lacks one of
+    // them, the error names it.
     let info = OpenInfo { cuda_kernels: true, ..Default::default() };
     Compute::open(&info, Backend::Inline).or_else(|error| {
         println!("no CUDA kernels in the Vulkan queue here: {error}");
@@ -49,7 +49,7 @@ fn run() -> Result<(), Box<dyn Error>> {
     let compute = open()?;
     println!("Vulkan on {}, compute on {} ({})", compute.device().name(), compute.backend(), compute.reason());
 
-    // The same PTX, for a command buffer or a stream; and the kernel's twin, for the CPU.
+    // The same PTX for a command buffer or a stream, and the kernel's twin for the CPU.
     let kernel = compute
         .load("first", include_str!("../shaders/first.ptx"))?
         .with_twin::<(TwinSlice<[f32; 4]>, u32, f32)>("parabola", |_, (vertices, _, height)| {
@@ -64,14 +64,15 @@ fn run() -> Result<(), Box<dyn Error>> {
     for frame in 0..6 {
         let height = 1.0 + frame as f32;
         let mut turn = exchange.begin()?;
-        // On a stream the launch is enqueued, in the Vulkan queue it is recorded, on the CPU it is
-        // queued for the backend's thread.
+        // The launch is enqueued on a stream, recorded for the Vulkan queue, or queued for the CPU
+        // backend's thread.
         let work = turn.work().kernels()?;
         let config = LaunchConfig::for_elements(LEN.into(), 256);
-        // SAFETY: these are the kernel's parameters, and it writes `LEN` elements of 16 bytes.
+        // SAFETY: these are the kernel's parameters, and the kernel writes `LEN` elements of 16
+        // bytes.
         unsafe { work.launch(&kernel, &config, (work.resources, LEN, height)) }?;
 
-        // What was recorded goes to the queue with this submission, before its commands.
+        // The recorded launch is part of this submission and runs before its other commands.
         let vertices = turn.finish()?.read_back(LIMIT)?;
         if let Some(i) = (0..LEN).find(|&i| vertices[i as usize] != vertex(i, height)) {
             return Err(format!("frame {frame}: vertex {i} is {:?}", vertices[i as usize]).into());

@@ -1,10 +1,10 @@
-//! An image that is seen: the compute side writes one float a pixel, and a view draws it from
-//! there, in a window or headless.
+//! Shows an image: the compute side writes one float per pixel, and a view draws the image from the
+//! same memory, in a window or headless.
 //!
-//! Run it with `cargo run --example 08_view`, or with `-- --window` behind that, and a number of
-//! frames if it is to end by itself. It needs a Vulkan device, which may be a software one, and
-//! uses CUDA where the device's GPU has it. It checks each picture and exits with an error if one
-//! is wrong.
+//! Run it with `cargo run --example 08_view`; append `-- --window` to open a window, and a number
+//! of frames to end after so many. It needs a Vulkan device, which may be a software
+//! implementation, and uses CUDA if the device's GPU supports it. It checks each picture and exits
+//! with an error if one is wrong.
 
 use std::error::Error;
 use std::time::Duration;
@@ -25,7 +25,7 @@ fn main() {
     }
 }
 
-/// Gray of a pixel: rings that run outwards.
+/// Returns the gray value of a pixel: rings that move outwards.
 fn gray(pixel: u32, frame: u32) -> u8 {
     let (x, y) = ((pixel % SIZE[0]) as f32 - 160.0, (pixel / SIZE[0]) as f32 - 100.0);
     let phase = (x * x + y * y).sqrt() - 2.0 * frame as f32;
@@ -37,7 +37,7 @@ fn run() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let in_window = arguments.next().is_some_and(|argument| argument == "--window");
     let mut view = if in_window {
-        // The window comes first: the device is one that can show pictures in it.
+        // The window is opened first, so that the device is one that can present to it.
         let window = Window::open(&WindowInfo { title: "08_view".into(), size: SIZE, ..Default::default() })?;
         let compute = window.open_compute(&OpenInfo::default(), Backend::Auto)?;
         View::in_window(&compute, &info, window)?
@@ -47,7 +47,7 @@ fn run() -> Result<(), Box<dyn Error>> {
     let compute = view.compute().clone();
     println!("Vulkan on {}, compute on {} ({})", compute.device().name(), compute.backend(), compute.reason());
 
-    // Three slots that the view reads, each one float a pixel.
+    // Three slots that the view reads, with one float per pixel.
     let format = ImageFormat::new(SIZE, 1, Element::F32)?;
     let rings = ExchangeInfo { name: "rings", ..Default::default() };
     let mut rings = Exchange::new(&compute, &rings, format.spec::<f32>()?)?;
@@ -67,10 +67,10 @@ fn run() -> Result<(), Box<dyn Error>> {
             Work::Host(host) => host.run(move |slot| slot.copy_from_slice(&values))?,
             _ => return Err("this program knows no such backend".into()),
         }
-        // Drawn on the GPU, from the slot itself. `Look` has the exposure and the color map.
+        // Draws on the GPU, directly from the slot. `Look` sets the exposure and the color map.
         view.show_image(turn.finish()?, format, &Look::default())?;
         view.draw()?;
-        // Waits for the picture. A program that only shows it does not.
+        // Waits for the picture. A program that only shows it does not need this call.
         let picture = view.pixels()?;
         if picture.chunks_exact(4).ne(expected.iter().map(|&gray| [gray, gray, gray, 255])) {
             return Err(format!("frame {shown}: the picture is not the image").into());

@@ -1,9 +1,9 @@
-//! Compiles every GLSL shader in `shaders/` to SPIR-V with naga, so that nobody needs a shader
-//! compiler.
+//! Compiles every GLSL shader in `shaders/` to SPIR-V with naga, so that no shader compiler needs
+//! to be installed.
 //!
-//! `shaders/NAME.vert` and `shaders/NAME.frag` become `$OUT_DIR/NAME.vert.spv` and
-//! `$OUT_DIR/NAME.frag.spv`, and `$OUT_DIR/shaders.rs` a list of them. A line `#include
-//! "NAME.glsl"` stands for the text of `shaders/NAME.glsl`.
+//! Compiles `shaders/NAME.vert` and `shaders/NAME.frag` to `$OUT_DIR/NAME.vert.spv` and
+//! `$OUT_DIR/NAME.frag.spv`, and writes a list of them to `$OUT_DIR/shaders.rs`. A line `#include
+//! "NAME.glsl"` is replaced with the text of `shaders/NAME.glsl`.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -45,7 +45,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// The text of a shader with what it includes.
+/// Returns the text of a shader with its includes.
 fn source(path: &Path) -> Result<String> {
     let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let lines = text.lines().map(|line| {
@@ -60,14 +60,14 @@ fn compile(path: &Path, stage: ShaderStage) -> Result<Vec<u32>> {
     let module = Frontend::default()
         .parse(&Options::from(stage), &source)
         .map_err(|errors| anyhow!("{}", errors.emit_to_string(&source)))?;
-    // Point coordinates are not in naga's default set, because WebGPU lacks them.
+    // Point coordinates are not in naga's default set, because WebGPU does not have them.
     let info = Validator::new(ValidationFlags::all(), Capabilities::all())
         .validate(&module)
         .map_err(|error| anyhow!("{}", error.emit_to_string(&source)))?;
     let options = spv::Options {
-        // Shaders here speak Vulkan's own clip space: nothing is to be flipped.
+        // The shaders use Vulkan's clip space, so the y axis is not flipped.
         flags: WriterFlags::LABEL_VARYINGS,
-        // Every texel is addressed inside its texture.
+        // Every texel access is within its texture.
         bounds_check_policies: BoundsCheckPolicies::default(),
         ..spv::Options::default()
     };

@@ -1,10 +1,10 @@
-//! A view in a window of the program's own: the program has winit's event loop, and passes on what
-//! the view is to know. With another library of windows it is the same.
+//! A view in a window that the program owns: the program runs winit's event loop and forwards the
+//! events that the view needs. Other window libraries work in the same way.
 //!
-//! Run it with `cargo run -p vk-cuda-bridge-view --example own_window`, or with a number of frames
-//! behind `--` if it is to end by itself. Dragging turns the points, the wheel moves them, Space
-//! puts them back. It checks that the point in the middle is seen in each picture, and exits with
-//! an error if it is not.
+//! Run it with `cargo run -p vk-cuda-bridge-view --example own_window`; append `--` and a number of
+//! frames to end after that number. Dragging rotates the points, the wheel zooms, Space resets the
+//! camera. It checks that the point in the middle is visible in each picture, and exits with an
+//! error if it is not.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use winit::window::{Window as OwnWindow, WindowId};
 
 type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
 
-/// Width and height of the picture, whatever the window's are.
+/// Width and height of the picture, independent of the window's size.
 const SIZE: [u32; 2] = [640, 400];
 
 const POINTS: u32 = 20_000;
@@ -36,21 +36,21 @@ fn run() -> Result {
     let last = std::env::args().nth(1).map(|number| number.parse()).transpose()?;
     let mut app = App { last, scene: None, result: Ok(()) };
     let events = EventLoop::new()?;
-    // Frames as fast as they are drawn; a program that waits asks for one with `request_redraw`.
+    // Draws frames as fast as possible; a program that waits for input calls `request_redraw`.
     events.set_control_flow(ControlFlow::Poll);
     events.run_app(&mut app)?;
     app.result
 }
 
 struct App {
-    /// The frame to end with.
+    /// The number of frames after which the program ends.
     last: Option<u32>,
     scene: Option<Scene>,
     result: Result,
 }
 
 struct Scene {
-    // Before the window, which the view keeps as well.
+    // Dropped before `window`; the view also holds a reference to the window.
     view: View,
     points: Exchange<BufferSpec<[f32; 3]>>,
     events: WindowState,
@@ -67,7 +67,7 @@ impl Scene {
         let own = Arc::new(events.create_window(attributes.with_inner_size(size))?);
         let window = WindowInfo { size: own.inner_size().into(), ..Default::default() };
         let window = Window::adopt(own.clone(), &window)?;
-        // A device that can show pictures in it. One that the program has made would do as well.
+        // A device that can present to the window. A device that the program created works as well.
         let compute: Compute = window.open_compute(&OpenInfo::default(), Backend::Auto)?;
         println!("Vulkan on {}, compute on {} ({})", compute.device().name(), compute.backend(), compute.reason());
         let state = window.state();
@@ -78,7 +78,7 @@ impl Scene {
         Ok(Self { view, points, events: state, window: own, pointer, dragging: false, frames: 0 })
     }
 
-    /// Passes on what happens to the window.
+    /// Forwards an event of the window to the view.
     fn pass_on(&mut self, event: &WindowEvent) {
         match event {
             WindowEvent::CloseRequested => self.events.close(),
@@ -107,7 +107,7 @@ impl Scene {
     /// Computes, draws and shows a frame.
     fn frame(&mut self) -> Result {
         let turn = self.frames as f32 * 0.01;
-        // A spiral, from the middle outwards.
+        // A spiral that starts in the middle.
         let points: Vec<[f32; 3]> = (0..POINTS)
             .map(|i| {
                 let (r, angle) = (i as f32 / POINTS as f32, i as f32 * 0.02 + turn);
@@ -124,7 +124,7 @@ impl Scene {
         self.view.show_points(frame.finish()?, format, &PointLook::default())?;
         self.view.draw()?;
         self.frames += 1;
-        // Waits for the picture. A program that only shows it does not.
+        // Waits for the picture. A program that only shows it does not need this call.
         let middle = (SIZE[1] / 2 * SIZE[0] + SIZE[0] / 2) as usize;
         match self.view.pixels()?.chunks_exact(4).nth(middle) {
             Some([255, 255, 255, 255]) => Ok(()),
@@ -156,10 +156,11 @@ impl ApplicationHandler for App {
         }
     }
 
-    /// The window and what is drawn to it end with the loop, which ends first otherwise.
+    /// Drops the window and everything that draws to it before the event loop is dropped.
     fn exiting(&mut self, _: &ActiveEventLoop) {
         let Some(mut scene) = self.scene.take() else { return };
-        // Nothing draws to the window from here on: the view would go on without it.
+        // Detaches the window, so that nothing draws to it any more; the view could continue
+        // without it.
         let detached = scene.view.detach_window();
         scene.window.set_visible(false);
         if self.result.is_ok() {

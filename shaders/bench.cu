@@ -1,13 +1,13 @@
-// Kernels of the benchmark.
+// Kernels of the benchmarks.
 
-// One word: a frame has its kernel, and the GPU next to nothing to do.
+// Writes one word: a kernel for a frame with almost no work for the GPU.
 extern "C" __global__ void touch(unsigned int *out, unsigned int value) {
     if (blockIdx.x == 0 && threadIdx.x == 0) {
         out[0] = value;
     }
 }
 
-// Spins for about `nanoseconds`, then writes `value` where the host looks.
+// Spins for about `nanoseconds`, then writes `value` to a word that the host polls.
 extern "C" __global__ void spin_then_tell(volatile unsigned int *word, unsigned int value,
                                           unsigned long long nanoseconds) {
     unsigned long long start, now;
@@ -19,7 +19,7 @@ extern "C" __global__ void spin_then_tell(volatile unsigned int *word, unsigned 
     __threadfence_system();
 }
 
-// y = a x + y over `len` vectors, as many threads as suits.
+// Computes y = a x + y over `len` vectors, with any number of threads.
 extern "C" __global__ void saxpy(float4 *y, const float4 *x, float a, unsigned long long len) {
     unsigned long long stride = (unsigned long long)gridDim.x * blockDim.x;
     for (unsigned long long i = (unsigned long long)blockIdx.x * blockDim.x + threadIdx.x; i < len; i += stride) {
@@ -28,7 +28,7 @@ extern "C" __global__ void saxpy(float4 *y, const float4 *x, float a, unsigned l
     }
 }
 
-// Mixes a number so that neighbours have nothing in common (the finaliser of splitmix64).
+// Mixes a number so that the results of neighboring numbers are uncorrelated (the finalizer of splitmix64).
 __device__ unsigned long long mix(unsigned long long x) {
     x += 0x9e3779b97f4a7c15ull;
     x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ull;
@@ -36,8 +36,8 @@ __device__ unsigned long long mix(unsigned long long x) {
     return x ^ (x >> 31);
 }
 
-// Random words, so that memory which compresses has nothing to gain. As floats all of them are numbers below 2 in
-// magnitude, however often they are added up: the top bit of the exponent is clear.
+// Writes random words, so that compressed memory has no advantage. As floats, all of them are below 2 in magnitude, because
+// the top bit of the exponent is clear, so that repeated sums stay finite.
 extern "C" __global__ void scramble(unsigned int *out, unsigned long long words, unsigned long long seed) {
     unsigned long long stride = (unsigned long long)gridDim.x * blockDim.x;
     for (unsigned long long i = (unsigned long long)blockIdx.x * blockDim.x + threadIdx.x; i < words; i += stride) {
@@ -45,8 +45,8 @@ extern "C" __global__ void scramble(unsigned int *out, unsigned long long words,
     }
 }
 
-// Reads all of `count` buffers of 2^shift vectors each, one after the other. The result is written in a case that does not
-// happen, so that no read can be left out.
+// Reads all of `count` buffers of 2^shift vectors each, one after the other. The result is written under a condition that
+// is never met, because `scramble` clears that bit, so that the compiler cannot remove the reads.
 extern "C" __global__ void read_all(const uint4 *const *buffers, unsigned int count, unsigned int shift, unsigned int *out) {
     unsigned long long stride = (unsigned long long)gridDim.x * blockDim.x;
     unsigned long long len = (unsigned long long)count << shift, mask = (1ull << shift) - 1;
@@ -61,7 +61,7 @@ extern "C" __global__ void read_all(const uint4 *const *buffers, unsigned int co
     }
 }
 
-// Each eight threads read `reads` lines of 128 bytes, each at a random place of a random buffer of 2^shift vectors.
+// Each eight threads read `reads` lines of 128 bytes, each at a random place in a random buffer of 2^shift vectors.
 extern "C" __global__ void read_scattered(const uint4 *const *buffers, unsigned int count, unsigned int shift,
                                           unsigned int reads, unsigned int *out) {
     unsigned int thread = blockIdx.x * blockDim.x + threadIdx.x, lane = thread & 7;
@@ -88,7 +88,7 @@ extern "C" __global__ void paint(cudaSurfaceObject_t image, unsigned int width, 
     }
 }
 
-// The same into a buffer.
+// Writes the same texels to a buffer.
 extern "C" __global__ void paint_buffer(ushort4 *out, unsigned int texels, unsigned short value) {
     unsigned int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i < texels) {
@@ -96,7 +96,7 @@ extern "C" __global__ void paint_buffer(ushort4 *out, unsigned int texels, unsig
     }
 }
 
-// A filter of an image of four half floats: every texel is read, and written with red and blue exchanged.
+// Filters an image of four half floats: reads every texel and writes it with red and blue swapped.
 extern "C" __global__ void exchange_channels(cudaSurfaceObject_t to, cudaSurfaceObject_t from, unsigned int width,
                                              unsigned int height) {
     unsigned int x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;

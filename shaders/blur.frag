@@ -1,4 +1,4 @@
-// A bell-shaped blur along a row or a column. Twin of `Level::blurred` in examples/src/particles/finish.rs.
+// A bell-shaped blur along a row or a column. Twin of `Level::blurred` in examples/particles/finish.rs.
 #version 450
 
 layout(set = 0, binding = 0) uniform texture2D light;

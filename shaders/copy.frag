@@ -1,4 +1,4 @@
-// The picture as it is, for a target of another format.
+// Copies the picture unchanged to a target of another format.
 #version 450
 
 layout(set = 0, binding = 0) uniform texture2D picture;

@@ -1,5 +1,5 @@
-// The mean of the light in a pixel, over a background, becomes a picture. Twin of `develop` in
-// examples/src/texture/ring.rs.
+// Converts the mean of the light in a pixel, over a background, to a picture. Twin of `develop` in
+// examples/texture/ring.rs.
 #version 450
 
 #include "light.glsl"

@@ -1,4 +1,4 @@
-// A point of the engine example: its place, a step, and a shade.
+// A point of the engine example. The input is its position, a step and a shade.
 #version 450
 
 layout(location = 0) in vec4 point;

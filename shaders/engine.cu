@@ -1,9 +1,10 @@
-// The kernels of the engine example. Operation for operation the twins of examples/engine/src, so that both give the same bits.
+// The kernels of the engine example. Twins of the functions in examples/engine/src, with the same operations in the same
+// order, so that both give the same bits.
 
 #include "maths.cuh"
 
-// Moves bodies (place, velocity) on by `steps` steps in a box and writes a vertex for each: its place, the number of the last
-// step, and where it stands in the row of all bodies.
+// Advances bodies (position, velocity) by `steps` steps in a box and writes a vertex for each: its position, the number of
+// the last step, and its index divided by the number of bodies.
 extern "C" __global__ void drift(float4 *vertices, float4 *bodies, u32 len, u32 steps, u32 last, float dt) {
     u32 i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= len) return;
@@ -34,14 +35,15 @@ extern "C" __global__ void paint(cudaSurfaceObject_t image, u32 width, u32 heigh
     surf2Dwrite(texel, image, (int)(x * sizeof(uchar4)), (int)y);
 }
 
-// A texel, held to the edges. Coordinates are normalized: in command buffers no others are to be had.
+// Returns a texel, with coordinates clamped to the edges. Coordinates are normalized, because textures in command buffers
+// support no others.
 __device__ static uchar4 texel(cudaTextureObject_t scene, int x, int y, int width, int height) {
     x = x < 0 ? 0 : x >= width ? width - 1 : x;
     y = y < 0 ? 0 : y >= height ? height - 1 : y;
     return tex2D<uchar4>(scene, ((float)x + 0.5f) / (float)width, ((float)y + 0.5f) / (float)height);
 }
 
-// Adds the mean of 5 x 5 texels to half of the scene: what is bright glows.
+// Adds the mean of 5 x 5 texels to half of the scene, so that bright areas glow.
 extern "C" __global__ void glow(cudaSurfaceObject_t picture, cudaTextureObject_t scene, u32 width, u32 height) {
     int x = blockIdx.x * blockDim.x + threadIdx.x;
     int y = blockIdx.y * blockDim.y + threadIdx.y;

@@ -1,4 +1,4 @@
-// Light and its glow become sRGB values. Twin of `finish` in examples/src/particles/finish.rs.
+// Converts light and its glow to sRGB values. Twin of `finish` in examples/particles/finish.rs.
 #version 450
 
 #include "light.glsl"

@@ -1,6 +1,6 @@
 // Kernels of the first programs, examples/03_post_process.rs, 05_cuda_kernel.rs, 06_kernels_in_the_queue.rs and 07_latest.rs.
 
-// Darkens an image towards its left edge: a texture is read, a surface written. Surface functions count x in bytes.
+// Darkens an image towards its left edge: reads a texture and writes a surface. Surface functions take x in bytes.
 extern "C" __global__ void fade(unsigned long long texture, unsigned long long surface, unsigned int width,
                                 unsigned int height) {
     unsigned int x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;

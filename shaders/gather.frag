@@ -1,4 +1,4 @@
-// The mean of 4 x 4 texels, each held below a limit. Twin of `Level::gathered` in examples/src/particles/finish.rs.
+// The mean of 4 x 4 texels, each clamped to a limit. Twin of `Level::gathered` in examples/particles/finish.rs.
 #version 450
 
 layout(set = 0, binding = 0) uniform texture2D light;

@@ -1,4 +1,4 @@
-// A knotted tube of strips once round it each; no vertex buffer.
+// A knotted tube of triangle strips, each of which goes once around the tube, without a vertex buffer.
 #version 450
 
 #include "knot.glsl"

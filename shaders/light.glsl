@@ -1,4 +1,4 @@
-// From light to bytes. Twin of examples/src/color.rs.
+// Conversion from light to the values of an 8-bit target. Twin of examples/src/color.rs.
 
 float filmic(float light) {
     float x = light * 0.8;
@@ -9,7 +9,7 @@ float srgb(float channel) {
     return channel <= 0.0031308 ? channel * 12.92 : 1.055 * pow(channel, 1.0 / 2.4) - 0.055;
 }
 
-// Less than half a step of eight bits up or down, in the pattern of Bayer: dark glows show no bands.
+// Returns an offset of less than half an 8-bit step up or down, in a Bayer pattern, so that dark glows show no bands.
 float dither(ivec2 at) {
     int x = at.x & 7;
     int q = (at.x ^ at.y) & 7;
@@ -17,7 +17,7 @@ float dither(ivec2 at) {
     return ((float(rank) + 0.5) / 64.0 - 0.5) / 255.0;
 }
 
-// What a target of eight bits takes for linear light of 0..=1.
+// Returns the value to write to an 8-bit target for linear light in 0..=1.
 vec4 shown(vec3 light, ivec2 at) {
     return vec4(vec3(srgb(light.r), srgb(light.g), srgb(light.b)) + dither(at), 1.0);
 }

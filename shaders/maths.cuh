@@ -1,5 +1,5 @@
-// What all kernels share. Operation for operation the twin of examples/src/maths.rs, so that both give the same bits: only
-// + - * /, sqrt and integers, compiled with --fmad=false and without flushing of subnormals.
+// Functions that all kernels share. Twin of examples/src/maths.rs, with the same operations in the same order, so that both
+// give the same bits: only + - * /, sqrt and integers, compiled with --fmad=false and without flushing of subnormals.
 #pragma once
 
 typedef unsigned int u32;

@@ -1,4 +1,4 @@
-// Twin of examples/src/maths.rs: sines that every GPU rounds alike.
+// Twin of examples/src/maths.rs: sines that are rounded the same way on every GPU.
 
 float sin_turns(float x) {
     float r = x - floor(x + 0.5);
@@ -12,7 +12,7 @@ float cos_turns(float x) {
     return sin_turns(x + 0.25);
 }
 
-// 1 - cos at a surface to what of the light it mirrors: Schlick's fifth power.
+// Returns the fifth power of `x`, as in Schlick's approximation of the reflected light, where `x` is 1 - cos.
 float fifth(float x) {
     float square = x * x;
     return square * square * x;

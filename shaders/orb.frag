@@ -1,4 +1,4 @@
-// Orbs of light and of metal. Twin of `shade_orb` in examples/src/postprocess/knot.rs.
+// Orbs of light and of metal. Twin of `shade_orb` in examples/postprocess/knot.rs.
 #version 450
 
 #include "knot.glsl"

@@ -1,4 +1,4 @@
-// Orbs of strips from pole to pole, one after the other; no vertex buffer.
+// Orbs of triangle strips from pole to pole, without a vertex buffer.
 #version 450
 
 #include "knot.glsl"

@@ -1,4 +1,4 @@
-// Texel by pixel where the area has as many pixels as the texture texels.
+// Shows one texel per pixel: the area has the size of the texture.
 #version 450
 
 layout(set = 0, binding = 0) uniform texture2D panel;

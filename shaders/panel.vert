@@ -1,4 +1,4 @@
-// A rectangle of the engine example: the area, from its top left to its bottom right corner in clip space, as two triangles.
+// A rectangle of the engine example as two triangles: the area from its top left to its bottom right corner in clip space.
 #version 450
 
 layout(push_constant) uniform Area {

@@ -1,8 +1,8 @@
-// The kernels of the particle demo: one thread moves one particle by one frame and writes it where Vulkan draws it.
+// The kernels of the particle demo: one thread moves one particle by one frame and writes it for Vulkan to draw.
 //
-// Operation for operation the twins of examples/src (maths.rs, particles/scene/encounter.rs and mosaic.rs), so that
-// both give the same bits: only + - * /, sqrt and integers, compiled with --fmad=false and without flushing of
-// subnormals. The host passes the structures below as they are; their layouts are asserted there and here.
+// Twins of examples/src/maths.rs and examples/particles/scene (encounter.rs and mosaic.rs), with the same operations in
+// the same order, so that both give the same bits: only + - * /, sqrt and integers, compiled with --fmad=false and
+// without flushing of subnormals. The host passes the structures below by their bytes; both sides assert their layouts.
 
 #include "maths.cuh"
 

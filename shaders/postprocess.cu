@@ -1,5 +1,5 @@
 // The kernels of the post-processing demo: one thread computes one texel of a level or one pixel of the picture. Twins of
-// examples/src/postprocess/bloom.rs. They agree bit for bit but for what the texture unit filters.
+// examples/postprocess/bloom.rs. They agree bit for bit except in values that the texture unit filters.
 
 #include "maths.cuh"
 
@@ -48,14 +48,14 @@ __device__ static Light texel(const Light *pyramid, Level level, int x, int y) {
     return pyramid[level.first + held(y, level.height) * level.width + held(x, level.width)];
 }
 
-// The scene at a place in texels, between which the texture unit interpolates. Its coordinates are normalized: in command
-// buffers no others are to be had.
+// Returns the scene at a position in texels, interpolated by the texture unit. Its coordinates are normalized, because
+// textures in command buffers support no others.
 __device__ static Light seen(cudaTextureObject_t scene, const Bloom &bloom, float x, float y) {
     float4 light = tex2D<float4>(scene, x / (float)(bloom.size[0] * bloom.samples), y / (float)(bloom.size[1] * bloom.samples));
     return Light{light.x, light.y, light.z};
 }
 
-// The first level: the scene at half the picture's size, only what is bright.
+// Writes the first level: the bright parts of the scene at half the size of the picture.
 extern "C" __global__ void bright(Light *pyramid, cudaTextureObject_t scene, Bloom bloom) {
     u32 x = blockIdx.x * blockDim.x + threadIdx.x;
     u32 y = blockIdx.y * blockDim.y + threadIdx.y;
@@ -64,7 +64,7 @@ extern "C" __global__ void bright(Light *pyramid, cudaTextureObject_t scene, Blo
     Light sum = Light{0.0f, 0.0f, 0.0f};
     for (u32 tap = 0; tap < bloom.samples * bloom.samples; ++tap) {
         u32 across = tap % bloom.samples, down = tap / bloom.samples;
-        // At a corner of four texels a linear filter gives their mean.
+        // At the common corner of four texels, a linear filter returns their mean.
         sum = sum + seen(scene, bloom, (float)((x * bloom.samples + across) * 2 + 1), (float)((y * bloom.samples + down) * 2 + 1));
     }
     Light mean = sum / (float)(bloom.samples * bloom.samples);
@@ -73,7 +73,7 @@ extern "C" __global__ void bright(Light *pyramid, cudaTextureObject_t scene, Blo
     pyramid[level.first + y * level.width + x] = mean * kept;
 }
 
-// Level `index` from the one before: the mean of 2 x 2 texels.
+// Writes level `index`: the mean of 2 x 2 texels of the level before.
 extern "C" __global__ void shrink(Light *pyramid, u32 index, Bloom bloom) {
     u32 x = blockIdx.x * blockDim.x + threadIdx.x;
     u32 y = blockIdx.y * blockDim.y + threadIdx.y;
@@ -85,7 +85,7 @@ extern "C" __global__ void shrink(Light *pyramid, u32 index, Bloom bloom) {
     pyramid[level.first + y * level.width + x] = (above + below) * 0.25f;
 }
 
-// Level `index`, blurred along rows (`right` 1) or columns (`down` 1).
+// Blurs level `index` along rows (`right` is 1) or columns (`down` is 1).
 extern "C" __global__ void blur(Light *to, const Light *from, u32 index, int right, int down, Bloom bloom) {
     int x = blockIdx.x * blockDim.x + threadIdx.x;
     int y = blockIdx.y * blockDim.y + threadIdx.y;
@@ -99,7 +99,7 @@ extern "C" __global__ void blur(Light *to, const Light *from, u32 index, int rig
     to[level.first + y * level.width + x] = sum;
 }
 
-// A level between its four nearest texels; the middle of the first one is at 0, 0.
+// Interpolates a level between the four nearest texels; the center of its first texel is at 0, 0.
 __device__ static Light between(const Light *pyramid, Level level, float x, float y) {
     float left = whole_below(x), top = whole_below(y);
     float u = x - left, v = y - top;
@@ -118,7 +118,7 @@ __device__ static float filmic(float light) {
     return saturated(x * (2.51f * x + 0.03f) / (x * (2.43f * x + 0.59f) + 0.14f));
 }
 
-// The picture: the scene and a part of every level, as far as a screen can show it; left of the curtain the scene alone.
+// Writes the picture, in the range of a screen: the scene and a part of every level; left of the curtain only the scene.
 extern "C" __global__ void compose(cudaSurfaceObject_t picture, cudaTextureObject_t scene, const Light *pyramid,
                                    Bloom bloom) {
     u32 x = blockIdx.x * blockDim.x + threadIdx.x;

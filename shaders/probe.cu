@@ -14,7 +14,7 @@ extern "C" __global__ void fill_after(unsigned int *out, unsigned int len, unsig
     }
 }
 
-// Adds what `in` holds to `out`.
+// Adds the values of `in` to `out`.
 extern "C" __global__ void add(unsigned int *out, const unsigned int *in, unsigned int len) {
     unsigned int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i < len) {
@@ -22,12 +22,12 @@ extern "C" __global__ void add(unsigned int *out, const unsigned int *in, unsign
     }
 }
 
-// Writes where nothing is: the context is lost.
+// Writes to an address without memory, so that the context is lost.
 extern "C" __global__ void fault(unsigned int *out) {
     out[(1ull << 40) + threadIdx.x] = 1;
 }
 
-// Surface functions count x in bytes. Texels are told apart by their size alone: what they mean is not touched.
+// Surface functions take x in bytes. Texels differ only by their size: their content is not interpreted.
 #define TEXELS(name, type)                                                                                          \
     extern "C" __global__ void store_##name(unsigned long long surface, const type *from, unsigned int width,       \
                                             unsigned int height) {                                                  \
@@ -50,7 +50,7 @@ TEXELS(4, unsigned int)
 TEXELS(8, uint2)
 TEXELS(16, uint4)
 
-// Samples a 2D texture of floats at the given normalised coordinates.
+// Samples a 2D texture of floats at the given normalized coordinates.
 extern "C" __global__ void sample(unsigned long long texture, const float2 *at, float4 *to, unsigned int len) {
     unsigned int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i < len) {

@@ -1,4 +1,4 @@
-// Kernels that must not run in a Vulkan queue, and some beside them that may: read by the tests, and launched by none.
+// Kernels that must not run in a Vulkan queue, and some that may. Tests read the PTX and launch none of the kernels.
 
 struct Mixed {
     char a;
@@ -69,7 +69,7 @@ __global__ void shares_in_a_call(int *out) {
     out[0] = exchange(out[1]);
 }
 
-// Stores the table of functions, calls none of them.
+// Stores the pointer to the virtual function table, but calls no function of it.
 __global__ void constructs(Endless *out) {
     new (out) Endless();
 }

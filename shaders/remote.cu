@@ -1,8 +1,9 @@
-// The kernel of examples/remote_worker: operation for operation the twin of examples/remote_particles/orbit.rs.
+// The kernel of examples/remote_worker. Twin of examples/remote_particles/orbit.rs, with the same operations in the same
+// order.
 
 #include "maths.cuh"
 
-// Particle i in a step: x, y, the step, and the particle's number.
+// Writes particle i in a step: x, y, the step, and the number of the particle.
 extern "C" __global__ void orbit(float4 *particles, u32 len, u32 step) {
     u32 i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= len) return;

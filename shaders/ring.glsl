@@ -1,4 +1,4 @@
-// What both stages of the ring share. Twin of `View` and `frame` in examples/src/texture/ring.rs.
+// Declarations that both stages of the ring share. Twin of `View` and `frame` in examples/texture/ring.rs.
 
 #include "maths.glsl"
 

@@ -1,4 +1,5 @@
-// A ring of strips once round its tube each, raised by the shared image; no vertex buffer.
+// A ring of triangle strips, each of which goes once around the tube of the ring, without a vertex buffer. The shared image
+// raises the surface.
 #version 450
 
 #include "ring.glsl"

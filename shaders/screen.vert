@@ -1,4 +1,4 @@
-// One triangle over the whole target: three vertices, no input.
+// One triangle that covers the whole target: three vertices without input.
 #version 450
 
 void main() {

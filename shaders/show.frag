@@ -1,4 +1,4 @@
-// Linear light of 0..=1, texel by pixel, becomes a picture. Twin of `shown` in examples/src/postprocess/check.rs.
+// Converts linear light in 0..=1 to a picture, one texel per pixel. Twin of `shown` in examples/postprocess/check.rs.
 #version 450
 
 #include "light.glsl"

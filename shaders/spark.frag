@@ -1,4 +1,4 @@
-// A round spark that fades towards its edge; blended ONE, ONE.
+// A round spark that fades towards its edge, blended with factors ONE and ONE.
 #version 450
 
 layout(location = 0) flat in vec3 light;

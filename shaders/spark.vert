@@ -1,5 +1,5 @@
 // A glowing point: its light falls off with the square of the distance and is spread over its disc.
-// Twin of `View::project` and `spark_light` in examples/src/particles.
+// Twin of `View::project` and `spark_light` in examples/particles.
 #version 450
 
 layout(location = 0) in vec3 position;

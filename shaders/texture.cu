@@ -1,5 +1,5 @@
-// The kernels of the texture demo: one thread computes one cell. Operation for operation the twins of
-// examples/src/texture/growth.rs, so that both give the same bits. The host passes the structure below as it is.
+// The kernels of the texture demo: one thread computes one cell. Twins of examples/texture/growth.rs, with the same
+// operations in the same order, so that both give the same bits. The host passes the structure below by its bytes.
 
 #include "maths.cuh"
 
@@ -13,7 +13,7 @@ struct Step {
 };
 static_assert(sizeof(Step) == 32, "must match growth.rs");
 
-// A cell and its eight neighbours on the torus, as distances from the first cell of a plane.
+// The indices of a cell and its eight neighbors on the torus, in a plane.
 struct Around {
     u32 above[3];
     u32 here[3];
@@ -29,7 +29,7 @@ struct Around {
         }
     }
 
-    // How much more there is around the cell than in it.
+    // Returns the weighted mean of the neighbors minus the value of the cell.
     __device__ float more(const float *plane) const {
         float edges = (plane[above[1]] + plane[below[1]]) + (plane[here[0]] + plane[here[2]]);
         float corners = (plane[above[0]] + plane[above[2]]) + (plane[below[0]] + plane[below[2]]);
@@ -37,7 +37,7 @@ struct Around {
     }
 };
 
-// Moves all cells on by one step. A state is two planes of `width * height` floats: feed, then catalyst.
+// Advances all cells by one step. A state is two planes of `width * height` floats: feed, then catalyst.
 extern "C" __global__ void grow(float *to, const float *from, Step step) {
     u32 x = blockIdx.x * blockDim.x + threadIdx.x;
     u32 y = blockIdx.y * blockDim.y + threadIdx.y;

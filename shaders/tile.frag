@@ -1,4 +1,4 @@
-// One colour; blended SRC_ALPHA, ONE_MINUS_SRC_ALPHA, in the colour space of the picture.
+// One color, blended with factors SRC_ALPHA and ONE_MINUS_SRC_ALPHA in the color space of the picture.
 #version 450
 
 layout(location = 0) flat in vec4 tint;

@@ -1,4 +1,4 @@
-// A square pixel of a picture.
+// A square that shows one pixel of a picture.
 #version 450
 
 layout(location = 0) in vec3 position;

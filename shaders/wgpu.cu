@@ -1,8 +1,8 @@
-// Kernels of the examples in adapters/bridge-wgpu/examples and adapters/bevy-vk-cuda/examples, with their twins in Rust beside
-// them.
+// Kernels of the examples in adapters/bridge-wgpu/examples and adapters/bevy-vk-cuda/examples. Their twins in Rust are in
+// those folders.
 #include "maths.cuh"
 
-// A spiral that turns faster inside: position, distance from the middle, brightness.
+// A spiral that turns faster inside. Writes position, distance from the middle and brightness.
 extern "C" __global__ void swarm(float4 *points, u32 count, float time) {
     u32 i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i < count) {
@@ -24,7 +24,7 @@ __device__ static int light_at(unsigned long long scene, int x, int y, int width
     return 2 * c.x + 5 * c.y + c.z;
 }
 
-// Draws the edges of a scene over it, dimmed: a texture is read, a surface written. Surface functions count x in bytes.
+// Draws the edges of a scene over the dimmed scene: reads a texture and writes a surface. Surface functions take x in bytes.
 extern "C" __global__ void ink(unsigned long long scene, unsigned long long picture, u32 width, u32 height) {
     int x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;
     int w = (int)width, h = (int)height;
@@ -55,7 +55,7 @@ extern "C" __global__ void tiles(cudaSurfaceObject_t picture, u32 side, u32 squa
     surf2Dwrite(tile(x, y, square, frame), picture, (int)(x * sizeof(uchar4)), (int)y);
 }
 
-// The same in memory, row by row.
+// Paints the same texture in linear memory, row by row.
 extern "C" __global__ void tiles_in_rows(uchar4 *rows, u32 side, u32 square, u32 frame) {
     u32 x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;
     if (x >= side || y >= side) return;

@@ -1,9 +1,9 @@
-//! Is what was drawn what should have been drawn?
+//! Checks of what was drawn.
 //!
-//! Two questions, each answered by an independent way to the same result. *Data*: some particles
-//! are replayed in Rust, and must be in the shared buffer, as Vulkan read it, bit for bit.
-//! *Picture*: the CPU draws the particles that Vulkan read, and the GPU's picture must look the
-//! same; a scene that knows its picture beforehand is compared with that, too.
+//! There are two checks, each of which computes the same result independently. *Data*: some
+//! particles are replayed in Rust and compared bit for bit with the shared buffer, as Vulkan read
+//! it. *Picture*: the CPU draws the particles that Vulkan read, and the result is compared with the
+//! GPU's picture; a scene whose picture is known in advance is compared with that picture as well.
 
 use anyhow::{Result, bail};
 
@@ -14,20 +14,20 @@ use crate::particles::scene::{Scene, Step};
 use crate::particles::view::{Style, View};
 use crate::psnr::{coarse, compare, compare_small};
 
-/// How many particles are replayed, at most.
+/// The maximum number of particles that are replayed.
 const REPLAYED: usize = 4096;
 
-/// The least likeness of the GPU's picture and the CPU's, in decibels. Half floats and rounded
-/// places leave it above 55 for sparks.
+/// The minimum similarity of the GPU's picture and the CPU's, in decibels. For sparks it is above
+/// 55, limited by half floats and rounded positions.
 pub const LEAST_DRAWN: f64 = 45.0;
-/// The least likeness of a picture that is at home and what it was made of; normally they are
+/// The minimum similarity of a picture at home and its source, in decibels; normally they are
 /// identical.
 pub const LEAST_HOME: f64 = 45.0;
-/// The least likeness of a picture in flight and the CPU's, both made [`coarse`]: GPUs round the
-/// edges of squares to their own fraction of a pixel.
+/// The minimum similarity of a picture in flight and the CPU's, both reduced with [`coarse`],
+/// because each GPU rounds the edges of squares to a different fraction of a pixel.
 const LEAST_COARSE: f64 = 34.0;
 
-/// A few particles that go through all frames a second time, in Rust.
+/// A sample of the particles that is computed a second time, in Rust.
 pub struct Replay {
     ids: Vec<u32>,
     bodies: Vec<Body>,
@@ -35,7 +35,7 @@ pub struct Replay {
 }
 
 impl Replay {
-    /// Picks particles, evenly spread and with the first and the last among them, from all `bodies`
+    /// Selects evenly distributed particles, including the first and the last, from all `bodies`
     /// before frame 0.
     pub fn new(bodies: &[Body]) -> Self {
         let count = bodies.len().min(REPLAYED);
@@ -45,18 +45,18 @@ impl Replay {
         Self { shown: vec![Particle::default(); ids.len()], ids, bodies }
     }
 
-    /// The next frame.
+    /// Computes the next frame.
     pub fn advance(&mut self, step: &Step) {
         for ((&id, body), shown) in self.ids.iter().zip(&mut self.bodies).zip(&mut self.shown) {
             *shown = step.advance(id, body);
         }
     }
 
-    /// Compares with all `particles` of the same frame. Gives the number of particles that were
+    /// Compares with all `particles` of the same frame. Returns the number of particles that were
     /// compared.
     ///
     /// # Errors
-    /// Names the first particle that differs, with both values.
+    /// The error names the first particle that differs, with both values.
     pub fn compare(&self, frame: u64, particles: &[Particle]) -> Result<usize> {
         for (&id, expected) in self.ids.iter().zip(&self.shown) {
             match particles.get(id as usize) {
@@ -72,14 +72,14 @@ impl Replay {
     }
 }
 
-/// The picture of frame `frame` as the CPU draws it from the particles that Vulkan read, as RGBA8.
+/// Returns the picture that the CPU draws from the particles that Vulkan read, as RGBA8.
 pub fn expected_picture(scene: &Scene, view: &View, size: [u32; 2], particles: &[Particle]) -> Vec<u8> {
     let look = scene.look();
     finish(&draw(particles, view, &look, size), size, look.style)
 }
 
-/// Compares the picture `found` of frame `frame` with what the CPU draws from the `particles` that
-/// Vulkan read. Gives the likeness in decibels, and an error when it is too little.
+/// Compares the picture `found` of frame `frame` with the picture that the CPU draws from the
+/// `particles` that Vulkan read. Returns the similarity in decibels, and an error if it is too low.
 pub fn compare_drawn(
     frame: u64,
     scene: &Scene,

@@ -1,5 +1,5 @@
-//! The compute side: the same step as a CUDA kernel, on a stream, on several GPUs or in command
-//! buffers, or as its twin on the processor.
+//! The compute side: the simulation step as a CUDA kernel, on a stream, on several GPUs or in
+//! command buffers, or as its twin on the CPU.
 #![allow(unsafe_code)] // Kernel launches.
 
 use std::ops::Range;
@@ -13,39 +13,39 @@ use anyhow::{Context, Result};
 use bridge::{BufferSpec, Compute, ComputeTurn, Kernel, KernelMemory, KernelWork, LaunchConfig, TwinSlice};
 use bytemuck::Pod;
 
-/// What a slot of the exchange holds.
+/// The contents of a slot of the exchange.
 pub type Shared = BufferSpec<Particle>;
 
-/// The kernels, compiled beforehand from `shaders/particles.cu`.
+/// The PTX of the kernels in `shaders/particles.cu`.
 pub const KERNELS: &str = include_str!("../../shaders/particles.ptx");
-/// Threads of a block.
+/// Threads per block.
 pub const BLOCK: u32 = 256;
 
-/// The parameters of both kernels: particles, bodies, how many there are, and the step.
+/// The parameters of both kernels: particles, bodies, their number, and the step.
 type Params<T> = (TwinSlice<Particle>, TwinSlice<Body>, u32, T);
 
-/// The state of all particles, where compute keeps it, and the means to move them.
+/// The state of all particles in the compute side's memory, and the kernels that move them.
 pub struct Mover {
     kernels: [Kernel; 2],
     state: State,
 }
 
 enum State {
-    /// One GPU, or the processor, has all bodies.
+    /// One GPU, or the CPU, has all bodies.
     Whole { bodies: KernelMemory<Body>, count: u32 },
-    /// Each GPU has a part.
+    /// Each GPU has a part of the bodies.
     Split(Vec<Part>),
 }
 
-/// What one of several GPUs moves.
+/// The bodies that one of several GPUs moves.
 struct Part {
     range: Range<usize>,
-    /// None where it has nothing to do.
+    /// `None` if the range is empty.
     bodies: Option<KernelMemory<Body>>,
 }
 
 impl Mover {
-    /// Brings `bodies` to the compute side.
+    /// Copies `bodies` to the compute side.
     pub fn new(compute: &Compute, bodies: &[Body]) -> Result<Self> {
         let [encounter, mosaic] = Step::KERNELS;
         let module = load(compute, "particles.ptx", KERNELS)?
@@ -69,8 +69,8 @@ impl Mover {
         Ok(Self { kernels, state })
     }
 
-    /// Moves all particles by `step` and writes them to the turn's slot, once the work before is
-    /// done. Does not wait.
+    /// Enqueues the movement of all particles by `step` and their output to the turn's slot, after
+    /// the previous work. Does not wait.
     pub fn advance(&mut self, turn: &mut ComputeTurn<Shared>, step: &Step) -> Result<()> {
         let kernel = self.kernels.get(step.kernel()).context("no kernel for this step")?;
         match &self.state {
@@ -80,7 +80,7 @@ impl Mover {
     }
 }
 
-/// Each GPU moves its part, and writes it to its range of the slot.
+/// Enqueues on each GPU the movement of its part and the output to its range of the slot.
 fn advance_parts(kernel: &Kernel, parts: &[Part], turn: &mut ComputeTurn<Shared>, step: &Step) -> Result<()> {
     let ranges: Vec<_> = parts.iter().map(|part| part.range.clone()).collect();
     for (work, part) in turn.work_split(&ranges)?.into_iter().zip(parts) {
@@ -114,7 +114,7 @@ fn launch<T: Pod>(
     let config = LaunchConfig::for_elements(u64::from(count), BLOCK);
     // SAFETY: the four arguments are those of the kernel that `Step::kernel` names: `count`
     // particles in the slot, `count` bodies, and the step's own structure, whose size both sources
-    // assert. No thread goes past `count`.
+    // assert. No thread accesses anything beyond `count`.
     unsafe { work.launch(kernel, &config, (work.resources, bodies, count, step)) }
         .context("the kernel that moves the particles cannot be launched")
 }

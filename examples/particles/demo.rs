@@ -1,5 +1,5 @@
-//! A scene, an exchange, and the two sides that share it: everything of a run but where its frames
-//! go.
+//! A scene, an exchange, and the two sides that share it: everything of a run except the output of
+//! its frames.
 #![allow(unsafe_code)] // Submits recorded frames.
 
 use std::collections::BTreeMap;
@@ -22,24 +22,25 @@ use anyhow::Result;
 use bridge::ash::vk;
 use bridge::{BufferSpec, Compute, Exchange, ExchangeInfo, OpenInfo, SubmitInfo, TimelinePoint};
 
-/// How long a frame may take: so much, and so much for each particle and each pixel, which is
-/// plenty for a software rasteriser.
+/// The timeout of a frame: a constant, plus a share per particle and per pixel, which is ample for
+/// a software rasterizer.
 const PATIENCE: Duration = Duration::from_secs(20);
 const PATIENCE_PER_PARTICLE: Duration = Duration::from_micros(20);
 const PATIENCE_PER_PIXEL: Duration = Duration::from_micros(1);
 
-/// Up to this many bytes of particles, more frames than the last one are checked.
+/// Up to this many bytes of particles, the first and the middle frame are checked as well as the
+/// last.
 const CHECK_MORE: u64 = 256 << 20;
 
-/// A run.
+/// A run of the particle demo.
 pub struct Particles {
     // Field order is drop order: dropping the exchange waits for the frames in flight, which use
-    // what comes after it.
+    // the fields after it.
     exchange: Exchange<Shared>,
     renderer: Renderer,
     mover: Mover,
     scene: Scene,
-    /// The scene's name in a summary.
+    /// The scene's name in the summary.
     name: String,
     size: [u32; 2],
     point_limit: f32,
@@ -47,8 +48,8 @@ pub struct Particles {
     compute: Compute,
 }
 
-// SAFETY: the exchange is the first field, and dropping it waits for its frames, or leaks what they
-// use.
+// SAFETY: the exchange is the first field, and dropping it waits for its frames, or leaks
+// everything that they use.
 unsafe impl Demo for Particles {
     const PROGRAM: &'static str = "particles";
     type Options = Options;
@@ -114,21 +115,21 @@ unsafe impl Demo for Particles {
         if wanted.window.is_some() {
             turn.prepare_present()?;
         }
-        // SAFETY: the slot's last frame is done, says the caller.
+        // SAFETY: the slot's last frame is done, as the caller guarantees.
         let commands = unsafe { self.renderer.record(&turn, &view, wanted) }?;
         let submit = SubmitInfo { commands: &[commands], ..submit };
         let slot = turn.slot();
         // SAFETY: the commands were recorded for this turn between its barriers, for the device's
-        // own queue; what they use is freed after the exchange, which waits for them, or is the
-        // caller's.
+        // own queue; everything that they use is freed after the exchange, which waits for them, or
+        // belongs to the caller.
         let rendered = unsafe { turn.submit_with(&submit) }?;
-        // SAFETY: recorded with this slot, submitted just now.
+        // SAFETY: recorded with this slot, and just submitted.
         unsafe { self.renderer.send(slot, wanted, &rendered) }?;
         Ok(rendered)
     }
 
     unsafe fn picture(&self, slot: usize) -> Result<&[u8]> {
-        // SAFETY: handed on to the caller.
+        // SAFETY: the caller guarantees it.
         unsafe { self.renderer.picture(slot) }
     }
 
@@ -138,7 +139,7 @@ unsafe impl Demo for Particles {
         (if bytes <= CHECK_MORE { vec![0, frames / 2, last] } else { vec![last] }, bytes)
     }
 
-    /// Goes through all frames again, and looks at those that were kept.
+    /// Replays all frames and checks those that were sampled.
     fn check(&self, samples: &BTreeMap<u64, Sample>) -> Result<Vec<Check>> {
         let scene = &self.scene;
         let mut replay = Replay::new(&scene.bodies());
@@ -147,7 +148,7 @@ unsafe impl Demo for Particles {
         for frame in 0..=last {
             replay.advance(&scene.step(frame));
             let Some(sample) = samples.get(&frame) else { continue };
-            // SAFETY: samples are checked when the run is over and each of their frames is done.
+            // SAFETY: samples are checked after the run, when each of their frames is done.
             let particles = unsafe { sample.data::<Particle>() }?;
             checks.push(Check::data(frame, replay.compare(frame, particles)));
             let view = scene.view(frame, self.size, self.point_limit);

@@ -1,4 +1,4 @@
-//! What the particle demo adds to a summary.
+//! The particle demo's figures in a summary.
 
 use std::fmt;
 
@@ -12,16 +12,16 @@ use crate::summary::short;
 pub struct Figures {
     /// `encounter`, or the picture's file.
     pub scene: String,
-    /// How many particles each frame moved and drew.
+    /// The number of particles that each frame moved and drew.
     pub particles: u32,
-    /// Particles that compute moved each second.
+    /// Particles that compute moved per second.
     pub particles_computed_per_second: f64,
-    /// Particles that rendering drew each second: each one that is computed is drawn.
+    /// Particles that rendering drew per second: every computed particle is drawn.
     pub particles_drawn_per_second: f64,
 }
 
 impl Figures {
-    /// For `frames` frames in `seconds`.
+    /// Computes the figures of `frames` frames in `seconds`.
     pub fn new(scene: String, particles: u32, frames: u64, seconds: f64) -> Self {
         let rate = if seconds > 0.0 { f64::from(particles) * frames as f64 / seconds } else { 0.0 };
         Self { scene, particles, particles_computed_per_second: rate, particles_drawn_per_second: rate }

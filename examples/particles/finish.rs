@@ -1,27 +1,28 @@
-//! From light to a picture, on the CPU: the twin of `gather.frag`, `blur.frag` and `finish.frag`.
+//! Conversion from light to a picture on the CPU: the twin of `gather.frag`, `blur.frag` and
+//! `finish.frag`.
 //!
-//! Light is averaged over cells of 4 x 4 pixels, and those again over 4 x 4, both levels are
-//! blurred, and the sum of all three goes through a filmic curve and into sRGB.
+//! Light is averaged over cells of 4 x 4 pixels, and the result again over 4 x 4 cells; both levels
+//! are blurred, and the sum of all three is converted with a filmic curve and to sRGB.
 
 use rayon::prelude::*;
 
 use crate::color::{dither, rgba8, srgb};
 use crate::particles::view::Style;
 
-/// How many pixels on a side one texel of the next level stands for.
+/// The side of a cell, in texels of the previous level.
 pub const CELL: usize = 4;
-/// Weights of the blur from the center outwards; it takes `2 * BLUR.len() - 1` texels a row or
+/// Weights of the blur from the center outwards; it covers `2 * BLUR.len() - 1` texels of a row or
 /// column.
 pub const BLUR: [f32; 6] = [0.200_57, 0.177, 0.121_65, 0.065_11, 0.027_14, 0.008_81];
-/// How much of the first and of the second level is added to the light.
+/// The weights of the first and the second level in the sum.
 pub const GLOW: [f32; 2] = [0.16, 0.20];
-/// Light above this counts as this in the glow, so that one blinding core does not white out the
-/// picture.
+/// The maximum light of a texel in the glow, so that a single very bright core does not turn the
+/// picture white.
 pub const GLOW_LIMIT: f32 = 24.0;
 
-/// How strongly faint light is lifted.
+/// How strongly faint light is amplified.
 pub const STRETCH: f32 = 7.0;
-/// The light that becomes white.
+/// The amount of light that becomes white.
 pub const WHITE: f32 = 3.5;
 
 /// RGB values, row by row.
@@ -38,7 +39,8 @@ impl Level {
         self.texels[y * self.width + x]
     }
 
-    /// The level at a place given in its own texels, interpolated between the four nearest.
+    /// Returns the level at a position in units of its texels, interpolated between the four
+    /// nearest.
     fn bilinear(&self, x: f32, y: f32) -> [f32; 3] {
         let (left, top) = (x.floor(), y.floor());
         let (u, v) = (x - left, y - top);
@@ -84,7 +86,7 @@ impl Level {
     }
 }
 
-/// Turns what [`draw`](crate::particles::raster::draw) gave into RGBA8, row by row.
+/// Converts the result of [`draw`](crate::particles::raster::draw) to RGBA8, row by row.
 pub fn finish(pixels: &[[f32; 4]], size: [u32; 2], style: Style) -> Vec<u8> {
     let [width, height] = size.map(|n| n as usize);
     match style {
@@ -112,9 +114,9 @@ pub fn finish(pixels: &[[f32; 4]], size: [u32; 2], style: Style) -> Vec<u8> {
     }
 }
 
-/// A logarithmic curve on the brightest channel, as astronomers stretch their exposures: faint
-/// tails stay visible next to a core a thousand times as bright. Hues are kept, and lose themselves
-/// in white only near the top.
+/// Applies a logarithmic curve to the brightest channel, as astronomers do for exposures: faint
+/// tails stay visible next to a core that is a thousand times brighter. Hues are preserved, and
+/// fade to white only near the top.
 fn stretched(light: [f32; 3]) -> [f32; 3] {
     let brightest = light[0].max(light[1]).max(light[2]).max(1e-6);
     let value = (1.0 + STRETCH * brightest).log2() / (1.0 + STRETCH * WHITE).log2();

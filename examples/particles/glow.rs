@@ -1,4 +1,4 @@
-//! From light to a picture on the GPU: `gather.frag`, `blur.frag`, `finish.frag`.
+//! Conversion from light to a picture on the GPU: `gather.frag`, `blur.frag`, `finish.frag`.
 
 use crate::gpu::pipeline::{Pipeline, PipelineInfo, Textures};
 use crate::gpu::recorder::{ImageUse, Recorder};
@@ -19,17 +19,17 @@ struct BlurConstants {
     direction: [i32; 2],
 }
 
-/// One level of the glow: a smaller copy of the light and a place to blur it.
+/// One level of the glow: a smaller copy of the light, and a second image for its blur.
 struct Level {
     image: LocalImage,
     other: LocalImage,
-    /// What it is gathered from, and what the two blurs read.
+    /// The inputs of the gather pass and of the two blurs.
     source: Textures,
     across: Textures,
     down: Textures,
 }
 
-/// Two levels of glow and the pass that puts everything together.
+/// Two levels of glow and the pass that combines them with the light.
 pub(super) struct Glow {
     gather: Pipeline,
     blur: Pipeline,
@@ -40,7 +40,7 @@ pub(super) struct Glow {
 }
 
 impl Glow {
-    /// For `light`, finishing into targets of the format `target`.
+    /// Creates the passes for `light` and for targets of the format `target`.
     pub(super) fn new(device: &ExportDevice, light: &LocalImage, target: vk::Format) -> Result<Self> {
         let pipeline = |name, fragment, target, textures, constants| {
             let info = PipelineInfo { name, fragment, target, textures, constants, ..Default::default() };
@@ -55,7 +55,8 @@ impl Glow {
         Ok(Self { gather, blur, finish, near, far, inputs })
     }
 
-    /// Makes a picture in `target`, in use as a target, of the light, in use as a texture.
+    /// Records the conversion of the light, in use as a texture, to a picture in `target`, in use
+    /// as a target.
     pub(super) fn record(&self, recorder: &mut Recorder<'_>, target: &LocalImage) {
         self.level(recorder, &self.near);
         self.level(recorder, &self.far);

@@ -1,13 +1,13 @@
-//! Particles that CUDA moves and Vulkan draws, in one buffer: the bridge from end to end. `--help`
-//! says the rest.
+//! Particles that CUDA moves and Vulkan draws in one buffer: a complete example of the bridge. See
+//! `--help` for the options.
 //!
-//! | file | does |
+//! | file | contents |
 //! |---|---|
-//! | `demo.rs` | sets both sides up and makes one frame: begin, compute, finish, record, submit |
-//! | `compute.rs` | the kernel launch, or its twin on the processor |
+//! | `demo.rs` | sets up both sides and runs one frame: begin, compute, finish, record, submit |
+//! | `compute.rs` | the kernel launch, or its twin on the CPU |
 //! | `render.rs`, `glow.rs` | the passes |
 //!
-//! Frames to files, frames to a window, and the checks are `bridge_examples::run`.
+//! `bridge_examples::run` contains the output to files and to a window, and the checks.
 
 use std::process::ExitCode;
 

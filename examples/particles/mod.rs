@@ -1,10 +1,10 @@
 //! The particle demo.
 //!
-//! One frame: [`Scene::step`](scene::Scene::step) says what happens, a kernel or its twin
+//! One frame: [`Scene::step`](scene::Scene::step) gives the parameters, a kernel or its twin
 //! [`Step::advance_all`](scene::Step::advance_all) moves each [`Body`](particle::Body) and writes a
-//! [`Particle`](particle::Particle) to the shared buffer, the shaders draw it as
-//! [`Scene::view`](scene::Scene::view) tells them. [`raster`] and [`finish`] do the shaders' work a
-//! second time for the self-check in [`check`].
+//! [`Particle`](particle::Particle) to the shared buffer, and the shaders draw it with the
+//! parameters of [`Scene::view`](scene::Scene::view). [`raster`] and [`finish`] repeat the work of
+//! the shaders for the self-check in [`check`].
 
 pub mod check;
 pub mod compute;

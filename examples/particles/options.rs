@@ -1,4 +1,4 @@
-//! What the demo can be asked for.
+//! Command line options of the particle demo.
 
 use std::path::PathBuf;
 
@@ -6,8 +6,7 @@ use clap::Parser;
 
 use crate::options::{EXIT_STATUS, RunOptions};
 
-/// The most particles: their states and slots stay below what 32-bit indices and one allocation
-/// hold.
+/// The maximum number of particles: their states and slots fit 32-bit indices and one allocation.
 pub const MAX_PARTICLES: u32 = 1 << 28;
 
 const EXAMPLES: &str = "\
@@ -51,7 +50,7 @@ impl AsRef<RunOptions> for Options {
 }
 
 impl Options {
-    /// The number of particles to aim for.
+    /// Returns the number of particles to aim for.
     pub fn particles_on(&self, cuda: bool) -> u32 {
         self.particles.unwrap_or(match (cuda, &self.image) {
             (true, _) => 1_000_000,

@@ -1,36 +1,36 @@
-//! Data that compute and rendering share, and data that stays with compute.
+//! Data that compute and rendering share, and data that only compute uses.
 
 use bytemuck::{Pod, Zeroable};
 
-/// One point as the vertex stage reads it: 16 bytes, one per particle, in the shared buffer.
+/// A point as the vertex stage reads it: 16 bytes per particle, in the shared buffer.
 ///
-/// Aligned to its size, as in `particles.cu`, so that a kernel moves one with a single access of 16
-/// bytes.
+/// Aligned to its size, as in `particles.cu`, so that a kernel moves a point with a single access
+/// of 16 bytes.
 #[repr(C, align(16))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
 pub struct Particle {
-    /// Place in the world of its scene.
+    /// Position in the world of its scene.
     pub position: [f32; 3],
-    /// RGBA8, red in the lowest byte; in memory the bytes stand in the order R, G, B, A.
+    /// RGBA8, red in the lowest byte; in memory the order of the bytes is R, G, B, A.
     pub color: u32,
 }
 
-/// What compute remembers of a particle from frame to frame: 32 bytes, never seen by rendering.
+/// The state of a particle that compute keeps between frames: 32 bytes, not visible to rendering.
 /// Aligned as a [`Particle`].
 #[repr(C, align(16))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
 pub struct Body {
-    /// Place, in the units of its scene.
+    /// Position, in the units of its scene.
     pub position: [f32; 3],
-    /// Its color, as in [`Particle::color`].
+    /// The color, as in [`Particle::color`].
     pub color: u32,
     /// Velocity, in the units of its scene.
     pub velocity: [f32; 3],
-    /// A second color or a delay: the scene says.
+    /// A second color or a delay, depending on the scene.
     pub extra: u32,
 }
 
-/// Red, green, blue and alpha in 0..=1 as packed RGBA8, rounded to nearest.
+/// Packs red, green, blue and alpha in 0..=1 as RGBA8, rounded to nearest.
 pub fn pack(rgba: [f32; 4]) -> u32 {
     u32::from_le_bytes(rgba.map(|channel| (channel.clamp(0.0, 1.0) * 255.0 + 0.5) as u8))
 }

@@ -1,14 +1,14 @@
-//! A second opinion: the points drawn on the CPU by the rules of Vulkan, in `f32`.
+//! A CPU implementation of point drawing by the rules of Vulkan, in `f32`.
 //!
-//! Follows `spark.vert`, `spark.frag`, `tile.vert` and `tile.frag`. Used by the self-check, which
-//! compares its picture with the GPU's.
+//! Follows `spark.vert`, `spark.frag`, `tile.vert` and `tile.frag`. The self-check compares its
+//! picture with the GPU's.
 
 use rayon::prelude::*;
 
 use crate::particles::particle::Particle;
 use crate::particles::view::{Look, Style, View};
 
-/// A point on its way to the pixels.
+/// A projected point.
 struct Splat {
     x: f32,
     y: f32,
@@ -16,8 +16,8 @@ struct Splat {
     color: [f32; 4],
 }
 
-/// Draws `particles` in their order. The result holds `size[0] * size[1]` RGBA values, row by row
-/// from the top: light for sparks, colors for tiles.
+/// Draws `particles` in their order. Returns `size[0] * size[1]` RGBA values, row by row from the
+/// top: light for sparks, colors for tiles.
 pub fn draw(particles: &[Particle], view: &View, look: &Look, size: [u32; 2]) -> Vec<[f32; 4]> {
     let [width, height] = size.map(|n| n as usize);
     let splats: Vec<Splat> =
@@ -48,14 +48,14 @@ fn splat(particle: &Particle, view: &View, style: Style, size: [u32; 2]) -> Opti
     Some(Splat { x, y, half: point * 0.5, color })
 }
 
-/// The peak of a spark whose light falls off with the square of the distance and is spread over its
-/// disc.
+/// Returns the peak of a spark whose light decreases with the square of the distance and is spread
+/// over its disc.
 fn spark_light(view: &View, alpha: f32, w: f32, point: f32) -> f32 {
     let brightness = alpha * alpha * alpha * alpha;
     view.gain * brightness / (w * w * point * point)
 }
 
-/// Blends `splat` into the rows from `top` on which `pixels` holds.
+/// Blends `splat` into `pixels`, which are the rows from `top` on.
 fn cover(splat: &Splat, style: Style, pixels: &mut [[f32; 4]], width: usize, top: usize) {
     let rows = pixels.len() / width;
     let (y0, y1) = covered(splat.y, splat.half, top, rows);
@@ -83,7 +83,8 @@ fn cover(splat: &Splat, style: Style, pixels: &mut [[f32; 4]], width: usize, top
     }
 }
 
-/// The pixels whose centers lie within `half` of `center`, cut to `count` pixels from `first` on.
+/// Returns the pixels whose centers are within `half` of `center`, limited to `count` pixels from
+/// `first` on.
 fn covered(center: f32, half: f32, first: usize, count: usize) -> (usize, usize) {
     let low = (center - half - 0.5).ceil().max(first as f32) as usize;
     let high = (center + half - 0.5).ceil().clamp(0.0, (first + count) as f32) as usize;

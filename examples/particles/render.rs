@@ -1,6 +1,6 @@
-//! The Vulkan side: particles to light, light to a picture, and the picture to wherever it is
-//! wanted.
-#![allow(unsafe_code)] // Records with a turn's barriers, asks the device.
+//! The Vulkan side: draws the particles as light, converts the light to a picture, and copies the
+//! picture to its destinations.
+#![allow(unsafe_code)] // Records a turn's barriers, and queries the device.
 
 use crate::gpu::commands::Commands;
 use crate::gpu::output::{Copies, Output, Wanted};
@@ -16,19 +16,19 @@ use vk_local::{LocalBuffer, LocalImage, LocalImageInfo};
 use super::compute::Shared;
 use super::glow::Glow;
 
-/// What light is kept in: every device blends it.
+/// The format of light, which every device can blend.
 pub const LIGHT: vk::Format = vk::Format::R16G16B16A16_SFLOAT;
-/// What light adds up in when there are so many particles, in all or for each pixel, that half
-/// floats would swallow the last of them.
+/// The format of accumulated light if there are so many particles, in total or per pixel, that half
+/// floats would lose the contribution of the last of them.
 const MUCH_LIGHT: vk::Format = vk::Format::R32G32B32A32_SFLOAT;
-/// How many are so many.
+/// The number of particles above which this format is used.
 const MANY: u32 = 2_000_000;
-/// How many are so many for each pixel.
+/// The number of particles per pixel above which this format is used.
 const MANY_PER_PIXEL: u32 = 2;
-/// How Vulkan uses the shared buffer: it draws from it, and sometimes reads it back.
+/// Vulkan's uses of the shared buffer: it draws from it, and sometimes reads it back.
 pub const ACCESSES: BufferAccess = BufferAccess::VERTEX_INPUT.union(BufferAccess::TRANSFER_READ);
 
-/// Draws frames. Dropping it frees everything at once: wait for the GPU before.
+/// Draws frames. Dropping it frees everything immediately, so wait for the GPU first.
 pub struct Renderer {
     commands: Commands,
     points: Pipeline,
@@ -38,32 +38,32 @@ pub struct Renderer {
     look: Look,
 }
 
-/// How light becomes a picture.
+/// The conversion from light to a picture.
 enum Finish {
     Glow(Box<Glow>),
-    /// It is one already.
+    /// The light is already a picture.
     Copy(Pipeline, Textures),
 }
 
-/// The particles of one frame: where they lie, and what goes before and after their use.
+/// The particles of one frame: their location, and the commands before and after their use.
 pub trait Points {
-    /// The slot; command buffers and read-back buffers go with it.
+    /// Returns the slot, which also selects the command buffer and the read-back buffer.
     fn slot(&self) -> usize;
 
-    /// The buffer of [`Particle`]s, for vertex input and as the source of copies.
+    /// Returns the buffer of [`Particle`]s, for vertex input and as the source of copies.
     fn buffer(&self) -> vk::Buffer;
 
-    /// How many there are.
+    /// Returns the number of particles.
     fn count(&self) -> u32;
 
-    /// Records what makes the buffer usable.
+    /// Records the commands that make the buffer usable.
     ///
     /// # Safety
-    /// `commands` is recording, outside of rendering, for the device's main queue, and goes with
-    /// this frame.
+    /// `commands` is recording, outside of rendering, for the device's main queue, and is submitted
+    /// with this frame.
     unsafe fn record_before(&self, commands: vk::CommandBuffer);
 
-    /// Records what gives the buffer back.
+    /// Records the commands that return the buffer.
     ///
     /// # Safety
     /// As [`record_before`](Self::record_before).
@@ -84,18 +84,19 @@ impl Points for RenderTurn<Shared> {
     }
 
     unsafe fn record_before(&self, commands: vk::CommandBuffer) {
-        // SAFETY: handed on to the caller.
+        // SAFETY: the caller guarantees it.
         unsafe { self.record_acquire(commands) };
     }
 
     unsafe fn record_after(&self, commands: vk::CommandBuffer) {
-        // SAFETY: handed on to the caller.
+        // SAFETY: the caller guarantees it.
         unsafe { self.record_release(commands) };
     }
 }
 
 impl Renderer {
-    /// For frames of `size` pixels with so many particles, `slots` frames in flight.
+    /// Creates a renderer for frames of `size` pixels with `particles` particles and `slots` frames
+    /// in flight.
     pub fn new(
         device: &ExportDevice,
         look: Look,
@@ -129,10 +130,10 @@ impl Renderer {
         })
     }
 
-    /// Records a frame. The command buffer goes with the particles' turn.
+    /// Records a frame. The command buffer has to be submitted with the particles' turn.
     ///
     /// # Safety
-    /// The GPU is done with the frame that used the slot before.
+    /// The GPU has finished the frame that used the slot before.
     pub unsafe fn record(
         &mut self,
         particles: &impl Points,
@@ -140,7 +141,7 @@ impl Renderer {
         wanted: Wanted<'_>,
     ) -> Result<vk::CommandBuffer> {
         let Self { commands, points, finish, light, output, look } = self;
-        // SAFETY: handed on to the caller; slots and command buffers go together.
+        // SAFETY: the caller guarantees it; each slot has its own command buffer.
         unsafe {
             commands.record(particles.slot(), |recorder| {
                 draw(recorder, particles, points, light, view, look, wanted.sample);
@@ -153,36 +154,37 @@ impl Renderer {
         }
     }
 
-    /// Sends the picture of a frame that was submitted to the host, where that is apart from the
-    /// frame.
+    /// Submits the copy of a submitted frame's picture to the host, if the copy is a separate
+    /// submission.
     ///
     /// # Safety
     /// As [`Output::send`].
     pub unsafe fn send(&mut self, slot: usize, wanted: Wanted<'_>, rendered: &TimelinePoint) -> Result<()> {
-        // SAFETY: handed on to the caller.
+        // SAFETY: the caller guarantees it.
         unsafe { self.output.send(slot, wanted, rendered) }
     }
 
-    /// The picture that slot `slot` read back, as RGBA8.
+    /// Returns the picture that slot `slot` read back, as RGBA8.
     ///
     /// # Safety
-    /// The frame that used the slot last is done on the GPU, and none is submitted in it while the
-    /// picture is borrowed.
+    /// The GPU has finished the frame that used the slot last, and no frame is submitted in the
+    /// slot while the picture is borrowed.
     pub unsafe fn picture(&self, slot: usize) -> Result<&[u8]> {
-        // SAFETY: handed on to the caller.
+        // SAFETY: the caller guarantees it.
         unsafe { self.output.picture(slot) }
     }
 }
 
-/// Whether the device blends targets of `format` and reads them as textures.
+/// Returns `true` if the device blends targets of `format` and samples them as textures.
 fn blends(device: &ExportDevice, format: vk::Format) -> bool {
     let (instance, physical) = (device.instance(), device.physical().handle);
-    // SAFETY: VUID-vkGetPhysicalDeviceFormatProperties-physicalDevice-parameter: the device's own.
+    // SAFETY: VUID-vkGetPhysicalDeviceFormatProperties-physicalDevice-parameter: the physical
+    // device of this device.
     let there = unsafe { instance.get_physical_device_format_properties(physical, format) }.optimal_tiling_features;
     there.contains(vk::FormatFeatureFlags::COLOR_ATTACHMENT_BLEND | vk::FormatFeatureFlags::SAMPLED_IMAGE)
 }
 
-/// Between what goes before and after: the particles as points.
+/// Draws the particles as points, between the commands before and after their use.
 fn draw(
     recorder: &mut Recorder<'_>,
     particles: &impl Points,
@@ -193,7 +195,7 @@ fn draw(
     copy: Option<&LocalBuffer>,
 ) {
     // SAFETY: the recorder's command buffer records outside of rendering, for the device's own
-    // queue family, and goes with this frame.
+    // queue family, and is submitted with this frame.
     unsafe { particles.record_before(recorder.as_raw()) };
     if let Some(buffer) = copy {
         let size = u64::from(particles.count()) * size_of::<Particle>() as u64;

@@ -1,4 +1,4 @@
-//! How a scene is looked at: the numbers that the shaders and the reference rasteriser share.
+//! The view of a scene: the numbers that the shaders and the reference rasterizer share.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -8,19 +8,19 @@ use bytemuck::{Pod, Zeroable};
 pub struct View {
     /// World to clip space, column by column, with Vulkan's y axis (down) and depth (0..=1).
     pub transform: [f32; 16],
-    /// Size of a point, in pixels, where `w` of clip space is 1.
+    /// The size of a point in pixels at a clip-space `w` of 1.
     pub point_scale: f32,
-    /// The smallest point, in pixels.
+    /// The minimum size of a point, in pixels.
     pub point_min: f32,
-    /// The largest point, in pixels; never above the device's limit.
+    /// The maximum size of a point, in pixels; not above the device's limit.
     pub point_max: f32,
-    /// Light of a spark at `w` 1, spread over its area; tiles do not use it.
+    /// The light of a spark at `w` 1, distributed over its area; not used for tiles.
     pub gain: f32,
 }
 
 impl View {
-    /// Where `position` lands: x and y in pixels from the top left corner, and `w`. `None` outside
-    /// the clip volume.
+    /// Projects `position`: returns x and y in pixels from the top left corner, and `w`; `None`
+    /// outside of the clip volume.
     pub fn project(&self, position: [f32; 3], size: [u32; 2]) -> Option<(f32, f32, f32)> {
         let m = &self.transform;
         let [x, y, z] = position;
@@ -33,27 +33,28 @@ impl View {
         })
     }
 
-    /// The size in pixels of a point at `w`.
+    /// Returns the size in pixels of a point at `w`.
     pub fn point_size(&self, w: f32) -> f32 {
         (self.point_scale / w).clamp(self.point_min, self.point_max)
     }
 }
 
-/// How points become a picture.
+/// The drawing style of points.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
-    /// Round glowing points that add up (`spark.vert`, `spark.frag`), glow, and a filmic curve.
+    /// Round glowing points with additive blending (`spark.vert`, `spark.frag`), glow, and a filmic
+    /// curve.
     Sparks,
-    /// Opaque or transparent squares, one over the other (`tile.vert`, `tile.frag`), with their
-    /// colors left alone.
+    /// Opaque or transparent squares, blended in order (`tile.vert`, `tile.frag`), with unchanged
+    /// colors.
     Tiles,
 }
 
-/// What lies behind the points, and how the finished picture is made from the light they leave.
+/// The background, and the conversion from light to the finished picture.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Look {
     /// How points are drawn.
     pub style: Style,
-    /// What the target is cleared to: linear light for sparks, sRGB values for tiles.
+    /// The color that the target is cleared to: linear light for sparks, sRGB values for tiles.
     pub background: [f32; 3],
 }

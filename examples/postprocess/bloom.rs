@@ -1,10 +1,10 @@
-//! What the kernels in `shaders/postprocess.cu` do, on the CPU: bright light bleeds into its
-//! surroundings, and all light is pressed into what a screen can show.
+//! The twins of the kernels in `shaders/postprocess.cu`, on the CPU: bright light bleeds into its
+//! surroundings, and all light is mapped to the range of a screen.
 //!
-//! The scene, which may have several texels a pixel, is averaged to half the picture's size with
-//! only its bright parts left, and from there on halved again and again. Each level is blurred
-//! along rows and columns; the picture is the scene plus a part of every level, on a filmic curve.
-//! Left of a curtain it stays as it was.
+//! The bright parts of the scene, which may have several texels per pixel, are averaged to half the
+//! picture's size and then repeatedly halved. Each level is blurred along rows and columns; the
+//! picture is the scene plus a part of every level, mapped with a filmic curve. Left of a curtain
+//! the scene is unchanged.
 
 use bytemuck::{Pod, Zeroable};
 use half::f16;
@@ -13,25 +13,25 @@ use rayon::prelude::*;
 use crate::color::filmic;
 use crate::maths::sin_turns;
 
-/// Levels of the pyramid, each half as large as the one before; the first is half as large as the
-/// picture.
+/// The number of levels of the pyramid, each half as large as the previous one; the first is half
+/// as large as the picture.
 pub const LEVELS: usize = 5;
 /// Weights of the blur from the center outwards.
 const BLUR: [f32; 6] = [0.200_57, 0.177, 0.121_65, 0.065_11, 0.027_14, 0.008_81];
-/// Light below this does not bleed.
+/// The minimum light that bleeds.
 const THRESHOLD: f32 = 0.9;
-/// How much of each level is added.
+/// The weight of each level in the sum.
 const GLOW: [f32; LEVELS] = [0.22, 0.20, 0.17, 0.14, 0.11];
-/// The brightest light that bleeds.
+/// The maximum light that bleeds; brighter light is limited to it.
 const LIMIT: f32 = 24.0;
-/// What the curtain's edge shows, in pixels.
+/// Half the width of the curtain's visible edge, in pixels.
 const EDGE: f32 = 1.0;
 
 /// One level of the pyramid within its buffer.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Level {
-    /// Its first texel.
+    /// The index of its first texel.
     pub first: u32,
     /// Texels in a row.
     pub width: u32,
@@ -39,7 +39,7 @@ pub struct Level {
     pub height: u32,
 }
 
-/// What the kernels need to know: 128 bytes.
+/// The parameters of the kernels: 128 bytes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
 pub struct Bloom {
@@ -53,20 +53,19 @@ pub struct Bloom {
     pub size: [u32; 2],
     /// Texels of the scene on each side of a pixel.
     pub samples: u32,
-    /// Where the curtain is, in pixels from the left.
+    /// The position of the curtain, in pixels from the left.
     curtain: f32,
 }
 
-/// Frames in which the curtain goes to and fro.
+/// The number of frames in which the curtain moves right, left and back.
 const SWAY: u64 = 240;
 
 impl Bloom {
-    /// The kernels: bright parts to the first level, a level to the next one, a blur, and the
-    /// picture.
+    /// The kernels: bright parts to the first level, a level to the next, a blur, and the picture.
     pub const KERNELS: [&'static str; 4] = ["bright", "shrink", "blur", "compose"];
 
-    /// For frame `frame` of `size` pixels, of a scene with `samples` texels on each side of a
-    /// pixel.
+    /// Creates the parameters of frame `frame` of `size` pixels, for a scene with `samples` texels
+    /// on each side of a pixel.
     pub fn new(frame: u64, size: [u32; 2], samples: u32) -> Self {
         let mut levels = [Level::default(); LEVELS];
         let (mut first, [mut width, mut height]) = (0, size);
@@ -80,18 +79,18 @@ impl Bloom {
         Self { levels, glow: GLOW, blur: BLUR, threshold: THRESHOLD, limit: LIMIT, size, samples, curtain }
     }
 
-    /// Texels of all levels together.
+    /// Returns the number of texels of all levels.
     pub fn texels(&self) -> usize {
         self.levels.iter().map(|level| (level.width * level.height) as usize).sum()
     }
 
-    /// Width and height of the scene, in texels.
+    /// Returns the width and height of the scene, in texels.
     pub fn scene(&self) -> [u32; 2] {
         self.size.map(|side| side * self.samples)
     }
 }
 
-/// What both shared images hold: red, green, blue, and 1.
+/// A texel of both shared images: red, green, blue, and 1.
 pub type Texel = [f16; 4];
 
 type Light = [f32; 3];
@@ -117,8 +116,8 @@ impl Texels {
         self.texels[y * self.size[0] + x]
     }
 
-    /// The mean of the four texels around the corner between columns `x - 1` and `x`, rows `y - 1`
-    /// and `y`: what a linear filter gives there.
+    /// Returns the mean of the four texels around the corner between columns `x - 1` and `x`, rows
+    /// `y - 1` and `y`, which is the result of a linear filter at that corner.
     fn corner(&self, x: isize, y: isize) -> Light {
         let [a, b, c, d] = [self.at(x - 1, y - 1), self.at(x, y - 1), self.at(x - 1, y), self.at(x, y)];
         [0, 1, 2].map(|i| ((a[i] + b[i]) + (c[i] + d[i])) * 0.25)
@@ -159,7 +158,7 @@ impl Texels {
         })
     }
 
-    /// Interpolated between the four nearest texels; the middle of the first one is at 0, 0.
+    /// Interpolates between the four nearest texels; the center of the first texel is at 0, 0.
     fn between(&self, x: f32, y: f32) -> Light {
         let (left, top) = (x.floor(), y.floor());
         let (u, v) = (x - left, y - top);
@@ -171,7 +170,7 @@ impl Texels {
     }
 }
 
-/// The picture of a scene of [`Bloom::scene`] texels: linear light of 0..=1, row by row.
+/// Returns the picture of a scene of [`Bloom::scene`] texels: linear light of 0..=1, row by row.
 pub fn filter(bloom: &Bloom, scene: &[Texel]) -> Vec<Texel> {
     let [wide, high] = bloom.scene().map(|side| side as usize);
     let scene = Texels::each([wide, high], |x, y| {

@@ -1,7 +1,8 @@
-//! Is what was drawn, filtered and shown what should have been?
+//! Checks of the scene, of the filter and of the picture.
 //!
-//! *Scene*: the CPU draws the knot, and the shared image, as Vulkan read it, must look the same.
-//! *Picture*: the CPU filters that very image, and what was shown must look like it.
+//! *Scene*: the CPU draws the knot, and the result is compared with the shared image, as Vulkan
+//! read it. *Picture*: the CPU filters that same image, and the result is compared with the
+//! picture.
 
 use anyhow::Result;
 use half::f16;
@@ -12,14 +13,14 @@ use crate::postprocess::bloom::{Bloom, Texel, filter};
 use crate::postprocess::knot::{View, draw};
 use crate::psnr::{compare, compare_small};
 
-/// The least likeness of the GPU's scene and the CPU's, in decibels. Edges that GPUs round to
-/// another texel leave it above 45; a scene that is one frame old is below 26.
+/// The minimum similarity of the GPU's scene and the CPU's, in decibels. It is above 45, limited by
+/// edges that GPUs round to another texel; a scene that is one frame old is below 26.
 pub const LEAST_DRAWN: f64 = 38.0;
-/// The least likeness of the picture and the one that the CPU filters, in decibels. What texture
-/// units round leaves it above 55.
+/// The minimum similarity of the picture and the one that the CPU filters, in decibels. It is above
+/// 55, limited by the rounding of texture units.
 pub const LEAST_FILTERED: f64 = 48.0;
 
-/// Linear light of 0..=1 as RGBA8. Twin of `show.frag`.
+/// Converts linear light of 0..=1 to RGBA8. Twin of `show.frag`.
 pub fn shown(picture: &[Texel], width: u32) -> Vec<u8> {
     let pixel = |(i, texel): (usize, &Texel)| {
         let dither = dither(i as u32 % width, i as u32 / width);
@@ -28,7 +29,7 @@ pub fn shown(picture: &[Texel], width: u32) -> Vec<u8> {
     picture.par_iter().enumerate().flat_map_iter(pixel).collect()
 }
 
-/// Light of any strength as a picture that can be compared.
+/// Converts light of any intensity to a picture that can be compared.
 fn seen(light: impl Fn(usize) -> [f32; 4] + Sync, count: usize) -> Vec<u8> {
     let pixel = |i| {
         let [r, g, b, _] = light(i);
@@ -37,8 +38,8 @@ fn seen(light: impl Fn(usize) -> [f32; 4] + Sync, count: usize) -> Vec<u8> {
     (0..count).into_par_iter().flat_map_iter(pixel).collect()
 }
 
-/// Compares the scene of frame `frame`, as Vulkan read it, with what the CPU draws. Gives the
-/// likeness in decibels, and an error when it is too little.
+/// Compares the scene of frame `frame`, as Vulkan read it, with the scene that the CPU draws.
+/// Returns the similarity in decibels, and an error if it is too low.
 pub fn compare_scene(frame: u64, seed: u64, bloom: &Bloom, scene: &[Texel]) -> (f64, Result<()>) {
     let expected = draw(&View::new(frame, bloom.size, seed), bloom.scene());
     let expected = seen(|i| expected[i], expected.len());
@@ -47,8 +48,8 @@ pub fn compare_scene(frame: u64, seed: u64, bloom: &Bloom, scene: &[Texel]) -> (
     compare_small(frame, WHAT, &found, &expected, LEAST_DRAWN)
 }
 
-/// Compares the picture `found` of frame `frame` with what the CPU makes of the scene that Vulkan
-/// read. Gives the likeness in decibels, and an error when it is too little.
+/// Compares the picture `found` of frame `frame` with the picture that the CPU computes from the
+/// scene that Vulkan read. Returns the similarity in decibels, and an error if it is too low.
 pub fn compare_picture(frame: u64, bloom: &Bloom, scene: &[Texel], found: &[u8]) -> (f64, Result<()>) {
     let expected = shown(&filter(bloom, scene), bloom.size[0]);
     compare(frame, "what the CPU makes of the same scene", found, &expected, LEAST_FILTERED)

@@ -1,5 +1,4 @@
-//! The compute side: the same filter as CUDA kernels, on a stream or in command buffers, or on the
-//! processor.
+//! The compute side: the filter as CUDA kernels, on a stream or in command buffers, or on the CPU.
 #![allow(unsafe_code)] // Kernel launches.
 
 use crate::kernels::{load, threads};
@@ -10,19 +9,19 @@ use bridge::{
     Backend, Compute, ComputeTurn, ImageSpec, Kernel, KernelMemory, KernelWork, LaunchConfig, RenderFirst, Work,
 };
 
-/// What a slot of either exchange holds.
+/// The contents of a slot of both exchanges.
 pub(crate) type Shared = ImageSpec<Texel>;
 
-/// The kernels, compiled beforehand from `shaders/postprocess.cu`.
+/// The PTX of the kernels in `shaders/postprocess.cu`.
 const KERNELS: &str = include_str!("../../shaders/postprocess.ptx");
 
-/// The means to filter.
+/// The filter, as kernels or on the CPU.
 pub(crate) enum Filter {
     Kernels(Box<Kernels>),
     Host,
 }
 
-/// The kernels and all levels of the pyramid, twice: three floats a texel.
+/// The kernels and two copies of all levels of the pyramid, with three floats per texel.
 pub(crate) struct Kernels {
     bright: Kernel,
     shrink: Kernel,
@@ -33,7 +32,7 @@ pub(crate) struct Kernels {
 }
 
 impl Filter {
-    /// For scenes like that of `bloom`.
+    /// Creates the filter for scenes with the parameters of `bloom`.
     pub(crate) fn new(compute: &Compute, bloom: &Bloom) -> Result<Self> {
         if compute.backend() == Backend::Host {
             return Ok(Self::Host);
@@ -41,7 +40,7 @@ impl Filter {
         Ok(Self::Kernels(Box::new(Kernels::new(compute, bloom)?)))
     }
 
-    /// For scenes of another size. What was launched keeps what it uses.
+    /// Changes the size of the scenes. Launched kernels keep their memory alive.
     pub(crate) fn resize(&mut self, compute: &Compute, bloom: &Bloom) -> Result<()> {
         if let Self::Kernels(kernels) = self {
             (kernels.pyramid, kernels.scratch) = (levels(compute, bloom)?, levels(compute, bloom)?);
@@ -49,7 +48,8 @@ impl Filter {
         Ok(())
     }
 
-    /// Filters the scene's image into the picture's, once the work before is done. Does not wait.
+    /// Enqueues the filter from the scene's image to the picture's, after the previous work. Does
+    /// not wait.
     pub(crate) fn run(
         &mut self,
         scene: &mut ComputeTurn<Shared, RenderFirst>,
@@ -73,7 +73,7 @@ impl Filter {
     }
 }
 
-/// Room for all levels of a pyramid.
+/// Allocates memory for all levels of a pyramid.
 fn levels(compute: &Compute, bloom: &Bloom) -> Result<KernelMemory<f32>> {
     let zeros = vec![0.0; bloom.texels() * 3];
     compute.kernel_memory("levels", &zeros).context("no room for the blurred levels in the GPU's memory")
@@ -92,7 +92,7 @@ impl Kernels {
     fn launch(&self, scene: &KernelWork<'_, Shared>, work: &KernelWork<'_, Shared>, bloom: &Bloom) -> Result<()> {
         const WHY: &str = "a kernel of the filter cannot be launched";
         let Self { bright, shrink, blur, compose, pyramid, scratch } = self;
-        // Between texels: the mean of four costs one read.
+        // A linear filter: the mean of four texels takes one read.
         let texture = scene.resources.texture(&TextureInfo {
             address: [AddressMode::Clamp; 3],
             filter: Between::Linear,
@@ -105,19 +105,19 @@ impl Kernels {
         for (number, index) in (0..LEVELS).zip(0_u32..) {
             let config = over(number);
             let launched = if number == 0 {
-                // SAFETY: the arguments of `bright`: a pyramid as large as the bloom says, the
-                // turn's scene, and the bloom, whose size both sources assert. No thread goes past
-                // the level.
+                // SAFETY: the arguments of `bright`: a pyramid of the size in `bloom`, the turn's
+                // scene, and `bloom`, whose size both sources assert. No thread accesses anything
+                // beyond the level.
                 unsafe { work.launch(bright, &config, (pyramid, texture, *bloom)) }
             } else {
                 // SAFETY: the arguments of `shrink`: a pyramid as above, the number of a level with
-                // one before it, and the bloom. No thread goes past the level.
+                // a previous level, and `bloom`. No thread accesses anything beyond the level.
                 unsafe { work.launch(shrink, &config, (pyramid, index, *bloom)) }
             };
             launched.context(WHY)?;
             let along = |to: &KernelMemory<f32>, from: &KernelMemory<f32>, right: i32, down: i32| {
                 // SAFETY: the arguments of `blur`: two pyramids, a level's number, a direction, and
-                // the bloom. No thread goes past the level.
+                // `bloom`. No thread accesses anything beyond the level.
                 unsafe { work.launch(blur, &config, (to, from, index, right, down, *bloom)) }.context(WHY)
             };
             along(scratch, pyramid, 1, 0)?;
@@ -125,7 +125,7 @@ impl Kernels {
         }
         let surface = work.resources.surface(0)?;
         // SAFETY: the arguments of `compose`: the turn's picture, the turn's scene, a pyramid, and
-        // the bloom, whose size is that of the picture. No thread goes past it.
+        // `bloom`, whose size is that of the picture. No thread accesses anything beyond it.
         unsafe { work.launch(compose, &threads(bloom.size), (surface, texture, pyramid, *bloom)) }.context(WHY)
     }
 }

@@ -1,5 +1,5 @@
-//! Two exchanges, one in each direction, and the two sides that share them: everything of a run but
-//! where its frames go.
+//! Two exchanges, one in each direction, and the two sides that share them: everything of a run
+//! except the output of its frames.
 #![allow(unsafe_code)] // Submits recorded frames.
 
 use std::collections::BTreeMap;
@@ -23,21 +23,21 @@ use vk_local::LocalBuffer;
 use crate::postprocess::compute::{Filter, Shared};
 use crate::postprocess::render::{LIGHT, PICTURE, Renderer, SCENE};
 
-/// How long a frame may take: so much, and so much for each texel of the scene, which is plenty for
-/// a software rasteriser.
+/// The timeout of a frame: a constant, plus a share per texel of the scene, which is ample for a
+/// software rasterizer.
 const PATIENCE: Duration = Duration::from_secs(20);
 const PATIENCE_PER_TEXEL: Duration = Duration::from_micros(4);
 
-/// A run.
+/// A run of the post-processing demo.
 pub struct Postprocess {
     // Field order is drop order: dropping the exchanges waits for the frames in flight, which use
-    // what comes after them.
-    /// The scene of the next frame, which Vulkan draws while compute filters the one before, with
+    // the fields after them.
+    /// The scene of the next frame, which Vulkan draws while compute filters the current one, with
     /// the frame's number.
     ahead: Option<(u64, ComputeTurn<Shared, RenderFirst>)>,
-    /// When the scene that was drawn last in each slot is done: its command buffer is free then. A
-    /// scene that is drawn again is no frame, so that the wait for frames in flight does not cover
-    /// it.
+    /// The point at which the last scene of each slot is drawn, when its command buffer is free
+    /// again. A scene that is drawn again is not a frame, so the wait for frames in flight does not
+    /// cover it.
     drawn: Vec<Option<TimelinePoint>>,
     /// Vulkan draws, compute reads.
     scene: Exchange<Shared, RenderFirst>,
@@ -53,7 +53,7 @@ pub struct Postprocess {
 }
 
 impl Postprocess {
-    /// Draws the scene of a frame. Gives it to compute, which waits for it.
+    /// Draws the scene of a frame. Returns the compute turn, which waits for the drawing.
     ///
     /// # Safety
     /// Nothing else uses the sample until the scene is drawn.
@@ -63,11 +63,12 @@ impl Postprocess {
         if let Some(point) = last.take() {
             point.wait(self.patience)?;
         }
-        // SAFETY: what was recorded with this slot is done, see above; the sample is the caller's.
+        // SAFETY: the commands recorded with this slot have completed, see above; the caller
+        // guarantees the same for the sample.
         let commands = unsafe { self.renderer.draw(&turn, &View::new(frame, self.size, self.seed), sample) }?;
         // SAFETY: the commands were recorded for this turn between its barriers, for the device's
-        // own queue; what they use is freed after the exchange, which waits for them, or is the
-        // caller's.
+        // own queue; everything that they use is freed after the exchange, which waits for them, or
+        // belongs to the caller.
         let turn = unsafe { turn.submit(&[commands]) }?;
         if let Some(last) = self.drawn.get_mut(turn.slot()) {
             *last = Some(turn.rendered());
@@ -85,8 +86,8 @@ impl Drop for Postprocess {
     }
 }
 
-// SAFETY: the exchanges are the first fields but for a turn of one, and dropping them waits for
-// their frames, or leaks what they use.
+// SAFETY: only a turn and points are dropped before the exchanges, and dropping the exchanges waits
+// for their frames, or leaks everything that they use.
 unsafe impl Demo for Postprocess {
     const PROGRAM: &'static str = "postprocess";
     type Options = Options;
@@ -98,7 +99,7 @@ unsafe impl Demo for Postprocess {
         let (size, slots) = (options.run.extent(), options.run.slots as usize);
         let bloom = Bloom::new(0, size, samples);
         let patience = PATIENCE + PATIENCE_PER_TEXEL * bloom.scene().iter().product();
-        // First of all: it says what cannot be, before anything is made.
+        // Created first: it reports an unsupported device before anything else is allocated.
         let renderer = Renderer::new(&compute, &bloom, slots, options.run.copies())?;
         let info = |name, slots| ExchangeInfo { name, slots, timeout: patience, ..Default::default() };
         let scene = ImageSpec::<Texel>::new(LIGHT, bloom.scene(), SCENE);
@@ -106,7 +107,7 @@ unsafe impl Demo for Postprocess {
         Ok(Self {
             ahead: None,
             drawn: vec![None; slots + 1],
-            // One more than frames in flight, for the scene that is drawn ahead.
+            // One slot more than frames in flight, for the scene that is drawn ahead.
             scene: Exchange::render_first(&compute, &info("scene", slots + 1), scene)?,
             picture: Exchange::new(&compute, &info("picture", slots), picture)?,
             renderer,
@@ -142,9 +143,9 @@ unsafe impl Demo for Postprocess {
         let mut scene = match self.ahead.take() {
             Some((of, scene)) if of == frame && wanted.sample.is_none() => scene,
             other => {
-                // Drawn again, with its way to the sample.
+                // Draws the scene again, this time with a copy to the sample.
                 other.map_or(Ok(()), |(_, scene)| scene.skip())?;
-                // SAFETY: handed on to the caller.
+                // SAFETY: the caller guarantees it.
                 unsafe { self.draw(frame, wanted.sample) }?
             }
         };
@@ -152,20 +153,21 @@ unsafe impl Demo for Postprocess {
         self.filter.run(&mut scene, &mut picture, &Bloom::new(frame, self.size, self.samples))?;
         scene.finish()?;
         let turn = picture.finish()?;
-        // Before the picture is shown, which waits for the filter: in the meantime the queue draws.
+        // Drawn before the picture is submitted, which waits for the filter, so that the queue
+        // draws in the meantime.
         // SAFETY: there is no sample.
         self.ahead = Some((frame + 1, unsafe { self.draw(frame + 1, None) }?));
 
         if wanted.window.is_some() {
             turn.prepare_present()?;
         }
-        // SAFETY: the slot's last frame is done, says the caller.
+        // SAFETY: the slot's last frame is done, as the caller guarantees.
         let commands = unsafe { self.renderer.show(&turn, wanted) }?;
         let submit = SubmitInfo { commands: &[commands], ..submit };
         let slot = turn.slot();
         // SAFETY: as for the scene.
         let rendered = unsafe { turn.submit_with(&submit) }?;
-        // SAFETY: recorded with this slot, submitted just now.
+        // SAFETY: recorded with this slot, and just submitted.
         unsafe { self.renderer.send(slot, wanted, &rendered) }?;
         Ok(rendered)
     }
@@ -175,15 +177,16 @@ unsafe impl Demo for Postprocess {
             return Ok(());
         }
         if let Some((_, scene)) = self.ahead.take() {
-            // It is no frame that was begun: what it draws to is in use until here.
+            // The scene ahead is not a frame that was begun, so its target may still be in use
+            // here.
             scene.rendered().wait(self.patience)?;
             scene.skip()?;
         }
         let bloom = Bloom::new(0, size, self.samples);
-        // The old images are freed by the exchanges, once both sides are done with them.
+        // The exchanges free the old images when both sides have finished with them.
         self.scene.resize(bloom.scene())?;
         self.picture.resize(size)?;
-        // SAFETY: handed on to the caller.
+        // SAFETY: the caller guarantees it.
         unsafe { self.renderer.resize(&bloom) }?;
         self.filter.resize(&self.compute, &bloom)?;
         self.size = size;
@@ -191,7 +194,7 @@ unsafe impl Demo for Postprocess {
     }
 
     unsafe fn picture(&self, slot: usize) -> Result<&[u8]> {
-        // SAFETY: handed on to the caller.
+        // SAFETY: the caller guarantees it.
         unsafe { self.renderer.picture(slot) }
     }
 
@@ -203,7 +206,7 @@ unsafe impl Demo for Postprocess {
     fn check(&self, samples: &BTreeMap<u64, Sample>) -> Result<Vec<Check>> {
         let mut checks = vec![];
         for (&frame, sample) in samples {
-            // SAFETY: samples are checked when the run is over and each of their frames is done.
+            // SAFETY: samples are checked after the run, when each of their frames is done.
             let scene = unsafe { sample.data::<Texel>() }?;
             let bloom = Bloom::new(frame, self.size, self.samples);
             checks.push(Check::likeness(frame, "scene", compare_scene(frame, self.seed, &bloom, scene)));

@@ -1,4 +1,4 @@
-//! What the post-processing demo adds to a summary.
+//! The post-processing demo's figures in a summary.
 
 use std::fmt;
 
@@ -12,12 +12,12 @@ use crate::summary::short;
 pub struct Figures {
     /// Texels of the scene on each side of a pixel.
     pub samples: u32,
-    /// Texels of the scene that were filtered each second.
+    /// Texels of the scene that were filtered per second.
     pub texels_per_second: f64,
 }
 
 impl Figures {
-    /// For `frames` frames of scenes of `scene` texels in `seconds`.
+    /// Computes the figures of `frames` frames of scenes of `scene` texels in `seconds`.
     pub fn new(scene: [u32; 2], samples: u32, frames: u64, seconds: f64) -> Self {
         let texels = f64::from(scene[0]) * f64::from(scene[1]) * frames as f64;
         Self { samples, texels_per_second: if seconds > 0.0 { texels / seconds } else { 0.0 } }

@@ -9,23 +9,24 @@ use crate::camera::{lens, smoothstep, toward};
 use crate::maths::{cos_turns, hash, sin_turns};
 use crate::raster::{Target, Vertex};
 
-/// How often the tube goes round the axis, and round the ring that it winds about.
+/// The number of windings of the tube around the axis, and around the ring.
 const WINDINGS: [f32; 2] = [2.0, 3.0];
-/// From the axis to the middle of that ring, its thickness, and half the thickness of the tube.
+/// The distance from the axis to the center of the ring's cross section, the radius of that cross
+/// section, and the radius of the tube.
 const RADII: [f32; 3] = [1.0, 0.44, 0.165];
-/// Quads along the tube and round it.
+/// Quads along the tube and around it.
 const TUBE: [u32; 2] = [720, 48];
 /// Quads along the equator and from pole to pole of an orb.
 const ORB: [u32; 2] = [32, 16];
-/// How many orbs there are.
+/// The number of orbs.
 const ORBS: u32 = 56;
-/// Half of the vertical field of view, as a tangent.
+/// Tangent of half the vertical field of view.
 const HALF_VIEW: f32 = 0.30;
-/// From the camera to the middle.
+/// The distance from the camera to the center.
 const DISTANCE: f32 = 5.0;
-/// Frames until everything is where it was.
+/// The number of frames of the loop.
 const LOOP: u64 = 720;
-/// What lies behind, at the top and at the bottom of the picture.
+/// The color of the background.
 pub const BACKGROUND: [f32; 3] = [0.0015, 0.0018, 0.0036];
 
 /// The push constants of all four shaders: 104 bytes.
@@ -34,20 +35,21 @@ pub const BACKGROUND: [f32; 3] = [0.0015, 0.0018, 0.0036];
 pub struct View {
     /// World to clip space, column by column, with Vulkan's y axis (down) and depth (0..=1).
     transform: [f32; 16],
-    /// Where the camera is.
+    /// The position of the camera.
     eye: [f32; 3],
-    /// The time, in turns: 1 is 0 again.
+    /// The time, in turns: 1 is the same as 0.
     time: f32,
-    /// Where the light comes from; of length 1.
+    /// The direction of the light; of length 1.
     light: [f32; 3],
-    /// What the orbs' places and colors follow from.
+    /// The seed of the orbs' positions and colors.
     seed: u32,
-    /// Quads along the mesh that is drawn, and across.
+    /// Quads along the mesh that is drawn, and across it.
     mesh: [u32; 2],
 }
 
 impl View {
-    /// The view in frame `frame`, for a picture of `size` pixels; the orbs follow from `seed`.
+    /// Returns the view in frame `frame`, for a picture of `size` pixels; `seed` determines the
+    /// orbs.
     pub fn new(frame: u64, size: [u32; 2], seed: u64) -> Self {
         let time = (frame % LOOP) as f32 / LOOP as f32;
         let (rise, side) = (0.065 + 0.02 * sin_turns(time), time + 0.06);
@@ -63,30 +65,32 @@ impl View {
         }
     }
 
-    /// The same view for the shaders of the orbs.
+    /// Returns the same view for the shaders of the orbs.
     pub fn of_orbs(self) -> Self {
         Self { mesh: ORB, ..self }
     }
 
-    /// Vertices of a strip across the mesh, and how many strips make up all of it.
+    /// Returns the number of vertices of a strip across the mesh, and the number of strips of the
+    /// whole mesh.
     pub fn strips(&self) -> [u32; 2] {
         let bodies = if self.mesh == ORB { ORBS } else { 1 };
         [2 * (self.mesh[1] + 1), self.mesh[0] * bodies]
     }
 }
 
-/// A place on a surface and its normal.
+/// A point on a surface and its normal.
 struct Place {
     at: Vec3,
     normal: Vec3,
 }
 
-/// The tube at `s` turns along and `t` turns round.
+/// Returns the point of the tube at `s` turns along it and `t` turns around it.
 fn tube(s: f32, t: f32) -> Place {
     let ([p, q], [major, minor, thick]) = (WINDINGS, RADII);
     let axis = Vec3::new(cos_turns(p * s), 0.0, sin_turns(p * s));
     let along_axis = Vec3::new(-sin_turns(p * s), 0.0, cos_turns(p * s));
-    // Out of the ring that the tube winds about: at right angles to the tube, and never undefined.
+    // Points out of the ring that the tube winds around: perpendicular to the tube, and always
+    // defined.
     let out = axis * cos_turns(q * s) + Vec3::Y * sin_turns(q * s);
     let around = Vec3::Y * cos_turns(q * s) - axis * sin_turns(q * s);
     let ahead = along_axis * (p * (major + minor * cos_turns(q * s))) + around * (q * minor);
@@ -95,16 +99,16 @@ fn tube(s: f32, t: f32) -> Place {
     Place { at: axis * major + out * minor + normal * thick, normal }
 }
 
-/// A number in 0..1 that belongs to orb `orb` of `seed`.
+/// Returns a random number in 0..1 for orb `orb` of `seed`.
 fn chance(seed: u32, orb: u32, which: u32) -> f32 {
     (hash(seed ^ (orb * 8 + which)) >> 8) as f32 / 16_777_216.0
 }
 
-/// Middle and radius of orb `orb`.
+/// Returns the center and radius of orb `orb`.
 fn orb_place(view: &View, orb: u32) -> (Vec3, f32) {
     let height = (orb as f32 + 0.5) / ORBS as f32 * 2.0 - 1.0;
     let ring = (1.0 - height * height).sqrt();
-    // Whole numbers of turns, so that the end is the beginning.
+    // Integer numbers of turns, so that the end of the loop is the beginning.
     let orbits = if chance(view.seed, orb, 0) < 0.6 { -1.0 } else { -2.0 };
     let turn = orb as f32 * 0.381_966 + orbits * view.time;
     let far = 1.62 + 0.75 * chance(view.seed, orb, 1);
@@ -112,14 +116,14 @@ fn orb_place(view: &View, orb: u32) -> (Vec3, f32) {
     (middle, 0.022 + 0.050 * chance(view.seed, orb, 2) * chance(view.seed, orb, 3))
 }
 
-/// A color wheel from ice over violet to ember.
+/// Returns a color of a wheel from ice over violet to ember.
 fn wheel(turn: f32) -> Vec3 {
     let channel = |shift: f32| 0.5 + 0.5 * cos_turns(turn + shift);
     Vec3::new(channel(0.02), 0.62 * channel(0.42), channel(0.60)) + Vec3::new(0.06, 0.05, 0.10)
 }
 
-/// What surrounds the scene, seen in direction `at`: darkness with two strips of light and one
-/// lamp.
+/// Returns the surroundings of the scene in direction `at`: darkness with two strips of light and
+/// one lamp.
 fn room(at: Vec3, light: Vec3) -> Vec3 {
     let dim = Vec3::new(0.012, 0.013, 0.020).lerp(Vec3::new(0.060, 0.085, 0.140), smoothstep(-0.4, 0.9, at.y));
     let strip = |height: f32| 1.0 - smoothstep(0.04, 0.10, (at.y - height).abs());
@@ -129,7 +133,7 @@ fn room(at: Vec3, light: Vec3) -> Vec3 {
         + Vec3::new(2.2, 1.95, 1.7) * lamp
 }
 
-/// Metal of color `tint` that mirrors the room.
+/// Returns the light of metal of color `tint` that reflects the room.
 fn metal(normal: Vec3, to_eye: Vec3, light: Vec3, tint: Vec3) -> Vec3 {
     let facing = normal.dot(light).max(0.0);
     let grazing = 1.0 - normal.dot(to_eye).clamp(0.0, 1.0);
@@ -139,12 +143,12 @@ fn metal(normal: Vec3, to_eye: Vec3, light: Vec3, tint: Vec3) -> Vec3 {
     room(mirrored, light) * gloss + tint * (0.30 * facing + 3.0 * glint) + tint * 0.012
 }
 
-/// The light that the camera sees on the tube. Twin of `knot.frag`.
+/// Returns the light that the camera sees on the tube. Twin of `knot.frag`.
 fn shade_tube(view: &View, s: f32, t: f32) -> [f32; 4] {
     let Place { at, normal } = tube(s, t);
     let to_eye = (Vec3::from_array(view.eye) - at).normalize();
     let lit = metal(normal, to_eye, Vec3::from_array(view.light), Vec3::new(0.17, 0.18, 0.23));
-    // Seams wind about the tube; pulses run along them.
+    // Seams wind around the tube; pulses run along them.
     let across = |turns: f32| (turns - (turns + 0.5).floor()).abs();
     let seam = 1.0 - smoothstep(0.040, 0.075, across(3.0 * t + 12.0 * s));
     let pulse = 1.0 - smoothstep(0.0, 0.34, across(3.0 * s - 4.0 * view.time));
@@ -152,7 +156,7 @@ fn shade_tube(view: &View, s: f32, t: f32) -> [f32; 4] {
     (lit * (1.0 - seam) + glow).extend(1.0).to_array()
 }
 
-/// The light that the camera sees on orb `orb`. Twin of `orb.frag`.
+/// Returns the light that the camera sees on orb `orb`. Twin of `orb.frag`.
 fn shade_orb(view: &View, orb: u32, normal: Vec3, at: Vec3) -> [f32; 4] {
     let to_eye = (Vec3::from_array(view.eye) - at).normalize();
     let color = wheel(chance(view.seed, orb, 4));
@@ -164,7 +168,7 @@ fn shade_orb(view: &View, orb: u32, normal: Vec3, at: Vec3) -> [f32; 4] {
     metal(normal, to_eye, Vec3::from_array(view.light), tint).extend(1.0).to_array()
 }
 
-/// The light of a picture of `size` texels, as the four shaders leave it.
+/// Returns the light of a picture of `size` texels, as the four shaders draw it.
 pub fn draw(view: &View, size: [u32; 2]) -> Vec<[f32; 4]> {
     let transform = Mat4::from_cols_array(&view.transform);
     let clip = |at: Vec3| (transform * at.extend(1.0)).to_array();
@@ -191,7 +195,7 @@ pub fn draw(view: &View, size: [u32; 2]) -> Vec<[f32; 4]> {
     target.color
 }
 
-/// The corners of a mesh, each coordinate from 0 to 1.
+/// Returns the corners of a mesh, with each coordinate from 0 to 1.
 fn grid(
     [along, across]: [u32; 2],
 ) -> rayon::iter::Map<rayon::range::Iter<u32>, impl Fn(u32) -> [f32; 2] + Sync + Send> {
@@ -199,7 +203,7 @@ fn grid(
     (0..(along + 1) * (across + 1)).into_par_iter().map(place)
 }
 
-/// Two triangles for each of its quads.
+/// Returns two triangles for each quad.
 fn quads([along, across]: [u32; 2]) -> Vec<[u32; 3]> {
     let quad = |i: u32| {
         let a = i / across * (across + 1) + i % across;

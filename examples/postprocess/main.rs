@@ -1,13 +1,13 @@
-//! A scene that Vulkan draws, CUDA filters, and Vulkan shows: shared images in both directions.
-//! `--help` says the rest.
+//! A scene that Vulkan draws, CUDA filters, and Vulkan shows: shared images in both directions. See
+//! `--help` for the options.
 //!
-//! | file | does |
+//! | file | contents |
 //! |---|---|
-//! | `demo.rs` | sets both sides up and makes one frame: draw, submit, filter, finish, show, submit |
-//! | `compute.rs` | the kernels, which read through a texture and write through a surface, or their twins |
+//! | `demo.rs` | sets up both sides, runs one frame: draw, submit, filter, finish, show, submit |
+//! | `compute.rs` | the kernels, which read a texture and write a surface, or their twins |
 //! | `render.rs` | the passes |
 //!
-//! Frames to files, frames to a window, and the checks are `bridge_examples::run`.
+//! `bridge_examples::run` contains the output to files and to a window, and the checks.
 
 use std::process::ExitCode;
 

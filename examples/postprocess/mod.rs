@@ -2,8 +2,8 @@
 //! Vulkan nor CUDA.
 //!
 //! One frame: Vulkan draws the [`knot`] into a shared image, kernels or their twin
-//! [`bloom::filter`] read it through a texture and write another shared image, and Vulkan shows
-//! that. [`knot::draw`] does the shaders' work a second time for the self-check in [`check`].
+//! [`bloom::filter`] read it through a texture and write a second shared image, and Vulkan shows
+//! that image. [`knot::draw`] repeats the work of the shaders for the self-check in [`check`].
 
 pub mod bloom;
 pub mod check;

@@ -1,4 +1,4 @@
-//! What the post-processing demo can be asked for.
+//! Command line options of the post-processing demo.
 
 use clap::Parser;
 
@@ -38,7 +38,7 @@ impl AsRef<RunOptions> for Options {
 }
 
 impl Options {
-    /// Texels of the scene on each side of a pixel.
+    /// Returns the number of texels of the scene on each side of a pixel.
     pub fn samples_on(&self, cuda: bool) -> u32 {
         self.samples.unwrap_or(if cuda { 2 } else { 1 })
     }

@@ -1,5 +1,5 @@
-//! The Vulkan side: the scene to its image, and the filtered image to a picture and to wherever
-//! that is wanted.
+//! The Vulkan side: draws the scene to its image, draws the filtered image as a picture, and copies
+//! the picture to its destinations.
 #![allow(unsafe_code)] // Records with a turn's barriers.
 
 use crate::gpu::commands::Commands;
@@ -18,22 +18,23 @@ use vk_local::LocalBuffer;
 
 use crate::postprocess::compute::Shared;
 
-/// What both shared images are: `Texel`.
+/// The format of both shared images, for `Texel`.
 pub(crate) const LIGHT: vk::Format = vk::Format::R16G16B16A16_SFLOAT;
-/// How Vulkan uses the first: it draws to it, and sometimes reads it back.
+/// Vulkan's uses of the first image: it draws to it, and sometimes reads it back.
 pub(crate) const SCENE: ImageAccess = ImageAccess::COLOR_ATTACHMENT.union(ImageAccess::TRANSFER_READ);
-/// How Vulkan uses the second: a shader reads it.
+/// Vulkan's use of the second image: a shader samples it.
 pub(crate) const PICTURE: ImageAccess = ImageAccess::SAMPLED;
 
-/// Draws scenes and shows pictures. Dropping it frees everything at once: wait for the GPU before.
+/// Draws scenes and shows pictures. Dropping it frees everything immediately, so wait for the GPU
+/// first.
 pub(crate) struct Renderer {
-    /// Two for each slot: the scene's and the picture's.
+    /// Two for each slot: one for the scene and one for the picture.
     commands: Commands,
     knot: Pipeline,
     orbs: Pipeline,
     show: Pipeline,
     depth: Depth,
-    /// Each slot's filtered image as `show` reads it; made when the slot is first seen.
+    /// Each slot's filtered image as a texture of `show`; created when the slot is first used.
     pictures: Vec<Option<Textures>>,
     output: Output,
     copies: Copies,
@@ -41,7 +42,8 @@ pub(crate) struct Renderer {
 }
 
 impl Renderer {
-    /// For scenes and pictures like those of `bloom`, `slots` frames in flight.
+    /// Creates a renderer for scenes and pictures with the parameters of `bloom` and `slots` frames
+    /// in flight.
     pub(crate) fn new(compute: &Compute, bloom: &Bloom, slots: usize, copies: Copies) -> Result<Self> {
         use vk::FormatFeatureFlags as Features;
         require(compute, LIGHT, Features::COLOR_ATTACHMENT, "draw to an image of half floats")?;
@@ -81,11 +83,11 @@ impl Renderer {
         })
     }
 
-    /// For scenes and pictures of another size, in the same slots. The images that the exchanges
-    /// share are new.
+    /// Changes the size of scenes and pictures. The slots stay the same; the images that the
+    /// exchanges share are new.
     ///
     /// # Safety
-    /// The GPU is done with every frame.
+    /// The GPU has finished every frame.
     pub(crate) unsafe fn resize(&mut self, bloom: &Bloom) -> Result<()> {
         self.depth = Depth::new(&self.device, bloom.scene())?;
         self.output = Output::new(&self.device, bloom.size, self.pictures.len(), self.copies)?;
@@ -93,10 +95,11 @@ impl Renderer {
         Ok(())
     }
 
-    /// Records the scene of a turn, and its way to `sample`. The command buffer goes with the turn.
+    /// Records the scene of a turn, and its copy to `sample`. The command buffer has to be
+    /// submitted with the turn.
     ///
     /// # Safety
-    /// The GPU is done with the frame that used the turn's slot before.
+    /// The GPU has finished the frame that used the turn's slot before.
     pub(crate) unsafe fn draw(
         &mut self,
         turn: &RenderTurn<Shared, RenderFirst>,
@@ -117,7 +120,7 @@ impl Renderer {
         };
         let record = |recorder: &mut Recorder<'_>| {
             // SAFETY: the recorder's command buffer records outside of rendering, for the device's
-            // own queue family, and goes with this turn.
+            // own queue family, and is submitted with this turn.
             unsafe { turn.record_acquire(recorder.as_raw()) };
             recorder.render(&target, |pass| {
                 for (pipeline, view) in [(&*knot, *view), (&*orbs, view.of_orbs())] {
@@ -134,12 +137,12 @@ impl Renderer {
             unsafe { turn.record_release(recorder.as_raw()) };
             Ok(())
         };
-        // SAFETY: handed on to the caller; slots and pairs of command buffers go together.
+        // SAFETY: the caller guarantees it; each slot has its own pair of command buffers.
         unsafe { commands.record(2 * turn.slot(), record) }
     }
 
-    /// Records the picture of a turn, and its way to where it is `wanted`. The command buffer goes
-    /// with the turn.
+    /// Records the picture of a turn, and its copies to the destinations in `wanted`. The command
+    /// buffer has to be submitted with the turn.
     ///
     /// # Safety
     /// As [`draw`](Self::draw).
@@ -156,34 +159,34 @@ impl Renderer {
         let record = |recorder: &mut Recorder<'_>| {
             output.record(recorder, turn.slot(), wanted, |recorder, picture| {
                 // SAFETY: the recorder's command buffer records outside of rendering, for the
-                // device's own queue family, and goes with this turn.
+                // device's own queue family, and is submitted with this turn.
                 unsafe { turn.record_acquire(recorder.as_raw()) };
                 recorder.screen(picture, show, textures, &[]);
                 // SAFETY: as above.
                 unsafe { turn.record_release(recorder.as_raw()) };
             })
         };
-        // SAFETY: handed on to the caller; slots and pairs of command buffers go together.
+        // SAFETY: the caller guarantees it; each slot has its own pair of command buffers.
         unsafe { commands.record(2 * turn.slot() + 1, record) }
     }
 
-    /// Sends the picture of a frame that was submitted to the host, where that is apart from the
-    /// frame.
+    /// Submits the copy of a submitted frame's picture to the host, if the copy is a separate
+    /// submission.
     ///
     /// # Safety
     /// As [`Output::send`].
     pub(crate) unsafe fn send(&mut self, slot: usize, wanted: Wanted<'_>, rendered: &TimelinePoint) -> Result<()> {
-        // SAFETY: handed on to the caller.
+        // SAFETY: the caller guarantees it.
         unsafe { self.output.send(slot, wanted, rendered) }
     }
 
-    /// The picture that slot `slot` read back, as RGBA8.
+    /// Returns the picture that slot `slot` read back, as RGBA8.
     ///
     /// # Safety
-    /// The frame that used the slot last is done on the GPU, and none is submitted in it while the
-    /// picture is borrowed.
+    /// The GPU has finished the frame that used the slot last, and no frame is submitted in the
+    /// slot while the picture is borrowed.
     pub(crate) unsafe fn picture(&self, slot: usize) -> Result<&[u8]> {
-        // SAFETY: handed on to the caller.
+        // SAFETY: the caller guarantees it.
         unsafe { self.output.picture(slot) }
     }
 }

@@ -1,11 +1,11 @@
-//! A renderer whose simulation is another process, and which outlives it.
+//! A renderer whose simulation runs in another process, and which survives the end of that process.
 //!
 //! `cargo build -p bridge-examples --example remote_worker && cargo run -p bridge-examples
 //! --example remote_particles`
 //!
-//! It starts `remote_worker`, shows the newest whole step in each frame, kills the worker half-way,
-//! goes on with the last step, and starts another. Every step that it is given is compared with
-//! what it should be. With `--out` the last picture is written.
+//! It starts `remote_worker`, shows the newest complete step in each frame, kills the worker
+//! half-way, continues with the last step, and starts another worker. It compares every step with
+//! the expected values. With `--out` it writes the last picture.
 
 #[cfg(target_os = "linux")]
 mod orbit;

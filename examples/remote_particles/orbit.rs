@@ -1,12 +1,12 @@
-//! What the worker computes and the renderer checks: the twin of the kernel `orbit` in
+//! The computation that the worker makes and the renderer checks: the twin of the kernel `orbit` in
 //! `shaders/remote.cu`.
 
 use bridge_examples::maths::{cos_turns, floor, sin_turns};
 
-/// What the worker asks for.
+/// The name of the exchange that the worker requests.
 pub(crate) const NAME: &str = "particles";
 
-/// Particle `i` in a step: x, y, the step, and the particle's number.
+/// Returns particle `i` in a step: x, y, the step, and the particle's number.
 pub(crate) fn particle(i: usize, step: u32) -> [f32; 4] {
     let place = i as f32 * 0.618_034;
     let radius = 0.1 + 0.85 * (place - floor(place));

@@ -1,4 +1,4 @@
-//! The renderer.
+//! The renderer process.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -13,7 +13,7 @@ use crate::orbit;
 
 /// The limit of every wait.
 const LIMIT: Duration = Duration::from_secs(20);
-/// Pixels on a side of the picture that is written.
+/// The width and height of the picture that is written, in pixels.
 const SIDE: u32 = 512;
 
 /// Draws particles that another process moves
@@ -40,7 +40,7 @@ struct Options {
 
 type Reader = RemoteLatestReader<BufferSpec<[f32; 4]>>;
 
-/// A worker that this program has started, and ends.
+/// A worker process that this program has started and kills when dropped.
 struct Worker(Child);
 
 impl Worker {
@@ -61,7 +61,7 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        // One that has ended is no error worth a word.
+        // An error means that the worker has already ended, which needs no report.
         let _ = self.kill();
     }
 }
@@ -117,13 +117,13 @@ pub(crate) fn run() -> Result<()> {
         write_png(&path, &picture(&shown), [SIDE; 2])?;
         println!("wrote {}", path.display());
     }
-    // The second worker has taken the exchange.
+    // The second worker is connected to the exchange.
     reader.check_worker()?;
     reader.close()?;
     Ok(())
 }
 
-/// The newest step; the first is waited for.
+/// Returns the newest step; waits for the first one.
 fn first(reader: &mut Reader) -> Result<Option<bridge::RenderRead<BufferSpec<[f32; 4]>>>> {
     let start = Instant::now();
     while start.elapsed() < LIMIT {
@@ -135,7 +135,7 @@ fn first(reader: &mut Reader) -> Result<Option<bridge::RenderRead<BufferSpec<[f3
     Ok(None)
 }
 
-/// Kills the worker; what it has left is still shown.
+/// Kills the worker, and checks that its last step can still be shown.
 fn lose(worker: &mut Worker, reader: &mut Reader) -> Result<()> {
     worker.kill()?;
     let start = Instant::now();
@@ -151,7 +151,7 @@ fn lose(worker: &mut Worker, reader: &mut Reader) -> Result<()> {
     check(&left.read_back(LIMIT)?)
 }
 
-/// That the particles are all of one step.
+/// Checks that all particles are of the same step.
 fn check(particles: &[[f32; 4]]) -> Result<()> {
     let step = particles.first().context("there are no particles")?[2];
     for (i, particle) in particles.iter().enumerate() {
@@ -161,8 +161,8 @@ fn check(particles: &[[f32; 4]]) -> Result<()> {
     Ok(())
 }
 
-/// Each particle is one dot, of a color by its number. The CPU draws it, from what Vulkan has
-/// read.
+/// Draws each particle as one dot whose color depends on its number. The CPU draws from the data
+/// that Vulkan read.
 fn picture(particles: &[[f32; 4]]) -> Vec<u8> {
     let side = SIDE as usize;
     let mut picture = [0, 0, 0, 255].repeat(side * side);

@@ -1,11 +1,10 @@
-//! A simulation in a process of its own: particles on orbits, for the renderer in
-//! `remote_particles`.
+//! A simulation in a separate process: particles on orbits, for the renderer in `remote_particles`.
 //!
-//! `remote_particles` starts it. By hand: `cargo run -p bridge-examples --example remote_worker --
-//! SOCKET`. It uses no Vulkan. With CUDA its kernel writes the memory that the renderer draws; on
-//! the CPU the renderer copies. `--backend cuda` or `--backend host` chooses, and without it that
-//! is CUDA where both sides have it. Killed, it costs the renderer the step that it was at, and
-//! another may take its place.
+//! `remote_particles` starts it. To start it manually: `cargo run -p bridge-examples --example
+//! remote_worker -- SOCKET`. It does not use Vulkan. With CUDA its kernel writes to the memory that
+//! the renderer draws from; on the CPU the renderer copies the data. `--backend cuda` or `--backend
+//! host` selects the backend; the default is CUDA if both sides support it. If the worker is
+//! killed, the renderer loses only the step in progress, and another worker can replace it.
 
 #[cfg(target_os = "linux")]
 #[path = "../remote_particles/orbit.rs"]

@@ -13,10 +13,10 @@ use clap::Parser;
 
 use crate::orbit;
 
-/// The kernel, compiled beforehand from `shaders/remote.cu`.
+/// The PTX of the kernel in `shaders/remote.cu`.
 const KERNELS: &str = include_str!("../../shaders/remote.ptx");
 
-/// The time that a step takes at least.
+/// The minimum duration of a step.
 const STEP: Duration = Duration::from_millis(2);
 
 /// Moves particles for a renderer in another process
@@ -41,7 +41,7 @@ pub(crate) fn main() {
     env_logger::init();
     if let Err(error) = simulate(&Options::parse()) {
         eprintln!("remote_worker: {error}");
-        // A renderer that has ended is no failure of the simulation's.
+        // The end of the renderer is not an error of the simulation.
         let ended = matches!(error, bridge_worker::Error::PeerLost { .. } | bridge_worker::Error::Closed { .. });
         std::process::exit(i32::from(!ended));
     }
@@ -51,7 +51,7 @@ fn simulate(options: &Options) -> Result<(), bridge_worker::Error> {
     let backend = options.backend.as_deref().map(|name| if name == "cuda" { Backend::Cuda } else { Backend::Host });
     let worker =
         Worker::connect_with(&options.socket, &WorkerInfo { backend, device: options.gpu, ..Default::default() })?;
-    // Loaded before the first frame: that may wait for whatever a stream waits for.
+    // Loaded before the first frame, because loading may wait for all work of the GPU's streams.
     let kernel = worker.cuda().map(load).transpose()?;
     match worker.cuda() {
         Some(device) => println!("the worker computes with CUDA on {}: {}", device.name(), worker.reason()),
@@ -64,7 +64,7 @@ fn simulate(options: &Options) -> Result<(), bridge_worker::Error> {
         match (turn.work(), &kernel) {
             (Work::Cuda(work), Some(kernel)) => launch(kernel, &work, step)?,
             (Work::Host(mut work), _) => compute(&mut work, &mut particles, step)?,
-            // There is a kernel with CUDA.
+            // With CUDA there is always a kernel.
             _ => {}
         }
         turn.publish()?;
@@ -74,20 +74,20 @@ fn simulate(options: &Options) -> Result<(), bridge_worker::Error> {
 }
 
 fn load(device: &cuda_import::CudaDevice) -> Result<Kernel, cuda_import::Error> {
-    // PTX has no NUL.
+    // The PTX text contains no NUL.
     let text = CString::new(KERNELS).unwrap_or_default();
     KernelModule::new(device, "remote.ptx", &text)?.kernel("orbit")
 }
 
 /// Enqueues a step.
 fn launch(kernel: &Kernel, work: &CudaWork<'_, Buffer<[f32; 4]>>, step: u32) -> Result<(), cuda_import::Error> {
-    // `remote_particles` has 4 Mi at most.
+    // `remote_particles` uses at most 4 Mi particles.
     let (particles, len) = (work.resources.as_raw(), u32::try_from(work.resources.len()).unwrap_or(u32::MAX));
     let args: [*const c_void; 3] =
         [std::ptr::from_ref(&particles).cast(), std::ptr::from_ref(&len).cast(), std::ptr::from_ref(&step).cast()];
     // SAFETY: the three parameters of the kernel, of these types; it writes `len` particles of the
-    // slot, which is this turn's. The turn is published on the same stream, behind it, and both
-    // slot and kernel live until the stream is idle.
+    // slot, which belongs to this turn. The turn is published on the same stream after the launch,
+    // and both slot and kernel live until the stream is idle.
     unsafe { kernel.launch(work.stream, &LaunchConfig::for_num_elems(len), &args) }
 }
 

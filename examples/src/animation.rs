@@ -1,4 +1,4 @@
-//! A small GIF of the frames, for pages that play nothing else.
+//! A small GIF of the frames, for pages that cannot play videos.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -12,19 +12,19 @@ use crate::files::{AtomicFile, cannot_write};
 use crate::palette::{COLORS, Histogram, Palette};
 use crate::resample::resample;
 
-/// The widest animation, in pixels.
+/// The maximum width, in pixels.
 const WIDTH: u32 = 640;
-/// The longest one, in frames.
+/// The maximum length, in frames.
 const LENGTH: u64 = 300;
-/// How long each frame is shown, in hundredths of a second.
+/// How long each frame but the last is shown, in hundredths of a second.
 const DELAY: u16 = 4;
-/// How long the last one is.
+/// How long the last frame is shown, in hundredths of a second.
 const LAST_DELAY: u16 = 120;
-/// The index that leaves a pixel as it was.
+/// The index that leaves a pixel unchanged.
 const UNCHANGED: u8 = COLORS as u8;
 
-/// Collects frames, made smaller, in a nameless file until all are there: the palette is made for
-/// all together.
+/// Collects scaled-down frames in an unnamed temporary file until all of them are there, because
+/// all frames share one palette.
 ///
 /// Frames may come from several threads and in any order.
 pub struct Animation {
@@ -41,8 +41,8 @@ struct State {
 }
 
 impl Animation {
-    /// An animation of `frames` frames of `size` pixels each; of a long run it shows every n-th.
-    /// The nameless file is made in `folder`.
+    /// Creates an animation of `frames` frames of `size` pixels each. A long run is reduced to
+    /// every n-th frame. The temporary file is created in `folder`.
     pub fn new(size: [u32; 2], frames: u64, folder: &Path) -> Result<Self> {
         let [width, height] = size;
         let small = width.min(WIDTH);
@@ -55,12 +55,13 @@ impl Animation {
         Ok(Self { size: [small, rows as u32], stride, folder, state: Mutex::new(state) })
     }
 
-    /// Whether frame `frame` is one of those that are shown.
+    /// Returns `true` if the animation shows frame `frame`.
     pub fn wants(&self, frame: u64) -> bool {
         frame.is_multiple_of(self.stride)
     }
 
-    /// Takes frame `frame`: RGBA8 of `width` x `height` pixels. One that is not wanted is left out.
+    /// Adds frame `frame`: RGBA8 of `width` x `height` pixels. Ignores a frame that the animation
+    /// does not show.
     pub fn add(&self, frame: u64, rgba: &[u8], width: u32, height: u32) -> Result<()> {
         if !self.wants(frame) {
             return Ok(());
@@ -112,14 +113,14 @@ impl Animation {
     }
 }
 
-/// The palette, filled up to the 256 entries that the index [`UNCHANGED`] needs.
+/// Returns the palette, padded to the 256 entries that the index [`UNCHANGED`] requires.
 fn global(palette: &Palette) -> Vec<u8> {
     let mut bytes = palette.bytes();
     bytes.resize(3 * (COLORS + 1), 0);
     bytes
 }
 
-/// The indices of a frame, with [`UNCHANGED`] wherever `shown` has the same one already.
+/// Returns the indices of a frame, with [`UNCHANGED`] where `shown` already has the same index.
 fn changes(rgb: &[u8], shown: &mut [u8], palette: &mut Palette, width: usize) -> Vec<u8> {
     let pixels = rgb.as_chunks::<3>().0.iter().zip(shown).enumerate();
     let index = |(at, (&pixel, shown)): (usize, (&[u8; 3], &mut u8))| {

@@ -4,9 +4,9 @@ use glam::{Mat4, Vec3, Vec4};
 
 use crate::maths::{cos_turns, sin_turns};
 
-/// View to clip space with Vulkan's y axis (down) and depth (0..=1): `half_view` is half of the
-/// vertical field of view, as a tangent, for a picture narrower than 3:2 that of its width at 3:2,
-/// so that nothing is cut off at its sides.
+/// Returns the projection from view to clip space with Vulkan's y axis (down) and depth (0..=1).
+/// `half_view` is the tangent of half the vertical field of view. For a picture narrower than 3:2,
+/// the field of view is enlarged to keep its width at 3:2, so that nothing is cut off at the sides.
 pub fn lens(half_view: f32, [width, height]: [u32; 2], near: f32, far: f32) -> Mat4 {
     let aspect = width as f32 / height as f32;
     let half_view = half_view * (1.5 / aspect).max(1.0);
@@ -19,12 +19,12 @@ pub fn lens(half_view: f32, [width, height]: [u32; 2], near: f32, far: f32) -> M
     )
 }
 
-/// The direction that is `rise` turns above the horizon and `side` turns round the y axis.
+/// Returns the direction that is `rise` turns above the horizon and `side` turns around the y axis.
 pub fn toward(rise: f32, side: f32) -> Vec3 {
     Vec3::new(cos_turns(rise) * sin_turns(side), sin_turns(rise), cos_turns(rise) * cos_turns(side))
 }
 
-/// 0 below `low`, 1 above `high`, and smooth in between: `smoothstep` of the shaders.
+/// Returns 0 below `low`, 1 above `high`, and a smooth value in between, as GLSL's `smoothstep`.
 pub fn smoothstep(low: f32, high: f32, x: f32) -> f32 {
     let t = ((x - low) / (high - low)).clamp(0.0, 1.0);
     t * t * (3.0 - 2.0 * t)

@@ -1,21 +1,21 @@
-//! From light to bytes: what the pictures of all examples end with.
+//! Conversion from linear light to bytes, shared by the pictures of all examples.
 
-/// A channel of light of any strength, pressed into 0..=1 as film does: Narkowicz' fit of the ACES
-/// curve.
+/// Maps a channel of light of any intensity to 0..=1 with a film-like curve: Narkowicz' fit of the
+/// ACES curve.
 ///
-/// Only exactly rounded operations: a kernel gives the same bits.
+/// Uses only exactly rounded operations, so that a kernel gives the same bits.
 pub fn filmic(light: f32) -> f32 {
     let x = light * 0.8;
     (x * (2.51 * x + 0.03) / (x * (2.43 * x + 0.59) + 0.14)).clamp(0.0, 1.0)
 }
 
-/// A channel of linear light, 0..=1, as sRGB.
+/// Converts a channel of linear light, 0..=1, to sRGB.
 pub fn srgb(channel: f32) -> f32 {
     if channel <= 0.003_130_8 { channel * 12.92 } else { 1.055 * channel.powf(1.0 / 2.4) - 0.055 }
 }
 
-/// Less than half a step of eight bits up or down, in the pattern of Bayer: dark glows show no
-/// bands.
+/// Returns the ordered dither of a pixel (Bayer pattern): less than half an 8-bit step up or down,
+/// which prevents banding in dark glows.
 pub fn dither(x: u32, y: u32) -> f32 {
     let (x, q) = (x & 7, (x ^ y) & 7);
     let bit = |value: u32, place: u32| (value >> place) & 1;
@@ -23,7 +23,7 @@ pub fn dither(x: u32, y: u32) -> f32 {
     ((rank as f32 + 0.5) / 64.0 - 0.5) / 255.0
 }
 
-/// Opaque RGBA8 of sRGB values, as a GPU rounds them.
+/// Converts sRGB values to opaque RGBA8, rounded as a GPU does.
 pub fn rgba8([r, g, b]: [f32; 3]) -> [u8; 4] {
     let byte = |channel: f32| (channel.clamp(0.0, 1.0) * 255.0 + 0.5) as u8;
     [byte(r), byte(g), byte(b), 255]

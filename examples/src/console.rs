@@ -4,8 +4,8 @@ use std::io::{self, ErrorKind, Write};
 
 use anyhow::{Context, Result};
 
-/// Prints `text` on standard output, at once. A reader that has closed its end wants no more, which
-/// is no error.
+/// Prints `text` on standard output and flushes it. If the reader has closed the pipe, the text is
+/// discarded without an error.
 ///
 /// # Errors
 /// Standard output cannot be written to: a full disk, for example.
@@ -20,13 +20,13 @@ fn write(output: &mut impl Write, text: &str) -> Result<()> {
     }
 }
 
-/// Says `text` on the error stream, in a line of its own. If that cannot be written to, nobody is
-/// left to be told.
+/// Prints `text` and a line end on the error stream. Ignores errors, because there is no other
+/// place to report them.
 pub fn tell(text: impl std::fmt::Display) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
-/// `count` and `noun`, in the plural where it is due.
+/// Returns `count` and `noun`, in the plural if the count is not 1.
 pub fn count(count: impl Into<u64>, noun: &str) -> String {
     let count = count.into();
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })

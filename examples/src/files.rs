@@ -1,4 +1,4 @@
-//! Output files that are whole or not there.
+//! Output files that are either complete or absent.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, ErrorKind, Write};
@@ -8,8 +8,9 @@ use anyhow::{Context, Error, Result, bail};
 
 use crate::console::count;
 
-/// A file that takes its name only when it is complete. Until then it is `.NAME.part`; dropped
-/// before [`commit`](Self::commit) it is deleted, and whatever had the name before stays.
+/// A file that gets its name only when it is complete. Until then its name is `.NAME.part`. If it
+/// is dropped before [`commit`](Self::commit), it is deleted, and an earlier file of the same name
+/// remains.
 pub struct AtomicFile {
     writer: Option<BufWriter<File>>,
     part: PathBuf,
@@ -17,7 +18,7 @@ pub struct AtomicFile {
 }
 
 impl AtomicFile {
-    /// Begins the file `path`.
+    /// Creates the temporary file for `path`.
     pub fn create(path: &Path) -> Result<Self> {
         let mut name = std::ffi::OsString::from(".");
         name.push(path.file_name().unwrap_or_default());
@@ -27,7 +28,7 @@ impl AtomicFile {
         Ok(Self { writer: Some(BufWriter::with_capacity(1 << 18, file)), part, path: path.to_owned() })
     }
 
-    /// Gives the file its name.
+    /// Renames the file to its final name.
     pub fn commit(mut self) -> Result<()> {
         let written = self.writer.take().map_or(Ok(()), |mut writer| writer.flush());
         written.and_then(|()| fs::rename(&self.part, &self.path)).map_err(|error| cannot_write(&self.path, error))
@@ -53,18 +54,18 @@ impl Write for AtomicFile {
 
 impl Drop for AtomicFile {
     fn drop(&mut self) {
-        // After a commit the part has gone already. Elsewhere nobody is left who could use the
-        // error.
+        // After a commit the temporary file no longer exists. In other cases the error cannot be
+        // reported.
         drop(self.writer.take());
         let _ = fs::remove_file(&self.part);
     }
 }
 
-/// Why `path` cannot be written, and what to do if it is for want of room.
+/// Returns the error for a failed write of `path`, with a remedy if the disk is full.
 pub fn cannot_write(path: &Path, error: impl Into<Error>) -> Error {
     let error = error.into();
     let io_error = |cause: &(dyn std::error::Error + 'static)| match cause.downcast_ref::<png::EncodingError>() {
-        // Not among its sources.
+        // This error is not in the `source` chain.
         Some(png::EncodingError::IoError(error)) => Some(error.kind()),
         _ => cause.downcast_ref::<io::Error>().map(io::Error::kind),
     };
@@ -76,13 +77,13 @@ pub fn cannot_write(path: &Path, error: impl Into<Error>) -> Error {
     error.context(format!("cannot write {}{remedy}", path.display()))
 }
 
-/// Makes the folder `path`, proves that it can be written to, and takes away what an earlier run of
-/// `program` left there, so that its frames are not mistaken for those of this run. Without a
-/// `summary.json` of that program nothing is deleted. A `summary.json` that says so is left until
-/// the run has one of its own: a run that ends before its time is known by it.
+/// Creates the folder `path`, checks that it is writable, and deletes the output of an earlier run
+/// of `program`, so that its frames are not mistaken for those of this run. Deletes nothing if
+/// there is no `summary.json` of that program. Writes a `summary.json` with the state `unfinished`,
+/// which remains until the run writes its own and so marks a run that ended early.
 ///
 /// # Errors
-/// Names the folder, and says that another can be chosen.
+/// The error names the folder and says that another can be chosen.
 pub fn prepare_folder(path: &Path, program: &str) -> Result<()> {
     if path.exists() && !path.is_dir() {
         bail!("--out {}: that is a file, not a folder; choose another with --out", path.display());

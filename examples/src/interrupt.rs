@@ -1,22 +1,22 @@
-//! Ctrl-C, and its likes, as a question that a loop asks.
+//! Ctrl-C and similar signals as a flag that a loop polls.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 
-/// The exit code of a run that was interrupted, as shells have it.
+/// The exit code of a run that was interrupted, by the convention of shells.
 pub const EXIT_CODE: u8 = 130;
 
-/// Knows whether the user asked the program to end.
+/// A flag that is set when the user asks the program to end.
 #[derive(Clone, Debug)]
 pub struct Interrupt {
     asked: Arc<AtomicBool>,
 }
 
 impl Interrupt {
-    /// From now on Ctrl-C (also SIGTERM and SIGHUP) only sets a flag; a second one ends the program
-    /// at once. To be called once in a program.
+    /// Installs the handler: Ctrl-C (also SIGTERM and SIGHUP) sets the flag, and a second one ends
+    /// the program immediately. Must be called at most once per program.
     pub fn install() -> Result<Self> {
         let interrupt = Self { asked: Arc::new(AtomicBool::new(false)) };
         let asked = interrupt.asked.clone();
@@ -29,7 +29,7 @@ impl Interrupt {
         Ok(interrupt)
     }
 
-    /// Whether the loop should end after the frame in flight.
+    /// Returns `true` if the loop should end after the frame in flight.
     pub fn is_set(&self) -> bool {
         self.asked.load(Ordering::Relaxed)
     }

@@ -1,26 +1,26 @@
-//! What the examples share, from the shaders to the pictures that they leave.
+//! Code that the examples share, from shaders to output pictures.
 //!
-//! | module | gives |
+//! | module | contents |
 //! |---|---|
-//! | [`run`] | what every program does: options to exit status, frames in flight, files or a window, checks |
-//! | [`options`], [`summary`] | what every program can be asked for, and what it tells in the end |
-//! | [`shader`], [`kernels`] | SPIR-V of everything in `shaders/`, compiled by the build script; loading CUDA kernels |
-//! | [`gpu`] | pipelines, passes, depth, command buffers, a finished picture's ways out |
-//! | [`maths`], [`camera`], [`color`], [`raster`] | what the CPU repeats of shaders and kernels |
+//! | [`run`] | the frame loop of all programs: frames in flight, files or a window, checks |
+//! | [`options`], [`summary`] | command line options, and the summary at the end |
+//! | [`shader`], [`kernels`] | SPIR-V of the shaders in `shaders/`; loading CUDA kernels |
+//! | [`gpu`] | pipelines, passes, depth, command buffers, outputs of a finished picture |
+//! | [`maths`], [`camera`], [`color`], [`raster`] | CPU counterparts of shaders and kernels |
 //! | [`picture`] | pictures read from files, within limits, and resampled |
-//! | [`files`] | files that are whole or not there, and an output folder |
+//! | [`files`] | files that are either complete or absent, and the output folder |
 //! | [`writer`], [`animation`], [`palette`] | frames to PNG and GIF, beside the frame loop |
-//! | [`psnr`] | how alike two pictures are |
-//! | [`progress`], [`interrupt`] | a bar, and Ctrl-C |
+//! | [`psnr`] | similarity of two pictures |
+//! | [`progress`], [`interrupt`] | a progress bar, and Ctrl-C |
 //! | [`console`] | output that survives a closed pipe |
 //! | [`particles`] | the particle demo: a buffer, compute first |
 //! | [`texture`] | the texture demo: an image, compute first |
 //! | [`postprocess`] | the post-processing demo: images in both directions |
 //!
-//! A demo is the folder `examples/NAME`: `main.rs` is the program, the rest is the module here that
-//! bears its name.
+//! A demo is the folder `examples/NAME`: `main.rs` is the program, the other files are the module
+//! of the same name in this crate.
 
-#![allow(missing_debug_implementations)] // A part of the examples, which print none of it.
+#![allow(missing_debug_implementations)] // The examples print none of these types.
 
 pub mod animation;
 pub mod camera;

@@ -1,19 +1,19 @@
 //! Arithmetic that gives the same bits on a GPU and on a CPU.
 //!
-//! The kernels in `shaders/` repeat what they use of it, operation for operation. Only `+ - * /`,
-//! `sqrt` and integers are used, all of them exactly rounded by IEEE 754 and by PTX (`.rn`, no
-//! `.ftz`, compiled with `--fmad=false`), so the two backends can be compared with `==`. A call
-//! into a maths library would end that.
+//! The kernels in `shaders/` repeat these functions operation for operation. Only `+ - * /`, `sqrt`
+//! and integers are used, which IEEE 754 and PTX round exactly (`.rn`, no `.ftz`, compiled with
+//! `--fmad=false`), so the two backends can be compared with `==`. A call into a maths library
+//! would break this.
 
-/// The largest whole number that is not above `x`. `|x|` must be below 2^31.
+/// Returns the largest integer that is not above `x`. `|x|` must be below 2^31.
 #[inline]
 pub fn floor(x: f32) -> f32 {
     let whole = x as i32 as f32;
     if whole > x { whole - 1.0 } else { whole }
 }
 
-/// Sine of `x` turns (`x = 1` is a full circle). `|x|` must be below 2^31; absolute error below
-/// 4e-6.
+/// Returns the sine of `x` turns (`x = 1` is a full circle). `|x|` must be below 2^31; the absolute
+/// error is below 4e-6.
 #[inline]
 pub fn sin_turns(x: f32) -> f32 {
     let mut r = x - floor(x + 0.5);
@@ -27,26 +27,26 @@ pub fn sin_turns(x: f32) -> f32 {
     r * (6.283_185_5 + q * (-41.341_7 + q * (81.605_25 + q * (-76.705_86 + q * 42.058_7))))
 }
 
-/// Cosine of `x` turns, see [`sin_turns`].
+/// Returns the cosine of `x` turns, see [`sin_turns`].
 #[inline]
 pub fn cos_turns(x: f32) -> f32 {
     sin_turns(x + 0.25)
 }
 
-/// `x` held between 0 and 1.
+/// Returns `x` clamped to 0..=1.
 #[inline]
 pub fn saturate(x: f32) -> f32 {
     x.clamp(0.0, 1.0)
 }
 
-/// A step from 0 to 1 over `0..=1` with no speed and no acceleration at its ends.
+/// Returns a step from 0 to 1 over `0..=1` whose first and second derivatives are 0 at both ends.
 #[inline]
 pub fn smootherstep(x: f32) -> f32 {
     let t = saturate(x);
     t * t * t * (t * (t * 6.0 - 15.0) + 10.0)
 }
 
-/// A color between `a` (at 0) and `b` (at 256), channel by channel, on packed RGBA8.
+/// Interpolates packed RGBA8 colors, channel by channel: `a` at weight 0, `b` at weight 256.
 #[inline]
 pub fn mix_rgba8(a: u32, b: u32, weight: u32) -> u32 {
     let mut mixed = 0;
@@ -60,8 +60,8 @@ pub fn mix_rgba8(a: u32, b: u32, weight: u32) -> u32 {
     mixed
 }
 
-/// A scrambled `x`: a permutation of the 32-bit integers with no visible pattern (Jenkins and Wang
-/// style finalizer with the constants that <https://github.com/skeeto/hash-prospector> found).
+/// Hashes `x`: a permutation of the 32-bit integers with no visible pattern (Jenkins and Wang style
+/// finalizer with the constants that <https://github.com/skeeto/hash-prospector> found).
 #[inline]
 pub fn hash(x: u32) -> u32 {
     let mut h = x;
@@ -72,7 +72,7 @@ pub fn hash(x: u32) -> u32 {
     h ^ (h >> 15)
 }
 
-/// A stream of uniform numbers that depends on nothing but its seed.
+/// A stream of uniform random numbers that depends only on its seed.
 #[derive(Clone, Debug)]
 pub struct Random {
     state: u32,
@@ -80,35 +80,35 @@ pub struct Random {
 }
 
 impl Random {
-    /// The stream number `stream` of `seed`.
+    /// Creates stream number `stream` of `seed`.
     pub fn new(seed: u64, stream: u32) -> Self {
         let low = hash(seed as u32 ^ hash((seed >> 32) as u32).wrapping_add(0x9e37_79b9));
         Self { state: hash(low ^ hash(stream)), increment: hash(stream.wrapping_add(low)) | 1 }
     }
 
-    /// The next 32 bits.
+    /// Returns the next 32 bits.
     pub fn bits(&mut self) -> u32 {
         self.state = self.state.wrapping_add(self.increment);
         hash(self.state)
     }
 
-    /// The next number in `0..1`, a multiple of 2^-24.
+    /// Returns the next number in `0..1`, a multiple of 2^-24.
     pub fn unit(&mut self) -> f32 {
         (self.bits() >> 8) as f32 * (1.0 / 16_777_216.0)
     }
 
-    /// The next number in `-1..1`.
+    /// Returns the next number in `-1..1`.
     pub fn signed(&mut self) -> f32 {
         self.unit() * 2.0 - 1.0
     }
 
-    /// The next number of a bell curve of mean 0 and variance 1 (the sum of twelve uniform ones: no
-    /// logarithm).
+    /// Returns the next number of an approximately normal distribution of mean 0 and variance 1:
+    /// the sum of twelve uniform numbers, which needs no logarithm.
     pub fn normal(&mut self) -> f32 {
         (0..12).map(|_| self.unit()).sum::<f32>() - 6.0
     }
 
-    /// A point on the unit sphere, evenly spread.
+    /// Returns a uniformly distributed point on the unit sphere.
     pub fn direction(&mut self) -> [f32; 3] {
         let z = self.signed();
         let turn = self.unit();

@@ -1,4 +1,4 @@
-//! What every program of the examples can be asked for.
+//! Command line options that all programs of the examples share.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -14,12 +14,12 @@ pub const MAX_FRAMES: u32 = 1_000_000;
 /// The most frames in flight.
 pub const MAX_SLOTS: u32 = 16;
 
-/// The end of every `--help`.
+/// The text at the end of every `--help`.
 pub const EXIT_STATUS: &str = "\
 Exit status: 0 when every check held, 1 after an error or when the picture is wrong,
 2 for options that cannot be, 130 after Ctrl-C.";
 
-/// Frames, output and machine: the same for all programs.
+/// Options for frames, output and machine, common to all programs.
 #[derive(Clone, Debug, Args)]
 pub struct RunOptions {
     /// In how many frames the story is told [default: 120; endless in a window]
@@ -76,7 +76,7 @@ pub struct RunOptions {
     pub validate: bool,
 }
 
-/// What computes.
+/// The backend that computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Backend {
     /// CUDA if it can share memory with the Vulkan device, else the host
@@ -101,28 +101,28 @@ impl From<Backend> for bridge::Backend {
 }
 
 impl RunOptions {
-    /// The number of frames that the story takes: in a window it is told slowly.
+    /// Returns the number of frames of the whole story, which is longer in a window.
     pub fn story(&self) -> u32 {
         self.frames.unwrap_or(if self.window { 900 } else { 120 })
     }
 
-    /// Whether frame `frame` of `frames` becomes a file.
+    /// Returns `true` if frame `frame` of `frames` is written to a file.
     pub fn keeps(&self, frame: u64, frames: u64) -> bool {
         let regular = self.every > 0 && frame.is_multiple_of(u64::from(self.every));
         regular || frame == 0 || frame + 1 == frames
     }
 
-    /// The output folder of `program`.
+    /// Returns the output folder of `program`.
     pub fn out(&self, program: &str) -> PathBuf {
         self.out.clone().unwrap_or_else(|| PathBuf::from("out").join(program))
     }
 
-    /// How finished pictures get to the host; no frame in a window has one that does.
+    /// Returns how finished pictures are copied to the host. A window needs no copies.
     pub fn copies(&self) -> Copies {
         if self.window { Copies::Frame } else { self.copy }
     }
 
-    /// Width and height of a frame, in pixels.
+    /// Returns the width and height of a frame, in pixels.
     pub fn extent(&self) -> [u32; 2] {
         [self.size.width, self.size.height]
     }

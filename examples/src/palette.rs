@@ -1,19 +1,19 @@
-//! 255 colors for a whole animation.
+//! A palette of 255 colors for a whole animation.
 
-/// Bits of each channel by which colors are told apart.
+/// The bits per channel that distinguish colors.
 const BITS: u32 = 6;
-/// How many colors a palette has; the index after them is free for transparency.
+/// The number of colors of a palette; the next index is used for transparency.
 pub const COLORS: usize = 255;
-/// How often the palette is refined.
+/// The number of k-means rounds.
 const ROUNDS: usize = 4;
-/// Distance of the steps of the dither pattern, in values of a channel.
+/// The amplitude of the dither pattern, in values of a channel.
 const DITHER: i32 = 5;
 
 type Color = [f32; 3];
 
-/// Counts the colors of an animation, to make a [`Palette`] of them.
+/// Counts the colors of an animation to create a [`Palette`] from them.
 pub struct Histogram {
-    /// Number and sums of red, green and blue of each cell of the color cube.
+    /// For each cell of the color cube: the count, and the sums of red, green and blue.
     cells: Vec<[u64; 4]>,
 }
 
@@ -24,7 +24,7 @@ impl Default for Histogram {
 }
 
 impl Histogram {
-    /// Counts RGB pixels.
+    /// Counts the colors of RGB pixels.
     pub fn add(&mut self, rgb: &[u8]) {
         for &[r, g, b] in rgb.as_chunks::<3>().0 {
             let cell = &mut self.cells[cell_of([r, g, b])];
@@ -34,7 +34,7 @@ impl Histogram {
         }
     }
 
-    /// The palette that fits these colors: median cut, then a few rounds of k-means.
+    /// Returns the palette that fits these colors: median cut, then a few rounds of k-means.
     pub fn palette(&self) -> Palette {
         let points: Vec<(Color, f32)> = self
             .cells
@@ -42,8 +42,7 @@ impl Histogram {
             .filter(|cell| cell[0] > 0)
             .map(|cell| {
                 let count = cell[0] as f32;
-                // The root keeps a large dark background from taking all colors from what happens
-                // on it.
+                // The square root keeps a large dark background from taking all colors.
                 ([1, 2, 3].map(|i| cell[i] as f32 / count), count.sqrt())
             })
             .collect();
@@ -56,24 +55,24 @@ impl Histogram {
     }
 }
 
-/// Up to [`COLORS`] colors, and for every color the nearest of them.
+/// Up to [`COLORS`] colors, and the nearest of them for every color.
 pub struct Palette {
     colors: Vec<[u8; 3]>,
     nearest: Vec<Option<u8>>,
 }
 
 impl Palette {
-    /// The colors, three bytes each.
+    /// Returns the colors, three bytes each.
     pub fn bytes(&self) -> Vec<u8> {
         self.colors.concat()
     }
 
-    /// The index of a color near `rgb`. The pixel's place decides which of two near ones, so that
-    /// an area between both is shown as a fine pattern instead of as bands.
+    /// Returns the index of a color near `rgb`. The pixel's position selects one of the two nearest
+    /// colors, so that an area between them becomes a fine pattern instead of bands.
     pub fn index(&mut self, rgb: [u8; 3], x: usize, y: usize) -> u8 {
         const PATTERN: [[i32; 4]; 4] = [[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]];
         let shift = (PATTERN[y & 3][x & 3] * 2 - 15) * DITHER / 15;
-        // Pure background stays clean.
+        // Reduces the dither of the dark background.
         let shift = if rgb.iter().all(|&value| value < 12) { shift / 3 } else { shift };
         let rgb = rgb.map(|value| (i32::from(value) + shift).clamp(0, 255) as u8);
         let cell = cell_of(rgb);

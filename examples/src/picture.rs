@@ -9,13 +9,13 @@ use png::{BitDepth, ColorType, Decoder, Limits, Transformations};
 
 use crate::resample::resample;
 
-/// The longest side of a picture that is read, in pixels.
+/// The maximum width or height of a picture, in pixels.
 pub const MAX_SIDE: u32 = 32_768;
-/// The most memory that decoding one may take, in bytes.
+/// The maximum memory for decoding a picture, in bytes.
 pub const MAX_BYTES: u64 = 512 << 20;
 
-/// RGBA8 with straight alpha, row by row from the top, in the color space of the file (normally
-/// sRGB).
+/// A picture: RGBA8 with straight alpha, row by row from the top, in the color space of the file
+/// (normally sRGB).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Picture {
     /// Pixels in a row.
@@ -27,12 +27,12 @@ pub struct Picture {
 }
 
 impl Picture {
-    /// Reads a PNG of any kind: gray, palette, 1 to 16 bits a channel, with or without alpha,
-    /// interlaced. Of an animated one it takes the still picture.
+    /// Reads a PNG of any kind: gray, palette, 1 to 16 bits per channel, with or without alpha,
+    /// interlaced. For an animated PNG, reads the default image.
     ///
     /// # Errors
-    /// Names the file, and says whether it could not be read, is no PNG, is damaged, or is larger
-    /// than [`MAX_SIDE`] or [`MAX_BYTES`] allow.
+    /// The error names the file and says whether it could not be read, is not a PNG, is damaged, or
+    /// is larger than [`MAX_SIDE`] or [`MAX_BYTES`] allow.
     pub fn open(path: &Path) -> Result<Self> {
         let name = path.display();
         if path.is_dir() {
@@ -52,7 +52,8 @@ impl Picture {
         decoder.set_transformations(Transformations::EXPAND);
         let header = decoder.read_header_info().context(no_picture)?;
         let (width, height) = header.size();
-        // The four bytes per pixel that it becomes count as well as what the file holds.
+        // The limit applies to the four bytes per pixel of the result as well as to the file's
+        // format.
         let pixel = header.bytes_per_pixel().max(4) as u64;
         let too_long = width > MAX_SIDE || height > MAX_SIDE;
         if too_long || u64::from(width) * u64::from(height) * pixel > MAX_BYTES {
@@ -72,8 +73,8 @@ impl Picture {
         Ok(Self { width, height, pixels: to_rgba(samples, color)? })
     }
 
-    /// The picture at another size. Made smaller, each pixel is the weighted mean of the area that
-    /// it replaces; transparent pixels lend no color.
+    /// Returns the picture at another size. If it becomes smaller, each pixel is the weighted mean
+    /// of the area that it replaces; transparent pixels contribute no color.
     pub fn resampled(self, width: u32, height: u32) -> Self {
         if (width, height) == (self.width, self.height) {
             return self;
@@ -82,7 +83,7 @@ impl Picture {
     }
 }
 
-/// The kind of picture that begins like this, if it is a known one other than PNG.
+/// Returns the format of a file with this beginning, if it is a known format other than PNG.
 fn other_format(start: &[u8]) -> Option<&'static str> {
     let known: [(&[u8], _); 7] = [
         (b"\xff\xd8\xff", "a JPEG file"),
@@ -93,7 +94,7 @@ fn other_format(start: &[u8]) -> Option<&'static str> {
         (b"DDS ", "a DDS file"),
         (b"qoif", "a QOI file"),
     ];
-    // Behind the length of what follows.
+    // These tags follow a length field.
     let behind = |from: usize, tag: &[u8]| start.get(from..).is_some_and(|rest| rest.starts_with(tag));
     if start.starts_with(b"RIFF") && behind(8, b"WEBP") {
         return Some("a WebP file");
@@ -104,7 +105,7 @@ fn other_format(start: &[u8]) -> Option<&'static str> {
     known.iter().find(|(magic, _)| start.starts_with(magic)).map(|(_, name)| *name)
 }
 
-/// The nearest value of 8 bits.
+/// Returns the nearest 8-bit value.
 fn to_8_bits(sample: u16) -> u8 {
     ((u32::from(sample) + 128) / 257) as u8
 }
@@ -117,7 +118,7 @@ fn to_rgba(samples: Vec<u8>, color: ColorType) -> Result<Vec<u8>> {
         ColorType::GrayscaleAlpha => {
             samples.as_chunks().0.iter().flat_map(|&[gray, a]| [gray, gray, gray, a]).collect()
         }
-        // `EXPAND` has made colors of them.
+        // `EXPAND` has converted them to colors.
         ColorType::Indexed => bail!("its palette was not applied"),
     })
 }

@@ -1,4 +1,4 @@
-//! How far a long run is: a bar on a terminal, a line now and then elsewhere.
+//! Progress of a long run: a bar on a terminal, an occasional line otherwise.
 
 use std::time::{Duration, Instant};
 
@@ -6,10 +6,10 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::console::tell;
 
-/// How often a run without a terminal says where it is.
+/// The interval of progress lines without a terminal.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// Reports on the error stream, so that standard output stays clean.
+/// Reports progress on the error stream, so that standard output stays clean.
 pub struct Progress {
     bar: ProgressBar,
     total: Option<u64>,
@@ -18,7 +18,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// A run of `total` of what `noun` names, or of any number of them.
+    /// Starts a run of `total` items that `noun` names, or of an unknown number.
     pub fn new(total: Option<u64>, noun: &'static str) -> Self {
         let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr_with_hz(10));
         let template = match total {
@@ -32,7 +32,7 @@ impl Progress {
         Self { bar, total, last: Instant::now(), noun }
     }
 
-    /// `done` of them are done.
+    /// Reports that `done` items are done.
     pub fn at(&mut self, done: u64) {
         if !self.bar.is_hidden() {
             return self.bar.set_position(done);
@@ -46,7 +46,7 @@ impl Progress {
         }
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub fn finish(&self) {
         self.bar.finish_and_clear();
     }

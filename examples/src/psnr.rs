@@ -1,12 +1,12 @@
-//! How alike two pictures are.
+//! Similarity of two pictures.
 
 use anyhow::{Result, anyhow};
 
-/// What [`psnr`] gives for pictures without any difference, in decibels.
+/// The result of [`psnr`] for identical pictures, in decibels.
 pub const IDENTICAL: f64 = 120.0;
 
-/// The peak signal-to-noise ratio of two RGBA8 pictures of one size, in decibels, over red, green
-/// and blue; at most [`IDENTICAL`]. 0 when the sizes differ: such pictures have nothing in common.
+/// Returns the peak signal-to-noise ratio of two RGBA8 pictures of the same size, in decibels, over
+/// red, green and blue; at most [`IDENTICAL`]. Returns 0 if the sizes differ.
 pub fn psnr(a: &[u8], b: &[u8]) -> f64 {
     if a.len() != b.len() || a.is_empty() {
         return 0.0;
@@ -21,9 +21,9 @@ pub fn psnr(a: &[u8], b: &[u8]) -> f64 {
     if mean == 0.0 { IDENTICAL } else { (10.0 * (255.0 * 255.0 / mean).log10()).min(IDENTICAL) }
 }
 
-/// The picture in cells of 4 x 4 pixels, each their mean: RGBA8, the cells at the edges left out
-/// where they are not whole. Points whose edges a GPU rounds to another pixel hardly show in it,
-/// wrong points do.
+/// Returns the means of cells of 4 x 4 pixels as an RGBA8 picture; incomplete cells at the edges
+/// are left out. Points whose edges a GPU rounds to another pixel hardly change the result, wrong
+/// points do.
 pub fn coarse(rgba: &[u8], width: usize) -> Vec<u8> {
     const CELL: usize = 4;
     let height = rgba.len() / 4 / width.max(1);
@@ -37,9 +37,9 @@ pub fn coarse(rgba: &[u8], width: usize) -> Vec<u8> {
     cells.flat_map(|(x, y)| [0, 1, 2, 3].map(|channel| mean(x, y, channel))).collect()
 }
 
-/// The picture `found` with its least alike pixels taken from `expected`: one in 50, and one at
-/// least. In a picture of a few pixels, a single one whose edge a GPU rounds to the other side
-/// would count as much as a wrong picture.
+/// Returns the picture `found` with its least similar pixels replaced by those of `expected`: one
+/// in 50, and at least one. In a picture of few pixels, a single pixel whose edge a GPU rounds to
+/// the other side would otherwise count as much as a wrong picture.
 fn without_outliers(found: &[u8], expected: &[u8]) -> Vec<u8> {
     const ONE_IN: usize = 50;
     let (found, expected) = (found.as_chunks::<4>().0, expected.as_chunks::<4>().0);
@@ -53,7 +53,7 @@ fn without_outliers(found: &[u8], expected: &[u8]) -> Vec<u8> {
     close.into_flattened()
 }
 
-/// As [`compare`], but a picture of few pixels may have outliers.
+/// Compares as [`compare`] does, but allows outliers in a picture of few pixels.
 pub fn compare_small(frame: u64, what: &str, found: &[u8], expected: &[u8], least: f64) -> (f64, Result<()>) {
     const FEW_PIXELS: usize = 4096;
     let (likeness, result) = compare(frame, what, found, expected, least);
@@ -63,8 +63,8 @@ pub fn compare_small(frame: u64, what: &str, found: &[u8], expected: &[u8], leas
     compare(frame, what, &without_outliers(found, expected), expected, least)
 }
 
-/// Compares the picture `found` of frame `frame` with the picture `expected`. Gives the likeness in
-/// decibels, and an error when it is below `least`.
+/// Compares the picture `found` of frame `frame` with the picture `expected`. Returns the
+/// similarity in decibels, and an error if it is below `least`.
 pub fn compare(frame: u64, what: &str, found: &[u8], expected: &[u8], least: f64) -> (f64, Result<()>) {
     let likeness = psnr(found, expected);
     if likeness >= least {

@@ -1,19 +1,19 @@
-//! Triangles on the CPU: a second way to the picture that a GPU draws, for self-checks.
+//! Triangle rasterization on the CPU: a second implementation of what a GPU draws, for self-checks.
 //!
 //! Coverage follows Vulkan's rules (corners on a grid of 1/256 pixel, pixel centers, top-left
-//! edges), depth is less-or- equal, values are interpolated with perspective. Nothing is clipped: a
-//! triangle with a corner at or behind the eye is left out.
+//! edges), the depth test is less-or-equal, values are interpolated with perspective. There is no
+//! clipping: a triangle with a corner at or behind the eye is left out.
 
 use rayon::prelude::*;
 
-/// Rows that one task draws.
+/// The number of rows that one task draws.
 const BAND: usize = 16;
-/// Steps of the grid that corners lie on, a pixel.
+/// The grid steps per pixel that corners are rounded to.
 const GRID: f32 = 256.0;
 /// Corners farther out than this many pixels would overflow the grid's arithmetic.
 const FAR_OUT: f32 = (1 << 20) as f32;
 
-/// A corner: its place in clip space and what is interpolated between corners.
+/// A corner: its position in clip space and the values that are interpolated between corners.
 #[derive(Clone, Copy, Debug)]
 pub struct Vertex<const N: usize> {
     /// `gl_Position`.
@@ -33,15 +33,15 @@ pub struct Target {
 }
 
 impl Target {
-    /// All of it `color`, and as far away as can be.
+    /// Creates a target that is filled with `color` and the farthest depth.
     pub fn new(size: [u32; 2], color: [f32; 4]) -> Self {
         let size = size.map(|n| n as usize);
         let count = size[0] * size[1];
         Self { size, color: vec![color; count], depth: vec![1.0; count] }
     }
 
-    /// Draws triangles, each three indices into `vertices`; `shade` is the fragment stage. It runs
-    /// once a pixel, for the nearest of these triangles.
+    /// Draws triangles, each of which is three indices into `vertices`. `shade` is the fragment
+    /// stage; it runs once per pixel, for the nearest of these triangles.
     pub fn draw<const N: usize>(
         &mut self,
         vertices: &[Vertex<N>],
@@ -80,7 +80,7 @@ impl Target {
     }
 }
 
-/// A corner on the grid.
+/// A corner on the pixel grid.
 struct Corner<const N: usize> {
     x: i64,
     y: i64,
@@ -102,7 +102,7 @@ impl<const N: usize> Corner<N> {
     }
 }
 
-/// A triangle that goes round clockwise on the screen, and the rows that it may touch.
+/// A triangle in clockwise order on the screen, and the rows that it may cover.
 struct Face<'a, const N: usize> {
     corners: [&'a Corner<N>; 3],
     area: i64,
@@ -120,8 +120,8 @@ impl<'a, const N: usize> Face<'a, N> {
         (area != 0 && high >= 0).then(|| Self { corners, area: area.abs(), top: row(low), bottom: row(high) + 1 })
     }
 
-    /// Calls `found` with column, row, depth and values of every pixel of `rows` whose center it
-    /// covers.
+    /// Calls `found` with the column, row, depth and values of every pixel of `rows` whose center
+    /// the triangle covers.
     fn cover(&self, rows: std::ops::Range<usize>, width: usize, mut found: impl FnMut(usize, usize, f32, [f32; N])) {
         let [a, b, c] = self.corners;
         let xs = [a.x, b.x, c.x];
@@ -147,8 +147,8 @@ impl<'a, const N: usize> Face<'a, N> {
     }
 }
 
-/// Twice the area between the edge from `a` to `b` and a point on its inner side; none on the outer
-/// side, and none on the edge itself unless that is a left or a top one.
+/// Returns twice the area between the edge from `a` to `b` and a point on its inner side; `None`
+/// for a point on the outer side, or on an edge that is neither a left nor a top edge.
 fn edge<const N: usize>(a: &Corner<N>, b: &Corner<N>, x: i64, y: i64) -> Option<i64> {
     let (dx, dy) = (b.x - a.x, b.y - a.y);
     let area = dx * (y - a.y) - dy * (x - a.x);
@@ -160,7 +160,7 @@ fn edge<const N: usize>(a: &Corner<N>, b: &Corner<N>, x: i64, y: i64) -> Option<
 mod tests {
     use super::*;
 
-    /// A corner at pixel (x, y) of an 8 x 8 target, with `w` and one value.
+    /// Returns a corner at pixel (x, y) of an 8 x 8 target, with `w` and one value.
     fn at(x: f32, y: f32, z: f32, w: f32, value: f32) -> Vertex<1> {
         Vertex { clip: [(x / 4.0 - 1.0) * w, (y / 4.0 - 1.0) * w, z * w, w], values: [value] }
     }

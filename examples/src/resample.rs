@@ -1,25 +1,25 @@
-//! Pictures at another size.
+//! Resampling of pictures.
 
-/// The pixels of one row or column that a new one is made of.
+/// The pixels of a row or column that contribute to one new pixel.
 struct Taps {
     first: usize,
     /// Their sum is 1.
     weights: Vec<f32>,
 }
 
-/// RGBA8 with straight alpha at another size; no side is zero. Made smaller, each pixel is the
-/// weighted mean of the area that it replaces; made larger, it is interpolated. Transparent pixels
-/// lend no color.
+/// Returns an RGBA8 picture with straight alpha at another size; no side may be zero. If it becomes
+/// smaller, each pixel is the weighted mean of the area that it replaces; if it becomes larger, it
+/// is interpolated. Transparent pixels contribute no color.
 ///
 /// # Panics
-/// If `pixels` are not `4 * from[0] * from[1]` bytes.
+/// Panics if `pixels` is not `4 * from[0] * from[1]` bytes long.
 pub fn resample(pixels: &[u8], from: [u32; 2], to: [u32; 2]) -> Vec<u8> {
     let [width, height] = from.map(|side| side as usize);
     let [to_width, to_height] = to.map(|side| side as usize);
     assert_eq!(pixels.len(), 4 * width * height, "the pixels of {width} x {height}");
     let (rows, columns) = (taps(height, to_height), taps(width, to_width));
     let mut made = Vec::with_capacity(4 * to_width * to_height);
-    // One row of the new height, as wide as before, with colors multiplied by alpha.
+    // One row of the new height and the old width, with premultiplied alpha.
     let mut row = vec![[0.0; 4]; width];
     for taps in &rows {
         row.fill([0.0; 4]);
@@ -40,8 +40,8 @@ pub fn resample(pixels: &[u8], from: [u32; 2], to: [u32; 2]) -> Vec<u8> {
     made
 }
 
-/// A triangle around the middle of each new pixel, as wide as two new pixels or two old ones,
-/// whichever is more.
+/// Returns a triangle filter around the middle of each new pixel, as wide as two new pixels or two
+/// old ones, whichever is wider.
 fn taps(from: usize, to: usize) -> Vec<Taps> {
     let scale = from as f64 / to as f64;
     let reach = scale.max(1.0);
@@ -67,7 +67,7 @@ fn premultiplied([r, g, b, a]: [u8; 4]) -> [f32; 4] {
     [f32::from(r) * alpha, f32::from(g) * alpha, f32::from(b) * alpha, f32::from(a)]
 }
 
-/// The way back; without alpha there is no color.
+/// Reverses [`premultiplied`]; without alpha the color is 0.
 fn straight([r, g, b, a]: [f32; 4]) -> [u8; 4] {
     let scale = if a > 0.0 { 255.0 / a } else { 0.0 };
     // A cast saturates.
@@ -97,7 +97,7 @@ mod tests {
     #[test]
     fn a_pixel_is_the_weighted_mean_of_what_it_replaces() {
         let row = |grays: &[u8]| grays.iter().flat_map(|&gray| [gray, gray, gray, 255]).collect::<Vec<_>>();
-        // Triangles of four pixels; where one hangs over the edge, its other weights are raised.
+        // The filter covers four pixels; at the edge the remaining weights are raised.
         assert_eq!(resample(&row(&[0, 0, 240, 240]), [4, 1], [2, 1]), row(&[34, 206]));
         // Halfway between two pixels it is their mean.
         assert_eq!(resample(&row(&[0, 200]), [2, 1], [4, 1]), row(&[0, 50, 150, 200]));

@@ -5,10 +5,10 @@ use anyhow::{Context, Result};
 /// Every `NAME.vert` and `NAME.frag` with its SPIR-V.
 const ALL: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/shaders.rs"));
 
-/// The SPIR-V words of the shader `name`, such as `spark.vert`. Its entry point is `main`.
+/// Returns the SPIR-V words of the shader `name`, such as `spark.vert`. Its entry point is `main`.
 ///
 /// # Errors
-/// When there is no such shader.
+/// There is no such shader.
 pub fn spirv(name: &str) -> Result<Vec<u32>> {
     let (_, bytes) = ALL.iter().find(|(known, _)| *known == name).with_context(|| format!("no shader {name:?}"))?;
     Ok(bytes.chunks_exact(4).map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]])).collect())

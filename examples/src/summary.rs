@@ -1,4 +1,4 @@
-//! What a run leaves to be read: one line, and `summary.json`.
+//! The results of a run: one line of text, and `summary.json`.
 
 use std::fmt;
 use std::io::Write;
@@ -11,10 +11,10 @@ use crate::console::count;
 use crate::files::{AtomicFile, cannot_write};
 use crate::psnr::IDENTICAL;
 
-/// All figures of one run; `figures` are those that its program alone has.
+/// All figures of one run; `figures` are those specific to its program.
 #[derive(Clone, Debug, Serialize)]
 pub struct Summary<F> {
-    /// The name by which a later run knows the outputs of an earlier one.
+    /// The program's name, by which a later run recognizes the outputs of an earlier one.
     pub program: &'static str,
     /// Version of the program.
     pub version: &'static str,
@@ -30,26 +30,26 @@ pub struct Summary<F> {
     pub slots: u32,
     /// Width and height of a frame, in pixels.
     pub size: [u32; 2],
-    /// The seed.
+    /// The random seed.
     pub seed: u64,
-    /// Frames that were made.
+    /// The number of frames that were drawn.
     pub frames: u64,
-    /// Frames that were asked for; none for an endless run.
+    /// The number of frames that were requested; `None` for an endless run.
     pub frames_asked: Option<u64>,
     /// Seconds from the first to the last frame, checks not included.
     pub seconds: f64,
-    /// Mean time of a frame in milliseconds, writing included where it held frames up.
+    /// Mean time per frame in milliseconds, including waits for the writing of files.
     pub ms_per_frame: f64,
-    /// What the program adds.
+    /// The program's own figures.
     #[serde(flatten)]
     pub figures: F,
     /// The checks, in their order.
     pub checks: Vec<Check>,
-    /// The folder of the frames; none for a window.
+    /// The folder of the frames; `None` for a window.
     pub out: Option<PathBuf>,
-    /// How many frames are files there.
+    /// The number of frames that were written as files.
     pub pictures: u64,
-    /// Whether `animation.gif` is there.
+    /// Whether `animation.gif` was written.
     pub animation: bool,
 }
 
@@ -57,11 +57,11 @@ pub struct Summary<F> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// All frames are there and every check held.
+    /// All frames were drawn and every check passed.
     Complete,
-    /// The user ended it early; the frames that are there are whole.
+    /// The user ended the run early; the existing frames are complete.
     Interrupted,
-    /// A check did not hold.
+    /// A check failed.
     Failed,
 }
 
@@ -70,13 +70,13 @@ pub enum State {
 pub struct Check {
     /// The frame.
     pub frame: u64,
-    /// `data`: bits of what is shared; `scene`, `picture`: drawn by the CPU; `reference`: known
-    /// beforehand.
+    /// `data`: bits of the shared data; `scene`, `picture`: drawn by the CPU; `reference`: known in
+    /// advance.
     pub kind: &'static str,
-    /// How many elements were compared, for `data`.
+    /// The number of compared elements, for `data`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compared: Option<usize>,
-    /// Likeness in decibels, for pictures; 120 when they are identical.
+    /// Similarity in decibels, for pictures; 120 if they are identical.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub psnr: Option<f64>,
     /// Description of the problem.
@@ -85,7 +85,7 @@ pub struct Check {
 }
 
 impl Check {
-    /// Bits were compared: how many elements, or what is wrong.
+    /// Creates the check of a comparison of bits: the number of elements, or the difference.
     pub fn data(frame: u64, result: Result<usize>) -> Self {
         let (compared, error) = match result {
             Ok(count) => (Some(count), None),
@@ -94,19 +94,20 @@ impl Check {
         Self { frame, kind: "data", compared, psnr: None, error }
     }
 
-    /// Pictures were compared, as `kind` says: how alike they are, and whether that is enough.
+    /// Creates the check of a comparison of pictures of kind `kind`: the similarity in decibels,
+    /// and an error if it is too low.
     pub fn likeness(frame: u64, kind: &'static str, (psnr, result): (f64, Result<()>)) -> Self {
         Self { frame, kind, compared: None, psnr: Some(psnr), error: result.err().map(|error| format!("{error:#}")) }
     }
 }
 
 impl<F: Serialize> Summary<F> {
-    /// The first thing that is wrong.
+    /// Returns the first error of the checks.
     pub fn error(&self) -> Option<&str> {
         self.checks.iter().find_map(|check| check.error.as_deref())
     }
 
-    /// As JSON, on several lines.
+    /// Returns the summary as JSON, on several lines.
     pub fn json(&self) -> Result<String> {
         serde_json::to_string_pretty(self).context("cannot write the summary as JSON")
     }
@@ -131,8 +132,8 @@ impl<F> Summary<F> {
         }
     }
 
-    /// How alike the least alike pictures are: the frames to what was to be drawn, or, where a
-    /// picture was taken apart, the first and the last frame to that.
+    /// Returns the lowest similarity: of the frames to the expected picture, or, if a picture was
+    /// taken apart, of the first and the last frame to that picture.
     fn likeness(&self) -> String {
         let least = |kind: &str| {
             let of_kind = self.checks.iter().filter(|check| check.kind == kind);
@@ -147,7 +148,7 @@ impl<F> Summary<F> {
     }
 }
 
-/// The one line.
+/// Writes the summary as one line.
 impl<F: fmt::Display> fmt::Display for Summary<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.state == State::Interrupted {
@@ -167,7 +168,7 @@ impl<F: fmt::Display> fmt::Display for Summary<F> {
     }
 }
 
-/// A number with three digits and the letter of its thousands.
+/// Formats a number with three digits and the letter of its thousands.
 pub fn short(number: f64) -> String {
     let scaled = [(1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")].into_iter().find(|(unit, _)| number >= *unit);
     let (unit, letter) = scaled.unwrap_or((1.0, ""));

@@ -1,4 +1,4 @@
-//! Frames on their way to disk, beside the frame loop.
+//! Writing of frames to disk, in parallel to the frame loop.
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
@@ -11,13 +11,13 @@ use png::{BitDepth, ColorType, Compression, Encoder};
 use crate::animation::Animation;
 use crate::files::{AtomicFile, cannot_write};
 
-/// Frames that may wait for a thread before the frame loop has to.
+/// The number of frames that may be queued before the frame loop waits for a thread.
 const QUEUE: usize = 3;
-/// The most threads.
+/// The maximum number of threads.
 const THREADS: usize = 6;
 
 /// Writes frames as `frame_0000.png`, `frame_0001.png`, … and collects them for an animation, on
-/// threads of its own. No frame has its name before it is whole.
+/// its own threads. A frame gets its file name only when it is complete.
 pub struct FrameWriter {
     jobs: Option<SyncSender<Job>>,
     spare: Receiver<Vec<u8>>,
@@ -39,13 +39,13 @@ struct Shared {
     error: Mutex<Option<Error>>,
 }
 
-/// The file in which frame `frame` is kept.
+/// Returns the path of the file of frame `frame`.
 pub fn frame_path(folder: &Path, frame: u64) -> PathBuf {
     folder.join(format!("frame_{frame:04}.png"))
 }
 
 impl FrameWriter {
-    /// A writer of frames of `size` pixels to `folder`, which exists already.
+    /// Creates a writer of frames of `size` pixels to the existing folder `folder`.
     pub fn new(folder: &Path, size: [u32; 2], animation: Option<Animation>) -> Result<Self> {
         let (jobs, queue) = sync_channel(QUEUE);
         let (give_back, spare) = channel();
@@ -61,22 +61,22 @@ impl FrameWriter {
         Ok(Self { jobs: Some(jobs), spare, workers, shared })
     }
 
-    /// Whether frame `frame` goes into the animation.
+    /// Returns `true` if frame `frame` is part of the animation.
     pub fn animates(&self, frame: u64) -> bool {
         self.shared.animation.as_ref().is_some_and(|animation| animation.wants(frame))
     }
 
-    /// A buffer to fill for [`write`](Self::write): one that has been written already, if there is
-    /// one.
+    /// Returns a buffer to fill for [`write`](Self::write): the buffer of a frame that was written,
+    /// if there is one.
     pub fn buffer(&self) -> Vec<u8> {
         self.spare.try_recv().unwrap_or_default()
     }
 
-    /// Hands over frame `frame`, RGBA8. It becomes a file when `keep` says so, and is offered to
-    /// the animation in any case. Waits while all threads are busy.
+    /// Queues frame `frame`, RGBA8. It is written to a file if `keep` is set, and added to the
+    /// animation in any case. Waits while all threads are busy.
     ///
     /// # Errors
-    /// The first error of any frame before.
+    /// The first error of an earlier frame.
     pub fn write(&self, frame: u64, rgba: Vec<u8>, keep: bool) -> Result<()> {
         if let Some(error) = self.shared.take_error() {
             return Err(error);
@@ -88,7 +88,7 @@ impl FrameWriter {
         }
     }
 
-    /// Waits until all frames are on disk. Gives back the animation, which is not written yet.
+    /// Waits until all frames are on disk. Returns the animation, which is not written yet.
     pub fn finish(mut self) -> Result<Option<Animation>> {
         drop(self.jobs.take());
         for worker in self.workers.drain(..) {
@@ -107,7 +107,7 @@ impl Shared {
             let job = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
             let Ok(job) = job else { return };
             match self.write(&job) {
-                // The frame loop may have ended and want no buffer any more.
+                // The frame loop may have ended; the buffer is not needed then.
                 Ok(()) => drop(give_back.send(job.rgba)),
                 Err(error) => *self.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error),
             }
@@ -130,7 +130,7 @@ impl Shared {
     }
 }
 
-/// Writes RGBA8 pixels, which are opaque, as an RGB PNG.
+/// Writes opaque RGBA8 pixels as an RGB PNG.
 pub fn write_png(path: &Path, rgba: &[u8], size: [u32; 2]) -> Result<()> {
     let mut file = AtomicFile::create(path)?;
     let rgb: Vec<u8> = rgba.as_chunks::<4>().0.iter().flat_map(|&[r, g, b, _]| [r, g, b]).collect();

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
-//! The first programs, `examples/01_buffer.rs` to `examples/09_frame_loop.rs`: they run, check
-//! themselves, and stay what they are for.
+//! Tests of the first programs, `examples/01_buffer.rs` to `examples/09_frame_loop.rs`: they run, check
+//! their own results, and stay short.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use std::process::Command;
 #[allow(dead_code, reason = "these programs need one helper alone")]
 mod common;
 
-/// Each with its last line.
+/// Each program with its last line of output.
 const PROGRAMS: [(&str, &str); 9] = [
     ("01_buffer", "6 frames of 65536 numbers are right"),
     ("02_image", "6 frames of 320 x 200 texels are right"),
@@ -22,7 +22,7 @@ const PROGRAMS: [(&str, &str); 9] = [
     ("09_frame_loop", "60 frames of 1000 numbers are right"),
 ];
 
-/// In the error of a machine on which nothing here can run.
+/// Parts of the error on a machine that cannot run the programs.
 const LACKS: [&str; 4] = ["found: none", "no Vulkan loader", "no Vulkan device", "ERROR_INCOMPATIBLE_DRIVER"];
 
 #[test]
@@ -32,7 +32,7 @@ fn they_are_right_and_the_validation_layer_is_silent() {
             bridge_tests::skip_case(bridge_tests::Need::Other, name, "it is not built");
             continue;
         };
-        // Turned on from outside, the layer speaks on standard output.
+        // If the environment enables the layer, it prints on standard output.
         let layer = ("VK_INSTANCE_LAYERS", "VK_LAYER_KHRONOS_validation");
         let output = Command::new(program).env(layer.0, layer.1).output().unwrap();
         let (said, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -46,19 +46,20 @@ fn they_are_right_and_the_validation_layer_is_silent() {
     }
 }
 
-/// Frames of the CPU's are presented once they are computed: the layer would tell.
+/// Frames of the CPU backend are presented only after they are computed; otherwise the layer
+/// reports it.
 #[test]
 fn the_eighth_shows_its_frames_in_a_window() {
     shows_frames("08_view", &["--window", "60"], "60 frames of 320 x 200 pixels are drawn and right");
 }
 
-/// Not one of the first, but as short: a view in the program's own window.
+/// A view in the program's own window; not a first program, but as short.
 #[test]
 fn a_view_shows_its_frames_in_the_programs_own_window() {
     shows_frames("own_window", &["60"], "60 frames of 20000 points are drawn and right");
 }
 
-/// Runs a program in a window, watched by the validation layer.
+/// Runs a program in a window, with the validation layer enabled.
 fn shows_frames(name: &str, arguments: &[&str], last: &str) {
     let screen = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     if cfg!(target_os = "linux") && !screen("DISPLAY") && !screen("WAYLAND_DISPLAY") {
@@ -79,7 +80,7 @@ fn shows_frames(name: &str, arguments: &[&str], last: &str) {
     assert!(!said.contains("VUID"), "{said}");
 }
 
-/// The message, with what to do about it, and not the fields of an error type.
+/// The programs print the error message with a remedy, and not the fields of an error type.
 #[cfg(target_os = "linux")]
 #[test]
 fn they_say_in_words_that_there_is_no_driver() {
@@ -121,8 +122,8 @@ fn they_are_short_say_how_to_run_them_and_use_the_bridge_alone() {
     }
 }
 
-/// The program says in which queue its kernels run, and where there are none in Vulkan's, what the
-/// device lacks.
+/// The program prints in which queue its kernels run, and if that is not Vulkan's, what the device
+/// lacks.
 #[test]
 fn the_sixth_says_where_its_kernels_run() {
     let name = "06_kernels_in_the_queue";

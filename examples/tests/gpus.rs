@@ -10,7 +10,7 @@ use serde_json::Value;
 #[allow(dead_code, reason = "it has what all programs need")]
 mod common;
 
-/// To the folder `out`.
+/// Runs the demo on two GPUs, with the output folder `out`.
 fn run(out: &Path, arguments: &[&str]) -> Option<Output> {
     let Some(program) = common::program("particles") else {
         skip(Need::Other, "the example `particles` is not built");
@@ -21,8 +21,8 @@ fn run(out: &Path, arguments: &[&str]) -> Option<Output> {
     Some(command.args(arguments).arg("--out").arg(out).output().unwrap())
 }
 
-/// Both scenes; the checks compare particles of both halves with the processor's, bit for bit, and
-/// the picture.
+/// Each of two GPUs moves half of the particles, in both scenes; the checks compare particles of
+/// both halves bit for bit with those of the CPU, and the picture.
 #[test]
 fn each_of_two_gpus_moves_half_of_the_particles() {
     let rig = Rig::open();
@@ -45,7 +45,7 @@ fn each_of_two_gpus_moves_half_of_the_particles() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// With one GPU it says what it lacks.
+/// With one GPU, the error names the missing GPU.
 #[test]
 fn a_second_gpu_that_is_not_there_is_named() {
     let Some(devices) = cuda_devices() else { return };

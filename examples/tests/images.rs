@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
-//! The programs that share images, as a user runs them: what they leave, what they check, and how
-//! they end.
+//! The programs that share images, as a user runs them: their output files, their checks, and their
+//! exit status.
 
 use std::fs;
 
@@ -9,8 +9,8 @@ use serde_json::Value;
 
 mod common;
 
-/// Runs `program` for a few frames under validation; gives its summary, and its pictures are in
-/// `out`.
+/// Runs `program` for a few frames with the validation layer; returns its summary. The pictures are
+/// in `out`.
 fn summary(program: &str, out: &std::path::Path, arguments: &[&str]) -> Option<Value> {
     let arguments = [&["--json", "--validate"], arguments].concat();
     let output = common::run(program, out, &arguments)?;
@@ -44,7 +44,8 @@ fn a_pattern_grows_is_drawn_and_is_what_it_should_be() {
     assert!(frames[6].pixels.chunks(4).any(|rgba| rgba[0] > 150), "the picture is dark");
 }
 
-/// Apart from the frames or with them: the files are the same.
+/// The pictures do not depend on whether they are copied in separate submissions or with the
+/// frames.
 #[test]
 fn pictures_are_the_same_however_they_are_copied() {
     for program in ["texture", "postprocess"] {
@@ -93,7 +94,7 @@ fn what_cannot_be_is_one_error_without_a_panic() {
         ("texture", &["--grid", "640x8"], 2, "--grid"),
         ("texture", &["--grid", "1x1"], 2, "--grid"),
         ("texture", &["--gpu", "no such device"], 1, "no such device"),
-        // Larger than any device's images; found before any is made.
+        // Larger than the images of any device; detected before anything is created.
         ("texture", &["--grid", "16384x16384", "--size", "16384x16384", "--samples", "4"], 1, "65536"),
         ("postprocess", &["--samples", "3"], 2, "--samples"),
         ("postprocess", &["--gpu", "no such device"], 1, "no such device"),

@@ -1,5 +1,5 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
-//! What people stumbled over who tried the demos for the first time: each thing in every demo.
+//! Problems that new users had with the demos; each is tested in every demo.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use serde_json::Value;
 #[allow(dead_code, reason = "no window is opened here")]
 mod common;
 
-/// Each demo, with what makes it small.
+/// Each demo, with arguments that make it small.
 const DEMOS: [(&str, &[&str]); 3] =
     [("particles", &["--particles", "500"]), ("texture", &["--grid", "32x16", "--steps", "2"]), ("postprocess", &[])];
 
@@ -18,7 +18,7 @@ fn run(demo: (&str, &[&str]), out: &Path, arguments: &[&str]) -> Option<Output> 
     common::run(demo.0, out, &[demo.1, arguments].concat())
 }
 
-/// The frames in a folder, sorted.
+/// Returns the names of the frames in a folder, sorted.
 fn frames(folder: &Path) -> Vec<String> {
     let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut names: Vec<_> = names.filter(|name| name.starts_with("frame_")).collect();
@@ -97,7 +97,7 @@ fn one_of_a_kind_is_told_in_the_singular() {
 fn falling_back_to_the_processor_is_told_without_a_log() {
     for (name, arguments) in DEMOS {
         let out = tempfile::tempdir().unwrap();
-        // Says so where the program cannot run here at all.
+        // Reports it if the program cannot run on this machine.
         if run((name, arguments), out.path(), &["--frames", "1"]).is_none() {
             return;
         }

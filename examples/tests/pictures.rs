@@ -1,5 +1,5 @@
 #![allow(clippy::unwrap_used, reason = "a test helper that cannot go on ends its test")]
-//! Every kind of PNG becomes particles and is seen again, and every broken one gives an error with
+//! Every kind of PNG becomes particles and is shown again, and every broken PNG gives an error with
 //! its name.
 
 use std::fs;
@@ -11,7 +11,7 @@ use bridge_examples::particles::scene::{Scene, SceneInfo};
 use bridge_examples::picture::Picture;
 use bridge_examples::psnr::{IDENTICAL, psnr};
 
-/// A PNG made by hand, uncompressed, so that each of its fields can be right or wrong.
+/// A PNG that is encoded here, uncompressed, so that each of its fields can be right or wrong.
 struct Png {
     width: u32,
     height: u32,
@@ -19,7 +19,7 @@ struct Png {
     kind: u8,
     interlaced: bool,
     chunks: Vec<(&'static [u8; 4], Vec<u8>)>,
-    /// Filter byte and packed samples of every row, of every pass when interlaced.
+    /// The filter byte and packed samples of every row; if interlaced, of every pass.
     rows: Vec<u8>,
 }
 
@@ -74,7 +74,7 @@ fn put(file: &mut Vec<u8>, name: &[u8; 4], data: &[u8]) {
     file.extend((!crc).to_be_bytes());
 }
 
-/// Reads `bytes` as a file, which then is gone.
+/// Reads `bytes` from a temporary file.
 fn open(bytes: &[u8]) -> Result<Picture, String> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("some picture.png");

@@ -1,5 +1,5 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
-//! The particle demo as a user runs it: what it leaves, what it says, and how it ends.
+//! The particle demo as a user runs it: its output files, its messages, and its exit status.
 
 use std::fs;
 use std::path::Path;
@@ -16,7 +16,7 @@ fn run(out: &Path, arguments: &[&str]) -> Option<Output> {
     common::run(PROGRAM, out, &[&["--particles", "3000"], arguments].concat())
 }
 
-/// The names in a folder, sorted.
+/// Returns the names in a folder, sorted.
 fn names(folder: &Path) -> Vec<String> {
     let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut names: Vec<_> = names.collect();
@@ -77,7 +77,7 @@ fn what_cannot_be_is_one_error_without_a_panic() {
         (&["--image", "nothing.png"], "nothing.png"),
         (&["--image", file.to_str().unwrap()], "a file"),
         (&["--gpu", "no such device"], "no such device"),
-        // The tests' programs compute on the host.
+        // The programs of the tests compute on the CPU.
         (&["--gpus", "2"], "--gpus 2 computes with CUDA"),
         (&["--gpus", "0"], "--gpus"),
     ] {
@@ -146,7 +146,7 @@ mod interrupted {
 
     use super::*;
 
-    /// Does not outlive its test.
+    /// A child process that is killed when dropped.
     struct Running(std::process::Child);
 
     impl Drop for Running {

@@ -1,6 +1,6 @@
 #![allow(unsafe_code, clippy::unwrap_used, reason = "frames are begun by hand; a test that cannot go on ends")]
-//! A window's size changes while frames are made: each frame is what it should be in its size, with
-//! the same exchanges.
+//! The size of a window changes while frames are drawn: each frame is correct in its size, and the
+//! exchanges stay the same.
 
 use std::collections::BTreeMap;
 
@@ -19,13 +19,13 @@ fn a_scene_follows_its_window() {
     for size in [[96, 54], [96, 54], [131, 77], [5, 3], [96, 54]] {
         // SAFETY: every frame is waited for below.
         unsafe { demo.resize(size) }.unwrap();
-        // Once round the slots, and one more; the order goes on over every change.
+        // All slots and one more; the order of the slots continues after every change of size.
         for _ in 0..3 {
             let slot = (frame % 2) as usize;
             let (_, bytes) = demo.samples(3);
             let data = read_back(demo.compute().device(), "sample", bytes).unwrap();
             let wanted = Wanted { picture: true, sample: Some(&data), ..Wanted::default() };
-            // SAFETY: the slot's last frame is done, and the sample lives until this one is.
+            // SAFETY: the slot's last frame is done, and the sample lives until this frame is done.
             let rendered = unsafe { demo.frame(frame, slot, wanted, SubmitInfo::default()) }.unwrap();
             rendered.wait(demo.patience()).unwrap();
             // SAFETY: the frame is done.

@@ -30,7 +30,7 @@ fn picture() -> Picture {
     Picture { width: 200, height: 100, pixels }
 }
 
-/// Runs a story through twice, and compares all bits of each frame.
+/// Runs a story on both sides, and compares all bits of each frame.
 fn compare(test: &str, scene: &Scene, frames: u64) {
     let Some(stream) = stream() else { return };
     let ptx = Ptx::from_src(include_str!("../../shaders/particles.ptx"));
@@ -73,7 +73,8 @@ fn pictures_agree_bit_for_bit() {
     compare("pictures_agree_bit_for_bit", &Scene::new(info(Some(picture()), 60)), 130);
 }
 
-/// A stream on the first CUDA device; None, with a word about it, where there is none.
+/// Returns a stream on the first CUDA device, or `None`, after reporting the reason, if there is
+/// none.
 fn stream() -> Option<Arc<CudaStream>> {
     let devices = bridge_tests::cuda_devices()?;
     Some(CudaDevice::by_uuid(devices[0].uuid).unwrap().new_stream().unwrap())
@@ -100,7 +101,8 @@ fn patterns_agree_bit_for_bit() {
             let mut launch = stream.launch_builder(&kernel);
             let argument = Argument(step);
             launch.arg(&mut next).arg(&now).arg(&argument);
-            // SAFETY: the kernel's three arguments: two states of the grid's cells, and the step.
+            // SAFETY: the kernel's three arguments: two states with the number of cells of the
+            // grid, and the step.
             unsafe { launch.launch(config) }.unwrap();
             std::mem::swap(&mut now, &mut next);
         }

@@ -1,8 +1,8 @@
-//! Is what was grown and drawn what should have been?
+//! Checks of the pattern and of the picture.
 //!
-//! *Data*: the pattern grows a second time in Rust, and the image, as Vulkan read it, must hold it
-//! bit for bit. *Picture*: the CPU draws the ring from the image that Vulkan read, and the GPU's
-//! picture must look the same.
+//! *Data*: the pattern is grown a second time in Rust and compared bit for bit with the image, as
+//! Vulkan read it. *Picture*: the CPU draws the ring from the image that Vulkan read, and the
+//! result is compared with the GPU's picture.
 
 use anyhow::{Result, anyhow, bail};
 use half::f16;
@@ -11,14 +11,15 @@ use crate::psnr::compare;
 use crate::texture::growth::{Growth, Step, Texel};
 use crate::texture::ring::{Develop, View, develop, draw};
 
-/// The most steps of cells that are replayed; a run of more has only its first frames replayed.
+/// The maximum number of cell steps that are replayed; of a longer run only the first frames are
+/// replayed.
 const REPLAYED: u64 = 20_000_000_000;
 
-/// The least likeness of the GPU's picture and the CPU's, in decibels. Half floats and filters
-/// leave it above 45; an image or a view that is one frame old is below 36.
+/// The minimum similarity of the GPU's picture and the CPU's, in decibels. It is above 45, limited
+/// by half floats and filters; an image or a view that is one frame old is below 36.
 pub const LEAST_DRAWN: f64 = 38.0;
 
-/// The pattern, grown a second time, frame by frame.
+/// The pattern, grown a second time frame by frame.
 pub struct Replay {
     growth: Growth,
     grid: [u32; 2],
@@ -27,16 +28,16 @@ pub struct Replay {
 }
 
 impl Replay {
-    /// Before frame 0.
+    /// Creates a replay that starts before frame 0.
     pub fn new(grid: [u32; 2], seed: u64, steps: u32) -> Self {
         Self { growth: Growth::new(grid, seed), grid, steps, next: 0 }
     }
 
-    /// Grows up to frame `frame` and compares with the image of that frame. Gives the number of
-    /// texels that were compared; none where getting there would take too long.
+    /// Grows the pattern up to frame `frame` and compares it with the image of that frame. Returns
+    /// the number of texels that were compared, or `None` if the growth would take too long.
     ///
     /// # Errors
-    /// Names the first texel that differs, with both values.
+    /// The error names the first texel that differs, with both values.
     pub fn compare(&mut self, frame: u64, image: &[Texel]) -> Option<Result<usize>> {
         let cells = u64::from(self.grid[0]) * u64::from(self.grid[1]);
         if (frame + 1).saturating_mul(cells * u64::from(self.steps)) > REPLAYED {
@@ -68,14 +69,15 @@ fn same(frame: u64, [width, _]: [u32; 2], found: &[Texel], expected: &[Texel]) -
     }
 }
 
-/// The picture of frame `frame` as the CPU draws it from the image that Vulkan read, as RGBA8.
+/// Returns the picture of frame `frame` that the CPU draws from the image that Vulkan read, as
+/// RGBA8.
 pub fn expected_picture(frame: u64, image: &[Texel], grid: [u32; 2], size: [u32; 2], samples: u32) -> Vec<u8> {
     let light = draw(&View::new(frame, size, grid), image, grid, size.map(|side| side * samples));
     develop(&light, size, &Develop::new(samples))
 }
 
-/// Compares the picture `found` of frame `frame` with what the CPU draws from the image that Vulkan
-/// read. Gives the likeness in decibels, and an error when it is too little.
+/// Compares the picture `found` of frame `frame` with the picture that the CPU draws from the image
+/// that Vulkan read. Returns the similarity in decibels, and an error if it is too low.
 pub fn compare_drawn(
     frame: u64,
     image: &[Texel],

@@ -1,5 +1,5 @@
-//! The compute side: the same steps as CUDA kernels, on a stream or in command buffers, or as their
-//! twins on the processor.
+//! The compute side: the growth as CUDA kernels, on a stream or in command buffers, or as their
+//! twins on the CPU.
 #![allow(unsafe_code)] // Kernel launches.
 
 use crate::kernels::{load, threads};
@@ -7,13 +7,13 @@ use crate::texture::growth::{Growth, Step, Texel};
 use anyhow::{Context, Result};
 use bridge::{Compute, ComputeTurn, ImageSpec, Kernel, KernelMemory, KernelWork, TwinImage, TwinSlice};
 
-/// What a slot of the exchange holds.
+/// The contents of a slot of the exchange.
 pub(crate) type Shared = ImageSpec<Texel>;
 
-/// The kernels, compiled beforehand from `shaders/texture.cu`.
+/// The PTX of the kernels in `shaders/texture.cu`.
 const KERNELS: &str = include_str!("../../shaders/texture.ptx");
 
-/// The pattern, where compute keeps it, and the means to let it grow.
+/// The pattern in the compute side's memory, and the kernels that grow it.
 pub(crate) struct Grower {
     grow: Kernel,
     relief: Kernel,
@@ -22,7 +22,7 @@ pub(crate) struct Grower {
 }
 
 impl Grower {
-    /// Brings `growth` to the compute side.
+    /// Copies `growth` to the compute side.
     pub(crate) fn new(compute: &Compute, growth: &Growth) -> Result<Self> {
         let [grow, relief] = Step::KERNELS;
         let module = load(compute, "texture.ptx", KERNELS)?
@@ -36,8 +36,8 @@ impl Grower {
         Ok(Self { grow: module.kernel(grow)?, relief: module.kernel(relief)?, now, next })
     }
 
-    /// Moves the pattern on by `steps` steps and writes the turn's image, once the work before is
-    /// done. Does not wait.
+    /// Enqueues `steps` steps of the pattern and the output to the turn's image, after the previous
+    /// work. Does not wait.
     pub(crate) fn advance(&mut self, turn: &mut ComputeTurn<Shared>, step: &Step, steps: u32) -> Result<()> {
         let work = turn.work().kernels()?;
         for _ in 0..steps {
@@ -55,16 +55,16 @@ fn launch_grow(
     from: &KernelMemory<f32>,
     step: &Step,
 ) -> Result<()> {
-    // SAFETY: the kernel's three arguments: two states of as many cells as the step's grid has, and
-    // the step, whose size both sources assert. No thread goes past the grid.
+    // SAFETY: the kernel's three arguments: two states with the number of cells of the step's grid,
+    // and the step, whose size both sources assert. No thread accesses anything beyond the grid.
     unsafe { work.launch(kernel, &threads(step.grid()), (to, from, *step)) }
         .context("the kernel that lets the pattern grow cannot be launched")
 }
 
 fn launch_relief(kernel: &Kernel, work: &KernelWork<'_, Shared>, state: &KernelMemory<f32>, step: &Step) -> Result<()> {
     let surface = work.resources.surface(0)?;
-    // SAFETY: the kernel's three arguments: the turn's image of half floats, a state of as many
-    // cells as it has texels, and the step. No thread goes past the grid.
+    // SAFETY: the kernel's three arguments: the turn's image of half floats, a state with one cell
+    // per texel, and the step. No thread accesses anything beyond the grid.
     unsafe { work.launch(kernel, &threads(step.grid()), (surface, state, *step)) }
         .context("the kernel that writes the image cannot be launched")
 }

@@ -1,5 +1,5 @@
-//! A pattern, an exchange of images, and the two sides that share them: everything of a run but
-//! where its frames go.
+//! A pattern, an exchange of images, and the two sides that share them: everything of a run except
+//! the output of its frames.
 #![allow(unsafe_code)] // Submits recorded frames.
 
 use std::collections::BTreeMap;
@@ -21,15 +21,15 @@ use bridge::{Compute, Exchange, ExchangeInfo, ImageSpec, OpenInfo, SubmitInfo, T
 use crate::texture::compute::{Grower, Shared};
 use crate::texture::render::{ACCESSES, FIELD, Renderer};
 
-/// How long a frame may take: so much, and so much for each step of a cell and each texel of light,
-/// which is plenty for a software rasteriser.
+/// The timeout of a frame: a constant, plus a share per step of a cell and per texel of light,
+/// which is ample for a software rasterizer.
 const PATIENCE: Duration = Duration::from_secs(20);
 const PATIENCE_PER_MILLION: Duration = Duration::from_millis(200);
 
-/// A run.
+/// A run of the texture demo.
 pub struct Texture {
     // Field order is drop order: dropping the exchange waits for the frames in flight, which use
-    // what comes after it.
+    // the fields after it.
     exchange: Exchange<Shared>,
     renderer: Renderer,
     grower: Grower,
@@ -42,8 +42,8 @@ pub struct Texture {
     compute: Compute,
 }
 
-// SAFETY: the exchange is the first field, and dropping it waits for its frames, or leaks what they
-// use.
+// SAFETY: the exchange is the first field, and dropping it waits for its frames, or leaks
+// everything that they use.
 unsafe impl Demo for Texture {
     const PROGRAM: &'static str = "texture";
     type Options = Options;
@@ -57,7 +57,7 @@ unsafe impl Demo for Texture {
         let work = |[width, height]: [u32; 2], times: u32| u64::from(width) * u64::from(height) * u64::from(times);
         let millions = (work(grid, options.steps) + work(size, samples * samples)) / 1_000_000;
         let patience = PATIENCE + PATIENCE_PER_MILLION * u32::try_from(millions).unwrap_or(u32::MAX);
-        // First of all: it says what cannot be, before anything is made.
+        // Created first: it reports an unsupported device before anything else is allocated.
         let renderer = Renderer::new(&compute, size, samples, slots, options.run.copies())?;
         let info = ExchangeInfo { name: "field", slots, timeout: patience, ..Default::default() };
         let field = ImageSpec::<Texel>::new(FIELD, grid, ACCESSES);
@@ -101,21 +101,21 @@ unsafe impl Demo for Texture {
         if wanted.window.is_some() {
             turn.prepare_present()?;
         }
-        // SAFETY: the slot's last frame is done, says the caller.
+        // SAFETY: the slot's last frame is done, as the caller guarantees.
         let commands = unsafe { self.renderer.record(&turn, &View::new(frame, self.size, self.grid), wanted) }?;
         let submit = SubmitInfo { commands: &[commands], ..submit };
         let slot = turn.slot();
         // SAFETY: the commands were recorded for this turn between its barriers, for the device's
-        // own queue; what they use is freed after the exchange, which waits for them, or is the
-        // caller's.
+        // own queue; everything that they use is freed after the exchange, which waits for them, or
+        // belongs to the caller.
         let rendered = unsafe { turn.submit_with(&submit) }?;
-        // SAFETY: recorded with this slot, submitted just now.
+        // SAFETY: recorded with this slot, and just submitted.
         unsafe { self.renderer.send(slot, wanted, &rendered) }?;
         Ok(rendered)
     }
 
     unsafe fn picture(&self, slot: usize) -> Result<&[u8]> {
-        // SAFETY: handed on to the caller.
+        // SAFETY: the caller guarantees it.
         unsafe { self.renderer.picture(slot) }
     }
 
@@ -128,7 +128,7 @@ unsafe impl Demo for Texture {
         let mut replay = Replay::new(self.grid, self.seed, self.steps);
         let mut checks = vec![];
         for (&frame, sample) in samples {
-            // SAFETY: samples are checked when the run is over and each of their frames is done.
+            // SAFETY: samples are checked after the run, when each of their frames is done.
             let image = unsafe { sample.data::<Texel>() }?;
             match replay.compare(frame, image) {
                 Some(result) => checks.push(Check::data(frame, result)),

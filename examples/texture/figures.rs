@@ -1,4 +1,4 @@
-//! What the texture demo adds to a summary.
+//! The texture demo's figures in a summary.
 
 use std::fmt;
 
@@ -10,18 +10,18 @@ use crate::summary::short;
 /// The figures of a run.
 #[derive(Clone, Debug, Serialize)]
 pub struct Figures {
-    /// Cells along the ring and round its tube.
+    /// Cells along the ring and around its tube.
     pub grid: [u32; 2],
-    /// Steps of each frame.
+    /// Steps per frame.
     pub steps: u32,
     /// Texels of light on each side of a pixel.
     pub samples: u32,
-    /// Cells that compute moved on by one step, each second.
+    /// Cell steps that compute made per second.
     pub cells_per_second: f64,
 }
 
 impl Figures {
-    /// For `frames` frames in `seconds`.
+    /// Computes the figures of `frames` frames in `seconds`.
     pub fn new(grid: [u32; 2], steps: u32, samples: u32, frames: u64, seconds: f64) -> Self {
         let cells = f64::from(grid[0]) * f64::from(grid[1]) * f64::from(steps) * frames as f64;
         Self { grid, steps, samples, cells_per_second: if seconds > 0.0 { cells / seconds } else { 0.0 } }

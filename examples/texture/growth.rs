@@ -1,9 +1,9 @@
-//! Reaction and diffusion after Gray and Scott: a feed and a catalyst that eats it, on a torus of
+//! Reaction and diffusion by Gray and Scott: a feed and a catalyst that consumes it, on a torus of
 //! cells.
 //!
-//! `u + 2v -> 3v` turns feed into catalyst, both diffuse, feed flows in and catalyst dies. Spots
-//! that divide where the catalyst dies quickly, labyrinths where there is more to feed on; along
-//! the torus the conditions go from the one to the other and back, and drift.
+//! `u + 2v -> 3v` turns feed into catalyst, both diffuse, feed flows in and catalyst dies. The
+//! pattern is dividing spots where the catalyst dies quickly, and labyrinths where there is more
+//! feed; along the torus the conditions change from one to the other and back, and drift.
 //!
 //! `shaders/texture.cu` is the twin, operation for operation: both give the same bits.
 
@@ -13,26 +13,26 @@ use rayon::prelude::*;
 
 use crate::maths::{Random, cos_turns};
 
-/// How fast the feed spreads; the catalyst is half as fast.
+/// The diffusion rate of the feed and of the catalyst.
 const SPREAD: [f32; 2] = [1.0, 0.5];
-/// What flows in, where there are spots and where there are labyrinths.
+/// The rate at which feed flows in, for spots and for labyrinths.
 const FEED: [f32; 2] = [0.030, 0.050];
-/// What dies beyond that, there and there.
+/// The rate at which catalyst dies in addition, for spots and for labyrinths.
 const KILL: [f32; 2] = [0.062, 0.0625];
-/// How far round the ring the conditions drift in one frame, in turns.
+/// The drift of the conditions around the ring per frame, in turns.
 const DRIFT: f32 = 1.0 / 720.0;
-/// Cells for each place where the growth begins.
+/// The number of cells per seed of the growth.
 const CELLS_PER_SEED: usize = 4000;
-/// Cells on a side of such a place.
+/// The width and height of a seed, in cells.
 const SEED_SIDE: usize = 9;
-/// Rows that one task of the processor computes.
+/// Rows that one task on the CPU computes.
 const BAND: usize = 8;
 
-/// What the shared image holds of a cell: the catalyst, its slopes along a row and along a column
-/// (a difference over two cells each), and the feed.
+/// A texel of the shared image: the catalyst, its slopes along a row and along a column (each a
+/// difference over two cells), and the feed.
 pub type Texel = [f16; 4];
 
-/// What the kernels need to know: 32 bytes.
+/// The parameters of the kernels: 32 bytes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
 pub struct Step {
@@ -40,7 +40,7 @@ pub struct Step {
     feed: [f32; 2],
     /// [`KILL`].
     kill: [f32; 2],
-    /// How far the conditions have drifted, in turns.
+    /// The drift of the conditions, in turns.
     phase: f32,
     /// Cells in a row.
     width: u32,
@@ -50,28 +50,28 @@ pub struct Step {
 }
 
 impl Step {
-    /// The kernel that moves all cells on by one step, and the one that writes the image.
+    /// The kernel that advances all cells by one step, and the kernel that writes the image.
     pub const KERNELS: [&'static str; 2] = ["grow", "relief"];
 
-    /// For the steps of frame `frame`.
+    /// Creates the parameters for the steps of frame `frame`.
     pub fn new([width, height]: [u32; 2], frame: u64) -> Self {
-        // A whole turn of drift is none.
+        // A drift of a whole turn is no drift.
         let phase = (frame % 720) as f32 * DRIFT;
         Self { feed: FEED, kill: KILL, phase, width, height, reserved: 0 }
     }
 
-    /// Cells in a row, and rows.
+    /// Returns the number of cells in a row, and the number of rows.
     pub fn grid(&self) -> [u32; 2] {
         [self.width, self.height]
     }
 
-    /// Feed and kill in every column.
+    /// Returns the feed and kill rates of every column.
     fn conditions(&self) -> [Vec<f32>; 2] {
         let part = |x: u32| 0.5 - 0.5 * cos_turns(x as f32 / self.width as f32 + self.phase);
         [self.feed, self.kill].map(|[a, b]| (0..self.width).map(|x| a + (b - a) * part(x)).collect())
     }
 
-    /// Moves all cells on by one step, from the planes `from` to the planes `to`. Twin of the
+    /// Advances all cells by one step, from the planes `from` to the planes `to`. Twin of the
     /// kernel `grow`.
     pub fn grow(&self, to: &mut [f32], from: &[f32]) {
         let (size, conditions) = (self.size(), self.conditions());
@@ -107,23 +107,24 @@ impl Step {
     }
 }
 
-/// Feed and catalyst.
+/// Splits the planes into feed and catalyst.
 fn planes([width, height]: [usize; 2], planes: &[f32]) -> (&[f32], &[f32]) {
     let (feed, catalyst) = planes.split_at(width * height);
     (feed, &catalyst[..width * height])
 }
 
-/// All cells.
+/// The state of all cells.
 #[derive(Clone, Debug)]
 pub struct Growth {
     size: [usize; 2],
     planes: Vec<f32>,
-    /// Where the next step goes.
+    /// The target of the next step.
     next: Vec<f32>,
 }
 
 impl Growth {
-    /// Feed everywhere, and a little catalyst in a few places that follow from `seed`.
+    /// Creates cells with feed everywhere and a little catalyst in a few places, which depend on
+    /// `seed`.
     pub fn new(size: [u32; 2], seed: u64) -> Self {
         let size = size.map(|n| n as usize);
         let [width, height] = size;
@@ -141,12 +142,12 @@ impl Growth {
         Self { size, next: vec![0.0; 2 * cells], planes: [feed, catalyst].concat() }
     }
 
-    /// Feed and then catalyst of all cells, row by row: what the kernels work on.
+    /// Returns the feed and then the catalyst of all cells, row by row, as the kernels use them.
     pub fn planes(&self) -> &[f32] {
         &self.planes
     }
 
-    /// Moves on by `steps` steps.
+    /// Advances the pattern by `steps` steps.
     pub fn advance(&mut self, step: &Step, steps: u32) {
         for _ in 0..steps {
             step.grow(&mut self.next, &self.planes);
@@ -154,7 +155,7 @@ impl Growth {
         }
     }
 
-    /// The whole image, row by row.
+    /// Returns the whole image, row by row.
     pub fn image(&self) -> Vec<Texel> {
         let [width, height] = self.size;
         let step = Step::new(self.size.map(|side| side as u32), 0);
@@ -178,7 +179,7 @@ impl<'a> Rows<'a> {
         Self { above: get(row + height - 1), here: get(row), below: get(row + 1) }
     }
 
-    /// How much more there is around a cell than in it.
+    /// Returns the difference between the surroundings of a cell and the cell.
     #[inline(always)]
     fn around(&self, left: usize, x: usize, right: usize) -> f32 {
         let Self { above, here, below } = self;
@@ -188,10 +189,10 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// One step of one row.
+/// Computes one step of one row.
 fn react(u: &Rows<'_>, v: &Rows<'_>, [feed, kill]: &[Vec<f32>; 2], next_u: &mut [f32], next_v: &mut [f32]) {
     let width = next_u.len();
-    // As slices of one known length, so that the loop below needs no check.
+    // The slices have the same known length, so the loop below needs no bounds checks.
     let whole = |rows: &Rows<'_>| rows.above.len() == width && rows.here.len() == width && rows.below.len() == width;
     assert!(whole(u) && whole(v) && feed.len() == width && kill.len() == width && next_v.len() == width);
     let mut cell = |left: usize, x: usize, right: usize| {
@@ -256,8 +257,8 @@ mod tests {
 
     #[test]
     fn the_torus_has_no_seam() {
-        // What is moved round the columns and rows grows the same, moved: the conditions move along
-        // by phase.
+        // A pattern that is shifted along columns and rows grows into the shifted result; the phase
+        // shifts the conditions.
         let whole = [96_usize, 64];
         let mut growth = Growth::new(SIZE, 5);
         let moved = |plane: &[f32]| -> Vec<f32> {

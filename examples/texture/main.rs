@@ -1,13 +1,13 @@
-//! A pattern that CUDA grows in an image and Vulkan samples: shared images, compute first. `--help`
-//! says the rest.
+//! A pattern that CUDA grows in an image and Vulkan samples: shared images, compute first. See
+//! `--help` for the options.
 //!
-//! | file | does |
+//! | file | contents |
 //! |---|---|
-//! | `demo.rs` | sets both sides up and makes one frame: begin, compute, finish, record, submit |
-//! | `compute.rs` | the kernels, which write through a surface, or their twins on the processor |
+//! | `demo.rs` | sets up both sides and runs one frame: begin, compute, finish, record, submit |
+//! | `compute.rs` | the kernels, which write through a surface, or their twins on the CPU |
 //! | `render.rs` | the passes, which read through a sampler |
 //!
-//! Frames to files, frames to a window, and the checks are `bridge_examples::run`.
+//! `bridge_examples::run` contains the output to files and to a window, and the checks.
 
 use std::process::ExitCode;
 

@@ -1,14 +1,14 @@
-//! What the texture demo can be asked for.
+//! Command line options of the texture demo.
 
 use clap::Parser;
 
 use crate::options::{EXIT_STATUS, RunOptions, Size};
 
-/// The most steps of one frame.
+/// The maximum number of steps per frame.
 pub const MAX_STEPS: u32 = 10_000;
-/// The fewest cells on a side.
+/// The minimum number of cells on a side.
 pub const MIN_GRID: u32 = 16;
-/// The most texels of light on a side of a pixel.
+/// The maximum number of texels of light on a side of a pixel.
 pub const MAX_SAMPLES: u32 = 4;
 
 const EXAMPLES: &str = "\
@@ -53,19 +53,19 @@ impl AsRef<RunOptions> for Options {
 }
 
 impl Options {
-    /// Cells along the ring and round its tube.
+    /// Returns the number of cells along the ring and around its tube.
     pub fn grid_on(&self, cuda: bool) -> [u32; 2] {
         let default = if cuda { [1024, 448] } else { [640, 280] };
         self.grid.map_or(default, |Size { width, height }| [width, height])
     }
 
-    /// Texels of light on each side of a pixel.
+    /// Returns the number of texels of light on each side of a pixel.
     pub fn samples_on(&self, cuda: bool) -> u32 {
         self.samples.unwrap_or(if cuda { 2 } else { 1 })
     }
 }
 
-/// A grid that is large enough to grow something.
+/// Parses a grid and checks that it is large enough for a pattern.
 fn grid(text: &str) -> Result<Size, String> {
     let size: Size = text.parse()?;
     if size.width.min(size.height) < MIN_GRID {

@@ -1,5 +1,5 @@
-//! The Vulkan side: the image round a ring, its light to a picture, and the picture to wherever it
-//! is wanted.
+//! The Vulkan side: wraps the image around a ring, converts its light to a picture, and copies the
+//! picture to its destinations.
 #![allow(unsafe_code)] // Records with a turn's barriers.
 
 use crate::gpu::commands::Commands;
@@ -17,14 +17,14 @@ use vk_local::{LocalBuffer, LocalImage, LocalImageInfo};
 
 use crate::texture::compute::Shared;
 
-/// What the shared image is: `Texel`.
+/// The format of the shared image, for `Texel`.
 pub(crate) const FIELD: vk::Format = vk::Format::R16G16B16A16_SFLOAT;
-/// Vulkan usage: shaders sample it, and sometimes it is read back.
+/// Vulkan's uses of the shared image: shaders sample it, and sometimes it is read back.
 pub(crate) const ACCESSES: ImageAccess = ImageAccess::SAMPLED.union(ImageAccess::TRANSFER_READ);
-/// What light is kept in.
+/// The format of light.
 const LIGHT: vk::Format = vk::Format::R16G16B16A16_SFLOAT;
 
-/// Draws frames. Dropping it frees everything at once: wait for the GPU before.
+/// Draws frames. Dropping it frees everything immediately, so wait for the GPU first.
 pub(crate) struct Renderer {
     commands: Commands,
     ring: Ring,
@@ -40,13 +40,13 @@ pub(crate) struct Renderer {
 struct Ring {
     pipeline: Pipeline,
     depth: Depth,
-    /// Each slot's image as the pipeline reads it; made when the slot is first seen.
+    /// Each slot's image as a texture of the pipeline; created when the slot is first used.
     fields: Vec<Option<Textures>>,
 }
 
 impl Renderer {
-    /// For frames of `size` pixels with `samples` texels of light on each side, `slots` frames in
-    /// flight.
+    /// Creates a renderer for frames of `size` pixels with `samples` texels of light on each side,
+    /// and `slots` frames in flight.
     pub(crate) fn new(compute: &Compute, size: [u32; 2], samples: u32, slots: usize, copies: Copies) -> Result<Self> {
         let sampled = vk::FormatFeatureFlags::SAMPLED_IMAGE | vk::FormatFeatureFlags::SAMPLED_IMAGE_FILTER_LINEAR;
         require(compute, FIELD, sampled, "sample an image of half floats with a linear filter")?;
@@ -99,10 +99,10 @@ impl Renderer {
         })
     }
 
-    /// Records a turn's frame. The command buffer goes with the turn.
+    /// Records a turn's frame. The command buffer has to be submitted with the turn.
     ///
     /// # Safety
-    /// The GPU is done with the frame that used the turn's slot before.
+    /// The GPU has finished the frame that used the turn's slot before.
     pub(crate) unsafe fn record(
         &mut self,
         turn: &RenderTurn<Shared>,
@@ -110,7 +110,7 @@ impl Renderer {
         wanted: Wanted<'_>,
     ) -> Result<vk::CommandBuffer> {
         let Self { commands, ring, develop, light, developed, info, output, device } = self;
-        // SAFETY: handed on to the caller; slots and command buffers go together.
+        // SAFETY: the caller guarantees it; each slot has its own command buffer.
         unsafe {
             commands.record(turn.slot(), |recorder| {
                 ring.record(recorder, device, turn, light, view, wanted.sample)?;
@@ -122,30 +122,30 @@ impl Renderer {
         }
     }
 
-    /// Sends the picture of a frame that was submitted to the host, where that is apart from the
-    /// frame.
+    /// Submits the copy of a submitted frame's picture to the host, if the copy is a separate
+    /// submission.
     ///
     /// # Safety
     /// As [`Output::send`].
     pub(crate) unsafe fn send(&mut self, slot: usize, wanted: Wanted<'_>, rendered: &TimelinePoint) -> Result<()> {
-        // SAFETY: handed on to the caller.
+        // SAFETY: the caller guarantees it.
         unsafe { self.output.send(slot, wanted, rendered) }
     }
 
-    /// The picture that slot `slot` read back, as RGBA8.
+    /// Returns the picture that slot `slot` read back, as RGBA8.
     ///
     /// # Safety
-    /// The frame that used the slot last is done on the GPU, and none is submitted in it while the
-    /// picture is borrowed.
+    /// The GPU has finished the frame that used the slot last, and no frame is submitted in the
+    /// slot while the picture is borrowed.
     pub(crate) unsafe fn picture(&self, slot: usize) -> Result<&[u8]> {
-        // SAFETY: handed on to the caller.
+        // SAFETY: the caller guarantees it.
         unsafe { self.output.picture(slot) }
     }
 }
 
 impl Ring {
-    /// Between the turn's barriers: the image as a ring in `light`, and the image itself to
-    /// `sample`.
+    /// Records the turn's barriers and between them the drawing of the image as a ring to `light`,
+    /// and a copy of the image to `sample`.
     fn record(
         &mut self,
         recorder: &mut Recorder<'_>,
@@ -163,7 +163,7 @@ impl Ring {
             *field = Some(Textures::of_views(device, pipeline, &[(image, shared.layout())])?);
         }
         // SAFETY: the recorder's command buffer records outside of rendering, for the device's own
-        // queue family, and goes with this turn.
+        // queue family, and is submitted with this turn.
         unsafe { turn.record_acquire(recorder.as_raw()) };
         if let Some(buffer) = sample {
             let [width, height, _] = shared.extent();

@@ -1,5 +1,5 @@
-//! The ring that the image is wrapped round, and how it is lit: twin of `ring.vert`, `ring.frag`
-//! and `develop.frag`.
+//! The ring that shows the image, and its lighting: twin of `ring.vert`, `ring.frag` and
+//! `develop.frag`.
 
 use bytemuck::{Pod, Zeroable};
 use glam::{Mat4, Vec3, Vec4};
@@ -11,22 +11,22 @@ use crate::maths::{cos_turns, sin_turns};
 use crate::raster::{Target, Vertex};
 use crate::texture::growth::Texel;
 
-/// From the middle of the ring to the middle of its tube.
+/// The distance from the center of the ring to the center of its tube.
 const MAJOR: f32 = 1.0;
-/// Half the thickness of the tube.
+/// The radius of the tube.
 const MINOR: f32 = 0.46;
-/// How far catalyst of 1 stands out, in cells: ridges are as steep on any grid.
+/// The height of catalyst 1, in cells: the steepness of ridges does not depend on the grid.
 const RELIEF: f32 = 13.0;
-/// Half of the vertical field of view, as a tangent.
+/// Tangent of half the vertical field of view.
 const HALF_VIEW: f32 = 0.265;
-/// From the camera to the middle of the ring.
+/// The distance from the camera to the center of the ring.
 const DISTANCE: f32 = 5.0;
-/// What part of a turn the ring makes in one frame.
+/// The rotation of the ring per frame, in turns.
 const TURN: f32 = 1.0 / 1440.0;
-/// Frames of one turn.
+/// The number of frames per turn.
 const TURN_FRAMES: u64 = 1440;
 
-/// What lies behind the ring, at the top and at the bottom: linear light.
+/// The color behind the ring, at the top and at the bottom: linear light.
 const BACKGROUND: [[f32; 4]; 2] = [[0.006, 0.010, 0.020, 0.0], [0.040, 0.034, 0.042, 0.0]];
 
 /// The push constants of `ring.vert` and `ring.frag`: 100 bytes.
@@ -35,15 +35,15 @@ const BACKGROUND: [[f32; 4]; 2] = [[0.006, 0.010, 0.020, 0.0], [0.040, 0.034, 0.
 pub struct View {
     /// World to clip space, column by column, with Vulkan's y axis (down) and depth (0..=1).
     transform: [f32; 16],
-    /// Where the camera is.
+    /// The position of the camera.
     eye: [f32; 3],
-    /// How far catalyst of 1 stands out.
+    /// The height of catalyst 1.
     relief: f32,
-    /// Where the light comes from; of length 1.
+    /// The direction of the light; of length 1.
     light: [f32; 3],
     /// Quads along the ring.
     along: u32,
-    /// Quads round the tube.
+    /// Quads around the tube.
     around: u32,
 }
 
@@ -58,14 +58,15 @@ pub struct Develop {
 }
 
 impl Develop {
-    /// For `samples` texels on each side of a pixel.
+    /// Creates the constants for `samples` texels on each side of a pixel.
     pub fn new(samples: u32) -> Self {
         Self { background: BACKGROUND, samples: samples as i32 }
     }
 }
 
 impl View {
-    /// The view in frame `frame`, for a picture of `size` pixels and an image of `grid` cells.
+    /// Returns the view in frame `frame`, for a picture of `size` pixels and an image of `grid`
+    /// cells.
     pub fn new(frame: u64, size: [u32; 2], grid: [u32; 2]) -> Self {
         let turn = (frame % TURN_FRAMES) as f32 * TURN;
         let (rise, side) = (0.088, turn + 0.04);
@@ -82,13 +83,14 @@ impl View {
         }
     }
 
-    /// Vertices of a strip once round the tube, and how many strips make up the ring.
+    /// Returns the number of vertices of a strip around the tube, and the number of strips of the
+    /// ring.
     pub fn strips(&self) -> [u32; 2] {
         [2 * (self.around + 1), self.along]
     }
 }
 
-/// The image as a sampler with linear filter and repeating addresses reads it.
+/// Reads the image as a sampler with a linear filter and repeating addresses does.
 struct Sampler<'a> {
     texels: &'a [Texel],
     size: [usize; 2],
@@ -109,7 +111,7 @@ impl Sampler<'_> {
     }
 }
 
-/// A place on the ring: directions along it, round the tube and outwards.
+/// A point on the ring, and the directions along the ring, around the tube and outwards.
 struct Frame {
     along: Vec3,
     around: Vec3,
@@ -117,7 +119,7 @@ struct Frame {
     place: Vec3,
 }
 
-/// `u` and `v` are turns along the ring and round the tube, `height` is what stands out.
+/// Returns the frame at `u` turns along the ring and `v` turns around the tube, `height` above it.
 fn frame(u: f32, v: f32, height: f32) -> Frame {
     let from_axis = Vec3::new(cos_turns(u), 0.0, sin_turns(u));
     let out = from_axis * cos_turns(v) + Vec3::Y * sin_turns(v);
@@ -129,13 +131,14 @@ fn frame(u: f32, v: f32, height: f32) -> Frame {
     }
 }
 
-/// What surrounds the ring, seen in direction `at`: a dim room with a large soft light above.
+/// Returns the surroundings of the ring in direction `at`: a dim room with a large soft light
+/// above.
 fn room(at: Vec3, light: Vec3) -> Vec3 {
     let dim = Vec3::new(0.030, 0.034, 0.045).lerp(Vec3::new(0.20, 0.30, 0.44), smoothstep(-0.5, 1.0, at.y));
     dim + Vec3::new(2.4, 2.1, 1.8) * smoothstep(0.72, 0.97, at.dot(light))
 }
 
-/// The light that the camera sees at a place of the ring. Twin of `ring.frag`.
+/// Returns the light that the camera sees at a point of the ring. Twin of `ring.frag`.
 fn shade(view: &View, image: &Sampler<'_>, u: f32, v: f32) -> [f32; 4] {
     use std::f32::consts::TAU;
     let texel = image.at(u, v);
@@ -167,8 +170,8 @@ fn shade(view: &View, image: &Sampler<'_>, u: f32, v: f32) -> [f32; 4] {
     (diffuse + specular).extend(1.0).to_array()
 }
 
-/// The light of a picture of `size` texels, as `ring.vert` and `ring.frag` leave it; alpha says
-/// where the ring is.
+/// Returns the light of a picture of `size` texels, as `ring.vert` and `ring.frag` draw it; alpha
+/// is the coverage of the ring.
 pub fn draw(view: &View, texels: &[Texel], grid: [u32; 2], size: [u32; 2]) -> Vec<[f32; 4]> {
     let image = Sampler { texels, size: grid.map(|n| n as usize) };
     let transform = Mat4::from_cols_array(&view.transform);
@@ -194,7 +197,7 @@ pub fn draw(view: &View, texels: &[Texel], grid: [u32; 2], size: [u32; 2]) -> Ve
     target.color
 }
 
-/// Light to a picture of `size` pixels: RGBA8, row by row. Twin of `develop.frag`.
+/// Converts light to a picture of `size` pixels: RGBA8, row by row. Twin of `develop.frag`.
 pub fn develop(light: &[[f32; 4]], size: [u32; 2], info: &Develop) -> Vec<u8> {
     let [width, height] = size.map(|n| n as usize);
     let side = info.samples as usize;

@@ -1,4 +1,4 @@
-//! What is kept, and what is freed.
+//! Contents that are kept, and resources that are freed, when resources are replaced.
 
 use std::time::Instant;
 
@@ -28,13 +28,13 @@ pub(crate) fn every_slot_keeps_its_contents(rig: &Rig, compute: &Compute) {
                 assert!(read(&readback, turn) == Filler::pattern(LEN, base), "{len} words, {slots} slots");
             }
         }
-        // The values go on: nothing counts from 0 again.
+        // The values continue: nothing counts from 0 again.
         let turn = exchange.begin().unwrap();
         assert_eq!(turn.frame(), 3 * slots as u64);
         let turn = turn.finish().unwrap();
         assert!(turn.computed().value() > 3 * slots as u64, "{:?}", turn.computed());
         turn.skip();
-        // Shorter, and another use.
+        // A shorter buffer with an additional use.
         exchange.replace(Words::new(10, USES | BufferAccess::VERTEX_INPUT)).unwrap();
         let turn = exchange.begin().unwrap().finish().unwrap();
         let base = turn.slot() as u32 * 1000;
@@ -70,7 +70,8 @@ pub(crate) fn vulkan_first_keeps_its_contents(rig: &Rig, compute: &Compute) {
     exchange.close().unwrap();
 }
 
-/// In tuples and lists, each is matched by its place; lists may become longer and shorter.
+/// In tuples and lists, each resource is matched by its position; lists may become longer or
+/// shorter.
 pub(crate) fn many_resources_grow_together(rig: &Rig, compute: &Compute) {
     let spec =
         |first: usize, others: usize| (Words::new(first, USES).with_name("first"), vec![Words::new(8, USES); others]);
@@ -129,7 +130,7 @@ pub(crate) fn pooled_buffers_grow(rig: &Rig, compute: &Compute) {
     assert_eq!(pool.report().buffers, 0);
 }
 
-/// A graph of the old slots names their memory: it is not launched with the new ones.
+/// A graph of the old slots contains their memory addresses: it is not launched with the new slots.
 pub(crate) fn graphs_are_captured_anew(rig: &Rig, compute: &Compute) {
     let readback = Readback::new(rig.device(), SIZE);
     let mut exchange = words(compute, 1);
@@ -141,7 +142,8 @@ pub(crate) fn graphs_are_captured_anew(rig: &Rig, compute: &Compute) {
             recorded += 1;
             match work {
                 Work::Host(host) => host.run(|words| words.fill(words.len() as u32))?,
-                // Zero, which new memory may hold by chance; the number of captures is what tells.
+                // Zero, which new memory may contain by chance; the number of captures is the
+                // actual check.
                 Work::Cuda(mut cuda) => cuda.stream.memset_zeros(&mut cuda.resources)?,
                 _ => unreachable!("no other backend is opened here"),
             }
@@ -153,12 +155,12 @@ pub(crate) fn graphs_are_captured_anew(rig: &Rig, compute: &Compute) {
         assert!(read(&readback, turn) == vec![expected; LEN], "frame {frame}");
     }
     assert_eq!(recorded, if compute.cuda().is_some() { 3 } else { 5 });
-    // The graph keeps the last slots; the exchange ends before it.
+    // The graph keeps the last slots alive; the exchange is closed before it.
     exchange.close().unwrap();
     drop(graph);
 }
 
-/// A program that only launches graphs never calls `begin`.
+/// A program that only launches graphs never calls `begin`, and its replaced slots are still freed.
 pub(crate) fn graphs_free_what_was_replaced(rig: &Rig, compute: &Compute) {
     let readback = Readback::new(rig.device(), SIZE);
     let mut exchange = words(compute, 1);
@@ -172,7 +174,7 @@ pub(crate) fn graphs_free_what_was_replaced(rig: &Rig, compute: &Compute) {
     exchange.grow(2 * LEN).unwrap();
     assert!(LiveObjects::now().buffers > alive, "the old slots are freed at a later frame");
     let deadline = Instant::now() + Rig::LONG;
-    // On CUDA a thread frees them.
+    // On CUDA a separate thread frees them.
     while LiveObjects::now().buffers > alive {
         assert!(Instant::now() < deadline, "the old slots are never freed");
         frame(&mut exchange);
@@ -195,7 +197,7 @@ pub(crate) fn two_hundred_times_leave_nothing(rig: &Rig, compute: &Compute) {
         let turn = turn.finish().unwrap();
         let commands = &commands[round as usize % 3];
         let recorded = commands.fill(&turn, turn.resources().as_raw(), round);
-        // SAFETY: recorded with the turn's barriers; waited for before it is recorded anew, and by
+        // SAFETY: recorded with the turn's barriers; waited for before it is recorded again, and by
         // closing.
         commands.note(unsafe { turn.submit(&[recorded]) }.unwrap());
         most = most.max(LiveObjects::now().buffers);
@@ -205,8 +207,8 @@ pub(crate) fn two_hundred_times_leave_nothing(rig: &Rig, compute: &Compute) {
         (now.exchanges, now.timelines, now.leaked_buffers),
         (alive.exchanges, alive.timelines, before.leaked_buffers)
     );
-    // Three frames may be unfinished, each with slots of its own. On CUDA others wait for the one
-    // thread that frees them.
+    // Three frames may be unfinished, each with its own slots. On CUDA, others wait for the thread
+    // that frees them.
     assert!(compute.cuda().is_some() || most <= alive.buffers + 4 * 3, "{most} buffers at once");
     commands.iter().for_each(Commands::finish);
     exchange.close().unwrap();

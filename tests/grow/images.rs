@@ -1,4 +1,4 @@
-//! Images of another size.
+//! Images that are replaced with images of another size.
 
 use bridge::ash::vk;
 use bridge::{Compute, Exchange, ImageAccess, ImageSpec, LiveObjects, QueueKind, Work};
@@ -32,7 +32,7 @@ pub(crate) fn images_follow_every_size(_: &Rig, compute: &Compute) {
         exchange.resize(size).unwrap();
         let [width, height] = size;
         assert_eq!(exchange.resources().extent(), [width, height, 1]);
-        // Once more than there are slots.
+        // One frame more than there are slots.
         for _ in 0..3 {
             let mut turn = exchange.begin().unwrap();
             fill(turn.work(), width * height, frame);
@@ -47,14 +47,14 @@ pub(crate) fn images_follow_every_size(_: &Rig, compute: &Compute) {
     assert_eq!(LiveObjects::now(), before);
 }
 
-/// The stages at which the queue waits for a frame are those of its uses and of the hand-over's own
-/// copies, in each generation of images.
+/// The queue waits for a frame at the stages of its uses and of the hand-over's own copies, for the
+/// first images and after each resize.
 pub(crate) fn resized_images_are_waited_for_at_the_same_stages(_: &Rig, compute: &Compute) {
     let mut exchange = images(compute, 1);
     let mut stages = || {
         let turn = exchange.begin().unwrap().finish().unwrap().lend().unwrap();
         let stages = turn.parts().waits()[0].stage_mask;
-        // SAFETY: its parts were given to nobody.
+        // SAFETY: its parts were not used.
         unsafe { turn.not_submitted() };
         exchange.resize([exchange.resources().extent()[0] + 1, 16]).unwrap();
         stages
@@ -65,8 +65,8 @@ pub(crate) fn resized_images_are_waited_for_at_the_same_stages(_: &Rig, compute:
     exchange.close().unwrap();
 }
 
-/// In both directions: the queue is held while the images are resized, and the host waits for
-/// nothing. What the queue will use is still there.
+/// In both directions, resizing does not block the host while the queue is held, and the images
+/// that the queue will use stay alive.
 pub(crate) fn frames_in_flight_keep_their_images(rig: &Rig, compute: &Compute) {
     let commands = [(); 2].map(|()| Commands::new(rig.device()));
     let before = LiveObjects::now();
@@ -106,7 +106,8 @@ pub(crate) fn frames_in_flight_keep_their_images(rig: &Rig, compute: &Compute) {
     assert_eq!(LiveObjects::now(), before);
 }
 
-/// Nothing is copied, so the compute side is done with the old images at once; Vulkan is not.
+/// Nothing is copied, so the compute side has finished with the old images immediately; Vulkan has
+/// not.
 pub(crate) fn images_are_kept_for_a_slow_queue(rig: &Rig, compute: &Compute) {
     let commands = Commands::new(rig.device());
     let mut exchange = images(compute, 1);
@@ -118,8 +119,8 @@ pub(crate) fn images_are_kept_for_a_slow_queue(rig: &Rig, compute: &Compute) {
     commands.note(unsafe { turn.submit(&[recorded]) }.unwrap());
     let alive = LiveObjects::now().images;
     exchange.resize([32, 32]).unwrap();
-    // Time for images that are freed too early to be seen; those that are kept are kept however
-    // long this takes.
+    // Gives images that are freed too early time to be detected; images that are kept correctly
+    // pass regardless of the time.
     for _ in 0..20 {
         exchange.begin().unwrap().skip().unwrap();
         assert_eq!(LiveObjects::now().images, alive + 1, "what Vulkan still uses is kept");
@@ -130,7 +131,7 @@ pub(crate) fn images_are_kept_for_a_slow_queue(rig: &Rig, compute: &Compute) {
     exchange.close().unwrap();
 }
 
-/// Buffers are kept, the images beside them are new.
+/// Buffers keep their contents, the images beside them are new.
 pub(crate) fn images_with_buffers(_: &Rig, compute: &Compute) {
     let spec = |side: u32| (Words::new((side * side) as usize, USES), Texels::new(FORMAT, [side, side], READ));
     let mut exchange = Exchange::new(compute, &info(1), spec(4)).unwrap();
@@ -143,7 +144,7 @@ pub(crate) fn images_with_buffers(_: &Rig, compute: &Compute) {
     turn.finish().unwrap().skip();
     exchange.replace(spec(8)).unwrap();
     let mut turn = exchange.begin().unwrap();
-    // The buffer's first words to the image's first row.
+    // Copies the buffer's first words to the image's first row.
     match turn.work() {
         Work::Host(host) => host
             .run(|(words, mut image)| {
@@ -158,7 +159,7 @@ pub(crate) fn images_with_buffers(_: &Rig, compute: &Compute) {
     exchange.close().unwrap();
 }
 
-/// The description alone: few drivers map images with mips for the CPU.
+/// Tests only the description: few drivers map images with mips for the CPU.
 pub(crate) fn mips_follow(_: &Rig, _: &Compute) {
     let all = Texels::new(FORMAT, [16, 16], READ).with_all_mips();
     assert_eq!(all.with_extent([64, 2]), Texels::new(FORMAT, [64, 2], READ).with_all_mips());

@@ -1,5 +1,5 @@
-//! Resources are replaced while frames are in flight: contents kept, order kept, nothing lost,
-//! nothing left.
+//! Resources are replaced while frames are in flight: contents and order are kept, nothing is lost,
+//! and nothing leaks.
 #![allow(unsafe_code, clippy::unwrap_used)] // Submitting.
 
 mod contents;
@@ -88,7 +88,7 @@ fn words(compute: &Compute, slots: usize) -> Exchange<Words> {
     Exchange::new(compute, &info(slots), Words::new(LEN, USES)).unwrap()
 }
 
-/// The first `LEN` words of a frame's buffer.
+/// Returns the first `LEN` words of a frame's buffer.
 fn read(readback: &Readback, turn: RenderTurn<Words>) -> Vec<u32> {
     let source = (turn.resources().as_raw(), SIZE);
     readback.run(turn, &[source])

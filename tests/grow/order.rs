@@ -1,4 +1,5 @@
-//! Order: frames in flight, and the copy between the two sides. Each with its negative control.
+//! The order of frames in flight, and of the copy between the two sides. Each test has a negative
+//! control.
 
 use bridge::ash::vk;
 use bridge::{Compute, Exchange, FrameGraph, LiveObjects, QueueKind};
@@ -6,8 +7,8 @@ use bridge_tests::{Commands, Filler, Gate, Readback, Rig};
 
 use crate::{LEN, SIZE, USES, Words, info, read, words};
 
-/// The host waits for nothing: the queue is held while the buffers grow, and what it will read is
-/// still there.
+/// Growing does not block the host: the queue is held while the buffers grow, and the buffers that
+/// it will read stay alive.
 pub(crate) fn frames_in_flight_go_on_with_the_old_buffers(rig: &Rig, compute: &Compute) {
     let filler = Filler::new(compute);
     let readbacks = [(); 2].map(|()| Readback::new(rig.device(), SIZE));
@@ -23,7 +24,7 @@ pub(crate) fn frames_in_flight_go_on_with_the_old_buffers(rig: &Rig, compute: &C
         // SAFETY: recorded with the turn's barriers; waited for below.
         points.push(unsafe { turn.submit(&[commands]) }.unwrap());
         exchange.grow((frame as usize + 2) * LEN).unwrap();
-        // Nothing of it is freed here: the queue has not read it.
+        // None of it is freed here, because the queue has not read it.
         let mut turn = exchange.begin().unwrap();
         filler.fill(&mut turn, 77);
         turn.skip().unwrap();
@@ -37,8 +38,8 @@ pub(crate) fn frames_in_flight_go_on_with_the_old_buffers(rig: &Rig, compute: &C
     exchange.close().unwrap();
 }
 
-/// Vulkan writes to the slot, late, and the exchange knows of it: what is kept is what Vulkan
-/// wrote.
+/// If Vulkan writes to the slot late, in a submission that the exchange knows of, Vulkan's contents
+/// are kept.
 pub(crate) fn the_copy_waits_for_a_slow_writer(rig: &Rig, compute: &Compute) {
     let (filler, readback) = (Filler::new(compute), Readback::new(rig.device(), SIZE));
     let (commands, gate) = (Commands::new(rig.device()), Gate::new(rig.device()));
@@ -59,13 +60,13 @@ pub(crate) fn the_copy_waits_for_a_slow_writer(rig: &Rig, compute: &Compute) {
     exchange.close().unwrap();
 }
 
-/// The negative control of the test above: the exchange does not know of the writer, and keeps what
-/// was there before.
+/// The negative control of the test above: the exchange does not know of the writer, and keeps the
+/// previous contents.
 pub(crate) fn copied_too_early_the_contents_are_stale(rig: &Rig, compute: &Compute) {
     let (filler, readback) = (Filler::new(compute), Readback::new(rig.device(), SIZE));
     let (commands, gate) = (Commands::new(rig.device()), Gate::new(rig.device()));
     let mut exchange = words(compute, 1);
-    // Keeps the old slots, which the exchange would free too early.
+    // Keeps the old slots alive, which the exchange would free too early.
     let keeper = FrameGraph::new(&exchange);
     let mut turn = exchange.begin().unwrap();
     filler.fill(&mut turn, 1000);
@@ -79,7 +80,7 @@ pub(crate) fn copied_too_early_the_contents_are_stale(rig: &Rig, compute: &Compu
     // SAFETY: the commands' resources live until the queue is idle, which the gate's drop waits
     // for.
     unsafe { rig.device().queue().submit(&[batch], vk::Fence::null()) }.unwrap();
-    // SAFETY: wrong on purpose: they were submitted, if without the turn's semaphores.
+    // SAFETY: wrong on purpose: they were submitted, but without the turn's semaphores.
     unsafe { turn.not_submitted() };
     exchange.grow(2 * LEN).unwrap();
     let turn = exchange.begin().unwrap().finish().unwrap();
@@ -90,10 +91,10 @@ pub(crate) fn copied_too_early_the_contents_are_stale(rig: &Rig, compute: &Compu
     exchange.close().unwrap();
 }
 
-/// One frame that Vulkan begins, with a slow computation, and the next one, which reads what that
-/// has left.
+/// Runs a frame that Vulkan begins, with a slow computation, and the next frame, which reads the
+/// result of the computation.
 ///
-/// `base` is a pattern of its own, so that no memory holds it by chance.
+/// `base` is a unique pattern, which no memory contains by chance.
 fn frame_behind_a_slow_computation(rig: &Rig, compute: &Compute, base: u32, waits: bool) {
     let (filler, readback) = (Filler::new(compute), Readback::new(rig.device(), SIZE));
     let (commands, gate) = (Commands::new(rig.device()), Gate::on(compute));
@@ -123,7 +124,7 @@ fn frame_behind_a_slow_computation(rig: &Rig, compute: &Compute, base: u32, wait
         .signal_semaphore_infos(&signals);
     // SAFETY: waited for below; without its wait it is wrong on purpose, and reads plain words.
     unsafe { rig.device().queue().submit(&[batch], vk::Fence::null()) }.unwrap();
-    // SAFETY: submitted a moment ago.
+    // SAFETY: just submitted.
     let turn = unsafe { turn.submitted() }.unwrap();
     let rendered = turn.rendered();
     turn.finish().unwrap();
@@ -147,8 +148,7 @@ pub(crate) fn vulkan_reads_a_copy_too_early(rig: &Rig, compute: &Compute) {
     frame_behind_a_slow_computation(rig, compute, 0x5eed_0000, false);
 }
 
-/// What a submission waits for is waited for at the stages that use the resources, which are the
-/// same ones.
+/// A submission waits at the stages that use the resources, which do not change with new slots.
 pub(crate) fn new_slots_are_waited_for_at_the_same_stages(_: &Rig, compute: &Compute) {
     let mut exchange = words(compute, 1);
     let stages = |exchange: &mut Exchange<Words>| {

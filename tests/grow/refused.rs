@@ -1,4 +1,4 @@
-//! What is refused changes nothing.
+//! Replacements that are refused have no effect.
 
 use std::time::{Duration, Instant};
 
@@ -69,7 +69,7 @@ pub(crate) fn what_is_too_large_changes_nothing(rig: &Rig, compute: &Compute) {
         Error::Vulkan(VulkanError::TooLarge { limit_name: "maxBufferSize", limit: told, .. }) => {
             assert_eq!(Some(told), limit)
         }
-        // A driver that promises no limit.
+        // A driver that reports no limit.
         Error::Vulkan(_) => assert_eq!(limit, None, "{error}"),
         other => panic!("{other}"),
     }
@@ -88,8 +88,8 @@ pub(crate) fn what_is_too_large_changes_nothing(rig: &Rig, compute: &Compute) {
     assert_eq!(LiveObjects::now(), before);
 }
 
-/// Whether the parts of a lent turn were submitted is unknown. On a device of our own a signal is
-/// put behind them.
+/// It is unknown whether the parts of a dropped lent turn were submitted. On a device that the
+/// bridge opened, a signal is submitted after them.
 pub(crate) fn lent_turns_that_were_dropped_are_waited_for(rig: &Rig, compute: &Compute) {
     let (filler, readback) = (Filler::new(compute), Readback::new(rig.device(), SIZE));
     let mut exchange = words(compute, 1);
@@ -102,8 +102,8 @@ pub(crate) fn lent_turns_that_were_dropped_are_waited_for(rig: &Rig, compute: &C
     exchange.close().unwrap();
 }
 
-/// An exchange that gives up at its end does so once, and what it has replaced is leaked with the
-/// rest, or freed.
+/// An exchange whose end times out waits only once, and the resources that it replaced are leaked
+/// with the others, or freed.
 pub(crate) fn nothing_is_waited_for_twice(rig: &Rig, compute: &Compute) {
     const LIMIT: Duration = Duration::from_secs(1);
     let before = LiveObjects::now();
@@ -111,7 +111,7 @@ pub(crate) fn nothing_is_waited_for_twice(rig: &Rig, compute: &Compute) {
     let gate = Gate::new(rig.device());
     let short = bridge::ExchangeInfo { timeout: LIMIT, ..info(1) };
     let mut exchange = Exchange::new(compute, &short, Words::new(LEN, USES)).unwrap();
-    // The first ones are gone before anything is held: CUDA frees nothing while its stream waits.
+    // The first slots are freed before anything is held: CUDA frees nothing while its stream waits.
     exchange.replace(Words::new(2 * LEN, bridge::BufferAccess::TRANSFER_WRITE)).unwrap();
     let start = Instant::now();
     while LiveObjects::now().buffers > before.buffers + 1 {
@@ -121,17 +121,17 @@ pub(crate) fn nothing_is_waited_for_twice(rig: &Rig, compute: &Compute) {
     let turn = exchange.begin().unwrap().finish().unwrap();
     let recorded = commands.fill(&turn, turn.resources().as_raw(), 1);
     gate.hold_queue(rig.device(), QueueKind::Graphics);
-    // SAFETY: recorded with the turn's barriers; what it uses is leaked.
+    // SAFETY: recorded with the turn's barriers; the resources that it uses are leaked.
     commands.note(unsafe { turn.submit(&[recorded]) }.unwrap());
     if compute.cuda().is_some() {
-        // The CPU's thread would wait for the queue to its limit, and fail.
+        // On the CPU, the backend's thread would wait for the queue until its timeout, and fail.
         exchange.grow(3 * LEN).unwrap();
     }
     let closing = Instant::now();
     let error = exchange.close().unwrap_err();
     let took = closing.elapsed();
     let Error::Timeout { waited, .. } = error else { panic!("{error}") };
-    // Each wait lasts for the limit, so that a second one is never missed.
+    // Each wait lasts until the timeout, so a second wait would be detected.
     assert!(took - waited < LIMIT, "{waited:?} of {took:?} are one wait: {error}");
     gate.open();
     commands.finish();

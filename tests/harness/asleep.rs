@@ -1,4 +1,4 @@
-//! Threads that wait for another, seen from outside: the kernel says that they are asleep.
+//! Threads that wait for another thread, detected through the kernel's state of the thread.
 
 use std::fs;
 use std::path::PathBuf;
@@ -6,20 +6,20 @@ use std::time::{Duration, Instant};
 
 use crate::Rig;
 
-/// A thread of this process, for those who want to see that it waits.
+/// A thread of this process, for tests that check that it waits.
 #[derive(Debug, Clone)]
 pub struct Task(PathBuf);
 
 impl Task {
-    /// The calling thread.
+    /// Returns the calling thread.
     ///
     /// # Panics
-    /// Without `/proc`.
+    /// Panics if `/proc` is not mounted.
     pub fn current() -> Self {
         Self(PathBuf::from("/proc").join(fs::read_link("/proc/thread-self").unwrap()))
     }
 
-    /// How often it has gone to sleep so far, if it is asleep.
+    /// Returns the number of its voluntary context switches if the thread is asleep.
     fn naps(&self) -> Option<String> {
         let status = fs::read_to_string(self.0.join("status")).ok()?;
         let field = |name| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
@@ -27,11 +27,11 @@ impl Task {
         naps.filter(|_| field("State:").is_some_and(|state| state.starts_with('S')))
     }
 
-    /// Returns once the thread sleeps and does not wake, or once `goes_on`: a thread that waits for
-    /// this one, in a lock, is seen to. Whoever sleeps for a while is taken for one that waits.
+    /// Waits until the thread stays asleep, as it does when it waits for a lock of this thread, or
+    /// until `goes_on` returns `true`. A thread that only sleeps for some time counts as waiting.
     ///
     /// # Panics
-    /// When it comes to neither.
+    /// Panics if neither happens within the limit.
     pub fn until_asleep(&self, mut goes_on: impl FnMut() -> bool) {
         const LOOKS: usize = 20;
         let begun = Instant::now();

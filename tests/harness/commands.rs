@@ -1,4 +1,4 @@
-//! One command buffer, recorded between a turn's barriers.
+//! A command buffer that is recorded between a turn's barriers.
 #![allow(unsafe_code)] // Recording commands.
 
 use std::cell::RefCell;
@@ -8,8 +8,8 @@ use bridge::{Direction, ExportDevice, QueueKind, RenderTurn, Resources, Timeline
 
 use crate::Rig;
 
-/// A command buffer. What was submitted with it must have been waited for before it is recorded
-/// again or dropped.
+/// A command buffer. Its last submission must have been waited for before it is recorded again or
+/// dropped.
 pub struct Commands {
     device: ExportDevice,
     pool: vk::CommandPool,
@@ -18,18 +18,18 @@ pub struct Commands {
 }
 
 impl Commands {
-    /// For the device's main queue.
+    /// Creates a command buffer for the device's main queue.
     ///
     /// # Panics
-    /// When the device has no room.
+    /// Panics if the device has no memory.
     pub fn new(device: &ExportDevice) -> Self {
         Self::on(device, QueueKind::Graphics)
     }
 
-    /// For a queue that the device has.
+    /// Creates a command buffer for a queue that the device has.
     ///
     /// # Panics
-    /// When the device has no room.
+    /// Panics if the device has no memory.
     pub fn on(device: &ExportDevice, queue: QueueKind) -> Self {
         let info = vk::CommandPoolCreateInfo::default()
             .queue_family_index(device.queue_of(queue).unwrap().family())
@@ -42,28 +42,29 @@ impl Commands {
         Self { device: device.clone(), pool, raw, submitted: RefCell::new(None) }
     }
 
-    /// Notes the point at which what was submitted last has run: recording again waits for it.
+    /// Stores the point at which the last submission has completed: the next recording waits for
+    /// it.
     ///
-    /// Waiting for a later point that CUDA signals would do, but the validation layer sees no
-    /// signal of CUDA's, and so not that the commands have run.
+    /// Waiting for a later point that CUDA signals would be sufficient, but the validation layer
+    /// does not see CUDA's signals, and so does not know that the commands have completed.
     pub fn note(&self, point: TimelinePoint) {
         self.submitted.replace(Some(point));
     }
 
-    /// Waits for the noted point.
+    /// Waits for the stored point.
     ///
     /// # Panics
-    /// When it does not come.
+    /// Panics if the point is not reached.
     pub fn finish(&self) {
         if let Some(point) = self.submitted.take() {
             point.wait(Rig::LONG).unwrap();
         }
     }
 
-    /// Records: take the turn's resources over, what `use_them` records, give them back.
+    /// Records the acquire of the turn's resources, the commands of `use_them`, and the release.
     ///
     /// # Panics
-    /// When recording fails.
+    /// Panics if the recording fails.
     pub fn record<R: Resources, D: Direction>(
         &self,
         turn: &RenderTurn<R, D>,
@@ -79,22 +80,22 @@ impl Commands {
         self.raw
     }
 
-    /// Begins to record what belongs to no turn.
+    /// Begins a recording that does not belong to a turn.
     ///
     /// # Panics
-    /// When recording fails.
+    /// Panics if the recording fails.
     pub fn begin(&self) -> vk::CommandBuffer {
         self.finish();
         let begin = vk::CommandBufferBeginInfo::default().flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
-        // SAFETY: what was submitted with it has been waited for.
+        // SAFETY: the last submission of the command buffer was waited for.
         unsafe { self.device.as_raw().begin_command_buffer(self.raw, &begin) }.unwrap();
         self.raw
     }
 
-    /// Ends what [`begin`](Self::begin) has begun.
+    /// Ends the recording that [`begin`](Self::begin) began.
     ///
     /// # Panics
-    /// When recording fails.
+    /// Panics if the recording fails.
     pub fn end(&self) {
         // SAFETY: recording.
         unsafe { self.device.as_raw().end_command_buffer(self.raw) }.unwrap();
@@ -103,7 +104,7 @@ impl Commands {
     /// Records a fill of a turn's buffer with one word.
     ///
     /// # Panics
-    /// When recording fails.
+    /// Panics if the recording fails.
     pub fn fill<R: Resources, D: Direction>(
         &self,
         turn: &RenderTurn<R, D>,
@@ -121,7 +122,7 @@ impl Commands {
 impl Drop for Commands {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            // A frame may still be on its way: the pool is left to it.
+            // A frame may still be in flight: the pool is leaked.
             return;
         }
         self.finish();

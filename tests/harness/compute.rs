@@ -1,23 +1,23 @@
-//! Compute sides for tests: a missing CUDA is a skip, everything else that fails is a failure.
+//! Compute sides for tests: if CUDA is missing, the test is skipped; any other failure fails it.
 
 use bridge::cuda_import::{CudaDeviceReport, DriverCode, Error, report};
 use bridge::{Backend, Compute, ExportDevice};
 
 use crate::{Need, skip, skip_case};
 
-/// The compute side of `backend` for `device`, for a test of that backend alone; `None`, and the
-/// test is skipped, where CUDA has no such GPU.
+/// Creates the compute side of `backend` for `device`, for a test of only this backend. Returns
+/// `None` and skips the test if CUDA has no such GPU.
 ///
 /// # Panics
-/// When the CPU backend does not start, or CUDA does not although it has this GPU.
+/// Panics if the CPU backend does not start, or if CUDA has this GPU but does not start.
 pub fn compute(device: &ExportDevice, backend: Backend) -> Option<Compute> {
     or_skip(device, backend, |reason| skip(Need::Gpu, reason))
 }
 
-/// [`compute`] for a test of several cases; without CUDA the case is skipped.
+/// Like [`compute`], for a test of several cases; without CUDA the case is skipped.
 ///
 /// # Panics
-/// As [`compute`].
+/// Panics as [`compute`] does.
 pub fn case_on(device: &ExportDevice, backend: Backend, case: &str) -> Option<Compute> {
     or_skip(device, backend, |reason| skip_case(Need::Gpu, &format!("{case} on {backend}"), reason))
 }
@@ -40,10 +40,10 @@ fn or_skip(device: &ExportDevice, backend: Backend, skip: impl FnOnce(&str)) -> 
     }
 }
 
-/// CUDA's devices; `None`, and the test is skipped, where there are none.
+/// Returns CUDA's devices; returns `None` and skips the test if there are none.
 ///
 /// # Panics
-/// When there is a CUDA driver with a device that does not start.
+/// Panics if there is a CUDA driver with a device that does not start.
 pub fn cuda_devices() -> Option<Vec<CudaDeviceReport>> {
     match report() {
         Ok(found) => Some(found.devices),
@@ -55,7 +55,7 @@ pub fn cuda_devices() -> Option<Vec<CudaDeviceReport>> {
     }
 }
 
-/// That the error means that there is no CUDA here, and not that it is there and fails.
+/// Checks that the error means that CUDA is not available, and not that it is available but fails.
 fn assert_none(error: &Error) {
     // CUDA_ERROR_STUB_LIBRARY and CUDA_ERROR_NO_DEVICE.
     const NOTHING_THERE: [Option<DriverCode>; 2] = [Some(DriverCode(34)), Some(DriverCode(100))];

@@ -1,4 +1,4 @@
-//! An engine's own Vulkan: instance, device and queue, made without the bridge.
+//! An engine's Vulkan instance, device and queue, created without the bridge.
 #![allow(unsafe_code)] // Plain Vulkan.
 
 use std::collections::BTreeSet;
@@ -10,10 +10,10 @@ use bridge::vk_export::{AdoptInfo, RequiredFeatures, required_device_extensions}
 use crate::Rig;
 use crate::layer::Layer;
 
-/// Gives the function to use for a name, given the real one.
+/// Returns the function to use for a name, given the real function.
 pub type Hook = fn(&CStr, *const c_void) -> *const c_void;
 
-/// A small engine that set its device up with the lists that the bridge publishes.
+/// A small engine whose device was created with the lists that the bridge publishes.
 pub struct Engine {
     entry: ash::Entry,
     instance: ash::Instance,
@@ -24,28 +24,28 @@ pub struct Engine {
     layer: Option<Layer>,
 }
 
-/// The extensions that tracing a ray takes.
+/// The extensions that ray tracing requires.
 const RAYS: &[&CStr] =
     &[khr::acceleration_structure::NAME, khr::ray_tracing_pipeline::NAME, khr::deferred_host_operations::NAME];
 
 const VERSION: u32 = vk::API_VERSION_1_3;
 
 impl Engine {
-    /// Makes the device; `hook` may stand in for functions of it.
+    /// Creates the device; `hook` may replace functions of the device.
     ///
     /// # Panics
-    /// When there is no Vulkan device.
+    /// Panics if there is no Vulkan device.
     pub fn new(hook: Option<Hook>) -> Self {
         Self::make(hook, &[])
     }
 
-    /// Makes a device that traces rays, with the extensions for it and their features on.
+    /// Creates a device that supports ray tracing, with its extensions and features enabled.
     ///
     /// # Errors
-    /// What the best device lacks for it.
+    /// The error lists what the best device lacks.
     ///
     /// # Panics
-    /// When there is no Vulkan device.
+    /// Panics if there is no Vulkan device.
     pub fn with_rays() -> Result<Self, String> {
         let best = Rig::open_own();
         let physical = best.physical();
@@ -57,7 +57,7 @@ impl Engine {
         Ok(Self::make(None, RAYS))
     }
 
-    /// `rays` are `RAYS` or nothing.
+    /// Creates the device; `rays` is `RAYS` or empty.
     fn make(hook: Option<Hook>, rays: &'static [&'static CStr]) -> Self {
         let best = Rig::open_own().physical().clone();
         // SAFETY: the system's loader.
@@ -70,10 +70,10 @@ impl Engine {
             .application_info(&application)
             .enabled_layer_names(&layers[..count])
             .enabled_extension_names(&extensions[..count]);
-        // SAFETY: a plain instance, with what was seen to be there.
+        // SAFETY: a plain instance, with a layer and extensions that were found to be available.
         let instance = unsafe { entry.create_instance(&info, None) }.unwrap();
         let layer = validated.then(|| Layer::listen(&entry, &instance));
-        // SAFETY: the instance lives.
+        // SAFETY: the instance is alive.
         let physical = unsafe { instance.enumerate_physical_devices() }
             .unwrap()
             .into_iter()
@@ -91,7 +91,7 @@ impl Engine {
         let mut features = RequiredFeatures::default();
         let addresses = best.buffer_device_address;
         let mut addresses = vk::PhysicalDeviceBufferDeviceAddressFeatures::default().buffer_device_address(addresses);
-        // Where the family has a second queue, the engine has it too.
+        // If the family has a second queue, the engine uses it as well.
         let count = best.queue_families.first().map_or(1, |family| family.queue_count.min(2));
         let priorities = [1.0; 2];
         let priorities = &priorities[..count as usize];
@@ -104,38 +104,38 @@ impl Engine {
             .push_next(&mut addresses);
         let mut structures = vk::PhysicalDeviceAccelerationStructureFeaturesKHR::default().acceleration_structure(true);
         let mut pipelines = vk::PhysicalDeviceRayTracingPipelineFeaturesKHR::default().ray_tracing_pipeline(true);
-        // A driver with the extensions has these features (Vulkan specification, "Feature
+        // A driver with these extensions has these features (Vulkan specification, "Feature
         // Requirements").
         let info = if rays.is_empty() { info } else { info.push_next(&mut structures).push_next(&mut pipelines) };
-        // SAFETY: what the device was seen to have.
+        // SAFETY: extensions and features that the device was found to support.
         let mut device = unsafe { instance.create_device(physical, &info, None) }.unwrap();
         if let Some(hook) = hook {
             let real = |name: &CStr| {
-                // SAFETY: the device lives; the name is null-terminated.
+                // SAFETY: the device is alive; the name is null-terminated.
                 unsafe { (instance.fp_v1_0().get_device_proc_addr)(device.handle(), name.as_ptr()) }
                     .map_or(std::ptr::null(), |function| function as *const c_void)
             };
-            // SAFETY: every function is the device's own, or a stand-in with its signature.
+            // SAFETY: every function is the device's own, or a replacement with the same signature.
             device = unsafe { ash::Device::load_with(|name| hook(name, real(name)), device.handle()) };
         }
         Self { entry, instance, physical, device, extensions, queues: count, layer }
     }
 
-    /// The device's functions and handle.
+    /// Returns the device's functions and handle.
     pub fn device(&self) -> &ash::Device {
         &self.device
     }
 
-    /// The last queue of the family: its second, or its only one.
+    /// Returns the last queue of the family: its second, or its only queue.
     pub fn last_queue(&self) -> vk::Queue {
-        // SAFETY: one of those that were made.
+        // SAFETY: one of the queues that the device was created with.
         unsafe { self.device.get_device_queue(0, self.queues - 1) }
     }
 
-    /// What the bridge is told. `bufferDeviceAddress`, which is on where the device has it, is left
-    /// for the test to tell.
+    /// Returns the information for the adoption. It does not declare `bufferDeviceAddress`, which
+    /// is enabled if the device supports it; the test declares it if needed.
     pub fn info(&self) -> AdoptInfo<'_> {
-        // SAFETY: one of those that were made.
+        // SAFETY: one of the queues that the device was created with.
         let queue = unsafe { self.device.get_device_queue(0, 0) };
         let instance = (self.entry.clone(), self.instance.clone(), VERSION);
         let mut info = AdoptInfo::new(instance, self.physical, self.device.clone(), (queue, 0));
@@ -150,11 +150,11 @@ impl Engine {
 }
 
 impl Engine {
-    /// Fails the test if the validation layer said anything since the last call. Dropping the
-    /// engine asks this too.
+    /// Fails the test if the validation layer reported anything since the last call. Dropping the
+    /// engine checks this too.
     ///
     /// # Panics
-    /// When it did.
+    /// Panics if it did.
     pub fn assert_silent(&self) {
         let messages = self.layer.as_ref().map(Layer::take_messages).unwrap_or_default();
         let ids: BTreeSet<_> = messages.iter().map(|message| message.split(": ").next()).collect();
@@ -164,10 +164,10 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        // SAFETY: everything made from the device is gone, or the test has failed already.
+        // SAFETY: everything created from the device is destroyed, or the test has already failed.
         unsafe { self.device.destroy_device(None) };
         let messages = self.layer.take().map(|layer| layer.end()).unwrap_or_default();
-        // SAFETY: the device and the messenger are gone.
+        // SAFETY: the device and the messenger are destroyed.
         unsafe { self.instance.destroy_instance(None) };
         if std::thread::panicking() {
             messages.iter().for_each(|message| eprintln!("the validation layer said: {message}"));

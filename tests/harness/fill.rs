@@ -1,4 +1,4 @@
-//! Work for a compute turn that takes a known time and leaves a known pattern.
+//! Work for a compute turn that takes a known time and writes a known pattern.
 #![allow(unsafe_code)] // Kernel launches.
 
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use bridge::{Backend, BufferSpec, Compute, ComputeTurn, CudaPart, Direction, Ker
 /// The kernels of the tests.
 pub const PROBE: &str = include_str!("../../shaders/probe.ptx");
 
-/// Fills a turn's buffer with `base + i`, after a delay, on every backend.
+/// Fills a turn's buffer with `base + i`, optionally after a delay, on every backend.
 pub struct Filler {
     kernels: Option<Kernels>,
 }
@@ -22,10 +22,10 @@ struct Kernels {
 }
 
 impl Filler {
-    /// For a compute side.
+    /// Creates a filler for a compute side.
     ///
     /// # Panics
-    /// When the kernels do not load.
+    /// Panics if the kernels do not load.
     pub fn new(compute: &Compute) -> Self {
         let kernels = (compute.backend() != Backend::Host).then(|| {
             let module = compute.load("probe", PROBE).unwrap();
@@ -35,23 +35,23 @@ impl Filler {
         Self { kernels }
     }
 
-    /// The pattern that [`fill`](Self::fill) leaves.
+    /// Returns the pattern that [`fill`](Self::fill) writes.
     pub fn pattern(len: usize, base: u32) -> Vec<u32> {
         (0..u32::try_from(len).unwrap()).map(|i| base.wrapping_add(i)).collect()
     }
 
-    /// Enqueues: write the pattern.
+    /// Enqueues the writing of the pattern.
     ///
     /// # Panics
-    /// When enqueueing fails.
+    /// Panics if the work cannot be enqueued.
     pub fn fill<D: Direction>(&self, turn: &mut ComputeTurn<BufferSpec<u32>, D>, base: u32) {
         self.fill_after(turn, base, Duration::ZERO);
     }
 
-    /// Enqueues: spend some time, then write the pattern. No test may depend on the time.
+    /// Enqueues a delay and the writing of the pattern. No test may depend on the delay.
     ///
     /// # Panics
-    /// When enqueueing fails.
+    /// Panics if the work cannot be enqueued.
     pub fn fill_after<D: Direction>(&self, turn: &mut ComputeTurn<BufferSpec<u32>, D>, base: u32, delay: Duration) {
         self.fill_work(turn.work(), base, delay);
     }
@@ -59,7 +59,7 @@ impl Filler {
     /// [`fill_after`](Self::fill_after) for the work of any turn.
     ///
     /// # Panics
-    /// When enqueueing fails.
+    /// Panics if the work cannot be enqueued.
     pub fn fill_work(&self, work: Work<'_, BufferSpec<u32>>, base: u32, delay: Duration) {
         match work {
             Work::Host(host) => host
@@ -72,10 +72,10 @@ impl Filler {
         }
     }
 
-    /// Enqueues on one of several GPUs: write the pattern to its part.
+    /// Enqueues on one of several GPUs the writing of the pattern to its part.
     ///
     /// # Panics
-    /// When enqueueing fails.
+    /// Panics if the work cannot be enqueued.
     pub fn fill_part(&self, part: CudaPart<'_, u32>, base: u32) {
         if !part.range.is_empty() {
             self.launch(&part.kernels().unwrap(), base, Duration::ZERO);
@@ -90,18 +90,18 @@ impl Filler {
         unsafe { work.launch(kernel, &config, (words, len, base, nanoseconds)) }.unwrap();
     }
 
-    /// Enqueues what makes the compute side fail for good: a kernel that faults, or a closure that
-    /// panics.
+    /// Enqueues work that makes the compute side fail permanently: a kernel that faults, or a
+    /// closure that panics.
     ///
     /// # Panics
-    /// When enqueueing fails.
+    /// Panics if the work cannot be enqueued.
     pub fn fail(&self, turn: &mut ComputeTurn<BufferSpec<u32>>) {
         match turn.work() {
             Work::Host(host) => host.run(|_| panic!("on purpose")).unwrap(),
             work => {
                 let (work, kernel) = (work.kernels().unwrap(), &self.kernels.as_ref().unwrap().fault);
                 let words = work.resources;
-                // SAFETY: wrong on purpose: the write is far outside of everything, which ends the
+                // SAFETY: wrong on purpose: the write is far outside of all memory, which ends the
                 // context.
                 unsafe { work.launch(kernel, &LaunchConfig::for_elements(1, 32), (words,)) }.unwrap();
             }
@@ -109,16 +109,16 @@ impl Filler {
     }
 }
 
-/// Launches `fill_after` once, over nothing: the first launch loads the kernel, which waits while a
-/// stream waits for a gate.
+/// Launches `fill_after` once with no elements: the first launch loads the kernel, which would
+/// block while a stream waits for a gate.
 ///
 /// # Panics
-/// When launching fails.
+/// Panics if the launch fails.
 pub fn warm(stream: &Arc<CudaStream>, fill_after: &CudaFunction) {
     let mut nothing = stream.alloc_zeros::<u32>(1).unwrap();
     let mut launch = stream.launch_builder(fill_after);
     launch.arg(&mut nothing).arg(&0u32).arg(&0u32).arg(&0u64);
-    // SAFETY: the kernel's four parameters, of these types; of no elements it writes none.
+    // SAFETY: the kernel's four parameters, of these types; with no elements it writes nothing.
     unsafe { launch.launch(cudarc::driver::LaunchConfig::for_num_elems(1)) }.unwrap();
     stream.synchronize().unwrap();
 }

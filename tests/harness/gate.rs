@@ -1,10 +1,9 @@
-//! A gate that the host opens. Work behind it has not run before, however fast or slow the machine
-//! is: tests of order use gates where they would otherwise have to trust that one thing takes
+//! A gate that the host opens. Work that waits for the gate does not run before the gate is opened,
+//! on a machine of any speed: tests of order use gates instead of assuming that one operation takes
 //! longer than another.
 //!
-//! A gate is a timeline semaphore that the host signals (`vkSignalSemaphore`). Everything that
-//! waits can wait for it: Vulkan's queues, CUDA's streams, which import it, and the thread of the
-//! CPU backend.
+//! A gate is a timeline semaphore that the host signals (`vkSignalSemaphore`). Vulkan queues, CUDA
+//! streams (which import the semaphore) and the thread of the CPU backend can wait for it.
 #![allow(unsafe_code)] // Signals, imports and waits.
 
 use std::cell::RefCell;
@@ -18,11 +17,11 @@ use bridge::{Compute, ComputeTurn, Direction, ExportDevice, QueueKind, Resources
 
 use crate::Rig;
 
-/// A gate, closed at first. Dropping it opens it and waits for what it held.
+/// A gate that is closed at first. Dropping it opens it and waits for the work that it held.
 ///
-/// While it is closed nothing may be called that waits for the GPU. With CUDA those are, beyond
-/// what says so, the load of a module, the first launch of a kernel, the free of memory, and copies
-/// from memory that is not pinned.
+/// While it is closed, nothing may be called that waits for the GPU. With CUDA this includes,
+/// besides explicit waits, loading a module, the first launch of a kernel, freeing memory, and
+/// copies from memory that is not pinned.
 pub struct Gate {
     // Declared, and so dropped, before the timeline that it was exported from.
     cuda: Option<(ImportedSemaphore, Arc<CudaStream>)>,
@@ -33,19 +32,19 @@ pub struct Gate {
 impl Gate {
     const OPEN: u64 = 1;
 
-    /// For the queues of a device.
+    /// Creates a gate for the queues of a device.
     ///
     /// # Panics
-    /// When the semaphore cannot be made.
+    /// Panics if the semaphore cannot be created.
     pub fn new(device: &ExportDevice) -> Self {
         Self::with(device, None)
     }
 
-    /// For a compute side and the queues of its device.
+    /// Creates a gate for a compute side and the queues of its device.
     ///
     /// # Panics
-    /// When the semaphore cannot be made or imported, and where `CUDA_LAUNCH_BLOCKING` would make a
-    /// launch wait for the gate.
+    /// Panics if the semaphore cannot be created or imported, or if `CUDA_LAUNCH_BLOCKING` would
+    /// make a launch wait for the gate.
     pub fn on(compute: &Compute) -> Self {
         Self::with(compute.device(), Some(compute))
     }
@@ -65,19 +64,19 @@ impl Gate {
             );
             let handle = timeline.export().unwrap().handle;
             let imported =
-                // SAFETY: exported a moment ago, from a timeline of this GPU, or of one that this
-                // is a proven peer of.
+                // SAFETY: just exported, from a timeline of this GPU, or of a GPU that this one is
+                // a proven peer of.
                 unsafe { ImportedSemaphore::import(cuda, handle, cuda_import::SemaphoreKind::Timeline, "gate") };
             (imported.unwrap(), Arc::clone(stream))
         });
         Self { cuda, timeline: Arc::new(timeline), queues: RefCell::default() }
     }
 
-    /// For one of the GPUs of a CUDA side, by its place: [`hold_stream`](Self::hold_stream) holds
-    /// its stream.
+    /// Creates a gate for one of the GPUs of a CUDA side, by its index:
+    /// [`hold_stream`](Self::hold_stream) holds its stream.
     ///
     /// # Panics
-    /// As [`on`](Self::on), and without such a GPU.
+    /// Panics as [`on`](Self::on) does, or if there is no such GPU.
     pub fn on_gpu(compute: &Compute, place: usize) -> Self {
         let (_, stream) = compute.cuda().unwrap().gpus().nth(place).unwrap();
         Self::on_stream(compute, place, stream)
@@ -86,44 +85,44 @@ impl Gate {
     /// [`on_gpu`](Self::on_gpu) for another stream of that GPU.
     ///
     /// # Panics
-    /// As [`on_gpu`](Self::on_gpu).
+    /// Panics as [`on_gpu`](Self::on_gpu) does.
     pub fn on_stream(compute: &Compute, place: usize, stream: &Arc<CudaStream>) -> Self {
         let (device, _) = compute.cuda().unwrap().gpus().nth(place).unwrap();
         Self::import(compute.device(), Some((device, stream)))
     }
 
-    /// Whether it is open.
+    /// Returns `true` if the gate is open.
     ///
     /// # Panics
-    /// When the device is lost.
+    /// Panics if the device is lost.
     pub fn is_open(&self) -> bool {
         self.timeline.value().unwrap() >= Self::OPEN
     }
 
-    /// Opens it, if it is closed.
+    /// Opens the gate, if it is closed.
     ///
     /// # Panics
-    /// When the device is lost.
+    /// Panics if the device is lost.
     pub fn open(&self) {
         if !self.is_open() {
-            // SAFETY: only this signals the timeline, and `Gate` is not `Sync`.
+            // SAFETY: only this method signals the timeline, and `Gate` is not `Sync`.
             unsafe { self.timeline.signal(Self::OPEN) }.unwrap();
         }
     }
 
-    /// Lets what the turn enqueues from now on wait for the gate.
+    /// Makes everything that the turn enqueues from now on wait for the gate.
     ///
     /// # Panics
-    /// When the wait cannot be enqueued.
+    /// Panics if the wait cannot be enqueued.
     pub fn hold<R: Resources, D: Direction>(&self, turn: &mut ComputeTurn<R, D>) {
         self.hold_work(turn.work());
     }
 
-    /// [`hold`](Self::hold) for the work of any turn, on the compute side that the gate is
+    /// [`hold`](Self::hold) for the work of any turn, on the compute side that the gate was created
     /// [on](Self::on).
     ///
     /// # Panics
-    /// When the wait cannot be enqueued.
+    /// Panics if the wait cannot be enqueued.
     pub fn hold_work<R: Resources>(&self, work: Work<'_, R>) {
         match work {
             Work::Host(host) => {
@@ -131,47 +130,47 @@ impl Gate {
                 host.run(move |_| keeper()).unwrap();
             }
             Work::Cuda(_) => self.hold_stream(),
-            // The work goes to the queue with the frame, or when it is waited for.
+            // The work is submitted to the queue with the frame, or when it is waited for.
             Work::Inline(_) => self.hold_queue(self.timeline.device(), QueueKind::Graphics),
             _ => unreachable!("no other backend is opened here"),
         }
     }
 
-    /// Lets what is enqueued on CUDA's stream from now on wait for the gate; for the CPU backend it
-    /// does nothing: there the work calls [`keeper`](Self::keeper) first.
+    /// Makes everything that is enqueued on CUDA's stream from now on wait for the gate. Does
+    /// nothing for the CPU backend, whose work calls [`keeper`](Self::keeper) first.
     ///
     /// # Panics
-    /// When the wait cannot be enqueued.
+    /// Panics if the wait cannot be enqueued.
     pub fn hold_stream(&self) {
         if let Some((semaphore, stream)) = &self.cuda {
-            // SAFETY: the semaphore lives until `drop` has seen the stream idle; `open`, or else
-            // `drop`, signals the value.
+            // SAFETY: the semaphore lives until `drop` has seen the stream idle; `open` or `drop`
+            // signals the value.
             unsafe { cuda_import::wait_one(stream, semaphore, Self::OPEN) }.unwrap();
         }
     }
 
-    /// What a closure of the CPU backend calls to wait for the gate.
+    /// Returns a function that a closure of the CPU backend calls to wait for the gate.
     pub fn keeper(&self) -> impl Fn() + Send + 'static + use<> {
         let timeline = Arc::clone(&self.timeline);
         move || timeline.wait(Self::OPEN, Rig::LONG).unwrap()
     }
 
-    /// Lets what is submitted to a queue from now on wait for the gate.
+    /// Makes everything that is submitted to a queue from now on wait for the gate.
     ///
     /// # Panics
-    /// When the device has no such queue, or the submission fails.
+    /// Panics if the device has no such queue, or if the submission fails.
     pub fn hold_queue(&self, device: &ExportDevice, queue: QueueKind) {
         self.queues.borrow_mut().push(queue);
         let waits = [self.wait_info()];
         let batch = vk::SubmitInfo2::default().wait_semaphore_infos(&waits);
-        // SAFETY: a live timeline of this device, which `drop` keeps until the queue is idle. What
-        // is submitted later is in the wait's second synchronization scope ("Semaphore Waiting":
-        // commands that occur later in submission order).
+        // SAFETY: a live timeline of this device, which `drop` keeps until the queue is idle. Later
+        // submissions are in the wait's second synchronization scope ("Semaphore Waiting": commands
+        // that occur later in submission order).
         unsafe { device.queue_of(queue).unwrap().submit(&[batch], vk::Fence::null()) }.unwrap();
     }
 
-    /// The wait for the gate, for a submission of the test's own, which has ended before the gate
-    /// is dropped.
+    /// Returns the wait for the gate, for a submission of the test that must complete before the
+    /// gate is dropped.
     pub fn wait_info(&self) -> vk::SemaphoreSubmitInfo<'static> {
         vk::SemaphoreSubmitInfo::default()
             .semaphore(self.timeline.as_raw())
@@ -184,7 +183,7 @@ impl Drop for Gate {
     fn drop(&mut self) {
         self.open();
         if let Some((_, stream)) = &self.cuda {
-            // A fault that the test provoked ends the waits too.
+            // A fault that the test provoked also ends the waits.
             let _ = stream.synchronize();
         }
         let device = self.timeline.device();

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use bridge::ash::{self, ext, vk};
 use bridge::vk_export::SILENCED;
 
-/// A messenger and what it heard.
+/// A messenger and the messages that it received.
 pub(crate) struct Layer {
     functions: ext::debug_utils::Instance,
     messenger: vk::DebugUtilsMessengerEXT,
@@ -17,14 +17,15 @@ pub(crate) struct Layer {
 impl Layer {
     pub(crate) const NAME: &CStr = c"VK_LAYER_KHRONOS_validation";
 
-    /// Whether there is a layer to listen to.
+    /// Returns `true` if the layer is installed.
     pub(crate) fn is_installed(entry: &ash::Entry) -> bool {
         // SAFETY: the entry is loaded.
         let layers = unsafe { entry.enumerate_instance_layer_properties() }.unwrap();
         layers.iter().any(|layer| layer.layer_name_as_c_str() == Ok(Self::NAME))
     }
 
-    /// Listens to an instance that was made with the layer and `VK_EXT_debug_utils`.
+    /// Creates a messenger for an instance that was created with the layer and
+    /// `VK_EXT_debug_utils`.
     pub(crate) fn listen(entry: &ash::Entry, instance: &ash::Instance) -> Self {
         let functions = ext::debug_utils::Instance::new(entry, instance);
         let heard = Box::<Mutex<Vec<String>>>::default();
@@ -40,14 +41,15 @@ impl Layer {
         Self { functions, messenger, heard }
     }
 
-    /// What was said since the last call.
+    /// Returns the messages since the last call.
     pub(crate) fn take_messages(&self) -> Vec<String> {
         std::mem::take(&mut self.heard.lock().unwrap())
     }
 
-    /// Ends listening, before the instance is destroyed, and returns what was said.
+    /// Destroys the messenger, before the instance is destroyed, and returns the remaining
+    /// messages.
     pub(crate) fn end(self) -> Vec<String> {
-        // SAFETY: made by this instance, used by nothing from now on.
+        // SAFETY: created with this instance, and not used any more.
         unsafe { self.functions.destroy_debug_utils_messenger(self.messenger, None) };
         self.heard.into_inner().unwrap()
     }
@@ -64,7 +66,7 @@ extern "system" fn hear(
     let data = unsafe { &*data };
     let string = |pointer: *const std::ffi::c_char| match pointer.is_null() {
         true => String::new(),
-        // SAFETY: null-terminated and valid for the call, where they are not null.
+        // SAFETY: not null, so null-terminated and valid during the call.
         false => unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned(),
     };
     let (id, text) = (string(data.p_message_id_name), string(data.p_message));

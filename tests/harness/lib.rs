@@ -1,12 +1,12 @@
-//! What the tests share: a device with the validation layer listening, both backends, commands that
+//! The shared test harness: a device with the validation layer, both backends, and commands that
 //! read back.
 //!
-//! A test that needs what the machine lacks skips: it says so, is counted by `cargo xtask test`,
-//! and fails instead where a GPU is what it lacks and `REQUIRE_GPU` is set. Every [`Rig`] fails its
-//! test when the validation layer said anything.
+//! A test is skipped if the machine lacks something that it needs: it prints so and is counted by
+//! `cargo xtask test`, or it fails if a GPU is missing and `REQUIRE_GPU` is set. Every [`Rig`]
+//! fails its test if the validation layer reported anything.
 
 #![allow(missing_debug_implementations)] // Not published.
-#![allow(clippy::unwrap_used)] // A harness: what fails here fails its test.
+#![allow(clippy::unwrap_used)] // A failure of the harness fails its test.
 
 #[cfg(target_os = "linux")]
 mod asleep;
@@ -44,7 +44,7 @@ pub use test_support::{Need, open_descriptors, skip, skip_case};
 pub use trace::Sink;
 pub use waits::SeenWaits;
 
-/// Makes a test of a `fn(&Rig, &Compute)` that is about kernels.
+/// Generates a test from a `fn(&Rig, &Compute)` that tests kernels.
 #[macro_export]
 macro_rules! on_cuda_alone {
     ($($name:ident),+ $(,)?) => {
@@ -54,7 +54,7 @@ macro_rules! on_cuda_alone {
     };
 }
 
-/// Makes a test of a `fn(&Rig, &Compute)` for each backend.
+/// Generates a test from a `fn(&Rig, &Compute)` for each backend.
 #[macro_export]
 macro_rules! on_both_backends {
     ($($name:ident),+ $(,)?) => {
@@ -67,7 +67,7 @@ macro_rules! on_both_backends {
     };
 }
 
-/// Makes a test of a `fn(&Rig, &Compute)` for the CPU backend on a device that makes no LINEAR
+/// Generates a test from a `fn(&Rig, &Compute)` for the CPU backend on a device without LINEAR
 /// images.
 #[macro_export]
 macro_rules! on_host_without_linear_images {
@@ -78,8 +78,8 @@ macro_rules! on_host_without_linear_images {
     };
 }
 
-/// The examples of the workspace's README, compiled. Here and not in `bridge`, whose package does
-/// not hold that file.
+/// The examples of the workspace's README, compiled. They are here and not in `bridge`, because its
+/// package does not contain that file.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;

@@ -1,9 +1,9 @@
-//! What is loaded into the process.
+//! The libraries that are loaded into the process.
 
 use std::collections::BTreeSet;
 
-/// The files of the Vulkan loader and of Mesa's and NVIDIA's drivers that are mapped. Layers are
-/// left out, since they may come and go.
+/// Returns the mapped files of the Vulkan loader and of Mesa's and NVIDIA's drivers. Layers are
+/// ignored, because they may be loaded and unloaded.
 pub fn vulkan_libraries() -> BTreeSet<String> {
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
     let files = maps.lines().filter_map(|line| line.split_whitespace().nth(5));

@@ -1,6 +1,6 @@
-//! A device whose driver makes no LINEAR images, or only poor ones, whatever the real one does:
-//! what a frame does there can be tested on every machine.
-#![allow(unsafe_code)] // Stand-ins for Vulkan functions.
+//! A device whose driver reports no LINEAR images, or only limited ones, regardless of the real
+//! driver, so that this case can be tested on every machine.
+#![allow(unsafe_code)] // Replacements of Vulkan functions.
 
 use std::ffi::{CStr, c_void};
 use std::sync::{Arc, OnceLock};
@@ -9,12 +9,12 @@ use bridge::ash::{self, ext, vk};
 use bridge::vk_export::{AdoptInfo, QueueLock, required_device_extensions};
 use bridge::{ExportDevice, QueueKind};
 
-/// What the driver says of LINEAR images.
+/// The driver's support of LINEAR images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Linear {
-    /// There are none, of any format.
+    /// No format supports LINEAR images.
     Missing,
-    /// There are, but samplers cannot filter them.
+    /// LINEAR images are supported, but samplers cannot filter them.
     Unfiltered,
 }
 
@@ -32,7 +32,7 @@ unsafe extern "system" fn none_linear(
     if unsafe { (*question).tiling } == vk::ImageTiling::LINEAR {
         return vk::Result::ERROR_FORMAT_NOT_SUPPORTED;
     }
-    // SAFETY: handed on.
+    // SAFETY: the arguments are passed on unchanged.
     unsafe { ASK.get().unwrap()(physical, question, answer) }
 }
 
@@ -41,16 +41,16 @@ unsafe extern "system" fn unfiltered(
     format: vk::Format,
     answer: *mut vk::FormatProperties,
 ) {
-    // SAFETY: handed on.
+    // SAFETY: the arguments are passed on unchanged.
     unsafe { FEATURES.get().unwrap()(physical, format, answer) };
     // SAFETY: the caller's own structure.
     unsafe { (*answer).linear_tiling_features &= !vk::FormatFeatureFlags::SAMPLED_IMAGE_FILTER_LINEAR };
 }
 
-/// An instance's functions, with some of them stood in for.
+/// Returns an instance's functions, with some of them replaced.
 pub fn instance_with(linear: Linear, entry: &ash::Entry, instance: &ash::Instance) -> ash::Instance {
     let load = |name: &CStr| {
-        // SAFETY: the instance lives; the name is null-terminated.
+        // SAFETY: the instance is alive; the name is null-terminated.
         let real = unsafe { (entry.static_fn().get_instance_proc_addr)(instance.handle(), name.as_ptr()) };
         let real = real.map_or(std::ptr::null(), |function| function as *const c_void);
         match (linear, name.to_bytes()) {
@@ -67,11 +67,11 @@ pub fn instance_with(linear: Linear, entry: &ash::Entry, instance: &ash::Instanc
             _ => real,
         }
     };
-    // SAFETY: every function is the instance's own, or a stand-in with its signature.
+    // SAFETY: every function is the instance's own, or a replacement with the same signature.
     unsafe { ash::Instance::load_with(load, instance.handle()) }
 }
 
-/// Every submission goes through the bridge's own lock.
+/// Every submission already holds the bridge's own lock.
 struct Unlocked;
 
 impl QueueLock for Unlocked {
@@ -80,10 +80,10 @@ impl QueueLock for Unlocked {
     }
 }
 
-/// The same device, as such a driver shows it.
+/// Returns the same device, adopted with the functions of such a driver.
 ///
 /// # Panics
-/// When it cannot be adopted.
+/// Panics if it cannot be adopted.
 pub fn device_with(linear: Linear, device: &ExportDevice) -> ExportDevice {
     let (entry, version) = (device.entry().clone(), device.api_version());
     let instance = instance_with(linear, &entry, device.instance());
@@ -103,12 +103,13 @@ pub fn device_with(linear: Linear, device: &ExportDevice) -> ExportDevice {
     }
     info.features.timeline_semaphore = true;
     info.features.synchronization2 = true;
-    // On in a device that was opened here, where the driver has it.
+    // Enabled on a device that was opened here, if the driver supports it.
     // SAFETY: the instance's own physical device.
     let features = unsafe { device.instance().get_physical_device_features(physical.handle) };
     info.features.image_cube_array = features.image_cube_array == vk::TRUE;
     info.queue_lock = Some(Arc::new(Unlocked));
     info.keep_alive = Some(Box::new(device.clone()));
-    // SAFETY: the handles of a device that lives as long as this one, with what was enabled on it.
+    // SAFETY: the handles of a device that lives as long as this one, and the features enabled on
+    // it.
     unsafe { ExportDevice::adopt(info) }.unwrap()
 }

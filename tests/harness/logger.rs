@@ -1,4 +1,4 @@
-//! The tests' logger, which panics where a test wants it to.
+//! The tests' logger, which panics if a test requests it.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -7,7 +7,7 @@ use std::sync::Once;
 use log::{LevelFilter, Log, Metadata, Record};
 
 thread_local! {
-    /// The lines that were said where each is a panic; `None` elsewhere.
+    /// The number of lines logged while each line panics; `None` otherwise.
     static SAID: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
@@ -21,7 +21,7 @@ impl Log for Logger {
     fn log(&self, record: &Record<'_>) {
         let Some(said) = SAID.get() else { return self.0.log(record) };
         SAID.set(Some(said + 1));
-        // Without the message that a panic leaves behind.
+        // Does not print the message that a panic normally prints.
         resume_unwind(Box::new("the logger panics"));
     }
 
@@ -30,7 +30,7 @@ impl Log for Logger {
     }
 }
 
-/// Logs as `RUST_LOG` says, unless the process has a logger.
+/// Installs a logger that follows `RUST_LOG`, unless the process has a logger.
 pub(crate) fn init() {
     let logger = env_logger::builder().is_test(true).build();
     let most = logger.filter();
@@ -39,10 +39,10 @@ pub(crate) fn init() {
     }
 }
 
-/// Calls `f` where each line that this thread logs is a panic, of which none must come out.
+/// Calls `f` while each line that this thread logs panics; no such panic may escape.
 ///
 /// # Panics
-/// Where one comes out, and where `f` logs nothing.
+/// Panics if one escapes, or if `f` logs nothing.
 pub fn with_panicking_logger<T>(f: impl FnOnce() -> T) -> T {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

@@ -1,28 +1,29 @@
-//! Compute sides on other GPUs: what one GPU lacks is a skip, everything else that fails is a
-//! failure.
+//! Compute sides on other GPUs: a test is skipped if it needs more GPUs than there are; any other
+//! failure fails the test.
 
 use bridge::cuda_import::{CudaDevice, PeerAccess, peer_access};
 use bridge::{Compute, ExportDevice};
 
 use crate::{Need, Rig, cuda_devices, skip};
 
-/// Which GPUs compute.
+/// The GPUs that compute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Peers {
-    /// The one that draws, as a peer of itself: memory is imported as for others. Needs one GPU.
+    /// The GPU that draws, as a peer of itself: memory is imported as for other GPUs. Needs one
+    /// GPU.
     Own,
-    /// Another one alone.
+    /// Only another GPU.
     Other,
-    /// Another one, which leads, and the one that draws.
+    /// Another GPU, which leads, and the GPU that draws.
     Both,
 }
 
 impl Peers {
-    /// Runs a test, or skips it.
+    /// Runs a test, or skips it if the machine has too few GPUs.
     ///
     /// # Panics
-    /// When the test fails, the compute side cannot be made although the GPUs reach each other, or
-    /// the validation layer says anything.
+    /// Panics if the test fails, if the compute side cannot be created although the GPUs can access
+    /// each other, or if the validation layer reports anything.
     pub fn run(self, test: fn(&Rig, &Compute)) {
         let rig = Rig::open();
         let Some(devices) = self.devices(rig.device()) else { return };
@@ -30,10 +31,10 @@ impl Peers {
         test(&rig, &compute.unwrap_or_else(|error| panic!("{self:?}: {error}")));
     }
 
-    /// The devices; `None`, and the test is skipped, where the machine has too few.
+    /// Returns the devices; returns `None` and skips the test if the machine has too few.
     ///
     /// # Panics
-    /// When a device that is there does not start.
+    /// Panics if an available device does not start.
     pub fn devices(self, drawing: &ExportDevice) -> Option<Vec<CudaDevice>> {
         let found = cuda_devices()?;
         let open = |uuid| CudaDevice::by_uuid(uuid).unwrap_or_else(|error| panic!("{error}"));
@@ -59,8 +60,8 @@ impl Peers {
     }
 }
 
-/// Makes a test of a `fn(&Rig, &Compute)` for compute in memory of another GPU, in the three ways
-/// of [`Peers`].
+/// Generates a test from a `fn(&Rig, &Compute)` for compute in memory of another GPU, in the three
+/// ways of [`Peers`].
 #[macro_export]
 macro_rules! on_peers {
     ($($name:ident),+ $(,)?) => {
@@ -76,8 +77,8 @@ macro_rules! on_peers {
     };
 }
 
-/// Makes a test of a `fn(&Rig, &Compute)` for compute on another GPU alone: for what is the same in
-/// whichever of the ways of [`on_peers`].
+/// Generates a test from a `fn(&Rig, &Compute)` for compute on only another GPU, if the three ways
+/// of [`on_peers`] do not differ for the test.
 #[macro_export]
 macro_rules! on_another_gpu_alone {
     ($($name:ident),+ $(,)?) => {

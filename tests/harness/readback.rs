@@ -1,4 +1,4 @@
-//! Commands that copy a frame's buffers to where the host can read them.
+//! Commands that copy a frame's buffers to memory that the host can read.
 #![allow(unsafe_code)] // Recording commands.
 
 use bridge::ash::vk;
@@ -7,7 +7,7 @@ use vk_local::{LocalBuffer, MemoryLocation};
 
 use crate::{Commands, Rig, to_host};
 
-/// A command buffer with a host-visible copy of what it read.
+/// A command buffer with a host-visible copy of the resources that it read.
 pub struct Readback {
     device: ExportDevice,
     commands: Commands,
@@ -15,10 +15,10 @@ pub struct Readback {
 }
 
 impl Readback {
-    /// For up to `size` bytes.
+    /// Creates a readback of up to `size` bytes.
     ///
     /// # Panics
-    /// When the device has no room.
+    /// Panics if the device has no memory.
     pub fn new(device: &ExportDevice, size: u64) -> Self {
         Self::on(device, size, QueueKind::Graphics)
     }
@@ -26,7 +26,7 @@ impl Readback {
     /// [`new`](Self::new) for another queue that the device has.
     ///
     /// # Panics
-    /// When the device has no room.
+    /// Panics if the device has no memory.
     pub fn on(device: &ExportDevice, size: u64, queue: QueueKind) -> Self {
         let target =
             LocalBuffer::new(device, "readback", size, vk::BufferUsageFlags::TRANSFER_DST, MemoryLocation::GpuToCpu)
@@ -34,11 +34,11 @@ impl Readback {
         Self { device: device.clone(), commands: Commands::on(device, queue), target }
     }
 
-    /// Records: take the turn's resources over, copy `sources` one behind the other, give them
-    /// back.
+    /// Records the acquire of the turn's resources, copies of `sources` one after another, and the
+    /// release.
     ///
     /// # Panics
-    /// When recording fails.
+    /// Panics if the recording fails.
     pub fn record<R: Resources, D: Direction>(
         &self,
         turn: &RenderTurn<R, D>,
@@ -47,10 +47,10 @@ impl Readback {
         self.record_with(turn, sources, |_| {})
     }
 
-    /// [`record`](Self::record), with what `more` records before the resources are given back.
+    /// [`record`](Self::record), with additional commands of `more` before the release.
     ///
     /// # Panics
-    /// When recording fails.
+    /// Panics if the recording fails.
     pub fn record_with<R: Resources, D: Direction>(
         &self,
         turn: &RenderTurn<R, D>,
@@ -63,11 +63,11 @@ impl Readback {
         })
     }
 
-    /// Records what takes the newest frame over, and copies of its `sources`. It waits for what was
-    /// submitted before, see [`note`](Self::note).
+    /// Records the acquire of the newest frame, and copies of its `sources`. Waits for the previous
+    /// submission, see [`note`](Self::note).
     ///
     /// # Panics
-    /// When recording fails.
+    /// Panics if the recording fails.
     pub fn record_read<R: Resources>(&self, turn: &RenderRead<R>, sources: &[(vk::Buffer, u64)]) -> vk::CommandBuffer {
         let raw = self.commands.begin();
         // SAFETY: recording, of the right family, submitted with this turn.
@@ -77,11 +77,11 @@ impl Readback {
         raw
     }
 
-    /// [`record_read`](Self::record_read) with the first levels of images, of 4 bytes a texel and
-    /// in these layouts, behind the `sources`.
+    /// [`record_read`](Self::record_read) with the first levels of images, of 4 bytes per texel and
+    /// in these layouts, after the `sources`.
     ///
     /// # Panics
-    /// When recording fails.
+    /// Panics if the recording fails.
     pub fn record_read_all<R: Resources>(
         &self,
         turn: &RenderRead<R>,
@@ -97,8 +97,8 @@ impl Readback {
             let extent = vk::Extent3D { width: *width, height: *height, depth: 1 };
             let region =
                 [vk::BufferImageCopy::default().buffer_offset(offset).image_subresource(layers).image_extent(extent)];
-            // SAFETY: recording; the acquire made the image readable, and it fits behind what was
-            // copied before.
+            // SAFETY: recording; the acquire made the image readable, and it fits after the
+            // previous copies.
             unsafe {
                 self.device.as_raw().cmd_copy_image_to_buffer(raw, *image, *layout, self.target.as_raw(), &region);
             }
@@ -109,15 +109,15 @@ impl Readback {
         raw
     }
 
-    /// Notes the point at which what was recorded last has run.
+    /// Stores the point at which the last recorded commands have completed.
     pub fn note(&self, point: TimelinePoint) {
         self.commands.note(point);
     }
 
-    /// Waits for the point that was noted.
+    /// Waits for the stored point.
     ///
     /// # Panics
-    /// When it does not come.
+    /// Panics if the point is not reached.
     pub fn finish(&self) {
         self.commands.finish();
     }
@@ -134,10 +134,10 @@ impl Readback {
         to_host(&self.device, commands);
     }
 
-    /// Records and submits a frame, waits for it, and gives what it read.
+    /// Records and submits a frame, waits for it, and returns the words that it read.
     ///
     /// # Panics
-    /// When anything fails.
+    /// Panics if anything fails.
     pub fn run<R: Resources>(&self, turn: RenderTurn<R>, sources: &[(vk::Buffer, u64)]) -> Vec<u32> {
         let commands = self.record(&turn, sources);
         // SAFETY: recorded with the turn's barriers; the wait below keeps the buffers alive long
@@ -147,13 +147,13 @@ impl Readback {
         self.words()
     }
 
-    /// What the last frame read. It must have been waited for.
+    /// Returns the words that the last frame read. The frame must have been waited for.
     ///
     /// # Panics
-    /// Never: the memory is mapped.
+    /// Does not panic: the memory is mapped.
     pub fn words(&self) -> Vec<u32> {
-        // SAFETY: the caller has waited for the frame, with a barrier to the host behind its
-        // copies; the next is recorded after this.
+        // SAFETY: the caller has waited for the frame, with a barrier to the host after its copies;
+        // the next frame is recorded after this call.
         bytemuck::pod_collect_to_vec(unsafe { self.target.bytes() }.unwrap())
     }
 }

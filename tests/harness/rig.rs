@@ -1,10 +1,10 @@
-//! A device and a compute side, watched by the validation layer.
+//! A device and a compute side, with the validation layer enabled.
 //!
-//! All tests of a program share one device, which is never destroyed: NVIDIA's driver deadlocks
-//! when a device is destroyed while a thread that has used Vulkan exits, and every test is such a
-//! thread. Tests that need devices of their own stand in programs of one test each. And they take
-//! turns: what one enqueues on the shared queue would delay the others, and tests of order go by
-//! time.
+//! All tests of a program share one device, which is never destroyed: NVIDIA's driver deadlocks if
+//! a device is destroyed while a thread that has used Vulkan exits, and every test is such a
+//! thread. Tests that need their own devices are in programs of one test each. The tests of a
+//! program run one at a time: work that one test enqueues on the shared queue would delay the
+//! others, and tests of order depend on time.
 
 use std::cell::Cell;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -16,25 +16,25 @@ use bridge::{Backend, Compute, ExportDevice, OpenInfo};
 
 use crate::{Linear, case_on, compute, device_with};
 
-/// A device whose every validation message fails the test.
+/// A device; every validation message fails the test.
 pub struct Rig {
     device: ExportDevice,
-    /// The device that hears the layer.
+    /// The device that receives the layer's messages.
     watched: ExportDevice,
     allowed: Cell<&'static [&'static str]>,
-    /// Messages of the tests before.
+    /// The number of messages of earlier tests.
     said: usize,
     _turn: MutexGuard<'static, ()>,
 }
 
 impl Rig {
-    /// The limit of waits in tests: far more than any takes, on the slowest machine.
+    /// The timeout of waits in tests: far more than any wait takes on the slowest machine.
     pub const LONG: Duration = Duration::from_secs(30);
 
-    /// Opens the best device, with validation where the layer is installed.
+    /// Opens the best device, with validation if the layer is installed.
     ///
     /// # Panics
-    /// When there is no Vulkan device at all.
+    /// Panics if there is no Vulkan device.
     pub fn open() -> Self {
         static DEVICE: OnceLock<ExportDevice> = OnceLock::new();
         static TURN: Mutex<()> = Mutex::new(());
@@ -44,21 +44,21 @@ impl Rig {
         Self { watched: device.clone(), device, allowed: Cell::new(&[]), said, _turn: turn }
     }
 
-    /// [`open`](Self::open) with the device as a driver shows it that has no LINEAR images, or poor
+    /// Like [`open`](Self::open), with the device of a driver that has no LINEAR images, or limited
     /// ones.
     ///
     /// # Panics
-    /// As [`open`](Self::open).
+    /// Panics as [`open`](Self::open) does.
     pub fn open_with(linear: Linear) -> Self {
         let mut rig = Self::open();
         rig.device = device_with(linear, &rig.watched);
         rig
     }
 
-    /// Opens a device for one test alone, which destroys it.
+    /// Opens a device for only one test, which destroys it.
     ///
     /// # Panics
-    /// As [`open`](Self::open).
+    /// Panics as [`open`](Self::open) does.
     pub fn open_own() -> ExportDevice {
         crate::logger::init();
         let info = OpenInfo {
@@ -67,7 +67,7 @@ impl Rig {
             buffer_device_address: true,
             ..OpenInfo::default()
         };
-        // Where the device has what kernels in command buffers need, that is on.
+        // Kernels in command buffers are enabled if the device supports them.
         ExportDevice::open(&OpenInfo { cuda_kernels: true, ..info.clone() })
             .or_else(|_| ExportDevice::open(&info))
             .unwrap_or_else(|error| panic!("{error}; run `cargo xtask setup`"))
@@ -76,7 +76,7 @@ impl Rig {
     /// Runs a test on a backend, or skips it.
     ///
     /// # Panics
-    /// When the test fails, or the validation layer says anything.
+    /// Panics if the test fails, or if the validation layer reports anything.
     pub fn with(backend: Backend, test: fn(&Self, &Compute)) {
         let rig = Self::open();
         if let Some(compute) = compute(&rig.device, backend) {
@@ -87,7 +87,7 @@ impl Rig {
     /// Runs a test on the CPU backend of a device with such LINEAR images.
     ///
     /// # Panics
-    /// As [`with`](Self::with).
+    /// Panics as [`with`](Self::with) does.
     pub fn with_linear(linear: Linear, test: fn(&Self, &Compute)) {
         let rig = Self::open_with(linear);
         test(&rig, &Compute::new(&rig.device, Backend::Host).unwrap());
@@ -96,7 +96,7 @@ impl Rig {
     /// Runs one of several cases of a test on a backend, or skips it.
     ///
     /// # Panics
-    /// As [`with`](Self::with).
+    /// Panics as [`with`](Self::with) does.
     pub fn case(backend: Backend, case: &str, test: fn(&Self, &Compute)) {
         let rig = Self::open();
         if let Some(compute) = case_on(&rig.device, backend, case) {
@@ -104,12 +104,12 @@ impl Rig {
         }
     }
 
-    /// Lets validation messages with these IDs pass, for a test that provokes them.
+    /// Ignores validation messages with these IDs, for a test that provokes them.
     pub fn allow(&self, ids: &'static [&'static str]) {
         self.allowed.set(ids);
     }
 
-    /// The device.
+    /// Returns the device.
     pub fn device(&self) -> &ExportDevice {
         &self.device
     }
@@ -120,7 +120,7 @@ impl Drop for Rig {
         let mut messages = self.watched.validation_messages().split_off(self.said);
         messages.retain(|message| !self.allowed.get().contains(&message.id.as_str()));
         if std::thread::panicking() {
-            // The test has failed; what the layer said may be why.
+            // The test has failed; the layer's messages may be the reason.
             messages.iter().for_each(|message| eprintln!("the validation layer said: {message:#?}"));
         } else {
             assert!(messages.is_empty(), "the validation layer said: {messages:#?}");
@@ -128,10 +128,11 @@ impl Drop for Rig {
     }
 }
 
-/// Fails the test if the validation layer said anything of a device that a test opened for itself.
+/// Fails the test if the validation layer reported anything about a device that a test opened
+/// itself.
 ///
 /// # Panics
-/// When it did.
+/// Panics if it did.
 #[track_caller]
 pub fn assert_silent(device: &ExportDevice) {
     let messages = device.validation_messages();

@@ -1,11 +1,11 @@
-//! A sink for the trace that keeps what it gets.
+//! A sink for the trace that keeps all lines.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 
-/// Keeps the lines of a trace. Clones share them.
+/// Keeps the lines of a trace. Clones share the lines.
 #[derive(Clone, Default)]
 pub struct Sink(Arc<Mutex<Vec<u8>>>);
 
@@ -21,19 +21,19 @@ impl Write for Sink {
 }
 
 impl Sink {
-    /// The events so far.
+    /// Returns the events so far.
     ///
     /// # Panics
-    /// When a line is not JSON.
+    /// Panics if a line is not JSON.
     pub fn lines(&self) -> Vec<Value> {
         let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    /// How many there are of a kind.
+    /// Returns the number of events of a kind.
     ///
     /// # Panics
-    /// As [`lines`](Self::lines).
+    /// Panics as [`lines`](Self::lines) does.
     pub fn count(&self, event: &str) -> usize {
         self.lines().iter().filter(|line| line["event"] == event).count()
     }

@@ -1,7 +1,7 @@
-//! Waits of the host that a test sees: a device whose functions that wait for a timeline or a
-//! fence, or look at a timeline, note which thread calls them. A test of a call that has to wait
-//! opens what it waits for once it does, and not after a time in which it should have begun to.
-#![allow(unsafe_code)] // Stand-ins for Vulkan functions.
+//! Host waits that a test can detect: a device whose functions that wait for a timeline or a fence,
+//! or query a timeline, record the calling thread. A test of a call that has to wait can then open
+//! the gate when the call waits, instead of after a delay in which it should have begun to wait.
+#![allow(unsafe_code)] // Replacements of Vulkan functions.
 
 use std::cell::RefCell;
 use std::ffi::{CStr, c_void};
@@ -19,12 +19,12 @@ static BLOCK: OnceLock<vk::PFN_vkWaitSemaphores> = OnceLock::new();
 static FENCES: OnceLock<vk::PFN_vkWaitForFences> = OnceLock::new();
 static LOOK: OnceLock<vk::PFN_vkGetSemaphoreCounterValue> = OnceLock::new();
 
-/// A call that looks so often at timelines waits for one. Calls that return at once look a few
-/// times.
+/// A call with this number of timeline queries is waiting. Calls that return immediately make a few
+/// queries.
 const WAITS: usize = 64;
 
 thread_local! {
-    /// How often this thread has looked, if somebody wants to know; a call that blocks counts as
+    /// The number of queries of this thread, if a test counts them; a call that blocks counts as
     /// [`WAITS`].
     static LOOKS: RefCell<Option<Arc<AtomicUsize>>> = const { RefCell::new(None) };
 }
@@ -40,7 +40,7 @@ fn note(looks: usize) {
 unsafe extern "system" fn block(device: vk::Device, info: *const vk::SemaphoreWaitInfo<'_>, limit: u64) -> vk::Result {
     note(if limit > 0 { WAITS } else { 1 });
     let real = BLOCK.get().unwrap();
-    // SAFETY: handed on.
+    // SAFETY: the arguments are passed on unchanged.
     unsafe { real(device, info, limit) }
 }
 
@@ -53,14 +53,14 @@ unsafe extern "system" fn fences(
 ) -> vk::Result {
     note(if limit > 0 { WAITS } else { 1 });
     let real = FENCES.get().unwrap();
-    // SAFETY: handed on.
+    // SAFETY: the arguments are passed on unchanged.
     unsafe { real(device, count, fences, all, limit) }
 }
 
 unsafe extern "system" fn look(device: vk::Device, semaphore: vk::Semaphore, value: *mut u64) -> vk::Result {
     note(1);
     let real = LOOK.get().unwrap();
-    // SAFETY: handed on.
+    // SAFETY: the arguments are passed on unchanged.
     unsafe { real(device, semaphore, value) }
 }
 
@@ -85,7 +85,7 @@ fn hook(name: &CStr, real: *const c_void) -> *const c_void {
     }
 }
 
-/// Keeps the bridge's submissions apart.
+/// Serializes the bridge's submissions.
 struct Lock(Mutex<()>);
 
 impl QueueLock for Lock {
@@ -95,19 +95,19 @@ impl QueueLock for Lock {
     }
 }
 
-/// A compute side of a device whose waits are seen.
+/// The compute side of a device whose waits can be detected.
 pub struct SeenWaits {
     compute: Compute,
-    /// Never destroyed: NVIDIA's driver deadlocks when a device goes while a thread that has used
-    /// Vulkan exits.
+    /// Never destroyed: NVIDIA's driver deadlocks if a device is destroyed while a thread that has
+    /// used Vulkan exits.
     engine: &'static Engine,
 }
 
 impl SeenWaits {
-    /// Opens a device, and a compute side on the GPUs of another.
+    /// Opens a device, and a compute side on the GPUs of another compute side.
     ///
     /// # Panics
-    /// When either cannot be made.
+    /// Panics if either cannot be created.
     pub fn like(compute: &Compute) -> Self {
         let peers = compute.cuda().filter(|cuda| cuda.is_peer());
         let gpus: Vec<CudaDevice> = peers.iter().flat_map(|cuda| cuda.gpus()).map(|(gpu, _)| gpu.clone()).collect();
@@ -120,7 +120,7 @@ impl SeenWaits {
     /// Opens a device, and its CPU backend.
     ///
     /// # Panics
-    /// When either cannot be made.
+    /// Panics if either cannot be created.
     pub fn on_host() -> Self {
         Self::with(|device| Compute::new(device, Backend::Host))
     }
@@ -128,31 +128,31 @@ impl SeenWaits {
     fn with(compute: impl FnOnce(&ExportDevice) -> bridge::Result<Compute>) -> Self {
         let engine: &'static Engine = Box::leak(Box::new(Engine::new(Some(hook))));
         let mut info = engine.info();
-        // As on a device of the bridge's own: it may submit.
+        // As for a device that the bridge opened: the bridge may submit.
         info.queue_lock = Some(Arc::new(Lock(Mutex::new(()))));
         // SAFETY: the engine's own handles, which live forever.
         let device = unsafe { ExportDevice::adopt(info) }.unwrap();
         Self { compute: compute(&device).unwrap(), engine }
     }
 
-    /// The compute side.
+    /// Returns the compute side.
     pub fn compute(&self) -> &Compute {
         &self.compute
     }
 
-    /// The device.
+    /// Returns the device.
     pub fn device(&self) -> &ExportDevice {
         self.compute.device()
     }
 
-    /// Makes a call on this thread, and opens the gate once the call waits for a timeline or a
-    /// fence, or has returned without. Returns the call's result, whether it has waited, and the
-    /// gate.
+    /// Calls `call` on this thread, and opens the gate when the call waits for a timeline or a
+    /// fence, or has returned without waiting. Returns the call's result, whether it waited, and
+    /// the gate.
     ///
     /// # Panics
-    /// When the device is lost.
+    /// Panics if the device is lost.
     pub fn open_once_waited<T>(&self, gate: Gate, call: impl FnOnce() -> T) -> (T, bool, Gate) {
-        /// Opens the gate where the call panics, too.
+        /// Opens the gate, also if the call panics.
         struct Ended<'a>(&'a AtomicBool);
         impl Drop for Ended<'_> {
             fn drop(&mut self) {

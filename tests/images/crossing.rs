@@ -1,4 +1,4 @@
-//! One image that crosses, both ways, and the tally of many.
+//! An image that is transferred in both directions, and the tally of many images.
 
 use bridge::cuda_import::Texel;
 use bridge::{Compute, ComputeTurn, Direction, Error, Exchange, ExchangeInfo, ImageSpec, Work, vk_export};
@@ -6,7 +6,7 @@ use bridge_tests::{Need, Rig, skip_case};
 
 use crate::transfer::{Transfer, noise, size_of_image};
 
-/// Lets the compute side write all of an image.
+/// Makes the compute side write the whole image.
 pub(crate) fn compute_writes<T: Texel, D: Direction>(turn: &mut ComputeTurn<ImageSpec<T>, D>, bytes: &[u8]) {
     let texels: Vec<T> = bytemuck::pod_collect_to_vec(bytes);
     match turn.work() {
@@ -44,7 +44,7 @@ pub(crate) fn compute_writes<T: Texel, D: Direction>(turn: &mut ComputeTurn<Imag
     }
 }
 
-/// What the compute side sees of an image, once it is its turn.
+/// Returns the contents of an image as the compute side reads them in its turn.
 pub(crate) fn compute_reads<T: Texel>(turn: ComputeTurn<ImageSpec<T>, bridge::RenderFirst>) -> Vec<u8> {
     let mut turn = turn;
     let (sender, receiver) = std::sync::mpsc::channel::<Vec<T>>();
@@ -79,8 +79,8 @@ pub(crate) fn compute_reads<T: Texel>(turn: ComputeTurn<ImageSpec<T>, bridge::Re
     receiver.into_iter().flat_map(|texels| bytemuck::cast_slice::<T, u8>(&texels).to_vec()).collect()
 }
 
-/// Whether an image of this shape could be made; everything else than "there is no such image"
-/// fails the test.
+/// Returns the result if an image of this shape can be created; any error other than an unsupported
+/// image fails the test.
 pub(crate) fn made<X>(result: Result<X, Error>) -> Option<X> {
     match result {
         Ok(made) => Some(made),
@@ -89,18 +89,18 @@ pub(crate) fn made<X>(result: Result<X, Error>) -> Option<X> {
     }
 }
 
-/// What became of an image.
+/// The result of an image's transfer.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Crossing {
-    /// Whole, both ways.
+    /// Unchanged in both directions.
     Whole,
-    /// The device makes no such image.
+    /// The device does not support such an image.
     Missing,
-    /// With other contents.
+    /// The contents differ.
     Differs(String),
 }
 
-/// Both ways through one image of so many texels.
+/// Transfers an image of this number of texels in both directions.
 pub(crate) fn cross<T: Texel>(
     compute: &Compute,
     transfer: &mut Transfer,
@@ -143,7 +143,8 @@ pub(crate) fn cross<T: Texel>(
     Crossing::Whole
 }
 
-/// How many images crossed, which there are not, and which came out differently.
+/// The number of images that were transferred, the unsupported ones, and those with different
+/// contents.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) whole: usize,
@@ -167,7 +168,7 @@ impl Tally {
         }
     }
 
-    /// Says what crossed, and fails the test for what crossed wrongly.
+    /// Prints the results, and fails the test if contents differ.
     pub(crate) fn report(&self, rig: &Rig, compute: &Compute, name: &str) {
         println!("{name}: {} images crossed both ways on {}", self.whole, compute.backend());
         if !self.missing.is_empty() {

@@ -1,5 +1,5 @@
-//! Images cross whole: every format that the table names, in every shape, both ways; kernels store,
-//! load and sample them.
+//! Images are transferred unchanged: every format of the table, in every shape, in both directions;
+//! kernels store, load and sample them.
 #![allow(unsafe_code, clippy::unwrap_used)] // Recording, launching and submitting.
 
 mod crossing;

@@ -1,5 +1,5 @@
-//! The order between both sides of an image, with the controls that show that it can be seen to be
-//! wrong.
+//! The order between both sides of an image, with negative controls that show that a wrong order is
+//! detected.
 
 use bridge::ash::vk;
 use bridge::cuda_import::cudarc::driver::CudaSlice;
@@ -21,11 +21,11 @@ fn exchange(compute: &Compute) -> Exchange<Heights> {
         .unwrap()
 }
 
-/// Fills images, with nothing that waits for the stream: the values are on the GPU already.
+/// Fills images without waiting for the stream: the values are already on the GPU.
 struct Painter(Vec<Option<CudaSlice<f32>>>);
 
 impl Painter {
-    /// For the values 1 to `most`.
+    /// Creates a painter for the values 1 to `most`.
     fn new(compute: &Compute, most: u8) -> Self {
         let paint = |value: u8| {
             compute.cuda().map(|cuda| {
@@ -64,8 +64,8 @@ fn submit(turn: RenderTurn<Heights>, commands: vk::CommandBuffer) -> TimelinePoi
     unsafe { turn.submit(&[commands]) }.unwrap()
 }
 
-/// Vulkan waits for a slow computation; and, the negative control, without its wait it reads the
-/// image before.
+/// Vulkan waits for a slow computation; the negative control: without its wait, it reads the
+/// previous image.
 pub(crate) fn vulkan_waits_for_a_slow_image(rig: &Rig, compute: &Compute) {
     let (commands, transfer) = (Commands::new(rig.device()), Transfer::new(rig.device(), 4 * TEXELS));
     let painter = Painter::new(compute, 3);
@@ -96,7 +96,7 @@ pub(crate) fn vulkan_waits_for_a_slow_image(rig: &Rig, compute: &Compute) {
     let batch = vk::SubmitInfo2::default().command_buffer_infos(&infos).signal_semaphore_infos(&signals);
     // SAFETY: wrong on purpose: the turn's wait is missing. Texels of any bits are numbers.
     unsafe { rig.device().queue().submit(&[batch], vk::Fence::null()) }.unwrap();
-    // SAFETY: it was submitted, if without its wait.
+    // SAFETY: it was submitted, but without its wait.
     unsafe { turn.submitted() }.wait(Rig::LONG).unwrap();
     assert_holds(&transfer, 2, "without its wait Vulkan has to read the image before");
     gate.open();
@@ -104,8 +104,8 @@ pub(crate) fn vulkan_waits_for_a_slow_image(rig: &Rig, compute: &Compute) {
     exchange.close().unwrap();
 }
 
-/// With one slot, computing waits for a slow reader; and, the negative control, a reader that it
-/// does not know of sees the image behind.
+/// With one slot, the compute side waits for a slow reader; the negative control: a reader that the
+/// exchange does not know of sees the next image.
 pub(crate) fn computing_waits_for_a_slow_reader_of_an_image(rig: &Rig, compute: &Compute) {
     let (commands, transfer) = (Commands::new(rig.device()), Transfer::new(rig.device(), 4 * TEXELS));
     let painter = Painter::new(compute, 4);
@@ -139,7 +139,7 @@ pub(crate) fn computing_waits_for_a_slow_reader_of_an_image(rig: &Rig, compute: 
     // SAFETY: the commands' resources live until the queue is idle, which the gate's drop waits
     // for.
     unsafe { rig.device().queue().submit(&[batch], vk::Fence::null()) }.unwrap();
-    // SAFETY: wrong on purpose: they were submitted, if without the turn's semaphores.
+    // SAFETY: wrong on purpose: they were submitted, but without the turn's semaphores.
     unsafe { turn.not_submitted() };
     let next = begin(4);
     next.computed().wait(Rig::LONG).unwrap();

@@ -1,4 +1,4 @@
-//! Bad images are one clear error each, and nothing is left behind.
+//! Each invalid image gives one clear error, and nothing is leaked.
 
 use bridge::ash::vk;
 use bridge::cuda_import::Texel;

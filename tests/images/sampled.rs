@@ -1,4 +1,4 @@
-//! What a kernel samples through a texture object is what a reference computes on the CPU.
+//! The values that a kernel samples through a texture object equal those of a reference on the CPU.
 
 use bridge::ash::vk;
 use bridge::cuda_import::cudarc::driver::{LaunchConfig, PushKernelArg};
@@ -12,14 +12,14 @@ const WIDTH: usize = 37;
 const HEIGHT: usize = 19;
 const SAMPLES: usize = 4096;
 
-/// Hardware filters with weights of 8 bits (CUDA programming guide, "Linear Filtering"): half a
-/// step on each of two axes, over values from 0 to 1, and what rounding 8-bit texels adds.
+/// Hardware filters with 8-bit weights (CUDA programming guide, "Linear Filtering"): half a step on
+/// each of two axes, for values from 0 to 1, plus the rounding of 8-bit texels.
 const TOLERANCE: f32 = 2.0 / 512.0 + 0.001;
 
-/// A texel as the sampler sees it, from 0 to 1; channels that there are not are 0.
+/// A texel as the sampler returns it, from 0 to 1; missing channels are 0.
 trait Sampled: Texel {
-    /// How far one texel may be off that is not mixed with others: what converting 8 bits to a
-    /// number rounds.
+    /// The tolerance of a single texel that is not interpolated: the rounding of the conversion
+    /// from 8 bits to a number.
     const EXACT: f32 = 0.0;
     fn from_noise(byte: [u8; 4]) -> Self;
     fn value(self) -> [f32; 4];
@@ -54,7 +54,7 @@ impl Sampled for f32 {
     }
 }
 
-/// The texel that an address mode makes of an index that may lie outside.
+/// Applies an address mode to an index that may be outside of the image.
 fn address(mode: AddressMode, index: i64, size: usize) -> Option<usize> {
     let size = i64::try_from(size).unwrap();
     let inside = match mode {
@@ -70,14 +70,14 @@ fn address(mode: AddressMode, index: i64, size: usize) -> Option<usize> {
     usize::try_from(inside).ok()
 }
 
-/// The nearest texel at a place that is counted in texels; `None` for the border.
+/// Returns the nearest texel at a position in units of texels; `None` for the border.
 fn nearest<T: Sampled>(texels: &[T], info: &TextureInfo, x: f64, y: f64) -> Option<[f32; 4]> {
     let [mode, ..] = info.address;
     let (x, y) = (address(mode, x.floor() as i64, WIDTH)?, address(mode, y.floor() as i64, HEIGHT)?);
     Some(texels[y * WIDTH + x].value())
 }
 
-/// The four texels around a place, mixed.
+/// Returns the interpolation of the four texels around a position.
 fn linear<T: Sampled>(texels: &[T], info: &TextureInfo, x: f64, y: f64) -> [f32; 4] {
     let texel = |x: i64, y: i64| nearest(texels, info, x as f64, y as f64).unwrap_or(info.border);
     let (left, top) = ((x - 0.5).floor(), (y - 0.5).floor());
@@ -88,19 +88,19 @@ fn linear<T: Sampled>(texels: &[T], info: &TextureInfo, x: f64, y: f64) -> [f32;
     std::array::from_fn(|channel| corners.iter().zip(weights).map(|(corner, weight)| corner[channel] * weight).sum())
 }
 
-/// How far a sample is from what it may be. A difference that is no number stays one.
+/// Returns the difference between a sample and the expected value. A NaN difference stays NaN.
 fn off<T: Sampled>(got: &[f32], want: [f32; 4]) -> f32 {
     let channels = T::FORMAT.channels as usize;
     got.iter().zip(want).take(channels).map(|(got, want)| (got - want).abs()).fold(0.0, worse)
 }
 
-/// The larger of two differences; `f32::max` would drop one that is no number.
+/// Returns the larger of two differences; unlike `f32::max`, it keeps NaN.
 fn worse(one: f32, other: f32) -> f32 {
     if one.is_nan() || one > other { one } else { other }
 }
 
-/// How far a sample is off, over what it may be off; on the edge between texels the nearest is any
-/// of them.
+/// Returns the difference of a sample minus its tolerance; on the edge between texels, each of them
+/// counts as the nearest.
 fn excess<T: Sampled>(texels: &[T], info: &TextureInfo, at: [f32; 2], got: &[f32], edges: &mut usize) -> f32 {
     const EDGE: f64 = 1e-3;
     let (x, y) = (f64::from(at[0]) * WIDTH as f64, f64::from(at[1]) * HEIGHT as f64);
@@ -113,7 +113,7 @@ fn excess<T: Sampled>(texels: &[T], info: &TextureInfo, at: [f32; 2], got: &[f32
     let any = around.into_iter().flat_map(|dx| around.map(|dy| nearest(texels, info, x + dx, y + dy)));
     any.map(|texel| match texel {
         Some(texel) => off::<T>(got, texel) - T::EXACT,
-        // The border may be kept in the texel's own format.
+        // The border may be stored in the texel's format.
         None => off::<T>(got, info.border) - TOLERANCE,
     })
     .reduce(|one, other| if one.is_nan() || one < other { one } else { other })
@@ -126,7 +126,7 @@ fn samples_agree<T: Sampled>(rig: &Rig, compute: &Compute, format: vk::Format) {
     let sample = module.load_function("sample").unwrap();
     let random = noise(3, 4 * WIDTH * HEIGHT);
     let texels: Vec<T> = random.chunks(4).map(|bytes| T::from_noise(bytes.try_into().unwrap())).collect();
-    // From one image before it to one behind it, for the address modes.
+    // From one image width before the image to one after it, to test the address modes.
     let places: Vec<u16> = bytemuck::pod_collect_to_vec(&noise(4, 4 * SAMPLES));
     let at: Vec<[f32; 2]> =
         places.chunks(2).map(|place| [place[0], place[1]].map(|n| f32::from(n) / 65536.0 * 3.0 - 1.0)).collect();
@@ -163,7 +163,7 @@ fn samples_agree<T: Sampled>(rig: &Rig, compute: &Compute, format: vk::Format) {
     }
 }
 
-/// What the comparison above relies on, where there is no GPU to compare with.
+/// Checks the comparison above on machines without a GPU.
 #[test]
 fn a_wrong_sample_is_seen() {
     let texels = [[0u8, 51, 102, 255]; WIDTH * HEIGHT];
@@ -180,7 +180,7 @@ fn a_wrong_sample_is_seen() {
             assert!(worse(-1.0, seen(none)).is_nan(), "{filter:?}: channel {channel} is no number");
         }
     }
-    // One step of 8 bits is seen without a filter.
+    // A difference of one 8-bit step is detected without a filter.
     let info = TextureInfo { filter: Filter::Nearest, ..Default::default() };
     assert!(excess(&texels, &info, [0.4, 0.6], &[1.0 / 255.0, 0.2, 0.4, 1.0], &mut 0) > 0.0);
 }

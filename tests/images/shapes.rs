@@ -1,4 +1,4 @@
-//! Contents cross bit for bit, whatever the format and the shape.
+//! Contents are transferred bit for bit, in every format and shape.
 
 use bridge::ash::vk;
 use bridge::cuda_import::{Texel, half::f16};
@@ -9,7 +9,7 @@ use bridge_tests::Rig;
 use crate::crossing::Tally;
 use crate::transfer::Transfer;
 
-/// Room for the largest image here, with padding.
+/// The size of the largest image here, with padding.
 pub(crate) const ROOM: usize = 256 << 10;
 
 /// Calls `$body` with the texel type of a format.
@@ -31,14 +31,14 @@ macro_rules! with_texel {
     }};
 }
 
-/// Texels of all levels and layers.
+/// Returns the number of texels of all levels and layers.
 fn count([width, height, depth]: [usize; 3], levels: u32, layers: usize) -> usize {
     let side = |n: usize, level: u32| (n >> level).max(1);
     let texels = (0..levels).map(|level| side(width, level) * side(height, level) * side(depth, level));
     texels.sum::<usize>() * layers
 }
 
-/// What is tried, with the number of texels that each has.
+/// Returns the tested images, with the number of texels of each.
 fn shapes<T: Texel>(format: vk::Format, accesses: ImageAccess) -> Vec<(&'static str, ImageSpec<T>, usize)> {
     let d1 = || ImageSpec::d1(format, 37, accesses);
     let d2 = || ImageSpec::new(format, [37, 19], accesses);
@@ -63,13 +63,14 @@ fn shapes<T: Texel>(format: vk::Format, accesses: ImageAccess) -> Vec<(&'static 
 
 const COPIED: ImageAccess = ImageAccess::TRANSFER_READ.union(ImageAccess::TRANSFER_WRITE);
 
-/// Whether CUDA has the images as rows: they lie as the size of the texel says, whatever the
-/// format.
+/// Returns `true` if CUDA accesses the images as rows: their layout depends only on the texel size,
+/// not on the format.
 fn has_rows(compute: &Compute) -> bool {
     compute.cuda().is_some_and(CudaCompute::is_peer)
 }
 
-/// With rows a third of them, another one for each of three numbers.
+/// Tests every shape. As rows, only a third of them, a different third for each of three format
+/// numbers.
 fn every_shape<T: Texel>(
     compute: &Compute,
     transfer: &mut Transfer,
@@ -90,15 +91,15 @@ pub(crate) fn every_format_crosses_in_every_shape(rig: &Rig, compute: &Compute) 
         with_texel!(texel, every_shape(compute, &mut transfer, *format, number, &mut tally));
     }
     tally.report(rig, compute, "every format");
-    // Every driver makes a plain 2D image of every format here, if only to copy it.
+    // Every driver supports a plain 2D image of every format here, at least for copies.
     assert!(tally.whole >= FORMATS.len(), "{}", tally.whole);
-    // Both backends share every shape of it.
+    // Both backends support every shape.
     assert!(tally.missing.is_empty(), "{:?}", tally.missing);
 }
 
-/// Every length of a mip chain, over sizes that are powers of two and sizes that are not, with
-/// layers and without. What CUDA would place elsewhere than Vulkan is refused. In rows, where no
-/// second driver places anything, fewer sizes and layers.
+/// Tests every length of a mip chain, for sizes that are powers of two and sizes that are not, with
+/// and without layers. Images that CUDA would lay out differently from Vulkan are refused. As rows,
+/// where no second driver decides the layout, fewer sizes and layers are tested.
 pub(crate) fn every_mip_chain_crosses_or_is_refused(rig: &Rig, compute: &Compute) {
     fn chains<T: Texel>(compute: &Compute, transfer: &mut Transfer, format: vk::Format, tally: &mut Tally) {
         let sizes = [[37, 19], [16, 128], [511, 3], [1, 1], [64, 32], [100, 100], [5, 300], [128, 128]];
@@ -172,8 +173,8 @@ pub(crate) fn every_mip_chain_crosses_or_is_refused(rig: &Rig, compute: &Compute
     assert!(tally.whole > 0 && tally.missing.is_empty(), "{:?}", tally.missing);
 }
 
-/// What else Vulkan may do with an image changes flags and perhaps the memory's layout, and not
-/// what crosses.
+/// Additional Vulkan uses of an image change flags and perhaps the memory's layout, but not the
+/// transferred contents.
 pub(crate) fn every_usage_crosses(rig: &Rig, compute: &Compute) {
     fn usages<T: Texel>(compute: &Compute, transfer: &mut Transfer, format: vk::Format, tally: &mut Tally) {
         for usage in [

@@ -1,4 +1,4 @@
-//! Images that the CPU cannot map: for the program they are as those that it can.
+//! Images that the CPU cannot map: a program uses them like images that it can map.
 
 use std::sync::mpsc::channel;
 
@@ -25,8 +25,8 @@ fn info() -> ExchangeInfo<'static> {
     ExchangeInfo { name: "staged", slots: 1, timeout: Rig::LONG, ..Default::default() }
 }
 
-/// Lets the compute side write `row`, after what it saw of the image has been read. `None` for no
-/// row.
+/// Makes the compute side write `row`, after it has read the image; returns the texels that it
+/// read. `None` writes no row.
 fn compute<D: Direction>(turn: &mut ComputeTurn<Words, D>, row: Option<(usize, u32)>) -> Vec<u32> {
     let (sender, seen) = channel();
     match turn.work() {
@@ -53,7 +53,7 @@ fn compute<D: Direction>(turn: &mut ComputeTurn<Words, D>, row: Option<(usize, u
     seen.recv_timeout(Rig::LONG).unwrap()
 }
 
-/// Records: one row of the image is written, if any, then all of it is read back.
+/// Records the writing of one row of the image, if any, and a copy of the whole image.
 fn record<D: Direction>(
     rig: &Rig,
     commands: &Commands,
@@ -75,7 +75,7 @@ fn record<D: Direction>(
     })
 }
 
-/// A barrier between copies into and out of an image.
+/// Records a barrier between copies into and out of an image.
 fn between(rig: &Rig, commands: vk::CommandBuffer, image: &bridge::RenderImage<'_>) {
     let stages = vk::PipelineStageFlags2::ALL_TRANSFER;
     let barrier = [vk::ImageMemoryBarrier2::default()
@@ -93,7 +93,7 @@ fn between(rig: &Rig, commands: vk::CommandBuffer, image: &bridge::RenderImage<'
         .dst_stage_mask(stages)
         .dst_access_mask(vk::AccessFlags2::TRANSFER_WRITE)];
     let dependency = vk::DependencyInfo::default().image_memory_barriers(&barrier).memory_barriers(&memory);
-    // SAFETY: recording; the image is the turn's, in that layout.
+    // SAFETY: recording; the image belongs to the turn and is in that layout.
     unsafe { rig.device().cmd_pipeline_barrier2(commands, &dependency) };
 }
 
@@ -105,8 +105,8 @@ fn rows(of: impl Fn(usize) -> u32) -> Vec<u32> {
     (0..TEXELS).map(|texel| of(texel / SIDE as usize)).collect()
 }
 
-/// Each side writes one row a frame, and finds the rows of all frames before, its own and the
-/// other's: in both directions.
+/// Each side writes one row per frame, and reads the rows of all earlier frames, its own and those
+/// of the other side, in both directions.
 pub(crate) fn each_side_keeps_what_the_other_did_not_write(rig: &Rig, compute_side: &Compute) {
     let (commands, mut transfer) = (Commands::new(rig.device()), Transfer::new(rig.device(), 8 * TEXELS));
     let mut exchange = Exchange::new(compute_side, &info(), spec(COPIED)).unwrap();
@@ -114,7 +114,7 @@ pub(crate) fn each_side_keeps_what_the_other_did_not_write(rig: &Rig, compute_si
     for frame in 0..8u32 {
         let mut turn = exchange.begin().unwrap();
         let (mine, yours) = (2 * frame as usize, 2 * frame + 1);
-        // The first frame writes every row, one after the other: new contents are undefined.
+        // The first frame writes every row, because new contents are undefined.
         if frame == 0 {
             (0..SIDE as usize).for_each(|row| drop(compute(&mut turn, Some((row, 7)))));
             expected.fill(7);
@@ -155,14 +155,15 @@ pub(crate) fn each_side_keeps_what_the_other_did_not_write(rig: &Rig, compute_si
     exchange.close().unwrap();
 }
 
-/// An image without an exchange: what records its hand-overs does all that they take.
+/// An image without an exchange: the functions that record its hand-overs record everything
+/// required.
 pub(crate) fn an_image_of_its_own_is_handed_over_by_hand(rig: &Rig, compute: &Compute) {
     let mut transfer = Transfer::new(rig.device(), 4 * TEXELS);
     let shared = SharedImage::new(compute, "alone", &spec(COPIED)).unwrap();
     assert_eq!(shared.handover().is_none(), shared.is_staged());
     let device = rig.device();
     let run = |record: &dyn Fn(vk::CommandBuffer)| {
-        // SAFETY: what is recorded uses the image and the memory alone, which outlive the call.
+        // SAFETY: the recorded commands use only the image and the memory, which outlive the call.
         unsafe { device.run_once(device.queue(), "alone", Rig::LONG, record) }.unwrap();
     };
     // SAFETY: recording, and the image is new.
@@ -171,7 +172,7 @@ pub(crate) fn an_image_of_its_own_is_handed_over_by_hand(rig: &Rig, compute: &Co
         let (mine, yours) = (rows(|row| 10 * round + row as u32), rows(|row| 1000 * round + row as u32));
         write(compute, &shared, &mine);
         run(&|commands| {
-            // SAFETY: recording; the compute side has written, before this submission.
+            // SAFETY: recording; the compute side has written before this submission.
             unsafe { shared.record_acquire(commands) };
             transfer.record_download_of(commands, shared.vulkan(), vk::ImageLayout::GENERAL);
             // SAFETY: recording, and acquired.
@@ -191,7 +192,7 @@ pub(crate) fn an_image_of_its_own_is_handed_over_by_hand(rig: &Rig, compute: &Co
 }
 
 fn write(compute: &Compute, shared: &SharedImage<u32>, texels: &[u32]) {
-    // SAFETY: the image is the compute side's, and nothing else uses it.
+    // SAFETY: the compute side owns the image, and nothing else uses it.
     if let Some(mut image) = unsafe { shared.host_mut() } {
         image.rows_mut().zip(texels.chunks(SIDE as usize)).for_each(|(row, texels)| row.copy_from_slice(texels));
         return;
@@ -203,17 +204,18 @@ fn write(compute: &Compute, shared: &SharedImage<u32>, texels: &[u32]) {
 }
 
 fn seen(compute: &Compute, shared: &SharedImage<u32>) -> Vec<u32> {
-    // SAFETY: the image is the compute side's, and nothing else uses it.
+    // SAFETY: the compute side owns the image, and nothing else uses it.
     if let Some(image) = unsafe { shared.host_mut() } {
         return image.rows().flatten().copied().collect();
     }
     let (stream, mut texels) = (compute.cuda().unwrap().stream(), vec![0; TEXELS]);
-    // SAFETY: as above; the call returns when the texels are there.
+    // SAFETY: as above; the call returns after the texels have arrived.
     unsafe { shared.cuda_mut() }.unwrap().read_to_host(stream, 0, .., &mut texels).unwrap();
     texels
 }
 
-/// Both kinds say what they are, and what an image is made with follows from its accesses.
+/// Both kinds of images report that they are staged, and an image's usage follows from its
+/// accesses.
 pub(crate) fn what_is_staged_says_so(rig: &Rig, compute: &Compute) {
     for (accesses, copied_back) in
         [(ImageAccess::TRANSFER_READ, false), (COPIED, true), (ImageAccess::COLOR_ATTACHMENT, true)]
@@ -231,12 +233,12 @@ pub(crate) fn what_is_staged_says_so(rig: &Rig, compute: &Compute) {
         let shared = SharedImage::new(compute, "alone", &spec).unwrap();
         assert!(shared.is_staged() && shared.handover().is_none());
     }
-    // The rig's own device has another driver, or the same: a plain image may be mapped there.
+    // The rig's own device may have a different driver: a plain image may be mapped there.
     let plain = Compute::new(rig.device(), bridge::Backend::Host).unwrap();
     assert!(format_support(&plain).iter().filter(|support| support.sampled).all(|support| support.shared));
 }
 
-/// Where samplers filter OPTIMAL images only, a sampled image is not mapped; one that is only
+/// If samplers can filter only OPTIMAL images, a sampled image is not mapped; an image that is only
 /// copied still is.
 pub(crate) fn what_cannot_be_filtered_in_rows_is_staged(_: &Rig, compute: &Compute) {
     let image = |accesses| {
@@ -256,8 +258,8 @@ pub(crate) fn what_cannot_be_filtered_in_rows_is_staged(_: &Rig, compute: &Compu
     }
 }
 
-/// The negative control: commands that leave the hand-over out, and with it the copies, meet what
-/// was there before.
+/// The negative control: commands without the hand-over, and so without its copies, see the
+/// previous contents.
 pub(crate) fn copies_left_out_leave_what_was_there_before(rig: &Rig, compute_side: &Compute) {
     let (commands, mut transfer) = (Commands::new(rig.device()), Transfer::new(rig.device(), 8 * TEXELS));
     let mut exchange = Exchange::new(compute_side, &info(), spec(general(COPIED))).unwrap();
@@ -278,8 +280,8 @@ pub(crate) fn copies_left_out_leave_what_was_there_before(rig: &Rig, compute_sid
             commands.end();
             recorded
         };
-        // SAFETY: wrong on purpose where the hand-over is left out: the image is in the layout of
-        // its accesses all the same.
+        // SAFETY: wrong on purpose if the hand-over is omitted: the image is still in the layout of
+        // its accesses.
         unsafe { turn.submit(&[recorded]) }.unwrap().wait(Rig::LONG).unwrap();
         assert_eq!(read(&transfer), rows(|_| seen), "frame of {value}");
     }
@@ -309,7 +311,7 @@ pub(crate) fn copies_left_out_leave_what_was_there_before(rig: &Rig, compute_sid
     exchange.close().unwrap();
 }
 
-/// The same accesses in the layout in which the image also waits.
+/// Returns the same accesses with the layout that the image has between turns.
 fn general(accesses: ImageAccess) -> ImageAccess {
     ImageAccess { layout: vk::ImageLayout::GENERAL, ..accesses }
 }

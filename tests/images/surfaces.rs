@@ -1,4 +1,4 @@
-//! Kernels reach the texels through surface objects: `surf2Dwrite`, `surf2Dread`.
+//! Kernels access texels through surface objects: `surf2Dwrite`, `surf2Dread`.
 
 use bridge::ash::vk;
 use bridge::cuda_import::cudarc::driver::{LaunchConfig, PushKernelArg};
@@ -11,7 +11,7 @@ use crate::transfer::{Transfer, noise};
 const WIDTH: u32 = 37;
 const HEIGHT: u32 = 19;
 
-/// Blocks of 8 by 8 threads.
+/// Returns a launch with blocks of 8 x 8 threads.
 fn grid() -> LaunchConfig {
     LaunchConfig { grid_dim: (WIDTH.div_ceil(8), HEIGHT.div_ceil(8), 1), block_dim: (8, 8, 1), shared_mem_bytes: 0 }
 }
@@ -25,7 +25,7 @@ fn through_surfaces<T: Texel>(rig: &Rig, compute: &Compute, format: vk::Format) 
     let (store, load) = (kernel("store"), kernel("load"));
     let mut transfer = Transfer::new(rig.device(), 64 << 10);
     let accesses = ImageAccess::TRANSFER_READ | ImageAccess::TRANSFER_WRITE | ImageAccess::SAMPLED;
-    // The second level, so that a wrong level shows.
+    // The second level, so that the use of a wrong level is detected.
     let spec = ImageSpec::<T>::new(format, [2 * WIDTH, 2 * HEIGHT], accesses).with_mips(2);
     let first_level = 4 * len;
     let info = ExchangeInfo { name: "surface", slots: 2, timeout: Rig::LONG, ..Default::default() };

@@ -1,4 +1,4 @@
-//! Several images and buffers in one frame, and formats that are seen as another.
+//! Several images and buffers in one frame, and formats that are viewed as another format.
 
 use bridge::ash::vk;
 use bridge::{BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, ImageAccess, ImageSpec, Work};
@@ -8,7 +8,7 @@ use crate::crossing::{compute_writes, made};
 use crate::shapes::ROOM;
 use crate::transfer::{Transfer, noise};
 
-/// Two images and a buffer, with one wait and one signal a side.
+/// Transfers two images and a buffer, with one wait and one signal per side.
 pub(crate) fn images_and_buffers_cross_together(rig: &Rig, compute: &Compute) {
     const SIDE: u32 = 16;
     let color = ImageSpec::<[u8; 4]>::new(vk::Format::R8G8B8A8_UNORM, [SIDE, SIDE], ImageAccess::TRANSFER_READ);

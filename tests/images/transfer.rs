@@ -1,4 +1,4 @@
-//! Vulkan's half of an image test: commands that fill an image from memory, and that read it back.
+//! Vulkan's side of an image test: commands that fill an image from memory, and that read it back.
 
 use bridge::ash::vk;
 use bridge::cuda_import::Texel;
@@ -7,15 +7,15 @@ use bridge::{ComputeTurn, ExportDevice, ImageSpec, RenderFirst, RenderImage, Ren
 use bridge_tests::{Commands, Rig, to_host};
 use vk_local::{LocalBuffer, MemoryLocation};
 
-/// A command buffer and memory that both the host and the copies reach, tight: level by level, in
-/// them layer by layer.
+/// A command buffer, and memory that the host and the copies access, tightly packed: level by
+/// level, and layer by layer within a level.
 pub(crate) struct Transfer {
     device: ExportDevice,
     commands: Commands,
     memory: LocalBuffer,
 }
 
-/// Whole texels of one image, of all levels and layers.
+/// Returns the size of an image in bytes, for all levels and layers.
 pub(crate) fn size_of_image(image: &RenderImage<'_>, texel: usize) -> usize {
     let levels = 0..image.range().level_count;
     let texels: usize =
@@ -47,15 +47,15 @@ impl Transfer {
                     .image_subresource(subresource)
                     .image_extent(vk::Extent3D { width, height, depth });
                 offset += u64::from(width * height * depth * range.layer_count) * texel as u64;
-                // Offsets are multiples of the texel and of 4
-                // (VUID-vkCmdCopyImageToBuffer-dstImage-07975 and its like).
+                // Offsets are multiples of the texel size and of 4
+                // (VUID-vkCmdCopyImageToBuffer-dstImage-07975 and related).
                 offset = offset.next_multiple_of(16);
                 region
             })
             .collect()
     }
 
-    /// Bytes with every level where the copies have it.
+    /// Returns the bytes with every level at the offset of its copy.
     fn pad(image: &RenderImage<'_>, texel: usize, tight: &[u8]) -> Vec<u8> {
         let mut padded = Vec::new();
         let mut rest = tight;
@@ -68,7 +68,7 @@ impl Transfer {
         padded
     }
 
-    /// Submits the frame and gives what the image holds in it.
+    /// Submits the frame and returns the contents of the image.
     pub(crate) fn read<T: Texel>(&self, turn: RenderTurn<ImageSpec<T>>, texel: usize) -> Vec<u8> {
         let source = turn.resources();
         let regions = Self::regions(&source, texel);
@@ -76,8 +76,7 @@ impl Transfer {
         // SAFETY: recorded with the turn's barriers, waited for below.
         let point = unsafe { turn.submit(&[commands]) }.unwrap();
         point.wait(Rig::LONG).unwrap();
-        // SAFETY: the frame is done, waited for above, with a barrier to the host behind its
-        // copies.
+        // SAFETY: the frame is done, waited for above, with a barrier to the host after its copies.
         let bytes = unsafe { self.memory.bytes() }.unwrap();
         let level = |region: &vk::BufferImageCopy| {
             let start = usize::try_from(region.buffer_offset).unwrap();
@@ -86,9 +85,9 @@ impl Transfer {
         regions.iter().flat_map(level).collect()
     }
 
-    /// The first bytes of what was read. It must have been waited for.
+    /// Returns the first bytes that were read. The frame must have been waited for.
     pub(crate) fn bytes(&self, len: usize) -> Vec<u8> {
-        // SAFETY: the caller has waited for the frame, and the copy is over before the next is
+        // SAFETY: the caller has waited for the frame, and the copy ends before the next frame is
         // recorded.
         unsafe { self.memory.bytes() }.unwrap()[..len].to_vec()
     }
@@ -97,14 +96,14 @@ impl Transfer {
     pub(crate) fn record_download(&self, commands: vk::CommandBuffer, source: &RenderImage<'_>, texel: usize) {
         let regions = Self::regions(source, texel);
         let (image, layout, memory) = (source.as_raw(), source.layout(), self.memory.as_raw());
-        // SAFETY: recording; the regions are the image's own and fit the memory.
+        // SAFETY: recording; the regions are within the image and the memory.
         unsafe { self.device.as_raw().cmd_copy_image_to_buffer(commands, image, layout, memory, &regions) };
         to_host(&self.device, commands);
     }
 
-    /// Writes the first bytes of the memory. Nothing uses it now, says the caller.
+    /// Writes the first bytes of the memory, which nothing else may use.
     pub(crate) fn fill(&mut self, bytes: &[u8]) {
-        // SAFETY: what was recorded before has been waited for.
+        // SAFETY: earlier submissions have been waited for.
         unsafe { self.memory.bytes_mut() }.unwrap()[..bytes.len()].copy_from_slice(bytes);
     }
 
@@ -112,7 +111,7 @@ impl Transfer {
     pub(crate) fn record_upload(&self, commands: vk::CommandBuffer, target: &RenderImage<'_>, texel: usize) {
         let (memory, image, layout) = (self.memory.as_raw(), target.as_raw(), target.layout());
         let regions = Self::regions(target, texel);
-        // SAFETY: recording; the image is in that layout; the regions are its own and fit the
+        // SAFETY: recording; the image is in that layout; the regions are within the image and the
         // memory.
         unsafe { self.device.as_raw().cmd_copy_buffer_to_image(commands, memory, image, layout, &regions) };
     }
@@ -120,8 +119,8 @@ impl Transfer {
     /// Records a copy of the first level of an image into the memory.
     pub(crate) fn record_download_of(&self, commands: vk::CommandBuffer, image: &Image, layout: vk::ImageLayout) {
         let memory = self.memory.as_raw();
-        // SAFETY: recording; the image is in that layout; its first level fits the memory, says the
-        // caller.
+        // SAFETY: recording; the image is in that layout; its first level fits the memory, as the
+        // caller guarantees.
         unsafe {
             self.device.as_raw().cmd_copy_image_to_buffer(commands, image.as_raw(), layout, memory, &first(image));
         }
@@ -149,7 +148,7 @@ impl Transfer {
         let region = Self::regions(target, 4)[0]
             .image_offset(vk::Offset3D { x: 0, y: row.try_into().unwrap(), z: 0 })
             .image_extent(vk::Extent3D { width, height: 1, depth: 1 });
-        // SAFETY: as above; the row is inside of the image.
+        // SAFETY: as above; the row is inside the image.
         unsafe { self.device.as_raw().cmd_copy_buffer_to_image(commands, memory, image, layout, &[region]) };
     }
 
@@ -165,14 +164,15 @@ impl Transfer {
         self.commands.finish();
         self.fill(&padded);
         let recorded = self.commands.record(&turn, |commands| self.record_upload(commands, &target, texel));
-        // SAFETY: recorded with the turn's barriers; `note` has the commands waited for.
+        // SAFETY: recorded with the turn's barriers; `note` makes the next recording wait for the
+        // commands.
         let turn = unsafe { turn.submit(&[recorded]) }.unwrap();
         self.commands.note(turn.rendered());
         turn
     }
 }
 
-/// The first level of the first layer.
+/// Returns the region of the first level of the first layer.
 fn first(image: &Image) -> [vk::BufferImageCopy; 1] {
     let [width, height, depth] = image.extent();
     let subresource =
@@ -186,7 +186,7 @@ fn size_of_region(region: &vk::BufferImageCopy, texel: usize) -> usize {
     (width * height * depth * region.image_subresource.layer_count) as usize * texel
 }
 
-/// Bytes that look like nothing else: the same for a seed.
+/// Returns pseudorandom bytes that depend only on the seed.
 pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let mut bytes = Vec::with_capacity(len + size_of_val(&state));

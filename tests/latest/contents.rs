@@ -1,4 +1,4 @@
-//! What the reader sees.
+//! The frames that the reader sees.
 
 use std::time::{Duration, Instant};
 
@@ -7,8 +7,8 @@ use bridge_tests::{Filler, Readback, Rig};
 
 use crate::{LEN, SIZE, frame_of, info, publish, read, submit, words};
 
-/// Two threads, at rates that change: each frame that is read is one frame, the one that the turn
-/// says, and none is older than one before.
+/// Two threads at varying rates: each read frame is complete, is the frame that the turn reports,
+/// and is not older than the previous one.
 pub(crate) fn every_frame_is_whole_and_none_goes_back(rig: &Rig, compute: &Compute) {
     const FRAMES: u64 = 400;
     for newest in [Newest::Finished, Newest::Issued] {
@@ -63,7 +63,7 @@ pub(crate) fn every_frame_is_whole_and_none_goes_back(rig: &Rig, compute: &Compu
     }
 }
 
-/// A turn with the same frame again says so, waits for nothing, and has a value of its own.
+/// A turn with the same frame again reports so, waits for nothing, and has its own timeline value.
 pub(crate) fn the_same_frame_comes_again_without_a_wait(rig: &Rig, compute: &Compute) {
     let (filler, readback) = (Filler::new(compute), Readback::new(rig.device(), SIZE));
     let (mut writer, mut reader) = words(compute, &info());

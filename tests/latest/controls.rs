@@ -1,4 +1,4 @@
-//! Negative controls: what goes wrong without the waits is seen by the checks of these tests.
+//! Negative controls: errors caused by missing waits are detected by the checks of these tests.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use bridge_tests::{Filler, Gate, Readback, Rig};
 
 use crate::{LEN, Pair, SIZE, base, frame_of, info, publish, submit, words};
 
-/// Publishes and reads 20 frames, so that all slots hold one; gives the frame in each slot.
+/// Publishes and reads 20 frames, so that all slots hold a frame; returns the frame in each slot.
 fn fill_all_slots((writer, reader): &mut Pair, filler: &Filler, readback: &Readback) -> Vec<u64> {
     let mut frames = vec![None; LatestInfo::default().slots];
     for frame in 0..20 {
@@ -30,17 +30,17 @@ fn read_without_wait(rig: &Rig, turn: bridge::RenderRead<crate::Words>, readback
     assert_eq!(turn.parts().waits().len(), 1);
     let (infos, signals) = ([vk::CommandBufferSubmitInfo::default().command_buffer(commands)], [turn.parts().signal()]);
     let batch = vk::SubmitInfo2::default().command_buffer_infos(&infos).signal_semaphore_infos(&signals);
-    // SAFETY: wrong on purpose: the turn's wait is missing. Any bits are words.
+    // SAFETY: wrong on purpose: the turn's wait is missing. Any bits are valid words.
     unsafe { rig.device().queue().submit(&[batch], vk::Fence::null()) }.unwrap();
-    // SAFETY: it was submitted, if without its wait.
+    // SAFETY: it was submitted, but without its wait.
     let point = unsafe { turn.submitted() };
     readback.note(point);
     readback.finish();
     readback.words()[..LEN].to_vec()
 }
 
-/// The wait of a frame that is not finished is what makes it whole: without, the slot holds what it
-/// held before.
+/// The wait for an unfinished frame is necessary: without it, the slot still has its previous
+/// contents.
 pub(crate) fn a_reader_without_its_wait_sees_a_stale_frame(rig: &Rig, compute: &Compute) {
     let (filler, readback) = (Filler::new(compute), Readback::new(rig.device(), SIZE));
     let mut pair = words(compute, &LatestInfo { newest: Newest::Issued, ..info() });
@@ -61,7 +61,7 @@ pub(crate) fn a_reader_without_its_wait_sees_a_stale_frame(rig: &Rig, compute: &
     writer.close(reader).unwrap();
 }
 
-/// A frame that is read in the middle of being written fails the check.
+/// A frame that is read while it is being written fails the check.
 pub(crate) fn a_torn_frame_is_seen_to_be_torn(rig: &Rig, compute: &Compute) {
     let (filler, readback) = (Filler::new(compute), Readback::new(rig.device(), SIZE));
     let mut pair = words(compute, &LatestInfo { newest: Newest::Issued, ..info() });

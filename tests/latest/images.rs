@@ -21,12 +21,12 @@ fn spec() -> Heights {
     Heights::new(vk::Format::R32_SFLOAT, [SIDE, SIDE], ImageAccess::TRANSFER_READ)
 }
 
-/// The value of all texels of a frame.
+/// Returns the value of all texels of a frame.
 fn value(frame: u64) -> u8 {
     u8::try_from(frame % u64::from(MOST)).unwrap()
 }
 
-/// What images are filled with on CUDA, on the GPU already.
+/// The contents that images are filled with on CUDA, already on the GPU.
 struct Paints(Vec<Option<CudaSlice<f32>>>);
 
 impl Paints {
@@ -78,7 +78,7 @@ pub(crate) fn images_keep_what_they_hold_from_turn_to_turn(_: &Rig, compute: &Co
         if round % 3 == 0 {
             publish(&mut writer, &paints);
             frame += 1;
-            // One that nobody takes: it is chosen, and not submitted.
+            // A frame that is chosen but not taken, because the turn is not submitted.
             drop(reader.newest().unwrap());
             let turn = reader.newest().unwrap().unwrap();
             assert!(turn.is_new());
@@ -95,7 +95,7 @@ pub(crate) fn images_keep_what_they_hold_from_turn_to_turn(_: &Rig, compute: &Co
     writer.close(reader).unwrap();
 }
 
-/// Images of a lent turn of which nobody said what became of it are in no layout that is known.
+/// The images of a lent turn whose submission is unknown have an unknown layout.
 pub(crate) fn images_of_unknown_layout_are_initialized_anew(rig: &Rig, compute: &Compute) {
     let commands = Commands::new(rig.device());
     for happens in [false, true] {
@@ -130,15 +130,15 @@ pub(crate) fn images_of_unknown_layout_are_initialized_anew(rig: &Rig, compute: 
     }
 }
 
-/// A read is lost while it waits for its frame: bringing its slots back waits for the read, which
+/// A read is lost while it waits for its frame: the recovery of its slots waits for the read, which
 /// sees the whole frame.
 ///
-/// Where the frame's signal comes after the submission that waits for it, the validation layer
-/// (1.4.364) does not see that a fence behind both was waited for, and takes the hand-over for a
-/// write after a read; where the signal comes first it does. The specification knows no such
+/// If the frame's signal is submitted after the submission that waits for it, the validation layer
+/// (1.4.364) does not recognize that a fence after both was waited for, and reports the hand-over
+/// as a write after a read; if the signal is first, it does. The specification makes no such
 /// difference: the first synchronization scope of a fence's signal includes "all commands that
-/// occur earlier in submission order" ("Fences"). The layer of the device whose waits are seen does
-/// not look for such hazards.
+/// occur earlier in submission order" ("Fences"). The layer of the device whose waits are detected
+/// does not check for such hazards.
 pub(crate) fn images_are_brought_back_behind_a_read(_: &Rig, compute: &Compute) {
     for held in [false, true] {
         let seen = held.then(|| SeenWaits::like(compute));
@@ -180,7 +180,7 @@ pub(crate) fn images_are_brought_back_behind_a_read(_: &Rig, compute: &Compute) 
     }
 }
 
-/// Submits a read, and says nothing of it.
+/// Submits a read without reporting it.
 fn lose(device: &ExportDevice, turn: RenderRead<Heights>, commands: vk::CommandBuffer) {
     let turn = turn.lend().unwrap();
     let (parts, infos) = (turn.parts(), [vk::CommandBufferSubmitInfo::default().command_buffer(commands)]);
@@ -243,8 +243,8 @@ fn submit_all(turn: RenderRead<All>, copies: &Readback) {
     copies.note(unsafe { turn.submit(&[raw]) }.unwrap());
 }
 
-/// Vulkan writes the images: what the compute side reads is the frame that its turn says, also
-/// where most frames are never read.
+/// If Vulkan writes the images, the compute side reads the frame that its turn reports, also if
+/// most frames are never read.
 pub(crate) fn images_that_vulkan_writes_are_read_whole(rig: &Rig, compute: &Compute) {
     let commands = Commands::new(rig.device());
     let spec = Heights::new(vk::Format::R32_SFLOAT, [SIDE, SIDE], ImageAccess::TRANSFER_WRITE);
@@ -264,7 +264,7 @@ pub(crate) fn images_that_vulkan_writes_are_read_whole(rig: &Rig, compute: &Comp
         // SAFETY: as above.
         unsafe { turn.record_release(raw) };
         commands.end();
-        // SAFETY: recorded with the turn's barriers; waited for right here.
+        // SAFETY: recorded with the turn's barriers; waited for immediately.
         let point = unsafe { turn.submit(&[raw]) }.unwrap();
         point.wait(Rig::LONG).unwrap();
         if round % 5 > 1 {

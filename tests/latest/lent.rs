@@ -6,20 +6,20 @@ use bridge_tests::{Filler, Readback, Rig};
 
 use crate::{LEN, SIZE, Words, frame_of, info, publish, read, words};
 
-/// What an engine does with the parts.
+/// Submits the parts of a lent turn as an engine does.
 fn splice(rig: &Rig, turn: &LentLatest<RenderRead<Words>>, commands: &[vk::CommandBuffer]) {
     let parts = turn.parts();
     let infos: Vec<_> =
         commands.iter().map(|raw| vk::CommandBufferSubmitInfo::default().command_buffer(*raw)).collect();
     let signals = [parts.signal()];
-    // The wait before, and the signal behind, in submissions of their own, as wgpu needs it.
+    // The wait before and the signal after the commands, in separate submissions, as wgpu needs it.
     let batches = [
         vk::SubmitInfo2::default().wait_semaphore_infos(parts.waits()),
         vk::SubmitInfo2::default().command_buffer_infos(&infos),
         vk::SubmitInfo2::default().signal_semaphore_infos(&signals),
     ];
     for batch in batches {
-        // SAFETY: the parts of an open turn; the commands are kept by their owner.
+        // SAFETY: the parts of an open turn; the owner keeps the commands alive.
         unsafe { rig.device().queue().submit(&[batch], vk::Fence::null()) }.unwrap();
     }
 }
@@ -30,7 +30,7 @@ fn lend(turn: RenderRead<Words>, readback: &Readback) -> (LentLatest<RenderRead<
 }
 
 fn submitted(turn: LentLatest<RenderRead<Words>>, readback: &Readback) -> TimelinePoint {
-    // SAFETY: it was spliced a moment ago.
+    // SAFETY: just spliced.
     let point = unsafe { turn.submitted() };
     readback.note(point.clone());
     point
@@ -55,13 +55,13 @@ pub(crate) fn a_lent_turn_takes_its_frame(rig: &Rig, compute: &Compute) {
     writer.close(reader).unwrap();
 }
 
-/// Dropped without a word, once after it was submitted and once before: either way both of its
-/// slots are out of use, what comes later is right, and all are brought back.
+/// A lent turn that is dropped without a report, once after it was submitted and once before: both
+/// of its slots are retired, later frames are right, and all slots are recovered.
 pub(crate) fn a_lent_turn_of_unknown_fate_retires_its_slots(rig: &Rig, compute: &Compute) {
     let filler = Filler::new(compute);
     for happens in [false, true] {
         let readback = Readback::new(rig.device(), SIZE);
-        // One for each turn that is lost: nobody knows when its commands have run.
+        // One readback for each lost turn, because it is unknown when its commands have completed.
         let lost = [(); 4].map(|()| Readback::new(rig.device(), SIZE));
         let mut lost = lost.iter();
         let (mut writer, mut reader) = words(compute, &LatestInfo { slots: 6, ..info() });
@@ -81,7 +81,7 @@ pub(crate) fn a_lent_turn_of_unknown_fate_retires_its_slots(rig: &Rig, compute: 
             reader.retired()
         };
         assert_eq!(lose(&mut reader), 2);
-        // Nobody knows where the last frame is, and the one before does not come back.
+        // The location of the last frame is unknown, and the frame before is not returned again.
         assert!(reader.newest().unwrap().is_none());
         for frame in 2..12 {
             publish(&mut writer, &filler, 0).wait(Rig::LONG).unwrap();
@@ -89,7 +89,7 @@ pub(crate) fn a_lent_turn_of_unknown_fate_retires_its_slots(rig: &Rig, compute: 
         }
         publish(&mut writer, &filler, 0).wait(Rig::LONG).unwrap();
         assert_eq!(lose(&mut reader), 4);
-        // The reader holds nothing now: each loss costs the slot of its own frame alone.
+        // The reader holds no frame now: each loss retires only the slot of its own frame.
         for retired in [5, 6] {
             publish(&mut writer, &filler, 0).wait(Rig::LONG).unwrap();
             assert_eq!(lose(&mut reader), retired);

@@ -1,4 +1,4 @@
-//! What is left when they are gone.
+//! Objects that are left after both sides were dropped.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use bridge_tests::{Filler, Readback, Rig, open_descriptors};
 
 use crate::{SIZE, info, publish, read, words};
 
-/// Closures on the CPU's thread may be the last to hold something.
+/// Waits until all objects are freed: closures on the CPU backend's thread may be the last owners.
 fn assert_gone(before: &LiveObjects) {
     let start = Instant::now();
     while LiveObjects::now() != *before {
@@ -36,7 +36,7 @@ pub(crate) fn either_side_is_removed_while_the_other_runs(rig: &Rig, compute: &C
                 read(&mut reader, readback);
             };
             if round % 2 == 0 {
-                // The reader goes on the thread of the loop, the writer later.
+                // The reader is dropped on the loop's thread, the writer later.
                 let writing = scope.spawn(writing);
                 let start = Instant::now();
                 while start.elapsed() < pause {
@@ -51,7 +51,7 @@ pub(crate) fn either_side_is_removed_while_the_other_runs(rig: &Rig, compute: &C
                 std::thread::sleep(pause);
                 stop.store(true, Ordering::SeqCst);
                 writing.join().unwrap();
-                // The writer is gone, and the reader goes on.
+                // The writer is dropped, and the reader continues.
                 (0..10).for_each(|_| reading());
             }
         });
@@ -72,7 +72,7 @@ pub(crate) fn a_thousand_come_and_go(rig: &Rig, compute: &Compute) {
         let seen = read(&mut reader, &readback);
         assert!(seen < Some(4), "{seen:?}");
         let last = reader.newest().unwrap();
-        // In every order.
+        // Drops them in every order.
         match round % 6 {
             0 => drop((writer, reader, last)),
             1 => drop((last, reader, writer)),
@@ -93,13 +93,13 @@ pub(crate) fn a_thousand_come_and_go(rig: &Rig, compute: &Compute) {
         }
     }
     assert_gone(&before);
-    // The CPU backend's threads and CUDA's streams come and go; a few descriptors may be the
-    // driver's own.
+    // The CPU backend's threads and CUDA's streams are created and destroyed; a few descriptors may
+    // belong to the driver.
     let (first, now) = (descriptors.unwrap(), open_descriptors());
     assert!(now <= first + 20, "{first} descriptors after 100 rounds, {now} after 1000");
 }
 
-/// The last of it goes inside its own work, which cannot wait for itself.
+/// The last handle is dropped inside the exchange's own work, which cannot wait for itself.
 pub(crate) fn the_last_handle_goes_inside_its_own_closure(rig: &Rig, compute: &Compute) {
     let before = LiveObjects::now();
     let readback = Readback::new(rig.device(), SIZE);

@@ -1,5 +1,5 @@
-//! Two sides at rates of their own: what the reader sees is whole, never goes back, and neither
-//! side waits for the other.
+//! Two sides at independent rates: the reader sees complete frames that never go backwards, and
+//! neither side waits for the other.
 #![allow(unsafe_code, clippy::unwrap_used)] // Submitting.
 
 mod contents;
@@ -90,7 +90,7 @@ on_host_without_linear_images!(
 
 const LEN: usize = 4096;
 const SIZE: u64 = 4 * LEN as u64;
-/// Between the first words of two frames: more than there are words.
+/// The distance between the first words of two frames: more than the number of words.
 const STRIDE: u32 = 10_000;
 
 type Words = BufferSpec<u32>;
@@ -116,7 +116,7 @@ fn base(frame: u64) -> u32 {
     u32::try_from(frame).unwrap() * STRIDE
 }
 
-/// The frame that words are of; what is wrong with them if they are of more than one, or of none.
+/// Returns the frame of these words, or an error if they are of several frames or of none.
 fn frame_of(words: &[u32]) -> Result<u64, String> {
     let frame = words[0] / STRIDE;
     match words.iter().zip(frame * STRIDE..).position(|(word, expected)| *word != expected) {
@@ -135,7 +135,7 @@ fn submit(turn: RenderRead<Words>, readback: &Readback) -> TimelinePoint {
     point
 }
 
-/// Takes the newest frame and reads it; `None` where there is none.
+/// Takes the newest frame and reads it; returns `None` if there is no frame.
 fn read(reader: &mut LatestReader<Words>, readback: &Readback) -> Option<u64> {
     let turn = reader.newest().unwrap()?;
     let frame = turn.frame();

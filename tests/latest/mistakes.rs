@@ -1,4 +1,4 @@
-//! What is refused, dropped, or fails.
+//! Invalid arguments, dropped turns, and failures.
 
 use bridge::{BufferAccess, Compute, Error, Exchange, LatestInfo, QueueKind, Stage, Work};
 use bridge_tests::{Filler, Gate, Readback, Rig};
@@ -43,18 +43,19 @@ pub(crate) fn dropped_turns_cost_no_more_than_a_frame(rig: &Rig, compute: &Compu
     let (filler, readback) = (Filler::new(compute), Readback::new(rig.device(), SIZE));
     let (mut writer, mut reader) = words(compute, &info());
     publish(&mut writer, &filler, 0).wait(Rig::LONG).unwrap();
-    // The writer's: told once, and its frame is begun again.
+    // A dropped turn of the writer is reported once, and its frame is begun again.
     let mut turn = writer.begin().unwrap();
     filler.fill_work(turn.work(), base(77), std::time::Duration::ZERO);
     drop(turn);
     let error = writer.begin().unwrap_err();
     assert!(matches!(error, Error::TurnLost { frame: 1, stage: Stage::Compute, .. }), "{error}");
     assert_eq!(read(&mut reader, &readback), Some(0), "what was dropped is not read");
-    // One that is skipped is not told.
+    // A skipped turn is not reported.
     let mut turn = writer.begin().unwrap();
     filler.fill_work(turn.work(), base(78), std::time::Duration::ZERO);
     turn.skip().unwrap();
-    // What it has left has no end that could be waited for, and is seen to run.
+    // The skipped work has no point that could be waited for, but `is_idle` reports that it still
+    // runs.
     let gate = Gate::on(writer.compute());
     let mut turn = writer.begin().unwrap();
     gate.hold_work(turn.work());
@@ -66,7 +67,7 @@ pub(crate) fn dropped_turns_cost_no_more_than_a_frame(rig: &Rig, compute: &Compu
         assert!(start.elapsed() < Rig::LONG, "it never ended");
     }
     publish(&mut writer, &filler, 0).wait(Rig::LONG).unwrap();
-    // The reader's: the frame is there again.
+    // After a dropped turn of the reader, the frame is available again.
     drop(reader.newest().unwrap());
     reader.newest().unwrap().unwrap().skip();
     let turn = reader.newest().unwrap().unwrap();
@@ -74,7 +75,7 @@ pub(crate) fn dropped_turns_cost_no_more_than_a_frame(rig: &Rig, compute: &Compu
     assert!(matches!(error, Error::TurnOpen { frame: 1, stage: Stage::Render, .. }), "{error}");
     drop(turn);
     assert_eq!(read(&mut reader, &readback), Some(1));
-    // A leased slot and its turn.
+    // The lease of a slot and of its turn are the same.
     let turn = reader.newest().unwrap().unwrap();
     assert!(turn.lease().is_same(&writer.lease(turn.slot()).unwrap()));
     assert!(reader.lease(99).is_err());
@@ -82,8 +83,8 @@ pub(crate) fn dropped_turns_cost_no_more_than_a_frame(rig: &Rig, compute: &Compu
     writer.close(reader).unwrap();
 }
 
-/// A closure that panics ends the compute side of this exchange, and both handles say so; no frame
-/// of it is read. (A kernel that faults does the same to the context, for all.)
+/// A closure that panics ends the compute side of this exchange; both handles report it, and none
+/// of its frames is read. (A kernel that faults does the same to the context, for all exchanges.)
 pub(crate) fn work_that_fails_is_told_to_both(rig: &Rig, compute: &Compute) {
     let (filler, readback) = (Filler::new(compute), Readback::new(rig.device(), SIZE));
     let (mut writer, mut reader) = words(compute, &info());
@@ -92,10 +93,10 @@ pub(crate) fn work_that_fails_is_told_to_both(rig: &Rig, compute: &Compute) {
     let mut turn = writer.begin().unwrap();
     match turn.work() {
         Work::Host(host) => host.run(|_| panic!("on purpose")).unwrap(),
-        // What faults a GPU is tested where it is asked for.
+        // GPU faults are tested only where this is requested.
         _ => return turn.skip().unwrap(),
     }
-    // The signal comes all the same, if it was enqueued before the closure ran.
+    // The signal still arrives if it was enqueued before the closure ran.
     match turn.publish() {
         Ok(point) => point.wait(Rig::LONG).unwrap(),
         Err(error) => assert!(matches!(error, Error::HostFailed { .. }), "{error}"),
@@ -106,7 +107,7 @@ pub(crate) fn work_that_fails_is_told_to_both(rig: &Rig, compute: &Compute) {
         let error = writer.begin().unwrap_err();
         assert!(error.to_string().contains("on purpose"), "{error}");
     }
-    // Others go on.
+    // Other exchanges continue.
     let (mut other, mut others) = words(compute, &info());
     publish(&mut other, &filler, 0).wait(Rig::LONG).unwrap();
     assert_eq!(read(&mut others, &readback), Some(0));

@@ -1,4 +1,4 @@
-//! That neither side waits for the other.
+//! Neither side waits for the other.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,8 +9,8 @@ use bridge_tests::{Filler, Gate, Readback, Rig};
 
 use crate::{SIZE, info, publish, read, submit, words};
 
-/// While the writer's work does not end, the reader's submissions do; the control is a reader of
-/// what is issued, which waits.
+/// While the writer's work does not end, the reader's submissions still complete; the control is a
+/// reader of issued frames, which waits.
 pub(crate) fn a_slow_writer_delays_no_reader(rig: &Rig, compute: &Compute) {
     let (filler, readback) = (Filler::new(compute), Readback::new(rig.device(), SIZE));
     for newest in [Newest::Finished, Newest::Issued] {
@@ -29,7 +29,8 @@ pub(crate) fn a_slow_writer_delays_no_reader(rig: &Rig, compute: &Compute) {
             let turn = reader.newest().unwrap().unwrap();
             assert_eq!(turn.frame(), 1);
             let point = submit(turn, &readback);
-            // A slow machine may miss a submission that does not wait; one that does passes always.
+            // On a slow machine this may miss a submission that does not wait; a correct one always
+            // passes.
             assert!(point.wait(Duration::from_millis(20)).is_err(), "what is read is not written so far");
         }
         assert!(!published.is_reached().unwrap());
@@ -41,7 +42,8 @@ pub(crate) fn a_slow_writer_delays_no_reader(rig: &Rig, compute: &Compute) {
     }
 }
 
-/// While the reader's submissions do not end, the writer's work does, however many frames it is.
+/// While the reader's submissions do not end, the writer's work still completes, for any number of
+/// frames.
 pub(crate) fn a_slow_reader_delays_no_writer(rig: &Rig, compute: &Compute) {
     let filler = Filler::new(compute);
     let readbacks: Vec<_> = (0..2).map(|_| Readback::new(rig.device(), SIZE)).collect();
@@ -77,8 +79,8 @@ pub(crate) fn a_slow_reader_delays_no_writer(rig: &Rig, compute: &Compute) {
     writer.close(reader).unwrap();
 }
 
-/// With more submissions in flight than was said, no slot is free that nobody reads: then the
-/// writer's work waits, on the GPU, and what is read stays whole.
+/// With more submissions in flight than declared, every slot is being read: the writer's work then
+/// waits on the GPU, and the read frames stay complete.
 pub(crate) fn more_submissions_than_said_hold_the_writers_work(rig: &Rig, compute: &Compute) {
     let filler = Filler::new(compute);
     let readbacks: Vec<_> = (0..8).map(|_| Readback::new(rig.device(), SIZE)).collect();
@@ -91,8 +93,8 @@ pub(crate) fn more_submissions_than_said_hold_the_writers_work(rig: &Rig, comput
     let mut submissions = 0;
     let held = loop {
         let published = publish(&mut writer, &filler, 0);
-        // As many as were said hold nothing, however slow the machine is. With more, a slow machine
-        // may take one that is not held for the one that is.
+        // The declared number of submissions holds nothing, however slow the machine is. With more,
+        // a slow machine may mistake a submission that is not held for the held one.
         let limit = if submissions <= least.reader_in_flight { Rig::LONG } else { Duration::from_millis(100) };
         if published.wait(limit).is_err() {
             break published;
@@ -112,7 +114,7 @@ pub(crate) fn more_submissions_than_said_hold_the_writers_work(rig: &Rig, comput
     writer.close(reader).unwrap();
 }
 
-/// A second's pause of either side.
+/// A pause of one second of either side does not delay the other side.
 pub(crate) fn a_paused_side_holds_up_nobody(rig: &Rig, compute: &Compute) {
     const PAUSE: Duration = Duration::from_secs(1);
     let (filler, readback) = (Filler::new(compute), Readback::new(rig.device(), SIZE));
@@ -142,7 +144,7 @@ pub(crate) fn a_paused_side_holds_up_nobody(rig: &Rig, compute: &Compute) {
     writer.close(reader).unwrap();
 }
 
-/// Each has a stream or a thread of its own.
+/// Each exchange has its own stream or thread.
 pub(crate) fn a_stalled_exchange_stalls_no_other(rig: &Rig, compute: &Compute) {
     let (filler, readback) = (Filler::new(compute), Readback::new(rig.device(), SIZE));
     let (mut stalled, _reader) = words(compute, &LatestInfo { name: "stalled", ..info() });
@@ -163,8 +165,8 @@ pub(crate) fn a_stalled_exchange_stalls_no_other(rig: &Rig, compute: &Compute) {
     writer.close(reader).unwrap();
 }
 
-/// However fast the writer begins frames of 5 ms, what the reader gets was begun at most
-/// `writer_in_flight` frames before.
+/// However fast the writer begins frames of 5 ms, the frame that the reader receives was begun at
+/// most `writer_in_flight` frames before.
 pub(crate) fn frames_are_no_older_than_the_bound(_: &Rig, compute: &Compute) {
     for in_flight in [1, 2, 4] {
         let bounds = LatestInfo { writer_in_flight: in_flight, slots: in_flight + 4, ..info() };
@@ -173,7 +175,7 @@ pub(crate) fn frames_are_no_older_than_the_bound(_: &Rig, compute: &Compute) {
         let enough = Arc::new(AtomicBool::new(false));
         let (noted, ends) = (Arc::clone(&begun), Arc::clone(&enough));
         let writing = std::thread::spawn(move || {
-            // Where the compute side takes no time, 60 are over before the reader is there.
+            // If the compute side takes no time, 60 frames may be over before the reader starts.
             while !(noted.load(Ordering::SeqCst) >= 59 && ends.load(Ordering::SeqCst)) {
                 let mut turn = writer.begin().unwrap();
                 noted.store(turn.frame(), Ordering::SeqCst);

@@ -1,4 +1,4 @@
-//! Vulkan writes, and the compute side reads the newest.
+//! Vulkan writes, and the compute side reads the newest frame.
 
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ fn words(compute: &Compute, info: &LatestInfo<'_>) -> (Writer, Reader) {
     Exchange::latest_render_first(compute, info, spec).unwrap()
 }
 
-/// Records: fill the frame with its number, half by half.
+/// Records the filling of the frame with its number, in two halves.
 fn record(rig: &Rig, turn: &RenderWrite<Words>, commands: &Commands) -> vk::CommandBuffer {
     let raw = commands.begin();
     let (device, buffer) = (rig.device().as_raw(), turn.resources().as_raw());
@@ -47,7 +47,7 @@ fn draw(rig: &Rig, writer: &mut Writer, commands: &Commands) -> TimelinePoint {
     point
 }
 
-/// Enqueues a look at the frame; what it sees comes through the channel.
+/// Enqueues a read of the frame; the words are sent through the channel.
 fn look(turn: &mut ComputeRead<Words>, seen: &mpsc::Sender<Vec<u32>>) {
     match turn.work() {
         Work::Host(host) => {
@@ -59,7 +59,7 @@ fn look(turn: &mut ComputeRead<Words>, seen: &mpsc::Sender<Vec<u32>>) {
     }
 }
 
-/// Takes the newest frame and looks at it.
+/// Takes the newest frame and reads it.
 fn read(reader: &mut Reader) -> Option<u64> {
     let (sender, seen) = mpsc::channel();
     let mut turn = reader.newest().unwrap()?;
@@ -115,8 +115,8 @@ pub(crate) fn what_vulkan_draws_is_whole_and_never_goes_back(rig: &Rig, compute:
     }
 }
 
-/// While the queue does not get on, the compute side does; and while the compute side does not, the
-/// queue does.
+/// While the queue is stalled, the compute side continues; while the compute side is stalled, the
+/// queue continues.
 pub(crate) fn neither_vulkan_nor_its_reader_waits(rig: &Rig, compute: &Compute) {
     let commands = [Commands::new(rig.device()), Commands::new(rig.device())];
     let (mut writer, mut reader) = words(compute, &info());
@@ -153,8 +153,8 @@ pub(crate) fn neither_vulkan_nor_its_reader_waits(rig: &Rig, compute: &Compute) 
     writer.close(reader).unwrap();
 }
 
-/// With more of the reader's turns in flight than was said, Vulkan's submissions wait for the
-/// oldest, and what is read stays whole.
+/// With more turns of the reader in flight than declared, Vulkan's submissions wait for the oldest,
+/// and the read frames stay complete.
 pub(crate) fn more_turns_than_said_hold_vulkans_writes(rig: &Rig, compute: &Compute) {
     let commands = Commands::new(rig.device());
     let least = LatestInfo { writer_in_flight: 1, reader_in_flight: 1, slots: 4, ..info() };
@@ -166,8 +166,8 @@ pub(crate) fn more_turns_than_said_hold_vulkans_writes(rig: &Rig, compute: &Comp
     let mut turns = 0;
     let held = loop {
         let drawn = draw(rig, &mut writer, &commands);
-        // As many as were said hold nothing, however slow the machine is. With more, a slow machine
-        // may take one that is not held for the one that is.
+        // The declared number of turns holds nothing, however slow the machine is. With more, a
+        // slow machine may mistake a submission that is not held for the held one.
         let limit = if turns <= 1 { Rig::LONG } else { Duration::from_millis(100) };
         if drawn.wait(limit).is_err() {
             break drawn;
@@ -200,18 +200,18 @@ pub(crate) fn lent_and_dropped_frames_of_vulkans_cost_no_others(rig: &Rig, compu
     let commands = [Commands::new(rig.device()), Commands::new(rig.device())];
     let (mut writer, mut reader) = words(compute, &info());
     for round in 0..30u64 {
-        // A turn that is dropped is told once, and its frame is begun again.
+        // A dropped turn is reported once, and its frame is begun again.
         drop(writer.begin().unwrap());
         let error = writer.begin().unwrap_err();
         assert!(matches!(error, Error::TurnLost { stage: Stage::Render, .. }), "{error}");
         writer.begin().unwrap().skip();
-        // One that was lent, and submitted or not without a word.
+        // A lent turn that is submitted, or not, without a report.
         let turn = writer.begin().unwrap();
         let frame = turn.frame();
         let raw = record(rig, &turn, &commands[0]);
         let turn = turn.lend().unwrap();
         if round % 3 == 0 {
-            // SAFETY: it was not.
+            // SAFETY: it was not submitted.
             unsafe { turn.not_submitted() };
         } else {
             let parts = turn.parts();
@@ -227,18 +227,18 @@ pub(crate) fn lent_and_dropped_frames_of_vulkans_cost_no_others(rig: &Rig, compu
             }
             drop(turn);
         }
-        // The number goes to a frame that is published.
+        // The number is used for a frame that is published.
         let point = draw(rig, &mut writer, &commands[1]);
         point.wait(Rig::LONG).unwrap();
         assert_eq!(read(&mut reader), Some(frame), "round {round}");
-        // The reader's turn is dropped: nothing is lost.
+        // If the reader's turn is dropped, nothing is lost.
         drop(reader.newest().unwrap());
     }
     drop(commands);
     writer.close(reader).unwrap();
 }
 
-/// Where dropped lent turns have taken every slot, a signal behind them brings the slots back.
+/// If dropped lent turns have taken every slot, a signal after them returns the slots.
 pub(crate) fn slots_of_lost_submissions_come_back(rig: &Rig, compute: &Compute) {
     let commands = Commands::new(rig.device());
     let (mut writer, mut reader) = words(compute, &info());

@@ -1,5 +1,5 @@
-//! Random schedules against a model: whatever is done in whatever order, the reader's frame is the
-//! one that the model says, and holds what was published as that frame.
+//! Random schedules compared with a model: in any order of operations, the reader's frame is the
+//! one that the model predicts, and has the contents that were published.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
@@ -20,7 +20,7 @@ mod property;
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Begin,
-    /// Fill after this many microseconds, and publish.
+    /// Fills the frame after this many microseconds, and publishes it.
     Publish(u16),
     SkipWrite,
     DropWrite,
@@ -28,10 +28,10 @@ enum Step {
     Submit,
     SkipRead,
     DropRead,
-    /// Lend it, submit its parts, and say so.
+    /// Lends the turn, submits its parts, and reports the submission.
     Lend,
     Retract,
-    /// Lend it, submit its parts or not, and say nothing.
+    /// Lends the turn, submits its parts or not, and reports nothing.
     Lose(bool),
     Initialize,
     WaitForReader,
@@ -90,13 +90,13 @@ struct World<'a> {
     published: BTreeMap<u64, TimelinePoint>,
     in_flight: VecDeque<(TimelinePoint, Readback, u64)>,
     idle: Vec<Readback>,
-    /// Recorded, and perhaps submitted: not used again.
+    /// Readbacks that were recorded, and perhaps submitted: they are not used again.
     lost: Vec<Readback>,
     // The model.
     next: u64,
     dropped: bool,
     shown: Option<u64>,
-    /// The reader has none: its last was lost.
+    /// Whether the reader has no frame, because its last one was lost.
     none: bool,
     retired: usize,
     compared: usize,
@@ -180,7 +180,7 @@ impl<'a> World<'a> {
         self.next += 1;
     }
 
-    /// The newest frame that may be read now.
+    /// Returns the newest frame that may be read now.
     fn candidate(&self) -> Option<u64> {
         let mut frames = self.published.iter().rev();
         let finished = |point: &TimelinePoint| self.newest == Newest::Issued || point.is_reached().unwrap();
@@ -199,7 +199,7 @@ impl<'a> World<'a> {
             result if self.reading.is_some() => panic!("a turn is open, but {result:?}"),
             result => result.unwrap(),
         };
-        // More may finish meanwhile.
+        // More frames may finish in the meantime.
         let after = self.candidate();
         let Some(turn) = turn else {
             assert!(before.is_none() && self.none, "there is {before:?}, or the frame before");
@@ -226,7 +226,7 @@ impl<'a> World<'a> {
             Step::Lend => {
                 let turn = turn.lend().unwrap();
                 self.splice(&turn, commands);
-                // SAFETY: it was.
+                // SAFETY: it was submitted.
                 unsafe { turn.submitted() }
             }
             Step::Lose(happens) => {
@@ -261,7 +261,8 @@ impl<'a> World<'a> {
             .wait_semaphore_infos(parts.waits())
             .command_buffer_infos(&infos)
             .signal_semaphore_infos(&signals);
-        // SAFETY: the parts of an open turn; the readback is kept until its commands have run.
+        // SAFETY: the parts of an open turn; the readback is kept until its commands have
+        // completed.
         unsafe { self.rig.device().queue().submit(&[batch], vk::Fence::null()) }.unwrap();
     }
 
@@ -273,13 +274,13 @@ impl<'a> World<'a> {
         self.idle.push(readback);
     }
 
-    /// Ends it; returns how many submissions were read back and compared.
+    /// Closes the exchange; returns the number of submissions that were read back and compared.
     fn finish(mut self) -> usize {
         while !self.in_flight.is_empty() {
             self.wait();
         }
         drop((self.writing.take(), self.reading.take()));
-        // What was lost may run until then.
+        // Commands of lost submissions may run until the exchange is closed.
         self.writer.close(self.reader).unwrap();
         drop(self.lost);
         self.compared

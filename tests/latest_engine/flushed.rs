@@ -7,8 +7,8 @@ use bridge::{
 };
 use bridge_tests::{Commands, Rig};
 
-/// Without a later turn, the parts of a flush are what shows closing that nothing is in use,
-/// whether the turn was submitted or not.
+/// Without a later turn, the parts of a flush prove to `close` that nothing is in use, whether or
+/// not the lost turn was submitted.
 pub(crate) fn the_parts_of_a_flush_prove_the_end(device: &ExportDevice, compute: &Compute) {
     for happens in [false, true] {
         let before = LiveObjects::now();
@@ -30,15 +30,15 @@ pub(crate) fn the_parts_of_a_flush_prove_the_end(device: &ExportDevice, compute:
         let parts = reader.flush_parts().unwrap().unwrap();
         let signals = [parts.signal()];
         let batch = vk::SubmitInfo2::default().wait_semaphore_infos(parts.waits()).signal_semaphore_infos(&signals);
-        // SAFETY: the parts as they were given; closing waits for the signal.
+        // SAFETY: the unchanged parts; closing waits for the signal.
         unsafe { device.queue().submit(&[batch], vk::Fence::null()) }.unwrap();
         writer.close(reader).unwrap();
         assert_eq!(LiveObjects::now(), before);
     }
 }
 
-/// Slots that are out of use come back with what the engine submits, as often as that takes, and
-/// whether the lost turns and earlier attempts were submitted or not.
+/// Retired slots are recovered by the engine's submissions, repeatedly, whether or not the lost
+/// turns and earlier attempts were submitted.
 pub(crate) fn what_the_engine_submits_brings_slots_back(device: &ExportDevice, compute: &Compute) {
     let (before, commands, lost) = (LiveObjects::now(), Commands::new(device), Commands::new(device));
     let info = LatestInfo { name: "revived", timeout: Rig::LONG, ..Default::default() };
@@ -56,7 +56,7 @@ pub(crate) fn what_the_engine_submits_brings_slots_back(device: &ExportDevice, c
     };
     for round in 0..12 {
         let happens = round % 2 == 0;
-        // What was submitted before, the lost turn's commands among it, has run.
+        // Earlier submissions, including the lost turn's commands, have completed.
         commands.finish();
         writer.begin().unwrap().publish().unwrap().wait(Rig::LONG).unwrap();
         let turn = reader.newest().unwrap().unwrap().lend().unwrap();
@@ -69,7 +69,7 @@ pub(crate) fn what_the_engine_submits_brings_slots_back(device: &ExportDevice, c
         }
         drop(turn);
         assert!(reader.retired() > 0);
-        // One that is taken back, one that is lost, and one that is submitted.
+        // The first attempt is withdrawn, the second is lost, and the third is submitted.
         for attempt in 0..3 {
             let raw = commands.begin();
             // SAFETY: recording, of the right family, and submitted below or not at all.
@@ -84,13 +84,13 @@ pub(crate) fn what_the_engine_submits_brings_slots_back(device: &ExportDevice, c
                 1 => drop(revived),
                 _ => {
                     submit(raw, revived.parts().waits(), revived.parts().signal());
-                    // SAFETY: it was submitted right before.
+                    // SAFETY: just submitted.
                     commands.note(unsafe { revived.submitted() });
                 }
             }
             assert_eq!(reader.retired() > 0, attempt < 2);
         }
-        // The writer goes on, and so does the reader.
+        // The writer and the reader continue.
         writer.begin().unwrap().publish().unwrap().wait(Rig::LONG).unwrap();
         let turn = reader.newest().unwrap().unwrap();
         assert!(turn.is_new());
@@ -100,7 +100,7 @@ pub(crate) fn what_the_engine_submits_brings_slots_back(device: &ExportDevice, c
         commands.end();
         let lent = turn.lend().unwrap();
         submit_legacy(device, raw, &lent.parts());
-        // SAFETY: it was submitted right before.
+        // SAFETY: just submitted.
         commands.note(unsafe { lent.submitted() });
     }
     // SAFETY: recording, and never submitted.
@@ -112,7 +112,7 @@ pub(crate) fn what_the_engine_submits_brings_slots_back(device: &ExportDevice, c
     assert_eq!(LiveObjects::now(), before);
 }
 
-/// The engine's own submission of a turn's commands, by `vkQueueSubmit`.
+/// Submits a turn's commands with `vkQueueSubmit`, as an engine does.
 fn submit_legacy(device: &ExportDevice, commands: vk::CommandBuffer, parts: &SubmitParts) {
     let legacy = parts.legacy();
     assert_eq!(legacy.wait_values().len(), parts.waits().len());
@@ -132,7 +132,7 @@ fn submit_legacy(device: &ExportDevice, commands: vk::CommandBuffer, parts: &Sub
         .push_next(&mut timelines);
     let submit = |queue| {
         // SAFETY: the parts of an open turn, unchanged, with its commands, which the caller keeps
-        // until they have run; the queue is locked.
+        // until they have completed; the queue is locked.
         unsafe { device.as_raw().queue_submit(queue, &[batch], vk::Fence::null()) }
     };
     device.queue().with(submit).unwrap().unwrap();

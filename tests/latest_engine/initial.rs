@@ -20,7 +20,7 @@ pub(crate) fn spec() -> Heights {
     Heights::new(vk::Format::R32_SFLOAT, [16, 16], ImageAccess::TRANSFER_READ)
 }
 
-/// The limit of hand-overs that a gate holds up for longer; none has to end within it.
+/// The timeout of hand-overs that a gate delays longer; no hand-over has to complete within it.
 pub(crate) const SHORT: Duration = Duration::from_millis(500);
 
 fn latest(compute: &Compute) -> (LatestWriter<Heights>, LatestReader<Heights>) {
@@ -74,7 +74,7 @@ pub(crate) fn a_refused_hand_over_costs_nothing(_: &ExportDevice, compute: &Comp
         in_step.close().unwrap();
         assert_eq!(LiveObjects::now(), before, "initialized after all: {again}");
     }
-    // The slots of a lent turn that was dropped.
+    // The slots of a dropped lent turn.
     let before = LiveObjects::now();
     let (mut writer, mut reader) = latest(compute);
     reader.initialize().unwrap();
@@ -84,14 +84,14 @@ pub(crate) fn a_refused_hand_over_costs_nothing(_: &ExportDevice, compute: &Comp
     assert_eq!(reader.retired(), 1);
     reader.initialize().unwrap();
     assert_eq!(reader.retired(), 0);
-    // The turn that was lost has a value that nobody signals so far.
+    // The value of the lost turn has not been signaled yet.
     writer.begin().unwrap().publish().unwrap().wait(Rig::LONG).unwrap();
     reader.newest().unwrap().unwrap().read_back(Rig::LONG).unwrap();
     writer.close(reader).unwrap();
     assert_eq!(LiveObjects::now(), before);
 }
 
-/// Makes a call that waits for the queue, which a gate holds.
+/// Makes a call that waits for the queue, which a gate holds, and checks that it times out.
 fn held_up(gate: &Gate, device: &ExportDevice, initialize: impl FnOnce() -> bridge::Result<()>) {
     gate.hold_queue(device, QueueKind::Graphics);
     let error = initialize().unwrap_err();
@@ -99,7 +99,7 @@ fn held_up(gate: &Gate, device: &ExportDevice, initialize: impl FnOnce() -> brid
     assert!(!gate.is_open());
 }
 
-/// Hands over for as long as that takes: what has come to its limit is submitted once more.
+/// Repeats the hand-over until it succeeds: a hand-over that timed out is submitted again.
 pub(crate) fn in_time(mut initialize: impl FnMut() -> bridge::Result<()>) {
     let start = Instant::now();
     while let Err(error) = initialize() {
@@ -127,7 +127,7 @@ unsafe fn submit(device: &ExportDevice, exchange: &mut Exchange<Heights>, comman
     let batch = vk::SubmitInfo2::default().command_buffer_infos(&infos).signal_semaphore_infos(&signals);
     // SAFETY: the commands live, by this function's contract.
     unsafe { device.queue().submit(&[batch], vk::Fence::null()) }.unwrap();
-    // SAFETY: they were submitted a moment ago.
+    // SAFETY: just submitted.
     unsafe { turn.submitted() }
 }
 
@@ -141,7 +141,7 @@ pub(crate) fn a_hand_over_that_is_late_costs_nothing_once_it_ran(device: &Export
     held_up(&Gate::new(device), device, || first.initialize());
     in_time(|| first.initialize());
     first.close().unwrap();
-    // Or behind one that the engine submits, or once it has run by itself.
+    // The delayed hand-over may also end with one that the engine submits, or by itself.
     let mut second = in_step_within(compute, SHORT);
     held_up(&Gate::new(device), device, || second.initialize());
     hand_over(device, &mut second);
@@ -152,7 +152,7 @@ pub(crate) fn a_hand_over_that_is_late_costs_nothing_once_it_ran(device: &Export
     slots_that_are_revived_late(device, compute);
     assert_eq!(LiveObjects::now(), before);
     assert_eq!(command_pools(device), pools, "the device is never released");
-    // While it may still run, all is kept.
+    // While it may still run, everything is kept.
     let (writer, mut reader) = latest_within(compute, SHORT);
     let gate = Gate::new(device);
     held_up(&gate, device, || reader.initialize());
@@ -164,8 +164,8 @@ pub(crate) fn a_hand_over_that_is_late_costs_nothing_once_it_ran(device: &Export
     assert_eq!(now.leaked_command_pools, before.leaked_command_pools + 1);
 }
 
-/// Slots of a lent turn that was dropped: the commands of a hand-over that was late are freed while
-/// the exchange goes on.
+/// Slots of a dropped lent turn: the commands of a delayed hand-over are freed while the exchange
+/// continues.
 fn slots_that_are_revived_late(device: &ExportDevice, compute: &Compute) {
     let pools = command_pools(device);
     let (mut writer, mut reader) = latest_within(compute, SHORT);
@@ -186,14 +186,14 @@ fn slots_that_are_revived_late(device: &ExportDevice, compute: &Compute) {
     writer.close(reader).unwrap();
 }
 
-/// The command pools of hand-overs that are alive.
+/// Returns the number of live command pools of hand-overs.
 fn command_pools(device: &ExportDevice) -> usize {
     let alive = device.clone().try_release().unwrap_err().alive;
     alive.iter().filter(|object| object.contains("first hand-over")).count()
 }
 
-/// Images that were replaced while their hand-over may still run are kept until it has, whatever
-/// was handed over since.
+/// Images that were replaced while their hand-over may still run are kept until it has completed,
+/// regardless of later hand-overs.
 pub(crate) fn images_replaced_behind_a_late_hand_over_live_until_it_ran(device: &ExportDevice, compute: &Compute) {
     let before = LiveObjects::now();
     for again in [false, true] {
@@ -212,7 +212,7 @@ pub(crate) fn images_replaced_behind_a_late_hand_over_live_until_it_ran(device: 
         }
         assert!(!gate.is_open());
         assert_eq!(LiveObjects::now().images - before.images, 2 * images, "freed while commands use them");
-        // Opens it, and waits for the queue.
+        // Opens the gate, and waits for the queue.
         drop(gate);
         in_time(|| exchange.initialize());
         exchange.close().unwrap();
@@ -221,8 +221,8 @@ pub(crate) fn images_replaced_behind_a_late_hand_over_live_until_it_ran(device: 
     }
 }
 
-/// Slots that an open hand-over brings back are left to it: once they are back, the other side
-/// writes them.
+/// `initialize` does not touch slots that an open hand-over recovers: once they are recovered, the
+/// other side writes them.
 pub(crate) fn slots_are_not_revived_beside_an_open_hand_over(device: &ExportDevice, compute: &Compute) {
     let before = LiveObjects::now();
     let commands = Commands::new(device);
@@ -242,12 +242,12 @@ pub(crate) fn slots_are_not_revived_beside_an_open_hand_over(device: &ExportDevi
     assert_eq!(reader.retired(), 1);
     let (infos, signals) = ([vk::CommandBufferSubmitInfo::default().command_buffer(raw)], [turn.parts().signal()]);
     let batch = vk::SubmitInfo2::default().command_buffer_infos(&infos).signal_semaphore_infos(&signals);
-    // SAFETY: the commands live until the wait below is over.
+    // SAFETY: the commands live until the wait below has ended.
     unsafe { device.queue().submit(&[batch], vk::Fence::null()) }.unwrap();
-    // SAFETY: they were submitted a moment ago.
+    // SAFETY: just submitted.
     unsafe { turn.submitted() }.wait(Rig::LONG).unwrap();
     assert_eq!(reader.retired(), 0);
-    // Nor beside a turn that is lent, whose value comes first.
+    // The same applies beside a lent turn, whose timeline value comes first.
     publish(&mut writer);
     drop(reader.newest().unwrap().unwrap().lend().unwrap());
     publish(&mut writer);
@@ -266,7 +266,7 @@ pub(crate) fn slots_are_not_revived_beside_an_open_hand_over(device: &ExportDevi
     assert_eq!(LiveObjects::now(), before);
 }
 
-/// Of an engine that submits nothing beside the bridge.
+/// The lock of an engine that submits nothing beside the bridge.
 struct Alone;
 
 impl QueueLock for Alone {
@@ -275,7 +275,7 @@ impl QueueLock for Alone {
     }
 }
 
-/// Where the constructor hands new images over itself.
+/// On a device where the constructor itself hands new images over.
 pub(crate) fn no_exchange_is_left_by_a_refused_hand_over(engine: &Engine) {
     let mut info = engine.info();
     info.queue_lock = Some(Arc::new(Alone));
@@ -287,7 +287,7 @@ pub(crate) fn no_exchange_is_left_by_a_refused_hand_over(engine: &Engine) {
     refused(|| Exchange::latest(&compute, &LatestInfo::default(), spec()).map(drop)).unwrap_err();
     refused(|| Exchange::new(&compute, &ExchangeInfo::default(), spec()).map(drop)).unwrap_err();
     assert_eq!(LiveObjects::now(), before);
-    // What may still run keeps its images.
+    // Images that a submission may still use are kept.
     let info = ExchangeInfo::default();
     let error = late(|| Exchange::new(&compute, &info, spec()).map(drop)).unwrap_err();
     assert!(matches!(error, Error::Vulkan(vk_export::Error::Unfinished { .. })), "{error}");
@@ -297,7 +297,7 @@ pub(crate) fn no_exchange_is_left_by_a_refused_hand_over(engine: &Engine) {
     assert!(now.to_string().ends_with(" command pools leaked on purpose"), "{now}");
 }
 
-/// The first hand-over of images that take the place of others, where it may still run at the end.
+/// The first hand-over of replaced images, which may still run at the end.
 fn the_commands_for_other_images_are_counted(device: &ExportDevice, compute: &Compute) {
     let (before, pools) = (LiveObjects::now(), command_pools(device));
     let mut exchange = in_step_within(compute, SHORT);

@@ -1,6 +1,6 @@
-//! Latest exchanges on an engine's device, where nothing is submitted behind its back: how they
-//! end. One test: the device's functions are stood in for.
-#![allow(unsafe_code, clippy::unwrap_used)] // Stand-ins for Vulkan functions, and submitting.
+//! The end of latest exchanges on an engine's device, where the bridge submits nothing by itself.
+//! There is only one test, because the device's functions are replaced.
+#![allow(unsafe_code, clippy::unwrap_used)] // Replacements of Vulkan functions, and submissions.
 
 mod flushed;
 mod initial;
@@ -25,7 +25,7 @@ type Case = fn(&ExportDevice, &Compute);
 
 #[test]
 fn an_engines_exchanges_end() {
-    // Never destroyed: what is left behind on purpose keeps its device.
+    // Never destroyed: objects that are leaked on purpose keep their device alive.
     let engine = ManuallyDrop::new(Engine::new(Some(stand_ins::hook)));
     // SAFETY: the engine's own handles, which live forever.
     let device = unsafe { ExportDevice::adopt(engine.info()) }.unwrap();

@@ -1,4 +1,4 @@
-//! Functions of the device that fail when they are told to.
+//! Functions of the device that fail on request.
 
 use std::ffi::{CStr, c_void};
 use std::sync::OnceLock;
@@ -8,7 +8,7 @@ use bridge::ash::vk;
 
 /// Whether `vkQueueSubmit2` fails.
 static REFUSES: AtomicBool = AtomicBool::new(false);
-/// Whether `vkWaitForFences` comes to its limit at once.
+/// Whether `vkWaitForFences` times out immediately.
 static LATE: AtomicBool = AtomicBool::new(false);
 
 static SUBMIT: OnceLock<vk::PFN_vkQueueSubmit2> = OnceLock::new();
@@ -24,7 +24,7 @@ unsafe extern "system" fn submit(
         return vk::Result::ERROR_OUT_OF_DEVICE_MEMORY;
     }
     let real = SUBMIT.get().unwrap();
-    // SAFETY: handed on.
+    // SAFETY: the arguments are passed on unchanged.
     unsafe { real(queue, count, batches, fence) }
 }
 
@@ -39,7 +39,7 @@ unsafe extern "system" fn wait(
         return vk::Result::TIMEOUT;
     }
     let real = WAIT.get().unwrap();
-    // SAFETY: handed on.
+    // SAFETY: the arguments are passed on unchanged.
     unsafe { real(device, count, fences, all, limit) }
 }
 
@@ -64,7 +64,7 @@ pub(crate) fn refused<T>(call: impl FnOnce() -> T) -> T {
     during(&REFUSES, call)
 }
 
-/// Calls `call` while no wait for a fence ends.
+/// Calls `call` while every wait for a fence times out.
 pub(crate) fn late<T>(call: impl FnOnce() -> T) -> T {
     during(&LATE, call)
 }

@@ -7,8 +7,8 @@ use bridge_tests::{Commands, Gate, Rig};
 
 use crate::initial::{SHORT, in_time, spec};
 
-/// A reader may choose a frame that is not finished. Where its turn never happened, nobody has
-/// waited for that frame: what brings the slot back does.
+/// A reader may choose an unfinished frame. If its turn was never submitted, nothing has waited for
+/// that frame: the recovery of the slot does.
 pub(crate) fn slots_that_are_still_written_are_waited_for(device: &ExportDevice, compute: &Compute) {
     let before = LiveObjects::now();
     let info = LatestInfo { name: "heights", newest: Newest::Issued, timeout: SHORT, ..Default::default() };

@@ -1,23 +1,23 @@
-//! How long the end of a worker may hold the renderer up: the goals, which hold on a machine that
-//! does nothing else, and are asserted where the environment says `BRIDGE_KILL_BOUNDS=1`.
+//! Limits for how long the end of a worker may delay the renderer. The goals apply to an idle
+//! machine, and are asserted only if the environment contains `BRIDGE_KILL_BOUNDS=1`.
 
 use std::time::{Duration, Instant};
 
 use bridge_worker::bridge_ipc::Backend;
 
-/// From the end of a worker's process, as its pidfd tells, until a queue that waited for it goes
-/// on.
+/// From the end of a worker's process, as its pidfd reports it, until a queue that waited for the
+/// worker continues.
 const QUEUE_GOES_ON: Duration = Duration::from_millis(50);
 
-/// From the start of the next worker's process to its first whole frame. The start of CUDA does not
-/// count.
+/// From the start of the next worker's process to its first complete frame, not including the start
+/// of CUDA.
 const NEXT_FRAME: Duration = Duration::from_secs(1);
 
 fn are_on() -> bool {
     std::env::var("BRIDGE_KILL_BOUNDS").is_ok_and(|value| value == "1")
 }
 
-/// The description of a time that is longer than its goal.
+/// Returns a description of a time that exceeds its goal.
 fn over(what: &str, took: Duration, goal: Duration) -> Option<String> {
     (took > goal).then(|| format!("{what} took {took:.1?}, and the goal is {goal:?}"))
 }
@@ -30,14 +30,14 @@ fn assert(what: &str, took: Duration, goal: Duration) {
     }
 }
 
-/// A queue that waited for a worker has gone on so long after the process of that was reaped, of
-/// which the pidfd has told before.
+/// Checks the time after which a queue that waited for a worker continued, measured from the
+/// reaping of the worker's process, which the pidfd reports earlier.
 pub(crate) fn queue_went_on(took: Duration) {
     assert("until the queue went on, it", took, QUEUE_GOES_ON);
 }
 
-/// The next worker's first whole frame is there now. Its process was `started`, and `accepted` with
-/// its Hello, which it says once CUDA is started.
+/// Checks the time of the next worker's first complete frame, which has just arrived. Its process
+/// was `started`, and was `accepted` with its Hello, which it sends after CUDA is started.
 pub(crate) fn next_frame_came(backend: Backend, started: Instant, accepted: Instant) {
     let since = if backend == Backend::Cuda { accepted } else { started };
     assert("the next worker's first frame", since.elapsed(), NEXT_FRAME);

@@ -1,4 +1,5 @@
-//! Workers that compute with CUDA: they write the slots themselves, and the renderer has no CUDA.
+//! Workers that compute with CUDA: they write the slots directly, and the renderer does not use
+//! CUDA.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use crate::scene::Scene;
 use crate::shown::Shown;
 use crate::worker::{LEN, Worker};
 
-/// Half of the time of a kernel that hangs, which nothing may wait for.
+/// Half of the duration of a hanging kernel, which nothing may wait for.
 const HALF: Duration = Duration::from_secs(10);
 
 #[test]
@@ -32,8 +33,8 @@ fn thousands_of_frames_are_whole_and_none_is_stale() {
     reader.close().unwrap();
 }
 
-/// The negative control: frames that are published before their kernels have written are seen to be
-/// wrong.
+/// The negative control: frames that are published before their kernels have written are detected
+/// as wrong.
 #[test]
 fn frames_that_are_not_ordered_are_seen_to_be_wrong() {
     let Some(mut shown) = Shown::new() else { return };
@@ -73,11 +74,11 @@ fn a_worker_is_killed_inside_a_kernel_and_its_frame_is_never_shown() {
     let (mut worker, mut reader) = shown.with(Habit::Hangs, 1);
     worker.is_there();
     shown.read_until(&mut reader, (1 << 20) + 4);
-    // The renderer goes on while the kernel runs.
+    // The renderer continues while the kernel runs.
     let mut longest = Duration::ZERO;
     for _ in 0..500 {
         let begun = Instant::now();
-        // Behind the end of the kernel it would be the next.
+        // If the renderer waited for the kernel, this would be the next frame.
         assert_eq!(shown.read(&mut reader), Some((1 << 20) + 4), "the frame is not finished");
         longest = longest.max(begun.elapsed());
     }
@@ -100,7 +101,7 @@ fn a_worker_is_killed_inside_a_kernel_and_its_frame_is_never_shown() {
     reader.close().unwrap();
 }
 
-/// Neither end waits for a kernel of another process.
+/// Neither end of the connection waits for a kernel of another process.
 #[test]
 fn nothing_waits_for_a_kernel_at_the_end() {
     let Some(mut shown) = Shown::new() else { return };
@@ -114,7 +115,7 @@ fn nothing_waits_for_a_kernel_at_the_end() {
         let start = Instant::now();
         reader.close().unwrap();
         assert!(start.elapsed() < HALF, "closing took {:?}, stopped: {stopped}", start.elapsed());
-        // The next exchange counts anew.
+        // The next exchange counts its frames from 0.
         shown.last = None;
     }
     shown.assert_right();
@@ -122,7 +123,7 @@ fn nothing_waits_for_a_kernel_at_the_end() {
 
 #[test]
 fn a_worker_that_fails_tears_its_frame_and_no_other() {
-    // What faulted outlives the process: nothing else may be able to render afterwards.
+    // The fault outlives the process: other programs may be unable to render afterwards.
     if std::env::var_os("BRIDGE_TEST_GPU_FAULTS").is_none() {
         return skip(Need::Other, "it faults the GPU; set BRIDGE_TEST_GPU_FAULTS=1 to run it");
     }
@@ -140,8 +141,8 @@ fn a_worker_that_fails_tears_its_frame_and_no_other() {
     shown.assert_right();
 }
 
-/// A worker that has closed the exchange is done with its slots, whatever its process does; one
-/// that was cut off is not.
+/// A worker that has closed the exchange has released its slots, regardless of its process; a
+/// worker that was disconnected has not.
 #[test]
 fn a_worker_that_lives_on_has_its_slots_unless_it_has_closed_the_exchange() {
     let Some(mut shown) = Shown::new() else { return };
@@ -158,7 +159,7 @@ fn a_worker_that_lives_on_has_its_slots_unless_it_has_closed_the_exchange() {
     shown.read_until(&mut reader, (2 << 20) + 5);
     drop(first);
 
-    // One that is told leaves by itself.
+    // A worker that is notified leaves by itself.
     second.signal(Signal::STOP);
     reader.disconnect();
     let third = start(&shown.scene.path(), Habit::Runs, 3);
@@ -229,7 +230,7 @@ fn a_worker_on_the_cpu_does_not_take_the_place_of_one_with_cuda() {
     let _other = Worker::start(&shown.scene.path(), crate::worker::Habit::Runs, 2);
     let error = reader.reconnect(shown.scene.accept()).unwrap_err().to_string();
     assert!(error.contains("for workers with Cuda, and the next has Host"), "{error}");
-    // Nothing is computed here.
+    // This process does not compute.
     let compute = reader.compute();
     for error in [
         compute.load("probe", bridge_tests::PROBE).map(drop).unwrap_err(),
@@ -240,8 +241,8 @@ fn a_worker_on_the_cpu_does_not_take_the_place_of_one_with_cuda() {
     }
 }
 
-/// Memory of a GPU that CUDA does not see can be imported, and its timelines cannot: the worker
-/// says so, and the renderer goes on with the next.
+/// Memory of a GPU that CUDA does not see can be imported, but its timelines cannot: the worker
+/// reports this, and the renderer continues with the next worker.
 #[test]
 fn a_worker_that_sees_another_gpu_only_is_refused_in_words() {
     let scene = Scene::new();
@@ -263,7 +264,7 @@ fn more_slots_than_a_worker_can_be_told_of_are_refused() {
     assert!(error.contains("65 slots") && error.contains("64 at most"), "{error}");
 }
 
-/// CUDA is allowed where the device exports what it takes, and nowhere else.
+/// CUDA is allowed only if the device exports the required memory and semaphores.
 #[test]
 fn workers_are_told_whether_they_may_compute_with_cuda() {
     let scene = Scene::new();
@@ -274,7 +275,7 @@ fn workers_are_told_whether_they_may_compute_with_cuda() {
         let hello = connection.peer_hello().cloned().unwrap();
         (hello.cuda, hello.host)
     });
-    // It goes without a Hello of its own.
+    // The worker disconnects without sending a Hello.
     scene.listener.accept(scene.rig.device(), Rig::LONG).unwrap_err();
     assert_eq!(asked.join().unwrap(), (exports, true));
 }

@@ -1,7 +1,7 @@
-//! The other process, as a worker that computes with CUDA: this program once more.
+//! A worker process that computes with CUDA: another instance of this program.
 //!
-//! It writes frames of `u32`s that rise by one from element to element, from a first one that is
-//! its mark and the frame's number.
+//! It writes frames of `u32`s that increase by one from element to element; the first element
+//! combines the worker's mark and the frame's number.
 #![allow(unsafe_code)] // Kernel launches.
 
 use std::ffi::{CString, c_void};
@@ -23,20 +23,20 @@ const PLACE: &str = "BRIDGE_TEST_CUDA_WORKER";
 /// Longer than any test waits.
 const LONG: Duration = Duration::from_secs(20);
 
-/// What a worker does.
+/// The behavior of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Habit {
-    /// Writes frame after frame, as fast as slots come.
+    /// Writes frame after frame, as fast as slots become free.
     Runs,
-    /// Writes five frames and says nothing more.
+    /// Writes five frames and sends nothing more.
     Idles,
-    /// Has published a sixth frame, whose kernel does not end.
+    /// Publishes a sixth frame, whose kernel does not end.
     Hangs,
     /// Publishes a sixth frame, and then fails: the frame is torn.
     Faults,
-    /// Publishes frames whose kernels are on a stream that nothing is ordered with.
+    /// Publishes frames whose kernels run on an unsynchronized stream.
     IsUnordered,
-    /// Writes five frames, closes the exchange behind all of its work, and lives on.
+    /// Writes five frames, closes the exchange after all of its work, and stays alive.
     Leaves,
     /// Writes frames of a buffer and an image.
     WritesBoth,
@@ -45,7 +45,7 @@ pub(crate) enum Habit {
 const HABITS: [Habit; 7] =
     [Habit::Runs, Habit::Idles, Habit::Hangs, Habit::Faults, Habit::IsUnordered, Habit::Leaves, Habit::WritesBoth];
 
-/// Starts one that connects to `path`.
+/// Starts a worker that connects to `path`.
 pub(crate) fn start(path: &Path, habit: Habit, mark: u32) -> Process {
     start_with(path, habit, mark, |program| program)
 }
@@ -60,7 +60,7 @@ pub(crate) fn start_with(
     Process::start_with("the_other_process_with_cuda", PLACE, place, with)
 }
 
-/// The life of a worker, if this process is one.
+/// Runs the worker, if this process is one.
 pub(crate) fn live() {
     let Ok(place) = std::env::var(PLACE) else { return };
     let [habit, mark, path] = place.splitn(3, ' ').collect::<Vec<_>>().try_into().unwrap();
@@ -75,8 +75,8 @@ pub(crate) fn live() {
     write(worker, writer, &kernels, habit, mark);
 }
 
-/// Writes the pattern from `first` on, after a time in which one block alone is busy. The kernel is
-/// the probe's `fill_after`.
+/// Writes the pattern starting at `first`, after a delay in which only one block is busy. The
+/// kernel is the probe's `fill_after`.
 pub(crate) fn fill(
     kernel: &Kernel,
     stream: &Arc<CudaStream>,
@@ -118,11 +118,11 @@ impl Kernels {
         fill(&self.fill, stream, words, first, delay);
     }
 
-    /// Ends the context.
+    /// Ends the context with a fault.
     fn fail(&self, stream: &CudaStream, words: u64) {
         let args: [*const c_void; 1] = [std::ptr::from_ref(&words).cast()];
-        // SAFETY: wrong on purpose: the write is far outside of everything, which ends the context
-        // of this process alone.
+        // SAFETY: wrong on purpose: the write is far outside of all memory, which ends only the
+        // context of this process.
         unsafe { self.fault.launch(stream, &LaunchConfig::for_num_elems(1), &args) }.unwrap();
     }
 }
@@ -146,7 +146,7 @@ fn write(worker: Worker, mut writer: LatestWriter<Buffer<u32>>, kernels: &Kernel
             _ => {}
         }
         if habit == Habit::Faults && stops {
-            // A context that fails takes every frame with it which is not known to be whole.
+            // If a context fails, every frame that is not known to be complete is lost.
             std::thread::sleep(Duration::from_millis(200));
         }
         // The renderer may end at any time.
@@ -166,7 +166,7 @@ fn write(worker: Worker, mut writer: LatestWriter<Buffer<u32>>, kernels: &Kernel
             return;
         }
         if stops {
-            // A worker that has failed says so with its next frame.
+            // A worker that has failed reports it with its next frame.
             let _ = (habit == Habit::Faults).then(|| while writer.begin().is_ok() {});
             there();
             forever();

@@ -1,4 +1,4 @@
-//! Workers that die, hang up or leave.
+//! Workers that die, disconnect or leave.
 
 use std::any::Any;
 use std::os::unix::net::UnixDatagram;
@@ -27,7 +27,7 @@ fn a_worker_is_killed_wherever_it_is_and_another_takes_its_place() {
         let Error::PeerLost { worker: process, dead, frame, owed, .. } = error else { panic!("{error}") };
         assert_eq!((process, dead, owed), (worker.pid(), true, 0), "{habit:?}");
         assert_eq!(frame.is_some(), habit != Habit::NeverWrites, "{habit:?}");
-        // Half a frame was written by some: what is shown is the last whole one.
+        // Some have written half a frame: the last complete frame is shown.
         scene.assert_settled(&mut reader, habit);
 
         let mut next = Worker::start(&scene.path(), Habit::Runs, 2);
@@ -94,11 +94,11 @@ fn a_worker_that_dies_before_it_has_taken_the_offer_is_an_error() {
     worker.is_there();
     worker.kill();
     let error = remote.latest(&Scene::info(), Scene::spec()).unwrap_err();
-    // At its limit, a wait for an answer ends in another error.
+    // If a wait for an answer times out, the error is a different one.
     assert!(matches!(error, Error::Connection(_)), "{error}");
 }
 
-/// The program goes on, and ends, with a worker that is stopped for good.
+/// The program continues, and ends, with a worker that is stopped permanently.
 #[test]
 fn nothing_waits_for_a_stopped_worker_at_the_end() {
     let mut scene = Scene::new();
@@ -127,7 +127,8 @@ fn many_workers_come_and_go_and_leave_no_descriptors() {
     assert!(!is_leaking(&counts), "{counts:?}");
 }
 
-/// The negative control: one descriptor that each worker leaves is found, whatever its kind.
+/// The negative control: one leaked descriptor per worker is detected, for every kind of
+/// descriptor.
 #[test]
 fn a_descriptor_that_each_worker_leaves_is_found() {
     let scene = Scene::new();
@@ -151,33 +152,33 @@ fn a_descriptor_that_each_worker_leaves_is_found() {
     }
 }
 
-/// The number of workers by which one leaked descriptor of each is told from those of tests that
-/// run beside.
+/// The number of workers, large enough to distinguish one leaked descriptor per worker from the
+/// descriptors of tests that run in parallel.
 pub(crate) const ROUNDS: usize = 21;
 
-/// The descriptors that a connection has.
+/// The kinds of descriptors of a connection.
 const CONNECTION: [&str; 3] = ["socket:", "pidfd", "/memfd:vk-cuda-bridge"];
 
-/// Whether each of so many workers has left a descriptor. Tests beside this one have some as well.
+/// Returns `true` if each worker has left a descriptor. Tests that run in parallel also have some.
 pub(crate) fn is_leaking(counts: &[usize]) -> bool {
     assert_eq!(counts.len(), ROUNDS);
     counts[ROUNDS - 1] >= counts[0] + ROUNDS / 2
 }
 
-/// What the open descriptors are of.
+/// Returns the targets of the open descriptors.
 fn descriptors() -> impl Iterator<Item = String> {
     let open = std::fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap().path());
     open.filter_map(|path| Some(path.read_link().ok()?.to_string_lossy().into_owned()))
 }
 
-/// The open descriptors of the kinds that a connection has. A graphics driver opens others when it
-/// likes.
+/// Returns the number of open descriptors of the kinds that a connection has. A graphics driver may
+/// open other kinds at any time.
 pub(crate) fn descriptors_of_connections() -> usize {
     descriptors().filter(|link| CONNECTION.iter().any(|kind| link.contains(kind))).count()
 }
 
-/// A worker that says Hello and no more takes no frame of the renderer's, nor its time; nor does
-/// one that refuses.
+/// A worker that sends only a Hello takes no frames from the renderer and does not delay it; the
+/// same applies to a worker that refuses the exchange.
 #[test]
 fn a_next_worker_that_takes_nothing_holds_up_nobody() {
     for habit in [Habit::NeverTakes, Habit::Refuses] {
@@ -205,7 +206,7 @@ fn a_next_worker_that_takes_nothing_holds_up_nobody() {
     }
 }
 
-/// Whose process ends later, behind the end of its connection, is told to be dead as well.
+/// A worker whose process ends after its connection is reported to be dead as well.
 #[test]
 fn the_death_of_a_worker_that_took_nothing_is_told() {
     let mut scene = Scene::new();
@@ -224,8 +225,8 @@ fn the_death_of_a_worker_that_took_nothing_is_told() {
     }
 }
 
-/// The socket of a worker that has ended lives on in its child, which says more and more: the
-/// worker is dead all the same.
+/// The socket of a worker that has ended is kept open by its child, which continues to send
+/// messages: the worker is reported to be dead nevertheless.
 #[test]
 fn a_child_of_a_dead_worker_holds_off_nothing() {
     let mut scene = Scene::new();

@@ -1,5 +1,5 @@
-//! One side of a connection as a process that stops after the n-th message which crosses: this
-//! program once more, with a script for each dialogue. The other side is the real one.
+//! One side of a connection as a process that stops after the n-th message: another instance of
+//! this program, with a script for each dialogue. The other side is the real implementation.
 
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::os::fd::AsFd;
@@ -15,11 +15,11 @@ use crate::dialogue_memory::Slots;
 use crate::dialogue_renders;
 use crate::worker::{LEN, forever, send};
 
-/// Where the other side is, and what is said.
+/// The address of the other side, and the dialogue.
 const PLACE: &str = "BRIDGE_TEST_DIALOGUE";
 /// Longer than any message takes.
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
-/// What is said between the two. Renderers with a script are on the CPU.
+/// The dialogue between the two sides. Scripted renderers use the CPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Dialogue {
     /// The worker writes.
@@ -49,15 +49,15 @@ impl Dialogue {
     }
 }
 
-/// A process that says one side of a dialogue.
+/// A process that runs one side of a dialogue.
 pub(crate) struct Scripted {
     child: Child,
     said: Lines<BufReader<ChildStdout>>,
 }
 
-/// How a process has come to its end.
+/// The end of a process.
 pub(crate) struct End {
-    /// The message that crossed last, as `says Hello`; `None` where the dialogue was over before.
+    /// The last message, such as `says Hello`; `None` if the dialogue ended before.
     pub(crate) message: Option<String>,
     pub(crate) at: Instant,
 }
@@ -92,12 +92,12 @@ impl Scripted {
         line.expect("the process has ended of itself")
     }
 
-    /// A scripted renderer can be connected to.
+    /// Waits until a scripted renderer accepts connections.
     pub(crate) fn listens(&mut self) {
         self.until(|line| line == "@listens");
     }
 
-    /// Ends it once it has stopped, or has said all.
+    /// Ends the process after it has stopped, or has completed the dialogue.
     pub(crate) fn end(mut self, signal: Signal) -> End {
         let line = self.until(|line| line.starts_with("@there ") || line == "@over");
         send(&self.child, signal);
@@ -119,7 +119,7 @@ pub(crate) fn tell(line: &str) {
     std::io::stdout().flush().unwrap();
 }
 
-/// A connection that stops the process after the last message that is to cross.
+/// A connection that stops the process after the given number of messages.
 pub(crate) struct Counted {
     pub(crate) connection: Connection,
     pub(crate) left: u32,
@@ -150,7 +150,7 @@ impl Counted {
         received
     }
 
-    /// Hears all up to a message of this kind.
+    /// Receives messages up to one of this kind.
     pub(crate) fn hear_until(&mut self, kind: &str) -> Message {
         loop {
             let message = self.hear().message;
@@ -160,8 +160,8 @@ impl Counted {
         }
     }
 
-    /// Hears the answer to a Close. How many frames come before it is the other side's business:
-    /// they do not count, so that the answer is the same message in each run.
+    /// Receives the answer to a Close. The number of frames before the answer depends on the other
+    /// side: they do not count, so that the answer is the same message in each run.
     pub(crate) fn hear_close(&mut self) {
         while self.connection.receive(LIMIT).unwrap().message.kind() != "Close" {}
         self.crossed("hears", "Close");
@@ -173,7 +173,7 @@ impl Counted {
     }
 }
 
-/// The life of a process that says one side of a dialogue, if this is one.
+/// Runs one side of a dialogue, if this process is one.
 pub(crate) fn live() {
     let Ok(place) = std::env::var(PLACE) else { return };
     let [side, dialogue, last, path] = place.splitn(4, ' ').collect::<Vec<_>>().try_into().unwrap();
@@ -229,16 +229,17 @@ fn work(dialogue: Dialogue, left: u32, path: &Path, computes: bool) -> Counted {
     counted
 }
 
-/// The words of a frame: all the same, or in step one more from element to element.
+/// Returns the words of a frame: all the same, or in step increasing by one from element to
+/// element.
 pub(crate) fn words(frame: u64, in_step: bool) -> impl Iterator<Item = u32> {
     let first = (1 << 20) + frame as u32;
     (0..LEN as u32).map(move |i| first + if in_step { i } else { 0 })
 }
 
-/// Three frames, of which the second is taken back.
+/// Writes three frames, the second of which is withdrawn.
 fn write_all(counted: &mut Counted, slots: &mut Slots, trust: bool) {
     let mut free = Vec::new();
-    // A renderer whose worker computes with CUDA may keep some of them.
+    // A renderer whose worker computes with CUDA may keep some slots.
     let count = if slots.are_on_gpu() { 3 } else { slots.count() };
     for _ in 0..count {
         let Message::Free { slot, value, .. } = counted.hear_until("Free") else { unreachable!() };
@@ -249,7 +250,7 @@ fn write_all(counted: &mut Counted, slots: &mut Slots, trust: bool) {
     let rises = trust || slots.are_on_gpu();
     for (frame, slot) in (0..3).zip(free) {
         let words: Vec<u32> = words(frame, rises).collect();
-        // In step it is announced first: one that dies there leaves half of it.
+        // In step, the frame is announced first: a worker that dies here leaves half a frame.
         let halves = words.split_at(words.len() / 2);
         slots.write(slot, 0, halves.0);
         if !trust {
@@ -269,6 +270,6 @@ fn write_all(counted: &mut Counted, slots: &mut Slots, trust: bool) {
             }
         }
     }
-    // A slot comes back.
+    // A slot is returned.
     counted.hear_until("Free");
 }

@@ -1,4 +1,4 @@
-//! What a scripted worker does with the memory and the timelines that it is given.
+//! The memory and timelines of a scripted worker.
 #![allow(unsafe_code)] // Imports, waits and signals.
 
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use bridge_worker::cuda_import::{
 
 use crate::dialogue::Counted;
 
-/// The slots of a scripted worker. Its process ends with them.
+/// The slots of a scripted worker. Its process ends before they are dropped.
 pub(crate) enum Slots {
     Host(Vec<MappedMemory>),
     Cuda(OnGpu),
@@ -28,7 +28,7 @@ pub(crate) struct OnGpu {
 }
 
 impl Slots {
-    /// Hears of all slots, and with CUDA of the timelines.
+    /// Receives all slots, and with CUDA also the timelines.
     pub(crate) fn hear(counted: &mut Counted, offer: &Offer, device: Option<&CudaDevice>) -> Self {
         let mut heard = (0..offer.slots).map(|_| {
             let received = counted.hear();
@@ -45,7 +45,7 @@ impl Slots {
             let Message::Timeline(timeline) = received.message else { panic!("no timeline") };
             assert_eq!(timeline.side, side);
             let handle = received.descriptor.unwrap();
-            // SAFETY: a timeline that Vulkan has exported on this GPU, as the message says.
+            // SAFETY: a timeline that Vulkan exported on this GPU, as the message says.
             unsafe { ImportedSemaphore::import(device, handle, SemaphoreKind::Timeline, "scripted") }.unwrap()
         });
         Self::Cuda(OnGpu { slots, computed, rendered, stream, value: 0 })
@@ -72,13 +72,13 @@ impl Slots {
                 let mut view = gpu.slots[slot as usize].view_mut();
                 let mut part = view.slice_mut(start..start + words.len()).unwrap();
                 gpu.stream.memcpy_htod(words, &mut part).unwrap();
-                // The words are the caller's.
+                // The words belong to the caller.
                 gpu.stream.synchronize().unwrap();
             }
         }
     }
 
-    /// What follows is behind the renderer's value.
+    /// Makes the following work wait for the renderer's value.
     pub(crate) fn wait(&self, value: u64) {
         if let Self::Cuda(gpu) = self
             && value > 0
@@ -88,12 +88,12 @@ impl Slots {
         }
     }
 
-    /// Signals the next value behind all that was done; gives it, and 0 on the CPU.
+    /// Signals the next value after all previous work; returns the value, or 0 on the CPU.
     pub(crate) fn signal(&mut self) -> u64 {
         let Self::Cuda(gpu) = self else { return 0 };
         gpu.value += 1;
-        // SAFETY: the timeline lives until the process ends; its values rise, and are this
-        // process's alone.
+        // SAFETY: the timeline lives until the process ends; its values increase, and only this
+        // process signals it.
         unsafe { signal_one(&gpu.stream, &gpu.computed, gpu.value) }.unwrap();
         gpu.value
     }
@@ -107,7 +107,8 @@ fn mapped(resource: &Resource, file: OsHandle, direction: Direction) -> MappedMe
 fn imported(device: &CudaDevice, resource: &Resource, handle: OsHandle, stream: &Arc<CudaStream>) -> MappedBuffer<u32> {
     let info =
         MemoryImportInfo { name: "scripted", allocation_size: resource.allocation_size, dedicated: resource.dedicated };
-    // SAFETY: handle, size and flag are of one message, of the renderer's GPU, which this one is.
+    // SAFETY: handle, size and flag are from one message, for the renderer's GPU, which is this
+    // one.
     let memory = unsafe { ImportedMemory::import(device, handle, &info) }.unwrap();
     let len = usize::try_from(resource.least_size().unwrap()).unwrap() / 4;
     MappedBuffer::map(&memory, &BufferMappingInfo { offset: resource.offset, len }, stream).unwrap()

@@ -10,7 +10,7 @@ use bridge_ipc::{
 use crate::dialogue::{Counted, Dialogue, LIMIT, tell, words};
 use crate::worker::LEN;
 
-/// Slots that a scripted renderer offers.
+/// The number of slots that a scripted renderer offers.
 const SLOTS: u32 = 2;
 
 pub(crate) fn render(dialogue: Dialogue, left: u32, path: &Path) -> Counted {
@@ -33,7 +33,7 @@ pub(crate) fn render(dialogue: Dialogue, left: u32, path: &Path) -> Counted {
     let memory: Vec<_> = (0..SLOTS).map(|slot| offered(&mut counted, slot, reads)).collect();
     if dialogue == Dialogue::Refuses {
         counted.hear_until("Refused");
-        // The worker goes away.
+        // The worker disconnects.
         counted.hear_until("Bye");
         return counted;
     }
@@ -79,7 +79,7 @@ fn offered(counted: &mut Counted, slot: u32, reads: bool) -> (SharedMemory, Mapp
     (file, memory)
 }
 
-/// Three frames, of which the last is taken back.
+/// Publishes three frames, the last of which is withdrawn.
 fn paint(counted: &mut Counted, memory: &[(SharedMemory, MappedMemory)]) {
     let mut slot = 0;
     for frame in 0..3 {

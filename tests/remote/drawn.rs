@@ -26,7 +26,7 @@ fn what_is_drawn_is_seen_whole_and_never_goes_back() {
     writer.close().unwrap();
 }
 
-/// A negative control: a worker that reads slots which are not its own is seen to see other frames.
+/// A negative control: a worker that reads slots after returning them detects frames that change.
 #[test]
 fn a_slot_that_was_given_back_is_written_to() {
     let mut painter = Painter::new();
@@ -41,7 +41,7 @@ fn a_slot_that_was_given_back_is_written_to() {
     }
 }
 
-/// A frame is shown once Vulkan has drawn it, and what is behind it waits with it.
+/// A frame becomes visible to the worker only after Vulkan has drawn it.
 #[test]
 fn a_frame_that_is_not_drawn_is_not_shown() {
     let mut painter = Painter::new();
@@ -56,7 +56,8 @@ fn a_frame_that_is_not_drawn_is_not_shown() {
     painter.last_is_seen(&worker);
 }
 
-/// A worker that is stopped, or slow, delays no frame, and sees the last one in the end.
+/// A worker that is stopped, or slow, does not delay the renderer, and finally receives the last
+/// frame.
 #[test]
 fn a_slow_worker_holds_up_nobody() {
     let mut painter = Painter::new();
@@ -84,13 +85,13 @@ fn a_worker_that_reads_is_killed_and_another_takes_its_place() {
     println!("told after {took:.1?}");
     let Error::PeerLost { worker: process, dead, frame, owed, .. } = error else { panic!("{error}") };
     assert_eq!((process, dead, owed, frame.is_some()), (worker.pid(), true, 0, true));
-    // Nobody reads, and frames go on.
+    // No worker reads, and frames continue.
     (0..20).for_each(|_| painter.draw(&mut writer));
     painter.finish();
 
     let next = Reading::start(&painter.scene.path(), Backend::Host, Habit::Reads);
     writer.reconnect(painter.scene.accept()).unwrap();
-    // It has the last frame although none is drawn.
+    // The worker receives the last frame although no new frame is drawn.
     painter.forget();
     painter.last_is_seen(&next);
     painter.draw_until_seen(&mut writer, &next, 5);
@@ -114,7 +115,7 @@ fn a_worker_that_leaves_is_told() {
     painter.draw_until_seen(&mut writer, &next, 5);
 }
 
-/// The program goes on, and ends, with a worker that is stopped for good.
+/// The program continues, and ends, with a worker that is stopped permanently.
 #[test]
 fn nothing_waits_for_a_stopped_worker_that_reads() {
     let mut painter = Painter::new();
@@ -144,7 +145,7 @@ fn many_workers_that_read_come_and_go_and_leave_no_descriptors() {
     assert!(!is_leaking(&counts), "{counts:?}");
 }
 
-/// A worker that would write what the renderer writes refuses the offer.
+/// A worker that requests a writer for an exchange that the renderer writes refuses the offer.
 #[test]
 fn a_worker_that_would_write_refuses_the_offer() {
     let scene = Scene::new();
@@ -159,7 +160,7 @@ fn a_worker_that_would_write_refuses_the_offer() {
     assert!(error.contains("its writer was asked for"), "{error}");
 }
 
-/// A buffer and an image of a slot are of one frame.
+/// A buffer and an image of a slot belong to the same frame.
 #[test]
 #[allow(unsafe_code)] // Recording and submitting.
 fn a_buffer_and_an_image_are_seen_of_one_frame() {
@@ -206,7 +207,7 @@ fn a_buffer_and_an_image_are_seen_of_one_frame() {
         commands.end();
         // SAFETY: recorded with the turn's barriers, and waited for before it is recorded again.
         commands.note(unsafe { turn.submit(&[raw]) }.unwrap());
-        // Frames overtake each other, and the last one is read.
+        // Frames may be superseded; the last one is always read.
         while word % 10 == 0 && seen.last() != Some(&word) {
             seen.push(sees.recv_timeout(Rig::LONG).unwrap());
         }

@@ -1,4 +1,4 @@
-//! Frames that Vulkan draws for workers with CUDA, which read the slots themselves.
+//! Frames that Vulkan draws for workers with CUDA, which read the slots directly.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::reading::{Habit, Reading, Said};
 use crate::scene::Scene;
 use crate::worker::Worker;
 
-/// `None`, and the test is skipped, where CUDA and Vulkan share no GPU.
+/// Returns `None` and skips the test if CUDA and Vulkan share no GPU.
 fn painter() -> Option<Painter> {
     let painter = Painter::new();
     compute(painter.scene.rig.device(), bridge::Backend::Cuda)?;
@@ -31,7 +31,7 @@ fn a_worker_with_cuda_sees_whole_frames_that_never_go_back() {
     writer.close().unwrap();
 }
 
-/// A worker that is stopped keeps the slots that it has, and delays no frame.
+/// A stopped worker keeps its slots, and does not delay the renderer.
 #[test]
 fn a_stopped_worker_with_cuda_holds_up_nobody() {
     let Some(mut painter) = painter() else { return };
@@ -50,8 +50,8 @@ fn a_stopped_worker_with_cuda_holds_up_nobody() {
     assert!(start.elapsed() < Rig::LONG, "closing took {:?}", start.elapsed());
 }
 
-/// A kernel that reads a slot and never ends keeps that slot, and nothing else waits for it; once
-/// the process has ended, the next worker has all slots.
+/// A kernel that reads a slot and never ends keeps that slot, and nothing else waits for it; after
+/// the process has ended, the next worker can use all slots.
 #[test]
 fn a_worker_is_killed_inside_a_kernel_that_reads() {
     let Some(mut painter) = painter() else { return };
@@ -88,7 +88,7 @@ fn a_worker_is_killed_inside_a_kernel_that_reads() {
     writer.close().unwrap();
 }
 
-/// A worker that has closed the exchange is done with its slots, whatever its process does.
+/// A worker that has closed the exchange has released its slots, regardless of its process.
 #[test]
 fn a_worker_with_cuda_that_leaves_gives_its_slots_to_the_next() {
     let Some(mut painter) = painter() else { return };

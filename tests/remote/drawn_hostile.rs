@@ -1,4 +1,4 @@
-//! Workers that read, and say what no worker says.
+//! Reading workers that send invalid messages.
 
 use std::time::Duration;
 
@@ -11,14 +11,14 @@ use crate::painter::Painter;
 use crate::reading::{Habit, Reading, taken, taken_with};
 use crate::scene::{Scene, until};
 
-/// A worker that has taken the exchange and then says what it may not ends its connection, and no
-/// more than that.
+/// A worker that has taken the exchange and then sends an invalid message loses its connection,
+/// without further effects on the renderer.
 #[test]
 fn what_a_reading_worker_may_not_say_ends_the_connection() {
     let free = |slot, value| Message::Free { exchange: 0, slot, value }.encode().unwrap();
     let said: Vec<Vec<Vec<u8>>> = vec![
         vec![free(1000, 0)],
-        // No frame was published in it.
+        // No frame was published in this slot.
         vec![free(3, 0)],
         // Twice.
         vec![free(0, 0), free(0, 0)],
@@ -40,16 +40,16 @@ fn what_a_reading_worker_may_not_say_ends_the_connection() {
             assert!(matches!(first, Message::Publish { slot: 0, .. }), "{first:?}");
             let raw = rustix::io::dup(&connection).unwrap();
             bytes.iter().for_each(|bytes| say(&raw, bytes));
-            // Until the renderer hangs up.
+            // Runs until the renderer disconnects.
             while connection.receive(Duration::from_secs(9)).is_ok() {}
         });
         let remote = painter.scene.accept();
         let mut writer = remote.latest_render_first(&Scene::info(), Painter::spec()).unwrap();
         painter.draw(&mut writer);
-        // No other frame: what it frees is not given again meanwhile.
+        // No further frame is drawn, so the freed slot is not used again in the meantime.
         until("the end of the worker", || writer.check_worker().is_err());
         let error = writer.check_worker().unwrap_err();
-        // This very process was the worker, and it lives.
+        // This process was the worker, and it is alive.
         assert!(
             error.to_string().contains("cut off") && matches!(error, bridge::Error::PeerLost { dead: false, .. }),
             "{error}"
@@ -61,7 +61,7 @@ fn what_a_reading_worker_may_not_say_ends_the_connection() {
     }
 }
 
-/// A worker that gives frames back as fast as it can keeps the renderer's thread from nothing.
+/// A worker that returns frames as fast as it can does not block the renderer's thread.
 #[test]
 fn a_flood_of_freed_slots_holds_up_nobody() {
     let mut painter = Painter::new();
@@ -85,7 +85,7 @@ fn a_flood_of_freed_slots_holds_up_nobody() {
     assert!(worker.join().unwrap() > 0);
 }
 
-/// What a worker on the CPU reads it cannot write, nor can it take the pages away or hold off the
+/// A reading worker on the CPU can neither write its frames, nor remove their pages, nor block the
 /// renderer, whatever it does with the descriptor.
 #[test]
 fn a_worker_that_reads_cannot_touch_the_memory_of_its_frames() {
@@ -98,7 +98,7 @@ fn a_worker_that_reads_cannot_touch_the_memory_of_its_frames() {
         let mut files = Vec::new();
         let memory = taken_with(&mut connection, |file| files.push(file.try_clone().unwrap()));
         for file in &files {
-            // The renderer's own descriptor would append from then on.
+            // Otherwise the renderer's own descriptor would append from now on.
             fcntl_setfl(file, OFlags::APPEND).unwrap();
             assert_eq!(pwrite(file, &[1; 8], 0), Err(Errno::PERM));
             assert_eq!(ftruncate(file, 0), Err(Errno::PERM));

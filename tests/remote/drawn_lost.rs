@@ -1,4 +1,4 @@
-//! What is told of workers that read and are lost.
+//! Reports about reading workers that are lost.
 
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use crate::worker::LEN;
 
 const LIMIT: Duration = Duration::from_secs(9);
 
-/// A worker in this process: it takes the exchange, and `lives`.
+/// Runs a worker in this process: it takes the exchange, and calls `lives`.
 fn worker(painter: &Painter, lives: impl FnOnce(Connection) + Send + 'static) -> (std::thread::JoinHandle<()>, Writer) {
     let path = painter.scene.path();
     let worker = std::thread::spawn(move || {
@@ -30,8 +30,8 @@ fn worker(painter: &Painter, lives: impl FnOnce(Connection) + Send + 'static) ->
     (worker, writer)
 }
 
-/// The slots that a worker has when the program disconnects it, and the last frame that it was
-/// shown.
+/// The error reports the slots that a worker has when the program disconnects it, and the last
+/// frame that it received.
 #[test]
 fn what_a_disconnected_worker_had_is_told() {
     let mut painter = Painter::new();
@@ -42,7 +42,7 @@ fn what_a_disconnected_worker_had_is_told() {
             let Message::Publish { slot, frame, .. } = received.message else { continue };
             slots.push(slot);
             if frame == 1 {
-                // The first frame goes back, and the others stay.
+                // The first frame is returned; the others are kept.
                 connection.send(&Message::Free { exchange: 0, slot: slots[0], value: 0 }, None, LIMIT).unwrap();
             }
             tell.send(frame).unwrap();
@@ -60,7 +60,7 @@ fn what_a_disconnected_worker_had_is_told() {
     worker.join().unwrap();
 }
 
-/// A worker that has closed its socket for reading is told of nothing: it is lost, and has no
+/// A worker that has shut down its socket for reading receives nothing: it is lost, and has no
 /// frame.
 #[test]
 fn a_worker_that_hears_nothing_is_lost() {
@@ -70,7 +70,7 @@ fn a_worker_that_hears_nothing_is_lost() {
     let (worker, mut writer) = worker(&painter, move |connection| {
         rustix::net::shutdown(&connection, Shutdown::Read).unwrap();
         tell.send(()).unwrap();
-        // It keeps its end.
+        // Keeps its end of the connection open.
         let _ = is_done.recv();
     });
     told.recv().unwrap();
@@ -92,17 +92,18 @@ fn a_worker_that_hears_nothing_is_lost() {
     worker.join().unwrap();
 }
 
-/// Whether the program has ended a connection, before or after the worker had taken the exchange.
+/// Returns `true` if the program ended the connection, before or after the worker took the
+/// exchange.
 pub(crate) fn is_ended(error: &str) -> bool {
     error.contains("was disconnected") || error.contains("it was ended before")
 }
 
-/// A worker in this process that reads until the exchange is ended.
+/// Runs a worker in this process that reads until the exchange is ended.
 fn reading(painter: &Painter) -> std::thread::JoinHandle<Option<u32>> {
     let path = painter.scene.path();
     std::thread::spawn(move || {
         let worker = bridge_worker::Worker::connect_with(&path, &crate::renderer::on_the_cpu()).unwrap();
-        // The renderer may have ended it before it has begun.
+        // The renderer may have ended the exchange already.
         let mut reader = worker.latest_reader::<Buffer<u32>>("remote").ok()?;
         let (mut words, mut last) = (vec![0; LEN], None);
         while reader.wait_for_newer(LIMIT).is_ok() {
@@ -117,8 +118,8 @@ fn reading(painter: &Painter) -> std::thread::JoinHandle<Option<u32>> {
     })
 }
 
-/// Whenever the program ends the connection, and whatever turn is open then, the next worker is
-/// shown what is drawn, nothing is waited for, and no descriptor is left.
+/// The program may end the connection at any time, with or without an open turn: the next worker
+/// receives new frames, nothing blocks, and no descriptor leaks.
 #[test]
 fn an_exchange_that_is_drawn_is_ended_at_any_time() {
     let mut painter = Painter::new();
@@ -145,7 +146,7 @@ fn an_exchange_that_is_drawn_is_ended_at_any_time() {
         worker.join().unwrap();
     }
     let left = descriptors_of_connections();
-    // Tests beside this one have some as well.
+    // Tests that run in parallel also have some.
     assert!(left < descriptors + 10, "{left} descriptors, and {descriptors} at first");
     let next = Reading::start(&painter.scene.path(), Backend::Host, Habit::Reads);
     writer.disconnect();
@@ -155,7 +156,7 @@ fn an_exchange_that_is_drawn_is_ended_at_any_time() {
     worker.join().unwrap();
 }
 
-/// A turn lives longer than the writer, and the exchange with it.
+/// A turn, and the exchange with it, may outlive the writer.
 #[test]
 #[allow(unsafe_code)] // Submitting.
 fn a_turn_outlives_the_writer_and_its_worker() {
@@ -165,7 +166,7 @@ fn a_turn_outlives_the_writer_and_its_worker() {
     let turn = writer.begin().unwrap();
     drop(writer);
     assert_eq!(worker.join().unwrap(), None);
-    // SAFETY: no commands use the slot, so that nothing is to be acquired or released.
+    // SAFETY: no commands use the slot, so nothing has to be acquired or released.
     unsafe { turn.submit(&[]) }.unwrap().wait(Rig::LONG).unwrap();
 
     let worker = reading(&painter);
@@ -177,7 +178,7 @@ fn a_turn_outlives_the_writer_and_its_worker() {
     turn.skip();
 }
 
-/// The memory of a worker that is lost and lives on is freed, whichever side wrote it.
+/// The memory of a lost worker whose process is alive is freed, for both directions.
 #[test]
 fn the_memory_of_a_lost_worker_is_freed() {
     let mut painter = Painter::new();
@@ -202,7 +203,7 @@ fn the_memory_of_a_lost_worker_is_freed() {
     reader.close().unwrap();
 }
 
-/// Memory files of this process: those that are mapped, and those that are open.
+/// Returns the number of memory files of this process, mapped and open.
 fn memory() -> usize {
     let is_ours = |what: &str| what.contains("/memfd:vk-cuda-bridge");
     let mapped = std::fs::read_to_string("/proc/self/maps").unwrap().lines().filter(|line| is_ours(line)).count();

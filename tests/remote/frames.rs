@@ -1,4 +1,4 @@
-//! Workers that live.
+//! Workers that stay alive.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ fn frames_are_whole_and_never_go_back() {
     reader.close().unwrap();
 }
 
-/// A negative control: a worker that publishes half a frame is seen to do so.
+/// A negative control: a worker that publishes half a frame is detected.
 #[test]
 fn a_torn_frame_is_seen_to_be_torn() {
     let mut scene = Scene::new();
@@ -81,7 +81,7 @@ fn a_second_worker_has_an_exchange_of_its_own() {
     }
     assert_eq!(second_scene.unwrap() >> 20, 2);
     assert_eq!((reader.pid(), other.pid()), (first.pid(), second.pid()));
-    // Its place is taken.
+    // The exchange still has a worker.
     let _third = Worker::start(&scene.path(), Habit::Runs, 3);
     let error = reader.reconnect(scene.accept()).unwrap_err().to_string();
     assert!(error.contains("`disconnect` it first"), "{error}");
@@ -106,16 +106,16 @@ fn a_stopped_worker_is_not_dead() {
     reader.check_worker().unwrap();
 }
 
-/// An engine that hands its images over late has the frame that the worker wrote before, and the
-/// worker is told nothing.
+/// If an engine hands its images over late, it receives the frame that the worker wrote before, and
+/// the worker is not notified.
 #[test]
 fn a_frame_waits_for_images_that_are_not_handed_over() {
-    // One test at a time counts descriptors.
+    // Only one test at a time may count descriptors.
     let _alone = Rig::open();
-    // Never destroyed: NVIDIA's driver deadlocks when a device goes while a thread that has used
-    // Vulkan exits.
+    // Never destroyed: NVIDIA's driver deadlocks if a device is destroyed while a thread that has
+    // used Vulkan exits.
     let engine = std::mem::ManuallyDrop::new(Engine::new(None));
-    // SAFETY: the engine's own handles, which live for ever.
+    // SAFETY: the engine's own handles, which live forever.
     #[allow(unsafe_code)]
     let device = unsafe { ExportDevice::adopt(engine.info()) }.unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -130,7 +130,7 @@ fn a_frame_waits_for_images_that_are_not_handed_over() {
         host.resources.write_from(0, 0, &[2.5; 256]).unwrap();
         turn.publish().unwrap();
         publish.send(()).unwrap();
-        // This one frame, and no more.
+        // Only this one frame.
         let _ = until.recv();
     });
     let remote = listener.accept(&device, Rig::LONG).unwrap().unwrap();

@@ -1,4 +1,4 @@
-//! Processes that say what no worker says.
+//! Processes that send invalid messages.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -20,11 +20,11 @@ fn socket(path: &Path) -> OwnedFd {
 }
 
 pub(crate) fn say(socket: &OwnedFd, bytes: &[u8]) {
-    // A renderer that has closed its end by now is no fault.
+    // The renderer may already have closed its end.
     let _ = rustix::net::send(socket, bytes, SendFlags::NOSIGNAL);
 }
 
-/// Whoever says what is no Hello is refused, and the next worker is accepted.
+/// A process whose first message is not a Hello is refused, and the next worker is accepted.
 #[test]
 fn garbage_instead_of_a_hello_is_refused() {
     let mut scene = Scene::new();
@@ -49,7 +49,7 @@ fn garbage_instead_of_a_hello_is_refused() {
         let accepted = scene.listener.accept(scene.rig.device(), Rig::LONG);
         assert!(accepted.is_err(), "{} bytes were taken for a Hello", bytes.len());
     }
-    // One that says nothing at all is waited for, until it goes.
+    // A process that sends nothing is waited for until it disconnects.
     let silent = socket(&scene.path());
     assert!(scene.listener.accept(scene.rig.device(), Duration::ZERO).unwrap().is_none());
     drop(silent);
@@ -63,7 +63,7 @@ fn garbage_instead_of_a_hello_is_refused() {
     scene.read_until(&mut reader, (1 << 20) + 3);
 }
 
-/// The listener keeps as many silent processes as it is told to, for as long.
+/// The listener keeps as many silent processes as its limits allow, for the configured time.
 #[test]
 fn the_limits_of_a_listener_are_the_programs() {
     let rig = Rig::open();
@@ -84,8 +84,8 @@ fn the_limits_of_a_listener_are_the_programs() {
     assert!(told.contains("which is 1"), "{told}");
 }
 
-/// A worker that has taken the exchange and then says what it may not ends its connection, and no
-/// more than that.
+/// A worker that has taken the exchange and then sends an invalid message loses its connection,
+/// without further effects on the renderer.
 #[test]
 fn what_breaks_the_protocol_ends_the_connection() {
     let publish = |slot, frame, value| Message::Publish { exchange: 0, slot, frame, value }.encode().unwrap();
@@ -115,12 +115,12 @@ fn what_breaks_the_protocol_ends_the_connection() {
             }
             let raw = rustix::io::dup(&connection).unwrap();
             bytes.iter().for_each(|bytes| say(&raw, bytes));
-            // Until the renderer hangs up.
+            // Runs until the renderer disconnects.
             while connection.receive(Duration::from_secs(9)).is_ok() {}
         });
         let mut reader = scene.accept().latest(&Scene::info(), Scene::spec()).unwrap();
         let (error, _) = scene.lost(&mut reader);
-        // This very process was the worker, and it lives.
+        // This process was the worker, and it is alive.
         assert!(
             error.to_string().contains("cut off") && matches!(error, bridge::Error::PeerLost { dead: false, .. }),
             "{error}"
@@ -132,7 +132,7 @@ fn what_breaks_the_protocol_ends_the_connection() {
     }
 }
 
-/// A worker that publishes as fast as it can keeps the renderer's thread from nothing: frames are
+/// A worker that publishes as fast as it can does not block the renderer's thread: frames are
 /// shown, and closing does not wait.
 #[test]
 fn a_flood_of_frames_holds_up_nobody() {
@@ -141,7 +141,7 @@ fn a_flood_of_frames_holds_up_nobody() {
     let worker = std::thread::spawn(move || {
         let worker = bridge_worker::Worker::connect_with(&path, &crate::renderer::on_the_cpu()).unwrap();
         let mut writer = worker.latest::<bridge_worker::Buffer<u32>>("remote").unwrap();
-        // Every frame holds zeros: only the messages count.
+        // Every frame holds zeros: the test is about the messages.
         while writer.begin().and_then(bridge_worker::WriteTurn::publish).is_ok() {}
     });
     let mut reader = scene.accept().latest(&Scene::info(), Scene::spec()).unwrap();
@@ -157,7 +157,8 @@ fn a_flood_of_frames_holds_up_nobody() {
     worker.join().unwrap();
 }
 
-/// Whenever the program ends the connection, its thread hears of it, whatever it does at that time.
+/// The program may end the connection at any time; the connection's thread is notified in every
+/// state.
 #[test]
 fn an_exchange_is_ended_at_any_time() {
     let scene = Scene::new();
@@ -177,8 +178,8 @@ fn an_exchange_is_ended_at_any_time() {
     assert!(longest < Rig::LONG, "ending took {longest:?}");
 }
 
-/// More is offered than a socket holds to a worker that reads none of it: the program ends that
-/// whenever it likes.
+/// If a worker does not read an offer that is larger than its socket's buffer, the program can end
+/// the connection at any time.
 #[test]
 fn an_offer_that_nobody_reads_is_ended_at_any_time() {
     let scene = Scene::new();
@@ -198,7 +199,7 @@ fn an_offer_that_nobody_reads_is_ended_at_any_time() {
             (0..offer.slots * offer.resources).for_each(|_| drop(receive(&mut connection)));
             connection.send(&Message::Ready { exchange: 0 }, None, Duration::from_secs(9)).unwrap();
             (0..offer.slots).for_each(|_| drop(receive(&mut connection)));
-            // And hangs up.
+            // Disconnects.
         }
     });
     let info = LatestInfo { writer_in_flight: 56, slots: 60, ..Scene::info() };
@@ -209,7 +210,7 @@ fn an_offer_that_nobody_reads_is_ended_at_any_time() {
     let silent = std::thread::spawn(connect);
     reader.reconnect(scene.accept()).unwrap();
     let _silent = silent.join().unwrap();
-    // It has come to where no message fits any more.
+    // The sender has reached the point at which no further message fits.
     std::thread::sleep(Duration::from_millis(200));
     assert!(reader.check_worker().is_ok(), "all of it was sent, or given up");
     let start = std::time::Instant::now();
@@ -217,7 +218,8 @@ fn an_offer_that_nobody_reads_is_ended_at_any_time() {
     assert!(start.elapsed() < Rig::LONG, "ending took {:?}", start.elapsed());
 }
 
-/// A worker that has closed its socket for reading is given no slot: it is lost, although it lives.
+/// A worker that has shut down its socket for reading receives no slot: it is lost, although its
+/// process is alive.
 #[test]
 fn a_worker_that_is_told_nothing_is_lost() {
     let mut scene = Scene::new();

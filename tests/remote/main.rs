@@ -1,5 +1,5 @@
-//! A worker in another process, and a renderer that outlives it: what is shown is whole and never
-//! goes back, and nothing waits for a process that is gone.
+//! A worker in another process, and a renderer that outlives it: shown frames are complete and
+//! never go backwards, and nothing waits for a process that has ended.
 #![allow(clippy::unwrap_used)]
 
 #[cfg(target_os = "linux")]
@@ -81,77 +81,77 @@ mod traced;
 #[cfg(target_os = "linux")]
 mod worker;
 
-/// Not a test: the worker's process, where the environment says so.
+/// Not a test: runs the worker's process, if the environment requests it.
 #[test]
 #[cfg(target_os = "linux")]
 fn the_other_process() {
     worker::live();
 }
 
-/// Not a test: the process of a worker that computes with CUDA, where the environment says so.
+/// Not a test: runs a worker that computes with CUDA, if the environment requests it.
 #[test]
 #[cfg(target_os = "linux")]
 fn the_other_process_with_cuda() {
     cuda_worker::live();
 }
 
-/// Not a test: the process of a worker that reads, where the environment says so.
+/// Not a test: runs a worker that reads, if the environment requests it.
 #[test]
 #[cfg(target_os = "linux")]
 fn the_other_process_that_reads() {
     reading::live();
 }
 
-/// Not a test: the process of a worker in step, where the environment says so.
+/// Not a test: runs a worker in step, if the environment requests it.
 #[test]
 #[cfg(target_os = "linux")]
 fn the_other_process_in_step() {
     step_worker::live();
 }
 
-/// Not a test: the process of a worker that reads in step, where the environment says so.
+/// Not a test: runs a worker that reads in step, if the environment requests it.
 #[test]
 #[cfg(target_os = "linux")]
 fn the_other_process_that_reads_in_step() {
     step_reader::live();
 }
 
-/// Not a test: the process of a worker that lies, where the environment says so.
+/// Not a test: runs a worker that lies, if the environment requests it.
 #[test]
 #[cfg(target_os = "linux")]
 fn the_other_process_that_lies() {
     step_liar::live();
 }
 
-/// Not a test: the process of a worker that is traced, where the environment says so.
+/// Not a test: runs a worker that is traced, if the environment requests it.
 #[test]
 #[cfg(target_os = "linux")]
 fn the_other_process_that_is_traced() {
     traced::live();
 }
 
-/// Not a test: the renderer's process, where the environment says so.
+/// Not a test: runs the renderer's process, if the environment requests it.
 #[test]
 #[cfg(target_os = "linux")]
 fn the_other_renderer() {
     renderer::live();
 }
 
-/// Not a test: the process of a renderer in step, where the environment says so.
+/// Not a test: runs a renderer in step, if the environment requests it.
 #[test]
 #[cfg(target_os = "linux")]
 fn the_other_renderer_in_step() {
     renderer_steps::live();
 }
 
-/// Not a test: the process of a renderer that draws in step, where the environment says so.
+/// Not a test: runs a renderer that draws in step, if the environment requests it.
 #[test]
 #[cfg(target_os = "linux")]
 fn the_other_renderer_that_draws_in_step() {
     renderer_draws::live();
 }
 
-/// Not a test: the process of one side of a dialogue, where the environment says so.
+/// Not a test: runs one side of a dialogue, if the environment requests it.
 #[test]
 #[cfg(target_os = "linux")]
 fn the_other_side_of_a_dialogue() {

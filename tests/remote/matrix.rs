@@ -1,4 +1,4 @@
-//! Each state of a worker against each signal: `cargo xtask kill-matrix --rounds N`.
+//! Each state of a worker combined with each signal: `cargo xtask kill-matrix --rounds N`.
 
 use std::time::{Duration, Instant};
 
@@ -23,13 +23,13 @@ const STATES: [(&str, Habit); 5] = [
 pub(crate) const SIGNALS: [(&str, Signal); 4] =
     [("KILL", Signal::KILL), ("SEGV", Signal::SEGV), ("TERM", Signal::TERM), ("STOP, KILL", Signal::STOP)];
 
-/// How often each; once where the environment names no number.
+/// Returns the number of rounds per case; 1 if the environment does not set it.
 pub(crate) fn rounds() -> u32 {
     std::env::var("BRIDGE_KILL_ROUNDS").ok().map_or(1, |rounds| rounds.parse().unwrap())
 }
 
-/// Whether each state of the worker's process and each way to end it leaves a renderer that draws
-/// and takes another worker.
+/// After each combination of a state of the worker's process and a signal, the renderer draws and
+/// accepts another worker.
 #[test]
 fn each_state_and_each_signal_is_survived() {
     let rounds = rounds();
@@ -84,15 +84,15 @@ fn each_state_with_cuda_and_each_signal_is_survived() {
     shown.assert_right();
 }
 
-/// The time from the end of the process to the word of it, and from the start of the next worker's
-/// process to its first frame.
+/// Returns the time from the end of the process to the report of it, and from the start of the next
+/// worker's process to its first frame.
 fn survive(habit: Habit, signal: Signal) -> (Duration, Duration) {
     let mut scene = Scene::new();
     let (mut worker, mut reader) = scene.with(habit, 1);
     worker.is_there();
     worker.signal(signal);
     if signal == Signal::STOP {
-        // Stopped is not dead.
+        // A stopped process is not dead.
         std::thread::sleep(Duration::from_millis(30));
         scene.read(&mut reader);
         reader.check_worker().unwrap();
@@ -112,8 +112,8 @@ fn survive(habit: Habit, signal: Signal) -> (Duration, Duration) {
     (told, next)
 }
 
-/// The same for a worker, this process, whose renderer ends after so many frames: the time to the
-/// word of it, and to the first frame that the next renderer has.
+/// The same for a worker in this process whose renderer ends after a number of frames: returns the
+/// time to the report of it, and to the first frame of the next renderer.
 fn outlive(frames: usize, signal: Signal) -> (Duration, Duration) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("renderer");

@@ -1,5 +1,5 @@
-//! Workers against their end behind each message that crosses: `cargo xtask kill-matrix --rounds
-//! N`. The worker follows a script and stops there, the renderer is the real one.
+//! Workers that end after each message: `cargo xtask kill-matrix --rounds N`. The worker follows a
+//! script and stops there; the renderer is the real implementation.
 
 use std::collections::BTreeMap;
 use std::thread::JoinHandle;
@@ -20,8 +20,8 @@ use crate::steps::Stepping;
 use crate::worker::{Habit, Worker};
 use crate::{step_reader, step_worker};
 
-/// All that crosses between workers on the CPU and this renderer, which takes no frame of its own
-/// back. Timelines go to workers with CUDA only: `tests/double/tests/workers/ends.rs`.
+/// All messages between workers on the CPU and this renderer, which does not withdraw frames.
+/// Timelines are sent only to workers with CUDA: `tests/double/tests/workers/ends.rs`.
 const OF_WORKERS: [&str; 16] = [
     "hears Bye",
     "hears Close",
@@ -40,7 +40,7 @@ const OF_WORKERS: [&str; 16] = [
     "says Refused",
     "says Torn",
 ];
-/// The most that each message took, and how often it was the last.
+/// For each last message: the number of cases, and the longest times.
 pub(crate) type Rows = BTreeMap<String, (u32, [Duration; 2])>;
 
 #[test]
@@ -56,7 +56,7 @@ pub(crate) fn crossed(rows: &Rows) -> Vec<&str> {
     kinds
 }
 
-/// Ends one side behind each message of each dialogue, with one signal after the other.
+/// Ends one side after each message of each dialogue, with one signal after another.
 pub(crate) fn each_message(
     side: &str,
     dialogues: &[Dialogue],
@@ -66,7 +66,7 @@ pub(crate) fn each_message(
     for &dialogue in dialogues {
         for round in 0..rounds() {
             for last in 1.. {
-                // All of them in four rounds.
+                // All signals are used within four rounds.
                 let (_, signal) = SIGNALS[(last + round) as usize % SIGNALS.len()];
                 let (End { message, .. }, took) = case(dialogue, last, signal);
                 let Some(message) = message else { break };
@@ -87,8 +87,8 @@ pub(crate) fn ending(process: Scripted, signal: Signal) -> JoinHandle<End> {
     std::thread::spawn(move || process.end(signal))
 }
 
-/// The worker is ended; gives the time from its end to the word of it, and from the start of the
-/// next one's process to a frame.
+/// Ends the worker; returns the time from its end to the report of it, and from the start of the
+/// next worker's process to a frame.
 fn survive(dialogue: Dialogue, last: u32, signal: Signal) -> (End, [Duration; 2]) {
     match dialogue {
         Dialogue::Reads => survive_reading(last, signal),
@@ -98,12 +98,13 @@ fn survive(dialogue: Dialogue, last: u32, signal: Signal) -> (End, [Duration; 2]
     }
 }
 
-/// What a renderer may be told of a worker that has not taken the exchange, or not been met.
+/// Returns `true` if the error is one that may be reported for a worker that has not taken the
+/// exchange, or has not been accepted.
 fn is_gone(error: &Error) -> bool {
     matches!(error, Error::Connection(_)) || error.to_string().contains("another is expected")
 }
 
-/// A worker of this renderer's that has been met, if it has come so far.
+/// Returns the worker of this renderer, if it was accepted before its end.
 pub(crate) fn met(accepted: bridge::Result<Option<bridge::Remote>>) -> Option<bridge::Remote> {
     match accepted {
         Ok(remote) => Some(remote.expect("the end of a worker that was not met is not told")),
@@ -114,7 +115,7 @@ pub(crate) fn met(accepted: bridge::Result<Option<bridge::Remote>>) -> Option<br
     }
 }
 
-/// The exchange, if the worker has taken it.
+/// Returns the exchange, if the worker has taken it.
 pub(crate) fn taken<T>(made: bridge::Result<T>) -> Option<T> {
     made.inspect_err(|error| assert!(is_gone(error), "{error}")).ok()
 }
@@ -128,7 +129,7 @@ fn survive_writing(dialogue: Dialogue, last: u32, signal: Signal) -> (End, [Dura
     if let Some(reader) = &mut reader {
         let start = Instant::now();
         while !matches!(reader.check_worker(), Err(Error::PeerLost { dead: true, .. })) {
-            // Whole frames alone, of which none is older than one before.
+            // Frames are complete, and none is older than the previous one.
             scene.read(reader);
             assert!(start.elapsed() < Rig::LONG, "its end is not told");
         }
@@ -159,7 +160,7 @@ fn survive_reading(last: u32, signal: Signal) -> (End, [Duration; 2]) {
     paint_for(painter, Backend::Host, process, signal)
 }
 
-/// Draws for a worker that is ended, and for the next one.
+/// Draws for a worker that is ended, and for the next worker.
 pub(crate) fn paint_for(
     mut painter: Painter,
     backend: Backend,
@@ -202,7 +203,7 @@ fn survive_in_step(last: u32, signal: Signal) -> (End, [Duration; 2]) {
     step_for(stepping, process, signal)
 }
 
-/// Reads in step what a worker that is ended writes, and what the next one does.
+/// Reads in step the frames of a worker that is ended, and those of the next worker.
 pub(crate) fn step_for(mut stepping: Stepping, process: Scripted, signal: Signal) -> (End, [Duration; 2]) {
     let ending = ending(process, signal);
     let info = bridge::AcceptInfo { timeout: Rig::LONG, trust: true };
@@ -231,7 +232,7 @@ fn survive_reading_in_step(last: u32, signal: Signal) -> (End, [Duration; 2]) {
     draw_for(StepPainter::of(scene, Backend::Host), process, signal)
 }
 
-/// Draws in step for a worker that is ended, and for the next one.
+/// Draws in step for a worker that is ended, and for the next worker.
 pub(crate) fn draw_for(mut painter: StepPainter, process: Scripted, signal: Signal) -> (End, [Duration; 2]) {
     let ending = ending(process, signal);
     let info = bridge::AcceptInfo { timeout: Rig::LONG, trust: true };
@@ -254,14 +255,14 @@ pub(crate) fn draw_for(mut painter: StepPainter, process: Scripted, signal: Sign
     (end, took)
 }
 
-/// Reads all frames, the torn ones included, until the worker's end is told: those that are not
-/// torn are whole.
+/// Reads all frames, including torn ones, until the worker's end is reported: frames that are not
+/// torn are complete.
 fn read_all(steps: &mut RemoteExchangeReader<bridge::BufferSpec<u32>>) {
     let (mut read, mut torn) = (Vec::new(), Vec::new());
     let start = Instant::now();
     loop {
         match steps.next(Duration::from_millis(1)) {
-            // It waits for the frame, or for the worker's end.
+            // Waits for the frame, or for the worker's end.
             Ok(Some(turn)) => read.push((turn.frame(), turn.read_back(Rig::LONG).unwrap())),
             Ok(None) => {}
             Err(Error::PeerLost { dead: true, torn: these, .. }) if steps.owed_frames().is_empty() => {
@@ -273,7 +274,7 @@ fn read_all(steps: &mut RemoteExchangeReader<bridge::BufferSpec<u32>>) {
         }
         assert!(start.elapsed() < Rig::LONG, "its end is not told");
     }
-    // The worker takes the second back.
+    // The worker withdraws the second frame.
     for (frame, found) in read.iter().filter(|(frame, _)| *frame != 1 && !torn.contains(frame)) {
         assert!(found.iter().copied().eq(words(*frame, true)), "frame {frame} is not whole: {:#x}", found[0]);
     }

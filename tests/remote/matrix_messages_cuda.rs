@@ -1,6 +1,6 @@
-//! Workers that compute with CUDA against their end behind each message that crosses: `cargo xtask
-//! kill-matrix --backend cuda --rounds N`. The worker follows a script and stops there, with what
-//! it has enqueued until then; the renderer is the real one.
+//! Workers that compute with CUDA and end after each message: `cargo xtask kill-matrix --backend
+//! cuda --rounds N`. The worker follows a script and stops there, with the work that it has
+//! enqueued until then; the renderer is the real implementation.
 
 use std::time::{Duration, Instant};
 
@@ -17,8 +17,8 @@ use crate::shown::Shown;
 use crate::step_painter::StepPainter;
 use crate::steps::Stepping;
 
-/// All that crosses between workers with CUDA and this renderer, which takes no frame of its own
-/// back. No message says that a frame is done.
+/// All messages between workers with CUDA and this renderer, which does not withdraw frames. No
+/// message reports that a frame is done.
 const OF_WORKERS: [&str; 16] = [
     "hears Bye",
     "hears Close",
@@ -40,7 +40,7 @@ const OF_WORKERS: [&str; 16] = [
 
 #[test]
 fn the_end_of_a_worker_with_cuda_behind_each_message_is_survived() {
-    // Skipped where CUDA and Vulkan share no GPU.
+    // Skipped if CUDA and Vulkan share no GPU.
     if Shown::new().is_none() {
         return;
     }
@@ -65,8 +65,8 @@ fn the_end_of_a_worker_with_cuda_behind_each_message_is_survived() {
     assert_eq!(crossed(&rows), OF_WORKERS, "messages behind which a worker was ended");
 }
 
-/// Gives the time from the worker's end to the word of it, and from the start of the next one's
-/// process to a frame.
+/// Returns the time from the worker's end to the report of it, and from the start of the next
+/// worker's process to a frame.
 fn survive_writing(dialogue: Dialogue, last: u32, signal: Signal) -> (End, [Duration; 2]) {
     let mut shown = Shown::new().unwrap();
     let ending = ending(Scripted::start_with_cuda(dialogue, last, &shown.scene.path()), signal);
@@ -90,7 +90,7 @@ fn survive_writing(dialogue: Dialogue, last: u32, signal: Signal) -> (End, [Dura
     };
     shown.read_until(&mut reader, 2 << 20);
     let next = start.elapsed();
-    // Whole frames alone were shown, of which none was older than one before.
+    // Only complete frames were shown, and none was older than the previous one.
     shown.assert_right();
     reader.close().unwrap();
     let took = [told.saturating_duration_since(end.at), next];

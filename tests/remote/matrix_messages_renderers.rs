@@ -1,5 +1,5 @@
-//! Renderers against their end behind each message that crosses: `cargo xtask kill-matrix --rounds
-//! N`. The renderer follows a script and stops there, the worker is this process.
+//! Renderers that end after each message: `cargo xtask kill-matrix --rounds N`. The renderer
+//! follows a script and stops there; the worker is this process.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use crate::dialogue::{DIALOGUES, Dialogue, End, Scripted};
 use crate::matrix_messages::{crossed, each_message, ending};
 use crate::{renderer, step_worker};
 
-/// All that crosses between a renderer with a script and this worker.
+/// All messages between a scripted renderer and this worker.
 const OF_RENDERERS: [&str; 18] = [
     "hears Bye",
     "hears Close",
@@ -42,8 +42,8 @@ fn the_end_of_a_renderer_behind_each_message_is_survived() {
     assert_eq!(crossed(&rows), OF_RENDERERS, "messages behind which a renderer was ended");
 }
 
-/// The renderer is ended; gives the time from its end to the word of it, and from the start of the
-/// next one's process until all of its dialogue was had.
+/// Ends the renderer; returns the time from its end to the report of it, and from the start of the
+/// next renderer's process to the end of its dialogue.
 fn outlive(dialogue: Dialogue, last: u32, signal: Signal) -> (End, [Duration; 2]) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("renderer");
@@ -52,11 +52,11 @@ fn outlive(dialogue: Dialogue, last: u32, signal: Signal) -> (End, [Duration; 2]
     let ending = ending(process, signal);
     let error = live_with(dialogue, &path);
     let told = Instant::now();
-    // A renderer that is gone, or has said so; the worker itself refuses another type.
+    // The renderer has ended, or has reported its end; the worker itself refuses another type.
     let expected = match &error {
         Told::PeerLost { .. } | Told::Closed { .. } | Told::Connection(Ipc::Closed { .. }) => true,
-        // It was reaped before this process had a pidfd of it: it waits for no word of the worker's
-        // before its first, and none at all where it declines.
+        // The renderer was reaped before this process opened its pidfd: before its first message it
+        // does not wait for the worker, and if it declines, it never does.
         Told::Connection(Ipc::System { call, .. }) => {
             (last == 1 || dialogue == Dialogue::Declines) && (call.contains("pidfd") || call.contains("PIDFD"))
         }
@@ -74,7 +74,7 @@ fn outlive(dialogue: Dialogue, last: u32, signal: Signal) -> (End, [Duration; 2]
     (end, took)
 }
 
-/// A worker, this process, with a renderer; gives the error with which that ends.
+/// Runs a worker in this process with a renderer; returns the error with which the connection ends.
 fn live_with(dialogue: Dialogue, path: &Path) -> Told {
     match dialogue {
         Dialogue::Writes => connect(path).and_then(|worker| {

@@ -1,4 +1,4 @@
-//! Each state of a worker that reads against each signal: `cargo xtask kill-matrix --rounds N`.
+//! Each state of a reading worker combined with each signal: `cargo xtask kill-matrix --rounds N`.
 
 use std::time::{Duration, Instant};
 
@@ -20,8 +20,8 @@ const STATES: [(&str, Habit); 5] = [
     ("frame given back, others unread", Habit::StopsBehindFree),
 ];
 
-/// Whether each state of the worker's process leaves a renderer that draws, and another worker all
-/// that it needs.
+/// After each state of the worker's process, the renderer draws, and another worker receives
+/// frames.
 #[test]
 fn each_state_of_a_reader_is_survived() {
     let mut painter = Painter::new();
@@ -70,8 +70,8 @@ fn survive_all(painter: &mut Painter, backend: Backend, states: &[(&str, Habit)]
     }
 }
 
-/// A worker, this process, whose renderer ends after so many frames were read: the time to the word
-/// of it, and to the first frame of the next renderer.
+/// Runs a worker in this process whose renderer ends after a number of frames; returns the time to
+/// the report of it, and to the first frame of the next renderer.
 fn outlive(frames: usize, signal: Signal) -> [Duration; 2] {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("renderer");
@@ -81,7 +81,7 @@ fn outlive(frames: usize, signal: Signal) -> [Duration; 2] {
     (0..frames).for_each(|_| last = Some(read(&mut reader, last)));
     renderer.signal(signal);
     if signal == Signal::STOP {
-        // Stopped is not dead: the frame that was read last stays.
+        // A stopped process is not dead: the last frame stays.
         while reader.wait_for_newer(Duration::from_millis(30)).unwrap() {}
     }
     renderer.kill();
@@ -101,7 +101,7 @@ fn outlive(frames: usize, signal: Signal) -> [Duration; 2] {
     [told, start.elapsed()]
 }
 
-/// Reads a frame that is newer than the last, whose word is greater.
+/// Reads a frame that is newer than the last, so its word is greater.
 fn read(reader: &mut LatestReader<Buffer<u32>>, last: Option<u32>) -> u32 {
     assert!(reader.wait_for_newer(Rig::LONG).unwrap(), "no frame comes");
     let turn = reader.newest().unwrap().unwrap();

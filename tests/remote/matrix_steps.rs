@@ -1,4 +1,4 @@
-//! Workers in step, each state against each signal, while the queue waits for a frame of theirs.
+//! Each state of a worker in step combined with each signal, while the queue waits for its frame.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ const STATES: [(&str, Habit); 4] = [
     ("in step, a frame owed, not taken", Habit::OwesTwo),
 ];
 
-/// Whether the queue goes on, whatever a worker has announced, and another takes its place.
+/// The queue continues after each state of the worker, and another worker can take its place.
 #[test]
 fn each_state_in_step_is_survived() {
     survive(&mut Stepping::new());
@@ -33,7 +33,7 @@ fn each_state_in_step_with_cuda_is_survived() {
     }
 }
 
-/// Of workers that read in step.
+/// The states of workers that read in step.
 const READERS: [(&str, step_reader::Habit); 4] = [
     ("in step, reading", step_reader::Habit::Reads),
     ("in step, a frame held", step_reader::Habit::Holds),
@@ -41,7 +41,7 @@ const READERS: [(&str, step_reader::Habit); 4] = [
     ("in step, a slot owed", step_reader::Habit::Owes),
 ];
 
-/// The same for workers that read, and their renderers.
+/// The same for reading workers and their renderers.
 #[test]
 fn each_state_of_a_reader_in_step_is_survived() {
     survive_reading(&mut StepPainter::new(), Backend::Host);
@@ -59,7 +59,7 @@ fn each_state_of_a_reader_in_step_with_cuda_is_survived() {
 
 fn survive_reading(painter: &mut StepPainter, backend: Backend) {
     for (state, habit) in READERS {
-        // On the CPU nothing is owed, and slots are all alike.
+        // On the CPU no frame is owed, and all slots are equivalent.
         let on_the_cpu = matches!(habit, step_reader::Habit::Reads | step_reader::Habit::Holds);
         if backend == Backend::Cuda || on_the_cpu {
             for_each_signal(state, |signal| painter.survive(habit, signal));
@@ -73,7 +73,7 @@ fn outlive_drawing(backend: Backend) {
         ("renderer in step, nothing drawn", renderer_draws::Habit::Idles),
         ("renderer in step, queue stalled", renderer_draws::Habit::Stalls),
     ] {
-        // On the CPU no stream waits for it; the others are tests of their own.
+        // On the CPU no stream waits for the renderer; the other states have their own tests.
         if backend == Backend::Host && habit != renderer_draws::Habit::Draws {
             continue;
         }
@@ -96,17 +96,16 @@ fn for_each_signal(state: &str, mut case: impl FnMut(rustix::process::Signal) ->
     }
 }
 
-/// The renderers, their states and whether the worker has announced a frame that it does not
-/// finish.
+/// The states of renderers, and whether the worker has announced a frame that it does not finish.
 const RENDERERS: [(&str, renderer_steps::Habit, bool); 4] = [
     ("renderer in step, reading", renderer_steps::Habit::Reads, false),
     ("renderer in step, a frame owed", renderer_steps::Habit::Reads, true),
     ("renderer in step, slots kept", renderer_steps::Habit::Keeps, false),
-    // On the CPU no stream waits for it.
+    // On the CPU no stream waits for the renderer.
     ("renderer in step, queue stalled", renderer_steps::Habit::Stalls, false),
 ];
 
-/// Whether a worker is told of the end of its renderer, and finds another.
+/// A worker is notified of the end of its renderer, and connects to another renderer.
 fn outlive(backend: Backend) {
     let on_the_cpu = backend == Backend::Host;
     for (state, habit, announced) in RENDERERS {

@@ -16,16 +16,15 @@ use crate::worker::LEN;
 
 pub(crate) type Writer = RemoteLatestWriter<BufferSpec<u32>>;
 
-/// A renderer that draws frames of words that are all the same: a number greater than that of every
-/// frame before.
+/// A renderer that draws frames of equal words: a number greater than that of every earlier frame.
 pub(crate) struct Painter {
     // Field order is drop order.
     commands: Vec<Commands>,
     /// The word of the last frame.
     pub(crate) word: u32,
-    /// The longest that a frame has taken to begin.
+    /// The longest time that the begin of a frame has taken.
     pub(crate) longest: Duration,
-    /// What the worker saw last.
+    /// The last frame that the worker saw.
     last: Option<(u64, u32)>,
     pub(crate) scene: Scene,
 }
@@ -44,19 +43,19 @@ impl Painter {
         BufferSpec::new(LEN, BufferAccess::TRANSFER_WRITE)
     }
 
-    /// Starts a worker that reads what is drawn.
+    /// Starts a worker that reads the drawn frames.
     pub(crate) fn with(&self, backend: Backend, habit: Habit) -> (Reading, Writer) {
         let worker = Reading::start(&self.scene.path(), backend, habit);
         let writer = self.scene.accept().latest_render_first(&Scene::info(), Self::spec()).unwrap();
         (worker, writer)
     }
 
-    /// Draws a frame, half by half.
+    /// Draws a frame, in two halves.
     pub(crate) fn draw(&mut self, writer: &mut Writer) {
         self.draw_behind(writer, &[]);
     }
 
-    /// Draws a frame behind semaphores.
+    /// Draws a frame that waits for semaphores.
     pub(crate) fn draw_behind(&mut self, writer: &mut Writer, waits: &[vk::SemaphoreSubmitInfo<'_>]) {
         let start = Instant::now();
         let turn = writer.begin().unwrap();
@@ -71,12 +70,13 @@ impl Painter {
         commands.note(point);
     }
 
-    /// Waits until all that was submitted has run.
+    /// Waits until all submissions have completed.
     pub(crate) fn finish(&self) {
         self.commands.iter().for_each(Commands::finish);
     }
 
-    /// What the worker says next of a frame: it is whole, and none was newer before.
+    /// Checks the worker's next report of a frame: the frame is complete, and newer than all
+    /// before.
     pub(crate) fn seen(&mut self, said: Said) -> Option<(u64, u32)> {
         match said {
             Said::Saw(frame, word) => {
@@ -93,7 +93,7 @@ impl Painter {
         }
     }
 
-    /// Draws until the worker has seen `count` frames more.
+    /// Draws until the worker has seen `count` more frames.
     pub(crate) fn draw_until_seen(&mut self, writer: &mut Writer, worker: &Reading, count: usize) {
         let (start, mut seen) = (Instant::now(), 0);
         while seen < count {
@@ -112,16 +112,16 @@ impl Painter {
         }
     }
 
-    /// Another worker counts again.
+    /// Another worker starts to count again.
     pub(crate) fn forget(&mut self) {
         self.last = None;
     }
 
-    /// Has the worker come where its habit leaves it.
+    /// Draws until the worker has reached the state of its habit.
     pub(crate) fn draw_until_there(&mut self, writer: &mut Writer, worker: &Reading, habit: Habit) {
         match habit {
             Habit::Reads => self.draw_until_seen(writer, worker, 5),
-            // No frame comes any more.
+            // No further frame is drawn.
             Habit::Waits => {
                 self.draw(writer);
                 while worker.next() != Said::There {}
@@ -141,15 +141,16 @@ impl Painter {
         }
     }
 
-    /// Ends a worker's process; gives how long it took until it was told to be lost, and to have
-    /// ended, and from the start of the next one's process until that had seen frames.
+    /// Ends a worker's process; returns the time until it was reported to be lost, the time until
+    /// it was reported to be dead, and the time from the start of the next worker's process until
+    /// it has seen frames.
     pub(crate) fn survive(&mut self, backend: Backend, habit: Habit, signal: Signal) -> [Duration; 3] {
         self.forget();
         let (mut worker, mut writer) = self.with(backend, habit);
         self.draw_until_there(&mut writer, &worker, habit);
         worker.signal(signal);
         if signal == Signal::STOP {
-            // Stopped is not dead.
+            // A stopped process is not dead.
             std::thread::sleep(Duration::from_millis(30));
             (0..20).for_each(|_| self.draw(&mut writer));
             writer.check_worker().unwrap();
@@ -167,9 +168,9 @@ impl Painter {
         let dead = begun.elapsed();
         let bridge::Error::PeerLost { held, owed, frame, .. } = &error else { panic!("{error}") };
         match (habit, backend) {
-            // Its kernel reads a slot which was given back.
+            // Its kernel reads a slot that was returned.
             (Habit::Hangs, _) => assert_eq!(*owed, 1, "{error}"),
-            // It may have given one back at its end.
+            // The worker may have returned a slot at its end.
             (Habit::Reads, Backend::Cuda) => {}
             _ => assert_eq!(*owed, 0, "{error}"),
         }
@@ -189,7 +190,7 @@ impl Painter {
         [lost, dead, took]
     }
 
-    /// Draws until the worker is told to be lost; gives how long that took.
+    /// Draws until the worker is reported to be lost; returns how long that took.
     pub(crate) fn lost(&mut self, writer: &mut Writer) -> (bridge::Error, Duration) {
         let start = Instant::now();
         loop {
@@ -202,7 +203,7 @@ impl Painter {
     }
 }
 
-/// Records: fill the frame with a word, half by half.
+/// Records the filling of the frame with a word, in two halves.
 fn record(rig: &Rig, turn: &RenderWrite<BufferSpec<u32>>, commands: &Commands, word: u32) -> vk::CommandBuffer {
     let raw = commands.begin();
     let (device, buffer) = (rig.device().as_raw(), turn.resources().as_raw());

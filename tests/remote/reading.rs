@@ -1,6 +1,6 @@
-//! The other process, as a worker that reads: this program once more.
+//! A reading worker process: another instance of this program.
 //!
-//! It checks each frame that it has not had, and says what it saw.
+//! It checks each new frame, and prints what it saw.
 #![allow(unsafe_code)] // Kernel launches.
 
 use std::ffi::{CString, c_void};
@@ -26,27 +26,26 @@ const PLACE: &str = "BRIDGE_TEST_READING_WORKER";
 /// Longer than any test waits.
 const LONG: Duration = Duration::from_secs(20);
 
-/// What a worker does.
+/// The behavior of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Habit {
-    /// Reads each frame that is new when it looks.
+    /// Reads each frame that is new when it polls.
     Reads,
-    /// The same with a pause of 30 ms behind each.
+    /// The same, with a pause of 30 ms after each frame.
     Dawdles,
-    /// Reads five frames and closes the exchange, and lives on.
+    /// Reads five frames, closes the exchange, and stays alive.
     Leaves,
-    /// Reads frames whose slots it has given back.
+    /// Reads frames whose slots it has returned.
     ReadsWhatIsNotItsOwn,
     /// Takes the exchange and reads nothing.
     NeverReads,
-    /// Keeps a frame for good.
+    /// Keeps a frame permanently.
     Holds,
-    /// Reads a frame, and waits for the next.
+    /// Reads a frame, and waits for the next one.
     Waits,
-    /// Has given a frame back, which is the last that it says, and reads no more of what it is
-    /// told.
+    /// Returns a frame as its last message, and does not read further messages.
     StopsBehindFree,
-    /// With CUDA: reads five frames, and a kernel that reads the last of them does not end.
+    /// With CUDA: reads five frames, and a kernel that reads the last one does not end.
     Hangs,
 }
 
@@ -62,14 +61,14 @@ const HABITS: [Habit; 9] = [
     Habit::Hangs,
 ];
 
-/// What a worker has said.
+/// A line that a worker printed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Said {
-    /// A frame, and the word that it holds everywhere.
+    /// A frame, and the word that it contains.
     Saw(u64, u32),
-    /// What is wrong with a frame.
+    /// An error in a frame.
     Wrong(String),
-    /// It has come where its habit leaves it.
+    /// The worker has reached the state of its habit.
     There,
 }
 
@@ -80,14 +79,14 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
-    /// Starts one that connects to `path`.
+    /// Starts a worker that connects to `path`.
     pub(crate) fn start(path: &Path, backend: Backend, habit: Habit) -> Self {
         let habit = HABITS.iter().position(|one| *one == habit).unwrap();
         let place = format!("{habit} {} {}", u8::from(backend == Backend::Cuda), path.display());
         Self::start_as("the_other_process_that_reads", PLACE, &place)
     }
 
-    /// Starts `test` of this program, with `value` in the environment's `variable`.
+    /// Starts `test` of this program, with the environment variable `variable` set to `value`.
     pub(crate) fn start_as(test: &str, variable: &str, value: &str) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", test, "--nocapture", "--test-threads=1"])
@@ -98,7 +97,7 @@ impl Reading {
             .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let (tell, said) = channel();
-        // It never has to wait for this process to read what it says.
+        // The worker never has to wait for this process to read its output.
         std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
                 let words: Vec<_> = line.splitn(3, ' ').collect();
@@ -116,12 +115,12 @@ impl Reading {
         Self { running: Running(child), said }
     }
 
-    /// What it says next.
+    /// Returns the worker's next report.
     pub(crate) fn next(&self) -> Said {
         self.said.recv_timeout(Rig::LONG).expect("the worker says nothing more")
     }
 
-    /// What it has said so far.
+    /// Returns the worker's reports so far.
     pub(crate) fn so_far(&self) -> Vec<Said> {
         self.said.try_iter().collect()
     }
@@ -146,7 +145,7 @@ pub(crate) fn say(line: &str) {
     std::io::stdout().flush().unwrap();
 }
 
-/// Says what a frame holds.
+/// Prints the contents of a frame.
 pub(crate) fn check(frame: u64, words: &[u32]) {
     match words.iter().find(|word| **word != words[0]) {
         None => say(&format!("@saw {frame} {}", words[0])),
@@ -154,7 +153,7 @@ pub(crate) fn check(frame: u64, words: &[u32]) {
     }
 }
 
-/// The life of a worker, if this process is one.
+/// Runs the worker, if this process is one.
 pub(crate) fn live() {
     let Ok(place) = std::env::var(PLACE) else { return };
     let [habit, cuda, path] = place.splitn(3, ' ').collect::<Vec<_>>().try_into().unwrap();
@@ -187,7 +186,7 @@ fn read(worker: Worker, mut reader: LatestReader<Buffer<u32>>, spin: Option<&Ker
         if !newer {
             continue;
         }
-        // It may be superseded by now.
+        // The frame may have been superseded by now.
         let Ok(Some(turn)) = reader.newest() else { return };
         let words = match turn.work() {
             Read::Host(host) => {
@@ -215,7 +214,7 @@ fn read(worker: Worker, mut reader: LatestReader<Buffer<u32>>, spin: Option<&Ker
         match habit {
             Habit::Dawdles => std::thread::sleep(Duration::from_millis(30)),
             Habit::Hangs if frames == 5 => {
-                // The next frame gives the slot back, behind the kernel.
+                // The next frame returns the slot, after the kernel.
                 while !matches!(reader.wait_for_newer(LONG), Ok(true)) {}
                 say("@there");
                 forever();
@@ -230,7 +229,7 @@ fn read(worker: Worker, mut reader: LatestReader<Buffer<u32>>, spin: Option<&Ker
     }
 }
 
-/// A kernel that writes nothing and is busy for so long.
+/// Launches a kernel that writes nothing and is busy for the given time.
 pub(crate) fn launch(spin: &Kernel, cuda: &CudaRead<'_, Buffer<u32>>, busy: Duration) {
     let (words, len, first, nanoseconds) = (cuda.resources.as_raw(), 0u32, 0u32, busy.as_nanos() as u64);
     let args: [*const c_void; 4] = [
@@ -239,7 +238,7 @@ pub(crate) fn launch(spin: &Kernel, cuda: &CudaRead<'_, Buffer<u32>>, busy: Dura
         std::ptr::from_ref(&first).cast(),
         std::ptr::from_ref(&nanoseconds).cast(),
     ];
-    // SAFETY: the kernel's four parameters, of these types; of no elements it writes none.
+    // SAFETY: the kernel's four parameters, of these types; with no elements it writes nothing.
     unsafe { spin.launch(cuda.stream, &LaunchConfig::for_num_elems(1), &args) }.unwrap();
 }
 
@@ -252,7 +251,7 @@ fn give_one_back(path: &Path) {
     forever();
 }
 
-/// Gives each slot back at once, and reads it for a while.
+/// Returns each slot immediately, and continues to read it for some time.
 fn read_too_late(path: &Path) {
     let mut connection = Connection::connect(path, &ConnectInfo::default()).unwrap();
     let slots = taken(&mut connection);
@@ -273,12 +272,12 @@ fn read_too_late(path: &Path) {
     }
 }
 
-/// Takes the exchange, as a worker on the CPU; gives the memory of its slots.
+/// Takes the exchange, as a worker on the CPU; returns the memory of its slots.
 pub(crate) fn taken(connection: &mut Connection) -> Vec<MappedMemory> {
     taken_with(connection, |_| {})
 }
 
-/// The same; `each` sees the memory file of each slot.
+/// The same; calls `each` with the memory file of each slot.
 pub(crate) fn taken_with(connection: &mut Connection, mut each: impl FnMut(&OwnedFd)) -> Vec<MappedMemory> {
     let hello = Hello { host: true, ..Hello::new(Role::Worker, "test worker") };
     connection.send(&Message::Hello(hello), None, LONG).unwrap();

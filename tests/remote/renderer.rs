@@ -1,4 +1,4 @@
-//! The other way round: this process is the worker, and the renderer is the one that dies.
+//! The reverse case: this process is the worker, and the renderer is the process that dies.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -15,12 +15,12 @@ use crate::painter::Painter;
 use crate::scene::Scene;
 use crate::worker::{self, Habit, send};
 
-/// Where the renderer listens.
+/// The address at which the renderer listens.
 const PLACE: &str = "BRIDGE_TEST_RENDERER";
-/// The same for one that draws for workers that read.
+/// The same for a renderer that draws for reading workers.
 const PAINTS: &str = "BRIDGE_TEST_RENDERER_THAT_DRAWS";
 
-/// The life of a renderer, if this process is one: it draws until it is killed.
+/// Runs the renderer, if this process is one: it draws until it is killed.
 pub(crate) fn live() {
     if let Ok(path) = std::env::var(PAINTS) {
         paint(Path::new(&path));
@@ -50,7 +50,7 @@ fn paint(path: &Path) -> ! {
     }
 }
 
-/// A renderer's process. Dropping it kills it.
+/// A renderer's process, which is killed when dropped.
 pub(crate) struct Renderer(Child);
 
 impl Renderer {
@@ -62,7 +62,7 @@ impl Renderer {
         Self::start_as(PLACE, path, with)
     }
 
-    /// Starts one that draws.
+    /// Starts a renderer that draws.
     pub(crate) fn start_painting(path: &Path) -> Self {
         Self::start_as(PAINTS, path, |program| program)
     }
@@ -90,19 +90,19 @@ impl Drop for Renderer {
     }
 }
 
-/// A worker on the CPU, whatever the renderer allows.
+/// Returns the parameters of a worker on the CPU, whatever the renderer allows.
 pub(crate) fn on_the_cpu() -> WorkerInfo<'static> {
     WorkerInfo { backend: Some(Backend::Host), timeout: Duration::from_secs(10), ..Default::default() }
 }
 
-/// Connects once the renderer listens.
+/// Connects as soon as the renderer listens.
 pub(crate) fn connect(path: &Path) -> (Worker, LatestWriter<Buffer<u32>>) {
     let worker = connected(path);
     let writer = worker.latest("remote").unwrap();
     (worker, writer)
 }
 
-/// The same for a worker that reads.
+/// The same for a reading worker.
 pub(crate) fn connect_to_read(path: &Path) -> (Worker, LatestReader<Buffer<u32>>) {
     let worker = connected(path);
     let reader = worker.latest_reader("remote").unwrap();
@@ -130,7 +130,7 @@ pub(crate) fn write(writer: &mut LatestWriter<Buffer<u32>>) -> Result<(), Error>
     turn.publish()
 }
 
-/// Writes until the renderer is told to be gone; gives how long that took.
+/// Writes until the renderer's end is reported; returns how long that took.
 pub(crate) fn lost(writer: &mut LatestWriter<Buffer<u32>>) -> Duration {
     let start = Instant::now();
     loop {
@@ -157,18 +157,18 @@ fn a_worker_outlives_its_renderer_and_goes_to_the_next() {
     (0..20).for_each(|_| write(&mut writer).unwrap());
 }
 
-/// A next renderer and a next worker find the place of two that were killed.
+/// After both processes were killed, a new renderer and a new worker can take their place.
 #[test]
 fn both_are_killed_at_once_and_another_pair_takes_their_place() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("renderer");
     for mark in 1..4 {
         let mut renderer = Renderer::start(&path);
-        // It listens once this connection has crossed.
+        // The renderer listens when this connection is accepted.
         let (_own, mut writer) = connect(&path);
         write(&mut writer).unwrap();
         let mut worker = worker::Worker::start(&path, Habit::Runs, mark);
-        // More frames than there are slots: the renderer has taken some and given them back.
+        // More frames than there are slots: the renderer has taken some and returned them.
         worker.is_there();
         renderer.signal(Signal::KILL);
         worker.signal(Signal::KILL);
@@ -177,7 +177,7 @@ fn both_are_killed_at_once_and_another_pair_takes_their_place() {
     }
 }
 
-/// Stopped is not dead: the worker waits, and goes on where the renderer does.
+/// A stopped renderer is not dead: the worker waits, and continues when the renderer does.
 #[test]
 fn a_stopped_renderer_is_waited_for() {
     let folder = tempfile::tempdir().unwrap();
@@ -189,7 +189,7 @@ fn a_stopped_renderer_is_waited_for() {
     let goes_on = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            // The time for what must not be: frames that nobody has given slots for.
+            // Gives the worker time to write frames without free slots, which must not happen.
             std::thread::sleep(Duration::from_millis(200));
             goes_on.store(true, Ordering::Relaxed);
             renderer.signal(Signal::CONT);

@@ -1,5 +1,5 @@
-//! In step with a renderer that draws: this process is the worker, and the renderer is the one that
-//! dies.
+//! In step with a renderer that draws: this process is the worker, and the renderer is the process
+//! that dies.
 
 use std::path::Path;
 use std::sync::mpsc::channel;
@@ -16,17 +16,17 @@ use crate::step_painter::StepPainter;
 use crate::step_worker;
 use crate::worker::{Process, forever, there};
 
-/// Where the renderer listens, and what it does.
+/// The address at which the renderer listens, and its habit.
 const PLACE: &str = "BRIDGE_TEST_RENDERER_THAT_DRAWS_IN_STEP";
 
-/// What a renderer does.
+/// The behavior of a renderer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Habit {
-    /// Draws frame after frame. Has come there once the sixth is begun.
+    /// Draws frame after frame. Has reached its state when the sixth is begun.
     Draws,
     /// Draws five frames, and no more.
     Idles,
-    /// Submits a sixth frame behind what never comes.
+    /// Submits a sixth frame that waits for a signal that never comes.
     Stalls,
 }
 
@@ -37,7 +37,7 @@ fn start(path: &Path, habit: Habit) -> Process {
     Process::start("the_other_renderer_that_draws_in_step", PLACE, format!("{habit} {}", path.display()))
 }
 
-/// The life of a renderer, if this process is one.
+/// Runs the renderer, if this process is one.
 pub(crate) fn live() {
     let Ok(place) = std::env::var(PLACE) else { return };
     let (habit, path) = place.split_once(' ').unwrap();
@@ -65,7 +65,7 @@ pub(crate) fn live() {
     }
 }
 
-/// The exchange of a renderer, once it listens.
+/// Connects to the exchange of a renderer, as soon as it listens.
 fn connect(path: &Path, backend: Backend) -> (Worker, ExchangeReader<Buffer<u32>>) {
     let start = Instant::now();
     let info = WorkerInfo { timeout: Rig::LONG * 2, ..step_worker::info(backend) };
@@ -81,7 +81,7 @@ fn connect(path: &Path, backend: Backend) -> (Worker, ExchangeReader<Buffer<u32>
     }
 }
 
-/// Reads the next frame; gives its number. With CUDA nothing waits for it on the host.
+/// Reads the next frame; returns its number. With CUDA the host does not wait for the frame.
 fn read(reader: &mut ExchangeReader<Buffer<u32>>) -> Result<u64, Error> {
     let turn = reader.next(Rig::LONG * 2)?.expect("no frame comes");
     let frame = turn.frame();
@@ -94,15 +94,16 @@ fn read(reader: &mut ExchangeReader<Buffer<u32>>) -> Result<u64, Error> {
     Ok(frame)
 }
 
-/// Ends a renderer that has come there while this process reads, or waits for a frame. Gives how
-/// long it was from the end of the renderer's process to the word of it, and from the start of the
-/// next one's to its frames; and the word.
+/// Ends a renderer that has reached its state while this process reads, or waits for a frame.
+/// Returns the time from the end of the renderer's process to the report of it, the time from the
+/// start of the next renderer's process to its frames, and the reported error.
 pub(crate) fn outlive(backend: Backend, habit: Habit, signal: Signal) -> ([Duration; 2], Error) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("renderer");
     let mut renderer = start(&path, habit);
     let (worker, mut reader) = connect(&path, backend);
-    // All that comes of it, where it draws no more: with CUDA the stalled frame is had, too.
+    // The number of frames of a renderer that stops drawing: with CUDA this includes the stalled
+    // frame.
     let all = match habit {
         Habit::Draws => 0,
         Habit::Stalls if backend == Backend::Cuda => 6,
@@ -114,7 +115,7 @@ pub(crate) fn outlive(backend: Backend, habit: Habit, signal: Signal) -> ([Durat
         let _ = told.iter().take(all).count();
         renderer.signal(signal);
         if signal == Signal::STOP {
-            // Stopped is not dead.
+            // A stopped process is not dead.
             std::thread::sleep(Duration::from_millis(30));
         }
         renderer.kill();
@@ -134,7 +135,7 @@ pub(crate) fn outlive(backend: Backend, habit: Habit, signal: Signal) -> ([Durat
     let told = Instant::now();
     let killed = killing.join().unwrap().min(told);
     assert!(matches!(error, Error::PeerLost { .. } | Error::Closed { .. }), "{error}");
-    // Nothing of this process waits for it.
+    // No work of this process waits for the renderer.
     if let Some(stream) = reader.stream() {
         stream.synchronize().unwrap();
     }
@@ -146,7 +147,7 @@ pub(crate) fn outlive(backend: Backend, habit: Habit, signal: Signal) -> ([Durat
     ([told.saturating_duration_since(killed), start_of_next.elapsed()], error)
 }
 
-/// A worker that waits for a frame, with no limit that any test comes to, is told.
+/// A worker that waits for a frame with a very long timeout is notified of its renderer's end.
 #[test]
 fn the_end_of_a_renderer_is_told_to_a_worker_that_waits_for_a_frame() {
     for habit in [Habit::Idles, Habit::Stalls] {
@@ -161,7 +162,7 @@ fn a_worker_that_reads_in_step_outlives_its_renderer() {
     assert!(matches!(error, Error::PeerLost { frame: 2.., owed: None, .. }), "{error}");
 }
 
-/// The stream waits for a frame that is never drawn: it is freed as the renderer ends.
+/// A stream that waits for a frame that is never drawn continues when the renderer ends.
 #[test]
 fn a_stream_that_waits_for_a_frame_goes_on_once_the_renderer_is_dead() {
     let rig = Rig::open();

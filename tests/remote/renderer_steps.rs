@@ -1,4 +1,4 @@
-//! In step the other way round: this process is the worker, and the renderer is the one that dies.
+//! The reverse case in step: this process is the worker, and the renderer is the process that dies.
 #![allow(unsafe_code)] // Submitting.
 
 use std::path::Path;
@@ -15,23 +15,23 @@ use crate::step_worker;
 use crate::steps::accept_on;
 use crate::worker::{Process, forever, there};
 
-/// Where the renderer listens, and what it does.
+/// The address at which the renderer listens, and its habit.
 const PLACE: &str = "BRIDGE_TEST_RENDERER_IN_STEP";
-/// Of the exchange.
+/// The number of slots of the exchange.
 const SLOTS: usize = 3;
 
-/// What a renderer does.
+/// The behavior of a renderer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Habit {
-    /// Reads frame after frame. Has come there once it has taken the sixth.
+    /// Reads frame after frame. Has reached its state when it has taken the sixth.
     Reads,
-    /// Keeps the turns of all slots, so that the worker has none.
+    /// Keeps the turns of all slots, so that the worker has no free slot.
     Keeps,
-    /// Submits its turns behind what never comes. Has come there with the fourth, whose slot has
-    /// the worker's stream wait for the first.
+    /// Submits its turns with a wait for a signal that never comes. Has reached its state with the
+    /// fourth turn, whose slot makes the worker's stream wait for the first.
     Stalls,
-    /// Shuts its sockets with the second frame and has come there, and ends a while later, as one
-    /// whose driver takes its time.
+    /// Shuts down its sockets with the second frame, reports that it has reached its state, and
+    /// ends later, like a process whose driver delays its end.
     EndsSlowly,
 }
 
@@ -42,7 +42,7 @@ pub(crate) fn start(path: &Path, habit: Habit) -> Process {
     Process::start("the_other_renderer_in_step", PLACE, format!("{habit} {}", path.display()))
 }
 
-/// The life of a renderer, if this process is one.
+/// Runs the renderer, if this process is one.
 pub(crate) fn live() {
     let Ok(place) = std::env::var(PLACE) else { return };
     let (habit, path) = place.split_once(' ').unwrap();
@@ -73,8 +73,8 @@ pub(crate) fn live() {
             }
             Habit::Stalls => {
                 let info = SubmitInfo { waits: &[gate.wait_info()], ..SubmitInfo::default() };
-                // SAFETY: no commands use the slot, so that nothing is to be acquired or released;
-                // the gate outlives what waits for it, which ends with this process.
+                // SAFETY: no commands use the slot, so nothing has to be acquired or released; the
+                // gate outlives the submission that waits for it, which ends with this process.
                 unsafe { turn.submit_with(&info) }.unwrap();
                 if frame == SLOTS {
                     there();
@@ -91,7 +91,7 @@ pub(crate) fn live() {
     }
 }
 
-/// Ends this process in the order in which the system ends one that is killed: sockets first.
+/// Ends this process in the order in which the system ends a killed process: sockets first.
 fn end_slowly() -> ! {
     for entry in std::fs::read_dir("/proc/self/fd").unwrap().map(Result::unwrap) {
         let is_socket = std::fs::read_link(entry.path()).is_ok_and(|to| to.to_string_lossy().starts_with("socket:"));
@@ -100,21 +100,21 @@ fn end_slowly() -> ! {
             // SAFETY: `BorrowedFd::borrow_raw`: nothing closes it meanwhile, since the only other
             // user, the exchange's listening thread, owns the connection as long as it lives.
             let socket = unsafe { std::os::fd::BorrowedFd::borrow_raw(socket) };
-            // A socket that listens is not connected.
+            // A listening socket is not connected.
             let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Both);
         }
     }
     there();
-    // Far longer than an end takes that no driver delays.
+    // Far longer than a process takes to end without delays by a driver.
     std::thread::sleep(Duration::from_millis(700));
     rustix::process::kill_process(rustix::process::getpid(), Signal::KILL).unwrap();
     forever()
 }
 
-/// The exchange of a renderer, once it listens.
+/// Connects to the exchange of a renderer, as soon as it listens.
 pub(crate) fn connect(path: &Path, backend: Backend) -> (Worker, ExchangeWriter<Buffer<u32>>) {
     let start = Instant::now();
-    // Far more than any test waits: a renderer that is gone is told before.
+    // Far longer than any test waits: the end of a renderer is reported before.
     let info = WorkerInfo { timeout: Rig::LONG * 2, ..step_worker::info(backend) };
     loop {
         match Worker::connect_with(path, &info) {
@@ -128,7 +128,7 @@ pub(crate) fn connect(path: &Path, backend: Backend) -> (Worker, ExchangeWriter<
     }
 }
 
-/// Writes one frame; with CUDA nothing is in it.
+/// Writes one frame; with CUDA its contents are not written.
 pub(crate) fn write(exchange: &mut ExchangeWriter<Buffer<u32>>) -> Result<(), Error> {
     let mut turn = exchange.begin()?;
     let value = turn.frame() as u32;
@@ -138,9 +138,10 @@ pub(crate) fn write(exchange: &mut ExchangeWriter<Buffer<u32>>) -> Result<(), Er
     turn.finish()
 }
 
-/// Ends a renderer that has come there while this process writes frames, or, with `announced`, has
-/// announced its sixth and not finished it. Gives how long it was from the end of the renderer's
-/// process to the word of it, and from the start of the next one's to its frames; and the word.
+/// Ends a renderer that has reached its state while this process writes frames, or, with
+/// `announced`, has announced its sixth frame and not finished it. Returns the time from the end of
+/// the renderer's process to the report of it, the time from the start of the next renderer's
+/// process to its frames, and the reported error.
 pub(crate) fn outlive(backend: Backend, habit: Habit, announced: bool, signal: Signal) -> ([Duration; 2], Error) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("renderer");
@@ -150,7 +151,7 @@ pub(crate) fn outlive(backend: Backend, habit: Habit, announced: bool, signal: S
         renderer.is_there();
         renderer.signal(signal);
         if signal == Signal::STOP {
-            // Stopped is not dead.
+            // A stopped process is not dead.
             std::thread::sleep(Duration::from_millis(30));
         }
         renderer.kill();
@@ -161,7 +162,7 @@ pub(crate) fn outlive(backend: Backend, habit: Habit, announced: bool, signal: S
         let mut turn = exchange.begin().unwrap();
         turn.announce().unwrap();
         let killed = killing.join().unwrap();
-        // Whether it can still be said or not, the next frame cannot be begun.
+        // The next frame cannot be begun, whether or not this message can still be sent.
         let said = turn.finish();
         let error = said.and_then(|()| write(&mut exchange)).unwrap_err();
         (killed.elapsed(), error)
@@ -172,11 +173,11 @@ pub(crate) fn outlive(backend: Backend, habit: Habit, announced: bool, signal: S
             }
         };
         let told = Instant::now();
-        // It may be told before the process is reaped.
+        // The end may be reported before the process is reaped.
         (told.saturating_duration_since(killing.join().unwrap()), error)
     };
     assert!(matches!(error, Error::PeerLost { .. } | Error::Closed { .. }), "{error}");
-    // Nothing of this process waits for it.
+    // No work of this process waits for the renderer.
     if let Some(stream) = exchange.stream() {
         stream.synchronize().unwrap();
     }
@@ -188,12 +189,12 @@ pub(crate) fn outlive(backend: Backend, habit: Habit, announced: bool, signal: S
     ([told, start_of_next.elapsed()], error)
 }
 
-/// A worker that waits for a slot, with no limit that any test comes to, is told.
+/// A worker that waits for a slot with a very long timeout is notified of its renderer's end.
 #[test]
 fn the_end_of_a_renderer_in_step_is_told_to_a_worker_that_waits_for_a_slot() {
     let (_, error) = outlive(Backend::Host, Habit::Keeps, false, Signal::KILL);
     let Error::PeerLost { frame, owed: None, .. } = error else { panic!("{error}") };
-    // The last one may have been announced and not told to be done.
+    // The last frame may have been announced but not reported as done.
     assert!([SLOTS as u64 - 1, SLOTS as u64].contains(&frame), "all slots are with the renderer: {frame}");
 }
 
@@ -203,9 +204,9 @@ fn a_worker_that_has_announced_a_frame_outlives_its_renderer() {
     assert!(matches!(error, Error::PeerLost { frame: 5 | 6, owed: None, .. }), "{error}");
 }
 
-/// The stream waits for commands of the renderer's that never end: it is freed as the renderer
-/// ends, whatever this process does meanwhile. The driver takes its time for that, the longer the
-/// more processes it ends at once, and the call has its own limit to wait for it.
+/// A stream that waits for commands of the renderer that never end continues when the renderer
+/// ends, whatever this process does in the meantime. The driver takes longer for this the more
+/// processes end at the same time, and the call has its own limit for this wait.
 #[test]
 fn a_stream_that_waits_for_a_renderer_goes_on_once_that_is_dead() {
     let rig = Rig::open();
@@ -217,8 +218,8 @@ fn a_stream_that_waits_for_a_renderer_goes_on_once_that_is_dead() {
     assert!(matches!(error, Error::PeerLost { .. }), "{error}");
 }
 
-/// The end of the sockets and of the process may be seconds apart, and only the latter says that
-/// nothing is signaled any more.
+/// The end of the sockets and the end of the process may be seconds apart, and only the latter
+/// guarantees that nothing is signaled any more.
 #[test]
 fn the_end_of_a_renderer_that_ends_slowly_is_waited_for() {
     let folder = tempfile::tempdir().unwrap();
@@ -236,7 +237,7 @@ fn the_end_of_a_renderer_that_ends_slowly_is_waited_for() {
     let error = turn.finish().unwrap_err();
     assert!(matches!(error, Error::PeerLost { .. }), "{error}");
     let (mut other, _worker, mut waits) = begin("other");
-    // The renderer may end before all of the frame is said.
+    // The renderer may end before the whole frame is sent.
     let said = write(&mut waits);
     assert!(matches!(said, Ok(()) | Err(Error::PeerLost { .. })), "{said:?}");
     other.is_there();

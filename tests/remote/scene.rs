@@ -10,7 +10,7 @@ use crate::worker::{Habit, LEN, Process, Worker};
 
 pub(crate) type Reader = RemoteLatestReader<BufferSpec<u32>>;
 
-/// Waits until `is_so`.
+/// Waits until `is_so` returns `true`.
 pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let start = Instant::now();
     while !is_so() {
@@ -19,9 +19,10 @@ pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// A renderer, and what it was shown.
+/// A renderer, and the frames that it received.
 pub(crate) struct Scene {
-    // Field order is drop order: what this test has open is closed before the next one counts.
+    // Field order is drop order: all descriptors of this test are closed before the next test
+    // counts them.
     pub(crate) listener: Listener,
     _folder: Option<tempfile::TempDir>,
     last: Option<(u64, u32)>,
@@ -36,7 +37,7 @@ impl Scene {
         Self { listener, _folder: Some(folder), last: None, rig }
     }
 
-    /// For a process that is killed, and can leave nothing behind.
+    /// For a process that is killed, and must not leave a temporary folder.
     pub(crate) fn at(path: &Path) -> Self {
         let rig = Rig::open();
         Self { listener: Listener::bind(path).unwrap(), _folder: None, last: None, rig }
@@ -54,19 +55,19 @@ impl Scene {
         BufferSpec::new(LEN, BufferAccess::TRANSFER_READ)
     }
 
-    /// What waits for a worker waits for longer than [`Rig::LONG`], by which tests tell it.
+    /// The exchange's timeout is longer than [`Rig::LONG`], so that tests can tell the two apart.
     pub(crate) fn info() -> LatestInfo<'static> {
         LatestInfo { name: "remote", timeout: Rig::LONG * 4, ..Default::default() }
     }
 
-    /// Starts a worker and reads what it writes.
+    /// Starts a worker, and returns the reader of its frames.
     pub(crate) fn with(&self, habit: Habit, mark: u32) -> (Process, Reader) {
         let worker = Worker::start(&self.path(), habit, mark);
         let reader = self.accept().latest(&Self::info(), Self::spec()).unwrap();
         (worker, reader)
     }
 
-    /// The value of the newest frame. It is whole, and none was newer before.
+    /// Returns the value of the newest frame, which is complete and not older than the last one.
     pub(crate) fn read(&mut self, reader: &mut Reader) -> Option<u32> {
         let turn = reader.newest().unwrap()?;
         let frame = turn.frame();
@@ -91,28 +92,28 @@ impl Scene {
         }
     }
 
-    /// The value that stays once nobody is left who could bring another; it comes to `least` first.
-    /// What is connected is disconnected.
+    /// Disconnects the reader, and returns the final value. If `least` is given, waits until the
+    /// value reaches it first.
     pub(crate) fn settled(&mut self, reader: &mut Reader, least: Option<u32>) -> Option<u32> {
         if let Some(least) = least {
             self.read_until(reader, least);
         }
-        // Waits for the thread of the connection, and for copies of frames.
+        // Waits for the connection's thread, and for copies of frames.
         reader.disconnect();
         let last = self.read(reader);
         assert_eq!(self.read(reader), last, "it still changes");
         last
     }
 
-    /// [`settled`](Self::settled) after the first worker, which was where its habit leaves it: the
-    /// last whole frame stays.
+    /// [`settled`](Self::settled) after the first worker has reached the state of its habit: the
+    /// last complete frame stays.
     pub(crate) fn assert_settled(&mut self, reader: &mut Reader, habit: Habit) {
         let least = (habit != Habit::NeverWrites).then_some((1 << 20) + 4);
         let last = self.settled(reader, least);
         assert!(if habit == Habit::Runs { last >= least } else { last == least }, "{habit:?}: {last:x?}");
     }
 
-    /// Waits until the worker is told to be lost; gives how long that took.
+    /// Waits until the worker is reported to be lost; returns how long that took.
     pub(crate) fn lost(&mut self, reader: &mut Reader) -> (bridge::Error, Duration) {
         let start = Instant::now();
         loop {

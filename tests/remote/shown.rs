@@ -11,18 +11,18 @@ use crate::cuda_worker::{Habit, start};
 use crate::scene::{Reader, Scene};
 use crate::worker::Process;
 
-/// A renderer, and what it was shown of workers with CUDA.
+/// A renderer, and the frames that it received from workers with CUDA.
 pub(crate) struct Shown {
     pub(crate) scene: Scene,
     pub(crate) last: Option<(u64, u32)>,
-    /// Frames that were not what they should be.
+    /// Descriptions of wrong frames.
     pub(crate) wrong: Vec<String>,
-    /// Different frames that were read.
+    /// The number of different frames that were read.
     pub(crate) seen: u32,
 }
 
 impl Shown {
-    /// `None`, and the test is skipped, where CUDA and Vulkan share no GPU.
+    /// Returns `None` and skips the test if CUDA and Vulkan share no GPU.
     pub(crate) fn new() -> Option<Self> {
         let scene = Scene::new();
         compute(scene.rig.device(), Backend::Cuda)?;
@@ -37,8 +37,8 @@ impl Shown {
         (worker, reader)
     }
 
-    /// The first word of the newest frame. One that is torn, older than before, or not the one that
-    /// was published is noted.
+    /// Returns the first word of the newest frame. Records frames that are torn, older than before,
+    /// or different from the published frame.
     pub(crate) fn read(&mut self, reader: &mut Reader) -> Option<u32> {
         let turn = reader.newest().unwrap()?;
         let (frame, slot) = (turn.frame(), turn.slot());
@@ -84,8 +84,8 @@ impl Shown {
         assert!(self.wrong.is_empty(), "{} of {} frames are wrong: {:#?}", self.wrong.len(), self.seen, self.wrong);
     }
 
-    /// Waits until the worker is told to have ended. Gives the error, and how long it was from now
-    /// until it was told to be lost, and until it was told to have ended.
+    /// Waits until the worker is reported to be dead. Returns the error, the time from now until it
+    /// was reported to be lost, and the time until it was reported to be dead.
     pub(crate) fn lost(&mut self, reader: &mut Reader) -> (Error, Duration, Duration) {
         let start = Instant::now();
         let mut lost = None;
@@ -103,8 +103,9 @@ impl Shown {
 }
 
 impl Shown {
-    /// Ends a worker's process; gives how long it took until it was told to be lost, and to have
-    /// ended, and from the start of the next one's process to its first frame.
+    /// Ends a worker's process; returns the time until it was reported to be lost, the time until
+    /// it was reported to be dead, and the time from the start of the next worker's process to its
+    /// first frame.
     pub(crate) fn survive(&mut self, habit: Habit, signal: Signal) -> [Duration; 3] {
         self.last = None;
         let (mut worker, mut reader) = self.with(habit, 1);
@@ -112,7 +113,7 @@ impl Shown {
         self.read_until(&mut reader, (1 << 20) + 4);
         worker.signal(signal);
         if signal == Signal::STOP {
-            // Stopped is not dead.
+            // A stopped process is not dead.
             std::thread::sleep(Duration::from_millis(30));
             self.read(&mut reader);
             reader.check_worker().unwrap();

@@ -1,4 +1,4 @@
-//! In step with workers on the CPU: what is announced, and what becomes of it when they end.
+//! In step with workers on the CPU: announced frames, and what happens to them when workers end.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use crate::scene::Scene;
 use crate::step_worker::{self, Habit, start};
 use crate::steps::{Stepping, accept, submit};
 
-/// No test that waits for the end of a worker has it.
+/// A limit that no test reaches while it waits for the end of a worker.
 const FAR: Duration = Duration::from_secs(20);
 
 #[test]
@@ -21,13 +21,13 @@ fn each_frame_comes_once_and_in_order() {
     let mut stepping = Stepping::new();
     let (_worker, mut steps) = stepping.with(Habit::Runs, 1, FAR);
     (0..200).for_each(|_| stepping.read(&mut steps, 1));
-    // Several at a time, whose commands are submitted in another order.
+    // Several turns at a time, whose commands are submitted in another order.
     let mut turns = [(); 3].map(|()| stepping.turn(&mut steps));
     turns.reverse();
     let points = turns.map(submit);
     points.iter().for_each(|point| point.wait(Rig::LONG).unwrap());
     (0..20).for_each(|_| stepping.read(&mut steps, 1));
-    // What is skipped gives its slot back, and what is dropped is told once.
+    // A skipped turn returns its slot, and a dropped turn is reported once.
     stepping.turn(&mut steps).skip();
     drop(stepping.turn(&mut steps));
     assert!(matches!(steps.next(FAR), Err(Error::TurnLost { .. })));
@@ -36,7 +36,8 @@ fn each_frame_comes_once_and_in_order() {
     steps.close().unwrap();
 }
 
-/// The queue waits for a frame that the worker has not finished, and goes on as soon as it is dead.
+/// The queue waits for a frame that the worker has not finished, and continues as soon as the
+/// worker is dead.
 #[test]
 fn a_worker_is_killed_while_the_queue_waits_for_it_and_another_takes_its_place() {
     for (habit, whole) in [(Habit::Owes, 5), (Habit::OwesTwo, 6)] {
@@ -45,7 +46,7 @@ fn a_worker_is_killed_while_the_queue_waits_for_it_and_another_takes_its_place()
         (0..whole).for_each(|_| stepping.read(&mut steps, 1));
         worker.is_there();
         let point = submit(stepping.turn(&mut steps));
-        // Nothing but the worker, or its end, lets the queue go on.
+        // Only the worker, or its end, lets the queue continue.
         assert!(matches!(point.wait(Duration::from_millis(50)), Err(Error::Timeout { .. })), "the queue does not wait");
         steps.check_worker().unwrap();
         worker.kill();
@@ -62,12 +63,12 @@ fn a_worker_is_killed_while_the_queue_waits_for_it_and_another_takes_its_place()
     }
 }
 
-/// A frame that is torn before the program has taken it is not given to it; those before are.
+/// A frame that is torn before the program has taken it is not returned; the frames before it are.
 #[test]
 fn what_was_whole_is_had_after_the_end_and_what_was_not_is_not() {
     let mut stepping = Stepping::new();
     let (mut worker, mut steps) = stepping.with(Habit::Idles, 1, FAR);
-    // The first of them are still with the program when the worker is gone.
+    // The program has not yet taken the other frames when the worker ends.
     (0..3).for_each(|_| stepping.read(&mut steps, 1));
     worker.is_there();
     worker.kill();
@@ -76,7 +77,7 @@ fn what_was_whole_is_had_after_the_end_and_what_was_not_is_not() {
     (3..5).for_each(|_| stepping.read(&mut steps, 1));
     assert!(matches!(steps.next(FAR), Err(Error::PeerLost { .. })));
     steps.close().unwrap();
-    // Tests take turns with the device.
+    // Tests use the device one at a time.
     drop(stepping);
 
     let mut stepping = Stepping::new();
@@ -89,7 +90,7 @@ fn what_was_whole_is_had_after_the_end_and_what_was_not_is_not() {
     steps.close().unwrap();
 }
 
-/// Stopped is not dead, and a worker that owes nothing may be so for as long as it likes.
+/// A stopped worker is not dead, and a worker with no frame due may be stopped for any time.
 #[test]
 fn a_stopped_worker_that_owes_a_frame_overruns_its_limit_and_one_that_owes_none_does_not() {
     let limit = Duration::from_secs(2);
@@ -108,9 +109,9 @@ fn a_stopped_worker_that_owes_a_frame_overruns_its_limit_and_one_that_owes_none_
     let point = submit(stepping.turn(&mut steps));
     worker.is_there();
     worker.signal(Signal::STOP);
-    // Nobody but the renderer ends it.
+    // Only the renderer ends the worker.
     point.wait(FAR).unwrap();
-    // The other one has been stopped for longer than its limit by now.
+    // The other worker has been stopped for longer than its limit by now.
     assert!(idles.next(Duration::ZERO).unwrap().is_none());
     idles.check_worker().unwrap();
     let error = Stepping::dead(&steps);
@@ -126,7 +127,7 @@ fn a_frame_that_is_taken_back_is_torn_and_the_next_follow() {
     let (_worker, mut steps) = stepping.with(Habit::Tears, 1, FAR);
     let mut seen = Vec::new();
     while seen.len() < 20 {
-        // Frames that are taken back in time are not given out; the others wait for nothing.
+        // Frames that are withdrawn in time are not returned; the others do not wait.
         let turn = steps.next(Rig::LONG).unwrap().unwrap();
         seen.push(turn.frame());
         turn.read_back(Rig::LONG).unwrap();
@@ -138,7 +139,7 @@ fn a_frame_that_is_taken_back_is_torn_and_the_next_follow() {
     steps.close().unwrap();
 }
 
-/// Leaving the program waits for no worker on the CPU, and leaves nothing waiting.
+/// Closing the exchange does not wait for a worker on the CPU, and leaves no queue waiting.
 #[test]
 fn the_renderer_leaves_while_its_queue_waits_for_a_worker() {
     for drops in [false, true] {
@@ -159,12 +160,13 @@ fn the_renderer_leaves_while_its_queue_waits_for_a_worker() {
         }
         assert!(start.elapsed() < FAR, "the end waits for the worker");
         assert!(point.is_reached().unwrap());
-        // It was not killed.
+        // The worker was not killed.
         worker.signal(Signal::STOP);
     }
 }
 
-/// What a worker has announced before it hangs up, or says what it may not, comes no more.
+/// Frames that a worker announced before it disconnected, or sent an invalid message, do not
+/// arrive.
 #[test]
 fn hostile_announcements_are_refused_and_the_queue_goes_on() {
     let publish = |slot, frame, value| Message::Publish { exchange: 0, slot, frame, value };
@@ -195,17 +197,17 @@ fn hostile_announcements_are_refused_and_the_queue_goes_on() {
             (0..offer.slots).for_each(|_| drop(connection.receive(FAR).unwrap()));
             connection.send(&Message::Ready { exchange: 0 }, None, FAR).unwrap();
             (0..offer.slots).for_each(|_| drop(connection.receive(FAR).unwrap()));
-            // This side's session would not let it pass.
+            // The session on this side would refuse the message.
             let raw = rustix::io::dup(&connection).unwrap();
             announced.iter().chain([&last]).for_each(|said| crate::hostile::say(&raw, &said.encode().unwrap()));
             while connection.receive(FAR).is_ok() {}
         });
         let info = ExchangeInfo { name: "steps", timeout: FAR, ..Default::default() };
         let mut steps = accept(&scene.listener, &scene.rig, true).exchange(&info, Scene::spec()).unwrap();
-        // It is torn already, or its commands wait for it until it is.
+        // The frame is torn already, or its commands wait until it is.
         let point = if owes { steps.next(FAR).ok().flatten().map(submit) } else { None };
         let error = Stepping::lost(&steps);
-        // This very process was the worker, and it lives.
+        // This process was the worker, and it is alive.
         assert!(
             error.to_string().contains("cut off") && matches!(error, Error::PeerLost { dead: false, .. }),
             "{error}"
@@ -219,7 +221,7 @@ fn hostile_announcements_are_refused_and_the_queue_goes_on() {
     }
 }
 
-/// Neither side is drawn into it by the other.
+/// Neither side can force the other into an exchange in step.
 #[test]
 fn both_sides_have_to_allow_it() {
     let scene = Scene::new();
@@ -238,7 +240,7 @@ fn both_sides_have_to_allow_it() {
         let side = if worker { "AcceptInfo::trust" } else { "WorkerInfo::trust" };
         assert!(told.to_string().contains(side), "{told}");
     }
-    // An exchange of the other kind is refused in words.
+    // An exchange of the other kind is refused with an explanation.
     for in_step in [false, true] {
         let path = scene.path();
         let other = std::thread::spawn(move || {

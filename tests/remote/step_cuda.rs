@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use crate::step_worker::Habit;
 use crate::steps::{Stepping, submit};
 
-/// No test that waits for the end of a worker has it.
+/// A limit that no test reaches while it waits for the end of a worker.
 const FAR: Duration = Duration::from_secs(20);
 
 #[test]
@@ -27,8 +27,8 @@ fn frames_of_cuda_come_once_in_order_and_whole() {
     steps.close().unwrap();
 }
 
-/// The negative control: a frame whose kernels are behind no wait and before no signal is seen to
-/// be wrong.
+/// The negative control: a frame whose kernels are not synchronized with any wait or signal is
+/// detected as wrong.
 #[test]
 fn frames_in_step_that_are_not_ordered_are_seen_to_be_wrong() {
     let Some(mut stepping) = Stepping::with_cuda() else { return };
@@ -84,7 +84,7 @@ fn a_kernel_that_overruns_its_limit_costs_its_worker_the_life() {
     }
 }
 
-/// The end of the renderer's exchange waits for the worker up to its limit, and then ends it.
+/// Closing the renderer's exchange waits for the worker up to its limit, and then ends the worker.
 #[test]
 fn the_renderer_leaves_while_its_queue_waits_for_a_kernel() {
     let Some(mut stepping) = Stepping::with_cuda() else { return };

@@ -1,5 +1,5 @@
-//! In step with workers on the CPU that read: each frame that is drawn, once and in order, and what
-//! becomes of the renderer when they end.
+//! In step with reading workers on the CPU: each frame is read once and in order, and the renderer
+//! continues when workers end.
 
 use std::time::{Duration, Instant};
 
@@ -18,9 +18,9 @@ use crate::step_reader::Habit;
 use crate::step_worker;
 use crate::steps::accept;
 
-/// No test that waits for the end of a worker has it.
+/// A limit that no test reaches while it waits for the end of a worker.
 const FAR: Duration = Duration::from_secs(20);
-/// The time for what must not be.
+/// The time to wait for an event that must not happen.
 const MOMENT: Duration = Duration::from_millis(50);
 
 #[test]
@@ -34,13 +34,13 @@ fn each_frame_that_is_drawn_is_read_once_and_in_order() {
         (0..3).for_each(|_| drop(painter.draw(&mut writer)));
         (0..3).for_each(|_| painter.seen(&worker));
     }
-    // What is skipped is shown to nobody, and what is dropped is told once.
+    // A skipped turn is not sent to the worker, and a dropped turn is reported once.
     writer.begin(FAR).unwrap().unwrap().skip();
     drop(writer.begin(FAR).unwrap().unwrap());
     assert!(matches!(writer.begin(FAR), Err(Error::TurnLost { .. })));
     painter.next += 2;
     painter.cross(&mut writer, &worker, 20);
-    // One turn at a time.
+    // Only one turn may be open.
     let turn = writer.begin(FAR).unwrap().unwrap();
     assert!(matches!(writer.begin(FAR), Err(Error::TurnOpen { .. })));
     turn.skip();
@@ -48,7 +48,7 @@ fn each_frame_that_is_drawn_is_read_once_and_in_order() {
     writer.close().unwrap();
 }
 
-/// A frame is read once it is drawn, and not before.
+/// A frame is read only after it is drawn.
 #[test]
 fn a_worker_waits_for_a_frame_that_is_submitted_and_not_drawn() {
     let mut painter = StepPainter::new();
@@ -64,8 +64,8 @@ fn a_worker_waits_for_a_frame_that_is_submitted_and_not_drawn() {
     writer.close().unwrap();
 }
 
-/// It owes nothing: it may keep them for as long as it likes, stopped or not, and no command waits
-/// for it.
+/// A worker that keeps its slots has no frame due: it may keep them for any time, stopped or not,
+/// and no command waits for it.
 #[test]
 fn a_worker_that_keeps_its_slots_is_not_killed_and_holds_up_no_queue() {
     let limit = Duration::from_secs(2);
@@ -98,7 +98,7 @@ fn a_worker_is_killed_while_it_holds_a_frame_and_another_takes_its_place() {
             panic!("{error}")
         };
         assert_eq!((*process, *owed, *signaled), (worker.pid(), 0, None), "{error}");
-        // One that reads may end before it has given the last one back.
+        // A reading worker may end before it has returned the last slot.
         assert!(if habit == Habit::Reads { *held <= 1 } else { *held == 3 }, "{error}");
         assert!(torn.is_empty() && frame.is_some(), "{error}");
         assert!(matches!(writer.begin(FAR), Err(Error::PeerLost { .. })), "nobody reads");
@@ -107,7 +107,7 @@ fn a_worker_is_killed_while_it_holds_a_frame_and_another_takes_its_place() {
     }
 }
 
-/// A turn that was begun for the last worker is the next one's.
+/// A turn that was begun for the previous worker can be used for the next one.
 #[test]
 fn a_turn_outlives_the_worker_that_it_was_begun_for() {
     let mut painter = StepPainter::new();
@@ -132,7 +132,7 @@ fn a_reader_that_leaves_owes_nothing_and_another_goes_on() {
     writer.close().unwrap();
 }
 
-/// Leaving the program waits for no worker on the CPU.
+/// Closing the exchange does not wait for a worker on the CPU.
 #[test]
 fn the_renderer_leaves_while_a_worker_holds_frames() {
     for drops in [false, true] {
@@ -150,12 +150,13 @@ fn the_renderer_leaves_while_a_worker_holds_frames() {
             writer.close().unwrap();
         }
         assert!(start.elapsed() < FAR, "the end waits for the worker");
-        // It was not killed.
+        // The worker was not killed.
         worker.signal(Signal::STOP);
     }
 }
 
-/// What a reader in step may not say ends its connection, and frames go on with the next.
+/// An invalid message of a reader in step ends its connection, and frames continue with the next
+/// worker.
 #[test]
 fn hostile_readers_are_refused_and_the_renderer_goes_on() {
     let free = |slot, value| Message::Free { exchange: 0, slot, value };
@@ -175,7 +176,7 @@ fn hostile_readers_are_refused_and_the_renderer_goes_on() {
         let worker = std::thread::spawn(move || {
             let mut connection = taken(&path);
             let Message::Publish { slot: 0, frame: 0, .. } = connection.receive(FAR).unwrap().message else { panic!() };
-            // This side's session would not let it pass.
+            // The session on this side would refuse the message.
             let raw = rustix::io::dup(&connection).unwrap();
             crate::hostile::say(&raw, &said.encode().unwrap());
             while connection.receive(FAR).is_ok() {}
@@ -185,7 +186,7 @@ fn hostile_readers_are_refused_and_the_renderer_goes_on() {
         let mut writer = remote.exchange_render_first(&StepPainter::info(FAR), Painter::spec()).unwrap();
         let (_, point) = painter.draw(&mut writer);
         let error = StepPainter::until(&writer, |_| true);
-        // This very process was the worker, and it lives.
+        // This process was the worker, and it is alive.
         assert!(
             error.to_string().contains("cut off") && matches!(error, Error::PeerLost { dead: false, .. }),
             "{error}"
@@ -196,7 +197,7 @@ fn hostile_readers_are_refused_and_the_renderer_goes_on() {
     }
 }
 
-/// Takes the exchange, as a worker on the CPU that trusts; its memory is not mapped.
+/// Takes the exchange, as a worker on the CPU with `trust`; its memory is not mapped.
 fn taken(path: &std::path::Path) -> Connection {
     let mut connection = Connection::connect(path, &ConnectInfo::default()).unwrap();
     let hello = Hello { host: true, trust: true, ..Hello::new(Role::Worker, "hostile") };
@@ -208,7 +209,7 @@ fn taken(path: &std::path::Path) -> Connection {
     connection
 }
 
-/// A slot that was freed twice, of which the first time counts.
+/// A slot that is freed twice is an error; only the first time counts.
 #[test]
 fn a_slot_is_given_back_once() {
     let scene = Scene::new();
@@ -230,7 +231,8 @@ fn a_slot_is_given_back_once() {
     worker.join().unwrap();
 }
 
-/// Neither side is drawn into it by the other, and an exchange of another kind is refused in words.
+/// Neither side can force the other into it, and an exchange of another kind is refused with an
+/// explanation.
 #[test]
 fn both_sides_have_to_ask_for_it() {
     let scene = Scene::new();
@@ -279,7 +281,7 @@ fn both_sides_have_to_ask_for_it() {
     }
 }
 
-/// What bounds its frames are its slots.
+/// The number of slots limits the frames, so `frames_in_flight` is refused.
 #[test]
 fn frames_in_flight_are_refused() {
     let scene = Scene::new();
@@ -293,12 +295,14 @@ fn frames_in_flight_are_refused() {
     let refused = remote.exchange_render_first(&info, Painter::spec()).unwrap_err();
     let is_named = |reason: &str| reason.contains("`ExchangeInfo::frames_in_flight`");
     assert!(matches!(&refused, Error::InvalidArgument { reason, .. } if is_named(reason)), "{refused}");
-    // It is told at once and why, and does not wait for the end of this process.
+    // The worker is notified immediately with the reason, and does not wait for the end of this
+    // process.
     let told = other.join().unwrap();
     assert!(matches!(&told, bridge_worker::Error::Closed { reason, .. } if is_named(reason)), "{told}");
 }
 
-/// Peers of an older version are told so, and are not offered what they do not know.
+/// Peers of an older version are refused with an explanation, and receive no offer that they do not
+/// know.
 #[test]
 fn an_older_peer_is_refused_in_words() {
     let scene = Scene::new();
@@ -328,7 +332,7 @@ fn an_older_peer_is_refused_in_words() {
     assert!(told.contains("since version 3") && told.contains("speaks version 2"), "{told}");
 }
 
-/// A worker that reads more slowly than the renderer draws has every frame all the same.
+/// A worker that reads more slowly than the renderer draws still receives every frame.
 #[test]
 fn a_renderer_that_runs_ahead_waits_for_a_slot_on_the_host() {
     let mut painter = StepPainter::new();

@@ -10,9 +10,9 @@ use crate::reading::Said;
 use crate::step_painter::StepPainter;
 use crate::step_reader::Habit;
 
-/// No test that waits for the end of a worker has it.
+/// A limit that no test reaches while it waits for the end of a worker.
 const FAR: Duration = Duration::from_secs(20);
-/// The time for what must not be.
+/// The time to wait for an event that must not happen.
 const MOMENT: Duration = Duration::from_millis(100);
 
 #[test]
@@ -33,7 +33,7 @@ fn frames_for_cuda_are_read_once_in_order_and_whole() {
     writer.close().unwrap();
 }
 
-/// The worker's stream waits for a frame that is submitted and not drawn.
+/// The worker's stream waits for a frame that is submitted but not drawn.
 #[test]
 fn a_stream_waits_for_a_frame_that_is_not_drawn() {
     let Some(mut painter) = StepPainter::with_cuda() else { return };
@@ -48,8 +48,8 @@ fn a_stream_waits_for_a_frame_that_is_not_drawn() {
     writer.close().unwrap();
 }
 
-/// The negative control: what is read on a stream that nothing is ordered with is what was in the
-/// slot before.
+/// The negative control: a read on an unsynchronized stream returns the previous contents of the
+/// slot.
 #[test]
 fn a_frame_that_is_read_out_of_order_is_seen_to_be_stale() {
     let Some(mut painter) = StepPainter::with_cuda() else { return };
@@ -61,7 +61,7 @@ fn a_frame_that_is_read_out_of_order_is_seen_to_be_stale() {
     let gate = Gate::new(painter.scene.rig.device());
     let (frame, _) = painter.draw_behind(&mut writer, &[gate.wait_info()]);
     let Said::Saw(seen, word) = worker.next() else { panic!("a frame is torn") };
-    // It is read although it is not drawn: an older frame is in the slot.
+    // It is read although it is not drawn: the slot contains an older frame.
     assert_eq!(seen, frame);
     assert!(word < (1 << 20) + frame as u32, "{word:#x}");
     gate.open();
@@ -73,7 +73,7 @@ fn a_worker_is_killed_in_a_kernel_that_reads_and_that_the_queue_waits_for() {
     let Some(mut painter) = StepPainter::with_cuda() else { return };
     let (mut worker, mut writer) = painter.with(Habit::Owes, FAR);
     painter.until_there(&mut writer, &worker, Habit::Owes);
-    // The last of them is in the slot that the kernel reads.
+    // The last frame is in the slot that the kernel reads.
     let point = painter.fill(&mut writer).unwrap();
     assert!(matches!(point.wait(MOMENT), Err(Error::Timeout { .. })), "the queue does not wait");
     writer.check_worker().unwrap();
@@ -108,7 +108,7 @@ fn a_kernel_that_reads_beyond_its_limit_costs_its_worker_the_life() {
     }
 }
 
-/// One that keeps its slots has given nothing back: nothing waits for it.
+/// A worker that keeps its slots has returned nothing, so nothing waits for it.
 #[test]
 fn a_worker_with_cuda_that_keeps_its_slots_is_not_killed() {
     let Some(mut painter) = StepPainter::with_cuda() else { return };
@@ -121,7 +121,7 @@ fn a_worker_with_cuda_that_keeps_its_slots_is_not_killed() {
     writer.check_worker().unwrap();
 }
 
-/// The end of the renderer's exchange waits for the worker up to its limit, and then ends it.
+/// Closing the renderer's exchange waits for the worker up to its limit, and then ends the worker.
 #[test]
 fn the_renderer_leaves_while_its_queue_waits_for_a_kernel_that_reads() {
     let Some(mut painter) = StepPainter::with_cuda() else { return };

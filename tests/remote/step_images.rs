@@ -1,4 +1,5 @@
-//! Images in step, on the device of an engine, which hands them over and submits frames itself.
+//! Images in step, on the device of an engine, which hands its images over and submits frames
+//! itself.
 
 use std::time::Duration;
 
@@ -12,7 +13,8 @@ use bridge_worker::{Image, Work, Worker};
 use crate::step_worker::info;
 use crate::steps::accept_on;
 
-/// Frames of 16 times 16 texels, each with the number of its frame, until the renderer is gone.
+/// Writes frames of 16 x 16 texels, each with the number of its frame, until the renderer has
+/// ended.
 fn work(path: &std::path::Path) {
     let worker = Worker::connect_with(path, &info(Backend::Host)).unwrap();
     let mut exchange = worker.exchange::<Image<f32>>("steps").unwrap();
@@ -29,12 +31,12 @@ fn work(path: &std::path::Path) {
 
 #[test]
 fn an_engine_hands_its_images_over_and_loses_no_frame() {
-    // One test at a time counts descriptors.
+    // Only one test at a time may count descriptors.
     let _alone = Rig::open();
-    // Never destroyed: NVIDIA's driver deadlocks when a device goes while a thread that has used
-    // Vulkan exits.
+    // Never destroyed: NVIDIA's driver deadlocks if a device is destroyed while a thread that has
+    // used Vulkan exits.
     let engine = std::mem::ManuallyDrop::new(Engine::new(None));
-    // SAFETY: the engine's own handles, which live for ever.
+    // SAFETY: the engine's own handles, which live forever.
     #[allow(unsafe_code)]
     let device = unsafe { ExportDevice::adopt(engine.info()) }.unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -51,7 +53,8 @@ fn an_engine_hands_its_images_over_and_loses_no_frame() {
         let turn = steps.next(Rig::LONG).unwrap().unwrap();
         assert_eq!((turn.frame(), turn.read_back(Rig::LONG).unwrap()), (frame, vec![frame as f32; 256]));
     }
-    // One that was lent comes back: never submitted, at once; forgotten, behind a flush.
+    // A lent turn returns its slot: immediately if it was not submitted, after a flush if it was
+    // leaked.
     let lent = steps.next(Rig::LONG).unwrap().unwrap().lend().unwrap();
     // SAFETY: nothing was submitted.
     #[allow(unsafe_code)]

@@ -1,14 +1,14 @@
-//! In step with workers on the CPU that read: the last frames of a renderer that ends.
+//! In step with reading workers on the CPU: the last frames of a renderer that ends.
 
 use std::time::Duration;
 
 use crate::step_painter::StepPainter;
 use crate::step_reader::Habit;
 
-/// No test that waits for the end of a worker has it.
+/// A limit that no test reaches while it waits for the end of a worker.
 const FAR: Duration = Duration::from_secs(20);
 
-/// What was submitted is the worker's, though the renderer ends.
+/// Submitted frames are read even if the renderer ends.
 #[test]
 fn the_last_frames_are_read_though_the_renderer_ends() {
     for round in 0..10 {

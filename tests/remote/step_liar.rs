@@ -1,5 +1,5 @@
-//! A worker in step that computes with CUDA and signals what is the renderer's to signal: how far
-//! Vulkan is.
+//! A worker in step that computes with CUDA and signals the timeline that only the renderer may
+//! signal: Vulkan's progress.
 #![allow(unsafe_code)] // Imports and signals.
 
 use std::path::Path;
@@ -14,16 +14,16 @@ use crate::steps::{Stepping, submit};
 use crate::worker::{Process, forever, there};
 
 const PLACE: &str = "BRIDGE_TEST_LYING_WORKER";
-/// No test that waits for the end of a worker has it.
+/// A limit that no test reaches while it waits for the end of a worker.
 const FAR: Duration = Duration::from_secs(20);
-/// What the worker says that Vulkan has come to.
+/// The value that the worker signals in place of Vulkan.
 const LIE: u64 = 1000;
 
 fn start(path: &Path) -> Process {
     Process::start("the_other_process_that_lies", PLACE, path)
 }
 
-/// The life of a worker that has announced a frame which never comes, and says that Vulkan has done
+/// Runs a worker that has announced a frame which never comes, and signals that Vulkan has finished
 /// with it, if this process is one.
 pub(crate) fn live() {
     let Some(path) = std::env::var_os(PLACE) else { return };
@@ -38,22 +38,22 @@ pub(crate) fn live() {
             break received.descriptor.unwrap();
         }
     };
-    // SAFETY: a timeline that Vulkan has exported on this GPU, as the message says.
+    // SAFETY: a timeline that Vulkan exported on this GPU, as the message says.
     let rendered = unsafe { ImportedSemaphore::import(&device, rendered, SemaphoreKind::Timeline, "lie") }.unwrap();
     connection.send(&Message::Ready { exchange: 0 }, None, FAR).unwrap();
     let Message::Free { slot, .. } = connection.receive(FAR).unwrap().message else { panic!() };
     connection.send(&Message::Publish { exchange: 0, slot, frame: 0, value: 1 }, None, FAR).unwrap();
     let stream = device.new_stream().unwrap();
-    // SAFETY: the timeline lives until the process ends. That its signaler is another is what this
-    // process does not care about.
+    // SAFETY: the timeline lives until the process ends. It violates on purpose the rule that only
+    // the renderer signals this timeline.
     unsafe { signal_one(&stream, &rendered, LIE) }.unwrap();
     stream.synchronize().unwrap();
     there();
     forever();
 }
 
-/// The renderer goes by a timeline that the worker does not have, so that its wait ends with what
-/// it waits for, and its slots and commands are in use until then.
+/// The renderer uses a timeline that the worker does not have, so its wait ends only when the work
+/// has completed, and its slots and commands stay in use until then.
 #[test]
 fn a_worker_that_signals_for_vulkan_is_not_believed() {
     let Some(mut stepping) = Stepping::with_cuda() else { return };
@@ -68,7 +68,7 @@ fn a_worker_that_signals_for_vulkan_is_not_believed() {
     point.wait(FAR).unwrap();
     let error = Stepping::dead(&steps);
     assert!(matches!(&error, Error::PeerLost { .. }), "{error}");
-    // The next one has timelines that nobody has lied on.
+    // No worker has signaled on the next worker's timelines.
     let _next = stepping.go_on(&mut steps, 2);
     steps.close().unwrap();
 }

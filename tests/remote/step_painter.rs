@@ -1,5 +1,5 @@
-//! A renderer that draws in step for a worker, which it trusts: its queue waits for slots that the
-//! worker has given back.
+//! A renderer that draws in step for a worker that it trusts: its queue waits for slots that the
+//! worker has returned.
 #![allow(unsafe_code)] // Recording and submitting.
 
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ use crate::worker::LEN;
 pub(crate) type Writer = RemoteExchangeWriter<BufferSpec<u32>>;
 type Turn = RenderTurn<BufferSpec<u32>, RenderFirstRemote>;
 
-/// A renderer that draws frames of words that are all the same: the frame's number, and [`FIRST`].
+/// A renderer that draws frames of equal words: the sum of the frame's number and [`FIRST`].
 pub(crate) struct StepPainter {
     // Field order is drop order.
     commands: Vec<Commands>,
@@ -47,11 +47,11 @@ impl StepPainter {
         Self { commands, backend, next: 0, scene }
     }
 
-    /// `None`, and the test is skipped, where CUDA and Vulkan share no GPU.
+    /// Returns `None` and skips the test if CUDA and Vulkan share no GPU.
     pub(crate) fn with_cuda() -> Option<Self> {
         let scene = Scene::new();
         bridge_tests::compute(scene.rig.device(), bridge::Backend::Cuda)?;
-        // The layer does not see what CUDA signals, so that it misjudges the signal in the place of
+        // The layer does not see CUDA's signals, so it reports an error for the signal in place of
         // a dead worker.
         scene.rig.allow(&["VUID-VkSemaphoreSignalInfo-value-03259"]);
         Some(Self::of(scene, Backend::Cuda))
@@ -65,7 +65,7 @@ impl StepPainter {
         accept(&self.scene.listener, &self.scene.rig, true)
     }
 
-    /// Starts a worker that is killed where it does not come to what it has given back within
+    /// Starts a worker that is killed if it does not complete its use of a returned slot within
     /// `limit`.
     pub(crate) fn with(&mut self, habit: Habit, limit: Duration) -> (Reading, Writer) {
         self.next = 0;
@@ -74,7 +74,7 @@ impl StepPainter {
         (worker, writer)
     }
 
-    /// Draws a frame; gives its number, and the point at which it is drawn.
+    /// Draws a frame; returns its number, and the point at which it is drawn.
     pub(crate) fn draw(&mut self, writer: &mut Writer) -> (u64, TimelinePoint) {
         self.draw_behind(writer, &[])
     }
@@ -88,7 +88,7 @@ impl StepPainter {
         self.submit(turn, waits)
     }
 
-    /// Draws a frame for a worker that may have ended; `None` where it has.
+    /// Draws a frame for a worker that may have ended; returns `None` if it has.
     pub(crate) fn try_draw(
         &mut self,
         writer: &mut Writer,
@@ -118,14 +118,14 @@ impl StepPainter {
         (frame, point)
     }
 
-    /// What the worker says next is the next frame, which is whole.
+    /// Checks that the worker's next report is the next frame, and that the frame is complete.
     pub(crate) fn seen(&mut self, worker: &Reading) {
         let expected = Said::Saw(self.next, FIRST + self.next as u32);
         assert_eq!(worker.next(), expected, "each frame comes once");
         self.next += 1;
     }
 
-    /// Draws so many frames, and sees them read.
+    /// Draws `count` frames, and waits until each is read.
     pub(crate) fn cross(&mut self, writer: &mut Writer, worker: &Reading, count: usize) {
         for _ in 0..count {
             let (frame, _) = self.draw(writer);
@@ -134,8 +134,7 @@ impl StepPainter {
         }
     }
 
-    /// Has the worker come where its habit leaves it. Gives the points of the frames that were
-    /// drawn since.
+    /// Draws until the worker has reached the state of its habit.
     pub(crate) fn until_there(&mut self, writer: &mut Writer, worker: &Reading, habit: Habit) {
         if habit == Habit::Reads {
             assert_eq!(worker.next(), Said::There);
@@ -150,7 +149,7 @@ impl StepPainter {
         }
     }
 
-    /// Draws until there is no slot any more; gives the point of the last frame.
+    /// Draws until there is no free slot; returns the point of the last frame.
     pub(crate) fn fill(&mut self, writer: &mut Writer) -> Option<TimelinePoint> {
         let mut last = None;
         while let Ok(Some(turn)) = writer.begin(Duration::from_millis(50)) {
@@ -159,7 +158,7 @@ impl StepPainter {
         last
     }
 
-    /// Draws until the worker is told to be dead.
+    /// Draws until the worker is reported to be dead.
     pub(crate) fn draw_until_dead(&mut self, writer: &mut Writer) {
         let start = Instant::now();
         loop {
@@ -174,11 +173,11 @@ impl StepPainter {
         }
     }
 
-    /// Waits until the worker is told to be lost, and `is_enough`.
+    /// Waits until the worker is reported to be lost, and `is_enough` returns `true`.
     pub(crate) fn until(writer: &Writer, is_enough: impl Fn(&Error) -> bool) -> Error {
         let start = Instant::now();
         loop {
-            // Asked before what is told: that is complete then.
+            // Queried before the report, which is complete if no frame is owed.
             let settled = writer.owed_frames().is_empty();
             match writer.check_worker() {
                 Err(error) if settled && is_enough(&error) => return error,
@@ -188,12 +187,13 @@ impl StepPainter {
         }
     }
 
-    /// Waits until the worker is told to be dead, with all that was signaled in its place.
+    /// Waits until the worker is reported to be dead, with everything that was signaled in its
+    /// place.
     pub(crate) fn dead(writer: &Writer) -> Error {
         Self::until(writer, |error| matches!(error, Error::PeerLost { dead: true, .. }))
     }
 
-    /// Takes another worker, which sees the frames that are drawn from here on.
+    /// Accepts another worker, which receives the frames that are drawn from here on.
     pub(crate) fn go_on(&mut self, writer: &mut Writer) -> Reading {
         let started = Instant::now();
         let next = start(&self.scene.path(), self.backend, Habit::Reads);
@@ -203,7 +203,7 @@ impl StepPainter {
         assert_eq!(next.next(), Said::There);
         let (frame, _) = self.draw(writer);
         assert!(frame >= self.next);
-        // On the CPU it has those that nobody was given, too.
+        // On the CPU the worker also receives frames that no worker has received.
         loop {
             let Said::Saw(seen, word) = next.next() else { panic!("a frame is not whole") };
             assert!((self.next..=frame).contains(&seen) && word == FIRST + seen as u32, "{seen}");
@@ -217,16 +217,16 @@ impl StepPainter {
         next
     }
 
-    /// Ends a worker's process while all slots are with it or wait for it. Gives how long it was
-    /// from its end until the queue went on and until it was told to be lost, and from the start of
-    /// the next one's process to its first frames.
+    /// Ends a worker's process while it holds or delays all slots. Returns the time from its end
+    /// until the queue continued, the time until it was reported to be lost, and the time from the
+    /// start of the next worker's process to its first frames.
     pub(crate) fn survive(&mut self, habit: Habit, signal: Signal) -> [Duration; 3] {
         let (mut worker, mut writer) = self.with(habit, Rig::LONG);
         self.until_there(&mut writer, &worker, habit);
         let last = if habit == Habit::Reads { None } else { self.fill(&mut writer) };
         worker.signal(signal);
         if signal == Signal::STOP {
-            // Stopped is not dead.
+            // A stopped process is not dead.
             std::thread::sleep(Duration::from_millis(30));
             writer.check_worker().unwrap();
         }
@@ -240,7 +240,7 @@ impl StepPainter {
         let error = Self::dead(&writer);
         let Error::PeerLost { torn, signaled, owed, held, .. } = &error else { panic!("{error}") };
         assert!(torn.is_empty() && signaled.is_some() == (*owed > 0), "{error}");
-        // One that reads may have given a slot back at its end.
+        // A reading worker may have returned a slot at its end.
         assert!(habit == Habit::Reads || *owed == u64::from(habit == Habit::Owes), "{error}");
         assert!(habit == Habit::Reads || *held > 0, "{error}");
         self.next = 0;

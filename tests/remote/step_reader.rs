@@ -1,8 +1,8 @@
-//! The other process, as a worker that reads in step: this program once more.
+//! A worker process that reads in step: another instance of this program.
 //!
-//! It checks each frame, and says what it saw.
+//! It checks each frame, and prints what it saw.
 
-#![allow(unsafe_code)] // Copies behind the back of what orders them.
+#![allow(unsafe_code)] // Copies without synchronization.
 
 use std::ffi::CString;
 use std::path::Path;
@@ -24,33 +24,33 @@ const PLACE: &str = "BRIDGE_TEST_READING_WORKER_IN_STEP";
 /// Longer than any test waits.
 const LONG: Duration = Duration::from_secs(40);
 
-/// What a worker does.
+/// The behavior of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Habit {
-    /// Reads frame after frame. Has come there once it waits for the first.
+    /// Reads frame after frame. Has reached its state when it waits for the first.
     Reads,
     /// Reads five frames, and keeps the sixth.
     Holds,
-    /// Reads five frames and says nothing more.
+    /// Reads five frames and sends nothing more.
     Idles,
-    /// Reads five frames, leaves as it should, and lives on.
+    /// Reads five frames, leaves properly, and stays alive.
     Leaves,
-    /// With CUDA: has given the fifth frame back behind a kernel that does not end.
+    /// With CUDA: has returned the fifth frame after a kernel that does not end.
     Owes,
-    /// With CUDA: reads frames on a stream that nothing is ordered with.
+    /// With CUDA: reads frames on an unsynchronized stream.
     IsUnordered,
 }
 
 const HABITS: [Habit; 6] = [Habit::Reads, Habit::Holds, Habit::Idles, Habit::Leaves, Habit::Owes, Habit::IsUnordered];
 
-/// Starts one that connects to `path`.
+/// Starts a worker that connects to `path`.
 pub(crate) fn start(path: &Path, backend: Backend, habit: Habit) -> Reading {
     let habit = HABITS.iter().position(|one| *one == habit).unwrap();
     let place = format!("{habit} {} {}", backend == Backend::Cuda, path.display());
     Reading::start_as("the_other_process_that_reads_in_step", PLACE, &place)
 }
 
-/// The life of a worker, if this process is one.
+/// Runs the worker, if this process is one.
 pub(crate) fn live() {
     let Ok(place) = std::env::var(PLACE) else { return };
     let [habit, cuda, path] = place.splitn(3, ' ').collect::<Vec<_>>().try_into().unwrap();
@@ -70,7 +70,7 @@ pub(crate) fn live() {
     let _ = read(worker, reader, kernel.as_ref(), habit);
 }
 
-/// A stream that nothing is ordered with, and pinned memory: other copies may wait.
+/// An unsynchronized stream, and pinned memory, because other copies may wait.
 struct Unordered {
     stream: Arc<CudaStream>,
     words: PinnedHostSlice<u32>,
@@ -84,11 +84,11 @@ impl Unordered {
         Self { stream, words }
     }
 
-    /// What is at an address now.
+    /// Returns the current contents of an address.
     fn read(&mut self, address: u64) -> &[u32] {
         let words = self.words.as_mut_slice().unwrap();
-        // SAFETY: as many words are there as in a slot; both live until the stream is idle. That
-        // another process may write them meanwhile is what the test is about.
+        // SAFETY: the address holds the words of a slot; both live until the stream is idle.
+        // Another process may write the slot in the meantime, which is what the test checks.
         unsafe { result::memcpy_dtoh_async(words, address, self.stream.cu_stream()) }.unwrap();
         self.stream.synchronize().unwrap();
         words

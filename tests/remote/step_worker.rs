@@ -1,7 +1,7 @@
-//! The other process, as a worker in step: this program once more.
+//! A worker process in step: another instance of this program.
 //!
-//! It writes frames of `u32`s that rise by one from element to element, from a first one that is
-//! its mark and the frame's number.
+//! It writes frames of `u32`s that increase by one from element to element; the first element
+//! combines the worker's mark and the frame's number.
 
 use std::ffi::CString;
 use std::path::Path;
@@ -20,41 +20,41 @@ const PLACE: &str = "BRIDGE_TEST_STEP_WORKER";
 /// Longer than any test waits.
 const LONG: Duration = Duration::from_secs(40);
 
-/// What a worker does.
+/// The behavior of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Habit {
-    /// Writes frame after frame. Every other one is announced before it is written.
+    /// Writes frame after frame. Every second frame is announced before it is written.
     Runs,
-    /// Writes five frames and says nothing more.
+    /// Writes five frames and sends nothing more.
     Idles,
     /// Has announced a sixth frame, which does not end: on the CPU half of it is written, with CUDA
-    /// its kernel runs on.
+    /// its kernel continues to run.
     Owes,
-    /// As `Owes`, with two frames, of which only the first is said to be done.
+    /// As `Owes`, with two frames, only the first of which is reported as done.
     OwesTwo,
-    /// Takes every third frame back after it was announced.
+    /// Withdraws every third frame after it was announced.
     Tears,
-    /// Writes five frames, leaves as it should, and lives on.
+    /// Writes five frames, leaves properly, and stays alive.
     Leaves,
-    /// With CUDA: frames whose kernels are on a stream that nothing is ordered with.
+    /// With CUDA: frames whose kernels run on an unsynchronized stream.
     IsUnordered,
 }
 
 const HABITS: [Habit; 7] =
     [Habit::Runs, Habit::Idles, Habit::Owes, Habit::OwesTwo, Habit::Tears, Habit::Leaves, Habit::IsUnordered];
 
-/// Starts one that connects to `path`.
+/// Starts a worker that connects to `path`.
 pub(crate) fn start(path: &Path, backend: Backend, habit: Habit, mark: u32) -> Process {
     let (habit, cuda) = (HABITS.iter().position(|one| *one == habit).unwrap(), backend == Backend::Cuda);
     Process::start("the_other_process_in_step", PLACE, format!("{habit} {mark} {cuda} {}", path.display()))
 }
 
-/// A worker in step that computes with this backend.
+/// Returns the parameters of a worker in step that computes with this backend.
 pub(crate) fn info(backend: Backend) -> WorkerInfo<'static> {
     WorkerInfo { backend: Some(backend), timeout: LONG, trust: true, ..Default::default() }
 }
 
-/// The life of a worker, if this process is one.
+/// Runs the worker, if this process is one.
 pub(crate) fn live() {
     let Ok(place) = std::env::var(PLACE) else { return };
     let [habit, mark, cuda, path] = place.splitn(4, ' ').collect::<Vec<_>>().try_into().unwrap();

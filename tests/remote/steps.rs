@@ -1,5 +1,4 @@
-//! A renderer in step with a worker, which it trusts: its queue waits for frames that are
-//! announced.
+//! A renderer in step with a worker that it trusts: its queue waits for announced frames.
 
 use std::time::{Duration, Instant};
 
@@ -17,12 +16,12 @@ use crate::worker::Process;
 
 pub(crate) type Steps = RemoteExchangeReader<BufferSpec<u32>>;
 
-/// A renderer, and the frame that comes next.
+/// A renderer, and the number of the next frame.
 pub(crate) struct Stepping {
     pub(crate) scene: Scene,
     pub(crate) backend: Backend,
     next: u64,
-    /// The first frame of this worker.
+    /// The number of the first frame of this worker.
     from: u64,
 }
 
@@ -35,11 +34,11 @@ impl Stepping {
         Self { scene, backend: Backend::Host, next: 0, from: 0 }
     }
 
-    /// `None`, and the test is skipped, where CUDA and Vulkan share no GPU.
+    /// Returns `None` and skips the test if CUDA and Vulkan share no GPU.
     pub(crate) fn with_cuda() -> Option<Self> {
         let scene = Scene::new();
         bridge_tests::compute(scene.rig.device(), bridge::Backend::Cuda)?;
-        // The layer does not see what CUDA signals, so that it misjudges the signal in the place of
+        // The layer does not see CUDA's signals, so it reports an error for the signal in place of
         // a dead worker.
         scene.rig.allow(&["VUID-VkSemaphoreSignalInfo-value-03259"]);
         Some(Self { scene, backend: Backend::Cuda, next: 0, from: 0 })
@@ -49,7 +48,7 @@ impl Stepping {
         accept(&self.scene.listener, &self.scene.rig, true)
     }
 
-    /// Starts a worker that is killed where it does not finish a frame within `limit`.
+    /// Starts a worker that is killed if it does not finish a frame within `limit`.
     pub(crate) fn with(&self, habit: Habit, mark: u32, limit: Duration) -> (Process, Steps) {
         let worker = start(&self.scene.path(), self.backend, habit, mark);
         let info = ExchangeInfo { name: "steps", timeout: limit, ..Default::default() };
@@ -57,12 +56,12 @@ impl Stepping {
         (worker, steps)
     }
 
-    /// The number of the next frame.
+    /// Returns the number of the next frame.
     pub(crate) fn frame(&self) -> u64 {
         self.next
     }
 
-    /// The turn of the next frame, whether it is finished or not.
+    /// Returns the turn of the next frame, which may be unfinished.
     pub(crate) fn turn(&mut self, steps: &mut Steps) -> RenderTurn<BufferSpec<u32>> {
         let turn = steps.next(Rig::LONG).unwrap().expect("no frame is announced");
         assert_eq!(turn.frame(), self.next, "each frame comes once");
@@ -70,7 +69,7 @@ impl Stepping {
         turn
     }
 
-    /// Reads the next frame, which is whole.
+    /// Reads the next frame and checks that it is complete.
     pub(crate) fn read(&mut self, steps: &mut Steps, mark: u32) {
         let frame = (self.next - self.from) as u32;
         let words = self.turn(steps).read_back(Rig::LONG).unwrap();
@@ -82,19 +81,19 @@ impl Stepping {
         assert_eq!(wrong, None, "{first:#x} is expected first, and {:#x} is", words[0]);
     }
 
-    /// Ends a worker while the queue waits for a frame of it. Gives how long it was from its end
-    /// until the queue went on and until it was told to be lost, and from the start of the next
-    /// one's process to its first frames.
+    /// Ends a worker while the queue waits for a frame of it. Returns the time from its end until
+    /// the queue continued, the time until it was reported to be lost, and the time from the start
+    /// of the next worker's process to its first frames.
     pub(crate) fn survive(&mut self, habit: Habit, signal: Signal) -> [Duration; 3] {
         let (mut worker, mut steps) = self.with(habit, 1, Rig::LONG);
         (self.next, self.from) = (0, 0);
         (0..5).for_each(|_| self.read(&mut steps, 1));
         worker.is_there();
-        // An idle one has announced nothing that the queue could wait for.
+        // An idle worker has not announced a frame that the queue could wait for.
         let point = (habit != Habit::Idles).then(|| submit(self.turn(&mut steps)));
         worker.signal(signal);
         if signal == Signal::STOP {
-            // Stopped is not dead.
+            // A stopped process is not dead.
             std::thread::sleep(Duration::from_millis(30));
             steps.check_worker().unwrap();
         }
@@ -105,14 +104,15 @@ impl Stepping {
         bounds::queue_went_on(on);
         Self::lost(&steps);
         let told = start.elapsed();
-        // What was owed is told with its death, of which its socket may have told before.
+        // Owed frames are reported when the process is dead; the end of its socket may be reported
+        // before.
         let error = Self::dead(&steps);
         let Error::PeerLost { torn, signaled, .. } = &error else { panic!("{error}") };
         assert_eq!(signaled.is_some(), !torn.is_empty(), "{error}");
         assert!(habit != Habit::Idles || torn.is_empty(), "{error}");
         assert!(habit != Habit::Owes || **torn == [5], "{error}");
         assert!(habit != Habit::OwesTwo || **torn == [6], "{error}");
-        // Those before its end are whole.
+        // The frames before its end are complete.
         while let Ok(Some(turn)) = steps.next(Duration::ZERO) {
             let frame = turn.frame();
             assert_eq!(frame, self.next);
@@ -126,12 +126,12 @@ impl Stepping {
         [on, told, next]
     }
 
-    /// Waits until the worker is told to be dead, with all that was signaled in its place: a
-    /// process with CUDA may end long after its connection.
+    /// Waits until the worker is reported to be dead, with everything that was signaled in its
+    /// place: a process with CUDA may end long after its connection.
     pub(crate) fn dead(steps: &Steps) -> Error {
         let start = Instant::now();
         loop {
-            // Asked before what is told: that is complete then.
+            // Queried before the report, which is complete if no frame is owed.
             let settled = steps.owed_frames().is_empty();
             match steps.check_worker() {
                 Err(error @ Error::PeerLost { dead: true, .. }) if settled => return error,
@@ -140,7 +140,7 @@ impl Stepping {
         }
     }
 
-    /// Waits until the worker is told to be lost.
+    /// Waits until the worker is reported to be lost.
     pub(crate) fn lost(steps: &Steps) -> Error {
         let start = Instant::now();
         loop {
@@ -152,14 +152,14 @@ impl Stepping {
         }
     }
 
-    /// Takes another worker, whose first frame is the next.
+    /// Accepts another worker, whose first frame is the next.
     pub(crate) fn go_on(&mut self, steps: &mut Steps, mark: u32) -> Process {
         let started = Instant::now();
         let next = start(&self.scene.path(), self.backend, Habit::Runs, mark);
         let remote = self.accept();
         let accepted = Instant::now();
         steps.reconnect(remote).unwrap();
-        // Frames that were torn before they were taken have left their numbers out.
+        // Frames that were torn before they were taken leave gaps in the numbers.
         let first = steps.next(Rig::LONG).unwrap().expect("the next worker announces nothing");
         assert!(first.frame() >= self.next);
         (self.from, self.next) = (first.frame(), first.frame() + 1);
@@ -179,9 +179,9 @@ pub(crate) fn accept_on(listener: &Listener, device: &ExportDevice, trust: bool)
     listener.accept_with(device, &info).unwrap().unwrap()
 }
 
-/// Submits a turn whose slot is used by no commands.
+/// Submits a turn without commands.
 pub(crate) fn submit(turn: RenderTurn<BufferSpec<u32>>) -> bridge::TimelinePoint {
-    // SAFETY: no commands use the slot, so that nothing is to be acquired or released.
+    // SAFETY: no commands use the slot, so nothing has to be acquired or released.
     #[allow(unsafe_code)]
     unsafe { turn.submit(&[]) }.unwrap()
 }

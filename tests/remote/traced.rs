@@ -1,4 +1,4 @@
-//! One trace of both processes.
+//! One trace of two processes.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -9,11 +9,11 @@ use serde_json::Value;
 
 use crate::renderer::{self, Renderer};
 
-/// Where a worker connects that is traced.
+/// The address to which a traced worker connects.
 const PLACE: &str = "BRIDGE_TEST_TRACED_WORKER";
 const FRAMES: u64 = 20;
 
-/// The life of a worker that is traced, if this process is one.
+/// Runs a traced worker, if this process is one.
 pub(crate) fn live() {
     let Some(path) = std::env::var_os(PLACE) else { return };
     let (_worker, mut writer) = renderer::connect(Path::new(&path));
@@ -23,14 +23,15 @@ pub(crate) fn live() {
     }
 }
 
-/// The lines of the file so far; the last one may be on its way.
+/// Returns the complete lines of the file so far.
 fn lines(trace: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(trace).unwrap_or_default();
     let (whole, _) = text.rsplit_once('\n').unwrap_or_default();
     whole.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
 }
 
-/// Both processes write to one file, and sorted by time each frame goes from the one to the other.
+/// Both processes write to one file; sorted by time, it shows each frame passing from the worker to
+/// the renderer.
 #[test]
 fn both_processes_write_one_trace() {
     let folder = tempfile::tempdir().unwrap();
@@ -65,6 +66,6 @@ fn both_processes_write_one_trace() {
         assert_eq!(slot(at("publish", true, frame)), slot(at("take", false, frame)));
     }
     assert!(all.iter().any(|line| is(line, "close", true)));
-    // What the renderer draws is in it as before.
+    // The trace also contains the renderer's drawing.
     assert!(all.iter().any(|line| line["event"] == "signal" && line["object"] == "remote.rendered"));
 }

@@ -1,6 +1,6 @@
-//! The other process: this program once more, as a worker.
+//! A worker process: another instance of this program.
 //!
-//! A worker writes frames of `u32`s that are all the same: its mark, which is greater for every
+//! A worker writes frames of equal `u32`s: the combination of its mark, which is greater for every
 //! later worker, and the frame's number.
 
 use std::ffi::OsStr;
@@ -16,37 +16,37 @@ use bridge_ipc::{
 use rustix::net::SendFlags;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
-/// Elements of a frame, many enough for a copy to take a while.
+/// The number of elements of a frame, large enough for a copy to take some time.
 pub(crate) const LEN: usize = 1 << 16;
 
-/// Where a worker connects, and what it does.
+/// The address to which a worker connects, and its habit.
 const PLACE: &str = "BRIDGE_TEST_WORKER";
 
-/// What a worker does.
+/// The behavior of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Habit {
     /// Writes frame after frame.
     Runs,
-    /// Writes five frames, and of the sixth one half.
+    /// Writes five frames, and half of the sixth.
     StopsMidFrame,
-    /// Writes five frames and says nothing more.
+    /// Writes five frames and sends nothing more.
     Idles,
-    /// Says Hello, and never answers the offer.
+    /// Sends a Hello, and never answers the offer.
     NeverTakes,
     /// Takes the exchange and writes nothing.
     NeverWrites,
-    /// Has published a frame whose message is the last it says.
+    /// Publishes a frame as its last message.
     StopsBehindPublish,
-    /// Writes five frames and leaves as it should.
+    /// Writes five frames and leaves properly.
     Leaves,
-    /// Writes five frames and closes the socket, and lives on.
+    /// Writes five frames, closes the socket, and stays alive.
     HangsUp,
-    /// Writes five frames and ends; a child of it has the socket too, and says without end what is
-    /// allowed.
+    /// Writes five frames and ends; its child keeps the socket open and sends valid messages
+    /// without end.
     LeavesAChild,
-    /// Expects something else.
+    /// Expects a resource of another type.
     Refuses,
-    /// Publishes frames of which one half is the last frame's.
+    /// Publishes frames whose second half is that of an earlier frame.
     PublishesHalves,
 }
 
@@ -64,7 +64,7 @@ pub(crate) const HABITS: [Habit; 11] = [
     Habit::PublishesHalves,
 ];
 
-/// A process of this one's. Dropping it kills it.
+/// A child process of this process, which is killed when dropped.
 pub(crate) struct Running(pub(crate) Child);
 
 impl Running {
@@ -113,7 +113,7 @@ impl DerefMut for Process {
 pub(crate) enum Worker {}
 
 impl Worker {
-    /// Starts one that connects to `path`.
+    /// Starts a worker that connects to `path`.
     pub(crate) fn start(path: &Path, habit: Habit, mark: u32) -> Process {
         let place = format!("{} {mark} {}", HABITS.iter().position(|one| *one == habit).unwrap(), path.display());
         Process::start("the_other_process", PLACE, place)
@@ -121,12 +121,12 @@ impl Worker {
 }
 
 impl Process {
-    /// Starts `test` of this program, with `value` in the environment's `variable`.
+    /// Starts `test` of this program, with the environment variable `variable` set to `value`.
     pub(crate) fn start(test: &str, variable: &str, value: impl AsRef<OsStr>) -> Self {
         Self::start_with(test, variable, value, |program| program)
     }
 
-    /// [`start`](Self::start), with what `with` adds to the command.
+    /// [`start`](Self::start), with the changes of the command that `with` makes.
     pub(crate) fn start_with(
         test: &str,
         variable: &str,
@@ -140,7 +140,7 @@ impl Process {
         Self { running: Running(child), said: BufReader::new(said) }
     }
 
-    /// Waits until it has come where its habit leaves it.
+    /// Waits until the process has reached the state of its habit.
     pub(crate) fn is_there(&mut self) {
         let mut line = String::new();
         while !line.contains("@there") {
@@ -150,7 +150,8 @@ impl Process {
     }
 }
 
-/// Sends a signal to a process of this one's; one that stops it has stopped all its threads then.
+/// Sends a signal to a child process; after a stop signal, waits until all its threads have
+/// stopped.
 pub(crate) fn send(child: &Child, signal: Signal) {
     let pid = Pid::from_child(child);
     kill_process(pid, signal).unwrap();
@@ -159,7 +160,7 @@ pub(crate) fn send(child: &Child, signal: Signal) {
     }
 }
 
-/// Says where it is, for [`Process::is_there`].
+/// Reports that the state is reached, for [`Process::is_there`].
 pub(crate) fn there() {
     println!("\n@there");
     std::io::stdout().flush().unwrap();
@@ -176,11 +177,11 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// Set for the child of a worker that leaves one: the socket is its standard input.
 const CHILD: &str = "BRIDGE_TEST_WORKERS_CHILD";
 
-/// Says that a frame is torn, again and again, until nobody listens.
+/// Sends that a frame is torn, repeatedly, until the connection is closed.
 fn flood() {
     let torn = Message::Torn { exchange: 0, slot: 0, frame: 0 }.encode().unwrap();
     there();
-    // By several threads, so that the socket is never empty.
+    // Several threads send, so that the socket is never empty.
     let say = || while rustix::net::send(std::io::stdin(), &torn, SendFlags::NOSIGNAL).is_ok() {};
     std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(say))));
 }
@@ -201,7 +202,7 @@ fn leave_a_child(connection: &Connection) -> ! {
     std::process::exit(0);
 }
 
-/// The life of a worker, if this process is one.
+/// Runs the worker, if this process is one.
 pub(crate) fn live() {
     if std::env::var_os(CHILD).is_some() {
         return flood();
@@ -230,7 +231,7 @@ pub(crate) fn live() {
     write(&mut connection, &slots, habit, mark);
 }
 
-/// The memory of each slot's resources.
+/// Receives and maps the memory of each slot's resources.
 fn imported(connection: &mut Connection) -> Vec<Vec<MappedMemory>> {
     let Message::Offer(offer) = connection.receive(LIMIT).unwrap().message else { panic!("no offer") };
     let mut slots = Vec::new();
@@ -296,7 +297,7 @@ fn write(connection: &mut Connection, slots: &[Vec<MappedMemory>], habit: Habit,
         }
         let publish = Message::Publish { exchange: 0, slot, frame, value: frame + 1 };
         if connection.send(&publish, None, LIMIT).is_err() {
-            // The renderer is gone, or has ended the exchange.
+            // The renderer has ended, or has ended the exchange.
             return;
         }
         if habit == Habit::Runs && frame == 5 {

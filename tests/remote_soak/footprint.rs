@@ -1,4 +1,4 @@
-//! What a process holds.
+//! The resources that a process holds.
 #![allow(unsafe_code)] // A query of Vulkan.
 
 use std::fmt;
@@ -8,23 +8,23 @@ use bridge::vk_export::AllocatedBytes;
 use bridge::vk_export::ash::{ext, vk};
 use bridge_tests::open_descriptors;
 
-/// Bytes by which the process may grow behind the warm-up: each connection has a thread, and the
-/// allocator an arena for some of them.
+/// The number of bytes by which the process may grow after the warm-up: each connection has a
+/// thread, and the memory allocator has an arena for some threads.
 const ALLOWED: u64 = 2 << 20;
-/// The same of the device's heaps, of which drivers keep some.
+/// The same for the device's heaps, of which drivers keep some memory.
 const ALLOWED_OF_HEAPS: u64 = 16 << 20;
 
-/// What this process holds at a moment.
+/// The resources that this process holds at one time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Footprint {
     /// Resident memory, in bytes.
     pub(crate) resident: u64,
     pub(crate) descriptors: usize,
     pub(crate) threads: u64,
-    /// What the crates have allocated of the device.
+    /// The memory that the crates have allocated from the device.
     pub(crate) allocated: AllocatedBytes,
-    /// What the driver says that this process uses of all heaps, in bytes, where it has
-    /// `VK_EXT_memory_budget`.
+    /// The memory of all heaps that this process uses according to the driver, in bytes, if the
+    /// driver has `VK_EXT_memory_budget`.
     pub(crate) heaps: Option<u64>,
 }
 
@@ -52,7 +52,7 @@ impl fmt::Display for Footprint {
     }
 }
 
-/// The number of a line of `/proc/self/status`.
+/// Returns the number in a line of `/proc/self/status`.
 fn number(status: &str, name: &str) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
     line.split_whitespace().next().unwrap().parse().unwrap()
@@ -65,26 +65,26 @@ fn heaps(device: &ExportDevice) -> Option<u64> {
     extensions.iter().find(|one| one.extension_name_as_c_str() == Ok(ext::memory_budget::NAME))?;
     let mut budget = vk::PhysicalDeviceMemoryBudgetPropertiesEXT::default();
     let mut properties = vk::PhysicalDeviceMemoryProperties2::default().push_next(&mut budget);
-    // SAFETY: as above, for Vulkan 1.2 at least; the structure is of an extension that the device
-    // has, which need not be enabled for a query.
+    // SAFETY: as above, for Vulkan 1.2 or later; the structure belongs to an extension that the
+    // device has, which need not be enabled for a query.
     unsafe { instance.get_physical_device_memory_properties2(physical, &mut properties) };
     Some(budget.heap_usage.iter().sum())
 }
 
-/// The footprints at the end of the warm-up. What is on its way at the moment of one is not there
-/// at that of another.
+/// Returns the footprints at the end of the warm-up. Several are compared, because a single one may
+/// contain temporary objects.
 fn warm(before: &[Footprint]) -> &[Footprint] {
     &before[before.len().saturating_sub(5)..]
 }
 
-/// Whether no more descriptors and threads are there than behind the warm-up.
+/// Returns `true` if there are not more descriptors and threads than after the warm-up.
 pub(crate) fn is_settled(before: &[Footprint], now: &Footprint) -> bool {
     let descriptors = warm(before).iter().map(|one| one.descriptors).min().unwrap();
     let threads = warm(before).iter().map(|one| one.threads).min().unwrap();
     now.descriptors <= descriptors && now.threads <= threads
 }
 
-/// That the process has not grown since the warm-up.
+/// Checks that the process has not grown since the warm-up.
 pub(crate) fn assert_same(before: &[Footprint], last: &Footprint) {
     assert!(is_settled(before, last), "{last}, after {:#?}", warm(before));
     let first = before.last().unwrap();

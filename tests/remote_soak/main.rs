@@ -1,5 +1,5 @@
-//! A renderer that runs on while its worker is killed again and again, and a new one comes: frames
-//! are whole, and what the process holds stays as it is. `cargo xtask kill-matrix --minutes N`.
+//! A renderer that continues while its workers are killed repeatedly and replaced: frames are
+//! complete, and the resources of the process do not grow. `cargo xtask kill-matrix --minutes N`.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
 
@@ -21,7 +21,7 @@ use bridge_tests::{Rig, compute};
 use run::{Length, Run};
 use worker::Habit;
 
-/// The environment variable that makes the run longer than the test's.
+/// The environment variable that makes the run longer than the default.
 const SECONDS: &str = "BRIDGE_KILL_SECONDS";
 
 fn length() -> Length {
@@ -31,7 +31,7 @@ fn length() -> Length {
     }
 }
 
-/// Held by each test: what the process holds is counted.
+/// Serializes the tests, because the resources of the process are counted.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -53,7 +53,7 @@ fn a_renderer_outlives_its_workers_with_cuda_and_keeps_its_size() {
     }
 }
 
-/// A negative control: workers that publish halves of frames are found to do so.
+/// A negative control: workers that publish halves of frames are detected.
 #[test]
 fn torn_frames_are_found() {
     let _alone = alone();
@@ -64,13 +64,13 @@ fn torn_frames_are_found() {
     assert!(text.contains("is torn"), "{text}");
 }
 
-/// Not a test: the worker's process, where the environment says so.
+/// Not a test: runs the worker's process, if the environment requests it.
 #[test]
 fn the_other_process() {
     worker::live();
 }
 
-/// Not a test: the process of a worker that computes with CUDA, where the environment says so.
+/// Not a test: runs a worker that computes with CUDA, if the environment requests it.
 #[test]
 fn the_other_process_with_cuda() {
     cuda_worker::live();

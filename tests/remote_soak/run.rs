@@ -1,4 +1,4 @@
-//! A renderer that draws on, whatever becomes of its workers.
+//! A renderer that continues to draw, whatever happens to its workers.
 #![allow(unsafe_code)] // Submitting.
 
 use std::time::{Duration, Instant};
@@ -10,34 +10,34 @@ use crate::cuda_worker;
 use crate::footprint::{Footprint, assert_same, is_settled};
 use crate::worker::{Habit, LEN, Process, Worker};
 
-/// Kills before the first footprint, at least.
+/// The minimum number of kills before the first footprint.
 const WARM_UP: u32 = 8;
-/// Pause between two frames.
+/// The pause between two frames.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// How long a run is.
+/// The length of a run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Length {
-    /// So many kills, each as soon as the worker has shown some frames.
+    /// A number of kills, each as soon as some frames of the worker were shown.
     Kills(u32),
-    /// So long, with a kill every few seconds.
+    /// A duration, with a kill every few seconds.
     Time(Duration),
 }
 
 /// The worker's state, as far as the renderer knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Killed, and not told to be lost so far.
+    /// Killed, but not yet reported to be lost.
     Killed,
-    /// Started, and not accepted so far.
+    /// Started, but not yet accepted.
     Started,
-    /// Accepted, and no frame of it was shown so far.
+    /// Accepted, but no frame of it was shown yet.
     Accepted,
-    /// So many of its frames were shown, since this moment.
+    /// The number of its frames that were shown, and the time of the first.
     Shown(u32, Instant),
 }
 
-/// Durations, each the longest.
+/// The longest durations.
 #[derive(Debug, Default)]
 struct Longest {
     frame: Duration,
@@ -56,7 +56,7 @@ pub(crate) struct Run<'a> {
     backend: Backend,
     habit: Habit,
     state: State,
-    /// When the state was entered.
+    /// The time at which the state was entered.
     since: Instant,
     kills: u32,
     frames: u64,
@@ -70,7 +70,7 @@ impl<'a> Run<'a> {
         Self::with(rig, backend, Habit::Runs)
     }
 
-    /// Workers on the CPU have this habit.
+    /// Creates a run; workers on the CPU have this habit.
     pub(crate) fn with(rig: &'a Rig, backend: Backend, habit: Habit) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let listener = Listener::bind(folder.path().join("renderer")).unwrap();
@@ -98,8 +98,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Draws, and kills each worker; compares what the process holds behind the warm-up and at the
-    /// end.
+    /// Draws, and kills each worker; compares the resources of the process after the warm-up with
+    /// those at the end.
     pub(crate) fn go(mut self, length: Length) {
         let start = Instant::now();
         let (mut first, mut before) = (None, Vec::new());
@@ -107,7 +107,7 @@ impl<'a> Run<'a> {
             let was = self.state;
             self.frame();
             self.step(length);
-            // Footprints are taken whenever a worker's first frame is shown.
+            // Footprints are taken when a worker's first frame is shown.
             let is_sampled = was == State::Accepted && matches!(self.state, State::Shown(..));
             if !is_sampled {
                 continue;
@@ -137,7 +137,7 @@ impl<'a> Run<'a> {
         self.reader.close().unwrap();
     }
 
-    /// Draws the newest frame. It is whole, and none was newer before.
+    /// Draws the newest frame, and checks that it is complete and not older than the last one.
     fn frame(&mut self) {
         let start = Instant::now();
         let turn = self.reader.newest().unwrap();
@@ -167,7 +167,7 @@ impl<'a> Run<'a> {
         std::thread::sleep(PAUSE);
     }
 
-    /// Does what is next with the worker, without waiting for it.
+    /// Performs the next step for the worker, without waiting.
     fn step(&mut self, length: Length) {
         match self.state {
             State::Killed => {
@@ -206,8 +206,8 @@ impl<'a> Run<'a> {
         (self.state, self.since) = (state, Instant::now());
     }
 
-    /// How long this worker lives: so many new frames are shown, for so long. It is killed at
-    /// another moment of a frame each time.
+    /// Returns how long this worker lives: the number of new frames that are shown, and the minimum
+    /// time. Each worker is killed at a different point within a frame.
     fn life(&self, length: Length) -> (u32, Duration) {
         match length {
             Length::Kills(_) => (3 + self.kills % 3, Duration::ZERO),
@@ -215,7 +215,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// What the process holds, once what the last worker has left is gone.
+    /// Returns the resources of the process after those of the last worker were freed.
     fn settled(&mut self, before: &[Footprint]) -> Footprint {
         let start = Instant::now();
         loop {
@@ -243,7 +243,7 @@ impl<'a> Run<'a> {
     }
 }
 
-/// The mark of the worker that comes after so many kills; the frame's number has the other bits.
+/// Returns the mark of the worker after `kills` kills; the frame's number uses the other bits.
 fn mark(kills: u32) -> u32 {
     (kills + 1) & 0xfff
 }

@@ -1,4 +1,4 @@
-//! Windows of the program's own whose handles cannot be used.
+//! Windows of the program whose handles cannot be used.
 
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -16,13 +16,13 @@ use crate::SIZE;
 use crate::window::{Scene, adopt, scene};
 use crate::x11::Own;
 
-/// A handle that is none, or of a system that Vulkan does not draw to here.
+/// A missing handle, or a handle of a system that Vulkan does not support here.
 struct Odd(Option<RawDisplayHandle>);
 
 impl HasDisplayHandle for Odd {
     fn display_handle(&self) -> Result<DisplayHandle<'_>, HandleError> {
         #[allow(unsafe_code)]
-        // SAFETY: there is nothing that it could name.
+        // SAFETY: the handle names nothing.
         self.0.map(|raw| unsafe { DisplayHandle::borrow_raw(raw) }).ok_or(HandleError::Unavailable)
     }
 }
@@ -33,14 +33,14 @@ impl HasWindowHandle for Odd {
     }
 }
 
-// SAFETY: the handles that are kept have no pointers.
+// SAFETY: the handles that are used have no pointers.
 #[allow(unsafe_code)]
 unsafe impl Send for Odd {}
 // SAFETY: as above.
 #[allow(unsafe_code)]
 unsafe impl Sync for Odd {}
 
-/// Says after some calls that it is on another kind of display than at first.
+/// A window that reports another kind of display after some calls.
 struct Fickle {
     own: Arc<Own>,
     calls: AtomicUsize,
@@ -54,7 +54,8 @@ impl HasDisplayHandle for Fickle {
         }
         let raw = RawDisplayHandle::Wayland(WaylandDisplayHandle::new(NonNull::dangling()));
         #[allow(unsafe_code)]
-        // SAFETY: there is none, and so nothing must be called with it; that is what is tested.
+        // SAFETY: the handle is invalid, so nothing must be called with it, which is what the test
+        // checks.
         Ok(unsafe { DisplayHandle::borrow_raw(raw) })
     }
 }
@@ -65,7 +66,7 @@ impl HasWindowHandle for Fickle {
     }
 }
 
-/// The commands of another kind of display were not loaded, and cannot be called.
+/// The commands for another kind of display were not loaded, and cannot be called.
 #[test]
 fn a_window_that_changes_its_kind_of_display_is_refused() {
     let Some(Scene { view, own, turn: _turn, .. }) = scene() else { return };
@@ -100,7 +101,7 @@ fn windows_that_cannot_be_shown_in_are_refused() {
     let compute = Compute::new(turn.device(), Backend::Host).unwrap();
     let error = View::in_window(&compute, &ViewInfo { size: SIZE, timeout: Rig::LONG }, adopt(&own)).unwrap_err();
     assert!(matches!(error, Error::CannotPresent { .. }), "{error:?}");
-    // The number of a window, and the connection, by their handles alone.
+    // The number of a window, and the connection, only as raw handles.
     let (display, handle) = (own.display_handle().unwrap().as_raw(), own.window_handle().unwrap().as_raw());
     assert!(matches!(handle, RawWindowHandle::Xcb(_)));
     #[allow(unsafe_code)]

@@ -1,4 +1,4 @@
-//! Images, pixel by pixel.
+//! Drawn images, compared pixel by pixel.
 
 use bridge::Compute;
 use bridge::half::f16;
@@ -7,7 +7,7 @@ use bridge_view::{ColorMap, Element, ImageFormat, Look};
 
 use crate::{PIXELS, SIZE, noise, shown, view, view_of};
 
-/// The values as an image holds them.
+/// Returns the values as an image stores them.
 fn encoded(values: &[u8], element: Element) -> Vec<u8> {
     match element {
         Element::F16 => values.iter().flat_map(|&v| f16::from_f32(f32::from(v) / 255.0).to_ne_bytes()).collect(),
@@ -34,7 +34,7 @@ pub(crate) fn every_element_and_channel_count_is_drawn_exactly(_: &Rig, compute:
                 };
                 assert_eq!(*found, expected, "{format}: pixel {pixel}");
             }
-            // The same image with its channels first.
+            // The same image with planar channels.
             let planes = |channel: u32| values.iter().skip(channel as usize).step_by(channels as usize).copied();
             let planes: Vec<u8> = (0..channels).flat_map(planes).collect();
             let planar = format.planar();
@@ -62,10 +62,10 @@ pub(crate) fn values_are_exposed_encoded_and_colored(_: &Rig, compute: &Compute)
     assert_eq!(first(-1.0, plain), [0, 0, 0, 255]);
     assert_eq!(first(f32::INFINITY, plain), [255; 4]);
     assert_eq!(first(f32::NAN, plain), [255, 0, 255, 255], "it stands out");
-    // Not by a factor that is infinite or 0.
+    // The factor is never infinite or 0.
     assert_eq!(first(f32::INFINITY, Look { exposure: -200.0, ..plain }), [255; 4]);
     assert_eq!(first(0.0, Look { exposure: 200.0, ..viridis }), first(0.0, viridis));
-    // matplotlib's, which a polynomial follows.
+    // The colors of matplotlib, which a polynomial approximates.
     for (value, expected) in [(0.0, [68, 1, 84, 255]), (1.0, [253, 231, 37, 255])] {
         let found = first(value, viridis);
         assert!(found.iter().zip(expected).all(|(a, b): (&u8, u8)| a.abs_diff(b) <= 4), "{value}: {found:?}");
@@ -86,7 +86,8 @@ pub(crate) fn images_of_other_sizes_are_scaled(_: &Rig, compute: &Compute) {
     assert!(found.iter().zip(&values).all(|(pixel, value)| pixel[0].abs_diff(*value) <= 1));
 }
 
-/// Infinity is very bright or very dark, and only NaN stands out, wherever a part of it is seen.
+/// Infinite values are drawn as the brightest or darkest color, and only NaN is highlighted, in every
+/// pixel that a NaN contributes to.
 pub(crate) fn values_that_are_not_finite_are_scaled(_: &Rig, compute: &Compute) {
     const MAGENTA: [u8; 4] = [255, 0, 255, 255];
     let mut view = view(compute);
@@ -115,7 +116,7 @@ pub(crate) fn values_that_are_not_finite_are_scaled(_: &Rig, compute: &Compute) 
     }
 }
 
-/// The shader reads words, of which the last one is not whole.
+/// The shader reads words, and the last word is incomplete.
 pub(crate) fn odd_sizes_of_bytes_are_drawn(_: &Rig, compute: &Compute) {
     let mut view = view_of(compute, [5, 3]);
     let format = ImageFormat::new([5, 3], 3, Element::U8).unwrap();

@@ -1,5 +1,5 @@
-//! A view: what is in shared memory is what the picture shows, and bad input is an error.
-#![allow(clippy::unwrap_used)] // A test that cannot go on ends.
+//! Tests of a view: the picture shows the contents of shared memory, and invalid input is an error.
+#![allow(clippy::unwrap_used)] // A test that cannot continue fails.
 
 #[cfg(target_os = "linux")]
 mod handles;
@@ -67,7 +67,7 @@ on_both_backends!(
     many_frames_are_in_flight,
 );
 
-// Their texels come through a staging buffer there.
+// On these devices, texels are transferred through a staging buffer.
 on_host_without_linear_images!(
     images_of_every_type_are_drawn_as_buffers_are,
     images_and_buffers_take_turns,
@@ -86,7 +86,7 @@ fn info() -> ExchangeInfo<'static> {
     ExchangeInfo { name: "shown", timeout: Rig::LONG, ..Default::default() }
 }
 
-/// Enqueues: write these bytes.
+/// Enqueues the writing of these bytes.
 fn write(turn: &mut ComputeTurn<BufferSpec<u8>>, bytes: &[u8]) {
     write_work(turn.work(), bytes);
 }
@@ -102,7 +102,7 @@ fn write_work(work: Work<'_, BufferSpec<u8>>, bytes: &[u8]) {
     }
 }
 
-/// The picture of an image with these bytes.
+/// Returns the picture of an image with these bytes.
 fn shown(view: &mut View, format: ImageFormat, look: &Look, bytes: &[u8]) -> Vec<[u8; 4]> {
     assert_eq!(format.size(), bytes.len() as u64);
     let mut exchange = Exchange::new(view.compute(), &info(), format.spec::<u8>().unwrap()).unwrap();
@@ -118,7 +118,7 @@ fn pixels(view: &mut View) -> Vec<[u8; 4]> {
     bytemuck::pod_collect_to_vec(&view.pixels().unwrap())
 }
 
-/// Bytes that look random.
+/// Returns pseudorandom bytes.
 fn noise(len: usize, seed: u32) -> Vec<u8> {
     let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(1);
     let mut next = || {

@@ -1,5 +1,5 @@
-//! The images of a window that the program presents by itself.
-#![allow(unsafe_code)] // Makes them.
+//! The images of a window that the program presents itself.
+#![allow(unsafe_code)] // Creates the images.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,8 +12,8 @@ use crate::SIZE;
 use crate::window::{adopt, compute};
 use crate::x11::Own;
 
-/// They are waited for with a limit; past it they are neither made again nor freed, even if the
-/// logger panics that is told of it.
+/// The wait for the images has a timeout; after a timeout the images are neither created again nor
+/// freed, even if the logger panics while it reports this.
 #[test]
 fn images_of_a_window_outlive_a_queue_that_stalls() {
     let _turn = Rig::open();
@@ -26,7 +26,7 @@ fn images_of_a_window_outlive_a_queue_that_stalls() {
         Err(error @ Error::CannotPresent { .. }) => return skip(Need::Other, &error.to_string()),
         Err(error) => panic!("{error}"),
     };
-    // What is leaked below uses the connection.
+    // The leaked images use the connection.
     std::mem::forget(own);
     let hold = || {
         let gate = Gate::new(device);
@@ -52,8 +52,8 @@ fn images_of_a_window_outlive_a_queue_that_stalls() {
     assert_silent(device);
 }
 
-/// A frame that could not be submitted leaves its image and a semaphore that is signaled, which
-/// nobody waits for. Once the images are made again, every frame has one.
+/// A frame that could not be submitted leaves its image and a signaled semaphore, which no
+/// submission waits for. After the images were created again, every frame can acquire an image.
 #[test]
 fn an_image_that_was_never_written_is_given_up_by_making_all_again() {
     let _turn = Rig::open();
@@ -68,7 +68,8 @@ fn an_image_that_was_never_written_is_given_up_by_making_all_again() {
     };
     for _ in 0..3 {
         for frame in 0..2 {
-            // SAFETY: no submission with an image of this frame was made since they were.
+            // SAFETY: no submission with an image of this frame was made since the images were
+            // created.
             let image = unsafe { images.acquire(frame, Rig::LONG) }.unwrap();
             assert!(image.is_some(), "frame {frame}");
         }

@@ -1,4 +1,4 @@
-//! Points, where they are seen.
+//! Points, and where they are visible.
 
 use bridge::{BufferSpec, Compute, Exchange};
 use bridge_tests::Rig;
@@ -6,7 +6,8 @@ use bridge_view::{Camera, PointFormat, PointKind, PointLook, View};
 
 use crate::{SIZE, info, pixels, view, write};
 
-/// The picture of these points, which is the same whether their attributes are apart or not.
+/// Returns the picture of these points, which does not depend on whether their attributes are
+/// separate.
 fn seen<const N: usize>(view: &mut View, points: &[[f32; N]], kind: PointKind, look: PointLook) -> Vec<[u8; 4]> {
     assert_eq!(kind.floats() as usize, N);
     let format = PointFormat::new(points.len() as u32, kind).unwrap();
@@ -30,7 +31,7 @@ fn drawn(view: &mut View, format: PointFormat, numbers: &[f32], look: PointLook)
     pixels(view)
 }
 
-/// Rows and columns that are not black.
+/// Returns the rows and columns that are not black.
 fn lit(picture: &[[u8; 4]]) -> Vec<[usize; 2]> {
     let width = SIZE[0] as usize;
     let lit = picture.iter().enumerate().filter(|(_, pixel)| pixel[..3] != [0; 3]);
@@ -45,14 +46,14 @@ pub(crate) fn a_point_is_drawn_where_it_is(_: &Rig, compute: &Compute) {
     let look = PointLook::default();
     let small = PointLook { size: 1, ..look };
     assert_eq!(lit_by([0.0; 3], look), MIDDLE);
-    // x is to the right, y up.
+    // x is to the right, y is up.
     let [row, column] = lit_by([0.5, 0.7, 0.0], small)[0];
     assert!(column > 12 && row < 8, "row {row}, column {column}");
     // The edge of the picture: the tangent of half the angle, times the distance.
     let edge = 3.0 * 0.4_f32.tan();
     assert_eq!(lit_by([0.0, edge * 0.99, 0.0], small)[0][0], 0);
     assert!(lit_by([0.0, edge * 1.2, 0.0], small).is_empty());
-    // Behind the camera, and no number.
+    // Behind the camera, and NaN.
     assert!(lit_by([0.0, 0.0, 4.0], look).is_empty() && lit_by([f32::NAN, 0.0, 0.0], look).is_empty());
     let camera = Camera { target: [5.0, 6.0, 7.0], yaw: 1.0, pitch: 0.5, distance: 9.0, ..Camera::default() };
     assert_eq!(lit_by([5.0, 6.0, 7.0], PointLook { camera, ..look }), MIDDLE);

@@ -1,5 +1,5 @@
 //! A device whose queue cannot scale pictures.
-#![allow(unsafe_code)] // Stand-ins for Vulkan functions.
+#![allow(unsafe_code)] // Replacements of Vulkan functions.
 
 use std::num::NonZeroU32;
 use std::sync::OnceLock;
@@ -17,22 +17,22 @@ use crate::SIZE;
 
 static FAMILIES: OnceLock<vk::PFN_vkGetPhysicalDeviceQueueFamilyProperties> = OnceLock::new();
 
-/// As the driver says, without graphics.
+/// Returns the driver's queue families without the graphics flag.
 unsafe extern "system" fn families(physical: vk::PhysicalDevice, count: *mut u32, all: *mut vk::QueueFamilyProperties) {
-    // SAFETY: handed on.
+    // SAFETY: the arguments are passed on unchanged.
     unsafe { FAMILIES.get().unwrap()(physical, count, all) };
     if all.is_null() {
         return;
     }
-    // SAFETY: the caller's count, which has been written.
+    // SAFETY: the caller's count, which was written.
     let written = unsafe { *count };
-    // SAFETY: the caller's array, which has been written as far.
+    // SAFETY: the caller's array, of which this many elements were written.
     for family in unsafe { std::slice::from_raw_parts_mut(all, written as usize) } {
         family.queue_flags &= !vk::QueueFlags::GRAPHICS;
     }
 }
 
-/// No call is made with what it names.
+/// A window for which no Vulkan call is made.
 struct Unused;
 
 impl HasDisplayHandle for Unused {
@@ -44,12 +44,13 @@ impl HasDisplayHandle for Unused {
 
 impl HasWindowHandle for Unused {
     fn window_handle(&self) -> Result<WindowHandle<'_>, HandleError> {
-        // SAFETY: nothing reads memory by its number.
+        // SAFETY: nothing accesses memory through the number.
         Ok(unsafe { WindowHandle::borrow_raw(RawWindowHandle::Xcb(XcbWindowHandle::new(NonZeroU32::MIN))) })
     }
 }
 
-/// Whatever the surface says: a picture is scaled to a window by a blit.
+/// Regardless of the surface's support, a window needs graphics, because the picture is scaled to
+/// it with a blit.
 #[test]
 fn a_window_needs_a_queue_with_graphics() {
     let engine = Box::leak(Box::new(Engine::new(None)));
@@ -68,7 +69,7 @@ fn a_window_needs_a_queue_with_graphics() {
         });
         families as *const std::ffi::c_void
     };
-    // SAFETY: every function is the instance's own, or a stand-in with its signature.
+    // SAFETY: every function is the instance's own, or a replacement with the same signature.
     info.instance = unsafe { ash::Instance::load_with(load, own.handle()) };
     // SAFETY: the engine's own handles, which live forever.
     let device = unsafe { ExportDevice::adopt(info) }.unwrap();

@@ -1,4 +1,4 @@
-//! The picture, back in memory that the compute side reads.
+//! Reading the picture back into memory that the compute side reads.
 
 use std::sync::mpsc;
 
@@ -8,7 +8,7 @@ use bridge_view::{Element, Error, ImageFormat, Look, PictureSlot, View};
 
 use crate::{PIXELS, SIZE, info, noise, pixels, shown, view};
 
-/// Draws two images, reads each, and compares what `read` finds in the turn.
+/// Draws two images, reads each, and compares the contents of the turn that `read` returns.
 fn comes_back<R: PictureSlot + Resources>(
     view: &mut View,
     spec: R,

@@ -1,4 +1,4 @@
-//! Input that cannot be: an error, and the frame is given back.
+//! Invalid input is an error, and the frame is returned to its exchange.
 
 use std::sync::OnceLock;
 
@@ -42,7 +42,7 @@ fn views_that_cannot_be_are_errors() {
     }
 }
 
-/// Nothing was submitted: the view goes on, and leaves nothing behind.
+/// Nothing was submitted: the view continues, and leaks nothing.
 #[test]
 fn a_picture_that_is_asked_for_under_the_queues_lock_is_refused() {
     let device = Rig::open_own();
@@ -64,8 +64,8 @@ fn a_picture_that_is_asked_for_under_the_queues_lock_is_refused() {
     device.try_release().unwrap();
 }
 
-/// Events arrive on one thread, where some systems have no other than the main one; no window is a
-/// panic.
+/// Events are delivered on one thread, which on some systems must be the main thread; a missing
+/// window is an error and not a panic.
 #[test]
 fn windows_where_there_can_be_none_are_errors() {
     let thread = std::thread::spawn(|| {
@@ -114,7 +114,7 @@ pub(crate) fn frames_that_cannot_be_drawn_are_given_back(_: &Rig, compute: &Comp
     }
     given_back(compute, Bytes::new(83, read), |frame| refused(view.show_points(frame, format, &good)));
     assert!(!view.draw().unwrap(), "nothing was shown");
-    // Never destroyed, as the device of all tests.
+    // Never destroyed, like the device of all tests.
     static OTHER: OnceLock<Compute> = OnceLock::new();
     let other = OTHER.get_or_init(|| Compute::new(&Rig::open_own(), Backend::Host).unwrap());
     let format = ImageFormat::new(SIZE, 4, Element::U8).unwrap();
@@ -180,7 +180,7 @@ fn refused<T>(made: Result<T, Error>) {
     assert!(matches!(made, Err(Error::InvalidArgument { .. })), "{:?}", made.err());
 }
 
-/// Calls `refuse` with more frames than there are slots: each comes back.
+/// Calls `refuse` with more frames than there are slots, which requires that each is returned.
 fn given_back(compute: &Compute, spec: Bytes, mut refuse: impl FnMut(RenderTurn<Bytes>)) {
     let mut exchange = Exchange::new(compute, &info(), spec).unwrap();
     for _ in 0..5 {

@@ -1,5 +1,5 @@
-//! Shared images, drawn from where their texels lie: pixel by pixel what the same values in a
-//! buffer are.
+//! Shared images, drawn directly from their memory: each pixel equals that of the same values in a
+//! buffer.
 
 use bridge::half::f16;
 use bridge::{Compute, Exchange, ImageAccess, ImageSpec, LatestInfo, LiveObjects, RenderTurn, Texel, Work, ash::vk};
@@ -10,7 +10,7 @@ use crate::{PIXELS, SIZE, info, noise, pixels, shown, view};
 
 const RGBA: vk::Format = vk::Format::R8G8B8A8_UNORM;
 
-/// Texels of any type, from their bytes.
+/// Returns texels of any type from their bytes.
 fn texels<T: Texel>(bytes: &[u8]) -> Vec<T> {
     bytemuck::pod_collect_to_vec(bytes)
 }
@@ -19,7 +19,7 @@ fn spec<T: Texel>(format: vk::Format, size: [u32; 2]) -> ImageSpec<T> {
     ImageSpec::new(format, size, ImageAccess::COMPUTE_SAMPLED)
 }
 
-/// Enqueues: write these texels, `width` a row.
+/// Enqueues the writing of these texels, with `width` texels per row.
 fn write<T: Texel>(work: Work<'_, ImageSpec<T>>, width: usize, texels: Vec<T>) {
     match work {
         Work::Cuda(mut cuda) => cuda.resources.write_from_host(cuda.stream, 0, .., &texels).unwrap(),
@@ -40,7 +40,7 @@ fn finished<T: Texel>(exchange: &mut Exchange<ImageSpec<T>>, width: u32, bytes: 
     turn.finish().unwrap()
 }
 
-/// The picture of an image with these bytes.
+/// Returns the picture of an image with these bytes.
 fn sampled<T: Texel>(view: &mut View, spec: ImageSpec<T>, look: &Look, bytes: &[u8]) -> Vec<[u8; 4]> {
     let [width, ..] = spec.extent();
     let mut exchange = Exchange::new(view.compute(), &info(), spec).unwrap();
@@ -50,7 +50,7 @@ fn sampled<T: Texel>(view: &mut View, spec: ImageSpec<T>, look: &Look, bytes: &[
     pixels(view)
 }
 
-/// Bytes of this many floats between -0.5 and 2, each of which a half float has.
+/// Returns the bytes of `count` floats between -0.5 and 2 that half floats represent exactly.
 fn floats(count: usize, element: Element) -> Vec<u8> {
     let values = noise(count, 11).into_iter().map(|byte| f32::from(byte) / 102.0 - 0.5).map(f16::from_f32);
     match element {
@@ -75,11 +75,11 @@ pub(crate) fn images_of_every_type_are_drawn_as_buffers_are(_: &Rig, compute: &C
         for look in looks {
             let buffer = ImageFormat::new(SIZE, channels, element).unwrap();
             let expected = shown(view, buffer, &look, &bytes);
-            // So that a picture which stays is not taken for right.
+            // Draws another image in between, so that a picture that did not change is detected.
             sampled::<[u8; 4]>(view, spec(RGBA, SIZE), &look, &[0; 4 * PIXELS]);
             let found = sampled::<T>(view, spec(format, SIZE), &look, &bytes);
             for (pixel, (found, expected)) in found.iter().zip(&expected).enumerate() {
-                // Two shaders with the same arithmetic: compilers may round it each its own way.
+                // Two shaders with the same arithmetic: compilers may round it differently.
                 let same = found == expected || look != Look::default() && near(found, expected);
                 assert!(same, "{format:?}: pixel {pixel} is {found:?}, not {expected:?}, with {look:?}");
             }
@@ -104,11 +104,11 @@ pub(crate) fn images_of_other_orders_and_encodings_are_drawn(_: &Rig, compute: &
     let found = sampled::<[u8; 4]>(&mut view, spec(vk::Format::B8G8R8A8_UNORM, SIZE), &plain, &bytes);
     let turned: Vec<[u8; 4]> = bytes.chunks_exact(4).map(|texel| [texel[2], texel[1], texel[0], texel[3]]).collect();
     assert!(found == turned, "blue comes first in memory");
-    // Sampled it is linear, and it is encoded again.
+    // Sampling converts to linear values, which are encoded again.
     let linear = Look { linear: true, ..plain };
     let found = sampled::<[u8; 4]>(&mut view, spec(vk::Format::R8G8B8A8_SRGB, SIZE), &linear, &bytes);
     assert!(near(found.as_flattened(), &bytes), "sRGB and back");
-    // The first byte of 16 bits says it all, but for rounding.
+    // The first byte of 16 bits determines the value, except for rounding.
     let words: Vec<u8> = noise(PIXELS, 5).into_iter().flat_map(|byte| (u16::from(byte) * 257).to_ne_bytes()).collect();
     let found = sampled::<u16>(&mut view, spec(vk::Format::R16_UNORM, SIZE), &plain, &words);
     let expected = noise(PIXELS, 5);
@@ -134,7 +134,7 @@ pub(crate) fn images_of_other_sizes_are_scaled_as_buffers_are(_: &Rig, compute: 
     }
 }
 
-/// Frames of an image, of a buffer and of another image take turns, three in flight.
+/// Frames of an image, of a buffer and of another image alternate, with three in flight.
 pub(crate) fn images_and_buffers_take_turns(_: &Rig, compute: &Compute) {
     let before = LiveObjects::now();
     {
@@ -156,7 +156,7 @@ pub(crate) fn images_and_buffers_take_turns(_: &Rig, compute: &Compute) {
                 }
             }
             assert!(view.draw().unwrap());
-            // Most are not waited for.
+            // Most frames are not waited for.
             if frame % 10 < 3 {
                 let gray = |byte: &u8| [*byte, *byte, *byte, 255];
                 let expected = if frame % 3 == 1 { bytes[..PIXELS].iter().map(gray).collect() } else { texels(&bytes) };
@@ -176,7 +176,7 @@ pub(crate) fn images_of_a_latest_exchange_are_drawn(_: &Rig, compute: &Compute) 
         let mut turn = writer.begin().unwrap();
         write(turn.work(), SIZE[0] as usize, texels(&bytes));
         turn.publish().unwrap().wait(Rig::LONG).unwrap();
-        // The same frame a second time, too.
+        // Draws the same frame a second time as well.
         for _ in 0..2 {
             let turn = reader.newest().unwrap().expect("a frame is finished");
             view.show_texture(turn, &Look::default()).unwrap();

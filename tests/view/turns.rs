@@ -1,4 +1,4 @@
-//! Frames on their way through a view.
+//! Frames that pass through a view.
 
 use bridge::{Compute, Exchange, LatestInfo, LiveObjects};
 use bridge_tests::Rig;
@@ -20,7 +20,7 @@ pub(crate) fn a_frame_that_is_replaced_is_given_back(_: &Rig, compute: &Compute)
     }
     assert!(view.draw().unwrap());
     assert!(pixels(&mut view).iter().all(|pixel| *pixel == [19, 19, 19, 255]));
-    // And one that is never drawn.
+    // A frame that is never drawn.
     let turn = exchange.begin().unwrap();
     view.show_image(turn.finish().unwrap(), format(), &Look::default()).unwrap();
     drop(view);
@@ -52,7 +52,7 @@ pub(crate) fn frames_of_a_latest_exchange_are_drawn(_: &Rig, compute: &Compute) 
         let mut turn = writer.begin().unwrap();
         write_work(turn.work(), &[value; PIXELS]);
         turn.publish().unwrap().wait(Rig::LONG).unwrap();
-        // The same frame a second time, too.
+        // Draws the same frame a second time as well.
         for _ in 0..2 {
             let turn = reader.newest().unwrap().expect("a frame is finished");
             view.show_image(turn, format(), &Look::default()).unwrap();

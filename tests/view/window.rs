@@ -1,4 +1,4 @@
-//! A view in a window of the program's own, whose events the program passes on.
+//! A view in a window of the program, which forwards the window's events.
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use bridge_view::{
 use crate::x11::Own;
 use crate::{PIXELS, SIZE, info, noise, write};
 
-/// A view in a window, and what else a test of it needs. No test runs beside it.
+/// A view in a window, and the objects that its test needs. No other test runs at the same time.
 pub(crate) struct Scene {
     pub(crate) view: View,
     events: WindowState,
@@ -22,7 +22,7 @@ pub(crate) struct Scene {
     pub(crate) turn: Rig,
 }
 
-/// `None` where the machine shows no windows; the test is skipped.
+/// Returns `None` and skips the test if the machine cannot show windows.
 pub(crate) fn scene() -> Option<Scene> {
     let turn = Rig::open();
     let own = Arc::new(Own::open(SIZE)?);
@@ -43,7 +43,8 @@ pub(crate) fn adopt(own: &Arc<Own>) -> Window {
     Window::adopt(own.clone(), &WindowInfo { size: SIZE, ..WindowInfo::default() }).unwrap()
 }
 
-/// Of a device that can show pictures, which is never destroyed, as that of [`Rig`].
+/// Returns the compute side of a device that can present to the window. The device is never
+/// destroyed, like that of [`Rig`].
 pub(crate) fn compute(window: &Window) -> Option<Compute> {
     static COMPUTE: OnceLock<Result<Compute, String>> = OnceLock::new();
     let open = || {
@@ -70,7 +71,7 @@ fn show_point(view: &mut View, point: [f32; 3]) {
     view.show_points(turn.finish().unwrap(), format, &PointLook { size: 1, ..PointLook::default() }).unwrap();
 }
 
-/// Draws until `seen`: a window shows a picture when its system comes to it.
+/// Draws until `seen` returns `true`: the window system shows a picture with a delay.
 fn until(view: &mut View, what: &str, mut seen: impl FnMut(Drawn) -> bool) {
     let begun = Instant::now();
     while !seen(view.draw_and_present().unwrap()) {
@@ -97,12 +98,12 @@ fn the_programs_window_shows_the_picture_and_follows_its_size() {
     for seed in 0..20 {
         let bytes = noise(3 * PIXELS, seed);
         show(&mut view, &bytes);
-        // Takes no events, of which there are none here.
+        // `draw` does not process window events, of which there are none here.
         assert!(view.draw().unwrap());
         until_shown(&mut view, &own, SIZE, &pixels_of(&bytes));
     }
     show(&mut view, &[200; 3 * PIXELS]);
-    // Twice as wide, and bars of eight pixels above and below.
+    // Twice as wide, with bars of eight pixels above and below.
     let size = [2 * SIZE[0], 2 * SIZE[1] + 16];
     own.resize(size);
     events.resized(size);
@@ -112,8 +113,8 @@ fn the_programs_window_shows_the_picture_and_follows_its_size() {
     assert_silent(view.compute().device());
 }
 
-/// Nothing is acquired that could not be submitted: each of the three pictures that may be on their
-/// way would be lost with it.
+/// No image is acquired that cannot be submitted: otherwise each of the three pictures in flight
+/// would be lost.
 #[test]
 fn a_window_goes_on_after_draws_under_the_queues_lock() {
     let Some(Scene { mut view, events, own, turn: _turn }) = scene() else { return };
@@ -151,7 +152,7 @@ fn a_hidden_or_minimized_window_is_left_alone_and_a_closed_one_for_good() {
         back();
         until_shown(&mut view, &own, SIZE, &picture);
     }
-    // The same picture again, and then not.
+    // The same picture is presented once more, and then not again.
     events.uncovered();
     until_presented(&mut view);
     assert_eq!(outcome(&mut view), (false, false));
@@ -164,7 +165,7 @@ fn a_hidden_or_minimized_window_is_left_alone_and_a_closed_one_for_good() {
     assert_silent(view.compute().device());
 }
 
-/// Whether a frame was drawn, and whether the window was given the picture.
+/// Returns whether a frame was drawn, and whether the picture was presented to the window.
 fn outcome(view: &mut View) -> (bool, bool) {
     let Drawn { drawn, presented, .. } = view.draw_and_present().unwrap();
     (drawn, presented)
@@ -173,7 +174,7 @@ fn outcome(view: &mut View) -> (bool, bool) {
 #[test]
 fn the_camera_moves_as_the_program_passes_on() {
     let Some(Scene { mut view, events, own, turn: _turn }) = scene() else { return };
-    // Nothing turns yet.
+    // There are no points yet that could turn.
     events.drag([100.0, 0.0]);
     show_point(&mut view, [0.0, 0.0, 0.5]);
     until_presented(&mut view);
@@ -182,7 +183,7 @@ fn the_camera_moves_as_the_program_passes_on() {
     let middle = place(&mut view);
     assert_eq!(middle, 8 * SIZE[0] as usize + 12);
 
-    // What is no number moves nothing, and what is far too large no further than the ends.
+    // NaN and infinity move nothing, and very large values move the camera only to its limits.
     for nothing in [f32::NAN, f32::INFINITY] {
         events.drag([nothing, 0.0]);
         events.drag([0.0, nothing]);
@@ -216,7 +217,7 @@ fn a_window_that_is_destroyed_is_an_error_and_the_view_goes_on_with_another() {
     show(&mut view, &[1; 3 * PIXELS]);
     until_presented(&mut view);
     own.destroy();
-    // The system tells it with one of the next pictures.
+    // The system reports it with one of the next pictures.
     let begun = Instant::now();
     let error = loop {
         show(&mut view, &[2; 3 * PIXELS]);
@@ -241,7 +242,7 @@ fn a_window_that_is_destroyed_is_an_error_and_the_view_goes_on_with_another() {
 
     for round in [4, 5] {
         let Some(other) = Own::open(SIZE).map(Arc::new) else { return };
-        // The second time in place of the first.
+        // The second window replaces the first.
         view.attach_window(adopt(&other)).unwrap();
         show(&mut view, &[round; 3 * PIXELS]);
         until_shown(&mut view, &other, SIZE, &vec![[round; 3]; PIXELS]);
@@ -249,7 +250,7 @@ fn a_window_that_is_destroyed_is_an_error_and_the_view_goes_on_with_another() {
     assert_silent(view.compute().device());
 }
 
-/// What waits for a signal of the CPU's that has not come must not be presented.
+/// A picture that waits for a pending signal of the CPU must not be presented.
 #[test]
 fn what_waits_for_the_cpu_is_not_presented() {
     let Some(Scene { mut view, own, turn: _turn, .. }) = scene() else { return };
@@ -259,7 +260,7 @@ fn what_waits_for_the_cpu_is_not_presented() {
     show(&mut view, &[1; 3 * PIXELS]);
     until_presented(&mut view);
 
-    // A picture that is read into a slot which the CPU has not given back.
+    // A picture that is read into a slot that the CPU has not returned.
     let info = ExchangeInfo { slots: 1, timeout: short, ..info() };
     let mut exchange = Exchange::render_first(&compute, &info, view.picture_spec().unwrap()).unwrap();
     let gate = Gate::on(&compute);
@@ -273,7 +274,7 @@ fn what_waits_for_the_cpu_is_not_presented() {
     until_shown(&mut view, &own, SIZE, &[[2; 3]; PIXELS]);
     drop(view);
 
-    // One that was drawn before there was a window.
+    // A picture that was drawn before there was a window.
     let mut view = View::headless(&compute, &ViewInfo { size: SIZE, timeout: short }).unwrap();
     let mut exchange = Exchange::new(&compute, &crate::info(), format.spec::<u8>().unwrap()).unwrap();
     let gate = Gate::on(&compute);
@@ -286,7 +287,7 @@ fn what_waits_for_the_cpu_is_not_presented() {
     assert!(matches!(&error, Error::Bridge(bridge::Error::Timeout { .. })), "{error:?}");
     assert!(view.window().is_none());
     gate.open();
-    // Each try waits for a short time only.
+    // Each attempt waits only for a short time.
     let begun = Instant::now();
     let at_last = |call: &mut dyn FnMut() -> Result<(), Error>| {
         while let Err(error) = call() {

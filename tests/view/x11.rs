@@ -1,4 +1,4 @@
-//! A program's own window: one of X11, made without this crate's event loop.
+//! A program's own window: an X11 window that is created without this crate's event loop.
 
 #![allow(unsafe_code)] // Lends the connection.
 
@@ -22,7 +22,7 @@ pub(crate) struct Own {
 }
 
 impl Own {
-    /// `None`, with a word about it, where there is no X server.
+    /// Opens a window. Returns `None` and reports the reason if there is no X server.
     pub(crate) fn open([width, height]: [u32; 2]) -> Option<Self> {
         let (connection, screen) = match XCBConnection::connect(None) {
             Ok(connected) => connected,
@@ -55,7 +55,7 @@ impl Own {
         self.connection.sync().unwrap();
     }
 
-    /// Red, green and blue of the window's pixels, which has this size.
+    /// Returns the red, green and blue values of the window's pixels; the window has this size.
     pub(crate) fn pixels(&self, [width, height]: [u32; 2]) -> Vec<[u8; 3]> {
         let (width, height) = (width as u16, height as u16);
         let image = self.connection.get_image(ImageFormat::Z_PIXMAP, self.window, 0, 0, width, height, u32::MAX);
@@ -76,8 +76,8 @@ impl HasDisplayHandle for Own {
 impl HasWindowHandle for Own {
     fn window_handle(&self) -> Result<WindowHandle<'_>, HandleError> {
         let window = NonZeroU32::new(self.window).ok_or(HandleError::Unavailable)?;
-        // SAFETY: the server refuses requests about a window that was destroyed, and nothing reads
-        // memory by its number.
+        // SAFETY: the server refuses requests for a destroyed window, and nothing accesses memory
+        // through the number.
         Ok(unsafe { WindowHandle::borrow_raw(RawWindowHandle::Xcb(XcbWindowHandle::new(window))) })
     }
 }

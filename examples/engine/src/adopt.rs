@@ -1,4 +1,4 @@
-//! Lends the engine's device to the bridge. Written once, for all systems.
+//! Lends the engine's device to the bridge. Shared by all systems.
 #![allow(unsafe_code)] // The engine's handles.
 
 use std::sync::Arc;
@@ -9,23 +9,23 @@ use bridge::{AdoptInfo, Backend, Compute, ExportDevice, QueueLock, requirements_
 use engine_core::Gpu;
 use engine_core::gpu::VERSION;
 
-/// What the engine enables for the bridge when it makes its device.
+/// Returns the extensions that the engine has to enable for the bridge when it creates its device.
 ///
 /// # Errors
-/// Everything that the device lacks.
+/// The error lists everything that the device lacks.
 pub fn extensions(
     instance: &ash::Instance,
     version: u32,
     physical: vk::PhysicalDevice,
 ) -> Result<Vec<&'static std::ffi::CStr>> {
-    // SAFETY: the engine's instance, made with this version, and one of its devices.
+    // SAFETY: the engine's instance, created with this version, and one of its devices.
     let needed = unsafe { requirements_for(instance, version, physical) }?;
     needed.check_met()?;
     needed.optional.iter().for_each(|optional| log::debug!("{optional}"));
     Ok(needed.extensions)
 }
 
-/// The engine's queue lock, as the bridge takes it.
+/// The engine's queue lock, with the bridge's interface.
 struct Lock(Arc<Gpu>);
 
 impl QueueLock for Lock {
@@ -34,10 +34,10 @@ impl QueueLock for Lock {
     }
 }
 
-/// Lends the device, and opens the compute side.
+/// Lends the device and opens the compute side.
 ///
 /// # Errors
-/// What is missing for the backend.
+/// The device lacks a requirement of the backend.
 pub fn compute(gpu: &Arc<Gpu>, backend: Backend) -> Result<Compute> {
     let queue = (gpu.queue().with(|queue| queue), gpu.queue().family());
     let instance = (gpu.entry().clone(), gpu.instance().clone(), VERSION);
@@ -49,8 +49,8 @@ pub fn compute(gpu: &Arc<Gpu>, backend: Backend) -> Result<Compute> {
     // To adopt it again, or another device under the same mutex, pass a clone of this `Arc`.
     info.queue_lock = Some(Arc::new(Lock(Arc::clone(gpu))));
     info.keep_alive = Some(Box::new(Arc::clone(gpu)));
-    // SAFETY: the handles are the engine's, which the device keeps alive; the lists are what the
-    // engine enabled; every submission of the engine's is made under the lock.
+    // SAFETY: the handles belong to the engine, which the device keeps alive; the lists contain
+    // what the engine enabled; all submissions of the engine hold the lock.
     let device = unsafe { ExportDevice::adopt(info) }?;
     Ok(Compute::new(&device, backend)?)
 }

@@ -7,7 +7,7 @@ use crate::filter::filter_row;
 use crate::painting::{MARGIN, Painting, SIDE, texel};
 use crate::particles::{Particles, advance, bodies};
 
-/// The systems that a frame was made with.
+/// The systems that a frame was drawn with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Systems {
     /// The particles.
@@ -18,13 +18,13 @@ pub struct Systems {
     pub filter: bool,
 }
 
-/// Follows the frames of a run.
+/// Checks the frames of a run.
 pub struct Checker {
     bodies: Vec<[f32; 4]>,
     step: u32,
-    /// Checks that were made.
+    /// The number of checks that were made.
     pub checks: u64,
-    /// The steps at which the particles were seen, one a frame.
+    /// The step of the particles in each checked frame.
     pub steps: Vec<u32>,
 }
 
@@ -35,7 +35,7 @@ impl Default for Checker {
 }
 
 impl Checker {
-    /// The particles begin again.
+    /// Restarts the expected particles at step 0.
     pub fn restart_particles(&mut self) {
         (self.bodies, self.step) = (bodies(), 0);
     }
@@ -43,7 +43,7 @@ impl Checker {
     /// Checks a frame.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The difference to the expected frame.
     pub fn check(&mut self, captured: &Captured, systems: Systems) -> Result<()> {
         self.try_check(captured, systems).with_context(|| format!("frame {}", captured.frame))
     }
@@ -73,10 +73,11 @@ impl Checker {
         Ok(())
     }
 
-    /// One whole state, no older than the last one, with the bits of the twin; and it was drawn.
+    /// Checks that the particles are one complete state, not older than the last one, bit-identical
+    /// to the twin's, and drawn.
     fn check_particles(&mut self, captured: &Captured, scene: &[[u8; 4]], [width, height]: [usize; 2]) -> Result<()> {
         let bytes = captured.sample(Particles::NAME);
-        // Nothing is drawn before the first state is there.
+        // Nothing is drawn before the first state is published.
         let Some(vertices) = (!bytes.is_empty()).then(|| vertices(bytes)).transpose()? else { return Ok(()) };
         let step = vertices.first().context("there are no particles")?[2] as u32;
         ensure!(step >= self.step, "step {step} of the particles was drawn behind step {}", self.step);
@@ -101,7 +102,7 @@ impl Checker {
         Ok(())
     }
 
-    /// The texture has the bits of the twin, and is on its panel.
+    /// Checks that the texture is bit-identical to the twin's and is drawn on its panel.
     fn check_painting(&mut self, captured: &Captured, scene: &[[u8; 4]], [width, height]: [usize; 2]) -> Result<()> {
         let painted = rgba(captured.sample(Painting::NAME))?;
         let frame = captured.frame as u32;
@@ -135,7 +136,7 @@ mod tests {
     use super::*;
     use ash::vk;
 
-    /// A frame of painting and filter as it should be, 80 x 80 pixels.
+    /// Returns a correct frame of painting and filter, 80 x 80 pixels.
     fn right() -> (Captured, Systems) {
         let side = 80;
         let mut scene = vec![[0, 0, 0, 255]; 80 * 80];

@@ -1,30 +1,29 @@
-//! How much of a system is about the bridge: the lines of its file `shared.rs`, counted from the
-//! file itself.
+//! Counts the lines of each system that are specific to the bridge: those of its file `shared.rs`.
 
 use std::fmt;
 
-/// A file and what is counted of it.
+/// The counts of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Count {
-    /// The system, or what is written once for all.
+    /// The name of the system, or of the file that all systems share.
     pub name: &'static str,
-    /// Lines of code, `use` included: without blank lines and comments.
+    /// Lines of code, including `use`, without blank lines and comments.
     pub lines: usize,
-    /// Blocks of `unsafe`.
+    /// The number of `unsafe` blocks.
     pub unsafe_blocks: usize,
 }
 
-/// Each system's file.
+/// The file of each system.
 pub const SYSTEMS: [(&str, &str); 3] = [
     ("particles", include_str!("particles/shared.rs")),
     ("painting", include_str!("painting/shared.rs")),
     ("filter", include_str!("filter/shared.rs")),
 ];
 
-/// What is written once for all systems.
+/// The files that all systems share.
 pub const ONCE: [(&str, &str); 2] = [("adopt", include_str!("adopt.rs")), ("splice", include_str!("splice.rs"))];
 
-/// Counts a file.
+/// Counts the lines and blocks of a file.
 pub fn count((name, source): (&'static str, &str)) -> Count {
     let code = || source.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("//"));
     let unsafe_blocks = code().map(|line| line.matches("unsafe {").count()).sum();
@@ -50,7 +49,7 @@ mod tests {
         assert_eq!(count(("f", source)), Count { name: "f", lines: 3, unsafe_blocks: 1 });
     }
 
-    /// Otherwise the count would mean nothing.
+    /// Without this, the count would be incomplete.
     #[test]
     fn a_system_names_the_bridge_nowhere_else() {
         let engine_side =

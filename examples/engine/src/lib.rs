@@ -1,19 +1,19 @@
-//! The bridge in an engine that knows nothing of it.
+//! The bridge in an engine that has no knowledge of it.
 //!
-//! The engine is the package `engine-core`, which does not depend on the bridge. Here are three
-//! systems that are added to it:
+//! The engine is the package `engine-core`, which does not depend on the bridge. This crate
+//! contains three systems that are added to it:
 //!
-//! | module | is | its bridge-specific part |
+//! | module | contents | its bridge-specific part |
 //! |---|---|---|
-//! | [`particles`] | simulated at a fixed rate on a thread of its own, drawn as often as the engine's loop goes round | `particles/shared.rs` |
+//! | [`particles`] | simulated at a fixed rate on a separate thread | `particles/shared.rs` |
 //! | [`painting`] | a texture that the compute side paints, on a panel | `painting/shared.rs` |
-//! | [`filter`] | a post-process: the compute side filters the scene, the engine shows the result | `filter/shared.rs` |
+//! | [`filter`] | a post-process of the scene on the compute side | `filter/shared.rs` |
 //!
-//! What is written once for all of them: [`adopt`] lends the engine's device, [`splice`] makes a
-//! lent turn a part of the engine's submissions. [`count`] counts the lines, [`check`] knows how
-//! frames should look, [`script`] runs without a window and [`window`] in one.
+//! Two modules are shared by all systems: [`adopt`] lends the engine's device, and [`splice`] makes
+//! a lent turn a part of the engine's submissions. [`count`] counts the lines, [`check`] checks
+//! frames, [`script`] runs without a window and [`window`] in one.
 
-#![allow(missing_debug_implementations)] // An example, which prints none of it.
+#![allow(missing_debug_implementations)] // An example that prints none of these types.
 
 pub mod adopt;
 pub mod check;
@@ -25,5 +25,5 @@ pub mod script;
 pub mod splice;
 pub mod window;
 
-/// The kernels, compiled beforehand from `shaders/engine.cu`.
+/// The PTX of the kernels in `shaders/engine.cu`.
 pub(crate) const KERNELS: &str = include_str!("../../../shaders/engine.ptx");

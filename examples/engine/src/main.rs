@@ -1,6 +1,6 @@
-//! A small engine on raw Vulkan, with systems of the bridge: particles that are simulated at their
-//! own rate, a texture that CUDA paints, a post-process that CUDA filters. It checks its own frames
-//! and exits with an error if one is wrong.
+//! A small engine on raw Vulkan, with systems that use the bridge: particles that are simulated at
+//! their own rate, a texture that CUDA paints, and a post-process that CUDA computes. It checks its
+//! own frames and exits with an error if one is wrong.
 //!
 //! `cargo run -p engine-example -- --frames 300 --out out/engine`, or `--window`.
 

@@ -20,61 +20,60 @@ use crate::filter::Filter;
 use crate::painting::Painting;
 use crate::particles::{Clock, Particles, RATE, Steady};
 
-/// How long the loop stands still.
+/// The duration of the pause of the loop.
 const PAUSE: Duration = Duration::from_millis(300);
 
 /// Configuration of a run.
 #[derive(Clone, Debug)]
 pub struct Script {
-    /// Frames.
+    /// The number of frames.
     pub frames: u64,
-    /// Width and height.
+    /// Width and height of a frame, in pixels.
     pub size: [u32; 2],
-    /// What computes.
+    /// The backend that computes.
     pub backend: Backend,
     /// A part of the Vulkan device's name.
     pub gpu: Option<String>,
-    /// Whether the validation layer watches.
+    /// Whether to enable the validation layer.
     pub validate: bool,
 }
 
-/// An engine with the bridge beside it.
+/// An engine and the compute side of the bridge.
 pub struct World {
-    // Field order is drop order, which does not matter here, see `tests/orders.rs`: everything
-    // keeps what it needs.
+    // Field order is drop order, which is not relevant here (see `tests/orders.rs`): every object
+    // keeps its dependencies alive.
     /// The engine.
     pub engine: Engine,
     /// The compute side.
     pub compute: Compute,
-    /// The systems that are there.
+    /// The active systems.
     pub systems: Systems,
     /// Messages of the validation layer.
     pub messages: Arc<Messages>,
 }
 
-/// Outcome of a run.
+/// The outcome of a run.
 #[derive(Debug)]
 pub struct Report {
-    /// The device, and what computed, and why.
+    /// The device, the backend that computed, and why.
     pub machine: String,
-    /// Frames that were drawn.
+    /// The number of frames that were drawn.
     pub drawn: u64,
-    /// Frames that were checked.
+    /// The number of frames that were checked.
     pub checked: usize,
-    /// Checks that held.
+    /// The number of checks that passed.
     pub checks: u64,
-    /// States of the particles among the frames that were checked.
+    /// The number of different states of the particles in the checked frames.
     pub states: usize,
-    /// Bytes of memory that the bridge took for all systems.
+    /// The bytes of memory that the bridge allocated for all systems.
     pub shared_bytes: u64,
 }
 
 impl World {
-    /// An engine without systems, for frames of `size` pixels; `window` has the instance extensions
-    /// of a window.
+    /// Creates an engine without systems; `window` contains the instance extensions of a window.
     ///
     /// # Errors
-    /// What cannot be had here.
+    /// A required resource is not available.
     pub fn new(script: &Script, window: &[&'static std::ffi::CStr]) -> Result<Self> {
         let info =
             GpuInfo { name: script.gpu.as_deref(), validation: script.validate, window, wishes: &adopt::extensions };
@@ -87,12 +86,12 @@ impl World {
     /// Adds the particles, at [`RATE`].
     ///
     /// # Errors
-    /// What cannot be had here.
+    /// A required resource is not available.
     pub fn add_particles(&mut self) -> Result<()> {
         self.add_particles_by(Steady::new(RATE))
     }
 
-    /// Adds the particles, which are simulated by the clock.
+    /// Adds the particles, with a simulation that follows the clock.
     ///
     /// # Errors
     /// As above.
@@ -121,10 +120,10 @@ impl World {
         self.engine.add(Box::new(Filter::new(&self.compute)))
     }
 
-    /// Removes a system, which ends it.
+    /// Removes and drops a system.
     ///
     /// # Errors
-    /// A system that is not there.
+    /// There is no such system.
     pub fn remove(&mut self, name: &str) -> Result<()> {
         let removed = self.engine.remove(name)?.with_context(|| format!("there is no system {name}"))?;
         drop(removed);
@@ -137,7 +136,7 @@ impl World {
     }
 }
 
-/// What happens in the course of a run.
+/// An event in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Event {
     Pause,
@@ -151,7 +150,7 @@ enum Event {
     AddParticles,
 }
 
-/// When it happens, as parts of the run in hundredths.
+/// The times of the events, in hundredths of the run.
 const EVENTS: [(u64, Event); 9] = [
     (10, Event::Pause),
     (20, Event::Resize),
@@ -164,17 +163,17 @@ const EVENTS: [(u64, Event); 9] = [
     (85, Event::AddParticles),
 ];
 
-/// Runs; writes pictures of some frames to `out`.
+/// Runs the script; writes pictures of some frames to `out`.
 ///
 /// # Errors
-/// What failed, or is wrong with a frame, or what the validation layer said.
+/// The error of a step, a wrong frame, or a message of the validation layer.
 pub fn run(script: &Script, out: Option<&Path>) -> Result<Report> {
     let mut world = World::new(script, &[])?;
     let compute = &world.compute;
     let machine =
         format!("renders on {}, computes on {} ({})", compute.device().name(), compute.backend(), compute.reason());
     world.engine.resize(script.size)?;
-    // The filter sees what the others have drawn; the panel lies over the particles.
+    // The filter processes the output of the other systems; the panel is drawn over the particles.
     world.add_particles()?;
     world.add_painting()?;
     world.add_filter()?;
@@ -203,10 +202,10 @@ pub fn run(script: &Script, out: Option<&Path>) -> Result<Report> {
     Ok(Report { machine, drawn, checked, checks: checker.checks, states: states.len(), shared_bytes })
 }
 
-/// A run so far.
+/// The state of a run.
 struct Run<'a> {
     checker: Checker,
-    /// Frames that are sampled and not checked yet.
+    /// Frames that are sampled but not checked yet.
     made_with: BTreeMap<u64, Systems>,
     checked: usize,
     drawn: u64,
@@ -255,7 +254,7 @@ impl World {
                 self.engine.wait()?;
                 run.collect(self)?;
                 let passed = run.checker.steps.last().copied().unwrap_or(0) - before;
-                // Half of what a clock without other work would make.
+                // Half the number of steps that an idle machine would make.
                 let least = (PAUSE.as_secs_f64() * f64::from(RATE) / 2.0) as u32;
                 ensure!(passed >= least, "the simulation stood still while the engine paused: {passed} steps");
             }
@@ -276,7 +275,8 @@ impl World {
                 self.engine.wait()?;
                 run.collect(self)?;
                 run.checker.restart_particles();
-                // Behind the panel, so that it is drawn first.
+                // The panel is removed and added again after the particles, so that it is drawn
+                // over them.
                 self.remove(Painting::NAME)?;
                 self.add_particles()?;
                 self.add_painting()?;

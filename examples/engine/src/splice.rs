@@ -1,4 +1,4 @@
-//! A lent turn as a part of the engine's submissions. Written once, for all systems.
+//! A lent turn as a part of the engine's submissions. Shared by all systems.
 #![allow(unsafe_code)] // The engine's submissions.
 
 use bridge::{ComputeFirst, ComputeTurn, Direction, LentLatest, LentTurn, RenderFirst, RenderRead, RenderTurn};
@@ -6,7 +6,8 @@ use bridge::{Resources, Result};
 use engine_core::recorder::Recorder;
 use engine_core::system::Semaphores;
 
-/// A frame of an exchange in the course of a frame of the engine: lent, recorded, submitted, told.
+/// A frame of an exchange within a frame of the engine: it is lent, recorded, submitted, and its
+/// submission is reported.
 pub struct Spliced<R: Resources, D: Direction>(LentTurn<R, D>);
 
 impl<R: Resources, D: Direction> Spliced<R, D> {
@@ -18,25 +19,26 @@ impl<R: Resources, D: Direction> Spliced<R, D> {
         turn.lend().map(Self)
     }
 
-    /// What the commands between [`acquire`](Self::acquire) and [`release`](Self::release) use.
+    /// Returns the resources for the commands between [`acquire`](Self::acquire) and
+    /// [`release`](Self::release).
     pub fn resources(&self) -> R::Render<'_> {
         self.0.resources()
     }
 
-    /// Records that the engine takes the resources over.
+    /// Records the acquire of the resources by the engine.
     pub fn acquire(&self, recorder: &Recorder<'_>) {
-        // SAFETY: the engine's command buffer, recording outside of rendering for the queue that
-        // was lent, submitted in this frame.
+        // SAFETY: the engine's command buffer, recording outside of rendering for the lent queue,
+        // submitted in this frame.
         unsafe { self.0.record_acquire(recorder.commands()) };
     }
 
-    /// Records that the engine gives the resources back.
+    /// Records the release of the resources by the engine.
     pub fn release(&self, recorder: &Recorder<'_>) {
         // SAFETY: as in `acquire`.
         unsafe { self.0.record_release(recorder.commands()) };
     }
 
-    /// Waits, where the compute side is the CPU, until a present may depend on the frame.
+    /// If the compute side is the CPU, waits until a present may depend on the frame.
     ///
     /// # Errors
     /// As [`RenderTurn::prepare_present`].
@@ -44,7 +46,7 @@ impl<R: Resources, D: Direction> Spliced<R, D> {
         self.0.prepare_present()
     }
 
-    /// Adds what the submission waits for and signals.
+    /// Adds the waits and signals of the submission.
     pub fn semaphores(&self, semaphores: &mut Semaphores) {
         let parts = self.0.parts();
         semaphores.waits.extend_from_slice(parts.waits());
@@ -53,21 +55,23 @@ impl<R: Resources, D: Direction> Spliced<R, D> {
 }
 
 impl<R: Resources> Spliced<R, ComputeFirst> {
-    /// Tells what became of the submission.
+    /// Reports the outcome of the submission.
     pub fn submitted(self, accepted: bool) {
         if accepted {
             // SAFETY: the engine submitted the parts unchanged, with the commands that acquire and
-            // release, and the driver took them.
+            // release, and the driver accepted them.
             drop(unsafe { self.0.submitted() });
         } else {
-            // SAFETY: the driver refused the submission, or it was never made; the parts are gone.
+            // SAFETY: the driver refused the submission, or it was not made; the parts are not used
+            // any more.
             unsafe { self.0.not_submitted() };
         }
     }
 }
 
 impl<R: Resources> Spliced<R, RenderFirst> {
-    /// Tells what became of the submission; gives the compute side's turn if there was one.
+    /// Reports the outcome of the submission; returns the compute side's turn if there was a
+    /// submission.
     ///
     /// # Errors
     /// As [`LentTurn::submitted`].
@@ -83,7 +87,7 @@ impl<R: Resources> Spliced<R, RenderFirst> {
     }
 }
 
-/// The newest frame of a latest exchange in the course of a frame of the engine, be it a new one or
+/// The newest frame of a latest exchange within a frame of the engine, which may be a new frame or
 /// the last one again.
 pub struct SplicedLatest<R: Resources>(LentLatest<RenderRead<R>>);
 
@@ -96,20 +100,20 @@ impl<R: Resources> SplicedLatest<R> {
         turn.lend().map(Self)
     }
 
-    /// What the commands behind [`acquire`](Self::acquire) use.
+    /// Returns the resources for the commands after [`acquire`](Self::acquire).
     pub fn resources(&self) -> R::Render<'_> {
         self.0.resources()
     }
 
-    /// Records that the engine takes a new frame over and gives the one before back; nothing where
-    /// it is the same.
+    /// Records the acquire of a new frame and the release of the previous one; nothing if the frame
+    /// is the same.
     pub fn acquire(&self, recorder: &Recorder<'_>) {
-        // SAFETY: the engine's command buffer, recording outside of rendering for the queue that
-        // was lent, submitted once in this frame.
+        // SAFETY: the engine's command buffer, recording outside of rendering for the lent queue,
+        // submitted once in this frame.
         unsafe { self.0.record_acquire(recorder.commands()) };
     }
 
-    /// Waits, where the compute side is the CPU, until a present may depend on the frame.
+    /// If the compute side is the CPU, waits until a present may depend on the frame.
     ///
     /// # Errors
     /// As [`RenderRead::prepare_present`].
@@ -117,21 +121,22 @@ impl<R: Resources> SplicedLatest<R> {
         self.0.prepare_present()
     }
 
-    /// Adds what the submission waits for and signals.
+    /// Adds the waits and signals of the submission.
     pub fn semaphores(&self, semaphores: &mut Semaphores) {
         let parts = self.0.parts();
         semaphores.waits.extend_from_slice(parts.waits());
         semaphores.signals.push(parts.signal());
     }
 
-    /// Tells what became of the submission.
+    /// Reports the outcome of the submission.
     pub fn submitted(self, accepted: bool) {
         if accepted {
-            // SAFETY: the engine submitted the parts unchanged, with the commands that begin with
-            // what `acquire` records.
+            // SAFETY: the engine submitted the parts unchanged, with commands that begin with those
+            // that `acquire` recorded.
             drop(unsafe { self.0.submitted() });
         } else {
-            // SAFETY: the driver refused the submission, or it was never made; the parts are gone.
+            // SAFETY: the driver refused the submission, or it was not made; the parts are not used
+            // any more.
             unsafe { self.0.not_submitted() };
         }
     }

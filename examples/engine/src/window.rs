@@ -1,5 +1,5 @@
 //! A run in a window.
-#![allow(unsafe_code)] // The window outlives what is drawn in it.
+#![allow(unsafe_code)] // The window outlives everything that draws to it.
 
 use std::ffi::CStr;
 
@@ -20,11 +20,11 @@ use crate::painting::Painting;
 use crate::particles::Particles;
 use crate::script::{Script, World};
 
-/// Draws until the window is closed, Escape, Ctrl-C, or `frames` frames. Space pauses, the keys 1
-/// to 3 remove a system and add it again.
+/// Draws until the window is closed, Escape or Ctrl-C is pressed, or `frames` frames are drawn.
+/// Space pauses, the keys 1 to 3 remove a system or add it again.
 ///
 /// # Errors
-/// No window, or what failed.
+/// No window can be opened, or the error of a frame.
 pub fn run(script: &Script, frames: Option<u64>) -> Result<()> {
     let interrupt = Interrupt::install()?;
     let event_loop = EventLoop::new().context("no window can be opened here: no display (DISPLAY, WAYLAND_DISPLAY)")?;
@@ -43,7 +43,7 @@ struct App<'a> {
 }
 
 struct Shown {
-    // Field order is drop order: the engine goes before the window.
+    // Field order is drop order: the engine is dropped before the window.
     world: World,
     window: Window,
     fits: bool,
@@ -58,10 +58,10 @@ impl Shown {
         let window = event_loop.create_window(attributes).context("no window can be opened here")?;
         let display = window.display_handle()?.as_raw();
         let wanted = ash_window::enumerate_required_extensions(display).context("no surface for this display")?;
-        // SAFETY: they are string constants of the crate `ash`.
+        // SAFETY: these are string constants of the crate `ash`.
         let names: Vec<_> = wanted.iter().map(|name| unsafe { CStr::from_ptr::<'static>(*name) }).collect();
         let mut world = World::new(script, &names)?;
-        // SAFETY: the window is dropped after the world, see the order of the fields.
+        // SAFETY: the window is dropped after the world, see the field order.
         let swapchain = unsafe { Swapchain::new(world.engine.gpu(), &window, 2) }?;
         world.engine.show_in(swapchain);
         world.add_particles()?;

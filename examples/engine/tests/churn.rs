@@ -1,5 +1,5 @@
-//! Systems that come and go while the engine runs. One test: live objects are counted for the
-//! process.
+//! Systems that are added and removed while the engine runs. There is only one test, because live
+//! objects are counted per process.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
 use std::time::{Duration, Instant};
@@ -13,9 +13,9 @@ use test_support::open_descriptors;
 
 mod common;
 
-/// The environment variable that makes them come and go more often than in each run of the tests.
+/// The environment variable for a number of rounds other than the default.
 const ROUNDS: &str = "ENGINE_CHURN_ROUNDS";
-/// For what is on its way out to be gone.
+/// The timeout for the release of objects that are still being freed.
 const LIMIT: Duration = Duration::from_secs(20);
 
 #[test]
@@ -27,7 +27,7 @@ fn come_and_go_often(backend: Backend) {
     let Some(mut world) = common::world(backend) else { return };
     world.engine.resize([160, 90]).unwrap();
     world.engine.frame(false).unwrap();
-    // What the first use of anything leaves for good is not a leak.
+    // Objects that are created once and kept are not a leak.
     come_and_go(&mut world);
     let (objects, descriptors) = (settled(&world), open_descriptors());
     let rounds = std::env::var(ROUNDS).ok().map_or(100, |rounds| rounds.parse().unwrap());
@@ -35,7 +35,7 @@ fn come_and_go_often(backend: Backend) {
         come_and_go(&mut world);
     }
     assert_eq!(settled(&world), objects);
-    // What frees on threads of its own may close a descriptor later.
+    // Resources that are freed on other threads may close a descriptor later.
     let end = Instant::now() + LIMIT;
     while open_descriptors() != descriptors {
         assert!(Instant::now() < end, "{} descriptors are open, not {descriptors}", open_descriptors());
@@ -46,7 +46,7 @@ fn come_and_go_often(backend: Backend) {
     assert!(messages.snapshot().is_empty(), "{:#?}", messages.snapshot());
 }
 
-/// Frames with all systems, and with those that are left.
+/// Draws frames with all systems, and removes one system after each frame.
 fn come_and_go(world: &mut World) {
     world.add_particles().unwrap();
     world.add_painting().unwrap();
@@ -58,7 +58,7 @@ fn come_and_go(world: &mut World) {
     world.engine.frame(false).unwrap();
 }
 
-/// What is alive once nothing is on its way out any more: no shared memory, and few things else.
+/// Returns the live objects and the allocated bytes once no shared memory and no exchange is left.
 fn settled(world: &World) -> (LiveObjects, u64) {
     let end = Instant::now() + LIMIT;
     loop {

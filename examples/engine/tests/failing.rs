@@ -1,4 +1,4 @@
-//! Frames that fail half-way, and what is left of them, while the validation layer listens.
+//! Frames that fail half-way, with the validation layer enabled.
 #![allow(unsafe_code, clippy::unwrap_used, reason = "a test that cannot go on ends; a system of the engine")]
 
 use anyhow::{Result, bail};
@@ -10,7 +10,7 @@ mod common;
 
 const SIZE: [u32; 2] = [160, 90];
 
-/// Fails where it is told to.
+/// A system that fails at the place `at`.
 struct Broken {
     at: Place,
 }
@@ -80,8 +80,8 @@ fn fail_everywhere(mut world: World) {
     assert!(messages.snapshot().is_empty(), "{:#?}", messages.snapshot());
 }
 
-/// Draws a frame, as a program does: where there is nothing to draw to, the window's images are
-/// made again.
+/// Draws a frame as a program does: if there is nothing to draw to, it creates the window's images
+/// again.
 fn draw(world: &mut World) -> Result<Outcome> {
     match world.engine.frame(false)? {
         Outcome::Nothing => {
@@ -92,7 +92,7 @@ fn draw(world: &mut World) -> Result<Outcome> {
     }
 }
 
-/// With X11, where a test's own thread may open a window.
+/// X11 only, where a test's thread may open a window.
 #[cfg(target_os = "linux")]
 mod in_a_window {
     use std::ffi::CStr;
@@ -109,7 +109,8 @@ mod in_a_window {
 
     use super::*;
 
-    /// The image that such a frame has acquired is left behind, and the window goes on with others.
+    /// After a frame that fails, its acquired image is left behind, and the window continues with
+    /// new images.
     #[test]
     fn a_frame_that_fails_leaves_a_window_that_goes_on() {
         if std::env::var_os("DISPLAY").is_none_or(|name| name.is_empty()) {
@@ -119,7 +120,7 @@ mod in_a_window {
         event_loop.run_app(&mut InWindow).unwrap();
     }
 
-    /// Fails in a window, and ends.
+    /// Runs the failing frames in a window, and exits.
     struct InWindow;
 
     impl ApplicationHandler for InWindow {
@@ -129,10 +130,10 @@ mod in_a_window {
             let attributes = Window::default_attributes().with_inner_size(PhysicalSize::new(width, height));
             let window = event_loop.create_window(attributes).unwrap();
             let wanted = ash_window::enumerate_required_extensions(window.display_handle().unwrap().as_raw()).unwrap();
-            // SAFETY: they are string constants of the crate `ash`.
+            // SAFETY: these are string constants of the crate `ash`.
             let names: Vec<_> = wanted.iter().map(|name| unsafe { CStr::from_ptr::<'static>(*name) }).collect();
             let Some(mut world) = common::world_in(&names, Backend::Host) else { return };
-            // SAFETY: the window is dropped behind the world, which ends in the call below.
+            // SAFETY: the window is dropped after the world, which the call below drops.
             let swapchain = unsafe { Swapchain::new(world.engine.gpu(), &window, 2) }.unwrap();
             world.engine.show_in(swapchain);
             fail_everywhere(world);

@@ -1,5 +1,5 @@
-//! The engine, its device, its systems and the bridge go in any order. One test: the validation
-//! layer is asked after each.
+//! The engine, its device, its systems and the bridge can be dropped in any order. There is only
+//! one test of orders, because the validation layer is checked after each.
 #![allow(unsafe_code, clippy::unwrap_used, reason = "a test that cannot go on ends; a buffer that leaks")]
 
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use engine_example::script::World;
 
 mod common;
 
-/// Something that is dropped.
+/// An object that is dropped.
 type Part = Box<dyn Send>;
 
 #[test]
@@ -29,7 +29,8 @@ fn all_orders(backend: Backend) {
         for _ in 0..3 {
             world.engine.frame(false).unwrap();
         }
-        // One system is held outside of the engine; the others go with it, in the middle of frames.
+        // One system is held outside of the engine; the others are dropped with it, while frames
+        // are in flight.
         let painting = world.engine.remove(Painting::NAME).unwrap().unwrap();
         world.engine.frame(false).unwrap();
         let gpu = Arc::clone(world.engine.gpu());
@@ -39,8 +40,8 @@ fn all_orders(backend: Backend) {
         for part in &order {
             drop(parts[*part].take());
         }
-        // The device goes with the last of them, on this thread or the one that frees what the CPU
-        // backend has.
+        // The device is destroyed with the last of them, on this thread or on the thread that frees
+        // the resources of the CPU backend.
         let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
         while Arc::strong_count(&messages) > 1 {
             assert!(std::time::Instant::now() < end, "{order:?}: the device is never destroyed");
@@ -50,17 +51,18 @@ fn all_orders(backend: Backend) {
     }
 }
 
-/// The negative control: what the test above would miss is heard.
+/// The negative control: the validation layer reports an error of the kind that the test above
+/// checks for.
 #[test]
 fn a_buffer_that_outlives_the_device_is_heard() {
     let Some(world) = common::world(Backend::Host) else { return };
     let gpu = Arc::clone(world.engine.gpu());
     if gpu.instance_extensions().is_empty() {
-        return; // Without the layer nothing is heard, which `world` has said.
+        return; // Without the layer nothing is reported, which `world` has printed.
     }
     let info = vk::BufferCreateInfo::default().size(16).usage(vk::BufferUsageFlags::TRANSFER_DST);
-    // SAFETY: a plain buffer, which is left behind on purpose; the layer frees nothing, nor does
-    // anyone use it.
+    // SAFETY: a plain buffer, which is leaked on purpose; the layer does not free it, and nothing
+    // uses it.
     unsafe { gpu.device().create_buffer(&info, None) }.unwrap();
     let messages = Arc::clone(&world.messages);
     drop((world, gpu));
@@ -68,7 +70,7 @@ fn a_buffer_that_outlives_the_device_is_heard() {
     assert!(said.contains("VUID-vkDestroyDevice-device-05137"), "{said}");
 }
 
-/// All orders of `count` things.
+/// Returns all orders of `count` items.
 fn orders(count: usize) -> Vec<Vec<usize>> {
     (0..count).fold(vec![vec![]], |shorter, next| {
         let longer = |order: &Vec<usize>| {

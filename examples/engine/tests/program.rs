@@ -1,4 +1,4 @@
-//! The engine as a user runs it: without a window, and in one.
+//! The engine as a user runs it: without a window, and in a window.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
 use std::process::{Command, Output};
@@ -9,7 +9,7 @@ fn engine(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_engine")).args(arguments).output().unwrap()
 }
 
-/// `None`, with a word about it, where nothing here can run it.
+/// Runs the engine. Returns `None` and reports the reason if this machine cannot run it.
 fn run(arguments: &[&str]) -> Option<Output> {
     let output = engine(arguments);
     let error = String::from_utf8_lossy(&output.stderr);

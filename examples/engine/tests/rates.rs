@@ -1,6 +1,6 @@
-//! The simulation and the engine's loop at different rates: whole states, none older than the last,
-//! and neither waits for the other. The tests make the simulation's time, so that no machine is too
-//! slow for them.
+//! The simulation and the engine's loop at different rates: states are complete, none is older than
+//! the last, and neither side waits for the other. The tests control the simulation's clock, so
+//! they pass on slow machines as well.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use engine_example::script::World;
 
 mod common;
 
-/// For what has to come, however slow the machine is.
+/// The timeout of every event that is expected.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// A clock that the test moves on.
+/// A clock that the test advances.
 #[derive(Clone, Default)]
 struct Hand(Arc<Steps>);
 
@@ -39,7 +39,8 @@ impl Clock for Hand {
 }
 
 impl Hand {
-    /// Moves on by so many steps, each of them made before the next one is due; gives the last one.
+    /// Advances the clock by `steps` steps, and waits for each before the next; returns the last
+    /// one.
     fn step(&self, steps: u32) -> u32 {
         let begun = Instant::now();
         for _ in 0..steps {
@@ -53,7 +54,7 @@ impl Hand {
     }
 }
 
-/// Draws frames; gives the step that each frame showed.
+/// Draws frames; returns the step that each frame showed.
 fn steps(world: &mut World, checker: &mut Checker, frames: usize) -> Vec<u32> {
     let (systems, before) = (world.systems, checker.steps.len());
     for _ in 0..frames {
@@ -69,7 +70,7 @@ fn steps(world: &mut World, checker: &mut Checker, frames: usize) -> Vec<u32> {
     checker.steps[before..].to_vec()
 }
 
-/// Draws frames until one shows the step, which may still be in work.
+/// Draws frames until one shows the step, which may still be in progress.
 fn until_shown(world: &mut World, checker: &mut Checker, step: u32) {
     let begun = Instant::now();
     while steps(world, checker, 1).last() != Some(&step) {
@@ -85,8 +86,8 @@ fn either_side_may_be_the_slower_one() {
 fn rates(backend: Backend) {
     let Some(mut world) = common::world(backend) else { return };
     world.engine.resize([160, 90]).unwrap();
-    // The simulation stands still under a loop that goes round as fast as it can: its state is
-    // drawn again and again.
+    // The simulation does not advance while the loop runs as fast as it can: its state is drawn
+    // repeatedly.
     let clock = Hand::default();
     world.add_particles_by(clock.clone()).unwrap();
     let checker = &mut Checker::default();
@@ -98,8 +99,8 @@ fn rates(backend: Backend) {
     }
     world.remove(Particles::NAME).unwrap();
 
-    // The loop stands still under a simulation that goes on, by more steps than an exchange has
-    // slots: each frame behind that shows where it is.
+    // The loop does not run while the simulation advances, by more steps than an exchange has
+    // slots: the next frames show the newest step.
     let clock = Hand::default();
     world.add_particles_by(clock.clone()).unwrap();
     let checker = &mut Checker::default();

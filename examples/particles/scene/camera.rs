@@ -6,19 +6,21 @@ use crate::camera::lens;
 use crate::maths::{cos_turns, sin_turns, smootherstep};
 use crate::particles::view::View;
 
-/// Brightness: the mean light of a pixel, were the light of all sparks spread evenly.
+/// Brightness: the mean light of a pixel if the light of all sparks were distributed evenly.
 const EXPOSURE: f32 = 2.7;
-/// What is in the middle half of the picture is about this large.
+/// Distance of the camera from the center. The middle half of the picture shows about this length.
 const DISTANCE: f32 = 4.6;
-/// Half of the vertical field of view, as a tangent.
+/// Tangent of half the vertical field of view.
 const HALF_VIEW: f32 = 0.40;
-/// A spark's size in pixels on a picture 720 pixels high, of a million sparks; fewer are larger.
+/// A spark's size in pixels in a picture 720 pixels high with a million sparks; fewer sparks are
+/// larger.
 const SPARK: f32 = 2.4;
-/// The smallest spark, in pixels. Below, its light would depend on where in a pixel it lies.
+/// The minimum size of a spark, in pixels. The light of a smaller spark would depend on its
+/// position within a pixel.
 const SMALLEST: f32 = 2.0;
 
-/// The view at `progress` (0..=1 through the story) for a target of `size` pixels, with the light
-/// of `particles` sparks adding up to the same brightness whatever their number and the size.
+/// Returns the view at `progress` (0..=1 through the story) for a target of `size` pixels. The
+/// total light of `particles` sparks is the same for every number of sparks and every size.
 pub fn view(progress: f32, particles: u32, size: [u32; 2], point_limit: f32) -> View {
     let [width, height] = size.map(|n| n as f32);
     let turn = -0.30 + 0.10 * progress;

@@ -1,11 +1,11 @@
-//! The scene without a picture: two galaxies meet and draw a bridge of stars between them.
+//! The scene without a picture: two galaxies pass each other and form a bridge of stars.
 //!
 //! Every star is a test particle in the field of two moving cores (the restricted problem of Toomre
-//! and Toomre, 1972), so the cost is linear and each star has a position and a velocity of its own.
-//! The cores attract each other and are integrated here, on the host; a step brings their places
-//! along.
+//! and Toomre, 1972), so the cost is linear and each star has its own position and velocity. The
+//! cores attract each other and are integrated here, on the host; a step contains their positions.
 //!
-//! Units: the disc of the larger galaxy has radius 1, its mass is 1, the constant of gravity is 1.
+//! Units: the disc of the larger galaxy has radius 1, its mass is 1, the gravitational constant is
+//! 1.
 
 use bytemuck::{Pod, Zeroable};
 use glam::{Mat3, Vec3};
@@ -14,15 +14,15 @@ use rayon::prelude::*;
 use crate::maths::{Random, cos_turns, mix_rgba8, saturate, sin_turns, smootherstep};
 use crate::particles::particle::{Body, Particle, pack};
 
-/// The most sub-steps that one frame can take: the room in [`EncounterStep`].
+/// The maximum number of sub-steps of one frame: the capacity of [`EncounterStep`].
 pub const MAX_SUBSTEPS: usize = 16;
 
-/// How long the story lasts, in the units of the scene.
+/// The duration of the story, in the units of the scene.
 const STORY: f32 = 5.0;
-/// The longest sub-step which still follows the stars close to a core.
+/// The longest sub-step that is still accurate for stars close to a core.
 const LONGEST_SUBSTEP: f32 = 0.022;
 
-/// What the kernel is told for one frame.
+/// The parameters of the kernel for one frame.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub struct EncounterStep {
@@ -30,14 +30,14 @@ pub struct EncounterStep {
     pub cores: [[[f32; 4]; 2]; MAX_SUBSTEPS],
     /// Squared softening lengths of the two cores.
     pub softening: [f32; 2],
-    /// Duration of a sub-step; negative when time runs backwards.
+    /// Duration of a sub-step; negative if time runs backwards.
     pub duration: f32,
-    /// How many sub-steps to take, at most [`MAX_SUBSTEPS`].
+    /// The number of sub-steps, at most [`MAX_SUBSTEPS`].
     pub substeps: u32,
 }
 
 impl EncounterStep {
-    /// Moves one star on by a frame and shows it. The twin of `encounter` in
+    /// Moves one star by a frame and returns its particle. The twin of `encounter` in
     /// `shaders/particles.cu`.
     #[inline]
     pub fn advance(&self, star: &mut Body) -> Particle {
@@ -68,20 +68,21 @@ impl EncounterStep {
         }
         star.position = [x, y, z];
         star.velocity = [u, v, w];
-        // Close to a core the tide is strong and the stars are hot; in the tails they cool down.
+        // Close to a core the tide is strong, which gives the stars a hot color; in the tails they
+        // cool down.
         let heat = saturate(pull * 0.02);
         Particle { position: star.position, color: mix_rgba8(star.color, star.extra, (heat * 256.0) as u32) }
     }
 }
 
-/// What sets one galaxy apart from the other.
+/// The parameters of a galaxy.
 struct Galaxy {
     mass: f32,
     radius: f32,
     softening: f32,
-    /// Turns its disc out of the plane of the encounter.
+    /// Rotates its disc out of the plane of the encounter.
     tilt: Mat3,
-    /// Colors from the core outwards, then that of its young clusters.
+    /// Colors from the core outwards, followed by the color of young clusters.
     inner: Vec3,
     middle: Vec3,
     outer: Vec3,
@@ -90,7 +91,7 @@ struct Galaxy {
     phase: f32,
 }
 
-/// The two galaxies, their path past each other, and the way it is cut into frames.
+/// The two galaxies, their paths, and the division into frames.
 pub struct Encounter {
     seed: u64,
     path: Vec<[[f32; 4]; 2]>,
@@ -101,8 +102,8 @@ pub struct Encounter {
 }
 
 impl Encounter {
-    /// An encounter told in `frames` frames. With very few frames only its beginning is shown,
-    /// since a sub-step stays short enough to be exact.
+    /// Creates an encounter of `frames` frames. With very few frames it shows only the beginning,
+    /// because a sub-step has to stay short enough to be accurate.
     pub fn new(seed: u64, frames: u32) -> Self {
         let intervals = frames.max(2) - 1;
         let frame = (STORY / intervals as f32).min(LONGEST_SUBSTEP * MAX_SUBSTEPS as f32);
@@ -114,13 +115,13 @@ impl Encounter {
         Self { seed, path, start, galaxies, substeps, duration }
     }
 
-    /// The stars before the first frame.
+    /// Returns the stars before the first frame.
     pub fn bodies(&self, count: u32) -> Vec<Body> {
         (0..count).into_par_iter().map(|id| self.star(id)).collect()
     }
 
-    /// What happens between frame `frame - 1` and frame `frame`. Past the last frame the story runs
-    /// backwards, and then forwards again: the integrator is reversible.
+    /// Returns the step from frame `frame - 1` to frame `frame`. After the last frame the story
+    /// runs backwards, and then forwards again: the integrator is reversible.
     pub fn step(&self, frame: u64) -> EncounterStep {
         let intervals = (self.path.len() / self.substeps) as u64;
         let mut step = EncounterStep {
@@ -130,7 +131,7 @@ impl Encounter {
             substeps: self.substeps as u32,
         };
         if frame == 0 {
-            // One sub-step without duration: nothing moves, and the colors already know the tide.
+            // One sub-step of duration 0: nothing moves, but the colors follow the tide already.
             step.cores[0] = self.path[0];
             return EncounterStep { duration: 0.0, substeps: 1, ..step };
         }
@@ -147,7 +148,7 @@ impl Encounter {
         step
     }
 
-    /// How far into the story frame `frame` is, 0..=1.
+    /// Returns the progress of the story in frame `frame`, 0..=1.
     pub fn progress(&self, frame: u64) -> f32 {
         let intervals = (self.path.len() / self.substeps) as u64;
         let (round, rest) = (frame / intervals, frame % intervals);
@@ -202,7 +203,7 @@ fn galaxies() -> [Galaxy; 2] {
     ]
 }
 
-/// A rotation about x and then about y, in turns.
+/// Returns a rotation about x and then about y, in turns.
 fn tilt(about_x: f32, about_y: f32) -> Mat3 {
     let (s, c) = (sin_turns(about_x), cos_turns(about_x));
     let x = Mat3::from_cols(Vec3::X, Vec3::new(0.0, c, s), Vec3::new(0.0, -s, c));
@@ -210,8 +211,8 @@ fn tilt(about_x: f32, about_y: f32) -> Mat3 {
     Mat3::from_cols(Vec3::new(c, 0.0, -s), Vec3::Y, Vec3::new(s, 0.0, c)) * x
 }
 
-/// Position and velocity of both cores on a nearly parabolic path, in the frame of their common
-/// center.
+/// Returns the position and velocity of both cores on a nearly parabolic path, in the frame of
+/// their common center of mass.
 fn start(galaxies: &[Galaxy; 2]) -> [[Vec3; 2]; 2] {
     const DISTANCE: f32 = 2.9;
     const PERICENTER: f32 = 0.95;
@@ -223,7 +224,7 @@ fn start(galaxies: &[Galaxy; 2]) -> [[Vec3; 2]; 2] {
     [-galaxies[1].mass / total, galaxies[0].mass / total].map(|share| [apart * share, speed * share])
 }
 
-/// The cores in the middle of each sub-step.
+/// Returns the cores in the middle of each sub-step.
 fn path(galaxies: &[Galaxy; 2], start: [[Vec3; 2]; 2], count: usize, duration: f32) -> Vec<[[f32; 4]; 2]> {
     let mut place = start.map(|core| core[0]);
     let mut speed = start.map(|core| core[1]);
@@ -247,7 +248,7 @@ fn path(galaxies: &[Galaxy; 2], start: [[Vec3; 2]; 2], count: usize, duration: f
         .collect()
 }
 
-/// Speed of a circular orbit of radius `r` around one core.
+/// Returns the speed of a circular orbit of radius `r` around one core.
 fn circular(galaxy: &Galaxy, r: f32) -> f32 {
     let q = r * r + galaxy.softening * galaxy.softening;
     (galaxy.mass * r * r / (q * q.sqrt())).sqrt()
@@ -292,8 +293,8 @@ fn bulge(galaxy: &Galaxy, random: &mut Random) -> (Vec3, Vec3, u32, u32) {
     (place, speed, pack(color.extend(light).to_array()), pack(galaxy.inner.extend(light).to_array()))
 }
 
-/// A star so far away that neither galaxy moves it: it gives the turning camera something to turn
-/// against.
+/// Returns a star that is too far away to be moved by a galaxy: it makes the rotation of the camera
+/// visible.
 fn far_star(random: &mut Random) -> Body {
     let place = Vec3::from_array(random.direction()) * (9.0 + 14.0 * random.unit());
     let warmth = random.unit();

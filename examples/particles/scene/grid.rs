@@ -1,6 +1,6 @@
-//! How the pixels of a picture are laid out as square particles in a frame.
+//! The layout of the pixels of a picture as square particles in a frame.
 
-/// A picture of `columns` x `rows` cells, each `cell` pixels wide and high, from `origin` on.
+/// A picture of `columns` x `rows` cells, each `cell` pixels wide and high, starting at `origin`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grid {
     /// Particles in a row.
@@ -14,9 +14,9 @@ pub struct Grid {
 }
 
 impl Grid {
-    /// The largest grid of the proportions of `picture` which has no more cells than the picture
-    /// has pixels, no more than `particles`, and fits a frame of `frame` pixels; then the largest
-    /// cell with which it still fits and which the device can draw as one point (`point_limit`, in
+    /// Returns the largest grid with the aspect ratio of `picture` that has no more cells than the
+    /// picture has pixels, no more than `particles`, and fits a frame of `frame` pixels; with the
+    /// largest cell that still fits and that the device can draw as one point (`point_limit`, in
     /// pixels).
     ///
     /// All sizes are at least 1. A picture narrower than a cell of its grid still gets one cell.
@@ -36,20 +36,20 @@ impl Grid {
         Self { columns, rows, cell, origin }
     }
 
-    /// How many particles it holds; at least 1.
+    /// Returns the number of particles; at least 1.
     pub fn particles(&self) -> u32 {
         self.columns * self.rows
     }
 }
 
-/// Rounding may have gone over a limit: takes away from the side that is too long for the picture's
-/// proportions.
+/// Corrects a grid that exceeds a limit after rounding: shortens the side that is too long for the
+/// picture's aspect ratio.
 fn shrink(grid: [u32; 2], picture: [u32; 2], frame: [u32; 2], particles: u32) -> [u32; 2] {
     let mut grid = [grid[0].min(frame[0]), grid[1].min(frame[1])];
     while u64::from(grid[0]) * u64::from(grid[1]) > u64::from(particles) {
         let wide = u64::from(grid[0]) * u64::from(picture[1]) >= u64::from(grid[1]) * u64::from(picture[0]);
         let side = if grid[1] == 1 || (wide && grid[0] > 1) { 0 } else { 1 };
-        // A side of 1 is far from the proportions: the other one then gives way in one go.
+        // If one side is 1, the aspect ratio cannot be kept: the other side is shortened at once.
         grid[side] = if grid[1 - side] == 1 { particles.min(grid[side]) } else { grid[side] - 1 };
     }
     grid

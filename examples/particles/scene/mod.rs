@@ -1,4 +1,4 @@
-//! The two things that particles can be: stars, and the pixels of a picture.
+//! The two scenes: stars, and the pixels of a picture.
 
 pub mod camera;
 pub mod encounter;
@@ -14,11 +14,11 @@ use crate::picture::Picture;
 use encounter::{Encounter, EncounterStep};
 use mosaic::{Mosaic, MosaicStep};
 
-/// The light between the stars. With its own glow it becomes the sRGB values 2, 3 and 8 exactly,
-/// which dithering leaves plain.
+/// The light between the stars. With its own glow it becomes exactly the sRGB values 2, 3 and 8,
+/// which dithering leaves unchanged.
 const NIGHT: [f32; 3] = [0.000_207_33, 0.000_311_00, 0.000_829_33];
 
-/// What a run shows: which particles there are, how they move, how they are looked at.
+/// A scene: its particles, their movement and the camera.
 pub enum Scene {
     /// Two galaxies.
     Encounter(Encounter, u32),
@@ -26,25 +26,25 @@ pub enum Scene {
     Mosaic(Mosaic),
 }
 
-/// What both scenes are made from.
+/// The parameters of both scenes.
 #[derive(Clone, Debug)]
 pub struct SceneInfo {
-    /// The picture to take apart; none for the galaxies.
+    /// The picture to take apart; `None` for the galaxies.
     pub picture: Option<Picture>,
-    /// Everything random follows from it.
+    /// The random seed.
     pub seed: u64,
-    /// In how many frames the story is told.
+    /// The number of frames of the story.
     pub frames: u32,
     /// Width and height of the frame, in pixels.
     pub size: [u32; 2],
-    /// How many particles; the most, for a picture.
+    /// The number of particles; for a picture, the maximum.
     pub particles: u32,
     /// The largest point that the device draws, in pixels.
     pub point_limit: f32,
 }
 
 impl Scene {
-    /// The scene.
+    /// Creates the scene.
     pub fn new(info: SceneInfo) -> Self {
         let SceneInfo { seed, frames, size, particles, point_limit, .. } = info;
         match info.picture {
@@ -53,7 +53,7 @@ impl Scene {
         }
     }
 
-    /// How many particles it has.
+    /// Returns the number of particles.
     pub fn particles(&self) -> u32 {
         match self {
             Self::Encounter(_, particles) => *particles,
@@ -61,7 +61,7 @@ impl Scene {
         }
     }
 
-    /// The state of all particles before the first frame.
+    /// Returns the state of all particles before the first frame.
     pub fn bodies(&self) -> Vec<Body> {
         match self {
             Self::Encounter(encounter, particles) => encounter.bodies(*particles),
@@ -69,8 +69,8 @@ impl Scene {
         }
     }
 
-    /// What leads to frame `frame`; frame 0 shows the beginning, and every step builds on the one
-    /// before.
+    /// Returns the step to frame `frame`. Frame 0 shows the beginning, and every step continues the
+    /// previous one.
     pub fn step(&self, frame: u64) -> Step {
         match self {
             Self::Encounter(encounter, _) => Step::Encounter(encounter.step(frame)),
@@ -78,7 +78,7 @@ impl Scene {
         }
     }
 
-    /// How frame `frame` is looked at, in a target of `size` pixels.
+    /// Returns the view of frame `frame`, for a target of `size` pixels.
     pub fn view(&self, frame: u64, size: [u32; 2], point_limit: f32) -> View {
         match self {
             Self::Encounter(encounter, particles) => {
@@ -88,7 +88,7 @@ impl Scene {
         }
     }
 
-    /// How its particles are drawn.
+    /// Returns how the particles are drawn.
     pub fn look(&self) -> Look {
         match self {
             Self::Encounter(..) => Look { style: Style::Sparks, background: NIGHT },
@@ -96,7 +96,7 @@ impl Scene {
         }
     }
 
-    /// What the first and the last frame must show, where that is known without computing it.
+    /// Returns the expected first and last frame, if it is known without computing it.
     pub fn reference(&self) -> Option<Vec<u8>> {
         match self {
             Self::Encounter(..) => None,
@@ -105,7 +105,7 @@ impl Scene {
     }
 }
 
-/// One frame's work: the parameters of a kernel, or of its twin in Rust.
+/// The parameters of a kernel, or of its Rust twin, for one frame.
 #[derive(Clone, Copy, Debug)]
 #[allow(clippy::large_enum_variant, reason = "one exists per frame, on the stack")]
 pub enum Step {
@@ -116,10 +116,10 @@ pub enum Step {
 }
 
 impl Step {
-    /// The names of all kernels, as `shaders/particles.cu` has them.
+    /// The names of all kernels in `shaders/particles.cu`.
     pub const KERNELS: [&'static str; 2] = ["encounter", "mosaic"];
 
-    /// Which of [`KERNELS`](Self::KERNELS) does it.
+    /// Returns the index in [`KERNELS`](Self::KERNELS).
     pub fn kernel(&self) -> usize {
         match self {
             Self::Encounter(_) => 0,
@@ -127,17 +127,17 @@ impl Step {
         }
     }
 
-    /// The same for a kernel whose first particle is the one with this number.
+    /// Returns the step for a kernel whose first particle has the number `first`.
     #[must_use]
     pub fn from(self, first: u32) -> Self {
         match self {
             Self::Mosaic(step) => Self::Mosaic(MosaicStep { from: first, ..step }),
-            // Its particles need no number.
+            // Its particles do not depend on their numbers.
             encounter @ Self::Encounter(_) => encounter,
         }
     }
 
-    /// Moves the particle `id` and shows it.
+    /// Moves the particle `id` and returns its output.
     #[inline]
     pub fn advance(&self, id: u32, body: &mut Body) -> Particle {
         match self {
@@ -146,8 +146,8 @@ impl Step {
         }
     }
 
-    /// Moves all particles and shows them in `particles`, on all threads of the machine. Both
-    /// slices have one element per particle.
+    /// Moves all particles and writes their output to `particles`, on all threads of the machine.
+    /// Both slices have one element per particle.
     pub fn advance_all(&self, bodies: &mut [Body], particles: &mut [Particle]) {
         const CHUNK: usize = 4096;
         let chunks = bodies.par_chunks_mut(CHUNK).zip(particles.par_chunks_mut(CHUNK)).enumerate();

@@ -1,8 +1,9 @@
-//! The scene of a picture: every pixel is a particle, leaves with a swirling flow, and comes home.
+//! The scene of a picture: every pixel is a particle that drifts off in a swirling flow and
+//! returns.
 //!
-//! The flow has no divergence (a vortex and plane waves, each moving along its own crests), so the
-//! picture is stirred like marbled paper, never squeezed. Units: pixels of the frame, and the whole
-//! story as the unit of time.
+//! The flow has no divergence (a vortex and plane waves, each of which moves along its own crests),
+//! so the picture is stirred like marbled paper but not compressed. Units: pixels of the frame, and
+//! the whole story as the unit of time.
 
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
@@ -18,24 +19,24 @@ pub const WAVES: usize = 6;
 /// Plane waves that move particles towards the viewer and back.
 pub const LIFTS: usize = 2;
 
-/// What the frame is cleared to, as sRGB values.
+/// The color that the frame is cleared to, as sRGB values.
 pub const BACKGROUND: [f32; 3] = [14.0 / 255.0, 16.0 / 255.0, 21.0 / 255.0];
 
-/// A particle's delay as stored in [`Body::extra`], where 65536 stands for 1.
+/// The unit of a particle's delay in [`Body::extra`]: 65536 is a delay of 1.
 const DELAY_UNIT: f32 = 1.0 / 65536.0;
-/// The last particle leaves at this time, and comes home by 0.52 + 0.22 + 0.24 = 0.98.
+/// The time at which the last particle leaves; it is home by 0.52 + 0.22 + 0.24 = 0.98.
 const LAST_START: f32 = 0.26;
 const RAMP: f32 = 0.16;
 const FIRST_RETURN: f32 = 0.52;
 const RETURN_SPREAD: f32 = 0.22;
 const RETURN: f32 = 0.24;
-/// How fast a particle takes on the speed of the flow.
+/// The rate at which a particle adopts the speed of the flow.
 const DRAG: f32 = 12.0;
-/// The longest sub-step, as long as one frame does not need more than the limit below.
+/// The longest sub-step, unless one frame needs more sub-steps than the limit below.
 const LONGEST_SUBSTEP: f32 = 1.0 / 200.0;
 const MAX_SUBSTEPS: u32 = 16;
 
-/// What the kernel is told for one frame.
+/// The parameters of the kernel for one frame.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub struct MosaicStep {
@@ -46,27 +47,26 @@ pub struct MosaicStep {
     pub lifts: [[f32; 4]; LIFTS],
     /// The vortex: center, angular speed in its middle, and 1 over its squared radius.
     pub vortex: [f32; 4],
-    /// Where the middle of the first particle is at home.
+    /// The home position of the middle of the first particle.
     pub first: [f32; 2],
-    /// Distance of two particles at home.
+    /// The distance of two particles at home.
     pub cell: f32,
-    /// When the first sub-step begins.
+    /// The start time of the first sub-step.
     pub start: f32,
     /// Duration of a sub-step.
     pub duration: f32,
-    /// The time that is shown; 1 is the end, where every particle is home.
+    /// The time that the frame shows; 1 is the end, when every particle is home.
     pub shown: f32,
     /// Particles in a row.
     pub columns: u32,
-    /// How many sub-steps to take; 0 puts every particle home and at rest.
+    /// The number of sub-steps; 0 puts every particle home and at rest.
     pub substeps: u32,
-    /// The first particle that the kernel moves, where each of several GPUs moves some of them; 0
-    /// where one moves all.
+    /// The first particle that the kernel moves, if each of several GPUs moves a part; otherwise 0.
     pub from: u32,
 }
 
 impl MosaicStep {
-    /// Moves particle `id` on by a frame and shows it. The twin of `mosaic` in
+    /// Moves particle `id` by a frame and returns its output. The twin of `mosaic` in
     /// `shaders/particles.cu`.
     #[inline]
     pub fn advance(&self, id: u32, grain: &mut Body) -> Particle {
@@ -106,7 +106,7 @@ impl MosaicStep {
         }
         grain.position = [x, y, z];
         grain.velocity = [u, v, w];
-        // Adding 0 turns a negative zero into the zero of home.
+        // Adding 0 turns a negative zero into a positive one, as in the home position.
         let away = 1.0 - smootherstep((self.shown - FIRST_RETURN - RETURN_SPREAD * delay) / RETURN);
         let position = [home_x + (x - home_x) * away, home_y + (y - home_y) * away, 0.0 + z * away];
         Particle { position, color: grain.color }
@@ -126,8 +126,8 @@ pub struct Mosaic {
 }
 
 impl Mosaic {
-    /// Lays `picture` out for `frames` frames of `frame` pixels with at most `particles` particles.
-    /// `point_limit` is the largest point that the device draws, in pixels.
+    /// Creates the mosaic of `picture` for `frames` frames of `frame` pixels with at most
+    /// `particles` particles. `point_limit` is the largest point that the device draws, in pixels.
     pub fn new(picture: Picture, seed: u64, frames: u32, frame: [u32; 2], particles: u32, point_limit: f32) -> Self {
         let grid = Grid::fit([picture.width, picture.height], frame, particles, point_limit);
         let cells = picture.resampled(grid.columns, grid.rows);
@@ -150,12 +150,12 @@ impl Mosaic {
         }
     }
 
-    /// How the picture is laid out.
+    /// Returns the layout of the picture.
     pub fn grid(&self) -> Grid {
         self.grid
     }
 
-    /// The particles at home, row by row.
+    /// Returns the particles at home, row by row.
     pub fn bodies(&self) -> Vec<Body> {
         let [x, y] = self.first();
         let cell = self.grid.cell as f32;
@@ -170,8 +170,8 @@ impl Mosaic {
         bodies.collect()
     }
 
-    /// What happens between frame `frame - 1` and frame `frame`. After the last frame the story
-    /// begins again.
+    /// Returns the step from frame `frame - 1` to frame `frame`. After the last frame the story
+    /// starts again.
     pub fn step(&self, frame: u64) -> MosaicStep {
         let interval = frame % (self.intervals + 1);
         let length = 1.0 / self.intervals as f32;
@@ -197,7 +197,7 @@ impl Mosaic {
         }
     }
 
-    /// The view, in which a particle at home covers exactly its cell.
+    /// Returns the view, in which a particle at home covers exactly its cell.
     pub fn view(&self, point_limit: f32) -> View {
         let [width, height] = self.frame.map(|n| n as f32);
         let lens = 1.0 / (1.9 * width.max(height));
@@ -227,7 +227,7 @@ impl Mosaic {
         }
     }
 
-    /// What the first and the last frame must show, as RGBA8: made from the picture alone, pixel by
+    /// Returns the expected first and last frame, as RGBA8, made from the picture alone, pixel by
     /// pixel.
     pub fn reference(&self) -> Vec<u8> {
         let [width, height] = self.frame;
@@ -254,7 +254,8 @@ impl Mosaic {
         [0, 1].map(|i| self.grid.origin[i] as f32 + self.grid.cell as f32 * 0.5)
     }
 
-    /// When a particle leaves: a ragged front that crosses the picture.
+    /// Returns when a particle leaves: the particles leave along a ragged front that crosses the
+    /// picture.
     fn delay(&self, id: u32, home: [f32; 3]) -> u32 {
         let [width, height] = self.frame.map(|n| n as f32);
         let (across, down) = (home[0] / width, home[1] / height);
@@ -264,8 +265,8 @@ impl Mosaic {
     }
 }
 
-/// A plane wave of about `length` shortest sides of the frame. Its speed is stored over the length
-/// of its vector, since the kernel multiplies by that vector.
+/// Returns a plane wave of about `length` times the shortest side of the frame. Its speed is
+/// divided by the length of its vector, because the kernel multiplies by that vector.
 fn wave(random: &mut Random, scale: f32, length: f32, speed: f32) -> [f32; 4] {
     let turn = random.unit();
     let count = 1.0 / (length * (0.8 + 0.4 * random.unit()) * scale);

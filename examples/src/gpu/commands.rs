@@ -9,8 +9,8 @@ use super::failed;
 use super::recorder::Recorder;
 use super::rendering::DynamicRendering;
 
-/// A ring of command buffers for the device's queue. Dropping it frees them at once: wait for the
-/// GPU before.
+/// A ring of command buffers for the device's queue. Dropping it frees them immediately, so wait
+/// for the GPU first.
 pub struct Commands {
     pool: vk::CommandPool,
     buffers: Vec<vk::CommandBuffer>,
@@ -19,7 +19,7 @@ pub struct Commands {
 }
 
 impl Commands {
-    /// Makes `count` command buffers.
+    /// Creates `count` command buffers.
     ///
     /// # Errors
     /// The error of the failed driver call.
@@ -28,7 +28,7 @@ impl Commands {
         let info = vk::CommandPoolCreateInfo::default()
             .queue_family_index(device.queue().family())
             .flags(vk::CommandPoolCreateFlags::RESET_COMMAND_BUFFER);
-        // SAFETY: VUID-vkCreateCommandPool-queueFamilyIndex-01937: the family is that of the
+        // SAFETY: VUID-vkCreateCommandPool-queueFamilyIndex-01937: this is the family of the
         // device's own queue.
         let pool = unsafe { raw.create_command_pool(&info, None) }.map_err(failed(device, "vkCreateCommandPool"))?;
         let mut commands =
@@ -39,18 +39,18 @@ impl Commands {
             .command_buffer_count(u32::try_from(count)?);
         commands.buffers =
             // SAFETY: VUID-vkAllocateCommandBuffers-pAllocateInfo-commandBufferCount-arraylength:
-            // callers ask for one per slot, and there is at least one slot.
+            // callers request one per slot, and there is at least one slot.
             unsafe { raw.allocate_command_buffers(&info) }.map_err(failed(device, "vkAllocateCommandBuffers"))?;
         Ok(commands)
     }
 
-    /// Records command buffer `index` again and gives it back, ready to be submitted once.
+    /// Records command buffer `index` again and returns it, ready for one submission.
     ///
     /// # Errors
-    /// The error of the failed driver call, or what `record` says.
+    /// The error of the failed driver call, or the error of `record`.
     ///
     /// # Safety
-    /// The GPU is done with the last submission of this buffer.
+    /// The GPU has finished the last submission of this buffer.
     pub unsafe fn record(
         &mut self,
         index: usize,
@@ -59,8 +59,8 @@ impl Commands {
         let raw = self.device.as_raw();
         let commands = *self.buffers.get(index).context("no such command buffer")?;
         let info = vk::CommandBufferBeginInfo::default().flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
-        // SAFETY: VUID-vkBeginCommandBuffer-commandBuffer-00049: not pending, says the caller; the
-        // pool allows the reset.
+        // SAFETY: VUID-vkBeginCommandBuffer-commandBuffer-00049: not pending, as the caller
+        // guarantees; the pool allows the reset.
         unsafe { raw.begin_command_buffer(commands, &info) }.map_err(failed(&self.device, "vkBeginCommandBuffer"))?;
         record(&mut Recorder::new(&self.device, &self.rendering, commands))?;
         // SAFETY: VUID-vkEndCommandBuffer-None-06790: a recorder leaves no rendering open.

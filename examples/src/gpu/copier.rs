@@ -1,5 +1,5 @@
-//! Finished pictures on their way to the host in submissions of their own, while the next frames
-//! are drawn.
+//! Copies of finished pictures to the host in separate submissions, while the next frames are
+//! drawn.
 #![allow(unsafe_code)] // Vulkan calls.
 
 use std::time::Duration;
@@ -13,14 +13,14 @@ use vk_local::{LocalBuffer, LocalImage};
 use super::recorder::{ImageUse, Recorder};
 use super::rendering::DynamicRendering;
 
-/// The longest that a copy may take, once its frame is drawn.
+/// The timeout of a copy, after its frame is drawn.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Copies pictures on a queue of its own: the transfer queue, which draws nothing, or the device's
-/// own.
+/// Copies pictures on a separate queue: the transfer queue, which draws nothing, or the device's
+/// own queue.
 pub(super) struct Copier {
     slots: Vec<Slot>,
-    /// Counts copies.
+    /// A timeline whose value is the number of completed copies.
     done: Semaphore,
     last: u64,
     kind: QueueKind,
@@ -30,12 +30,13 @@ pub(super) struct Copier {
 
 struct Slot {
     commands: Commands,
-    /// The copy that is on its way, with what it waits for, which lives until then.
+    /// The value of the copy in flight, and the point that it waits for, which has to stay alive
+    /// until the copy is done.
     pending: Option<(u64, TimelinePoint)>,
 }
 
 impl Copier {
-    /// For `slots` pictures, on a queue that the device has.
+    /// Creates a copier for `slots` pictures, on a queue that the device has.
     pub(super) fn new(device: &ExportDevice, kind: QueueKind, slots: usize) -> Result<Self> {
         let info = SemaphoreInfo { name: "pictures", kind: SemaphoreKind::Timeline, exportable: false };
         let queue = queue(device, kind)?;
@@ -54,7 +55,7 @@ impl Copier {
         })
     }
 
-    /// Records, for the device's own queue, that a picture in use as a target is given to the queue
+    /// Records on the device's own queue the release of a picture, in use as a target, to the queue
     /// that copies.
     pub(super) fn release(&self, recorder: &mut Recorder<'_>, picture: &LocalImage) -> Result<()> {
         match self.families()? {
@@ -68,11 +69,11 @@ impl Copier {
         Ok(())
     }
 
-    /// Submits the copy of a picture that [`release`](Self::release) gave, behind the frame that
+    /// Submits the copy of a picture that [`release`](Self::release) released, after the frame that
     /// drew it.
     ///
     /// # Safety
-    /// That frame was submitted, and `rendered` is its point. Picture and buffer live until
+    /// That frame was submitted, and `rendered` is its point. The picture and the buffer live until
     /// [`wait`](Self::wait).
     pub(super) unsafe fn copy(
         &mut self,
@@ -85,11 +86,11 @@ impl Copier {
         let families = self.families()?;
         let Self { slots, done, last, kind, rendering, device } = self;
         let (slot, queue) = (slots.get_mut(slot).context("no such slot")?, queue(device, *kind)?);
-        // SAFETY: its last copy was waited for.
+        // SAFETY: the last copy of this slot was waited for.
         unsafe { slot.commands.begin() }?;
         let mut recorder = Recorder::new(device, rendering, slot.commands.as_raw());
         if let Some(families) = families {
-            // The other half of `release`. The point is waited for at all stages.
+            // The acquire half of `release`. The submission waits for the point at all stages.
             let (stage, access, _) = ImageUse::CopySource.scope();
             let barrier = vk::ImageMemoryBarrier2::default()
                 .src_stage_mask(vk::PipelineStageFlags2::ALL_COMMANDS)
@@ -110,22 +111,23 @@ impl Copier {
             .wait_semaphore_infos(&waits)
             .command_buffer_infos(&commands)
             .signal_semaphore_infos(&signals);
-        // SAFETY: recorded for this queue, not submitted since; the value rises; the point's signal
-        // was submitted, and it and the commands are kept until the copy is waited for.
+        // SAFETY: recorded for this queue and submitted once; the value increases; the point's
+        // signal was submitted, and the point and the commands are kept until the copy was waited
+        // for.
         unsafe { queue.submit(&[batch], vk::Fence::null()) }?;
         *last = value;
         slot.pending = Some((value, rendered.clone()));
         Ok(())
     }
 
-    /// Waits for the copy of a slot, if one is on its way.
+    /// Waits for the copy of a slot, if one is in flight.
     pub(super) fn wait(&mut self, slot: usize) -> Result<()> {
         self.wait_shared(slot)?;
         self.slots.get_mut(slot).context("no such slot")?.pending = None;
         Ok(())
     }
 
-    /// As [`wait`](Self::wait), for those that only look.
+    /// Waits as [`wait`](Self::wait) does, but leaves the slot unchanged.
     pub(super) fn wait_shared(&self, slot: usize) -> Result<()> {
         let pending = &self.slots.get(slot).context("no such slot")?.pending;
         Ok(pending.as_ref().map_or(Ok(()), |(value, _)| self.done.wait(*value, LIMIT))?)
@@ -140,15 +142,15 @@ impl Copier {
         }
     }
 
-    /// From the device's own queue to the one that copies, where they are of two families.
+    /// Returns the families of the device's own queue and of the queue that copies, if they differ.
     fn families(&self) -> Result<Option<[u32; 2]>> {
         let families = [self.device.queue().family(), queue(&self.device, self.kind)?.family()];
         Ok((families[0] != families[1]).then_some(families))
     }
 }
 
-/// Gives a picture, in use as a target, from the first queue family to the second, which copies
-/// from it; and takes it there.
+/// Records one half of an ownership transfer of a picture, in use as a target, from the first queue
+/// family to the second, which copies from it.
 fn pass_on(
     device: &ExportDevice,
     recorder: &mut Recorder<'_>,

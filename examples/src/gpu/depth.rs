@@ -7,8 +7,7 @@ use bridge::ash::vk;
 
 use super::failed;
 
-/// What the nearest drawn surface is told from others by. Dropping it frees it at once: keep it
-/// until the GPU is done with it.
+/// A depth buffer. Dropping it frees it immediately: keep it until the GPU has finished with it.
 pub struct Depth {
     raw: vk::Image,
     memory: vk::DeviceMemory,
@@ -17,10 +16,10 @@ pub struct Depth {
 }
 
 impl Depth {
-    /// Its format: every desktop GPU draws with it.
+    /// The format, which every desktop GPU supports as a depth attachment.
     pub const FORMAT: vk::Format = vk::Format::D32_SFLOAT;
 
-    /// All of it.
+    /// The whole image.
     pub(crate) const RANGE: vk::ImageSubresourceRange = vk::ImageSubresourceRange {
         aspect_mask: vk::ImageAspectFlags::DEPTH,
         base_mip_level: 0,
@@ -29,13 +28,13 @@ impl Depth {
         layer_count: 1,
     };
 
-    /// A depth buffer for targets of this size.
+    /// Creates a depth buffer for targets of this size.
     ///
     /// # Errors
     /// The error of the failed driver call.
     pub fn new(device: &ExportDevice, [width, height]: [u32; 2]) -> Result<Self> {
         let raw = device.as_raw();
-        // From here on a failure drops what there is; null handles are ignored.
+        // A failure from here on drops the objects created so far; null handles are ignored.
         let mut depth = Self {
             raw: vk::Image::null(),
             memory: vk::DeviceMemory::null(),
@@ -51,14 +50,14 @@ impl Depth {
             .samples(vk::SampleCountFlags::TYPE_1)
             .tiling(vk::ImageTiling::OPTIMAL)
             .usage(vk::ImageUsageFlags::DEPTH_STENCIL_ATTACHMENT);
-        // SAFETY: VUID-VkImageCreateInfo-extent-00944, -00945: a target of this size has been made
+        // SAFETY: VUID-VkImageCreateInfo-extent-00944, -00945: a target of this size was created
         // before.
         depth.raw = unsafe { raw.create_image(&info, None) }.map_err(failed(device, "vkCreateImage (depth)"))?;
-        // SAFETY: VUID-vkGetImageMemoryRequirements-image-01588: just made, on one plane.
+        // SAFETY: VUID-vkGetImageMemoryRequirements-image-01588: just created, with one plane.
         let needs = unsafe { raw.get_image_memory_requirements(depth.raw) };
         let (instance, physical) = (device.instance(), device.physical().handle);
-        // SAFETY: VUID-vkGetPhysicalDeviceMemoryProperties-physicalDevice-parameter: the device's
-        // own.
+        // SAFETY: VUID-vkGetPhysicalDeviceMemoryProperties-physicalDevice-parameter: the physical
+        // device of this device.
         let memory = unsafe { instance.get_physical_device_memory_properties(physical) };
         let local = |index: &u32| {
             let properties = memory.memory_types[*index as usize].property_flags;
@@ -71,8 +70,8 @@ impl Depth {
             // SAFETY: VUID-vkAllocateMemory-pAllocateInfo-01714: one of the types that the device
             // lists.
             unsafe { raw.allocate_memory(&info, None) }.map_err(failed(device, "vkAllocateMemory (depth)"))?;
-        // SAFETY: VUID-vkBindImageMemory-memory-01047, -01048, -size-01049: of a type and size that
-        // the image asks for.
+        // SAFETY: VUID-vkBindImageMemory-memory-01047, -01048, -size-01049: of the type and size
+        // that the image requires.
         unsafe { raw.bind_image_memory(depth.raw, depth.memory, 0) }
             .map_err(failed(device, "vkBindImageMemory (depth)"))?;
         let info = vk::ImageViewCreateInfo::default()
@@ -81,20 +80,20 @@ impl Depth {
             .format(Self::FORMAT)
             .subresource_range(Self::RANGE);
         depth.view =
-            // SAFETY: VUID-VkImageViewCreateInfo-image-01020: the image is bound; format and range
-            // are its own.
+            // SAFETY: VUID-VkImageViewCreateInfo-image-01020: the image is bound; the format and
+            // the range are those of the image.
             unsafe { raw.create_image_view(&info, None) }.map_err(failed(device, "vkCreateImageView (depth)"))?;
-        // SAFETY: just made on this device; no other thread knows it yet.
+        // SAFETY: just created on this device; no other thread has the handle yet.
         unsafe { device.set_name(depth.raw, "depth") };
         Ok(depth)
     }
 
-    /// The Vulkan handle, lent.
+    /// Returns the Vulkan handle, which the depth buffer owns.
     pub(crate) fn as_raw(&self) -> vk::Image {
         self.raw
     }
 
-    /// The view of all of it, lent.
+    /// Returns the view of the whole image, which the depth buffer owns.
     pub(crate) fn view(&self) -> vk::ImageView {
         self.view
     }
@@ -103,13 +102,13 @@ impl Depth {
 impl Drop for Depth {
     fn drop(&mut self) {
         let raw = self.device.as_raw();
-        // SAFETY: VUID-vkDestroyImageView-imageView-01026: kept by its owner until the GPU was
+        // SAFETY: VUID-vkDestroyImageView-imageView-01026: the owner kept it until the GPU was
         // done, as documented.
         unsafe { raw.destroy_image_view(self.view, None) };
         // SAFETY: VUID-vkDestroyImage-image-01000: as above.
         unsafe { raw.destroy_image(self.raw, None) };
-        // SAFETY: VUID-vkFreeMemory-memory-00677: as above, and the image that it was bound to is
-        // gone.
+        // SAFETY: VUID-vkFreeMemory-memory-00677: as above, and the image that was bound to it is
+        // destroyed.
         unsafe { raw.free_memory(self.memory, None) };
     }
 }

@@ -1,6 +1,6 @@
-//! A little Vulkan between the bridge and an example: pipelines, passes, command buffers.
+//! A thin Vulkan layer between the bridge and the examples: pipelines, passes, command buffers.
 //!
-//! It knows one queue, 2D images and dynamic rendering, and leaves out all that no example needs.
+//! It supports one queue, 2D images and dynamic rendering, which is all that the examples need.
 
 pub mod commands;
 mod copier;
@@ -14,22 +14,23 @@ use anyhow::{Error, Result, anyhow, ensure};
 use bridge::ash::vk;
 use bridge::{Compute, ExportDevice};
 
-/// For `map_err`: what failed, on which device.
+/// Returns a closure for `map_err` that names the failed call and the device.
 pub(crate) fn failed(device: &ExportDevice, call: &'static str) -> impl FnOnce(vk::Result) -> Error {
     let name = device.name().to_owned();
     move |result| anyhow!("{call} failed on {name}: {result:?} ({})", result.as_raw())
 }
 
-/// Makes sure that the device can do with a shared image of `format` what `what` says, before one
-/// is made.
+/// Checks that the device supports `features` for images of `format`, before a shared image is
+/// created. `what` describes the use for the error.
 ///
 /// # Errors
-/// What the device cannot do, and what to try instead.
+/// What the device does not support, and what to try instead.
 #[allow(unsafe_code)] // Asks the device.
 pub fn require(compute: &Compute, format: vk::Format, features: vk::FormatFeatureFlags, what: &str) -> Result<()> {
     let device = compute.device();
     let (instance, physical) = (device.instance(), device.physical().handle);
-    // SAFETY: VUID-vkGetPhysicalDeviceFormatProperties-physicalDevice-parameter: the device's own.
+    // SAFETY: VUID-vkGetPhysicalDeviceFormatProperties-physicalDevice-parameter: the physical
+    // device of this device.
     let there = unsafe { instance.get_physical_device_format_properties(physical, format) }.optimal_tiling_features;
     ensure!(
         there.contains(features),

@@ -1,4 +1,4 @@
-//! Where a finished picture goes: to the host, to a window, or nowhere.
+//! The destination of a finished picture: the host, a window, or none.
 #![allow(unsafe_code)] // Memory that the GPU writes.
 
 use anyhow::{Context, Result};
@@ -10,19 +10,20 @@ use vk_local::{LocalBuffer, LocalImage, LocalImageInfo, MemoryLocation};
 use super::copier::Copier;
 use super::recorder::{ImageUse, Recorder};
 
-/// What becomes of a frame besides the picture in the target.
+/// The outputs of a frame in addition to the picture in the target.
 #[derive(Clone, Copy, Default)]
 pub struct Wanted<'a> {
-    /// The picture goes to the slot's read-back buffer.
+    /// Whether the picture is copied to the slot's read-back buffer.
     pub picture: bool,
-    /// What compute and rendering share goes there, as Vulkan sees it, for a check.
+    /// A buffer that receives the shared data as Vulkan reads it, for a check.
     pub sample: Option<&'a LocalBuffer>,
-    /// The picture goes to a window's image, whose contents are gone.
+    /// The window image that receives the picture; its previous contents are discarded.
     pub window: Option<(vk::Image, vk::Extent2D)>,
 }
 
 impl Wanted<'_> {
-    /// Whether nothing but a copy is made of the picture, which then may be apart from the frame.
+    /// Returns `true` if the picture is only copied to the host, which a separate submission can
+    /// do.
     fn is_for_the_host_alone(&self) -> bool {
         self.picture && self.window.is_none()
     }
@@ -40,7 +41,7 @@ pub enum Copies {
 }
 
 impl Copies {
-    /// The queue for submissions of their own, if that is how.
+    /// Returns the queue for separate submissions, if copies are made in separate submissions.
     fn queue(self, device: &ExportDevice) -> Option<QueueKind> {
         let transfer = device.queue_of(QueueKind::Transfer).map(|_| QueueKind::Transfer);
         match self {
@@ -60,9 +61,9 @@ impl Copies {
     }
 }
 
-/// The picture that frames end in, and a read-back buffer for each slot. Where pictures are copied
-/// apart from the frames, each slot has a picture too. Dropping it frees it at once, but for such
-/// copies, which are waited for: wait for the GPU before.
+/// The picture that frames are drawn to, and a read-back buffer for each slot. If pictures are
+/// copied in separate submissions, each slot has its own picture. Dropping it waits for those
+/// copies only and frees everything immediately, so wait for the GPU first.
 pub struct Output {
     pictures: Vec<LocalImage>,
     read_back: Vec<LocalBuffer>,
@@ -70,13 +71,13 @@ pub struct Output {
 }
 
 impl Output {
-    /// What a finished picture is: sRGB values as they are.
+    /// The format of a finished picture: it holds sRGB values without conversion.
     pub const FORMAT: vk::Format = vk::Format::R8G8B8A8_UNORM;
 
-    /// For frames of `size` pixels, `slots` of them in flight.
+    /// Creates the output for frames of `size` pixels, with `slots` frames in flight.
     ///
     /// # Errors
-    /// What the device cannot make.
+    /// The device cannot create an image or a buffer.
     pub fn new(device: &ExportDevice, [width, height]: [u32; 2], slots: usize, copies: Copies) -> Result<Self> {
         let info = LocalImageInfo {
             name: "picture",
@@ -91,11 +92,11 @@ impl Output {
         Ok(Self { pictures: pictures.collect::<Result<_, _>>()?, read_back: read_back.collect::<Result<_>>()?, copier })
     }
 
-    /// Lets `draw` make the picture of slot `slot`, in use as a target, and takes it to where it is
-    /// wanted. Once the frame is submitted, [`send`](Self::send) does the rest.
+    /// Calls `draw` to draw the picture of slot `slot`, in use as a target, and records the copies
+    /// to its destinations. After the frame is submitted, call [`send`](Self::send).
     ///
     /// # Errors
-    /// No such slot, or an earlier copy of it that does not end.
+    /// There is no such slot, or an earlier copy of the slot does not complete.
     pub fn record<'a>(
         &mut self,
         recorder: &mut Recorder<'a>,
@@ -126,8 +127,8 @@ impl Output {
         Ok(())
     }
 
-    /// Submits what is apart from the frame: the copy of its picture to the host. Does nothing
-    /// where the frame does that.
+    /// Submits the separate copy of the frame's picture to the host. Does nothing if the frame
+    /// itself makes the copy.
     ///
     /// # Errors
     /// The error of the failed driver call.
@@ -139,7 +140,7 @@ impl Output {
         let Some(copier) = copier.as_mut().filter(|_| wanted.is_for_the_host_alone()) else { return Ok(()) };
         let picture = pictures.get(slot).context("no such slot")?;
         let buffer = read_back.get(slot).context("no such slot")?;
-        // SAFETY: handed on to the caller; both live until the copy was waited for.
+        // SAFETY: the caller guarantees it; picture and buffer live until the copy was waited for.
         unsafe { copier.copy(slot, picture, buffer, rendered) }
     }
 
@@ -147,22 +148,22 @@ impl Output {
         self.pictures.get(if self.copier.is_some() { slot } else { 0 }).context("a picture of a slot that is not there")
     }
 
-    /// The picture that slot `slot` read back, as RGBA8. Waits for its copy where that is apart
-    /// from the frame.
+    /// Returns the picture that slot `slot` read back, as RGBA8. Waits for its copy if it is a
+    /// separate submission.
     ///
     /// # Errors
-    /// No such slot, or a copy that does not end.
+    /// There is no such slot, or the copy does not complete.
     ///
     /// # Safety
-    /// The frame that used the slot last is done on the GPU, and none is submitted in it while the
-    /// picture is borrowed.
+    /// The GPU has finished the frame that used the slot last, and no frame is submitted in the
+    /// slot while the picture is borrowed.
     pub unsafe fn picture(&self, slot: usize) -> Result<&[u8]> {
         if let Some(copier) = &self.copier {
             copier.wait_shared(slot)?;
         }
         let buffer = self.read_back.get(slot).context("a picture of a slot that is not there")?;
-        // SAFETY: the frame that wrote it is done, with a barrier to the host behind the copy
-        // (`record`), or the copy apart from it is; the caller keeps the next one away.
+        // SAFETY: the frame that wrote it is done, with a barrier to the host after the copy
+        // (`record`), or the separate copy is done; the caller starts no other frame in the slot.
         unsafe { buffer.bytes() }.context("the read-back memory of a picture is not mapped")
     }
 }
@@ -181,16 +182,16 @@ impl Drop for Output {
     }
 }
 
-/// A buffer of `size` bytes that the host reads.
+/// Creates a buffer of `size` bytes that the host reads.
 ///
 /// # Errors
-/// No room for it.
+/// There is not enough memory.
 pub fn read_back(device: &ExportDevice, name: &str, size: u64) -> Result<LocalBuffer> {
     let usage = vk::BufferUsageFlags::TRANSFER_DST;
     Ok(LocalBuffer::new(device, name, size, usage, MemoryLocation::GpuToCpu)?)
 }
 
-/// The largest area of the proportions of `picture` in the middle of `window`.
+/// Returns the largest centered area of `window` with the aspect ratio of `picture`.
 fn fitted(picture: vk::Extent2D, window: vk::Extent2D) -> vk::Rect2D {
     let (w, h) = (u64::from(picture.width), u64::from(picture.height));
     let wide = u64::from(window.width) * h >= u64::from(window.height) * w;

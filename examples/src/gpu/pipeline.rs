@@ -13,31 +13,30 @@ use crate::shader::spirv;
 /// Configuration of a pipeline: one color target, dynamic viewport.
 #[derive(Clone, Copy, Debug)]
 pub struct PipelineInfo<'a> {
-    /// Its name.
+    /// The debug name.
     pub name: &'a str,
     /// The vertex shader's file in `shaders/`.
     pub vertex: &'a str,
     /// The fragment shader's file in `shaders/`.
     pub fragment: &'a str,
-    /// What the vertices make up. Default: triangles.
+    /// The primitive topology. Default: triangles.
     pub topology: vk::PrimitiveTopology,
     /// The attributes of a vertex, all from one buffer. Default: none.
     pub attributes: &'a [vk::VertexInputAttributeDescription],
-    /// Bytes from one vertex to the next. Default: 0.
+    /// The distance between two vertices in bytes. Default: 0.
     pub stride: u32,
-    /// How what is drawn meets what is there. Default: it replaces it.
+    /// Blending. Default: the new color replaces the old one.
     pub blend: Option<vk::PipelineColorBlendAttachmentState>,
     /// The target's format.
     pub target: vk::Format,
-    /// Whether the nearest surface is seen, whatever the order; its targets have depths then.
-    /// Default: no.
+    /// Whether depth testing is enabled; the targets then need a depth buffer. Default: no.
     pub depth: bool,
-    /// How many textures the shaders read, at bindings 0, 1, … of set 0. Default: 0.
+    /// The number of textures that the shaders read, at bindings 0, 1, … of set 0. Default: 0.
     pub textures: u32,
-    /// Whether they read them through a sampler, at the binding after the last texture, that
-    /// filters linearly between texels and repeats the texture beyond its edges. Default: no.
+    /// Whether the shaders read the textures through a sampler, at the binding after the last
+    /// texture. It filters linearly and repeats the texture. Default: no.
     pub sampled: bool,
-    /// Bytes of push constants. Default: 0.
+    /// The size of the push constants in bytes. Default: 0.
     pub constants: u32,
 }
 
@@ -60,11 +59,12 @@ impl Default for PipelineInfo<'_> {
     }
 }
 
-/// The stages that push constants go to.
+/// The stages that read push constants.
 pub(crate) const CONSTANT_STAGES: vk::ShaderStageFlags =
     vk::ShaderStageFlags::from_raw(vk::ShaderStageFlags::VERTEX.as_raw() | vk::ShaderStageFlags::FRAGMENT.as_raw());
 
-/// A graphics pipeline. Dropping it frees it at once: keep it until the GPU is done with it.
+/// A graphics pipeline. Dropping it frees it immediately: keep it until the GPU has finished with
+/// it.
 pub struct Pipeline {
     pub(crate) raw: vk::Pipeline,
     pub(crate) layout: vk::PipelineLayout,
@@ -76,13 +76,13 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// Makes a pipeline.
+    /// Creates a pipeline.
     ///
     /// # Errors
     /// An unknown shader, or the error of the failed driver call.
     pub fn new(device: &ExportDevice, info: &PipelineInfo<'_>) -> Result<Self> {
         let context = || format!("pipeline \"{}\"", info.name);
-        // From here on a failure drops what there is; null handles are ignored.
+        // A failure from here on drops the objects created so far; null handles are ignored.
         let mut pipeline = Self {
             raw: vk::Pipeline::null(),
             layout: vk::PipelineLayout::null(),
@@ -96,7 +96,7 @@ impl Pipeline {
         let vertex = Module::new(device, info.vertex).with_context(context)?;
         let fragment = Module::new(device, info.fragment).with_context(context)?;
         pipeline.make(info, &vertex, &fragment).with_context(context)?;
-        // SAFETY: just made on this device; no other thread knows it yet.
+        // SAFETY: just created on this device; no other thread has the handle yet.
         unsafe { device.set_name(pipeline.raw, info.name) };
         Ok(pipeline)
     }
@@ -119,15 +119,15 @@ impl Pipeline {
                 .min_filter(vk::Filter::LINEAR)
                 .max_lod(vk::LOD_CLAMP_NONE);
             self.sampler =
-                // SAFETY: VUID-VkSamplerCreateInfo-maxLod-01973: no level below 0; everything else
-                // is off. The addresses repeat, which is what 0 says.
+                // SAFETY: VUID-VkSamplerCreateInfo-maxLod-01973: the minimum level of detail is 0;
+                // all optional features are off. Address mode 0 is "repeat".
                 unsafe { raw.create_sampler(&sampler, None) }.map_err(failed(&self.device, "vkCreateSampler"))?;
             samplers = [self.sampler];
             bindings.push(binding(info.textures, vk::DescriptorType::SAMPLER).immutable_samplers(&samplers));
         }
         let set_info = vk::DescriptorSetLayoutCreateInfo::default().bindings(&bindings);
-        // SAFETY: VUID-VkDescriptorSetLayoutCreateInfo-binding-00279: the bindings are numbered
-        // apart.
+        // SAFETY: VUID-VkDescriptorSetLayoutCreateInfo-binding-00279: each binding has its own
+        // number.
         self.set_layout = unsafe { raw.create_descriptor_set_layout(&set_info, None) }
             .map_err(failed(&self.device, "vkCreateDescriptorSetLayout"))?;
         let sets = [self.set_layout];
@@ -135,8 +135,8 @@ impl Pipeline {
         let layout = vk::PipelineLayoutCreateInfo::default()
             .set_layouts(if info.textures > 0 { &sets } else { &[] })
             .push_constant_ranges(if info.constants > 0 { &ranges } else { &[] });
-        // SAFETY: VUID-VkPushConstantRange-size-00298: at most 128 bytes, which every device has;
-        // the set is live.
+        // SAFETY: VUID-VkPushConstantRange-size-00298: at most 128 bytes, which every device
+        // supports; the set layout is alive.
         self.layout = unsafe { raw.create_pipeline_layout(&layout, None) }
             .map_err(failed(&self.device, "vkCreatePipelineLayout"))?;
         Ok(())
@@ -184,8 +184,8 @@ impl Pipeline {
             .push_next(&mut rendering);
         let raw = self.device.as_raw();
         // SAFETY: VUID-VkGraphicsPipelineCreateInfo-layout-07987 and -07988: the layout has the
-        // textures and constants that the info counts for its shaders; both modules are live; the
-        // formats are supported targets by the specification's table of required formats.
+        // textures and constants that the info declares for its shaders; both modules are alive;
+        // the formats are supported targets by the specification's table of required formats.
         let made = unsafe { raw.create_graphics_pipelines(vk::PipelineCache::null(), &[create], None) };
         let pipelines = made.map_err(|(_, result)| failed(&self.device, "vkCreateGraphicsPipelines")(result))?;
         self.raw = pipelines.first().copied().context("vkCreateGraphicsPipelines gave no pipeline")?;
@@ -196,19 +196,20 @@ impl Pipeline {
 impl Drop for Pipeline {
     fn drop(&mut self) {
         let raw = self.device.as_raw();
-        // SAFETY: VUID-vkDestroyPipeline-pipeline-00765: kept by its owner until the GPU was done,
+        // SAFETY: VUID-vkDestroyPipeline-pipeline-00765: the owner kept it until the GPU was done,
         // as documented.
         unsafe { raw.destroy_pipeline(self.raw, None) };
-        // SAFETY: nothing made with the layout is recorded any more.
+        // SAFETY: the layout is not used by any command buffer that is still recorded or pending.
         unsafe { raw.destroy_pipeline_layout(self.layout, None) };
-        // SAFETY: as above; sets that were allocated with it are used only with this pipeline.
+        // SAFETY: as above; sets that were allocated with the layout are used only with this
+        // pipeline.
         unsafe { raw.destroy_descriptor_set_layout(self.set_layout, None) };
         // SAFETY: VUID-vkDestroySampler-sampler-01082: as above.
         unsafe { raw.destroy_sampler(self.sampler, None) };
     }
 }
 
-/// A shader module, needed only while a pipeline is made.
+/// A shader module, needed only while a pipeline is created.
 struct Module<'a> {
     raw: vk::ShaderModule,
     device: &'a ExportDevice,
@@ -218,7 +219,8 @@ impl<'a> Module<'a> {
     fn new(device: &'a ExportDevice, name: &str) -> Result<Self> {
         let code = spirv(name)?;
         let info = vk::ShaderModuleCreateInfo::default().code(&code);
-        // SAFETY: VUID-VkShaderModuleCreateInfo-pCode-08737: naga validated what it wrote.
+        // SAFETY: VUID-VkShaderModuleCreateInfo-pCode-08737: naga validated the SPIR-V that it
+        // wrote.
         let raw = unsafe { device.as_raw().create_shader_module(&info, None) }
             .map_err(failed(device, "vkCreateShaderModule"))?;
         Ok(Self { raw, device })
@@ -227,13 +229,13 @@ impl<'a> Module<'a> {
 
 impl Drop for Module<'_> {
     fn drop(&mut self) {
-        // SAFETY: a pipeline keeps what it needs of its modules.
+        // SAFETY: a pipeline does not need its modules after it was created.
         unsafe { self.device.as_raw().destroy_shader_module(self.raw, None) };
     }
 }
 
-/// The textures that a pipeline reads, for as long as they stay the same. Dropping it frees it at
-/// once.
+/// The textures that a pipeline reads, in a descriptor set that does not change. Dropping it frees
+/// it immediately.
 pub struct Textures {
     pub(crate) set: vk::DescriptorSet,
     pool: vk::DescriptorPool,
@@ -241,10 +243,10 @@ pub struct Textures {
 }
 
 impl Textures {
-    /// Puts `images` at the bindings 0, 1, … of `pipeline`, which has as many.
+    /// Binds `images` to the bindings 0, 1, … of `pipeline`, which must have the same number.
     ///
     /// # Errors
-    /// Another number of images than the pipeline has bindings, or the error of the failed driver
+    /// The number of images differs from the number of bindings, or the error of the failed driver
     /// call.
     pub fn new(device: &ExportDevice, pipeline: &Pipeline, images: &[&LocalImage]) -> Result<Self> {
         let layout = vk::ImageLayout::SHADER_READ_ONLY_OPTIMAL;
@@ -252,8 +254,8 @@ impl Textures {
         Self::of_views(device, pipeline, &views)
     }
 
-    /// [`new`](Self::new) for views of images of any kind, each with the layout that its image is
-    /// in when it is read.
+    /// [`new`](Self::new) for views of any images, each with the layout of its image while it is
+    /// read.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -280,8 +282,8 @@ impl Textures {
         let layouts = [pipeline.set_layout];
         let info = vk::DescriptorSetAllocateInfo::default().descriptor_pool(pool).set_layouts(&layouts);
         let sets =
-            // SAFETY: VUID-vkAllocateDescriptorSets-pAllocateInfo-parameter: the pool was made for
-            // exactly this set.
+            // SAFETY: VUID-vkAllocateDescriptorSets-pAllocateInfo-parameter: the pool was created
+            // for exactly this set.
             unsafe { raw.allocate_descriptor_sets(&info) }.map_err(failed(device, "vkAllocateDescriptorSets"))?;
         textures.set = sets.first().copied().context("vkAllocateDescriptorSets gave no set")?;
         let views: Vec<_> = images
@@ -292,8 +294,8 @@ impl Textures {
             .dst_set(textures.set)
             .descriptor_type(vk::DescriptorType::SAMPLED_IMAGE)
             .image_info(&views);
-        // SAFETY: VUID-VkWriteDescriptorSet-dstArrayElement-00321: as many views as consecutive
-        // bindings; the set is fresh, so nothing pending uses it.
+        // SAFETY: VUID-VkWriteDescriptorSet-dstArrayElement-00321: the number of views is the
+        // number of consecutive bindings; the set is new, so no pending command uses it.
         unsafe { raw.update_descriptor_sets(&[write], &[]) };
         Ok(textures)
     }
@@ -301,7 +303,7 @@ impl Textures {
 
 impl Drop for Textures {
     fn drop(&mut self) {
-        // SAFETY: VUID-vkDestroyDescriptorPool-descriptorPool-00303: kept by its owner until the
+        // SAFETY: VUID-vkDestroyDescriptorPool-descriptorPool-00303: the owner kept it until the
         // GPU was done.
         unsafe { self.device.as_raw().destroy_descriptor_pool(self.pool, None) };
     }

@@ -1,4 +1,4 @@
-//! What an example records in a frame, in calls that cannot be put in a wrong order.
+//! Recording of the commands of a frame, with an API that prevents a wrong order.
 #![allow(unsafe_code)] // Vulkan calls.
 
 use bridge::ExportDevice;
@@ -9,10 +9,10 @@ use super::depth::Depth;
 use super::pipeline::{CONSTANT_STAGES, Pipeline, Textures};
 use super::rendering::DynamicRendering;
 
-/// What an image is used for between two transitions.
+/// The use of an image between two transitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ImageUse {
-    /// Drawn to.
+    /// Color attachment.
     Target,
     /// Read by fragment shaders.
     Texture,
@@ -36,7 +36,7 @@ impl ImageUse {
             Self::Texture => (Stage::FRAGMENT_SHADER, Access::SHADER_SAMPLED_READ, Layout::SHADER_READ_ONLY_OPTIMAL),
             Self::CopySource => (Stage::ALL_TRANSFER, Access::TRANSFER_READ, Layout::TRANSFER_SRC_OPTIMAL),
             Self::CopyTarget => (Stage::ALL_TRANSFER, Access::TRANSFER_WRITE, Layout::TRANSFER_DST_OPTIMAL),
-            // The semaphore that presenting waits for makes the contents visible.
+            // The semaphore that the presentation waits for makes the contents visible.
             Self::Present => (Stage::NONE, Access::NONE, Layout::PRESENT_SRC_KHR),
         }
     }
@@ -49,31 +49,31 @@ impl ImageUse {
     }
 }
 
-/// What is drawn to.
+/// The target of a rendering.
 #[derive(Clone, Copy)]
 pub struct Target<'a> {
-    /// The colors, in use as [`ImageUse::Target`] or in a layout that permits drawing to them.
+    /// The color view, in use as [`ImageUse::Target`] or in a layout that permits drawing.
     pub view: vk::ImageView,
-    /// That layout.
+    /// The layout of the color image.
     pub layout: vk::ImageLayout,
     /// Width and height in pixels.
     pub extent: vk::Extent2D,
-    /// What the colors are at first; without, they may be anything.
+    /// The color that the target is cleared to; if `None`, the initial contents are undefined.
     pub clear: Option<[f32; 4]>,
-    /// Where depths go, for pipelines that tell near from far. They begin as far away as can be and
-    /// are not kept.
+    /// The depth buffer, for pipelines with depth testing. It is cleared to the farthest depth, and
+    /// its contents are not kept.
     pub depth: Option<&'a Depth>,
 }
 
 impl Target<'_> {
-    /// All of an image, in use as [`ImageUse::Target`], whose contents do not matter.
+    /// A whole image, in use as [`ImageUse::Target`], whose previous contents are discarded.
     pub fn of(image: &LocalImage) -> Self {
         Self { view: image.view(), layout: ImageUse::Target.layout(), extent: image.extent(), clear: None, depth: None }
     }
 }
 
-/// Records one command buffer. Everything that is passed to it lives until the GPU is done: whoever
-/// submits the command buffer answers for that.
+/// Records one command buffer. Everything that is passed to it must live until the GPU is done,
+/// which is the responsibility of the code that submits the command buffer.
 pub struct Recorder<'a> {
     device: &'a ExportDevice,
     rendering: &'a DynamicRendering,
@@ -85,17 +85,17 @@ impl<'a> Recorder<'a> {
         Self { device, rendering, commands }
     }
 
-    /// The command buffer, recording and outside of any rendering: for the barriers of a turn.
+    /// Returns the command buffer, recording and outside of rendering, for a turn's barriers.
     pub fn as_raw(&self) -> vk::CommandBuffer {
         self.commands
     }
 
-    /// The image was used as `from` and now is for `to`, with its contents.
+    /// Changes the use of an image from `from` to `to` and keeps its contents.
     pub fn transition(&mut self, image: vk::Image, from: ImageUse, to: ImageUse) {
         self.barrier(image, from, to, from.scope().2);
     }
 
-    /// The image was used as `from` (or never yet) and now is for `to`; what it shows is gone.
+    /// Changes the use of an image (which may be new) from `from` to `to`; discards its contents.
     pub fn discard(&mut self, image: vk::Image, from: ImageUse, to: ImageUse) {
         self.barrier(image, from, to, vk::ImageLayout::UNDEFINED);
     }
@@ -115,11 +115,11 @@ impl<'a> Recorder<'a> {
             .subresource_range(LocalImage::RANGE)];
         let dependency = vk::DependencyInfo::default().image_memory_barriers(&barriers);
         // SAFETY: recording, outside of rendering; VUID-VkImageMemoryBarrier2-oldLayout-01197: the
-        // layout is that of the use before, or undefined.
+        // layout is that of the previous use, or undefined.
         unsafe { self.device.cmd_pipeline_barrier2(self.commands, &dependency) };
     }
 
-    /// What was written as `from` can be used as `to`, for images whose layout stays as it is.
+    /// Makes writes of `from` available to `to`, for images whose layout does not change.
     pub fn hand_on(&mut self, from: ImageUse, to: ImageUse) {
         let ((src_stage, src_access, _), (dst_stage, dst_access, _)) = (from.scope(), to.scope());
         let barriers = [vk::MemoryBarrier2::default()
@@ -156,13 +156,13 @@ impl<'a> Recorder<'a> {
             self.begin_depth(depth);
             info = info.depth_attachment(&depths);
         }
-        // SAFETY: VUID-vkCmdBeginRendering-renderpass: `&mut self` keeps a second rendering from
+        // SAFETY: VUID-vkCmdBeginRendering-renderpass: `&mut self` prevents a second rendering from
         // beginning.
         unsafe { self.rendering.begin(self.commands, &info) };
         let raw = self.device.as_raw();
         let [width, height] = [extent.width, extent.height].map(|n| n as f32);
         let viewport = vk::Viewport { x: 0.0, y: 0.0, width, height, min_depth: 0.0, max_depth: 1.0 };
-        // SAFETY: VUID-VkViewport-width-01771: a target's extent is within the limits for
+        // SAFETY: VUID-VkViewport-width-01771: the extent of a target is within the limits for
         // viewports.
         unsafe { raw.cmd_set_viewport(self.commands, 0, &[viewport]) };
         // SAFETY: VUID-vkCmdSetScissor-x-00595: the area begins at 0.
@@ -172,7 +172,7 @@ impl<'a> Recorder<'a> {
         unsafe { self.rendering.end(self.commands) };
     }
 
-    /// The depths of an earlier frame are not needed any more.
+    /// Records the barrier before a depth buffer is cleared, which discards earlier depths.
     fn begin_depth(&mut self, depth: &Depth) {
         use vk::{AccessFlags2 as Access, PipelineStageFlags2 as Stage};
         let barriers = [vk::ImageMemoryBarrier2::default()
@@ -187,20 +187,20 @@ impl<'a> Recorder<'a> {
             .image(depth.as_raw())
             .subresource_range(Depth::RANGE)];
         let dependency = vk::DependencyInfo::default().image_memory_barriers(&barriers);
-        // SAFETY: recording, outside of rendering; VUID-VkImageMemoryBarrier2-oldLayout-01197:
-        // undefined fits any layout.
+        // SAFETY: recording, outside of rendering; VUID-VkImageMemoryBarrier2-oldLayout-01197: an
+        // undefined old layout is always valid.
         unsafe { self.device.cmd_pipeline_barrier2(self.commands, &dependency) };
     }
 
-    /// Runs a fragment shader over all of `target`, in use as [`ImageUse::Target`].
+    /// Runs a fragment shader for every pixel of `target`, in use as [`ImageUse::Target`].
     pub fn screen(&mut self, target: &LocalImage, pipeline: &Pipeline, textures: &Textures, constants: &[u8]) {
         self.render(&Target::of(target), |pass| {
             pass.draw(&Draw { pipeline, textures: Some(textures), constants, vertices: None, count: 3, instances: 1 });
         });
     }
 
-    /// Copies all of `image`, in use as [`ImageUse::CopySource`] or in a layout that permits
-    /// copying from it, to `buffer`, row after row.
+    /// Copies the whole `image`, in use as [`ImageUse::CopySource`] or in a layout that permits
+    /// copying from it, to `buffer`, with tightly packed rows.
     pub fn copy_image(
         &mut self,
         image: vk::Image,
@@ -215,19 +215,19 @@ impl<'a> Recorder<'a> {
             depth: 1,
         });
         let raw = self.device.as_raw();
-        // SAFETY: VUID-vkCmdCopyImageToBuffer-pRegions-00183: the buffer was made for all pixels of
-        // such an image.
+        // SAFETY: VUID-vkCmdCopyImageToBuffer-pRegions-00183: the buffer was created for all pixels
+        // of such an image.
         unsafe { raw.cmd_copy_image_to_buffer(self.commands, image, layout, buffer.as_raw(), &[region]) };
     }
 
-    /// Copies the first `size` bytes of `from` to `to`; both have as many.
+    /// Copies the first `size` bytes of `from` to `to`. Both buffers have at least that size.
     pub fn copy_buffer(&mut self, from: vk::Buffer, to: &LocalBuffer, size: u64) {
         let region = vk::BufferCopy::default().size(size.min(to.size()));
         // SAFETY: VUID-vkCmdCopyBuffer-size-00115, -00116: within both buffers.
         unsafe { self.device.as_raw().cmd_copy_buffer(self.commands, from, to.as_raw(), &[region]) };
     }
 
-    /// Makes what was copied to `buffer` visible to the host, once the frame is done.
+    /// Makes copies to `buffer` visible to the host once the frame is done.
     pub fn for_host(&mut self, buffer: &LocalBuffer) {
         let barriers = [vk::BufferMemoryBarrier2::default()
             .src_stage_mask(vk::PipelineStageFlags2::ALL_TRANSFER)
@@ -247,8 +247,8 @@ impl<'a> Recorder<'a> {
     pub fn clear(&mut self, image: vk::Image) {
         let black = vk::ClearColorValue { float32: [0.0, 0.0, 0.0, 1.0] };
         let (raw, layout) = (self.device.as_raw(), vk::ImageLayout::TRANSFER_DST_OPTIMAL);
-        // SAFETY: VUID-vkCmdClearColorImage-imageLayout-00004: in that layout, by the use that is
-        // asked for.
+        // SAFETY: VUID-vkCmdClearColorImage-imageLayout-00004: the image is in that layout, by the
+        // required use.
         unsafe { raw.cmd_clear_color_image(self.commands, image, layout, &black, &[LocalImage::RANGE]) };
         let barriers = [vk::MemoryBarrier2::default()
             .src_stage_mask(vk::PipelineStageFlags2::ALL_TRANSFER)
@@ -260,8 +260,8 @@ impl<'a> Recorder<'a> {
         unsafe { self.device.cmd_pipeline_barrier2(self.commands, &dependency) };
     }
 
-    /// Scales all of `from`, in use as [`ImageUse::CopySource`], into the `area` of `to`, in use as
-    /// [`ImageUse::CopyTarget`].
+    /// Scales the whole `from`, in use as [`ImageUse::CopySource`], into the `area` of `to`, in use
+    /// as [`ImageUse::CopyTarget`].
     pub fn blit(&mut self, from: &LocalImage, to: vk::Image, area: vk::Rect2D) {
         let corner = |x: u32, y: u32| vk::Offset3D { x: x as i32, y: y as i32, z: 1 };
         let start = vk::Offset3D { x: area.offset.x, y: area.offset.y, z: 0 };
@@ -278,8 +278,8 @@ impl<'a> Recorder<'a> {
             .dst_offsets([start, end]);
         let (source, target) = (vk::ImageLayout::TRANSFER_SRC_OPTIMAL, vk::ImageLayout::TRANSFER_DST_OPTIMAL);
         let raw = self.device.as_raw();
-        // SAFETY: VUID-vkCmdBlitImage-dstOffset-00248 to -00250: the area lies in the target, which
-        // its owner fitted it to; the layouts are those of the uses that are asked for.
+        // SAFETY: VUID-vkCmdBlitImage-dstOffset-00248 to -00250: the caller fitted the area to the
+        // target; the layouts are those of the required uses.
         unsafe {
             raw.cmd_blit_image(self.commands, from.as_raw(), source, to, target, &[region], vk::Filter::LINEAR);
         };
@@ -293,31 +293,31 @@ const LAYERS: vk::ImageSubresourceLayers = vk::ImageSubresourceLayers {
     layer_count: 1,
 };
 
-/// A rendering that is open.
+/// An open rendering.
 pub struct Pass<'a> {
     device: &'a ExportDevice,
     commands: vk::CommandBuffer,
 }
 
-/// One draw with all that it needs.
+/// A draw call with everything that it needs.
 #[derive(Clone, Copy)]
 pub struct Draw<'a> {
     /// The pipeline.
     pub pipeline: &'a Pipeline,
-    /// The textures, where the pipeline reads any; each in use as [`ImageUse::Texture`].
+    /// The textures, if the pipeline reads any; each in use as [`ImageUse::Texture`].
     pub textures: Option<&'a Textures>,
-    /// As many bytes of push constants as the pipeline has.
+    /// The push constants, with the size that the pipeline declares.
     pub constants: &'a [u8],
-    /// The vertices, where the pipeline has attributes.
+    /// The vertices, if the pipeline has attributes.
     pub vertices: Option<vk::Buffer>,
-    /// How many vertices; the buffer holds at least as many.
+    /// The number of vertices; the buffer holds at least this number.
     pub count: u32,
-    /// How many times they are drawn.
+    /// The number of instances.
     pub instances: u32,
 }
 
 impl Pass<'_> {
-    /// Draws.
+    /// Records the draw call.
     pub fn draw(&mut self, draw: &Draw<'_>) {
         let (raw, commands) = (self.device.as_raw(), self.commands);
         let Draw { pipeline, textures, constants, vertices, count, instances } = *draw;
@@ -326,8 +326,8 @@ impl Pass<'_> {
         unsafe { raw.cmd_bind_pipeline(commands, vk::PipelineBindPoint::GRAPHICS, pipeline.raw) };
         if let Some(textures) = textures {
             let (point, sets) = (vk::PipelineBindPoint::GRAPHICS, [textures.set]);
-            // SAFETY: VUID-vkCmdBindDescriptorSets-pDescriptorSets-00358: the set was made for this
-            // pipeline.
+            // SAFETY: VUID-vkCmdBindDescriptorSets-pDescriptorSets-00358: the set was created for
+            // this pipeline.
             unsafe { raw.cmd_bind_descriptor_sets(commands, point, pipeline.layout, 0, &sets, &[]) };
         }
         debug_assert_eq!(constants.len(), pipeline.constants as usize);
@@ -337,11 +337,11 @@ impl Pass<'_> {
             unsafe { raw.cmd_push_constants(commands, pipeline.layout, CONSTANT_STAGES, 0, constants) };
         }
         if let Some(vertices) = vertices {
-            // SAFETY: VUID-vkCmdBindVertexBuffers-pBuffers-00627: a buffer for vertices, from its
+            // SAFETY: VUID-vkCmdBindVertexBuffers-pBuffers-00627: a vertex buffer, from its
             // beginning.
             unsafe { raw.cmd_bind_vertex_buffers(commands, 0, &[vertices], &[0]) };
         }
-        // SAFETY: VUID-vkCmdDraw-None-08606 and its like: pipeline, viewport, scissor, textures,
+        // SAFETY: VUID-vkCmdDraw-None-08606 and related: pipeline, viewport, scissor, textures,
         // constants and vertices are set, above and in `render`.
         unsafe { raw.cmd_draw(commands, count, instances, 0, 0) };
     }

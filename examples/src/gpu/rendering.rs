@@ -1,10 +1,10 @@
-//! Dynamic rendering, core or as an extension.
+//! Dynamic rendering, from core Vulkan or from the extension.
 #![allow(unsafe_code)] // Calls through function pointers.
 
 use bridge::ExportDevice;
 use bridge::ash::{khr, vk};
 
-/// The two calls, under the name that the device knows them by.
+/// The two commands, core or extension, depending on the device.
 #[derive(Clone)]
 pub(crate) struct DynamicRendering {
     begin: vk::PFN_vkCmdBeginRendering,
@@ -12,7 +12,7 @@ pub(crate) struct DynamicRendering {
 }
 
 impl DynamicRendering {
-    /// For a device that was opened with
+    /// Loads the commands of a device that was opened with
     /// [`dynamic_rendering`](bridge::OpenInfo::dynamic_rendering).
     pub(crate) fn new(device: &ExportDevice) -> Self {
         if device.api_version() >= vk::API_VERSION_1_3 {
@@ -26,14 +26,14 @@ impl DynamicRendering {
     /// # Safety
     /// The Valid Usage of `vkCmdBeginRendering`.
     pub(crate) unsafe fn begin(&self, commands: vk::CommandBuffer, info: &vk::RenderingInfo<'_>) {
-        // SAFETY: handed on to the caller.
+        // SAFETY: the caller guarantees it.
         unsafe { (self.begin)(commands, info) };
     }
 
     /// # Safety
     /// The Valid Usage of `vkCmdEndRendering`.
     pub(crate) unsafe fn end(&self, commands: vk::CommandBuffer) {
-        // SAFETY: handed on to the caller.
+        // SAFETY: the caller guarantees it.
         unsafe { (self.end)(commands) };
     }
 }

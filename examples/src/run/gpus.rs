@@ -1,14 +1,14 @@
-//! Several GPUs that compute for the one that draws.
+//! Several GPUs that compute for the GPU that draws.
 
 use anyhow::{Context, Result, bail};
 use bridge::cuda_import::{CudaDevice, PeerAccess, peer_access, report};
 use bridge::{Backend, Compute};
 
-/// A compute side of `count` GPUs for the device of `compute`: its own, and others that reach its
-/// memory, of which the first leads.
+/// Creates a compute side of `count` GPUs for the device of `compute`: its own GPU and others that
+/// can access its memory. The first of the others leads.
 ///
 /// # Errors
-/// Another backend than CUDA, fewer GPUs, and what [`Compute::group`] says.
+/// The backend is not CUDA, there are fewer GPUs, or an error of [`Compute::group`].
 pub fn several(compute: &Compute, count: u32) -> Result<Compute> {
     let drawing = compute.device();
     if compute.backend() != Backend::Cuda {

@@ -17,14 +17,14 @@ use crate::progress::Progress;
 use crate::summary::{State, Summary};
 use crate::writer::FrameWriter;
 
-/// Makes all frames.
+/// Runs all frames.
 pub(super) fn run<D: Demo>(all: &D::Options) -> Result<Summary<D::Figures>> {
     let options = all.as_ref();
     let out = options.out(D::PROGRAM);
     prepare_folder(&out, D::PROGRAM)?;
     let interrupt = Interrupt::install()?;
     let frames = u64::from(options.story());
-    // Before the demo, so that it is dropped after it: frames in flight may write to it.
+    // Declared before the demo, so that it is dropped after it: frames in flight may write to it.
     let mut samples = BTreeMap::new();
     let mut run = Frames::new(D::new(all, &OpenInfo::default())?, options.slots);
     super::announce(&run.demo);
@@ -43,7 +43,7 @@ pub(super) fn run<D: Demo>(all: &D::Options) -> Result<Summary<D::Figures>> {
         if !keep && sample.is_none() && !writer.animates(done.frame) {
             return Ok(());
         }
-        // SAFETY: the frame is done, and its slot begins the next only after this.
+        // SAFETY: the frame is done, and the next frame in its slot begins only after this.
         let rgba = unsafe { demo.picture(done.slot) }?;
         if let Some(sample) = sample {
             rgba.clone_into(&mut sample.picture);
@@ -62,7 +62,7 @@ pub(super) fn run<D: Demo>(all: &D::Options) -> Result<Summary<D::Figures>> {
         let picture = sample.is_some() || options.keeps(frame, frames) || writer.animates(frame);
         let wanted = Wanted { picture, sample: sample.map(|sample| &sample.data), window: None };
         // SAFETY: the buffer lives until the end of this function, after all frames, and is read
-        // after them.
+        // only after they are done.
         unsafe { run.begin(wanted, SubmitInfo::default()) }?;
     }
     while let Some(done) = run.finish_oldest()? {
@@ -93,7 +93,7 @@ pub(super) fn run<D: Demo>(all: &D::Options) -> Result<Summary<D::Figures>> {
     Ok(summary)
 }
 
-/// Makes a place for the shared data of every frame that is checked.
+/// Allocates a buffer for the shared data of every frame that is checked.
 fn make_room_for<D: Demo>(samples: &mut BTreeMap<u64, Sample>, demo: &D, frames: u64) -> Result<()> {
     let (sampled, bytes) = demo.samples(frames);
     for frame in sampled {

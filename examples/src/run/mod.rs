@@ -1,5 +1,5 @@
-//! What the programs do alike: open the machine, keep frames in flight, write or show them, check
-//! them, sum up.
+//! The common part of all programs: opening the device, keeping frames in flight, writing or
+//! showing them, checks and the summary.
 //!
 //! A program is a [`Demo`]; [`main`] runs it.
 
@@ -28,44 +28,44 @@ use crate::options::{Backend, RunOptions};
 use crate::summary::{Check, State, Summary};
 use frames::Frames;
 
-/// A program: makes one frame after the other, and knows how they should have looked.
+/// A program that computes and draws frames, and can check how they should look.
 ///
 /// # Safety
 /// Dropping it waits for the frames in flight before it frees anything that they use.
 #[allow(unsafe_code)]
 pub unsafe trait Demo: Sized {
-    /// Its name: of the program, of its window and its output folder.
+    /// The name of the program, of its window and of its output folder.
     const PROGRAM: &'static str;
-    /// What it can be asked for.
+    /// The command line options.
     type Options: Parser + AsRef<RunOptions>;
-    /// What it adds to a summary; its text is a part of the last line.
+    /// The program's own figures in a summary; their text is a part of the last line.
     type Figures: Serialize + fmt::Display;
 
-    /// Sets everything up; `open` says what a window needs of the device.
+    /// Sets everything up; `open` contains the requirements of a window.
     ///
     /// # Errors
-    /// What cannot be had here.
+    /// A required resource is not available.
     fn new(options: &Self::Options, open: &OpenInfo<'_>) -> Result<Self>;
 
-    /// Both sides of the machine.
+    /// Returns the compute side and, through it, the device.
     fn compute(&self) -> &Compute;
 
-    /// What is about to run, in one line.
+    /// Returns a one-line description of what is about to run.
     fn about(&self) -> String;
 
-    /// The longest that a frame may take.
+    /// Returns the timeout of a frame.
     fn patience(&self) -> Duration;
 
-    /// Computes and draws frame `frame` in slot `slot`; waits for neither. Gives the point at which
-    /// Vulkan is done with it.
+    /// Submits the compute work and the drawing of frame `frame` in slot `slot`, without waiting.
+    /// Returns the point at which Vulkan is done with the frame.
     ///
     /// # Errors
-    /// What failed on the way.
+    /// The error of the step that failed.
     ///
     /// # Safety
-    /// The last frame in this slot is done. `wanted` and the semaphores in `submit` are good until
-    /// this one is: window images and their semaphores are acquired for this frame, and the buffer
-    /// for the sample is not read before.
+    /// The last frame in this slot is done. `wanted` and the semaphores in `submit` stay valid
+    /// until this frame is done: window images and their semaphores are acquired for this frame,
+    /// and the buffer for the sample is not read before that.
     #[allow(unsafe_code)]
     unsafe fn frame(
         &mut self,
@@ -75,76 +75,76 @@ pub unsafe trait Demo: Sized {
         submit: SubmitInfo<'_>,
     ) -> Result<TimelinePoint>;
 
-    /// Draws frames of another size from here on: that of a window, which has an area. A program
-    /// that draws at the size of its options alone does nothing; its picture is fitted into the
+    /// Changes the size of the next frames to the size of the window, which is not zero. A program
+    /// that always draws at the size in its options does nothing; its picture is fitted into the
     /// window.
     ///
     /// # Errors
-    /// What cannot be had in that size.
+    /// A resource of that size is not available.
     ///
     /// # Safety
-    /// Every frame that was begun is done on the GPU.
+    /// The GPU has finished every frame that was begun.
     #[allow(unsafe_code)]
     unsafe fn resize(&mut self, size: [u32; 2]) -> Result<()> {
         log::debug!("{}: the picture is fitted into {size:?} pixels", Self::PROGRAM);
         Ok(())
     }
 
-    /// The picture that slot `slot` read back, as RGBA8.
+    /// Returns the picture that slot `slot` read back, as RGBA8.
     ///
     /// # Errors
-    /// No such slot.
+    /// There is no such slot.
     ///
     /// # Safety
-    /// The frame that used the slot last is done on the GPU, and none is submitted in it while the
-    /// picture is borrowed.
+    /// The GPU has finished the frame that used the slot last, and no frame is submitted in the
+    /// slot while the picture is borrowed.
     #[allow(unsafe_code)]
     unsafe fn picture(&self, slot: usize) -> Result<&[u8]>;
 
-    /// Which frames of a run of `frames` are checked, and how many bytes of shared data each check
-    /// needs.
+    /// Returns the frames of a run of `frames` that are checked, and the bytes of shared data that
+    /// each check needs.
     fn samples(&self, frames: u64) -> (Vec<u64>, u64);
 
     /// Checks the frames that were sampled.
     ///
     /// # Errors
-    /// What keeps the checks from being made; what they find is in the checks.
+    /// The checks cannot be made. The results of the checks themselves are in the return value.
     fn check(&self, samples: &BTreeMap<u64, Sample>) -> Result<Vec<Check>>;
 
-    /// The program's own figures for a run of `frames` frames in `seconds`.
+    /// Returns the program's own figures for a run of `frames` frames in `seconds`.
     fn figures(&self, frames: u64, seconds: f64) -> Self::Figures;
 }
 
-/// A frame that is checked when the run is over.
+/// A frame that is checked after the run.
 pub struct Sample {
-    /// What compute and rendering shared, as Vulkan read it.
+    /// The data that compute and rendering shared, as Vulkan read it.
     pub data: LocalBuffer,
-    /// The picture, RGBA8.
+    /// The picture as RGBA8.
     pub picture: Vec<u8>,
 }
 
 impl Sample {
-    /// The shared data as elements of `T`.
+    /// Returns the shared data as elements of `T`.
     ///
     /// # Errors
-    /// A size that is no multiple of an element's.
+    /// The size is not a multiple of an element's size.
     ///
     /// # Safety
-    /// The frame that wrote it is done on the GPU.
+    /// The GPU has finished the frame that wrote the data.
     #[allow(unsafe_code)]
     pub unsafe fn data<T: bytemuck::Pod>(&self) -> Result<&[T]> {
-        // SAFETY: one frame writes it, with a barrier to the host behind the copy; the caller has
+        // SAFETY: one frame writes it, with a barrier to the host after the copy; the caller has
         // waited for that frame.
         let bytes = unsafe { self.data.bytes() }.context("the read-back memory of a sample is not mapped")?;
         bytemuck::try_cast_slice(bytes).map_err(|error| anyhow::anyhow!("a sample: {error}"))
     }
 }
 
-/// Opens the Vulkan device and the compute side that the options ask for, with dynamic rendering;
-/// `features` are those of Vulkan 1.0 that the program needs.
+/// Opens the Vulkan device and the compute side that the options select, with dynamic rendering;
+/// `features` are the Vulkan 1.0 features that the program needs.
 ///
 /// # Errors
-/// A device or a backend that is not there.
+/// The device or the backend is not available.
 pub fn open(
     program: &str,
     options: &RunOptions,
@@ -165,7 +165,7 @@ pub fn open(
 
 /// Runs a program from its command line to its exit status.
 pub fn main<D: Demo>() -> ExitCode {
-    // `announce` tells which backend computes, and why.
+    // `announce` prints which backend computes, and why.
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn,bridge::compute=error")).init();
     let options = D::Options::parse();
     let window = options.as_ref().window;
@@ -179,7 +179,7 @@ pub fn main<D: Demo>() -> ExitCode {
     }
 }
 
-/// The error and its causes, without those that an error above has told already.
+/// Returns the error and its causes, without causes whose text is already part of an outer error.
 fn chain(error: &Error) -> String {
     error.chain().map(ToString::to_string).fold(String::new(), |told, cause| match told.as_str() {
         "" => cause,
@@ -188,7 +188,7 @@ fn chain(error: &Error) -> String {
     })
 }
 
-/// Says on the error stream what is about to run, and why there.
+/// Prints on the error stream what is about to run, on which device and backend, and why.
 fn announce<D: Demo>(demo: &D) {
     let compute = demo.compute();
     tell(demo.about());
@@ -196,7 +196,8 @@ fn announce<D: Demo>(demo: &D) {
     tell(format_args!("renders on {device}, computes on {} ({})", compute.backend(), compute.reason()));
 }
 
-/// The figures of a run that took `seconds`, without checks other than the validation layer's.
+/// Returns the figures of a run that took `seconds`; the only check is that of the validation
+/// layer.
 fn summary<D: Demo>(options: &RunOptions, run: &Frames<D>, seconds: f64) -> Summary<D::Figures> {
     let (compute, frames) = (run.demo.compute(), run.count());
     let device = compute.device();
@@ -227,7 +228,7 @@ fn summary<D: Demo>(options: &RunOptions, run: &Frames<D>, seconds: f64) -> Summ
     }
 }
 
-/// Prints the summary; what is wrong goes to the error stream.
+/// Prints the summary; errors of checks go to the error stream.
 fn report<F: Serialize + fmt::Display>(options: &RunOptions, summary: &Summary<F>) -> Result<ExitCode> {
     for error in summary.checks.iter().filter_map(|check| check.error.as_deref()) {
         tell(format_args!("error: {error}"));

@@ -21,10 +21,11 @@ use crate::interrupt::Interrupt;
 use crate::options::RunOptions;
 use crate::summary::{State, Summary};
 
-/// How long a window's next image is waited for.
+/// The timeout for acquiring the window's next image.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Shows frames until all of `--frames` are shown, the window is closed, or Ctrl-C.
+/// Shows frames until the number in `--frames` is reached, the window is closed, or Ctrl-C is
+/// pressed.
 pub(super) fn run<D: Demo>(options: &D::Options) -> Result<Summary<D::Figures>> {
     let interrupt = Interrupt::install()?;
     let event_loop = EventLoop::new().map_err(|error| {
@@ -44,10 +45,10 @@ struct App<'a, D: Demo> {
     result: Option<Result<Summary<D::Figures>>>,
 }
 
-/// The window and what is shown in it.
+/// The window and the objects that draw to it.
 struct Shown<D> {
-    // Field order is drop order: frames in flight end before the images that they are drawn to,
-    // those before the window.
+    // Field order is drop order: frames in flight end before the images that they are drawn to are
+    // destroyed, and the images are destroyed before the window.
     run: Frames<D>,
     images: WindowImages,
     window: Window,
@@ -70,7 +71,7 @@ impl<D: Demo> Shown<D> {
         let demo = D::new(all, &open)?;
         let PhysicalSize { width, height } = window.inner_size();
         let device = demo.compute().device();
-        // SAFETY: the window is dropped after the images, see the order of the fields.
+        // SAFETY: the window is dropped after the images, see the field order.
         let images = unsafe { WindowImages::new(device, &window, [width, height], options.slots as usize) }?;
         super::announce(&demo);
         Ok(Self { run: Frames::new(demo, options.slots), images, window, begun: Instant::now(), fits: true })
@@ -82,23 +83,24 @@ impl<D: Demo> Shown<D> {
             self.images.resize([width, height])?;
             self.fits = true;
             if let Some(vk::Extent2D { width, height }) = self.images.extent() {
-                // SAFETY: `WindowImages` has waited for the queue, before it freed the images
-                // that frames are drawn to.
+                // SAFETY: `WindowImages` waited for the queue before it freed the images that
+                // frames are drawn to.
                 unsafe { self.run.demo.resize([width, height]) }?;
             }
         }
         self.run.make_room()?;
-        // SAFETY: there is room: the last frame of the slot has ended.
+        // SAFETY: `make_room` returned: the last frame of the slot has ended.
         let Some(image) = (unsafe { self.images.acquire(self.run.next_slot(), PATIENCE) })? else {
             self.fits = false;
             return Ok(());
         };
         let wanted = Wanted { window: Some((image.image, image.extent)), ..Wanted::default() };
         let submit = SubmitInfo { waits: &[image.wait], signals: &[image.signal], ..SubmitInfo::default() };
-        // SAFETY: image and semaphores were just acquired for this frame, and they are freed once
-        // the queue is done with them.
+        // SAFETY: the image and the semaphores were just acquired for this frame, and they are
+        // freed only after the queue has finished with them.
         unsafe { self.run.begin(wanted, submit) }?;
-        // SAFETY: submitted above, with both semaphores; frames leave it ready to be presented.
+        // SAFETY: submitted above, with both semaphores; the frame leaves the image ready to be
+        // presented.
         self.fits = unsafe { self.images.present(image) }?;
         Ok(())
     }

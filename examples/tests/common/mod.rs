@@ -1,10 +1,10 @@
-//! Programs as a user runs them.
+//! Running of programs as a user runs them.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// The example `name`, which cargo builds with the tests; or, where both were carried elsewhere,
-/// beside them.
+/// Returns the path of the example `name`, which cargo builds with the tests, or which is in the
+/// same folder if both were copied elsewhere.
 pub(crate) fn program(name: &str) -> Option<PathBuf> {
     let here = std::env::current_exe().unwrap();
     let folder = here.parent().unwrap();
@@ -12,11 +12,11 @@ pub(crate) fn program(name: &str) -> Option<PathBuf> {
     [folder.parent().unwrap().join("examples").join(&name), folder.join(&name)].into_iter().find(|path| path.exists())
 }
 
-/// A small run of it on the processor, to the folder `out` where it is not in a window; `arguments`
-/// say more.
+/// Returns the command for a small run on the CPU, with the output folder `out` if it does not open
+/// a window, and with `arguments`.
 pub(crate) fn command(name: &str, out: &Path, arguments: &[&str]) -> Option<Command> {
     let mut command = Command::new(program(name)?);
-    // A layer that the environment turns on, and not the program, speaks on standard output.
+    // A layer that the environment enables, instead of the program, prints on standard output.
     command.env_remove("VK_INSTANCE_LAYERS");
     if !arguments.contains(&"--size") {
         command.args(["--size", "192x108"]);
@@ -28,7 +28,7 @@ pub(crate) fn command(name: &str, out: &Path, arguments: &[&str]) -> Option<Comm
     Some(command)
 }
 
-/// Runs it; None, with a word about it, where nothing here can run it.
+/// Runs the program. Returns `None` and reports the reason if this machine cannot run it.
 pub(crate) fn run(name: &str, out: &Path, arguments: &[&str]) -> Option<Output> {
     let Some(mut command) = command(name, out, arguments) else {
         bridge_tests::skip(bridge_tests::Need::Other, &format!("the example `{name}` is not built"));
@@ -43,7 +43,7 @@ pub(crate) fn run(name: &str, out: &Path, arguments: &[&str]) -> Option<Output> 
     Some(output)
 }
 
-/// Runs it in a window; None, with a word about it, where none can be opened.
+/// Runs the program in a window. Returns `None` and reports the reason if no window can be opened.
 pub(crate) fn run_in_window(name: &str, out: &Path, arguments: &[&str]) -> Option<Output> {
     let screen = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     if cfg!(target_os = "linux") && !screen("DISPLAY") && !screen("WAYLAND_DISPLAY") {

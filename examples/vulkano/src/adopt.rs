@@ -1,4 +1,4 @@
-//! A device of vulkano's, and its adoption.
+//! A vulkano device, and its adoption by the bridge.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use vulkano::{Handle as _, Version, VulkanLibrary, VulkanObject as _};
 
 use crate::validation::Validation;
 
-/// vulkano's lock around its queue, under which the bridge submits.
+/// The lock of vulkano's queue, which the bridge holds while it submits.
 struct QueueOfVulkano(Arc<Queue>);
 
 impl QueueLock for QueueOfVulkano {
@@ -21,7 +21,7 @@ impl QueueLock for QueueOfVulkano {
     }
 }
 
-/// What an engine on vulkano has anyway, and what its device was found to need.
+/// The objects of an engine on vulkano, and the requirements that its device was created with.
 pub struct Engine {
     pub device: Arc<Device>,
     pub queue: Arc<Queue>,
@@ -29,7 +29,8 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// A device with what the bridge needs. An engine adds its own extensions and features.
+    /// Creates a device that meets the bridge's requirements. An engine adds its own extensions and
+    /// features.
     pub fn new(validation: Option<&Validation>) -> Result<Self, Box<dyn Error>> {
         let library = VulkanLibrary::new()?;
         let mut create = InstanceCreateInfo { max_api_version: Some(Version::V1_3), ..Default::default() };
@@ -40,7 +41,8 @@ impl Engine {
         let physical = instance.enumerate_physical_devices()?.next().ok_or("there is no Vulkan device")?;
         let (loader, handle) = (get_instance_proc_addr(&instance), physical.handle().as_raw());
         let made = (instance.handle().as_raw(), version(&instance));
-        // SAFETY: the function is the instance's own, which was made for 1.3 and has this device.
+        // SAFETY: the function belongs to the instance, which was created for 1.3 and has this
+        // device.
         let needed = unsafe { requirements_for_raw(loader, made, handle) }?;
         needed.check_met()?; // one error with everything that is missing
         let (device, mut queues) = Device::new(physical.clone(), create_info(&physical, &needed)?)?;
@@ -48,7 +50,7 @@ impl Engine {
         Ok(Self { device, queue, needed })
     }
 
-    /// The name of the GPU.
+    /// Returns the name of the GPU.
     pub fn name(&self) -> &str {
         &self.device.physical_device().properties().device_name
     }
@@ -64,19 +66,20 @@ impl Engine {
             queue: self.queue.handle().as_raw(),
             queue_family: self.queue.queue_family_index(),
         };
-        // SAFETY: the handles belong together; `keep_alive` has them outlive the bridge's objects.
+        // SAFETY: the handles belong together; `keep_alive` makes them outlive the bridge's
+        // objects.
         let mut info = unsafe { AdoptInfo::from_raw(get_instance_proc_addr(instance), &handles) }?;
         info.device_extensions = &self.needed.extensions;
         info.features = self.needed.features;
         // To adopt it again, or another device under the same mutex, pass a clone of this `Arc`.
         info.queue_lock = Some(Arc::new(QueueOfVulkano(self.queue.clone())));
         info.keep_alive = Some(Box::new((device.clone(), self.queue.clone())));
-        // SAFETY: as above, and `create_info` has enabled what is named.
+        // SAFETY: as above, and `create_info` enabled everything that is named.
         Ok(unsafe { ExportDevice::adopt(info) }?)
     }
 }
 
-/// What the device is made with.
+/// Returns the parameters of the device.
 fn create_info(physical: &PhysicalDevice, needed: &DeviceRequirements) -> Result<DeviceCreateInfo, Box<dyn Error>> {
     let names = needed.extensions.iter().map(|name| name.to_str()).collect::<Result<Vec<_>, _>>()?;
     let families = physical.queue_family_properties();
@@ -95,13 +98,13 @@ fn create_info(physical: &PhysicalDevice, needed: &DeviceRequirements) -> Result
     })
 }
 
-/// The instance's `apiVersion`, packed.
+/// Returns the instance's `apiVersion`, packed.
 fn version(instance: &Instance) -> u32 {
     let Version { major, minor, patch } = instance.max_api_version();
     vk::make_api_version(0, major, minor, patch)
 }
 
-/// vulkano's own `vkGetInstanceProcAddr`, through which the bridge loads every function.
+/// Returns vulkano's `vkGetInstanceProcAddr`, through which the bridge loads every function.
 fn get_instance_proc_addr(instance: &Instance) -> *const std::ffi::c_void {
     let name = c"vkGetInstanceProcAddr".as_ptr();
     // SAFETY: VUID-vkGetInstanceProcAddr-instance-parameter: a live instance, and a string.

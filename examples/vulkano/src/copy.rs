@@ -20,7 +20,7 @@ use vulkano::memory::allocator::{AllocationCreateInfo, MemoryTypeFilter, Standar
 
 use crate::adopt::Engine;
 
-/// A buffer of vulkano's own that the host reads.
+/// Creates a vulkano buffer that the host reads.
 pub fn target(engine: &Engine, len: u32) -> Result<Subbuffer<[u32]>, Box<dyn Error>> {
     let allocator = Arc::new(StandardMemoryAllocator::new_default(engine.device.clone()));
     let buffer = BufferCreateInfo { usage: BufferUsage::TRANSFER_DST, ..Default::default() };
@@ -46,15 +46,15 @@ pub fn record(
     let source = shared(engine, backend, turn);
     // SAFETY: the commands are recording, outside of a render pass.
     unsafe { turn.record_acquire(raw) };
-    // SAFETY: both buffers live until the copy is done: the caller waits for it.
+    // SAFETY: both buffers live until the copy is done, which the caller waits for.
     unsafe { commands.copy_buffer(&CopyBufferInfo::buffers(source, target.clone())) }?;
     // SAFETY: as for the acquire.
     unsafe { turn.record_release(raw) };
-    // SAFETY: what was recorded is alive until the caller has waited for the submission.
+    // SAFETY: the recorded objects live until the caller has waited for the submission.
     Ok(unsafe { commands.end() }?)
 }
 
-/// The turn's buffer as one of vulkano's, which does not destroy it.
+/// Wraps the turn's buffer as a vulkano buffer, which does not destroy the handle.
 fn shared(engine: &Engine, backend: Backend, turn: &RenderTurn<BufferSpec<u32>>) -> Subbuffer<[u8]> {
     let buffer = turn.resources();
     let info = BufferCreateInfo {
@@ -69,8 +69,8 @@ fn shared(engine: &Engine, backend: Backend, turn: &RenderTurn<BufferSpec<u32>>)
         ..Default::default()
     };
     let raw = vk::Buffer::from_raw(buffer.as_raw().as_raw());
-    // SAFETY: a live buffer of this device, made as `info` says. It is the exchange's, which
-    // outlives what is recorded here.
+    // SAFETY: a live buffer of this device, created as `info` says. It belongs to the exchange,
+    // which outlives the commands that are recorded here.
     let buffer = unsafe { RawBuffer::from_handle_borrowed(engine.device.clone(), raw, info) };
     // SAFETY: the exchange has bound it to memory.
     let buffer = unsafe { buffer.assume_bound() };

@@ -1,10 +1,12 @@
 //! A program on [vulkano] that lends its device to the bridge.
 //!
-//! Run it with `cargo run` in this folder, on any Vulkan 1.3 device; it uses CUDA where the GPU has
-//! it. With `-- --validate` it fails for what the validation layer reports.
+//! Run it with `cargo run` in this folder, on any Vulkan 1.3 device; it uses CUDA if the GPU
+//! supports it. With `-- --validate` it exits with an error if the validation layer reports
+//! anything.
 //!
-//! The compute side fills a shared buffer, a command buffer of vulkano's copies it into a buffer of
-//! vulkano's own, and the program compares what arrived. `adopt.rs` is what an engine would copy.
+//! The compute side fills a shared buffer, a vulkano command buffer copies it into a vulkano
+//! buffer, and the program checks the copied values. `adopt.rs` is the part that an engine would
+//! copy.
 //!
 //! [vulkano]: https://docs.rs/vulkano/0.35
 
@@ -37,7 +39,7 @@ fn run() -> Result<(), Box<dyn Error>> {
     let validation = std::env::args().any(|word| word == "--validate").then(Validation::default);
     share(validation.as_ref())?;
     println!("{FRAMES} frames of {LEN} numbers are right");
-    // Everything has been destroyed: the layer has seen that, too.
+    // Everything has been destroyed, so the layer has checked that as well.
     validation.map_or(Ok(()), |validation| validation.ensure_silent())
 }
 
@@ -62,7 +64,7 @@ fn share(validation: Option<&Validation>) -> Result<(), Box<dyn Error>> {
         }
         let turn = turn.finish()?;
         let commands = copy::record(&engine, compute.backend(), &turn, &target)?;
-        // SAFETY: the commands use the shared buffer between the turn's barriers only, and live
+        // SAFETY: the commands use the shared buffer only between the turn's barriers, and live
         // until the point below is reached.
         let copied = unsafe { turn.submit(&[vk::CommandBuffer::from_raw(commands.handle().as_raw())]) }?;
         if let Err(error) = copied.wait(LIMIT) {

@@ -1,4 +1,4 @@
-//! The validation layer, with `--validate`: the program fails for what it reports.
+//! The validation layer, enabled with `--validate`: the program fails if it reports anything.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ pub struct Validation {
 }
 
 impl Validation {
-    /// Turns the layer on.
+    /// Enables the layer.
     pub fn enable(&self, library: &VulkanLibrary, create: &mut InstanceCreateInfo) -> Result<(), Box<dyn Error>> {
         if !library.layer_properties()?.any(|layer| layer.name() == LAYER) {
             return Err(format!("{LAYER} is not installed; run without --validate").into());
@@ -25,7 +25,7 @@ impl Validation {
         create.enabled_layers.push(LAYER.to_owned());
         create.enabled_extensions |= InstanceExtensions { ext_debug_utils: true, ..InstanceExtensions::empty() };
         let messages = self.messages.clone();
-        // SAFETY: the callback calls no function of Vulkan's.
+        // SAFETY: the callback calls no Vulkan function.
         let callback = unsafe {
             DebugUtilsMessengerCallback::new(move |_, _, data| {
                 messages.fetch_add(1, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! What the tests of every package share and that needs no device.
+//! Test support that every package shares and that needs no device.
 
 mod descriptors;
 mod orders;

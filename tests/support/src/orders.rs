@@ -1,4 +1,4 @@
-//! Orders in which things are dropped.
+//! Orders in which objects are dropped.
 
 /// Returns every order of the indices below `count`.
 pub fn orders(count: usize) -> Vec<Vec<usize>> {

@@ -1,16 +1,16 @@
-//! Skips that are loud, and that `cargo xtask test` counts.
+//! Skips that are reported, and that `cargo xtask test` counts.
 //!
-//! With `REQUIRE_GPU` set to anything but `0`, a skip for want of a GPU ([`Need::Gpu`]) is a
-//! failure. That is its only meaning, and this is the only place that reads it.
+//! If `REQUIRE_GPU` is set to anything but `0`, a skip for a missing GPU ([`Need::Gpu`]) is a
+//! failure. The variable has no other meaning, and only this module reads it.
 
 use std::ffi::OsStr;
 use std::io::Write as _;
 
-/// Names the file that skips are appended to, one line each: program, test, case (empty for a whole
-/// test) and reason, with tabs between them.
+/// The environment variable with the file that skips are appended to, one line each: program, test,
+/// case (empty for a whole test) and reason, separated by tabs.
 pub const SKIP_LOG: &str = "BRIDGE_SKIP_LOG";
 
-/// What a skipped test lacks.
+/// The missing requirement of a skipped test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
     /// An NVIDIA GPU that shares memory with CUDA.
@@ -19,7 +19,7 @@ pub enum Need {
     Other,
 }
 
-/// Whether this machine is said to have a GPU, by `REQUIRE_GPU`.
+/// Returns `true` if `REQUIRE_GPU` declares that this machine has a GPU.
 pub fn require_gpu() -> bool {
     asks_for_a_gpu(std::env::var_os("REQUIRE_GPU").as_deref())
 }
@@ -28,18 +28,18 @@ fn asks_for_a_gpu(variable: Option<&OsStr>) -> bool {
     variable.is_some_and(|value| !value.is_empty() && value != "0")
 }
 
-/// Skips the test that calls this, which is to return at once: it does not count as passed.
+/// Skips the calling test, which must return immediately: it does not count as passed.
 ///
 /// # Panics
-/// With `REQUIRE_GPU`, if a GPU is what is missing.
+/// Panics if `REQUIRE_GPU` is set and a GPU is missing.
 pub fn skip(need: Need, reason: &str) {
     note(need, "", reason);
 }
 
-/// Skips a part of the test that calls this; the test goes on, and counts as passed.
+/// Skips a part of the calling test; the test continues, and counts as passed.
 ///
 /// # Panics
-/// As [`skip`].
+/// Panics as [`skip`] does.
 pub fn skip_case(need: Need, case: &str, reason: &str) {
     note(need, case, reason);
 }
@@ -51,7 +51,7 @@ fn note(need: Need, case: &str, reason: &str) {
     // Not `eprintln`, whose output libtest hides for a test that passes.
     let _ = writeln!(std::io::stderr(), "SKIP {program} {test}{colon}{case}: {reason}");
     let Some(path) = std::env::var_os(SKIP_LOG) else { return };
-    // One write per line: tests run side by side, in several processes.
+    // One write per line, because tests run in parallel in several processes.
     let written = std::fs::OpenOptions::new()
         .create(true)
         .append(true)
@@ -65,13 +65,13 @@ fn line(program: &str, test: &str, case: &str, reason: &str) -> String {
     format!("{program}\t{test}\t{}\t{}\n", plain(case), plain(reason))
 }
 
-/// The running test: libtest names its thread after it.
+/// Returns the name of the running test: libtest names its thread after it.
 fn test() -> String {
     std::thread::current().name().unwrap_or("a thread without a name").to_owned()
 }
 
-/// The package, where cargo says it, and the test program without the hash that cargo adds: two
-/// packages may have programs of one name, and two programs tests of one name.
+/// Returns the package, if cargo sets it, and the test program without the hash that cargo adds:
+/// two packages may have programs with the same name, and two programs tests with the same name.
 fn program() -> String {
     let path = std::env::args_os().next().map(std::path::PathBuf::from).unwrap_or_default();
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();

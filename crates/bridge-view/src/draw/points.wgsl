@@ -1,17 +1,19 @@
-// Draws points, as they lie in shared memory, into the picture: clear, then the nearest depth of each pixel, then its color.
+// Draws points, in the layout of the shared memory, into the picture, in three passes: `clear`,
+// then the nearest depth of each pixel, then its color.
 
 struct Params {
-    // From the world to clip space, y downwards and depth from 0 to 1.
+    // Transforms world space to clip space, with y downwards and depth from 0 to 1.
     camera: mat4x4<f32>,
     count: u32,
-    // Of a point, all floats: 3 (x y z), 4 (and a value from 0 to 1), 6 (and red, green, blue from 0 to 1).
+    // Floats per point: 3 (x, y, z), 4 (also a value from 0 to 1) or 6 (also red, green and blue
+    // from 0 to 1).
     channels: u32,
     picture: vec2<u32>,
-    // Pixels a side.
+    // The side length of a drawn point in pixels.
     size: u32,
-    // Of all points without a value or colors: four bytes.
+    // The color of all points if they have no value or color of their own: four bytes.
     color: u32,
-    // Not 0: the positions of all points are before the values or colors of all.
+    // If not 0, the positions of all points come first, followed by the values or colors of all points.
     separate: u32,
 }
 
@@ -57,9 +59,9 @@ fn clear(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_inde
 }
 
 struct Seen {
-    // The upper left pixel.
+    // The upper left pixel of the point.
     corner: vec2<i32>,
-    // Ordered as numbers are; FAR for a point that is not seen.
+    // The bits of the depth, which have the order of the depths; `FAR` if the point is not visible.
     depth: u32,
 }
 
@@ -68,14 +70,14 @@ fn seen(index: u32) -> Seen {
     let place = vec4(elements[first], elements[first + 1u], elements[first + 2u], 1.0);
     let clip = params.camera * place;
     let ndc = clip.xyz / clip.w;
-    // Written so that NaN is outside.
+    // Each comparison is false for NaN, so a point with NaN is outside.
     let inside = clip.w > 0.0 && all(abs(ndc.xy) <= vec2(1.5)) && ndc.z >= 0.0 && ndc.z <= 1.0;
     if (!inside) {
         return Seen(vec2(0), FAR);
     }
     let middle = (ndc.xy * 0.5 + 0.5) * vec2<f32>(params.picture);
     let corner = vec2<i32>(floor(middle - 0.5 * f32(params.size) + 0.5));
-    // Bits of numbers that are not negative are ordered as they are.
+    // The bits of nonnegative floats have the same order as the floats.
     return Seen(corner, bitcast<u32>(ndc.z));
 }
 
@@ -109,7 +111,7 @@ fn color(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_inde
     if (point.depth == FAR) {
         return;
     }
-    // Of its value or color.
+    // The index of the value or color of the point.
     let own = select(index * params.channels + 3u, 3u * params.count + index * (params.channels - 3u), params.separate != 0u);
     var shown = params.color;
     if (params.channels == 4u) {
@@ -122,7 +124,7 @@ fn color(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_inde
             let at = point.corner + vec2<i32>(vec2(x, y));
             if (all(at >= vec2(0)) && all(at < vec2<i32>(params.picture))) {
                 let pixel = u32(at.y) * params.picture.x + u32(at.x);
-                // Of points at the same depth any one is shown.
+                // Of several points at the same depth, any one may be shown.
                 if (atomicLoad(&depths[pixel]) == point.depth) {
                     pixels[pixel] = shown;
                 }

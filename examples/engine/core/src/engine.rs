@@ -1,4 +1,4 @@
-//! The frames.
+//! The engine and its frame loop.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::window::Swapchain;
 
 /// The engine.
 pub struct Engine {
-    // Field order is drop order: frames in flight end before what they use.
+    // Field order is drop order: frames in flight end before the resources that they use are freed.
     slots: Vec<Option<FrameSlot>>,
     jobs: JobThread<SceneJob>,
     pub(crate) systems: Vec<Box<dyn System>>,
@@ -28,40 +28,41 @@ pub struct Engine {
     pub(crate) gpu: Arc<Gpu>,
 }
 
-/// What the host sees of a frame that was sampled.
+/// The host copies of a sampled frame.
 pub struct Captured {
-    /// Its number.
+    /// The number of the frame.
     pub frame: u64,
-    /// Its size.
+    /// The size of the frame.
     pub extent: vk::Extent2D,
-    /// Copies by name: `scene` and `picture` of the engine's, and those of the systems.
+    /// Copies by name: the engine's `scene` and `picture`, and those of the systems.
     pub samples: Vec<(&'static str, Vec<u8>)>,
 }
 
 impl Captured {
-    /// The copy of a name; empty if there is none.
+    /// Returns the copy with a name; an empty slice if there is none.
     pub fn sample(&self, name: &str) -> &[u8] {
         self.samples.iter().find(|(one, _)| *one == name).map_or(&[], |(_, bytes)| bytes)
     }
 }
 
-/// Outcome of a frame.
+/// The outcome of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It is on its way.
+    /// The frame was submitted.
     Drawn,
-    /// There is nothing to draw to: the window is minimized, its images no longer fit, or a frame
-    /// that failed has left one behind. [`Engine::resize`] makes them again.
+    /// There is nothing to draw to: the window is minimized, its images no longer fit, or a failed
+    /// frame left an acquired image behind. [`Engine::resize`] creates the images again.
     Nothing,
-    /// It is on its way, and the window's images no longer fit.
+    /// The frame was submitted, but the window's images no longer fit.
     Resize,
 }
 
 impl Engine {
-    /// Makes an engine without systems. `screen` and `copy` are the shaders that show the picture.
+    /// Creates an engine without systems. `screen` and `copy` are the shaders that show the
+    /// picture.
     ///
     /// # Errors
-    /// What cannot be had here.
+    /// A required resource is not available.
     pub fn new(gpu: &Arc<Gpu>, frames_in_flight: usize, [screen, copy]: [&[u32]; 2]) -> Result<Self> {
         let info = PipelineInfo {
             name: "show",
@@ -86,25 +87,26 @@ impl Engine {
         })
     }
 
-    /// What everything is made from.
+    /// Returns the instance, device and queue that everything is created from.
     pub fn gpu(&self) -> &Arc<Gpu> {
         &self.gpu
     }
 
-    /// Draws to a window from here on.
+    /// Presents all further frames to a window.
     pub fn show_in(&mut self, swapchain: Swapchain) {
         self.swapchain = Some(swapchain);
     }
 
-    /// Frames that were begun.
+    /// Returns the number of frames that were begun.
     pub fn frames(&self) -> u64 {
         self.frame
     }
 
-    /// Pictures have this size from here on; none with an area of 0, as that of a minimized window.
+    /// Changes the size of the pictures. There are no pictures if the area is 0, as for a minimized
+    /// window.
     ///
     /// # Errors
-    /// What cannot be had in that size.
+    /// A resource of that size is not available.
     pub fn resize(&mut self, size: [u32; 2]) -> Result<()> {
         self.wait()?;
         self.targets = None;
@@ -126,10 +128,10 @@ impl Engine {
         self.systems.iter_mut().try_for_each(|system| system.resize(extent))
     }
 
-    /// Adds a system, in front of which the earlier ones are called.
+    /// Adds a system, which is called after the systems that were added earlier.
     ///
     /// # Errors
-    /// What it cannot have in the size of the pictures.
+    /// The system cannot allocate its resources for the size of the pictures.
     pub fn add(&mut self, mut system: Box<dyn System>) -> Result<()> {
         if let Some(targets) = &self.targets {
             system.resize(targets.scene.extent())?;
@@ -138,10 +140,10 @@ impl Engine {
         Ok(())
     }
 
-    /// Removes a system, once the frames in flight are done.
+    /// Removes a system after the frames in flight are done.
     ///
     /// # Errors
-    /// Frames that do not end.
+    /// The frames in flight do not complete.
     pub fn remove(&mut self, name: &str) -> Result<Option<Box<dyn System>>> {
         self.wait()?;
         let found = self.systems.iter().position(|system| system.name() == name);
@@ -151,9 +153,9 @@ impl Engine {
     /// Waits for the frames in flight.
     ///
     /// # Errors
-    /// Frames that do not end.
+    /// The frames in flight do not complete.
     pub fn wait(&mut self) -> Result<()> {
-        // The oldest first, so that they are collected in the order of their numbers.
+        // The oldest frame first, so that frames are collected in the order of their numbers.
         let (next, count) = (usize::try_from(self.frame)?, self.slots.len());
         for index in (0..count).map(|behind| (next + behind) % count) {
             let mut slot = self.take(index)?;
@@ -165,17 +167,17 @@ impl Engine {
         Ok(())
     }
 
-    /// The frames that were sampled and are done since the last call, in the order of their
+    /// Returns the sampled frames that were completed since the last call, in the order of their
     /// numbers.
     pub fn finished(&mut self) -> Vec<Captured> {
         std::mem::take(&mut self.finished)
     }
 
-    /// Draws a frame; waits for the one that used its place in flight before, and for nothing else.
-    /// `sampled` frames are copied for the host.
+    /// Draws a frame. Waits only for the earlier frame that used the same frame slot. `sampled`
+    /// frames are copied for the host.
     ///
     /// # Errors
-    /// What failed on the way; nothing of the frame is shown then.
+    /// The error of the step that failed; the frame is not shown then.
     pub fn frame(&mut self, sampled: bool) -> Result<Outcome> {
         let Some(targets) = self.targets.clone() else { return Ok(Outcome::Nothing) };
         let index = usize::try_from(self.frame)? % self.slots.len();
@@ -199,7 +201,7 @@ impl Engine {
         (slot.frame, slot.extent) = (self.frame, targets.scene.extent());
         let begun = slot.reset().and_then(|()| self.begin());
         self.frame += 1;
-        // The job thread takes the slot with the systems, and brings both back.
+        // The job thread takes the slot together with the systems, and returns both.
         let job = SceneJob {
             systems: std::mem::take(&mut self.systems),
             slot,
@@ -236,7 +238,7 @@ impl Engine {
             .try_for_each(|system| system.begin(frame).with_context(|| format!("system {}", system.name())))
     }
 
-    /// What a finished frame left for the host.
+    /// Collects the host copies of a finished frame.
     fn collect(&mut self, slot: &mut FrameSlot) {
         if slot.samples.is_empty() {
             return;
@@ -261,7 +263,7 @@ impl std::fmt::Debug for Engine {
     }
 }
 
-/// Ends a run whose frames went through: everything that the validation layer said is an error.
+/// Returns an error if the validation layer reported anything; called after a successful run.
 ///
 /// # Errors
 /// The messages.

@@ -1,4 +1,4 @@
-//! Objects of a frame in flight.
+//! The objects of a frame in flight.
 #![allow(unsafe_code)] // Vulkan calls.
 
 use std::sync::Arc;
@@ -11,12 +11,12 @@ use crate::gpu::Gpu;
 use crate::memory::Buffer;
 use crate::pass::Pass;
 
-/// The longest that a frame may take on the GPU.
+/// The timeout of a frame on the GPU.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Textures that a frame may read.
+/// The maximum number of textures that a frame may read.
 const TEXTURES: u32 = 16;
 
-/// A host copy of something in a frame.
+/// A host copy of data in a frame.
 pub(crate) struct Sample {
     pub(crate) name: &'static str,
     pub(crate) bytes: Buffer,
@@ -29,7 +29,7 @@ pub(crate) struct FrameSlot {
     pub(crate) descriptors: vk::DescriptorPool,
     fence: vk::Fence,
     in_flight: bool,
-    /// Number of the frame that used it last.
+    /// The number of the frame that used the slot last.
     pub(crate) frame: u64,
     pub(crate) extent: vk::Extent2D,
     pub(crate) samples: Vec<Sample>,
@@ -52,11 +52,11 @@ impl FrameSlot {
         let device = gpu.device();
         for index in 0..2 {
             let info = vk::CommandPoolCreateInfo::default().queue_family_index(gpu.queue().family());
-            // SAFETY: VUID-vkCreateCommandPool-queueFamilyIndex-01937: the family of the engine's
-            // queue.
+            // SAFETY: VUID-vkCreateCommandPool-queueFamilyIndex-01937: this is the family of the
+            // engine's queue.
             slot.pools[index] = unsafe { device.create_command_pool(&info, None) }?;
             let info = vk::CommandBufferAllocateInfo::default().command_pool(slot.pools[index]).command_buffer_count(1);
-            // SAFETY: one buffer of a pool that was just made.
+            // SAFETY: one buffer of a pool that was just created.
             let commands = unsafe { device.allocate_command_buffers(&info) }?;
             slot.commands[index] = commands.first().copied().context("no command buffer")?;
         }
@@ -70,7 +70,7 @@ impl FrameSlot {
         Ok(slot)
     }
 
-    /// Waits for the frame that used it last.
+    /// Waits for the frame that used the slot last.
     pub(crate) fn wait(&mut self) -> Result<()> {
         if !self.in_flight {
             return Ok(());
@@ -82,7 +82,7 @@ impl FrameSlot {
         Ok(())
     }
 
-    /// Makes it ready for a frame, which none in flight uses.
+    /// Resets the slot for a new frame. The last frame must be done.
     pub(crate) fn reset(&mut self) -> Result<()> {
         self.samples.clear();
         let device = self.gpu.device();
@@ -101,12 +101,12 @@ impl FrameSlot {
         self.commands[pass as usize]
     }
 
-    /// The fence for the frame's last submission, which is made with it.
+    /// Returns the fence that must be passed to the frame's last submission.
     pub(crate) fn fence(&self) -> vk::Fence {
         self.fence
     }
 
-    /// The fence was submitted.
+    /// Records that the fence was submitted.
     pub(crate) fn submitted(&mut self) {
         self.in_flight = true;
     }

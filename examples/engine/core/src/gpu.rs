@@ -1,4 +1,4 @@
-//! Instance and device.
+//! The Vulkan instance and device.
 #![allow(unsafe_code)] // Vulkan calls.
 
 use std::ffi::{CStr, c_char, c_void};
@@ -11,27 +11,28 @@ use gpu_allocator::vulkan::{Allocator, AllocatorCreateDesc};
 
 use crate::queue::Queue;
 
-/// The version that the engine is written for.
+/// The Vulkan version that the engine requires.
 pub const VERSION: u32 = vk::API_VERSION_1_3;
 
 const LAYER: &CStr = c"VK_LAYER_KHRONOS_validation";
 
-/// What a plug-in wants enabled on the device that was chosen: device extensions that it has.
+/// Returns the device extensions that a plug-in requires of the selected device, which supports
+/// them.
 pub type Wishes<'a> = &'a dyn Fn(&Instance, u32, vk::PhysicalDevice) -> Result<Vec<&'static CStr>>;
 
 /// Configuration of a [`Gpu`].
 pub struct GpuInfo<'a> {
-    /// A part of the device's name; without, the first one, discrete ones first.
+    /// A part of the device's name; if `None`, the first device, preferring discrete GPUs.
     pub name: Option<&'a str>,
-    /// Whether the validation layer watches, which must be installed then.
+    /// Whether to enable the validation layer, which must be installed then.
     pub validation: bool,
-    /// Instance extensions that a window needs; none without one.
+    /// The instance extensions that a window requires; empty without a window.
     pub window: &'a [&'static CStr],
     /// Further device extensions.
     pub wishes: Wishes<'a>,
 }
 
-/// Instance, device, queue and memory. Shared by everything that is made from it.
+/// Instance, device, queue and memory allocator. Shared by everything that is created from it.
 pub struct Gpu {
     entry: Entry,
     instance: Instance,
@@ -51,17 +52,17 @@ pub struct Gpu {
 pub struct Messages(Mutex<Vec<String>>);
 
 impl Messages {
-    /// All of it, also after the device is gone.
+    /// Returns all messages; also works after the device is destroyed.
     pub fn snapshot(&self) -> Vec<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 impl Gpu {
-    /// Makes instance and device.
+    /// Creates the instance and the device.
     ///
     /// # Errors
-    /// What cannot be had here.
+    /// A required driver, device or extension is not available.
     pub fn new(info: &GpuInfo<'_>) -> Result<Arc<Self>> {
         // SAFETY: loads the system's Vulkan loader.
         let entry = unsafe { Entry::load() }.context("no Vulkan loader")?;
@@ -79,7 +80,8 @@ impl Gpu {
         }
         extensions.dedup();
         let (device, family) = make_device(&instance, physical, &extensions).with_context(|| name.clone())?;
-        // SAFETY: VUID-vkGetDeviceQueue-queueFamilyIndex-00384: the one queue that was made.
+        // SAFETY: VUID-vkGetDeviceQueue-queueFamilyIndex-00384: the only queue that the device was
+        // created with.
         let queue = Queue::new(unsafe { device.get_device_queue(family, 0) }, family);
         let allocator = Allocator::new(&AllocatorCreateDesc {
             instance: instance.clone(),
@@ -105,47 +107,48 @@ impl Gpu {
         }))
     }
 
-    /// The loader.
+    /// Returns the Vulkan loader.
     pub fn entry(&self) -> &Entry {
         &self.entry
     }
 
-    /// The instance, of [`VERSION`].
+    /// Returns the instance, which was created for [`VERSION`].
     pub fn instance(&self) -> &Instance {
         &self.instance
     }
 
-    /// The physical device.
+    /// Returns the physical device.
     pub fn physical(&self) -> vk::PhysicalDevice {
         self.physical
     }
 
-    /// The device, with `timelineSemaphore`, `synchronization2` and `dynamicRendering` on.
+    /// Returns the device, with `timelineSemaphore`, `synchronization2` and `dynamicRendering`
+    /// enabled.
     pub fn device(&self) -> &Device {
         &self.device
     }
 
-    /// The queue.
+    /// Returns the queue.
     pub fn queue(&self) -> &Queue {
         &self.queue
     }
 
-    /// The device extensions that are on.
+    /// Returns the enabled device extensions.
     pub fn extensions(&self) -> &[&'static CStr] {
         &self.extensions
     }
 
-    /// The instance extensions that are on.
+    /// Returns the enabled instance extensions.
     pub fn instance_extensions(&self) -> &[&'static CStr] {
         &self.instance_extensions
     }
 
-    /// The device's name.
+    /// Returns the device's name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Messages of the validation layer, for as long as it is wanted.
+    /// Returns the validation layer's messages, which may outlive the device.
     pub fn messages(&self) -> &Arc<Messages> {
         &self.messages
     }
@@ -157,15 +160,16 @@ impl Gpu {
 
 impl Drop for Gpu {
     fn drop(&mut self) {
-        // SAFETY: never used again; the memory goes before its device.
+        // SAFETY: not used again; the memory is freed before its device is destroyed.
         unsafe { ManuallyDrop::drop(&mut self.allocator) };
-        // SAFETY: VUID-vkDestroyDevice-device-05137: everything made from it holds this.
+        // SAFETY: VUID-vkDestroyDevice-device-05137: everything created from the device holds an
+        // `Arc` of this.
         unsafe { self.device.destroy_device(None) };
         if let Some((functions, messenger)) = self.messenger.take() {
-            // SAFETY: of this instance, and used no more.
+            // SAFETY: created with this instance, and not used any more.
             unsafe { functions.destroy_debug_utils_messenger(messenger, None) };
         }
-        // SAFETY: its device and its messenger are gone.
+        // SAFETY: its device and its messenger are destroyed.
         unsafe { self.instance.destroy_instance(None) };
     }
 }
@@ -181,8 +185,8 @@ fn make_instance(entry: &Entry, validation: bool, extensions: &[&CStr]) -> Resul
         .application_info(&application)
         .enabled_layer_names(&layers[..usize::from(validation)])
         .enabled_extension_names(&names);
-    // SAFETY: VUID-vkCreateInstance-ppEnabledExtensionNames-01388: a window's extensions are there,
-    // and those of the layer.
+    // SAFETY: VUID-vkCreateInstance-ppEnabledExtensionNames-01388: the extensions of a window and
+    // of the layer are available.
     unsafe { entry.create_instance(&info, None) }.context("vkCreateInstance")
 }
 
@@ -191,7 +195,7 @@ fn choose(instance: &Instance, wanted: Option<&str>) -> Result<(vk::PhysicalDevi
     let mut found: Vec<_> = unsafe { instance.enumerate_physical_devices() }?
         .into_iter()
         .map(|physical| {
-            // SAFETY: one of the instance's.
+            // SAFETY: one of the instance's physical devices.
             let properties = unsafe { instance.get_physical_device_properties(physical) };
             let name = properties.device_name_as_c_str().map(|name| name.to_string_lossy().into_owned());
             (properties.device_type != vk::PhysicalDeviceType::DISCRETE_GPU, physical, name.unwrap_or_default())
@@ -206,7 +210,7 @@ fn choose(instance: &Instance, wanted: Option<&str>) -> Result<(vk::PhysicalDevi
 }
 
 fn make_device(instance: &Instance, physical: vk::PhysicalDevice, extensions: &[&CStr]) -> Result<(Device, u32)> {
-    // SAFETY: one of the instance's.
+    // SAFETY: one of the instance's physical devices.
     let families = unsafe { instance.get_physical_device_queue_family_properties(physical) };
     let draws = |family: &vk::QueueFamilyProperties| family.queue_flags.contains(vk::QueueFlags::GRAPHICS);
     let family = u32::try_from(families.iter().position(draws).context("it cannot draw")?)?;
@@ -219,8 +223,8 @@ fn make_device(instance: &Instance, physical: vk::PhysicalDevice, extensions: &[
         .enabled_extension_names(&names)
         .push_next(&mut features12)
         .push_next(&mut features13);
-    // SAFETY: the features are those of every Vulkan 1.3 device; the extensions were seen to be
-    // there; a device of an older version is refused by the call.
+    // SAFETY: every Vulkan 1.3 device has these features; the extensions were checked to be
+    // available; the call fails for a device of an older version.
     let device = unsafe { instance.create_device(physical, &info, None) }.context("vkCreateDevice")?;
     Ok((device, family))
 }
@@ -241,7 +245,7 @@ fn listen(entry: &Entry, instance: &Instance, messages: &Arc<Messages>) -> Resul
     Ok((functions, messenger))
 }
 
-/// Said of vkCreateDevice on NVIDIA's driver, about a query that nothing here makes
+/// A message about vkCreateDevice with NVIDIA's driver, for a query that this code does not make
 /// (<https://github.com/KhronosGroup/Vulkan-ValidationLayers/issues/8048>).
 const OF_THE_DRIVER: &str = "WARNING-vkGetDeviceProcAddr-device";
 
@@ -253,12 +257,12 @@ extern "system" fn hear(
 ) -> vk::Bool32 {
     let text = |pointer: *const c_char| match pointer.is_null() {
         true => String::new(),
-        // SAFETY: null-terminated and valid for the call, where they are not null.
+        // SAFETY: not null, so null-terminated and valid during the call.
         false => unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned(),
     };
-    // SAFETY: the layer passes a valid structure for the call's duration.
+    // SAFETY: the layer passes a structure that is valid during the call.
     let data = unsafe { &*data };
-    // SAFETY: what `listen` passed, which outlives the messenger.
+    // SAFETY: the pointer that `listen` passed, which outlives the messenger.
     let messages = unsafe { &*messages.cast::<Messages>() };
     let id = text(data.p_message_id_name);
     if id == OF_THE_DRIVER {
@@ -271,7 +275,7 @@ extern "system" fn hear(
 
 #[cfg(all(test, target_os = "linux"))]
 impl Gpu {
-    /// Has `stand_in` called for `vkQueueSubmit2`, and returns that.
+    /// Replaces `vkQueueSubmit2` with `stand_in`, and returns the driver's function.
     pub(crate) fn replace_submit(&mut self, stand_in: vk::PFN_vkQueueSubmit2) -> vk::PFN_vkQueueSubmit2 {
         let real = self.device.fp_v1_3().queue_submit2;
         let (handle, instance) = (self.device.handle(), &self.instance);
@@ -283,7 +287,7 @@ impl Gpu {
             let found = unsafe { (instance.fp_v1_0().get_device_proc_addr)(handle, name.as_ptr()) };
             found.map_or(std::ptr::null(), |function| function as *const c_void)
         };
-        // SAFETY: every function is the device's own, or a stand-in with its signature.
+        // SAFETY: every function is the device's own, or a replacement with the same signature.
         self.device = unsafe { Device::load_with(function, handle) };
         real
     }

@@ -1,14 +1,14 @@
-//! The thread that records.
+//! The thread that records the scene.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
 use anyhow::{Context, Result};
 
-/// What to do, and with what.
+/// The data of a job, and the function that processes it.
 type Job<T> = (T, fn(&mut T));
 
-/// A thread that does one job after the other, each with what it was given, which comes back.
+/// A thread that runs one job after another, and returns the data of each job.
 pub struct JobThread<T> {
     jobs: Option<Sender<Job<T>>>,
     done: Receiver<T>,
@@ -19,7 +19,7 @@ impl<T: Send + 'static> JobThread<T> {
     /// Starts the thread.
     ///
     /// # Errors
-    /// No thread to be had.
+    /// The thread cannot be created.
     pub fn new(name: &str) -> Result<Self> {
         let (jobs, queued) = channel::<Job<T>>();
         let (finished, done) = channel();
@@ -35,7 +35,7 @@ impl<T: Send + 'static> JobThread<T> {
         Ok(Self { jobs: Some(jobs), done, thread: Some(thread) })
     }
 
-    /// Gives it a job.
+    /// Starts a job.
     ///
     /// # Errors
     /// The thread has ended: a job panicked.
@@ -44,7 +44,7 @@ impl<T: Send + 'static> JobThread<T> {
         jobs.send((data, job)).ok().context("the job thread has ended")
     }
 
-    /// Waits for the job and takes back what it was given.
+    /// Waits for the job and returns its data.
     ///
     /// # Errors
     /// As [`start`](Self::start).

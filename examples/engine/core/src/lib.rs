@@ -1,28 +1,28 @@
-//! A small engine on raw Vulkan: its own instance, device, memory, frames in flight, queue lock,
-//! job thread and target.
+//! A small engine on raw Vulkan, with its own instance, device, memory, frames in flight, queue
+//! lock, job thread and target.
 //!
-//! It knows nothing of the bridge: this crate does not depend on it. What the bridge brings is
-//! added as [`System`]s, which hand the engine semaphores, commands and images as any other part of
-//! an engine does.
+//! This crate does not depend on the bridge. The parts that use the bridge are added as
+//! [`System`]s, which pass semaphores, commands and images to the engine as any other part of an
+//! engine does.
 //!
-//! | module | gives |
+//! | module | contents |
 //! |---|---|
 //! | [`gpu`] | instance, device, the validation layer's messages |
-//! | [`queue`] | the one queue and the engine's lock around it |
+//! | [`queue`] | the queue, and the engine's lock around it |
 //! | [`memory`] | buffers and images from the engine's allocator |
 //! | [`pass`] | the two passes of a frame |
 //! | [`pipeline`] | graphics pipelines |
-//! | [`recorder`] | what a system records with |
-//! | [`system`] | what a system is |
-//! | [`frame`] | what belongs to a frame in flight |
-//! | [`job`] | the thread that records |
+//! | [`recorder`] | the recorder that systems use |
+//! | [`system`] | the interface of a system |
+//! | [`frame`] | the objects of a frame in flight |
+//! | [`job`] | the thread that records the scene |
 //! | [`window`] | a window's images |
-//! | [`engine`] | the frames |
+//! | [`engine`] | the engine and its frame loop |
 //!
-//! A frame is two submissions: the scene, and the picture that is composed of it. What lies between
-//! them on the GPU, such as a filter, is a system's.
+//! A frame has two submissions: the scene, and the picture that is composed from it. A system may
+//! add GPU work between the two, such as a filter.
 
-#![allow(missing_debug_implementations)] // An example, which prints none of it.
+#![allow(missing_debug_implementations)] // An example that prints none of these types.
 
 pub mod engine;
 pub mod frame;

@@ -10,7 +10,7 @@ use gpu_allocator::vulkan::{Allocation, AllocationCreateDesc, AllocationScheme};
 
 use crate::gpu::Gpu;
 
-/// All of a color image.
+/// The whole of a color image.
 pub const RANGE: vk::ImageSubresourceRange = vk::ImageSubresourceRange {
     aspect_mask: vk::ImageAspectFlags::COLOR,
     base_mip_level: 0,
@@ -19,7 +19,7 @@ pub const RANGE: vk::ImageSubresourceRange = vk::ImageSubresourceRange {
     layer_count: 1,
 };
 
-/// The same for copies.
+/// The whole of a color image, for copies.
 pub const LAYERS: vk::ImageSubresourceLayers = vk::ImageSubresourceLayers {
     aspect_mask: vk::ImageAspectFlags::COLOR,
     mip_level: 0,
@@ -27,7 +27,7 @@ pub const LAYERS: vk::ImageSubresourceLayers = vk::ImageSubresourceLayers {
     layer_count: 1,
 };
 
-/// A buffer. Its owner keeps it until the GPU is done with it.
+/// A buffer. The owner must keep it until the GPU has finished with it.
 pub struct Buffer {
     raw: vk::Buffer,
     size: u64,
@@ -36,38 +36,39 @@ pub struct Buffer {
 }
 
 impl Buffer {
-    /// Makes a buffer; `mapped` for the host to read, else on the device.
+    /// Creates a buffer: in host-readable memory if `mapped`, otherwise in device memory.
     ///
     /// # Errors
-    /// No room for it.
+    /// There is not enough memory.
     pub fn new(gpu: &Arc<Gpu>, name: &str, size: u64, usage: vk::BufferUsageFlags, mapped: bool) -> Result<Self> {
         let info = vk::BufferCreateInfo::default().size(size).usage(usage);
-        // SAFETY: VUID-VkBufferCreateInfo-size-00912: callers ask for something.
+        // SAFETY: VUID-VkBufferCreateInfo-size-00912: callers pass a size above 0.
         let raw = unsafe { gpu.device().create_buffer(&info, None) }.with_context(|| format!("buffer {name}"))?;
         let mut buffer = Self { raw, size, memory: None, gpu: Arc::clone(gpu) };
-        // SAFETY: just made.
+        // SAFETY: just created.
         let requirements = unsafe { gpu.device().get_buffer_memory_requirements(raw) };
         let location = if mapped { MemoryLocation::GpuToCpu } else { MemoryLocation::GpuOnly };
         let memory = buffer.memory.insert(allocate(gpu, name, requirements, location, true)?);
-        // SAFETY: the allocation is a range of memory of its own.
+        // SAFETY: the allocation is an exclusive range of memory.
         let raw_memory = unsafe { memory.memory() };
-        // SAFETY: VUID-vkBindBufferMemory-memory-01035 and its like: allocated by the buffer's own
+        // SAFETY: VUID-vkBindBufferMemory-memory-01035 and related: allocated with the buffer's own
         // requirements.
         unsafe { gpu.device().bind_buffer_memory(raw, raw_memory, memory.offset()) }?;
         Ok(buffer)
     }
 
-    /// The handle.
+    /// Returns the Vulkan handle.
     pub fn raw(&self) -> vk::Buffer {
         self.raw
     }
 
-    /// Bytes.
+    /// Returns the size in bytes.
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// What the host sees, of a mapped buffer whose writes have completed and were made visible.
+    /// Returns the contents of a mapped buffer, whose writes must have completed and been made
+    /// visible to the host.
     pub fn bytes(&self) -> Option<&[u8]> {
         self.memory.as_ref()?.mapped_slice()?.get(..usize::try_from(self.size).ok()?)
     }
@@ -75,13 +76,13 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        // SAFETY: VUID-vkDestroyBuffer-buffer-00922: kept by its owner until the GPU was done.
+        // SAFETY: VUID-vkDestroyBuffer-buffer-00922: the owner kept it until the GPU was done.
         unsafe { self.gpu.device().destroy_buffer(self.raw, None) };
         free(&self.gpu, self.memory.take());
     }
 }
 
-/// A 2D image of one level with a view. Its owner keeps it until the GPU is done with it.
+/// A 2D image of one level with a view. The owner must keep it until the GPU has finished with it.
 pub struct Image {
     raw: vk::Image,
     view: vk::ImageView,
@@ -91,13 +92,13 @@ pub struct Image {
 }
 
 impl Image {
-    /// What the engine's pictures are.
+    /// The format of the engine's images.
     pub const FORMAT: vk::Format = vk::Format::R8G8B8A8_UNORM;
 
-    /// Makes an image.
+    /// Creates an image.
     ///
     /// # Errors
-    /// No room for it.
+    /// There is not enough memory.
     pub fn new(gpu: &Arc<Gpu>, name: &str, extent: vk::Extent2D, usage: vk::ImageUsageFlags) -> Result<Self> {
         let vk::Extent2D { width, height } = extent;
         let info = vk::ImageCreateInfo::default()
@@ -108,16 +109,16 @@ impl Image {
             .array_layers(1)
             .samples(vk::SampleCountFlags::TYPE_1)
             .usage(usage);
-        // SAFETY: every device draws to and samples images of this format; the extent is a
-        // target's.
+        // SAFETY: every device renders to and samples images of this format; the extent is that of
+        // a target.
         let raw = unsafe { gpu.device().create_image(&info, None) }.with_context(|| format!("image {name}"))?;
         let mut image = Self { raw, view: vk::ImageView::null(), extent, memory: None, gpu: Arc::clone(gpu) };
-        // SAFETY: just made.
+        // SAFETY: just created.
         let requirements = unsafe { gpu.device().get_image_memory_requirements(raw) };
         let memory = image.memory.insert(allocate(gpu, name, requirements, MemoryLocation::GpuOnly, false)?);
-        // SAFETY: the allocation is a range of memory of its own.
+        // SAFETY: the allocation is an exclusive range of memory.
         let raw_memory = unsafe { memory.memory() };
-        // SAFETY: VUID-vkBindImageMemory-memory-01047 and its like: allocated by the image's own
+        // SAFETY: VUID-vkBindImageMemory-memory-01047 and related: allocated with the image's own
         // requirements.
         unsafe { gpu.device().bind_image_memory(raw, raw_memory, memory.offset()) }?;
         let view = vk::ImageViewCreateInfo::default()
@@ -130,17 +131,17 @@ impl Image {
         Ok(image)
     }
 
-    /// The handle.
+    /// Returns the Vulkan handle.
     pub fn raw(&self) -> vk::Image {
         self.raw
     }
 
-    /// The view of all of it.
+    /// Returns the view of the whole image.
     pub fn view(&self) -> vk::ImageView {
         self.view
     }
 
-    /// Width and height in pixels.
+    /// Returns the width and height in pixels.
     pub fn extent(&self) -> vk::Extent2D {
         self.extent
     }
@@ -148,7 +149,7 @@ impl Image {
 
 impl Drop for Image {
     fn drop(&mut self) {
-        // SAFETY: VUID-vkDestroyImageView-imageView-01026: kept by its owner until the GPU was
+        // SAFETY: VUID-vkDestroyImageView-imageView-01026: the owner kept it until the GPU was
         // done; null is ignored.
         unsafe { self.gpu.device().destroy_image_view(self.view, None) };
         // SAFETY: VUID-vkDestroyImage-image-01000: as above.

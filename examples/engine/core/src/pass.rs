@@ -3,8 +3,8 @@
 /// The two submissions of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pass {
-    /// Everything that is drawn.
+    /// The rendering of the scene.
     Scene,
-    /// The picture that is shown, composed of the scene.
+    /// The rendering of the picture that is shown, composed from the scene.
     Picture,
 }

@@ -12,26 +12,27 @@ use crate::memory::Image;
 /// Configuration of a pipeline: one target of the engine's format, dynamic viewport.
 #[derive(Clone, Copy)]
 pub struct PipelineInfo<'a> {
-    /// Its name in errors.
+    /// The name used in errors.
     pub name: &'a str,
     /// The vertex shader, as SPIR-V with the entry point `main`.
     pub vertex: &'a [u32],
     /// The fragment shader.
     pub fragment: &'a [u32],
-    /// What the vertices make up.
+    /// The primitive topology.
     pub topology: vk::PrimitiveTopology,
-    /// Bytes of a vertex, which is one attribute of four floats; 0 for no vertices.
+    /// The size of a vertex in bytes, which is one attribute of four floats; 0 if there is no
+    /// vertex buffer.
     pub stride: u32,
     /// Whether the fragment shader fetches from a texture at binding 0.
     pub textured: bool,
-    /// Bytes of push constants.
+    /// The size of the push constants in bytes.
     pub constants: u32,
 }
 
-/// The stages that push constants go to.
+/// The stages that read push constants.
 pub(crate) const CONSTANT_STAGES: vk::ShaderStageFlags = vk::ShaderStageFlags::VERTEX;
 
-/// A graphics pipeline. Its owner keeps it until the GPU is done with it.
+/// A graphics pipeline. The owner must keep it until the GPU has finished with it.
 pub struct Pipeline {
     pub(crate) raw: vk::Pipeline,
     pub(crate) layout: vk::PipelineLayout,
@@ -40,10 +41,10 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// Makes a pipeline.
+    /// Creates a pipeline.
     ///
     /// # Errors
-    /// What the driver does not make.
+    /// The driver cannot create it.
     pub fn new(gpu: &Arc<Gpu>, info: &PipelineInfo<'_>) -> Result<Self> {
         let mut pipeline = Self {
             raw: vk::Pipeline::null(),
@@ -75,14 +76,14 @@ impl Pipeline {
         let fragment = match self.module(info.fragment) {
             Ok(fragment) => fragment,
             Err(error) => {
-                // SAFETY: just made, used by nothing.
+                // SAFETY: just created, and not used.
                 unsafe { device.destroy_shader_module(vertex, None) };
                 return Err(error);
             }
         };
         let made = self.make_raw(info, vertex, fragment);
         for module in [vertex, fragment] {
-            // SAFETY: a pipeline keeps what it needs of its modules.
+            // SAFETY: a pipeline does not need its modules after it was created.
             unsafe { device.destroy_shader_module(module, None) };
         }
         self.raw = made?;
@@ -128,7 +129,7 @@ impl Pipeline {
             .layout(self.layout)
             .push_next(&mut rendering);
         // SAFETY: VUID-VkGraphicsPipelineCreateInfo-layout-07987, -07988: the layout has the
-        // texture and the constants that the info counts for its shaders; both modules are alive.
+        // texture and the constants that the info declares for its shaders; both modules are alive.
         let made = unsafe { self.gpu.device().create_graphics_pipelines(vk::PipelineCache::null(), &[create], None) };
         made.map_err(|(_, result)| result)?.first().copied().context("no pipeline")
     }
@@ -143,12 +144,13 @@ impl Pipeline {
 impl Drop for Pipeline {
     fn drop(&mut self) {
         let device = self.gpu.device();
-        // SAFETY: VUID-vkDestroyPipeline-pipeline-00765: kept by its owner until the GPU was done;
+        // SAFETY: VUID-vkDestroyPipeline-pipeline-00765: the owner kept it until the GPU was done;
         // null is ignored.
         unsafe { device.destroy_pipeline(self.raw, None) };
         // SAFETY: as above.
         unsafe { device.destroy_pipeline_layout(self.layout, None) };
-        // SAFETY: as above; sets that were allocated with it are used with this pipeline alone.
+        // SAFETY: as above; sets that were allocated with the layout are used only with this
+        // pipeline.
         unsafe { device.destroy_descriptor_set_layout(self.set_layout, None) };
     }
 }

@@ -17,7 +17,7 @@ pub(crate) struct Targets {
     pub(crate) picture: Image,
 }
 
-/// The recording of a scene, which the job thread does.
+/// The recording of a scene, which runs on the job thread.
 pub(crate) struct SceneJob {
     pub(crate) systems: Vec<Box<dyn System>>,
     pub(crate) slot: FrameSlot,

@@ -27,7 +27,8 @@ impl Engine {
             .and_then(|()| self.prepare(Pass::Scene, presented))
             .and_then(|()| self.submit_pass(Pass::Scene, slot.commands(Pass::Scene), None, vk::Fence::null()));
         if scene.is_err() {
-            // Nothing of it is on its way. The fence is left alone: it may not have been reset.
+            // Nothing of the frame was submitted. The fence is not used: it may not have been
+            // reset.
             if window.is_some()
                 && let Err(error) = self.submit_nothing(window, vk::Fence::null())
             {
@@ -41,7 +42,7 @@ impl Engine {
             .and_then(|()| self.prepare(Pass::Picture, presented))
             .and_then(|()| self.submit_pass(Pass::Picture, slot.commands(Pass::Picture), window, slot.fence()));
         if picture.is_err() {
-            // The scene is on its way: the fence ends it.
+            // The scene was submitted: the fence signals its completion.
             if let Err(error) = self.submit_nothing(window, slot.fence()) {
                 log::error!("the scene is waited for, since no fence ends it: {error:#}");
                 let idle = self.gpu.queue().wait_idle(self.gpu.device());
@@ -52,8 +53,8 @@ impl Engine {
         self.tell(Pass::Picture, picture)
     }
 
-    /// In place of the picture's commands: a wait for the window's image, so that its semaphore can
-    /// be signaled again, and the fence.
+    /// Submits, in place of the picture's commands, a wait for the window's image, so that its
+    /// semaphore can be signaled again, and the fence.
     fn submit_nothing(&self, window: Option<Acquired>, fence: vk::Fence) -> Result<()> {
         let all = vk::PipelineStageFlags2::ALL_COMMANDS;
         let wait = |window: Acquired| vk::SemaphoreSubmitInfo::default().semaphore(window.acquired).stage_mask(all);
@@ -65,8 +66,8 @@ impl Engine {
         unsafe { self.gpu.queue().submit(self.gpu.device(), empty, fence) }
     }
 
-    /// A present must not depend on a signal that is still to be submitted
-    /// (VUID-vkQueuePresentKHR-pWaitSemaphores-03268).
+    /// Prepares the systems for a present, which must not depend on a signal that is not yet
+    /// submitted (VUID-vkQueuePresentKHR-pWaitSemaphores-03268).
     fn prepare(&mut self, pass: Pass, presented: bool) -> Result<()> {
         if !presented {
             return Ok(());
@@ -93,12 +94,12 @@ impl Engine {
             .command_buffer_infos(&infos)
             .wait_semaphore_infos(&semaphores.waits)
             .signal_semaphore_infos(&semaphores.signals);
-        // SAFETY: recorded on this device for this queue; the slot keeps them until the fence; the
-        // semaphores are the systems' to vouch for.
+        // SAFETY: recorded on this device for this queue; the slot keeps the commands until the
+        // fence; the systems guarantee their semaphores.
         unsafe { self.gpu.queue().submit(self.gpu.device(), batch, fence) }
     }
 
-    /// Tells every system what became of a pass; gives the first error.
+    /// Notifies every system of the result of a pass; returns the first error.
     fn tell(&mut self, pass: Pass, result: Result<()>) -> Result<()> {
         let accepted = result.is_ok();
         let errors = self

@@ -1,5 +1,5 @@
-//! What an engine's parts look like to its core.
-#![allow(unsafe_code)] // Promises between the core and its parts.
+//! The interface between the engine's core and its parts.
+#![allow(unsafe_code)] // Contracts between the core and its parts.
 
 use anyhow::Result;
 use ash::vk;
@@ -7,7 +7,7 @@ use ash::vk;
 use crate::pass::Pass;
 use crate::recorder::Recorder;
 
-/// Waits and signals of a submission, besides the engine's own.
+/// The waits and signals of a submission, in addition to the engine's own.
 #[derive(Default)]
 pub struct Semaphores {
     /// Waits.
@@ -16,78 +16,79 @@ pub struct Semaphores {
     pub signals: Vec<vk::SemaphoreSubmitInfo<'static>>,
 }
 
-/// A part of the engine that is added and removed while it runs. Everything has a default that does
-/// nothing.
+/// A part of the engine that can be added and removed while the engine runs. All optional methods
+/// do nothing by default.
 ///
-/// The methods are called in the order in which they stand here, on the engine's thread but for the
-/// recording of the scene, which the job thread does.
+/// The methods are called in the order of their declaration, on the engine's thread, except that
+/// the job thread records the scene.
 ///
 /// # Safety
-/// What is recorded and handed out keeps Vulkan's Valid Usage, on the queue that the engine submits
-/// to. Dropping a system frees nothing that a submission told to [`submitted`](Self::submitted)
-/// still uses, or the engine was told to wait before.
+/// The recorded commands and the returned handles satisfy Vulkan's Valid Usage, on the queue that
+/// the engine submits to. Dropping a system frees nothing that a submission reported to
+/// [`submitted`](Self::submitted) still uses, unless the engine has waited for that submission.
 pub unsafe trait System: Send {
-    /// Its name, by which it is removed.
+    /// Returns the name, which identifies the system for removal.
     fn name(&self) -> &'static str;
 
-    /// The pictures have another size from here on; the GPU is done with the frames before.
+    /// Changes the size of the pictures; the GPU has finished all earlier frames.
     ///
     /// # Errors
-    /// What cannot be had in that size.
+    /// A resource of that size is not available.
     fn resize(&mut self, extent: vk::Extent2D) -> Result<()> {
         let _ = extent;
         Ok(())
     }
 
-    /// A frame begins.
+    /// Begins a frame.
     ///
     /// # Errors
-    /// The frame is then left out.
+    /// The frame is then skipped.
     fn begin(&mut self, frame: u64) -> Result<()> {
         let _ = frame;
         Ok(())
     }
 
-    /// Before the rendering of a pass begins.
+    /// Called before the rendering of a pass begins.
     fn before(&mut self, pass: Pass, recorder: &mut Recorder<'_>) {
         let _ = (pass, recorder);
     }
 
-    /// Inside of the rendering of a pass.
+    /// Called inside the rendering of a pass.
     fn draw(&mut self, pass: Pass, recorder: &mut Recorder<'_>) {
         let _ = (pass, recorder);
     }
 
-    /// Behind the rendering of a pass. The scene is in `TRANSFER_SRC_OPTIMAL` then.
+    /// Called after the rendering of a pass. The scene is then in `TRANSFER_SRC_OPTIMAL`.
     fn after(&mut self, pass: Pass, recorder: &mut Recorder<'_>) {
         let _ = (pass, recorder);
     }
 
-    /// What the pass's submission waits for and signals.
+    /// Adds the waits and signals of the pass's submission.
     fn semaphores(&self, pass: Pass, semaphores: &mut Semaphores) {
         let _ = (pass, semaphores);
     }
 
-    /// The pass is about to be submitted in a frame that will be presented: everything that it
-    /// waits for has to be on its way.
+    /// Called before the pass is submitted in a frame that will be presented: everything that the
+    /// pass waits for must have been submitted.
     ///
     /// # Errors
-    /// It will not be.
+    /// The submission that the pass waits for will not be made.
     fn prepare_present(&mut self, pass: Pass) -> Result<()> {
         let _ = pass;
         Ok(())
     }
 
-    /// The pass was submitted, or the driver refused it.
+    /// Called after the pass was submitted, or after the driver refused the submission.
     ///
     /// # Errors
-    /// The frame ends here then.
+    /// The frame then ends.
     fn submitted(&mut self, pass: Pass, accepted: bool) -> Result<()> {
         let _ = (pass, accepted);
         Ok(())
     }
 
-    /// What is shown in place of the scene, with the layout that it is in during [`Pass::Picture`].
+    /// Returns the image that is shown in place of the scene, with its layout during
+    /// [`Pass::Picture`].
     fn picture(&self) -> Option<(vk::ImageView, vk::ImageLayout)> {
         None
     }

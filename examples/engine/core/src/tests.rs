@@ -1,4 +1,4 @@
-//! Frames that fail behind the image of a window, on a screen of the tests' own.
+//! Tests of frames that fail after they acquired the image of a window, on a separate X server.
 #![allow(unsafe_code, clippy::unwrap_used)] // Refuses submissions.
 
 use std::io::{BufRead, BufReader};
@@ -15,9 +15,11 @@ use crate::recorder::Recorder;
 use crate::window::Swapchain;
 use crate::{Engine, Gpu, GpuInfo, Outcome, Pass, System};
 
-/// Submissions that go through before those that do not; negative: none is refused.
+/// The number of submissions that are accepted before the following ones are refused; negative: all
+/// are accepted.
 static THROUGH: AtomicI32 = AtomicI32::new(-1);
-/// Each engine's own: the loader unloads the driver with its last instance.
+/// The driver's function, set again for each engine: the loader unloads the driver with its last
+/// instance.
 static SUBMIT: Mutex<Option<vk::PFN_vkQueueSubmit2>> = Mutex::new(None);
 
 unsafe extern "system" fn submit(
@@ -31,11 +33,11 @@ unsafe extern "system" fn submit(
         left => THROUGH.store(left.saturating_sub(1).max(-1), Ordering::SeqCst),
     }
     let real = SUBMIT.lock().unwrap().unwrap();
-    // SAFETY: handed on.
+    // SAFETY: the arguments are passed on unchanged.
     unsafe { real(queue, count, infos, fence) }
 }
 
-/// The stand-in is the process's: one test at a time.
+/// Serializes the tests, because the replaced function is global to the process.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -47,7 +49,7 @@ fn words(bytes: &[u8]) -> Vec<u32> {
     bytes.as_chunks().0.iter().map(|word| u32::from_le_bytes(*word)).collect()
 }
 
-/// A screen with a window.
+/// An X server with a window.
 struct Screen {
     x11: Xlib,
     display: *mut xlib::Display,
@@ -56,7 +58,7 @@ struct Screen {
 }
 
 impl Screen {
-    /// `None` where there is no server for it.
+    /// Returns `None` if there is no Xvfb.
     fn new() -> Option<Self> {
         let server =
             Command::new("Xvfb").args(["-displayfd", "1"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
@@ -70,11 +72,11 @@ impl Screen {
         // SAFETY: the name is null-terminated.
         let display = unsafe { (x11.XOpenDisplay)(name.as_ptr().cast()) };
         assert!(!display.is_null(), "the screen {name} cannot be opened");
-        // SAFETY: opened a moment ago.
+        // SAFETY: just opened.
         let root = unsafe { (x11.XDefaultRootWindow)(display) };
-        // SAFETY: the root window is of this display.
+        // SAFETY: the root window belongs to this display.
         let window = unsafe { (x11.XCreateSimpleWindow)(display, root, 0, 0, 64, 64, 0, 0, 0) };
-        // SAFETY: made a moment ago.
+        // SAFETY: just created.
         unsafe { (x11.XMapWindow)(display, window) };
         // SAFETY: as above.
         unsafe { (x11.XSync)(display, 0) };
@@ -84,14 +86,14 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        // SAFETY: opened by `new`; engines on it are dropped before.
+        // SAFETY: opened by `new`; engines that use the display are dropped before.
         unsafe { (self.x11.XCloseDisplay)(self.display) };
         let _ = self.server.kill();
         let _ = self.server.wait();
     }
 }
 
-/// An engine that draws to the screen's window.
+/// Creates an engine that draws to the screen's window.
 fn engine(screen: &Screen) -> (Engine, Arc<Gpu>) {
     let window = [khr::surface::NAME, khr::xlib_surface::NAME];
     let info = GpuInfo { name: None, validation: true, window: &window, wishes: &|_, _, _| Ok(vec![]) };
@@ -110,7 +112,7 @@ fn engine(screen: &Screen) -> (Engine, Arc<Gpu>) {
     (engine, gpu)
 }
 
-/// Notes what it is told, and panics in the job when it is told to.
+/// Records its notifications, and panics in the job if `panics` is set.
 #[derive(Default)]
 struct Notes {
     told: Arc<Mutex<Vec<(Pass, bool)>>>,
@@ -133,9 +135,9 @@ unsafe impl System for Notes {
     }
 }
 
-/// The driver takes so many submissions of a frame and refuses the others, those included that
-/// stand in for them: the systems are told of each pass that has run or not, and the window is as
-/// good as new once its images were made again.
+/// If the driver accepts only the first submissions of a frame and refuses the others, including
+/// their replacements, the systems are notified of each pass, and the window works again after its
+/// images were created again.
 #[test]
 fn refused_submissions_leave_the_window_usable() {
     let _alone = alone();
@@ -165,7 +167,8 @@ fn refused_submissions_leave_the_window_usable() {
     }
 }
 
-/// The image of the frame whose job has panicked is left behind: no other one is acquired.
+/// After a job panicked, the acquired image of its frame is left behind, and no other image is
+/// acquired.
 #[test]
 fn a_job_that_panics_leaves_its_image_behind() {
     let _alone = alone();

@@ -1,4 +1,4 @@
-//! A window's images.
+//! The images of a window.
 #![allow(unsafe_code)] // Vulkan calls.
 
 use std::sync::Arc;
@@ -10,15 +10,15 @@ use raw_window_handle::{HasDisplayHandle, HasWindowHandle, RawDisplayHandle};
 
 use crate::gpu::Gpu;
 
-/// How long a window's next image is waited for.
+/// The timeout for acquiring the window's next image.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// A window as the engine draws to it. The window outlives it.
+/// The swapchain of a window. The window must outlive it.
 pub struct Swapchain {
     raw: vk::SwapchainKHR,
     images: Vec<vk::Image>,
     extent: vk::Extent2D,
-    /// An image was acquired and not presented: it cannot be had again.
+    /// An image was acquired but not presented, so it cannot be acquired again.
     left_behind: bool,
     /// The number of frames in flight.
     frames: usize,
@@ -33,7 +33,7 @@ pub struct Swapchain {
     gpu: Arc<Gpu>,
 }
 
-/// An image to write to in a frame.
+/// An acquired image that a frame writes to.
 #[derive(Clone, Copy)]
 pub(crate) struct Acquired {
     pub(crate) index: u32,
@@ -44,13 +44,14 @@ pub(crate) struct Acquired {
 }
 
 impl Swapchain {
-    /// For `frames` frames in flight, without images yet, see [`resize`](Self::resize).
+    /// Creates a swapchain for `frames` frames in flight, without images; [`resize`](Self::resize)
+    /// creates them.
     ///
     /// # Errors
-    /// A device that shows nothing there.
+    /// The device cannot present to this window.
     ///
     /// # Safety
-    /// The window outlives it.
+    /// The window outlives the swapchain.
     pub unsafe fn new(
         gpu: &Arc<Gpu>,
         window: &(impl HasDisplayHandle + HasWindowHandle),
@@ -64,7 +65,8 @@ impl Swapchain {
         Ok(swapchain)
     }
 
-    /// Of a surface, not of Wayland, which is destroyed with it.
+    /// Creates the swapchain of a surface that is not a Wayland surface; the surface is destroyed
+    /// with it.
     pub(crate) fn on_surface(gpu: &Arc<Gpu>, surface: vk::SurfaceKHR, frames: usize) -> Result<Self> {
         let surfaces = khr::surface::Instance::new(gpu.entry(), gpu.instance());
         let loader = khr::swapchain::Device::new(gpu.instance(), gpu.device());
@@ -94,15 +96,15 @@ impl Swapchain {
         unsafe { self.gpu.device().create_semaphore(&vk::SemaphoreCreateInfo::default(), None) }.context("a semaphore")
     }
 
-    /// Makes the images again, for a window of this size, and gives theirs: none where the window
-    /// has no area.
+    /// Creates the images again for a window of this size. Returns the size of the images, which is
+    /// zero if the window has no area.
     ///
     /// # Errors
-    /// What the window does not take.
+    /// The window does not support the required images.
     pub fn resize(&mut self, size: [u32; 2]) -> Result<vk::Extent2D> {
         self.clear()?;
         let (physical, surface) = (self.gpu.physical(), self.surface);
-        // SAFETY: support was asked for in `new`.
+        // SAFETY: support was checked in `new`.
         let abilities = unsafe { self.surfaces.get_physical_device_surface_capabilities(physical, surface) }?;
         let extent = extent(&abilities, size);
         if extent.width == 0 || extent.height == 0 {
@@ -132,16 +134,16 @@ impl Swapchain {
             .composite_alpha(if alpha.contains(opaque) { opaque } else { vk::CompositeAlphaFlagsKHR::INHERIT })
             .present_mode(mode(self.wayland, &modes))
             .clipped(true);
-        // SAFETY: VUID-VkSwapchainCreateInfoKHR-surface-01270 and its like: values that the surface
-        // offers.
+        // SAFETY: VUID-VkSwapchainCreateInfoKHR-surface-01270 and related: values that the surface
+        // supports.
         self.raw = unsafe { self.loader.create_swapchain(&info, None) }?;
-        // SAFETY: just made.
+        // SAFETY: just created.
         self.images = unsafe { self.loader.get_swapchain_images(self.raw) }?;
         for _ in 0..self.images.len() {
             let semaphore = self.semaphore()?;
             self.drawn.push(semaphore);
         }
-        // Last: without one, no image is acquired.
+        // Created last: no image is acquired without these semaphores.
         for _ in 0..self.frames {
             let semaphore = self.semaphore()?;
             self.acquired.push(semaphore);
@@ -150,8 +152,8 @@ impl Swapchain {
         Ok(extent)
     }
 
-    /// The next image, for a frame in flight whose last submission is done; `None` if there is none
-    /// for now.
+    /// Acquires the next image, for a frame slot whose last submission is done; returns `None` if
+    /// no image is available.
     pub(crate) fn acquire(&self, slot: usize) -> Result<Option<Acquired>> {
         if self.raw == vk::SwapchainKHR::null() || self.left_behind {
             return Ok(None);
@@ -159,7 +161,7 @@ impl Swapchain {
         let acquired = *self.acquired.get(slot).context("no such frame in flight")?;
         let limit = u64::try_from(PATIENCE.as_nanos()).unwrap_or(u64::MAX);
         // SAFETY: VUID-vkAcquireNextImageKHR-semaphore-01779: the frame that waited for the
-        // semaphore is done; where one failed, the device was idle since it did.
+        // semaphore is done; after a failed frame, the device has been idle.
         let index = match unsafe { self.loader.acquire_next_image(self.raw, limit, acquired, vk::Fence::null()) } {
             Ok((index, _)) => index,
             Err(vk::Result::ERROR_OUT_OF_DATE_KHR | vk::Result::TIMEOUT | vk::Result::NOT_READY) => return Ok(None),
@@ -170,19 +172,19 @@ impl Swapchain {
         Ok(Some(Acquired { index, image: *image, extent: self.extent, acquired, drawn: *drawn }))
     }
 
-    /// An image that was acquired is not presented. No other one is acquired until all are made
-    /// again.
+    /// Records that an acquired image is not presented. No other image is acquired until all are
+    /// created again.
     pub(crate) fn leave_behind(&mut self) {
         self.left_behind = true;
     }
 
-    /// Shows an image. Returns `false` if the images no longer fit the window.
+    /// Presents an image. Returns `false` if the images no longer fit the window.
     pub(crate) fn present(&self, image: &Acquired) -> Result<bool> {
         let (semaphores, swapchains, indices) = ([image.drawn], [self.raw], [image.index]);
         let info =
             vk::PresentInfoKHR::default().wait_semaphores(&semaphores).swapchains(&swapchains).image_indices(&indices);
         // SAFETY: VUID-VkPresentInfoKHR-pImageIndices-01430: the frame leaves the image ready for
-        // presenting; inside `with` the queue is externally synchronized.
+        // presentation; inside `with` the queue is externally synchronized.
         match self.gpu.queue().with(|queue| unsafe { self.loader.queue_present(queue, &info) }) {
             Ok(suboptimal) => Ok(!suboptimal),
             Err(vk::Result::ERROR_OUT_OF_DATE_KHR) => Ok(false),
@@ -190,10 +192,11 @@ impl Swapchain {
         }
     }
 
-    /// Waits for the GPU and frees the images, and their semaphores: one of an image that was left
-    /// behind may be signaled, or still to be, with no submission that waits for it.
+    /// Waits for the GPU and frees the images and their semaphores: the semaphore of an image that
+    /// was left behind may be signaled, or may have a pending signal, without a submission that
+    /// waits for it.
     fn clear(&mut self) -> Result<()> {
-        // SAFETY: inside `with` the device's one queue is externally synchronized.
+        // SAFETY: inside `with` the only queue of the device is externally synchronized.
         self.gpu.queue().with(|_| unsafe { self.gpu.device().device_wait_idle() })?;
         self.images.clear();
         self.left_behind = false;
@@ -202,18 +205,18 @@ impl Swapchain {
         unsafe { self.loader.destroy_swapchain(raw, None) };
         for semaphore in self.drawn.drain(..).chain(self.acquired.drain(..)) {
             // SAFETY: VUID-vkDestroySemaphore-semaphore-05149: the device is idle, and the
-            // swapchain that signals and waits for it is gone.
+            // swapchain that signals and waits for the semaphore is destroyed.
             unsafe { self.gpu.device().destroy_semaphore(semaphore, None) };
         }
         Ok(())
     }
 }
 
-/// The size of images for a window of a size.
+/// Returns the size of the images for a window of this size.
 fn extent(abilities: &vk::SurfaceCapabilitiesKHR, [width, height]: [u32; 2]) -> vk::Extent2D {
     let (least, most) = (abilities.min_image_extent, abilities.max_image_extent);
     match abilities.current_extent {
-        // Not `clamp`, which panics where a driver's limits contradict each other.
+        // Not `clamp`, which panics if a driver's limits contradict each other.
         vk::Extent2D { width: u32::MAX, .. } => vk::Extent2D {
             width: width.max(least.width).min(most.width),
             height: height.max(least.height).min(most.height),
@@ -222,9 +225,9 @@ fn extent(abilities: &vk::SurfaceCapabilitiesKHR, [width, height]: [u32; 2]) -> 
     }
 }
 
-/// FIFO, which every surface has. On Wayland, where it would block in `vkQueuePresentKHR` for as
-/// long as the window is hidden, with the queue's lock held: one that waits for nothing, if there
-/// is one.
+/// Returns FIFO, which every surface supports. On Wayland, FIFO would block in `vkQueuePresentKHR`
+/// while the window is hidden, with the queue's lock held, so a mode that does not wait is
+/// preferred.
 fn mode(wayland: bool, modes: &[vk::PresentModeKHR]) -> vk::PresentModeKHR {
     let unblocked = [vk::PresentModeKHR::MAILBOX, vk::PresentModeKHR::IMMEDIATE];
     let found = unblocked.into_iter().find(|mode| wayland && modes.contains(mode));
@@ -237,7 +240,7 @@ impl Drop for Swapchain {
             log::error!("a window's images are leaked, since they may be in use: {error:#}");
             return;
         }
-        // SAFETY: VUID-vkDestroySurfaceKHR-surface-01266: its swapchain is gone.
+        // SAFETY: VUID-vkDestroySurfaceKHR-surface-01266: its swapchain is destroyed.
         unsafe { self.surfaces.destroy_surface(self.surface, None) };
     }
 }

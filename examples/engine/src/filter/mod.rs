@@ -12,8 +12,8 @@ use engine_core::system::Semaphores;
 use engine_core::{Pass, System};
 use shared::{Exchanges, LentPicture, LentScene};
 
-/// A row of the filtered picture on the CPU: twin of `glow` in `engine.cu`. `row` gives the rows of
-/// the scene.
+/// Computes a row of the filtered picture on the CPU: twin of `glow` in `engine.cu`. `row` returns
+/// the rows of the scene.
 pub fn filter_row<'a>(y: usize, to: &mut [[u8; 4]], height: usize, row: impl Fn(usize) -> Option<&'a [[u8; 4]]>) {
     let last = height.saturating_sub(1);
     let around = [-2, -1, 0, 1, 2].map(|dy| row(y.saturating_add_signed(dy).min(last)).unwrap_or_default());
@@ -28,7 +28,7 @@ pub fn filter_row<'a>(y: usize, to: &mut [[u8; 4]], height: usize, row: impl Fn(
     }
 }
 
-/// The system.
+/// The filter system.
 pub struct Filter {
     exchanges: Option<Exchanges>,
     scene: Option<LentScene>,
@@ -37,10 +37,10 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Its name.
+    /// The name of the system.
     pub const NAME: &'static str = "filter";
 
-    /// Makes the filter, without images yet.
+    /// Creates the filter, without images.
     pub fn new(compute: &Compute) -> Self {
         Self { exchanges: None, scene: None, picture: None, compute: compute.clone() }
     }

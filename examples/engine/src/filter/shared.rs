@@ -36,7 +36,7 @@ impl Exchanges {
         Ok(Self { scene, picture, glow: twin.kernel("glow")?, size })
     }
 
-    /// Makes images of another size, while frames may be in flight.
+    /// Changes the size of the images; frames may be in flight.
     pub(super) fn resize(&mut self, size: [u32; 2]) -> Result<()> {
         self.scene.resize(size)?;
         self.picture.resize(size)?;
@@ -44,18 +44,18 @@ impl Exchanges {
         Ok(())
     }
 
-    /// An image for the scene of a frame.
+    /// Lends an image for the scene of a frame.
     pub(super) fn begin(&mut self) -> Result<LentScene> {
         LentScene::new(self.scene.begin()?).context("the scene's image")
     }
 
-    /// Filters a scene that is on its way. Does not wait.
+    /// Enqueues the filter for a submitted scene. Does not wait.
     pub(super) fn filter(&mut self, mut scene: SceneTurn) -> Result<LentPicture> {
         let mut picture = self.picture.begin()?;
         let (from, to, [width, height]) = (scene.work().kernels()?, picture.work().kernels()?, self.size);
         let (surface, texture) = (to.resources.surface(0)?, from.resources.texture(&TextureInfo::default())?);
-        // SAFETY: the arguments of `glow`: two images of one size, and the size. No thread goes
-        // past it.
+        // SAFETY: the arguments of `glow`: two images of the same size, and the size. No thread
+        // accesses anything beyond it.
         unsafe { to.launch(&self.glow, &threads([width, height]), (surface, texture, width, height)) }?;
         scene.finish()?;
         LentPicture::new(picture.finish()?).context("the filtered image")

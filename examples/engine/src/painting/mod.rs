@@ -1,5 +1,4 @@
-//! A texture that the compute side paints again for every frame, on a panel in the corner of the
-//! scene.
+//! A texture that the compute side repaints in every frame, on a panel in the corner of the scene.
 #![allow(unsafe_code)] // A system of the engine.
 
 mod shared;
@@ -16,12 +15,12 @@ use engine_core::system::Semaphores;
 use engine_core::{Gpu, Pass, System};
 use shared::{Lent, Painter};
 
-/// Texels of a side; as many pixels of the panel.
+/// The width and height of the texture, and of the panel in pixels.
 pub const SIDE: u32 = 64;
-/// From the corner of the picture to the panel, in pixels.
+/// The distance from the corner of the picture to the panel, in pixels.
 pub const MARGIN: u32 = 8;
 
-/// A texel on the CPU: twin of `paint` in `engine.cu`.
+/// Computes a texel on the CPU: twin of `paint` in `engine.cu`.
 pub fn texel(x: u32, y: u32, frame: u32) -> [u8; 4] {
     let r = (x ^ y).wrapping_add(frame);
     let g = (2 * x).wrapping_add(3u32.wrapping_mul(frame));
@@ -29,7 +28,7 @@ pub fn texel(x: u32, y: u32, frame: u32) -> [u8; 4] {
     [r as u8, g as u8, b as u8, 255]
 }
 
-/// The system.
+/// The painting system.
 pub struct Painting {
     painter: Painter,
     lent: Option<Lent>,
@@ -38,13 +37,13 @@ pub struct Painting {
 }
 
 impl Painting {
-    /// Its name.
+    /// The name of the system.
     pub const NAME: &'static str = "painting";
 
-    /// Makes the texture.
+    /// Creates the texture.
     ///
     /// # Errors
-    /// What cannot be had here.
+    /// A required resource is not available.
     pub fn new(gpu: &Arc<Gpu>, compute: &Compute) -> Result<Self> {
         let info = PipelineInfo {
             name: Self::NAME,
@@ -61,8 +60,7 @@ impl Painting {
 }
 
 // SAFETY: the texture is used between the turn's acquire and release, and submitted with its
-// semaphores; the engine waits for the frames in flight before it drops a system, and with it the
-// pipeline.
+// semaphores; the engine waits for the frames in flight before it drops a system and its pipeline.
 unsafe impl System for Painting {
     fn name(&self) -> &'static str {
         Self::NAME

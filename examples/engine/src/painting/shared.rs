@@ -33,13 +33,13 @@ impl Painter {
         Ok(Self { exchange, paint: twin.kernel("paint")? })
     }
 
-    /// Paints the texture of a frame. Does not wait.
+    /// Enqueues the painting of the texture for a frame. Does not wait.
     pub(super) fn paint(&mut self, frame: u32) -> Result<Lent> {
         let mut turn = self.exchange.begin()?;
         let work = turn.work().kernels()?;
         let surface = work.resources.surface(0)?;
         // SAFETY: the arguments of `paint`: the turn's image, its size, and the frame. No thread
-        // goes past the image.
+        // accesses anything beyond the image.
         unsafe { work.launch(&self.paint, &threads([SIDE, SIDE]), (surface, SIDE, SIDE, frame)) }?;
         Lent::new(turn.finish()?).context("the texture")
     }

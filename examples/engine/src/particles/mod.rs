@@ -1,8 +1,8 @@
-//! Particles, simulated at a fixed rate on a thread of their own, and drawn as often as the
-//! engine's loop goes round.
+//! Particles that are simulated at a fixed rate on a separate thread, and drawn in every frame of
+//! the engine's loop.
 //!
-//! It draws from the memory that the simulation writes: the newest finished state, or the last one
-//! again where there is no newer one. Neither thread ever waits for the other.
+//! The system draws from the memory that the simulation writes: the newest finished state, or the
+//! last one again if there is no newer one. Neither thread waits for the other.
 #![allow(unsafe_code)] // A system of the engine.
 
 mod shared;
@@ -22,16 +22,16 @@ use engine_core::system::Semaphores;
 use engine_core::{Gpu, Pass, System};
 use shared::{Lent, Reader, Stepper, newest};
 
-/// Bodies.
+/// The number of bodies.
 pub const LEN: usize = 20_000;
-/// Bytes of their vertices.
+/// The size of their vertices in bytes.
 const SIZE: u64 = LEN as u64 * 16;
-/// Seconds that a step simulates.
+/// The simulated time of a step in seconds.
 pub const DT: f32 = 1.0 / 240.0;
-/// Steps a second, in the script and in the window.
+/// Steps per second, in the script and in the window.
 pub const RATE: u32 = 240;
 
-/// The bodies at step 0, place and velocity: on a disc, flying apart.
+/// Returns the bodies at step 0, with position and velocity: on a disc that flies apart.
 pub fn bodies() -> Vec<[f32; 4]> {
     let body = |i: usize| {
         let mixed = (i as u32).wrapping_mul(0x9e37_79b9);
@@ -43,8 +43,8 @@ pub fn bodies() -> Vec<[f32; 4]> {
     (0..LEN).map(body).collect()
 }
 
-/// Moves bodies on by `steps` steps, of which the last is `last`, and writes their vertices: twin
-/// of `drift` in `engine.cu`.
+/// Advances bodies by `steps` steps, up to step `last`, and writes their vertices: twin of `drift`
+/// in `engine.cu`.
 pub fn advance(bodies: &mut [[f32; 4]], steps: u32, last: u32, vertices: &mut [[f32; 4]]) {
     let len = bodies.len() as f32;
     for (i, (body, vertex)) in bodies.iter_mut().zip(vertices).enumerate() {
@@ -65,16 +65,16 @@ pub fn advance(bodies: &mut [[f32; 4]], steps: u32, last: u32, vertices: &mut [[
     }
 }
 
-/// What the simulation goes by.
+/// The clock of the simulation.
 pub trait Clock: Send + 'static {
-    /// The number of steps that should be made by now, of which `made` are.
+    /// Returns the number of steps that should be done by now; `made` steps are done.
     fn due(&mut self, made: u32) -> u32;
 
-    /// Lets time pass before the clock is asked again.
+    /// Waits before the clock is queried again.
     fn pause(&self);
 }
 
-/// So many steps a second, the first one at once.
+/// A clock with a fixed number of steps per second; the first step is due immediately.
 #[derive(Clone, Copy, Debug)]
 pub struct Steady {
     begun: Instant,
@@ -82,7 +82,7 @@ pub struct Steady {
 }
 
 impl Steady {
-    /// Begins now.
+    /// Starts the clock now.
     pub fn new(rate: u32) -> Self {
         Self { begun: Instant::now(), rate: rate.max(1) }
     }
@@ -102,17 +102,17 @@ impl Clock for Steady {
     }
 }
 
-/// What the two threads tell each other; the states go through the exchange.
+/// Signals between the two threads; the states are passed through the exchange.
 #[derive(Default)]
 struct Signs {
     error: Mutex<Option<anyhow::Error>>,
     stop: AtomicBool,
 }
 
-/// The system.
+/// The particle system.
 pub struct Particles {
-    // Field order is drop order: `Drop` ends the thread, then goes what the frame has, then the
-    // engine's half of the exchange.
+    // Field order is drop order: `Drop` ends the thread; then the frame's lent turn is dropped,
+    // then the engine's half of the exchange.
     lent: Option<Lent>,
     reader: Reader,
     thread: Option<JoinHandle<()>>,
@@ -121,13 +121,13 @@ pub struct Particles {
 }
 
 impl Particles {
-    /// Its name.
+    /// The name of the system.
     pub const NAME: &'static str = "particles";
 
-    /// Begins to simulate by the clock.
+    /// Starts a simulation that follows the clock.
     ///
     /// # Errors
-    /// What cannot be had here.
+    /// A required resource is not available.
     pub fn new(gpu: &Arc<Gpu>, compute: &Compute, clock: impl Clock) -> Result<Self> {
         let info = PipelineInfo {
             name: Self::NAME,
@@ -151,8 +151,7 @@ impl Particles {
     }
 }
 
-/// Simulates by the clock until it is told to stop. Steps that the clock has passed are made at
-/// once.
+/// Simulates by the clock until `stop` is set. All steps that are due are done in one launch.
 fn simulate(mut stepper: Stepper, mut clock: impl Clock, stop: &AtomicBool) -> Result<()> {
     let mut made = 0;
     while !stop.load(Ordering::Relaxed) {
@@ -175,9 +174,8 @@ impl Drop for Particles {
     }
 }
 
-// SAFETY: what the simulation wrote is drawn behind the turn's acquire, and submitted with its
-// semaphores; the engine waits for the frames in flight before it drops a system, and with it the
-// pipeline.
+// SAFETY: the simulation's output is drawn after the turn's acquire, and submitted with its
+// semaphores; the engine waits for the frames in flight before it drops a system and its pipeline.
 unsafe impl System for Particles {
     fn name(&self) -> &'static str {
         Self::NAME

@@ -15,7 +15,7 @@ type Spec = BufferSpec<[f32; 4]>;
 pub(super) type Lent = SplicedLatest<Spec>;
 pub(super) type Reader = LatestReader<Spec>;
 
-/// The simulation's half; the engine's is the reader.
+/// The simulation's half of the exchange; the engine's half is the reader.
 pub(super) struct Stepper {
     writer: LatestWriter<Spec>,
     drift: Kernel,
@@ -38,8 +38,8 @@ impl Stepper {
         Ok((Self { writer, drift: twin.kernel("drift")?, bodies }, reader))
     }
 
-    /// Simulates `steps` steps, the last one being `last`. Waits for the state before the last one,
-    /// and for no frame.
+    /// Enqueues `steps` steps, up to step `last`. May wait for the previous state, but not for a
+    /// frame.
     pub(super) fn advance(&mut self, steps: u32, last: u32) -> Result<()> {
         let mut turn = self.writer.begin()?;
         let (work, config) = (turn.work().kernels()?, LaunchConfig::for_elements(LEN as u64, 256));
@@ -50,7 +50,8 @@ impl Stepper {
     }
 }
 
-/// The newest state, which may be the last one again; `None` before the first one. Never waits.
+/// Returns the newest state, which may be the last one again, or `None` before the first one. Does
+/// not wait.
 pub(super) fn newest(reader: &mut Reader) -> Result<Option<Lent>> {
     Ok(reader.newest()?.map(Lent::new).transpose()?)
 }

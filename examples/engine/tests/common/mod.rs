@@ -1,4 +1,4 @@
-//! Worlds to test in.
+//! Engines for tests.
 
 use std::ffi::CStr;
 
@@ -7,16 +7,16 @@ use bridge::cuda_import::report;
 use engine_example::script::{Script, World};
 use test_support::{Need, skip, skip_case};
 
-/// Both compute sides; those after the first are skipped where they are not there.
+/// The backends to test. A test skips CUDA if it is not available.
 pub(crate) const BACKENDS: [Backend; 2] = [Backend::Host, Backend::Cuda];
 
-/// An engine without systems that computes there, with the validation layer where it is installed;
-/// `None`, with a word about it, where there is no Vulkan or no CUDA.
+/// Creates an engine without systems that computes with this backend, with the validation layer if
+/// it is installed. Returns `None` and reports the reason if there is no Vulkan or no CUDA.
 pub(crate) fn world(backend: Backend) -> Option<World> {
     world_in(&[], backend)
 }
 
-/// As above, with the instance extensions of a window.
+/// As [`world`], with the instance extensions of a window.
 pub(crate) fn world_in(window: &[&'static CStr], backend: Backend) -> Option<World> {
     if backend == Backend::Cuda
         && let Some(why) = lacks_cuda()
@@ -44,7 +44,7 @@ pub(crate) fn world_in(window: &[&'static CStr], backend: Backend) -> Option<Wor
     }
 }
 
-/// The reason for which nothing computes with CUDA here. One that has a device and fails is none.
+/// Returns why CUDA is not available. A CUDA device that fails does not count as unavailable.
 fn lacks_cuda() -> Option<String> {
     match report() {
         Ok(found) if found.devices.is_empty() => Some("CUDA has no device".to_owned()),

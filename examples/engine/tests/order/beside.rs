@@ -1,4 +1,4 @@
-//! Another thread of the engine's submits to the same queue all the while.
+//! Another thread of the engine submits to the same queue during all frames.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -10,7 +10,7 @@ use engine_example::script::World;
 
 use crate::common;
 
-/// Stops the other thread where a test fails, too.
+/// Stops the other thread, also if the test fails.
 struct Stops<'a>(&'a AtomicBool);
 
 impl Drop for Stops<'_> {
@@ -19,7 +19,7 @@ impl Drop for Stops<'_> {
     }
 }
 
-/// Frames, of which each is checked.
+/// Draws frames and checks each of them.
 fn draw(world: &mut World, checker: &mut Checker) {
     for _ in 0..5 {
         world.engine.frame(true).unwrap();
@@ -48,7 +48,7 @@ fn beside(backend: Backend) {
             }
         });
         let _stops = Stops(&stop);
-        // Exchanges are made, used, resized and dropped beside it.
+        // Exchanges are created, used, resized and dropped while the other thread submits.
         for size in [[160, 90], [100, 80], [160, 90]] {
             world.engine.resize(size).unwrap();
             world.add_particles().unwrap();

@@ -1,4 +1,4 @@
-//! The texture and the filter: a submission of the engine's waits for the compute side.
+//! The texture and the filter: a submission of the engine waits for the compute side.
 
 use std::sync::{Arc, Mutex};
 
@@ -16,7 +16,7 @@ use engine_example::script::World;
 use crate::common;
 use crate::gate::Gate;
 
-/// The frames that fill the slots: an exchange of the engine's has three.
+/// The number of frames that fill the slots: the exchanges of the engine have three.
 const BEFORE: u64 = 3;
 
 /// Holds the compute side.
@@ -28,7 +28,7 @@ impl Holder {
         Ok(Self(Exchange::new(compute, &info, BufferSpec::new(1, BufferAccess::TRANSFER_READ))?))
     }
 
-    /// Lets what is enqueued from now on wait for the gate.
+    /// Makes all work that is enqueued from now on wait for the gate.
     fn hold(&mut self) -> Result<Gate> {
         let mut turn = self.0.begin()?;
         let gate = Gate::hold(turn.work());
@@ -37,18 +37,18 @@ impl Holder {
     }
 }
 
-/// What happens in the next frame.
+/// The events of the next frame.
 #[derive(Default)]
 struct Next {
-    /// The compute side is to be held.
+    /// Whether the compute side is to be held.
     holds: bool,
-    /// What holds it.
+    /// The gate that holds it.
     gate: Option<Gate>,
-    /// The engine leaves the wait for the compute side out.
+    /// Whether the engine omits the wait for the compute side.
     leaves_out: bool,
 }
 
-/// A system whose compute side is held, and whose wait may be left out: wrong on purpose.
+/// A system whose compute side is held, and whose wait may be omitted, which is deliberately wrong.
 struct Held {
     inner: Box<dyn System>,
     /// The pass that waits for the compute side.
@@ -58,7 +58,7 @@ struct Held {
 }
 
 impl Held {
-    /// Called right before `inner` enqueues what the pass waits for.
+    /// Called immediately before `inner` enqueues the work that the pass waits for.
     fn hold(&mut self) -> Result<()> {
         let mut next = self.next.lock().unwrap();
         if std::mem::take(&mut next.holds) {
@@ -68,8 +68,8 @@ impl Held {
     }
 }
 
-// SAFETY: as `inner`; where a wait is left out, images in their layout and of plain texels are read
-// too early, which is wrong data and nothing else.
+// SAFETY: as `inner`; if a wait is omitted, images of plain texels in the right layout are read too
+// early, which gives wrong data but no other error.
 unsafe impl System for Held {
     fn name(&self) -> &'static str {
         self.inner.name()
@@ -112,7 +112,7 @@ unsafe impl System for Held {
     }
 
     fn submitted(&mut self, pass: Pass, accepted: bool) -> Result<()> {
-        // The filter begins behind the scene.
+        // The filter begins after the scene.
         if pass == Pass::Scene && self.waits_in == Pass::Picture {
             self.hold()?;
         }
@@ -124,8 +124,8 @@ unsafe impl System for Held {
     }
 }
 
-/// Frames that fill all slots, and one more, whose compute side is held until it is submitted, or
-/// until it has run without its wait.
+/// Draws frames that fill all slots, and one more whose compute side is held until the frame is
+/// submitted, or until the frame has run without its wait.
 fn frames(world: &mut World, next: &Mutex<Next>, leaves_out: bool) -> Vec<Captured> {
     for _ in 0..BEFORE {
         assert_eq!(world.engine.frame(true).unwrap(), Outcome::Drawn);
@@ -144,7 +144,7 @@ fn frames(world: &mut World, next: &Mutex<Next>, leaves_out: bool) -> Vec<Captur
     world.engine.finished()
 }
 
-/// The painting, with or without the filter; the last one is held.
+/// Draws the painting, with or without the filter; the compute side of the last system is held.
 fn run(backend: Backend, filter: bool, leaves_out: bool) -> Option<(Vec<Captured>, Systems)> {
     let mut world = common::world(backend)?;
     world.engine.resize([160, 90]).unwrap();
@@ -164,7 +164,7 @@ fn run(backend: Backend, filter: bool, leaves_out: bool) -> Option<(Vec<Captured
     Some((frames, systems))
 }
 
-/// What the self-check says of the last frame, behind those before it, which are right.
+/// Returns the result of the self-check for the last frame; the frames before it must be right.
 fn check(frames: &[Captured], systems: Systems) -> Result<(), Error> {
     let mut checker = Checker::default();
     let (last, before) = frames.split_last().unwrap();

@@ -1,4 +1,4 @@
-//! Two rates: the engine draws whole states, however long the next one takes.
+//! Two rates: the engine draws complete states, regardless of how long the next state takes.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,11 +22,11 @@ type Spec = BufferSpec<u32>;
 
 const LEN: usize = 4096;
 const NAME: &str = "state";
-/// The limit of a wait that ends.
+/// The timeout of a wait that is expected to end.
 const LONG: Duration = Duration::from_secs(60);
 
-/// Samples the newest state in each frame; or, wrong on purpose, goes on with the buffer of a turn
-/// that has ended.
+/// Samples the newest state in each frame; or, deliberately wrong, continues to use the buffer of a
+/// turn that has ended.
 struct Sampler {
     lent: Option<SplicedLatest<Spec>>,
     reader: LatestReader<Spec>,
@@ -40,9 +40,9 @@ struct Seen {
     first: Option<(vk::Buffer, usize)>,
 }
 
-// SAFETY: the state is read behind the turn's acquire and submitted with its semaphores; where the
-// turn is left out, plain words are read while they are written, which is wrong data and nothing
-// else. The test keeps the exchange until the engine has waited.
+// SAFETY: the state is read after the turn's acquire and submitted with its semaphores; without a
+// turn, plain words are read while they are written, which gives wrong data but no other error. The
+// test keeps the exchange until the engine has waited.
 unsafe impl System for Sampler {
     fn name(&self) -> &'static str {
         NAME
@@ -88,13 +88,14 @@ unsafe impl System for Sampler {
     }
 }
 
-/// Publishes a state that is whole, and returns once it is finished.
+/// Publishes a complete state, and returns after it is finished.
 fn publish(mut turn: ComputeWrite<Spec>, state: u32) {
     fill(turn.work(), 0..LEN, state);
     turn.publish().unwrap().wait(LONG).unwrap();
 }
 
-/// Publishes a state of which one half is written, and the other once the gate is open.
+/// Publishes a state whose first half is written, and whose second half is written after the gate
+/// is opened.
 fn publish_half(mut turn: ComputeWrite<Spec>, state: u32) -> Gate {
     fill(turn.work(), 0..LEN / 2, state);
     let gate = Gate::hold(turn.work());
@@ -104,7 +105,7 @@ fn publish_half(mut turn: ComputeWrite<Spec>, state: u32) -> Gate {
     gate
 }
 
-/// Enqueues writing these words.
+/// Enqueues the writing of these words.
 fn fill(work: Work<'_, Spec>, words: Range<usize>, state: u32) {
     match work {
         Work::Host(host) => host.run(move |all| all[words].fill(state)).unwrap(),
@@ -118,13 +119,13 @@ fn fill(work: Work<'_, Spec>, words: Range<usize>, state: u32) {
     }
 }
 
-/// `cuMemsetD32Async`.
+/// Calls `cuMemsetD32Async`.
 unsafe fn memset_d32_async(start: sys::CUdeviceptr, word: u32, count: usize, stream: sys::CUstream) {
-    // SAFETY: the caller's.
+    // SAFETY: the caller guarantees it.
     unsafe { sys::cuMemsetD32Async(start, word, count, stream) }.result().unwrap();
 }
 
-/// The words of the last frame that was drawn.
+/// Draws a frame and returns its words.
 fn draw(world: &mut World) -> Vec<u32> {
     assert_eq!(world.engine.frame(true).unwrap(), Outcome::Drawn);
     world.engine.wait().unwrap();
@@ -132,17 +133,17 @@ fn draw(world: &mut World) -> Vec<u32> {
     world.engine.finished().pop().map(words).unwrap()
 }
 
-/// The state of a frame.
+/// Returns the state of a frame.
 ///
 /// # Errors
-/// It is torn.
+/// The state is torn.
 fn whole(words: &[u32]) -> Result<u32> {
     let other = words.iter().position(|word| *word != words[0]);
     ensure!(words.len() == LEN && other.is_none(), "torn: state {} up to word {other:?}", words[0]);
     Ok(words[0])
 }
 
-/// An engine that has drawn states 1 and 2, with the writer behind it.
+/// An engine that has drawn states 1 and 2, and the writer of the states.
 struct Rates {
     // Field order is drop order.
     world: World,
@@ -164,7 +165,7 @@ impl Rates {
         world.engine.add(Box::new(sampler)).unwrap();
         assert_eq!(whole(&draw(&mut world)).unwrap(), 1);
         publish(writer.begin().unwrap(), 2);
-        // Gives the slot of state 1 back.
+        // Returns the slot of state 1 to the writer.
         assert_eq!(whole(&draw(&mut world)).unwrap(), 2);
         Some(Self { world, writer, seen, keeps })
     }
@@ -178,7 +179,7 @@ impl Rates {
             if turn.slot() == slot {
                 return (state, publish_half(turn, state));
             }
-            // A slot that was never read is written before one that was.
+            // Slots that were never read are written before those that were.
             publish(turn, state);
             assert_eq!(whole(&draw(&mut self.world)).unwrap(), state);
         }
