@@ -4,7 +4,7 @@ use naga::back::spv;
 use naga::front::wgsl;
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 
-/// SPIR-V of `ray.wgsl`.
+/// The SPIR-V of `ray.wgsl`.
 pub(crate) fn words() -> Vec<u32> {
     let source = include_str!("ray.wgsl");
     let capabilities = Capabilities::RAY_TRACING_PIPELINE;
@@ -12,12 +12,12 @@ pub(crate) fn words() -> Vec<u32> {
     let module = frontend.parse(source).unwrap_or_else(|error| panic!("{}", error.emit_to_string(source)));
     let validated = Validator::new(ValidationFlags::all(), capabilities).validate(&module);
     let info = validated.unwrap_or_else(|error| panic!("{}", error.emit_to_string(source)));
-    // What VK_KHR_ray_tracing_pipeline takes.
+    // The version that VK_KHR_ray_tracing_pipeline requires.
     let options = spv::Options { lang_version: (1, 4), ..spv::Options::default() };
     spv::write_vec(&module, &info, &options, None).unwrap()
 }
 
-/// Everywhere, also where nothing can trace.
+/// Runs everywhere, also on machines without ray tracing.
 #[test]
 fn the_shaders_compile() {
     let words = words();
