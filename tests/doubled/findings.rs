@@ -26,7 +26,7 @@ fn finds(name: &str, expected: &[&str], wrong: fn(&Rig)) {
 fn destroy(array: sys::CUmipmappedArray, memory: sys::CUexternalMemory) {
     // SAFETY: nothing has used the array.
     unsafe { sys::cuMipmappedArrayDestroy(array) }.result().unwrap();
-    // SAFETY: nothing is mapped to it any more.
+    // SAFETY: nothing is mapped to it anymore.
     unsafe { sys::cuDestroyExternalMemory(memory) }.result().unwrap();
 }
 
@@ -79,7 +79,7 @@ fn free(address: sys::CUdeviceptr) {
 }
 
 fn destroy_memory(memory: sys::CUexternalMemory) {
-    // SAFETY: nothing is mapped to it any more.
+    // SAFETY: nothing is mapped to it anymore.
     unsafe { sys::cuDestroyExternalMemory(memory) }.result().unwrap();
 }
 

@@ -118,7 +118,7 @@ pub(crate) fn mapped(image: &Image, extent: [u32; 3]) -> (sys::CUmipmappedArray,
 /// The first rows of a layer of a level, as CUDA reads them; `width` and `height` are in texels.
 fn read(array: sys::CUmipmappedArray, level: u32, layer: u32, [width, height]: [usize; 2]) -> Vec<u32> {
     let mut of_level = std::ptr::null_mut();
-    // SAFETY: a live array, and a place for the result.
+    // SAFETY: a live array, and a pointer that is valid for the result.
     unsafe { sys::cuMipmappedArrayGetLevel(&mut of_level, array, level) }.result().unwrap();
     let mut texels = vec![0u32; width * height];
     let copy = sys::CUDA_MEMCPY3D {

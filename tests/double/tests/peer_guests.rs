@@ -1,5 +1,5 @@
-//! Guest streams beside the home streams of several GPUs: which joins cover their work, and which
-//! events are kept.
+//! Guest streams in addition to the home streams of several GPUs: which joins cover their work, and
+//! which events are kept.
 #![allow(unsafe_code, clippy::unwrap_used, reason = "imports, waits and signals are unsafe")]
 #![cfg(target_os = "linux")]
 
@@ -22,7 +22,7 @@ fn devices() -> [CudaDevice; 2] {
     [1, 0].map(|ordinal| CudaDevice::by_uuid(report().unwrap().devices[ordinal].uuid).unwrap())
 }
 
-/// Two GPUs that share one buffer; the second has a guest stream beside its home stream.
+/// Two GPUs that share one buffer; the second has a guest stream in addition to its home stream.
 struct World {
     buffer: MappedBuffer<u32>,
     guest: Arc<CudaStream>,
