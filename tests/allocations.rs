@@ -1,5 +1,5 @@
-//! A frame allocates nothing on the heap.
-#![allow(unsafe_code, clippy::unwrap_used)] // A counting allocator, and submitting.
+//! A frame does not allocate on the heap.
+#![allow(unsafe_code, clippy::unwrap_used)] // A counting allocator, and submissions.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -21,22 +21,22 @@ fn count() {
     COUNT.with(|count| count.set(count.get().map(|n| n + 1)));
 }
 
-// SAFETY: hands everything on to the system's allocator; counting allocates nothing.
+// SAFETY: forwards to the system allocator; counting does not allocate.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count();
-        // SAFETY: handed on.
+        // SAFETY: forwarded.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: handed on.
+        // SAFETY: forwarded.
         unsafe { System.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         count();
-        // SAFETY: handed on.
+        // SAFETY: forwarded.
         unsafe { System.realloc(pointer, layout, size) }
     }
 }
@@ -44,7 +44,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Allocations of this thread while `work` runs.
+/// Returns the number of allocations of this thread while `work` runs.
 fn allocations<T>(work: impl FnOnce() -> T) -> (usize, T) {
     COUNT.with(|count| count.set(Some(0)));
     let result = work();
@@ -58,9 +58,9 @@ on_both_backends!(
 );
 on_host_without_linear_images!(a_frame_of_images_allocates_nothing);
 
-/// Counted are the bridge's own steps on the calling thread; the drivers' (which the software one
-/// makes in `submit`, and the validation layer everywhere) are not the bridge's, so steps that call
-/// one are counted against a bare call.
+/// Counts the bridge's own steps on the calling thread. Allocations of the drivers (the software
+/// driver makes some in `submit`, and the validation layer everywhere) do not count, so steps that
+/// call a driver are compared with a bare call.
 fn the_frame_path_allocates_nothing(rig: &Rig, compute: &Compute) {
     let spec = vec![BufferSpec::<u32>::new(1024, BufferAccess::TRANSFER_READ); 4];
     let mut exchange = Exchange::new(compute, &ExchangeInfo { name: "frugal", ..Default::default() }, spec).unwrap();
@@ -98,8 +98,8 @@ fn the_frame_path_allocates_nothing(rig: &Rig, compute: &Compute) {
     }
 }
 
-/// With work in the Vulkan queue, also where a frame behind it lets go of many objects that earlier
-/// work has used: the memory that is made for each.
+/// With work in the Vulkan queue, a frame does not allocate either, even if it releases many
+/// objects that earlier work used, here the kernel memory created for each frame.
 #[test]
 fn a_frame_that_records_into_the_queue_allocates_nothing() {
     let rig = Rig::open();
@@ -112,7 +112,7 @@ fn a_frame_that_records_into_the_queue_allocates_nothing() {
     let readbacks: Vec<_> = (0..20).map(|_| Readback::new(&device, 64)).collect();
     let mut counts = Vec::with_capacity(60);
     for _ in 0..3 {
-        // All of a round are in flight at once, and end at once.
+        // All frames of a round are in flight at once, and end at once.
         let gate = Gate::new(&device);
         gate.hold_queue(&device, QueueKind::Graphics);
         for (frame, readback) in (0..).zip(&readbacks) {
@@ -134,7 +134,7 @@ fn a_frame_that_records_into_the_queue_allocates_nothing() {
             readback.note(point);
             counts.push([begun, worked, finished, submitted]);
         }
-        // Dropping the gate opens it, and waits for the queue.
+        // Dropping the gate opens it and waits for the queue.
     }
     assert_silent(&device);
     let submit = bare_submit(&rig);
@@ -143,8 +143,8 @@ fn a_frame_that_records_into_the_queue_allocates_nothing() {
     assert!(counts[40..].iter().all(is_steady), "a bare vkQueueSubmit2: {submit}; {counts:?}");
 }
 
-/// Once every slot has been captured. Frames are skipped, so that nothing but the compute side is
-/// counted.
+/// A frame with a graph does not allocate once every slot has been captured. Frames are skipped, so
+/// that only the compute side is counted.
 fn a_frame_with_a_graph_allocates_nothing(_: &Rig, compute: &Compute) {
     let spec = BufferSpec::<u32>::new(1024, BufferAccess::TRANSFER_READ);
     let mut exchange = Exchange::new(compute, &ExchangeInfo { name: "frugal", ..Default::default() }, spec).unwrap();
@@ -152,7 +152,7 @@ fn a_frame_with_a_graph_allocates_nothing(_: &Rig, compute: &Compute) {
     let mut counts = Vec::with_capacity(20);
     for _ in 0..20 {
         let (count, turn) = allocations(|| {
-            // SAFETY: the work uses the frame's own buffer alone.
+            // SAFETY: the work only uses the frame's own buffer.
             unsafe {
                 exchange.compute_with(&mut graph, |_, work| match work {
                     Work::Host(host) => Ok(host.run(|words| words.fill(1))?),
@@ -169,8 +169,8 @@ fn a_frame_with_a_graph_allocates_nothing(_: &Rig, compute: &Compute) {
     assert!(counts[10..].iter().all(|count| *count == 0), "{counts:?}");
 }
 
-/// Handing images over, copies included where they are staged; the driver allocates nothing here
-/// that is counted.
+/// Handing over images does not allocate, including copies if they are staged. The driver makes no
+/// allocations here that count.
 fn a_frame_of_images_allocates_nothing(rig: &Rig, compute: &Compute) {
     let accesses = ImageAccess::TRANSFER_READ | ImageAccess::TRANSFER_WRITE;
     let image = ImageSpec::<u32>::new(vk::Format::R32_UINT, [64, 32], accesses);
@@ -194,13 +194,13 @@ fn a_frame_of_images_allocates_nothing(rig: &Rig, compute: &Compute) {
     assert!(counts[10..].iter().all(|counts| *counts == [0; 4]), "{counts:?}");
 }
 
-/// What the driver allocates in a submission of the same shape.
+/// Returns the number of allocations that the driver makes in a submission of the same shape.
 fn bare_submit(rig: &Rig) -> usize {
     use bridge::vk_export::{Semaphore, SemaphoreInfo};
 
     let timeline = |name| Semaphore::new(rig.device(), &SemaphoreInfo { name, ..Default::default() }).unwrap();
     let (wait, signal) = (timeline("wait"), timeline("signal"));
-    // SAFETY: nobody else signals it.
+    // SAFETY: nothing else signals it.
     unsafe { wait.signal(1) }.unwrap();
     let info = |semaphore: &Semaphore, value| {
         [vk::SemaphoreSubmitInfo::default()
@@ -214,7 +214,7 @@ fn bare_submit(rig: &Rig) -> usize {
         let batch = vk::SubmitInfo2::default().wait_semaphore_infos(&waits).signal_semaphore_infos(&signals);
         let raw = rig.device().as_raw();
         let submit = |queue| {
-            // SAFETY: live timelines of this device, values that rise, and the queue under its
+            // SAFETY: live timelines of this device, values that increase, and the queue under its
             // lock.
             allocations(|| unsafe { raw.queue_submit2(queue, &[batch], vk::Fence::null()) }.unwrap())
         };

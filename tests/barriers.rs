@@ -1,8 +1,8 @@
-//! What a turn records, in both directions: every resource is taken over before and given back
-//! after, with the right families, and images are brought into their layout in between. Neither the
-//! validation layer nor a forgiving driver would tell. One test at a time: the device's functions
-//! are stood in for.
-#![allow(unsafe_code, clippy::unwrap_used)] // A stand-in for a Vulkan function.
+//! The barriers that a turn records, in both directions: every resource is acquired before and
+//! released after, with the correct queue families, and images are transitioned to their layout in
+//! between. Neither the validation layer nor a permissive driver would detect errors in these. One
+//! test at a time, because the device's functions are replaced.
+#![allow(unsafe_code, clippy::unwrap_used)] // A replaced Vulkan function.
 
 use std::ffi::{CStr, c_void};
 use std::marker::PhantomData;
@@ -23,38 +23,39 @@ struct Dependency {
     images: Vec<vk::ImageMemoryBarrier2<'static>>,
 }
 
-/// That of the test's own engine.
+/// The function of the test's own engine.
 static REAL: Mutex<Option<vk::PFN_vkCmdPipelineBarrier2>> = Mutex::new(None);
-/// The tests take turns.
+/// A lock, so that the tests run one at a time.
 static TURN: Mutex<()> = Mutex::new(());
 /// The recorded dependencies with such barriers.
 static RECORDED: Mutex<Vec<Dependency>> = Mutex::new(Vec::new());
 
 unsafe extern "system" fn listen(commands: vk::CommandBuffer, dependency: *const vk::DependencyInfo<'_>) {
     /// # Safety
-    /// As for `from_raw_parts`, but that `data` may be null if there are none.
+    ///
+    /// As for `from_raw_parts`, except that `data` may be null if `count` is 0.
     unsafe fn list<'a, T>(data: *const T, count: u32) -> &'a [T] {
         if count == 0 {
             return &[];
         }
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { std::slice::from_raw_parts(data, usize::try_from(count).unwrap()) }
     }
     // SAFETY: the caller passes a valid structure.
     let info = unsafe { &*dependency };
-    // SAFETY: so many barriers, valid for the call.
+    // SAFETY: an array of that many barriers, valid for the call.
     let buffers = unsafe { list(info.p_buffer_memory_barriers, info.buffer_memory_barrier_count) };
     // SAFETY: as above.
     let images = unsafe { list(info.p_image_memory_barriers, info.image_memory_barrier_count) };
     if !buffers.is_empty() || !images.is_empty() {
-        // Their chains are empty, so that copies mean the same.
+        // Their chains are empty, so copies are equivalent.
         RECORDED.lock().unwrap().push(Dependency {
             buffers: buffers.iter().map(|b| vk::BufferMemoryBarrier2 { _marker: PhantomData, ..*b }).collect(),
             images: images.iter().map(|i| vk::ImageMemoryBarrier2 { _marker: PhantomData, ..*i }).collect(),
         });
     }
     let real = REAL.lock().unwrap().unwrap();
-    // SAFETY: handed on.
+    // SAFETY: forwarded to the real function.
     unsafe { real(commands, dependency) };
 }
 
@@ -82,7 +83,7 @@ fn every_resource_is_taken_over_and_given_back() {
     }
 }
 
-/// The probe submits, and the test is the engine's only thread.
+/// A queue lock without a mutex: the probe submits, and the test is the engine's only thread.
 struct Alone;
 
 impl QueueLock for Alone {
@@ -91,7 +92,7 @@ impl QueueLock for Alone {
     }
 }
 
-/// Those of images are of rows, which another GPU has.
+/// The same with another GPU, whose image barriers are for rows.
 #[test]
 fn every_resource_of_another_gpu_is_taken_over_and_given_back() {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -108,8 +109,8 @@ fn every_resource_of_another_gpu_is_taken_over_and_given_back() {
 
 type Set = (BufferSpec<[f32; 4]>, Vec<BufferSpec<u32>>, Vec<ImageSpec<f32>>);
 
-/// A buffer that is drawn from, twenty that are copied, an image in a layout of its own and one
-/// that stays in `GENERAL`.
+/// Returns a buffer that is drawn from, twenty that are copied, an image with its own layout and
+/// one that stays in `GENERAL`.
 fn set(drawn: BufferAccess, copied: BufferAccess, image: ImageAccess) -> Set {
     let general = ImageAccess { layout: vk::ImageLayout::GENERAL, ..image };
     let images = [image, general].map(|accesses| ImageSpec::new(vk::Format::R32_SFLOAT, [16, 16], accesses));
@@ -164,8 +165,8 @@ fn render_first(device: &ExportDevice, compute: &Compute) {
     exchange.close().unwrap();
 }
 
-/// Records a frame; checks the handles, families, ranges and layouts of all its barriers; gives
-/// those of the first buffer.
+/// Records a frame and checks the handles, families, ranges and layouts of all its barriers.
+/// Returns those of the first buffer.
 fn recorded<D: Direction>(
     device: &ExportDevice,
     compute: &Compute,
@@ -189,7 +190,7 @@ fn recorded<D: Direction>(
         _ => (nobody, nobody),
     };
     for (dependency, families) in [(acquired, taken), (released, given)] {
-        // Behind them are the rows of staged images.
+        // The rows of staged images follow these.
         let barriers = &dependency.buffers[..buffers.len()];
         assert_eq!(barriers.iter().map(|b| b.buffer).collect::<Vec<_>>(), buffers);
         assert!(barriers.iter().all(|b| (b.offset, b.size) == (0, vk::WHOLE_SIZE)));
@@ -202,14 +203,14 @@ fn recorded<D: Direction>(
             let rows = &dependency.buffers[buffers.len()..];
             assert_eq!(rows.len(), images.len(), "whatever is copied");
             assert!(rows.iter().all(|b| (b.src_queue_family_index, b.dst_queue_family_index) == families));
-            // The image is Vulkan's alone.
+            // Only Vulkan uses the image.
             let own = |b: &vk::ImageMemoryBarrier2<'_>| (b.src_queue_family_index, b.dst_queue_family_index) == nobody;
             assert!(dependency.images.iter().all(own));
         }
         return (raw, first);
     }
     if images.iter().any(RenderImage::is_staged) {
-        // The test `staging` has what these record, on every device.
+        // The test `staging` checks the barriers of staged images, on every device.
         skip_case(Need::Other, "barriers of images", "the CPU does not map such images on this device");
         return (raw, first);
     }

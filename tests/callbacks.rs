@@ -1,7 +1,7 @@
-//! User code that is called at bad moments: sinks of the trace that use the bridge, loggers that
-//! panic, ends inside closures. Each test runs in a process of its own, since it has the one
-//! logger, or would hang where it fails.
-#![allow(unsafe_code, clippy::unwrap_used)] // Recording and submitting.
+//! User code that is called at critical moments: trace sinks that use the bridge, loggers that
+//! panic, and exchanges that end inside closures. Each test runs in its own process, since it needs
+//! the process's only logger or would hang if it fails.
+#![allow(unsafe_code, clippy::unwrap_used)] // Recording and submissions.
 
 use std::cell::Cell;
 use std::io::Write;
@@ -19,11 +19,11 @@ use bridge::{
 };
 use bridge_tests::{Commands, Rig};
 
-/// How long a test may take over there; none waits for anything but the CPU.
+/// Time limit of a test in its process; the tests only wait for the CPU.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// True in a process of its own, where the test goes on; false where it came from, once the other
-/// has passed.
+/// Returns `true` in a new process, in which the test continues, and `false` in the original
+/// process once the new one has passed.
 fn in_child(test: &str) -> bool {
     const VARIABLE: &str = "CALLBACKS_CHILD";
     if std::env::var_os(VARIABLE).is_some() {
@@ -47,7 +47,7 @@ fn in_child(test: &str) -> bool {
     }
 }
 
-/// Runs `call` on another thread; `None` where it does not return.
+/// Runs `call` on another thread. Returns `None` if it does not return.
 fn returns<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
@@ -70,8 +70,8 @@ fn exchange(compute: &Compute, slots: usize) -> Exchange<BufferSpec<u32>> {
     Exchange::new(compute, &info(slots), BufferSpec::new(16, BufferAccess::TRANSFER_READ)).unwrap()
 }
 
-/// A thread that holds the queue, for presenting, may set up an exchange, or is told that it may
-/// not.
+/// A thread that holds the queue, for example to present, can create an exchange or gets an error,
+/// but never deadlocks.
 #[test]
 fn an_exchange_is_made_or_refused_while_its_thread_holds_the_queue() {
     if !in_child("an_exchange_is_made_or_refused_while_its_thread_holds_the_queue") {
@@ -85,7 +85,7 @@ fn an_exchange_is_made_or_refused_while_its_thread_holds_the_queue() {
     assert!(made.is_some(), "the thread waits for a lock that it holds itself");
 }
 
-/// Calls what it was made with for each line that contains a text, and notes each call that has
+/// A trace sink that runs a callback for each line that contains a text, and notes that a call has
 /// returned.
 struct Sink<F> {
     text: &'static str,
@@ -93,7 +93,7 @@ struct Sink<F> {
     called: Arc<AtomicBool>,
 }
 
-/// The sink, and whether it was called so far.
+/// Returns the sink, and a function that returns whether its callback has run.
 fn sink<F: FnMut()>(text: &'static str, call: F) -> (Sink<F>, impl Fn() -> bool) {
     let called = Arc::new(AtomicBool::new(false));
     let sink = Sink { text, call, called: Arc::clone(&called) };
@@ -128,7 +128,7 @@ fn a_sink_may_lend_another_frame_of_the_exchange() {
     let second: Arc<Mutex<Option<RenderTurn<BufferSpec<u32>>>>> = Arc::new(Mutex::new(Some(second)));
     let (sink, called) = sink("watched.rendered", move || {
         if let Some(second) = second.lock().unwrap().take() {
-            // Lent or refused, as the ledger will have it; dropped either way.
+            // The ledger lends or refuses it; the result is dropped either way.
             drop(second.lend());
         }
     });
@@ -146,7 +146,7 @@ fn a_sink_may_lend_another_frame_of_the_exchange() {
     assert!(called(), "the sink was not called");
 }
 
-/// As above: no lock of a pool either.
+/// Like the test above: no lock of a pool is held either.
 #[test]
 fn a_sink_may_look_at_the_pool_that_grows() {
     if !in_child("a_sink_may_look_at_the_pool_that_grows") {
@@ -163,13 +163,13 @@ fn a_sink_may_look_at_the_pool_that_grows() {
         let _ = looks.report();
     });
     trace_to(sink);
-    // The first has filled its block.
+    // The first buffer has filled its block.
     let made = returns(move || made(&pool, "second").is_ok());
     assert!(made.is_some(), "the thread waits for a lock that it holds itself");
     assert!(called(), "the sink was not called");
 }
 
-/// As above: a sink that passes the trace on to another one, such as a file that is full.
+/// Like the test above: a sink may replace itself, for example when its file is full.
 #[test]
 fn a_sink_may_replace_itself() {
     if !in_child("a_sink_may_replace_itself") {
@@ -202,7 +202,7 @@ impl log::Log for Logger {
     fn flush(&self) {}
 }
 
-/// Drops something while the logger panics on this thread.
+/// Drops a value while the logger panics on this thread.
 fn drop_with_panicking_logger(value: impl Sized) {
     static LOGGER: OnceLock<()> = OnceLock::new();
     LOGGER.get_or_init(|| {
@@ -215,7 +215,7 @@ fn drop_with_panicking_logger(value: impl Sized) {
     assert!(dropped.is_ok(), "the panic of a logger came through");
 }
 
-/// Takes the one logger of the process before the harness does.
+/// Installs the process's only logger before the harness does.
 fn host_with_own_logger() -> (ExportDevice, Compute) {
     let _ = catch_unwind(|| drop_with_panicking_logger(()));
     host()
@@ -229,7 +229,7 @@ fn a_compute_turn_is_given_back_although_the_logger_panics() {
     let (_device, compute) = host_with_own_logger();
     let mut exchange = exchange(&compute, 1);
     drop_with_panicking_logger(exchange.begin().unwrap());
-    // Told once, and then it goes on.
+    // The loss is reported once, then the exchange continues.
     assert!(exchange.begin().is_err());
     let again = exchange.begin();
     assert!(again.is_ok(), "{again:?}");
@@ -243,14 +243,14 @@ fn a_render_turn_is_given_back_although_the_logger_panics() {
     let (_device, compute) = host_with_own_logger();
     let mut exchange = exchange(&compute, 1);
     drop_with_panicking_logger(exchange.begin().unwrap().finish().unwrap());
-    // Told once, and then it goes on.
+    // The loss is reported once, then the exchange continues.
     assert!(exchange.begin().is_err());
     let again = exchange.begin();
     assert!(again.is_ok(), "{again:?}");
 }
 
-/// "What dropping does, with the error": dropping inside a closure of the compute side frees
-/// everything, on a thread of its own.
+/// "What dropping does, with the error": closing an exchange inside a closure of the compute side
+/// frees everything, on a separate thread.
 #[test]
 fn closing_an_exchange_inside_a_closure_leaks_nothing() {
     if !in_child("closing_an_exchange_inside_a_closure_leaks_nothing") {
@@ -267,7 +267,7 @@ fn closing_an_exchange_inside_a_closure_leaks_nothing() {
     turn.finish().unwrap().skip();
     let closed = receiver.recv_timeout(Rig::LONG).unwrap();
     running.close().unwrap();
-    // The end is on a thread of its own, and the process must not end before it.
+    // The exchange ends on a separate thread, and the process must not end before it does.
     let start = Instant::now();
     while LiveObjects::now() != before && start.elapsed() < Rig::LONG {
         std::thread::sleep(Duration::from_millis(1));
@@ -275,7 +275,8 @@ fn closing_an_exchange_inside_a_closure_leaks_nothing() {
     assert_eq!((LiveObjects::now(), closed), (before, Ok(())), "nothing of it was in use");
 }
 
-/// No thread can be started: the end cannot wait for what this very thread has to do first.
+/// If no thread can be started, the exchange is leaked immediately, because waiting for work of
+/// this very thread would deadlock.
 #[cfg(target_os = "linux")]
 #[test]
 fn an_exchange_that_ends_inside_a_closure_without_a_thread_is_leaked_at_once() {
@@ -290,12 +291,12 @@ fn an_exchange_that_ends_inside_a_closure_without_a_thread_is_leaked_at_once() {
     });
     let (sender, receiver) = mpsc::channel();
     let mut turn = running.begin().unwrap();
-    // Its frame is behind the closure, on the same thread.
+    // Its frame is queued after the closure on the same thread.
     let (hand_over, handed_over) = mpsc::channel();
     if let Work::Host(host) = turn.work() {
         host.run(move |_| {
             let ending: Exchange<BufferSpec<u32>> = handed_over.recv().unwrap();
-            // Less than a thread's stack. Threads take those of threads that have ended.
+            // Less than the stack of a thread. New threads reuse the stacks of ended threads first.
             let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
             let pages: u64 = pages.split(' ').next().unwrap().parse().unwrap();
             let before = getrlimit(Resource::As);

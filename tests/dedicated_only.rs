@@ -1,6 +1,6 @@
-//! A driver that wants an allocation of its own for each buffer: nothing can be pooled there, and
-//! that is said. One test: a function of the device is stood in for.
-#![allow(unsafe_code, clippy::unwrap_used)] // A stand-in for a Vulkan function.
+//! A driver that requires a dedicated allocation for each buffer: pools are impossible there, and
+//! the error says so. A single test, because a function of the device is replaced.
+#![allow(unsafe_code, clippy::unwrap_used)] // A replaced Vulkan function.
 
 use std::ffi::{CStr, c_void};
 use std::sync::OnceLock;
@@ -13,20 +13,20 @@ use bridge_tests::{Engine, Need, case_on, skip};
 type Real = vk::PFN_vkGetBufferMemoryRequirements2;
 static REAL: OnceLock<Real> = OnceLock::new();
 
-/// What the driver says, and that it insists on dedicated allocations.
+/// Returns the driver's result, changed to require dedicated allocations.
 unsafe extern "system" fn insisting(
     device: vk::Device,
     info: *const vk::BufferMemoryRequirementsInfo2<'_>,
     requirements: *mut vk::MemoryRequirements2<'_>,
 ) {
-    // SAFETY: handed on.
+    // SAFETY: forwarded to the real function.
     unsafe { REAL.get().unwrap()(device, info, requirements) };
     // SAFETY: the caller's own structure.
     let mut next = unsafe { (*requirements).p_next }.cast::<vk::BaseOutStructure<'_>>();
-    // SAFETY: a chain ends in null, and each link begins like this one.
+    // SAFETY: a chain ends with null, and each structure begins like this one.
     while let Some(link) = unsafe { next.as_mut() } {
         if link.s_type == vk::StructureType::MEMORY_DEDICATED_REQUIREMENTS {
-            // SAFETY: its type says what it is.
+            // SAFETY: its structure type identifies it.
             let dedicated = unsafe { &mut *next.cast::<vk::MemoryDedicatedRequirements<'_>>() };
             dedicated.requires_dedicated_allocation = vk::TRUE;
         }
@@ -47,8 +47,8 @@ fn hook(name: &CStr, real: *const c_void) -> *const c_void {
 
 #[test]
 fn what_wants_memory_of_its_own_is_not_pooled() {
-    // Never destroyed: NVIDIA's driver deadlocks when a device goes while a thread that has used
-    // Vulkan exits.
+    // Never destroyed: NVIDIA's driver deadlocks if a device is destroyed while a thread that has
+    // used Vulkan exits.
     let engine = Box::leak(Box::new(Engine::new(Some(hook))));
     // SAFETY: the engine's own handles, which live forever.
     let device = unsafe { ExportDevice::adopt(engine.info()) }.unwrap();

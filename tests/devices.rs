@@ -1,5 +1,5 @@
-//! Devices opened, refused and destroyed. One test, see `Rig`.
-#![allow(unsafe_code, clippy::unwrap_used)] // A call that is wrong on purpose.
+//! Opening, refusing and destroying devices. A single test, see `Rig`.
+#![allow(unsafe_code, clippy::unwrap_used)] // A deliberately invalid call.
 
 use bridge::ash::{self, vk};
 use bridge::vk_export::{Buffer, BufferInfo, DeviceSelector, ExportDevice, Placement, Validation};
@@ -16,10 +16,10 @@ fn devices_come_and_go() {
     a_device_outlives_nothing_made_from_it();
 }
 
-/// First in the process: no instance has been there before.
+/// Runs first in the process, before any instance exists.
 #[cfg(target_os = "linux")]
 fn drivers_stay_loaded_between_devices() {
-    // Without validation: its layer may come and go.
+    // Without validation, whose layer may be loaded and unloaded.
     let device = ExportDevice::open(&OpenInfo::default()).unwrap();
     let open = bridge_tests::vulkan_libraries();
     assert!(open.len() >= 2, "the loader and a driver: {open:?}");
@@ -31,9 +31,9 @@ fn drivers_stay_loaded_between_devices() {
 #[cfg(not(target_os = "linux"))]
 fn drivers_stay_loaded_between_devices() {}
 
-/// Round 29 failed on NVIDIA's driver, and threads crashed it.
+/// Opens and closes many devices. Round 29 used to fail on NVIDIA's driver, and threads crashed it.
 fn devices_open_and_close_many_times() {
-    // With and without the layer, which is a library of its own that comes and goes.
+    // With and without the layer, which is a separate library that is loaded and unloaded.
     let round = |number: usize| {
         let validation = if number.is_multiple_of(2) { Validation::IfPresent } else { Validation::Off };
         let device = ExportDevice::open(&OpenInfo { validation, ..OpenInfo::default() }).unwrap();
@@ -53,7 +53,7 @@ fn devices_open_and_close_many_times() {
         drop(buffer);
         assert_silent(&device);
     };
-    // 200 are those of a long run: as many on one thread, then on eight.
+    // A long run uses 200: that number on one thread, then on eight.
     let rounds = std::env::var("BRIDGE_TEST_DEVICE_ROUNDS").ok().map(|rounds| rounds.parse::<usize>().unwrap());
     let (alone, threads) = rounds.map_or((60, 4), |rounds| (rounds, 8));
     (0..alone).for_each(round);
@@ -94,10 +94,10 @@ fn the_validation_layer_is_heard() {
     assert!(messages.iter().any(|m| m.id.contains("VkBufferCreateInfo-size-00912")), "{messages:#?}");
 }
 
-/// A buffer of size 0, which the layer does not let pass.
+/// Creates a buffer of size 0, which the layer reports.
 fn make_nothing(device: &ash::Device) {
     let info = vk::BufferCreateInfo::default().size(0).usage(vk::BufferUsageFlags::VERTEX_BUFFER);
-    // SAFETY: wrong on purpose: drivers merely make or refuse it.
+    // SAFETY: invalid on purpose: drivers merely create or refuse it.
     let made = unsafe { device.create_buffer(&info, None) };
     if let Ok(buffer) = made {
         // SAFETY: just made.
@@ -105,12 +105,12 @@ fn make_nothing(device: &ash::Device) {
     }
 }
 
-/// What the programs with an engine of their own rely on.
+/// The validation layer of an engine is heard, which the programs with their own engine rely on.
 fn the_layer_of_an_engine_is_heard() {
     if !Rig::open_own().is_validated() {
         return skip_case(Need::Other, "the_layer_of_an_engine_is_heard", "no validation layer is installed");
     }
-    // Never dropped: it would fail the test for what was said.
+    // Never dropped, because its drop would fail the test for the reported message.
     let engine = Box::leak(Box::new(Engine::new(None)));
     engine.assert_silent();
     make_nothing(engine.device());
@@ -119,7 +119,8 @@ fn the_layer_of_an_engine_is_heard() {
     assert!(said.contains("VkBufferCreateInfo-size-00912"), "{said}");
 }
 
-/// The CPU backend's thread has used Vulkan: it must be gone before the device is, over and over.
+/// The CPU backend's thread, which has used Vulkan, ends before the device is destroyed,
+/// repeatedly.
 fn a_device_outlives_nothing_made_from_it() {
     for _ in 0..20 {
         let device = Rig::open_own();

@@ -1,5 +1,5 @@
-//! The examples of the documentation, run: the same files are shown there.
-#![allow(unsafe_code, clippy::unwrap_used)] // Recording and submitting.
+//! Runs the examples of the documentation, which includes the same files.
+#![allow(unsafe_code, clippy::unwrap_used)] // Recording and submissions.
 
 use bridge::{Backend, BufferAccess, BufferSpec, Compute, Exchange, ExchangeInfo, RenderTurn};
 use bridge_tests::{Commands, Gate, Rig, on_both_backends};
@@ -33,7 +33,7 @@ mod kernel_work {
     include!("../crates/bridge/docs/kernel_work.rs");
 
     pub(super) fn run(compute: &Compute) -> Result<Vec<[f32; 4]>, Box<dyn Error>> {
-        // With a final NUL, as drivers take PTX.
+        // Drivers expect PTX to end with a NUL.
         vertices(compute, concat!(include_str!("../shaders/first.ptx"), "\0"))
     }
 }
@@ -56,15 +56,15 @@ mod lent_turn {
     ) -> TimelinePoint {
         let raw = commands.fill(&turn, turn.resources().as_raw(), 9);
         let (vulkan, family) = (rig.device().as_raw(), turn.queue().family());
-        // SAFETY: the first queue of a family that the device was made with.
+        // SAFETY: the first queue of a family that the device was created with.
         let queue = unsafe { vulkan.get_device_queue(family, 0) };
-        // SAFETY: recorded between the turn's barriers; tests take turns, so nobody else uses the
-        // queue.
+        // SAFETY: recorded between the turn's barriers; tests run one at a time, so nothing else
+        // uses the queue.
         unsafe { splice(vulkan, queue, turn, raw) }.unwrap()
     }
 }
 
-#[allow(clippy::multiple_unsafe_ops_per_block, clippy::undocumented_unsafe_blocks)] // As it is shown.
+#[allow(clippy::multiple_unsafe_ops_per_block, clippy::undocumented_unsafe_blocks)] // As shown in the documentation.
 mod render_turn {
     include!("../crates/bridge/docs/render_turn.rs");
 
@@ -156,13 +156,13 @@ fn a_kernel_is_launched(_: &Rig, compute: &Compute) {
     assert_eq!((vertices.len(), vertices[500]), (1000, [0.5, 0.5, 0.0, 1.0]));
 }
 
-/// Slots of 64 words that Vulkan fills and copies from.
+/// Creates an exchange with slots of 64 words that Vulkan fills and copies from.
 fn words(compute: &Compute, slots: usize) -> Exchange<BufferSpec<u32>> {
     let spec = BufferSpec::new(64, BufferAccess::TRANSFER_READ | BufferAccess::TRANSFER_WRITE);
     Exchange::new(compute, &ExchangeInfo { name: "words", slots, ..Default::default() }, spec).unwrap()
 }
 
-/// What the next frame, which computes nothing, finds in the slot.
+/// Returns the contents that the next frame, which computes nothing, finds in the slot.
 fn left_behind(exchange: &mut Exchange<BufferSpec<u32>>) -> Vec<u32> {
     exchange.begin().unwrap().finish().unwrap().read_back(Rig::LONG).unwrap()
 }

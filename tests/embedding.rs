@@ -1,5 +1,5 @@
-//! What engines ask of an adopted device: handles of other bindings, what to enable, further
-//! queues, release, memory, layouts. One test, see `Rig`.
+//! What engines need from an adopted device: handles of other bindings, required features,
+//! additional queues, release, memory use and layouts. A single test, see `Rig`.
 #![allow(unsafe_code, clippy::unwrap_used)] // The engine.
 
 use std::ffi::c_void;
@@ -35,7 +35,7 @@ fn an_engine_embeds_the_bridge() {
     the_engines_cuda_context_stays_current(Backend::Cuda);
 }
 
-/// The engine's handles, as a program without this version of ash has them.
+/// Returns the engine's handles, as a program without this version of ash has them.
 fn raw(engine: &Engine) -> (*const c_void, RawHandles) {
     let info = engine.info();
     let handles = RawHandles {
@@ -54,8 +54,7 @@ fn handles_of_other_bindings_are_adopted() {
     let (load, handles) = raw(&engine);
     // SAFETY: the engine's own handles, and its loader's function.
     let mut info = unsafe { AdoptInfo::from_raw(load, &handles) }.unwrap();
-    // Everything that is off is named at once, as with `AdoptInfo::new`.
-    // SAFETY: as above.
+    // All missing features are reported in one error, as with `AdoptInfo::new`. SAFETY: as above.
     let bare = unsafe { AdoptInfo::from_raw(load, &handles) }.unwrap();
     // SAFETY: as above.
     let error = unsafe { ExportDevice::adopt(bare) }.unwrap_err().to_string();
@@ -98,8 +97,8 @@ fn what_to_enable_is_what_the_device_has() {
     let engine = Engine::new(None);
     let info = engine.info();
     let of = |version| {
-        // SAFETY: the engine's own handles. It was made with Vulkan 1.3, of which older versions
-        // are a part.
+        // SAFETY: the engine's own handles. The instance was created with Vulkan 1.3, which
+        // includes the older versions.
         unsafe { requirements_for(&info.instance, version, info.physical_device) }.unwrap()
     };
     let needed = of(vk::API_VERSION_1_3);
@@ -123,10 +122,10 @@ fn what_to_enable_is_what_the_device_has() {
     // SAFETY: as above, with the engine's own loader.
     let same = unsafe { requirements_for_raw(load, (raw.instance, raw.api_version), raw.physical_device) }.unwrap();
     assert_eq!((same.extensions, same.optional), (needed.extensions.clone(), needed.optional.clone()));
-    // An instance of an old version cannot be used, whatever the device has.
+    // An instance of an old version cannot be used, whatever the device supports.
     let error = of(vk::API_VERSION_1_1).check_met().unwrap_err().to_string();
     assert!(error.contains("Vulkan 1.2 (it has 1.1)"), "{error}");
-    // What was published is what adopting takes.
+    // Adopting accepts exactly the published requirements.
     let mut adopted = engine.info();
     adopted.device_extensions = &needed.extensions;
     adopted.features = needed.features;
@@ -154,14 +153,14 @@ fn a_device_in_use_is_given_back() {
     assert!(in_use.alive.is_empty() && in_use.clones >= 1, "{in_use}");
     assert!(in_use.to_string().contains("compute sides"), "{in_use}");
     drop(compute);
-    // The CPU backend's thread ends a moment after it was told to.
+    // The CPU backend's thread ends shortly after it is stopped.
     let (mut device, end) = (in_use.device, std::time::Instant::now() + Rig::LONG);
     while let Err(in_use) = device.try_release() {
         assert!(std::time::Instant::now() < end, "{in_use}");
         device = in_use.device;
         std::thread::yield_now();
     }
-    // An own device is destroyed.
+    // A device that the bridge opened is destroyed.
     Rig::open_own().try_release().unwrap();
 }
 
@@ -182,7 +181,7 @@ fn a_block_is_no_clone(placement: Placement) {
 
 fn frames_go_through_a_further_queue(backend: Backend) {
     let engine = Engine::new(None);
-    // Software drivers have one queue, which is then the further one too.
+    // Software drivers have one queue, which then is the additional queue as well.
     let mut info = engine.info();
     let more = [(engine.last_queue(), info.queue_family)];
     info.more_queues = &more;
@@ -232,15 +231,15 @@ fn allocated_bytes_are_those_of_what_is_shared(backend: Backend) {
     }
 }
 
-/// An engine with CUDA contexts of its own finds the same one current after everything that the
-/// bridge does, drops included.
+/// An engine with its own CUDA contexts finds the same context current after every operation of the
+/// bridge, including drops.
 fn the_engines_cuda_context_stays_current(backend: Backend) {
     let engine = Engine::new(None);
     // SAFETY: the engine's own handles, which outlive the function.
     let device = unsafe { ExportDevice::adopt(engine.info()) }.unwrap();
     let Some(compute) = case_on(&device, backend, "the_engines_cuda_context_stays_current") else { return };
     let current = || cudarc::driver::result::ctx::get_current().unwrap();
-    // SAFETY: null is no context, which is what a thread begins with.
+    // SAFETY: null means no context, which is the initial state of a thread.
     unsafe { cudarc::driver::result::ctx::set_current(std::ptr::null_mut()) }.unwrap();
     let spec = || BufferSpec::<u32>::new(LEN, BufferAccess::TRANSFER_READ);
     let mut exchange = Exchange::new(&compute, &ExchangeInfo::default(), spec()).unwrap();
@@ -248,15 +247,15 @@ fn the_engines_cuda_context_stays_current(backend: Backend) {
     assert_eq!(current(), None, "after a frame");
     exchange.close().unwrap();
     assert_eq!(current(), None, "after an exchange was closed");
-    // Both halves of this one have streams of their own.
+    // Both halves of this exchange have their own streams.
     drop(Exchange::latest(&compute, &LatestInfo::default(), spec()).unwrap());
     assert_eq!(current(), None, "after an exchange with a stream of its own was dropped");
     drop(compute);
     assert_eq!(current(), None, "after the compute side was dropped");
 }
 
-/// An engine that keeps all its images in one layout finds them there, and brings them back there,
-/// whatever their use would say.
+/// For an engine that keeps all its images in one layout, images are lent in that layout and
+/// returned in it, whatever their use implies.
 fn images_are_lent_in_the_layout_that_was_fixed(backend: Backend) {
     let engine = Engine::new(None);
     // SAFETY: the engine's own handles, which outlive the function.
@@ -273,7 +272,7 @@ fn images_are_lent_in_the_layout_that_was_fixed(backend: Backend) {
         let image = turn.resources();
         assert_eq!((image.layout(), image.accesses()), (vk::ImageLayout::GENERAL, access));
         assert!(image.usage().contains(vk::ImageUsageFlags::TRANSFER_SRC));
-        // The validation layer follows the layouts through the barriers.
+        // The validation layer tracks the layouts through the barriers.
         let recorded = commands.record(&turn, |_| {});
         // SAFETY: recorded with the turn's barriers; waited for.
         unsafe { turn.submit(&[recorded]) }.unwrap().wait(Rig::LONG).unwrap();

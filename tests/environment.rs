@@ -1,5 +1,5 @@
-//! What a process inherits decides what CUDA shows it: each test runs in processes of its own,
-//! since the drivers look once.
+//! Inherited process state that determines which devices CUDA sees. Each test runs in its own
+//! processes, since drivers read the environment once.
 #![cfg(target_os = "linux")]
 #![allow(unsafe_code, clippy::unwrap_used)] // `fork`.
 
@@ -11,7 +11,7 @@ use bridge_tests::{Need, cuda_devices, skip_case};
 
 const CHILD: &str = "BRIDGE_TEST_ENVIRONMENT";
 
-/// Runs `test` of this program again; [`is_child`] is true there.
+/// Runs `test` of this program in a new process, in which [`is_child`] returns `true`.
 fn again(test: &str, environment: &[(&str, &str)]) -> Output {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(CHILD, "1");
@@ -27,8 +27,8 @@ fn assert_passed(output: &Output, what: &str) {
     assert!(output.status.success() && out.contains("1 passed"), "{what}: {out}{error}");
 }
 
-/// Without a choice of the program's, a device is opened that CUDA sees, whatever CUDA is shown and
-/// in whatever order, and where `DISPLAY` names a server that is not there.
+/// By default, a device that CUDA sees is opened, whatever devices CUDA is shown in whatever order,
+/// and even if `DISPLAY` names a missing server.
 #[test]
 fn the_default_device_has_a_partner() {
     if is_child() {
@@ -56,7 +56,7 @@ fn the_default_device_has_a_partner() {
     assert_passed(&again("the_default_device_has_a_partner", &[("DISPLAY", ":99")]), "a display that is not there");
 }
 
-/// CUDA's driver does not survive `fork`, which the error says, with what to do.
+/// CUDA's driver does not work after `fork`, and the error says so and what to do.
 #[test]
 fn a_process_that_was_forked_is_told_so() {
     if cuda_devices().is_none() {
@@ -66,8 +66,8 @@ fn a_process_that_was_forked_is_told_so() {
         return assert_passed(&again("a_process_that_was_forked_is_told_so", &[]), "the process that forks");
     }
     report().unwrap();
-    // SAFETY: the other thread of this process, the one that runs the tests, waits for this one.
-    // What it may hold, this thread does not need; the C library's allocator may be used behind
+    // SAFETY: the other thread of this process, which runs the tests, waits for this one. This
+    // thread needs none of the locks that it may hold; the C library's allocator is usable after
     // `fork`.
     match unsafe { libc::fork() } {
         0 => {
@@ -77,13 +77,13 @@ fn a_process_that_was_forked_is_told_so() {
             if code != 0 {
                 eprintln!("{error:?}");
             }
-            // SAFETY: ends the process without what runs at its exit, which is the parent's.
+            // SAFETY: ends the process without its exit handlers, which belong to the parent.
             unsafe { libc::_exit(code) };
         }
         child => {
             assert!(child > 0, "{}", std::io::Error::last_os_error());
             let mut status = 0;
-            // SAFETY: a child of this process, and a place for its status.
+            // SAFETY: a child of this process, and its status is valid for the result.
             assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
             assert_eq!(status, 0, "the child was told something else, above");
         }

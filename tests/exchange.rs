@@ -1,5 +1,5 @@
-//! What one side writes, the other reads: whole, in order, without a wait on the host.
-#![allow(unsafe_code, clippy::unwrap_used)] // Submitting.
+//! Frames written by one side are read by the other: completely, in order and without a host wait.
+#![allow(unsafe_code, clippy::unwrap_used)] // Submissions.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -60,17 +60,17 @@ fn every_frame_crosses_whole(rig: &Rig, compute: &Compute) {
     }
 }
 
-/// Submits what was recorded, without the turn's wait: wrong on purpose.
+/// Submits commands without the turn's wait, incorrectly on purpose.
 fn submit_without_waiting(rig: &Rig, turn: RenderTurn<BufferSpec<u32>>, commands: vk::CommandBuffer) -> TimelinePoint {
     let turn = turn.lend().unwrap();
     let parts = turn.parts();
     let infos = [vk::CommandBufferSubmitInfo::default().command_buffer(commands)];
     let signals = [parts.signal()];
     let batch = vk::SubmitInfo2::default().command_buffer_infos(&infos).signal_semaphore_infos(&signals);
-    // SAFETY: wrong on purpose: `parts.waits()[0]` is missing. The memory is plain words, so a torn
-    // read is only wrong data.
+    // SAFETY: incorrect on purpose: `parts.waits()[0]` is missing. The memory is plain words, so a
+    // torn read is only wrong data.
     unsafe { rig.device().queue().submit(&[batch], vk::Fence::null()) }.unwrap();
-    // SAFETY: it was submitted, if without its wait.
+    // SAFETY: it was submitted, although without its wait.
     unsafe { turn.submitted() }
 }
 
@@ -95,7 +95,7 @@ fn vulkan_waits_for_a_slow_computation(rig: &Rig, compute: &Compute) {
     }
 }
 
-/// The negative control of the test above: the same, with the wait left out, sees the frame before.
+/// Negative control of the test above: without the wait, Vulkan reads the previous frame.
 fn without_the_wait_vulkan_reads_stale_data(rig: &Rig, compute: &Compute) {
     let filler = Filler::new(compute);
     let readback = Readback::new(rig.device(), SIZE);
@@ -121,8 +121,8 @@ fn without_the_wait_vulkan_reads_stale_data(rig: &Rig, compute: &Compute) {
     exchange.close().unwrap();
 }
 
-/// The other way round: with one slot, the second frame's computation must not touch what the first
-/// still reads.
+/// The opposite direction: with one slot, the computation of the second frame must not modify what
+/// the first frame still reads.
 fn computing_waits_for_a_slow_reader(rig: &Rig, compute: &Compute) {
     let filler = Filler::new(compute);
     let readback = Readback::new(rig.device(), SIZE);
@@ -149,8 +149,8 @@ fn computing_waits_for_a_slow_reader(rig: &Rig, compute: &Compute) {
     turn.skip();
 }
 
-/// The negative control of the test above: the exchange does not know of the reader, which then
-/// sees the frame behind.
+/// Negative control of the test above: a reader that the exchange does not know of reads the next
+/// frame.
 fn unknown_to_computing_a_slow_reader_is_overwritten(rig: &Rig, compute: &Compute) {
     let filler = Filler::new(compute);
     let readback = Readback::new(rig.device(), SIZE);
@@ -169,7 +169,7 @@ fn unknown_to_computing_a_slow_reader_is_overwritten(rig: &Rig, compute: &Comput
     // SAFETY: the commands' resources live until the queue is idle, which the gate's drop waits
     // for.
     unsafe { rig.device().queue().submit(&[batch], vk::Fence::null()) }.unwrap();
-    // SAFETY: wrong on purpose: they were submitted, if without the turn's semaphores.
+    // SAFETY: incorrect on purpose: they were submitted, although without the turn's semaphores.
     unsafe { turn.not_submitted() };
 
     let mut turn = exchange.begin().unwrap();
@@ -236,7 +236,7 @@ fn dropping_with_frames_in_flight_is_safe(_: &Rig, compute: &Compute) {
         filler.fill(&mut turn, 5);
         let turn = turn.finish().unwrap();
         if !computes {
-            // Then dropping has nothing to wait for but Vulkan.
+            // Dropping then only waits for Vulkan.
             turn.computed().wait(Rig::LONG).unwrap();
             gate.hold_queue(seen.device(), QueueKind::Graphics);
         }
@@ -252,8 +252,8 @@ fn dropping_with_frames_in_flight_is_safe(_: &Rig, compute: &Compute) {
     }
 }
 
-/// Two exchanges on one compute side: the one can be closed while the other never lets it come to
-/// rest. If closing waited for that, it would give up at its limit.
+/// An exchange can be closed while another exchange on the same compute side keeps it permanently
+/// busy. If closing waited for that exchange, it would time out.
 fn closing_does_not_wait_for_others(rig: &Rig, compute: &Compute) {
     let stop = AtomicBool::new(false);
     let filler = Filler::new(compute);
@@ -267,7 +267,7 @@ fn closing_does_not_wait_for_others(rig: &Rig, compute: &Compute) {
                 let turn = turn.finish().unwrap();
                 let point = turn.computed();
                 turn.skip();
-                // The next frame is always enqueued before the last one is done.
+                // The next frame is always enqueued before the previous one is done.
                 if let Some(point) = last.replace(point) {
                     point.wait(Rig::LONG).unwrap();
                 }
@@ -288,8 +288,8 @@ fn closing_does_not_wait_for_others(rig: &Rig, compute: &Compute) {
     });
 }
 
-/// The CPU's signal is waited for, up to the exchange's limit; that of CUDA is submitted although
-/// the work has not begun.
+/// Presenting requires that the signal is submitted: the CPU's signal is waited for up to the
+/// exchange's timeout; that of CUDA is submitted even though the work has not begun.
 fn what_is_presented_is_submitted(_: &Rig, compute: &Compute) {
     let gate = Gate::on(compute);
     let info = ExchangeInfo { name: "words", slots: 1, timeout: Duration::from_millis(300), ..Default::default() };

@@ -1,4 +1,4 @@
-//! What leaves Vulkan: fresh handles, whole descriptors, and nothing left behind.
+//! Exports from Vulkan: new handles, complete descriptors, and no leaks.
 #![allow(unsafe_code, clippy::unwrap_used)] // Host signals.
 
 use std::time::Duration;
@@ -41,7 +41,7 @@ fn every_export_is_a_fresh_handle_with_the_same_facts() {
     }
     let buffer = buffer(&rig, 12_345).unwrap();
     let (first, second) = (buffer.export().unwrap(), buffer.export().unwrap());
-    // The number of a KMT handle is the memory's own.
+    // A KMT handle has the number of the memory itself.
     assert_eq!(raw(&first.handle) == raw(&second.handle), first.descriptor.handle_type == HandleType::OpaqueWin32Kmt);
     assert_eq!(first.descriptor, second.descriptor);
     let descriptor = &first.descriptor;
@@ -52,8 +52,8 @@ fn every_export_is_a_fresh_handle_with_the_same_facts() {
     assert_eq!(descriptor.name, "exported");
 }
 
-/// Granularity that other GPUs map: whole pages, dedicated, though the program is told of what it
-/// asked for; a block is not dedicated.
+/// With the granularity that other GPUs map, buffers are dedicated allocations of whole pages, but
+/// report the requested size; a block is not dedicated.
 #[test]
 fn memory_for_other_gpus_is_whole_pages() {
     const PAGE: u64 = 2 << 20;
@@ -127,8 +127,8 @@ fn a_timeline_is_asked_about_as_a_timeline() {
         match made {
             Ok(semaphore) => {
                 assert!(can, "{kind:?}");
-                // A binary semaphore may only leave once a signal is pending; a timeline always
-                // may.
+                // A binary semaphore can only be exported once a signal is pending, a timeline
+                // always.
                 if kind == SemaphoreKind::Timeline {
                     semaphore.export().unwrap();
                 }
@@ -149,7 +149,7 @@ fn host_waits_end_and_values_rise() {
     let error = timeline.wait(3, Duration::from_millis(30)).unwrap_err();
     assert!(start.elapsed() >= Duration::from_millis(30));
     assert!(matches!(error, Error::Timeout { value: 3, last_seen: 0, .. }), "{error}");
-    // SAFETY: nobody else signals it.
+    // SAFETY: nothing else signals it.
     unsafe { timeline.signal(3) }.unwrap();
     assert!(!timeline.try_wait(4, Duration::from_millis(1)).unwrap() && timeline.try_wait(3, Duration::ZERO).unwrap());
     timeline.wait(3, Duration::ZERO).unwrap();
@@ -161,8 +161,8 @@ fn host_waits_end_and_values_rise() {
     assert!(binary.value().unwrap_err().to_string().contains("only a timeline has a value"));
 }
 
-/// A name and security of one's own reach the driver, and what cannot be is refused before it is
-/// asked.
+/// A custom name and security descriptor reach the driver, and invalid ones are refused before the
+/// driver is called.
 #[test]
 #[cfg(windows)]
 fn names_and_security_are_the_callers_on_windows() {

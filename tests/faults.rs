@@ -1,7 +1,7 @@
-//! Faults in flight: work that never ends, memory that is not there, a compute side that dies.
-//! Every one ends in an error within its limit, and Vulkan goes on. One test: the last part loses
-//! the CUDA context of the process.
-#![allow(unsafe_code, clippy::unwrap_used)] // Submitting.
+//! Faults in flight: work that never ends, insufficient memory, a compute side that fails. Each
+//! ends in an error within its time limit, and Vulkan remains usable. A single test, because its
+//! last part loses the CUDA context of the process.
+#![allow(unsafe_code, clippy::unwrap_used)] // Submissions.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use bridge_tests::{Filler, Gate, Need, Readback, Rig, SeenWaits, skip_case};
 
 const LEN: usize = 1024;
 const SIZE: u64 = 4 * LEN as u64;
-/// The exchanges' limit.
+/// The timeout of the exchanges.
 const LIMIT: Duration = Duration::from_millis(300);
 
 #[test]
@@ -36,9 +36,9 @@ fn faults_end_in_errors() {
         a_refused_wait_is_told_behind_the_end_of_its_frame,
     );
     Rig::case(Backend::Host, "a_compute_side_that_fails", a_compute_side_that_fails);
-    // After runs with GPU faults, programs that render got no further than their first frame on one
-    // machine. Whether the faults were the cause is not known; until it is, they are provoked only
-    // when asked for.
+    // After runs with GPU faults, programs that render stopped after their first frame on one
+    // machine. Whether the faults were the cause is not known, so they are only provoked on
+    // request.
     if std::env::var_os("BRIDGE_TEST_GPU_FAULTS").is_some() {
         Rig::case(Backend::Cuda, "a_compute_side_that_fails", a_compute_side_that_fails);
     } else {
@@ -55,7 +55,7 @@ fn exchange(compute: &Compute, slots: usize) -> Exchange<BufferSpec<u32>> {
     Exchange::new(compute, &info, BufferSpec::new(LEN, BufferAccess::TRANSFER_READ)).unwrap()
 }
 
-/// A frame that is submitted and not waited for.
+/// Submits a frame without waiting for it.
 fn submit(readback: &Readback, turn: bridge::RenderTurn<BufferSpec<u32>>) -> Result<TimelinePoint, Error> {
     let commands = readback.record(&turn, &[(turn.resources().as_raw(), SIZE)]);
     // SAFETY: recorded with the turn's barriers; the readback outlives the frame, or is leaked by
@@ -78,8 +78,8 @@ fn more_memory_than_there_is(_: &Rig, compute: &Compute) {
     exchange(compute, 2).close().unwrap();
 }
 
-/// All generations have the same timelines: these are leaked once, with the first that is, and the
-/// next may well end.
+/// All generations share the same timelines, which are leaked once, with the first leaked
+/// generation, even if the next generation ends normally.
 fn a_replaced_generation_that_is_leaked_keeps_the_timelines(_: &Rig, compute: &Compute) {
     for next_is_leaked in [false, true] {
         let before = LiveObjects::now();
@@ -123,14 +123,14 @@ fn work_that_does_not_end_in_time(rig: &Rig, compute: &Compute) {
     }
     assert!(start.elapsed() < Rig::LONG, "two waits of {LIMIT:?} took {:?}", start.elapsed());
     assert_eq!(LiveObjects::now().leaked_buffers, leaked + 1, "what is in use is leaked, not freed");
-    // It ends after all: what was leaked was still good for it.
+    // The work ends after all, using the leaked resources.
     gate.open();
     point.wait(Rig::LONG).unwrap();
     assert!(readback.words() == Filler::pattern(LEN, 9));
 }
 
-/// An exchange that is done is not held up by others on the same compute side, and where the driver
-/// frees nothing meanwhile, the error does not blame its timelines.
+/// An exchange that is done does not wait for others on the same compute side. If the driver frees
+/// nothing meanwhile, the error does not blame its timelines.
 fn the_end_beside_one_that_stalls(rig: &Rig, compute: &Compute) {
     let (filler, readback) = (Filler::new(compute), Readback::new(rig.device(), SIZE));
     let [mut stalled, mut done, mut dropped, mut left] = [(); 4].map(|()| exchange(compute, 1));
@@ -159,7 +159,7 @@ fn the_end_beside_one_that_stalls(rig: &Rig, compute: &Compute) {
         assert!(matches!(error, Error::ComputeBusy { .. }) && error.to_string().contains("\"faulty\""), "{error}");
         assert_eq!((before.buffers - now.buffers, before.timelines - now.timelines, leaked), (0, 0, 2));
     }
-    // What a turn left behind that was dropped may use the slot, once the gate is open.
+    // Work of a dropped turn may use the slot once the gate is open.
     let mut turn = left.begin().unwrap();
     filler.fill(&mut turn, 2);
     drop(turn);
@@ -173,8 +173,8 @@ fn the_end_beside_one_that_stalls(rig: &Rig, compute: &Compute) {
 }
 
 fn a_compute_side_that_fails(rig: &Rig, compute: &Compute) {
-    // The host signals in place of the context that is lost; the layer cannot know that CUDA's
-    // signal never comes.
+    // The host signals in place of the lost context; the layer cannot know that CUDA's signal never
+    // comes.
     rig.allow(&["VUID-VkSemaphoreSignalInfo-value-03259"]);
     let (filler, readback) = (Filler::new(compute), Readback::new(rig.device(), SIZE));
     let mut exchange = exchange(compute, 2);
@@ -184,8 +184,8 @@ fn a_compute_side_that_fails(rig: &Rig, compute: &Compute) {
     assert!(readback.words() == Filler::pattern(LEN, 1));
 
     let mut turn = exchange.begin().unwrap();
-    // On the CPU the failure is held until the frame is submitted. On CUDA it may show before: the
-    // first launch of the kernel that faults would wait for a gate.
+    // On the CPU the failure is held until the frame is submitted. On CUDA it may appear earlier,
+    // because the first launch of the faulting kernel would wait for a gate.
     let gate = (compute.backend() == Backend::Host).then(|| Gate::on(compute));
     gate.iter().for_each(|gate| gate.hold(&mut turn));
     filler.fail(&mut turn);
@@ -195,8 +195,8 @@ fn a_compute_side_that_fails(rig: &Rig, compute: &Compute) {
     gate.iter().for_each(Gate::open);
     match &submitted {
         Ok(point) => {
-            // The host's wait may say that the compute side is gone; the error is the same as that
-            // of the calls below.
+            // The host wait may report that the compute side is lost, with the same error as the
+            // calls below.
             let waited = point.wait(Rig::LONG);
             assert!(waited.as_ref().err().is_none_or(Error::is_device_lost), "{waited:?}");
         }
@@ -207,7 +207,7 @@ fn a_compute_side_that_fails(rig: &Rig, compute: &Compute) {
         assert!(error.is_device_lost(), "every later call says so: {error}");
     }
     if let Ok(point) = &submitted {
-        // The queue was released: Vulkan's part of the frame comes to its end.
+        // The queue was released, so Vulkan's part of the frame completes.
         let done = Instant::now();
         while !point.is_reached().unwrap() {
             assert!(done.elapsed() < Rig::LONG, "Vulkan waits for a compute side that is gone");
@@ -217,7 +217,7 @@ fn a_compute_side_that_fails(rig: &Rig, compute: &Compute) {
     drop(exchange);
     assert!(start.elapsed() < Rig::LONG, "{:?}", start.elapsed());
 
-    // Vulkan is as good as new.
+    // Vulkan is fully usable.
     let host = Compute::new(rig.device(), Backend::Host).unwrap();
     let (filler, mut healthy) = (Filler::new(&host), self::exchange(&host, 1));
     let mut turn = healthy.begin().unwrap();
@@ -226,14 +226,14 @@ fn a_compute_side_that_fails(rig: &Rig, compute: &Compute) {
     assert!(readback.words() == Filler::pattern(LEN, 77));
     healthy.close().unwrap();
 
-    // And a new exchange on the failed side is an error, not a panic.
+    // A new exchange on the failed side is an error, not a panic.
     let info = ExchangeInfo { name: "again", slots: 1, timeout: LIMIT, ..Default::default() };
     let spec = BufferSpec::<u32>::new(LEN, BufferAccess::TRANSFER_READ);
     let again = Exchange::new(compute, &info, spec).and_then(|mut exchange| exchange.begin().map(drop));
     assert!(again.unwrap_err().is_device_lost());
 }
 
-/// The caller may use the commands again: an error comes once they have ended.
+/// An error is returned only once the commands have ended, so that the caller can reuse them.
 fn a_refused_wait_is_told_behind_the_end_of_its_frame(_: &Rig, _: &Compute) {
     let seen = SeenWaits::on_host();
     let compute = seen.compute();
@@ -266,7 +266,7 @@ fn a_refused_wait_is_told_behind_the_end_of_its_frame(_: &Rig, _: &Compute) {
     assert!(matches!(error, Error::HostFailed { .. }), "{error}");
     // SAFETY: waited for with the queue.
     unsafe { raw.queue_wait_idle(seen.device().queue().with(|queue| queue).unwrap()) }.unwrap();
-    // SAFETY: no submission uses it any more.
+    // SAFETY: no submission uses it anymore.
     unsafe { raw.destroy_fence(fence, None) };
     assert!(ended, "the frame is still in the queue");
 }

@@ -1,6 +1,7 @@
-//! Lent turns that were dropped, on an engine's device: nothing is submitted behind the engine's
-//! back, and the parts of a flush prove the end. One test: the device's functions are stood in for.
-#![allow(unsafe_code, clippy::unwrap_used)] // A stand-in for a Vulkan function, and submitting.
+//! Lent turns that were dropped, on an engine's device: the bridge submits nothing on its own, and
+//! a submission of the flush parts proves the end. A single test, because the device's functions
+//! are replaced.
+#![allow(unsafe_code, clippy::unwrap_used)] // A replaced Vulkan function, and submissions.
 
 use std::ffi::{CStr, c_void};
 use std::sync::OnceLock;
@@ -23,7 +24,7 @@ unsafe extern "system" fn count(
 ) -> vk::Result {
     SUBMISSIONS.fetch_add(1, Ordering::Relaxed);
     let real = REAL.get().unwrap();
-    // SAFETY: handed on.
+    // SAFETY: forwarded to the real function.
     unsafe { real(queue, batches, infos, fence) }
 }
 
@@ -47,14 +48,14 @@ fn an_engine_flushes_for_itself() {
             the_parts_of_a_flush_prove_the_end(&device, &compute);
         }
     }
-    // Last: what it leaks keeps its device, so the engine's stays too.
-    // SAFETY: the engine's own handles, which are never destroyed.
+    // Last, because its leaks keep the device alive, and so the engine. SAFETY: the engine's own
+    // handles, which are never destroyed.
     let device = unsafe { ExportDevice::adopt(engine.info()) }.unwrap();
     without_them_closing_gives_up(&Compute::new(&device, Backend::Host).unwrap());
     std::mem::forget(engine);
 }
 
-/// An exchange whose one turn was lent and dropped, never submitted.
+/// Returns an exchange whose only turn was lent and dropped, but never submitted.
 fn lost(compute: &Compute, timeout: Duration) -> Exchange<BufferSpec<u32>> {
     let info = ExchangeInfo { name: "lost", slots: 1, timeout, ..Default::default() };
     let mut exchange = Exchange::new(compute, &info, BufferSpec::new(16, BufferAccess::TRANSFER_READ)).unwrap();
@@ -68,7 +69,7 @@ fn the_parts_of_a_flush_prove_the_end(device: &ExportDevice, compute: &Compute) 
     let parts = exchange.flush_parts().unwrap().unwrap();
     let signals = [parts.signal()];
     let batch = vk::SubmitInfo2::default().wait_semaphore_infos(parts.waits()).signal_semaphore_infos(&signals);
-    // SAFETY: the parts as they were given; closing waits for the signal.
+    // SAFETY: the unmodified parts; closing waits for the signal.
     unsafe { device.queue().submit(&[batch], vk::Fence::null()) }.unwrap();
     let submissions = SUBMISSIONS.load(Ordering::Relaxed);
     assert!(submissions > 0, "the stand-in is not called");

@@ -1,6 +1,6 @@
-//! An engine with one lock for all its queues: a thread that is inside of `Queue::with` of one is
-//! refused what submits to another, and waits for no thread that does.
-#![allow(unsafe_code, clippy::unwrap_used)] // A stand-in for a Vulkan function, and submitting.
+//! An engine with one lock for all its queues: a thread inside `Queue::with` of one queue gets an
+//! error when it submits to another, and does not wait for other threads that submit.
+#![allow(unsafe_code, clippy::unwrap_used)] // A replaced Vulkan function, and submissions.
 
 use std::cell::RefCell;
 use std::ffi::{CStr, c_void};
@@ -19,11 +19,11 @@ use bridge_tests::{Engine, Rig};
 
 static REAL: OnceLock<vk::PFN_vkQueueSubmit2> = OnceLock::new();
 
-/// Marks the handle of a queue which the driver need not have: its submissions go to the one that is
-/// there. Handles of queues are pointers to what is aligned.
+/// Marks the handle of a second queue, which the driver need not have: its submissions go to the
+/// existing queue. Queue handles are aligned pointers.
 const OTHER: u64 = 1;
 
-/// The engine's lock keeps both apart.
+/// Submits to either queue; the engine's lock serializes them.
 unsafe extern "system" fn submit(
     queue: vk::Queue,
     batches: u32,
@@ -31,7 +31,7 @@ unsafe extern "system" fn submit(
     fence: vk::Fence,
 ) -> vk::Result {
     let queue = vk::Queue::from_raw(queue.as_raw() & !OTHER);
-    // SAFETY: handed on.
+    // SAFETY: forwarded to the real function.
     unsafe { REAL.get().unwrap()(queue, batches, infos, fence) }
 }
 
@@ -44,12 +44,12 @@ fn hook(name: &CStr, real: *const c_void) -> *const c_void {
     submit as *const c_void
 }
 
-/// One mutex for all queues. Says once somebody waits for it.
+/// One mutex for all queues, which notifies once a thread waits for it.
 #[derive(Default)]
 struct OneLock {
     mutex: Mutex<()>,
     waits: Mutex<Option<mpsc::Sender<()>>>,
-    /// It panics behind its next call.
+    /// Whether it panics after its next call.
     panics: AtomicBool,
 }
 
@@ -72,8 +72,8 @@ impl QueueLock for OneLock {
     }
 }
 
-/// A device with two queues, whose other one exchanges use. Never destroyed: where a test fails, a
-/// thread keeps using it.
+/// Adopts a device with two queues, the second of which the exchanges use. Never destroyed, because
+/// a thread keeps using it if a test fails.
 fn adopt() -> (ExportDevice, Arc<OneLock>) {
     let (engine, lock) = engine();
     (adopt_again(engine, &lock), lock)
@@ -81,7 +81,7 @@ fn adopt() -> (ExportDevice, Arc<OneLock>) {
 
 fn engine() -> (&'static Engine, Arc<OneLock>) {
     static LOGGER: Once = Once::new();
-    // Before the harness has one.
+    // Before the harness installs a logger.
     LOGGER.call_once(|| {
         log::set_logger(&Logger).unwrap();
         log::set_max_level(log::LevelFilter::Error);
@@ -94,7 +94,7 @@ fn adopt_again(engine: &'static Engine, lock: &Arc<OneLock>) -> ExportDevice {
     let more = [(vk::Queue::from_raw(info.queue.as_raw() | OTHER), info.queue_family)];
     info.more_queues = &more;
     info.queue_lock = Some(Arc::clone(lock) as Arc<dyn QueueLock>);
-    // SAFETY: the engine's own handles, which live forever; the other queue is a stand-in for the
+    // SAFETY: the engine's own handles, which live forever; the second queue is redirected to the
     // first.
     unsafe { ExportDevice::adopt(info) }.unwrap()
 }
@@ -117,7 +117,7 @@ fn numbers() -> BufferSpec<u32> {
     BufferSpec::new(16, BufferAccess::TRANSFER_READ)
 }
 
-/// Runs a test on another thread, within a limit.
+/// Runs a test on another thread, with a time limit.
 fn returns(test: impl FnOnce() + Send + 'static) {
     let (sender, receiver) = mpsc::channel();
     let thread = std::thread::spawn(move || {
@@ -139,7 +139,7 @@ fn assert_held<T>(result: Result<T, Error>) {
     }
 }
 
-/// Runs `f` inside of the engine's lock, by way of its main queue.
+/// Runs `f` inside the engine's lock, through its main queue.
 fn inside<R>(queue: &Queue, f: impl FnOnce() -> R) -> R {
     queue.with(|_| f()).unwrap()
 }
@@ -164,11 +164,11 @@ fn what_submits_to_another_queue_of_the_lock_is_refused() {
         images.begin().err().unwrap();
         images.begin().unwrap().finish().unwrap().read_back(Rig::LONG).unwrap();
 
-        // The end of what was lent is proven by a submission.
+        // A submission proves the end of a lent turn.
         drop(images.begin().unwrap().finish().unwrap().lend().unwrap());
         assert_held(inside(queue, || images.flush_parts()));
         images.close().unwrap();
-        // And the other way round.
+        // The same with the queues exchanged.
         let main = ExchangeInfo { queue: QueueKind::Graphics, ..info() };
         assert_held(inside(other, || Exchange::new(&compute, &main, image(4))));
     });
@@ -185,7 +185,8 @@ fn two_adoptions_with_one_lock_know_of_each_other() {
     });
 }
 
-/// The other thread has the lock of the exchange's submissions, and waits for the engine's.
+/// A thread that waits for the engine's lock is not waited for, even though it holds the lock of
+/// the exchange's submissions.
 #[test]
 fn a_thread_that_waits_for_the_engines_lock_is_not_waited_for() {
     returns(|| {
@@ -209,7 +210,8 @@ fn a_thread_that_waits_for_the_engines_lock_is_not_waited_for() {
     });
 }
 
-/// Locks the thread's queue where a message says that the engine's lock has panicked.
+/// A logger that locks the queue of the thread when a message says that the engine's lock has
+/// panicked.
 struct Logger;
 
 thread_local! {

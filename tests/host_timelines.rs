@@ -1,7 +1,8 @@
-//! Timelines between Vulkan and the host. A counter that was read orders no memory: whoever reads
-//! mapped memory behind one waits as well. A signal counts where the driver makes it and returns an
-//! error. One test: the functions that stand in for Vulkan's are the process's.
-#![allow(unsafe_code, clippy::unwrap_used)] // Submitting, and stand-ins for Vulkan functions.
+//! Timelines between Vulkan and the host. Reading a counter does not order memory accesses, so code
+//! that reads mapped memory after it also waits. A signal counts if the driver performs it and
+//! still returns an error. A single test, because the replaced Vulkan functions are global to the
+//! process.
+#![allow(unsafe_code, clippy::unwrap_used)] // Submissions, and replaced Vulkan functions.
 
 use std::ffi::{CStr, c_void};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -17,7 +18,7 @@ static WAIT: OnceLock<vk::PFN_vkWaitSemaphores> = OnceLock::new();
 static SIGNAL: OnceLock<vk::PFN_vkSignalSemaphore> = OnceLock::new();
 /// Timelines and values that were waited for in Vulkan.
 static WAITED: Mutex<Vec<(vk::Semaphore, u64)>> = Mutex::new(Vec::new());
-/// The next signal is made, and an error returned.
+/// Whether the next signal is performed but returns an error.
 static REFUSES: AtomicBool = AtomicBool::new(false);
 static SIGNALS: AtomicUsize = AtomicUsize::new(0);
 
@@ -29,13 +30,13 @@ unsafe extern "system" fn wait(device: vk::Device, info: *const vk::SemaphoreWai
     // SAFETY: as above.
     let value = unsafe { waited.p_values.read() };
     WAITED.lock().unwrap().push((semaphore, value));
-    // SAFETY: handed on.
+    // SAFETY: forwarded to the real function.
     unsafe { WAIT.get().unwrap()(device, info, limit) }
 }
 
 unsafe extern "system" fn signal(device: vk::Device, info: *const vk::SemaphoreSignalInfo<'_>) -> vk::Result {
     SIGNALS.fetch_add(1, Ordering::SeqCst);
-    // SAFETY: handed on.
+    // SAFETY: forwarded to the real function.
     let result = unsafe { SIGNAL.get().unwrap()(device, info) };
     if REFUSES.swap(false, Ordering::SeqCst) { vk::Result::ERROR_OUT_OF_HOST_MEMORY } else { result }
 }
@@ -56,7 +57,7 @@ fn hook(name: &CStr, real: *const c_void) -> *const c_void {
     }
 }
 
-/// The test is the engine's only thread.
+/// A queue lock without a mutex, because the test is the engine's only thread.
 struct Lock;
 
 impl QueueLock for Lock {
@@ -70,7 +71,7 @@ fn the_host_waits_in_order_and_signals_once() {
     let engine = Engine::new(Some(hook));
     let mut info = engine.info();
     info.queue_lock = Some(Arc::new(Lock));
-    // SAFETY: the engine's own handles, which outlive all that is made from them here.
+    // SAFETY: the engine's own handles, which outlive everything that is created from them here.
     let device = unsafe { ExportDevice::adopt(info) }.unwrap();
     let compute = Compute::new(&device, Backend::Host).unwrap();
     waits_order_memory(&device, &compute);
@@ -83,7 +84,7 @@ fn words() -> BufferSpec<u32> {
     BufferSpec::new(64, BufferAccess::TRANSFER_READ)
 }
 
-/// The values of a timeline that were waited for since this was last asked.
+/// Returns the values of a timeline that were waited for since the last call.
 fn waited(timeline: vk::Semaphore) -> Vec<u64> {
     let waited = std::mem::take(&mut *WAITED.lock().unwrap());
     waited.into_iter().filter(|(semaphore, _)| *semaphore == timeline).map(|(_, value)| value).collect()
@@ -93,11 +94,10 @@ fn waits_order_memory(device: &ExportDevice, compute: &Compute) {
     let info = ExchangeInfo { name: "ordered", slots: 1, timeout: Rig::LONG, ..Default::default() };
     let mut exchange = Exchange::new(compute, &info, words()).unwrap();
     let turn = exchange.begin().unwrap().finish().unwrap();
-    // SAFETY: no commands use the slot, so that nothing is to be acquired or released.
+    // SAFETY: no commands use the slot, so nothing must be acquired or released.
     let rendered = unsafe { turn.submit(&[]) }.unwrap();
     let timeline = rendered.wait_info(vk::PipelineStageFlags2::NONE).semaphore;
-    // Whoever waits from here on finds the value reached.
-    // SAFETY: nothing else uses the device.
+    // Later waits find the value reached. SAFETY: nothing else uses the device.
     unsafe { device.as_raw().device_wait_idle() }.unwrap();
     assert!(rendered.is_reached().unwrap());
     waited(timeline);
@@ -119,7 +119,8 @@ fn waits_order_memory(device: &ExportDevice, compute: &Compute) {
     exchange.close().unwrap();
 }
 
-/// A second signal of the same value would fail for good, and the compute side with it.
+/// A signal that is performed but returns an error is not repeated. A second signal of the same
+/// value would fail permanently, and the compute side with it.
 fn a_signal_that_is_made_and_refused_is_enough(compute: &Compute) {
     let info = ExchangeInfo { name: "signaled", slots: 1, timeout: Rig::LONG, ..Default::default() };
     let mut exchange = Exchange::new(compute, &info, words()).unwrap();
@@ -128,7 +129,7 @@ fn a_signal_that_is_made_and_refused_is_enough(compute: &Compute) {
         REFUSES.store(refuses, Ordering::SeqCst);
         let turn = exchange.begin().unwrap().finish().unwrap();
         turn.computed().wait(Rig::LONG).unwrap();
-        // SAFETY: no commands use the slot, so that nothing is to be acquired or released.
+        // SAFETY: no commands use the slot, so nothing must be acquired or released.
         unsafe { turn.submit(&[]) }.unwrap().wait(Rig::LONG).unwrap();
         assert_eq!(SIGNALS.load(Ordering::SeqCst) - before, 1);
     }

@@ -1,5 +1,5 @@
-//! Safe code that means harm. One test: the counts of live objects are of the whole process.
-#![allow(unsafe_code, clippy::unwrap_used)] // Submitting.
+//! Hostile safe code. A single test, because the counts of live objects are global to the process.
+#![allow(unsafe_code, clippy::unwrap_used)] // Submissions.
 
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ fn the_bridge_survives_hostile_code() {
             nothing_waits_for_a_queue_that_its_thread_holds,
         );
     }
-    // Last: what it leaks stays counted.
+    // Last, because its leaks stay counted.
     for backend in [Backend::Host, Backend::Cuda] {
         Rig::case(backend, "every_frame_that_was_lent_is_waited_for", every_frame_that_was_lent_is_waited_for);
     }
@@ -35,7 +35,8 @@ fn no_leak() -> bool {
     (now.leaked_buffers, now.leaked_images, now.leaked_timelines) == (0, 0, 0)
 }
 
-/// Waits until a count is down to `exchanges`: the end of an exchange may be on another thread.
+/// Waits until the number of exchanges is down to `exchanges`, because an exchange may end on
+/// another thread. Returns `false` on a timeout.
 fn settles(exchanges: usize) -> bool {
     let start = Instant::now();
     while LiveObjects::now().exchanges != exchanges {
@@ -47,8 +48,8 @@ fn settles(exchanges: usize) -> bool {
     true
 }
 
-/// Inside of `Queue::with` a submission would wait for its own thread, or for one that waits for
-/// the queue.
+/// Inside `Queue::with`, a submission is refused, because it would wait for its own thread or for a
+/// thread that waits for the queue.
 fn nothing_waits_for_a_queue_that_its_thread_holds(rig: &Rig, compute: &Compute) {
     let mut exchange = exchange(compute);
     let queue = rig.device().queue();
@@ -64,7 +65,7 @@ fn nothing_waits_for_a_queue_that_its_thread_holds(rig: &Rig, compute: &Compute)
     exchange.begin().err().unwrap();
     assert!(queue.with(|_| exchange.flush_parts().unwrap_err()).is_ok());
 
-    // Outside, all goes on.
+    // Outside, everything works.
     let turn = exchange.begin().unwrap().finish().unwrap();
     // SAFETY: no commands.
     let point = unsafe { turn.submit(&[]) }.unwrap();
@@ -73,7 +74,8 @@ fn nothing_waits_for_a_queue_that_its_thread_holds(rig: &Rig, compute: &Compute)
     an_idle_exchange_ends_on_a_thread_that_holds_its_queue(rig, compute);
 }
 
-/// Its end has nothing to submit, and neither has growing it.
+/// Ending or growing an idle exchange submits nothing, so it works while its thread holds the
+/// queue.
 fn an_idle_exchange_ends_on_a_thread_that_holds_its_queue(rig: &Rig, compute: &Compute) {
     let (queue, before) = (rig.device().queue(), LiveObjects::now());
     let used = || {
@@ -90,7 +92,7 @@ fn an_idle_exchange_ends_on_a_thread_that_holds_its_queue(rig: &Rig, compute: &C
     assert_eq!(LiveObjects::now(), before);
 }
 
-/// The closure runs on the thread that the exchange's end waits for.
+/// An exchange can end inside a closure on the thread that its end would wait for.
 fn an_exchange_may_end_inside_its_own_closure(_: &Rig, compute: &Compute) {
     let mut running = exchange(compute);
     let mut ending = exchange(compute);
@@ -118,8 +120,8 @@ fn an_exchange_may_end_inside_its_own_closure(_: &Rig, compute: &Compute) {
     assert!(LiveObjects::now().is_empty(), "{}", LiveObjects::now());
 }
 
-/// An engine submits two frames and says so of neither; the second is still pending when the
-/// exchange goes.
+/// An engine submits two frames and reports neither; the second is still pending when the exchange
+/// is dropped.
 fn every_frame_that_was_lent_is_waited_for(rig: &Rig, compute: &Compute) {
     let device = rig.device();
     let info = ExchangeInfo { name: "lent", slots: 2, timeout: Duration::from_millis(200), ..Default::default() };
@@ -139,16 +141,17 @@ fn every_frame_that_was_lent_is_waited_for(rig: &Rig, compute: &Compute) {
             .command_buffer_infos(&commands)
             .wait_semaphore_infos(&waits[..=index])
             .signal_semaphore_infos(&signals);
-        // SAFETY: recorded with the turn's barriers; all of it outlives the idle device below.
+        // SAFETY: recorded with the turn's barriers; everything outlives the idle device below.
         unsafe { device.queue().submit(&[batch], vk::Fence::null()) }.unwrap();
         drop(lent);
     }
     let leaked = LiveObjects::now().leaked_buffers;
     drop(exchange);
-    // The second frame cannot have ended: nothing of it may be freed.
+    // The second frame cannot have ended, so none of its resources may be freed.
     assert_eq!(LiveObjects::now().leaked_buffers, leaked + 2, "{}", LiveObjects::now());
     gate.open();
-    // SAFETY: no other thread uses the device's queues: tests of a program take turns.
+    // SAFETY: no other thread uses the device's queues, because tests of a program run one at a
+    // time.
     unsafe { device.as_raw().device_wait_idle() }.unwrap();
 }
 
@@ -180,7 +183,7 @@ fn a_panicking_capture_does_not_stop_vulkan(rig: &Rig, _: &Compute) {
     }
     let turn = turn.finish().unwrap();
     open.send(()).unwrap();
-    // Vulkan may wait for this point: it comes although the work before it failed.
+    // Vulkan may wait for this point, which is reached although the work before it failed.
     turn.computed().wait(Rig::LONG).unwrap();
     turn.skip();
     assert!(exchange.begin().unwrap_err().to_string().contains("first"));

@@ -1,9 +1,9 @@
-//! A CUDA kernel that faults in Vulkan's queue: the device is lost, which is said, and a new one
-//! works. One test: it loses its device.
-#![allow(unsafe_code, clippy::unwrap_used)] // Recording commands.
+//! A CUDA kernel that faults in Vulkan's queue: the device is lost, the error says so, and a new
+//! device works. A single test, because it loses its device.
+#![allow(unsafe_code, clippy::unwrap_used)] // Recorded commands.
 
 #[path = "kernels/gpu.rs"]
-#[allow(dead_code)] // What the other program uses.
+#[allow(dead_code)] // Functions that only the other program uses.
 mod gpu;
 
 use std::time::Instant;
@@ -34,7 +34,7 @@ fn word(device: &ExportDevice) -> Buffer {
     Buffer::new(device, &BufferInfo { name: "word", size: 4, usage, placement: Placement::HostVisible }).unwrap()
 }
 
-/// A kernel that keeps 100 words across a barrier, in registers if it may.
+/// Returns a kernel that keeps 100 words across a barrier, in registers if possible.
 fn many_registers(bounds: &str) -> String {
     let each = |line: &dyn Fn(u32) -> String| (1..=100).map(line).collect::<String>();
     let loads = each(&|i| format!("    ld.volatile.global.u32 %r{i}, [%rd4];\n"));
@@ -58,7 +58,8 @@ fn many_registers(bounds: &str) -> String {
     )
 }
 
-/// Blocks of as many threads as there can be run with the registers that launch bounds leave them.
+/// Blocks with the maximum number of threads run with the registers that the launch bounds leave
+/// them.
 fn registers(device: &ExportDevice) {
     use bridge::ash::vk::BufferUsageFlags as Usage;
     let usage = Usage::STORAGE_BUFFER | Usage::SHADER_DEVICE_ADDRESS;
@@ -70,10 +71,10 @@ fn registers(device: &ExportDevice) {
         let (config, args) =
             (LaunchConfig::new([1; 3], [threads, 1, 1]), words.device_address().unwrap().to_ne_bytes());
         let record = |commands| {
-            // SAFETY: recording, outside of a render pass; a word for each thread.
+            // SAFETY: recording, outside of a render pass; one word for each thread.
             unsafe { kernel.record(commands, &config, &args) }.unwrap();
         };
-        // SAFETY: kernel and buffer outlive the wait.
+        // SAFETY: the kernel and the buffer outlive the wait.
         unsafe { device.run_once(device.queue(), "registers", Rig::LONG, record) }.unwrap();
     }
 }
@@ -93,12 +94,12 @@ fn a_kernel_that_faults_loses_the_device_and_a_new_one_works() {
     registers(&device);
 
     let start = Instant::now();
-    // It writes 4 TiB past its address.
+    // The kernel writes 4 TiB past its address.
     let error = run(&device, &fault, address).unwrap_err();
     assert!(error.is_device_lost() && error.to_string().contains("recreate the device"), "{error}");
     let error = run(&device, &fill, address).unwrap_err();
     assert!(error.is_device_lost(), "every later call says so: {error}");
-    // What is on a lost device may be destroyed, and is.
+    // Objects of a lost device can be destroyed, and are.
     drop((fill, fault, module, buffer, device));
     assert!(start.elapsed() < Rig::LONG, "{:?}", start.elapsed());
 

@@ -1,6 +1,7 @@
-//! Buffers of more than 4 GiB: the last byte crosses both ways. A size that is cut to 32 bits
-//! anywhere, in a descriptor, a mapping, a view or a copy, reaches another byte or none.
-#![allow(unsafe_code, clippy::unwrap_used)] // Recording.
+//! Buffers of more than 4 GiB, whose last byte is handed over in both directions. A size that is
+//! truncated to 32 bits anywhere, in a descriptor, a mapping, a view or a copy, would address
+//! another byte or none.
+#![allow(unsafe_code, clippy::unwrap_used)] // Recorded commands.
 
 use bridge::ash::vk;
 use bridge::vk_export::{Buffer, BufferInfo, ExportDevice, Placement};
@@ -9,27 +10,27 @@ use bridge_tests::{Need, Rig, case_on, skip_case, to_host};
 use vk_local::{LocalBuffer, MemoryLocation};
 
 const GIB: u64 = 1 << 30;
-/// Memory that is left to the others, and to grow in.
+/// Memory that is left for other users and for growth.
 const SPARE: u64 = 2 * GIB;
 
 type Bytes = BufferSpec<u8>;
 
-/// One test: two at a time would not fit.
+/// A single test, because two at a time would not fit in memory.
 #[test]
 fn the_last_byte_crosses() {
     let rig = Rig::open();
-    // More than maxMemoryAllocationSize is what this tries; the layer warns of it, the
+    // This test exceeds `maxMemoryAllocationSize` on purpose. The layer warns about it; the
     // specification does not forbid it.
     rig.allow(&["UNASSIGNED-vkAllocateMemory-maxMemoryAllocationSize"]);
     for backend in [Backend::Host, Backend::Cuda] {
-        // The same in small, so that everything but the size is known to be right.
+        // The same with a small size, so that everything but the size is known to be correct.
         if let Some(compute) = case_on(rig.device(), backend, "1 MiB") {
             crosses(rig.device(), &compute, 1 << 20);
         }
         for gib in [5, 17] {
             let case = format!("{gib} GiB");
             let Some(compute) = case_on(rig.device(), backend, &case) else { continue };
-            // The second buffer is larger by one.
+            // The second buffer is larger by 1 GiB.
             match room(rig.device(), &compute, gib * GIB, (gib + 1) * GIB) {
                 Ok(()) => crosses(rig.device(), &compute, gib * GIB),
                 Err(reason) => skip_case(Need::Other, &format!("{case} on {backend}"), &reason),
@@ -41,8 +42,8 @@ fn the_last_byte_crosses() {
     }
 }
 
-/// Buffers of 30 GiB until there is no room: the next one is an error and leaves nothing, and an
-/// exchange that cannot grow to that goes on as it is.
+/// Allocates buffers of 30 GiB until memory is full: the next one is an error without leaks, and an
+/// exchange that cannot grow to this size remains usable.
 fn grows_on_a_full_card(device: &ExportDevice, compute: &Compute) {
     const SIZE: u64 = 30 * GIB;
     let most = device.physical().max_buffer_size.unwrap_or(u64::MAX);
@@ -79,7 +80,7 @@ fn grows_on_a_full_card(device: &ExportDevice, compute: &Compute) {
         write(turn.work(), (1 << 20) - 1, byte);
         assert_eq!(read(turn.work(), (1 << 20) - 1), byte);
         turn.skip().unwrap();
-        // Once there is room, it grows.
+        // The exchange can grow once there is memory again.
         all.clear();
         exchange.grow(2 << 20).unwrap();
     }
@@ -87,7 +88,7 @@ fn grows_on_a_full_card(device: &ExportDevice, compute: &Compute) {
     assert_eq!(LiveObjects::now(), before);
 }
 
-/// Whether there is room for two buffers, the second the larger one.
+/// Checks that there is memory for two buffers, the second being the larger one.
 fn room(device: &ExportDevice, compute: &Compute, first: u64, second: u64) -> Result<(), String> {
     let (physical, all) = (device.physical(), first + second);
     let most = physical.max_buffer_size.unwrap_or(u64::MAX);
@@ -109,7 +110,7 @@ fn room(device: &ExportDevice, compute: &Compute, first: u64, second: u64) -> Re
     }
 }
 
-/// What Linux says is available.
+/// Returns the memory that Linux reports as available.
 fn free_on_host() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find(|line| line.starts_with("MemAvailable:"))?;
@@ -125,8 +126,8 @@ fn crosses(device: &ExportDevice, compute: &Compute, size: u64) {
     let tail =
         LocalBuffer::new(device, "tail", 4, vk::BufferUsageFlags::TRANSFER_DST, MemoryLocation::GpuToCpu).unwrap();
 
-    // The compute side writes the last byte, and those at which 32 bits would have ended; Vulkan
-    // reads it and writes another.
+    // The compute side writes the last byte and the bytes at the 32-bit boundary; Vulkan reads the
+    // last byte and writes another.
     const WORD: usize = 1 << 32;
     let others = [(len % WORD, 0xa5), (WORD - 1, 0x11), (WORD, 0x22)].into_iter().filter(|(at, _)| *at < len);
     let mut turn = exchange.begin().unwrap();
@@ -136,7 +137,7 @@ fn crosses(device: &ExportDevice, compute: &Compute, size: u64) {
     assert_eq!((turn.resources().len(), turn.resources().size()), (len, size));
     let record = |commands: vk::CommandBuffer, buffer: RenderBuffer<'_, u8>| {
         let region = [vk::BufferCopy::default().src_offset(size - 4).size(4)];
-        // SAFETY: recording; the last four bytes of the buffer, and all of the other.
+        // SAFETY: recording; the last four bytes of the buffer, and all of `tail`.
         unsafe { device.as_raw().cmd_copy_buffer(commands, buffer.as_raw(), tail.as_raw(), &region) };
         to_host(device, commands);
         let after = [vk::MemoryBarrier2::default()
@@ -151,12 +152,12 @@ fn crosses(device: &ExportDevice, compute: &Compute, size: u64) {
         // is a multiple of 4.
         unsafe { device.as_raw().cmd_fill_buffer(commands, buffer.as_raw(), size - 4, 4, 0x6b6b_6b6b) };
     };
-    // SAFETY: what is recorded keeps its Valid Usage; `tail` lives until it has run.
+    // SAFETY: the recorded commands keep their Valid Usage; `tail` lives until they have run.
     unsafe { turn.run_once(Rig::LONG, record) }.unwrap();
     // SAFETY: the frame has run, with a barrier to the host.
     assert_eq!(unsafe { tail.bytes() }.unwrap()[3], 0x5a, "Vulkan sees another last byte");
 
-    // What Vulkan wrote is kept where the buffer grows, and so are the bytes about 4 GiB.
+    // Growing the buffer keeps the contents that Vulkan wrote, and the bytes around 4 GiB.
     exchange.grow(len + len.min(1 << 30)).unwrap();
     let mut turn = exchange.begin().unwrap();
     for (at, byte) in others.chain([(len - 1, 0x6b)]) {

@@ -1,6 +1,6 @@
-//! Work of other CUDA streams with a frame of a latest exchange, left behind by a turn that could
-//! not signal: Vulkan gets the slot back only behind it.
-#![allow(unsafe_code, clippy::unwrap_used)] // Submitting.
+//! Work of other CUDA streams on a frame of a latest exchange, from a turn that could not signal:
+//! Vulkan gets the slot back only after that work.
+#![allow(unsafe_code, clippy::unwrap_used)] // Submissions.
 
 use std::time::Duration;
 
@@ -62,20 +62,21 @@ fn left_behind(rig: &Rig, compute: &Compute, new: bool) {
         Work::Cuda(cuda) => other.memcpy_dtod(&cuda.resources, &mut copy).unwrap(),
         _ => unreachable!("the compute side is CUDA"),
     }
-    // A captured stream waits for nobody.
+    // A captured stream cannot wait.
     home.begin_capture(sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).unwrap();
     let error = turn.finish().unwrap_err();
     // SAFETY: a live stream, which is captured.
     let graph = unsafe { result::stream::end_capture(home.cu_stream()) }.unwrap();
-    // SAFETY: the graph that was captured a moment ago, which nobody has instantiated.
+    // SAFETY: the graph that was just captured, which was never instantiated.
     unsafe { result::graph::destroy(graph) }.unwrap();
     assert!(error.to_string().contains("captur"), "{error}");
-    // The next turn gives the slot back.
+    // The next turn returns the slot.
     draw(rig, &mut writer, &commands);
     let turn = reader.newest().unwrap().unwrap();
     assert!(turn.is_new());
     let read = turn.finish().unwrap();
-    // A slow machine may miss a signal that is not held back; one that is passes always.
+    // On a slow machine, a signal that is not delayed may be missed here; a delayed one always
+    // passes.
     let waited = read.wait(Duration::from_millis(300));
     assert!(matches!(waited, Err(Error::Timeout { .. })), "the slot is Vulkan's while it is copied: {waited:?}");
     gate.open();

@@ -1,5 +1,5 @@
-//! Leases keep what is in a slot alive, whatever becomes of the exchange.
-#![allow(unsafe_code, clippy::unwrap_used)] // Commands on what a lease keeps.
+//! Leases keep the resources of a slot alive, whatever happens to the exchange.
+#![allow(unsafe_code, clippy::unwrap_used)] // Commands on leased resources.
 
 use std::time::Duration;
 
@@ -29,13 +29,14 @@ fn words() -> Words {
     Words::new(LEN, BufferAccess::TRANSFER_READ | BufferAccess::TRANSFER_WRITE)
 }
 
-/// Submits a fill of a buffer that only a lease keeps, and waits. The layer reports one that is
-/// gone.
+/// Submits a fill of a buffer that only a lease keeps alive, and waits. The layer reports a
+/// destroyed buffer.
 fn use_it(rig: &Rig, buffer: vk::Buffer) {
     let device = rig.device();
     let commands = Commands::new(device);
     let raw = commands.begin();
-    // SAFETY: recording; the buffer is a multiple of four bytes, may be filled, and is leased.
+    // SAFETY: recording; the buffer's size is a multiple of four bytes, it may be filled, and it is
+    // leased.
     unsafe { device.as_raw().cmd_fill_buffer(raw, buffer, 0, vk::WHOLE_SIZE, 7) };
     commands.end();
     let raw = [raw];
@@ -49,7 +50,7 @@ fn use_it(rig: &Rig, buffer: vk::Buffer) {
     used.unwrap();
 }
 
-/// Buffers and images beyond those of before.
+/// Returns the number of buffers and images in addition to `before`.
 fn more_than(before: &LiveObjects) -> (usize, usize) {
     let now = LiveObjects::now();
     (now.buffers - before.buffers, now.images - before.images)
@@ -140,7 +141,7 @@ fn a_leased_part_of_a_pool_is_nobody_elses(rig: &Rig, compute: &Compute) {
     assert_gone(&before);
 }
 
-/// What may still be in use is leaked: the last lease does not destroy it.
+/// Resources that may still be in use are leaked: the last lease does not destroy them.
 fn a_lease_frees_nothing_that_is_leaked(_: &Rig, compute: &Compute) {
     let before = LiveObjects::now();
     let gate = Gate::on(compute);

@@ -1,6 +1,7 @@
-//! What Vulkan must not be asked for: usages and stages without their feature, allocations that no
-//! heap holds; and what it may be asked for although it promises less. One test, see `Rig`.
-#![allow(unsafe_code, clippy::unwrap_used)] // An engine whose driver's answers are changed.
+//! Vulkan is never called with usages and stages whose feature is missing or with allocations that
+//! no heap can hold, but with allocations beyond the size that it promises. A single test, see
+//! `Rig`.
+#![allow(unsafe_code, clippy::unwrap_used)] // An engine with altered driver results.
 
 use std::sync::OnceLock;
 
@@ -97,7 +98,7 @@ fn what_is_not_shared_is_checked_too() {
     }
     let extent = vk::Extent2D { width: 4, height: 4 };
     let of_usage = |usage| LocalImageInfo { name: "local", format: vk::Format::R8G8B8A8_UNORM, extent, usage };
-    // No view can be of these.
+    // Images with these usages cannot have a view.
     let transient = vk::ImageUsageFlags::TRANSIENT_ATTACHMENT;
     for usage in [
         vk::ImageUsageFlags::TRANSFER_SRC,
@@ -133,7 +134,7 @@ fn what_is_not_shared_is_checked_too() {
     assert_eq!(result, Some(vk::Result::ERROR_FORMAT_NOT_SUPPORTED));
     let mut mapped =
         LocalBuffer::new(&device, "mapped", 3, vk::BufferUsageFlags::TRANSFER_SRC, MemoryLocation::CpuToGpu).unwrap();
-    // SAFETY: the GPU has not been told of it.
+    // SAFETY: the GPU has not used it.
     unsafe { mapped.bytes_mut() }.unwrap().copy_from_slice(&[1, 2, 3]);
     // SAFETY: as above.
     assert_eq!(unsafe { mapped.bytes() }, Some(&[1, 2, 3][..]));
@@ -184,20 +185,20 @@ type Memory = unsafe extern "system" fn(vk::PhysicalDevice, *mut vk::PhysicalDev
 static PROPERTIES: OnceLock<Properties> = OnceLock::new();
 static MEMORY: OnceLock<Memory> = OnceLock::new();
 
-/// The driver's answer, with a promise of 1 MiB.
+/// Returns the driver's properties, with a promised allocation size of 1 MiB.
 unsafe extern "system" fn small_promise(
     physical: vk::PhysicalDevice,
     properties: *mut vk::PhysicalDeviceProperties2<'_>,
 ) {
-    // SAFETY: the caller's arguments, handed on.
+    // SAFETY: the caller's arguments, forwarded.
     unsafe { PROPERTIES.get().unwrap()(physical, properties) };
     // SAFETY: the caller's structure, which lives for the call.
     let mut next: *mut vk::BaseOutStructure<'_> = unsafe { (*properties).p_next }.cast();
     while !next.is_null() {
-        // SAFETY: every structure of a chain begins as this one.
+        // SAFETY: every structure of a chain begins like this one.
         if unsafe { (*next).s_type } == vk::StructureType::PHYSICAL_DEVICE_MAINTENANCE_3_PROPERTIES {
             let maintenance3: *mut vk::PhysicalDeviceMaintenance3Properties<'_> = next.cast();
-            // SAFETY: its type says what it is.
+            // SAFETY: its structure type identifies it.
             unsafe { (*maintenance3).max_memory_allocation_size = MIB };
         }
         // SAFETY: as above.
@@ -205,9 +206,9 @@ unsafe extern "system" fn small_promise(
     }
 }
 
-/// The driver's heaps, as of 64 MiB.
+/// Returns the driver's heaps, each with a size of 64 MiB.
 unsafe extern "system" fn small_heaps(physical: vk::PhysicalDevice, memory: *mut vk::PhysicalDeviceMemoryProperties) {
-    // SAFETY: the caller's arguments, handed on.
+    // SAFETY: the caller's arguments, forwarded.
     unsafe { MEMORY.get().unwrap()(physical, memory) };
     // SAFETY: the caller's structure, which lives for the call.
     for heap in unsafe { &mut (*memory).memory_heaps } {
@@ -235,7 +236,8 @@ fn more_than_promised_is_tried_but_no_more_than_the_heap() {
         }
         real as *const std::ffi::c_void
     };
-    // SAFETY: every function is the instance's own, or a stand-in with its signature that calls it.
+    // SAFETY: every function is the instance's own, or a replacement with its signature that calls
+    // it.
     let instance = unsafe { ash::Instance::load_with(hook, handle) };
     info.instance = instance;
     // SAFETY: the engine's own handles.

@@ -1,6 +1,6 @@
-//! What can be seen from outside: the trace, and the counts of live objects. One test: both are of
-//! the whole process.
-#![allow(unsafe_code, clippy::unwrap_used)] // Submitting.
+//! Observation from outside: the trace, and the counts of live objects. A single test, because both
+//! are global to the process.
+#![allow(unsafe_code, clippy::unwrap_used)] // Submissions.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};
@@ -23,7 +23,7 @@ fn the_bridge_can_be_watched() {
         Rig::case(backend, "a_sink_that_panics_changes_no_frame", a_sink_that_panics_changes_no_frame);
         Rig::case(backend, "a_sink_may_use_the_bridge", a_sink_may_use_the_bridge);
     }
-    // Last: what it leaks stays counted.
+    // Last, because its leaks stay counted.
     Rig::case(Backend::Host, "leaks_are_counted", leaks_are_counted);
 }
 
@@ -112,7 +112,7 @@ fn nothing_stays_alive(rig: &Rig, compute: &Compute) {
     assert_eq!((now.exchanges, now.turns, now.buffers, now.timelines), (1, 1, 1, 2), "{now}");
     turn.finish().unwrap().skip();
     two_frames(rig, &mut watched);
-    // A turn keeps what it needs when its exchange goes.
+    // A turn keeps its resources alive when its exchange is dropped.
     let turn = watched.begin().unwrap();
     drop(watched);
     assert_eq!(LiveObjects::now().buffers, 1);
@@ -120,7 +120,7 @@ fn nothing_stays_alive(rig: &Rig, compute: &Compute) {
     assert!(LiveObjects::now().is_empty(), "{}", LiveObjects::now());
 }
 
-/// Panics at the first signal of the compute side.
+/// A sink that panics at the first signal of the compute side.
 struct Panicking;
 
 impl Write for Panicking {
@@ -149,7 +149,7 @@ fn a_sink_that_panics_changes_no_frame(rig: &Rig, compute: &Compute) {
         readback.run(turn, &[source]);
     }
     watched.close().unwrap();
-    // The panic ended the trace: what comes now is the program's next.
+    // The panic ended the trace; the next trace works.
     let sink = Sink::default();
     trace_to(sink.clone());
     two_frames(rig, &mut exchange(compute));
@@ -157,7 +157,7 @@ fn a_sink_that_panics_changes_no_frame(rig: &Rig, compute: &Compute) {
     assert!(!sink.lines().is_empty());
 }
 
-/// Shares a buffer for every line.
+/// A sink that creates a shared buffer for every line.
 struct Sharing(Compute, Arc<Mutex<usize>>);
 
 impl Write for Sharing {
@@ -182,7 +182,7 @@ fn a_sink_may_use_the_bridge(rig: &Rig, compute: &Compute) {
 
 fn leaks_are_counted(rig: &Rig, compute: &Compute) {
     let pool = SharedPool::new(compute, &SharedPoolInfo::default()).unwrap();
-    // Two slots in one block, which another exchange has left.
+    // Two slots in one block that was used by another exchange before.
     with_pool(compute, Rig::LONG, 1, Some(&pool)).close().unwrap();
     let mut watched = with_pool(compute, Duration::from_millis(500), 2, Some(&pool));
     let mut turn = watched.begin().unwrap();
@@ -190,7 +190,7 @@ fn leaks_are_counted(rig: &Rig, compute: &Compute) {
     let Work::Host(host) = turn.work() else { unreachable!("the CPU was asked for") };
     host.run(move |_| gate.recv().unwrap()).unwrap();
     turn.finish().unwrap().skip();
-    // The signal does not come in time: closing gives up, and says all it knows.
+    // The signal does not happen in time, so closing times out and reports the state.
     let error = watched.close().unwrap_err().to_string();
     for part in
         ["watched", "point 1", "the compute side signals", "last value seen: 0", "computed: signal 1, wait none"]
@@ -203,7 +203,7 @@ fn leaks_are_counted(rig: &Rig, compute: &Compute) {
     drop(pool);
     assert_eq!(LiveObjects::now(), now, "what is leaked keeps its block");
     release.send(()).unwrap();
-    // The thread is done with what was leaked once it has done a frame behind it: the process must
-    // not end, and the layer's own destructors run, while it signals.
+    // The compute thread has finished with the leaked resources once a later frame is done. The
+    // process must not end, and run the layer's destructors, while the thread signals.
     two_frames(rig, &mut exchange(compute));
 }

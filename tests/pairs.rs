@@ -1,5 +1,5 @@
-//! Pairs of devices: by UUID and by nothing else, whatever order the two APIs count their devices
-//! in. One test, see `Rig`.
+//! Devices are paired by UUID only, whatever the device order of the two APIs. A single test, see
+//! `Rig`.
 #![allow(clippy::unwrap_used)]
 
 use bridge::cuda_import::CudaDevice;

@@ -1,16 +1,16 @@
-//! Random cases: the same ones in every run, and others that change from run to run.
+//! Random cases: one set that is the same in every run, and one that changes from run to run.
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 
-/// The seed of the cases that do not change.
+/// The seed of the unchanging cases.
 const FIXED: u64 = 0x0b21_d9e5;
 
-/// Runs `test` over `cases` values of the fixed seed, then over as many of a random one, which is
-/// printed. `PROPERTY_SEED` is taken in its place where it is set.
+/// Runs `test` on `cases` values of the fixed seed, then on as many of a random seed, which is
+/// printed. `PROPERTY_SEED` overrides the random seed.
 pub(crate) fn run<S: Strategy>(cases: u32, values: &S, test: impl Fn(S::Value) -> Result<(), TestCaseError>) {
     for seed in [FIXED, random()] {
-        // libtest shows this if the test fails.
+        // libtest prints this if the test fails.
         println!("seed {seed}; PROPERTY_SEED={seed} runs the same cases again");
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_le_bytes());

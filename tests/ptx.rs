@@ -1,5 +1,5 @@
-//! PTX as it is committed: every kernel's arguments are those that its launches pass, and no text
-//! makes the reader panic.
+//! The committed PTX: the parameters of every kernel match the arguments of its launches, and no
+//! text makes the parser panic.
 #![allow(clippy::unwrap_used)]
 
 use std::mem::{offset_of, size_of};
@@ -11,14 +11,14 @@ macro_rules! committed {
     ($($name:literal),+) => { [$(($name, include_str!(concat!("../shaders/", $name, ".ptx")))),+] };
 }
 
-/// Kernels of which most must not run in a Vulkan queue.
+/// Kernels most of which must not run in a Vulkan queue.
 const REFUSED: &str = include_str!("../shaders/refused.ptx");
 
 /// Every other module of `shaders/`.
 const COMMITTED: [(&str, &str); 9] =
     committed!["bench", "engine", "first", "particles", "postprocess", "probe", "remote", "texture", "wgpu"];
 
-/// Each kernel with its parameters' sizes.
+/// Each kernel with the sizes of its parameters.
 const KERNELS: &[(&str, &str, &[usize])] = &[
     ("bench", "touch", &[8, 4]),
     ("bench", "spin_then_tell", &[8, 4, 8]),
@@ -58,7 +58,7 @@ fn read(module: &str) -> Ptx {
 macro_rules! lies_as {
     ($entry:expr, $struct:ident { $($field:ident: $type:ty),+ $(,)? }) => {{
         #[repr(C)]
-        #[allow(dead_code)] // Only the layout counts.
+        #[allow(dead_code)] // Only the layout is used.
         struct $struct { $($field: $type),+ }
         let expected = [$((offset_of!($struct, $field), size_of::<$type>(), align_of::<$type>())),+];
         let entry: &PtxEntry = $entry;
@@ -118,7 +118,8 @@ fn what_a_compiler_writes_is_refused_for_what_it_does() {
     }
 }
 
-/// As `ptxas -v` and the constant bank of its output say for the same text.
+/// Argument and shared memory sizes match those of `ptxas -v` and of the constant bank in its
+/// output.
 #[test]
 fn sizes_are_those_of_ptxas() {
     let ptx = Ptx::new(REFUSED).unwrap();
@@ -131,7 +132,7 @@ fn sizes_are_those_of_ptxas() {
     ] {
         let entry = ptx.entry(name).unwrap();
         assert_eq!(entry.args_size(), args, "{name}");
-        // Through a table any function may be called, with what it shares.
+        // A call through a table may reach any function, with its shared memory.
         assert_eq!(entry.static_shared_bytes(), shared, "{name}");
     }
     assert_eq!(ptx.entry("bounded").unwrap().max_threads(), Some(128));
@@ -161,7 +162,7 @@ fn parameters_lie_as_in_structs_of_rust() {
     lies_as!(ptx.entry("mixed").unwrap(), Mixed { a: u8, b: u64, c: u16, d: Wide, e: u8, f: f64 });
 }
 
-/// A change of a text.
+/// A modification of a text.
 #[derive(Debug, Clone)]
 enum Change {
     Cut(prop::sample::Index),
@@ -219,7 +220,7 @@ proptest! {
         }
     }
 
-    /// `trap` at the start of any statement of any kernel is found.
+    /// A `trap` at the start of any statement of any kernel is found.
     #[test]
     fn a_trap_is_found_wherever_it_is(
         module in prop::sample::select(COMMITTED.to_vec()), at in any::<prop::sample::Index>(),

@@ -1,5 +1,5 @@
-//! Frames on other queues than the main one: the same contents, the same order.
-#![allow(unsafe_code, clippy::unwrap_used)] // Submitting.
+//! Frames on queues other than the main one have the same contents and order.
+#![allow(unsafe_code, clippy::unwrap_used)] // Submissions.
 
 use std::time::Duration;
 
@@ -45,8 +45,8 @@ fn frames_cross_on_every_queue(rig: &Rig, compute: &Compute) {
     }
 }
 
-/// Rows of an odd number of bytes in several levels, which a queue that only copies takes at
-/// offsets of 4 and as a whole.
+/// Images whose rows have an odd number of bytes, with several levels; a transfer-only queue copies
+/// them at offsets that are multiples of 4, and only as a whole.
 fn images_cross_on_every_queue(rig: &Rig, compute: &Compute) {
     const EXTENT: [u32; 2] = [37, 19];
     for kind in [QueueKind::Graphics, QueueKind::Compute, QueueKind::Transfer] {
@@ -81,8 +81,8 @@ fn images_cross_on_every_queue(rig: &Rig, compute: &Compute) {
     }
 }
 
-/// The negative control of the buffers above, on each queue: without the turn's wait it reads the
-/// frame before.
+/// Negative control of the buffers above, on each queue: without the turn's wait, the queue reads
+/// the previous frame.
 fn without_the_wait_every_queue_reads_stale_data(rig: &Rig, compute: &Compute) {
     let filler = Filler::new(compute);
     for kind in [QueueKind::Graphics, QueueKind::Compute, QueueKind::Transfer] {
@@ -111,9 +111,9 @@ fn without_the_wait_every_queue_reads_stale_data(rig: &Rig, compute: &Compute) {
         let (infos, signals) =
             ([vk::CommandBufferSubmitInfo::default().command_buffer(commands)], [turn.parts().signal()]);
         let batch = vk::SubmitInfo2::default().command_buffer_infos(&infos).signal_semaphore_infos(&signals);
-        // SAFETY: wrong on purpose: the turn's wait is missing. The memory is plain words.
+        // SAFETY: incorrect on purpose: the turn's wait is missing. The memory is plain words.
         unsafe { queue.submit(&[batch], vk::Fence::null()) }.unwrap();
-        // SAFETY: it was submitted, if without its wait.
+        // SAFETY: it was submitted, although without its wait.
         unsafe { turn.submitted() }.wait(Rig::LONG).unwrap();
         assert!(
             readback.words() == Filler::pattern(LEN, 1000),

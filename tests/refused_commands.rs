@@ -1,6 +1,6 @@
-//! Commands that a queue refuses leave no command pool behind, uploads and read-backs no buffer.
-//! One test: the device's functions are stood in for.
-#![allow(unsafe_code, clippy::unwrap_used)] // Stand-ins for Vulkan functions.
+//! If a queue refuses a submission, no command pool is leaked, and no buffer of uploads and
+//! read-backs. A single test, because the device's functions are replaced.
+#![allow(unsafe_code, clippy::unwrap_used)] // Replaced Vulkan functions.
 
 use std::ffi::{CStr, c_void};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -36,7 +36,7 @@ unsafe extern "system" fn submit(
     }
     SUBMISSIONS.fetch_add(1, Ordering::Relaxed);
     let real = SUBMIT.lock().unwrap().unwrap();
-    // SAFETY: handed on.
+    // SAFETY: forwarded to the real function.
     unsafe { real(queue, count, batches, fence) }
 }
 
@@ -48,7 +48,7 @@ unsafe extern "system" fn make_pool(
 ) -> vk::Result {
     POOLS_MADE.fetch_add(1, Ordering::Relaxed);
     let real = MAKE_POOL.lock().unwrap().unwrap();
-    // SAFETY: handed on.
+    // SAFETY: forwarded to the real function.
     unsafe { real(device, info, allocator, pool) }
 }
 
@@ -59,7 +59,7 @@ unsafe extern "system" fn destroy_pool(
 ) {
     POOLS_DESTROYED.fetch_add(1, Ordering::Relaxed);
     let real = DESTROY_POOL.lock().unwrap().unwrap();
-    // SAFETY: handed on.
+    // SAFETY: forwarded to the real function.
     unsafe { real(device, pool, allocator) };
 }
 
@@ -71,7 +71,7 @@ unsafe extern "system" fn make_buffer(
 ) -> vk::Result {
     BUFFERS_MADE.fetch_add(1, Ordering::Relaxed);
     let real = MAKE_BUFFER.lock().unwrap().unwrap();
-    // SAFETY: handed on.
+    // SAFETY: forwarded to the real function.
     unsafe { real(device, info, allocator, buffer) }
 }
 
@@ -82,7 +82,7 @@ unsafe extern "system" fn destroy_buffer(
 ) {
     BUFFERS_DESTROYED.fetch_add(1, Ordering::Relaxed);
     let real = DESTROY_BUFFER.lock().unwrap().unwrap();
-    // SAFETY: handed on.
+    // SAFETY: forwarded to the real function.
     unsafe { real(device, buffer, allocator) };
 }
 
@@ -119,7 +119,7 @@ fn hook(name: &CStr, real: *const c_void) -> *const c_void {
     real
 }
 
-/// Of an engine that submits nothing beside the bridge.
+/// The queue lock of an engine that submits nothing itself.
 struct Alone;
 
 impl QueueLock for Alone {
@@ -128,15 +128,15 @@ impl QueueLock for Alone {
     }
 }
 
-/// Command pools that are alive.
+/// Returns the number of live command pools.
 fn pools() -> usize {
     POOLS_MADE.load(Ordering::Relaxed) - POOLS_DESTROYED.load(Ordering::Relaxed)
 }
 
 #[test]
 fn refused_commands_are_freed() {
-    // Never destroyed: NVIDIA's driver deadlocks when a device goes while a thread that has used
-    // Vulkan exits.
+    // Never destroyed: NVIDIA's driver deadlocks if a device is destroyed while a thread that has
+    // used Vulkan exits.
     let engine = std::mem::ManuallyDrop::new(Engine::new(Some(hook)));
     let mut info = engine.info();
     info.queue_lock = Some(Arc::new(Alone));
@@ -155,7 +155,7 @@ fn refused_commands_are_freed() {
     engine.assert_silent();
 }
 
-/// `run_once` in both directions.
+/// Runs `run_once` in both directions.
 fn frames(compute: &Compute) {
     let (info, spec) = (ExchangeInfo::default(), || BufferSpec::<u32>::new(64, BufferAccess::TRANSFER_READ));
     let mut first = Exchange::new(compute, &info, spec()).unwrap();
@@ -187,12 +187,12 @@ fn frames(compute: &Compute) {
     second.close().unwrap();
 }
 
-/// Buffers that are alive.
+/// Returns the number of live buffers.
 fn buffers() -> usize {
     BUFFERS_MADE.load(Ordering::Relaxed) - BUFFERS_DESTROYED.load(Ordering::Relaxed)
 }
 
-/// A frame in which the memory is copied into the slot.
+/// Computes a frame in which the memory is copied to the slot.
 fn frame(
     exchange: &mut Exchange<BufferSpec<u32>>,
     memory: &KernelMemory<u32>,
@@ -214,17 +214,17 @@ fn frame(
             unsafe { device.cmd_pipeline_barrier2(commands, &dependency) };
         };
         barrier(vk::PipelineStageFlags2::COMPUTE_SHADER, vk::PipelineStageFlags2::ALL_TRANSFER);
-        // SAFETY: recording; both have as many bytes, and live until the frame was read back.
+        // SAFETY: recording; both have the same size, and live until the frame is read back.
         unsafe { device.as_raw().cmd_copy_buffer(commands, from, to, &region) };
         barrier(vk::PipelineStageFlags2::ALL_TRANSFER, vk::PipelineStageFlags2::COMPUTE_SHADER);
     };
-    // SAFETY: the copy has barriers from and to what is around it.
+    // SAFETY: the copy has barriers from and to the surrounding commands.
     unsafe { work.record(record) }?;
     turn.finish()
 }
 
-/// The copy of the first contents: recorded and not submitted, run with the first frame that is not
-/// refused, and freed behind it.
+/// The copy of the initial contents is recorded but not submitted, runs with the first frame that
+/// is not refused, and its source is freed after that.
 fn memory(compute: &Compute) {
     let (pools_before, buffers_before) = (pools(), buffers());
     let (info, spec) = (ExchangeInfo::default(), BufferSpec::<u32>::new(64, BufferAccess::TRANSFER_READ));
@@ -240,7 +240,7 @@ fn memory(compute: &Compute) {
     // SAFETY: nothing is recorded.
     unsafe { frame(&mut exchange, &state).unwrap().run_once(Rig::LONG, |_, _| {}) }.unwrap_err();
     REFUSES.store(false, Ordering::Relaxed);
-    // The frame that was lost is told once.
+    // The lost frame is reported once.
     let turn = frame(&mut exchange, &state).or_else(|_| frame(&mut exchange, &state)).unwrap();
     assert_eq!(turn.read_back(Rig::LONG).unwrap(), contents);
     assert_eq!(frame(&mut exchange, &state).unwrap().read_back(Rig::LONG).unwrap(), contents, "again");
@@ -253,7 +253,7 @@ fn memory(compute: &Compute) {
     drop(state);
     exchange.close().unwrap();
     assert_eq!(buffers(), buffers_before, "buffers");
-    // Never submitted: it goes with the compute side.
+    // Its copy is never submitted, so the memory is freed with the compute side.
     drop(make());
     assert_eq!(buffers(), buffers_before + 2);
     assert!(pools() <= pools_before + 8, "command buffers are used again: {}", pools() - pools_before);

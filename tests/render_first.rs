@@ -1,5 +1,6 @@
-//! The other way round: what Vulkan writes, the compute side reads, whole and in order.
-#![allow(unsafe_code, clippy::unwrap_used)] // Submitting.
+//! The opposite direction: frames written by Vulkan are read by the compute side, completely and in
+//! order.
+#![allow(unsafe_code, clippy::unwrap_used)] // Submissions.
 
 use std::sync::{Arc, Mutex};
 
@@ -50,7 +51,7 @@ fn exchange(compute: &Compute, slots: usize) -> Scene {
     .unwrap()
 }
 
-/// Takes a copy of what a compute turn got, in the compute side's own time.
+/// Copies the contents of a compute turn in the order of the compute side.
 enum Reader {
     Cuda { stream: Arc<CudaStream>, copy: CudaSlice<u32> },
     Host(Arc<Mutex<Vec<u32>>>),
@@ -78,7 +79,7 @@ impl Reader {
         }
     }
 
-    /// The copy; its turn must have been waited for.
+    /// Returns the copy. Its turn must have been waited for.
     fn words(&self) -> Vec<u32> {
         match self {
             Self::Cuda { stream, copy } => stream.clone_dtoh(copy).unwrap(),
@@ -90,8 +91,7 @@ impl Reader {
 /// Submits a fill of the turn's buffer.
 fn draw(commands: &Commands, turn: RenderTurn<Words, RenderFirst>, word: u32) -> ComputeTurn<Words, RenderFirst> {
     let recorded = commands.fill(&turn, turn.resources().as_raw(), word);
-    // SAFETY: recorded with the turn's barriers; every test waits before it goes on with the
-    // commands.
+    // SAFETY: recorded with the turn's barriers; every test waits before it reuses the commands.
     let turn = unsafe { turn.submit(&[recorded]) }.unwrap();
     commands.note(turn.rendered());
     turn
@@ -132,7 +132,7 @@ fn computing_waits_for_slow_commands(rig: &Rig, compute: &Compute) {
     }
 }
 
-/// The negative control of the test above: the signal is given before the commands have run.
+/// Negative control of the test above: the signal happens before the commands have run.
 fn signaled_too_early_computing_reads_stale_data(rig: &Rig, compute: &Compute) {
     let commands = Commands::new(rig.device());
     let mut reader = Reader::new(compute);
@@ -147,24 +147,24 @@ fn signaled_too_early_computing_reads_stale_data(rig: &Rig, compute: &Compute) {
     let parts = turn.parts();
     let signals = [parts.signal()];
     let early = vk::SubmitInfo2::default().wait_semaphore_infos(parts.waits()).signal_semaphore_infos(&signals);
-    // SAFETY: wrong on purpose: the signal goes before the commands. The memory is plain words.
+    // SAFETY: incorrect on purpose: the signal precedes the commands. The memory is plain words.
     unsafe { rig.device().queue().submit(&[early], vk::Fence::null()) }.unwrap();
     gate.hold_queue(rig.device(), QueueKind::Graphics);
     let infos = [vk::CommandBufferSubmitInfo::default().command_buffer(recorded)];
     let late = vk::SubmitInfo2::default().command_buffer_infos(&infos);
     // SAFETY: recorded; the gate's drop waits for the queue.
     unsafe { rig.device().queue().submit(&[late], vk::Fence::null()) }.unwrap();
-    // SAFETY: both halves were submitted, if in the wrong order.
+    // SAFETY: both parts were submitted, although in the wrong order.
     let mut turn = unsafe { turn.submitted() }.unwrap();
     reader.read(&mut turn);
     turn.finish().unwrap().wait(Rig::LONG).unwrap();
     assert!(reader.words() == [1; LEN], "signaled too early, computing has to read the frame before");
-    // The commands run before their pool goes.
+    // The commands run before their pool is destroyed.
     drop(gate);
 }
 
-/// With one slot, the second frame's commands must not touch what the first frame's computation
-/// still reads.
+/// With one slot, the commands of the second frame must not modify what the computation of the
+/// first frame still reads.
 fn vulkan_waits_for_a_slow_reader(rig: &Rig, compute: &Compute) {
     let (first, second) = (Commands::new(rig.device()), Commands::new(rig.device()));
     let mut reader = Reader::new(compute);
@@ -182,9 +182,9 @@ fn vulkan_waits_for_a_slow_reader(rig: &Rig, compute: &Compute) {
     turn.finish().unwrap().wait(Rig::LONG).unwrap();
 }
 
-/// The negative control of the test above: the same without Vulkan's wait.
+/// Negative control of the test above: the same without Vulkan's wait.
 fn without_the_wait_vulkan_overwrites_what_is_read(rig: &Rig, compute: &Compute) {
-    // It is a hazard, where the layer sees it.
+    // This is a hazard that the layer may detect.
     rig.allow(&["SYNC-HAZARD-WRITE-AFTER-WRITE"]);
     let (first, second) = (Commands::new(rig.device()), Commands::new(rig.device()));
     let mut reader = Reader::new(compute);
@@ -202,9 +202,9 @@ fn without_the_wait_vulkan_overwrites_what_is_read(rig: &Rig, compute: &Compute)
     let parts = turn.parts();
     let (infos, signals) = ([vk::CommandBufferSubmitInfo::default().command_buffer(recorded)], [parts.signal()]);
     let batch = vk::SubmitInfo2::default().command_buffer_infos(&infos).signal_semaphore_infos(&signals);
-    // SAFETY: wrong on purpose: `parts.waits()[0]` is missing. The memory is plain words.
+    // SAFETY: incorrect on purpose: `parts.waits()[0]` is missing. The memory is plain words.
     unsafe { rig.device().queue().submit(&[batch], vk::Fence::null()) }.unwrap();
-    // SAFETY: it was submitted, if without its wait.
+    // SAFETY: it was submitted, although without its wait.
     let turn = unsafe { turn.submitted() }.unwrap();
     second.note(turn.rendered());
     turn.rendered().wait(Rig::LONG).unwrap();
@@ -246,7 +246,7 @@ fn dropped_turns_are_told_and_survived(rig: &Rig, compute: &Compute) {
     drop(turn);
     assert!(matches!(exchange.begin(), Err(Error::TurnLost { frame: 1, stage: Stage::Compute, .. })));
     rendered.wait(Rig::LONG).unwrap();
-    // The commands behind wait for what the dropped turn had enqueued.
+    // Later commands wait for the work that the dropped turn had enqueued.
     let mut turn = draw(&commands, exchange.begin().unwrap(), 2);
     assert!(!turn.rendered().is_reached().unwrap(), "Vulkan did not wait for what a dropped turn had enqueued");
     gate.open();
@@ -275,7 +275,7 @@ fn an_engine_submits_for_itself(rig: &Rig, compute: &Compute) {
             .signal_semaphore_infos(&signals);
         // SAFETY: the turn's parts and its commands, which are waited for below.
         unsafe { rig.device().queue().submit(&[batch], vk::Fence::null()) }.unwrap();
-        // SAFETY: submitted a moment ago.
+        // SAFETY: it was just submitted.
         let mut turn = unsafe { turn.submitted() }.unwrap();
         commands.note(turn.rendered());
         reader.read(&mut turn);
@@ -284,14 +284,14 @@ fn an_engine_submits_for_itself(rig: &Rig, compute: &Compute) {
     }
     exchange.close().unwrap();
 
-    // A submission that may have happened.
+    // A turn that may have been submitted.
     let info = ExchangeInfo { name: "lent", slots: 2, timeout: Rig::LONG, ..Default::default() };
     let mut exchange = Exchange::render_first(compute, &info, words()).unwrap();
     let turn = exchange.begin().unwrap().lend().unwrap();
     // SAFETY: nothing was submitted with the parts.
     unsafe { turn.not_submitted() };
     drop(exchange.begin().unwrap().lend().unwrap());
-    // The other slot goes on.
+    // The other slot remains usable.
     for frame in 2..5 {
         let turn = exchange.begin().unwrap();
         assert_eq!(turn.frame(), frame);
@@ -301,8 +301,8 @@ fn an_engine_submits_for_itself(rig: &Rig, compute: &Compute) {
     exchange.close().unwrap();
 }
 
-/// Vulkan draws, the compute side works on it, Vulkan shows it: one exchange each way on one
-/// compute side.
+/// Vulkan draws, the compute side processes the result, Vulkan shows it: one exchange in each
+/// direction on one compute side.
 fn two_exchanges_make_a_round_trip(rig: &Rig, compute: &Compute) {
     let commands = Commands::new(rig.device());
     let readback = Readback::new(rig.device(), SIZE);
@@ -335,7 +335,7 @@ fn two_exchanges_make_a_round_trip(rig: &Rig, compute: &Compute) {
             let error = source.run_with(&mut target, |_, _| ()).unwrap_err();
             assert!(error.to_string().contains("the same `Compute`"), "{error}");
         }
-        // CUDA's streams differ, and the views are ordered on any.
+        // CUDA streams differ, and views are ordered on any stream.
         (Work::Cuda(source), Work::Cuda(target)) => assert!(!Arc::ptr_eq(source.stream, target.stream)),
         _ => panic!("two turns of one backend have different backends"),
     }

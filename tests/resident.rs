@@ -1,4 +1,5 @@
-//! What an adopted device leaves in the process. One test: no instance has been there before.
+//! Libraries that an adopted device leaves loaded. A single test, because no instance may exist
+//! before.
 #![cfg(target_os = "linux")]
 #![allow(unsafe_code, clippy::unwrap_used)] // The engine.
 
@@ -8,8 +9,8 @@ use bridge_tests::vulkan_libraries;
 
 const VERSION: u32 = vk::API_VERSION_1_3;
 
-/// Engines that are restarted load their driver again and again, and NVIDIA's does not load any
-/// number of times.
+/// Drivers stay loaded after an adopted device, because engines that are restarted load their
+/// driver repeatedly, and NVIDIA's driver can only be loaded a limited number of times.
 #[test]
 fn drivers_stay_loaded_behind_an_adopted_device() {
     // SAFETY: the system's loader.
@@ -33,12 +34,12 @@ fn drivers_stay_loaded_behind_an_adopted_device() {
     let mut info = AdoptInfo::new((entry.clone(), instance.clone(), VERSION), physical, device.clone(), (queue, 0));
     info.features.timeline_semaphore = true;
     info.features.synchronization2 = true;
-    // SAFETY: what was created above, and outlives the adopted device.
+    // SAFETY: the objects created above, which outlive the adopted device.
     drop(unsafe { ExportDevice::adopt(info) }.unwrap());
 
     let loaded = vulkan_libraries();
     assert!(loaded.len() >= 2, "the loader and a driver: {loaded:?}");
-    // SAFETY: nothing was made from it.
+    // SAFETY: nothing created from it is left.
     unsafe { device.destroy_device(None) };
     // SAFETY: as above.
     unsafe { instance.destroy_instance(None) };

@@ -1,5 +1,5 @@
-//! A frame's commands in one call, and what the slot holds, on the host.
-#![allow(unsafe_code, clippy::unwrap_used)] // Recording commands.
+//! Running a frame's commands and reading back a slot on the host, each in one call.
+#![allow(unsafe_code, clippy::unwrap_used)] // Recorded commands.
 
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ fn buffers_are_read_back(_: &Rig, compute: &Compute) {
 }
 
 fn images_are_read_back_without_padding(_: &Rig, compute: &Compute) {
-    // A width that no row pitch is a multiple of.
+    // A width that is not a multiple of any row pitch.
     let [width, height] = [37, 5];
     let spec = ImageSpec::<[u8; 4]>::new(
         vk::Format::R8G8B8A8_UNORM,
@@ -81,7 +81,7 @@ fn what_may_not_be_copied_from_is_refused(_: &Rig, compute: &Compute) {
     exchange.begin().unwrap().finish().unwrap().skip();
     exchange.close().unwrap();
 
-    // The uses are there, but the image is in a layout that no copy reads.
+    // The usages suffice, but the image is in a layout that copies cannot read.
     let copied = ImageAccess::TRANSFER_READ;
     let usage = copied.usage | vk::ImageUsageFlags::SAMPLED;
     let sampled = ImageAccess { usage, layout: vk::ImageLayout::SHADER_READ_ONLY_OPTIMAL, ..copied };
@@ -106,8 +106,7 @@ fn commands_run_between_the_barriers(rig: &Rig, compute: &Compute) {
         // SAFETY: the fill keeps its Valid Usage, see above.
         unsafe { turn.finish().unwrap().run_once(Rig::LONG, fill) }.unwrap();
         assert_eq!(len, LEN);
-        // The other slot is passed over; then the slot that was filled is read without being
-        // written.
+        // The other slot is skipped; then the slot that was filled is read without being written.
         exchange.begin().unwrap().finish().unwrap().read_back(Rig::LONG).unwrap();
         let read = exchange.begin().unwrap().finish().unwrap().read_back(Rig::LONG).unwrap();
         assert!(read.iter().all(|word| *word == frame), "frame {frame}: {:?}", &read[..4]);
@@ -156,8 +155,8 @@ fn a_limit_is_kept_and_the_exchange_goes_on(_: &Rig, compute: &Compute) {
     exchange.close().unwrap();
 }
 
-/// The commands of a frame past its limit, and the memory that they copy to, are kept until they
-/// have run, and no longer.
+/// The commands of a frame that timed out, and the memory that they copy to, are kept exactly until
+/// they have run.
 fn what_is_not_waited_for_is_freed_once_it_has_run(rig: &Rig, compute: &Compute) {
     let allocated = || rig.device().allocated_bytes();
     let is_timeout = |error| matches!(error, Error::Timeout { .. });
@@ -173,7 +172,7 @@ fn what_is_not_waited_for_is_freed_once_it_has_run(rig: &Rig, compute: &Compute)
     }
     gate.open();
     exchange.begin().unwrap().finish().unwrap().read_back(Rig::LONG).unwrap();
-    // Whatever the next frame does with its slot.
+    // They are freed whatever the next frame does with its slot.
     exchange.begin().unwrap().skip().unwrap();
     assert_eq!(allocated(), with_slots);
 
@@ -194,7 +193,7 @@ fn what_is_not_waited_for_is_freed_once_it_has_run(rig: &Rig, compute: &Compute)
     gate.hold_queue(rig.device(), QueueKind::Graphics);
     let turn = reader.newest().unwrap().unwrap();
     assert!(is_timeout(turn.read_back(Duration::ZERO).unwrap_err()));
-    // Opens it, and waits for the queue.
+    // Opens the gate, and waits for the queue.
     drop(gate);
     assert_eq!(allocated().allocations, with_slots.allocations + 1, "nobody has looked");
     writer.begin().unwrap().publish().unwrap().wait(Rig::LONG).unwrap();

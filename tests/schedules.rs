@@ -1,6 +1,6 @@
-//! Random schedules against a model: whatever is done in whatever order, every call does what the
-//! model says, and every frame that was submitted shows what was computed for it.
-#![allow(unsafe_code, clippy::unwrap_used)] // Submitting.
+//! Random schedules against a model: whatever the order of operations, every call returns what the
+//! model predicts, and every submitted frame has the contents that were computed for it.
+#![allow(unsafe_code, clippy::unwrap_used)] // Submissions.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
@@ -26,7 +26,7 @@ type Words = BufferSpec<u32>;
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Begin,
-    /// Fill after this many microseconds, or with a copy on another stream, and finish.
+    /// Fills after this many microseconds, or with a copy on another stream, and finishes.
     Finish {
         delay: u16,
         foreign: bool,
@@ -65,8 +65,7 @@ fn every_schedule_keeps_to_the_model(rig: &Rig, compute: &Compute) {
         verified.set(verified.get() + world.finish());
         Ok(())
     });
-    // A step in four or so is a frame that comes to its end: some 200 of them, with a spread of a
-    // quarter.
+    // About one step in four completes a frame, about 200 in all, with a spread of a quarter.
     assert!(verified.get() >= 60, "only {} frames were read back and compared", verified.get());
 }
 
@@ -81,9 +80,9 @@ struct World<'a> {
     in_flight: VecDeque<(TimelinePoint, Readback, u32)>,
     idle: Vec<Readback>,
     bases: u32,
-    /// Frames that were read back and compared.
+    /// Number of frames that were read back and compared.
     verified: usize,
-    // The model.
+    // The state of the model.
     next: u64,
     lost: bool,
 }
@@ -173,7 +172,7 @@ impl<'a> World<'a> {
         match turn.work() {
             Work::Cuda(mut cuda) => {
                 if let Some(stranger) = self.stranger.filter(|_| foreign) {
-                    // Ordered behind the fill, and before the signal, without a word from here.
+                    // Ordered automatically after the fill and before the signal.
                     stranger.memcpy_htod(&Filler::pattern(LEN, base), &mut cuda.resources).unwrap();
                 }
             }
@@ -211,7 +210,7 @@ impl<'a> World<'a> {
         self.idle.push(readback);
     }
 
-    /// Ends it; returns how many frames were read back and compared.
+    /// Ends the schedule and returns how many frames were read back and compared.
     fn finish(mut self) -> usize {
         while !self.in_flight.is_empty() {
             self.wait();

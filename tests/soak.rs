@@ -1,7 +1,7 @@
-//! Long runs: memory and descriptors stay as they are. `SOAK_FRAMES`, `SOAK_INLINE_FRAMES`,
-//! `SOAK_CYCLES` and `SOAK_SLOTS` make them longer.
+//! Long runs, during which memory use and the number of descriptors stay constant. `SOAK_FRAMES`,
+//! `SOAK_INLINE_FRAMES`, `SOAK_CYCLES` and `SOAK_SLOTS` make them longer.
 #![cfg(target_os = "linux")]
-#![allow(unsafe_code, clippy::unwrap_used)] // Submitting.
+#![allow(unsafe_code, clippy::unwrap_used)] // Submissions.
 
 use std::time::Instant;
 
@@ -14,14 +14,17 @@ use bridge_tests::{Filler, Need, PROBE, Readback, Rig, open_descriptors, skip_ca
 
 type Words = BufferSpec<u32>;
 
-/// Bytes by which a process may grow in the second half of a run. It does by some 20 KiB at most.
+/// Bytes by which a process may grow in the second half of a run. Usually it grows by at most 20
+/// KiB.
 const ALLOWED: u64 = 256 << 10;
 
-/// The same for each exchange that comes and goes where the validation layer listens, which keeps
-/// some memory of the objects that it has seen: 4.6 KiB an exchange on an H100.
+/// Additional bytes for each exchange that is created and dropped while the validation layer is
+/// enabled, which keeps some memory for the objects that it has seen: 4.6 KiB per exchange on an
+/// H100.
 const ALLOWED_BY_THE_LAYER: u64 = 8 << 10;
 
-/// The same for each frame that makes memory and lets it go: 0.4 KiB with a software driver.
+/// Additional bytes for each frame that allocates and frees kernel memory: 0.4 KiB with a software
+/// driver.
 const ALLOWED_FOR_MEMORY: u64 = 1 << 10;
 
 #[test]
@@ -39,7 +42,7 @@ fn long_runs_leave_nothing_behind() {
     }
 }
 
-/// Whether the validation layer listens.
+/// Returns `true` if the validation layer is enabled.
 fn watched(rig: &Rig) -> bool {
     rig.device().is_validated() || std::env::var_os("VK_INSTANCE_LAYERS").is_some()
 }
@@ -48,7 +51,7 @@ fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-/// Resident bytes and open descriptors of this process.
+/// Returns the resident bytes and the number of open descriptors of this process.
 fn footprint() -> (u64, usize) {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
@@ -56,8 +59,8 @@ fn footprint() -> (u64, usize) {
     (kibibytes << 10, open_descriptors())
 }
 
-/// Compares the footprints in the middle and at the end of a run, when heaps have settled and
-/// drivers have started their threads: what grows then, grows forever.
+/// Compares the footprints in the middle and at the end of a run. By then heaps have settled and
+/// drivers have started their threads, so that any growth is unbounded growth.
 fn assert_same(before: (u64, usize), after: (u64, usize), what: &str, rounds: u64, allowed: u64) {
     assert_eq!(before.1, after.1, "descriptors before and after {rounds} {what}");
     let grown = after.0.saturating_sub(before.0);
@@ -79,8 +82,8 @@ fn frames(rig: &Rig, compute: &Compute) {
     run(rig, compute, frames, slots, 0, |turn, base| filler.fill(turn, base), |base| Filler::pattern(256, base));
 }
 
-/// Frames of the inline backend: kernels where the device runs them, else fills; each frame with
-/// memory of its own, which goes with it.
+/// Runs frames of the inline backend, with kernels if the device supports them and fills otherwise.
+/// Each frame has its own kernel memory, which is freed with it.
 fn in_the_queue(rig: &Rig) {
     let compute = Compute::inline(rig.device(), QueueKind::Graphics).unwrap();
     let (frames, slots) = (setting("SOAK_INLINE_FRAMES", 3000), setting("SOAK_SLOTS", 3));
@@ -94,7 +97,7 @@ fn in_the_queue(rig: &Rig) {
             let memory = compute.kernel_memory("one", &[1_u32; 256]).unwrap();
             let work = turn.work().kernels().unwrap();
             let config = LaunchConfig::for_elements(256, 256);
-            // SAFETY: the kernel's three parameters: two buffers of as many words.
+            // SAFETY: the kernel's three parameters: two buffers of words, and their length.
             unsafe { work.launch(&add, &config, (work.resources, &memory, 256_u32)) }.unwrap();
         };
         run(rig, &compute, frames, slots, kept, work, |base| Filler::pattern(256, base.wrapping_add(1)));
@@ -108,12 +111,12 @@ fn in_the_queue(rig: &Rig) {
             let record = |commands| {
                 let kernels = (vk::PipelineStageFlags2::COMPUTE_SHADER, vk::PipelineStageFlags2::ALL_TRANSFER);
                 barrier(device, commands, kernels);
-                // SAFETY: recording; the buffer has whole words, and may be filled.
+                // SAFETY: recording; the buffer consists of whole words, and may be filled.
                 unsafe { device.as_raw().cmd_fill_buffer(commands, buffer, 0, vk::WHOLE_SIZE, base) };
                 barrier(device, commands, (kernels.1, kernels.0));
             };
-            // SAFETY: the fill has barriers from and to what is around it, and uses the turn's own
-            // buffer.
+            // SAFETY: the fill has barriers from and to the surrounding commands, and uses the
+            // turn's own buffer.
             unsafe { work.record(record) }.unwrap();
         };
         run(rig, &compute, frames, slots, kept, work, |base| vec![base; 256]);
@@ -137,13 +140,13 @@ fn barrier(
     unsafe { device.cmd_pipeline_barrier2(commands, &dependency) };
 }
 
-/// Frames that `work` computes, each seen to be what `expected` says.
+/// Runs frames that `work` computes, and compares each with `expected`.
 fn run(
     rig: &Rig,
     compute: &Compute,
     frames: u64,
     slots: u64,
-    // Bytes by which each may make the process grow.
+    // Bytes by which each frame may make the process grow.
     kept: u64,
     work: impl Fn(&mut ComputeTurn<Words>, u32),
     expected: impl Fn(u32) -> Vec<u32>,
@@ -166,7 +169,7 @@ fn run(
             assert!(readbacks[slot].words() == expected(old), "frame {frame}");
         }
         let commands = readbacks[slot].record(&turn, &[(turn.resources().as_raw(), 1024)]);
-        // SAFETY: recorded with the turn's barriers; waited for before the readback is used again.
+        // SAFETY: recorded with the turn's barriers; waited for before the readback is reused.
         points[slot] = Some(unsafe { turn.submit(&[commands]) }.unwrap());
         if frame == frames / 2 {
             before = Some(footprint());
@@ -203,7 +206,7 @@ fn coming_and_going(rig: &Rig, compute: &Compute) {
     eprintln!("{cycles} exchanges, {}: {:?} each", compute.backend(), start.elapsed() / u32::try_from(cycles).unwrap());
 }
 
-/// Four threads with a compute side and an exchange each, on one device and one queue.
+/// Runs four threads with a compute side and an exchange each, on one device and one queue.
 fn several_at_once(rig: &Rig, compute: &Compute) {
     let frames = u32::try_from(setting("SOAK_FRAMES", 3000).min(20_000) / 10).unwrap();
     std::thread::scope(|scope| {

@@ -1,5 +1,5 @@
-//! Turns held wrong: every mistake is one clear error, and the exchange goes on.
-#![allow(unsafe_code, clippy::unwrap_used)] // Submitting.
+//! Misused turns: each mistake is one clear error, and the exchange remains usable.
+#![allow(unsafe_code, clippy::unwrap_used)] // Submissions.
 
 use std::time::Duration;
 
@@ -38,13 +38,13 @@ fn exchange(compute: &Compute, slots: usize) -> Exchange<BufferSpec<u32>> {
     with_limit(compute, slots, Rig::LONG)
 }
 
-/// One that gives up soon, for tests in which it has to.
+/// Creates an exchange with a short timeout, for tests that time out.
 fn with_limit(compute: &Compute, slots: usize, timeout: Duration) -> Exchange<BufferSpec<u32>> {
     let info = ExchangeInfo { name: "turns", slots, timeout, ..Default::default() };
     Exchange::new(compute, &info, spec()).unwrap()
 }
 
-/// One whole frame, checked.
+/// Runs one complete frame and checks it.
 fn frame(rig: &Rig, compute: &Compute, exchange: &mut Exchange<BufferSpec<u32>>) {
     let (filler, readback) = (Filler::new(compute), Readback::new(rig.device(), SIZE));
     let mut turn = exchange.begin().unwrap();
@@ -111,11 +111,11 @@ fn lost_submissions_are_told_until_retracted(rig: &Rig, compute: &Compute) {
     for _ in 0..2 {
         assert!(matches!(exchange.begin(), Err(Error::TurnLost { frame: 2, stage: Stage::Submit, .. })));
     }
-    // Nobody will ever signal it: closing signals in its place.
+    // No submission will ever signal this value, so closing signals it.
     exchange.close().unwrap();
 }
 
-/// Two frames, computed and not submitted.
+/// Returns two turns that are computed but not submitted.
 fn two_turns(compute: &Compute, exchange: &mut Exchange<BufferSpec<u32>>) -> [RenderTurn<BufferSpec<u32>>; 2] {
     let filler = Filler::new(compute);
     [1000, 2000].map(|base| {
@@ -161,7 +161,7 @@ fn one_turn_is_lent_at_a_time(rig: &Rig, compute: &Compute) {
 fn a_lost_submission_returns_behind_a_later_frame(rig: &Rig, compute: &Compute) {
     let mut exchange = exchange(compute, 2);
     drop(exchange.begin().unwrap().finish().unwrap().lend().unwrap());
-    // Its slot is out of use, the other is not; and the frame behind brings it back.
+    // Its slot is unavailable while the other one is used; the next frame returns it.
     for _ in 0..4 {
         frame(rig, compute, &mut exchange);
     }
@@ -171,13 +171,13 @@ fn a_lost_submission_returns_behind_a_later_frame(rig: &Rig, compute: &Compute) 
     exchange.close().unwrap();
 }
 
-/// Submits parts as an engine does, with nothing between the wait and the signal.
+/// Submits parts as an engine does, with no commands between the wait and the signal.
 fn submit_parts(rig: &Rig, parts: SubmitParts) {
     let signals = [parts.signal()];
     let batch = vk::SubmitInfo2::default().wait_semaphore_infos(parts.waits()).signal_semaphore_infos(&signals);
     let queue = rig.device().queue();
-    // SAFETY: the parts as they were given; the exchange outlives the submission, which is waited
-    // for below.
+    // SAFETY: the unmodified parts; the exchange outlives the submission, which is waited for
+    // below.
     unsafe { queue.submit(&[batch], vk::Fence::null()) }.unwrap();
     // SAFETY: the queue is locked.
     queue.with(|raw| unsafe { rig.device().as_raw().queue_wait_idle(raw) }).unwrap().unwrap();
@@ -185,7 +185,8 @@ fn submit_parts(rig: &Rig, parts: SubmitParts) {
 
 fn a_lost_submission_returns_behind_a_flush(rig: &Rig, compute: &Compute) {
     let mut exchange = exchange(compute, 1);
-    // Parts that are never submitted, and parts that are: both are unknown.
+    // Parts that are never submitted and parts that are submitted: the exchange knows about
+    // neither.
     for submitted in [false, true] {
         let lent = exchange.begin().unwrap().finish().unwrap().lend().unwrap();
         if submitted {
@@ -196,7 +197,7 @@ fn a_lost_submission_returns_behind_a_flush(rig: &Rig, compute: &Compute) {
             let error = exchange.begin().unwrap_err();
             assert!(error.to_string().contains("flush_parts"), "{error}");
         }
-        // Dropped by the engine, so that the next is later.
+        // Dropped by the engine, so the next one has a higher value.
         let first = exchange.flush_parts().unwrap().unwrap();
         let second = exchange.flush_parts().unwrap().unwrap();
         assert!(second.signal().value > first.signal().value);
@@ -223,7 +224,8 @@ fn a_flush_is_only_for_what_no_other_signal_brings_back(rig: &Rig, compute: &Com
     exchange.close().unwrap();
 }
 
-/// With and without the submission, by closing and by dropping; nothing is leaked.
+/// Closing and dropping prove the end of a lost turn, whether it was submitted or not; nothing is
+/// leaked.
 fn closing_proves_the_end_of_a_lost_submission(rig: &Rig, compute: &Compute) {
     let before = LiveObjects::now();
     for (submitted, close) in [(false, false), (false, true), (true, false), (true, true)] {
@@ -293,7 +295,7 @@ fn closing_while_a_turn_is_held_is_refused(_: &Rig, compute: &Compute) {
 }
 
 /// Two turns are lent, submitted and dropped; the first is done, the second still runs when the
-/// exchange goes.
+/// exchange is closed.
 fn every_lost_submission_is_waited_for(rig: &Rig, compute: &Compute) {
     let device = rig.device();
     let mut exchange = with_limit(compute, 2, Duration::from_secs(2));
@@ -313,7 +315,7 @@ fn every_lost_submission_is_waited_for(rig: &Rig, compute: &Compute) {
         // SAFETY: the turn's parts and its commands, whose buffers are kept until the device is
         // idle.
         unsafe { device.queue().submit(&[batch], vk::Fence::null()) }.unwrap();
-        // `submitted` is forgotten.
+        // `submitted` is never called.
     }
     match exchange.close() {
         Err(error @ Error::Timeout { value: 3, .. }) => {

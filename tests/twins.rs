@@ -1,4 +1,4 @@
-//! Twins of kernels in Rust: the same launches on the CPU backend, and what is refused.
+//! Rust twins of kernels: the same launches on the CPU backend, and refused launches.
 #![allow(unsafe_code, clippy::unwrap_used)] // Launches.
 
 use std::sync::Mutex;
@@ -43,7 +43,7 @@ fn module(compute: &Compute) -> KernelModule {
         .unwrap()
 }
 
-/// The rig and the CPU backend, whose name the tests need.
+/// Returns the rig and the CPU backend, which the tests need by name.
 fn host() -> (Rig, Compute, KernelModule) {
     let rig = Rig::open();
     let compute = Compute::new(rig.device(), Backend::Host).unwrap();
@@ -67,8 +67,7 @@ fn fill(compute: &mut Exchange<Words>, word: u32) -> bridge::ComputeTurn<Words> 
     turn
 }
 
-/// Twins and closures run in the order of the calls; memory of the twins' own goes on from frame to
-/// frame.
+/// Twins and closures run in the order of the calls; kernel memory persists from frame to frame.
 #[test]
 fn twins_run_in_the_order_of_the_calls() {
     let (_rig, compute, module) = host();
@@ -79,9 +78,9 @@ fn twins_run_in_the_order_of_the_calls() {
         let (mut first, mut second) = (fill(&mut one, frame), fill(&mut other, 100));
         let (work, others) = (first.work().kernels().unwrap(), second.work().kernels().unwrap());
         let len = LEN as u32;
-        // SAFETY: two slices of words, and how many.
+        // SAFETY: two slices of words, and their length.
         unsafe { work.launch(&add, &threads(), (&state, work.resources, len)) }.unwrap();
-        // SAFETY: as above; both turns are open, and of one `Compute`.
+        // SAFETY: as above; both turns are open and belong to one `Compute`.
         unsafe { work.launch(&add, &threads(), (work.resources, others.resources, len)) }.unwrap();
         // SAFETY: as above.
         unsafe { others.launch(&add, &threads(), (others.resources, &state, len / 2)) }.unwrap();
@@ -97,7 +96,7 @@ fn twins_run_in_the_order_of_the_calls() {
 
 on_both_backends!(surfaces_are_images_of_the_turn, memory_is_made_while_the_compute_side_waits);
 
-/// The same launch on both backends, where CUDA has a kernel for it.
+/// The same launch works on both backends; CUDA has a kernel for it.
 fn surfaces_are_images_of_the_turn(_: &Rig, compute: &Compute) {
     let size = [61_u32, 43];
     let texels: Vec<u32> = (0..size[0] * size[1]).map(|i| i.wrapping_mul(2_654_435_761)).collect();
@@ -113,7 +112,7 @@ fn surfaces_are_images_of_the_turn(_: &Rig, compute: &Compute) {
         let error = work.resources.surface(1).unwrap_err().to_string();
         assert!(error.contains("level 1") && error.contains("planes"), "{error}");
         let store = module(compute).kernel("store").unwrap();
-        // SAFETY: a surface, as many texels, and its width and height.
+        // SAFETY: a surface, the same number of texels, and its width and height.
         unsafe { work.launch(&store, &config, (surface, &from, size)) }.unwrap();
     } else {
         let store = compute.load("probe", bridge_tests::PROBE).unwrap().kernel("store_4").unwrap();
@@ -161,7 +160,7 @@ fn launches_that_no_twin_takes_are_refused() {
         let text = error.to_string();
         assert!(text.contains("kernel \"add\"") && text.contains(needle), "{needle}: {text}");
     };
-    // SAFETY: refused, or so the test says.
+    // SAFETY: refused, as the test checks.
     refused(unsafe { work.launch(&add, &threads(), (slot, &state)) }, "3 arguments, and 2 were given");
     // SAFETY: as above.
     refused(unsafe { work.launch(&add, &threads(), (slot, &state, 1_u64)) }, "argument 2 has 8 bytes");
@@ -179,16 +178,16 @@ fn launches_that_no_twin_takes_are_refused() {
     // SAFETY: nothing is recorded.
     let error = unsafe { work.record(|_| {}) }.unwrap_err().to_string();
     assert!(error.contains("HostWork::run"), "{error}");
-    // SAFETY: two slices of words, and how many.
+    // SAFETY: two slices of words, and their length.
     unsafe { work.launch(&add, &threads(), (slot, &state, len)) }.unwrap();
     assert!(turn.finish().unwrap().read_back(Rig::LONG).unwrap() == [8; LEN], "what was refused left something behind");
     words.close().unwrap();
 }
 
-/// Of the process: tests that count live objects run one at a time.
+/// A lock, so that tests which count live objects run one at a time in the process.
 static COUNTED: Mutex<()> = Mutex::new(());
 
-/// What a launch was given lives until its twin has run, whoever drops it, and no longer.
+/// The arguments of a launch live until its twin has run, whoever drops them, and no longer.
 #[test]
 fn what_a_twin_uses_lives_until_it_has_run() {
     let _counted = COUNTED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -206,14 +205,14 @@ fn what_a_twin_uses_lives_until_it_has_run() {
     })
     .unwrap();
     let work = turn.work().kernels().unwrap();
-    // SAFETY: two slices of words, and how many.
+    // SAFETY: two slices of words, and their length.
     unsafe { work.launch(&add, &threads(), (work.resources, &state, LEN as u32)) }.unwrap();
     drop((state, add));
     let kept = LiveObjects::now().kernel_memories;
     assert!(kept >= 1);
     open.send(()).unwrap();
     assert!(turn.finish().unwrap().read_back(Rig::LONG).unwrap() == [6; LEN]);
-    // An exchange with a twin on its way is waited for.
+    // An exchange with a pending twin is waited for.
     let state = compute.kernel_memory("state", &[5_u32; LEN]).unwrap();
     let mut turn = words.begin().unwrap();
     let Work::Host(work) = turn.work() else { panic!("not the CPU") };
@@ -233,7 +232,7 @@ fn add_again(compute: &Compute) -> Kernel {
     module(compute).kernel("add").unwrap()
 }
 
-/// As a closure that panics.
+/// A twin that panics is reported like a closure that panics.
 #[test]
 fn a_twin_that_panics_is_told() {
     let (_rig, compute, module) = host();
@@ -242,7 +241,7 @@ fn a_twin_that_panics_is_told() {
     let mut turn = words.begin().unwrap();
     // SAFETY: no arguments.
     unsafe { turn.work().kernels().unwrap().launch(&idle, &threads(), ()) }.unwrap();
-    // The twin may have run before the call, or not yet.
+    // The twin may or may not have run before this call.
     let finished = turn.finish().and_then(|turn| {
         let waited = turn.computed().wait(Rig::LONG).and_then(|()| compute.check_alive());
         turn.skip();
@@ -253,7 +252,8 @@ fn a_twin_that_panics_is_told() {
     drop(words);
 }
 
-/// Nothing orders two streams: what one frees or writes, the other may still use.
+/// Kernel memory of another stream is refused, because two streams are not ordered: one may free or
+/// write memory that the other still uses.
 #[test]
 fn memory_of_another_stream_is_refused() {
     let (rig, compute, module) = host();
@@ -275,7 +275,7 @@ fn memory_of_another_stream_is_refused() {
     unsafe { work.launch(&kernel, &threads(), (work.resources, &own, LEN as u32)) }.unwrap();
     turn.skip().unwrap();
 
-    // A latest exchange has a stream of its own.
+    // A latest exchange has its own stream.
     let info = LatestInfo { name: "stray", timeout: Rig::LONG, ..Default::default() };
     let spec = BufferSpec::<u32>::new(LEN, BufferAccess::TRANSFER_READ);
     let (mut writer, _reader) = Exchange::latest(&compute, &info, spec).unwrap();
@@ -289,8 +289,9 @@ fn memory_of_another_stream_is_refused() {
     turn.publish().unwrap();
 }
 
-/// With one slot the compute side waits for the frame before, and that for an engine. More than the
-/// driver stages of memory that is not pinned.
+/// Creating kernel memory does not wait for the compute side. With one slot, the compute side waits
+/// for the previous frame, which waits for the engine. The memory is larger than the driver stages
+/// from pageable memory.
 fn memory_is_made_while_the_compute_side_waits(rig: &Rig, compute: &Compute) {
     let info = ExchangeInfo { name: "brook", slots: 1, timeout: Rig::LONG, ..Default::default() };
     let mut exchange = Exchange::new(compute, &info, Words::new(LEN, BufferAccess::TRANSFER_READ)).unwrap();

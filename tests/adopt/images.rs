@@ -5,7 +5,7 @@ use bridge::vk_export::ExportDevice;
 use bridge::{Backend, Compute, Exchange, ExchangeInfo, ImageAccess, ImageSpec, LatestInfo, LiveObjects, QueueKind};
 use bridge_tests::{Commands, Engine, Gate, Rig, case_on};
 
-/// Nothing is submitted behind the engine's back: it hands new images over itself.
+/// The bridge submits nothing on its own: the engine hands over new images itself.
 pub(super) fn new_images_wait_for_the_engine(backend: Backend) {
     let engine = Engine::new(None);
     // SAFETY: the engine's own handles, which outlive the function.
@@ -19,9 +19,10 @@ pub(super) fn new_images_wait_for_the_engine(backend: Backend) {
     let error = exchange.begin().unwrap_err();
     assert!(error.to_string().contains("Exchange::initialize"), "{error}");
 
-    // Dropped, and said not to have been submitted: both are recorded anew.
+    // If an initial turn is dropped or reported as not submitted, the hand-over must be recorded
+    // again.
     let raw = commands.begin();
-    // SAFETY: it records; what is recorded in vain is never submitted.
+    // SAFETY: it is recording; commands recorded in vain are never submitted.
     drop(unsafe { exchange.record_initial(raw) }.unwrap());
     // SAFETY: as above.
     let initial = unsafe { exchange.record_initial(raw) }.unwrap();
@@ -33,14 +34,14 @@ pub(super) fn new_images_wait_for_the_engine(backend: Backend) {
     assert!(exchange.begin().is_err() && exchange.needs_initial());
 
     let raw = commands.begin();
-    // SAFETY: it records, and is submitted below.
+    // SAFETY: it is recording, and is submitted below.
     let initial = unsafe { exchange.record_initial(raw) }.unwrap();
     commands.end();
     let (infos, signals) = ([vk::CommandBufferSubmitInfo::default().command_buffer(raw)], [initial.parts().signal()]);
     let batch = vk::SubmitInfo2::default().command_buffer_infos(&infos).signal_semaphore_infos(&signals);
     // SAFETY: the engine's own submission; closing waits for it.
     unsafe { device.queue().submit(&[batch], vk::Fence::null()) }.unwrap();
-    // SAFETY: submitted a moment ago.
+    // SAFETY: it was just submitted.
     let handed_over = unsafe { initial.submitted() };
     commands.note(handed_over.clone());
     for _ in 0..3 {
@@ -55,7 +56,7 @@ pub(super) fn new_images_wait_for_the_engine(backend: Backend) {
     new_sizes_wait_for_the_engine(&compute, &commands);
     new_images_of_a_latest_exchange_wait_for_the_engine(&compute, &commands);
 
-    // In one call, where the engine says when.
+    // In one call, at a time that the engine chooses.
     let mut exchange = Exchange::render_first(&compute, &info, image()).unwrap();
     exchange.initialize().unwrap();
     exchange.initialize().unwrap();
@@ -63,15 +64,15 @@ pub(super) fn new_images_wait_for_the_engine(backend: Backend) {
     exchange.close().unwrap();
 }
 
-/// Images that replace others are new: the engine hands them over once more, while it still uses
-/// the old ones.
+/// Images that replace others are new: the engine hands them over again, while it still uses the
+/// old ones.
 fn new_sizes_wait_for_the_engine(compute: &Compute, commands: &Commands) {
     let device = compute.device();
     let image = ImageSpec::<f32>::new(vk::Format::R32_SFLOAT, [16, 16], ImageAccess::TRANSFER_READ);
     let info = ExchangeInfo { name: "window", slots: 2, timeout: Rig::LONG, ..Default::default() };
     let before = LiveObjects::now();
     let mut exchange = Exchange::new(compute, &info, image).unwrap();
-    // Resized before it was ever used.
+    // Resized before its first use.
     exchange.resize([20, 20]).unwrap();
     exchange.initialize().unwrap();
     for side in [24, 32] {
@@ -88,7 +89,7 @@ fn new_sizes_wait_for_the_engine(compute: &Compute, commands: &Commands) {
         gate.open();
         old.wait(Rig::LONG).unwrap();
         let raw = commands.begin();
-        // SAFETY: it records, and is submitted below.
+        // SAFETY: it is recording, and is submitted below.
         let initial = unsafe { exchange.record_initial(raw) }.unwrap();
         commands.end();
         let error = exchange.resize([1, 1]).unwrap_err().to_string();
@@ -98,14 +99,14 @@ fn new_sizes_wait_for_the_engine(compute: &Compute, commands: &Commands) {
         let batch = vk::SubmitInfo2::default().command_buffer_infos(&infos).signal_semaphore_infos(&signals);
         // SAFETY: the engine's own submission; closing waits for it.
         unsafe { device.queue().submit(&[batch], vk::Fence::null()) }.unwrap();
-        // SAFETY: submitted a moment ago.
+        // SAFETY: it was just submitted.
         commands.note(unsafe { initial.submitted() });
         let turn = exchange.begin().unwrap().finish().unwrap();
         assert_eq!(turn.resources().extent(), [side, side, 1]);
         turn.skip();
     }
-    // A lent turn that was dropped may have been submitted: images do not mind, and what it may use
-    // is kept.
+    // A lent turn that was dropped may have been submitted: images can still be resized, and the
+    // resources that it may use are kept.
     drop(exchange.begin().unwrap().finish().unwrap().lend().unwrap());
     exchange.resize([8, 8]).unwrap();
     assert!(matches!(exchange.begin(), Err(bridge::Error::NotInitialized { .. })));
@@ -113,18 +114,18 @@ fn new_sizes_wait_for_the_engine(compute: &Compute, commands: &Commands) {
         LiveObjects::now().images >= before.images + 4,
         "the old images are kept until a later signal of the queue"
     );
-    // Which the hand-over makes.
+    // The hand-over makes that signal.
     exchange.initialize().unwrap();
     exchange.begin().unwrap().skip().unwrap();
     let turn = exchange.begin().unwrap().finish().unwrap();
     let recorded = commands.record(&turn, |_| {});
-    // SAFETY: recorded with the turn's barriers; waited for right here.
+    // SAFETY: recorded with the turn's barriers; waited for immediately.
     unsafe { turn.submit(&[recorded]) }.unwrap().wait(Rig::LONG).unwrap();
     exchange.close().unwrap();
     assert_eq!(LiveObjects::now(), before);
 }
 
-/// The same where both sides go at rates of their own; the engine's side is the reader.
+/// The same for a latest exchange, in which the engine's side is the reader.
 fn new_images_of_a_latest_exchange_wait_for_the_engine(compute: &Compute, commands: &Commands) {
     let before = LiveObjects::now();
     for in_one_call in [false, true] {
@@ -139,7 +140,7 @@ fn new_images_of_a_latest_exchange_wait_for_the_engine(compute: &Compute, comman
             reader.initialize().unwrap();
         } else {
             let raw = commands.begin();
-            // SAFETY: it records, and is submitted below.
+            // SAFETY: it is recording, and is submitted below.
             let initial = unsafe { reader.record_initial(raw) }.unwrap();
             commands.end();
             let (infos, signals) =
@@ -149,10 +150,11 @@ fn new_images_of_a_latest_exchange_wait_for_the_engine(compute: &Compute, comman
             gate.hold_queue(compute.device(), QueueKind::Graphics);
             // SAFETY: the engine's own submission; closing waits for it.
             unsafe { compute.device().queue().submit(&[batch], vk::Fence::null()) }.unwrap();
-            // SAFETY: submitted a moment ago.
+            // SAFETY: it was just submitted.
             commands.note(unsafe { initial.submitted() });
             let published = writer.begin().unwrap().publish().unwrap();
-            // A slow machine may miss a use that does not wait; one that does passes always.
+            // On a slow machine, a use that does not wait may be missed here; one that waits always
+            // passes.
             assert!(published.wait(std::time::Duration::from_millis(20)).is_err(), "the first use waits");
             gate.open();
             published.wait(Rig::LONG).unwrap();

@@ -1,5 +1,5 @@
-//! An engine's own Vulkan, adopted: its instance, its device, its queue, its submissions, nothing
-//! of it destroyed. One test, see `Rig`.
+//! Adoption of an engine's own Vulkan: its instance, its device, its queue and its submissions,
+//! none of which are destroyed. A single test, see `Rig`.
 #![allow(unsafe_code, clippy::unwrap_used)] // The engine.
 
 mod images;
@@ -51,7 +51,7 @@ fn what_the_engine_left_off_is_named_at_once() {
     info.queue_family = 1000;
     // SAFETY: as above; the wrong family is refused.
     assert!(matches!(unsafe { ExportDevice::adopt(info) }, Err(Error::InvalidArgument { .. })));
-    // Without the export extensions the device is good for the CPU backend, and says what is
+    // Without the export extensions, the device supports the CPU backend, and reports what is
     // missing for CUDA.
     let mut info = engine.info();
     info.device_extensions = &[];
@@ -91,8 +91,8 @@ fn frames_through_the_engines_own_submissions(backend: Backend, legacy: bool) {
             rendered.wait(Rig::LONG).unwrap();
             assert_eq!(readback.words(), Filler::pattern(LEN, frame * 10));
         }
-        // The negative control: an engine that leaves the wait out reads what was there before. The
-        // slot is the one of two that was used longest ago, with frame 4 in it.
+        // Negative control: an engine that omits the wait reads the previous contents. The slot is
+        // the less recently used of the two, with frame 4 in it.
         let gate = Gate::on(&compute);
         let mut turn = exchange.begin().unwrap();
         gate.hold(&mut turn);
@@ -102,7 +102,7 @@ fn frames_through_the_engines_own_submissions(backend: Backend, legacy: bool) {
         let commands = readback.record(&turn, &[(turn.resources().as_raw(), 4 * LEN as u64)]);
         let turn = turn.lend().unwrap();
         submit(&engine, device.queue().with(|queue| queue).unwrap(), commands, &turn.parts(), legacy, false);
-        // SAFETY: it was submitted, if without its wait.
+        // SAFETY: it was submitted, although without its wait.
         unsafe { turn.submitted() }.wait(Rig::LONG).unwrap();
         assert_eq!(readback.words(), Filler::pattern(LEN, 40), "without the wait the engine has to read stale data");
         gate.open();
@@ -113,7 +113,7 @@ fn frames_through_the_engines_own_submissions(backend: Backend, legacy: bool) {
     unsafe { engine.device().device_wait_idle() }.unwrap();
 }
 
-/// An engine's own mutex, and how often it was locked.
+/// An engine's own mutex, with a count of how often it was locked.
 #[derive(Default)]
 struct EngineLock {
     mutex: Mutex<()>,
@@ -140,8 +140,7 @@ fn submissions_are_made_under_the_engines_lock() {
     // SAFETY: nothing is recorded.
     unsafe { device.run_once(device.queue(), "nothing", Rig::LONG, |_| {}) }.unwrap();
     assert_eq!(lock.locked.load(Ordering::SeqCst), 2);
-    // Without a lock of the engine's nothing is submitted unasked.
-    // SAFETY: as above.
+    // Without the engine's lock, nothing is submitted unless requested. SAFETY: as above.
     let plain = unsafe { ExportDevice::adopt(engine.info()) }.unwrap();
     assert!(!plain.queues_are_synchronized());
 }
@@ -163,7 +162,7 @@ fn a_lock_that_calls_nothing_is_an_error() {
     assert!(error.to_string().contains("without calling its closure"), "{error}");
 }
 
-/// The engine's own submission, with the parts that it was lent; without the wait if it is told so.
+/// Makes the engine's own submission with the lent parts, with the wait if `waits_for_it`.
 fn submit(
     engine: &Engine,
     queue: vk::Queue,

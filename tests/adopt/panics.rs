@@ -1,4 +1,5 @@
-//! An engine's lock that panics: what was submitted counts, and what was not is an error.
+//! An engine's queue lock that panics: a submission that was made counts, and one that was not is
+//! an error.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
@@ -9,14 +10,14 @@ use bridge::vk_export::{ExportDevice, QueueLock};
 use bridge::{Backend, BufferAccess, BufferSpec, Exchange, ExchangeInfo};
 use bridge_tests::{Engine, Filler, Readback, Rig, case_on};
 
-/// When the lock panics, seen from the closure that it calls.
+/// Whether the lock panics before or after the closure that it calls.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Place {
     Before,
     Behind,
 }
 
-/// Panics once for each time that it is armed, without the message that a panic leaves behind.
+/// A lock that panics once each time it is armed, without printing a panic message.
 struct Panics {
     place: Place,
     armed: AtomicBool,
@@ -46,7 +47,7 @@ impl QueueLock for Panics {
     }
 }
 
-/// Every other submission meets a panic.
+/// Frames continue while every other submission meets a panic.
 pub(super) fn frames_go_on(backend: Backend, place: Place) {
     const LEN: usize = 1024;
     let (engine, lock) = (Engine::new(None), Panics::new(place));
@@ -60,7 +61,7 @@ pub(super) fn frames_go_on(backend: Backend, place: Place) {
     // SAFETY: nothing is recorded.
     let ran = unsafe { device.run_once(device.queue(), "nothing", Rig::LONG, |_| {}) };
     match place {
-        // The layer sees it where the pool and the fence are destroyed while they are in use.
+        // The layer reports if the pool and the fence are destroyed while they are in use.
         Place::Behind => ran.unwrap(),
         Place::Before => {
             let error = ran.unwrap_err().to_string();
@@ -100,7 +101,7 @@ pub(super) fn frames_go_on(backend: Backend, place: Place) {
     engine.assert_silent();
 }
 
-/// The panic of a closure of the program's own is the program's.
+/// A panic of the program's own closure propagates to the program.
 pub(super) fn a_closure_that_panics_goes_on() {
     let engine = Engine::new(None);
     let mut info = engine.info();
@@ -115,7 +116,7 @@ pub(super) fn a_closure_that_panics_goes_on() {
     unsafe { device.run_once(device.queue(), "nothing", Rig::LONG, |_| {}) }.unwrap();
 }
 
-/// Catches what its closure panics with.
+/// A lock that catches panics of its closure.
 struct Swallows;
 
 impl QueueLock for Swallows {
@@ -124,7 +125,7 @@ impl QueueLock for Swallows {
     }
 }
 
-/// The closure was called, which the error must not deny.
+/// If the lock swallows a panic, the error must not claim that the closure was not called.
 pub(super) fn a_panic_that_the_lock_swallows_is_an_error() {
     let engine = Engine::new(None);
     let mut info = engine.info();

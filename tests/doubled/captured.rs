@@ -1,11 +1,12 @@
-//! What a program captures of the compute side's own stream.
+//! Captures of the compute side's own stream by the program.
 
 use bridge::cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
 use bridge::{Compute, Error, LiveObjects, cuda_import};
 use bridge_tests::Rig;
 use driver_double::Double;
 
-/// The copy of its contents would read them when the graph is launched, which is after the call.
+/// Kernel memory cannot be created during a capture, because the copy of its contents would read
+/// them when the graph is launched, after the call has returned.
 pub(crate) fn kernel_memory_is_refused(double: &Double, _: &Rig, compute: &Compute) {
     let stream = compute.cuda().unwrap().stream();
     let before = LiveObjects::now();

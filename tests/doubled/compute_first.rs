@@ -1,4 +1,4 @@
-//! CUDA writes, Vulkan reads.
+//! CUDA writes and Vulkan reads.
 
 use bridge::cudarc::driver::DevicePtrMut;
 use bridge::cudarc::driver::result::{memcpy_htod_async, memset_d8_async};
@@ -7,7 +7,7 @@ use bridge_tests::{Gate, Readback, Rig};
 
 use crate::{LEN, SIZE, Words, info, words};
 
-/// Enqueues on the turn's stream: all of the buffer is `byte`, and the first word `frame`.
+/// Enqueues on the turn's stream: fill the buffer with `byte`, then set the first word to `frame`.
 fn write(turn: &mut ComputeTurn<Words>, byte: u8, frame: u32) {
     let Work::Cuda(mut cuda) = turn.work() else { unreachable!("no other backend is opened") };
     let stream = cuda.stream;
@@ -41,7 +41,7 @@ pub(crate) fn every_frame_crosses_whole(rig: &Rig, compute: &Compute) {
     }
 }
 
-/// With one slot, while the queue still has to read the first frame, the second is computed: the
+/// Computes the second frame while the queue has not read the first one yet, with one slot: the
 /// queue then reads frame `seen`.
 pub(crate) fn beside_a_slow_reader(rig: &Rig, compute: &Compute, seen: u8) {
     let readback = Readback::new(rig.device(), SIZE);

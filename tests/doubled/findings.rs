@@ -1,5 +1,5 @@
-//! What the double finds in the use of its Vulkan driver: each rule is broken by hand, so that a
-//! test without findings means something.
+//! What the double reports about wrong use of its Vulkan driver: each rule is broken on purpose, so
+//! that a test without findings is meaningful.
 
 use bridge::ash::vk;
 use bridge::cudarc::driver::sys;
@@ -10,7 +10,7 @@ use bridge_tests::Rig;
 use crate::double;
 use crate::images::{EXTENT, drawn, imported, mapped};
 
-/// Runs `wrong` with CUDA's context current, and expects findings of these kinds and no others.
+/// Runs `wrong` with CUDA's context current, and expects exactly these kinds of findings.
 fn finds(name: &str, expected: &[&str], wrong: fn(&Rig)) {
     let Some(double) = double(name) else { return };
     let rig = Rig::open();
@@ -22,11 +22,11 @@ fn finds(name: &str, expected: &[&str], wrong: fn(&Rig)) {
     assert_eq!(kinds, expected, "{findings:#?}");
 }
 
-/// Destroys an array of CUDA's, and the memory below it.
+/// Destroys a CUDA array and the memory it is mapped from.
 fn destroy(array: sys::CUmipmappedArray, memory: sys::CUexternalMemory) {
     // SAFETY: nothing has used the array.
     unsafe { sys::cuMipmappedArrayDestroy(array) }.result().unwrap();
-    // SAFETY: nothing is mapped to it any more.
+    // SAFETY: nothing is mapped to it anymore.
     unsafe { sys::cuDestroyExternalMemory(memory) }.result().unwrap();
 }
 
@@ -42,7 +42,7 @@ fn an_image_that_cuda_has_given_back_may_go() {
 
 #[test]
 fn an_image_destroyed_while_cuda_maps_it() {
-    // The image, and then its memory.
+    // One finding for the image and one for its memory.
     finds("findings::an_image_destroyed_while_cuda_maps_it", &["mapped-at-free"; 2], |rig| {
         let image = drawn(rig, 1);
         let (array, memory) = mapped(&image, EXTENT);
@@ -51,7 +51,7 @@ fn an_image_destroyed_while_cuda_maps_it() {
     });
 }
 
-/// The buffer as CUDA maps it, with its memory.
+/// Maps the buffer in CUDA. Returns the mapping and its memory.
 fn mapped_buffer(buffer: &Buffer) -> (sys::CUdeviceptr, sys::CUexternalMemory) {
     let exported = buffer.export().unwrap();
     let memory = imported(exported.handle, &exported.descriptor);
@@ -62,7 +62,7 @@ fn mapped_buffer(buffer: &Buffer) -> (sys::CUdeviceptr, sys::CUexternalMemory) {
         reserved: [0; 16],
     };
     let mut address = 0;
-    // SAFETY: a live import, a range of it, and a place for the result.
+    // SAFETY: a live import, a range of it, and a pointer that is valid for the result.
     unsafe { sys::cuExternalMemoryGetMappedBuffer(&mut address, memory, &desc) }.result().unwrap();
     (address, memory)
 }
@@ -79,11 +79,11 @@ fn free(address: sys::CUdeviceptr) {
 }
 
 fn destroy_memory(memory: sys::CUexternalMemory) {
-    // SAFETY: nothing is mapped to it any more.
+    // SAFETY: nothing is mapped to it anymore.
     unsafe { sys::cuDestroyExternalMemory(memory) }.result().unwrap();
 }
 
-/// The importer keeps the memory; only a mapping of it is an error.
+/// The importer keeps the memory alive; only a mapping of it is an error.
 #[test]
 fn memory_that_is_imported_and_not_mapped_may_go() {
     finds("findings::memory_that_is_imported_and_not_mapped_may_go", &[], |rig| {
@@ -106,7 +106,7 @@ fn memory_freed_while_cuda_maps_it() {
     });
 }
 
-/// By both functions. The layer says it too, where there is one.
+/// With both functions. The validation layer reports it too, if it is enabled.
 #[test]
 fn an_image_bound_twice() {
     finds("findings::an_image_bound_twice", &["bound-twice"; 2], |rig| {
@@ -120,14 +120,14 @@ fn an_image_bound_twice() {
             .memory_type_index(needs.memory_type_bits.trailing_zeros());
         // SAFETY: one of the types that the image may have.
         let memory = unsafe { device.allocate_memory(&info, None) }.unwrap();
-        // SAFETY: all but VUID-vkBindImageMemory-image-07460, which is broken on purpose: lavapipe,
-        // the driver below, takes the new memory for the old one.
+        // SAFETY: valid except for VUID-vkBindImageMemory-image-07460, which is broken on purpose:
+        // lavapipe, the underlying driver, replaces the old memory with the new one.
         unsafe { device.bind_image_memory(image.as_raw(), memory, 0) }.unwrap();
         let again = [vk::BindImageMemoryInfo::default().image(image.as_raw()).memory(memory)];
         // SAFETY: as above.
         unsafe { device.bind_image_memory2(&again) }.unwrap();
         drop(image);
-        // SAFETY: the image that was bound to it is gone.
+        // SAFETY: the image that was bound to it is destroyed.
         unsafe { device.free_memory(memory, None) };
     });
 }

@@ -1,4 +1,4 @@
-//! What a frame asks of CUDA, beside the program's own work.
+//! The CUDA calls that a frame makes in addition to the program's own work.
 
 use bridge::{Compute, Exchange, LatestInfo};
 use bridge_tests::Rig;
@@ -11,8 +11,9 @@ const CAPTURE: &str = "cuStreamIsCapturing";
 const WAIT: &str = "cuWaitExternalSemaphoresAsync";
 const SIGNAL: &str = "cuSignalExternalSemaphoresAsync";
 
-/// One wait and one signal, however many resources, each behind the question which context is
-/// current and whether somebody captures the stream: code of the program's runs between the two.
+/// One wait and one signal, however many resources there are. Before each of them, the bridge asks
+/// which context is current and whether the stream is being captured, because the program's code
+/// runs between the two.
 pub(crate) fn are_these(double: &Double, _: &Rig, compute: &Compute) {
     compute.cuda().unwrap().device().context().bind_to_thread().unwrap();
     let mut exchange = Exchange::new(compute, &info(1), vec![words(); 3]).unwrap();
@@ -37,7 +38,7 @@ pub(crate) fn are_these(double: &Double, _: &Rig, compute: &Compute) {
         double.forget_calls();
         let point = writer.begin().unwrap().publish().unwrap();
         let calls: Vec<_> = double.calls().into_iter().map(|call| call.name).collect();
-        // Nobody has read the slot: its writer waits for nobody.
+        // The slot has not been read: its writer waits for nothing.
         assert_eq!(calls, [CONTEXT, CAPTURE, SIGNAL]);
         point.wait(Rig::LONG).unwrap();
         double.forget_calls();

@@ -1,4 +1,4 @@
-//! Frames as graphs, beside what the driver frees.
+//! Frames as graphs, and what the driver frees meanwhile.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -24,8 +24,8 @@ fn run(turn: RenderTurn<Words>) {
     unsafe { turn.run_once(Rig::LONG, |_, _| {}) }.unwrap();
 }
 
-/// A graph that is used again after frames without it lets go of what was replaced meanwhile. The
-/// driver frees nothing while a stream of the context waits, so that it may not be freed on the
+/// A graph that is used again after frames without it releases what was replaced meanwhile. The
+/// driver frees nothing while a stream of the context waits, so this must not be freed on the
 /// frame's thread.
 pub(crate) fn a_graph_frees_nothing_that_was_replaced(double: &Double, _: &Rig, compute: &Compute) {
     let stream = compute.cuda().unwrap().device().new_stream().unwrap();
@@ -36,7 +36,7 @@ pub(crate) fn a_graph_frees_nothing_that_was_replaced(double: &Double, _: &Rig, 
     run(exchange.begin().unwrap().finish().unwrap());
     let gate = Gate::on_stream(compute, 0, &stream);
     gate.hold_stream();
-    // What was replaced is used no more: it is freed as soon as it can be.
+    // What was replaced is no longer used: it is freed as soon as possible.
     (0..3).for_each(|_| run(exchange.begin().unwrap().finish().unwrap()));
     let ended = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -44,7 +44,7 @@ pub(crate) fn a_graph_frees_nothing_that_was_replaced(double: &Double, _: &Rig, 
             run(compute_with(&mut exchange, &mut graph));
             ended.store(true, Ordering::SeqCst);
         });
-        // The thread that frees it may block; the frame does not.
+        // The thread that frees it may block; the frame must not.
         double.until("the frame ends", |_| ended.load(Ordering::SeqCst));
         gate.open();
     });
@@ -53,7 +53,7 @@ pub(crate) fn a_graph_frees_nothing_that_was_replaced(double: &Double, _: &Rig, 
     exchange.close().unwrap();
 }
 
-/// A launch that fails loses its frame and the slot's graph.
+/// If a launch fails, its frame and the slot's graph are lost.
 pub(crate) fn a_graph_that_fails_is_captured_again(double: &Double, _: &Rig, compute: &Compute) {
     /// `CUDA_ERROR_OUT_OF_MEMORY`
     const OUT_OF_MEMORY: u32 = 2;

@@ -1,5 +1,5 @@
-//! Images of the Vulkan driver, mapped as CUDA's arrays: texels lie where Vulkan has them, if the
-//! image is described as it is, and CUDA places its layers as Vulkan does.
+//! Images of the Vulkan driver, mapped as CUDA arrays: the texels are where Vulkan has them if the
+//! image is described as it is and CUDA places its layers as Vulkan does.
 
 use std::os::fd::IntoRawFd;
 
@@ -13,10 +13,10 @@ use crate::double;
 
 pub(crate) const EXTENT: [u32; 3] = [17, 9, 1];
 const LAYERS: u32 = 3;
-/// Of such an image.
+/// All mip levels of an image with this extent.
 const ALL_LEVELS: u32 = 5;
 
-/// What Vulkan fills a layer of a level with.
+/// The value that Vulkan fills a layer of a level with.
 fn word(level: u32, layer: u32) -> u32 {
     1000 + 10 * level + layer
 }
@@ -30,7 +30,7 @@ fn subresource(level: u32, layer: u32) -> vk::ImageSubresourceRange {
         .layer_count(1)
 }
 
-/// An exportable image, filled.
+/// An exportable image, filled with [`word`].
 pub(crate) fn drawn(rig: &Rig, levels: u32) -> Image {
     let info = ImageInfo {
         name: "layers",
@@ -57,7 +57,7 @@ pub(crate) fn drawn(rig: &Rig, levels: u32) -> Image {
         let color = vk::ClearColorValue { uint32: [word(level, layer); 4] };
         let (range, layout) = ([subresource(level, layer)], vk::ImageLayout::GENERAL);
         let device = rig.device().as_raw();
-        // SAFETY: recording; the image is in that layout, behind the barrier.
+        // SAFETY: recording; the image is in that layout after the barrier.
         unsafe { device.cmd_clear_color_image(raw, image.as_raw(), layout, &color, &range) };
     }
     commands.end();
@@ -74,7 +74,7 @@ fn each(levels: u32) -> impl Iterator<Item = (u32, u32)> {
     (0..levels).flat_map(|level| (0..LAYERS).map(move |layer| (level, layer)))
 }
 
-/// Memory as CUDA imports it.
+/// Imports memory into CUDA.
 pub(crate) fn imported(handle: MemoryHandle, memory: &MemoryDescriptor) -> sys::CUexternalMemory {
     let MemoryHandle::Fd(handle) = handle else { panic!("no descriptor") };
     let desc = sys::CUDA_EXTERNAL_MEMORY_HANDLE_DESC {
@@ -85,12 +85,12 @@ pub(crate) fn imported(handle: MemoryHandle, memory: &MemoryDescriptor) -> sys::
         reserved: [0; 16],
     };
     let mut imported = std::ptr::null_mut();
-    // SAFETY: a whole descriptor, and a place for the result.
+    // SAFETY: a complete descriptor, and a pointer that is valid for the result.
     unsafe { sys::cuImportExternalMemory(&mut imported, &desc) }.result().unwrap();
     imported
 }
 
-/// The image as CUDA maps it, with its memory.
+/// Maps the image in CUDA. Returns the array and its memory.
 pub(crate) fn mapped(image: &Image, extent: [u32; 3]) -> (sys::CUmipmappedArray, sys::CUexternalMemory) {
     let exported = image.export().unwrap();
     let memory = exported.descriptor.memory;
@@ -109,15 +109,16 @@ pub(crate) fn mapped(image: &Image, extent: [u32; 3]) -> (sys::CUmipmappedArray,
         numLevels: image.mip_levels(),
         reserved: [0; 16],
     };
-    // SAFETY: as above. What differs from the image is what the tests are about; it is no larger.
+    // SAFETY: as above. The differences from the image are what the tests are about; it is no
+    // larger.
     unsafe { sys::cuExternalMemoryGetMappedMipmappedArray(&mut array, imported, &desc) }.result().unwrap();
     (array, imported)
 }
 
-/// The first rows of a layer of a level that has so many texels, as CUDA reads them.
+/// The first rows of a layer of a level, as CUDA reads them; `width` and `height` are in texels.
 fn read(array: sys::CUmipmappedArray, level: u32, layer: u32, [width, height]: [usize; 2]) -> Vec<u32> {
     let mut of_level = std::ptr::null_mut();
-    // SAFETY: a live array, and a place for the result.
+    // SAFETY: a live array, and a pointer that is valid for the result.
     unsafe { sys::cuMipmappedArrayGetLevel(&mut of_level, array, level) }.result().unwrap();
     let mut texels = vec![0u32; width * height];
     let copy = sys::CUDA_MEMCPY3D {
@@ -147,7 +148,7 @@ fn read(array: sys::CUmipmappedArray, level: u32, layer: u32, [width, height]: [
         Height: height,
         Depth: 1,
     };
-    // SAFETY: rows of a live level to memory of their size, which is there until the stream is
+    // SAFETY: copies rows of a live level to memory of their size, which lives until the stream is
     // idle.
     unsafe { sys::cuMemcpy3DAsync_v2(&copy, std::ptr::null_mut()) }.result().unwrap();
     // SAFETY: the default stream.
@@ -155,8 +156,8 @@ fn read(array: sys::CUmipmappedArray, level: u32, layer: u32, [width, height]: [
     texels
 }
 
-/// Maps an image of `levels` as one of `extent`; the layers of levels in which CUDA sees something
-/// else than Vulkan has drawn, and the kinds of the double's findings.
+/// Maps an image with `levels` levels as one of `extent`. Passes to `expected` the levels and
+/// layers in which CUDA does not see what Vulkan has drawn, and the kinds of the double's findings.
 fn differences(name: &str, levels: u32, extent: [u32; 3], expected: impl FnOnce(&[(u32, u32)], &[&str])) {
     let Some(double) = double(name) else { return };
     let rig = Rig::open();
@@ -169,7 +170,7 @@ fn differences(name: &str, levels: u32, extent: [u32; 3], expected: impl FnOnce(
         read(array, level, layer, size(level)).iter().any(|texel| *texel != word(level, layer))
     };
     let different: Vec<_> = each(levels).filter(differs).collect();
-    // SAFETY: nothing uses the array any more, nor the memory behind it.
+    // SAFETY: nothing uses the array or the memory behind it anymore.
     unsafe { sys::cuMipmappedArrayDestroy(array) }.result().unwrap();
     // SAFETY: as above.
     unsafe { sys::cuDestroyExternalMemory(memory) }.result().unwrap();
@@ -190,7 +191,7 @@ fn one_level_of_layers_lies_alike() {
     differences(name, 1, EXTENT, |different, kinds| assert!(different.is_empty() && kinds.is_empty()));
 }
 
-/// The trap of CUDA's drivers, which say nothing.
+/// CUDA's drivers do not report this mistake.
 #[test]
 fn layers_with_some_of_the_mip_levels_lie_elsewhere() {
     let name = "images::layers_with_some_of_the_mip_levels_lie_elsewhere";

@@ -1,5 +1,5 @@
-//! In step with a worker that computes with CUDA: a thread of this process, which knows of the
-//! renderer what the socket carries.
+//! In-step exchanges with a worker that computes with CUDA: a thread of this process, which knows
+//! only what the renderer sends over the socket.
 
 use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
@@ -15,7 +15,7 @@ use bridge_worker::{Buffer, ExchangeWriter, Work, Worker, WorkerInfo};
 use crate::compute_first::written;
 use crate::{LEN, SIZE, Words, double, info, words};
 
-/// A test with a device, in a process of its own in which no rule of the drivers' is broken.
+/// Runs a test with a device in its own process, and checks that no rule of the drivers is broken.
 pub(crate) fn with_device(name: &str, test: fn(&Rig)) {
     let Some(double) = double(name) else { return };
     let rig = Rig::open();
@@ -25,7 +25,7 @@ pub(crate) fn with_device(name: &str, test: fn(&Rig)) {
     assert_silent(rig.device());
 }
 
-/// A renderer and a worker thread that does `work`.
+/// Runs `render` with the renderer's exchange, and `work` on a worker thread.
 fn between(
     rig: &Rig,
     slots: usize,
@@ -50,7 +50,7 @@ fn accept(listener: &Listener, device: &ExportDevice, slots: usize) -> RemoteExc
     remote.exchange(&info(slots), words()).unwrap()
 }
 
-/// Writes a frame: all of the buffer is a byte, and the first word the frame's number.
+/// Writes a frame: fills the buffer with one byte, then sets the first word to the frame's number.
 fn write(exchange: &mut ExchangeWriter<Buffer<u32>>, frame: u32) {
     let mut turn = exchange.begin().unwrap();
     let Work::Cuda(cuda) = turn.work() else { panic!("it computes on the CPU") };
@@ -63,7 +63,7 @@ fn write(exchange: &mut ExchangeWriter<Buffer<u32>>, frame: u32) {
     turn.finish().unwrap();
 }
 
-/// Writes so many frames, and leaves once the renderer has had them.
+/// Writes `frames` frames, and disconnects once the renderer has received them.
 fn writes(path: &Path, frames: u32, had: &Receiver<()>) {
     let info = WorkerInfo {
         backend: Some(bridge_ipc::Backend::Cuda),
@@ -74,7 +74,7 @@ fn writes(path: &Path, frames: u32, had: &Receiver<()>) {
     let worker = Worker::connect_with(path, &info).unwrap();
     let mut exchange = worker.exchange("doubled").unwrap();
     (0..frames).for_each(|frame| write(&mut exchange, frame));
-    // An error where the test has failed.
+    // This is an error if the test has failed.
     let _ = had.recv();
 }
 
@@ -106,8 +106,8 @@ fn what_a_worker_in_step_writes_vulkan_reads() {
     });
 }
 
-/// An engine signals what the parts say, which the worker does not see: it has the slot all the
-/// same, and waits for nothing that does not come.
+/// The engine's parts signal a timeline that the worker does not see: the worker still gets the
+/// slot, and does not wait for a signal that never comes.
 #[test]
 fn a_worker_in_step_has_the_slots_that_an_engine_has_submitted() {
     with_device("in_step::a_worker_in_step_has_the_slots_that_an_engine_has_submitted", |rig| {
@@ -121,7 +121,7 @@ fn a_worker_in_step_has_the_slots_that_an_engine_has_submitted() {
                     for frame in 0..40 {
                         let turn = next(exchange);
                         assert_eq!(turn.frame(), frame);
-                        // Two by two, so that each kind follows each.
+                        // In pairs, so that each kind follows each kind.
                         let point = if frame % 4 < 2 { lend(turn) } else { submit(turn) };
                         if frame % 8 == 7 {
                             point.wait(Rig::LONG).unwrap();
@@ -135,7 +135,7 @@ fn a_worker_in_step_has_the_slots_that_an_engine_has_submitted() {
 }
 
 fn submit(turn: RenderTurn<Words>) -> TimelinePoint {
-    // SAFETY: no commands use the slot, so that nothing is to be acquired or released.
+    // SAFETY: no commands use the slot, so nothing has to be acquired or released.
     unsafe { turn.submit(&[]) }.unwrap()
 }
 
@@ -145,14 +145,15 @@ fn lend(turn: RenderTurn<Words>) -> TimelinePoint {
     let batch = vk::SubmitInfo2::default().wait_semaphore_infos(parts.waits()).signal_semaphore_infos(&signals);
     // SAFETY: as above; the parts are submitted unchanged, to the turn's queue.
     unsafe { lent.queue().submit(&[batch], vk::Fence::null()) }.unwrap();
-    // SAFETY: they were, by the call above.
+    // SAFETY: they were submitted by the call above.
     unsafe { lent.submitted() }
 }
 
-/// What the worker says that Vulkan has come to.
+/// The value that the worker falsely signals for Vulkan.
 const LIE: u64 = 1000;
 
-/// It has announced a frame, and says on the timeline that it was given that Vulkan is done.
+/// A worker that announces a frame, and then signals, on the timeline that it was given, that
+/// Vulkan is done.
 fn lies(path: &Path, told: &std::sync::mpsc::Sender<()>, ends: &Receiver<()>) {
     let mut connection = Connection::connect(path, &ConnectInfo::default()).unwrap();
     let device_uuid = connection.peer_hello().unwrap().device_uuid;
@@ -175,14 +176,14 @@ fn lies(path: &Path, told: &std::sync::mpsc::Sender<()>, ends: &Receiver<()>) {
     connection.send(&Message::Publish { exchange: 0, slot, frame: 0, value: 1 }, None, Rig::LONG).unwrap();
     let stream = device.new_stream().unwrap();
     let signal = |timeline: &ImportedSemaphore, value| {
-        // SAFETY: the timelines live until the stream is idle, below. That a signaler of one is
-        // another is what is tested.
+        // SAFETY: the timelines live until the stream is idle, below. That the wrong side signals
+        // one of them is what is tested.
         unsafe { signal_one(&stream, timeline, value) }.unwrap();
         stream.synchronize().unwrap();
     };
     signal(rendered, LIE);
     told.send(()).unwrap();
-    // An error where the test has failed.
+    // This is an error if the test has failed.
     let _ = ends.recv();
     signal(computed, 1);
     let _ = ends.recv();
@@ -197,12 +198,12 @@ fn a_worker_in_step_that_signals_for_vulkan_is_not_believed() {
         &rig,
         3,
         move |path| lies(path, &tell, &ends),
-        // Should it fail, the worker goes on: nothing is sent to it any more.
+        // If this fails, the worker continues: nothing more is sent to it.
         move |exchange| {
             let point = submit(next(exchange));
             told.recv().unwrap();
             assert!(!point.is_reached().unwrap(), "the worker's word is taken for Vulkan's");
-            // What was signaled is there by now: no time would show more.
+            // The signal has already been made, so a longer wait would not show more.
             let waited = point.wait(std::time::Duration::ZERO);
             assert!(matches!(waited, Err(Error::Timeout { last_seen: 0, .. })), "{waited:?}");
             end.send(()).unwrap();

@@ -1,5 +1,5 @@
-//! In step with a worker that reads with CUDA: a thread of this process, which knows of the
-//! renderer what the socket carries.
+//! In-step exchanges with a worker that reads with CUDA: a thread of this process, which knows only
+//! what the renderer sends over the socket.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::{LEN, Words, double, info, words};
 
 type Writer = RemoteExchangeWriter<Words>;
 
-/// A renderer and a worker thread that does `work`.
+/// Runs `render` with the renderer's exchange, and `work` on a worker thread.
 fn between(rig: &Rig, slots: usize, work: impl FnOnce(&Path) + Send, render: impl FnOnce(&mut Writer)) {
     let folder = tempfile::tempdir().unwrap();
     let listener = Listener::bind(folder.path().join("s")).unwrap();
@@ -33,7 +33,7 @@ fn between(rig: &Rig, slots: usize, work: impl FnOnce(&Path) + Send, render: imp
     });
 }
 
-/// A worker that takes a copy of each frame, on the exchange's stream.
+/// A worker that copies each frame, on the exchange's stream.
 struct Copying {
     // Field order is drop order.
     copy: CudaSlice<u32>,
@@ -57,7 +57,7 @@ impl Copying {
         Self { copy, stream, reader, _worker: worker }
     }
 
-    /// Enqueues the copy of the next frame, and gives its slot back; gives its number.
+    /// Enqueues the copy of the next frame and gives its slot back. Returns the frame's number.
     fn read(&mut self) -> u64 {
         let turn = self.reader.next(Rig::LONG).unwrap().expect("no frame comes");
         let Read::Cuda(cuda) = turn.work() else { panic!("it computes on the CPU") };
@@ -67,7 +67,7 @@ impl Copying {
         frame
     }
 
-    /// The copy, once all that was enqueued has run.
+    /// Returns the copy, once all enqueued work has run.
     fn words(&self) -> Vec<u32> {
         self.stream.clone_dtoh(&self.copy).unwrap()
     }
@@ -81,8 +81,8 @@ fn begin(exchange: &mut Writer) -> RenderTurn<Words, RenderFirstRemote> {
 fn draw(commands: &Commands, exchange: &mut Writer, word: u32) -> TimelinePoint {
     let turn = begin(exchange);
     let recorded = commands.fill(&turn, turn.resources().as_raw(), word);
-    // SAFETY: recorded with the turn's barriers; noted, and so waited for before the commands are
-    // recorded again.
+    // SAFETY: recorded with the turn's barriers; noted, and therefore waited for before the
+    // commands are recorded again.
     let point = unsafe { turn.submit(&[recorded]) }.unwrap();
     commands.note(point.clone());
     point
@@ -111,8 +111,8 @@ fn what_vulkan_draws_a_worker_in_step_reads() {
     });
 }
 
-/// An engine signals what the parts say, which the worker does not see: it has the frame all the
-/// same, and waits for nothing that does not come.
+/// The engine's parts signal a timeline that the worker does not see: the worker still gets the
+/// frame, and does not wait for a signal that never comes.
 #[test]
 fn a_worker_in_step_has_the_frames_that_an_engine_has_submitted() {
     with_device("in_step_drawn::a_worker_in_step_has_the_frames_that_an_engine_has_submitted", |rig| {
@@ -126,7 +126,7 @@ fn a_worker_in_step_has_the_frames_that_an_engine_has_submitted() {
             };
             between(rig, slots, reads, move |exchange| {
                 for frame in 0..40 {
-                    // Two by two, so that each kind follows each.
+                    // In pairs, so that each kind follows each kind.
                     let point = if frame % 4 < 2 { lend(exchange) } else { submit(exchange) };
                     if frame % 8 == 7 {
                         point.wait(Rig::LONG).unwrap();
@@ -139,7 +139,7 @@ fn a_worker_in_step_has_the_frames_that_an_engine_has_submitted() {
 }
 
 fn submit(exchange: &mut Writer) -> TimelinePoint {
-    // SAFETY: no commands use the slot, so that nothing is to be acquired or released.
+    // SAFETY: no commands use the slot, so nothing has to be acquired or released.
     unsafe { begin(exchange).submit(&[]) }.unwrap()
 }
 
@@ -149,11 +149,12 @@ fn lend(exchange: &mut Writer) -> TimelinePoint {
     let batch = vk::SubmitInfo2::default().wait_semaphore_infos(parts.waits()).signal_semaphore_infos(&signals);
     // SAFETY: as above; the parts are submitted unchanged, to the turn's queue.
     unsafe { lent.queue().submit(&[batch], vk::Fence::null()) }.unwrap();
-    // SAFETY: they were, by the call above.
+    // SAFETY: they were submitted by the call above.
     unsafe { lent.submitted() }
 }
 
-/// While the queue still has to write frame 2 over frame 1, it is read: what is `seen` is a frame.
+/// Reads while the queue has not overwritten frame 1 with frame 2 yet: the reader sees frame
+/// `seen`.
 fn behind_slow_commands(rig: &Rig, seen: u32) {
     let ((tell, told), (open, opened)) = (channel(), channel());
     let commands = &Commands::new(rig.device());
@@ -177,14 +178,14 @@ fn behind_slow_commands(rig: &Rig, seen: u32) {
 
 fn reads_behind(path: &Path, seen: u32, tell: &Sender<()>, opened: &Receiver<()>) {
     let mut worker = Copying::connect(path);
-    // The control does not wait for it.
+    // The negative control does not wait for it.
     opened.recv().unwrap();
     worker.read();
     assert!(worker.words() == [1; LEN]);
     tell.send(()).unwrap();
     worker.read();
     if seen == 1 {
-        // It has read before the gate opens.
+        // The read happens before the gate opens.
         worker.words();
     }
     tell.send(()).unwrap();

@@ -1,5 +1,5 @@
-//! Memory for kernels, made while the compute stream waits for what the same thread does next, and
-//! memory that is not freed.
+//! Memory for kernels that is created while the compute stream waits for what the same thread does
+//! next, and memory that cannot be freed.
 
 use bridge::{Backend, Compute, Exchange, LiveObjects, QueueKind};
 use bridge_tests::{Gate, Rig};
@@ -7,10 +7,11 @@ use driver_double::Double;
 
 use crate::{double, info, words};
 
-/// In elements. More than the driver stages of memory that is not pinned.
+/// In elements. More unpinned memory than the driver stages.
 const LARGE: usize = 4 << 20;
 
-/// CUDA does not free what is dropped: it is counted as leaked, on the GPU of a part too.
+/// Memory that CUDA fails to free when it is dropped is counted as leaked, also on the GPU of a
+/// part.
 pub(crate) fn that_is_not_freed_is_counted(name: &str) {
     /// `CUDA_ERROR_UNKNOWN`
     const UNKNOWN: u32 = 999;
@@ -30,8 +31,8 @@ pub(crate) fn that_is_not_freed_is_counted(name: &str) {
     assert_eq!(now.leaked_kernel_memories, before.leaked_kernel_memories + 2, "{now}");
 }
 
-/// The frame before waits for an engine's own timeline, and with one slot the stream waits for that
-/// frame.
+/// The previous frame waits for an engine's own timeline, and with one slot the stream waits for
+/// that frame.
 pub(crate) fn is_made_beside_a_stream_that_waits(double: &Double, rig: &Rig, compute: &Compute) {
     let mut exchange = Exchange::new(compute, &info(1), words()).unwrap();
     let gate = Gate::new(rig.device());

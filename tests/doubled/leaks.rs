@@ -1,4 +1,4 @@
-//! What is leaked is counted once, however many calls have failed.
+//! Leaked objects are counted once, however many calls have failed.
 
 use std::ffi::{CStr, c_void};
 use std::sync::{Arc, OnceLock};
@@ -12,7 +12,7 @@ use crate::{double, info};
 
 static WAIT: OnceLock<vk::PFN_vkWaitForFences> = OnceLock::new();
 
-/// Comes to its limit at once.
+/// Reports a timeout immediately.
 unsafe extern "system" fn late(_: vk::Device, _: u32, _: *const vk::Fence, _: vk::Bool32, _: u64) -> vk::Result {
     vk::Result::TIMEOUT
 }
@@ -35,12 +35,12 @@ impl QueueLock for Lock {
     }
 }
 
-/// The first hand-over of an exchange's images may still run, and CUDA does not let go of them.
+/// The first hand-over of an exchange's images may still run, and CUDA fails to release them.
 pub(crate) fn images_that_are_kept_twice_are_counted_once(name: &str) {
     /// `CUDA_ERROR_UNKNOWN`
     const UNKNOWN: u32 = 999;
     let Some(double) = double(name) else { return };
-    // Never destroyed: what is left behind on purpose keeps its device.
+    // Never destroyed: what is leaked on purpose keeps its device alive.
     let engine = Box::leak(Box::new(Engine::new(Some(hook))));
     let mut info_of_engine = engine.info();
     info_of_engine.queue_lock = Some(Arc::new(Lock));

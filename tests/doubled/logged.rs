@@ -1,4 +1,4 @@
-//! The logger is the program's: no lock of the bridge is held while it is called.
+//! The logger belongs to the program: the bridge holds no lock while it calls it.
 
 use std::io::Write;
 use std::sync::{Mutex, OnceLock, mpsc};
@@ -10,7 +10,7 @@ use log::{Log, Metadata, Record};
 
 use crate::{Words, double, info, lost_vulkan, words};
 
-/// What each line is given to.
+/// Called with each line.
 static HOOK: OnceLock<fn(&str)> = OnceLock::new();
 
 struct Logger;
@@ -29,7 +29,7 @@ impl Log for Logger {
     fn flush(&self) {}
 }
 
-/// Before a device is opened, with which the harness sets its own.
+/// Installs the logger. Call it before a device is opened, which sets the harness's own logger.
 fn logger() {
     log::set_logger(&Logger).unwrap();
     log::set_max_level(log::LevelFilter::Trace);
@@ -54,8 +54,7 @@ impl Write for Sink {
     }
 }
 
-/// The trace of a signal is written once the lock is released; so the line of the log comes after
-/// it.
+/// The trace of a signal is written once the lock is released, so the log line follows it.
 pub(crate) fn signals_are_logged_behind_their_lock(name: &str) {
     let Some(_double) = double(name) else { return };
     logger();
@@ -97,12 +96,12 @@ pub(crate) fn signals_are_logged_behind_their_lock(name: &str) {
     bridge::trace_off();
 }
 
-/// What the logger uses.
+/// The exchange that the logger uses.
 static OTHER: Mutex<Option<Exchange<Words>>> = Mutex::new(None);
 static DOUBLE: OnceLock<Double> = OnceLock::new();
 
-/// Closes an exchange that signals in place of a lost device, too, on a thread that the logger
-/// waits for: CUDA is busy until then.
+/// Closes an exchange, which also signals in place of a lost device, on a thread that the logger
+/// waits for. CUDA is busy until then.
 fn close_other(line: &str) {
     if !line.starts_with("signal ") || !line.contains("rendered") {
         return;

@@ -15,15 +15,15 @@ use crate::{Words, double, info, words};
 pub(crate) const LAUNCH_FAILED: u32 = 719;
 /// `CUDA_ERROR_NOT_READY`
 const NOT_READY: u32 = 600;
-/// In nanoseconds: time for a frame that ends.
+/// In nanoseconds: enough time for a frame that ends.
 pub(crate) const LONG: u64 = Rig::LONG.as_nanos() as u64;
 
-/// What is asked of the exchanges once the context is lost. What it leaves in place is kept, since
-/// the end of an exchange, too, signals what Vulkan waits for.
+/// What is done with the exchanges once the context is lost. Exchanges that it leaves in place are
+/// kept alive, because the end of an exchange also signals what Vulkan waits for.
 pub(crate) type Ask = fn(&mut Option<Exchange<Words>>, &mut Option<Exchange<Words>>);
 
-/// An engine that waits for its own fence waits for CUDA, which signals no more, until an exchange
-/// of the compute side is asked or dropped.
+/// An engine that waits for its own fence also waits for CUDA, which no longer signals, until an
+/// exchange of the compute side is used or dropped.
 pub(crate) fn the_queue_goes_on(name: &str, info: &ExchangeInfo<'_>, ask: Ask) {
     let Some(double) = double(name) else { return };
     let rig = Rig::open();
@@ -50,23 +50,23 @@ pub(crate) fn the_queue_goes_on(name: &str, info: &ExchangeInfo<'_>, ask: Ask) {
     let mut exchange = Some(exchange);
     ask(&mut exchange, &mut other);
     fence.wait(LONG).unwrap();
-    // Their end was no part of it.
+    // Ending the exchanges is not a part of this test.
     std::mem::forget((exchange, other));
 }
 
-/// A frame of the first.
+/// Begins a frame of the first exchange.
 pub(crate) fn begin(exchange: &mut Option<Exchange<Words>>, _: &mut Option<Exchange<Words>>) {
     let error: Error = exchange.as_mut().unwrap().begin().unwrap_err();
     assert!(error.is_device_lost(), "{error}");
 }
 
-/// The end of the first.
+/// Ends the first exchange.
 pub(crate) fn end(exchange: &mut Option<Exchange<Words>>, _: &mut Option<Exchange<Words>>) {
     drop(exchange.take());
 }
 
-/// A frame of a latest exchange, whose compute side has a stream of its own, is in the queue, and a
-/// frame of an exchange of the same compute side is asked.
+/// A frame of a latest exchange, whose compute side has its own stream, is in the queue while a
+/// frame of an exchange of the same compute side is requested.
 pub(crate) fn a_latest_exchange_goes_on_with_the_others(name: &str) {
     let Some(double) = double(name) else { return };
     let rig = Rig::open();
@@ -92,7 +92,8 @@ pub(crate) fn a_latest_exchange_goes_on_with_the_others(name: &str) {
     std::mem::forget((writer, reader));
 }
 
-/// The writer of a latest exchange waits for its own frames, which the lost context does not end.
+/// The writer of a latest exchange waits for its own frames, which never end after the context is
+/// lost.
 pub(crate) fn a_writer_that_waits_lets_the_queue_go_on(name: &str) {
     let Some(double) = double(name) else { return };
     let rig = Rig::open();
@@ -124,7 +125,8 @@ pub(crate) fn a_writer_that_waits_lets_the_queue_go_on(name: &str) {
     std::mem::forget((writer, reader));
 }
 
-/// The context is lost once the end of an exchange has seen that it lives, and waits for Vulkan.
+/// The context is lost after the end of an exchange has seen that it is alive, while it waits for
+/// Vulkan.
 pub(crate) fn while_an_exchange_ends(name: &str, end: fn(Exchange<Words>)) {
     let Some(double) = double(name) else { return };
     let rig = Rig::open();
@@ -144,8 +146,8 @@ pub(crate) fn while_an_exchange_ends(name: &str, end: fn(Exchange<Words>)) {
     assert_silent(rig.device());
 }
 
-/// The context is lost while `run_once` waits for the frame's commands, which wait for CUDA. Its
-/// error, which is no timeout, says that they have ended.
+/// The context is lost while `run_once` waits for the frame's commands, which wait for CUDA. The
+/// error is not a timeout, which means that the commands have ended.
 pub(crate) fn while_commands_run_once(name: &str) {
     let Some(double) = double(name) else { return };
     let rig = Rig::open();
@@ -164,13 +166,14 @@ pub(crate) fn while_commands_run_once(name: &str) {
     let fence = Fence::new(&rig);
     // SAFETY: no commands; the fence is new.
     unsafe { rig.device().queue().submit(&[], fence.raw) }.unwrap();
-    // Nobody asks, so that what has not ended stays.
+    // Nothing asks for the context here, so what has not ended stays that way.
     fence.wait(LONG).expect("what was before it has ended");
     assert_silent(rig.device());
     exchange.close().unwrap();
 }
 
-/// Calls `waits` on a thread, and loses the context once that was told that it lives.
+/// Calls `waits` on a thread, and loses the context once that thread has seen that the context is
+/// alive.
 fn lose_once_asked<'s, T: Send + 's>(
     scope: &'s Scope<'s, '_>,
     double: &Double,
@@ -185,16 +188,16 @@ fn lose_once_asked<'s, T: Send + 's>(
     thread
 }
 
-/// Nothing was leaked since it might be in use. Buffers stay, since a lost context does not give
-/// its mappings back.
+/// Checks that nothing was leaked because it might be in use. Buffers are not counted, because a
+/// lost context does not release its mappings.
 fn assert_nothing_in_use(before: LiveObjects) {
     let mut now = LiveObjects::now();
     (now.buffers, now.leaked_buffers) = (before.buffers, before.leaked_buffers);
     assert_eq!(now, before);
 }
 
-/// Two compute sides on one device have one context. A frame of the one is behind a frame of the
-/// other, of which only the one ends.
+/// Two compute sides on one device share one context. A frame of one waits behind a frame of the
+/// other, and only one of the two sides ends.
 pub(crate) fn is_noticed_for_another_compute_side(name: &str) {
     let Some(double) = double(name) else { return };
     let rig = Rig::open();
@@ -223,8 +226,8 @@ pub(crate) fn is_noticed_for_another_compute_side(name: &str) {
     assert_silent(rig.device());
 }
 
-/// A frame of CUDA's, for which Vulkan's queue waits. Once a call of the double has returned, CUDA
-/// has signaled what it can, so that a look tells it, and no time has to pass.
+/// A CUDA frame that Vulkan's queue waits for. Once a call of the double has returned, CUDA has
+/// signaled all it can, so a single look is enough and no time has to pass.
 pub(crate) struct Frame<'r> {
     rig: &'r Rig,
     signal: vk::SemaphoreSubmitInfo<'static>,
@@ -235,15 +238,15 @@ impl<'r> Frame<'r> {
         Self { rig, signal: computed.wait_info(vk::PipelineStageFlags2::ALL_COMMANDS) }
     }
 
-    /// Whether its signal has come, of CUDA's or in its place. Asks nothing of the bridge.
+    /// Returns whether the frame is signaled, by CUDA or in its place. Makes no call to the bridge.
     pub(crate) fn is_signaled(&self) -> bool {
-        // SAFETY: a timeline of the device, whose exchange is kept until then.
+        // SAFETY: a timeline of the device, whose exchange is kept alive until then.
         let value = unsafe { self.rig.device().as_raw().get_semaphore_counter_value(self.signal.semaphore) };
         value.unwrap() >= self.signal.value
     }
 }
 
-/// A fence of the program's. It is destroyed once it was signaled.
+/// A fence of the program. It is destroyed once it is signaled.
 pub(crate) struct Fence<'r> {
     pub(crate) raw: vk::Fence,
     rig: &'r Rig,
@@ -265,7 +268,7 @@ impl<'r> Fence<'r> {
 impl Drop for Fence<'_> {
     fn drop(&mut self) {
         if self.wait(0).is_ok() {
-            // SAFETY: the submission that has it has ended.
+            // SAFETY: the submission that signals it has ended.
             unsafe { self.rig.device().as_raw().destroy_fence(self.raw, None) };
         }
     }

@@ -16,10 +16,10 @@ use crate::{double, info, words};
 static SIGNAL: OnceLock<vk::PFN_vkSignalSemaphore> = OnceLock::new();
 /// The timeline at whose signal the first thread stops.
 static TIMELINE: Mutex<Option<vk::Semaphore>> = Mutex::new(None);
-/// Signals of the host.
+/// The signals that the host has made.
 static SIGNALS: Mutex<Vec<(vk::Semaphore, u64)>> = Mutex::new(Vec::new());
-/// The first thread has seen that the timeline is not signaled, is about to signal it, and does not
-/// go on before it may.
+/// The first thread has seen that the timeline is not signaled, is about to signal it, and waits
+/// until it may continue.
 static STOPPED: AtomicBool = AtomicBool::new(false);
 static MAY_GO: AtomicBool = AtomicBool::new(false);
 
@@ -36,14 +36,14 @@ fn until(what: &str, is_so: &AtomicBool) {
 }
 
 unsafe extern "system" fn signal(device: vk::Device, info: *const vk::SemaphoreSignalInfo<'_>) -> vk::Result {
-    // SAFETY: VUID-vkSignalSemaphore-pSignalInfo-parameter: the caller's, and valid.
+    // SAFETY: VUID-vkSignalSemaphore-pSignalInfo-parameter: the caller's pointer, which is valid.
     let vk::SemaphoreSignalInfo { semaphore, value, .. } = *unsafe { &*info };
     let is_first = {
         let mut signals = SIGNALS.lock().unwrap();
         signals.push((semaphore, value));
         signals.iter().filter(|made| **made == (semaphore, value)).count() == 1
     };
-    // The driver may do anything with a value that does not rise.
+    // The driver's behavior is undefined for a value that does not increase.
     if !is_first {
         return vk::Result::ERROR_OUT_OF_HOST_MEMORY;
     }
@@ -51,7 +51,7 @@ unsafe extern "system" fn signal(device: vk::Device, info: *const vk::SemaphoreS
         STOPPED.store(true, Ordering::SeqCst);
         until("the first may go on", &MAY_GO);
     }
-    // SAFETY: handed on.
+    // SAFETY: forwarded to the real function.
     unsafe { SIGNAL.get().unwrap()(device, info) }
 }
 
@@ -73,11 +73,12 @@ impl QueueLock for Lock {
     }
 }
 
-/// The second thread comes while the first is between its look at a timeline and its signal. It has
-/// to wait for the first, which goes on once it does, or has signaled too.
+/// The second thread arrives while the first is between its look at a timeline and its signal. It
+/// has to wait for the first, which continues once the second waits, or has signaled too.
 pub(crate) fn is_signaled_once(name: &str) {
     let Some(double) = double(name) else { return };
-    // Never destroyed, and its layer is not heard: it cannot know that CUDA's signals never come.
+    // Never destroyed, and its layer's messages are ignored: the layer cannot know that CUDA's
+    // signals never come.
     let engine: &'static Engine = Box::leak(Box::new(Engine::new(Some(hook))));
     let mut adopted = engine.info();
     adopted.queue_lock = Some(Arc::new(Lock(Mutex::new(()))));

@@ -15,9 +15,9 @@ use crate::{Words, double, info, words};
 static SUBMIT: OnceLock<vk::PFN_vkQueueSubmit2> = OnceLock::new();
 static WAIT: OnceLock<vk::PFN_vkWaitSemaphores> = OnceLock::new();
 
-/// From then on submissions get no further.
+/// While this is set, submissions are accepted but do not run.
 static STOPS: AtomicBool = AtomicBool::new(false);
-/// From then on waits report the loss; counters keep their values.
+/// While this is set, waits report the loss; counters keep their values.
 static LOST: AtomicBool = AtomicBool::new(false);
 
 unsafe extern "system" fn submit(
@@ -29,7 +29,7 @@ unsafe extern "system" fn submit(
     if STOPS.load(Ordering::SeqCst) {
         return vk::Result::SUCCESS;
     }
-    // SAFETY: handed on.
+    // SAFETY: forwarded to the real function.
     unsafe { SUBMIT.get().unwrap()(queue, count, batches, fence) }
 }
 
@@ -37,7 +37,7 @@ unsafe extern "system" fn wait(device: vk::Device, info: *const vk::SemaphoreWai
     if LOST.load(Ordering::SeqCst) {
         return vk::Result::ERROR_DEVICE_LOST;
     }
-    // SAFETY: handed on.
+    // SAFETY: forwarded to the real function.
     unsafe { WAIT.get().unwrap()(device, info, limit) }
 }
 
@@ -57,12 +57,12 @@ fn hook(name: &CStr, real: *const c_void) -> *const c_void {
     }
 }
 
-/// An exchange whose next frame waits, in CUDA's stream, for one of a device that is lost, and one
-/// without frames, which gives up at once.
+/// Creates an exchange whose next frame waits, in CUDA's stream, for a frame of a lost device, and
+/// an exchange without frames, which gives up at once.
 pub(crate) fn with_waiting(name: &str, prepare: fn(), test: impl FnOnce(Double, [Exchange<Words>; 2])) {
     let Some(double) = double(name) else { return };
     prepare();
-    // Never destroyed, as an engine's device.
+    // Never destroyed, like the device of an engine.
     let engine = Box::leak(Box::new(Engine::new(Some(hook))));
     // SAFETY: the engine's own handles, which live forever.
     let device = unsafe { ExportDevice::adopt(engine.info()) }.unwrap();
@@ -78,7 +78,7 @@ pub(crate) fn with_waiting(name: &str, prepare: fn(), test: impl FnOnce(Double, 
     test(double, [waiting, idle]);
 }
 
-/// CUDA has no memory for the first signal in Vulkan's place.
+/// CUDA has no memory for the first signal that is made in place of Vulkan.
 pub(crate) fn a_release_is_tried_again(name: &str) {
     /// `CUDA_ERROR_OUT_OF_MEMORY`
     const OUT_OF_MEMORY: u32 = 2;

@@ -1,10 +1,10 @@
-//! Whole exchanges with CUDA where there is no GPU: the driver double is CUDA, and a Vulkan driver
-//! that exports to it. What the order of real hardware is, nothing here shows.
+//! Whole exchanges with CUDA on machines without a GPU: the driver double acts as CUDA, and as a
+//! Vulkan driver that exports to it. This does not show anything about ordering on real hardware.
 //!
-//! Each test is a process of its own, in which the double says at the end which of the driver's
-//! rules were broken.
+//! Each test is its own process, in which the double reports at the end which rules of the driver
+//! were broken.
 #![cfg(target_os = "linux")]
-#![allow(unsafe_code, clippy::unwrap_used)] // Submitting.
+#![allow(unsafe_code, clippy::unwrap_used)] // Submissions.
 
 mod captured;
 mod compute_first;
@@ -46,8 +46,8 @@ pub(crate) fn info(slots: usize) -> ExchangeInfo<'static> {
     ExchangeInfo { name: "doubled", slots, timeout: Rig::LONG, ..Default::default() }
 }
 
-/// Some in a process of the test's own. None in the process it came from, and where there is no
-/// software driver for the double to build on.
+/// Returns `Some` in the test's own process. Returns `None` in the process that started it, and if
+/// there is no software driver that the double can use.
 fn double(name: &str) -> Option<Double> {
     if !Double::has_software_vulkan() {
         skip(Need::Other, "there is no software Vulkan driver (Debian, Ubuntu: `apt install mesa-vulkan-drivers`)");
@@ -56,18 +56,18 @@ fn double(name: &str) -> Option<Double> {
     Double::in_child_with_vulkan(name)
 }
 
-/// Runs a test of a compute side, in a process of its own, and sees that nothing of it is left and
+/// Runs a test of a compute side in its own process, and checks that nothing of it is left and that
 /// no rule was broken.
 fn with_cuda(name: &str, test: fn(&Rig, &Compute)) {
     with_double(name, |_, rig, compute| test(rig, compute));
 }
 
-/// As [`with_cuda`], for a test that has calls fail, or looks at them.
+/// Like [`with_cuda`], for a test that makes calls fail or inspects them.
 fn with_double(name: &str, test: impl FnOnce(&Double, &Rig, &Compute)) {
     with_compute(name, |rig| Compute::new(rig.device(), Backend::Cuda).unwrap(), test);
 }
 
-/// As [`with_double`], on the compute side that `make` makes.
+/// Like [`with_double`], on the compute side that `make` creates.
 fn with_compute(name: &str, make: impl FnOnce(&Rig) -> Compute, test: impl FnOnce(&Double, &Rig, &Compute)) {
     let Some(double) = double(name) else { return };
     let rig = Rig::open();
@@ -83,8 +83,8 @@ fn with_compute(name: &str, make: impl FnOnce(&Rig) -> Compute, test: impl FnOnc
     assert_silent(rig.device());
 }
 
-/// As [`with_cuda`], with the waits of CUDA's streams left out: what comes of it is the negative
-/// control of a test of order.
+/// Like [`with_cuda`], with the waits of CUDA's streams left out: this is the negative control of a
+/// test of ordering.
 fn without_waits(name: &str, test: fn(&Rig, &Compute)) {
     let Some(double) = double(name) else { return };
     let rig = Rig::open();
@@ -150,7 +150,7 @@ fn a_lost_context_is_noticed_by_the_next_frame() {
     lost::the_queue_goes_on("a_lost_context_is_noticed_by_the_next_frame", &info(2), lost::begin);
 }
 
-/// It waits for the frame before, and not for the compute side.
+/// It waits for the previous frame, and not for the compute side.
 #[test]
 fn a_lost_context_is_noticed_by_a_frame_that_waits_for_its_turn() {
     let info = ExchangeInfo { frames_in_flight: Some(1), ..info(2) };
@@ -193,7 +193,7 @@ fn a_lost_context_is_noticed_for_another_compute_side() {
     lost::is_noticed_for_another_compute_side("a_lost_context_is_noticed_for_another_compute_side");
 }
 
-/// Its frames may be behind those of the first.
+/// Its frames may be behind those of the first exchange.
 #[test]
 fn a_lost_context_is_noticed_by_another_exchange() {
     lost::the_queue_goes_on("a_lost_context_is_noticed_by_another_exchange", &info(2), |exchange, other| {

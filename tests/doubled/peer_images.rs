@@ -1,4 +1,4 @@
-//! Images for CUDA on another GPU: rows that the hand-over copies, and what becomes of them where a
+//! Images for CUDA on another GPU: rows that the hand-over copies, and what happens to them if a
 //! call fails.
 
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ use driver_double::{Double, Planted};
 
 use crate::{double, info, with_compute};
 
-/// Three levels of two layers: an array of CUDA's has none such.
+/// Three levels of two layers: no CUDA array can have these.
 const EXTENT: [u32; 2] = [13, 9];
 const LEVELS: u32 = 3;
 const LAYERS: u32 = 2;
@@ -32,7 +32,7 @@ fn spec() -> Image {
         .with_mips(LEVELS)
 }
 
-/// The compute side on another GPU than the one that draws.
+/// A compute side on another GPU than the one that draws.
 fn peer(rig: &Rig) -> Compute {
     let devices = Peers::Other.devices(rig.device()).unwrap();
     let compute = Compute::on_peer(rig.device(), &devices[0]).unwrap();
@@ -40,12 +40,12 @@ fn peer(rig: &Rig) -> Compute {
     compute
 }
 
-/// Runs a test in a process of its own, and sees that nothing is left and no rule was broken.
+/// Runs a test in its own process, and checks that nothing is left and that no rule was broken.
 fn with_peer(name: &str, test: fn(&Double, &Rig, &Compute)) {
     with_compute(name, peer, test);
 }
 
-/// As [`with_peer`], with the waits of CUDA's streams left out.
+/// Like [`with_peer`], with the waits of CUDA's streams left out.
 fn without_waits(name: &str, test: fn(&Double, &Rig, &Compute)) {
     let Some(double) = double(name) else { return };
     let rig = Rig::open();
@@ -54,7 +54,7 @@ fn without_waits(name: &str, test: fn(&Double, &Rig, &Compute)) {
     test(&double, &rig, &compute);
 }
 
-/// Values on the peer, and room there for what is read.
+/// Values on the peer GPU, and space there for what is read.
 struct Peer {
     paints: Vec<CudaSlice<u32>>,
     seen: CudaSlice<u32>,
@@ -67,8 +67,8 @@ impl Peer {
         Self { paints, seen: stream.alloc_zeros(TEXELS).unwrap() }
     }
 
-    /// Enqueues: all texels of the first level are a value, and those of the others one that says
-    /// which they are.
+    /// Enqueues: set all texels of the first level to a value, and those of each other level to one
+    /// that identifies it.
     fn write<D: Direction>(&self, turn: &mut ComputeTurn<Image, D>, value: usize) -> Result<(), Error> {
         let Work::Cuda(mut cuda) = turn.work() else { unreachable!("no other backend is opened") };
         let stream = cuda.stream;
@@ -86,7 +86,7 @@ impl Peer {
         Ok(cuda.resources.copy_to_buffer(cuda.stream, 0, .., &mut self.seen)?)
     }
 
-    /// What was read, by a turn that has ended.
+    /// Returns what was read by a turn that has ended.
     fn seen(&self) -> Result<Vec<u32>, DriverError> {
         self.seen.stream().clone_dtoh(&self.seen)
     }
@@ -106,15 +106,15 @@ fn draw(
         // SAFETY: recording; the image is in that layout.
         unsafe { device.cmd_clear_color_image(recording, image.as_raw(), image.layout(), &color, &[image.range()]) };
     });
-    // SAFETY: recorded with the turn's barriers; noted below, and so waited for before the commands
-    // are recorded again.
+    // SAFETY: recorded with the turn's barriers; noted below, and therefore waited for before the
+    // commands are recorded again.
     let turn = unsafe { turn.submit(&[recorded]) }?;
     commands.note(turn.rendered());
     Ok(turn)
 }
 
-/// While the queue still has to draw frame 2 over frame 1 and to copy it into the rows, they are
-/// read: what is `seen` is a frame.
+/// Reads the rows while the queue has not drawn frame 2 over frame 1 and copied it into them yet:
+/// the reader sees frame `seen`.
 fn behind_slow_commands(rig: &Rig, compute: &Compute, seen: u32) {
     let commands = Commands::new(rig.device());
     let mut peer = Peer::new(compute);
@@ -152,7 +152,7 @@ fn without_its_wait_it_reads_the_frame_before() {
 /// `CUDA_ERROR_OUT_OF_MEMORY`
 const NO_MEMORY: u32 = 2;
 
-/// Frames of both directions, the first with a replacement of its images between them.
+/// Frames in both directions; in the first direction, the images are replaced between frames.
 fn frames(
     rig: &Rig,
     compute: &Compute,
@@ -178,9 +178,9 @@ fn frames(
     Ok(exchange.close()?)
 }
 
-/// Each call of CUDA's that frames of images make, from the first import to the last free, fails
-/// once. What stays is what is counted as leaked, and after a call that frees nothing that is
-/// nothing.
+/// Each CUDA call that frames of images make, from the first import to the last free, fails once.
+/// What remains is counted as leaked; after a failed call that does not free anything, nothing
+/// remains.
 #[test]
 fn a_call_that_fails_leaks_nothing_that_is_not_counted() {
     let name = "peer_images::a_call_that_fails_leaks_nothing_that_is_not_counted";
@@ -188,7 +188,7 @@ fn a_call_that_fails_leaks_nothing_that_is_not_counted() {
     let rig = Rig::open();
     let compute = peer(&rig);
     let (commands, mut peer) = (Commands::new(rig.device()), Peer::new(&compute));
-    // What the driver and the bridge make for the first use.
+    // Lets the driver and the bridge create what they need for the first use.
     frames(&rig, &compute, &commands, &mut peer).unwrap();
     let mut hit = Vec::new();
     for nth in 1.. {
@@ -213,7 +213,7 @@ fn a_call_that_fails_leaks_nothing_that_is_not_counted() {
             assert!(error.to_string().contains("CUDA_ERROR_OUT_OF_MEMORY"), "call {nth}, {}: {error}", call.name);
         }
         hit.push(call.name);
-        // What failed in destructors is noted there, for whoever calls next.
+        // Errors in destructors are stored there, and would be returned by the next call.
         let _ = compute.cuda().unwrap().device().context().check_err();
     }
     let expected = MAKES.iter().chain(&["cuMemUnmap", "cuMemAddressFree", "cuMemRelease"]);
@@ -223,7 +223,7 @@ fn a_call_that_fails_leaks_nothing_that_is_not_counted() {
     assert_silent(rig.device());
 }
 
-/// Calls after whose failure nothing stays.
+/// Calls after whose failure nothing remains.
 const MAKES: [&str; 6] = [
     "cuMemImportFromShareableHandle",
     "cuMemAddressReserve",
@@ -233,7 +233,7 @@ const MAKES: [&str; 6] = [
     "cuMemcpy3DAsync_v2",
 ];
 
-/// What the driver has, but for what it has refused to destroy.
+/// The objects that the driver has, except for those that it refused to destroy.
 fn kept(double: &Double) -> BTreeMap<String, usize> {
     let mut kinds = BTreeMap::new();
     for live in double.live().iter().filter(|live| !live.refused) {

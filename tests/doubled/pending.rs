@@ -1,5 +1,5 @@
 //! A CUDA context that is lost while the commands of a frame that Vulkan begins are held: until
-//! they end, no error but a timeout says that they do not run.
+//! they end, no error except a timeout says that they are not running.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -18,41 +18,42 @@ use crate::{Words, double, info, words};
 
 /// `CUDA_ERROR_LAUNCH_FAILED`
 const LAUNCH_FAILED: u32 = 719;
-/// Of a view's picture.
+/// The size of a view's picture.
 const SIZE: [u32; 2] = [24, 16];
-/// Longer than a wait goes without a look at the compute side.
+/// Longer than the interval in which a wait checks the compute side.
 const HELD: Duration = Duration::from_millis(400);
 
-/// How often a lost context refuses a call at least if a wait goes on: a submission that does not
-/// wait makes far fewer calls.
+/// The minimum number of calls that a lost context refuses while a wait continues: a submission
+/// that does not wait makes far fewer calls.
 const ASKED: usize = 30;
 
 /// The submission of a frame.
 type Submission = Box<dyn FnOnce() -> Result<ComputeTurn<Words, RenderFirst>, Error> + Send>;
-/// Prepares one.
+/// Prepares a submission.
 type Prepare = fn(&Commands, RenderTurn<Words, RenderFirst>) -> Submission;
 
-/// With commands of the test's own.
+/// Submits with the test's own commands.
 fn submit(commands: &Commands, turn: RenderTurn<Words, RenderFirst>) -> Submission {
     let recorded = commands.fill(&turn, turn.resources().as_raw(), 2);
     // SAFETY: recorded with the turn's barriers; the queue is idle before they are freed.
     Box::new(move || unsafe { turn.submit(&[recorded]) })
 }
 
-/// With commands that the bridge frees. The layer sees a pool that is destroyed while they run.
+/// Submits with commands that the bridge frees. The layer reports a pool that is destroyed while
+/// they run.
 fn run_once(_: &Commands, turn: RenderTurn<Words, RenderFirst>) -> Submission {
-    // SAFETY: nothing is recorded but the turn's barriers.
+    // SAFETY: nothing is recorded except the turn's barriers.
     Box::new(move || unsafe { turn.run_once(Rig::LONG, |_, _| {}) })
 }
 
-/// The same, with a limit of its own.
+/// Like [`run_once`], with a short limit.
 fn run_once_shortly(_: &Commands, turn: RenderTurn<Words, RenderFirst>) -> Submission {
     // SAFETY: as above.
     Box::new(move || unsafe { turn.run_once(HELD, |_, _| {}) })
 }
 
-/// A frame with commands on a queue that is held, and the loss of the context, which refuses its
-/// wait. The gate is opened while it is waited for, or once the submission has returned.
+/// Submits a frame with commands on a queue that is held, while the context is lost and refuses its
+/// wait. The gate is opened while the submission waits for it, or once the submission has returned.
 fn lost_frame(name: &str, limit: Duration, opens: bool, prepare: Prepare) -> Option<(Error, bool)> {
     let double = double(name)?;
     let rig = Rig::open();
@@ -81,7 +82,7 @@ fn lost_frame(name: &str, limit: Duration, opens: bool, prepare: Prepare) -> Opt
     let (error, was_open) = std::thread::scope(|scope| {
         let submitted = scope.spawn(|| (submission().unwrap_err(), opened.load(Ordering::SeqCst)));
         if opens {
-            // The wait asks again and again whether the context is lost.
+            // The wait repeatedly asks whether the context is lost.
             double.until("the wait for the commands to go on", |double| {
                 let refused = double.calls().iter().filter(|call| call.code == LAUNCH_FAILED).count();
                 submitted.is_finished() || refused >= ASKED
@@ -91,7 +92,7 @@ fn lost_frame(name: &str, limit: Duration, opens: bool, prepare: Prepare) -> Opt
         submitted.join().unwrap()
     });
     open(&gate);
-    // SAFETY: of this device, which nothing else uses.
+    // SAFETY: the test's own device, which nothing else uses.
     unsafe { rig.device().as_raw().device_wait_idle() }.unwrap();
     drop((exchange, reader));
     assert_silent(rig.device());
@@ -125,7 +126,7 @@ pub(crate) fn past_the_limit_of_run_once_it_is_a_timeout(name: &str) {
     is_a_timeout(name, Rig::LONG, run_once_shortly);
 }
 
-/// A view, and an exchange of images that it shows.
+/// Creates a view and an exchange of images that it shows.
 fn view_of(compute: &Compute) -> (View, Exchange<BufferSpec<u8>>) {
     let view = View::headless(compute, &ViewInfo { size: SIZE, timeout: Rig::LONG }).unwrap();
     (view, Exchange::new(compute, &info(1), format().spec::<u8>().unwrap()).unwrap())
@@ -140,7 +141,7 @@ fn show(view: &mut View, turn: RenderTurn<BufferSpec<u8>>) {
     assert!(view.draw().unwrap());
 }
 
-/// The view records into none of its command buffers any more, and keeps its picture.
+/// The view no longer records into any of its command buffers, and keeps its picture.
 pub(crate) fn a_view_keeps_what_they_use(name: &str) {
     let Some(double) = double(name) else { return };
     let rig = Rig::open();
@@ -158,14 +159,14 @@ pub(crate) fn a_view_keeps_what_they_use(name: &str) {
     double.lose_context(0, LAUNCH_FAILED);
     let error = view.read(frame).unwrap_err();
     assert!(matches!(&error, bridge_view::Error::Bridge(Error::Timeout { .. })), "{error}");
-    // The layer sees a pool that is destroyed, and a picture, while commands have them.
+    // The layer reports a pool and a picture that are destroyed while commands use them.
     with_panicking_logger(|| drop(view));
     assert_silent(rig.device());
     drop(gate);
     drop((slots, shown));
 }
 
-/// Counts the views that say that they are leaked.
+/// Counts the views that report that they are leaked.
 struct Leaks(AtomicUsize);
 
 static LEAKS: Leaks = Leaks(AtomicUsize::new(0));
@@ -183,8 +184,8 @@ impl Log for Leaks {
     fn flush(&self) {}
 }
 
-/// Its frame waits for CUDA, whose context is lost, and the frame's exchange is alive: the view
-/// lets the frame end, and is freed.
+/// The view's frame waits for CUDA, whose context is lost, and the frame's exchange is alive: the
+/// view lets the frame end, and is freed.
 pub(crate) fn a_view_lets_its_frames_end(name: &str) {
     let Some(double) = double(name) else { return };
     log::set_logger(&LEAKS).unwrap();
@@ -204,7 +205,7 @@ pub(crate) fn a_view_lets_its_frames_end(name: &str) {
     double.let_work_go();
     assert!(!frame.is_signaled(), "the control: nobody has asked");
     assert_eq!(fence.wait(0), Err(vk::Result::TIMEOUT), "the queue does not wait for it");
-    // The layer sees what is destroyed while commands have it.
+    // The layer reports what is destroyed while commands use it.
     drop(view);
     assert_eq!(LEAKS.0.load(Ordering::SeqCst), 0, "the view is leaked");
     fence.wait(LONG).unwrap();

@@ -1,4 +1,4 @@
-//! Blocks of a pool whose last buffer goes.
+//! Blocks of a pool whose last buffer is dropped.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,13 +12,13 @@ fn pool(compute: &Compute) -> SharedPool {
     SharedPool::new(compute, &SharedPoolInfo { block_size: BLOCK, ..Default::default() }).unwrap()
 }
 
-/// A buffer of a block of its own.
+/// Allocates a buffer that takes a whole block.
 fn whole(pool: &SharedPool) -> SharedBuffer<u32> {
     SharedBuffer::new_in(pool, "whole", BLOCK as usize / 4, BufferAccess::TRANSFER_READ).unwrap()
 }
 
-/// What others give the stream once the last part of a block was seen to be idle has nothing to do
-/// with the block.
+/// Work that others enqueue on the stream after the last part of a block was seen to be idle does
+/// not affect the block.
 pub(crate) fn a_block_waits_for_its_parts_alone(double: &Double, _: &Rig, compute: &Compute) {
     let before = LiveObjects::now();
     let pool = pool(compute);
@@ -39,7 +39,7 @@ pub(crate) fn a_block_waits_for_its_parts_alone(double: &Double, _: &Rig, comput
     assert_eq!(LiveObjects::now(), before);
 }
 
-/// A block that the driver does not free is kept, and counted.
+/// A block that the driver does not free is kept and counted.
 pub(crate) fn a_block_that_is_not_freed_is_counted(name: &str) {
     let Some(double) = crate::double(name) else { return };
     let rig = Rig::open();
@@ -48,7 +48,7 @@ pub(crate) fn a_block_that_is_not_freed_is_counted(name: &str) {
     let pool = pool(&compute);
     let (first, second) = (whole(&pool), whole(&pool));
     assert_eq!(pool.report().blocks, 2);
-    // One empty block stays.
+    // One empty block is kept.
     drop(first);
     double.fail_named("cuMemFree_v2", 1, 999);
     drop(second);

@@ -1,4 +1,4 @@
-//! What a frame that is presented asks of CUDA.
+//! The CUDA calls that a presented frame makes.
 
 use bridge::{Compute, Exchange};
 use bridge_tests::{Gate, Rig};
@@ -15,7 +15,7 @@ pub(crate) fn is_one_query(double: &Double, _: &Rig, compute: &Compute) {
     gate.hold(&mut turn);
     let turn = turn.finish().unwrap();
     let stream = compute.cuda().unwrap().stream().cu_stream().addr() as u64;
-    // Beside the context that is made current, and the question whether somebody captures.
+    // In addition to making the context current and asking whether the stream is being captured.
     let expected = [("cuStreamIsCapturing", stream), ("cuStreamQuery", stream)];
     let asked = || {
         let calls = double.calls().into_iter().map(|call| (call.name, call.object));
@@ -29,7 +29,7 @@ pub(crate) fn is_one_query(double: &Double, _: &Rig, compute: &Compute) {
     turn.prepare_present().unwrap();
     assert_eq!(asked(), expected.map(|(name, object)| (name.to_owned(), object)), "of a lent turn");
     assert!(!turn.computed().is_reached().unwrap(), "the gate holds nothing");
-    // SAFETY: its parts were given to nobody.
+    // SAFETY: the parts were not passed to anything.
     unsafe { turn.not_submitted() };
     gate.open();
     exchange.close().unwrap();

@@ -11,7 +11,7 @@ use bridge_tests::{Engine, Gate, Peers, Rig, assert_silent};
 
 use crate::double;
 
-/// Vulkan's copy out of the buffer that was probed outlives the probe's limit: the buffer stays.
+/// Vulkan's copy out of the probed buffer outlives the probe's time limit: the buffer is kept.
 pub(crate) fn what_is_still_copied_is_kept(name: &str) {
     let Some(_double) = double(name) else { return };
     let rig = Rig::open();
@@ -21,14 +21,14 @@ pub(crate) fn what_is_still_copied_is_kept(name: &str) {
     let error = Compute::on_peer(rig.device(), &devices[0]).unwrap_err().to_string();
     assert!(error.contains("its memory cannot be written there"), "{error}");
     gate.open();
-    // SAFETY: of this device, which nothing else uses.
+    // SAFETY: the test's own device, which nothing else uses.
     unsafe { rig.device().as_raw().device_wait_idle() }.unwrap();
-    // A buffer that is destroyed while commands use it: VUID-vkDestroyBuffer-buffer-00922.
+    // Destroying a buffer while commands use it would violate VUID-vkDestroyBuffer-buffer-00922.
     assert_silent(rig.device());
 }
 
-/// The copy of the second GPU of a group does not end: it is named, though closing what was mapped
-/// fails as well then.
+/// The copy of the second GPU of a group does not end: the error names that GPU, although closing
+/// what was mapped then fails as well.
 pub(crate) fn the_gpu_that_stands_still_is_named(name: &str) {
     let Some(double) = double(name) else { return };
     let rig = Rig::open();
@@ -44,20 +44,20 @@ pub(crate) fn the_gpu_that_stands_still_is_named(name: &str) {
 type Signal = unsafe extern "system" fn(vk::Device, *const c_void) -> vk::Result;
 
 static SIGNAL: OnceLock<Signal> = OnceLock::new();
-/// Calls of `vkSignalSemaphore` that fail from now on.
+/// The number of the next calls of `vkSignalSemaphore` that fail.
 static REFUSED: AtomicUsize = AtomicUsize::new(0);
-/// Those that fail have made the signal.
+/// Whether the calls that fail make the signal nevertheless.
 static MADE: AtomicBool = AtomicBool::new(false);
 
 unsafe extern "system" fn signal(device: vk::Device, info: *const c_void) -> vk::Result {
     if REFUSED.try_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
         if MADE.load(Ordering::SeqCst) {
-            // SAFETY: handed on.
+            // SAFETY: forwarded to the real function.
             let _ = unsafe { SIGNAL.get().unwrap()(device, info) };
         }
         return vk::Result::ERROR_OUT_OF_HOST_MEMORY;
     }
-    // SAFETY: handed on.
+    // SAFETY: forwarded to the real function.
     unsafe { SIGNAL.get().unwrap()(device, info) }
 }
 
@@ -70,7 +70,7 @@ fn hook(name: &CStr, real: *const c_void) -> *const c_void {
     signal as *const c_void
 }
 
-/// The test is the engine's only thread.
+/// Needs no lock: the test is the engine's only thread.
 struct Lock;
 
 impl QueueLock for Lock {
@@ -79,13 +79,13 @@ impl QueueLock for Lock {
     }
 }
 
-/// CUDA's stream waits for a signal that Vulkan's driver refuses: nobody else would make it, and
-/// the context would free nothing any more.
+/// CUDA's stream waits for a signal that Vulkan's driver refuses: nothing else would make it, and
+/// the context could no longer free anything.
 pub(crate) fn a_refused_signal_is_made_again(name: &str) {
     with_refused(name, 2);
 }
 
-/// What was signaled all the same is not signaled again.
+/// A signal that was made despite the error is not made again.
 pub(crate) fn a_signal_that_is_refused_and_made_is_enough(name: &str) {
     MADE.store(true, Ordering::SeqCst);
     with_refused(name, 1);
@@ -96,7 +96,7 @@ fn with_refused(name: &str, refused: usize) {
     let engine = Engine::new(Some(hook));
     let mut info = engine.info();
     info.queue_lock = Some(Arc::new(Lock));
-    // SAFETY: the engine's own handles, which outlive all that is made from them here.
+    // SAFETY: the engine's own handles, which outlive everything that is created from them here.
     let device = unsafe { ExportDevice::adopt(info) }.unwrap();
     let devices = Peers::Other.devices(&device).unwrap();
     REFUSED.store(refused, Ordering::SeqCst);

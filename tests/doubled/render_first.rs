@@ -1,4 +1,4 @@
-//! Vulkan writes, CUDA reads.
+//! Vulkan writes and CUDA reads.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use driver_double::Double;
 
 use crate::{LEN, Words, info, words};
 
-/// Takes a copy of what a turn holds, on its stream.
+/// Copies the contents of a turn's buffer, on its stream.
 pub(crate) struct Reader {
     stream: Arc<CudaStream>,
     copy: CudaSlice<u32>,
@@ -27,7 +27,7 @@ impl Reader {
         cuda.stream.memcpy_dtod(&cuda.resources.as_view(), &mut self.copy).unwrap();
     }
 
-    /// The copy; its turn has ended.
+    /// Returns the copy; its turn has ended.
     pub(crate) fn words(&self) -> Vec<u32> {
         self.stream.clone_dtoh(&self.copy).unwrap()
     }
@@ -40,8 +40,8 @@ pub(crate) fn draw(
     word: u32,
 ) -> ComputeTurn<Words, RenderFirst> {
     let recorded = commands.fill(&turn, turn.resources().as_raw(), word);
-    // SAFETY: recorded with the turn's barriers; noted below, and so waited for before the commands
-    // are recorded again.
+    // SAFETY: recorded with the turn's barriers; noted below, and therefore waited for before the
+    // commands are recorded again.
     let turn = unsafe { turn.submit(&[recorded]) }.unwrap();
     commands.note(turn.rendered());
     turn
@@ -62,7 +62,8 @@ pub(crate) fn every_frame_crosses_whole(rig: &Rig, compute: &Compute) {
     }
 }
 
-/// While the queue still has to write frame 2 over frame 1, it is read: what is `seen` is a frame.
+/// Reads while the queue has not overwritten frame 1 with frame 2 yet: the reader sees frame
+/// `seen`.
 pub(crate) fn behind_slow_commands(rig: &Rig, compute: &Compute, seen: u32) {
     let commands = Commands::new(rig.device());
     let mut reader = Reader::new(compute);
@@ -88,8 +89,8 @@ pub(crate) fn behind_slow_commands(rig: &Rig, compute: &Compute, seen: u32) {
 /// `CUDA_ERROR_OUT_OF_MEMORY`
 const NO_MEMORY: u32 = 2;
 
-/// The signal of a frame fails, that of its turn's end as well, and the next try: until one is
-/// made, Vulkan must not have the slot, which CUDA still reads.
+/// The signal of a frame fails, as does the one at its turn's end, and the next attempt. Until a
+/// signal is made, Vulkan must not get the slot, because CUDA still reads it.
 pub(crate) fn signals_fail(double: &Double, rig: &Rig, compute: &Compute) {
     const SIGNAL: &str = "cuSignalExternalSemaphoresAsync";
     let commands = Commands::new(rig.device());
@@ -103,7 +104,7 @@ pub(crate) fn signals_fail(double: &Double, rig: &Rig, compute: &Compute) {
     double.fail_named(SIGNAL, 4, NO_MEMORY);
     let error = turn.finish().unwrap_err().to_string();
     assert!(error.contains(SIGNAL), "{error}");
-    // The first says that the turn was lost, the second that there is no slot.
+    // The first error reports that the turn was lost, the second that there is no slot.
     for _ in 0..2 {
         let error = exchange.begin().unwrap_err();
         assert!(matches!(error, Error::TurnLost { stage: Stage::Compute, .. }), "{error}");

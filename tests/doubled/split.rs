@@ -11,8 +11,8 @@ use crate::{LEN, SIZE, info, words};
 /// `CUDA_ERROR_OUT_OF_MEMORY`
 const NO_MEMORY: u32 = 2;
 
-/// A turn is dropped whose GPUs cannot be put in order, and the next tries fail too: until one
-/// succeeds, nobody must have the slot, to which the second GPU still writes.
+/// A turn is dropped whose GPUs cannot be ordered, and the next attempts fail too: until one
+/// succeeds, the slot must not be used, because the second GPU still writes to it.
 pub(crate) fn joins_fail(double: &Double, rig: &Rig, _: &Compute) {
     const JOIN: &str = "cuStreamWaitEvent";
     let readback = Readback::new(rig.device(), SIZE);
@@ -32,7 +32,7 @@ pub(crate) fn joins_fail(double: &Double, rig: &Rig, _: &Compute) {
     double.forget_calls();
     double.fail_named(JOIN, 3, NO_MEMORY);
     drop(turn);
-    // The first says that the turn was lost, the second that there is no slot.
+    // The first error reports that the turn was lost, the second that there is no slot.
     for _ in 0..2 {
         let error = exchange.begin().unwrap_err();
         assert!(matches!(error, Error::TurnLost { stage: Stage::Compute, .. }), "{error}");

@@ -1,4 +1,4 @@
-//! Lent resources change places between two works of one compute side. They are public fields.
+//! Lent resources, which are public fields, are swapped between two works of one compute side.
 
 use std::mem::swap;
 
@@ -9,13 +9,13 @@ use driver_double::Double;
 
 use crate::{LEN, info, words};
 
-/// A stream of the program's is held up with one buffer. Launches that get this buffer come after
-/// that, whichever turn lent it.
+/// One of the program's streams is held while it uses one buffer. Launches that use this buffer run
+/// after that, whichever turn lent it.
 pub(crate) fn launches_wait_for_what_they_use(_: &Double, _: &Rig, compute: &Compute) {
     let guest = compute.cuda().unwrap().device().new_stream().unwrap();
     let [mut first, mut second] = [(); 2].map(|()| Exchange::new(compute, &info(1), (words(),)).unwrap());
     let (mut one, mut other) = (first.begin().unwrap(), second.begin().unwrap());
-    // Dropped before all that it holds up.
+    // Dropped before everything that it holds.
     let gate = Gate::on_stream(compute, 0, &guest);
     let (Work::Cuda(mut mine), Work::Cuda(mut others)) = (one.work(), other.work()) else { unreachable!() };
     let home = mine.stream;
@@ -33,7 +33,7 @@ pub(crate) fn launches_wait_for_what_they_use(_: &Double, _: &Rig, compute: &Com
 }
 
 /// The same for the parts of several GPUs. A part with elements of another GPU is refused: nothing
-/// orders its stream with what that GPU does with them.
+/// orders its stream with that GPU's use of them.
 pub(crate) fn launches_of_a_part_wait_for_what_they_use(_: &Double, rig: &Rig, _: &Compute) {
     let devices = Peers::Both.devices(rig.device()).unwrap();
     let compute = &Compute::group(rig.device(), &devices).unwrap();

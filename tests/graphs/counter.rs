@@ -1,5 +1,4 @@
-//! Work that is the same in every frame, as a graph must be, and that leaves something else each
-//! time.
+//! Work that is the same in every frame, as a graph requires, and whose result differs each time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -23,8 +22,8 @@ pub(crate) fn exchange(compute: &Compute, slots: usize) -> Exchange<Words> {
     Exchange::new(compute, &info(slots), words()).unwrap()
 }
 
-/// The same work in every frame, with a number of its own in each: it counts in memory that the
-/// frames share.
+/// The same work in every frame, but with a different number each time: it counts in memory that
+/// the frames share.
 pub(crate) struct Counter {
     pub(crate) memory: Memory,
     pub(crate) recorded: usize,
@@ -43,18 +42,18 @@ impl Counter {
             None => Memory::Host(Arc::default()),
             Some(cuda) => {
                 let (context, stream) = (cuda.device().context(), Arc::clone(cuda.stream()));
-                // SAFETY: the slices are used on this stream alone, and in graphs that are launched
+                // SAFETY: the slices are used only on this stream and in graphs that are launched
                 // on it.
                 unsafe { context.disable_event_tracking() };
                 let module = context.load_module(Ptx::from_src(PROBE)).unwrap();
                 let load = |name| module.load_function(name).unwrap();
                 let (fill, add) = (load("fill_after"), load("add"));
                 let (mut count, one) = (stream.alloc_zeros(LEN).unwrap(), stream.clone_htod(&[1; LEN]).unwrap());
-                // A first launch waits while the stream waits for a gate.
+                // A first launch would block while the stream waits for a gate.
                 warm(&stream, &fill);
                 let mut launch = stream.launch_builder(&add);
                 launch.arg(&mut count).arg(&one).arg(&0u32);
-                // SAFETY: the kernel's three parameters; of no elements it adds none.
+                // SAFETY: the kernel's three parameters; with no elements, it adds nothing.
                 unsafe { launch.launch(LaunchConfig::for_num_elems(1)) }.unwrap();
                 stream.synchronize().unwrap();
                 Memory::Cuda { stream, fill, add, count, one }
@@ -63,7 +62,7 @@ impl Counter {
         Self { memory, recorded: 0, keeper: None }
     }
 
-    /// Lets the next frame, and all behind it, wait for a gate.
+    /// Makes the next frame, and all later ones, wait for a gate.
     pub(crate) fn hold(&mut self, gate: &Gate) {
         match self.memory {
             Memory::Cuda { .. } => gate.hold_stream(),
@@ -71,7 +70,7 @@ impl Counter {
         }
     }
 
-    /// Counts up, and enqueues: write i + the count.
+    /// Increments the counter, and enqueues: write `i + count` to element `i`.
     fn step(&mut self, work: Work<'_, Words>) -> Result<(), RecordError> {
         self.recorded += 1;
         let len = u32::try_from(LEN)?;
@@ -107,7 +106,7 @@ impl Counter {
         Ok(())
     }
 
-    /// How often the closure must have been called for so many frames over so many slots.
+    /// How often the closure must have been called for `frames` frames with `slots` slots.
     pub(crate) fn calls(&self, frames: usize, slots: usize) -> usize {
         match self.memory {
             Memory::Cuda { .. } => slots.min(frames),
@@ -116,7 +115,7 @@ impl Counter {
     }
 }
 
-/// A frame that counts.
+/// Computes a frame with the counter.
 pub(crate) fn compute(
     exchange: &mut Exchange<Words>,
     graph: &mut FrameGraph<Words>,

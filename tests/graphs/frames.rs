@@ -1,4 +1,4 @@
-//! Whole frames, in every shape of a program.
+//! Whole frames, in every kind of program.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -37,8 +37,8 @@ pub(crate) fn values_rise_over_a_thousand_frames(rig: &Rig, side: &Compute) {
     let mut graph = FrameGraph::new(&exchange);
     for frame in 0..FRAMES {
         let slot = frame as usize % 3;
-        // The readback of a slot is read and recorded again three frames later: so many are on
-        // their way.
+        // A slot's readback is read and recorded again three frames later: this is the number of
+        // frames in flight.
         if let Some((before, point)) = pending[slot].take() {
             point.wait(Rig::LONG).unwrap();
             assert!(readback[slot].words() == Filler::pattern(LEN, before + 1), "frame {before}");
@@ -79,8 +79,8 @@ pub(crate) fn frames_with_and_without_a_graph_follow_each_other(rig: &Rig, side:
     }
 }
 
-/// Vulkan fills, the graph adds the frame's number to a sum, and the sum is what every frame must
-/// have seen.
+/// Vulkan fills the buffer with the frame's number, the graph adds the buffer to a sum, and each
+/// frame must see the sum so far.
 pub(crate) fn frames_that_vulkan_begins(rig: &Rig, side: &Compute) {
     let mut counter = Counter::new(side);
     let commands = Commands::new(rig.device());
@@ -147,7 +147,7 @@ pub(crate) fn invalidating_records_anew(rig: &Rig, side: &Compute) {
     let mut graph = FrameGraph::new(&exchange);
     for frame in 0..12u32 {
         if frame % 6 == 0 {
-            // Frames before may still run.
+            // Previous frames may still run.
             graph.invalidate();
         }
         let turn = compute(&mut exchange, &mut graph, &mut counter);
@@ -161,7 +161,8 @@ pub(crate) fn invalidating_records_anew(rig: &Rig, side: &Compute) {
     assert!(format!("{graph:?}").contains("2 of 2 slots") || side.backend() == Backend::Host, "{graph:?}");
 }
 
-/// What one thread captures is not disturbed by what another enqueues on the same compute side.
+/// What one thread captures is not disturbed by what another thread enqueues on the same compute
+/// side.
 pub(crate) fn two_exchanges_on_one_stream_capture_at_once(_: &Rig, side: &Compute) {
     std::thread::scope(|scope| {
         for _ in 0..2 {
@@ -171,8 +172,8 @@ pub(crate) fn two_exchanges_on_one_stream_capture_at_once(_: &Rig, side: &Comput
                     let mut exchange = exchange(side, 2);
                     let mut graph = FrameGraph::new(&exchange);
                     for _ in 0..2 {
-                        // Both at once, so that both slots are captured: a skipped slot is taken
-                        // again first.
+                        // Both turns at once, so that both slots are captured: a skipped slot is
+                        // reused first.
                         let turns = [(); 2].map(|()| compute(&mut exchange, &mut graph, &mut counter));
                         for turn in turns {
                             let point = turn.computed();

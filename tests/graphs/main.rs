@@ -1,5 +1,5 @@
-//! Frames as CUDA graphs: whole and in order like any other, captured once a slot. On the CPU the
-//! same program runs its closure in every frame.
+//! Frames as CUDA graphs: complete and ordered like other frames, and captured once per slot. On
+//! the CPU, the same program runs its closure in every frame.
 #![allow(unsafe_code, clippy::unwrap_used)] // Graphs and submitting.
 
 mod counter;

@@ -1,4 +1,4 @@
-//! Graphs held wrong: each mistake is one clear error.
+//! Wrong use of graphs: each mistake results in one clear error.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -56,7 +56,8 @@ pub(crate) fn the_graph_of_another_exchange_is_refused(rig: &Rig, side: &Compute
     assert!(read(&readback, turn) == Filler::pattern(LEN, 1));
 }
 
-/// What cannot be in the graph is an error when it is captured, not a frame that is wrong later.
+/// Work that cannot be in the graph results in an error when it is captured, not in a wrong frame
+/// later.
 pub(crate) fn another_stream_is_refused(rig: &Rig, side: &Compute) {
     let readback = Readback::new(rig.device(), SIZE);
     let mut counter = Counter::new(side);
@@ -69,7 +70,7 @@ pub(crate) fn another_stream_is_refused(rig: &Rig, side: &Compute) {
             Work::Cuda(mut cuda) => Ok(elsewhere.memset_zeros(&mut cuda.resources)?),
             _ => Err("not CUDA".into()),
         };
-        // SAFETY: what is enqueued is refused.
+        // SAFETY: the enqueued work is refused.
         let refused = unsafe { exchange.compute_with(&mut graph, stray) };
         let Err(error @ Error::Cuda(_)) = refused else { panic!("{refused:?}") };
         assert!(error.to_string().contains("the stream that is lent"), "{error}");

@@ -1,5 +1,5 @@
-//! The order between graphs and Vulkan, with the controls that show that it can be seen to be
-//! wrong.
+//! Ordering between graphs and Vulkan, with negative controls which show that a wrong order would
+//! be detected.
 
 use bridge::ash::vk;
 use bridge::{Compute, FrameGraph, QueueKind};
@@ -28,7 +28,7 @@ pub(crate) fn vulkan_waits_for_a_slow_graph(rig: &Rig, side: &Compute) {
     }
 }
 
-/// The negative control of the test above: both when the graph is captured and when it is launched
+/// The negative control of the test above, both when the graph is captured and when it is launched
 /// again.
 pub(crate) fn without_the_wait_vulkan_reads_what_the_graph_left_before(rig: &Rig, side: &Compute) {
     let readback = Readback::new(rig.device(), SIZE);
@@ -49,9 +49,9 @@ pub(crate) fn without_the_wait_vulkan_reads_what_the_graph_left_before(rig: &Rig
         let (infos, signals) =
             ([vk::CommandBufferSubmitInfo::default().command_buffer(commands)], [turn.parts().signal()]);
         let batch = vk::SubmitInfo2::default().command_buffer_infos(&infos).signal_semaphore_infos(&signals);
-        // SAFETY: wrong on purpose: the turn's wait is missing. The memory is plain words.
+        // SAFETY: wrong on purpose: the turn's wait is missing. The memory consists of plain words.
         unsafe { rig.device().queue().submit(&[batch], vk::Fence::null()) }.unwrap();
-        // SAFETY: it was submitted, if without its wait.
+        // SAFETY: it was submitted, although without its wait.
         unsafe { turn.submitted() }.wait(Rig::LONG).unwrap();
         assert!(
             readback.words() == Filler::pattern(LEN, frame + 1),
@@ -62,8 +62,8 @@ pub(crate) fn without_the_wait_vulkan_reads_what_the_graph_left_before(rig: &Rig
     }
 }
 
-/// With one slot, a graph must not touch what the frame before still reads, neither when captured
-/// nor when launched again.
+/// With one slot, a graph must not write to what the previous frame still reads, either when it is
+/// captured or when it is launched again.
 pub(crate) fn a_graph_waits_for_a_slow_reader(rig: &Rig, side: &Compute) {
     let readback = Readback::new(rig.device(), SIZE);
     let mut counter = Counter::new(side);
@@ -89,8 +89,7 @@ pub(crate) fn a_graph_waits_for_a_slow_reader(rig: &Rig, side: &Compute) {
     }
 }
 
-/// The negative control of the test above: nobody waits for the reader, which sees the frame
-/// behind.
+/// The negative control of the test above: nothing waits for the reader, which sees the next frame.
 pub(crate) fn unknown_to_the_graph_a_slow_reader_is_overwritten(rig: &Rig, side: &Compute) {
     let readback = Readback::new(rig.device(), SIZE);
     let mut counter = Counter::new(side);
@@ -108,7 +107,8 @@ pub(crate) fn unknown_to_the_graph_a_slow_reader_is_overwritten(rig: &Rig, side:
         // SAFETY: the commands' resources live until the queue is idle, which the gate's drop waits
         // for.
         unsafe { rig.device().queue().submit(&[batch], vk::Fence::null()) }.unwrap();
-        // SAFETY: wrong on purpose: they were submitted, if without the turn's semaphores.
+        // SAFETY: wrong on purpose: the commands were submitted, although without the turn's
+        // semaphores.
         unsafe { turn.not_submitted() };
 
         let next = compute(&mut exchange, &mut graph, &mut counter);

@@ -1,29 +1,29 @@
-//! Functions of the device that fail when told to.
+//! Device functions that fail on request.
 
 use std::ffi::{CStr, c_void};
 use std::sync::Mutex;
 
 use bridge::ash::vk;
 
-/// Counts the calls down while it is armed; the call that finds 0 fails and leaves its name.
+/// Counts the calls down while it is armed; the call that finds 0 fails and stores its name.
 #[derive(Debug, Default)]
 struct Fault {
     left: Option<usize>,
-    /// Waits for what was submitted count too.
+    /// Whether waits for submissions count too.
     waits: bool,
-    /// A timeline was looked at: however often a wait does so, one look counts.
+    /// Whether a timeline was looked at: however often a wait does so, this counts as one call.
     looked: bool,
     hit: Option<&'static str>,
 }
 
 static FAULT: Mutex<Fault> = Mutex::new(Fault { left: None, waits: false, looked: false, hit: None });
 
-/// Lets the call behind so many others fail.
+/// Makes a call fail, after `call` other calls.
 pub(crate) fn arm(call: usize, waits: bool) {
     *FAULT.lock().unwrap() = Fault { left: Some(call), waits, ..Fault::default() };
 }
 
-/// Lets none fail. Gives the call that did.
+/// Disarms the fault. Returns the call that failed.
 pub(crate) fn disarm() -> Option<&'static str> {
     std::mem::take(&mut *FAULT.lock().unwrap()).hit
 }
@@ -43,7 +43,7 @@ fn fails(name: &'static str) -> bool {
     left == 0
 }
 
-/// Stand-ins that fail when their turn comes, and call the real functions else.
+/// Replacements that fail when it is their turn, and call the real functions otherwise.
 macro_rules! stand_ins {
     ($($name:ident($($argument:ident: $kind:ty),+)),+ $(,)?) => {
         $(
@@ -59,7 +59,7 @@ macro_rules! stand_ins {
                         return vk::Result::ERROR_OUT_OF_DEVICE_MEMORY;
                     }
                     let real = REAL.lock().unwrap().unwrap();
-                    // SAFETY: handed on.
+                    // SAFETY: forwarded to the real function.
                     unsafe { real($($argument),+) }
                 }
             }

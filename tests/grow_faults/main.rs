@@ -1,7 +1,8 @@
-//! Every call of Vulkan's that replacing resources makes, or the reader of a latest exchange, fails
-//! once: the error is the driver's, the exchange goes on with what it had, nothing is leaked, and a
-//! second try works. So does each that makes an exchange; what its commands may still use is
-//! counted as leaked. One test at a time: the device's functions are stood in for.
+//! Every Vulkan call that replacing resources makes, and every one that the reader of a latest
+//! exchange makes, fails once: the error is the driver's, the exchange continues with what it had,
+//! nothing is leaked, and a second attempt works. The same is tested for each call that creates an
+//! exchange; what its commands may still use is counted as leaked. The tests run one at a time,
+//! because the device's functions are replaced.
 #![allow(unsafe_code, clippy::unwrap_used)] // Stand-ins for Vulkan functions.
 
 mod hook;
@@ -19,10 +20,10 @@ use bridge::{
 use bridge_tests::{Engine, Peers, Rig, case_on};
 use hook::{arm, disarm, hook};
 
-/// The tests take turns.
+/// Makes the tests run one at a time.
 static TURN: Mutex<()> = Mutex::new(());
 
-/// The test is the engine's only thread.
+/// Needs no lock: the test is the engine's only thread.
 struct Lock;
 
 impl QueueLock for Lock {
@@ -42,8 +43,8 @@ fn shared(len: usize, side: u32) -> Shared {
 #[test]
 fn every_call_may_fail() {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    // Never destroyed: NVIDIA's driver deadlocks when a device goes while a thread that has used
-    // Vulkan exits.
+    // Never destroyed: NVIDIA's driver deadlocks if a device is destroyed while a thread that has
+    // used Vulkan exits.
     let engine = Box::leak(Box::new(Engine::new(Some(hook))));
     let mut info = engine.info();
     info.queue_lock = Some(Arc::new(Lock));
@@ -60,7 +61,7 @@ fn every_call_may_fail() {
         walk(compute, &|compute| Exchange::render_first(compute, &info, shared(8, 4)).unwrap());
         walk_latest(compute);
     }
-    // What these leak is there to the end.
+    // What these leak exists until the end.
     for compute in &computes {
         let info = ExchangeInfo { name: "first", slots: 2, timeout: Rig::LONG, ..Default::default() };
         new::walk_new(Some("vkWaitForFences"), &|| Exchange::new(compute, &info, shared(8, 4)));
@@ -75,11 +76,11 @@ fn every_call_may_fail() {
     engine.assert_silent();
 }
 
-/// Its images are staged: rows for the other GPU, and the images beside them.
+/// Its images are staged: they consist of rows for the other GPU and of the images themselves.
 #[test]
 fn every_call_may_fail_on_another_gpu() {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    // As above.
+    // Never destroyed, as above.
     let engine = Box::leak(Box::new(Engine::new(Some(hook))));
     let mut info = engine.info();
     info.queue_lock = Some(Arc::new(Lock));
@@ -117,7 +118,7 @@ fn walk<D: Walked>(compute: &Compute, make: &dyn Fn(&Compute) -> Exchange<Shared
         let numbers = ["bytes requested from memory heap", "ask for less"];
         assert!(name != "vkAllocateMemory" || numbers.iter().all(|part| error.contains(part)), "{error}");
         assert_eq!((exchange.resources().0.len(), exchange.resources().1[0].extent()), (8, [4, 4, 1]));
-        // The exchange goes on with what it had, and a second try works.
+        // The exchange continues with what it had, and a second attempt works.
         for _ in 0..2 {
             D::frame(&mut exchange, Some(8));
         }
@@ -138,7 +139,7 @@ fn walk<D: Walked>(compute: &Compute, make: &dyn Fn(&Compute) -> Exchange<Shared
     assert!(expected.iter().all(|name| called.contains(name)), "{called:?}");
 }
 
-/// The reader's calls. What failed is tried again, and works.
+/// The reader's calls. A call that failed is repeated, and works.
 fn walk_latest(compute: &Compute) {
     let mut called = BTreeSet::new();
     for call in 0.. {
@@ -188,8 +189,8 @@ fn walk_latest(compute: &Compute) {
     assert!(expected.iter().all(|name| called.contains(name)), "{called:?}");
 }
 
-/// A frame that writes 7 everywhere; with `len`, it has to find as many words, of which the first 8
-/// are 7.
+/// A frame that writes 7 everywhere. With `len`, it checks that there are that many words, the
+/// first 8 of which are 7.
 trait Walked: Direction {
     fn frame(exchange: &mut Exchange<Shared, Self>, len: Option<usize>)
     where

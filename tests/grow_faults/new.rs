@@ -1,4 +1,4 @@
-//! Exchanges that are being made.
+//! Creating exchanges.
 
 use std::collections::BTreeSet;
 
@@ -7,9 +7,9 @@ use bridge::{ComputeFirst, Error, Exchange, LiveObjects};
 use crate::hook::{arm, disarm};
 use crate::{Shared, Walked};
 
-/// Makes an exchange whose images are handed over, with each call failing once. What is left of it
-/// is counted as leaked: where the hand-over was submitted, and `wait` did not show its end, which
-/// nothing else does.
+/// Creates an exchange whose images are handed over, with each call failing once. What remains is
+/// counted as leaked: this is the case if the hand-over was submitted and `wait`, which is the only
+/// call that could, did not show that it has ended.
 pub(crate) fn walk_new(wait: Option<&'static str>, make: &dyn Fn() -> bridge::Result<Exchange<Shared>>) {
     let (mut called, mut leaking) = (BTreeSet::new(), BTreeSet::new());
     for call in 0.. {
@@ -27,7 +27,7 @@ pub(crate) fn walk_new(wait: Option<&'static str>, make: &dyn Fn() -> bridge::Re
         if has_leaked(&before, &format!("call {call}, {name}")) {
             leaking.insert(name);
         }
-        // A second try works.
+        // A second attempt works.
         make().expect(name).close().expect(name);
     }
     let expected =
@@ -39,7 +39,8 @@ pub(crate) fn walk_new(wait: Option<&'static str>, make: &dyn Fn() -> bridge::Re
 /// A look at a timeline.
 const LOOK: &str = "vkGetSemaphoreCounterValue";
 
-/// Whether the error is that of the call. One of a look says that the commands may still run.
+/// Returns whether the error is that of the call. If looking at the timeline fails, the error says
+/// that the commands may still run.
 fn is_told(error: &Error, name: &str) -> bool {
     match name {
         LOOK => matches!(error, Error::Timeout { .. }),
@@ -47,7 +48,7 @@ fn is_told(error: &Error, name: &str) -> bool {
     }
 }
 
-/// Whether anything is left, all of which has to be counted as leaked.
+/// Returns whether anything is left, and checks that all of it is counted as leaked.
 fn has_leaked(before: &LiveObjects, what: &str) -> bool {
     let now = LiveObjects::now();
     let alive = [now.buffers - before.buffers, now.images - before.images, now.timelines - before.timelines];
@@ -60,8 +61,8 @@ fn has_leaked(before: &LiveObjects, what: &str) -> bool {
     leaked != [0; 3]
 }
 
-/// The hand-over of an exchange on an engine's device fails, and is made again: it covers the
-/// first.
+/// The hand-over of an exchange on an engine's device fails and is repeated: the second hand-over
+/// includes the first.
 pub(crate) fn walk_initialize(make: &dyn Fn() -> Exchange<Shared>) {
     let mut called = BTreeSet::new();
     for call in 0.. {

@@ -1,4 +1,4 @@
-//! Exports of images: fresh handles, whole descriptors, and nothing left open.
+//! Exports of images: fresh handles, complete descriptors, and no handle that stays open.
 #![cfg(target_os = "linux")]
 
 use std::os::fd::AsRawFd;

@@ -12,7 +12,7 @@ fn fill(image: &Image, counterpart: Counterpart, color: [f32; 4]) {
     turn(image, counterpart, ImageAccess::TRANSFER_WRITE, |commands| {
         let color = vk::ClearColorValue { float32: color };
         let (raw, layout) = (image.device().as_raw(), ImageAccess::TRANSFER_WRITE.layout);
-        // SAFETY: between the barriers, in their layout.
+        // SAFETY: between the barriers, in the barriers' layout.
         unsafe { raw.cmd_clear_color_image(commands, image.as_raw(), layout, &color, &[image.range()]) };
     });
 }
@@ -29,7 +29,7 @@ fn formats_of_every_size_are_cleared_and_viewed() {
     use vk::Format as F;
     let half = 0x3c00u16.to_le_bytes();
     let one = 1.0f32.to_le_bytes();
-    // Red and alpha are 1, green and blue 0.
+    // Red and alpha are 1, green and blue are 0.
     for (format, texel) in [
         (F::R8_UNORM, vec![255]),
         (F::R8G8B8A8_UNORM, vec![255, 0, 0, 255]),

@@ -1,5 +1,5 @@
-//! What a test does with an image in Vulkan: hand-overs around commands that write and read all of
-//! it.
+//! Operations of the tests on an image in Vulkan: hand-overs around commands that write and read
+//! all of it.
 
 use bridge::ash::vk;
 use bridge::vk_export::{Counterpart, ExportDevice, Image, ImageAccess, ImageHandover};
@@ -18,11 +18,11 @@ fn barrier(device: &ExportDevice, commands: vk::CommandBuffer, barrier: Option<v
 }
 
 pub(crate) fn run(device: &ExportDevice, record: impl FnOnce(vk::CommandBuffer)) {
-    // SAFETY: the tests record valid commands on objects that they hold.
+    // SAFETY: the tests record valid commands on objects that they keep alive.
     unsafe { device.run_once(device.queue(), "test", Rig::LONG, record) }.unwrap();
 }
 
-/// Gives a new image to its counterpart.
+/// Hands a new image over to its counterpart.
 pub(crate) fn initialize(image: &Image, counterpart: Counterpart) {
     let device = image.device();
     let handover = handover(image, counterpart, ImageAccess::TRANSFER_WRITE);
@@ -32,7 +32,7 @@ pub(crate) fn initialize(image: &Image, counterpart: Counterpart) {
     });
 }
 
-/// Takes the image over from the counterpart, records, gives it back.
+/// Acquires the image from its counterpart, records commands, and gives it back.
 pub(crate) fn turn(
     image: &Image,
     counterpart: Counterpart,
@@ -56,7 +56,7 @@ pub(crate) fn subresources(image: &Image) -> impl Iterator<Item = (u32, u32)> + 
     (0..image.mip_levels()).flat_map(move |level| (0..layers).map(move |layer| (level, layer)))
 }
 
-/// What [`clear`] leaves in a layer of a level.
+/// The value that [`clear`] writes to a layer of a level.
 pub(crate) fn value((level, layer): (u32, u32), base: u32) -> u32 {
     base + 100 * level + layer
 }
@@ -75,42 +75,41 @@ pub(crate) fn clear(image: &Image, counterpart: Counterpart, base: u32) {
                 ..image.range()
             };
             let raw = image.device().as_raw();
-            // SAFETY: between the barriers, in their layout.
+            // SAFETY: between the barriers, in the barriers' layout.
             unsafe { raw.cmd_clear_color_image(commands, image.as_raw(), accesses.layout, &color, &[range]) };
         }
     });
 }
 
-/// One copy of an image's aspect, in blocks of so many bytes, between the image and the start of a
-/// buffer.
+/// Copies of one aspect of an image, between the image and the start of a buffer.
 #[derive(Clone, Copy)]
 pub(crate) struct Copies {
     pub(crate) aspect: vk::ImageAspectFlags,
-    /// Bytes of a block, or of a texel.
+    /// Bytes in a block or texel.
     pub(crate) block: u64,
     /// Texels along a side of a block.
     pub(crate) side: u32,
 }
 
 impl Copies {
-    /// Of colors, in texels of so many bytes.
+    /// Copies of the color aspect, with texels of `size` bytes.
     pub(crate) fn of_texels(size: u64) -> Self {
         Self { aspect: vk::ImageAspectFlags::COLOR, block: size, side: 1 }
     }
 
-    /// Bytes of a layer of a level.
+    /// Bytes in a layer of a level.
     fn size(&self, image: &Image, level: u32) -> u64 {
         let [width, height, depth] = image.level_extent(level);
         let blocks = u64::from(width.div_ceil(self.side)) * u64::from(height.div_ceil(self.side));
         blocks * u64::from(depth) * self.block
     }
 
-    /// Bytes of all layers of all levels.
+    /// Bytes in all layers of all levels.
     pub(crate) fn total(&self, image: &Image) -> u64 {
         subresources(image).map(|(level, _)| self.size(image, level)).sum()
     }
 
-    /// One region for each layer of each level, one behind the other.
+    /// One region for each layer of each level, one after the other.
     fn regions(&self, image: &Image) -> Vec<vk::BufferImageCopy> {
         let mut buffer_offset = 0;
         let region = |(mip_level, base_array_layer)| {
@@ -130,7 +129,7 @@ impl Copies {
         subresources(image).map(region).collect()
     }
 
-    /// What the image holds, read through Vulkan.
+    /// Returns the contents of the image, read through Vulkan.
     pub(crate) fn read(&self, image: &Image, counterpart: Counterpart) -> Vec<u8> {
         let device = image.device();
         let (size, usage) = (self.total(image), vk::BufferUsageFlags::TRANSFER_DST);
@@ -139,35 +138,35 @@ impl Copies {
         let regions = self.regions(image);
         turn(image, counterpart, accesses, |commands| {
             let (raw, from) = (device.as_raw(), image.as_raw());
-            // SAFETY: between the barriers, in their layout; the regions are the image's own and
-            // fit the buffer.
+            // SAFETY: between the barriers, in the barriers' layout; the regions are the image's
+            // own and fit the buffer.
             unsafe { raw.cmd_copy_image_to_buffer(commands, from, accesses.layout, target.as_raw(), &regions) };
             to_host(device, commands);
         });
-        // SAFETY: the commands have run, waited for by `turn`, with a barrier to the host at their
-        // end.
+        // SAFETY: the commands have run and `turn` has waited for them; they end with a barrier to
+        // the host.
         unsafe { target.bytes() }.unwrap().to_vec()
     }
 
-    /// Writes all of the image.
+    /// Writes the whole image.
     pub(crate) fn write(&self, image: &Image, counterpart: Counterpart, bytes: &[u8]) {
         let device = image.device();
         let (size, usage) = (self.total(image), vk::BufferUsageFlags::TRANSFER_SRC);
         let mut source = LocalBuffer::new(device, "source", size, usage, MemoryLocation::CpuToGpu).unwrap();
-        // SAFETY: the GPU has not been told of it.
+        // SAFETY: the GPU does not use the buffer yet.
         unsafe { source.bytes_mut() }.unwrap().copy_from_slice(bytes);
         let accesses = ImageAccess::TRANSFER_WRITE;
         let regions = self.regions(image);
         turn(image, counterpart, accesses, |commands| {
             let (raw, to) = (device.as_raw(), image.as_raw());
-            // SAFETY: between the barriers, in their layout; the regions are the image's own and
-            // fit the buffer.
+            // SAFETY: between the barriers, in the barriers' layout; the regions are the image's
+            // own and fit the buffer.
             unsafe { raw.cmd_copy_buffer_to_image(commands, source.as_raw(), to, accesses.layout, &regions) };
         });
     }
 }
 
-/// Texels of 4 bytes of each layer of each level, read through Vulkan.
+/// Returns the 4-byte texels of each layer of each level, read through Vulkan.
 pub(crate) fn read(image: &Image, counterpart: Counterpart) -> Vec<((u32, u32), Vec<u32>)> {
     let copies = Copies::of_texels(4);
     let mut words = bytemuck::pod_collect_to_vec::<u8, u32>(&copies.read(image, counterpart)).into_iter();

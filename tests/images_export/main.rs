@@ -1,5 +1,5 @@
-//! Shared images: what the driver has can be made, written, read, mapped and exported; what it has
-//! not is refused.
+//! Shared images: those that the driver supports can be created, written, read, mapped and
+//! exported; others are refused.
 #![allow(unsafe_code, clippy::unwrap_used)] // Recording commands.
 
 mod exports;
@@ -33,7 +33,7 @@ fn describe(info: &ImageInfo<'_>) -> String {
     )
 }
 
-/// Makes the image, or says why not.
+/// Creates the image, or reports why this is not possible.
 fn make(rig: &Rig, case: &str, info: &ImageInfo<'_>) -> Option<Image> {
     match Image::new(rig.device(), info) {
         Ok(image) => Some(image),
@@ -57,7 +57,7 @@ fn counterpart(info: &ImageInfo<'_>) -> Counterpart {
     if info.placement == Placement::HostVisible { Counterpart::Host } else { Counterpart::External }
 }
 
-/// Exportable where this machine exports images, else for the host.
+/// Exportable if this machine exports images, otherwise host-visible.
 fn placement(rig: &Rig) -> Placement {
     let exportable = image_support(rig.device(), &info()).is_ok_and(|support| support.exportable);
     if exportable { Placement::Exportable } else { Placement::HostVisible }

@@ -1,4 +1,4 @@
-//! Images that cannot be, and commands that do not end: each is one clear error.
+//! Impossible images, and commands that do not end: each results in one clear error.
 
 use std::time::Duration;
 
@@ -25,7 +25,8 @@ fn what_cannot_be_is_refused_by_name() {
     says(ImageInfo { placement: Placement::HostVisible, ..info() }, "make the tiling LINEAR");
     says(ImageInfo { view_formats: &[vk::Format::R8_UNORM], ..info() }, "cannot be viewed as R8_UNORM");
 
-    // An sRGB format is no storage image anywhere, and the driver knows what would do.
+    // Drivers commonly do not support sRGB formats for storage images; the error says what would
+    // work.
     let storage = TRANSFERS | vk::ImageUsageFlags::SAMPLED | vk::ImageUsageFlags::STORAGE;
     let srgb = ImageInfo { format: vk::Format::R8G8B8A8_SRGB, usage: storage, ..info() };
     if Image::new(rig.device(), &srgb).is_err() {

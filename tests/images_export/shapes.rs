@@ -7,7 +7,7 @@ use bridge_tests::{Need, Rig, skip_case};
 use crate::handover::{clear, initialize, read, subresources, value};
 use crate::{TRANSFERS, counterpart, describe, info, make, placement};
 
-/// Every kind with and without layers, with one level and with all.
+/// Every kind with and without layers, with one level and with all levels.
 fn shapes() -> Vec<ImageInfo<'static>> {
     use ImageKind::{Cube, D1, D2, D3};
     let kinds = [
@@ -79,7 +79,7 @@ fn the_host_writes_what_vulkan_reads_and_the_other_way_round() {
         initialize(&image, Counterpart::Host);
         for at in subresources(&image) {
             for (index, pointer) in texels(&image, at).into_iter().enumerate() {
-                // SAFETY: inside the mapping, aligned to 4; nothing else uses the image now.
+                // SAFETY: inside the mapping and aligned to 4; nothing else uses the image now.
                 unsafe { pointer.write(pattern(at, index)) };
             }
         }
@@ -105,7 +105,7 @@ fn pattern((level, layer): (u32, u32), index: usize) -> u32 {
     u32::try_from(index).unwrap().wrapping_mul(2_654_435_761) ^ (level << 8) ^ layer
 }
 
-/// Where the texels of a layer of a level are, row by row, slice by slice.
+/// The addresses of the texels of a layer of a level, row by row and slice by slice.
 fn texels(image: &Image, (level, layer): (u32, u32)) -> Vec<*mut u32> {
     let layout = image.host_layout(level, layer).unwrap();
     let [width, height, depth] = image.level_extent(level).map(u64::from);
@@ -114,7 +114,7 @@ fn texels(image: &Image, (level, layer): (u32, u32)) -> Vec<*mut u32> {
         let within = z * layout.depth_pitch * u64::from(depth > 1) + y * layout.row_pitch + x * 4;
         assert!(within + 4 <= layout.size, "{layout:?}");
         let offset = usize::try_from(layout.offset + within).unwrap();
-        // SAFETY: inside the mapping, as the driver's layout says.
+        // SAFETY: inside the mapping, according to the driver's layout.
         texels.push(unsafe { image.host_ptr().unwrap().add(offset) }.cast::<u32>().as_ptr());
     }
     texels

@@ -1,5 +1,5 @@
-//! Kernels of one module on both sides that run them, on a GPU that has both: the same calls, the
-//! same bits.
+//! Kernels of one module on both compute sides that run them, on a GPU that supports both: the same
+//! calls give the same bits.
 
 use bridge::ash::vk;
 use bridge::{
@@ -9,7 +9,7 @@ use bridge_tests::{Filler, Gate, Need, PROBE, Readback, Rig, skip};
 
 use super::{Inline, LEN, SIZE, info, words};
 
-/// An inline compute side that runs kernels, or a skip.
+/// Opens an inline compute side that runs kernels, or skips the test.
 fn open() -> Option<Inline> {
     let inline = Inline::open();
     if let Err(error) = Compute::new(&inline.device, Backend::Inline) {
@@ -43,7 +43,7 @@ fn every_frame_crosses_whole() {
     inline.finish();
 }
 
-/// The compute queue has no graphics, and runs kernels all the same.
+/// The compute queue does not support graphics, but runs kernels too.
 #[test]
 fn frames_cross_on_the_compute_queue() {
     let Some(inline) = open() else { return };
@@ -64,7 +64,7 @@ fn frames_cross_on_the_compute_queue() {
     inline.finish();
 }
 
-/// A slow kernel is waited for, by the frame and by the host.
+/// Both the frame and the host wait for a slow kernel.
 #[test]
 fn vulkan_waits_for_a_slow_kernel() {
     let Some(inline) = open() else { return };
@@ -92,7 +92,8 @@ fn vulkan_waits_for_a_slow_kernel() {
     inline.finish();
 }
 
-/// State in memory of the kernels' own, over frames, dropped while kernels that use it run.
+/// State that is kept in the kernels' own memory over several frames, and dropped while kernels
+/// that use it run.
 fn accumulate(compute: &Compute, frames: u32) -> Vec<u32> {
     let module = compute.load("probe", PROBE).unwrap();
     let (fill, add) = (module.kernel("fill_after").unwrap(), module.kernel("add").unwrap());
@@ -112,7 +113,7 @@ fn accumulate(compute: &Compute, frames: u32) -> Vec<u32> {
         unsafe {
             work.launch(&add, &config(LEN), (slot, &state, len)).unwrap();
         }
-        // The launch keeps what it uses.
+        // The launch keeps what it uses alive.
         state = compute.kernel_memory("state", &vec![frame; LEN]).unwrap();
         let turn = turn.finish().unwrap();
         let source = (turn.resources().as_raw(), SIZE);
@@ -135,7 +136,7 @@ fn streams_and_command_buffers_compute_the_same() {
     inline.finish();
 }
 
-/// Every texel of an image, stored by a kernel through a surface.
+/// A kernel stores every texel of an image through a surface.
 fn store(compute: &Compute) -> Vec<u32> {
     let kernel = compute.load("probe", PROBE).unwrap().kernel("store_4").unwrap();
     let (width, height) = (61_u32, 43_u32);
@@ -164,8 +165,8 @@ fn images_are_stored_through_surfaces_on_both() {
     inline.finish();
 }
 
-/// What a driver would hang on, lose the device with or ignore, is refused on both sides before it
-/// is asked.
+/// Launches that would make a driver hang or lose the device, or that it would ignore, are refused
+/// on both sides before the driver is called.
 #[test]
 fn launches_that_cannot_be_are_refused() {
     let Some(inline) = open() else { return };
@@ -178,7 +179,7 @@ fn launches_that_cannot_be_are_refused() {
         let error = result.unwrap_err().to_string();
         assert!(error.contains("fill_after") && error.contains(needle), "{error}");
     };
-    // SAFETY: refused, or so the test says.
+    // SAFETY: the launch is refused, or the test fails.
     let result = unsafe { work.launch(&kernel, &config(LEN), (slot, len, 0_u32)) };
     refused(result, "4 arguments, and 3 were given");
     // SAFETY: as above.
@@ -208,8 +209,8 @@ fn launches_that_cannot_be_are_refused() {
     inline.finish();
 }
 
-/// What only the driver's compiler sees is told with its log on a stream; for command buffers there
-/// is none, which is said.
+/// Errors that only the driver's compiler detects are reported with its log on a stream; for
+/// command buffers there is no log, and the error says so.
 #[test]
 fn broken_text_is_told_on_both() {
     let Some(inline) = open() else { return };
@@ -227,7 +228,7 @@ fn broken_text_is_told_on_both() {
     inline.finish();
 }
 
-/// A kernel is for the side that it was loaded for.
+/// A kernel belongs to the compute side that it was loaded for.
 #[test]
 fn a_kernel_of_another_side_is_refused() {
     let Some(inline) = open() else { return };
@@ -236,7 +237,7 @@ fn a_kernel_of_another_side_is_refused() {
     let mut exchange: Exchange<BufferSpec<u32>> = inline.exchange("words", 1);
     let mut turn = exchange.begin().unwrap();
     let Work::Inline(work) = turn.work() else { panic!("not inline") };
-    // SAFETY: refused, or so the test says.
+    // SAFETY: the launch is refused, or the test fails.
     let result = unsafe { work.launch(&kernel, &config(LEN), (work.resources, LEN as u32, 0_u32, 0_u64)) };
     assert!(result.unwrap_err().to_string().contains("another compute side"));
     turn.skip().unwrap();
@@ -245,7 +246,7 @@ fn a_kernel_of_another_side_is_refused() {
     inline.finish();
 }
 
-/// Many frames: nothing grows, and command buffers are used again.
+/// Over many frames nothing grows, and command buffers are reused.
 #[test]
 fn thousands_of_frames_use_a_few_command_buffers() {
     let Some(inline) = open() else { return };

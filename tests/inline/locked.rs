@@ -10,7 +10,7 @@ use bridge_tests::{Commands, Engine, Rig};
 
 use super::{fill_on, info, words};
 
-/// An engine's lock, which waits for itself where its holder takes it again.
+/// An engine's lock, which deadlocks if its holder takes it again.
 #[derive(Default)]
 pub(crate) struct Lock(Mutex<()>);
 
@@ -40,7 +40,7 @@ fn submits_under_its_lock() {
     let mut adopted = engine.info();
     adopted.features.buffer_device_address = true;
     adopted.queue_lock = Some(Arc::clone(&lock) as Arc<dyn QueueLock>);
-    // SAFETY: the engine's own handles, which live until everything below is gone.
+    // SAFETY: the engine's own handles, which live until everything below is dropped.
     let device = unsafe { ExportDevice::adopt(adopted) }.unwrap();
     let compute = Compute::inline(&device, QueueKind::Graphics).unwrap();
     let commands = Commands::new(&device);
@@ -49,7 +49,7 @@ fn submits_under_its_lock() {
     let turn = one.begin().unwrap().finish().unwrap();
     let raw = commands.record(&turn, |_| {});
     let lent = turn.lend().unwrap();
-    // Recorded behind it, and on no queue so far.
+    // Recorded after it, and not submitted to any queue yet.
     let beside = other.begin().unwrap().finish().unwrap();
     let held = lock.0.lock().unwrap();
     let parts = lent.parts();
@@ -59,11 +59,11 @@ fn submits_under_its_lock() {
         .command_buffer_infos(&infos)
         .wait_semaphore_infos(parts.waits())
         .signal_semaphore_infos(&signals);
-    // SAFETY: the first queue of the family that the engine was made with.
+    // SAFETY: the first queue of the family that the engine was created with.
     let queue = unsafe { engine.device().get_device_queue(0, 0) };
     // SAFETY: the parts and commands of this turn, waited for below, under the queue's lock.
     unsafe { engine.device().queue_submit2(queue, &[batch], vk::Fence::null()) }.unwrap();
-    // SAFETY: it was, just now.
+    // SAFETY: the parts were submitted by the call above.
     let rendered = unsafe { lent.submitted() };
     drop(held);
     rendered.wait(Rig::LONG).unwrap();
@@ -73,7 +73,7 @@ fn submits_under_its_lock() {
     other.close().unwrap();
 }
 
-/// An engine's lock, in which a call is made once, before what it is taken for.
+/// An engine's lock that makes one call, once, while it is held and before what it was taken for.
 #[derive(Default)]
 struct Looks {
     lock: Mutex<()>,
@@ -91,19 +91,19 @@ impl QueueLock for Looks {
     }
 }
 
-/// A wait that is put on the queue ahead of the signal would never end: what another thread is
-/// about to submit is not there yet.
+/// A wait that is submitted to the queue ahead of the signal would never end: what another thread
+/// is about to submit is not on the queue yet.
 #[test]
 fn what_another_thread_is_submitting_is_not_on_the_queue_yet() {
     let _turn = Rig::open();
-    // Never destroyed: NVIDIA's driver deadlocks when a device goes while a thread that has used
-    // Vulkan exits.
+    // Never destroyed: NVIDIA's driver deadlocks if a device is destroyed while a thread that has
+    // used Vulkan exits.
     let engine = ManuallyDrop::new(Engine::new(None));
     let lock = Arc::<Looks>::default();
     let mut adopted = engine.info();
     adopted.features.buffer_device_address = true;
     adopted.queue_lock = Some(Arc::clone(&lock) as Arc<dyn QueueLock>);
-    // SAFETY: the engine's own handles, which live for ever.
+    // SAFETY: the engine's own handles, which live forever.
     let device = unsafe { ExportDevice::adopt(adopted) }.unwrap();
     let compute = Compute::inline(&device, QueueKind::Graphics).unwrap();
     let mut exchange = Exchange::new(&compute, &info("words", 1), words()).unwrap();
@@ -111,8 +111,8 @@ fn what_another_thread_is_submitting_is_not_on_the_queue_yet() {
     fill_on(&device, &mut turn, 1);
     let turn = turn.finish().unwrap();
     let point = turn.computed();
-    // The wait takes the work, and comes to the queue with it. Who asks there is refused, where any
-    // other thread would wait for the queue.
+    // The wait takes the work and goes to the queue with it. A query from inside the queue's lock
+    // is refused, where any other thread would wait for the queue.
     let (say, said) = mpsc::channel();
     let asked = point.clone();
     *lock.look.lock().unwrap() = Some(Box::new(move || say.send(asked.is_reached().is_err()).unwrap()));

@@ -1,8 +1,9 @@
-//! Work recorded into command buffers of the Vulkan queue: the order that takes the place of
+//! Work that is recorded into command buffers of the Vulkan queue: the ordering that replaces
 //! semaphores.
 //!
-//! Kernels need an NVIDIA GPU; the order is the same for other commands, which every device has.
-#![allow(unsafe_code)] // Recording and submitting.
+//! Kernels need an NVIDIA GPU; the ordering is the same for other commands, which every device
+//! supports.
+#![allow(unsafe_code)] // Recording and submissions.
 #![allow(clippy::unwrap_used)] // Tests.
 
 mod kernels;
@@ -25,7 +26,7 @@ const SIZE: u64 = 4 * LEN as u64;
 
 type Words = BufferSpec<u32>;
 
-/// The inline compute side of the tests' device, which the layer watches.
+/// The inline compute side of the tests' device, which the validation layer checks.
 struct Inline {
     // Field order is drop order.
     compute: Compute,
@@ -36,8 +37,8 @@ struct Inline {
 impl Inline {
     fn open() -> Self {
         let rig = Rig::open();
-        // What the test before has dropped may end on a thread of its own; tests compare what is
-        // alive with what was.
+        // Objects that the previous test has dropped may be destroyed on another thread; the tests
+        // compare the objects alive before and after.
         let start = Instant::now();
         while !LiveObjects::now().is_empty() {
             assert!(start.elapsed() < Rig::LONG, "{}", LiveObjects::now());
@@ -51,7 +52,7 @@ impl Inline {
         Exchange::new(&self.compute, &info(name, slots), words()).unwrap()
     }
 
-    /// Ends the test: the layer has said nothing.
+    /// Ends the test: checks that the layer has reported nothing.
     fn finish(self) {}
 }
 
@@ -75,28 +76,29 @@ fn fill<D: Direction>(inline: &Inline, turn: &mut ComputeTurn<Words, D>, word: u
     fill_on(&inline.device, turn, word);
 }
 
-/// The same on any thread.
+/// Like [`fill`], on any thread.
 fn fill_on<D: Direction>(device: &ExportDevice, turn: &mut ComputeTurn<Words, D>, word: u32) {
     let work = work(turn);
     let buffer = work.resources.as_raw().unwrap();
     let record = |commands| {
         transfer_after(device, commands);
-        // SAFETY: recording; the buffer has whole words, and may be filled.
+        // SAFETY: recording; the buffer consists of whole words, and may be filled.
         unsafe { device.as_raw().cmd_fill_buffer(commands, buffer, 0, vk::WHOLE_SIZE, word) };
         transfer_before(device, commands);
     };
-    // SAFETY: the fill has barriers from and to what is around it, and uses the turn's own buffer.
+    // SAFETY: the fill has barriers from and to the surrounding commands, and uses the turn's own
+    // buffer.
     unsafe { work.record(record) }.unwrap();
 }
 
-/// Records: copy the buffer of one turn into that of another, as a part of the second's work.
+/// Records: copy the buffer of one turn into that of another, as a part of the second turn's work.
 fn copy<D: Direction, E: Direction>(inline: &Inline, from: &mut ComputeTurn<Words, D>, to: &mut ComputeTurn<Words, E>) {
     let (from, to) = (work(from), work(to));
     let (source, target) = (from.resources.as_raw().unwrap(), to.resources.as_raw().unwrap());
     let record = |commands| {
         transfer_after(&inline.device, commands);
         let region = [vk::BufferCopy::default().size(SIZE)];
-        // SAFETY: recording; both have this size, and may be copied.
+        // SAFETY: recording; both buffers have this size, and may be copied.
         unsafe { inline.device.as_raw().cmd_copy_buffer(commands, source, target, &region) };
         transfer_before(&inline.device, commands);
     };

@@ -1,5 +1,4 @@
-//! That frames cross whole, in both directions, and that what was recorded runs exactly when it is
-//! due.
+//! Frames cross completely, in both directions, and recorded work runs exactly when it is due.
 
 use bridge::ash::vk;
 use bridge::{ComputeFirst, Exchange, LiveObjects, QueueKind, RenderTurn};
@@ -33,8 +32,8 @@ fn every_frame_crosses_whole() {
     inline.finish();
 }
 
-/// Without the submission that takes it, the work has not run: what is submitted past the bridge
-/// sees the frame before.
+/// Without the submission that includes it, the work has not run: a submission that bypasses the
+/// bridge sees the previous frame.
 #[test]
 fn work_runs_when_somebody_asks_for_it() {
     let inline = Inline::open();
@@ -53,7 +52,7 @@ fn work_runs_when_somebody_asks_for_it() {
     past.submit(&[]);
     assert!(past.words() == pattern(1), "the work ran before anybody asked for it");
 
-    // The wait makes the signal, and so the work, be submitted.
+    // The wait causes the signal, and therefore the work, to be submitted.
     past.submit(&[turn.computed().wait_info(vk::PipelineStageFlags2::ALL_COMMANDS)]);
     assert!(past.words() == pattern(2), "a wait for its point did not bring the work");
     turn.skip();
@@ -62,7 +61,7 @@ fn work_runs_when_somebody_asks_for_it() {
     inline.finish();
 }
 
-/// What another exchange's work waits for is nothing to one that is done.
+/// What another exchange's work waits for does not affect an exchange that is done.
 #[test]
 fn an_exchange_that_is_done_ends_beside_one_that_stalls() {
     let inline = Inline::open();
@@ -107,7 +106,7 @@ fn a_point_is_reached_once_it_is_asked_about() {
     inline.finish();
 }
 
-/// What a skipped frame computed is not lost: state that lies elsewhere goes on.
+/// What a skipped frame computed is not lost: state that is stored elsewhere is kept.
 #[test]
 fn the_work_of_a_skipped_frame_runs_before_the_next() {
     let inline = Inline::open();
@@ -115,7 +114,7 @@ fn the_work_of_a_skipped_frame_runs_before_the_next() {
     let (mut state, mut shown) = (inline.exchange("state", 1), inline.exchange("shown", 2));
     let mut kept = state.begin().unwrap();
     fill(&inline, &mut kept, 5);
-    // Skipped, with work of its own and that of another turn.
+    // Skipped, together with its own work and that of another turn.
     let mut skipped = shown.begin().unwrap();
     fill(&inline, &mut kept, 6);
     fill(&inline, &mut skipped, 1);
@@ -179,7 +178,7 @@ fn frames_that_vulkan_begins_come_back() {
     inline.finish();
 }
 
-/// An engine that submits itself waits for the signal, which is on its way by then.
+/// An engine that submits itself waits for the signal, which has been submitted by then.
 #[test]
 fn a_lent_frame_is_behind_its_work() {
     let inline = Inline::open();
@@ -200,7 +199,7 @@ fn a_lent_frame_is_behind_its_work() {
             .signal_semaphore_infos(&signals);
         // SAFETY: the parts and commands of this turn, waited for below.
         unsafe { inline.device.queue().submit(&[batch], vk::Fence::null()) }.unwrap();
-        // SAFETY: it was, just now.
+        // SAFETY: it was submitted by the call above.
         unsafe { turn.submitted() }.wait(Rig::LONG).unwrap();
         assert!(readback.words() == pattern(frame), "frame {frame}");
     }
@@ -209,8 +208,8 @@ fn a_lent_frame_is_behind_its_work() {
     inline.finish();
 }
 
-/// The contents of a buffer that grows are copied behind what was recorded, while a frame with the
-/// old one is in flight.
+/// The contents of a buffer that grows are copied after the recorded work, while a frame with the
+/// old buffer is in flight.
 #[test]
 fn a_buffer_grows_and_keeps_its_contents() {
     let inline = Inline::open();
@@ -230,8 +229,8 @@ fn a_buffer_grows_and_keeps_its_contents() {
     inline.finish();
 }
 
-/// Exchanges and the compute side may go at any time: recorded, finished, submitted, in the middle
-/// of a turn.
+/// Exchanges and the compute side may be dropped at any point: with recorded, finished or submitted
+/// work, and in the middle of a turn.
 #[test]
 fn dropping_at_every_point_leaves_nothing() {
     let inline = Inline::open();
@@ -270,7 +269,7 @@ fn dropping_at_every_point_leaves_nothing() {
     inline.finish();
 }
 
-/// Reads a buffer in a submission that the bridge knows nothing of.
+/// Reads a buffer in a submission that bypasses the bridge.
 struct Past<'a> {
     inline: &'a Inline,
     buffer: vk::Buffer,
@@ -302,7 +301,7 @@ impl<'a> Past<'a> {
         self.commands.end();
         let infos = [vk::CommandBufferSubmitInfo::default().command_buffer(raw)];
         let batch = vk::SubmitInfo2::default().command_buffer_infos(&infos).wait_semaphore_infos(waits);
-        // SAFETY: waited for right below.
+        // SAFETY: waited for immediately below.
         unsafe { device.queue().submit(&[batch], vk::Fence::null()) }.unwrap();
         // SAFETY: a live queue, under its lock.
         device.queue().with(|queue| unsafe { device.as_raw().queue_wait_idle(queue) }).unwrap().unwrap();
@@ -310,8 +309,8 @@ impl<'a> Past<'a> {
 
     fn words(&self) -> Vec<u32> {
         let start = self.copied.host_ptr().unwrap().cast::<u32>();
-        // SAFETY: as many words, mapped; the queue was idle after the copy, with a barrier to the
-        // host behind it.
+        // SAFETY: that many words are mapped; the queue was idle after the copy, which is followed
+        // by a barrier to the host.
         unsafe { std::slice::from_raw_parts(start.as_ptr(), LEN) }.to_vec()
     }
 }

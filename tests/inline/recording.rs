@@ -12,7 +12,7 @@ use bridge_tests::{Engine, Readback, Rig};
 use super::locked::Lock;
 use super::{Inline, LEN, SIZE, fill, fill_on, info, transfer_after, transfer_before, words, work};
 
-/// How long another thread is given for what nothing should hold up.
+/// The time that another thread gets for operations that nothing should block.
 const SOON: Duration = Duration::from_secs(10);
 
 fn is_all(readback: &Readback, turn: bridge::RenderTurn<super::Words>, word: u32) -> bool {
@@ -29,7 +29,7 @@ fn other_threads_go_on_while_a_closure_records() {
     let (mut one, mut other) = (inline.exchange("one", 2), inline.exchange("other", 1));
     let mut first = one.begin().unwrap();
     fill(&inline, &mut first, 1);
-    // On no queue so far.
+    // Not submitted to any queue yet.
     let first = first.finish().unwrap();
     let point = first.computed();
     let mut turn = other.begin().unwrap();
@@ -51,11 +51,12 @@ fn other_threads_go_on_while_a_closure_records() {
             });
             second = answer.recv_timeout(SOON).ok();
             transfer_after(device, commands);
-            // SAFETY: recording; the buffer has whole words, and may be filled.
+            // SAFETY: recording; the buffer consists of whole words, and may be filled.
             unsafe { device.as_raw().cmd_fill_buffer(commands, buffer, 0, vk::WHOLE_SIZE, 4) };
             transfer_before(device, commands);
         };
-        // SAFETY: the fill has barriers from and to what is around it, and uses the turn's buffer.
+        // SAFETY: the fill has barriers from and to the surrounding commands, and uses the turn's
+        // buffer.
         unsafe { kernels.record(record) }.unwrap();
         second
     });
@@ -69,7 +70,8 @@ fn other_threads_go_on_while_a_closure_records() {
     inline.finish();
 }
 
-/// A closure's commands lie behind what the bridge has recorded, and ahead of what it records next.
+/// A closure's commands are placed after those that the bridge has recorded, and before those that
+/// it records next.
 #[test]
 fn closures_and_the_bridges_own_commands_keep_their_order() {
     let inline = Inline::open();
@@ -77,22 +79,22 @@ fn closures_and_the_bridges_own_commands_keep_their_order() {
     let mut exchange = inline.exchange("words", 1);
     for frame in 0..10 {
         let mut turn = exchange.begin().unwrap();
-        // Its contents are copied by commands of the bridge's.
+        // Its contents are copied by the bridge's commands.
         let memory = inline.compute.kernel_memory("memory", &vec![frame; LEN]).unwrap();
         let kernels = work(&mut turn);
         let (from, to) = (memory.as_raw().unwrap(), kernels.resources.as_raw().unwrap());
         let record = |commands| {
             transfer_after(&inline.device, commands);
             let region = [vk::BufferCopy::default().size(SIZE)];
-            // SAFETY: recording; both have this size, and may be copied.
+            // SAFETY: recording; both buffers have this size, and may be copied.
             unsafe { inline.device.as_raw().cmd_copy_buffer(commands, from, to, &region) };
             transfer_before(&inline.device, commands);
         };
-        // SAFETY: the copy has barriers from and to what is around it; the memory lives until the
-        // frame was read.
+        // SAFETY: the copy has barriers from and to the surrounding commands; the memory lives
+        // until the frame has been read.
         unsafe { kernels.record(record) }.unwrap();
         turn.finish().unwrap().skip();
-        // So is what the buffer holds, to its successor.
+        // The buffer's contents are also copied to its replacement by the bridge's commands.
         exchange.grow(LEN + 16 * (frame as usize + 1)).unwrap();
         let turn = exchange.begin().unwrap().finish().unwrap();
         assert!(is_all(&readback, turn, frame), "frame {frame}");
@@ -103,7 +105,7 @@ fn closures_and_the_bridges_own_commands_keep_their_order() {
     inline.finish();
 }
 
-/// Asks whether the point is reached, from inside of the next call that makes a command pool.
+/// The next call that creates a command pool queries whether this point is reached.
 static POINT: Mutex<Option<TimelinePoint>> = Mutex::new(None);
 static ANSWERED: Mutex<Option<bool>> = Mutex::new(None);
 static MAKE_POOL: OnceLock<vk::PFN_vkCreateCommandPool> = OnceLock::new();
@@ -118,13 +120,14 @@ unsafe extern "system" fn make_pool(
         let (told, answer) = mpsc::channel();
         thread::spawn(move || {
             let reached = point.is_reached().is_ok();
-            // The point keeps its timeline, which is gone before the engine's device is.
+            // The point keeps its timeline alive, which must be destroyed before the engine's
+            // device.
             drop(point);
             told.send(reached)
         });
         *ANSWERED.lock().unwrap() = Some(answer.recv_timeout(SOON).unwrap_or(false));
     }
-    // SAFETY: handed on.
+    // SAFETY: forwarded to the real function.
     unsafe { MAKE_POOL.get().unwrap()(device, info, allocator, pool) }
 }
 
@@ -137,7 +140,7 @@ fn hook(name: &CStr, real: *const c_void) -> *const c_void {
     make_pool as *const c_void
 }
 
-/// What is named while it is made may be told to the program's logger, which may ask anything.
+/// Naming an object while it is created may call the program's logger, which may query anything.
 #[test]
 fn points_are_asked_for_while_a_command_buffer_is_made() {
     let _turn = Rig::open();
@@ -145,7 +148,7 @@ fn points_are_asked_for_while_a_command_buffer_is_made() {
     let mut adopted = engine.info();
     adopted.features.buffer_device_address = true;
     adopted.queue_lock = Some(Arc::new(Lock::default()));
-    // SAFETY: the engine's own handles, which live until everything below is gone.
+    // SAFETY: the engine's own handles, which live until everything below is dropped.
     let device = unsafe { ExportDevice::adopt(adopted) }.unwrap();
     for closure in [false, true] {
         let compute = Compute::inline(&device, QueueKind::Graphics).unwrap();

@@ -1,4 +1,4 @@
-//! What the inline backend refuses, and how.
+//! What the inline backend refuses, and with which errors.
 
 use bridge::{Backend, Compute, Exchange, ExchangeInfo, ExportDevice, LiveObjects, OpenInfo, QueueKind};
 use bridge_tests::{PROBE, Rig};
@@ -9,7 +9,7 @@ use super::{Inline, fill, words, work};
 fn a_device_without_buffer_addresses_is_refused_with_the_remedy() {
     let _turn = Rig::open();
     let device = ExportDevice::open(&OpenInfo { application_name: "tests", ..OpenInfo::default() }).unwrap();
-    // A device that is destroyed while a test's thread ends would deadlock in NVIDIA's driver.
+    // NVIDIA's driver would deadlock if a device were destroyed while a test's thread ends.
     std::mem::forget(device.clone());
     let error = Compute::inline(&device, QueueKind::Graphics).unwrap_err().to_string();
     assert!(error.contains(device.name()) && error.contains("OpenInfo::cuda_kernels"), "{error}");
@@ -54,7 +54,7 @@ fn an_exchange_on_another_queue_is_refused() {
     assert!(error.contains("transfer"), "{error}");
 }
 
-/// What a closure that records calls would come before its commands: it is an error.
+/// Calls from inside a recording closure that would place work before its commands are errors.
 #[test]
 fn what_would_come_before_a_closures_own_commands_is_refused() {
     let inline = Inline::open();
@@ -83,7 +83,7 @@ fn what_would_come_before_a_closures_own_commands_is_refused() {
     }
     open.skip().unwrap();
     one.close().unwrap();
-    // The exchange that was dropped inside ends on a thread of its own.
+    // The exchange that was dropped inside ends on another thread.
     let start = std::time::Instant::now();
     while LiveObjects::now() != before {
         assert!(start.elapsed() < Rig::LONG, "{:?}", LiveObjects::now());
@@ -92,7 +92,7 @@ fn what_would_come_before_a_closures_own_commands_is_refused() {
     inline.finish();
 }
 
-/// A closure that panics leaves the stream as it was, with a barrier behind what it has recorded.
+/// A closure that panics leaves the stream as it was, with a barrier after what it has recorded.
 #[test]
 fn a_closure_that_panics_ends_nothing_but_itself() {
     let inline = Inline::open();

@@ -23,11 +23,12 @@ fn launch<A: KernelArgs>(
     config: &LaunchConfig,
     args: A,
 ) -> bridge::Result<()> {
-    // SAFETY: the stand-in launches nothing.
+    // SAFETY: the replaced function launches nothing.
     unsafe { work.launch(kernel, config, args) }
 }
 
-/// `other` is the same Vulkan device, adopted once more: its kernels are not the first one's.
+/// `other` is the same Vulkan device, adopted a second time: its kernels do not belong to the
+/// first.
 pub(crate) fn launches_are_recorded_or_refused(device: &ExportDevice, other: &ExportDevice) {
     let (compute, scale) = open(device);
     modules_are_told_by_name(&compute);
@@ -72,7 +73,7 @@ pub(crate) fn launches_are_recorded_or_refused(device: &ExportDevice, other: &Ex
     seen();
 }
 
-/// Memory that a launch was given lives until the launch has run, and no longer; memory whose
+/// Memory that is passed to a launch lives until the launch has run, and no longer; memory whose
 /// contents were lost is refused.
 fn memory_is_kept_while_it_is_used(compute: &Compute, scale: &Kernel, exchange: &mut Exchange<BufferSpec<f32>>) {
     let (fine, alive) = (LaunchConfig::new([1; 3], [64, 1, 1]), || LiveObjects::now().kernel_memories);

@@ -1,4 +1,4 @@
-//! Handles of surfaces and textures: which views, which samplers, and what is refused.
+//! Handles of surfaces and textures: which views and samplers they use, and what is refused.
 
 use bridge::ash::vk;
 use bridge::vk_export::{
@@ -12,7 +12,7 @@ use crate::stand_in::{HANDLE, seen, with};
 const USAGE: vk::ImageUsageFlags =
     vk::ImageUsageFlags::from_raw(vk::ImageUsageFlags::STORAGE.as_raw() | vk::ImageUsageFlags::SAMPLED.as_raw());
 
-/// An image that every machine can make.
+/// An image that every machine can create.
 fn image(device: &ExportDevice, info: &ImageInfo<'_>) -> Result<Image, Error> {
     let info = ImageInfo {
         name: "smoke",

@@ -1,6 +1,6 @@
-//! CUDA kernels in command buffers against stand-ins for the functions of `VK_NVX_binary_import`:
-//! what is recorded, and what is refused before the driver sees it. No GPU is needed. One test: the
-//! functions are the process' own.
+//! CUDA kernels in command buffers, with replaced functions of `VK_NVX_binary_import`: what is
+//! recorded, and what is refused before the driver sees it. No GPU is needed. This is one test,
+//! because the functions are shared by the whole process.
 #![allow(unsafe_code, clippy::unwrap_used)] // Stand-ins for Vulkan functions.
 
 mod frames;
@@ -29,8 +29,8 @@ fn launches_are_recorded_or_refused() {
     if !Rig::open_own().physical().buffer_device_address {
         return skip(Need::Other, "the device has no bufferDeviceAddress");
     }
-    // Never destroyed: NVIDIA's driver deadlocks when a device goes while a thread that has used
-    // Vulkan exits.
+    // Never destroyed: NVIDIA's driver deadlocks if a device is destroyed while a thread that has
+    // used Vulkan exits.
     let engine = Box::leak(Box::new(Engine::new(Some(stand_in::hook))));
     without_the_extension(engine);
     functions_that_are_absent(engine);
@@ -133,16 +133,16 @@ fn everything_is_destroyed_once_and_in_order(device: &ExportDevice) {
     assert!(with(|seen| seen.destroyed.is_empty()), "kernels keep their module, and clones their kernel");
     drop(again);
     assert_eq!(with(|seen| seen.destroyed.clone()), [FIRST_FUNCTION]);
-    // On another thread, as a reaper would.
+    // On another thread, like a reaper.
     std::thread::spawn(move || drop(idle)).join().unwrap();
     let seen = seen();
     assert_eq!(seen.destroyed, [FIRST_FUNCTION, FIRST_FUNCTION + 1, FIRST_MODULE]);
     assert_eq!(seen.functions, [(FIRST_MODULE, "scale".to_owned()), (FIRST_MODULE, "idle".to_owned())]);
 }
 
-/// Records into commands that nobody but the stand-in sees.
+/// Records into commands that only the replaced functions see.
 fn record(kernel: &Kernel, config: &LaunchConfig, args: &[u8]) -> Result<(), Error> {
-    // SAFETY: the launch goes to the stand-in, which only notes it.
+    // SAFETY: the launch goes to the replaced function, which only records it.
     unsafe { kernel.record(vk::CommandBuffer::from_raw(7), config, args) }
 }
 
@@ -154,7 +154,7 @@ fn launches_arrive_byte_for_byte(device: &ExportDevice) {
     record(&scale, &LaunchConfig::for_elements(1000, 256), &args).unwrap();
     let config = LaunchConfig::new([0x7fff_ffff, 65_535, 3], [2, 4, 64]).with_shared_bytes(43_008);
     record(&idle, &config, &[]).unwrap();
-    // Wherever the arguments lie.
+    // At any alignment of the arguments.
     let shifted: Vec<u8> = (0..25).collect();
     record(&faces, &LaunchConfig::new([1; 3], [8, 8, 1]), &shifted[1..]).unwrap();
     let launch =

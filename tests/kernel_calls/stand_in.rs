@@ -1,5 +1,5 @@
-//! Stand-ins for the functions of `VK_NVX_binary_import` and `VK_NVX_image_view_handle`, which note
-//! what they are given.
+//! Replacements for the functions of `VK_NVX_binary_import` and `VK_NVX_image_view_handle`, which
+//! record what they are given.
 
 use std::ffi::{CStr, c_char, c_void};
 use std::sync::{Arc, Mutex};
@@ -17,18 +17,18 @@ pub(crate) struct Launch {
     pub(crate) grid: [u32; 3],
     pub(crate) block: [u32; 3],
     pub(crate) shared_bytes: u32,
-    /// The packed arguments; `None` where the launch has none.
+    /// The packed arguments; `None` if the launch has none.
     pub(crate) args: Option<Vec<u8>>,
 }
 
-/// What was done, and what is to be answered.
+/// The calls that were made, and the results to return.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     pub(crate) modules: Vec<Vec<u8>>,
     /// Modules and names.
     pub(crate) functions: Vec<(u64, String)>,
     pub(crate) launches: Vec<Launch>,
-    /// Handles of functions and modules, in the order of their end.
+    /// Handles of functions and modules, in the order of their destruction.
     pub(crate) destroyed: Vec<u64>,
     /// Views, descriptor types, and whether there was a sampler.
     pub(crate) handles: Vec<(u64, vk::DescriptorType, bool)>,
@@ -36,7 +36,7 @@ pub(crate) struct Seen {
     pub(crate) views: Vec<(u64, vk::ImageViewType)>,
     pub(crate) module_result: vk::Result,
     pub(crate) function_result: vk::Result,
-    /// What `vkEndCommandBuffer` says once, in the driver's place.
+    /// What `vkEndCommandBuffer` returns once, in place of the driver's result.
     pub(crate) end_result: Option<vk::Result>,
     /// A function that the driver does not have.
     pub(crate) absent: Option<&'static CStr>,
@@ -51,12 +51,12 @@ static END: Mutex<Option<vk::PFN_vkEndCommandBuffer>> = Mutex::new(None);
 static VIEW: Mutex<Option<vk::PFN_vkCreateImageView>> = Mutex::new(None);
 static REAL: Mutex<Option<vk::PFN_vkGetDeviceProcAddr>> = Mutex::new(None);
 
-/// What was seen since the last call.
+/// Returns what was seen since the last call.
 pub(crate) fn seen() -> Seen {
     SEEN.lock().unwrap().take().unwrap_or_default()
 }
 
-/// Changes what is answered.
+/// Changes the results to return.
 pub(crate) fn with<T>(change: impl FnOnce(&mut Seen) -> T) -> T {
     change(SEEN.lock().unwrap().get_or_insert_default())
 }
@@ -70,11 +70,11 @@ unsafe extern "system" fn create_module(
     // SAFETY: the caller's structure.
     let info = unsafe { &*info };
     assert_eq!(info.s_type, vk::StructureType::CU_MODULE_CREATE_INFO_NVX);
-    // SAFETY: as many bytes as it says.
+    // SAFETY: as many bytes as the structure says.
     let data = unsafe { std::slice::from_raw_parts(info.p_data.cast::<u8>(), info.data_size) };
     with(|seen| {
         if seen.module_result == vk::Result::SUCCESS {
-            // SAFETY: the caller's place for the result.
+            // SAFETY: the caller's pointer, which is valid for the result.
             unsafe { *module = vk::CuModuleNVX::from_raw(FIRST_MODULE + seen.modules.len() as u64) };
         }
         seen.modules.push(data.to_vec());
@@ -90,11 +90,11 @@ unsafe extern "system" fn create_function(
 ) -> vk::Result {
     // SAFETY: the caller's structure.
     let info = unsafe { &*info };
-    // SAFETY: a name that ends with NUL.
+    // SAFETY: a null-terminated name.
     let name = unsafe { CStr::from_ptr(info.p_name) }.to_str().unwrap().to_owned();
     with(|seen| {
         if seen.function_result == vk::Result::SUCCESS {
-            // SAFETY: the caller's place for the result.
+            // SAFETY: the caller's pointer, which is valid for the result.
             unsafe { *function = vk::CuFunctionNVX::from_raw(FIRST_FUNCTION + seen.functions.len() as u64) };
         }
         seen.functions.push((info.module.as_raw(), name));
@@ -123,13 +123,13 @@ unsafe extern "system" fn launch(commands: vk::CommandBuffer, info: *const vk::C
     let info = unsafe { &*info };
     assert_eq!((info.s_type, info.param_count), (vk::StructureType::CU_LAUNCH_INFO_NVX, 0));
     let args = (info.extra_count > 0).then(|| {
-        // SAFETY: as many pointers as it says.
+        // SAFETY: as many pointers as the structure says.
         let extras = unsafe { std::slice::from_raw_parts(info.p_extras, info.extra_count) };
         let &[pointer, bytes, size, length, end] = extras else { panic!("{extras:?}") };
         assert_eq!([pointer.addr(), size.addr(), end.addr()], [1, 2, 0], "as cuda.h numbers them");
-        // SAFETY: behind the 2 stands where the size is.
+        // SAFETY: the 2 is followed by a pointer to the size.
         let length = unsafe { *length.cast::<usize>() };
-        // SAFETY: as many bytes.
+        // SAFETY: as many bytes as this size.
         unsafe { std::slice::from_raw_parts(bytes.cast::<u8>(), length) }.to_vec()
     });
     let launch = Launch {
@@ -156,7 +156,7 @@ unsafe extern "system" fn end_commands(commands: vk::CommandBuffer) -> vk::Resul
         return result;
     }
     let real = END.lock().unwrap().unwrap();
-    // SAFETY: handed on.
+    // SAFETY: forwarded to the real function.
     unsafe { real(commands) }
 }
 
@@ -187,7 +187,7 @@ impl Seen {
     }
 }
 
-/// For the engine's own functions.
+/// The hook for the engine's own functions.
 pub(crate) fn hook(name: &CStr, real: *const c_void) -> *const c_void {
     if name == c"vkCreateImageView" {
         // SAFETY: the function of that name has this type.
@@ -203,7 +203,7 @@ pub(crate) fn hook(name: &CStr, real: *const c_void) -> *const c_void {
 }
 
 unsafe extern "system" fn device_function(device: vk::Device, name: *const c_char) -> vk::PFN_vkVoidFunction {
-    // SAFETY: a name that ends with NUL.
+    // SAFETY: a null-terminated name.
     let asked = unsafe { CStr::from_ptr(name) };
     if with(|seen| seen.absent == Some(asked)) {
         return None;
@@ -217,15 +217,15 @@ unsafe extern "system" fn device_function(device: vk::Device, name: *const c_cha
         b"vkGetImageViewHandleNVX" => view_handle as *const c_void,
         _ => {
             let real = REAL.lock().unwrap().unwrap();
-            // SAFETY: handed on.
+            // SAFETY: forwarded to the real function.
             return unsafe { real(device, name) };
         }
     };
-    // SAFETY: a function as an untyped one, as the real call returns them.
+    // SAFETY: a function as an untyped one, like those that the real call returns.
     Some(unsafe { std::mem::transmute::<*const c_void, unsafe extern "system" fn()>(stand_in) })
 }
 
-/// The test is the engine's only thread.
+/// Needs no lock: the test is the engine's only thread.
 struct Lock;
 
 impl QueueLock for Lock {
@@ -234,7 +234,7 @@ impl QueueLock for Lock {
     }
 }
 
-/// The engine's device, adopted as one that has the extensions; their functions are those above.
+/// Adopts the engine's device as one that has the extensions; their functions are those above.
 pub(crate) fn adopt(engine: &Engine) -> ExportDevice {
     adopt_with(engine, engine.info().features.image_cube_array)
 }
@@ -250,7 +250,7 @@ pub(crate) fn adopt_with(engine: &Engine, image_cube_array: bool) -> ExportDevic
     info.queue_lock = Some(Arc::new(Lock));
     let (entry, handle) = (info.entry.clone(), info.instance.handle());
     let hook = |name: &CStr| {
-        // SAFETY: the instance lives; the name ends with NUL.
+        // SAFETY: the instance is alive; the name is null-terminated.
         let Some(real) = (unsafe { entry.get_instance_proc_addr(handle, name.as_ptr()) }) else {
             return std::ptr::null();
         };
@@ -262,9 +262,9 @@ pub(crate) fn adopt_with(engine: &Engine, image_cube_array: bool) -> ExportDevic
         }
         real as *const c_void
     };
-    // SAFETY: every function is the instance's own, or the stand-in with its signature.
+    // SAFETY: every function is the instance's own, or a replacement with its signature.
     info.instance = unsafe { ash::Instance::load_with(hook, handle) };
-    // SAFETY: the engine's own handles. The extensions are not on, but none of their functions
+    // SAFETY: the engine's own handles. The extensions are not enabled, but none of their functions
     // reaches the driver.
     unsafe { ExportDevice::adopt(info) }.unwrap()
 }

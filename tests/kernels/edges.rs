@@ -1,4 +1,4 @@
-//! Launches at the edge of what is allowed: what `Kernel::check_launch` lets through must work.
+//! Launches at the limits of what is allowed: what `Kernel::check_launch` accepts must work.
 
 use bridge::vk_export::{LaunchConfig, Placement};
 
@@ -84,7 +84,7 @@ const EDGES: &str = "
 }
 ";
 
-/// What a kernel leaves in its first word.
+/// Returns what a kernel writes to its first word.
 fn word(gpu: &Gpu, name: &str, config: LaunchConfig, more: &[&[u8]]) -> u32 {
     let kernel = gpu.module(EDGES).kernel(name).unwrap();
     let out = gpu.buffer(1, Placement::DeviceLocal);

@@ -10,7 +10,7 @@ use bridge::vk_export::{
 use bridge::{OpenInfo, QueueKind};
 use bridge_tests::{Need, Rig, skip};
 
-/// A device that all tests of the program share, as `Rig` explains, in turns.
+/// A device that all tests of the program share, one at a time, as described at `Rig`.
 pub(crate) struct Gpu {
     pub(crate) device: ExportDevice,
     said: usize,
@@ -31,7 +31,7 @@ pub(crate) const KERNEL: Scope = (
     ),
 );
 
-/// A device with kernels; none on a machine that has no such driver.
+/// Opens a device with kernels. Returns `None` if the machine has no driver that supports them.
 pub(crate) fn open() -> Option<ExportDevice> {
     let has = |found: &VulkanDeviceReport| CUDA_KERNEL_EXTENSIONS.iter().all(|name| found.info.has_extension(name));
     let on_device = report().unwrap().devices.iter().any(has);
@@ -44,7 +44,7 @@ pub(crate) fn open() -> Option<ExportDevice> {
 }
 
 impl Gpu {
-    /// The device, or a skip.
+    /// Opens the device, or skips the test.
     pub(crate) fn new() -> Option<Self> {
         static DEVICE: OnceLock<Option<ExportDevice>> = OnceLock::new();
         static TURN: Mutex<()> = Mutex::new(());
@@ -57,7 +57,7 @@ impl Gpu {
         Some(Self { device, said, _turn: turn })
     }
 
-    /// The queues that can launch.
+    /// The queues that can launch kernels.
     pub(crate) fn queues(&self) -> impl Iterator<Item = &Queue> {
         [QueueKind::Graphics, QueueKind::Compute].into_iter().filter_map(|kind| self.device.queue_of(kind))
     }
@@ -74,25 +74,26 @@ impl Gpu {
         Buffer::new(&self.device, &info).unwrap()
     }
 
-    /// A buffer that the host filled.
+    /// A buffer that the host has filled.
     pub(crate) fn filled(&self, words: &[u32]) -> Buffer {
         let buffer = self.buffer(words.len(), Placement::HostVisible);
         let start = buffer.host_ptr().unwrap().cast::<u32>();
-        // SAFETY: as many words are mapped, and the GPU does not know the buffer yet.
+        // SAFETY: that many words are mapped, and the GPU does not use the buffer yet.
         unsafe { start.copy_from_nonoverlapping(std::ptr::NonNull::from(words).cast(), words.len()) };
         buffer
     }
 
-    /// What a mapped buffer holds; what writes it has been waited for.
+    /// Returns the contents of a mapped buffer; everything that writes it has been waited for.
     pub(crate) fn words(&self, buffer: &Buffer) -> Vec<u32> {
         let (start, len) = (buffer.host_ptr().unwrap().cast::<u32>(), buffer.size() as usize / 4);
-        // SAFETY: as many words are mapped, and nothing writes them now.
+        // SAFETY: that many words are mapped, and nothing writes them now.
         unsafe { std::slice::from_raw_parts(start.as_ptr(), len) }.to_vec()
     }
 
-    /// Records, submits and waits; what is recorded ends visible to the host.
+    /// Records, submits and waits; the results of the recorded commands are made visible to the
+    /// host.
     pub(crate) fn run(&self, queue: &Queue, record: impl FnOnce(vk::CommandBuffer)) {
-        // SAFETY: the tests record what keeps the rules; all that they use outlives the wait.
+        // SAFETY: the tests record valid commands; everything that these use outlives the wait.
         let done = unsafe {
             self.device.run_once(queue, "kernels", Rig::LONG, |commands| {
                 record(commands);
@@ -115,26 +116,26 @@ impl Gpu {
     }
 
     pub(crate) fn fill(&self, commands: vk::CommandBuffer, buffer: &Buffer, word: u32) {
-        // SAFETY: recording; all of a buffer that can be a destination.
+        // SAFETY: recording; the whole of a buffer that can be a transfer destination.
         unsafe { self.device.as_raw().cmd_fill_buffer(commands, buffer.as_raw(), 0, vk::WHOLE_SIZE, word) };
     }
 
     pub(crate) fn copy(&self, commands: vk::CommandBuffer, from: &Buffer, to: &Buffer) {
         let region = [vk::BufferCopy::default().size(from.size().min(to.size()))];
-        // SAFETY: recording; inside of both.
+        // SAFETY: recording; the region is inside both buffers.
         unsafe { self.device.as_raw().cmd_copy_buffer(commands, from.as_raw(), to.as_raw(), &region) };
     }
 }
 
-/// Records a launch whose arguments the tests have seen to.
+/// Records a launch whose arguments were checked by the test.
 pub(crate) fn launch(kernel: &Kernel, commands: vk::CommandBuffer, config: LaunchConfig, args: &[&[u8]]) {
     let args = pack(kernel.entry(), args);
-    // SAFETY: recording, outside of a render pass; addresses and handles are of what outlives the
-    // wait.
+    // SAFETY: recording, outside of a render pass; addresses and handles refer to objects that
+    // outlive the wait.
     unsafe { kernel.record(commands, &config, &args) }.unwrap();
 }
 
-/// The arguments where the kernel wants them.
+/// Packs the arguments at the offsets that the kernel expects.
 pub(crate) fn pack(entry: &PtxEntry, args: &[&[u8]]) -> Vec<u8> {
     assert_eq!(args.len(), entry.params().len());
     let mut packed = vec![0; entry.args_size()];

@@ -1,4 +1,4 @@
-//! Surfaces: what kernels write is what Vulkan copies, for each size of texel, and in layers and
+//! Surfaces: what kernels write is what Vulkan copies, for each texel size, and for layers and
 //! depth.
 
 use bridge::ash::vk;
@@ -10,8 +10,8 @@ use crate::gpu::{Gpu, KERNEL, Scope, TRANSFER, address, launch};
 pub(crate) const WIDTH: u32 = 60;
 pub(crate) const HEIGHT: u32 = 36;
 
-/// Writes `1000 * z + 100 * y + x` to each texel of a layered and of a 3D surface; outside nothing
-/// is written.
+/// Writes `1000 * z + 100 * y + x` to each texel of a layered surface and of a 3D surface; nothing
+/// is written outside of it.
 const LAYERS: &str = "
 .version 8.0
 .target sm_52
@@ -54,7 +54,7 @@ pub(crate) fn image(gpu: &Gpu, info: &ImageInfo<'_>) -> Image {
     Image::new(&gpu.device, &ImageInfo { name: "texels", usage, ..*info }).unwrap()
 }
 
-/// Brings an image from one layout into `GENERAL`.
+/// Transitions an image to `GENERAL`, discarding its contents.
 pub(crate) fn to_general(gpu: &Gpu, commands: vk::CommandBuffer, image: &Image, before: Scope, after: Scope) {
     let barrier = [vk::ImageMemoryBarrier2::default()
         .src_stage_mask(before.0)
@@ -66,7 +66,7 @@ pub(crate) fn to_general(gpu: &Gpu, commands: vk::CommandBuffer, image: &Image, 
         .image(image.as_raw())
         .subresource_range(image.range())];
     let dependency = vk::DependencyInfo::default().image_memory_barriers(&barrier);
-    // SAFETY: recording; what the image held is not needed.
+    // SAFETY: recording; the previous contents of the image are not needed.
     unsafe { gpu.device.cmd_pipeline_barrier2(commands, &dependency) };
 }
 
@@ -85,7 +85,7 @@ pub(crate) fn region(image: &Image) -> [vk::BufferImageCopy; 1] {
 
 fn copy_to(gpu: &Gpu, commands: vk::CommandBuffer, image: &Image, to: &Buffer) {
     let (from, layout) = (image.as_raw(), vk::ImageLayout::GENERAL);
-    // SAFETY: recording; the buffer has a word for each texel or more.
+    // SAFETY: recording; the buffer has at least one word for each texel.
     unsafe { gpu.device.as_raw().cmd_copy_image_to_buffer(commands, from, layout, to.as_raw(), &region(image)) };
 }
 

@@ -1,4 +1,4 @@
-//! CUDA kernels in Vulkan's own command buffers, on a GPU whose driver has them.
+//! CUDA kernels in Vulkan's own command buffers, on a GPU whose driver supports them.
 #![allow(unsafe_code, clippy::unwrap_used)] // Recording commands.
 
 mod edges;
@@ -11,14 +11,14 @@ use bridge_tests::PROBE;
 
 use crate::gpu::{Gpu, KERNEL, TRANSFER, address, launch, pack};
 
-/// No multiple of any block.
+/// Not a multiple of any block size.
 const LEN: usize = 100_003;
 
 fn for_len() -> LaunchConfig {
     LaunchConfig::for_elements(LEN as u64, 256)
 }
 
-/// Records `fill_after`: `base + i` after `nanoseconds`.
+/// Records `fill_after`: write `base + i` to element `i` after `nanoseconds`.
 fn fill_after(kernel: &Kernel, commands: bridge::ash::vk::CommandBuffer, out: &[u8], base: u32, nanoseconds: u64) {
     let len = (LEN as u32).to_ne_bytes();
     launch(kernel, commands, for_len(), &[out, &len, &base.to_ne_bytes(), &nanoseconds.to_ne_bytes()]);
@@ -48,8 +48,8 @@ fn kernels_between_a_fill_and_a_copy_are_exact() {
     }
 }
 
-/// What `add` saw of a buffer that `fill_after` was filling before it, with or without a barrier
-/// between them.
+/// Returns what `add` saw of a buffer that `fill_after` was filling before it, with or without a
+/// barrier between the two.
 fn chained(gpu: &Gpu, kernels: [&Kernel; 2], base: u32, with_barrier: bool) -> Vec<u32> {
     let (between, sum) = (gpu.buffer(LEN, Placement::DeviceLocal), gpu.buffer(LEN, Placement::DeviceLocal));
     let seen = gpu.buffer(LEN, Placement::HostVisible);
@@ -78,7 +78,7 @@ fn a_barrier_orders_kernel_after_kernel() {
     for round in 1..=20 {
         assert!(chained(&gpu, [&fill, &add], round, true) == expected(round), "round {round}");
     }
-    // The control: without the barrier the second kernel does not wait.
+    // The negative control: without the barrier, the second kernel does not wait.
     let stale = (1..=20).filter(|round| chained(&gpu, [&fill, &add], *round, false) != expected(*round)).count();
     assert!(stale > 0, "in order without a barrier: this test could not fail");
 }
@@ -125,7 +125,7 @@ fn modules_come_and_go() {
     let Some(gpu) = Gpu::new() else { return };
     let seen = gpu.buffer(LEN, Placement::HostVisible);
     for round in 0..100 {
-        // The kernel alone keeps the module.
+        // Only the kernel keeps the module alive.
         let fill = gpu.module(PROBE).kernel("fill_after").unwrap();
         gpu.run(gpu.device.queue(), |commands| fill_after(&fill, commands, &address(&seen), round, 0));
         assert_eq!(gpu.words(&seen)[LEN - 1], round + LEN as u32 - 1);

@@ -9,12 +9,12 @@ use crate::images::{image, region, to_general};
 
 const SIZE: u32 = 8;
 
-/// The red channel of a texel; the others are other functions of its place.
+/// The red channel of a texel; the other channels are derived from it or constant.
 fn red(x: u32, y: u32) -> u32 {
     (x * 31 + y * 3) & 0xff
 }
 
-/// What a kernel samples at each of `at`: red of the texture.
+/// Returns what a kernel samples at each position of `at`: the red channel of the texture.
 fn sample(gpu: &Gpu, info: &TextureInfo, at: &[(f32, f32)]) -> Vec<f32> {
     let texels: Vec<u32> = (0..SIZE * SIZE)
         .map(|i| {
@@ -76,7 +76,7 @@ fn the_nearest_texel_is_exact() {
 #[test]
 fn the_filter_is_honored() {
     let Some(gpu) = Gpu::new() else { return };
-    // Between two texels: a cubin's sampler would give one of the two.
+    // Between two texels: the sampler of a cubin would return one of the two.
     let at = [((3.0) / SIZE as f32, center(0)), (center(2), 5.0 / SIZE as f32)];
     let found = sample(&gpu, &info(vk::Filter::LINEAR, vk::SamplerAddressMode::CLAMP_TO_EDGE), &at);
     let mean = |a: u32, b: u32| (a + b) as f32 / 2.0 / 255.0;
@@ -99,7 +99,7 @@ fn address_modes_are_honored() {
         let found = sample(&gpu, &info(vk::Filter::NEAREST, mode), &at);
         near(found[0], expected as f32 / 255.0, 1e-6);
     }
-    // Two past: here the mirrored one differs from the clamped.
+    // Two texels past the edge: here the mirrored one differs from the clamped one.
     let at = [(1.0 + center(1), center(1))];
     near(sample(&gpu, &info(vk::Filter::NEAREST, Mode::MIRRORED_REPEAT), &at)[0], red(6, 1) as f32 / 255.0, 1e-6);
 }

@@ -1,4 +1,5 @@
-//! A Vulkan device that is lost in the middle. One test: the device's functions are stood in for.
+//! A Vulkan device that is lost while it is in use. This is one test, because the device's
+//! functions are replaced.
 #![allow(unsafe_code, clippy::unwrap_used)] // Stand-ins for Vulkan functions.
 
 mod succeeding;
@@ -19,23 +20,24 @@ use bridge_tests::{Engine, Gate, Need, Readback, Rig, case_on, skip_case};
 use bridge_view::{Element, ImageFormat, Look, View, ViewInfo};
 use succeeding::{WAITS_SUCCEED, fences, wait};
 
-/// What a driver reports as the value of a timeline once the device is lost. Submits and signals
-/// report the loss, and waits do or succeed.
+/// What a driver reports as the value of a timeline once the device is lost. Waits, submissions and
+/// signals report the loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Counter {
     /// The loss.
     Lost,
-    /// `u64::MAX` with `VK_SUCCESS`, as Khronos' validation layer issue 4566 and others saw.
+    /// `u64::MAX` with `VK_SUCCESS`, as reported for example in issue 4566 of the Khronos
+    /// validation layers.
     Maximum,
     /// The last value with `VK_SUCCESS`.
     Stale,
 }
 
-/// Set from when on nothing on the device completes.
+/// While this is set, nothing on the device completes.
 static LOST: Mutex<Option<Counter>> = Mutex::new(None);
 
-/// A stand-in that returns `ERROR_DEVICE_LOST` once the device is lost, and calls the real function
-/// before.
+/// A replacement that returns `ERROR_DEVICE_LOST` once the device is lost, and calls the real
+/// function before that.
 macro_rules! stand_in {
     ($module:ident, $real:ty, $($argument:ident: $kind:ty),+) => {
         mod $module {
@@ -50,7 +52,7 @@ macro_rules! stand_in {
                     return vk::Result::ERROR_DEVICE_LOST;
                 }
                 let real = REAL.lock().unwrap().unwrap();
-                // SAFETY: handed on.
+                // SAFETY: forwarded to the real function.
                 unsafe { real($($argument),+) }
             }
         }
@@ -62,7 +64,7 @@ stand_in!(lost_wait, vk::PFN_vkWaitSemaphores, device: vk::Device, info: *const 
 stand_in!(signal, vk::PFN_vkSignalSemaphore, device: vk::Device, info: *const vk::SemaphoreSignalInfo<'_>);
 stand_in!(lost_value, vk::PFN_vkGetSemaphoreCounterValue, device: vk::Device, semaphore: vk::Semaphore, value: *mut u64);
 
-/// Whether submissions are accepted, and get no further: those that a device has when it is lost.
+/// Whether submissions are accepted but do not run, like those that a device has when it is lost.
 static SWALLOWS: AtomicBool = AtomicBool::new(false);
 
 mod submit {
@@ -79,7 +81,7 @@ mod submit {
         if SWALLOWS.load(Ordering::Relaxed) {
             return vk::Result::SUCCESS;
         }
-        // SAFETY: handed on.
+        // SAFETY: forwarded to the real function.
         unsafe { lost_submit::function(queue, count, batches, fence) }
     }
 }
@@ -96,7 +98,7 @@ mod value {
     ) -> vk::Result {
         let lost = *LOST.lock().unwrap();
         match lost {
-            // SAFETY: handed on.
+            // SAFETY: forwarded to the real function.
             Some(Counter::Lost) | None => unsafe { lost_value::function(device, semaphore, value) },
             Some(Counter::Maximum) => {
                 // SAFETY: the caller's pointer, as for the real function.
@@ -105,7 +107,7 @@ mod value {
             }
             Some(Counter::Stale) => {
                 let real = REAL.lock().unwrap().unwrap();
-                // SAFETY: handed on.
+                // SAFETY: forwarded to the real function.
                 unsafe { real(device, semaphore, value) }
             }
         }
@@ -132,8 +134,8 @@ fn hook(name: &CStr, real: *const c_void) -> *const c_void {
 
 #[test]
 fn a_lost_device_is_an_error_on_every_call_and_dropping_does_not_hang() {
-    // One device, so that the functions are its own. Never destroyed: NVIDIA's driver deadlocks
-    // when a device goes while a thread that has used Vulkan exits.
+    // One device, because the functions are its own. Never destroyed: NVIDIA's driver deadlocks if
+    // a device is destroyed while a thread that has used Vulkan exits.
     let engine = Box::leak(Box::new(Engine::new(Some(hook))));
     let counters = [Counter::Lost, Counter::Maximum, Counter::Stale];
     for (backend, counter) in [Backend::Host, Backend::Cuda].into_iter().flat_map(|b| counters.map(|c| (b, c))) {
@@ -178,7 +180,7 @@ fn a_lost_device_is_an_error_on_every_call_and_dropping_does_not_hang() {
     engine.assert_silent();
 }
 
-/// Of an engine that submits nothing beside the bridge.
+/// The lock of an engine that submits nothing besides the bridge.
 struct Alone;
 
 impl QueueLock for Alone {
@@ -204,7 +206,7 @@ fn lose(device: &ExportDevice, compute: &Compute, counter: Counter) {
     let turn = exchange.begin().unwrap().finish().unwrap();
     let commands = readback.record(&turn, &[]);
 
-    // Nothing is pending, so that what each counter says is known.
+    // Nothing is pending, so the value of each counter is known.
     turn.computed().wait(Rig::LONG).unwrap();
     if compute.backend() != Backend::Inline {
         wait_for_what_does_not_come(compute, counter);
@@ -216,26 +218,27 @@ fn lose(device: &ExportDevice, compute: &Compute, counter: Counter) {
     let error = unsafe { turn.submit(&[commands]) }.unwrap_err();
     assert!(error.is_device_lost(), "{error}");
     assert!(error.to_string().contains("recreate the device"), "{error}");
-    // A point that was reached before may be known to be; it must not be known of one that was not.
+    // A point that was reached before the loss may be known to be reached; a point that was not
+    // must not be.
     let reached = last.unwrap().wait(Rig::LONG);
     match counter {
         Counter::Stale => reached.unwrap(),
         _ => assert!(reached.unwrap_err().is_device_lost()),
     }
-    // What is on a lost device may be destroyed, and is.
+    // Objects of a lost device may be destroyed, and are.
     exchange.close().unwrap();
     let now = LiveObjects::now();
     assert!(now.is_empty(), "{counter:?}: {now}");
     assert!(start.elapsed() < Rig::LONG, "{:?}", start.elapsed());
 }
 
-/// A point that the compute side has not reached: its counter goes on saying so, or says nonsense,
-/// and the wait is told all the same.
+/// A point that the compute side has not reached: its counter keeps saying so, or returns nonsense.
+/// The wait reports the loss in either case.
 fn wait_for_what_does_not_come(compute: &Compute, counter: Counter) {
     let info = ExchangeInfo { name: "held", timeout: 10 * Rig::LONG, ..Default::default() };
     let mut exchange = Exchange::new(compute, &info, BufferSpec::<u32>::new(16, BufferAccess::TRANSFER_READ)).unwrap();
     let gate = Gate::on(compute);
-    // The CPU's thread would be told of the loss where it waits for a gate.
+    // The CPU's thread would see the loss if it waited for a gate.
     let (open, opened) = std::sync::mpsc::channel::<()>();
     let mut turn = exchange.begin().unwrap();
     match turn.work() {
@@ -256,7 +259,7 @@ fn wait_for_what_does_not_come(compute: &Compute, counter: Counter) {
     exchange.close().unwrap();
 }
 
-/// Two sides at rates of their own: both are told, and nothing is waited for.
+/// The two sides of a latest exchange: both report the loss, and neither waits.
 fn lose_latest(compute: &Compute, counter: Counter) {
     let info = LatestInfo { name: "doomed", timeout: 10 * Rig::LONG, ..Default::default() };
     let spec = BufferSpec::<u32>::new(16, BufferAccess::TRANSFER_READ);
@@ -275,7 +278,8 @@ fn lose_latest(compute: &Compute, counter: Counter) {
     let error = unsafe { turn.submit(&[]) }.unwrap_err();
     assert!(error.is_device_lost() && error.to_string().contains("recreate the device"), "{error}");
     match counter {
-        // The counter says what it said before, so that the frame is there; submitting it tells.
+        // The counter keeps its last value, so the frame is available; submitting it reports the
+        // loss.
         Counter::Stale => assert!(reader.newest().unwrap().unwrap().is_new()),
         _ => assert!(reader.newest().unwrap_err().is_device_lost()),
     }
@@ -288,7 +292,7 @@ fn lose_latest(compute: &Compute, counter: Counter) {
     assert!(start.elapsed() < Rig::LONG, "{:?}", start.elapsed());
 }
 
-/// A view is told by the next call, and ends.
+/// The next call of a view reports the loss, and the view ends.
 fn lose_view(compute: &Compute, counter: Counter) {
     let size = [16, 8];
     let mut view = View::headless(compute, &ViewInfo { size, timeout: 10 * Rig::LONG }).unwrap();

@@ -1,4 +1,4 @@
-//! CUDA's streams wait for frames of the lost device, which do not come.
+//! CUDA's streams wait for frames of the lost device, which never complete.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ fn words() -> BufferSpec<u32> {
     BufferSpec::new(16, BufferAccess::TRANSFER_READ)
 }
 
-/// Does `submit` while submissions are accepted and get no further.
+/// Calls `submit` while submissions are accepted but do not run.
 pub(crate) fn swallowed<T>(submit: impl FnOnce() -> T) -> T {
     SWALLOWS.store(true, Ordering::Relaxed);
     let result = submit();
@@ -22,9 +22,10 @@ pub(crate) fn swallowed<T>(submit: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Of an exchange, of one on the same stream, and of one whose buffers were replaced meanwhile.
-/// CUDA goes on once the first that is closed has noticed, though its own limit is nothing: one
-/// that has no frames, or one that knows the loss from them. The frames count as drawn for nobody.
+/// Frames of an exchange, of one on the same stream, and of one whose buffers were replaced
+/// meanwhile. CUDA continues once the first exchange that is closed has noticed the loss, even
+/// though its own time limit is zero. That exchange either has no frames, or knows of the loss from
+/// its frames. No wait or reader treats the frames as drawn.
 pub(crate) fn lose_what_cuda_waits_for(compute: &Compute, counter: Counter, idle_first: bool) {
     let limits = if idle_first { [Duration::ZERO, Rig::LONG] } else { [Rig::LONG, Duration::ZERO] };
     let [idle, mut waiting, mut replaced] = [limits[0], limits[1], Rig::LONG].map(|timeout| {
@@ -36,7 +37,7 @@ pub(crate) fn lose_what_cuda_waits_for(compute: &Compute, counter: Counter, idle
         swallowed(|| unsafe { exchange.begin().unwrap().finish().unwrap().submit(&[]) }.unwrap())
     };
     let drawn = [&mut waiting, &mut replaced].map(frame);
-    // Behind the frame before, with one slot.
+    // After the previous frame, with one slot.
     let behind = waiting.begin().unwrap().finish().unwrap();
     let computed = behind.computed();
     behind.skip();

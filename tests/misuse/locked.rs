@@ -11,8 +11,8 @@ use bridge_tests::{Commands, Engine, Rig};
 
 use super::in_child;
 
-/// An engine's lock, which panics after its closure has returned, once for each time that it is
-/// armed. The submission has happened by then, and the panic is logged.
+/// An engine's lock that panics after its closure has returned, once each time it is armed. The
+/// submission has been made by then, and the panic is logged.
 #[derive(Default)]
 struct Panics(AtomicBool);
 
@@ -25,7 +25,7 @@ impl QueueLock for Panics {
     }
 }
 
-/// What the logger does once it is told of the panic.
+/// What the logger does once the panic is logged.
 static CALL: Mutex<Option<Box<dyn FnOnce() + Send>>> = Mutex::new(None);
 static HAS_RETURNED: AtomicBool = AtomicBool::new(false);
 
@@ -62,7 +62,7 @@ struct Locked {
 }
 
 impl Locked {
-    /// Before anything else, since the harness sets a logger of its own.
+    /// Call this before anything else, because the harness sets its own logger.
     fn open() -> Self {
         log::set_logger(&Logger).unwrap();
         log::set_max_level(log::LevelFilter::Error);
@@ -70,7 +70,7 @@ impl Locked {
         let mut info = engine.info();
         info.features.buffer_device_address = true;
         info.queue_lock = Some(Arc::clone(&lock) as Arc<dyn QueueLock>);
-        // SAFETY: the engine's own handles, which live until everything of the device is gone.
+        // SAFETY: the engine's own handles, which live until all objects of the device are dropped.
         let device = unsafe { ExportDevice::adopt(info) }.unwrap();
         Self { commands: Commands::new(&device), device, lock, _engine: engine }
     }
@@ -80,7 +80,7 @@ impl Locked {
         Exchange::new(compute, &info, BufferSpec::new(16, BufferAccess::TRANSFER_READ)).unwrap()
     }
 
-    /// Runs `submission`, which the lock's panic follows; the logger calls `logged`.
+    /// Runs `submission`, after which the lock panics; the logger calls `logged`.
     fn with_panic<T>(&self, submission: impl FnOnce() -> T, logged: impl FnOnce() + Send + 'static) -> T {
         *CALL.lock().unwrap() = Some(Box::new(logged));
         self.lock.0.store(true, Ordering::SeqCst);
@@ -92,7 +92,7 @@ impl Locked {
 
     fn submit(&self, turn: RenderTurn<Words>) {
         let recorded = self.commands.record(&turn, |_| {});
-        // SAFETY: recorded with the turn's barriers, and kept until the point is reached.
+        // SAFETY: recorded with the turn's barriers, and kept alive until the point is reached.
         self.commands.note(unsafe { turn.submit(&[recorded]) }.unwrap());
     }
 
@@ -130,12 +130,13 @@ fn a_logger_may_use_the_exchange_that_submits_kernels() {
     let mut exchange = locked.exchange(&compute);
     let [turn, other] = [(); 2].map(|()| exchange.begin().unwrap().finish().unwrap());
     let lent = locked.with_panic(|| turn.lend().unwrap(), move || drop(other.lend()));
-    // SAFETY: it was not, and will not be.
+    // SAFETY: it was not submitted, and will not be.
     unsafe { lent.not_submitted() };
     exchange.close().unwrap();
 }
 
-/// Not under a lock of the exchange, but under that of the queue of kernels.
+/// The logger is not called under a lock of the exchange, but under the lock of the queue of
+/// kernels.
 #[test]
 fn a_logger_may_submit_kernels_while_a_point_is_waited_for() {
     if !in_child("locked::a_logger_may_submit_kernels_while_a_point_is_waited_for") {

@@ -18,12 +18,12 @@ use bridge_tests::{Engine, Rig};
 
 use super::{CHILD, child, in_child, passes, validated};
 
-/// A logger that panics at lines which begin with a text, after it has noted them with their
-/// thread.
+/// A logger that records lines with their thread, and then panics at those that begin with a
+/// certain text.
 struct Logger {
     panics_at: &'static str,
     lines: Mutex<Vec<(ThreadId, String)>>,
-    /// What it uses of Vulkan at every line.
+    /// The device that it uses at every line.
     device: Mutex<Option<ExportDevice>>,
 }
 
@@ -60,9 +60,9 @@ impl log::Log for Logger {
     fn flush(&self) {}
 }
 
-/// The instance must not be destroyed while there is a device of it
-/// (VUID-vkDestroyInstance-instance-00629). No messenger lives so long, so that the layer writes to
-/// a file.
+/// The instance must not be destroyed while a device of it exists
+/// (VUID-vkDestroyInstance-instance-00629). No messenger lives that long, so the layer writes to a
+/// file.
 #[test]
 fn a_logger_that_panics_leaves_no_device_without_its_instance() {
     const TEST: &str = "loggers::a_logger_that_panics_leaves_no_device_without_its_instance";
@@ -87,14 +87,14 @@ fn a_logger_that_panics_leaves_no_device_without_its_instance() {
     let mut command = child(TEST);
     command.env("VK_LAYER_SETTINGS_PATH", &settings);
     passes(command);
-    // The layer makes the file when it starts: it was listening.
+    // The layer creates the file when it starts, so its existence shows that the layer was enabled.
     let heard = std::fs::read_to_string(&heard).unwrap();
     std::fs::remove_dir_all(&folder).unwrap();
     assert_eq!(heard.trim(), "");
 }
 
-/// "The callback must not make calls to any Vulkan commands", and a panic cannot leave it: a logger
-/// may do both.
+/// "The callback must not make calls to any Vulkan commands", and a panic must not leave it: a
+/// logger may do both.
 #[test]
 fn the_logger_is_not_called_inside_of_vulkan() {
     if !in_child("loggers::the_logger_is_not_called_inside_of_vulkan") {
@@ -105,15 +105,15 @@ fn the_logger_is_not_called_inside_of_vulkan() {
     *logger.device.lock().unwrap() = Some(device.clone());
     let make_nothing = || {
         let info = vk::BufferCreateInfo::default().size(0).usage(vk::BufferUsageFlags::VERTEX_BUFFER);
-        // SAFETY: wrong on purpose: drivers merely make or refuse it.
+        // SAFETY: wrong on purpose: drivers merely create or refuse it.
         let buffer = unsafe { device.as_raw().create_buffer(&info, None) }.unwrap_or(vk::Buffer::null());
         if !buffer.is_null() {
-            // SAFETY: just made.
+            // SAFETY: it was just created.
             unsafe { device.as_raw().destroy_buffer(buffer, None) };
         }
     };
     (0..3).for_each(|_| make_nothing());
-    // Fetched at once, whatever the logger does.
+    // Messages are available immediately, whatever the logger does.
     let messages = device.validation_messages();
     assert!(messages.iter().any(|message| message.id.contains("VkBufferCreateInfo-size-00912")), "{messages:#?}");
     let start = Instant::now();
@@ -123,7 +123,7 @@ fn the_logger_is_not_called_inside_of_vulkan() {
     let threads = logger.lines("validation:");
     assert_eq!(threads.len(), messages.len(), "every message has its line, panic or not");
     assert!(!threads.contains(&std::thread::current().id()), "this thread was in a call of Vulkan");
-    // The last reference may be the logger's.
+    // The logger may hold the last reference.
     drop(device);
     drop(logger.device.lock().unwrap().take());
 }
@@ -143,7 +143,7 @@ unsafe extern "system" fn device_function(device: vk::Device, name: *const c_cha
         };
         return Some(stand_in);
     }
-    // SAFETY: the caller's arguments, handed on.
+    // SAFETY: the caller's arguments, forwarded to the real function.
     unsafe { REAL.get().unwrap()(device, name) }
 }
 
@@ -153,7 +153,7 @@ unsafe extern "system" fn refuse_a_name(_: vk::Device, info: *const vk::DebugUti
     if is_unnamed { vk::Result::ERROR_OUT_OF_HOST_MEMORY } else { vk::Result::SUCCESS }
 }
 
-/// Every object has an owner before it is named, which is when the crate logs.
+/// Every object has an owner before it is named, and naming is when the crate logs.
 #[test]
 fn a_logger_that_panics_leaves_no_object_behind() {
     const TEST: &str = "loggers::a_logger_that_panics_leaves_no_object_behind";
@@ -168,7 +168,7 @@ fn a_logger_that_panics_leaves_no_object_behind() {
     let mut info = engine.info();
     let handle = info.instance.handle();
     let hook = |name: &CStr| {
-        // SAFETY: the instance lives; the name is null-terminated.
+        // SAFETY: the instance is alive; the name is null-terminated.
         let real = unsafe { info.entry.get_instance_proc_addr(handle, name.as_ptr()) };
         let Some(real) = real else { return std::ptr::null() };
         if name == c"vkGetDeviceProcAddr" {
@@ -178,7 +178,7 @@ fn a_logger_that_panics_leaves_no_object_behind() {
         }
         real as *const c_void
     };
-    // SAFETY: every function is the instance's own, or a stand-in with its signature.
+    // SAFETY: every function is the instance's own, or a replacement with its signature.
     info.instance = unsafe { ash::Instance::load_with(hook, handle) };
     // SAFETY: the engine's own handles.
     let device = unsafe { ExportDevice::adopt(info) }.unwrap();

@@ -1,5 +1,6 @@
-//! What safe code can ask for and Vulkan must not see: each is refused, or harmless. Each test runs
-//! in a process of its own, since some set the logger, and a failure may end the process.
+//! Requests that safe code can make but that Vulkan must not see: each is refused, or harmless.
+//! Each test runs in its own process, because some set the logger and a failure may end the
+//! process.
 #![allow(unsafe_code, clippy::unwrap_used)] // A call that the validation layer does not let pass.
 
 mod locked;
@@ -19,18 +20,18 @@ use bridge::{
 };
 use bridge_tests::{Need, Rig, assert_silent, skip};
 
-/// How long a test may take; none waits for anything but the CPU.
+/// The time limit of a test; tests wait only for the CPU.
 const LIMIT: Duration = Duration::from_secs(120);
 const CHILD: &str = "MISUSE_CHILD";
 
-/// The process of a test, for the one that runs it.
+/// Creates the command for the process of a test.
 fn child(test: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", test, "--nocapture"]).env(CHILD, "1").stdin(Stdio::null());
     command
 }
 
-/// Waits until the test has passed over there.
+/// Runs the process, and checks that the test has passed in it.
 #[track_caller]
 fn passes(mut command: Command) {
     let mut child = command.spawn().unwrap();
@@ -48,8 +49,8 @@ fn passes(mut command: Command) {
     }
 }
 
-/// True in a process of its own, where the test goes on; false where it came from, once the other
-/// has passed.
+/// Returns `true` in the test's own process, where the test continues. Elsewhere, runs that process
+/// and returns `false` once the test has passed there.
 #[track_caller]
 fn in_child(test: &str) -> bool {
     if std::env::var_os(CHILD).is_some() {
@@ -59,7 +60,8 @@ fn in_child(test: &str) -> bool {
     false
 }
 
-/// The device of a test that is void without the validation layer.
+/// Opens the device for a test that shows nothing without the validation layer. Otherwise, skips
+/// the test.
 fn validated(test: &'static str) -> Option<ExportDevice> {
     let device = Rig::open_own();
     if !device.is_validated() {
@@ -69,7 +71,7 @@ fn validated(test: &'static str) -> Option<ExportDevice> {
     Some(device)
 }
 
-/// Vulkan's own error for the layer or the table that refuses.
+/// Vulkan's own error for a layer or function table that refuses.
 fn reason(error: &Error) -> Option<&str> {
     match error {
         Error::Vulkan(vk_export::Error::InvalidArgument { reason, .. }) | Error::InvalidArgument { reason, .. } => {
@@ -79,8 +81,8 @@ fn reason(error: &Error) -> Option<&str> {
     }
 }
 
-/// The layout is a public field. One that the usage does not allow would get into the barriers of
-/// every turn.
+/// The layout is a public field. A layout that the usage does not allow would be used in the
+/// barriers of every turn.
 #[test]
 fn a_layout_that_the_usage_does_not_allow_is_refused() {
     if !in_child("a_layout_that_the_usage_does_not_allow_is_refused") {
@@ -134,7 +136,7 @@ fn a_stage_of_the_host_is_refused_where_ownership_moves() {
             assert!(device.check_stages(family, stages, access, "buffer").is_err(), "{stages:?} {access:?}");
         }
     }
-    // The barriers still have it by themselves, where nothing moves to another API.
+    // Barriers still add the host stage themselves if no ownership moves to another API.
     let place = BufferInfo { name: "shared", size: 64, usage: accesses.usage, placement: Placement::HostVisible };
     let buffer = Buffer::new(&device, &place).unwrap();
     let of = |counterpart| Handover::new(&buffer, counterpart, family, BufferAccess::TRANSFER_READ);
@@ -145,7 +147,7 @@ fn a_stage_of_the_host_is_refused_where_ownership_moves() {
     assert_silent(&device);
 }
 
-/// Numbers that are no format, and formats of extensions that are off.
+/// Numbers that are not formats, and formats of extensions that are not enabled.
 #[test]
 fn what_is_no_format_does_not_reach_the_driver() {
     if !in_child("what_is_no_format_does_not_reach_the_driver") {
@@ -175,8 +177,8 @@ fn what_is_no_format_does_not_reach_the_driver() {
     assert_silent(&device);
 }
 
-/// Extensions whose own needs are not enabled (VUID-vkCreateDevice-ppEnabledExtensionNames-01387,
-/// and the same of instances).
+/// Extensions whose dependencies are not enabled
+/// (VUID-vkCreateDevice-ppEnabledExtensionNames-01387, and the equivalent for instances).
 #[test]
 fn an_extension_without_what_it_needs_is_refused() {
     if !in_child("an_extension_without_what_it_needs_is_refused") {
@@ -211,7 +213,8 @@ fn an_extension_without_what_it_needs_is_refused() {
     assert_silent(&device);
 }
 
-/// Every value but 0 is taken for `VK_TRUE`: 2 neither reaches the driver nor slips past the check.
+/// Every value except 0 is treated as `VK_TRUE`: 2 neither reaches the driver nor bypasses the
+/// check.
 #[test]
 fn features_are_true_or_false() {
     if !in_child("features_are_true_or_false") {

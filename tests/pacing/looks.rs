@@ -1,5 +1,5 @@
-//! How often a waiting thread asks for the value of a timeline: that is what spinning consists of.
-//! One test: the device's function is stood in for.
+//! How often a waiting thread queries the value of a timeline, which is what spinning consists of.
+//! This is one test, because the device's function is replaced.
 
 use std::cell::Cell;
 use std::ffi::{CStr, c_void};
@@ -25,14 +25,14 @@ thread_local! {
 unsafe extern "system" fn look(device: vk::Device, semaphore: vk::Semaphore, value: *mut u64) -> vk::Result {
     LOOKS.set(LOOKS.get() + 1);
     let real = LOOK.get().unwrap();
-    // SAFETY: handed on.
+    // SAFETY: forwarded to the real function.
     unsafe { real(device, semaphore, value) }
 }
 
 unsafe extern "system" fn block(device: vk::Device, info: *const vk::SemaphoreWaitInfo<'_>, limit: u64) -> vk::Result {
     BLOCKS.set(BLOCKS.get() + 1);
     let real = BLOCK.get().unwrap();
-    // SAFETY: handed on.
+    // SAFETY: forwarded to the real function.
     unsafe { real(device, info, limit) }
 }
 
@@ -54,8 +54,8 @@ fn hook(name: &CStr, real: *const c_void) -> *const c_void {
 
 #[test]
 fn a_blocking_wait_does_not_spin() {
-    // Never destroyed: NVIDIA's driver deadlocks when a device goes while a thread that has used
-    // Vulkan exits.
+    // Never destroyed: NVIDIA's driver deadlocks if a device is destroyed while a thread that has
+    // used Vulkan exits.
     let engine = Box::leak(Box::new(Engine::new(Some(hook))));
     for backend in [Backend::Host, Backend::Cuda] {
         // SAFETY: the engine's own handles, which live forever.
@@ -67,7 +67,7 @@ fn a_blocking_wait_does_not_spin() {
     engine.assert_silent();
 }
 
-/// Waits for both points of a frame that is held, so that each wait ends by its limit.
+/// Waits for both points of a frame that is held, so each wait ends with a timeout.
 fn a_held_frame(device: &ExportDevice, compute: &Compute) {
     let (filler, readback) = (Filler::new(compute), Readback::new(device, SIZE));
     let info = ExchangeInfo { name: "looks", timeout: Rig::LONG, ..Default::default() };
@@ -97,7 +97,7 @@ const LIMIT: Duration = Duration::from_millis(5);
 /// What a wait that does not end has done.
 struct Waited {
     looks: u128,
-    /// Calls in which the driver was to block.
+    /// Calls in which the driver was asked to block.
     blocks: u128,
     time: Duration,
 }
@@ -112,29 +112,29 @@ impl Waited {
     }
 }
 
-/// Vulkan or the CPU signals: the driver is asked to block, as often as it returns too early, and
-/// the only look is for the error, which says how far the timeline has come.
+/// Vulkan or the CPU signals: the driver is asked to block, again each time it returns too early.
+/// The only look is for the error, which contains the value of the timeline.
 fn blocks(point: &TimelinePoint) {
-    // Beside CUDA one thread blocks at a time, and the others look and sleep: this one, while
-    // another test's waits.
+    // If CUDA is in use, one thread blocks at a time and the others look and sleep. This thread
+    // does so while another test waits.
     let mut waits = std::iter::repeat_with(|| Waited::of(|| point.wait_blocking(LIMIT))).take(2000);
     let alone = waits.find(|waited| waited.blocks > 0 && waited.looks <= 1);
     assert_eq!(alone.expect("no wait blocks").looks, 1, "the error says how far the timeline has come");
-    // Negative control; of a thread that does not get the processor, the first waits may not spin.
+    // The negative control. If a thread does not get the processor, the first waits may not spin.
     let mut waits = std::iter::repeat_with(|| Waited::of(|| point.wait(LIMIT))).take(2000);
     assert!(waits.any(|waited| waited.looks > 2), "a wait that spins looks no more often");
 }
 
-/// CUDA signals, which the driver notices late where it is asked to block: the thread looks itself.
-/// Between two looks it sleeps for 20 us or more, so that there are only so many of them, however
-/// long the wait takes; whether the device is lost is asked every 20 ms.
+/// CUDA signals, which the driver notices late if it is asked to block, so the thread looks itself.
+/// Between two looks it sleeps for at least 20 us, which bounds the number of looks by the duration
+/// of the wait; it checks whether the device is lost every 20 ms.
 fn polls(point: &TimelinePoint) {
     let most = |time: Duration| time.as_micros() / 20 + 3;
     let Waited { looks, blocks, time } = Waited::of(|| point.wait_blocking(LIMIT));
     assert!(looks <= most(time), "{looks} looks in {time:?}");
     assert!(blocks <= time.as_millis() / 20, "{blocks} calls that block in {time:?}");
-    // Negative control: one that spins looks more often. Where others want the processor it may
-    // get to look less often, so that it has some tries.
+    // The negative control: a wait that spins looks more often. If other threads use the processor,
+    // it may look less often, so it is tried several times.
     let start = Instant::now();
     loop {
         let Waited { looks, time, .. } = Waited::of(|| point.wait(LIMIT));

@@ -1,4 +1,4 @@
-//! The host runs ahead of both sides, as far as it may.
+//! The host runs ahead of both sides, as far as it is allowed to.
 #![allow(unsafe_code, clippy::unwrap_used)] // Submitting, and a stand-in for a Vulkan function.
 
 mod looks;
@@ -15,8 +15,7 @@ on_both_backends!(frames_are_enqueued_without_waiting, no_more_frames_are_in_fli
 const LEN: usize = 64 << 10;
 const SIZE: u64 = 4 * LEN as u64;
 
-/// Every step of three frames is done while the compute side has not begun: none of them waits for
-/// it.
+/// Every step of three frames is done before the compute side has begun: none of them waits for it.
 fn frames_are_enqueued_without_waiting(rig: &Rig, compute: &Compute) {
     let filler = Filler::new(compute);
     let readbacks: Vec<_> = (0..3).map(|_| Readback::new(rig.device(), SIZE)).collect();
@@ -47,7 +46,7 @@ fn frames_are_enqueued_without_waiting(rig: &Rig, compute: &Compute) {
     }
 }
 
-/// With a bound, `begin` blocks until the frame that many before is done, and no longer.
+/// With a bound, `begin` blocks until the frame that many frames earlier is done, and no longer.
 fn no_more_frames_are_in_flight_than_may_be(_: &Rig, compute: &Compute) {
     let seen = SeenWaits::like(compute);
     let compute = seen.compute();
@@ -92,7 +91,7 @@ fn no_more_frames_are_in_flight_than_may_be(_: &Rig, compute: &Compute) {
     assert!(error.contains("`frames_in_flight` is 0"), "{error}");
 }
 
-/// A closure that panics ends its compute side, and no wait for what Vulkan is still to do.
+/// A closure that panics ends its compute side, but does not end waits for Vulkan.
 #[test]
 fn a_failed_compute_side_ends_no_wait_for_vulkan() {
     Rig::with(Backend::Host, |rig, compute| {
@@ -113,7 +112,7 @@ fn a_failed_compute_side_ends_no_wait_for_vulkan() {
             assert!(start.elapsed() < Rig::LONG, "the panic is not told");
             std::thread::yield_now();
         }
-        // More than one stretch of such a wait, between which another API's context is asked for.
+        // Longer than one interval of such a wait, after which another API's context is checked.
         let late = rendered.wait_blocking(Duration::from_millis(250)).unwrap_err();
         assert!(matches!(late, Error::Timeout { .. }), "{late}");
         gate.open();

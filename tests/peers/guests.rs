@@ -1,5 +1,5 @@
 //! Copies to a part on another stream of its GPU than the one that the turn lends. The stream is
-//! held, and nothing but the exchange knows of it.
+//! held, and only the exchange knows about it.
 
 use std::sync::Arc;
 
@@ -9,9 +9,9 @@ use bridge_tests::{Filler, Gate, Readback, Rig};
 
 use crate::{LEN, SIZE, Words, parts, read, words};
 
-/// Another stream of the last GPU, and what it copies from.
+/// Another stream of the last GPU, and the source of its copies.
 struct Guest {
-    // First: what the others free may wait for it.
+    // Dropped first: freeing the others may wait for it.
     gate: Gate,
     source: CudaSlice<u32>,
     stream: Arc<CudaStream>,
@@ -28,16 +28,16 @@ impl Guest {
         Self { gate, source, stream }
     }
 
-    /// Enqueues a copy to the last GPU's part, behind the gate, and then what `filler` writes with
-    /// a kernel, if there is one.
+    /// Enqueues a copy to the last GPU's part, behind the gate. Then, with `kernel`, fills every
+    /// part with a kernel of the filler.
     fn copy(&self, compute: &Compute, turn: &mut ComputeTurn<Words>, kernel: Option<(&Filler, u32)>) {
         let ranges = compute.cuda().unwrap().even_split::<u32>(LEN);
         let last = ranges.len() - 1;
         for (place, mut part) in turn.work_split(&ranges).unwrap().into_iter().enumerate() {
             if place == last {
                 let source = self.source.slice(..part.elements.len());
-                // What is made at the first use by another stream is not made while the gate is
-                // closed.
+                // Resources that are created at the first use by another stream are not created
+                // while the gate is closed.
                 self.stream.memcpy_dtod(&source, &mut part.elements).unwrap();
                 self.gate.hold_stream();
                 self.stream.memcpy_dtod(&source, &mut part.elements).unwrap();
@@ -49,7 +49,7 @@ impl Guest {
     }
 }
 
-/// `work` behind `work_split`: the leader overwrites what the copy has written.
+/// `work` after `work_split`: the leader overwrites what the copy has written.
 pub(crate) fn the_leader_comes_after_a_copy_on_another_stream(rig: &Rig, compute: &Compute) {
     let filler = Filler::new(compute);
     let readback = Readback::new(rig.device(), SIZE);
@@ -65,8 +65,8 @@ pub(crate) fn the_leader_comes_after_a_copy_on_another_stream(rig: &Rig, compute
     exchange.close().unwrap();
 }
 
-/// A turn is dropped while the copy has still to be made: the slot's next frame is behind it all
-/// the same.
+/// A turn is dropped while the copy is still pending: the slot's next frame runs after it
+/// nevertheless.
 pub(crate) fn a_copy_of_a_dropped_turn_is_waited_for(rig: &Rig, compute: &Compute) {
     let filler = Filler::new(compute);
     let readback = Readback::new(rig.device(), SIZE);
@@ -85,7 +85,7 @@ pub(crate) fn a_copy_of_a_dropped_turn_is_waited_for(rig: &Rig, compute: &Comput
     exchange.close().unwrap();
 }
 
-/// `CudaPart::kernels` behind a copy of the same part: the kernel overwrites what the copy has
+/// `CudaPart::kernels` after a copy of the same part: the kernel overwrites what the copy has
 /// written.
 pub(crate) fn kernels_come_after_a_copy_of_their_part(rig: &Rig, compute: &Compute) {
     let filler = Filler::new(compute);

@@ -1,5 +1,5 @@
-//! `CUDA_VISIBLE_DEVICES` hides the GPU that draws from CUDA: a process of its own, since the
-//! driver reads it once.
+//! `CUDA_VISIBLE_DEVICES` hides the GPU that draws from CUDA. This needs its own process, because
+//! the driver reads the variable once.
 
 use std::process::Command;
 

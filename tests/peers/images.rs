@@ -1,4 +1,4 @@
-//! Images: the leader has them as rows, which kernels get by their address.
+//! Images: the leader has them as rows, which kernels access by address.
 
 use bridge::ash::vk;
 use bridge::cuda_import::{self, ImageProblem, TextureInfo, leaks};
@@ -21,7 +21,7 @@ fn images(compute: &Compute, slots: usize) -> Exchange<Image> {
     Exchange::new(compute, &info, spec).unwrap()
 }
 
-/// Enqueues on the leader's stream: the texel at x, y is `base + y * width + x`.
+/// Enqueues on the leader's stream: set the texel at x, y to `base + y * width + x`.
 fn paint(kernels: &Intruder, turn: &mut ComputeTurn<Image>, base: u32) {
     paint_work(kernels, turn.work(), base);
 }
@@ -38,7 +38,7 @@ fn paint_work(kernels: &Intruder, work: Work<'_, Image>, base: u32) {
     unsafe { launch.launch(LaunchConfig::for_num_elems(len)) }.unwrap();
 }
 
-/// Through the view and cudarc, and as launches of kernels that were loaded here.
+/// Through the view with cudarc, and with launches of kernels that the compute side has loaded.
 pub(crate) fn kernels_write_an_image_by_its_rows(_: &Rig, compute: &Compute) {
     let kernels = Intruder::new(compute, 0);
     let module = compute.load("probe", bridge_tests::PROBE).unwrap();
@@ -65,7 +65,7 @@ pub(crate) fn kernels_write_an_image_by_its_rows(_: &Rig, compute: &Compute) {
     exchange.close().unwrap();
 }
 
-/// What is captured is the address of the slot's rows.
+/// The address of the slot's rows is captured.
 pub(crate) fn graphs_write_an_image_by_its_rows(_: &Rig, compute: &Compute) {
     let kernels = Intruder::new(compute, 0);
     let mut exchange = images(compute, 2);
@@ -88,7 +88,7 @@ pub(crate) fn graphs_write_an_image_by_its_rows(_: &Rig, compute: &Compute) {
     exchange.close().unwrap();
 }
 
-/// A copy on a stream beside the leader's is waited for by the turn's end, and Vulkan with it.
+/// The turn's end waits for a copy on another stream of the leader, and so does Vulkan.
 pub(crate) fn other_streams_of_the_leader_come_before_vulkan(_: &Rig, compute: &Compute) {
     let device = compute.cuda().unwrap().device().clone();
     let beside = device.new_stream().unwrap();
@@ -107,7 +107,7 @@ pub(crate) fn other_streams_of_the_leader_come_before_vulkan(_: &Rig, compute: &
     exchange.close().unwrap();
 }
 
-/// What an array has is refused by name, and the turn goes on.
+/// Operations that need an array are refused by name, and the turn continues.
 pub(crate) fn the_view_says_that_it_has_rows(_: &Rig, compute: &Compute) {
     let kernels = Intruder::new(compute, 0);
     let mut exchange = images(compute, 1);
@@ -153,7 +153,7 @@ pub(crate) fn images_leave_nothing(_: &Rig, compute: &Compute) {
         exchange.close().unwrap();
         drop(images(compute, 1).begin().unwrap());
     };
-    // The driver opens descriptors of its own when something is done for the first time.
+    // The driver opens descriptors of its own when an operation is used for the first time.
     (0..3).for_each(|_| round());
     let before = (open_descriptors(), leaks(), LiveObjects::now());
     (0..20).for_each(|_| round());

@@ -1,4 +1,4 @@
-//! What is left of compute sides and exchanges that have ended.
+//! What remains of compute sides and exchanges that have ended.
 
 use bridge::cuda_import::leaks;
 use bridge::{Compute, LiveObjects};
@@ -9,7 +9,7 @@ use crate::{fill_parts, parts, read, words};
 pub(crate) fn nothing_is_left(rig: &Rig, compute: &Compute) {
     let devices: Vec<_> = compute.cuda().unwrap().gpus().map(|(device, _)| device.clone()).collect();
     let round = || {
-        // A side of its own each time: the probe, too, leaves nothing.
+        // A new compute side each time: the probe must not leave anything either.
         let compute = Compute::group(rig.device(), &devices).unwrap();
         let (filler, readback) = (Filler::new(&compute), Readback::new(rig.device(), crate::SIZE));
         let mut exchange = words(&compute, 2);
@@ -19,7 +19,7 @@ pub(crate) fn nothing_is_left(rig: &Rig, compute: &Compute) {
         assert!(read(&readback, turn) == parts(devices.len(), 3));
         exchange.close().unwrap();
     };
-    // The driver opens descriptors of its own when something is done for the first time.
+    // The driver opens descriptors of its own when an operation is used for the first time.
     (0..3).for_each(|_| round());
     let before = (open_descriptors(), leaks(), LiveObjects::now());
     (0..20).for_each(|_| round());

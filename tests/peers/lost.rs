@@ -1,5 +1,5 @@
-//! One GPU of a group faults while another still works: a process of its own, whose context is
-//! lost.
+//! One GPU of a group faults while another still works. This needs its own process, whose context
+//! is lost.
 
 use std::process::Command;
 use std::time::Instant;
@@ -36,7 +36,7 @@ fn a_lost_follower_leaves_the_leaders_frames_alone() {
     assert!(child.status.success(), "{said}{}", String::from_utf8_lossy(&child.stdout));
 }
 
-/// The leader is held in the frame that it has signaled for; the follower faults in the next one.
+/// The leader is held in the frame that it has signaled for; the follower faults in the next frame.
 fn after_a_fault(rig: &Rig, compute: &Compute) {
     let (filler, readback) = (Filler::new(compute), Readback::new(rig.device(), SIZE));
     let gate = Gate::on(compute);
@@ -54,9 +54,9 @@ fn after_a_fault(rig: &Rig, compute: &Compute) {
     fault(follower);
     until("the follower has faulted", || query(follower).is_err());
     if query(compute.cuda().unwrap().stream()).is_err() {
-        // As seen with 580.159 on two H200: an illegal address "leaves the process in an
+        // Observed with 580.159 on two H200: an illegal address "leaves the process in an
         // inconsistent state and any further CUDA work will return the same error" (CUDA driver
-        // API, `CUDA_ERROR_ILLEGAL_ADDRESS`). Vulkan must get on, and nothing hang.
+        // API, `CUDA_ERROR_ILLEGAL_ADDRESS`). Vulkan must continue, and nothing may hang.
         assert!(exchange.begin().unwrap_err().is_device_lost());
         until("Vulkan goes on", || is_reached(&rendered));
         drop(exchange);
@@ -64,12 +64,12 @@ fn after_a_fault(rig: &Rig, compute: &Compute) {
     }
     let mut turn = exchange.begin().unwrap();
     let ranges = compute.cuda().unwrap().even_split::<u32>(LEN);
-    // Nothing can be lent behind the leader any more, and the turn's own join fails.
+    // Nothing can be lent after the leader anymore, and the turn's own join fails.
     drop(turn.work_split(&ranges).unwrap_err());
     drop(turn);
     assert!(matches!(exchange.begin().unwrap_err(), Error::TurnLost { .. }));
     assert!(compute.check_alive().unwrap_err().is_device_lost());
-    // Each asks for the compute side now, and would tell Vulkan to go on.
+    // Each of these checks the compute side, and would make the signals that Vulkan waits for.
     (0..3).for_each(|_| drop(exchange.begin().map(|turn| turn.skip())));
     assert!(!computed.is_reached().unwrap(), "the host has signaled in the place of a GPU that lives");
 
@@ -79,13 +79,14 @@ fn after_a_fault(rig: &Rig, compute: &Compute) {
     exchange.close().unwrap();
 }
 
-/// Launches what loses the stream's context.
+/// Launches a kernel that loses the stream's context.
 fn fault(stream: &CudaStream) {
     let module = stream.context().load_module(Ptx::from_src(PROBE)).unwrap();
     let fault = module.load_function("fault").unwrap();
     let mut launch = stream.launch_builder(&fault);
     launch.arg(&0u64);
-    // SAFETY: wrong on purpose: the write is far outside of everything, which ends the context.
+    // SAFETY: wrong on purpose: the write is far outside of every allocation, which ends the
+    // context.
     unsafe { launch.launch(LaunchConfig::for_num_elems(1)) }.unwrap();
 }
 
@@ -93,7 +94,7 @@ fn is_reached(point: &TimelinePoint) -> bool {
     point.is_reached().unwrap()
 }
 
-/// Not by `TimelinePoint::wait`, which tells that a GPU is lost.
+/// Does not use `TimelinePoint::wait`, which reports that a GPU is lost.
 fn until(what: &str, is_so: impl Fn() -> bool) {
     let start = Instant::now();
     while !is_so() {

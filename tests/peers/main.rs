@@ -1,6 +1,6 @@
-//! Compute on other GPUs than the one that draws, alone and several together: order, each with its
-//! negative control, contents, and what is refused. What holds for every compute side is tested on
-//! peers too in `exchange`, `grow` and `pool`.
+//! Compute on other GPUs than the one that draws, alone and several together: ordering with
+//! negative controls, contents, and what is refused. What applies to every compute side is also
+//! tested on peers in `exchange`, `grow` and `pool`.
 #![allow(unsafe_code, clippy::unwrap_used)] // Submitting, and launches outside of a turn.
 
 mod guests;
@@ -53,7 +53,7 @@ on_peers!(
     nothing_is_left,
 );
 
-/// What takes a second GPU to go wrong.
+/// Tests that can only fail with a second GPU.
 mod on_two_gpus_alone {
     use bridge_tests::Peers;
 
@@ -72,7 +72,7 @@ mod on_two_gpus_alone {
 
 on_both_backends!(one_place_to_compute_is_not_split);
 
-/// A multiple of what GPUs do not share, for up to four of them.
+/// A multiple of the alignment of the parts, also when divided among two or four GPUs.
 const LEN: usize = 64 << 10;
 const SIZE: u64 = 4 * LEN as u64;
 
@@ -83,7 +83,8 @@ fn words(compute: &Compute, slots: usize) -> Exchange<Words> {
     Exchange::new(compute, &info, Words::new(LEN, BufferAccess::TRANSFER_READ)).unwrap()
 }
 
-/// Enqueues for each GPU: write the pattern that begins with `base` and its place in the group.
+/// Enqueues for each GPU: write the pattern that begins with `base` plus a value for its place in
+/// the group.
 fn fill_parts(compute: &Compute, filler: &Filler, turn: &mut ComputeTurn<Words>, base: u32) {
     let ranges = compute.cuda().unwrap().even_split::<u32>(LEN);
     for (place, part) in (0..).zip(turn.work_split(&ranges).unwrap()) {
@@ -97,7 +98,7 @@ fn second_part(compute: &Compute, turn: &mut ComputeTurn<Words>) -> u64 {
     turn.work_split(&ranges).unwrap()[1].elements.as_raw()
 }
 
-/// What [`fill_parts`] leaves.
+/// What [`fill_parts`] writes.
 fn parts(gpus: usize, base: u32) -> Vec<u32> {
     let part = |place| Filler::pattern(LEN / gpus, base + 100_000_000 * place);
     (0..gpus as u32).flat_map(part).collect()
@@ -108,12 +109,12 @@ fn read(readback: &Readback, turn: RenderTurn<Words>) -> Vec<u32> {
     readback.run(turn, &[source])
 }
 
-/// Records what reads the whole buffer.
+/// Records commands that read the whole buffer.
 fn record(readback: &Readback, turn: &RenderTurn<Words>) -> vk::CommandBuffer {
     readback.record(turn, &[(turn.resources().as_raw(), SIZE)])
 }
 
-/// Launches on a GPU's stream behind the back of every turn: wrong on purpose.
+/// Launches on a GPU's stream without any turn knowing: wrong on purpose.
 struct Intruder {
     stream: Arc<CudaStream>,
     fill: CudaFunction,
@@ -129,14 +130,14 @@ impl Intruder {
         Self { stream: Arc::clone(stream), fill }
     }
 
-    /// Enqueues: write `base` and what follows to `len` words at an address.
+    /// Enqueues: write `base` and the numbers after it to `len` words at an address.
     fn fill(&self, address: u64, len: usize, base: u32) {
         let len = u32::try_from(len).unwrap();
         let mut launch = self.stream.launch_builder(&self.fill);
         launch.arg(&address).arg(&len).arg(&base).arg(&0u64);
-        // SAFETY: the kernel's four parameters, of these types; the address is of so many words of
-        // a slot that lives. The order is wrong on purpose: the memory is plain words, so a torn
-        // read is only wrong data.
+        // SAFETY: the kernel's four parameters, of these types; the address is of that many words
+        // of a live slot. The order is wrong on purpose: the memory consists of plain words, so a
+        // torn read only yields wrong data.
         unsafe { launch.launch(LaunchConfig::for_num_elems(len)) }.unwrap();
     }
 }

@@ -1,15 +1,16 @@
-//! Order between the GPUs and Vulkan. The follower is the second GPU, whose stream neither waits
-//! for Vulkan nor signals it: it is ordered by events alone.
+//! Ordering between the GPUs and Vulkan. The follower is the second GPU, whose stream neither waits
+//! for Vulkan nor signals it: it is ordered only by events.
 
 use bridge::{Compute, Error, QueueKind};
 use bridge_tests::{Filler, Gate, Readback, Rig};
 
 use crate::{Intruder, LEN, SIZE, fill_parts, parts, read, record, second_part, words};
 
-/// Where the follower's part begins.
+/// The start of the follower's part.
 const HALF: usize = LEN / 2;
 
-/// One slot: the second frame's follower must not touch what the first frame's commands still read.
+/// With one slot, the second frame's follower must not write to what the first frame's commands
+/// still read.
 pub(crate) fn a_follower_waits_for_a_slow_reader(rig: &Rig, compute: &Compute) {
     let filler = Filler::new(compute);
     let readback = Readback::new(rig.device(), SIZE);
@@ -34,7 +35,8 @@ pub(crate) fn a_follower_waits_for_a_slow_reader(rig: &Rig, compute: &Compute) {
     turn.skip();
 }
 
-/// The control of the test above: the same write on the same stream, with no event in front of it.
+/// The negative control of the test above: the same write on the same stream, without an event
+/// before it.
 pub(crate) fn unknown_to_the_turn_a_follower_overwrites(rig: &Rig, compute: &Compute) {
     let filler = Filler::new(compute);
     let readback = Readback::new(rig.device(), SIZE);
@@ -61,7 +63,7 @@ pub(crate) fn unknown_to_the_turn_a_follower_overwrites(rig: &Rig, compute: &Com
     exchange.close().unwrap();
 }
 
-/// The follower is held: the leader's signal, and with it Vulkan, waits for it.
+/// The follower is held: the leader's signal, and therefore Vulkan, waits for it.
 pub(crate) fn vulkan_waits_for_a_slow_follower(rig: &Rig, compute: &Compute) {
     let filler = Filler::new(compute);
     let readback = Readback::new(rig.device(), SIZE);
@@ -84,8 +86,8 @@ pub(crate) fn vulkan_waits_for_a_slow_follower(rig: &Rig, compute: &Compute) {
     exchange.close().unwrap();
 }
 
-/// The control of the test above: what the follower is given behind `finish` has no event behind
-/// it, and Vulkan sees what was there.
+/// The negative control of the test above: work that is enqueued on the follower after `finish` is
+/// not followed by an event, and Vulkan sees the previous contents.
 pub(crate) fn unknown_to_the_turn_a_follower_is_too_late(rig: &Rig, compute: &Compute) {
     let filler = Filler::new(compute);
     let readback = Readback::new(rig.device(), SIZE);
@@ -105,7 +107,7 @@ pub(crate) fn unknown_to_the_turn_a_follower_is_too_late(rig: &Rig, compute: &Co
     exchange.close().unwrap();
 }
 
-/// `work` behind `work_split` in one turn: the leader overwrites what the last GPU, which is held,
+/// `work` after `work_split` in one turn: the leader overwrites what the last GPU, which is held,
 /// has written.
 pub(crate) fn the_leader_comes_after_a_split(rig: &Rig, compute: &Compute) {
     let last = compute.cuda().unwrap().gpus().len() - 1;
@@ -124,8 +126,8 @@ pub(crate) fn the_leader_comes_after_a_split(rig: &Rig, compute: &Compute) {
     exchange.close().unwrap();
 }
 
-/// A turn is dropped while its follower has still to write: the slot's next frame is behind that
-/// all the same.
+/// A turn is dropped while its follower still has to write: the slot's next frame runs after that
+/// nevertheless.
 pub(crate) fn a_follower_of_a_dropped_turn_is_waited_for(rig: &Rig, compute: &Compute) {
     let filler = Filler::new(compute);
     let readback = Readback::new(rig.device(), SIZE);

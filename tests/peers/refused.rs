@@ -1,4 +1,4 @@
-//! What cannot be.
+//! Invalid splits.
 
 use std::ops::Range;
 
@@ -7,7 +7,7 @@ use bridge_tests::{Filler, Readback, Rig};
 
 use crate::{LEN, read, words};
 
-/// Each leaves the turn as it was: it computes a whole frame afterwards.
+/// Each of these leaves the turn unchanged: it computes a whole frame afterwards.
 pub(crate) fn ranges_that_cannot_be_are_refused(rig: &Rig, compute: &Compute) {
     let gpus = compute.cuda().unwrap().gpus().len();
     let filler = Filler::new(compute);
@@ -35,7 +35,7 @@ pub(crate) fn ranges_that_cannot_be_are_refused(rig: &Rig, compute: &Compute) {
     exchange.close().unwrap();
 }
 
-/// One GPU takes one range, so that programs have one path; the CPU has closures.
+/// A single GPU accepts one range, so programs need only one code path; the CPU uses closures.
 pub(crate) fn one_place_to_compute_is_not_split(rig: &Rig, compute: &Compute) {
     let mut exchange = words(compute, 1);
     let mut turn = exchange.begin().unwrap();

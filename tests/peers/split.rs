@@ -21,8 +21,8 @@ pub(crate) fn each_gpu_writes_its_part(rig: &Rig, compute: &Compute) {
     }
 }
 
-/// Ranges change hands within a frame: the second call's work comes after the first's, on whichever
-/// GPU that was.
+/// Ranges are assigned to other GPUs within a frame: the second call's work runs after the first's,
+/// on whichever GPU that was.
 pub(crate) fn two_splits_follow_each_other(rig: &Rig, compute: &Compute) {
     let cuda = compute.cuda().unwrap();
     let filler = Filler::new(compute);
@@ -46,7 +46,8 @@ pub(crate) fn two_splits_follow_each_other(rig: &Rig, compute: &Compute) {
     exchange.close().unwrap();
 }
 
-/// What each GPU wrote is there once the buffers have grown, and each writes to the larger ones.
+/// The data that each GPU wrote is still there after the buffers have grown, and each GPU writes to
+/// the larger buffers.
 pub(crate) fn parts_are_grown_and_kept(rig: &Rig, compute: &Compute) {
     let gpus = compute.cuda().unwrap().gpus().len();
     let filler = Filler::new(compute);

@@ -1,4 +1,4 @@
-//! The blocks below the pools: Vulkan memory that several buffers share.
+//! The blocks that the pools use: Vulkan memory that several buffers share.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -62,6 +62,6 @@ fn what_does_not_fit_a_block_is_refused() {
     let address = |buffer: &Buffer| buffer.host_ptr().unwrap().addr().get();
     assert_eq!(address(&buffer) - address(&first), 4096);
     drop((block, first));
-    // SAFETY: 16 bytes of a block that the buffer keeps, and that nobody else uses.
+    // SAFETY: 16 bytes of a block that the buffer keeps alive, and that nothing else uses.
     unsafe { buffer.host_ptr().unwrap().write_bytes(7, 16) };
 }

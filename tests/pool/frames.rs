@@ -42,7 +42,8 @@ fn stamp(turn: &mut ComputeTurn<Vec<BufferSpec<u32>>>, first: u32) {
     }
 }
 
-/// All buffers are written before any is read, so what lies over another shows the wrong stamp.
+/// All buffers are written before any is read, so a buffer that overlaps another shows the wrong
+/// stamp.
 pub(crate) fn no_buffer_lies_over_another(rig: &Rig, compute: &Compute) {
     let pool = pool(compute, 64 << 10);
     let lens = [1, 63, 64, 65, 100, 1000, 4096, 16_383, 16_384, 20_000];
@@ -84,7 +85,7 @@ pub(crate) fn threads_share_a_pool(_: &Rig, compute: &Compute) {
     assert_eq!((report.blocks, report.buffers, report.used), (1, 0, 0));
 }
 
-/// Buffers without an exchange, in a pool and in memory of their own.
+/// Buffers without an exchange, in a pool and with their own memory.
 pub(crate) fn buffers_are_handed_over_by_hand(rig: &Rig, compute: &Compute) {
     let (device, pool) = (rig.device(), pool(compute, 64 << 10));
     let accesses = BufferAccess::TRANSFER_WRITE;
@@ -97,12 +98,12 @@ pub(crate) fn buffers_are_handed_over_by_hand(rig: &Rig, compute: &Compute) {
                 // call.
                 unsafe { buffer.record_acquire(commands) };
                 let raw = buffer.vulkan().as_raw();
-                // SAFETY: recording, and acquired; it is as long as that.
+                // SAFETY: recording, and acquired; the buffer has this length.
                 unsafe { device.as_raw().cmd_fill_buffer(commands, raw, 0, 4 * LEN as u64, round) };
                 // SAFETY: recording, and acquired.
                 unsafe { buffer.record_release(commands) };
             };
-            // SAFETY: what is recorded uses the buffer alone.
+            // SAFETY: the recorded commands use only the buffer.
             unsafe { device.run_once(device.queue(), "by hand", Rig::LONG, record) }.unwrap();
             assert!(seen(compute, &buffer) == [round; LEN], "round {round}");
         }
@@ -110,7 +111,7 @@ pub(crate) fn buffers_are_handed_over_by_hand(rig: &Rig, compute: &Compute) {
 }
 
 fn seen(compute: &Compute, buffer: &SharedBuffer<u32>) -> Vec<u32> {
-    // SAFETY: the buffer is the compute side's, and nothing else uses it.
+    // SAFETY: the compute side owns the buffer, and nothing else uses it.
     if let Some(words) = unsafe { buffer.host_mut() } {
         return words.to_vec();
     }

@@ -1,4 +1,4 @@
-//! A pool that grows holds up nobody who uses it meanwhile.
+//! A pool that grows does not block other threads that use it meanwhile.
 
 use std::ffi::{CStr, c_void};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,9 +18,9 @@ type Allocate =
     unsafe extern "system" fn(vk::Device, *const c_void, *const c_void, *mut vk::DeviceMemory) -> vk::Result;
 
 static ALLOCATE: OnceLock<Allocate> = OnceLock::new();
-/// What is done inside the next call of the driver that allocates.
+/// Called inside the driver's next allocation.
 static MEANWHILE: Mutex<Option<Box<dyn FnOnce() + Send>>> = Mutex::new(None);
-/// Whether that is followed by an error of the driver's.
+/// Whether the driver then returns an error.
 static FAILS: AtomicBool = AtomicBool::new(false);
 
 unsafe extern "system" fn allocate(
@@ -36,7 +36,7 @@ unsafe extern "system" fn allocate(
     if FAILS.load(Ordering::SeqCst) {
         return vk::Result::ERROR_OUT_OF_DEVICE_MEMORY;
     }
-    // SAFETY: handed on.
+    // SAFETY: forwarded to the real function.
     unsafe { ALLOCATE.get().unwrap()(device, info, callbacks, memory) }
 }
 
@@ -53,7 +53,7 @@ fn make(pool: &SharedPool, len: usize) -> SharedBuffer<u32> {
     SharedBuffer::new_in(pool, "leaf", len, READ).unwrap()
 }
 
-/// Has another thread use the pool inside the next call that allocates, which waits for it.
+/// Makes another thread use the pool inside the next allocation, which waits for that thread.
 fn meanwhile<T: Send + 'static>(
     pool: &SharedPool,
     used: impl FnOnce(&SharedPool) -> T + Send + 'static,
@@ -66,7 +66,7 @@ fn meanwhile<T: Send + 'static>(
             drop(pool);
             let _ = done.send(used);
         });
-        // Not heard of where it waits for this very call.
+        // A timeout means that the other thread waits for this very call.
         if let Ok(used) = waits.recv_timeout(Rig::LONG) {
             let _ = sender.send(used);
         }
@@ -77,8 +77,8 @@ fn meanwhile<T: Send + 'static>(
 #[test]
 fn others_use_a_pool_while_it_grows() {
     let _rig = Rig::open();
-    // Never destroyed: NVIDIA's driver deadlocks when a device goes while a thread that has used
-    // Vulkan exits.
+    // Never destroyed: NVIDIA's driver deadlocks if a device is destroyed while a thread that has
+    // used Vulkan exits.
     let engine = Box::leak(Box::new(Engine::new(Some(hook))));
     // SAFETY: the engine's own handles, which live forever.
     let device = unsafe { ExportDevice::adopt(engine.info()) }.unwrap();
@@ -91,13 +91,13 @@ fn others_use_a_pool_while_it_grows() {
     let second = make(&pool, BLOCK as usize / 4);
     assert_eq!(reported.try_recv().map(|report| report.blocks), Ok(1), "it waited for the driver");
 
-    // Both find no room; the first to have a block has room for the other.
+    // Neither finds any space; the first to get a block has space for the other.
     let other = meanwhile(&pool, |pool| make(pool, 1));
     let mine = make(&pool, 1);
     let other = other.try_recv().expect("it waited for the driver");
     let report = pool.report();
     assert_eq!((report.blocks, report.buffers), (4, 4), "the block that came too late is for what comes next");
-    // It is the one that has no buffers; of two, one goes.
+    // The allocation uses the block that has no buffers; when two blocks are empty, one is freed.
     let third = make(&pool, BLOCK as usize / 4);
     assert_eq!(pool.report().blocks, 4);
     drop(third);
@@ -109,7 +109,8 @@ fn others_use_a_pool_while_it_grows() {
     engine.assert_silent();
 }
 
-/// To free a block can take the driver long: that is not for who wants a buffer.
+/// Freeing a block can take the driver a long time, which must not delay threads that want a
+/// buffer.
 fn of_three_new_blocks_two_are_for_what_comes_next(compute: &Compute) {
     let pool = pool(compute, BLOCK);
     let full = make(&pool, BLOCK as usize / 4);

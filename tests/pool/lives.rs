@@ -1,4 +1,4 @@
-//! What becomes of the memory of buffers that come and go.
+//! What happens to the memory of buffers that are created and dropped.
 
 use std::cell::Cell;
 use std::mem::ManuallyDrop;
@@ -10,8 +10,8 @@ use proptest::prelude::*;
 
 use crate::{READ, in_pool, pool, property};
 
-/// Where a buffer's bytes are: its Vulkan memory is the block, by the descriptor's offset; on the
-/// CPU a pointer says it.
+/// The location of a buffer's bytes: its Vulkan memory is the block, at the descriptor's offset; on
+/// the CPU, it is given by a pointer.
 fn place(buffer: &SharedBuffer<u32>) -> (u64, u64) {
     let start = match buffer.vulkan().host_ptr() {
         Some(pointer) => pointer.addr().get() as u64,
@@ -31,7 +31,7 @@ pub(crate) fn a_thousand_buffers_take_few_imports(_: &Rig, compute: &Compute) {
     trace_off();
     let report = pool.report();
     assert_eq!(report.buffers, 1000);
-    // 4096 bytes each: 256 a block.
+    // 4096 bytes each: 256 in a block.
     assert_eq!(report.blocks, 4);
     assert_eq!((report.allocated, report.used), (4 << 20, 1000 * 4096));
     let now = LiveObjects::now();
@@ -49,10 +49,10 @@ pub(crate) fn memory_comes_back(_: &Rig, compute: &Compute) {
     let make = |len| SharedBuffer::<u32>::new_in(&pool, "wave", len, READ).unwrap();
     let (small, half) = (make(1), make(8192));
     assert_eq!(pool.report().blocks, 1);
-    // Does not fit beside them, but into a block.
+    // Does not fit beside them, but fits into a block.
     let whole = make(16_384);
     assert_eq!(pool.report().blocks, 2);
-    // Larger than any block: memory of its own, which goes with it.
+    // Larger than any block: it gets its own memory, which is freed with it.
     let larger = make(1 << 20);
     let report = pool.report();
     assert_eq!((report.blocks, report.buffers, report.dedicated), (2, 4, 1));
@@ -68,7 +68,7 @@ pub(crate) fn memory_comes_back(_: &Rig, compute: &Compute) {
     assert_eq!((empty.blocks, empty.buffers, empty.used), (1, 0, 0), "one empty block, not two");
     let again = make(16_384);
     assert_eq!(pool.report().blocks, 1);
-    // A buffer keeps what it needs of its pool.
+    // A buffer keeps alive what it needs of its pool.
     drop(pool);
     assert_eq!(LiveObjects::now().blocks, before.blocks + 1);
     assert_ne!(start, 0);
@@ -76,10 +76,11 @@ pub(crate) fn memory_comes_back(_: &Rig, compute: &Compute) {
     assert_eq!(LiveObjects::now(), before);
 }
 
-/// What a driver may compress is limited: see [`SharedPool`](bridge::SharedPool).
+/// The amount of memory that a driver can compress is limited: see
+/// [`SharedPool`](bridge::SharedPool).
 pub(crate) fn large_buffers_leave_blocks_that_are_enough(_: &Rig, compute: &Compute) {
-    // All pools of a device count: those of other tests have another device. Never destroyed:
-    // NVIDIA's driver deadlocks when a device goes while a thread that has used Vulkan exits.
+    // All pools of a device count: the pools of other tests use another device. Never destroyed:
+    // NVIDIA's driver deadlocks if a device is destroyed while a thread that has used Vulkan exits.
     let compute = ManuallyDrop::new(Compute::new(&Rig::open_own(), compute.backend()).unwrap());
     let compute = &*compute;
     let pool = pool(compute, 256 << 20);
@@ -135,7 +136,7 @@ pub(crate) fn random_lives_keep_apart(_: &Rig, compute: &Compute) {
         }
         Ok(())
     });
-    // Twenty schedules of thirty steps on average, half of which make one.
+    // Twenty schedules of thirty steps on average, half of which create a buffer.
     assert!(made.get() > 100, "{} buffers", made.get());
     let report = pool.report();
     assert_eq!((report.blocks, report.buffers, report.used), (1, 0, 0));

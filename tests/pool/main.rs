@@ -1,6 +1,6 @@
-//! Many shared buffers in few allocations: as good as buffers of their own, and never one over
-//! another.
-#![allow(unsafe_code, clippy::unwrap_used)] // Submitting.
+//! Many shared buffers in few allocations: they work like buffers with their own memory, and never
+//! overlap.
+#![allow(unsafe_code, clippy::unwrap_used)] // Submissions.
 
 mod blocks;
 mod frames;

@@ -1,4 +1,4 @@
-//! Pools and pooled buffers that cannot be: each is one clear error.
+//! Impossible pools and pooled buffers: each results in one clear error.
 
 use bridge::ash::vk;
 use bridge::{BufferAccess, BufferSpec, Compute, Exchange, PoolReport, SharedBuffer, SharedPool, SharedPoolInfo};

@@ -1,4 +1,4 @@
-//! The same bytes for one exchange after another.
+//! The same bytes are used by one exchange after another.
 
 use bridge::ash::vk;
 use bridge::{BufferSpec, Compute, Exchange, ExchangeInfo, QueueKind};
@@ -8,8 +8,8 @@ use crate::{LEN, READ, in_pool, pool};
 
 const SIZE: u64 = 4 * LEN as u64;
 
-/// Drops an exchange that Vulkan still reads, and computes in the same bytes at once. Nothing but
-/// the drop puts the computation behind the reader: it is on another queue.
+/// Drops an exchange that Vulkan still reads, and immediately computes in the same bytes. Only the
+/// drop orders the computation after the reader: it runs on another queue.
 pub(crate) fn a_range_is_reused_only_after_the_last_frame(_: &Rig, compute: &Compute) {
     let seen = SeenWaits::like(compute);
     let compute = seen.compute();
@@ -22,7 +22,7 @@ pub(crate) fn a_range_is_reused_only_after_the_last_frame(_: &Rig, compute: &Com
     let mut turn = old.begin().unwrap();
     filler.fill(&mut turn, 1);
     let turn = turn.finish().unwrap();
-    // Then dropping has nothing to wait for but Vulkan.
+    // After this, dropping only has to wait for Vulkan.
     turn.computed().wait(Rig::LONG).unwrap();
     gate.hold_queue(seen.device(), QueueKind::Graphics);
     let commands = readback.record(&turn, &[(turn.resources().as_raw(), SIZE)]);
@@ -46,7 +46,7 @@ pub(crate) fn a_range_is_reused_only_after_the_last_frame(_: &Rig, compute: &Com
 }
 
 /// The negative control of the test above: the bytes are free although a reader is pending, which
-/// sees what comes next.
+/// sees what is written next.
 pub(crate) fn a_range_that_is_taken_too_early_is_overwritten(rig: &Rig, compute: &Compute) {
     let pool = pool(compute, 64 << 10);
     let (filler, readback) = (Filler::new(compute), Readback::new(rig.device(), SIZE));
@@ -65,7 +65,7 @@ pub(crate) fn a_range_that_is_taken_too_early_is_overwritten(rig: &Rig, compute:
     // SAFETY: the commands' resources live until the queue is idle, which the gate's drop waits
     // for.
     unsafe { rig.device().queue().submit(&[batch], vk::Fence::null()) }.unwrap();
-    // SAFETY: wrong on purpose: they were submitted. The memory is plain words.
+    // SAFETY: wrong on purpose: they were submitted. The memory consists of plain words.
     unsafe { turn.not_submitted() };
 
     let mut turn = exchange.begin().unwrap();

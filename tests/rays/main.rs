@@ -1,5 +1,5 @@
-//! Acceleration structures of vertices that the compute side wrote: a ray is traced against what it
-//! wrote last.
+//! Acceleration structures of vertices that the compute side wrote: a ray is traced against the
+//! vertices that were written last.
 #![allow(unsafe_code, clippy::unwrap_used)] // Records Vulkan commands.
 
 mod memory;
@@ -17,7 +17,7 @@ use scene::Scene;
 
 type Vertices = BufferSpec<[f32; 4]>;
 
-/// Of an engine that submits nothing beside the bridge.
+/// The lock of an engine that submits nothing besides the bridge.
 struct Alone;
 
 impl QueueLock for Alone {
@@ -32,14 +32,14 @@ fn rays_hit_what_the_compute_side_wrote() {
         Ok(engine) => engine,
         Err(missing) => return skip(Need::Other, &missing),
     };
-    // Never destroyed: NVIDIA's driver deadlocks when a device goes while a thread that has used
-    // Vulkan exits.
+    // Never destroyed: NVIDIA's driver deadlocks if a device is destroyed while a thread that has
+    // used Vulkan exits.
     let engine = std::mem::ManuallyDrop::new(engine);
     let mut info = engine.info();
     info.features.buffer_device_address = true;
     info.features.acceleration_structure = true;
     info.queue_lock = Some(Arc::new(Alone));
-    // SAFETY: the engine's own handles, which live forever; all of it is on.
+    // SAFETY: the engine's own handles, which live forever; everything that is declared is enabled.
     let device = unsafe { ExportDevice::adopt(info) }.unwrap();
     for backend in [Backend::Host, Backend::Cuda] {
         if let Some(compute) = case_on(&device, backend, "rays") {
@@ -50,7 +50,7 @@ fn rays_hit_what_the_compute_side_wrote() {
     engine.assert_silent();
 }
 
-/// A triangle around the z axis.
+/// A triangle around the z axis, moved by `aside` along the x axis.
 fn triangle(z: f32, aside: f32) -> [[f32; 4]; 3] {
     [[aside - 1.0, -1.0, z, 1.0], [aside + 1.0, -1.0, z, 1.0], [aside, 1.0, z, 1.0]]
 }
@@ -65,8 +65,8 @@ fn trace(compute: &Compute) {
         let mut turn = exchange.begin().unwrap();
         write(compute.device(), &mut turn, triangle(z, aside));
         let turn = turn.finish().unwrap();
-        // SAFETY: the commands use the turn's vertices between its barriers, and what else they use
-        // lives until they have run.
+        // SAFETY: the commands use the turn's vertices between its barriers, and everything else
+        // they use lives until they have run.
         unsafe {
             turn.run_once(Rig::LONG, |commands, vertices| scene.record(commands, vertices.device_address().unwrap()))
         }
@@ -87,12 +87,12 @@ fn write(device: &ExportDevice, turn: &mut ComputeTurn<Vertices>, vertices: [[f3
                 let transfer = vk::PipelineStageFlags2::ALL_TRANSFER;
                 barrier(device, commands, kernels, transfer);
                 let bytes = bytemuck::cast_slice(&vertices);
-                // SAFETY: recording; the buffer has as many bytes, and may be written so.
+                // SAFETY: recording; the buffer has as many bytes, and may be updated.
                 unsafe { device.as_raw().cmd_update_buffer(commands, buffer, 0, bytes) };
                 barrier(device, commands, transfer, kernels);
             };
-            // SAFETY: the update has barriers from and to what is around it, and uses the turn's
-            // own buffer.
+            // SAFETY: the update has barriers from and to the surrounding commands, and uses the
+            // turn's own buffer.
             unsafe { inline.record(record) }.unwrap();
         }
         _ => unreachable!("no other backend is opened here"),
@@ -116,7 +116,7 @@ fn barrier(
     unsafe { device.cmd_pipeline_barrier2(commands, &dependency) };
 }
 
-/// Without the feature the access is refused, with what to do.
+/// Without the feature, the access is refused with an error that says what to do.
 #[test]
 fn the_access_takes_the_feature() {
     let rig = Rig::open();

@@ -1,10 +1,10 @@
-//! Buffers with device addresses, for what acceleration structures are made of.
+//! Buffers with device addresses, for creating acceleration structures.
 #![allow(unsafe_code)] // Vulkan calls.
 
 use bridge::ExportDevice;
 use bridge::ash::vk;
 
-/// A buffer with memory of its own; mapped if the host is to reach it.
+/// A buffer with its own memory, which is mapped if the host needs to access it.
 pub(crate) struct Raw {
     pub(crate) buffer: vk::Buffer,
     pub(crate) address: u64,
@@ -21,8 +21,8 @@ impl Raw {
             .size(size)
             .usage(usage | vk::BufferUsageFlags::SHADER_DEVICE_ADDRESS)
             .sharing_mode(vk::SharingMode::EXCLUSIVE);
-        // SAFETY: VUID-VkBufferCreateInfo-size-00912: some bytes; the features for the usage are
-        // on.
+        // SAFETY: VUID-VkBufferCreateInfo-size-00912: the size is not 0; the features for the usage
+        // are enabled.
         let buffer = unsafe { raw.create_buffer(&info, None) }.unwrap();
         // SAFETY: a live buffer of this device.
         let needed = unsafe { raw.get_buffer_memory_requirements(buffer) };
@@ -33,8 +33,8 @@ impl Raw {
             .allocation_size(needed.size)
             .memory_type_index(memory_type)
             .push_next(&mut flags);
-        // SAFETY: VUID-VkMemoryAllocateInfo-flags-03331: `bufferDeviceAddress` is on; the size is
-        // small.
+        // SAFETY: VUID-VkMemoryAllocateInfo-flags-03331: `bufferDeviceAddress` is enabled; the size
+        // is small.
         let memory = unsafe { raw.allocate_memory(&info, None) }.unwrap();
         // SAFETY: VUID-vkBindBufferMemory-bufferDeviceAddress-03339: allocated with the flag, for
         // this buffer.
@@ -54,7 +54,8 @@ impl Raw {
 
 impl Drop for Raw {
     fn drop(&mut self) {
-        // SAFETY: VUID-vkDestroyBuffer-buffer-00922: the test waited for everything that used it.
+        // SAFETY: VUID-vkDestroyBuffer-buffer-00922: the test has waited for everything that used
+        // it.
         unsafe { self.device.as_raw().destroy_buffer(self.buffer, None) };
         // SAFETY: VUID-vkFreeMemory-memory-00677: as above.
         unsafe { self.device.as_raw().free_memory(self.memory, None) };

@@ -1,4 +1,4 @@
-//! The ray-tracing pipeline, and the table of its shaders.
+//! The ray-tracing pipeline and its shader binding table.
 #![allow(unsafe_code)] // Vulkan calls.
 
 use std::ffi::CStr;
@@ -16,7 +16,7 @@ const SHADERS: [(&CStr, vk::ShaderStageFlags); 3] = [
     (c"hit", vk::ShaderStageFlags::CLOSEST_HIT_KHR),
 ];
 
-/// A pipeline of one shader a kind.
+/// A pipeline with one shader of each kind.
 pub(crate) struct Pipeline {
     pub(crate) set_layout: vk::DescriptorSetLayout,
     layout: vk::PipelineLayout,
@@ -28,7 +28,7 @@ pub(crate) struct Pipeline {
 
 /// The shaders' handles, in memory that the device reads.
 struct Table {
-    /// Regions of the shaders that start a ray, miss and hit.
+    /// The regions of the ray generation, miss and hit shaders.
     regions: [vk::StridedDeviceAddressRegionKHR; 3],
     _buffer: Raw,
 }
@@ -46,7 +46,7 @@ impl Pipeline {
             binding(1, vk::DescriptorType::STORAGE_BUFFER),
         ];
         let info = vk::DescriptorSetLayoutCreateInfo::default().bindings(&bindings);
-        // SAFETY: two bindings with numbers of their own.
+        // SAFETY: two bindings with different numbers.
         let set_layout = unsafe { raw.create_descriptor_set_layout(&info, None) }.unwrap();
         let set_layouts = [set_layout];
         let info = vk::PipelineLayoutCreateInfo::default().set_layouts(&set_layouts);
@@ -60,19 +60,20 @@ impl Pipeline {
     /// Traces one ray.
     ///
     /// # Safety
-    /// `commands` is recording outside of rendering, and what is in `set` is alive until it has
-    /// run.
+    ///
+    /// `commands` is recording outside of rendering, and the objects in `set` live until the
+    /// commands have run.
     pub(crate) unsafe fn trace(&self, commands: vk::CommandBuffer, set: vk::DescriptorSet) {
         let (raw, point) = (self.device.as_raw(), vk::PipelineBindPoint::RAY_TRACING_KHR);
         // SAFETY: recording; a ray-tracing pipeline.
         unsafe { raw.cmd_bind_pipeline(commands, point, self.raw) };
-        // SAFETY: VUID-vkCmdBindDescriptorSets-pDescriptorSets-00358: the set was made for this
-        // layout.
+        // SAFETY: VUID-vkCmdBindDescriptorSets-pDescriptorSets-00358: the set was allocated for
+        // this layout.
         unsafe { raw.cmd_bind_descriptor_sets(commands, point, self.layout, 0, &[set], &[]) };
         let [generate, miss, hit] = &self.table.regions;
         let none = vk::StridedDeviceAddressRegionKHR::default();
-        // SAFETY: VUID-vkCmdTraceRaysKHR-size-04023 and its like: the regions are those of this
-        // pipeline's table.
+        // SAFETY: VUID-vkCmdTraceRaysKHR-size-04023 and related rules: the regions are those of
+        // this pipeline's table.
         unsafe { self.rays.cmd_trace_rays(commands, generate, miss, hit, &none, 1, 1, 1) };
     }
 }
@@ -84,7 +85,7 @@ fn pipeline(
 ) -> vk::Pipeline {
     let words = shader::words();
     let info = vk::ShaderModuleCreateInfo::default().code(&words);
-    // SAFETY: valid SPIR-V, as naga writes it, of capabilities that are on.
+    // SAFETY: valid SPIR-V, written by naga, that only uses capabilities that are enabled.
     let module = unsafe { device.as_raw().create_shader_module(&info, None) }.unwrap();
     let stages = SHADERS
         .map(|(name, stage)| vk::PipelineShaderStageCreateInfo::default().stage(stage).module(module).name(name));
@@ -107,10 +108,10 @@ fn pipeline(
         .max_pipeline_ray_recursion_depth(1)
         .layout(layout);
     let (deferred, cache) = (vk::DeferredOperationKHR::null(), vk::PipelineCache::null());
-    // SAFETY: VUID-VkRayTracingPipelineCreateInfoKHR-stage-03425: there is a shader that starts
-    // rays; the layout has what the shaders use.
+    // SAFETY: VUID-VkRayTracingPipelineCreateInfoKHR-stage-03425: there is a ray generation shader;
+    // the layout contains what the shaders use.
     let pipelines = unsafe { rays.create_ray_tracing_pipelines(deferred, cache, &[info], None) };
-    // SAFETY: pipelines do not use it any more.
+    // SAFETY: pipelines no longer use it.
     unsafe { device.as_raw().destroy_shader_module(module, None) };
     pipelines.map_err(|(_, result)| result).unwrap()[0]
 }
@@ -122,12 +123,13 @@ impl Table {
         // SAFETY: the device's own instance and physical device.
         unsafe { device.instance().get_physical_device_properties2(device.physical().handle, &mut properties) };
         let size = limits.shader_group_handle_size as usize;
-        // Every region starts at a multiple of this, which is one of the handles' own alignment.
+        // Every region starts at a multiple of this, which is a multiple of the handles' own
+        // alignment.
         let stride = u64::from(limits.shader_group_base_alignment).max(size as u64);
         let count = SHADERS.len();
         let handles =
-            // SAFETY: VUID-vkGetRayTracingShaderGroupHandlesKHR-dataSize-02420: so many groups,
-            // each with a handle of this size.
+            // SAFETY: VUID-vkGetRayTracingShaderGroupHandlesKHR-dataSize-02420: this is the number
+            // of groups, each with a handle of this size.
             unsafe { rays.get_ray_tracing_shader_group_handles(pipeline, 0, count as u32, count * size) }.unwrap();
         let bytes = stride * (count as u64 + 1);
         let buffer = Raw::new(device, bytes, vk::BufferUsageFlags::SHADER_BINDING_TABLE_KHR, true);
@@ -135,8 +137,8 @@ impl Table {
         let mut at = start;
         let regions = std::array::from_fn(|group| {
             let to = buffer.mapped.wrapping_add((at - buffer.address) as usize);
-            // SAFETY: inside of the mapped buffer, which has room for one stride more than there
-            // are groups.
+            // SAFETY: inside the mapped buffer, which has space for one stride more than there are
+            // groups.
             unsafe { std::ptr::copy_nonoverlapping(handles[group * size..].as_ptr(), to, size) };
             let region = vk::StridedDeviceAddressRegionKHR { device_address: at, stride, size: stride };
             at += stride;
@@ -149,11 +151,11 @@ impl Table {
 impl Drop for Pipeline {
     fn drop(&mut self) {
         let raw = self.device.as_raw();
-        // SAFETY: VUID-vkDestroyPipeline-pipeline-00765: the test waited for all commands.
+        // SAFETY: VUID-vkDestroyPipeline-pipeline-00765: the test has waited for all commands.
         unsafe { raw.destroy_pipeline(self.raw, None) };
         // SAFETY: as above.
         unsafe { raw.destroy_pipeline_layout(self.layout, None) };
-        // SAFETY: as above; its set is not used any more.
+        // SAFETY: as above; its set is no longer used.
         unsafe { raw.destroy_descriptor_set_layout(self.set_layout, None) };
     }
 }

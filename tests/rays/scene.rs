@@ -1,5 +1,5 @@
-//! A triangle in an acceleration structure of the bottom level, that in one of the top level, and a
-//! ray that is traced.
+//! A triangle in a bottom-level acceleration structure, a top-level acceleration structure that
+//! contains it, and a ray that is traced.
 #![allow(unsafe_code)] // Vulkan calls.
 
 use bridge::ExportDevice;
@@ -8,7 +8,7 @@ use bridge::ash::{khr, vk};
 use super::memory::Raw;
 use super::pipeline::Pipeline;
 
-/// An acceleration structure, and what it is made in.
+/// An acceleration structure and its buffers.
 struct Structure {
     raw: vk::AccelerationStructureKHR,
     level: vk::AccelerationStructureTypeKHR,
@@ -16,7 +16,7 @@ struct Structure {
     _storage: Raw,
 }
 
-/// Everything but the triangle, which is another one every time.
+/// Everything except for the triangle, which differs each time.
 pub(crate) struct Scene {
     triangle: Structure,
     world: Structure,
@@ -29,9 +29,9 @@ pub(crate) struct Scene {
     device: ExportDevice,
 }
 
-/// Elements of 16 bytes, of which a vertex is the first three floats.
+/// Elements of 16 bytes, the first three floats of which are a vertex.
 const STRIDE: u64 = 16;
-/// More than any device wants scratch memory aligned to.
+/// At least the alignment that any device requires for scratch memory.
 const ALIGN: u64 = 256;
 
 fn triangles(address: u64) -> vk::AccelerationStructureGeometryKHR<'static> {
@@ -57,7 +57,7 @@ fn instances(address: u64) -> vk::AccelerationStructureGeometryKHR<'static> {
 }
 
 impl Structure {
-    /// Of one primitive; the addresses in `geometry` do not count yet.
+    /// Creates a structure for one primitive; the addresses in `geometry` are not used yet.
     fn new(
         device: &ExportDevice,
         rays: &khr::acceleration_structure::Device,
@@ -79,8 +79,8 @@ impl Structure {
             .buffer(storage.buffer)
             .size(sizes.acceleration_structure_size)
             .ty(level);
-        // SAFETY: VUID-VkAccelerationStructureCreateInfoKHR-buffer-03614, -offset-03616: of the
-        // usage and size.
+        // SAFETY: VUID-VkAccelerationStructureCreateInfoKHR-buffer-03614, -offset-03616: the buffer
+        // has this usage and size.
         let raw = unsafe { rays.create_acceleration_structure(&info, None) }.unwrap();
         Self { raw, level, scratch, _storage: storage }
     }
@@ -99,9 +99,9 @@ impl Structure {
             .geometries(&geometries)
             .scratch_data(vk::DeviceOrHostAddressKHR { device_address: self.scratch.address.next_multiple_of(ALIGN) });
         let range = [vk::AccelerationStructureBuildRangeInfoKHR::default().primitive_count(1)];
-        // SAFETY: VUID-vkCmdBuildAccelerationStructuresKHR-pInfos-03801 and its like: recording,
-        // outside of rendering; the structure and its scratch memory are as large as one primitive
-        // takes, the geometry's memory is alive.
+        // SAFETY: VUID-vkCmdBuildAccelerationStructuresKHR-pInfos-03801 and related rules:
+        // recording, outside of rendering; the structure and its scratch memory are large enough
+        // for one primitive, and the geometry's memory is alive.
         unsafe { rays.cmd_build_acceleration_structures(commands, &[info], &[&range]) };
     }
 }
@@ -123,7 +123,7 @@ impl Scene {
                 device_handle: unsafe { rays.get_acceleration_structure_device_address(&info) },
             },
         };
-        // SAFETY: mapped, of this size, and aligned as memory is.
+        // SAFETY: mapped, of this size, and aligned like all mapped memory.
         unsafe { placed.mapped.cast::<vk::AccelerationStructureInstanceKHR>().write(instance) };
         let seen = Raw::new(device, 8, vk::BufferUsageFlags::STORAGE_BUFFER, true);
         let pipeline = Pipeline::new(device);
@@ -131,7 +131,8 @@ impl Scene {
         Self { triangle, world, instances: placed, seen, pool, pipeline, set, rays, device: device.clone() }
     }
 
-    /// Builds both structures, the lower one of the vertices at `address`, and traces.
+    /// Builds both structures, the bottom-level one from the vertices at `address`, and traces the
+    /// ray.
     pub(crate) fn record(&self, commands: vk::CommandBuffer, address: u64) {
         use vk::{AccessFlags2 as Access, PipelineStageFlags2 as Stages};
         let barrier = |from: (Stages, Access), to: (Stages, Access)| {
@@ -153,15 +154,16 @@ impl Scene {
             (Stages::RAY_TRACING_SHADER_KHR, Access::ACCELERATION_STRUCTURE_READ_KHR),
         );
         // SAFETY: recording, outside of rendering; the set's structure and buffer live as long as
-        // this.
+        // `self`.
         unsafe { self.pipeline.trace(commands, self.set) };
         barrier((Stages::RAY_TRACING_SHADER_KHR, Access::SHADER_STORAGE_WRITE), (Stages::HOST, Access::HOST_READ));
     }
 
-    /// How far away the ray of the last commands hit; `None` if it did not. They have run.
+    /// The distance at which the ray of the last commands hit, or `None` if it did not. The
+    /// commands must have run.
     pub(crate) fn seen(&self) -> Option<f32> {
-        // SAFETY: two floats, mapped; the commands that wrote them have run, with a barrier to the
-        // host.
+        // SAFETY: two floats, mapped; the commands that wrote them have run, and ended with a
+        // barrier to the host.
         let [hit, distance] = unsafe { self.seen.mapped.cast::<[f32; 2]>().read() };
         (hit == 1.0).then_some(distance)
     }
@@ -177,11 +179,11 @@ fn descriptors(
     let size = |ty| vk::DescriptorPoolSize::default().ty(ty).descriptor_count(1);
     let sizes = [size(vk::DescriptorType::ACCELERATION_STRUCTURE_KHR), size(vk::DescriptorType::STORAGE_BUFFER)];
     let info = vk::DescriptorPoolCreateInfo::default().max_sets(1).pool_sizes(&sizes);
-    // SAFETY: room for one set.
+    // SAFETY: a pool with space for one set.
     let pool = unsafe { raw.create_descriptor_pool(&info, None) }.unwrap();
     let layouts = [layout];
     let info = vk::DescriptorSetAllocateInfo::default().descriptor_pool(pool).set_layouts(&layouts);
-    // SAFETY: the pool has room for it.
+    // SAFETY: the pool has space for it.
     let set = unsafe { raw.allocate_descriptor_sets(&info) }.unwrap()[0];
     let structures = [world];
     let mut structure = vk::WriteDescriptorSetAccelerationStructureKHR::default().acceleration_structures(&structures);
@@ -199,8 +201,8 @@ fn descriptors(
             .descriptor_type(vk::DescriptorType::STORAGE_BUFFER)
             .buffer_info(&buffers),
     ];
-    // SAFETY: VUID-VkWriteDescriptorSet-descriptorType-02382: the structure is chained; all of it
-    // is alive.
+    // SAFETY: VUID-VkWriteDescriptorSet-descriptorType-02382: the structure is chained; all objects
+    // are alive.
     unsafe { raw.update_descriptor_sets(&writes, &[]) };
     (pool, set)
 }
@@ -210,10 +212,10 @@ impl Drop for Scene {
         let raw = self.device.as_raw();
         for structure in [&self.triangle, &self.world] {
             // SAFETY: VUID-vkDestroyAccelerationStructureKHR-accelerationStructure-02442: the test
-            // waited for all commands.
+            // has waited for all commands.
             unsafe { self.rays.destroy_acceleration_structure(structure.raw, None) };
         }
-        // SAFETY: as above; its set goes with it.
+        // SAFETY: as above; its set is destroyed with it.
         unsafe { raw.destroy_descriptor_pool(self.pool, None) };
     }
 }

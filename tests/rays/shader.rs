@@ -1,12 +1,12 @@
 //! The shaders of the ray-tracing pipeline, which the build script has compiled.
 
-/// SPIR-V of `ray.wgsl`.
+/// The SPIR-V of `ray.wgsl`.
 pub(crate) fn words() -> Vec<u32> {
     let bytes = include_bytes!(concat!(env!("OUT_DIR"), "/ray.spv"));
     bytes.as_chunks().0.iter().map(|word| u32::from_le_bytes(*word)).collect()
 }
 
-/// Everywhere, also where nothing can trace.
+/// Runs everywhere, also on machines without ray tracing.
 #[test]
 fn the_shaders_compile() {
     let words = words();

@@ -1,4 +1,4 @@
-//! Functions of the device that note what is recorded, count what lives, and fail when told to.
+//! Device functions that record calls, count live objects, and fail on request.
 
 use std::ffi::{CStr, c_void};
 use std::marker::PhantomData;
@@ -7,7 +7,7 @@ use std::sync::{Mutex, OnceLock};
 
 use bridge::ash::vk;
 
-/// Something recorded.
+/// A recorded command.
 #[derive(Debug)]
 pub(crate) enum Event {
     Barriers {
@@ -23,22 +23,22 @@ pub(crate) enum Event {
     },
 }
 
-// SAFETY: the barriers' only pointers are their empty chains.
+// SAFETY: the barriers' only pointers are their `p_next` pointers, which are null.
 unsafe impl Send for Event {}
 
 static EVENTS: Mutex<Vec<Event>> = Mutex::new(Vec::new());
 
-/// What was recorded since the last call.
+/// Returns what was recorded since the last call.
 pub(crate) fn recorded() -> Vec<Event> {
     std::mem::take(&mut EVENTS.lock().unwrap())
 }
 
-/// Buffers, images, views and allocations.
+/// Numbers of buffers, images, views and allocations.
 pub(crate) type Living = [isize; 4];
 
 static LIVING: [AtomicIsize; 4] = [const { AtomicIsize::new(0) }; 4];
 
-/// What lives now.
+/// Returns the numbers of live objects.
 pub(crate) fn living() -> Living {
     [0, 1, 2, 3].map(|kind: usize| LIVING[kind].load(Ordering::SeqCst))
 }
@@ -46,8 +46,8 @@ pub(crate) fn living() -> Living {
 static LEFT: AtomicIsize = AtomicIsize::new(isize::MAX);
 static FAILED: AtomicBool = AtomicBool::new(false);
 
-/// Lets the call behind `nth` others fail, of those that can; none for `None`. Gives whether one
-/// has failed since the last time.
+/// Makes a call fail, after `nth` other calls that can fail; `None` disables this. Returns whether
+/// a call has failed since the last call of this function.
 pub(crate) fn fail(nth: Option<isize>) -> bool {
     LEFT.store(nth.unwrap_or(isize::MAX), Ordering::SeqCst);
     FAILED.swap(false, Ordering::SeqCst)
@@ -60,16 +60,17 @@ fn fails() -> bool {
 }
 
 /// # Safety
-/// As for `from_raw_parts`, but that `data` may be null if there are none.
+///
+/// Like `from_raw_parts`, except that `data` may be null if `count` is 0.
 unsafe fn list<'a, T>(data: *const T, count: u32) -> &'a [T] {
     if count == 0 {
         return &[];
     }
-    // SAFETY: the caller's promise.
+    // SAFETY: guaranteed by the caller.
     unsafe { std::slice::from_raw_parts(data, usize::try_from(count).unwrap()) }
 }
 
-/// Stand-ins that make an object, or fail; and that end one.
+/// Replacements for functions that create an object, or fail, and for those that destroy one.
 macro_rules! counted {
     ($($kind:literal: $make:ident as $make_type:ident ($info:ty, $object:ty), $end:ident as $end_type:ident;)*) => { $(
         static $make_type: OnceLock<unsafe extern "system" fn(vk::Device, *const $info, *const vk::AllocationCallbacks<'_>, *mut $object) -> vk::Result> = OnceLock::new();
@@ -84,7 +85,7 @@ macro_rules! counted {
             if fails() {
                 return vk::Result::ERROR_OUT_OF_DEVICE_MEMORY;
             }
-            // SAFETY: handed on.
+            // SAFETY: forwarded to the real function.
             let result = unsafe { $make_type.get().unwrap()(device, info, allocator, object) };
             LIVING[$kind].fetch_add(isize::from(result == vk::Result::SUCCESS), Ordering::SeqCst);
             result
@@ -96,7 +97,7 @@ macro_rules! counted {
             allocator: *const vk::AllocationCallbacks<'_>,
         ) {
             LIVING[$kind].fetch_sub(1, Ordering::SeqCst);
-            // SAFETY: handed on.
+            // SAFETY: forwarded to the real function.
             unsafe { $end_type.get().unwrap()(device, object, allocator) };
         }
     )* };
@@ -118,7 +119,7 @@ static BIND_BUFFER: OnceLock<vk::PFN_vkBindBufferMemory> = OnceLock::new();
 unsafe extern "system" fn barrier(commands: vk::CommandBuffer, dependency: *const vk::DependencyInfo<'_>) {
     // SAFETY: the caller passes a valid structure.
     let info = unsafe { &*dependency };
-    // SAFETY: so many barriers, valid for the call.
+    // SAFETY: this many barriers, valid for the call.
     let buffers = unsafe { list(info.p_buffer_memory_barriers, info.buffer_memory_barrier_count) };
     // SAFETY: as above.
     let images = unsafe { list(info.p_image_memory_barriers, info.image_memory_barrier_count) };
@@ -126,7 +127,7 @@ unsafe extern "system" fn barrier(commands: vk::CommandBuffer, dependency: *cons
         buffers: buffers.iter().map(|b| vk::BufferMemoryBarrier2 { _marker: PhantomData, ..*b }).collect(),
         images: images.iter().map(|i| vk::ImageMemoryBarrier2 { _marker: PhantomData, ..*i }).collect(),
     });
-    // SAFETY: handed on.
+    // SAFETY: forwarded to the real function.
     unsafe { BARRIER.get().unwrap()(commands, dependency) };
 }
 
@@ -138,10 +139,10 @@ unsafe extern "system" fn copy_in(
     count: u32,
     regions: *const vk::BufferImageCopy,
 ) {
-    // SAFETY: so many regions, valid for the call.
+    // SAFETY: this many regions, valid for the call.
     let copied = unsafe { list(regions, count) }.to_vec();
     EVENTS.lock().unwrap().push(Event::Copy { buffer, image, layout, regions: copied, into_image: true });
-    // SAFETY: handed on.
+    // SAFETY: forwarded to the real function.
     unsafe { COPY_IN.get().unwrap()(commands, buffer, image, layout, count, regions) };
 }
 
@@ -153,10 +154,10 @@ unsafe extern "system" fn copy_out(
     count: u32,
     regions: *const vk::BufferImageCopy,
 ) {
-    // SAFETY: so many regions, valid for the call.
+    // SAFETY: this many regions, valid for the call.
     let copied = unsafe { list(regions, count) }.to_vec();
     EVENTS.lock().unwrap().push(Event::Copy { buffer, image, layout, regions: copied, into_image: false });
-    // SAFETY: handed on.
+    // SAFETY: forwarded to the real function.
     unsafe { COPY_OUT.get().unwrap()(commands, image, layout, buffer, count, regions) };
 }
 
@@ -171,7 +172,7 @@ unsafe extern "system" fn map(
     if fails() {
         return vk::Result::ERROR_OUT_OF_DEVICE_MEMORY;
     }
-    // SAFETY: handed on.
+    // SAFETY: forwarded to the real function.
     unsafe { MAP.get().unwrap()(device, memory, offset, size, flags, pointer) }
 }
 
@@ -184,11 +185,11 @@ unsafe extern "system" fn bind_buffer(
     if fails() {
         return vk::Result::ERROR_OUT_OF_DEVICE_MEMORY;
     }
-    // SAFETY: handed on.
+    // SAFETY: forwarded to the real function.
     unsafe { BIND_BUFFER.get().unwrap()(device, buffer, memory, offset) }
 }
 
-/// Puts the stand-ins in place of the device's functions.
+/// Replaces the device's functions.
 #[allow(clippy::missing_transmute_annotations)] // The static that takes it has the type.
 pub(crate) fn hook(name: &CStr, real: *const c_void) -> *const c_void {
     macro_rules! replace {

@@ -1,6 +1,6 @@
-//! What a frame with staged images records, and what is left where one cannot be made. Neither the
-//! validation layer nor a forgiving driver would tell. One test: functions of the device are stood
-//! in for.
+//! What a frame with staged images records, and what remains if a staged image cannot be created.
+//! Neither the validation layer nor a tolerant driver would show mistakes here. This is one test,
+//! because functions of the device are replaced.
 #![allow(unsafe_code, clippy::unwrap_used)] // Stand-ins for Vulkan functions.
 
 mod hooks;
@@ -48,7 +48,7 @@ fn spec(accesses: ImageAccess) -> ImageSpec<u32> {
     ImageSpec::new(vk::Format::R32_UINT, [6, 5], accesses).with_layers(2).with_mips(2)
 }
 
-/// The image barriers of the events of a frame: layouts and stages.
+/// The image barriers of a frame's events: their layouts and stages.
 fn transitions(events: &[Event]) -> Vec<(vk::ImageLayout, vk::ImageLayout)> {
     let images = events.iter().filter_map(|event| match event {
         Event::Barriers { images, .. } => Some(images),
@@ -57,8 +57,8 @@ fn transitions(events: &[Event]) -> Vec<(vk::ImageLayout, vk::ImageLayout)> {
     images.flatten().map(|barrier| (barrier.old_layout, barrier.new_layout)).collect()
 }
 
-/// That it copies whole levels of all layers, in `layout`, between the image and rows behind each
-/// other.
+/// Checks that the event copies whole levels of all layers, in `layout`, between the image and
+/// consecutive rows. Returns the buffer of the rows.
 fn check_copy(event: &Event, image: vk::Image, layout: vk::ImageLayout) -> vk::Buffer {
     let Event::Copy { buffer, image: copied, layout: in_layout, regions, into_image } = event else {
         panic!("{event:?}")
@@ -87,7 +87,7 @@ fn a_frame_that_reads_is_copied_in(device: &ExportDevice, compute: &Compute) {
     recorded();
     let raw = commands.record(&turn, |_| {});
     let events = recorded();
-    // Nothing was left to do before the release, and nothing to copy.
+    // The release has nothing to wait for and nothing to copy.
     let [acquire, copy, enter, leave] = events.as_slice() else { panic!("{events:#?}") };
     let rows = check_copy(copy, image, DST);
     assert_eq!(transitions(&events), [(GENERAL, DST), (DST, SRC), (SRC, GENERAL)]);
@@ -145,12 +145,12 @@ fn the_first_hand_over_copies_nothing(device: &ExportDevice, compute: &Compute) 
     let commands = Commands::new(device);
     let raw = commands.begin();
     recorded();
-    // SAFETY: recording, of the queue's family.
+    // SAFETY: recording, for the queue's family.
     let initial = unsafe { exchange.record_initial(raw) }.unwrap();
     let events = recorded();
     commands.end();
     assert_eq!(transitions(&events), [(vk::ImageLayout::UNDEFINED, GENERAL)]);
-    // Ahead of it a barrier behind whatever was handed over before, of memory alone.
+    // It is preceded by a memory barrier after all previous hand-overs.
     let [Event::Barriers { buffers, images }, Event::Barriers { .. }] = events.as_slice() else {
         panic!("{events:#?}")
     };
@@ -177,8 +177,8 @@ fn an_engines_submission_waits_where_the_copies_are(compute: &Compute) {
     exchange.close().unwrap();
 }
 
-/// Out of memory, or a call that fails, at every place where there is one: with images of two
-/// slots, so that some were made.
+/// An allocation or other call fails, at every place where there is one. The images have two slots,
+/// so that some were already created.
 fn every_call_that_fails_is_an_error_and_leaves_nothing(compute: &Compute) {
     let info = ExchangeInfo { slots: 2, ..info() };
     let make = || Exchange::new(compute, &info, spec(ImageAccess::COLOR_ATTACHMENT | ImageAccess::SAMPLED));
@@ -203,7 +203,7 @@ fn every_call_that_fails_is_an_error_and_leaves_nothing(compute: &Compute) {
         }
         assert_eq!((living(), LiveObjects::now()), (vulkan, objects), "after failure {nth}");
     }
-    // An image, its memory, its view, the rows and theirs, of each slot.
+    // For each slot: an image, its memory and its view, and the rows and their memory.
     assert!(said.len() >= 14, "{said:#?}");
     assert!(
         said.iter().any(|error| error.contains("staging[1].rows") && error.contains("vkAllocateMemory")),

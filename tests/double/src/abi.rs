@@ -1,4 +1,5 @@
-//! Codes and layouts of cuda.h, written from the header and not taken from the binding under test.
+//! Error codes, constants and structure layouts of cuda.h, written from the header and not taken
+//! from the bindings under test.
 
 use std::ffi::{CStr, c_int, c_uint};
 use std::mem::MaybeUninit;
@@ -55,18 +56,19 @@ pub(crate) fn name(code: Code) -> Option<&'static CStr> {
     NAMES.iter().find(|(known, _)| *known == code).map(|(_, name)| *name)
 }
 
-/// `CUexternalMemoryHandleType`: an opaque descriptor; an opaque NT handle, an opaque KMT handle.
+/// `CUexternalMemoryHandleType`: an opaque file descriptor, or on Windows an opaque NT or KMT
+/// handle.
 pub(crate) const MEMORY_OPAQUE: &[c_uint] = if cfg!(windows) { &[2, OPAQUE_KMT] } else { &[1] };
-/// In both enumerations of handle types.
+/// The opaque KMT handle type, which has the same value for memory and for semaphores.
 pub(crate) const OPAQUE_KMT: c_uint = 3;
 /// `CUDA_EXTERNAL_MEMORY_DEDICATED`
 pub(crate) const MEMORY_DEDICATED: c_uint = 1;
-/// `CUexternalSemaphoreHandleType`, as [`MEMORY_OPAQUE`].
+/// `CUexternalSemaphoreHandleType`, like [`MEMORY_OPAQUE`].
 pub(crate) const SEMAPHORE_OPAQUE: &[c_uint] = if cfg!(windows) { &[2, OPAQUE_KMT] } else { &[1] };
-/// `CUexternalSemaphoreHandleType`: a timeline's descriptor or NT handle.
+/// `CUexternalSemaphoreHandleType`: the file descriptor or NT handle of a timeline semaphore.
 pub(crate) const SEMAPHORE_TIMELINE: c_uint = if cfg!(windows) { 10 } else { 9 };
 
-/// The union of handles: 16 bytes, of which an int is used here.
+/// The handle union: 16 bytes. Only the `int` member is used here.
 #[cfg(not(windows))]
 #[repr(C, align(8))]
 pub(crate) struct Handle {
@@ -74,7 +76,7 @@ pub(crate) struct Handle {
     rest: MaybeUninit<[c_int; 3]>,
 }
 
-/// The union of handles: an NT handle or the number of a KMT handle, else a name.
+/// The handle union: an NT handle, the number of a KMT handle, or a name.
 #[cfg(windows)]
 #[repr(C)]
 pub(crate) struct Handle {
@@ -83,7 +85,7 @@ pub(crate) struct Handle {
 }
 
 impl Handle {
-    /// How the ledger's log calls it.
+    /// Returns the number that identifies the handle in the ledger's log.
     pub(crate) fn as_object(&self) -> u64 {
         #[cfg(not(windows))]
         return u64::from(self.fd.unsigned_abs());
@@ -120,8 +122,8 @@ pub(crate) struct SemaphoreHandleDesc {
     reserved: [c_uint; 16],
 }
 
-/// `CUDA_EXTERNAL_SEMAPHORE_WAIT_PARAMS` and `…_SIGNAL_PARAMS`, which begin and end at the same
-/// places.
+/// `CUDA_EXTERNAL_SEMAPHORE_WAIT_PARAMS` and `…_SIGNAL_PARAMS`, whose fields used here have the
+/// same offsets.
 #[repr(C)]
 pub(crate) struct SemaphoreParams {
     pub(crate) value: u64,
@@ -130,7 +132,8 @@ pub(crate) struct SemaphoreParams {
     reserved: [c_uint; 16],
 }
 
-/// `CUDA_EXT_SEM_WAIT_NODE_PARAMS` and `…_SIGNAL_…`, which are the same.
+/// `CUDA_EXT_SEM_WAIT_NODE_PARAMS` and `CUDA_EXT_SEM_SIGNAL_NODE_PARAMS`, which have the same
+/// layout.
 #[repr(C)]
 pub(crate) struct SemaphoreNodeParams {
     pub(crate) semaphores: *const u64,
@@ -174,7 +177,7 @@ pub(crate) const NODE_SIGNAL: c_uint = 8;
 /// `CUgraphNodeType`
 pub(crate) const NODE_WAIT: c_uint = 9;
 
-/// `CUarray_format`, with the bytes of a channel.
+/// `CUarray_format` values, each with its size in bytes per channel.
 pub(crate) const FORMATS: [(c_uint, u64); 8] =
     [(0x01, 1), (0x02, 2), (0x03, 4), (0x08, 1), (0x09, 2), (0x0a, 4), (0x10, 2), (0x20, 4)];
 /// `CU_AD_FORMAT_HALF`
@@ -219,7 +222,7 @@ pub(crate) const MEMORY_DEVICE: c_uint = 2;
 /// `CUmemorytype`
 pub(crate) const MEMORY_ARRAY: c_uint = 3;
 
-/// Either half of a `CUDA_MEMCPY3D`.
+/// Source or destination of a `CUDA_MEMCPY3D`.
 #[repr(C)]
 pub(crate) struct CopyEnd {
     pub(crate) x_in_bytes: usize,
@@ -250,8 +253,8 @@ pub(crate) const RESOURCE_ARRAY: c_uint = 0;
 /// `CUresourcetype`
 pub(crate) const RESOURCE_MIPMAPPED_ARRAY: c_uint = 1;
 
-/// `CUDA_RESOURCE_DESC`; the union is 128 bytes, and begins with the array's handle where it is of
-/// one.
+/// `CUDA_RESOURCE_DESC`. Its union has 128 bytes and, for array resources, begins with the array
+/// handle.
 #[repr(C)]
 pub(crate) struct ResourceDesc {
     pub(crate) kind: c_uint,
@@ -266,7 +269,7 @@ pub(crate) const TEXTURE_AS_INTEGER: c_uint = 0x01;
 pub(crate) const TEXTURE_NORMALIZED: c_uint = 0x02;
 /// `CU_TRSF_SEAMLESS_CUBEMAP`
 pub(crate) const TEXTURE_SEAMLESS: c_uint = 0x40;
-/// All that cuda.h names: those above, sRGB, and no trilinear optimization.
+/// All flags that cuda.h defines: those above, sRGB, and disabled trilinear optimization.
 pub(crate) const TEXTURE_FLAGS: c_uint = 0x73;
 /// `CU_TR_FILTER_MODE_LINEAR`
 pub(crate) const FILTER_LINEAR: c_uint = 1;

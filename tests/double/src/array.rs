@@ -14,11 +14,11 @@ use crate::ledger::Ledger;
 pub(crate) struct Array {
     pub(crate) context: u64,
     pub(crate) memory: u64,
-    /// In the memory, in bytes.
+    /// Offset in the memory, in bytes.
     pub(crate) offset: u64,
     pub(crate) desc: ArrayDesc,
     pub(crate) levels: u32,
-    /// One a level.
+    /// The rows of each level.
     pub(crate) rows: Vec<Rows>,
 }
 
@@ -34,11 +34,11 @@ pub(crate) struct Level {
 pub(crate) struct Object {
     pub(crate) context: u64,
     pub(crate) array: u64,
-    /// The handle of the one level that it is of; `None` of all.
+    /// The handle of the level that the object uses, or `None` if it uses all levels.
     pub(crate) level: Option<u64>,
 }
 
-/// Bytes of a row, rows, and slices: layers, or the depth of a block.
+/// Size of a level: bytes per row, rows per slice, and slices (layers, or the depth of a 3D array).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Size {
     pub(crate) row: u64,
@@ -72,13 +72,13 @@ impl Array {
         }
     }
 
-    /// Where levels that follow one another start in the memory, in bytes.
+    /// Returns the offset of a level in the memory in bytes, if levels follow one another.
     pub(crate) fn start(&self, level: u32) -> u64 {
         self.offset + (0..level).map(|level| self.size(level).bytes()).sum::<u64>()
     }
 }
 
-/// What `cuMipmappedArrayCreate` of cuda.h asks of a description.
+/// Checks a description against the requirements of `cuMipmappedArrayCreate` in cuda.h.
 pub(crate) fn validate(desc: &ArrayDesc, levels: u32) -> Result<(), Code> {
     let has = |flag| desc.flags & flag != 0;
     let known = ARRAY_LAYERED | ARRAY_SURFACE | ARRAY_CUBEMAP | ARRAY_COLOR;
@@ -98,7 +98,7 @@ pub(crate) fn validate(desc: &ArrayDesc, levels: u32) -> Result<(), Code> {
 }
 
 impl Ledger {
-    /// The array and the level that a level's handle stands for, if they live in the context.
+    /// Returns the array and the level of a level handle, if the array belongs to the context.
     pub(crate) fn level(&self, context: u64, handle: u64) -> Result<(&Array, Level), Refusal> {
         let level = *self.levels.get(handle)?;
         let array = self.arrays.get(level.array)?;
@@ -106,7 +106,7 @@ impl Ledger {
         Ok((array, level))
     }
 
-    /// Where the level lies: a descriptor, and where in it the rows are.
+    /// Returns the descriptor that contains the level, and the placement of the level's rows in it.
     fn level_place(&self, handle: u64) -> Result<(Raw, Rows), Refusal> {
         let level = *self.levels.get(handle)?;
         let array = self.arrays.get(level.array)?;
@@ -115,13 +115,13 @@ impl Ledger {
         Ok((memory.descriptor.raw, *rows))
     }
 
-    /// Bytes of one row of a level, from a place in it on.
+    /// Reads `len` bytes of one row of a level, starting at a position.
     pub(crate) fn load_row(&self, handle: u64, [x, row, slice]: [u64; 3], len: u64) -> Result<Vec<u8>, Refusal> {
         let (raw, rows) = self.level_place(handle)?;
         descriptor::read(raw, rows.at(x, row, slice), len as usize).map_err(|_| UNKNOWN.into())
     }
 
-    /// Writes bytes of one row of a level, from a place in it on.
+    /// Writes bytes to one row of a level, starting at a position.
     pub(crate) fn store_row(&self, handle: u64, [x, row, slice]: [u64; 3], bytes: &[u8]) -> Result<(), Refusal> {
         let (raw, rows) = self.level_place(handle)?;
         descriptor::write(raw, rows.at(x, row, slice), bytes).map_err(|_| UNKNOWN.into())

@@ -1,24 +1,25 @@
-//! A test, run again in a process of its own with the double, or something else, as its driver.
+//! Runs a test again in its own process, with the double or another library as its CUDA driver.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// Set in the child, to the name of the test.
+/// Environment variable of the child: the name of the test.
 const MARK: &str = "DRIVER_DOUBLE_CHILD";
 
-/// What the loader finds under the driver's name.
+/// The library that the loader finds under the driver's name.
 pub(crate) enum Library<'a> {
     Double,
-    /// The double, which is the system's Vulkan driver too.
+    /// The double, also as the system's Vulkan driver.
     #[cfg(target_os = "linux")]
     DoubleWithVulkan,
     File(&'a Path),
 }
 
-/// True in the child; false in the parent once the child has passed.
+/// Returns `true` in the child, and `false` in the parent once the child has passed.
 ///
 /// # Panics
-/// When it did not pass.
+///
+/// If the child fails.
 pub(crate) fn enter(test: &str, library: &Library<'_>) -> bool {
     if std::env::var(MARK).is_ok_and(|name| name == test) {
         return true;
@@ -42,13 +43,13 @@ pub(crate) fn enter(test: &str, library: &Library<'_>) -> bool {
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{test}: {} in its own process:\n{said}", output.status);
     assert!(said.contains("1 passed"), "no test is called {test}:\n{said}");
-    // Shown where the parent runs with `--nocapture`.
+    // Visible if the parent runs with `--nocapture`.
     print!("{said}");
     false
 }
 
-/// Runs a command. Wine fails to start one of many processes now and then, with
-/// `ERROR_INTERNAL_ERROR`; what was not started may be started again.
+/// Runs a command. Under Wine, starting a process occasionally fails with `ERROR_INTERNAL_ERROR`; a
+/// command that did not start is started again.
 fn started(command: &mut Command) -> std::io::Result<Output> {
     const INTERNAL_ERROR: i32 = 1359;
     for _ in 0..3 {
@@ -60,14 +61,15 @@ fn started(command: &mut Command) -> std::io::Result<Output> {
     command.output()
 }
 
-/// What the Vulkan loader reads of a driver.
+/// Returns the manifest that the Vulkan loader reads to find a driver.
 #[cfg(target_os = "linux")]
 fn manifest_of(file: &Path) -> String {
     let icd = format!("{{ \"library_path\": {:?}, \"api_version\": \"1.3.0\" }}", file.display().to_string());
     format!("{{ \"file_format_version\": \"1.0.0\", \"ICD\": {icd} }}")
 }
 
-/// This program with `file` as its driver, by way of the library path.
+/// Returns a command that runs this program with `file` as its driver, found through the library
+/// path.
 #[cfg(target_os = "linux")]
 fn with_driver(file: &Path, folder: &Path) -> Command {
     for name in ["libcuda.so", "libcuda.so.1"] {
@@ -80,8 +82,8 @@ fn with_driver(file: &Path, folder: &Path) -> Command {
     command
 }
 
-/// A copy of this program with `file` as its driver beside it: the one place where Windows looks
-/// before its own folders, where a real driver would be.
+/// Returns a command that runs a copy of this program with `file` next to it as its driver. This is
+/// the only folder that Windows searches before its own, which may contain a real driver.
 #[cfg(windows)]
 fn with_driver(file: &Path, folder: &Path) -> Command {
     let program = folder.join("test.exe");
@@ -90,7 +92,7 @@ fn with_driver(file: &Path, folder: &Path) -> Command {
     Command::new(program)
 }
 
-/// Cargo leaves it beside the test programs, or one folder above.
+/// Returns the path of the double. Cargo puts it next to the test programs, or one folder above.
 fn double() -> PathBuf {
     let program = std::env::current_exe().expect("this program's path");
     let name = format!("{}driver_double{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);

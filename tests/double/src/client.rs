@@ -1,4 +1,4 @@
-//! The tests' side: the loaded library, asked through functions of its own.
+//! The tests' side: the loaded library, called through its own control functions.
 //!
 //! Unsafe because it calls C.
 #![allow(unsafe_code)]
@@ -18,11 +18,11 @@ use crate::exporter::{Exported, Exporter};
 use crate::refused::Refused;
 use crate::told::{BlockedCall, Call, Finding, Live};
 
-/// What the system's loader is asked for.
+/// The name under which the system's loader loads the driver.
 const DRIVER: &str = if cfg!(windows) { "nvcuda.dll" } else { "libcuda.so.1" };
 
-/// Calls that tests make through cudarc, over those that `cuda-import` looks up itself. cudarc
-/// panics at one that is not there.
+/// Functions that tests call through cudarc, in addition to those that `cuda-import` looks up
+/// itself. cudarc panics if one is missing.
 const CALLED_BY_TESTS: &[&str] = &[
     "cuEventSynchronize",
     "cuLaunchKernel",
@@ -38,25 +38,26 @@ const CALLED_BY_TESTS: &[&str] = &[
     "cuModuleUnload",
 ];
 
-/// The library that stands in for the driver in this process.
+/// The library that acts as the driver in this process.
 #[derive(Debug)]
 pub struct Double {
     library: Library,
 }
 
 impl Double {
-    /// Some in a process of its own, where the test goes on; None in the process it came from, once
-    /// the other has passed.
+    /// Returns `Some` in a new process, in which the test continues, and `None` in the original
+    /// process once the new one has passed.
     ///
     /// # Panics
-    /// When the test failed over there, when no test is called `test`, and when the library or a
-    /// symbol is not there.
+    ///
+    /// If the test fails in the new process, if no test is named `test`, or if the library or a
+    /// symbol is missing.
     pub fn in_child(test: &str) -> Option<Self> {
         child::enter(test, &Which::Double).then(Self::open)
     }
 
-    /// Whether the software driver is installed that [`in_child_with_vulkan`] builds on: Mesa's
-    /// lavapipe, or what `DRIVER_DOUBLE_VULKAN` names.
+    /// Returns `true` if the software driver that [`in_child_with_vulkan`] needs is installed:
+    /// Mesa's lavapipe, or the one that `DRIVER_DOUBLE_VULKAN` names.
     ///
     /// [`in_child_with_vulkan`]: Self::in_child_with_vulkan
     #[cfg(target_os = "linux")]
@@ -64,21 +65,23 @@ impl Double {
         crate::vulkan::is_installed()
     }
 
-    /// As [`in_child`](Self::in_child), with the double as the system's one Vulkan driver too: its
-    /// device exports buffers, images and timelines to the double's first GPU.
+    /// Like [`in_child`](Self::in_child), with the double also as the system's only Vulkan driver.
+    /// Its device exports buffers, images and timelines to the double's first GPU.
     ///
     /// # Panics
-    /// As [`in_child`](Self::in_child).
+    ///
+    /// Like [`in_child`](Self::in_child).
     #[cfg(target_os = "linux")]
     pub fn in_child_with_vulkan(test: &str) -> Option<Self> {
         child::enter(test, &Which::DoubleWithVulkan).then(Self::open)
     }
 
-    /// As [`in_child`](Self::in_child), with `library` as the driver: true in the process of its
-    /// own.
+    /// Like [`in_child`](Self::in_child), with `library` as the driver. Returns `true` in the new
+    /// process.
     ///
     /// # Panics
-    /// As [`in_child`](Self::in_child).
+    ///
+    /// Like [`in_child`](Self::in_child).
     pub fn in_child_with(test: &str, library: &Path) -> bool {
         child::enter(test, &Which::File(library))
     }
@@ -103,24 +106,26 @@ impl Double {
         self.find(name).unwrap_or_else(|| panic!("the driver in the library path is not the double: it lacks {name}"))
     }
 
-    /// The exporting side on the first device: see [`Exporter::export_memory`].
+    /// Exports memory of the first device: see [`Exporter::export_memory`].
     ///
     /// # Panics
-    /// When the process has no descriptor left.
+    ///
+    /// If the process has no descriptor left.
     pub fn export_memory(&self, size: u64, dedicated: bool) -> Exported {
         self.exporter(0).export_memory(size, dedicated)
     }
 
-    /// The exporting side makes a semaphore and exports it. Which device it is on does not matter:
-    /// the driver takes it on any (measured).
+    /// Creates a semaphore as the exporting side and exports it. Its device does not matter: the
+    /// driver imports it on any device (measured).
     ///
     /// # Panics
-    /// When the process has no descriptor left.
+    ///
+    /// If the process has no descriptor left.
     pub fn export_semaphore(&self, timeline: bool) -> Exported {
         self.exported(self.control::<extern "C" fn(c_int) -> Raw>("double_export_semaphore")(timeline.into()))
     }
 
-    /// The exporting side on the device with this ordinal.
+    /// Returns the exporting side on the device with this ordinal.
     pub fn exporter(&self, device: usize) -> Exporter<'_> {
         Exporter::new(self, device as c_int)
     }
@@ -130,103 +135,105 @@ impl Double {
         Exported { handle: descriptor::own(raw).expect("a descriptor is left"), number }
     }
 
-    /// The exporting side enqueues a signal.
+    /// Enqueues a signal as the exporting side.
     pub fn submit_signal(&self, number: u64, value: u64) {
         self.control::<extern "C" fn(u64, u64)>("double_submit_signal")(number, value);
     }
 
-    /// A signal that the exporting side enqueued completes.
+    /// Completes a signal that the exporting side enqueued.
     pub fn complete_signal(&self, number: u64, value: u64) {
         self.control::<extern "C" fn(u64, u64)>("double_complete_signal")(number, value);
     }
 
-    /// The exporting side signals, both at once.
+    /// Enqueues and completes a signal as the exporting side.
     pub fn signal(&self, number: u64, value: u64) {
         self.submit_signal(number, value);
         self.complete_signal(number, value);
     }
 
-    /// The counter of a timeline; 1 for a binary semaphore that is signaled.
+    /// Returns the counter of a timeline, or 1 for a binary semaphore that is signaled.
     pub fn value(&self, number: u64) -> u64 {
         self.control::<extern "C" fn(u64) -> u64>("double_value")(number)
     }
 
-    /// No stream does any work from now on, as if another program had the GPU: what blocks without
-    /// need shows.
+    /// Holds the work of all streams from now on, as if another program used the GPU. This reveals
+    /// calls that block unnecessarily.
     pub fn hold_work(&self) {
         self.control::<extern "C" fn(c_int)>("double_hold")(1);
     }
 
-    /// Ends [`hold_work`](Self::hold_work): all is done that can be.
+    /// Ends [`hold_work`](Self::hold_work) and runs all work that is ready.
     pub fn let_work_go(&self) {
         self.control::<extern "C" fn(c_int)>("double_hold")(0);
     }
 
-    /// As [`hold_work`](Self::hold_work), for the streams of one device; `None` ends it.
+    /// Like [`hold_work`](Self::hold_work), for the streams of one device; `None` ends it.
     pub fn hold_work_of(&self, device: Option<i32>) {
         self.control::<extern "C" fn(c_int)>("double_hold_device")(device.unwrap_or(-1));
     }
 
-    /// The `nth` call from now on, counted from 1, fails with `code`. If `sticky`, only calls that
-    /// work in a context count, and that context is lost from then on, as if by
+    /// Makes the `nth` call from now on, counted from 1, fail with `code`. If `sticky`, only calls
+    /// that work in a context count, and that context is lost from then on, as if by
     /// [`lose_context`](Self::lose_context).
     pub fn fail_nth(&self, nth: u64, code: Code, sticky: bool) {
         self.control::<extern "C" fn(u64, Code, c_int)>("double_fail_nth")(nth, code, sticky.into());
     }
 
-    /// The next `count` calls of this name fail with `code`, in place of what was to fail before.
+    /// Makes the next `count` calls of this name fail with `code`. Replaces any fault that was
+    /// armed before.
     pub fn fail_named(&self, name: &str, count: u64, code: Code) {
         let fail = self.control::<unsafe extern "C" fn(*const u8, usize, u64, Code)>("double_fail_named");
-        // SAFETY: a name of so many bytes.
+        // SAFETY: a valid name and its length in bytes.
         unsafe { fail(name.as_ptr(), name.len(), count, code) };
     }
 
-    /// A kernel faults in the primary context of the device with this ordinal: every later call in
-    /// that context returns `code`, until it is released. Calls in other contexts, and those in
-    /// none, go on.
+    /// Simulates a kernel fault in the primary context of the device with this ordinal: every later
+    /// call in that context returns `code` until the context is released. Calls in other contexts,
+    /// or in none, still work.
     pub fn lose_context(&self, device: usize, code: Code) {
         self.control::<extern "C" fn(c_int, Code)>("double_lose_context")(device as c_int, code);
     }
 
-    /// What becomes of descriptors that imports refuse from now on.
+    /// Sets what imports do from now on with descriptors that they refuse.
     pub fn set_refused(&self, refused: Refused) {
         self.control::<extern "C" fn(Refused)>("double_set_refused")(refused);
     }
 
-    /// No call is to fail any more; a context that is lost stays so. The first call that the fault
-    /// hit, if it hit one.
+    /// Disarms the fault. A context that is lost stays lost. Returns the first call that the fault
+    /// hit, if any.
     pub fn disarm(&self) -> Option<Call> {
         let hit = self.lines("double_fault").first().map(|line| Call::from_line(line));
         self.fail_nth(0, 0, false);
         hit
     }
 
-    /// The calls since [`forget_calls`](Self::forget_calls), in order. Looking up an error's name
-    /// is not one.
+    /// Returns the calls since [`forget_calls`](Self::forget_calls), in order. Error name lookups
+    /// are not included.
     pub fn calls(&self) -> Vec<Call> {
         self.lines("double_calls").iter().map(|line| Call::from_line(line)).collect()
     }
 
-    /// Begins the list of [`calls`](Self::calls) again.
+    /// Clears the list of [`calls`](Self::calls).
     pub fn forget_calls(&self) {
         self.control::<extern "C" fn()>("double_forget_calls")();
     }
 
-    /// The calls that block now, in the order in which they began to.
+    /// Returns the calls that are blocked now, in the order in which they blocked.
     pub fn blocked_calls(&self) -> Vec<BlockedCall> {
         self.lines("double_blocked").iter().map(|line| BlockedCall::from_line(line)).collect()
     }
 
-    /// Makes all calls that block now return `CUDA_ERROR_UNKNOWN`, each with a finding `hang`, as
-    /// if the process were ended.
+    /// Makes all calls that are blocked now return `CUDA_ERROR_UNKNOWN`, each with a finding
+    /// `hang`, as if the process were ended.
     pub fn end_blocked_calls(&self) {
         self.control::<extern "C" fn()>("double_end_blocked")();
     }
 
-    /// Returns once `is_so`, for instance once another thread's call blocks.
+    /// Waits until `is_so` returns `true`, for instance because another thread's call blocks.
     ///
     /// # Panics
-    /// When it does not come to that within a minute. How long it takes is of no importance.
+    ///
+    /// If that takes more than a minute. Otherwise the duration does not matter.
     pub fn until(&self, what: &str, mut is_so: impl FnMut(&Self) -> bool) {
         let begun = Instant::now();
         while !is_so(self) {
@@ -239,10 +246,11 @@ impl Double {
         }
     }
 
-    /// Returns once a call of this name blocks: what it waits for.
+    /// Waits until a call of this name blocks, and returns that call.
     ///
     /// # Panics
-    /// As [`until`](Self::until).
+    ///
+    /// Like [`until`](Self::until).
     pub fn until_blocked(&self, name: &str) -> BlockedCall {
         let mut found = None;
         self.until(name, |double| {
@@ -252,11 +260,12 @@ impl Double {
         found.unwrap_or_else(|| unreachable!("it was found"))
     }
 
-    /// Returns once `thread` has ended, or a call is blocked or asks again and again: it can get no
-    /// further without the others.
+    /// Waits until `thread` has ended, or until a call blocks or polls repeatedly, so that it
+    /// cannot continue without the other threads.
     ///
     /// # Panics
-    /// As [`until`](Self::until).
+    ///
+    /// Like [`until`](Self::until).
     pub fn until_ended_or_blocked<T>(&self, thread: &ScopedJoinHandle<'_, T>) {
         const NOT_READY: u32 = 600;
         let asked = |double: &Self| double.calls().iter().filter(|call| call.code == NOT_READY).count();
@@ -266,46 +275,46 @@ impl Double {
         });
     }
 
-    /// What was found since this was asked last.
+    /// Returns the findings since the last call.
     pub fn findings(&self) -> Vec<Finding> {
         self.lines("double_findings").iter().map(|line| Finding::from_line(line)).collect()
     }
 
-    /// [`findings`](Self::findings), with everything that is left as a leak.
+    /// Returns [`findings`](Self::findings), including a leak for everything that is left.
     pub fn findings_at_exit(&self) -> Vec<Finding> {
         self.control::<extern "C" fn()>("double_find_leaks")();
         self.findings()
     }
 
-    /// What was made and is still there.
+    /// Returns the objects that were created and still exist.
     pub fn live(&self) -> Vec<Live> {
         self.lines("double_live").iter().map(|line| Live::from_line(line)).collect()
     }
 
-    /// Drops all that is left, with all faults and findings, as if the process had begun again.
-    /// Nothing made before may be used after.
+    /// Drops everything that is left, with all faults and findings, as if the process had started
+    /// again. Objects created before must not be used afterward.
     pub fn forget(&self) {
         self.control::<extern "C" fn()>("double_forget")();
     }
 
-    /// Makes a context current on this thread, behind everyone's back; 0 is none.
+    /// Makes a context current on this thread, bypassing the code under test; 0 means none.
     pub fn set_current(&self, context: u64) {
         self.control::<extern "C" fn(u64)>("double_set_current")(context);
     }
 
-    /// Lets all devices give `value` for a `CUdevice_attribute`.
+    /// Makes all devices report `value` for a `CUdevice_attribute`.
     pub fn set_attribute(&self, attribute: i32, value: i32) {
         self.control::<extern "C" fn(c_int, c_int)>("double_set_attribute")(attribute, value);
     }
 
-    /// Whether devices reach each other's memory from now on; they do at first.
+    /// Sets whether devices can access each other's memory from now on. Initially they can.
     pub fn set_peer_access(&self, reach: bool) {
         self.control::<extern "C" fn(c_int)>("double_set_peers")(reach.into());
     }
 
     fn lines(&self, name: &str) -> Vec<String> {
         unsafe extern "C" fn push(lines: *mut c_void, text: *const u8, len: usize) {
-            // SAFETY: `lines` is the one below, which nobody else uses meanwhile.
+            // SAFETY: `lines` is the vector below, which is not used elsewhere during the call.
             let lines = unsafe { &mut *lines.cast::<Vec<String>>() };
             // SAFETY: the double passes a line that is valid during the call.
             let line = unsafe { std::slice::from_raw_parts(text, len) };
@@ -313,7 +322,7 @@ impl Double {
         }
         let mut lines = Vec::<String>::new();
         let list = self.control::<unsafe extern "C" fn(Sink, *mut c_void)>(name);
-        // SAFETY: `push` takes a list of lines, which this is.
+        // SAFETY: `push` expects a pointer to a vector of lines, which this is.
         unsafe { list(push, (&raw mut lines).cast()) };
         lines
     }

@@ -1,4 +1,4 @@
-//! What the tests can ask for on Windows alone.
+//! Functions for tests that exist on Windows only.
 
 use std::ffi::c_int;
 
@@ -6,41 +6,44 @@ use crate::client::Double;
 use crate::descriptor::Raw;
 use crate::exporter::Exported;
 
-/// What the exporting side shares by its number.
+/// An object that the exporting side shares by its number.
 #[derive(Clone, Copy, Debug)]
 pub struct Shared {
-    /// Never to be closed.
+    /// The KMT handle, which must never be closed.
     pub kmt: isize,
-    /// For [`Double::signal`] and its like.
+    /// The number for [`Double::signal`] and similar functions.
     pub number: u64,
 }
 
 impl Double {
-    /// The exporting side allocates `size` bytes on the first device and exports them under a name.
+    /// Allocates `size` bytes on the first device as the exporting side and exports them under a
+    /// name.
     ///
     /// # Panics
-    /// When the name is taken.
+    ///
+    /// If the name is taken.
     pub fn export_named_memory(&self, size: u64, dedicated: bool, name: &str) -> Exported {
         let export = self.control::<extern "C" fn(u64, c_int, *const u16) -> Raw>("double_export_named_memory");
         self.exported(export(size, dedicated.into(), wide(name).as_ptr()))
     }
 
-    /// The exporting side makes a semaphore and exports it under a name.
+    /// Creates a semaphore as the exporting side and exports it under a name.
     ///
     /// # Panics
-    /// When the name is taken.
+    ///
+    /// If the name is taken.
     pub fn export_named_semaphore(&self, timeline: bool, name: &str) -> Exported {
         let export = self.control::<extern "C" fn(c_int, *const u16) -> Raw>("double_export_named_semaphore");
         self.exported(export(timeline.into(), wide(name).as_ptr()))
     }
 
-    /// The exporting side allocates `size` bytes on the first device and shares them as a KMT
+    /// Allocates `size` bytes on the first device as the exporting side and shares them as a KMT
     /// handle.
     pub fn share_memory(&self, size: u64, dedicated: bool) -> Shared {
         self.shared(self.control::<extern "C" fn(u64, c_int) -> Raw>("double_share_memory")(size, dedicated.into()))
     }
 
-    /// The exporting side makes a semaphore and shares it as a KMT handle.
+    /// Creates a semaphore as the exporting side and shares it as a KMT handle.
     pub fn share_semaphore(&self, timeline: bool) -> Shared {
         self.shared(self.control::<extern "C" fn(c_int) -> Raw>("double_share_semaphore")(timeline.into()))
     }

@@ -1,9 +1,9 @@
-//! Copies of blocks of rows, between host memory, device memory and the levels of arrays.
+//! Copies of blocks of rows between host memory, device memory and array levels.
 //!
-//! Host memory is taken as pinned: it is read and written when the copy is done, not when it is
-//! enqueued. So a copy that nobody waits for before its memory goes is seen.
+//! Host memory is treated as pinned: it is read and written when the copy runs, not when it is
+//! enqueued. This reveals host memory that is freed before its copy is done.
 //!
-//! Unsafe because host memory is reached by address.
+//! Unsafe because host memory is accessed by address.
 #![allow(unsafe_code)]
 
 use crate::abi::{Code, Copy3dDesc, CopyEnd, INVALID_VALUE, MEMORY_ARRAY, MEMORY_DEVICE, MEMORY_HOST, UNKNOWN};
@@ -19,7 +19,7 @@ pub(crate) struct Copy3d {
     size: Size,
 }
 
-/// Where the first row is, and how far the next ones are apart.
+/// Position of the first row, and the distance between rows.
 #[derive(Clone, Copy, Debug)]
 enum End {
     Host {
@@ -32,7 +32,7 @@ enum End {
         pitch: u64,
         rows: u64,
     },
-    /// The handle of a level.
+    /// A level, by its handle.
     Array {
         level: u64,
         x: u64,
@@ -42,7 +42,7 @@ enum End {
 }
 
 impl Copy3d {
-    /// What the driver would refuse is refused.
+    /// Refuses copies that the driver would refuse.
     pub(crate) fn new(ledger: &Ledger, context: u64, desc: &Copy3dDesc) -> Result<Self, Refusal> {
         let size = Size { row: desc.width_in_bytes as u64, rows: desc.height as u64, slices: desc.depth as u64 };
         if size.row == 0 || size.rows == 0 || size.slices == 0 {
@@ -54,7 +54,7 @@ impl Copy3d {
         Ok(copy)
     }
 
-    /// The handles of levels that it reads or writes.
+    /// Returns the handles of the levels that the copy reads or writes.
     pub(crate) fn levels(&self) -> impl Iterator<Item = u64> + use<> {
         let level = |end| match end {
             End::Array { level, .. } => Some(level),
@@ -63,7 +63,7 @@ impl Copy3d {
         level(self.from).into_iter().chain(level(self.to))
     }
 
-    /// Whether its first row in linear memory is at one of these addresses.
+    /// Returns `true` if a first row in linear memory is at one of these addresses.
     pub(crate) fn is_in(&self, inside: impl Fn(u64) -> bool) -> bool {
         let first = |end| match end {
             End::Device { address, .. } => Some(address),
@@ -128,7 +128,7 @@ impl End {
         match self {
             Self::Host { address, pitch, rows } => {
                 let place = std::ptr::with_exposed_provenance(address + ((slice * rows + row) * pitch) as usize);
-                // SAFETY: cuda.h: the rows are there until the copy is done.
+                // SAFETY: cuda.h: the rows are valid until the copy is done.
                 Ok(unsafe { std::slice::from_raw_parts::<u8>(place, len as usize) }.to_vec())
             }
             Self::Device { address, pitch, rows } => ledger.load(address + (slice * rows + row) * pitch, len),
@@ -140,7 +140,7 @@ impl End {
         let (raw, place) = match self {
             Self::Host { address, pitch, rows } => {
                 let place = std::ptr::with_exposed_provenance_mut(address + ((slice * rows + row) * pitch) as usize);
-                // SAFETY: cuda.h: the rows are there until the copy is done, and nobody else uses
+                // SAFETY: cuda.h: the rows are valid until the copy is done, and nothing else uses
                 // them.
                 unsafe { bytes.as_ptr().copy_to(place, bytes.len()) };
                 return Ok(());

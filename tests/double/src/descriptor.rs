@@ -1,7 +1,7 @@
-//! The operating system's handles: descriptors of anonymous files that carry a number, and the
-//! memory behind it.
+//! Operating system handles: descriptors of anonymous files that contain a number, followed by
+//! memory.
 //!
-//! Everything here takes numbers, because the point is to see what has become of them.
+//! All functions take raw numbers, because the double checks what happened to the descriptors.
 //!
 //! Unsafe because a number need not be open.
 #![allow(unsafe_code)]
@@ -18,10 +18,10 @@ pub(crate) type Owned = OwnedFd;
 
 const MAGIC: [u8; 16] = *b"driver-double/1\n";
 const LABEL: &str = "driver-double";
-/// In bytes; the memory follows.
+/// Size of the header in bytes; the memory follows it.
 pub(crate) const HEADER: u64 = 4096;
 
-/// A fresh descriptor that carries `number`, with `size` bytes of zeros behind it.
+/// Creates a descriptor that contains `number` and `size` zeroed bytes of memory.
 pub(crate) fn create(number: u64, size: u64) -> io::Result<Raw> {
     let file = rustix::fs::memfd_create(LABEL, MemfdFlags::CLOEXEC)?;
     let end = HEADER.checked_add(size).ok_or(io::ErrorKind::FileTooLarge)?;
@@ -31,7 +31,8 @@ pub(crate) fn create(number: u64, size: u64) -> io::Result<Raw> {
     Ok(file.into_raw_fd())
 }
 
-/// What [`create`] put into it; None for all others, and for a number that is closed.
+/// Returns the number that [`create`] stored, or `None` for other descriptors and for closed
+/// numbers.
 pub(crate) fn number(raw: Raw) -> Option<u64> {
     let mut header = [0; 32];
     let read = rustix::io::pread(borrow(raw)?, &mut header, 0).ok()?;
@@ -42,28 +43,28 @@ pub(crate) fn number(raw: Raw) -> Option<u64> {
     u128::from_le_bytes(number.try_into().ok()?).try_into().ok()
 }
 
-/// What the driver owns once an import has succeeded: the descriptor itself.
+/// Returns the descriptor that the driver owns once an import has succeeded: the given one.
 pub(crate) fn take(given: &Handle) -> io::Result<Raw> {
     Ok(given.fd)
 }
 
-/// Another descriptor of the same.
+/// Duplicates a descriptor.
 pub(crate) fn duplicate(raw: Raw) -> io::Result<Raw> {
     Ok(rustix::io::fcntl_dupfd_cloexec(borrow(raw).ok_or(CLOSED)?, 0)?.into_raw_fd())
 }
 
-/// Closes it; false if it is closed already.
+/// Closes a descriptor. Returns `false` if it is already closed.
 pub(crate) fn close(raw: Raw) -> bool {
     let open = borrow(raw).is_some_and(|file| rustix::io::fcntl_getfd(file).is_ok());
     if open {
-        // SAFETY: the number is open, and the caller took it over from whoever had it.
+        // SAFETY: the number is open, and the caller took over its ownership.
         drop(unsafe { OwnedFd::from_raw_fd(raw) });
     }
     open
 }
 
-/// Closes it and puts another file of ours in its place, as if another thread had opened one at
-/// that moment.
+/// Closes a descriptor and opens a file of the double under the same number, as if another thread
+/// had just opened one.
 pub(crate) fn replace(raw: Raw, number: u64) -> io::Result<()> {
     let made = create(number, 0)?;
     if made == raw {
@@ -71,12 +72,12 @@ pub(crate) fn replace(raw: Raw, number: u64) -> io::Result<()> {
     }
     // SAFETY: as in `close`.
     let mut place = std::mem::ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(raw) });
-    // SAFETY: `create` has just returned it, and nobody else knows it.
+    // SAFETY: `create` has just returned it, and nothing else knows it.
     let made = unsafe { OwnedFd::from_raw_fd(made) };
     Ok(rustix::io::dup2(made, &mut place)?)
 }
 
-/// Those of ours that are open in this process, with the number each carries.
+/// Returns the descriptors of the double that are open in this process, each with its number.
 pub(crate) fn open() -> Vec<(Raw, u64)> {
     let Ok(folder) = std::fs::read_dir("/proc/self/fd") else { return Vec::new() };
     let ours = folder
@@ -86,7 +87,7 @@ pub(crate) fn open() -> Vec<(Raw, u64)> {
     raw.filter_map(|raw| Some((raw, number(raw)?))).collect()
 }
 
-/// From the memory behind it.
+/// Reads from the memory of a descriptor.
 pub(crate) fn read(raw: Raw, offset: u64, len: usize) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; len];
     let mut done = 0;
@@ -99,15 +100,15 @@ pub(crate) fn read(raw: Raw, offset: u64, len: usize) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// To the memory behind it.
+/// Writes to the memory of a descriptor.
 pub(crate) fn write(raw: Raw, offset: u64, bytes: &[u8]) -> io::Result<()> {
     write_all(borrow(raw).ok_or(CLOSED)?, bytes, HEADER + offset)
 }
 
-/// Hands a descriptor out.
+/// Converts a descriptor of the double to an owned one.
 pub(crate) fn own(raw: Raw) -> Option<Owned> {
     number(raw)?;
-    // SAFETY: it is open, it is one of ours, and the caller has it from `create`.
+    // SAFETY: it is open, it was created by the double, and the caller got it from `create`.
     Some(unsafe { OwnedFd::from_raw_fd(raw) })
 }
 
@@ -123,7 +124,7 @@ fn write_all(file: BorrowedFd<'_>, mut bytes: &[u8], mut offset: u64) -> io::Res
 }
 
 fn borrow<'a>(raw: Raw) -> Option<BorrowedFd<'a>> {
-    // SAFETY: not -1. Should it be closed, the calls here say so; should it have another owner,
-    // they read what does not match the header and leave it alone.
+    // SAFETY: not -1. If it is closed, the calls here return an error; if it belongs to something
+    // else, its contents do not match the header and it is not modified.
     (raw >= 0).then(|| unsafe { BorrowedFd::borrow_raw(raw) })
 }

@@ -1,4 +1,5 @@
-//! What the exporting side made: memory, and semaphores with their state, which both sides share.
+//! Exported objects of the exporting side: memory, and semaphores with their state, which both
+//! sides share.
 
 use std::collections::BTreeMap;
 
@@ -8,13 +9,13 @@ use crate::layout::Rows;
 #[cfg(target_os = "linux")]
 use crate::vulkan::Shared;
 
-/// By the number that their descriptors carry.
+/// Exports by the number that their descriptors contain.
 pub(crate) type Exports = BTreeMap<u64, Export>;
 
 #[derive(Debug)]
 pub(crate) enum Export {
-    /// The ordinal of the GPU that it lies in, bytes, whether the allocation was dedicated, and the
-    /// image in it, if there is one.
+    /// The ordinal of the GPU, the size in bytes, whether the allocation is dedicated, and the
+    /// image in it, if any.
     Memory {
         device: i32,
         size: u64,
@@ -22,7 +23,7 @@ pub(crate) enum Export {
         image: Option<ExportedImage>,
     },
     Semaphore(Payload),
-    /// Takes the place of a descriptor that was closed, see
+    /// Replaces a descriptor that was closed, see
     /// [`descriptor::replace`](crate::descriptor::replace).
     #[cfg(not(windows))]
     Decoy,
@@ -32,42 +33,42 @@ pub(crate) enum Export {
 #[derive(Clone, Debug)]
 pub(crate) struct ExportedImage {
     pub(crate) shape: ImageShape,
-    /// Where a Vulkan driver has placed its levels; none where no driver has.
+    /// Where a Vulkan driver placed the levels; empty without a Vulkan driver.
     pub(crate) rows: Vec<Rows>,
 }
 
 impl ExportedImage {
-    /// The image as what is mapped with `flags` may take it. Vulkan does not say whether an image
-    /// of one layer is an array.
+    /// Returns the image as a mapping with `flags` may interpret it. Vulkan does not tell whether
+    /// an image with one layer is an array.
     pub(crate) fn mapped_with(mut self, flags: u32) -> Self {
         self.shape.layered |= !self.rows.is_empty() && flags & ARRAY_LAYERED != 0;
         self
     }
 }
 
-/// An image as the exporting side made it.
+/// An image as the exporting side created it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct ImageShape {
-    /// In bytes, in the memory.
+    /// Offset in the memory, in bytes.
     pub offset: u64,
-    /// 1, 2 or 3; a cube has 2.
+    /// 1, 2 or 3; 2 for a cube.
     pub dimensions: u32,
     /// Extent of the first mip level; unused dimensions are 1.
     pub extent: [u32; 3],
-    /// 6 a cube.
+    /// Number of layers; 6 for each cube.
     pub layers: u32,
-    /// Whether its layers are faces.
+    /// Whether the layers are cube faces.
     pub cube: bool,
-    /// Whether it is viewed as an array even if it has one layer, or one cube.
+    /// Whether the image is viewed as an array even if it has only one layer or one cube.
     pub layered: bool,
-    /// Mip levels.
+    /// Number of mip levels.
     pub levels: u32,
-    /// As `CUarray_format`.
+    /// A `CUarray_format` value.
     pub format: u32,
     /// Number of channels of that format.
     pub channels: u32,
-    /// Whether it may be rendered into.
+    /// Whether the image can be a color attachment.
     pub color_attachment: bool,
 }
 
@@ -76,15 +77,15 @@ impl ImageShape {
         self.layered || self.layers > if self.cube { 6 } else { 1 }
     }
 
-    /// Whether CUDA places the layers of an array where Vulkan does: with one mip level, and with
-    /// all mip levels of several layers (measured).
+    /// Returns `true` if CUDA places the layers of an array where Vulkan does: with one mip level,
+    /// or with several layers and all mip levels (measured).
     pub(crate) fn lies_alike(&self) -> bool {
         let all = self.extent.into_iter().max().unwrap_or(1).max(1).ilog2() + 1;
         let is_array = self.layered || self.layers > 1;
         !is_array || self.levels == 1 || (self.layers > 1 && self.levels == all)
     }
 
-    /// What an importer that says this has got wrong.
+    /// Returns the properties in which the importer's description differs from the image.
     pub(crate) fn differences(&self, offset: u64, array: &ArrayDesc, levels: u32) -> Vec<String> {
         let [width, height, depth] = self.extent.map(|size| size as usize);
         let height = if self.dimensions == 1 { 0 } else { height };
@@ -105,7 +106,7 @@ impl ImageShape {
         compare("width", array.width == width);
         compare("height", array.height == height);
         compare("depth or layers", array.depth == depth);
-        // Without the flag, layers are the depth of a block.
+        // Without the flag, the layers would be the depth of a 3D array.
         compare("layered flag", has(ARRAY_LAYERED) == self.is_layered());
         compare("levels", levels == self.levels);
         compare("format", array.format == self.format && array.channels == self.channels);
@@ -118,12 +119,12 @@ impl ImageShape {
 /// The state of a semaphore.
 #[derive(Debug)]
 pub(crate) enum Payload {
-    /// The highest value of which a signal was submitted, and the counter.
+    /// The highest value for which a signal was submitted, and the counter.
     Timeline { submitted: u64, value: u64 },
-    /// How many of each were submitted and completed.
+    /// The numbers of signals and waits submitted, and of signals and waits completed.
     Binary { signals: u64, waits: u64, signaled: u64, waited: u64 },
-    /// A timeline whose counter is Vulkan's, while that has it; and the highest value of which a
-    /// signal was submitted on CUDA's side.
+    /// A timeline whose counter is owned by Vulkan as long as the Vulkan semaphore exists, and the
+    /// highest value for which CUDA submitted a signal.
     #[cfg(target_os = "linux")]
     Vulkan { shared: Option<Shared>, submitted: u64 },
 }
@@ -140,13 +141,14 @@ impl Payload {
         !matches!(self, Self::Binary { .. })
     }
 
-    /// Vulkan destroys its timeline: what comes of the semaphore from now on, nobody sees.
+    /// Detaches the state from the timeline that Vulkan destroys. Later changes of the semaphore
+    /// are visible to CUDA only.
     #[cfg(target_os = "linux")]
     pub(crate) fn part(&mut self) {
         *self = Self::Timeline { submitted: self.value(), value: self.value() };
     }
 
-    /// A signal is enqueued, on any side.
+    /// Records that a signal is enqueued, on either side.
     pub(crate) fn submit_signal(&mut self, to: u64) -> Result<(), (Kind, String)> {
         match self {
             Self::Timeline { submitted, .. } if to <= *submitted => {
@@ -176,7 +178,8 @@ impl Payload {
         }
     }
 
-    /// A wait is enqueued, on any side. A timeline may be waited for before its signal (measured).
+    /// Records that a wait is enqueued, on either side. A wait for a timeline may be enqueued
+    /// before its signal (measured).
     pub(crate) fn submit_wait(&mut self) -> Result<(), (Kind, String)> {
         match self {
             Self::Binary { signals, waits, .. } if *waits >= *signals => {
@@ -190,7 +193,7 @@ impl Payload {
         }
     }
 
-    /// Whether a wait for `value` can end now.
+    /// Returns `true` if a wait for `value` can end now.
     pub(crate) fn is_reached(&self, value: u64) -> bool {
         match *self {
             Self::Binary { signaled, waited, .. } => signaled > waited,
@@ -198,7 +201,8 @@ impl Payload {
         }
     }
 
-    /// Signals of a timeline that overtake one another leave it at the lower value.
+    /// Completes a signal. Timeline signals that complete out of order leave the counter at the
+    /// lower value.
     pub(crate) fn complete_signal(&mut self, to: u64) -> Result<(), (Kind, String)> {
         match self {
             Self::Timeline { value, .. } => {
@@ -225,7 +229,7 @@ impl Payload {
         }
     }
 
-    /// The counter; 0 or 1 of a binary semaphore.
+    /// Returns the counter, or 0 or 1 for a binary semaphore.
     pub(crate) fn value(&self) -> u64 {
         match self {
             Self::Timeline { value, .. } => *value,

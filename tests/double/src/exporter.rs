@@ -1,4 +1,4 @@
-//! The exporting side on one device, as tests see it.
+//! The exporting side on one device, as tests use it.
 //!
 //! Unsafe because it calls C.
 #![allow(unsafe_code)]
@@ -9,13 +9,12 @@ use crate::client::Double;
 use crate::descriptor::{Owned, Raw};
 use crate::export::ImageShape;
 
-/// What the exporting side hands over: a descriptor, and the number by which the double knows what
-/// it is of.
+/// An exported object: a descriptor, and the number by which the double identifies the object.
 #[derive(Debug)]
 pub struct Exported {
-    /// The test's, until it is imported.
+    /// The descriptor, which the test owns until it is imported.
     pub handle: Owned,
-    /// For [`Double::signal`] and its like.
+    /// The number for [`Double::signal`] and similar functions.
     pub number: u64,
 }
 
@@ -31,24 +30,26 @@ impl<'d> Exporter<'d> {
         Self { double, device }
     }
 
-    /// The exporting side allocates `size` bytes and exports them.
+    /// Allocates `size` bytes and exports them.
     ///
     /// # Panics
-    /// When the process has no descriptor left.
+    ///
+    /// If the process has no descriptor left.
     pub fn export_memory(&self, size: u64, dedicated: bool) -> Exported {
         type Export = extern "C" fn(c_int, u64, c_int) -> Raw;
         let export = self.double.control::<Export>("double_export_memory");
         self.double.exported(export(self.device, size, dedicated.into()))
     }
 
-    /// The exporting side allocates `size` bytes, makes an image in them and exports them.
+    /// Allocates `size` bytes, creates an image in them and exports them.
     ///
     /// # Panics
-    /// When the process has no descriptor left.
+    ///
+    /// If the process has no descriptor left.
     pub fn export_image(&self, size: u64, dedicated: bool, image: &ImageShape) -> Exported {
         type Export = unsafe extern "C" fn(c_int, u64, c_int, *const ImageShape) -> Raw;
         let export = self.double.control::<Export>("double_export_image");
-        // SAFETY: `image` is one, and lives until the call returns.
+        // SAFETY: `image` is a valid shape that lives until the call returns.
         self.double.exported(unsafe { export(self.device, size, dedicated.into(), image) })
     }
 }

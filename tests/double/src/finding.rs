@@ -1,4 +1,4 @@
-//! What can be found wrong with the use of the driver.
+//! Findings: the rules that a use of the driver can break.
 
 use std::fmt;
 use std::fs::OpenOptions;
@@ -6,14 +6,15 @@ use std::io::Write as _;
 
 use crate::abi::Code;
 
-/// Names a file to which each finding is appended as it is made: its kind and what happened, with a
-/// tab between them. For tests that do not ask the double themselves.
+/// Environment variable with the path of a file. Each finding is appended to it immediately, as its
+/// kind and text separated by a tab. For tests that do not query the double themselves.
 const LOG: &str = "DRIVER_DOUBLE_FINDINGS";
 
-/// Appends to the file that [`LOG`] names, if it does.
+/// Appends to the file that [`LOG`] names, if it is set.
 ///
 /// # Panics
-/// When the file cannot be written.
+///
+/// If the file cannot be written.
 pub(crate) fn log(kind: Kind, text: &str) {
     let Some(path) = std::env::var_os(LOG) else { return };
     let line = format!("{kind}\t{text}\n");
@@ -22,66 +23,67 @@ pub(crate) fn log(kind: Kind, text: &str) {
     written.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
 }
 
-/// A rule that was broken. The names are what tests compare.
+/// A rule that was broken. Tests compare the displayed names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Somebody closed a descriptor that is the driver's, or one that the driver had closed.
+    /// A descriptor that the driver owns, or that the driver closed, was closed by other code.
     DoubleClose,
-    /// Nobody closed it.
+    /// A descriptor was never closed.
     DescriptorLeak,
-    /// Never destroyed.
+    /// An object was never destroyed.
     ObjectLeak,
     UseAfterDestroy,
     UnknownHandle,
     /// "Destroying the memory object doesn't free any mapping": it must have been freed before.
     MappedAtDestroy,
-    /// Vulkan destroys an image, or frees memory, that CUDA has mapped. Drivers keep the memory,
-    /// but who frees it in this order takes it for unused.
+    /// Vulkan destroys an image, or frees memory, that CUDA still maps. Drivers keep the memory,
+    /// but the program considers it unused.
     #[cfg(target_os = "linux")]
     MappedAtFree,
-    /// VUID-VkBindImageMemoryInfo-image-07460: an image is bound to memory once.
+    /// VUID-VkBindImageMemoryInfo-image-07460: an image must be bound to memory only once.
     #[cfg(target_os = "linux")]
     BoundTwice,
     /// "Any outstanding signals or waits must have completed."
     PendingAtDestroy,
-    /// A binary semaphore's signal must have been submitted before its wait, one for each.
+    /// A wait for a binary semaphore was submitted before its signal. Each wait needs its own
+    /// signal.
     WaitBeforeSignal,
-    /// A binary semaphore signaled that nobody waited for yet.
+    /// A binary semaphore was signaled again before a wait.
     SignalOverSignal,
-    /// A timeline's values must rise.
+    /// The values of timeline signals must increase.
     ValueNotRising,
-    /// Signals completed in another order than that of their values.
+    /// Signals completed in a different order than that of their values.
     ValueFell,
     SizeDiffers,
     DedicatedDiffers,
-    /// An image mapped as another one than was exported.
+    /// An image was mapped with a description that differs from the exported image.
     ImageDiffers,
-    /// An image whose texels the drivers place differently, which CUDA's maps without a word
+    /// The drivers place the texels of this image differently, but CUDA maps it without an error
     /// (measured).
     MipLayout,
-    /// A texture or surface object was left when its array was destroyed.
+    /// A texture or surface object still existed when its array was destroyed.
     ObjectsAtDestroy,
-    /// A texture in a way that cuda.h forbids.
+    /// A texture was created in a way that cuda.h forbids.
     TextureForbidden,
-    /// A descriptor of something else than it was imported as.
+    /// A descriptor was imported as a different kind of object.
     WrongObject,
-    /// Memory of another GPU than the importing context's.
+    /// The memory belongs to a different GPU than the importing context.
     WrongDevice,
     NoContext,
     WrongContext,
-    /// Memory used by a device that was given no access to it.
+    /// A device used memory without having access to it.
     NoAccess,
-    /// The context went while something lived in it.
+    /// A context was destroyed while objects still existed in it.
     OutlivesContext,
-    /// A mapping is freed with cuMemFree, never with its stream-ordered sister.
+    /// A mapping was freed with the stream-ordered `cuMemFreeAsync` instead of `cuMemFree`.
     AsyncFreeOfMapping,
-    /// A capture that was begun and not ended.
+    /// A capture was begun and never ended.
     CaptureLeft,
-    /// Work on memory that is not there.
+    /// Work accessed memory that does not exist.
     OutOfBounds,
-    /// A function that a stream calls on the host must call nothing of CUDA's.
+    /// A host function that a stream runs called CUDA, which is forbidden.
     CallInHostFunction,
-    /// The host waits for what does not come.
+    /// The host waits for something that never happens.
     Hang,
 }
 
@@ -124,7 +126,7 @@ impl fmt::Display for Kind {
     }
 }
 
-/// Why a call is refused: its code, and the finding if it broke a rule.
+/// The reason for refusing a call: its error code, and a finding if the call broke a rule.
 #[derive(Debug)]
 pub(crate) struct Refusal {
     pub(crate) code: Code,

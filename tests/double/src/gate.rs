@@ -1,5 +1,5 @@
-//! What every call passes: the log, the fault that a test has armed, and the question whether a
-//! context is current.
+//! The gate that every call passes: the call log, the fault that a test armed, and the check for a
+//! current context.
 
 use std::cell::Cell;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -11,8 +11,8 @@ use crate::host_function;
 use crate::ledger::Ledger;
 use crate::plant::{Plant, Planted};
 
-/// Ends a call that nothing will ever end, should a test forget to. No test's outcome depends on
-/// it: those that mean to block a call end it with
+/// Ends a call that would block forever, in case a test forgets to. No test result depends on it:
+/// tests that block a call end it with
 /// [`Double::end_blocked_calls`](crate::Double::end_blocked_calls).
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -20,16 +20,16 @@ static LEDGER: Mutex<Ledger> = Mutex::new(Ledger::new());
 static CHANGED: Condvar = Condvar::new();
 
 thread_local! {
-    /// The current context; 0 is none.
+    /// The current context; 0 means none.
     static CURRENT: Cell<u64> = const { Cell::new(0) };
 }
 
-/// The calls so far, and the fault.
+/// The call log and the fault.
 #[derive(Debug)]
 pub(crate) struct Gate {
     pub(crate) log: Vec<Logged>,
     pub(crate) fault: Option<Fault>,
-    /// In the order in which they blocked.
+    /// The blocked calls, in the order in which they blocked.
     pub(crate) blocked: Vec<Blocked>,
     pub(crate) plant: Option<Plant>,
 }
@@ -37,23 +37,24 @@ pub(crate) struct Gate {
 #[derive(Clone, Debug)]
 pub(crate) struct Logged {
     pub(crate) name: &'static str,
-    /// The object it was about, or empty.
+    /// The object that the call was about, or 0.
     pub(crate) object: u64,
     pub(crate) code: Code,
 }
 
 #[derive(Debug)]
 pub(crate) struct Fault {
-    /// The call that fails is the one after so many more.
+    /// Number of calls that succeed before the first failing call.
     pub(crate) after: u64,
     pub(crate) code: Code,
-    /// Calls that fail from there on.
+    /// Number of calls that fail from then on.
     pub(crate) left: u64,
-    /// Calls of this name alone fail, and count; of any, where it is empty.
+    /// Only calls of this name fail and count; calls of any name if empty.
     pub(crate) name: String,
-    /// The context in which it fails is lost. Calls in no context neither fail nor count.
+    /// Whether the context of the failing call is lost. Calls without a context then neither fail
+    /// nor count.
     pub(crate) sticky: bool,
-    /// The call that failed first.
+    /// The first call that failed.
     pub(crate) fired: Option<Logged>,
 }
 
@@ -67,7 +68,7 @@ impl Gate {
         self.blocked.iter_mut().for_each(|call| call.ended = true);
     }
 
-    /// Whether the call, which is `blocked`, shall go on waiting.
+    /// Returns `true` if the call, which is `blocked`, must continue to wait.
     fn stay_blocked(&mut self, blocked: Blocked) -> bool {
         match self.blocked.iter_mut().find(|known| known.serial == blocked.serial) {
             Some(known) => {
@@ -81,7 +82,8 @@ impl Gate {
         }
     }
 
-    /// The code that this call is made to return, and whether its context is lost with it.
+    /// Returns the code that this call is made to return, if any, and whether its context is lost
+    /// as well.
     fn strike(&mut self, name: &'static str, object: u64, in_context: bool) -> Option<(Code, bool)> {
         let fault = self.fault.as_mut()?;
         let other = !fault.name.is_empty() && fault.name != name;
@@ -98,25 +100,25 @@ impl Gate {
     }
 }
 
-/// What must be there before a call is looked at.
+/// What a call requires.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Needs {
     Nothing,
-    /// `cuInit` was called.
+    /// `cuInit` was called before.
     Init,
     /// A context is current.
     Context,
 }
 
-/// How a call ended, unless it was refused.
+/// The outcome of a call that was not refused.
 pub(crate) enum Step {
     Done,
-    /// Not yet, for this reason: it is asked again once something has changed.
+    /// The call blocks for this reason and is tried again after a change.
     Blocked(String),
 }
 
 impl Step {
-    /// Blocked where there is an obstacle.
+    /// Returns `Blocked` if there is an obstacle.
     pub(crate) fn after(obstacle: Option<String>) -> Self {
         obstacle.map_or(Self::Done, Self::Blocked)
     }
@@ -125,17 +127,17 @@ impl Step {
 /// A call that has not returned.
 #[derive(Debug)]
 pub(crate) struct Blocked {
-    /// Tells it from other calls of the same name.
+    /// Distinguishes calls of the same name.
     serial: u64,
     pub(crate) name: &'static str,
     pub(crate) object: u64,
-    /// What it waits for, in words.
+    /// What the call waits for, as text.
     pub(crate) reason: String,
-    /// It is to return without having got it.
+    /// Whether the call must return without success.
     ended: bool,
 }
 
-/// A call on its way in.
+/// A call that is being executed.
 pub(crate) struct Entry {
     name: &'static str,
     needs: Needs,
@@ -148,22 +150,22 @@ pub(crate) fn entry(name: &'static str, needs: Needs) -> Entry {
 }
 
 impl Entry {
-    /// The object that the call is about.
+    /// Sets the object that the call is about.
     pub(crate) fn about(self, object: u64) -> Self {
         Self { object, ..self }
     }
 
-    /// What the driver does although the call fails. Gets the object.
+    /// Sets an effect that the driver has even though the call fails. It receives the object.
     pub(crate) fn on_fault(self, on_fault: fn(&mut Ledger, u64, Code)) -> Self {
         Self { on_fault, ..self }
     }
 
-    /// `body` gets the current context.
+    /// Runs the call. `body` receives the current context.
     pub(crate) fn run(self, mut body: impl FnMut(&mut Ledger, u64) -> Result<(), Refusal>) -> Code {
         self.run_until_done(|ledger, context| body(ledger, context).map(|()| Step::Done))
     }
 
-    /// As [`run`](Self::run), for calls that block.
+    /// Like [`run`](Self::run), for calls that block.
     pub(crate) fn run_until_done(self, mut body: impl FnMut(&mut Ledger, u64) -> Result<Step, Refusal>) -> Code {
         let mut ledger = ledger();
         let scope = self.scope(&ledger);
@@ -222,20 +224,21 @@ impl Entry {
         code
     }
 
-    /// What is captured is left as it is: a graph that lacks a node would be refused.
+    /// Returns `true` if this fault is planted in the call. Calls during a capture are not altered:
+    /// a graph without one of its nodes would be refused.
     fn is_planted(&self, ledger: &Ledger, planted: Planted) -> bool {
         let is = |plant: &Plant| plant.is(planted, self.name, self.object);
         ledger.captures.is_empty() && ledger.gate.plant.as_ref().is_some_and(is)
     }
 
-    /// The context that the call works in, if it is one.
+    /// Returns the context in which the call works, if any.
     fn scope(&self, ledger: &Ledger) -> Option<u64> {
         let current = Some(current()).filter(|_| self.needs == Needs::Context);
         let current = current.filter(|context| ledger.contexts.find(*context).is_some());
         current.or_else(|| ledger.owner(self.object))
     }
 
-    /// For a reason that has nothing to do with what was asked.
+    /// Fails the call with an injected or inherited error.
     fn fail(&self, ledger: &mut Ledger, code: Code) -> Code {
         (self.on_fault)(ledger, self.object, code);
         ledger.gate.log.push(Logged { name: self.name, object: self.object, code });
@@ -261,18 +264,18 @@ impl Entry {
     }
 }
 
-/// All that is known; other threads wait.
+/// Locks the ledger; other threads wait.
 pub(crate) fn ledger() -> MutexGuard<'static, Ledger> {
     LEDGER.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Returns once something has changed.
+/// Waits until the ledger changes.
 #[cfg(target_os = "linux")]
 pub(crate) fn wait_for_change(ledger: MutexGuard<'static, Ledger>) -> MutexGuard<'static, Ledger> {
     CHANGED.wait(ledger).unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Lets blocked calls look again.
+/// Makes blocked calls check again.
 pub(crate) fn changed() {
     CHANGED.notify_all();
 }

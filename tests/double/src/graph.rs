@@ -1,4 +1,4 @@
-//! What is captured of a stream, and the graphs that come of it.
+//! Stream captures, and the graphs that they result in.
 
 use std::cell::Cell;
 use std::ffi::c_uint;
@@ -14,30 +14,30 @@ use crate::ledger::Ledger;
 use crate::queue::Work;
 
 thread_local! {
-    /// The mode of the thread, as `cuThreadExchangeStreamCaptureMode` sets it.
+    /// The capture mode of the thread, as set by `cuThreadExchangeStreamCaptureMode`.
     pub(crate) static MODE: Cell<c_uint> = const { Cell::new(CAPTURE_GLOBAL) };
 }
 
-/// A stream that is captured.
+/// A stream capture in progress.
 #[derive(Debug)]
 pub(crate) struct Capture {
     pub(crate) context: u64,
-    /// As `CUstreamCaptureMode`.
+    /// A `CUstreamCaptureMode` value.
     pub(crate) mode: c_uint,
     pub(crate) thread: ThreadId,
     pub(crate) work: Vec<Work>,
-    /// A forbidden call came in between.
+    /// Whether a forbidden call invalidated the capture.
     pub(crate) invalid: bool,
 }
 
-/// Nodes by their handles, in the order in which they run.
+/// Nodes with their handles, in execution order.
 #[derive(Debug)]
 pub(crate) struct Graph {
     pub(crate) context: u64,
     pub(crate) nodes: Vec<(u64, Work)>,
 }
 
-/// Its nodes go by the handles of those in the graph that it was made from.
+/// An executable graph. Its nodes have the handles of the nodes of the original graph.
 #[derive(Debug)]
 pub(crate) struct Exec {
     pub(crate) context: u64,
@@ -46,7 +46,8 @@ pub(crate) struct Exec {
 }
 
 impl Work {
-    /// As `CUgraphNodeType`; all that is no wait, signal, launch or call counts as a copy.
+    /// Returns the `CUgraphNodeType`. Work other than waits, signals, launches and calls counts as
+    /// a copy.
     pub(crate) fn node_type(&self) -> u32 {
         match self {
             Self::Wait { .. } => NODE_WAIT,
@@ -59,7 +60,7 @@ impl Work {
 }
 
 impl Ledger {
-    /// That the stream is not captured, or its capture still good.
+    /// Checks that the stream is not captured, or that its capture is still valid.
     pub(crate) fn check_capture(&self, stream: u64) -> Result<(), Code> {
         match self.captures.get(&stream) {
             Some(capture) if capture.invalid => Err(CAPTURE_INVALIDATED),
@@ -67,14 +68,14 @@ impl Ledger {
         }
     }
 
-    /// Nothing will come of its capture, if there is one.
+    /// Invalidates the capture of the stream, if any.
     pub(crate) fn invalidate(&mut self, stream: u64) {
         if let Some(capture) = self.captures.get_mut(&stream) {
             capture.invalid = true;
         }
     }
 
-    /// Who waits for a stream that is captured, or asks it, ends the capture.
+    /// Refuses a call that waits for or queries a captured stream, and invalidates the capture.
     pub(crate) fn forbid_in_capture(&mut self, stream: u64) -> Result<(), Code> {
         if !self.captures.contains_key(&stream) {
             return Ok(());
@@ -83,11 +84,11 @@ impl Ledger {
         Err(CAPTURE_UNSUPPORTED)
     }
 
-    /// That this thread may call what could interfere with a capture: what allocates, imports,
-    /// maps, frees and loads modules. It may not while it captures itself, unless in relaxed mode,
-    /// nor while any thread captures in global mode; and that ends those captures. A thread whose
-    /// own mode is thread-local disturbs its own captures alone, and one whose mode is relaxed,
-    /// none.
+    /// Checks whether this thread may call a function that could interfere with a capture: an
+    /// allocation, import, mapping, free or module load. Such a call is forbidden while this thread
+    /// captures, unless in relaxed mode, and while any thread captures in global mode; it
+    /// invalidates those captures. If the mode of the calling thread is thread-local, the call only
+    /// affects the captures of that thread, and if it is relaxed, none.
     pub(crate) fn check_unsafe_call(&mut self) -> Result<(), Code> {
         let thread = thread::current().id();
         let own = MODE.get();
@@ -103,14 +104,14 @@ impl Ledger {
         result
     }
 
-    /// As [`forbid_in_capture`](Self::forbid_in_capture), for all streams of a context.
+    /// Like [`forbid_in_capture`](Self::forbid_in_capture), for all streams of a context.
     pub(crate) fn forbid_in_capture_of(&mut self, context: u64) -> Result<(), Code> {
         let of_context = self.captures.iter().filter(|(_, capture)| capture.context == context);
         let streams: Vec<_> = of_context.map(|(&stream, _)| stream).collect();
         streams.into_iter().try_for_each(|stream| self.forbid_in_capture(stream))
     }
 
-    /// A node of an executable graph, which the graph that it was made from must still have.
+    /// Returns a node of an executable graph. The original graph must still exist.
     pub(crate) fn node(&mut self, exec: u64, node: u64) -> Result<&mut Work, Refusal> {
         let graph = self.execs.get(exec)?.graph;
         self.graphs.get(graph)?;
@@ -120,7 +121,7 @@ impl Ledger {
         found.ok_or_else(unknown)
     }
 
-    /// Enqueues all that a graph does, as if it were enqueued now; all or nothing.
+    /// Enqueues all work of a graph, as if it were enqueued now, or nothing on an error.
     pub(crate) fn launch(&mut self, exec: u64, stream: u64) -> Result<(), Refusal> {
         let work: Vec<_> = self.execs.get(exec)?.nodes.iter().map(|(_, work)| work.clone()).collect();
         for work in &work {

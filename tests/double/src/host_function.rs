@@ -1,5 +1,5 @@
-//! Host functions that a stream calls (`cuLaunchHostFunc`). Each runs on its own thread, without
-//! the lock of the ledger, and may take any time: only its stream waits for it to return.
+//! Host functions that a stream calls (`cuLaunchHostFunc`). Each runs on its own thread without the
+//! lock of the ledger, and may take any amount of time: only its stream waits until it returns.
 #![allow(unsafe_code, reason = "calls a C function")]
 
 use std::cell::Cell;
@@ -17,7 +17,7 @@ thread_local! {
     static IS_INSIDE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// `CUhostFn`, and what it gets.
+/// A `CUhostFn` and its data.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HostFunction {
     function: unsafe extern "C" fn(*mut c_void),
@@ -37,13 +37,13 @@ impl HostFunction {
     }
 }
 
-/// Whether this thread runs such a function.
+/// Returns `true` if this thread runs a host function.
 pub(crate) fn is_inside() -> bool {
     IS_INSIDE.get()
 }
 
 impl Ledger {
-    /// Calls the function, which was the stream's work of number `order`.
+    /// Calls the function, which was the stream's work with number `order`.
     pub(crate) fn begin(&mut self, stream: u64, order: u64, function: HostFunction) -> Result<(), Refusal> {
         let call = self.serial();
         let thread = thread::Builder::new().name("host function".to_owned());

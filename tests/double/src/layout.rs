@@ -1,27 +1,27 @@
-//! Where the texels of an array lie in its memory. How a GPU lays them out is its secret. What is
-//! exported as plain bytes has its levels one behind the other, and in each the slices and rows; an
-//! image of the Vulkan driver lies where that has placed it.
+//! The placement of an array's texels in its memory. The layout of real GPUs is not public. In
+//! memory exported as plain bytes, levels follow one another, and within each level slices and rows
+//! do. An image of the Vulkan driver has the layout that the driver chose.
 
 use crate::array::Array;
 
-/// Where the texels of one level lie, in bytes.
+/// Placement of the texels of one level, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rows {
-    /// Of the first row, in the memory.
+    /// Offset of the first row in the memory.
     pub(crate) start: u64,
     pub(crate) row_pitch: u64,
     pub(crate) slice_pitch: u64,
 }
 
 impl Rows {
-    /// Of a byte, in the memory.
+    /// Returns the offset of a byte in the memory.
     pub(crate) fn at(self, x: u64, row: u64, slice: u64) -> u64 {
         self.start + slice * self.slice_pitch + row * self.row_pitch + x
     }
 }
 
 impl Array {
-    /// Level behind level.
+    /// Returns a layout in which levels follow one another.
     pub(crate) fn by_level(&self) -> Vec<Rows> {
         let rows = |level| {
             let size = self.size(level);
@@ -30,7 +30,7 @@ impl Array {
         (0..self.levels).map(rows).collect()
     }
 
-    /// Layer behind layer, each with its levels.
+    /// Returns a layout in which layers follow one another, each with all its levels.
     pub(crate) fn by_layer(&self) -> Vec<Rows> {
         let layer = |level| self.size(level).row * self.size(level).rows;
         let slice_pitch = (0..self.levels).map(layer).sum();

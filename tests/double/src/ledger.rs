@@ -1,4 +1,4 @@
-//! All that the double knows.
+//! The complete state of the double.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::thread::ThreadId;
@@ -19,12 +19,12 @@ use crate::vmm::Vmm;
 use crate::vulkan::Vulkan;
 use crate::watch::Descriptor;
 
-/// Handles begin here and device addresses above, so that neither is mistaken for the other or for
-/// a pointer.
+/// Start of the handle range. Handles, device addresses and pointers have disjoint ranges, so that
+/// they cannot be confused.
 const HANDLES: u64 = 0xd000_0000_0000;
 const ADDRESSES: u64 = 0x7000_0000_0000;
 
-/// A device's primary context, the only kind there is.
+/// A device's primary context, the only kind of context supported.
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) device: i32,
@@ -43,15 +43,15 @@ pub(crate) struct Memory {
     pub(crate) dedicated: bool,
 }
 
-/// Its handle is the device address.
+/// A mapping. Its handle is the device address.
 #[derive(Debug)]
 pub(crate) struct Mapping {
     pub(crate) context: u64,
     pub(crate) memory: u64,
-    /// In the memory, in bytes.
+    /// Offset in the memory, in bytes.
     pub(crate) offset: u64,
     pub(crate) size: u64,
-    /// By `cuMemAlloc`: the memory goes with it.
+    /// Whether `cuMemAlloc` created it, so that freeing it frees the memory.
     pub(crate) allocated: bool,
 }
 
@@ -69,7 +69,7 @@ pub(crate) struct Stream {
 #[derive(Debug)]
 pub(crate) struct Event {
     pub(crate) context: u64,
-    /// How often it was recorded.
+    /// Number of times it was recorded.
     pub(crate) recorded: u64,
     /// Whether the last record was captured.
     pub(crate) captured: bool,
@@ -79,7 +79,7 @@ pub(crate) struct Event {
 pub(crate) struct Ledger {
     pub(crate) gate: Gate,
     pub(crate) initialized: bool,
-    /// What a test says of the devices instead of what they say of themselves, by attribute.
+    /// Attribute values that a test has overridden for all devices.
     pub(crate) attributes: BTreeMap<i32, i32>,
     pub(crate) contexts: Table<Context>,
     pub(crate) memories: Table<Memory>,
@@ -98,19 +98,19 @@ pub(crate) struct Ledger {
     pub(crate) events: Table<Event>,
     pub(crate) graphs: Table<Graph>,
     pub(crate) execs: Table<Exec>,
-    /// By the stream that is captured.
+    /// Captures by stream.
     pub(crate) captures: BTreeMap<u64, Capture>,
-    /// No work is done, as if another program had the GPU.
+    /// Whether all work is held, as if another program used the GPU.
     pub(crate) held: bool,
-    /// The same for one device.
+    /// The device whose work is held.
     pub(crate) held_device: Option<i32>,
-    /// Contexts that a fault has taken, with its code.
+    /// Lost contexts, with the error code of the fault.
     pub(crate) lost: BTreeMap<u64, Code>,
-    /// By stream, longer than that lives: what was enqueued is done even if the stream is
+    /// Queues by stream. They outlive their stream: enqueued work completes even if the stream is
     /// destroyed.
     pub(crate) queues: BTreeMap<u64, Queue>,
-    /// Events, longer than they live, and which of their records are not reached yet. Those of one
-    /// event may be on several streams, and are reached in any order.
+    /// Event records that are not reached yet, which may outlive their event. Records of one event
+    /// may be on several streams and be reached in any order.
     pub(crate) unreached: BTreeSet<(u64, u64)>,
     /// Calls of host functions that have not returned.
     pub(crate) running: BTreeSet<u64>,
@@ -118,9 +118,9 @@ pub(crate) struct Ledger {
     #[cfg(target_os = "linux")]
     pub(crate) vulkan: Vulkan,
     pub(crate) refused: Refused,
-    /// What the exporting side shares by its number, with the handle that has it.
+    /// Objects that the exporting side shares by number, with the handle of that number.
     pub(crate) by_number: Vec<Descriptor>,
-    /// They take the places of descriptors that the driver closed.
+    /// Decoys that replace descriptors which the driver closed.
     pub(crate) decoys: Vec<Descriptor>,
     pub(crate) findings: Vec<(Kind, String)>,
     serial: u64,
@@ -167,7 +167,7 @@ impl Ledger {
         }
     }
 
-    /// A number never used before.
+    /// Returns a number that was never returned before.
     pub(crate) fn serial(&mut self) -> u64 {
         self.serial += 1;
         self.serial
@@ -177,17 +177,17 @@ impl Ledger {
         HANDLES + self.serial() * 16
     }
 
-    /// Whether it is in the range of handles, live or not.
+    /// Returns `true` if `word` is in the range of handles, live or not.
     pub(crate) fn is_handle(&self, word: u64) -> bool {
         (HANDLES..=HANDLES + self.serial * 16).contains(&word)
     }
 
-    /// Whether it is in the range of device addresses, mapped or not.
+    /// Returns `true` if `word` is in the range of device addresses, mapped or not.
     pub(crate) fn is_address(&self, word: u64) -> bool {
         (ADDRESSES..self.next_address).contains(&word)
     }
 
-    /// A device address with nothing near it.
+    /// Returns a device address that is not adjacent to another one.
     pub(crate) fn new_address(&mut self, size: u64) -> u64 {
         const GAP: u64 = 1 << 21;
         let address = self.next_address;
@@ -200,14 +200,14 @@ impl Ledger {
         self.findings.push((kind, text));
     }
 
-    /// A call goes on although it broke a rule, as the driver would.
+    /// Reports a broken rule as a finding while the call continues, as it does in the driver.
     pub(crate) fn note(&mut self, of: &str, result: Result<(), (Kind, String)>) {
         if let Err((kind, text)) = result {
             self.find(kind, format!("{of}: {text}"));
         }
     }
 
-    /// Whether an object of context `owner` may be used with `context` current.
+    /// Checks that an object of context `owner` may be used while `context` is current.
     pub(crate) fn of(&self, context: u64, what: &str, owner: u64) -> Result<(), Refusal> {
         if context == owner {
             return Ok(());
@@ -217,7 +217,7 @@ impl Ledger {
         Err(Refusal::new(INVALID_CONTEXT, Kind::WrongContext, text))
     }
 
-    /// The memory behind `size` bytes at a device address: a descriptor and an offset in it.
+    /// Returns the memory of `size` bytes at a device address, as a descriptor and an offset in it.
     pub(crate) fn place(&self, address: u64, size: u64) -> Result<(Raw, u64), Refusal> {
         let mapping = self.mappings.iter().find(|(start, mapping)| {
             address.checked_sub(*start).is_some_and(|into| into.saturating_add(size) <= mapping.size)
@@ -233,7 +233,7 @@ impl Ledger {
         Ok((memory.descriptor.raw, mapping.offset + (address - start)))
     }
 
-    /// What a descriptor that is handed in carries. It stays its giver's.
+    /// Returns the export of a descriptor passed to a call. The caller keeps the descriptor.
     pub(crate) fn export(&self, raw: Raw) -> Result<(u64, &Export), Code> {
         let number = descriptor::number(raw).ok_or(UNKNOWN)?;
         Ok((number, self.exports.get(&number).ok_or(UNKNOWN)?))
@@ -246,8 +246,8 @@ impl Ledger {
         }
     }
 
-    /// Handle, name, and whether it stays because its destroy was made to fail or its context is
-    /// lost.
+    /// Returns handle and name of each object, and whether it still exists because its destroying
+    /// call was made to fail or its context is lost.
     pub(crate) fn live(&self) -> Vec<(u64, String, bool)> {
         let objects = (self.textures.names()).chain(self.surfaces.names()).chain(self.arrays.names());
         let objects = objects.chain(self.mappings.names()).chain(self.memories.names()).chain(self.semaphores.names());
@@ -257,7 +257,7 @@ impl Ledger {
         objects.map(|(handle, name, refused)| (handle, name, refused || self.went_down(handle))).collect()
     }
 
-    /// Nothing may be left any more: what is becomes a finding.
+    /// Reports every remaining object as a finding.
     pub(crate) fn find_leaks(&mut self) {
         for (_, name, refused) in self.live() {
             if !refused {
@@ -272,7 +272,7 @@ impl Ledger {
         }
     }
 
-    /// Drops what is left, as the end of the process would.
+    /// Drops everything that is left, as the end of the process would.
     pub(crate) fn forget(&mut self) {
         self.take_findings();
         let memories = self.memories.clear().into_iter().map(|memory| memory.descriptor);

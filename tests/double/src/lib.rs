@@ -1,36 +1,36 @@
 //! A stand-in for the CUDA driver, so that `cuda-import` runs unmodified on a machine without a
-//! GPU, under watch.
+//! GPU and is checked for correct use of the driver.
 //!
-//! Loaded as `libcuda.so`, or `nvcuda.dll`, it implements what `cuda-import` calls, and keeps a
-//! ledger: whose descriptor is whose, what is mapped, what a stream waits for, which context is
-//! current on which thread. What breaks a rule becomes a *finding*; the real driver would have said
-//! nothing. Any call can be made to fail.
+//! Loaded as `libcuda.so` or `nvcuda.dll`, it implements the functions that `cuda-import` calls
+//! and keeps a ledger: who owns each descriptor, which memory is mapped, what a stream waits for,
+//! which context is current on which thread. Each broken rule becomes a *finding*; the real driver
+//! would not report it. Any call can be made to fail.
 //!
-//! A test calls [`Double::in_child`] first, which runs the test again in a process of its own with
-//! this library where the system looks for the driver. Over there it makes the "exporting side's"
-//! descriptors, arms faults and reads the ledger through [`Double`].
+//! A test first calls [`Double::in_child`], which runs the test again in its own process, with
+//! this library installed as the system's driver. There the test creates the descriptors of the
+//! exporting side, arms faults and reads the ledger through [`Double`].
 //!
 //! | file | subject |
 //! |---|---|
 //! | `client`, `told`, `exporter`, `child` | the tests' side |
-//! | `calls/*` | the entry points, as cuda.h has them, and the double's own in `calls/control` |
-//! | `gate` | what every call passes: the log, faults, the current context |
-//! | `plant` | calls made wrong on purpose, to see that a test finds it |
-//! | `ledger`, `table`, `finding` | the state, and what is wrong with it |
+//! | `calls/*` | the entry points of cuda.h, and the double's own in `calls/control` |
+//! | `gate` | the path of every call: the log, faults, the current context |
+//! | `plant` | calls altered on purpose, to check that a test detects it |
+//! | `ledger`, `table`, `finding` | the state, and the rules that were broken |
 //! | `array`, `copy` | images in memory, and copies from and to them |
-//! | `stream`, `queue`, `graph` | what streams have still to do, and what is captured of it to be launched again |
-//! | `host_function` | what streams call on the host |
-//! | `lost` | contexts that a fault has taken |
-//! | `export` | what the exporting side made |
-//! | `descriptor`, `nt_handle`, `watch`, `refused` | the operating system's handles, and what becomes of those that are refused |
+//! | `stream`, `queue`, `graph` | pending work of streams, and work captured into graphs |
+//! | `host_function` | host functions that streams call |
+//! | `lost` | contexts lost to a fault |
+//! | `export` | objects of the exporting side |
+//! | `descriptor`, `nt_handle`, `watch`, `refused` | OS handles, and what happens to refused ones |
 //! | `vulkan` | on Linux, a Vulkan driver that exports to this library's CUDA |
 //! | `vmm` | allocations by handle, and addresses that several devices may access |
-//! | `module`, `ptx`, `twin` | kernels, what they are launched with, and what those of the tests do |
-//! | `client_nt`, `calls/nt` | what there is on Windows alone |
-//! | `abi` | codes and layouts of cuda.h |
+//! | `module`, `ptx`, `twin` | kernels, their arguments, and the effects of the test kernels |
+//! | `client_nt`, `calls/nt` | functions for Windows only |
+//! | `abi` | error codes and structure layouts of cuda.h |
 //!
-//! The ledger belongs to the loaded library. A test that linked this crate sees another, unused
-//! one: hence the private modules.
+//! The ledger belongs to the loaded library. A test that links this crate has a second, unused
+//! ledger, which is why the modules are private.
 #![cfg(any(target_os = "linux", windows))]
 
 mod abi;

@@ -1,18 +1,18 @@
-//! Contexts that a fault has taken. All that works in such a context returns the code of the fault
-//! from then on; other contexts and what needs none, as `cuInit`, go on. Only the last release of
-//! the context ends it.
+//! Contexts lost to a fault. Every call that works in such a context returns the code of the fault;
+//! other contexts, and calls that need no context such as `cuInit`, still work. Only the last
+//! release of the context ends this state.
 
 use crate::abi::Code;
 use crate::ledger::Ledger;
 
 impl Ledger {
-    /// The code that all calls in the context return, if a fault has taken it.
+    /// Returns the code that all calls in the context return, if it is lost.
     pub(crate) fn lost(&self, context: u64) -> Option<Code> {
         self.lost.get(&context).copied()
     }
 
-    /// A fault takes the context: nothing that its streams have still to do will be done. The first
-    /// fault's code stays.
+    /// Loses the context to a fault: pending work of its streams is dropped. The code of the first
+    /// fault is kept.
     pub(crate) fn lose(&mut self, context: u64, code: Code) {
         self.lost.entry(context).or_insert(code);
         for queue in self.queues.values_mut().filter(|queue| queue.context == context) {
@@ -20,7 +20,7 @@ impl Ledger {
         }
     }
 
-    /// The context that an object lives in.
+    /// Returns the context of an object.
     pub(crate) fn owner(&self, handle: u64) -> Option<u64> {
         let first = self.streams.find(handle).map(|stream| stream.context);
         first
@@ -35,7 +35,8 @@ impl Ledger {
             .or_else(|| self.modules.find(handle).map(|module| module.context))
     }
 
-    /// Whether the object, or the context, went down with a fault: that it stays is nobody's fault.
+    /// Returns `true` if the object or context was lost to a fault, so that keeping it is not a
+    /// leak.
     pub(crate) fn went_down(&self, handle: u64) -> bool {
         self.lost.contains_key(&self.owner(handle).unwrap_or(handle))
     }

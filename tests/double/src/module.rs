@@ -1,5 +1,5 @@
-//! Modules, their functions, and what a launch is given. A launch is checked when its turn comes,
-//! as a kernel would touch what it was given; only those that have a [twin](crate::twin) do more.
+//! Modules, their functions, and launch arguments. The arguments of a launch are checked when it
+//! runs, as a kernel would access them. Only kernels with a [twin](crate::twin) do more.
 
 use crate::abi::ILLEGAL_ADDRESS;
 use crate::finding::{Kind, Refusal};
@@ -12,12 +12,12 @@ pub(crate) struct Module {
     pub(crate) kernels: Vec<Kernel>,
 }
 
-/// Owned by its module.
+/// A function, owned by its module.
 #[derive(Clone, Debug)]
 pub(crate) struct Function {
     pub(crate) module: u64,
     pub(crate) kernel: Kernel,
-    /// It is loaded when it is launched first.
+    /// Whether it is loaded, which its first launch does.
     pub(crate) loaded: bool,
 }
 
@@ -25,30 +25,31 @@ pub(crate) struct Function {
 #[derive(Clone, Debug)]
 pub(crate) struct Launch {
     pub(crate) kernel: String,
-    /// In bytes, one after the other.
+    /// The bytes of each argument.
     pub(crate) args: Vec<Vec<u8>>,
-    /// Of the first dimension.
+    /// Number of threads in the first dimension.
     pub(crate) threads: u64,
-    /// Of the second dimension.
+    /// Number of threads in the second dimension.
     pub(crate) rows: u64,
 }
 
 impl Launch {
-    /// Words of eight bytes among the arguments, each a pointer, a texture, a surface or a number.
+    /// Returns the 8-byte words of the arguments, each a pointer, a texture, a surface or a number.
     pub(crate) fn words(&self) -> impl Iterator<Item = u64> {
         self.args.iter().flat_map(|arg| arg.as_chunks().0).map(|&word| u64::from_ne_bytes(word))
     }
 }
 
 impl Ledger {
-    /// The function, if its module is there and lives in the context.
+    /// Returns the function, if its module exists in the context.
     pub(crate) fn function(&self, context: u64, handle: u64) -> Result<Function, Refusal> {
         let function = self.functions.get(handle)?;
         self.of(context, "module", self.modules.get(function.module)?.context)?;
         Ok(function.clone())
     }
 
-    /// Whether all that looks like an address or an object is one that a kernel could use.
+    /// Checks that every argument that looks like an address or an object is one that a kernel can
+    /// use.
     pub(crate) fn check_launch(&self, context: u64, launch: &Launch) -> Result<(), Refusal> {
         launch.words().try_for_each(|word| {
             self.check_word(&launch.kernel, word)?;

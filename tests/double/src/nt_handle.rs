@@ -1,6 +1,6 @@
-//! The operating system's handles: sections that carry a number, and the memory behind it.
+//! Operating system handles: sections that contain a number, followed by memory.
 //!
-//! Everything here takes numbers, because the point is to see what has become of them.
+//! All functions take raw numbers, because the double checks what happened to the handles.
 //!
 //! Unsafe because a number need not be open.
 #![allow(unsafe_code)]
@@ -19,27 +19,28 @@ use windows_sys::Win32::System::Memory::{
 
 use crate::abi::Handle;
 
-/// The number of a handle; not a pointer, so that it may be sent.
+/// The number of a handle. Not a pointer, so that it is `Send`.
 pub(crate) type Raw = isize;
 pub(crate) type Owned = OwnedHandle;
 
 const MAGIC: [u8; 16] = *b"driver-double/1\n";
-/// In bytes; the memory follows. Of it are used: the magic, the number, the size of the memory.
+/// Size of the header in bytes; the memory follows it. The header contains the magic, the number,
+/// and the size of the memory.
 const HEADER: u64 = 4096;
 
-/// The highest number of a handle that was made here.
+/// The highest number of a handle created here.
 static HIGHEST: AtomicIsize = AtomicIsize::new(0);
 
-/// A fresh handle that carries `number`, with `size` bytes of zeros behind it.
+/// Creates a handle that contains `number` and `size` zeroed bytes of memory.
 pub(crate) fn create(number: u64, size: u64) -> io::Result<Raw> {
     make_named(number, size, null())
 }
 
-/// As [`create`], under a name: null for none, else a NUL ends it.
+/// Like [`create`], under a name that is null or NUL-terminated.
 pub(crate) fn make_named(number: u64, size: u64, name: *const u16) -> io::Result<Raw> {
     let end = HEADER.checked_add(size).ok_or(io::ErrorKind::FileTooLarge)?;
     let (high, low) = ((end >> 32) as u32, end as u32);
-    // SAFETY: memory of the page file; the name is null or whole.
+    // SAFETY: memory of the page file; the name is null or valid.
     let raw = unsafe { CreateFileMappingW(INVALID_HANDLE_VALUE, null(), PAGE_READWRITE, high, low, name) };
     if raw.is_null() {
         return Err(io::Error::last_os_error());
@@ -51,8 +52,8 @@ pub(crate) fn make_named(number: u64, size: u64, name: *const u16) -> io::Result
     Ok(raw)
 }
 
-/// A handle of the driver's own to what an import is given: by handle or, where that is null, by
-/// name.
+/// Returns the driver's own handle to the object passed to an import, by handle or, if that is
+/// null, by name.
 pub(crate) fn take(given: &Handle) -> io::Result<Raw> {
     let taken = if given.handle == 0 {
         // SAFETY: a NUL ends the name (cuda.h: "a NULL-terminated array of UTF-16 characters").
@@ -69,7 +70,7 @@ pub(crate) fn take(given: &Handle) -> io::Result<Raw> {
     Ok(taken)
 }
 
-/// What [`create`] put into it; None for all others, and for a number that is closed.
+/// Returns the number that [`create`] stored, or `None` for other handles and for closed numbers.
 pub(crate) fn number(raw: Raw) -> Option<u64> {
     header(raw).map(|(number, _)| number)
 }
@@ -82,42 +83,42 @@ fn header(raw: Raw) -> Option<(u64, u64)> {
     (magic == MAGIC).then_some((word(number)?, word(size)?))
 }
 
-/// Closes it; false if it is closed already.
+/// Closes a handle. Returns `false` if it is already closed.
 pub(crate) fn close(raw: Raw) -> bool {
     let open = borrow(raw).is_some();
     if open {
-        // SAFETY: the number is open, and the caller took it over from whoever had it.
+        // SAFETY: the number is open, and the caller took over its ownership.
         drop(unsafe { OwnedHandle::from_raw_handle(handle(raw)) });
     }
     open
 }
 
-/// Those of ours that are open in this process, with the number each carries. Handles are multiples
-/// of four, and low ones are given out first; a duplicate that somebody made lies at most a little
-/// above those that were made here.
+/// Returns the handles of the double that are open in this process, each with its number. Handles
+/// are multiples of four, and low numbers are assigned first, so a duplicate is at most a little
+/// above the handles created here.
 pub(crate) fn open() -> Vec<(Raw, u64)> {
     let end = HIGHEST.load(Ordering::Relaxed) + 4 * 64;
     (4..end).step_by(4).filter_map(|raw| Some((raw, number(raw)?))).collect()
 }
 
-/// No NT handle is imported as a descriptor.
+/// Fails: NT handles are never imported as descriptors.
 pub(crate) fn duplicate(_: Raw) -> io::Result<Raw> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// From the memory behind it.
+/// Reads from the memory of a handle.
 pub(crate) fn read(raw: Raw, offset: u64, len: usize) -> io::Result<Vec<u8>> {
     let view = memory(raw, offset, len)?;
     Ok(view.read((HEADER + offset) as usize, len))
 }
 
-/// To the memory behind it.
+/// Writes to the memory of a handle.
 pub(crate) fn write(raw: Raw, offset: u64, bytes: &[u8]) -> io::Result<()> {
     memory(raw, offset, bytes.len())?.write((HEADER + offset) as usize, bytes);
     Ok(())
 }
 
-/// A view of all of it, if there are `len` bytes at `offset`.
+/// Returns a view of the whole section, if it has `len` bytes at `offset`.
 fn memory(raw: Raw, offset: u64, len: usize) -> io::Result<View> {
     let (_, size) = header(raw).ok_or(CLOSED)?;
     let inside = offset.checked_add(len as u64).is_some_and(|end| end <= size);
@@ -127,10 +128,10 @@ fn memory(raw: Raw, offset: u64, len: usize) -> io::Result<View> {
     View::new(raw, (HEADER + size) as usize)
 }
 
-/// Hands a handle out.
+/// Converts a handle of the double to an owned one.
 pub(crate) fn own(raw: Raw) -> Option<Owned> {
     borrow(raw)?;
-    // SAFETY: it is open, and the caller has it from `create`.
+    // SAFETY: it is open, and the caller got it from `create`.
     Some(unsafe { OwnedHandle::from_raw_handle(handle(raw)) })
 }
 
@@ -142,23 +143,23 @@ fn handle(raw: Raw) -> *mut c_void {
 
 fn borrow<'a>(raw: Raw) -> Option<BorrowedHandle<'a>> {
     let mut flags = 0;
-    // SAFETY: a number that is no open handle is an error, and `flags` is a place for the result.
+    // SAFETY: a number that is not an open handle is an error, and `flags` is valid for the result.
     let open = raw > 0 && unsafe { GetHandleInformation(handle(raw), &mut flags) } != 0;
-    // SAFETY: open a moment ago. Should it have another owner by now, what is done with it fails or
-    // changes nothing.
+    // SAFETY: open just now. If it has another owner by now, the calls made with it fail or change
+    // nothing.
     open.then(|| unsafe { BorrowedHandle::borrow_raw(handle(raw)) })
 }
 
-/// The first bytes of a section, while this lives.
+/// A mapped view of the first bytes of a section.
 struct View {
     address: MEMORY_MAPPED_VIEW_ADDRESS,
     len: usize,
 }
 
 impl View {
-    /// An error for what is no section, or a smaller one.
+    /// Maps a view. Fails if the handle is not a section, or if the section is smaller.
     fn new(raw: Raw, len: usize) -> io::Result<Self> {
-        // SAFETY: a handle of another kind, or a number that is no open handle, is an error.
+        // SAFETY: a handle of another kind, or a number that is not an open handle, is an error.
         let address = unsafe { MapViewOfFile(handle(raw), FILE_MAP_READ | FILE_MAP_WRITE, 0, 0, len) };
         if address.Value.is_null() { Err(io::Error::last_os_error()) } else { Ok(Self { address, len }) }
     }
@@ -166,14 +167,14 @@ impl View {
     fn read(&self, offset: usize, len: usize) -> Vec<u8> {
         let mut bytes = vec![0; len];
         let from = self.place(offset, len);
-        // SAFETY: `place` has checked that so many bytes are there.
+        // SAFETY: `place` has checked that `len` bytes are in the view.
         unsafe { from.copy_to_nonoverlapping(bytes.as_mut_ptr(), len) };
         bytes
     }
 
     fn write(&self, offset: usize, bytes: &[u8]) {
         let to = self.place(offset, bytes.len());
-        // SAFETY: `place` has checked that so many bytes are there.
+        // SAFETY: `place` has checked that the bytes fit in the view.
         unsafe { to.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
     }
 
@@ -186,7 +187,7 @@ impl View {
 
 impl Drop for View {
     fn drop(&mut self) {
-        // SAFETY: mapped in `new`, and nothing points into it any more.
+        // SAFETY: mapped in `new`, and nothing points into it anymore.
         unsafe { UnmapViewOfFile(self.address) };
     }
 }

@@ -1,30 +1,30 @@
-//! Faults that a test plants, to see that it would find them: calls are made otherwise than the
-//! caller asks, as if the caller had made them so.
+//! Faults that a test plants to check that it would detect them: calls are executed differently
+//! from what the caller requested, as if the caller had made that mistake.
 //!
 //! Unsafe because it calls C.
 #![allow(unsafe_code)]
 
 use crate::client::Double;
 
-/// What becomes of the calls of one name.
+/// How the calls of one name are altered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Planted {
-    /// Nothing is done, and success returned: the caller has forgotten the call. Not for calls with
-    /// results.
+    /// Nothing is done, and success is returned, as if the caller had forgotten the call. Not for
+    /// calls with results.
     Skipped,
-    /// Each is done a second time.
+    /// Each call is executed twice.
     Twice,
-    /// Where a fault hits one, it returns success: the caller does not say that it failed.
+    /// If a fault hits a call, the call returns success, as if the caller ignored the error.
     Silent,
 }
 
 #[derive(Debug)]
 pub(crate) struct Plant {
     planted: Planted,
-    /// As in cuda.h, with its version.
+    /// The name in cuda.h, including its version.
     name: String,
-    /// Calls about this object alone; 0 for all.
+    /// Only calls about this object are altered; 0 for all.
     object: u64,
 }
 
@@ -39,19 +39,19 @@ impl Plant {
 }
 
 impl Double {
-    /// Calls of this name about `object`, or all if that is 0, are made wrong from now on, until
-    /// [`unplant`](Self::unplant) or [`forget`](Self::forget); but for those that are made while a
-    /// stream is captured.
+    /// Alters calls of this name about `object`, or all such calls if it is 0, until
+    /// [`unplant`](Self::unplant) or [`forget`](Self::forget). Calls during a stream capture are
+    /// not altered.
     pub fn plant(&self, planted: Planted, name: &str, object: u64) {
         type Control = unsafe extern "C" fn(Planted, *const u8, usize, u64);
         let plant = self.control::<Control>("double_plant");
-        // SAFETY: a name of so many bytes.
+        // SAFETY: a valid name and its length in bytes.
         unsafe { plant(planted, name.as_ptr(), name.len(), object) };
     }
 
-    /// Calls are made as the caller asks from now on.
+    /// Stops altering calls.
     pub fn unplant(&self) {
-        // No call has this name.
+        // No call has an empty name.
         self.plant(Planted::Skipped, "", 0);
     }
 }

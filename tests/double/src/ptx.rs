@@ -1,19 +1,19 @@
-//! What kernels a module in PTX has, and what they are launched with. No more of PTX is understood.
+//! The kernels of a PTX module and their parameters. Nothing else of PTX is parsed.
 
 /// An entry point.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Kernel {
     pub(crate) name: String,
-    /// Bytes of each parameter.
+    /// Size of each parameter in bytes.
     pub(crate) params: Vec<usize>,
 }
 
-/// Why a text is not taken.
+/// Why a text is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// It is no PTX.
+    /// It is not PTX.
     NotPtx,
-    /// What is wrong in it, as the driver's compiler writes.
+    /// The error in it, as the driver's compiler reports it.
     Broken(String),
 }
 
@@ -35,7 +35,7 @@ pub(crate) fn kernels(text: &str) -> Result<Vec<Kernel>, Fault> {
     Ok(found)
 }
 
-/// Of what follows `.entry`.
+/// Parses the text that follows `.entry`.
 fn kernel(text: &str) -> Option<Kernel> {
     let text = text.trim_start();
     let end = text.find(|it: char| it.is_whitespace() || it == '(' || it == '{')?;
@@ -48,7 +48,7 @@ fn kernel(text: &str) -> Option<Kernel> {
     Some(Kernel { name: name.to_owned(), params: params? })
 }
 
-/// Of `.param .u64 name`, or `.param .align 8 .b8 name[16]`.
+/// Returns the size of `.param .u64 name` or `.param .align 8 .b8 name[16]`.
 fn size(param: &str) -> Option<usize> {
     let bits = |word: &str| word.strip_prefix(['u', 's', 'b', 'f'])?.parse::<usize>().ok();
     let element = param.split_whitespace().filter_map(|word| bits(word.strip_prefix('.')?)).next_back()? / 8;

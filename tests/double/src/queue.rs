@@ -1,5 +1,5 @@
-//! What streams have still to do. Work is done as soon as what it waits for is there, before the
-//! call returns that brought it about, so a queue that is not empty waits for something; unless a
+//! Pending work of streams. Work runs as soon as everything it waits for has happened, before the
+//! call that caused this returns. A queue that is not empty therefore waits for something, unless a
 //! test holds all work.
 
 use std::collections::VecDeque;
@@ -17,7 +17,7 @@ use crate::stream::SyncMode;
 pub(crate) struct Queue {
     pub(crate) context: u64,
     pub(crate) sync: SyncMode,
-    /// Each with a number that rises from one call to the next, whatever the stream.
+    /// Each item of work with its number. Numbers increase from call to call, across all streams.
     pub(crate) work: VecDeque<(u64, Work)>,
 }
 
@@ -58,20 +58,20 @@ pub(crate) enum Work {
         size: u64,
     },
     Copy3d(Copy3d),
-    /// Of an allocation.
+    /// Frees an allocation.
     Free {
         address: u64,
     },
     Launch(Launch),
     Call(HostFunction),
-    /// Of a host function that was called.
+    /// Waits for a host function to return.
     Return {
         call: u64,
     },
 }
 
 impl Ledger {
-    /// What a stream that is captured is given goes into the graph.
+    /// Adds work to a stream, or to the capture if the stream is captured.
     pub(crate) fn enqueue(&mut self, stream: u64, work: Work) {
         if let Some(capture) = self.captures.get_mut(&stream) {
             return capture.work.push(work);
@@ -83,8 +83,8 @@ impl Ledger {
         self.proceed();
     }
 
-    /// Does all that can be done, and says whether there was any. Work that goes wrong takes the
-    /// context with it: later calls say so.
+    /// Runs all work that is ready, and returns whether there was any. Failing work loses the
+    /// context, which later calls report.
     pub(crate) fn proceed(&mut self) -> bool {
         if self.held {
             return false;
@@ -123,7 +123,7 @@ impl Ledger {
         any
     }
 
-    /// Whether a stream waits for what Vulkan may signal without a call of CUDA's.
+    /// Returns `true` if a stream waits for a timeline that Vulkan may signal without a CUDA call.
     #[cfg(target_os = "linux")]
     pub(crate) fn waits_for_vulkan(&self) -> bool {
         use crate::export::{Export, Payload};
@@ -135,18 +135,18 @@ impl Ledger {
         })
     }
 
-    /// What the first stream of the context that is not idle waits for.
+    /// Returns what the first busy stream of the context waits for.
     pub(crate) fn obstacle_in(&self, context: u64) -> Option<String> {
         let of_context = self.queues.iter().filter(|(_, queue)| queue.context == context);
         of_context.map(|(&stream, _)| stream).find_map(|stream| self.obstacle(stream))
     }
 
-    /// What the stream waits for, unless everything enqueued on it has been done.
+    /// Returns what the stream waits for, or `None` if it is idle.
     pub(crate) fn obstacle(&self, stream: u64) -> Option<String> {
         let queue = self.queues.get(&stream)?;
         let Some((order, next)) = queue.work.front() else {
-            // The legacy default stream has ended once those have that its next work would wait
-            // for.
+            // The legacy default stream is idle once the streams are idle that its next work would
+            // wait for.
             return self
                 .held_by(queue, u64::MAX)
                 .filter(|_| queue.sync == SyncMode::Legacy)
@@ -171,26 +171,27 @@ impl Ledger {
         Some(format!("{} waits for {what}", self.streams.name(stream)))
     }
 
-    /// Whether everything enqueued on the stream has been done.
+    /// Returns `true` if everything enqueued on the stream is done.
     pub(crate) fn is_idle(&self, stream: u64) -> bool {
         self.obstacle(stream).is_none()
     }
 
-    /// Whether a wait for the semaphore or a signal of it has still to be done.
+    /// Returns `true` if a wait for the semaphore or a signal of it is pending.
     pub(crate) fn is_pending(&self, semaphore: u64) -> bool {
         self.queues.values().flat_map(|queue| &queue.work).any(|(_, work)| {
             matches!(work, Work::Wait { semaphore: used, .. } | Work::Signal { semaphore: used, .. } if *used == semaphore)
         })
     }
 
-    /// Whether a copy from or to the array has still to be done.
+    /// Returns `true` if a copy from or to the array is pending.
     pub(crate) fn is_array_pending(&self, array: u64) -> bool {
         let of_array = |level| self.levels.find(level).is_some_and(|level| level.array == array);
         let mut work = self.queues.values().flat_map(|queue| &queue.work);
         work.any(|(_, work)| matches!(work, Work::Copy3d(copy) if copy.levels().any(of_array)))
     }
 
-    /// Whether the event's n-th record is reached; the 0th, of one that was never recorded, is.
+    /// Returns `true` if the event's n-th record is reached. The 0th record, of an event that was
+    /// never recorded, always is.
     pub(crate) fn has_reached(&self, event: u64, nth: u64) -> bool {
         !self.unreached.contains(&(event, nth))
     }
@@ -219,7 +220,8 @@ impl Ledger {
             Work::Record { event, nth } => {
                 self.unreached.remove(&(event, nth));
             }
-            // Only `proceed` knows the stream, which has to stand until the function returns.
+            // `proceed` handles calls, because only it knows the stream that waits until the
+            // function returns.
             Work::Call(_) | Work::WaitEvent { .. } | Work::Return { .. } => {}
             Work::Write { address, bytes } => {
                 let (raw, offset) = self.place(address, bytes.len() as u64)?;
@@ -240,7 +242,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// The bytes at a device address, now.
+    /// Returns the current bytes at a device address.
     pub(crate) fn load(&self, address: u64, size: u64) -> Result<Vec<u8>, Refusal> {
         let (raw, offset) = self.place(address, size)?;
         let len = usize::try_from(size).map_err(|_| crate::abi::UNKNOWN)?;

@@ -1,19 +1,20 @@
-//! What becomes of a descriptor that an import refuses: drivers differ, and cuda.h says only whose
-//! it is after a success.
+//! What happens to a descriptor that an import refuses. Drivers differ, and cuda.h only specifies
+//! the owner after a successful import.
 
 use crate::abi::{Code, INVALID_VALUE};
 
-/// Whether a driver closes the descriptors of imports that it refuses. None closes an NT handle.
+/// Whether the driver closes the descriptors of imports that it refuses. It never closes an NT
+/// handle.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Refused {
-    /// As a driver for CUDA 13.0 was measured: that of memory is closed unless an argument is
-    /// wrong, that of a semaphore is left open.
+    /// As measured with a driver for CUDA 13.0: a memory descriptor is closed unless an argument is
+    /// wrong, a semaphore descriptor is left open.
     #[default]
     Measured,
-    /// All are left open, as cuda.h reads.
+    /// Descriptors are left open, as cuda.h suggests.
     LeftOpen,
-    /// All are closed unless an argument is wrong.
+    /// Descriptors are closed unless an argument is wrong.
     Closed,
 }
 

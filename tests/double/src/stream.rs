@@ -1,6 +1,5 @@
-//! Which queue a stream's handle stands for, and what holds a queue back besides its own work: the
-//! legacy default stream is in order with all streams of its context, but for those that were made
-//! non-blocking.
+//! Mapping of stream handles to queues, and the order between streams: the legacy default stream is
+//! in order with all streams of its context that are not non-blocking.
 
 use std::thread;
 
@@ -9,19 +8,20 @@ use crate::finding::Refusal;
 use crate::ledger::Ledger;
 use crate::queue::Queue;
 
-/// How a stream is in order with the legacy default stream of its context.
+/// How a stream is ordered relative to the legacy default stream of its context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SyncMode {
-    /// It is the legacy default stream.
+    /// The legacy default stream itself.
     Legacy,
-    /// Each waits for what the other was given before.
+    /// The stream and the legacy default stream wait for each other's earlier work.
     Blocking,
     NonBlocking,
 }
 
 impl Ledger {
-    /// The stream's queue, to enqueue work or to ask. What the legacy default stream must not do
-    /// while a stream that is in order with it is captured ends that capture.
+    /// Returns the stream's queue, to enqueue work or to query it. Fails if the stream is the
+    /// legacy default stream while a stream in order with it is captured, and invalidates that
+    /// capture.
     pub(crate) fn stream(&mut self, context: u64, raw: u64) -> Result<u64, Refusal> {
         let stream = self.resolve(context, raw)?;
         self.check_capture(stream)?;
@@ -33,8 +33,8 @@ impl Ledger {
         Ok(stream)
     }
 
-    /// The stream's queue. Null and 1 are the legacy default stream of `context`, 2 is this
-    /// thread's.
+    /// Returns the stream's queue. Null and 1 are the legacy default stream of `context`, 2 is the
+    /// per-thread default stream of this thread.
     pub(crate) fn resolve(&mut self, context: u64, raw: u64) -> Result<u64, Refusal> {
         match raw {
             0 | STREAM_LEGACY => Ok(self.contexts.get(context)?.default_stream),
@@ -46,7 +46,7 @@ impl Ledger {
         }
     }
 
-    /// Made when a thread first asks for it.
+    /// Returns this thread's default stream, which is created on first use.
     fn per_thread(&mut self, context: u64) -> Result<u64, Refusal> {
         let thread = thread::current().id();
         let known = self.contexts.get(context)?.per_thread.iter().find(|(its, _)| *its == thread);
@@ -59,7 +59,8 @@ impl Ledger {
         Ok(stream)
     }
 
-    /// Streams being captured on which work of `stream`, the legacy default stream, would depend.
+    /// Returns the captured streams on which work of `stream` would depend if it is the legacy
+    /// default stream.
     pub(crate) fn implicitly_captured(&self, stream: u64) -> Vec<u64> {
         let Some(queue) = self.queues.get(&stream).filter(|queue| queue.sync == SyncMode::Legacy) else {
             return Vec::new();
@@ -71,7 +72,7 @@ impl Ledger {
         self.captures.keys().copied().filter(depends).collect()
     }
 
-    /// The stream that holds back what `queue` was given as number `order`.
+    /// Returns the stream that delays work with number `order` of `queue`.
     pub(crate) fn held_by(&self, queue: &Queue, order: u64) -> Option<u64> {
         let holds = match queue.sync {
             SyncMode::Legacy => SyncMode::Blocking,

@@ -1,5 +1,5 @@
-//! Objects by handle. A handle is never used twice, so that one used too long is told from one that
-//! never was.
+//! Tables of objects by handle. A handle is never reused, which distinguishes destroyed handles
+//! from unknown ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +16,7 @@ pub(crate) struct Table<T> {
 #[derive(Debug)]
 struct Entry<T> {
     object: T,
-    /// Its destroy was made to fail: that it stays is nobody's fault.
+    /// Whether its destroying call was made to fail, so that keeping it is not a leak.
     refused: bool,
 }
 
@@ -33,7 +33,7 @@ impl<T> Table<T> {
         self.live.get(&handle).map(|entry| &entry.object).ok_or_else(|| self.refusal(handle))
     }
 
-    /// As [`get`](Self::get), where it makes no difference why there is none.
+    /// Like [`get`](Self::get), for callers that do not need the reason for a failure.
     pub(crate) fn find(&self, handle: u64) -> Option<&T> {
         self.live.get(&handle).map(|entry| &entry.object)
     }
@@ -61,17 +61,17 @@ impl<T> Table<T> {
         self.live.iter().map(|(&handle, entry)| (handle, &entry.object))
     }
 
-    /// Name, and whether its destroy was made to fail.
+    /// Returns handle and name of each object, and whether its destroying call was made to fail.
     pub(crate) fn names(&self) -> impl Iterator<Item = (u64, String, bool)> {
         self.live.keys().map(|&handle| (handle, self.name(handle), self.live[&handle].refused))
     }
 
-    /// As `memory 0xd00000000040`.
+    /// Returns a name such as `memory 0xd00000000040`.
     pub(crate) fn name(&self, handle: u64) -> String {
         format!("{} {handle:#x}", self.kind)
     }
 
-    /// Takes everything out; the handles count as used.
+    /// Removes all objects. Their handles count as destroyed.
     pub(crate) fn clear(&mut self) -> Vec<T> {
         let live = std::mem::take(&mut self.live);
         self.dead.extend(live.keys());

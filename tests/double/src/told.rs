@@ -1,44 +1,45 @@
-//! What the double tells the tests: a line each, with tabs between the fields.
+//! Results that the double reports to the tests, each encoded as one line with fields separated by
+//! tabs.
 
 /// A rule that was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// As `double-close`.
+    /// The displayed kind, such as `double-close`.
     pub kind: String,
-    /// What happened to what.
+    /// What happened, and to which object.
     pub text: String,
 }
 
-/// A call of the driver.
+/// A driver call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
-    /// As cuda.h has it, with its version.
+    /// The name in cuda.h, including its version.
     pub name: String,
-    /// The handle, device address or descriptor that it was about, or 0.
+    /// The handle, device address or descriptor that the call was about, or 0.
     pub object: u64,
-    /// Returned code.
+    /// The returned code.
     pub code: u32,
 }
 
-/// A call of the driver that has not returned.
+/// A driver call that has not returned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlockedCall {
-    /// As cuda.h has it, with its version.
+    /// The name in cuda.h, including its version.
     pub name: String,
-    /// As in [`Call`].
+    /// The object, like in [`Call`].
     pub object: u64,
-    /// As `stream 0xd00000000040 waits for semaphore 0xd00000000060 to reach 1`.
+    /// The reason, such as `stream 0xd00000000040 waits for semaphore 0xd00000000060 to reach 1`.
     pub waits_for: String,
 }
 
-/// Something that was made and is still there.
+/// An object that was created and still exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Live {
     /// The handle, device address or descriptor.
     pub handle: u64,
-    /// As `memory 0xd00000000040`.
+    /// The name, such as `memory 0xd00000000040`.
     pub name: String,
-    /// A fault hit the call that was to destroy it, or its context is lost.
+    /// Whether a fault hit the call that destroys it, or its context is lost.
     pub refused: bool,
 }
 
@@ -69,7 +70,8 @@ impl Live {
         Self { handle: number(handle), name: name.to_owned(), refused: state == "refused" }
     }
 
-    /// The first word of its name, as `mapping`, `reservation`, `context` or `descriptor`.
+    /// Returns the first word of the name, such as `mapping`, `reservation`, `context` or
+    /// `descriptor`.
     pub fn kind(&self) -> &str {
         self.name.split(' ').next().unwrap_or_default()
     }

@@ -1,5 +1,5 @@
-//! Kernels of the tests that the double runs: what `shaders/probe.cu` says, in Rust. Others are
-//! checked and do nothing.
+//! Test kernels that the double executes: the kernels of `shaders/probe.cu` in Rust. Launches of
+//! other kernels are checked but have no effect.
 
 use crate::abi::{Code, ILLEGAL_ADDRESS, UNKNOWN};
 use crate::descriptor;
@@ -38,7 +38,7 @@ impl Ledger {
         }
     }
 
-    /// Stores texels of one layer of a surface, or loads them.
+    /// Stores or loads the texels of one layer of a surface.
     fn texels(&mut self, launch: &Launch, surface: u64, memory: u64, size: (u64, u64)) -> Result<(), Refusal> {
         let (name, texel) = launch.kernel.split_once('_').ok_or(UNKNOWN)?;
         let texel: u64 = texel.parse().map_err(|_| UNKNOWN)?;
@@ -47,7 +47,7 @@ impl Ledger {
         let whole = self.arrays.get(array)?.size(its);
         let (row, rows) = (size.0.min(launch.threads) * texel, size.1.min(launch.rows));
         if row > whole.row || rows > whole.rows {
-            // What lies outside traps.
+            // Surface accesses out of bounds trap.
             return Err(ILLEGAL_ADDRESS.into());
         }
         (0..rows).try_for_each(|y| {

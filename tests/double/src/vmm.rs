@@ -1,5 +1,5 @@
-//! Virtual memory management: allocations by handle, reserved addresses, what is mapped there, and
-//! which devices may access it. None of it lives in a context.
+//! Virtual memory management: allocations by handle, reserved addresses, mappings, and the devices
+//! that may access them. None of these belong to a context.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,17 +11,17 @@ use crate::queue::Work;
 use crate::table::Table;
 use crate::watch::Descriptor;
 
-/// What sizes are multiples of, in bytes.
+/// The granularity of sizes, in bytes.
 pub(crate) const GRANULARITY: u64 = 2 << 20;
 
 #[derive(Debug)]
 pub(crate) struct Vmm {
     pub(crate) allocations: Table<Allocation>,
-    /// Their handles are addresses.
+    /// Reservations, whose handles are addresses.
     pub(crate) reservations: Table<Reservation>,
-    /// What handles and mappings keep.
+    /// Memory that handles and mappings keep alive.
     pub(crate) backings: BTreeMap<u64, Backing>,
-    /// No device reaches another one's memory.
+    /// Whether devices cannot access each other's memory.
     pub(crate) no_peers: bool,
 }
 
@@ -34,11 +34,11 @@ pub(crate) struct Allocation {
 /// Memory of a device.
 #[derive(Debug)]
 pub(crate) struct Backing {
-    /// The driver's own; that which was imported stays its owner's.
+    /// The driver's own descriptor; the caller of the import keeps the imported one.
     pub(crate) descriptor: Descriptor,
     pub(crate) device: i32,
     pub(crate) size: u64,
-    /// Handles and mappings.
+    /// Number of handles and mappings.
     pub(crate) uses: u32,
 }
 
@@ -51,7 +51,7 @@ pub(crate) struct Reservation {
 #[derive(Debug)]
 pub(crate) struct Mapped {
     pub(crate) backing: u64,
-    /// Ordinals of devices.
+    /// Ordinals of the devices with access.
     pub(crate) access: BTreeSet<i32>,
 }
 
@@ -65,7 +65,7 @@ impl Vmm {
         }
     }
 
-    /// What is mapped at an address, with the address where it begins.
+    /// Returns the mapping at an address and its start address.
     fn at(&self, address: u64, size: u64) -> Option<(u64, &Mapped)> {
         let (start, reservation) = self.reservations.iter().find(|(start, reservation)| {
             address.checked_sub(*start).is_some_and(|into| into.saturating_add(size) <= reservation.size)
@@ -73,25 +73,25 @@ impl Vmm {
         Some((start, reservation.mapped.as_ref()?))
     }
 
-    /// The memory behind an address: a descriptor and an offset in it.
+    /// Returns the memory at an address, as a descriptor and an offset in it.
     pub(crate) fn place(&self, address: u64, size: u64) -> Option<(Raw, u64)> {
         let (start, mapped) = self.at(address, size)?;
         Some((self.backings.get(&mapped.backing)?.descriptor.raw, address - start))
     }
 
-    /// Whether kernels of a device may access memory of another one.
+    /// Returns `true` if kernels of `device` can access memory of `owner`.
     pub(crate) fn reaches(&self, device: i32, owner: i32) -> bool {
         device == owner || !self.no_peers
     }
 
-    /// Descriptors that are the driver's.
+    /// Returns the descriptors that the driver owns.
     pub(crate) fn descriptors(&self) -> impl Iterator<Item = Raw> {
         self.backings.values().map(|backing| backing.descriptor.raw)
     }
 }
 
 impl Ledger {
-    /// A handle or a mapping is gone.
+    /// Drops one use of a backing, and frees it with the last one.
     pub(crate) fn let_go(&mut self, backing: u64) {
         let Some(it) = self.vmm.backings.get_mut(&backing) else { return };
         it.uses -= 1;
@@ -102,8 +102,8 @@ impl Ledger {
         }
     }
 
-    /// Whether a context may use what is at an address: where devices are given access one by one,
-    /// its device must be among them.
+    /// Checks that a context may access an address. For mappings with per-device access, its device
+    /// must have access.
     pub(crate) fn check_access(&self, context: u64, address: u64) -> Result<(), Refusal> {
         let Some((start, mapped)) = self.vmm.at(address, 1) else { return Ok(()) };
         let device = self.contexts.get(context)?.device;
@@ -114,14 +114,14 @@ impl Ledger {
         Err(Refusal::new(INVALID_VALUE, Kind::NoAccess, text))
     }
 
-    /// The one reservation that a range is all of.
+    /// Returns the reservation that consists of exactly this range.
     pub(crate) fn whole_reservation(&mut self, address: u64, size: u64) -> Result<&mut Reservation, Refusal> {
         let known = self.vmm.reservations.get_mut(address);
         let reservation = known.map_err(|refusal| Refusal { code: INVALID_VALUE, ..refusal })?;
         if reservation.size == size { Ok(reservation) } else { Err(INVALID_VALUE.into()) }
     }
 
-    /// Whether work with a range has still to be done.
+    /// Returns `true` if work that uses the range is pending.
     pub(crate) fn is_range_pending(&self, address: u64, size: u64) -> bool {
         let inside = |place: u64| place >= address && place < address + size;
         self.queues.values().flat_map(|queue| &queue.work).any(|(_, work)| match work {
@@ -133,7 +133,7 @@ impl Ledger {
         })
     }
 
-    /// Drops what is left.
+    /// Drops everything that is left.
     pub(crate) fn forget_vmm(&mut self) {
         for backing in std::mem::take(&mut self.vmm.backings).into_values() {
             descriptor::close(backing.descriptor.raw);

@@ -1,5 +1,5 @@
-//! The watch over descriptors: those that the driver owns, those that it closed, and those that are
-//! nobody's.
+//! Tracking of descriptors: those that the driver owns, those that it closed, and those without an
+//! owner.
 
 use std::ffi::c_uint;
 
@@ -10,23 +10,23 @@ use crate::export::Export;
 use crate::finding::{Kind, Refusal};
 use crate::ledger::Ledger;
 
-/// One that the driver owns.
+/// A descriptor that the driver owns.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Descriptor {
     pub(crate) raw: Raw,
-    /// The export it must mean.
+    /// The export that it must refer to.
     pub(crate) export: u64,
 }
 
 impl Descriptor {
-    /// Whether it still means its export.
+    /// Returns `true` if it still refers to its export.
     fn is_open(&self) -> bool {
         descriptor::number(self.raw) == Some(self.export)
     }
 }
 
 impl Ledger {
-    /// Closes what the driver owns.
+    /// Closes a descriptor that the driver owns.
     pub(crate) fn close(&mut self, descriptor: Descriptor, of: &str) {
         if descriptor.is_open() {
             descriptor::close(descriptor.raw);
@@ -35,7 +35,7 @@ impl Ledger {
         }
     }
 
-    /// Whether what is handed in was exported as the kind that the importer says: by number, or
+    /// Checks that a handle is imported with the type it was exported with: shared by number, or
     /// not.
     pub(crate) fn check_sharing(&self, handle: &Handle, kind: c_uint) -> Result<(), Refusal> {
         let by_number = self.by_number.iter().any(|shared| shared.raw as u64 == handle.as_object());
@@ -46,13 +46,13 @@ impl Ledger {
         Err(Refusal::new(UNKNOWN, Kind::WrongObject, text))
     }
 
-    /// Closes the driver's own reference to what was handed in.
+    /// Closes the driver's own reference to an imported object.
     #[cfg(windows)]
     pub(crate) fn close_under_watch(&mut self, raw: Raw) {
         descriptor::close(raw);
     }
 
-    /// Closes what was handed in, and watches whether somebody closes the number again.
+    /// Closes a descriptor passed to a call, and detects whether its number is closed again.
     #[cfg(not(windows))]
     pub(crate) fn close_under_watch(&mut self, raw: Raw) {
         let export = self.serial();
@@ -62,7 +62,7 @@ impl Ledger {
         }
     }
 
-    /// Ends the watch, and hands over all that was found.
+    /// Ends the detection and returns all findings.
     pub(crate) fn take_findings(&mut self) -> Vec<(Kind, String)> {
         for decoy in std::mem::take(&mut self.decoys) {
             self.exports.remove(&decoy.export);
@@ -82,7 +82,7 @@ impl Ledger {
         std::mem::take(&mut self.findings)
     }
 
-    /// Descriptors of exports that are open and not the driver's.
+    /// Returns the open descriptors of exports that the driver does not own.
     pub(crate) fn loose(&self) -> Vec<Raw> {
         let memories = self.memories.iter().map(|(_, memory)| memory.descriptor.raw);
         let semaphores = self.semaphores.iter().map(|(_, semaphore)| semaphore.descriptor.raw);

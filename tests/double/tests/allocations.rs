@@ -19,16 +19,16 @@ thread_local! {
     static COUNT: Cell<usize> = const { Cell::new(0) };
 }
 
-// SAFETY: hands everything on to the system's allocator; counting allocates nothing.
+// SAFETY: forwards to the system allocator; counting does not allocate.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         COUNT.set(COUNT.get() + 1);
-        // SAFETY: handed on.
+        // SAFETY: forwarded.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: handed on.
+        // SAFETY: forwarded.
         unsafe { System.dealloc(pointer, layout) }
     }
 }
@@ -36,7 +36,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// The double is a library of its own, whose allocations do not count.
+/// The double is a separate library, whose allocations are not counted.
 #[test]
 fn a_launch_allocates_nothing() {
     let Some(double) = Double::in_child("a_launch_allocates_nothing") else { return };
@@ -53,7 +53,7 @@ fn a_launch_allocates_nothing() {
     let shape = LaunchConfig { grid_dim: (1, 1, 1), block_dim: (64, 1, 1), shared_mem_bytes: 0 };
     for _ in 0..100 {
         let before = COUNT.get();
-        // SAFETY: the double runs nothing; twelve arguments of four bytes.
+        // SAFETY: the double does not run the kernel; twelve arguments of four bytes.
         unsafe { kernel.launch(&stream, &shape, &args) }.unwrap();
         assert_eq!(COUNT.get() - before, 0);
     }

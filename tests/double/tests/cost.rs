@@ -1,6 +1,6 @@
-//! What cuda-import costs beside the driver's own calls, in nanoseconds on this machine. The
-//! double's calls take about as long as they please, so the figures compare two builds; they are no
-//! driver's. Ignored: run with `--ignored --nocapture`.
+//! Overhead of cuda-import over the driver's own calls, in nanoseconds on this machine. The
+//! durations of the double's calls are arbitrary, so the figures only compare two builds and do not
+//! represent a driver. Ignored: run with `--ignored --nocapture`.
 #![allow(unsafe_code, clippy::unwrap_used, reason = "waits and signals are unsafe")]
 #![cfg(target_os = "linux")]
 
@@ -15,13 +15,14 @@ use driver_double::Double;
 
 const ROUNDS: usize = 15;
 
-/// The best of some rounds, in nanoseconds each: what else runs on the machine only adds.
+/// Returns the fastest round, in nanoseconds per item, because other load on the machine only adds
+/// time.
 fn best(mut round: impl FnMut() -> Duration, per_round: usize) -> f64 {
     (0..ROUNDS).map(|_| round().as_nanos() as f64 / per_round as f64).fold(f64::INFINITY, f64::min)
 }
 
-/// How much longer a free takes by way of the thread that frees: one after the other, and after a
-/// pause.
+/// Measures how much longer a free takes because it runs on the freeing thread: in a row, and after
+/// a pause.
 #[test]
 #[ignore = "measures"]
 fn the_hop_to_the_thread_that_frees() {
@@ -59,7 +60,7 @@ fn the_hop_to_the_thread_that_frees() {
     assert_clean(&double);
 }
 
-/// A frame's wait, joins and signal.
+/// Measures the wait, joins and signal of a frame.
 #[test]
 #[ignore = "measures"]
 fn what_a_frame_costs() {
@@ -81,11 +82,11 @@ fn what_a_frame_costs() {
             let start = Instant::now();
             for _ in 0..FRAMES {
                 value += 1;
-                // SAFETY: the value was signaled, the timelines outlive the frames.
+                // SAFETY: the value was signaled, and the timelines outlive the frames.
                 unsafe { wait_one(&home, &rendered, 1) }.unwrap();
                 let joined = buffers.iter().filter(|buffer| buffer.has_foreign_work());
                 joined.for_each(|buffer| buffer.join_foreign_work().unwrap());
-                // SAFETY: the values rise, the timelines outlive the frames.
+                // SAFETY: the values increase, and the timelines outlive the frames.
                 unsafe { signal_one(&home, &computed, value) }.unwrap();
             }
             start.elapsed()

@@ -1,4 +1,4 @@
-//! Calls of CUDA's driver that fail when their turn comes, and what the double has found.
+//! CUDA driver calls that fail on demand, and the findings of the double.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, OnceLock};
@@ -6,24 +6,24 @@ use std::sync::{Mutex, OnceLock};
 use bridge_fuzz::Counts;
 use driver_double::{Double, Planted};
 
-/// One call that is to fail.
+/// A call that must fail.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Plan {
-    /// Of the calls that one operation makes, this one.
+    /// The number of the call among those that an operation makes.
     pub(crate) nth: u64,
     pub(crate) code: u32,
-    /// Its context is lost.
+    /// Whether its context is lost.
     pub(crate) sticky: bool,
 }
 
 static DOUBLE: OnceLock<Double> = OnceLock::new();
 static PLANTED: Mutex<Option<(Planted, &str)>> = Mutex::new(None);
 static PLAN: Mutex<Option<Plan>> = Mutex::new(None);
-/// Those that have failed in this case.
+/// Calls that have failed in this case.
 static HITS: Mutex<Vec<&'static str>> = Mutex::new(Vec::new());
 static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
 
-/// All cases use this double.
+/// Sets the double that all cases use.
 pub(crate) fn start(double: Double) {
     DOUBLE.set(double).unwrap();
 }
@@ -36,12 +36,12 @@ pub(crate) fn plan(plan: Option<Plan>) {
     *PLAN.lock().unwrap() = plan;
 }
 
-/// What becomes of the calls of a name in the cases from now on.
+/// Sets how calls of a name are altered in later cases.
 pub(crate) fn plant(planted: Option<(Planted, &'static str)>) {
     *PLANTED.lock().unwrap() = planted;
 }
 
-/// A case begins: nothing of another is known any more.
+/// Starts a case without any state of earlier ones.
 pub(crate) fn reset() {
     plan(None);
     HITS.lock().unwrap().clear();
@@ -51,7 +51,7 @@ pub(crate) fn reset() {
     }
 }
 
-/// What is enqueued on streams waits for [`go_on`].
+/// Holds work enqueued on streams until [`go_on`].
 pub(crate) fn hold() {
     double().hold_work();
 }
@@ -60,14 +60,14 @@ pub(crate) fn go_on() {
     double().let_work_go();
 }
 
-/// An operation begins.
+/// Begins an operation.
 pub(crate) fn begin() {
     if let Some(Plan { nth, code, sticky }) = *PLAN.lock().unwrap() {
         double().fail_nth(nth, code, sticky);
     }
 }
 
-/// It ends: the call of it, or of a thread beside it, that failed.
+/// Ends an operation, and returns the call that failed in it or on a concurrent thread.
 pub(crate) fn end() -> Option<&'static str> {
     PLAN.lock().unwrap().as_ref()?;
     let hit = double().disarm()?;
@@ -77,12 +77,12 @@ pub(crate) fn end() -> Option<&'static str> {
     Some(name)
 }
 
-/// The calls that have failed in this case.
+/// Returns the calls that have failed in this case.
 pub(crate) fn hits() -> Vec<&'static str> {
     HITS.lock().unwrap().clone()
 }
 
-/// As errors have it, without the version.
+/// Returns the name as in errors, without the version.
 fn name(name: &str) -> &'static str {
     let name = name.split_once("_v").map_or(name, |(name, _)| name);
     let mut names = NAMES.lock().unwrap();
@@ -94,11 +94,12 @@ fn name(name: &str) -> &'static str {
     leaked
 }
 
-/// That no rule of the driver's was broken. Where a call has failed, what could not be destroyed
-/// outlives its context.
+/// Checks that no rule of the driver was broken. After a failed call, objects that could not be
+/// destroyed may outlive their context.
 ///
 /// # Panics
-/// When one was.
+///
+/// If a rule was broken.
 pub(crate) fn check(counts: &mut Counts) {
     let mut findings = double().findings();
     findings.retain(|finding| hits().is_empty() || finding.kind != "outlives-context");

@@ -7,7 +7,7 @@ use crate::op::{Op, RingOp};
 use crate::world::Trial;
 use crate::{Case, driver, run};
 
-/// The frame of the second is behind that of the first, which CUDA does not signal any more.
+/// Submits a frame of the second exchange after one of the first, which CUDA no longer signals.
 pub(crate) fn frames_behind_another_exchanges_end(device: &ExportDevice) {
     let open = Op::Open { vulkan_first: false, slots: 2, pooled: false, images: false };
     let frame = RingOp::Frame { fill: true };
@@ -24,8 +24,7 @@ pub(crate) fn frames_behind_another_exchanges_end(device: &ExportDevice) {
     ];
     let trial = Trial { held: Held::Streams, engine_forgets: false };
     let counts = run(device, &Case::InStep(ops), trial);
-    // Both frames were in the queue when the context was lost, and it was the case that let them
-    // end.
+    // Both frames were in the queue when the context was lost, and the case let them end.
     for (what, count) in [
         ("exchanges", 2),
         ("submissions", 2),

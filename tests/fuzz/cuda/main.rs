@@ -1,8 +1,8 @@
 //! Exchanges on the CUDA backend, with the driver double as CUDA and as the Vulkan driver that
-//! exports to it. The cases and what is asked of them are those of `faults`, in which calls of both
-//! drivers fail at random, and those of `latest`.
+//! exports to it. The cases and their checks are those of `faults`, in which calls of both drivers
+//! fail at random, and those of `latest`.
 #![cfg(target_os = "linux")]
-#![allow(unsafe_code, clippy::unwrap_used)] // What fails here fails the case.
+#![allow(unsafe_code, clippy::unwrap_used)] // A failure here fails the case.
 
 #[path = "../faults/crossing.rs"]
 mod crossing;
@@ -17,18 +17,18 @@ mod latest;
 mod lent;
 mod lost;
 #[path = "../faults/op.rs"]
-#[allow(dead_code)] // For the other target.
+#[allow(dead_code)] // Used by the other target.
 mod op;
 mod planted;
 #[path = "../faults/ring.rs"]
 mod ring;
 #[path = "../exchange/shape.rs"]
-#[allow(dead_code)] // For the other target.
+#[allow(dead_code)] // Used by the other target.
 mod shape;
 #[path = "../exchange/transfer.rs"]
 mod transfer;
 #[path = "../exchange/way.rs"]
-#[allow(dead_code)] // For the other target.
+#[allow(dead_code)] // Used by the other target.
 mod way;
 #[path = "../faults/work.rs"]
 mod work;
@@ -49,7 +49,7 @@ use crate::latest::held;
 use crate::op::Op;
 use crate::world::Trial;
 
-/// Cases of `latest` have two threads.
+/// A queue lock, because cases of `latest` have two threads.
 struct Lock(Mutex<()>);
 
 impl QueueLock for Lock {
@@ -73,15 +73,15 @@ fn latest() -> impl Strategy<Value = Case> {
     latest::case().prop_map(Case::Latest)
 }
 
-/// What of CUDA's fails, and how: not enough memory, a wrong argument, what the driver does not
-/// know; or a kernel that takes the context with it.
+/// Generates a CUDA failure: out of memory, an invalid value, an unknown error, or a kernel fault
+/// that loses the context.
 fn arm() -> impl Strategy<Value = Op> {
     let failure =
         prop_oneof![8 => Just((2, false)), 4 => Just((1, false)), 4 => Just((999, false)), 1 => Just((719, true))];
     (1u64..14, failure).prop_map(|(nth, (code, sticky))| Op::ArmDriver(driver::Plan { nth, code, sticky }))
 }
 
-/// In a process of the test's own, with the double.
+/// Runs a test with the double in its own process.
 fn on_the_double(name: &str, test: impl FnOnce(&Engine, &ExportDevice)) {
     if !Double::has_software_vulkan() {
         return skip(
@@ -95,8 +95,8 @@ fn on_the_double(name: &str, test: impl FnOnce(&Engine, &ExportDevice)) {
     let mut info = engine.info();
     info.queue_lock = Some(Arc::new(Lock(Mutex::new(()))));
     info.features.buffer_device_address = true;
-    // SAFETY: the engine's own handles, which live forever, with the feature that it turns on
-    // where it can.
+    // SAFETY: the engine's own handles, which live forever, with the feature that it enables if
+    // supported.
     let device = unsafe { ExportDevice::adopt(info) }.unwrap();
     test(engine, &device);
 }

@@ -1,5 +1,5 @@
 //! Waits and copies that are left out, as if the bridge, an engine or a program had forgotten them,
-//! and are found.
+//! must be detected.
 
 use std::panic::{self, AssertUnwindSafe};
 
@@ -13,24 +13,25 @@ use crate::op::{Fate, Op, RingOp};
 use crate::world::Trial;
 use crate::{Case, driver, latest, run};
 
-/// So many cases are tried for each.
+/// Maximum number of cases for each fault.
 const CASES: u64 = 200;
-/// So many are run with all calls.
+/// Number of cases run without the fault.
 const CONTROLS: u64 = 2;
 
-/// What a failure says: a frame is seen that is another, or a part of one.
+/// Words of the expected failures: the contents of a frame are those of another frame, or only part
+/// of them.
 const WORDS: &[&str] = &["a frame is not its own", "of frame"];
 
 const WAIT: &str = "cuWaitExternalSemaphoresAsync";
 const COPY: &str = "cuMemcpy3DAsync_v2";
 const WAIT_OF_GRAPH: &str = "cuGraphExecExternalSemaphoresWaitNodeSetParams";
 
-/// What is left out.
+/// A call that is left out.
 struct Fault {
     what: &'static str,
-    /// Those that it is in.
+    /// The cases that contain the call.
     cases: fn() -> BoxedStrategy<Case>,
-    /// A call of CUDA's that does nothing; else it is the engine that does not wait.
+    /// The CUDA call that does nothing, or `None` if the engine does not wait instead.
     call: Option<&'static str>,
 }
 
@@ -58,7 +59,8 @@ enum Frames {
     Graphs,
 }
 
-/// One exchange that CUDA begins, with such frames, and waits for some of them.
+/// Generates an exchange in which CUDA writes first, with such frames, some of which are waited
+/// for.
 fn frames(images: bool, pooled: bool, frames: Frames) -> BoxedStrategy<Case> {
     let frame = (any::<bool>(), prop::bool::weighted(0.2)).prop_map(move |(fill, waits)| {
         let mut ops = match frames {
@@ -80,14 +82,14 @@ fn frames(images: bool, pooled: bool, frames: Frames) -> BoxedStrategy<Case> {
         .boxed()
 }
 
-/// One latest exchange in which nothing is lost.
+/// Generates a latest exchange that loses no compute side.
 fn latest_of(render_first: bool, images: bool) -> BoxedStrategy<Case> {
     latest::case().prop_map(move |case| Case::Latest(case.plain(render_first, images))).boxed()
 }
 
-/// That each fault is found, and nothing where there is none.
+/// Checks that each fault is detected, and that nothing is detected without one.
 pub(crate) fn are_found(device: &ExportDevice) {
-    // They panic.
+    // The cases panic.
     let wrong: Vec<_> = silently(|| FAULTS.iter().filter_map(|fault| is_found(device, fault).err()).collect());
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
@@ -104,7 +106,7 @@ fn is_found(device: &ExportDevice, fault: &Fault) -> Result<(), String> {
     if WORDS.iter().any(|words| why.contains(words)) { Ok(()) } else { Err(format!("{what}: found as {why}")) }
 }
 
-/// Why the case of a seed fails, if it does.
+/// Returns why the case of a seed fails, if it does.
 fn failure(device: &ExportDevice, fault: &Fault, seed: u64, planted: bool) -> Option<String> {
     let case = case_of_seed(&(fault.cases)(), seed);
     driver::plant(fault.call.filter(|_| planted).map(|call| (Planted::Skipped, call)));

@@ -1,4 +1,4 @@
-//! Arrays in imported memory, with mappings of their own or in blocks.
+//! Arrays in imported memory, with their own mappings or in blocks.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -9,36 +9,36 @@ use crate::memories::SIZE;
 use crate::outcome::Outcome;
 use crate::world::World;
 
-/// More are not made in a case.
+/// Maximum number of arrays in a case.
 const MOST: usize = 40;
 
 pub(crate) struct Block {
-    /// None once it was dropped.
+    /// `None` once it was dropped.
     pub(crate) block: Option<Arc<MappedBlock>>,
     pub(crate) memory: usize,
-    /// Bytes that have been given to parts.
+    /// Byte ranges assigned to parts.
     pub(crate) taken: Vec<Range<u64>>,
-    /// Parts that live, forgotten ones among them.
+    /// Number of live parts, including forgotten ones.
     pub(crate) parts: usize,
 }
 
 pub(crate) struct Array {
-    /// None once it was dropped.
+    /// `None` once it was dropped.
     pub(crate) buffer: Option<MappedBuffer<u32>>,
     pub(crate) memory: usize,
     pub(crate) block: Option<usize>,
-    /// In the memory.
+    /// Word range in the memory.
     pub(crate) words: Range<usize>,
-    /// The stream that it is at home on.
+    /// Its home stream.
     pub(crate) home: usize,
-    /// The end of some use of it may not have been recorded.
+    /// Whether the end of some use of it may not have been recorded.
     pub(crate) suspect: bool,
-    /// Graphs that use it.
+    /// Number of graphs that use it.
     pub(crate) graphs: usize,
 }
 
 impl Array {
-    /// In bytes, in the memory.
+    /// Returns the byte range in the memory.
     pub(crate) fn bytes(&self) -> Range<u64> {
         self.words.start as u64 * 4..self.words.end as u64 * 4
     }
@@ -114,7 +114,7 @@ impl World<'_> {
         Some(Outcome::new("parts", result).must(refused))
     }
 
-    /// Taken out, to be put back with [`put_back`](Self::put_back).
+    /// Takes an array's buffer, to be returned with [`put_back`](Self::put_back).
     pub(crate) fn take(&mut self, array: u8) -> Option<(usize, MappedBuffer<u32>)> {
         let alive: Vec<_> = (0..self.arrays.len()).filter(|&array| self.arrays[array].buffer.is_some()).collect();
         let which = *alive.get(usize::from(array).checked_rem(alive.len())?)?;
@@ -125,13 +125,13 @@ impl World<'_> {
         self.arrays[array].buffer = Some(buffer);
     }
 
-    /// Once all that was enqueued has been done, the array holds `words` from `start` on.
+    /// Notes that the array will hold `words` from `start` on once all enqueued work is done.
     pub(crate) fn holds(&mut self, array: usize, start: usize, words: &[u32]) {
         let words = words.iter().copied().map(Some).collect();
         self.will_hold(array, start, words);
     }
 
-    /// As [`holds`](Self::holds), where what it holds is unknown.
+    /// Like [`holds`](Self::holds), with unknown contents.
     pub(crate) fn holds_anything(&mut self, array: usize) {
         let len = self.arrays[array].words.len();
         self.will_hold(array, 0, vec![None; len]);
@@ -145,13 +145,13 @@ impl World<'_> {
         self.forget_expected(memory, &range);
     }
 
-    /// None where it is unknown.
+    /// Returns the contents, or `None` if they are unknown.
     pub(crate) fn held(&self, array: usize) -> Option<Vec<u32>> {
         let Array { memory, words, .. } = &self.arrays[array];
         self.memories[*memory].words[words.clone()].iter().copied().collect()
     }
 
-    /// The first array has been copied to the other, from its first element on.
+    /// Notes that the first array was copied to the other one, from its first element on.
     pub(crate) fn copied(&mut self, from: usize, to: usize) {
         let Array { memory, words, .. } = &self.arrays[from];
         let len = words.len().min(self.arrays[to].words.len());
@@ -202,8 +202,8 @@ impl World<'_> {
             self.put_back(from);
             return None;
         };
-        // SAFETY: both are used by nobody else, and dropping them waits for the copy; of the
-        // source too, since its order has the home stream of the target as a guest.
+        // SAFETY: nothing else uses either buffer, and dropping them waits for the copy. This
+        // includes the source, whose order has the home stream of the target as a guest.
         let result = unsafe { to.1.copy_from(&from.1) };
         if result.is_ok() {
             self.copied(from.0, to.0);

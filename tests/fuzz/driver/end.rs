@@ -1,4 +1,5 @@
-//! The ends of things: dropped, closed or forgotten, one by one and with the case.
+//! The ends of objects, which are dropped, closed or forgotten, one by one and at the end of the
+//! case.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +11,7 @@ use crate::op::{Ending, What};
 use crate::outcome::Outcome;
 use crate::world::{World, kinds};
 
-/// What stays because it was forgotten.
+/// Objects that remain because they were forgotten.
 #[derive(Debug, Default)]
 pub(crate) struct Forgotten {
     mappings: usize,
@@ -77,7 +78,7 @@ impl World<'_> {
             Ending::Close => buffer.close(),
             Ending::Drop => end_plain(buffer, how),
         };
-        // What was leaked stays claimed.
+        // Leaked bytes stay claimed.
         match block {
             _ if leaks() > before => {}
             None => self.memories[memory].give_back(&bytes),
@@ -99,7 +100,7 @@ impl World<'_> {
             std::mem::forget(block);
             return Some(Ok(()));
         }
-        // It can be closed by its last owner alone.
+        // Only its last owner can close it.
         let result = match std::sync::Arc::into_inner(block) {
             Some(block) if how == Ending::Close => block.close(),
             _ => Ok(()),
@@ -108,7 +109,7 @@ impl World<'_> {
         Some(result)
     }
 
-    /// A block goes with its last part.
+    /// Notes that a block ends with its last part.
     fn end_mapping_of(&mut self, block: usize, leaks_before: u64) {
         let ended = self.blocks[block].block.is_none() && self.blocks[block].parts == 0;
         if ended && leaks() == leaks_before && !self.forgotten.blocks.contains(&block) {
@@ -137,7 +138,7 @@ impl World<'_> {
         Some(result)
     }
 
-    /// Launches may still run.
+    /// Ends a graph whose launches may still run.
     fn end_graph(&mut self, which: u8, how: Ending) -> Option<Result<(), Error>> {
         let (which, graph) = pick(&mut self.graphs, which, |graph| &mut graph.graph, |_| true)?;
         if how == Ending::Forget {
@@ -152,7 +153,7 @@ impl World<'_> {
     }
 }
 
-/// Takes one that is left and that `is`.
+/// Takes a remaining object that satisfies `is`.
 fn pick<T, V>(
     list: &mut [T],
     which: u8,
@@ -166,7 +167,7 @@ fn pick<T, V>(
     Some((which, place(&mut list[which]).take()?))
 }
 
-/// What cannot be closed is dropped.
+/// Ends an object that cannot be closed; it is dropped instead.
 fn end_plain<V>(value: V, how: Ending) -> Result<(), Error> {
     match how {
         Ending::Forget => std::mem::forget(value),
@@ -175,17 +176,18 @@ fn end_plain<V>(value: V, how: Ending) -> Result<(), Error> {
     Ok(())
 }
 
-/// Ends all that is left of a case; what is alive then was forgotten, or counted as leaked.
+/// Ends everything that is left of a case. Objects still alive after that must have been forgotten,
+/// or counted as leaked.
 pub(crate) fn end(world: World<'_>) -> Counts {
     let double = world.double;
     world.gates.open(double);
-    // Graphs before what they use; else in any order.
+    // Graphs are dropped before the objects that they use, the rest in any order.
     let World { graphs, arrays, blocks, images, timelines, binaries, marks, .. } = world;
     drop(graphs);
     drop((marks, arrays, images, blocks, timelines, binaries));
     let World { mut counts, forgotten, faulted, lost, leaks: before, memories, streams, stranger, device, .. } = world;
     drop(memories);
-    // cudarc leaves the context of a stream that it drops current.
+    // cudarc leaves the context of a dropped stream current.
     drop(streams);
     double.set_current(0);
     drop(stranger);
@@ -194,7 +196,7 @@ pub(crate) fn end(world: World<'_>) -> Counts {
     let leaked = usize::try_from(leaks() - before).unwrap();
     assert!(leaked == 0 || faulted, "{leaked} leaked with no call failing");
     let mut findings = double.findings();
-    // What a failing call left in a context goes down with that.
+    // Objects left in a context by a failed call are destroyed with that context.
     findings.retain(|it| it.kind != "outlives-context" || !faulted);
     assert!(findings.is_empty(), "the end broke rules, {}: {findings:#?}", kinds(&findings));
     let live = double.live();

@@ -1,4 +1,4 @@
-//! Graphs: what is recorded, launched, and given up.
+//! Graphs: recording, launches, and abandoned captures.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -11,20 +11,20 @@ use crate::op::How;
 use crate::outcome::{Failure, Outcome};
 use crate::world::World;
 
-/// More are not made in a case.
+/// Maximum number of graphs in a case.
 const MOST: usize = 8;
 
 pub(crate) struct Graph {
-    /// None once it was dropped.
+    /// `None` once it was dropped.
     pub(crate) graph: Option<StreamGraph>,
-    /// Timelines: waited for, and signaled.
+    /// The timelines that it waits for and signals.
     pub(crate) wait: usize,
     pub(crate) signal: usize,
     home: usize,
     work: Recorded,
 }
 
-/// What each launch does.
+/// The work of each launch.
 #[derive(Clone)]
 enum Recorded {
     Write { array: usize, words: Vec<u32> },
@@ -96,7 +96,7 @@ impl World<'_> {
                 How::Error => Err(Failure::Record("Record")),
                 How::Panic => panic!("{ON_PURPOSE}"),
                 How::Nested => Ok(capture(&on, timelines, |_| Ok::<_, Failure>(())).map(drop)?),
-                // SAFETY: 0 is where timelines begin.
+                // SAFETY: timelines start at value 0.
                 How::Wait => Ok(unsafe { wait_one(lent, timelines.0, 0) }?),
                 _ => Ok(()),
             }
@@ -132,14 +132,14 @@ impl World<'_> {
         let (number, value) = (awaited.number, awaited.submitted);
         let arrays = self.graphs[which].arrays();
         if arrays.iter().any(|&array| self.arrays[array].buffer.is_none()) {
-            // It was forgotten, and what other streams did with it cannot be joined any more.
+            // It was forgotten, and the work of other streams on it cannot be joined anymore.
             return None;
         }
         let joined = self.join_all(&arrays);
         let next = self.timelines[signal].submitted + 1;
         let graph = self.graphs[which].graph.as_mut()?;
-        // SAFETY: the value was submitted, those of the other timeline rise and are signaled on
-        // this stream alone; what was recorded lives as long as the graph.
+        // SAFETY: the value was submitted, the values of the other timeline increase and are
+        // signaled on this stream only, and the recorded objects live as long as the graph.
         let result = joined.and_then(|()| unsafe { graph.launch(value, next) });
         if result.is_ok() {
             self.behind[home].push((number, value));
@@ -158,7 +158,7 @@ fn capture<E>(
     (wait, signal): (&ImportedSemaphore, &ImportedSemaphore),
     record: impl FnOnce(&Arc<CudaStream>) -> Result<(), E>,
 ) -> Result<StreamGraph, cuda_import::CaptureError<E>> {
-    // SAFETY: neither semaphore is dropped as long as a graph uses it, and work is enqueued on the
-    // stream that is lent alone, or the graph is refused.
+    // SAFETY: neither semaphore is dropped as long as a graph uses it, and work is enqueued only on
+    // the stream that is lent, or the graph is refused.
     unsafe { StreamGraph::capture("graph", stream, wait, signal, record) }
 }

@@ -8,13 +8,13 @@ use crate::op::ImageOp;
 use crate::outcome::Outcome;
 use crate::world::World;
 
-/// As the elements of arrays, so that they can be copied into each other.
+/// The same type as array elements, so that images and arrays can be copied to each other.
 type Texel = u32;
 
 const LEVELS: u32 = 4;
 const LAYERS: u32 = 3;
 
-/// As the exporting side makes all images.
+/// The shape of all images that the exporting side creates.
 pub(crate) const SHAPE: ImageShape = ImageShape {
     offset: 64,
     dimensions: 2,
@@ -40,24 +40,24 @@ const INFO: ImageMappingInfo = ImageMappingInfo {
     color_attachment: true,
 };
 
-/// Of one layer.
+/// Returns the number of texels in one layer.
 fn texels(level: usize) -> usize {
     (8usize >> level).max(1) * (4usize >> level).max(1)
 }
 
-/// What a new image holds.
+/// Returns the contents of a new image.
 pub(crate) fn zeros() -> Vec<Option<Vec<Texel>>> {
     (0..LEVELS as usize).map(|level| Some(vec![0; texels(level) * LAYERS as usize])).collect()
 }
 
 pub(crate) struct Image {
-    /// None once it was dropped.
+    /// `None` once it was dropped.
     pub(crate) image: Option<MappedImage<Texel>>,
     pub(crate) memory: usize,
     pub(crate) suspect: bool,
 }
 
-/// Some layers of a level.
+/// A range of layers in a level.
 struct Part {
     memory: usize,
     level: usize,
@@ -77,7 +77,7 @@ impl World<'_> {
         let (home, stream) = self.home(home);
         let claimed = self.memories[which].is_claimed(&(0..SIZE)).then_some("Overlap");
         let refused = if home.is_none() { Some("ContextMismatch") } else { claimed };
-        // SAFETY: the double exported the image so, and does nothing with it.
+        // SAFETY: the double exported this image, and does not use it.
         let made = unsafe { MappedImage::map(&imported, &INFO, &stream) };
         let result = made.map(|image| {
             self.memories[which].claims.push(0..SIZE);
@@ -161,8 +161,8 @@ impl World<'_> {
         (image, outcome)
     }
 
-    /// Once all that was enqueued has been done, the part holds these texels; None where that is
-    /// unknown.
+    /// Notes the texels that the part will hold once all enqueued work is done, or `None` if they
+    /// are unknown.
     fn draw(&mut self, part: &Part, texels: Option<Vec<Texel>>) {
         let level = &mut self.memories[part.memory].levels[part.level];
         match (level.as_mut(), texels) {

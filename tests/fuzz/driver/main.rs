@@ -1,8 +1,8 @@
-//! The API of `cuda-import` on the driver double, in random sequences, while calls of the driver
-//! fail at random: a model says what each call returns, what memory holds once a signal has come,
-//! and what is alive in the end; the double says which rule of the driver's was broken.
+//! The API of `cuda-import` on the driver double, in random sequences with random failures of
+//! driver calls. A model predicts the result of each call, the memory contents after each signal,
+//! and the objects that are alive at the end; the double reports which driver rules were broken.
 #![cfg(target_os = "linux")]
-#![allow(unsafe_code, clippy::unwrap_used)] // What fails here fails the case.
+#![allow(unsafe_code, clippy::unwrap_used)] // A failure here fails the case.
 
 mod arrays;
 mod end;
@@ -34,7 +34,7 @@ fn planted_faults_are_found() {
     watched(&double, |gates| planted::are_found(&double, gates));
 }
 
-/// While `run` runs, whatever blocks is let go on.
+/// Calls `run` while another thread releases blocked calls.
 fn watched(double: &Double, run: impl FnOnce(&Gates)) {
     said::collect();
     let gates = Gates::default();

@@ -1,4 +1,4 @@
-//! Memory that the exporting side has made, and imported memory.
+//! Memory that the exporting side has created, and imported memory.
 
 use std::fs::File;
 use std::ops::Range;
@@ -12,29 +12,29 @@ use crate::images;
 use crate::outcome::Outcome;
 use crate::world::World;
 
-/// In bytes.
+/// Size in bytes.
 pub(crate) const SIZE: u64 = 4096;
 
-/// Words of a memory.
+/// Number of words in a memory.
 pub(crate) const WORDS: usize = SIZE as usize / 4;
 
-/// More are not imported in a case.
+/// Maximum number of imports in a case.
 const MOST: usize = 24;
 
-/// Where the memory begins in the file that a descriptor of the double is of, in bytes.
+/// Offset of the memory in the file of a descriptor of the double, in bytes.
 const HEADER: u64 = 4096;
 
 pub(crate) struct Memory {
-    /// None once it was dropped, or where it could not be imported.
+    /// `None` once it was dropped, or if the import failed.
     pub(crate) imported: Option<Arc<ImportedMemory>>,
-    /// As the exporting side sees it.
+    /// The exporting side's view of the memory.
     file: File,
-    /// What it holds when all that was enqueued has been done; None where that is unknown.
+    /// The contents once all enqueued work is done; `None` for unknown words.
     pub(crate) words: Vec<Option<u32>>,
-    /// What its image holds, by level, all layers; None where that is unknown. Empty without an
-    /// image.
+    /// The contents of its image by level, with all layers; `None` for unknown levels. Empty
+    /// without an image.
     pub(crate) levels: Vec<Option<Vec<u32>>>,
-    /// Bytes that are mapped.
+    /// Byte ranges that are mapped.
     pub(crate) claims: Vec<Range<u64>>,
 }
 
@@ -43,7 +43,7 @@ impl Memory {
         !self.levels.is_empty()
     }
 
-    /// The error that mapping bytes must give.
+    /// Returns the error that mapping these bytes must return.
     pub(crate) fn refuses(&self, offset: u64, len: usize, home: Option<usize>) -> Option<&'static str> {
         let end = offset + len as u64 * 4;
         if len == 0 {
@@ -67,7 +67,7 @@ impl Memory {
         self.claims.retain(|claim| claim != range);
     }
 
-    /// What the exporting side sees now, of these words.
+    /// Returns the current values of these words as the exporting side sees them.
     pub(crate) fn seen(&self, words: &Range<usize>) -> Vec<u32> {
         let mut bytes = vec![0; words.len() * 4];
         self.file.read_exact_at(&mut bytes, HEADER + words.start as u64 * 4).unwrap();
@@ -98,7 +98,7 @@ impl World<'_> {
         }
         let file = File::from(exported.handle.try_clone().unwrap());
         let info = MemoryImportInfo { name: "memory", allocation_size: SIZE, dedicated };
-        // SAFETY: the double exported it with this size and flag, and touches it no more.
+        // SAFETY: the double exported it with this size and flag, and no longer accesses it.
         let imported = unsafe { ImportedMemory::import(&self.device, exported.handle, &info) };
         let (imported, result) = match imported {
             Ok(imported) => (Some(imported), Ok(())),
@@ -108,7 +108,7 @@ impl World<'_> {
         Some(Outcome::new("memories", result))
     }
 
-    /// One that can still be mapped, of this kind.
+    /// Returns a memory of this kind that can still be mapped.
     pub(crate) fn memory(&self, memory: u8, image: bool) -> Option<(usize, Arc<ImportedMemory>)> {
         let mapped = |(which, memory): (usize, &Memory)| {
             let imported = memory.imported.as_ref().filter(|_| memory.is_image() == image);

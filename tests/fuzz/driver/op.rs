@@ -1,14 +1,14 @@
-//! What a case is made of. Numbers are taken modulo what there is.
+//! The operations of a case. Indices are taken modulo the number of existing objects.
 
 use driver_double::Refused;
 use proptest::prelude::*;
 
-/// One operation, and what goes on around it.
+/// One operation with its circumstances.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Step {
     pub(crate) op: Op,
     pub(crate) fault: Option<Fault>,
-    /// On a thread of its own.
+    /// Whether it runs on a separate thread.
     pub(crate) elsewhere: bool,
     pub(crate) current: Current,
 }
@@ -16,10 +16,10 @@ pub(crate) struct Step {
 /// A driver call that fails.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Fault {
-    /// Counted from the first call of the operation, which is 1.
+    /// Number of the call within the operation, starting at 1.
     pub(crate) nth: u64,
     pub(crate) code: u32,
-    /// The context is lost with it.
+    /// Whether the context is lost as well.
     pub(crate) sticky: bool,
 }
 
@@ -37,7 +37,7 @@ pub(crate) enum Op {
         dedicated: bool,
     },
     ImportImage,
-    /// In bytes and elements.
+    /// Maps bytes. `offset` is in bytes, `len` in elements.
     Map {
         memory: u8,
         offset: u64,
@@ -69,7 +69,7 @@ pub(crate) enum Op {
         to: u8,
         stream: u8,
     },
-    /// By the home stream.
+    /// A copy on the home stream.
     CopyFrom {
         from: u8,
         to: u8,
@@ -88,7 +88,7 @@ pub(crate) enum Op {
         layer: u8,
         with: ImageOp,
     },
-    /// Signaled by the exporting side, or by a stream.
+    /// Creates a timeline, which the exporting side or a stream signals.
     Timeline {
         by: Option<u8>,
     },
@@ -96,7 +96,7 @@ pub(crate) enum Op {
     Submit {
         timeline: u8,
     },
-    /// Its oldest signal completes.
+    /// The oldest signal of the exporting side completes.
     Complete,
     Wait {
         timeline: u8,
@@ -106,7 +106,7 @@ pub(crate) enum Op {
         timeline: u8,
     },
     Binary,
-    /// Signaled, or waited for.
+    /// Signals a binary semaphore, or waits for it if it is signaled.
     Flip {
         binary: u8,
         stream: u8,
@@ -132,10 +132,10 @@ pub(crate) enum Op {
     Launch {
         graph: u8,
     },
-    /// No stream does any work until `Go`.
+    /// Holds the work of all streams until `Go`.
     Hold,
     Go,
-    /// What becomes of descriptors that imports refuse from now on.
+    /// Sets what imports do from now on with descriptors that they refuse.
     Refuse(Refused),
     End {
         what: What,
@@ -163,19 +163,19 @@ pub(crate) enum MarkOp {
 /// How a graph is recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum How {
-    /// An array is written.
+    /// Writes an array.
     Write,
-    /// An array is copied to another.
+    /// Copies an array to another.
     Copy,
-    /// The closure fails after it has recorded something.
+    /// The closure fails after it has recorded work.
     Error,
-    /// It panics.
+    /// The closure panics.
     Panic,
-    /// An array is used on another stream than the one that is lent.
+    /// Uses an array on a stream other than the lent one.
     Elsewhere,
-    /// Another capture is begun inside.
+    /// Begins another capture inside.
     Nested,
-    /// A wait for a semaphore is enqueued inside.
+    /// Enqueues a wait for a semaphore inside.
     Wait,
 }
 
@@ -325,7 +325,8 @@ fn step() -> impl Strategy<Value = Step> {
         .prop_map(|(op, fault, elsewhere, current)| Step { op, fault, elsewhere, current })
 }
 
-/// A whole case: begun with something of each kind, most of which has no failing calls.
+/// Generates a whole case, which starts with objects of each kind. Half of the cases have no
+/// failing calls.
 pub(crate) fn case() -> impl Strategy<Value = Vec<Step>> {
     let begun = [
         Op::Import { dedicated: true },

@@ -1,4 +1,5 @@
-//! Semaphores and marks: who signals what when, and what must be there once it has come.
+//! Semaphores and marks: their signals and waits, and the contents that must be visible after each
+//! signal.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -9,41 +10,41 @@ use crate::op::MarkOp;
 use crate::outcome::Outcome;
 use crate::world::World;
 
-/// More of a kind are not made in a case.
+/// Maximum number of objects of each kind in a case.
 const MOST: usize = 8;
 
 pub(crate) struct Timeline {
-    /// None once it was dropped.
+    /// `None` once it was dropped.
     pub(crate) semaphore: Option<ImportedSemaphore>,
     pub(crate) number: u64,
-    /// The stream that signals it; None is the exporting side.
+    /// The stream that signals it; `None` for the exporting side.
     pub(crate) by: Option<usize>,
-    /// The highest value of which a signal was enqueued.
+    /// The highest value for which a signal was enqueued.
     pub(crate) submitted: u64,
-    /// Graphs that use it.
+    /// Number of graphs that use it.
     pub(crate) graphs: usize,
 }
 
 pub(crate) struct Binary {
-    /// None once it was dropped.
+    /// `None` once it was dropped.
     pub(crate) semaphore: Option<ImportedSemaphore>,
     number: u64,
-    /// A signal was enqueued, and no wait for it.
+    /// Whether a signal was enqueued, but no wait for it.
     signaled: bool,
 }
 
 pub(crate) struct Mark {
-    /// None once it was dropped.
+    /// `None` once it was dropped.
     pub(crate) mark: Option<StreamEvent>,
 }
 
-/// What is so once a timeline has reached a value.
+/// Conditions that hold once a timeline has reached a value.
 pub(crate) struct Expected {
     number: u64,
     value: u64,
-    /// These have been reached before.
+    /// Timeline values that must have been reached before.
     behind: Vec<(u64, u64)>,
-    /// Memories hold these words, here.
+    /// Expected words, each with its memory and range.
     contents: Vec<(usize, Range<usize>, Vec<Option<u32>>)>,
 }
 
@@ -54,7 +55,7 @@ impl World<'_> {
         }
         let exported = self.double.export_semaphore(true);
         let number = exported.number;
-        // SAFETY: a timeline of the double's.
+        // SAFETY: a timeline of the double.
         let made =
             unsafe { ImportedSemaphore::import(&self.device, exported.handle, SemaphoreKind::Timeline, "timeline") };
         let by = by.map(|stream| self.stream(stream).0);
@@ -65,7 +66,7 @@ impl World<'_> {
         Some(Outcome::new("timelines", result))
     }
 
-    /// One that lives, and satisfies `is`.
+    /// Returns a live timeline that satisfies `is`.
     pub(crate) fn find_timeline(&self, timeline: u8, is: impl Fn(&Timeline) -> bool) -> Option<usize> {
         let fits = |&which: &usize| self.timelines[which].semaphore.is_some() && is(&self.timelines[which]);
         let alive: Vec<_> = (0..self.timelines.len()).filter(fits).collect();
@@ -84,7 +85,8 @@ impl World<'_> {
         let which = self.find_timeline(timeline, |_| true)?;
         let (stream, on) = self.stream(stream);
         let Timeline { semaphore, number, submitted, .. } = &self.timelines[which];
-        // SAFETY: its signal was enqueued, and nobody drops it before all work has ended.
+        // SAFETY: its signal was enqueued, and the semaphore is not dropped before all work has
+        // ended.
         let result = unsafe { wait_one(&on, semaphore.as_ref()?, *submitted) };
         if result.is_ok() {
             self.behind[stream].push((*number, *submitted));
@@ -92,7 +94,7 @@ impl World<'_> {
         Some(Outcome::new("waits", result))
     }
 
-    /// Hands over what is at home on the stream that signals.
+    /// Hands over the arrays whose home stream signals the timeline.
     pub(crate) fn signal(&mut self, timeline: u8) -> Option<Outcome> {
         let which = self.find_timeline(timeline, |timeline| timeline.by.is_some())?;
         let by = self.timelines[which].by?;
@@ -102,8 +104,8 @@ impl World<'_> {
         let joined = self.join_all(&arrays);
         let timeline = &self.timelines[which];
         let semaphore = timeline.semaphore.as_ref()?;
-        // SAFETY: one stream signals it, values rise, and nobody drops it before all work has
-        // ended.
+        // SAFETY: only one stream signals it, values increase, and it is not dropped before all
+        // work has ended.
         let result = joined.and_then(|()| unsafe { signal_one(&on, semaphore, timeline.submitted + 1) });
         if result.is_ok() {
             self.signaled(which, by, &arrays);
@@ -111,7 +113,7 @@ impl World<'_> {
         Some(Outcome::new("signals", result).using(arrays, images))
     }
 
-    /// Arrays that live and are at home on the stream.
+    /// Returns the live arrays with this home stream.
     pub(crate) fn at_home(&self, stream: usize) -> impl Iterator<Item = usize> {
         let is = move |array: &usize| self.arrays[*array].home == stream && self.arrays[*array].buffer.is_some();
         (0..self.arrays.len()).filter(is)
@@ -122,7 +124,7 @@ impl World<'_> {
         buffers.try_for_each(|buffer| if buffer.has_foreign_work() { buffer.join_foreign_work() } else { Ok(()) })
     }
 
-    /// The stream will signal the next value behind all that the arrays hold.
+    /// Notes that the stream signals the next value after all work on the arrays.
     pub(crate) fn signaled(&mut self, timeline: usize, by: usize, arrays: &[usize]) {
         let Timeline { number, submitted, .. } = &mut self.timelines[timeline];
         *submitted += 1;
@@ -136,7 +138,7 @@ impl World<'_> {
         self.expected.push(Expected { number, value, behind: self.behind[by].clone(), contents });
     }
 
-    /// Other words will be there.
+    /// Drops the expectations for words that are being overwritten.
     pub(crate) fn forget_expected(&mut self, memory: usize, words: &Range<usize>) {
         let overlaps = |(its, range, _): &(usize, Range<usize>, _)| {
             *its == memory && range.start < words.end && words.start < range.end
@@ -180,7 +182,7 @@ impl World<'_> {
         }
         let exported = self.double.export_semaphore(false);
         let number = exported.number;
-        // SAFETY: a binary semaphore of the double's.
+        // SAFETY: a binary semaphore of the double.
         let made = unsafe { ImportedSemaphore::import(&self.device, exported.handle, SemaphoreKind::Binary, "binary") };
         let result = made.map(|semaphore| {
             self.binaries.push(Binary { semaphore: Some(semaphore), number, signaled: false });
@@ -192,20 +194,20 @@ impl World<'_> {
         let alive: Vec<_> =
             (0..self.binaries.len()).filter(|&which| self.binaries[which].semaphore.is_some()).collect();
         let which = *alive.get(usize::from(binary).checked_rem(alive.len())?)?;
-        // Only one stream may wait for it at a time: always the same one.
+        // Only one stream may wait for it at a time, so it is always the same one.
         let waiter = Arc::clone(&self.streams[which % self.streams.len()]);
         let (_, on) = self.stream(stream);
         let Binary { semaphore, number, signaled } = &mut self.binaries[which];
         let semaphore = semaphore.as_ref()?;
         let result = match (*signaled, exporter) {
-            // SAFETY: its signal was enqueued, and nobody else waits for that; nobody drops it
-            // before all work has ended.
+            // SAFETY: its signal was enqueued, and no other wait is for that signal; the semaphore
+            // is not dropped before all work has ended.
             (true, _) => unsafe { wait_one(&waiter, semaphore, 0) },
             (false, true) => {
                 self.gates.submit(self.double, *number, 0);
                 Ok(())
             }
-            // SAFETY: the wait for the signal before was enqueued; otherwise as above.
+            // SAFETY: the wait for the previous signal was enqueued; otherwise as above.
             (false, false) => unsafe { signal_one(&on, semaphore, 0) },
         };
         *signaled ^= result.is_ok();
@@ -233,7 +235,7 @@ impl World<'_> {
         Some(Outcome::new("uses of marks", result))
     }
 
-    /// With all gates open, a stream has nothing to do.
+    /// Checks that a stream is idle when all gates are open.
     pub(crate) fn query(&mut self, stream: u8) -> Option<Outcome> {
         self.gates.open(self.double);
         let (_, on) = self.stream(stream);

@@ -1,4 +1,4 @@
-//! What came of an operation, and whether that is right.
+//! Results of operations, and their verification.
 
 use cuda_import::cudarc::driver::DriverError;
 use cuda_import::{CaptureError, DriverCode, Error};
@@ -13,7 +13,7 @@ use crate::world::World;
 pub(crate) enum Failure {
     Import(Error),
     Cudarc(DriverError),
-    /// By the closure of a capture.
+    /// An error of a capture's closure.
     Record(&'static str),
 }
 
@@ -40,7 +40,7 @@ impl<E: Into<Failure>> From<CaptureError<E>> for Failure {
 }
 
 impl Failure {
-    /// The variant's name.
+    /// Returns the name of the variant.
     fn kind(&self) -> &'static str {
         match self {
             Self::Cudarc(_) | Self::Import(Error::Driver { .. }) => "Driver",
@@ -66,17 +66,17 @@ impl Failure {
     }
 }
 
-/// What came of an operation.
+/// The result of an operation.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) done: &'static str,
     pub(crate) error: Option<Failure>,
-    /// The error that there must be.
+    /// The error that must be returned, if any.
     pub(crate) expected: Option<&'static str>,
-    /// Arrays and images that a stream used under a guard, whose end may have gone unrecorded.
+    /// Arrays and images that a stream used under a guard, whose end may not have been recorded.
     pub(crate) arrays: Vec<usize>,
     pub(crate) images: Vec<usize>,
-    /// Only calls of `cuda-import` were made, which restore the current context.
+    /// Whether only calls of `cuda-import` were made, which restore the current context.
     pub(crate) restores: bool,
 }
 
@@ -94,7 +94,7 @@ impl Outcome {
         Self { expected, ..self }
     }
 
-    /// It was cudarc that made the calls.
+    /// Marks an operation whose calls were made by cudarc.
     pub(crate) fn by_cudarc(self) -> Self {
         Self { restores: false, ..self }
     }
@@ -117,7 +117,8 @@ impl World<'_> {
         match (&error, expected, &hit) {
             (Some(error), Some(expected), _) if error.kind() == expected => self.counts.add("misuses refused"),
             (Some(error), _, Some(hit)) => {
-                // Of two failures the later one may be told, as that of a null address.
+                // If two calls fail, the later failure may be reported, such as that of a null
+                // address.
                 let right = error.code() == Some(hit.code) || suspect && error.kind() == "Driver";
                 assert!(right, "{op:?}: {hit:?} failed, and the error is {error:?}; said: {said:#?}");
                 self.counts.add("errors");
@@ -141,13 +142,13 @@ impl World<'_> {
             }
         }
         if hit.is_some() {
-            // What could not be recorded is an error of those that follow.
+            // If the end of a use was not recorded, later operations report an error.
             arrays.iter().for_each(|&array| self.arrays[array].suspect = true);
             images.iter().for_each(|&image| self.images[image].suspect = true);
         }
     }
 
-    /// A guest's end was not recorded: then a hand-over says so.
+    /// Checks that a hand-over reports the failure if the end of a guest's use was not recorded.
     fn check_silence(&mut self, op: Op, hit: &Call, arrays: &[usize], images: &[usize]) {
         let arrays = arrays.iter().filter_map(|&array| self.arrays[array].buffer.as_ref());
         let images = images.iter().filter_map(|&image| self.images[image].image.as_ref());
@@ -161,8 +162,8 @@ impl World<'_> {
     }
 }
 
-/// A call whose failure costs nothing: freed is then in the usual mode, which ends captures of
-/// others; and a driver answers so that does not know an attribute.
+/// Returns `true` if the failure of the call is harmless: frees then use the default mode, which
+/// ends captures of other threads, and a driver that does not know an attribute returns this code.
 fn is_shrugged_off(hit: &Call) -> bool {
     hit.name == "cuThreadExchangeStreamCaptureMode" || (hit.name == "cuDeviceGetAttribute" && hit.code == 1)
 }

@@ -1,5 +1,5 @@
-//! Faults that the fuzzer must find: the double makes calls wrong, as if `cuda-import` had made
-//! them so.
+//! Faults that the fuzzer must detect: the double executes calls incorrectly, as if `cuda-import`
+//! had made that mistake.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -10,14 +10,14 @@ use crate::watch::Gates;
 use crate::world::World;
 use crate::{op, said, world};
 
-/// So many cases are tried for each; 112 are needed.
+/// Maximum number of cases for each fault; 112 are needed.
 const CASES: u64 = 2_000;
 
 const SET_CURRENT: &str = "cuCtxSetCurrent";
 
-/// What is planted, and which of these words the failure says.
+/// The faults, each with the words of which the failure must contain one.
 const PLANTED: &[(Planted, &str, &[&str])] = &[
-    // Order of the streams that use one array or image.
+    // Order of the streams that use an array or image.
     (Planted::Skipped, "cuStreamWaitEvent", &["was written last", "not [", "was drawn last"]),
     (Planted::Skipped, "cuEventRecord", &["was written last", "not [", "was drawn last"]),
     // Order of the two sides.
@@ -30,7 +30,7 @@ const PLANTED: &[(Planted, &str, &[&str])] = &[
     (Planted::Skipped, "cuMemcpyDtoDAsync_v2", &["was written last", "not ["]),
     (Planted::Skipped, "cuMemcpy3DAsync_v2", &["was drawn last", "was written last", "not ["]),
     (Planted::Skipped, "cuGraphLaunch", &["was written last", "not [", "ahead of"]),
-    // What is freed twice, and what never.
+    // Double frees and missing frees.
     (Planted::Twice, "cuMemFree_v2", &["use-after-destroy"]),
     (Planted::Twice, "cuDestroyExternalMemory", &["use-after-destroy"]),
     (Planted::Twice, "cuDestroyExternalSemaphore", &["use-after-destroy"]),
@@ -43,16 +43,16 @@ const PLANTED: &[(Planted, &str, &[&str])] = &[
     (Planted::Skipped, "cuGraphExecDestroy", &["are left", "left are", "outlives"]),
     (Planted::Skipped, "cuEventDestroy_v2", &["are left", "left are", "outlives"]),
     (Planted::Skipped, "cuTexObjectDestroy", &["objects-at-destroy"]),
-    // The thread's context is made current again: here, that of another device.
+    // Restoring the thread's context, here that of another device.
     (Planted::Skipped, SET_CURRENT, &["has left another context current"]),
-    // Failures that are not told.
+    // Unreported failures.
     (Planted::Silent, "cuMemFree_v2", &["nobody hears of it"]),
     (Planted::Silent, "cuMemcpyHtoDAsync_v2", &["nobody hears of it"]),
     (Planted::Silent, "cuGraphLaunch", &["nobody hears of it"]),
 ];
 
 pub(crate) fn are_found(double: &Double, gates: &Gates) {
-    // They panic.
+    // The cases panic.
     let missed: Vec<_> = silently(|| PLANTED.iter().filter(|planted| !is_found(double, gates, planted)).collect());
     assert!(missed.is_empty(), "not found: {missed:#?}");
 }

@@ -1,6 +1,5 @@
-//! What the exporting side has still to do, and a thread that lets it be done once somebody waits
-//! for it: the operations of a case are one after the other, and a call that blocks has nobody
-//! else.
+//! Pending signals of the exporting side, and a thread that completes them once a call waits for
+//! them. The operations of a case run one after the other, so nothing else could unblock a call.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,10 +7,10 @@ use std::time::Duration;
 
 use driver_double::Double;
 
-/// As cuda.h has it.
+/// The error code in cuda.h.
 const NOT_READY: u32 = 600;
 
-/// Asked so often, it is waited for.
+/// Number of queries after which a call counts as waiting.
 const OFTEN: usize = 3;
 
 #[derive(Debug, Default)]
@@ -21,20 +20,20 @@ pub(crate) struct Gates {
 
 #[derive(Debug, Default)]
 struct Pending {
-    /// Signals that the exporting side has enqueued: of which semaphore, to which value.
+    /// Signals that the exporting side has enqueued, as semaphore and value.
     signals: VecDeque<(u64, u64)>,
-    /// No case runs.
+    /// Whether the cases have ended.
     ended: bool,
 }
 
 impl Gates {
-    /// The exporting side enqueues a signal.
+    /// Enqueues a signal as the exporting side.
     pub(crate) fn submit(&self, double: &Double, number: u64, value: u64) {
         double.submit_signal(number, value);
         self.pending().signals.push_back((number, value));
     }
 
-    /// Its oldest signal completes.
+    /// Completes the oldest signal.
     pub(crate) fn complete_one(&self, double: &Double) {
         let mut pending = self.pending();
         if let Some((number, value)) = pending.signals.pop_front() {
@@ -42,7 +41,7 @@ impl Gates {
         }
     }
 
-    /// All that anybody waits for comes.
+    /// Completes all pending signals and releases held work.
     pub(crate) fn open(&self, double: &Double) {
         let mut pending = self.pending();
         double.let_work_go();
@@ -51,7 +50,7 @@ impl Gates {
         }
     }
 
-    /// Opens them whenever a call blocks or asks again and again, until [`end`](Self::end).
+    /// Opens the gates whenever a call blocks or polls repeatedly, until [`end`](Self::end).
     pub(crate) fn watch(&self, double: &Double) {
         while !self.pending().ended {
             std::thread::sleep(Duration::from_micros(500));

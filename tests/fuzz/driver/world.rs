@@ -1,4 +1,5 @@
-//! A case: a device of the double, three streams, and what the operations make.
+//! The state of a case: a device of the double, three streams, and the objects that operations
+//! create.
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -20,7 +21,7 @@ use crate::outcome::Outcome;
 use crate::watch::Gates;
 use crate::{end, said};
 
-/// Streams of the device that a case runs on; one more is of another device.
+/// Number of streams of the case's device; one more stream belongs to another device.
 pub(crate) const STREAMS: usize = 3;
 
 pub(crate) struct World<'d> {
@@ -28,9 +29,9 @@ pub(crate) struct World<'d> {
     pub(crate) gates: &'d Gates,
     pub(crate) device: CudaDevice,
     pub(crate) streams: Vec<Arc<CudaStream>>,
-    /// Another device, and a stream of it.
+    /// Another device, with a stream.
     pub(crate) stranger: (CudaDevice, Arc<CudaStream>),
-    /// None of these lists shrinks before the end.
+    /// This list and the following ones do not shrink before the end.
     pub(crate) memories: Vec<Memory>,
     pub(crate) blocks: Vec<Block>,
     pub(crate) arrays: Vec<Array>,
@@ -39,17 +40,17 @@ pub(crate) struct World<'d> {
     pub(crate) binaries: Vec<Binary>,
     pub(crate) graphs: Vec<Graph>,
     pub(crate) marks: Vec<Mark>,
-    /// What a signal that has come must have brought.
+    /// What each signal guarantees once it has completed.
     pub(crate) expected: Vec<Expected>,
-    /// What each stream waits for: semaphores, and their values.
+    /// The semaphore values that each stream waits for.
     pub(crate) behind: Vec<Vec<(u64, u64)>>,
-    /// Objects that were leaked before the case.
+    /// Number of objects that were leaked before the case.
     pub(crate) leaks: u64,
     pub(crate) forgotten: Forgotten,
     pub(crate) counts: Counts,
-    /// A call of the operation that runs may fail.
+    /// Whether a call of the current operation may fail.
     pub(crate) armed: bool,
-    /// Some call has failed.
+    /// Whether any call has failed.
     pub(crate) faulted: bool,
     /// The context is lost.
     pub(crate) lost: bool,
@@ -87,19 +88,19 @@ impl<'d> World<'d> {
         }
     }
 
-    /// Words that were never written before.
+    /// Returns words that were never written before.
     pub(crate) fn words(&mut self, len: usize) -> Vec<u32> {
         self.tag += 1;
         (0..len as u32).map(|word| self.tag << 12 | word).collect()
     }
 
-    /// One of the case's streams, and which.
+    /// Returns a stream of the case and its index.
     pub(crate) fn stream(&self, stream: u8) -> (usize, Arc<CudaStream>) {
         let which = usize::from(stream) % STREAMS;
         (which, Arc::clone(&self.streams[which]))
     }
 
-    /// A home stream: now and then one of another device.
+    /// Returns a home stream, occasionally one of another device.
     pub(crate) fn home(&self, home: u8) -> (Option<usize>, Arc<CudaStream>) {
         match usize::from(home) {
             15 => (None, Arc::clone(&self.stranger.1)),
@@ -204,19 +205,19 @@ impl<'d> World<'d> {
     }
 }
 
-/// In one line: by it the fuzzer tells failures apart.
+/// Returns the kinds in one line, by which the fuzzer distinguishes failures.
 pub(crate) fn kinds(findings: &[Finding]) -> String {
     findings.iter().map(|it| it.kind.as_str()).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(" and ")
 }
 
-/// Runs a case, after `plant`.
+/// Runs a case after `plant`.
 pub(crate) fn run(double: &Double, gates: &Gates, steps: &[Step], plant: impl FnOnce(&World<'_>)) -> Counts {
     double.forget();
     let mut world = World::new(double, gates);
     plant(&world);
     let ran = catch_unwind(AssertUnwindSafe(|| steps.iter().for_each(|step| world.step(step))));
     if let Err(panic) = ran {
-        // Nothing of it must reach into the next case, nor wait for what will never come.
+        // Its objects must not affect the next case, nor wait for signals that never come.
         double.lose_context(0, 700);
         drop(world);
         resume_unwind(panic);

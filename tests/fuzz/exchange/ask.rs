@@ -1,5 +1,5 @@
-//! Questions to the points of an exchange, and waits for them, while turns are open.
-#![allow(clippy::unwrap_used)] // What fails here fails the case.
+//! Queries and waits on the timeline points of an exchange while turns are open.
+#![allow(clippy::unwrap_used)] // A failure here fails the case.
 
 use bridge_tests::Rig;
 
@@ -23,7 +23,7 @@ impl<S: Shape, D: Way> Ring<S, D> {
     pub(crate) fn ask_rendered(&self) {
         let Some(Flight { own, point: Some(point), .. }) = self.flights.back() else { return };
         if point.is_reached().unwrap() {
-            // Both are signaled by one submission.
+            // One submission signals both.
             self.own.0.wait(*own, Rig::LONG).unwrap();
         }
         self.common.count("questions");

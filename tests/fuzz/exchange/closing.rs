@@ -1,4 +1,4 @@
-//! How an exchange of a case ends, and what a closure does with a slot.
+//! How an exchange of a case ends, and the work of a closure on a slot.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ impl<S: Shape, D: Way> Ring<S, D> {
         let expected = self.model.close();
         let closed = exchange.close().map_err(|error| Refused::of(&error));
         assert_eq!(closed, expected, "{:?}", self.model);
-        // Refused, the exchange is gone all the same, and its turns keep what they need.
+        // The exchange is closed even if an error is returned, and its turns keep what they need.
         self.common.count("closes");
     }
 
@@ -24,8 +24,8 @@ impl<S: Shape, D: Way> Ring<S, D> {
     }
 
     pub(crate) fn kept(&self) -> Kept {
-        // What was lent and dropped is brought back by a signal of the exchange's own, so that only
-        // what is forgotten is kept.
+        // A lent turn that was dropped is reclaimed by a signal of the exchange itself, so only
+        // forgotten objects are kept.
         if self.forgotten == 0 && !self.exchange_forgotten {
             return Kept::default();
         }
@@ -43,7 +43,7 @@ impl<S: Shape, D: Way> Ring<S, D> {
     }
 }
 
-/// Checks the words of a slot, then writes them; gives the first that is wrong.
+/// Checks the words of a slot, then writes them. Returns the first difference.
 pub(crate) fn visit<S: Shape>(
     lent: S::Host<'_>,
     before: Option<Content>,
@@ -61,7 +61,7 @@ pub(crate) fn visit<S: Shape>(
                 *word = content.word(index);
             }
             if slow && at == middle {
-                // Long enough for whoever does not wait to see half of it.
+                // Long enough that a reader which does not wait sees half of the frame.
                 std::thread::sleep(Duration::from_micros(300));
             }
             index += 1;

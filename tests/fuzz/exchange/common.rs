@@ -1,5 +1,5 @@
-//! What the exchanges of a case share.
-#![allow(clippy::unwrap_used)] // What fails here fails the case.
+//! State shared by the exchanges of a case.
+#![allow(clippy::unwrap_used)] // A failure here fails the case.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -12,7 +12,7 @@ use bridge_tests::Rig;
 use crate::inline::Checks;
 use crate::transfer::Transfer;
 
-/// A compute side, and whether the model takes it for failed.
+/// A compute side, and whether the model considers it failed.
 #[derive(Clone)]
 pub(crate) struct Side {
     pub(crate) compute: Compute,
@@ -33,15 +33,15 @@ impl Side {
     }
 }
 
-/// Shared by all of a case.
+/// State shared by everything in a case.
 #[derive(Clone)]
 pub(crate) struct Common {
     pub(crate) device: ExportDevice,
     pub(crate) idle: Arc<Mutex<Vec<Transfer>>>,
-    /// What closures found wrong.
+    /// Differences that closures found.
     pub(crate) faults: Arc<Mutex<Vec<String>>>,
     pub(crate) counts: Arc<Mutex<Counts>>,
-    /// What recorded work sees.
+    /// Values that recorded work reads.
     pub(crate) checks: Arc<Checks>,
     tags: Arc<AtomicU32>,
 }
@@ -62,7 +62,7 @@ impl Common {
         self.counts.lock().unwrap().add(what);
     }
 
-    /// Another one each time, and none that memory has by chance.
+    /// Returns a new tag each time, with a value that memory is unlikely to contain by chance.
     pub(crate) fn tag(&self) -> u32 {
         0x5eed_0001 + self.tags.fetch_add(1, Ordering::SeqCst)
     }
@@ -78,7 +78,7 @@ impl Common {
     }
 }
 
-/// Waits until the live objects are so: closures may be the last to hold some.
+/// Waits until the live objects satisfy `is_so`, because closures may be the last owners of some.
 pub(crate) fn settle(what: &str, is_so: impl Fn(&LiveObjects) -> bool) {
     let start = Instant::now();
     loop {
@@ -91,7 +91,7 @@ pub(crate) fn settle(what: &str, is_so: impl Fn(&LiveObjects) -> bool) {
     }
 }
 
-/// What stays alive of a case on purpose.
+/// Objects that a case deliberately keeps alive.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Kept {
     pub(crate) exchanges: usize,
@@ -102,7 +102,7 @@ pub(crate) struct Kept {
     pub(crate) leaked_buffers: usize,
     pub(crate) leaked_images: usize,
     pub(crate) leaked_timelines: usize,
-    /// Whether buffers of pools are among it.
+    /// Whether buffers of pools are among them.
     pub(crate) pooled: bool,
 }
 
@@ -119,7 +119,7 @@ impl Kept {
         self.pooled |= other.pooled;
     }
 
-    /// Whether exactly this is alive beyond what was `before`.
+    /// Returns `true` if exactly these objects are alive in addition to `before`.
     pub(crate) fn is_all(&self, before: &LiveObjects, now: &LiveObjects) -> bool {
         let counts = [
             (now.exchanges, before.exchanges + self.exchanges),

@@ -1,5 +1,5 @@
-//! Work that is recorded: what it sees goes to memory of the case's, and is looked at when all has
-//! run.
+//! Recorded work: the values that it reads are copied to memory of the case and checked when all
+//! work has run.
 #![allow(unsafe_code, clippy::unwrap_used)] // Recording commands.
 
 use std::sync::{Mutex, OnceLock};
@@ -12,23 +12,23 @@ use crate::common::Common;
 use crate::shape::{Content, Part, Shape};
 use crate::transfer::{Scope, barrier, copy, fill_with};
 
-/// Bytes for what is seen in a case; nothing more is looked at once it is full.
+/// Bytes for the values read in a case; further reads are not checked once it is full.
 const ROOM: u64 = 256 << 10;
 
-/// What nothing ever wrote.
+/// Initial byte, which recorded work never writes.
 const NEVER: u8 = 0xa5;
 
 const KERNELS: vk::PipelineStageFlags2 = vk::PipelineStageFlags2::COMPUTE_SHADER;
 const TRANSFER: vk::PipelineStageFlags2 = vk::PipelineStageFlags2::ALL_TRANSFER;
 
-/// What the recorded work of a case sees.
+/// The values that the recorded work of a case reads.
 pub(crate) struct Checks {
     device: ExportDevice,
     target: OnceLock<LocalBuffer>,
     seen: Mutex<Vec<Seen>>,
 }
 
-/// A range of the memory, and what should be in it.
+/// A range of the memory and its expected contents.
 struct Seen {
     start: u64,
     end: u64,
@@ -40,7 +40,7 @@ impl Checks {
         Self { device: device.clone(), target: OnceLock::new(), seen: Mutex::default() }
     }
 
-    /// Records: read all, fill.
+    /// Records a read of everything and a fill.
     pub(crate) fn record<S: Shape>(&self, work: &KernelWork<'_, S>, before: Option<Content>, after: Option<Content>) {
         let mut parts = Vec::new();
         S::kernel_parts(&work.resources, &mut parts);
@@ -59,13 +59,12 @@ impl Checks {
             }
             self.before_kernels(commands);
         };
-        // SAFETY: barriers from and to what is around it, the turn's own parts, and memory that
-        // lives as long as the case.
+        // SAFETY: barriers from and to the surrounding commands, the turn's own parts, and memory
+        // that lives as long as the case.
         unsafe { work.record(record) }.unwrap();
     }
 
-    /// Records a copy of what the turn of `from` has into the turn of `to`, both on one compute
-    /// side.
+    /// Records a copy from the turn of `from` to the turn of `to`, both on one compute side.
     pub(crate) fn copy<S: Shape>(&self, from: &KernelWork<'_, S>, to: &KernelWork<'_, S>) {
         let (mut sources, mut targets) = (Vec::new(), Vec::new());
         S::kernel_parts(&from.resources, &mut sources);
@@ -82,21 +81,22 @@ impl Checks {
         unsafe { to.record(record) }.unwrap();
     }
 
-    /// Compares all that was seen. Nothing that was recorded runs any more, by what the caller
-    /// dropped.
+    /// Compares all values that were read. The caller has dropped everything, so no recorded work
+    /// still runs.
     ///
     /// # Panics
-    /// When some work saw something else than it should have.
+    ///
+    /// If recorded work read unexpected values.
     pub(crate) fn verify(&self, common: &Common) {
         let Some(target) = self.target.get() else { return };
         // SAFETY: a live queue, under its lock.
         self.device.queue().with(|queue| unsafe { self.device.as_raw().queue_wait_idle(queue) }).unwrap().unwrap();
-        // SAFETY: the queue is idle, and all copies have a barrier to the host behind them.
+        // SAFETY: the queue is idle, and every copy is followed by a barrier to the host.
         let bytes = unsafe { target.bytes() }.unwrap();
         for Seen { start, end, expected } in self.seen.lock().unwrap().iter() {
             let bytes = &bytes[usize::try_from(*start).unwrap()..usize::try_from(*end).unwrap()];
             if bytes.iter().all(|byte| *byte == NEVER) {
-                // Its compute side ended before anybody asked for it.
+                // Its compute side ended before the work was requested.
                 common.count("recordings that never ran");
                 continue;
             }
@@ -108,12 +108,12 @@ impl Checks {
         }
     }
 
-    /// Where the words of so many parts go.
+    /// Reserves room for the words of these parts.
     fn room(&self, parts: &[Part], expected: Option<Content>) -> Option<(vk::Buffer, u64)> {
         let target = self.target.get_or_init(|| {
             let usage = vk::BufferUsageFlags::TRANSFER_DST;
             let target = LocalBuffer::new(&self.device, "seen", ROOM, usage, MemoryLocation::GpuToCpu).unwrap();
-            // SAFETY: so many bytes are mapped, and nothing uses them yet.
+            // SAFETY: `ROOM` bytes are mapped, and nothing uses them yet.
             unsafe { target.host_ptr().unwrap().cast::<u8>().write_bytes(NEVER, usize::try_from(ROOM).unwrap()) };
             target
         });

@@ -1,7 +1,7 @@
-//! The API of the bridge on the CPU and on the inline backend, in random sequences: a model says
-//! what each call returns, every frame holds what was put into it, the validation layer is silent,
-//! and in the end exactly what was leaked on purpose is alive.
-#![allow(clippy::unwrap_used)] // What fails here fails the case.
+//! The API of the bridge on the CPU and on the inline backend, in random sequences. A model
+//! predicts the result of each call, every frame has the contents that were written to it, the
+//! validation layer is silent, and in the end only objects leaked on purpose are alive.
+#![allow(clippy::unwrap_used)] // A failure here fails the case.
 
 mod ask;
 mod closing;

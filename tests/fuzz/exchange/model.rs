@@ -1,9 +1,9 @@
-//! What an exchange should say and do, without its contents: who holds which slot, and what the
-//! next call returns.
+//! A model of an exchange without its contents: the holder of each slot, and the result of the next
+//! call.
 
 use bridge::{Error, Stage};
 
-/// Who holds a slot.
+/// The holder of a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Hold {
     Free,
@@ -17,7 +17,7 @@ pub(crate) enum Hold {
         frame: u64,
         value: u64,
     },
-    /// Lent, and dropped without a word.
+    /// Lent, and dropped without reporting whether it was submitted.
     Unknown {
         frame: u64,
         value: u64,
@@ -26,7 +26,7 @@ pub(crate) enum Hold {
     Dead,
 }
 
-/// An error, as far as the model goes.
+/// An error, as far as the model distinguishes errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refused {
     TurnOpen { frame: u64, stage: Stage },
@@ -39,8 +39,11 @@ pub(crate) enum Refused {
 }
 
 impl Refused {
+    /// Returns the model's error.
+    ///
     /// # Panics
-    /// When the model knows no such error.
+    ///
+    /// If the model has no such error.
     pub(crate) fn of(error: &Error) -> Self {
         match *error {
             Error::TurnOpen { frame, stage, .. } => Self::TurnOpen { frame, stage },
@@ -63,9 +66,9 @@ pub(crate) struct Model {
     pub(crate) lost: Option<(u64, Stage)>,
     /// The highest value of `rendered` that was submitted, or lent and not retracted.
     pub(crate) taken: u64,
-    /// The highest that was submitted.
+    /// The highest value that was submitted.
     pub(crate) submitted: u64,
-    /// The highest that the exchange knows to have been submitted.
+    /// The highest value that the exchange knows to be submitted.
     pub(crate) known: u64,
 }
 
@@ -74,8 +77,8 @@ impl Model {
         Self { vulkan_first, slots: vec![Hold::Free; slots], next: 0, lost: None, taken: 0, submitted: 0, known: 0 }
     }
 
-    /// What `begin` returns: the frame, or the error. All that was submitted has been seen to end
-    /// where `has_unknown`.
+    /// Returns the result of `begin`: the frame, or the error. If `has_unknown`, everything
+    /// submitted is known to have ended.
     pub(crate) fn begin(&mut self) -> Result<u64, Refused> {
         if let Some((frame, stage)) = self.lost.take() {
             return Err(Refused::TurnLost { frame, stage });
@@ -112,7 +115,7 @@ impl Model {
         Err(Refused::TurnLost { frame, stage: Stage::Submit })
     }
 
-    /// What `replace` returns. Buffers are copied, images are handed over again.
+    /// Returns the result of `replace`. Buffers are copied, images are handed over again.
     pub(crate) fn replace(&mut self, failed: bool, buffers: bool, images: bool) -> Result<(), Refused> {
         let open = self.slots.iter().find_map(|hold| match *hold {
             Hold::Compute { frame } => Some((frame, Stage::Compute)),
@@ -126,8 +129,8 @@ impl Model {
         if failed {
             return Err(Refused::HostFailed);
         }
-        // A signal behind the turns of which the exchange does not know whether they were
-        // submitted, and one behind the hand-over.
+        // One signal after the turns that may or may not have been submitted, and one after the
+        // hand-over.
         for _ in 0..usize::from(buffers && self.taken > self.known) + usize::from(images) {
             self.taken += 1;
             self.tell(self.taken);
@@ -136,12 +139,12 @@ impl Model {
         Ok(())
     }
 
-    /// Whether the fate of a lent turn matters to the next `begin`.
+    /// Returns `true` if the outcome of a lent turn affects the next `begin`.
     pub(crate) fn has_unknown(&self) -> bool {
         self.slots.iter().any(|hold| matches!(hold, Hold::Unknown { .. }))
     }
 
-    /// The frame that is lent: no other is submitted meanwhile.
+    /// Returns the lent frame. No other frame can be submitted meanwhile.
     pub(crate) fn lent(&self) -> Option<u64> {
         self.slots.iter().find_map(|hold| match *hold {
             Hold::Lent { frame, .. } => Some(frame),
@@ -149,7 +152,7 @@ impl Model {
         })
     }
 
-    /// What `submit` and `lend` take: the value, or the error, with which the frame is lost.
+    /// Returns the value that `submit` and `lend` take, or the error with which the frame is lost.
     pub(crate) fn take_value(&mut self, frame: u64, slot: usize) -> Result<u64, Refused> {
         if let Some(first) = self.lent() {
             self.drop_render(frame, slot);
@@ -159,13 +162,13 @@ impl Model {
         Ok(self.taken)
     }
 
-    /// A value was submitted, and the exchange knows of it.
+    /// Notes that a value was submitted and that the exchange knows it.
     pub(crate) fn tell(&mut self, value: u64) {
         self.submitted = value;
         self.known = value;
     }
 
-    /// A compute turn is dropped, or its end fails.
+    /// Notes that a compute turn is dropped, or that its end fails.
     pub(crate) fn drop_compute(&mut self, frame: u64, slot: usize, failed: bool) {
         self.lost = Some((frame, Stage::Compute));
         if !self.vulkan_first {
@@ -179,7 +182,7 @@ impl Model {
         self.slots[slot] = Hold::Free;
     }
 
-    /// What `close` returns.
+    /// Returns the result of `close`.
     pub(crate) fn close(&self) -> Result<(), Refused> {
         for (slot, hold) in self.slots.iter().enumerate() {
             match *hold {

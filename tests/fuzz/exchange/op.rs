@@ -1,5 +1,5 @@
-//! What a case is made of. Numbers are taken modulo what there is, so that any part of a case is a
-//! case.
+//! The operations of a case. Indices are taken modulo the number of existing objects, so that any
+//! part of a case is also a case.
 
 use bridge::Backend;
 use proptest::prelude::*;
@@ -9,23 +9,23 @@ use proptest::prelude::*;
 pub(crate) enum Op {
     Open(Open),
     On(u8, RingOp),
-    /// The same on a thread of its own.
+    /// The same on a separate thread.
     OnThread(u8, RingOp),
-    /// On two exchanges at once, each on a thread of its own.
+    /// Operations on two exchanges at once, each on its own thread.
     Both(u8, RingOp, u8, RingOp),
     /// One closure with the turns of two exchanges, or a recorded copy from one to the other.
     Pair(u8, u8),
-    /// An exchange ends, with its turns, inside a closure of another; or here, where work is
+    /// Drops an exchange and its turns inside a closure of another one, or directly if work is
     /// recorded.
     EndInside(u8, u8),
-    /// A closure panics: the compute side is gone for good. Nothing in recorded work.
+    /// A closure panics, which permanently fails the compute side. No effect on recorded work.
     Fail(u8),
-    /// A new compute side, for exchanges opened from now on.
+    /// Creates a new compute side for exchanges opened from now on.
     Revive,
     Pool(PoolOp),
 }
 
-/// Of an exchange.
+/// Parameters of an exchange.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Open {
     pub(crate) shape: u8,
@@ -33,14 +33,14 @@ pub(crate) struct Open {
     pub(crate) slots: usize,
     pub(crate) pooled: bool,
     pub(crate) in_flight: Option<usize>,
-    /// Its waits may time out soon, so that a submission which never happens is affordable.
+    /// Whether its waits time out soon, so that a submission which never happens is affordable.
     pub(crate) short: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum RingOp {
     Begin,
-    /// Checks what is in the slot, then writes it.
+    /// Checks the contents of the slot, then writes them.
     Compute {
         write: bool,
         slow: bool,
@@ -49,7 +49,7 @@ pub(crate) enum RingOp {
     SkipCompute,
     DropCompute,
     ForgetCompute,
-    /// Reads what is in the slot, then fills it.
+    /// Reads the contents of the slot, then fills it.
     Submit {
         which: u8,
         fill: bool,
@@ -58,8 +58,8 @@ pub(crate) enum RingOp {
     DropRender(u8),
     ForgetRender(u8),
     Lend(u8),
-    /// An engine submits what it was lent, wait and signal in submissions of their own if `split`;
-    /// and says so, or not.
+    /// Submits a lent turn as an engine does. If `split`, wait and signal are separate submissions;
+    /// if `told`, the submission is reported.
     SubmitLent {
         fill: bool,
         split: bool,
@@ -68,23 +68,23 @@ pub(crate) enum RingOp {
     RetractLent,
     DropLent,
     ForgetLent,
-    /// For the oldest frame on its way.
+    /// Waits for the oldest frame in flight.
     Wait,
-    /// For the work of a frame that Vulkan has not taken yet; or only asks whether it is done.
+    /// Waits for the compute work of a frame that was not submitted yet, or only queries it.
     AskComputed {
         which: u8,
         wait: bool,
     },
-    /// Whether the newest frame on its way has ended.
+    /// Queries whether the newest frame in flight has ended.
     AskRendered,
-    /// All of a frame in a row.
+    /// Runs all steps of a frame.
     Frame {
         write: bool,
         fill: bool,
     },
-    /// Other resources, of the same size.
+    /// Replaces the resources with others of the same size.
     Replace,
-    /// Frames computed on one thread and rendered on another.
+    /// Computes frames on one thread and renders them on another.
     Stream(u8),
     Close,
     Drop,
@@ -95,7 +95,7 @@ pub(crate) enum RingOp {
 pub(crate) enum PoolOp {
     Make,
     Drop,
-    /// A buffer of so many words.
+    /// Takes a buffer with this number of words.
     Take(u16),
     GiveBack(u8),
 }
@@ -169,10 +169,10 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// A whole case: its backend, and what is done.
+/// Generates a whole case: its backend and its operations.
 pub(crate) fn case() -> impl Strategy<Value = (Backend, Vec<Op>)> {
     let backend = prop_oneof![Just(Backend::Host), Just(Backend::Inline)];
-    // It begins with an exchange, so that no case is empty.
+    // It starts with an exchange, so that no case is empty.
     (backend, open(), prop::collection::vec(op(), 1..160)).prop_map(|(backend, first, mut ops)| {
         ops.insert(0, Op::Open(first));
         (backend, ops)

@@ -1,5 +1,5 @@
-//! Vulkan's side of an exchange in a case.
-#![allow(unsafe_code, clippy::unwrap_used)] // Submitting.
+//! The Vulkan side of an exchange in a case.
+#![allow(unsafe_code, clippy::unwrap_used)] // Submissions.
 
 use std::sync::mpsc;
 
@@ -15,7 +15,7 @@ use crate::shape::{Content, Shape};
 use crate::transfer::Transfer;
 use crate::way::Way;
 
-/// Records a frame: read all, fill.
+/// Records a frame: a read of everything, then a fill.
 fn record<S: Shape, D: Way>(transfer: &mut Transfer, turn: &RenderTurn<S, D>, fill: Option<u32>) -> vk::CommandBuffer {
     let mut parts = Vec::new();
     S::parts(turn.resources(), &mut parts);
@@ -73,7 +73,8 @@ impl<S: Shape, D: Way> Ring<S, D> {
         self.render.remove(&frame)
     }
 
-    /// What the slot holds once a frame is read and filled.
+    /// Returns the contents before the fill, and the word of the fill, and notes the new contents
+    /// of the slot.
     fn fill(&mut self, slot: usize, fill: bool) -> (Option<Content>, Option<u32>) {
         let word = fill.then(|| self.common.tag());
         let before = self.contents[slot];
@@ -88,12 +89,12 @@ impl<S: Shape, D: Way> Ring<S, D> {
         let (before, word) = if expected.is_ok() { self.fill(slot, fill) } else { (None, None) };
         let mut transfer = self.common.transfer();
         let commands = record(&mut transfer, &turn, word);
-        // Tells the end of the frame where the turn's point does not come back.
+        // Signals the end of the frame, in case the turn's point is not returned.
         self.own.1 += 1;
         let signals = [self.own_signal()];
         let info = bridge::SubmitInfo { commands: &[commands], signals: &signals, ..Default::default() };
         // SAFETY: recorded with the turn's barriers; the transfer is kept until the frame was
-        // waited for, and the further signal's values rise on the one queue.
+        // waited for, and the values of the additional signal increase on the one queue.
         let submitted = unsafe { turn.submit_with(&info) };
         let mut flight = Flight { own: self.own.1, point: None, transfer, expected: before };
         match (submitted, expected) {
@@ -114,7 +115,7 @@ impl<S: Shape, D: Way> Ring<S, D> {
                 self.common.count("submissions");
             }
             (Err(error), Ok(value)) => {
-                // Submitted, but the compute side does not take it.
+                // Submitted, but the compute side does not accept it.
                 self.model.tell(value);
                 self.flights.push_back(flight);
                 self.compute_fails(&error, frame, slot);

@@ -1,5 +1,5 @@
-//! One exchange of a case, with its turns, its model and what its slots hold.
-#![allow(clippy::unwrap_used)] // What fails here fails the case.
+//! One exchange of a case, with its turns, its model and the contents of its slots.
+#![allow(clippy::unwrap_used)] // A failure here fails the case.
 
 use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
@@ -20,35 +20,36 @@ use crate::shape::{Content, Shape};
 use crate::transfer::Transfer;
 use crate::way::{Next, Way};
 
-/// The limit of exchanges whose submissions may never happen.
+/// The timeout of exchanges whose submissions may never happen.
 const SHORT: Duration = Duration::from_millis(700);
 
-/// An exchange whose type a case does not know.
+/// An exchange of any type.
 pub(crate) trait AnyRing: Send {
     fn step(&mut self, op: RingOp);
-    /// A closure that panics. False if no turn is open, or its work is recorded.
+    /// Runs a closure that panics. Returns `false` if no turn is open or its work is recorded.
     fn fail(&mut self) -> bool;
-    /// Takes exchange and turns out, to be dropped anywhere; they count as gone.
+    /// Takes the exchange and its turns, to be dropped anywhere; they count as dropped.
     fn take(&mut self) -> Box<dyn Any + Send>;
-    /// Enqueues a closure on the open turn, if there is one; gives the closure back if not.
+    /// Enqueues a closure on the open turn. Returns the closure if no turn is open.
     fn run(&mut self, closure: Box<dyn FnOnce() + Send>) -> Option<Box<dyn FnOnce() + Send>>;
-    /// Waits for all frames, drops all.
+    /// Waits for all frames and drops everything.
     fn end(&mut self) -> Kept;
     fn as_any(&mut self) -> &mut dyn Any;
-    /// Whether it is on the compute side with this flag.
+    /// Returns `true` if it is on the compute side with this flag.
     fn is_on(&self, failed: &Arc<AtomicBool>) -> bool;
-    /// Whether nothing more can be done with it.
+    /// Returns `true` if it has nothing left to use.
     fn is_done(&self) -> bool;
 }
 
 /// A frame that was submitted.
 pub(crate) struct Flight {
-    /// The value of the case's own semaphore behind it. The semaphore is in use until then.
+    /// The value that the case's own semaphore reaches after the frame. Until then, the semaphore
+    /// is in use.
     pub(crate) own: u64,
-    /// The end of the frame as the bridge gives it, where it does.
+    /// The end of the frame, if the bridge returned a point for it.
     pub(crate) point: Option<TimelinePoint>,
     pub(crate) transfer: Transfer,
-    /// What the slot held when it was read; `None` if nobody knows.
+    /// The contents of the slot when it was read; `None` if unknown.
     pub(crate) expected: Option<Content>,
 }
 
@@ -62,11 +63,11 @@ pub(crate) struct Ring<S: Shape, D: Way> {
     pub(crate) flights: VecDeque<Flight>,
     pub(crate) model: Model,
     pub(crate) contents: Vec<Option<Content>>,
-    /// Signaled behind what an engine submits.
+    /// The case's own semaphore, signaled after each submission, and its last value.
     pub(crate) own: (Semaphore, u64),
     pub(crate) short: bool,
     pub(crate) pooled: bool,
-    /// Whether it may still hold resources that others have replaced.
+    /// Whether replaced resources may still be alive.
     replaced: bool,
     pub(crate) forgotten: usize,
     pub(crate) exchange_forgotten: bool,
@@ -96,7 +97,7 @@ impl<S: Shape, D: Way> Ring<S, D> {
             contents: vec![None; open.slots],
             own: (Semaphore::new(&common.device, &own).unwrap(), 0),
             short: open.short,
-            // It keeps its pool, to replace buffers from it.
+            // It keeps its pool in order to replace buffers.
             pooled: pool.is_some(),
             replaced: false,
             forgotten: 0,
@@ -107,7 +108,7 @@ impl<S: Shape, D: Way> Ring<S, D> {
     pub(crate) fn begin(&mut self) {
         let Some(mut exchange) = self.exchange.take() else { return };
         if self.model.has_unknown() {
-            // Which of them have ended decides what comes.
+            // The result of `begin` depends on which of them have ended.
             self.wait_for_all();
         }
         let expected = if self.side.has_failed() { Err(Refused::HostFailed) } else { self.model.begin() };
@@ -133,7 +134,7 @@ impl<S: Shape, D: Way> Ring<S, D> {
         }
     }
 
-    /// Takes what a call gave, and notes who holds the slot.
+    /// Stores the turn that a call returned, and notes the holder of the slot.
     pub(crate) fn go_on(&mut self, next: Next<S, D>, frame: u64, slot: usize) -> Option<TimelinePoint> {
         match next {
             Next::Compute(turn) => {
@@ -233,7 +234,7 @@ impl<S: Shape, D: Way> Ring<S, D> {
         if replaced.is_ok() {
             self.replaced = true;
             if S::IMAGES > 0 {
-                // Nobody knows what is in the images.
+                // The contents of the images are unknown.
                 self.contents.fill(None);
             }
             self.common.count("replacements");
@@ -278,7 +279,8 @@ impl<S: Shape, D: Way> AnyRing for Ring<S, D> {
             RingOp::Close => self.close(),
             RingOp::Drop => drop(self.exchange.take()),
             RingOp::Replace => self.replace(),
-            // When those go that were replaced, time decides.
+            // Replaced resources are dropped at an undetermined time, so the exchange is not
+            // forgotten.
             RingOp::Forget if self.replaced => drop(self.exchange.take()),
             RingOp::Forget => {
                 let exchange = self.exchange.take();
@@ -314,7 +316,7 @@ impl<S: Shape, D: Way> AnyRing for Ring<S, D> {
 
     fn take(&mut self) -> Box<dyn Any + Send> {
         if !self.short {
-            // Dropped, it would be waited for to the limit.
+            // If it were dropped, the wait for it would last until the timeout.
             self.render_step(RingOp::RetractLent);
         }
         let parts = (self.compute.take(), std::mem::take(&mut self.render), self.lent.take(), self.exchange.take());

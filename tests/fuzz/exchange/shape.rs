@@ -1,19 +1,19 @@
-//! What exchanges share in a case: its words on the CPU, and its parts in Vulkan.
+//! The resources of exchanges in a case: their words on the CPU, and their parts in Vulkan.
 
 use bridge::ash::vk;
 use bridge::{
     BufferAccess, BufferSpec, ImageAccess, ImageSpec, KernelBuffer, KernelImage, RenderBuffer, RenderImage, Resources,
 };
 
-/// Of an image.
+/// Extent of an image.
 pub(crate) const EXTENT: [u32; 2] = [17, 9];
 
-/// The words of a slot, all together.
+/// All words of a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Content {
-    /// Written by the CPU: each word is another.
+    /// Written by the CPU, with a different value in each word.
     Pattern(u32),
-    /// Filled by Vulkan: all words are the same.
+    /// Filled by Vulkan, with the same value in all words.
     Flat(u32),
 }
 
@@ -25,7 +25,7 @@ impl Content {
         }
     }
 
-    /// The first word that is not as it should be.
+    /// Returns the first word that differs from the expected contents.
     pub(crate) fn difference(self, words: &[u32]) -> Option<String> {
         let mut expected = (0..).map(|index| self.word(index));
         let (at, found) = words.iter().enumerate().find(|(_, word)| expected.next() != Some(**word))?;
@@ -33,7 +33,7 @@ impl Content {
     }
 }
 
-/// A buffer or an image of a slot, to be copied from and filled.
+/// A buffer or an image of a slot, which is copied from and filled.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Part {
     Buffer { raw: vk::Buffer, size: u64 },
@@ -56,12 +56,12 @@ pub(crate) trait Shape: Resources + Sized {
 
     fn spec() -> Self;
 
-    /// Lends all words, piece by piece.
+    /// Passes all words to `visit`, in pieces.
     fn words(lent: Self::Host<'_>, visit: &mut dyn FnMut(&mut [u32]));
 
     fn parts(lent: Self::Render<'_>, parts: &mut Vec<Part>);
 
-    /// The same as work in command buffers sees it.
+    /// Returns the parts for work recorded in command buffers.
     fn kernel_parts(lent: &Self::Kernel<'_>, parts: &mut Vec<Part>);
 }
 

@@ -1,4 +1,4 @@
-//! Vulkan's part of a frame: a copy of all words to where the host reads them, then a fill.
+//! The Vulkan part of a frame: a copy of all words to host-visible memory, then a fill.
 #![allow(unsafe_code, clippy::unwrap_used)] // Recording commands.
 
 use bridge::ExportDevice;
@@ -7,19 +7,19 @@ use vk_local::{LocalBuffer, MemoryLocation};
 
 use crate::shape::Part;
 
-/// What a barrier is from or to.
+/// Stages and accesses before or after a barrier.
 pub(crate) type Scope = (vk::PipelineStageFlags2, vk::AccessFlags2);
 
-/// Bytes of the largest slot.
+/// Size of the largest slot in bytes.
 const ROOM: u64 = 16 << 10;
 
-/// Command buffers and memory for one frame at a time. What was submitted with it must have ended
-/// before it is recorded again or dropped.
+/// Command buffers and memory for one frame at a time. Its submission must have ended before it is
+/// recorded again or dropped.
 pub(crate) struct Transfer {
     device: ExportDevice,
     pool: vk::CommandPool,
     raw: vk::CommandBuffer,
-    /// `None` only in drop.
+    /// `None` only in `drop`.
     target: Option<LocalBuffer>,
     words: usize,
 }
@@ -39,7 +39,7 @@ impl Transfer {
         Self { device: device.clone(), pool, raw, target: Some(target), words: 0 }
     }
 
-    /// Records: `acquire`, a copy of all parts, a fill with `fill`, `release`.
+    /// Records `acquire`, a copy of all parts, a fill with `fill`, and `release`.
     pub(crate) fn record(
         &mut self,
         parts: &[Part],
@@ -48,7 +48,7 @@ impl Transfer {
         release: impl FnOnce(vk::CommandBuffer),
     ) -> vk::CommandBuffer {
         let begin = vk::CommandBufferBeginInfo::default().flags(vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT);
-        // SAFETY: what was submitted with it has ended, by this type's contract.
+        // SAFETY: its submission has ended, by this type's contract.
         unsafe { self.device.as_raw().begin_command_buffer(self.raw, &begin) }.unwrap();
         acquire(self.raw);
         let mut offset = 0;
@@ -79,10 +79,10 @@ impl Transfer {
         barrier(&self.device, self.raw, from, to);
     }
 
-    /// What the last frame read; its end has been waited for.
+    /// Returns the words that the last frame read. The caller must have waited for its end.
     pub(crate) fn words(&self) -> Vec<u32> {
-        // SAFETY: the caller waited for the frame, which has a barrier to the host behind its
-        // copies.
+        // SAFETY: the caller waited for the frame, whose copies are followed by a barrier to the
+        // host.
         let bytes = unsafe { self.target.as_ref().unwrap().bytes() }.unwrap();
         bytes.chunks_exact(4).take(self.words).map(|word| u32::from_ne_bytes(word.try_into().unwrap())).collect()
     }
@@ -91,11 +91,11 @@ impl Transfer {
 impl Drop for Transfer {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            // A frame may still be on its way: the commands and their memory are left to it.
+            // A frame may still be in flight, so its commands and memory are leaked.
             std::mem::forget(self.target.take());
             return;
         }
-        // SAFETY: what was submitted has ended, by this type's contract.
+        // SAFETY: its submissions have ended, by this type's contract.
         unsafe { self.device.as_raw().destroy_command_pool(self.pool, None) };
     }
 }
@@ -116,7 +116,7 @@ pub(crate) fn barrier(
     unsafe { device.cmd_pipeline_barrier2(commands, &dependency) };
 }
 
-/// Records a copy of all of a part to that offset of `target`, which has room for it.
+/// Records a copy of a whole part to that offset of `target`, which has room for it.
 pub(crate) fn copy(device: &ExportDevice, commands: vk::CommandBuffer, part: &Part, target: vk::Buffer, offset: u64) {
     match part {
         Part::Buffer { raw, size } => {
@@ -130,13 +130,13 @@ pub(crate) fn copy(device: &ExportDevice, commands: vk::CommandBuffer, part: &Pa
                 .image_subresource(LAYERS)
                 .image_extent(vk::Extent3D { width: extent.width, height: extent.height, depth: 1 })];
             // SAFETY: the image is in that layout between the turn's barriers; the region is the
-            // whole of it.
+            // whole image.
             unsafe { device.as_raw().cmd_copy_image_to_buffer(commands, *raw, *layout, target, &region) };
         }
     }
 }
 
-/// Records a fill of all of a part.
+/// Records a fill of a whole part.
 pub(crate) fn fill_with(device: &ExportDevice, commands: vk::CommandBuffer, part: &Part, word: u32) {
     match part {
         // SAFETY: the buffer's size is a multiple of 4.

@@ -1,5 +1,5 @@
-//! What the two directions do differently.
-#![allow(unsafe_code)] // Submitting.
+//! Differences between the two directions.
+#![allow(unsafe_code)] // Submissions.
 
 use bridge::{
     Compute, ComputeFirst, ComputeTurn, Direction, Error, Exchange, ExchangeInfo, FrameGraph, LentTurn, RecordError,
@@ -8,7 +8,7 @@ use bridge::{
 
 use crate::shape::Shape;
 
-/// What a call on an exchange or a turn gave, whichever the direction.
+/// The result of a call on an exchange or a turn, in either direction.
 pub(crate) enum Next<S: Shape, D: Direction> {
     Compute(ComputeTurn<S, D>),
     Render(RenderTurn<S, D>),
@@ -16,8 +16,8 @@ pub(crate) enum Next<S: Shape, D: Direction> {
 }
 
 impl<S: Shape, D: Direction> Next<S, D> {
-    /// The slot of the turn, if it is one.
-    #[allow(dead_code)] // For the other targets.
+    /// Returns the slot of the turn, if any.
+    #[allow(dead_code)] // Used by the other targets.
     pub(crate) fn slot(&self) -> Option<usize> {
         match self {
             Self::Compute(turn) => Some(turn.slot()),
@@ -35,14 +35,15 @@ pub(crate) trait Way: Direction + Sized {
     fn submitted<S: Shape>(submitted: Self::Submitted<S>) -> Next<S, Self>;
     fn finished<S: Shape>(finished: Self::Finished<S>) -> Next<S, Self>;
 
-    /// The end of the work before a render turn, if there is any.
+    /// Returns the end of the compute work before a render turn, if there is any.
     fn computed<S: Shape>(turn: &RenderTurn<S, Self>) -> Option<TimelinePoint>;
 
-    /// Computes a frame with a graph; `None` where there is no turn for it.
+    /// Computes a frame with a graph. Returns `None` if there is no turn for it.
     ///
     /// # Safety
+    ///
     /// As `Exchange::compute_with`.
-    #[allow(dead_code)] // For the other targets.
+    #[allow(dead_code)] // Used by the other targets.
     unsafe fn compute_with<S: Shape>(
         exchange: &mut Exchange<S, Self>,
         turn: Option<ComputeTurn<S, Self>>,
@@ -51,6 +52,7 @@ pub(crate) trait Way: Direction + Sized {
     ) -> Option<Result<Next<S, Self>, Error>>;
 
     /// # Safety
+    ///
     /// As `LentTurn::submitted`.
     unsafe fn lent_submitted<S: Shape>(lent: LentTurn<S, Self>) -> Result<Next<S, Self>, Error>;
 }

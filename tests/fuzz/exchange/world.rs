@@ -1,5 +1,5 @@
-//! A case: compute sides, pools, and the exchanges on them.
-#![allow(unsafe_code, clippy::unwrap_used)] // What fails here fails the case.
+//! The state of a case: compute sides, pools, and the exchanges on them.
+#![allow(unsafe_code, clippy::unwrap_used)] // A failure here fails the case.
 
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -21,7 +21,7 @@ use crate::way::Way;
 type Words = BufferSpec<u32>;
 type Texels = ImageSpec<u32>;
 
-/// More are not opened: a case is about what happens in them.
+/// Maximum number of open exchanges, so that operations concentrate on few of them.
 const MOST_RINGS: usize = 4;
 
 struct World {
@@ -129,7 +129,7 @@ impl World {
         }
     }
 
-    /// Two different exchanges, if there are.
+    /// Returns two different exchanges, if the indices differ.
     fn two(&mut self, a: u8, b: u8) -> Option<[&mut Box<dyn AnyRing>; 2]> {
         let count = self.rings.len().max(1);
         self.rings.get_disjoint_mut([usize::from(a) % count, usize::from(b) % count]).ok()
@@ -201,7 +201,7 @@ impl World {
             return;
         }
         let start = Instant::now();
-        // It may have been an exchange of a compute side that had failed before.
+        // The exchange may have been on a compute side that had failed before.
         while side.compute.check_alive().is_ok() && start.elapsed() < Rig::LONG {
             if !self.on_side(ring) {
                 return;
@@ -213,7 +213,7 @@ impl World {
         self.common.count("compute sides lost");
     }
 
-    /// Whether an exchange is on the compute side of now.
+    /// Returns `true` if the exchange is on the current compute side.
     fn on_side(&mut self, ring: u8) -> bool {
         let failed = std::sync::Arc::clone(&self.side.failed);
         let mut is_on = false;
@@ -228,14 +228,14 @@ impl World {
                 self.pool = Some(SharedPool::new(&self.side.compute, &info).unwrap());
             }
             PoolOp::Make => {}
-            // What was made in it goes on.
+            // Buffers created in the pool stay usable.
             PoolOp::Drop => self.pool = None,
             PoolOp::Take(words) => {
                 let Some(pool) = &self.pool else { return };
                 let (len, tag) = (usize::from(words), self.common.tag());
                 let usage = BufferAccess::TRANSFER_READ | BufferAccess::TRANSFER_WRITE;
                 let buffer = SharedBuffer::<u32>::new_in(pool, "part", len, usage).unwrap();
-                // SAFETY: nobody else uses the buffer.
+                // SAFETY: nothing else uses the buffer.
                 if let Some(words) = unsafe { buffer.host_mut() } {
                     words.fill(tag);
                 }
@@ -261,18 +261,18 @@ impl World {
     }
 }
 
-/// That nobody has written into a buffer of a pool.
+/// Checks that a buffer of a pool was not overwritten.
 fn assert_own((buffer, tag): &(SharedBuffer<u32>, u32)) {
-    // SAFETY: nobody else uses the buffer.
+    // SAFETY: nothing else uses the buffer.
     let Some(words) = (unsafe { buffer.host_mut() }) else {
-        // The memory is Vulkan's alone.
+        // The memory is accessible to Vulkan only.
         return;
     };
     let wrong = words.iter().position(|word| word != tag);
     assert_eq!(wrong, None, "somebody wrote into a buffer of {} words", words.len());
 }
 
-/// Panics again, on this thread.
+/// Resumes a panic on this thread.
 fn again(panic: Box<dyn std::any::Any + Send>) {
     std::panic::resume_unwind(panic)
 }

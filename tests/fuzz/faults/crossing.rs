@@ -1,5 +1,5 @@
-//! What exchanges of a case share: how each kind of resource is worked on by a CUDA stream, and
-//! what becomes of it when it is replaced.
+//! Resource kinds of exchanges in a case: how a CUDA stream works on them, and whether their
+//! contents survive a replacement.
 
 use bridge::cudarc::driver::result::memset_d8_async;
 use bridge::cudarc::driver::{CudaSlice, CudaStream, DevicePtrMut, DriverError};
@@ -12,14 +12,14 @@ pub(crate) trait Crossing: Shape {
     /// Whether the contents outlive a replacement.
     const CARRIED: bool;
 
-    /// Enqueues: all words are `word`. What was there before, where it is given, is looked at
-    /// first, once the stream has come so far: the word that differs.
+    /// Enqueues a write of `word` to all words. If `expected` is given, first reads the previous
+    /// contents on the stream and returns the first difference.
     fn write_on_cuda(cuda: CudaWork<'_, Self>, expected: Option<Content>, word: u32) -> Result<Option<String>, String>;
 
-    /// What a graph copies from, where one cannot fill these.
+    /// Returns the source that a graph copies from, if it cannot fill these resources directly.
     fn source_of_graph(stream: &std::sync::Arc<CudaStream>, word: u32) -> Result<Option<CudaSlice<u32>>, DriverError>;
 
-    /// Records into a graph: all bytes are `byte`, of which `source` is full.
+    /// Records a fill of all bytes with `byte` into a graph, from `source` if given.
     fn record_on_cuda(cuda: CudaWork<'_, Self>, byte: u8, source: Option<&CudaSlice<u32>>) -> Result<(), RecordError>;
 }
 
@@ -61,7 +61,7 @@ impl Crossing for ImageSpec<u32> {
         if expected.is_some() {
             image.read_to_host(stream, 0, .., &mut seen).map_err(|error| error.to_string())?;
         }
-        // Not from the host, for which the stream would be waited for.
+        // Not a copy from the host, which would wait for the stream.
         let source = stream.clone_htod(&vec![word; len]).map_err(|error| error.to_string())?;
         image.copy_from_buffer(stream, 0, .., &source).map_err(|error| error.to_string())?;
         Ok(expected.and_then(|expected| expected.difference(&seen)))
@@ -71,12 +71,12 @@ impl Crossing for ImageSpec<u32> {
         let [width, height] = crate::shape::EXTENT;
         let context = stream.context();
         let was_tracking = context.is_event_tracking();
-        // SAFETY: the copies of the graph are enqueued behind what fills the source, by a launch on
-        // this stream.
+        // SAFETY: the copies of the graph run after the fill of the source, because the launch is
+        // on this stream.
         unsafe { context.disable_event_tracking() };
         let source = stream.clone_htod(&vec![word; (width * height) as usize]);
         if was_tracking {
-            // SAFETY: as it was before.
+            // SAFETY: restores the previous state.
             unsafe { context.enable_event_tracking() };
         }
         source.map(Some)

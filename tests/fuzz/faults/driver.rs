@@ -1,6 +1,6 @@
-//! Without a driver of CUDA's, none of its calls fails.
+//! Stubs for targets without a CUDA driver, in which no driver call fails.
 
-/// One call that is to fail.
+/// A call that must fail.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Plan {}
 

@@ -1,4 +1,4 @@
-//! Frames whose compute side is a graph, where the backend has such.
+//! Frames whose compute side is a graph, if the backend supports graphs.
 
 use std::cell::Cell;
 
@@ -20,9 +20,9 @@ pub(crate) struct Graph<S: Crossing>(Option<Graphs<S>>);
 
 struct Graphs<S: Crossing> {
     graph: FrameGraph<S>,
-    /// What each slot's writes.
+    /// The word that the graph of each slot writes.
     words: Vec<Option<u32>>,
-    /// What they copy from.
+    /// The sources that the graphs copy from.
     sources: Vec<CudaSlice<u32>>,
 }
 
@@ -39,7 +39,7 @@ impl<S: Crossing> Graph<S> {
 }
 
 impl<S: Crossing, D: Way> Ring<S, D> {
-    /// All of a frame in a row, or what is left of one that Vulkan began.
+    /// Runs all steps of a frame, or the remaining steps of a frame that Vulkan began.
     pub(crate) fn frame_by_graph(&mut self, fill: bool, shared: &mut Shared) {
         if !D::VULKAN_FIRST {
             self.compute_by_graph(shared);
@@ -57,12 +57,12 @@ impl<S: Crossing, D: Way> Ring<S, D> {
         let slots = self.contents.len();
         let new = || Graphs { graph: FrameGraph::new(exchange), words: vec![None; slots], sources: Vec::new() };
         let Graphs { graph, words, sources } = self.graph.0.get_or_insert_with(new);
-        // Where the compute side begins, the graph does, and an open turn is in its way.
+        // In compute-first exchanges, the graph begins the frame, so an open turn is an error.
         let turn = self.compute.take_if(|_| D::VULKAN_FIRST);
         let mut slot = turn.as_ref().map(|turn| turn.slot());
         let byte = shared.tag().to_ne_bytes()[0];
         let word = u32::from_ne_bytes([byte; 4]);
-        // Before a capture, in which no memory is made.
+        // Created before a capture, because memory cannot be allocated during one.
         let source = shared.side().1.cuda().map(|cuda| S::source_of_graph(cuda.stream(), word));
         let Ok(source) = source.transpose() else { return shared.count("sources that cannot be made") };
         let source = source.flatten();
@@ -80,7 +80,8 @@ impl<S: Crossing, D: Way> Ring<S, D> {
                             parts.iter().for_each(|part| fill_with(device, commands, part, word));
                         });
                     };
-                    // SAFETY: barriers from and to what is around it, and the turn's own buffer.
+                    // SAFETY: barriers from and to the surrounding commands, and the turn's own
+                    // resources.
                     unsafe { work.record(record) }?;
                 }
                 Work::Cuda(cuda) => S::record_on_cuda(cuda, byte, source.as_ref())?,
@@ -88,7 +89,7 @@ impl<S: Crossing, D: Way> Ring<S, D> {
             }
             Ok(())
         };
-        // SAFETY: the work uses the turn's own buffer alone.
+        // SAFETY: the work only uses the turn's own resources.
         let (computed, hit) = inside(|| unsafe { D::compute_with(exchange, turn, graph, record) });
         shared.note(hit);
         if let Some(slot) = called.get() {
@@ -107,7 +108,7 @@ impl<S: Crossing, D: Way> Ring<S, D> {
             }
             Err(Error::TurnOpen { .. } | Error::SlotBusy { .. } | Error::TurnLost { .. }) => {}
             Err(error) => {
-                // Of which slot, only the closure would have been told.
+                // The slot is unknown, because only the closure receives it.
                 self.contents.fill(None);
                 shared.allow_of_graph(&error, hit);
             }
@@ -116,8 +117,8 @@ impl<S: Crossing, D: Way> Ring<S, D> {
 }
 
 impl Shared {
-    /// As [`allow`](Self::allow), of an error that cudarc may have returned, to the closure of a
-    /// graph or where it made the stream of a capture. Those do not name the call that failed.
+    /// Like [`allow`](Self::allow), for an error that cudarc may have returned to the closure of a
+    /// graph or when it created the capture stream. Such errors do not name the call that failed.
     fn allow_of_graph(&mut self, error: &Error, hit: Option<&'static str>) {
         let own = match error {
             Error::Record { source, .. } => source.downcast_ref::<Error>(),

@@ -1,4 +1,4 @@
-//! Vulkan functions that fail when their turn comes.
+//! Vulkan functions that fail on demand.
 
 use std::ffi::{CStr, c_void};
 use std::sync::Mutex;
@@ -7,12 +7,13 @@ use bridge::ash::vk;
 
 use crate::driver;
 
-/// One call that is to fail.
+/// A call that must fail.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Plan {
-    /// Only calls of this function count, if it is one of [`NAMES`]; all if not.
+    /// Index in [`NAMES`] of the only function whose calls count; all calls count if it is out of
+    /// range.
     pub(crate) function: usize,
-    /// So many calls go well before.
+    /// Number of calls that succeed before.
     pub(crate) left: usize,
     pub(crate) result: vk::Result,
 }
@@ -20,7 +21,7 @@ pub(crate) struct Plan {
 #[derive(Debug)]
 struct Fault {
     plan: Option<Plan>,
-    /// Calls of the case's own do not fail.
+    /// Whether a call of the bridge runs. Calls by the case itself do not fail.
     inside: bool,
     hit: Option<&'static str>,
 }
@@ -31,8 +32,8 @@ pub(crate) fn plan(plan: Option<Plan>) {
     FAULT.lock().unwrap().plan = plan;
 }
 
-/// Runs calls of the bridge, one of which may fail; gives the function that did, here or on a
-/// thread of the bridge's.
+/// Runs calls of the bridge, one of which may fail. Returns the function that failed, here or on a
+/// thread of the bridge.
 pub(crate) fn inside<T>(calls: impl FnOnce() -> T) -> (T, Option<&'static str>) {
     FAULT.lock().unwrap().inside = true;
     driver::begin();
@@ -43,12 +44,12 @@ pub(crate) fn inside<T>(calls: impl FnOnce() -> T) -> (T, Option<&'static str>) 
     (result, fault.hit.take().or(of_cuda))
 }
 
-/// The function that failed on a thread of the bridge's outside of the calls.
+/// Returns the function that failed on a thread of the bridge outside these calls.
 pub(crate) fn hit() -> Option<&'static str> {
     FAULT.lock().unwrap().hit.take()
 }
 
-/// The engine's lock, which panics before the submission. It fails where all calls count.
+/// The engine's queue lock, which panics before the submission. It fails if all calls count.
 pub(crate) const LOCK: &str = "QueueLock::with";
 
 pub(crate) fn fails(name: &'static str) -> Option<vk::Result> {
@@ -66,7 +67,7 @@ pub(crate) fn fails(name: &'static str) -> Option<vk::Result> {
     Some(result)
 }
 
-/// Stand-ins that fail when their turn comes, and call the real functions else.
+/// Defines replacements that fail on demand and otherwise call the real functions.
 macro_rules! stand_ins {
     ($($name:ident($($argument:ident: $kind:ty),+)),+ $(,)?) => {
         pub(crate) const NAMES: &[&str] = &[$(stringify!($name)),+];
@@ -84,7 +85,7 @@ macro_rules! stand_ins {
                         return result;
                     }
                     let real = REAL.lock().unwrap().unwrap();
-                    // SAFETY: handed on.
+                    // SAFETY: forwarded to the real function.
                     unsafe { real($($argument),+) }
                 }
             }

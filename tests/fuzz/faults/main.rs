@@ -1,8 +1,8 @@
-//! Exchanges on both backends while Vulkan calls fail at random: whatever fails, frames that are
-//! said to have crossed are whole, nothing hangs or panics, the validation layer is silent, and in
-//! the end only what is counted as leaked is alive. The engine's lock panics behind each
-//! submission, and at random before one, and the logger with each line.
-#![allow(unsafe_code, clippy::unwrap_used)] // What fails here fails the case.
+//! Exchanges on both backends while Vulkan calls fail at random. Whatever fails, frames that are
+//! reported as handed over are complete, nothing hangs or panics, the validation layer is silent,
+//! and in the end only objects counted as leaked are alive. The engine's queue lock panics after
+//! each submission, and at random before one, and the logger panics with each line.
+#![allow(unsafe_code, clippy::unwrap_used)] // A failure here fails the case.
 
 mod crossing;
 mod driver;
@@ -13,12 +13,12 @@ mod hook;
 mod lent;
 mod lost;
 #[path = "../exchange/shape.rs"]
-#[allow(dead_code)] // For the other target.
+#[allow(dead_code)] // Used by the other target.
 mod shape;
 #[path = "../exchange/transfer.rs"]
 mod transfer;
 #[path = "../exchange/way.rs"]
-#[allow(dead_code)] // For the other target.
+#[allow(dead_code)] // Used by the other target.
 mod way;
 
 mod op;
@@ -36,8 +36,8 @@ use bridge_tests::Engine;
 
 use world::Trial;
 
-/// The bridge's own threads do not submit, and the case has one. It panics behind each call, which
-/// changes nothing.
+/// A queue lock that panics after each call, which must not change anything. It needs no mutex,
+/// because only the case's thread submits.
 struct Lock;
 
 impl QueueLock for Lock {
@@ -49,7 +49,7 @@ impl QueueLock for Lock {
     }
 }
 
-/// Panics with each line, which changes nothing.
+/// A logger that panics with each line, which must not change anything.
 struct Logger;
 
 impl log::Log for Logger {
@@ -68,14 +68,14 @@ impl log::Log for Logger {
 fn faults() {
     log::set_logger(&Logger).unwrap();
     log::set_max_level(log::LevelFilter::Trace);
-    // Never destroyed: NVIDIA's driver deadlocks when a device goes while a thread that has used
-    // Vulkan exits.
+    // Never destroyed: NVIDIA's driver deadlocks if a device is destroyed while a thread that has
+    // used Vulkan exits.
     let engine = Box::leak(Box::new(Engine::new(Some(hook::hook))));
     let mut info = engine.info();
     info.queue_lock = Some(Arc::new(Lock));
     info.features.buffer_device_address = true;
-    // SAFETY: the engine's own handles, which live forever, with the feature that it turns on
-    // where it can.
+    // SAFETY: the engine's own handles, which live forever, with the feature that it enables if
+    // supported.
     let device = unsafe { ExportDevice::adopt(info) }.unwrap();
     lost::work_of_another_turn_is_not_lost_in_silence(&device);
     engine.assert_silent();

@@ -1,4 +1,4 @@
-//! What a case is made of. Numbers are taken modulo what there is.
+//! The operations of a case. Indices are taken modulo the number of existing objects.
 
 use bridge::Backend;
 use bridge::ash::vk;
@@ -18,21 +18,21 @@ pub(crate) enum Op {
     On(u8, RingOp),
     /// Recorded work copies from the turn of one exchange to that of another.
     Copy(u8, u8),
-    /// Some call from here on fails.
+    /// Makes a later Vulkan call fail.
     Arm(Plan),
-    /// As [`Arm`](Self::Arm), a call of CUDA's driver.
-    #[allow(dead_code)] // For the other target.
+    /// Like [`Arm`](Self::Arm), for a CUDA driver call.
+    #[allow(dead_code)] // Used by the other target.
     ArmDriver(driver::Plan),
 }
 
-/// What becomes of a lent turn.
+/// The outcome of a lent turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// Submitted, and the turn is told.
+    /// Submitted, and reported as submitted.
     Told,
-    /// Submitted, and dropped without a word.
+    /// Submitted, and dropped without a report.
     Dropped,
-    /// Not submitted, and told.
+    /// Not submitted, and reported as such.
     Retracted,
 }
 
@@ -48,16 +48,16 @@ pub(crate) enum RingOp {
     },
     SkipRender,
     DropRender,
-    /// All of a frame in a row.
+    /// Runs all steps of a frame.
     Frame {
         fill: bool,
     },
-    /// As `Submit`, by the case itself.
+    /// Like `Submit`, with a submission by the case itself.
     Lent {
         fill: bool,
         fate: Fate,
     },
-    /// As `Frame`, with a graph on the compute side.
+    /// Like `Frame`, with a graph on the compute side.
     Graph {
         fill: bool,
     },
@@ -119,7 +119,7 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// A whole case: its backend, and what is done.
+/// Generates a whole case: its backend and its operations.
 pub(crate) fn case() -> impl Strategy<Value = (Backend, Vec<Op>)> {
     let backend = prop_oneof![Just(Backend::Host), Just(Backend::Inline)];
     (backend, open(), prop::collection::vec(op(), 1..120)).prop_map(|(backend, first, mut ops)| {
@@ -128,8 +128,8 @@ pub(crate) fn case() -> impl Strategy<Value = (Backend, Vec<Op>)> {
     })
 }
 
-/// A whole case on one backend, of which more may fail.
-#[allow(dead_code)] // For the other target.
+/// Generates a whole case on one backend, with additional operations.
+#[allow(dead_code)] // Used by the other target.
 pub(crate) fn case_with(
     backend: Backend,
     more: impl Strategy<Value = Op>,

@@ -1,4 +1,4 @@
-//! One exchange of a case, its turns, and what its slots are known to hold.
+//! One exchange of a case, its turns, and the known contents of its slots.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -17,21 +17,21 @@ use crate::transfer::Transfer;
 use crate::way::{Next, Way};
 use crate::world::Shared;
 
-/// The limit of the exchanges' own waits; what is submitted here always ends.
+/// The timeout of the exchanges' own waits. Submissions of the case always end.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// Time in which a frame ends, as a rule.
+/// Time in which a frame usually ends.
 const MOMENT: Duration = Duration::from_millis(250);
 
 /// An exchange of either direction.
 pub(crate) trait AnyRing {
     fn step(&mut self, op: RingOp, shared: &mut Shared);
-    /// The buffer of the open compute turn, where work is recorded, and what it holds.
+    /// Returns the buffer of the open compute turn and its contents, if work is recorded.
     fn buffer(&mut self) -> Option<(vk::Buffer, Option<Content>)>;
-    /// Records a copy of that buffer, which holds `content`, behind what was recorded.
+    /// Records a copy of that buffer, which holds `content`, after the work recorded so far.
     fn copy_from(&mut self, source: vk::Buffer, content: Option<Content>, shared: &mut Shared);
-    /// What was recorded in the open compute turn may be lost with a call of another exchange,
-    /// which its own turn will say.
+    /// Marks the contents of the open compute turn as unknown. Its recorded work may be lost with a
+    /// call of another exchange, which its own turn reports.
     fn forget_open(&mut self);
     fn end(&mut self, shared: &mut Shared);
     fn is_done(&self) -> bool;
@@ -51,12 +51,12 @@ pub(crate) struct Ring<S: Crossing, D: Way> {
     pub(crate) graph: Graph<S>,
     pub(crate) flights: VecDeque<Flight>,
     pub(crate) contents: Vec<Option<Content>>,
-    /// Signaled behind each submission.
+    /// The case's own semaphore, signaled after each submission, and its last value.
     pub(crate) own: (Semaphore, u64),
 }
 
 impl<S: Crossing, D: Way> Ring<S, D> {
-    /// `None` where a call failed.
+    /// Returns `None` if a call failed.
     pub(crate) fn open(shared: &mut Shared, slots: usize, pooled: bool) -> Option<Self> {
         let (device, compute) = shared.side();
         let (device, compute) = (&device, &compute);
@@ -137,7 +137,7 @@ impl<S: Crossing, D: Way> Ring<S, D> {
         }
     }
 
-    /// The signal of the ring's own for the next submission.
+    /// Returns the ring's own signal for the next submission.
     pub(crate) fn next_signal(&mut self) -> vk::SemaphoreSubmitInfo<'static> {
         self.own.1 += 1;
         vk::SemaphoreSubmitInfo::default()
@@ -161,7 +161,7 @@ impl<S: Crossing, D: Way> Ring<S, D> {
         shared.hold_queue();
         let info = SubmitInfo { commands: &[commands], signals: &signals, ..Default::default() };
         // SAFETY: recorded with the turn's barriers; the transfer is kept until the frame was
-        // waited for, and the further signal's values rise on the one queue.
+        // waited for, and the values of the additional signal increase on the one queue.
         let (submitted, hit) = inside(|| unsafe { turn.submit_with(&info) });
         shared.note(hit);
         match submitted {
@@ -173,7 +173,8 @@ impl<S: Crossing, D: Way> Ring<S, D> {
                 shared.count("submissions");
             }
             Err(error) => {
-                // It may have been submitted, where only the compute side could not be told.
+                // It may have been submitted, with only the notification of the compute side
+                // failing.
                 shared.keep(transfer);
                 self.contents[slot] = None;
                 shared.allow(&error, hit);
@@ -233,8 +234,8 @@ impl<S: Crossing, D: Way> Ring<S, D> {
             shared.go_on();
         }
         if self.own.0.wait(own, MOMENT).is_err() && shared.side().1.check_alive().is_err() {
-            // The queue waits for a signal that a lost context does not make, which nobody has
-            // asked for: the end of the exchange does.
+            // The queue waits for a signal of a lost context, which only the end of the exchange
+            // makes up for.
             self.leave(shared);
             shared.count("lost contexts that the queue waited for");
         }

@@ -1,4 +1,4 @@
-//! The compute side's work in an open turn.
+//! The work of the compute side in an open turn.
 
 use bridge::ash::vk;
 use bridge::{ExportDevice, Work};
@@ -38,11 +38,12 @@ impl<S: Crossing, D: Way> Ring<S, D> {
                         parts.iter().for_each(|part| fill_with(&self.device, commands, part, tag));
                     });
                 };
-                // SAFETY: barriers from and to what is around it, and the turn's own buffer.
+                // SAFETY: barriers from and to the surrounding commands, and the turn's own
+                // resources.
                 inside(|| unsafe { work.record(record) })
             }
             Work::Cuda(cuda) => {
-                // Of one tag in four, what was there before is looked at.
+                // For one tag in four, the previous contents are checked.
                 let expected = expected.filter(|_| tag.is_multiple_of(4) && !shared.is_held());
                 let (worked, hit) = inside(|| S::write_on_cuda(cuda, expected, tag));
                 shared.note(hit);
@@ -61,7 +62,7 @@ impl<S: Crossing, D: Way> Ring<S, D> {
         }
     }
 
-    /// As [`AnyRing::buffer`](crate::ring::AnyRing::buffer).
+    /// Like [`AnyRing::buffer`](crate::ring::AnyRing::buffer).
     pub(crate) fn inline_buffer(&mut self) -> Option<(vk::Buffer, Option<Content>)> {
         let turn = self.compute.as_mut()?;
         let content = self.contents[turn.slot()];
@@ -74,7 +75,7 @@ impl<S: Crossing, D: Way> Ring<S, D> {
         }
     }
 
-    /// As [`AnyRing::copy_from`](crate::ring::AnyRing::copy_from).
+    /// Like [`AnyRing::copy_from`](crate::ring::AnyRing::copy_from).
     pub(crate) fn copy_inline(&mut self, source: vk::Buffer, content: Option<Content>, shared: &mut Shared) {
         let Some(turn) = &mut self.compute else { return };
         let slot = turn.slot();
@@ -84,8 +85,8 @@ impl<S: Crossing, D: Way> Ring<S, D> {
         let record = |commands| {
             between(&self.device, commands, || copy(&self.device, commands, &part, target, 0));
         };
-        // SAFETY: barriers from and to what is around it, and the buffers of two open turns of one
-        // compute side.
+        // SAFETY: barriers from and to the surrounding commands, and the buffers of two open turns
+        // of one compute side.
         let (copied, hit) = inside(|| unsafe { work.record(record) });
         shared.note(hit);
         match copied {
@@ -98,14 +99,14 @@ impl<S: Crossing, D: Way> Ring<S, D> {
     }
 }
 
-/// The one part of a resource, as work in command buffers sees it.
+/// Returns the only part of a resource, for work recorded in command buffers.
 fn part<S: Crossing>(lent: &S::Kernel<'_>) -> Option<Part> {
     let mut parts = Vec::new();
     S::kernel_parts(lent, &mut parts);
     parts.pop()
 }
 
-/// Puts transfer commands between work at the stage of kernels.
+/// Records transfer commands between work at the stage of kernels.
 pub(crate) fn between(device: &ExportDevice, commands: vk::CommandBuffer, record: impl FnOnce()) {
     let all = |stages| (stages, vk::AccessFlags2::MEMORY_READ | vk::AccessFlags2::MEMORY_WRITE);
     let (kernels, transfer) = (vk::PipelineStageFlags2::COMPUTE_SHADER, vk::PipelineStageFlags2::ALL_TRANSFER);

@@ -1,4 +1,4 @@
-//! A case: a compute side and the exchanges on it.
+//! The state of a case: a compute side and the exchanges on it.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -18,40 +18,40 @@ use crate::ring::{AnyRing, Ring};
 use crate::transfer::Transfer;
 use crate::way::Way;
 
-/// How long threads of the bridge may hold what is over.
+/// How long threads of the bridge may keep objects alive after the end of a case.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Of the pool, in bytes.
+/// Block size of the pool in bytes.
 const BLOCK: u64 = 64 << 10;
 
-/// More are not opened.
+/// Maximum number of open exchanges.
 const MOST_RINGS: usize = 3;
 
-/// What the exchanges of a case share.
+/// State shared by the exchanges of a case.
 pub(crate) struct Shared {
     device: ExportDevice,
     compute: Compute,
     counts: Counts,
     idle: Vec<Transfer>,
-    /// Perhaps submitted.
+    /// Transfers that may have been submitted.
     kept: Vec<Transfer>,
     faults: Arc<Mutex<Vec<String>>>,
     tag: u32,
     /// Whether any call has failed.
     faulted: bool,
-    /// Whether commands were lost, with all that open turns have recorded.
+    /// Whether commands were lost, including everything that open turns have recorded.
     commands_lost: bool,
-    /// Of all pooled buffers, made for the first.
+    /// The pool of all pooled buffers, created for the first one.
     pool: Option<SharedPool>,
     pub(crate) trial: Trial,
     queue: Queue,
 }
 
-/// What is made otherwise to see that a fault is found.
+/// Changes to a case that check whether a fault is detected.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Trial {
     pub(crate) held: Held,
-    /// What the case submits itself does not wait for the compute side.
+    /// Whether the case's own submissions omit the wait for the compute side.
     pub(crate) engine_forgets: bool,
 }
 
@@ -64,7 +64,7 @@ impl Shared {
         (self.device.clone(), self.compute.clone())
     }
 
-    /// `None` where a call failed.
+    /// Returns the pool, or `None` if a call failed.
     pub(crate) fn pool(&mut self) -> Option<SharedPool> {
         if self.pool.is_none() {
             let info = SharedPoolInfo { name: "pool", block_size: BLOCK, ..Default::default() };
@@ -78,24 +78,24 @@ impl Shared {
         self.pool.clone()
     }
 
-    /// Before work of the compute side.
+    /// Holds streams, if requested. Called before work of the compute side.
     pub(crate) fn hold_streams(&self) {
         if self.trial.held == Held::Streams {
             driver::hold();
         }
     }
 
-    /// Before a submission.
+    /// Holds the queue, if requested. Called before a submission.
     pub(crate) fn hold_queue(&mut self) {
         self.queue.hold(&self.device);
     }
 
-    /// Whether the case may not wait for the compute side.
+    /// Returns `true` if the case must not wait for the compute side.
     pub(crate) fn is_held(&self) -> bool {
         self.queue.is_held() || self.trial.held == Held::Streams
     }
 
-    /// Before the case waits.
+    /// Releases held work. Called before the case waits.
     pub(crate) fn go_on(&mut self) {
         self.queue.go_on();
         if self.trial.held == Held::Streams {
@@ -124,7 +124,7 @@ impl Shared {
         self.kept.push(transfer);
     }
 
-    /// A call of that function failed.
+    /// Notes that a call of this function failed.
     pub(crate) fn note(&mut self, hit: Option<&'static str>) {
         if let Some(name) = hit {
             self.faulted = true;
@@ -133,7 +133,7 @@ impl Shared {
         }
     }
 
-    /// What came of a case's own calls on a CUDA stream.
+    /// Checks the result of the case's own calls on a CUDA stream.
     pub(crate) fn worked_on_cuda(&mut self, worked: Result<Option<String>, String>, hit: Option<&'static str>) {
         match worked {
             Ok(difference) => {
@@ -141,7 +141,7 @@ impl Shared {
                 self.count("works");
             }
             Err(error) => {
-                // cudarc says with the next call what failed while something was dropped.
+                // cudarc reports failures in destructors with the next call.
                 let fails = hit.is_some() || !driver::hits().is_empty();
                 assert!(fails || self.has_failed(), "nothing failed, and cudarc says: {error}");
                 self.count("errors");
@@ -149,14 +149,14 @@ impl Shared {
         }
     }
 
-    /// Whether the compute side is lost.
+    /// Returns `true` if the compute side is lost.
     pub(crate) fn has_failed(&self) -> bool {
         self.compute.check_alive().is_err()
     }
 
-    /// An error other than those of a turn in the wrong place needs a failed call, now or, where
-    /// another turn has recorded into the same command buffer, before; and so with CUDA, whose
-    /// errors name a call that has failed, or say that one has.
+    /// Checks an error other than a misuse of a turn. Such an error needs a failed call, either now
+    /// or, if another turn has recorded into the same command buffer, before. Errors of CUDA name
+    /// any call that has failed, or say that one has.
     pub(crate) fn allow(&mut self, error: &Error, hit: Option<&'static str>) {
         self.note(hook::hit());
         let names_it = hit.is_none_or(|name| error.to_string().contains(name) || name == "vkMapMemory");
@@ -272,7 +272,7 @@ fn step(op: Op, rings: &mut Vec<Box<dyn AnyRing>>, shared: &mut Shared) {
     }
 }
 
-/// `None` where a call failed.
+/// Opens an exchange. Returns `None` if a call failed.
 fn open<S: Crossing, D: Way>(shared: &mut Shared, slots: usize, pooled: bool) -> Option<Box<dyn AnyRing>> {
     let ring = Ring::<S, D>::open(shared, slots, pooled)?;
     if S::IMAGES > 0 {
@@ -281,8 +281,8 @@ fn open<S: Crossing, D: Way>(shared: &mut Shared, slots: usize, pooled: bool) ->
     Some(Box::new(ring))
 }
 
-/// Waits until nothing of the case is alive but what is counted as leaked; without a failed call,
-/// nothing is leaked.
+/// Waits until only objects counted as leaked are alive; without a failed call, nothing may be
+/// leaked.
 fn settle(before: &LiveObjects, faulted: bool) {
     let start = Instant::now();
     loop {
@@ -295,7 +295,7 @@ fn settle(before: &LiveObjects, faulted: bool) {
         if alive == (buffers, timelines, 0) && (faulted || buffers + timelines == 0) {
             return;
         }
-        // The objects' own text says "on purpose", which would silence it.
+        // The text of the objects contains "on purpose", which would silence the panic.
         assert!(start.elapsed() < PATIENCE, "alive are {alive:?}; as leaked are counted {:?}", (buffers, timelines));
         std::thread::sleep(Duration::from_millis(1));
     }

@@ -1,4 +1,4 @@
-//! A hostile process, which is a thread of this one: its socket, and what an honest one would say.
+//! A hostile process, simulated by a thread: its socket, and the messages of an honest process.
 
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
@@ -19,21 +19,21 @@ use rustix::net::{
 
 use crate::op::{Case, Kind, Op, Thing, Victim};
 
-/// Elements of four bytes in a frame.
+/// Number of elements in a frame, of four bytes each.
 pub(crate) const LEN: usize = 64;
 const BYTES: u64 = LEN as u64 * 4;
 const SLOTS: u32 = 2;
 
-/// How long an honest step waits for a message: one that does not come may be none.
+/// How long an honest step waits for a message, which may never come.
 const MOMENT: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 
-/// A step of an honest process.
+/// A step of an honest process: sending a message or receiving one.
 enum Step {
     Say(Message),
     Hear,
 }
 
-/// The other side of the victim.
+/// The peer of the victim.
 pub(crate) struct Attacker {
     socket: OwnedFd,
     honest: std::vec::IntoIter<Step>,
@@ -52,10 +52,10 @@ impl Attacker {
         Self { socket, honest: honest.into_iter(), reads, last: None, counts: Counts::default() }
     }
 
-    /// Does all, and hangs up.
+    /// Performs all operations and closes the connection.
     pub(crate) fn run(mut self, ops: &[Op]) -> Counts {
         ops.iter().for_each(|op| self.act(op));
-        // Descriptors that came are closed with what was not received.
+        // Descriptors in messages that were not received are closed with the socket.
         self.counts
     }
 
@@ -111,11 +111,11 @@ impl Attacker {
     }
 
     fn send(&mut self, bytes: &[u8], things: &[Thing]) {
-        // Whatever it is: it is a message as a whole, or none.
+        // Any byte string decodes to a complete message, or not at all.
         if let Ok(message) = Message::decode(bytes) {
             let encoded = message.encode().unwrap();
             match &message {
-                // It may have bits that are unknown here.
+                // A newer version may have bits that are unknown here.
                 Message::Hello(hello) if hello.version > VERSION => {
                     assert_eq!(Message::decode(&encoded).as_ref(), Ok(&message));
                 }
@@ -127,11 +127,11 @@ impl Attacker {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         assert!(handles.is_empty() || control.push(SendAncillaryMessage::ScmRights(&handles)));
-        // A victim that has hung up, or does not read, is no fault.
+        // The victim may have closed the connection or may not read, which is not an error.
         let _ = sendmsg(&self.socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
     }
 
-    /// Waits a moment for a message, whose descriptors are closed at once.
+    /// Waits briefly for a message. Its descriptors are closed immediately.
     fn hear(&mut self) {
         self.counts.add("waits for a message");
         let _ = poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&MOMENT));
@@ -162,11 +162,11 @@ fn hello(role: Role, kind: Kind) -> Message {
     Message::Hello(Hello { host: true, trust: kind.is_in_step(), ..Hello::new(role, "honest") })
 }
 
-/// What a worker on the CPU says and hears that has `2` frames.
+/// Returns the messages that a worker on the CPU sends and receives for two frames.
 fn of_a_worker(kind: Kind) -> Vec<Step> {
     let exchange = 0;
     let mut steps = vec![Step::Hear, Step::Say(hello(Role::Worker, kind)), Step::Hear];
-    // Four slots, or in step two.
+    // Four slots, or two in step.
     let slots = if kind.is_in_step() { SLOTS } else { SLOTS + 2 };
     steps.extend((0..slots).map(|_| Step::Hear));
     steps.push(Step::Say(Message::Ready { exchange }));
@@ -187,7 +187,7 @@ fn of_a_worker(kind: Kind) -> Vec<Step> {
     steps
 }
 
-/// What a renderer says and hears that offers two slots.
+/// Returns the messages that a renderer sends and receives when it offers two slots.
 fn of_a_renderer(kind: Kind) -> Vec<Step> {
     let exchange = 0;
     let reads = kind.reads();
@@ -227,5 +227,5 @@ fn of_a_renderer(kind: Kind) -> Vec<Step> {
     steps
 }
 
-/// The limit of what a victim does, if all goes well.
+/// Time limit of the victim's actions if all goes well.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);

@@ -1,8 +1,8 @@
-//! A renderer and a worker against a hostile process at the other end: whatever bytes,
-//! descriptors and messages come in whatever order, nothing panics or hangs, the next worker is
-//! met, and no descriptor is left.
+//! A renderer and a worker with a hostile process as their peer. Whatever bytes, descriptors and
+//! messages arrive in whatever order, nothing panics or hangs, the next worker can connect, and no
+//! descriptor is leaked.
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used)] // What fails here fails the case.
+#![allow(clippy::unwrap_used)] // A failure here fails the case.
 
 mod attack;
 mod op;
@@ -27,19 +27,19 @@ fn ipc() {
     });
 }
 
-/// The descriptors of connections. A graphics driver opens others when it likes.
+/// Counts the descriptors of connections. A graphics driver may open others at any time.
 fn descriptors() -> usize {
     let links = std::fs::read_dir("/proc/self/fd").unwrap().filter_map(|entry| entry.ok()?.path().read_link().ok());
     let ours = ["socket:", "pidfd", "eventfd", "pipe:", "/memfd:vk-cuda-bridge", "/memfd:fuzz"];
     links.filter(|link| ours.iter().any(|kind| link.to_string_lossy().contains(kind))).count()
 }
 
-/// Fails unless as many descriptors are open after `case` as before, within the limit.
+/// Checks that the same number of descriptors is open before and after `case`, within the limit.
 fn leaves_nothing<T>(limit: Duration, case: impl FnOnce() -> T) -> T {
     let before = descriptors();
     let result = case();
     let start = Instant::now();
-    // Sockets that were in flight are closed a little later.
+    // Sockets in flight are closed slightly later.
     while descriptors() != before {
         assert!(start.elapsed() < limit, "{} descriptors are open, {before} were", descriptors());
         std::thread::sleep(Duration::from_millis(1));
@@ -47,7 +47,7 @@ fn leaves_nothing<T>(limit: Duration, case: impl FnOnce() -> T) -> T {
     result
 }
 
-/// The negative control.
+/// Negative control: a leaked descriptor is detected.
 #[test]
 fn a_descriptor_that_is_left_open_is_seen() {
     let _alone = Rig::open();

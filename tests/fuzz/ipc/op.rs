@@ -1,17 +1,17 @@
-//! What a hostile process does.
+//! Operations of a hostile process.
 
 use bridge_ipc::{Code, Direction, Hello, Message, Offer, Role};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-/// Which side is attacked.
+/// The side that is attacked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Victim {
     Renderer,
     Worker,
 }
 
-/// What the victim takes part in.
+/// The kind of exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// The worker writes.
@@ -45,32 +45,32 @@ pub(crate) struct Case {
 pub(crate) enum Op {
     /// The next step of an honest process: a message, or the wait for one.
     Honest,
-    /// A step of an honest process is left out.
+    /// Skips a step of an honest process.
     LeaveOut,
-    /// The last message once more.
+    /// Sends the last message again.
     Again,
-    /// The next message of an honest process, with other bytes here and there, and cut.
+    /// Sends the next message of an honest process with some bytes changed, possibly truncated.
     Changed(Vec<(Index, u8)>, Option<Index>, Option<Vec<Thing>>),
-    /// A message that is well formed, whether it is allowed or not.
+    /// Sends a well-formed message, whether it is allowed or not.
     Message(Message, Option<Vec<Thing>>),
-    /// Bytes.
+    /// Sends arbitrary bytes.
     Bytes(Vec<u8>, Vec<Thing>),
-    /// Reads what there is.
+    /// Receives pending messages.
     Hear,
-    /// Closes its end for writing, or for reading.
+    /// Shuts down its end for writing, or for reading if `true`.
     Shutdown(bool),
 }
 
-/// What comes with a message.
+/// A descriptor sent with a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Thing {
-    /// Memory as it should be.
+    /// Valid memory.
     Memory,
     /// Memory that may shrink.
     Unsealed,
     /// Memory that is too small.
     Small,
-    /// A pipe that nobody writes to.
+    /// A pipe without data.
     Pipe,
     /// A socket.
     Socket,
@@ -98,7 +98,7 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// `None` for those that the message says.
+/// Generates descriptors; `None` for the valid ones of the message.
 fn things() -> impl Strategy<Value = Option<Vec<Thing>>> {
     let thing = prop_oneof![
         Just(Thing::Memory),
@@ -110,7 +110,7 @@ fn things() -> impl Strategy<Value = Option<Vec<Thing>>> {
     prop::option::weighted(0.4, prop::collection::vec(thing, 0..4))
 }
 
-/// Of small numbers, so that many are of what there is.
+/// Generates a message with small numbers, so that many refer to existing objects.
 fn message() -> impl Strategy<Value = Message> {
     (0..12u8, 0..2u32, 0..5u32, 0..6u64, 0..8u64, any::<bool>()).prop_map(
         |(kind, exchange, slot, frame, value, flag)| {

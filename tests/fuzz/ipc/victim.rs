@@ -1,5 +1,5 @@
-//! The side that is attacked: what the program has of it ends in errors.
-#![allow(unsafe_code)] // Submitting.
+//! The side that is attacked: its use of the exchange ends with errors.
+#![allow(unsafe_code)] // Submissions.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use crate::op::{Case, Kind};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
-/// A renderer, and a hostile worker. Afterwards the listener meets an honest one.
+/// Runs a renderer with a hostile worker. Afterward, an honest worker must be able to connect.
 pub(crate) fn renderer(device: &ExportDevice, folder: &Path, case: &Case) -> Counts {
     let listener = Listener::bind(folder.join("s")).unwrap();
     let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::SEQPACKET, None).unwrap();
@@ -48,7 +48,7 @@ pub(crate) fn renderer(device: &ExportDevice, folder: &Path, case: &Case) -> Cou
     counts
 }
 
-/// Takes frames, or draws some, until the worker is lost.
+/// Takes or draws frames until the worker is lost.
 fn draw(remote: Remote, kind: Kind) -> Outcome<&'static str> {
     let latest = LatestInfo { name: "x", timeout: LIMIT, ..Default::default() };
     let start = Instant::now();
@@ -70,7 +70,7 @@ fn draw(remote: Remote, kind: Kind) -> Outcome<&'static str> {
             let mut writer = remote.latest_render_first(&latest, spec)?;
             while !lost(writer.check_worker()) {
                 let turn = writer.begin().unwrap();
-                // SAFETY: no commands use the slot, so that nothing is to be acquired or released.
+                // SAFETY: no commands use the slot, so nothing must be acquired or released.
                 unsafe { turn.submit(&[]) }.unwrap();
                 std::thread::sleep(Duration::from_micros(200));
             }
@@ -87,7 +87,7 @@ fn draw(remote: Remote, kind: Kind) -> Outcome<&'static str> {
                     points.push(unsafe { turn.submit(&[]) }.unwrap());
                 }
             }
-            // Whatever was announced.
+            // The points are reached whatever the worker announced.
             points.iter().for_each(|point| point.wait(LIMIT).unwrap());
             steps.close().unwrap();
         }
@@ -109,12 +109,12 @@ fn draw(remote: Remote, kind: Kind) -> Outcome<&'static str> {
     Ok("exchanges of a renderer")
 }
 
-/// A worker, and a hostile renderer.
+/// Runs a worker with a hostile renderer.
 pub(crate) fn worker(folder: &Path, case: &Case) -> Counts {
     let listener = bridge_ipc::Listener::bind(folder.join("s")).unwrap();
     std::thread::scope(|scope| {
         let attack = scope.spawn(|| {
-            // The listener does not block.
+            // The listener is non-blocking.
             let connected = poll(&mut [PollFd::new(&listener, PollFlags::IN)], None);
             assert_eq!(connected, Ok(1));
             let socket = rustix::net::accept(&listener).unwrap();
@@ -129,9 +129,9 @@ pub(crate) fn worker(folder: &Path, case: &Case) -> Counts {
     })
 }
 
-/// Writes frames, or reads some, until the renderer is gone.
+/// Writes or reads frames until the renderer is gone.
 fn write(path: &Path, kind: Kind) -> Outcome<&'static str> {
-    // A renderer that says nothing more is not waited for to its end.
+    // A short timeout, for renderers that stop sending messages.
     let timeout = Duration::from_millis(300);
     let trust = kind.is_in_step();
     let info = WorkerInfo { backend: Some(Backend::Host), timeout, trust, ..Default::default() };

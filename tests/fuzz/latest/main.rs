@@ -1,7 +1,7 @@
-//! Latest exchanges on the CPU backend, with a thread for each side: whatever the two do, when and
-//! in whatever order, the reader's frames are whole, never go back and are none but those that were
-//! published; nothing hangs, the validation layer is silent, and in the end nothing is alive.
-#![allow(unsafe_code, clippy::unwrap_used)] // What fails here fails the case.
+//! Latest exchanges on the CPU backend, with a thread for each side. Whatever the timing and order
+//! of both sides, the reader's frames are complete, in order and were published; nothing hangs, the
+//! validation layer is silent, and no object is alive at the end.
+#![allow(unsafe_code, clippy::unwrap_used)] // A failure here fails the case.
 
 mod case;
 

@@ -1,4 +1,4 @@
-//! How a case fails, and whether another one fails in the same way.
+//! How a case fails, and whether another case fails in the same way.
 
 use std::any::Any;
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
@@ -10,50 +10,50 @@ use crate::ON_PURPOSE;
 /// A failure of a case.
 #[derive(Debug, Clone)]
 pub(crate) struct Failure {
-    /// Where it failed, and the first line of why without its numbers: the same for cases that
-    /// differ in their frames, handles and words only.
+    /// Location and first line of the message without its numbers, which is equal for cases that
+    /// only differ in frames, handles and words.
     pub(crate) key: String,
     pub(crate) text: String,
 }
 
-/// The first panic since a case began, on any thread, but for those on purpose.
+/// The first panic on any thread since the start of a case, except those on purpose.
 static FIRST: Mutex<Option<Failure>> = Mutex::new(None);
 
-/// Runs a case, one at a time, since its threads are not known.
+/// Runs a case. Only one runs at a time, since its threads are not known.
 pub(crate) fn of<R>(case: impl FnOnce() -> R) -> Result<R, Failure> {
     static ONE: Mutex<()> = Mutex::new(());
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     listen();
     *first() = None;
     panic::catch_unwind(AssertUnwindSafe(case)).map_err(|payload| {
-        // None if what was caught before is raised again.
+        // `None` if a panic caught earlier is resumed.
         let first = first().take();
         first.unwrap_or_else(|| Failure::new("raised again", text_of(&*payload)))
     })
 }
 
-/// Whether no panic is printed.
+/// Whether panics are not printed.
 static SILENT: AtomicBool = AtomicBool::new(false);
 
-/// Runs `cases`, whose panics are noted as always and not printed: they are looked for. Others that
-/// run at the same time are not printed either.
+/// Runs `cases`, whose expected panics are noted as usual but not printed. Panics of concurrent
+/// cases are not printed either.
 pub fn silently<R>(cases: impl FnOnce() -> R) -> R {
-    /// Ends it, also where `cases` panics.
+    /// Ends the silence, even if `cases` panics.
     struct Loud;
     impl Drop for Loud {
         fn drop(&mut self) {
             SILENT.store(false, Ordering::SeqCst);
         }
     }
-    // The hook stays: with another one in its place, whoever puts this one back may take away what
-    // was installed meanwhile.
+    // The hook stays installed: replacing it and restoring it later could remove a hook that was
+    // installed meanwhile.
     listen();
     SILENT.store(true, Ordering::SeqCst);
     let _loud = Loud;
     cases()
 }
 
-/// Notes panics from now on, and lets none be printed that is on purpose.
+/// Notes panics from now on, and does not print those that are on purpose.
 fn listen() {
     static LISTENING: Once = Once::new();
     LISTENING.call_once(|| {
@@ -90,8 +90,8 @@ impl Failure {
     }
 }
 
-/// The text with `#` for each word that begins with a digit, for each number at the end of a word,
-/// and for each list of them.
+/// Returns the text with `#` in place of each word that begins with a digit, each number at the end
+/// of a word, and each list of numbers.
 fn without_numbers(text: &str) -> String {
     let is_of_word = |c: char| c.is_alphanumeric() || c == '_';
     let mut short = String::new();
@@ -132,7 +132,7 @@ mod tests {
         assert!(one.text.ends_with("and more"), "{}", one.text);
     }
 
-    /// Whether cases or silence come first, panics are noted then and later.
+    /// Panics are noted during and after silence, whether cases or silence come first.
     #[test]
     fn panics_are_noted_while_they_are_silent_and_behind_it() {
         let fails = || of(|| std::thread::spawn(|| panic!("why")).join().expect("the other thread")).unwrap_err();

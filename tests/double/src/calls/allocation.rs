@@ -1,6 +1,6 @@
-//! Device memory that the driver owns, and its frees, which are those of mappings too.
+//! Device memory that the driver allocates, and the free functions, which also free mappings.
 //!
-//! Unsafe because these are C functions; what each asks of its caller stands in cuda.h.
+//! Unsafe because these are C functions; cuda.h documents their contracts.
 #![allow(unsafe_code)]
 
 use super::put;
@@ -16,24 +16,24 @@ use crate::watch::Descriptor;
 /// `CUDA_ERROR_OUT_OF_MEMORY`
 const OUT_OF_MEMORY: Code = 2;
 
-/// A mapping of memory that nobody else knows. Waits for nothing (measured).
+/// Maps new memory that is not shared. Does not wait (measured).
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuMemAlloc_v2(pointer: *mut u64, size: usize) -> Code {
     entry("cuMemAlloc_v2", Needs::Context).run(|ledger, context| {
         ledger.check_unsafe_call()?;
         let address = allocate(ledger, context, size as u64)?;
-        // SAFETY: cuda.h: an output.
+        // SAFETY: cuda.h: an output pointer.
         unsafe { put(pointer, address) }
     })
 }
 
-/// The memory is there at once, which no program can tell.
+/// Allocates immediately, which a program cannot distinguish from an allocation in stream order.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuMemAllocAsync(pointer: *mut u64, size: usize, stream: u64) -> Code {
     entry("cuMemAllocAsync", Needs::Context).about(stream).run(|ledger, context| {
         ledger.stream(context, stream)?;
         let address = allocate(ledger, context, size as u64)?;
-        // SAFETY: cuda.h: an output.
+        // SAFETY: cuda.h: an output pointer.
         unsafe { put(pointer, address) }
     })
 }
@@ -55,7 +55,7 @@ fn allocate(ledger: &mut Ledger, context: u64, size: u64) -> Result<u64, Refusal
 }
 
 impl Ledger {
-    /// Frees an allocation, or unmaps what was imported.
+    /// Frees an allocation, or unmaps imported memory.
     pub(crate) fn free(&mut self, pointer: u64) -> Result<(), Refusal> {
         let Mapping { memory, allocated, .. } = self.mappings.remove(pointer)?;
         if allocated {
@@ -67,8 +67,8 @@ impl Ledger {
     }
 }
 
-/// Waits for all streams of the context (measured). What is no pointer of an allocation or a
-/// mapping, or no longer one, is a wrong argument.
+/// Waits for all streams of the context (measured). Returns an invalid-value error for a pointer
+/// that is not, or no longer, an allocation or a mapping.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuMemFree_v2(pointer: u64) -> Code {
     let free = entry("cuMemFree_v2", Needs::Context).about(pointer);
@@ -84,7 +84,7 @@ unsafe extern "C" fn cuMemFree_v2(pointer: u64) -> Code {
     })
 }
 
-/// For allocations of either kind, in the order of the stream, and for no mapping.
+/// Frees an allocation of either kind in stream order. Refuses mappings.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuMemFreeAsync(pointer: u64, stream: u64) -> Code {
     entry("cuMemFreeAsync", Needs::Context).about(pointer).run(|ledger, context| {

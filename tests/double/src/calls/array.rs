@@ -1,6 +1,6 @@
 //! Mipmapped arrays on imported memory.
 //!
-//! Unsafe because these are C functions; what each asks of its caller stands in cuda.h.
+//! Unsafe because these are C functions; cuda.h documents their contracts.
 #![allow(unsafe_code)]
 
 use std::ffi::c_uint;
@@ -14,14 +14,15 @@ use crate::gate::{Needs, entry};
 use crate::layout::Rows;
 use crate::ledger::Ledger;
 
-/// The driver takes most wrong descriptions without a word, so those are findings only.
+/// The driver accepts most wrong descriptions without an error, so those are only reported as
+/// findings.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuExternalMemoryGetMappedMipmappedArray(
     mipmapped: *mut u64,
     memory: u64,
     desc: *const MipmappedArrayDesc,
 ) -> Code {
-    // SAFETY: cuda.h: a whole descriptor, or null, which is an error.
+    // SAFETY: cuda.h: a valid description, or null, which is an error.
     let Some(desc) = (unsafe { desc.as_ref() }) else { return INVALID_VALUE };
     entry("cuExternalMemoryGetMappedMipmappedArray", Needs::Context).about(memory).run(|ledger, context| {
         ledger.check_unsafe_call()?;
@@ -38,13 +39,13 @@ unsafe extern "C" fn cuExternalMemoryGetMappedMipmappedArray(
         compare(ledger, memory, export, desc);
         let handle = ledger.new_handle();
         ledger.arrays.insert(handle, array);
-        // SAFETY: cuda.h: an output; a handle is a pointer.
+        // SAFETY: cuda.h: an output pointer; a handle is a pointer.
         unsafe { put(mipmapped, handle) }
     })
 }
 
-/// Where the driver looks for the texels, which it takes from the description alone: where the
-/// image has them if that is described, and lies alike.
+/// Returns where the driver expects the texels. The driver derives the placement from the
+/// description alone: it matches the image if the description matches and the layouts agree.
 fn place(ledger: &Ledger, export: u64, array: &Array, desc: &MipmappedArrayDesc) -> Vec<Rows> {
     let Some(Export::Memory { image: Some(image), .. }) = ledger.exports.get(&export) else { return array.by_level() };
     let ExportedImage { shape, rows } = image.clone().mapped_with(desc.array.flags);
@@ -55,7 +56,7 @@ fn place(ledger: &Ledger, export: u64, array: &Array, desc: &MipmappedArrayDesc)
     if is_it && !rows.is_empty() { rows } else { array.by_level() }
 }
 
-/// Finds what is said of the image and is not so.
+/// Reports where the description differs from the image.
 fn compare(ledger: &mut Ledger, memory: u64, export: u64, desc: &MipmappedArrayDesc) {
     let name = ledger.memories.name(memory);
     let Some(Export::Memory { image: Some(image), .. }) = ledger.exports.get(&export) else {
@@ -87,12 +88,12 @@ unsafe extern "C" fn cuMipmappedArrayGetLevel(array: *mut u64, mipmapped: u64, l
         }
         let handle = ledger.new_handle();
         ledger.levels.insert(handle, Level { array: mipmapped, level });
-        // SAFETY: cuda.h: an output; a handle is a pointer.
+        // SAFETY: cuda.h: an output pointer; a handle is a pointer.
         unsafe { put(array, handle) }
     })
 }
 
-/// Takes its levels with it.
+/// Also destroys the handles of its levels.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuMipmappedArrayDestroy(mipmapped: u64) -> Code {
     let destroy = entry("cuMipmappedArrayDestroy", Needs::Context).about(mipmapped);

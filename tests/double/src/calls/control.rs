@@ -1,6 +1,8 @@
-//! What tests call besides the driver's functions. None of it is logged or made to fail.
+//! Functions that tests call in addition to the driver's functions. They are neither logged nor
+//! made to fail.
 //!
-//! Lists are handed over as text, a line a call of `sink`, its fields apart by tabs.
+//! Lists are returned as text: each call of `sink` receives one line, with fields separated by
+//! tabs.
 //!
 //! Unsafe because these are C functions.
 #![allow(unsafe_code)]
@@ -15,23 +17,24 @@ use crate::ledger::Ledger;
 use crate::plant::{Plant, Planted};
 use crate::refused::Refused;
 
-/// Gets the test's own pointer, and a line that is valid during the call.
+/// Callback that receives the test's own pointer and a line that is valid during the call.
 pub(crate) type Sink = unsafe extern "C" fn(*mut c_void, *const u8, usize);
 
-/// The exporting side allocates on a GPU and exports: a fresh descriptor, the caller's; -1 when
-/// there is none left.
+/// Allocates memory on a GPU as the exporting side and exports it. Returns a new descriptor that
+/// the caller owns, or -1 if no descriptor is available.
 #[unsafe(no_mangle)]
 extern "C" fn double_export_memory(device: c_int, size: u64, dedicated: c_int) -> Raw {
     export(size, Export::Memory { device, size, dedicated: dedicated != 0, image: None })
 }
 
-/// As [`double_export_memory`], with an image in it.
+/// Like [`double_export_memory`], for memory that contains an image.
 ///
 /// # Safety
-/// `image` is one.
+///
+/// `image` is valid for reads.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn double_export_image(device: c_int, size: u64, dedicated: c_int, image: *const ImageShape) -> Raw {
-    // SAFETY: the caller's promise.
+    // SAFETY: guaranteed by the caller.
     let image = unsafe { image.read() };
     export(
         size,
@@ -44,19 +47,19 @@ unsafe extern "C" fn double_export_image(device: c_int, size: u64, dedicated: c_
     )
 }
 
-/// The exporting side makes a semaphore and exports it, as [`double_export_memory`] does.
+/// Creates a semaphore as the exporting side and exports it, like [`double_export_memory`].
 #[unsafe(no_mangle)]
 extern "C" fn double_export_semaphore(timeline: c_int) -> Raw {
     export(0, Export::Semaphore(Payload::new(timeline != 0)))
 }
 
-/// The number of an export, by a descriptor of it; 0 for all else.
+/// Returns the number of the export that a descriptor refers to, or 0 for any other descriptor.
 #[unsafe(no_mangle)]
 extern "C" fn double_number(raw: Raw) -> u64 {
     descriptor::number(raw).unwrap_or(0)
 }
 
-/// The exporting side enqueues a signal. Keeps to the rules, or a finding says so.
+/// Enqueues a signal as the exporting side. Reports a finding if the signal breaks a rule.
 #[unsafe(no_mangle)]
 extern "C" fn double_submit_signal(number: u64, value: u64) {
     let mut ledger = gate::ledger();
@@ -64,7 +67,7 @@ extern "C" fn double_submit_signal(number: u64, value: u64) {
     ledger.note("the exporting side", submitted.unwrap_or(Ok(())));
 }
 
-/// A signal that was enqueued completes.
+/// Completes a signal that was enqueued.
 #[unsafe(no_mangle)]
 extern "C" fn double_complete_signal(number: u64, value: u64) {
     let mut ledger = gate::ledger();
@@ -74,13 +77,13 @@ extern "C" fn double_complete_signal(number: u64, value: u64) {
     gate::changed();
 }
 
-/// The semaphore's counter.
+/// Returns the counter value of the semaphore.
 #[unsafe(no_mangle)]
 extern "C" fn double_value(number: u64) -> u64 {
     gate::ledger().payload(number).map_or(0, |payload| payload.value())
 }
 
-/// No work is done from now on, or all that can be.
+/// Holds all work from now on, or stops holding it and runs everything that can run.
 #[unsafe(no_mangle)]
 extern "C" fn double_hold(held: c_int) {
     let mut ledger = gate::ledger();
@@ -89,7 +92,7 @@ extern "C" fn double_hold(held: c_int) {
     gate::changed();
 }
 
-/// No work of the device's is done from now on; -1: all that can be is.
+/// Holds all work of a device from now on. -1 stops holding it and runs everything that can run.
 #[unsafe(no_mangle)]
 extern "C" fn double_hold_device(device: c_int) {
     let mut ledger = gate::ledger();
@@ -98,26 +101,27 @@ extern "C" fn double_hold_device(device: c_int) {
     gate::changed();
 }
 
-/// The `nth` call from now on fails. If `sticky`, only calls in a context count, and the context is
-/// lost. 0: none does.
+/// Makes the `nth` call from now on fail, or no call if `nth` is 0. If `sticky`, only calls in a
+/// context count, and the context is lost.
 #[unsafe(no_mangle)]
 extern "C" fn double_fail_nth(nth: u64, code: Code, sticky: c_int) {
     let fault = |after| Fault { after, left: 1, name: String::new(), code, sticky: sticky != 0, fired: None };
     gate::ledger().gate.fault = nth.checked_sub(1).map(fault);
 }
 
-/// The next `count` calls of a name fail.
+/// Makes the next `count` calls of a function fail.
 ///
 /// # Safety
-/// `name` is `len` bytes.
+///
+/// `name` points to `len` bytes.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn double_fail_named(name: *const u8, len: usize, count: u64, code: Code) {
-    // SAFETY: the caller's promise.
+    // SAFETY: guaranteed by the caller.
     let name = String::from_utf8_lossy(unsafe { std::slice::from_raw_parts(name, len) }).into_owned();
     gate::ledger().gate.fault = Some(Fault { after: 0, left: count, name, code, sticky: false, fired: None });
 }
 
-/// A fault takes the device's primary context, as that of a kernel does: between two calls.
+/// Loses the device's primary context to a fault between two calls, as the fault of a kernel does.
 #[unsafe(no_mangle)]
 extern "C" fn double_lose_context(device: c_int, code: Code) {
     let mut ledger = gate::ledger();
@@ -128,49 +132,54 @@ extern "C" fn double_lose_context(device: c_int, code: Code) {
     gate::changed();
 }
 
-/// Plants a fault in the calls of a name, about an object or, for 0, all, until [`double_forget`].
+/// Plants a fault in the calls of a function on an object, or on all objects if `object` is 0,
+/// until [`double_forget`].
 ///
 /// # Safety
-/// `name` is `len` bytes.
+///
+/// `name` points to `len` bytes.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn double_plant(planted: Planted, name: *const u8, len: usize, object: u64) {
-    // SAFETY: the caller's promise.
+    // SAFETY: guaranteed by the caller.
     let name = unsafe { std::slice::from_raw_parts(name, len) };
     gate::ledger().gate.plant = Some(Plant::new(planted, String::from_utf8_lossy(name).into_owned(), object));
 }
 
-/// What becomes of descriptors that imports refuse from now on.
+/// Sets what imports do from now on with descriptors that they refuse.
 #[unsafe(no_mangle)]
 extern "C" fn double_set_refused(refused: Refused) {
     gate::ledger().refused = refused;
 }
 
-/// The call that the fault hit, if it did, as [`double_calls`] would give it.
+/// Sends the call that the fault hit, if any, in the format of [`double_calls`].
 ///
 /// # Safety
-/// `sink` takes `data`.
+///
+/// `sink` accepts `data`.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn double_fault(sink: Sink, data: *mut c_void) {
     let fired = gate::ledger().gate.fault.as_ref().and_then(|fault| fault.fired.clone());
-    // SAFETY: the caller's promise.
+    // SAFETY: guaranteed by the caller.
     unsafe { send(fired.iter().map(line), sink, data) };
 }
 
-/// Name, object and code of each call since [`double_forget_calls`].
+/// Sends name, object and code of each call since [`double_forget_calls`].
 ///
 /// # Safety
-/// `sink` takes `data`.
+///
+/// `sink` accepts `data`.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn double_calls(sink: Sink, data: *mut c_void) {
     let lines: Vec<_> = gate::ledger().gate.log.iter().map(line).collect();
-    // SAFETY: the caller's promise.
+    // SAFETY: guaranteed by the caller.
     unsafe { send(lines, sink, data) };
 }
 
-/// Name and object of each call that has not returned, and what it waits for.
+/// Sends name and object of each call that has not returned, and what the call waits for.
 ///
 /// # Safety
-/// `sink` takes `data`.
+///
+/// `sink` accepts `data`.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn double_blocked(sink: Sink, data: *mut c_void) {
     let lines: Vec<_> = gate::ledger()
@@ -179,11 +188,11 @@ unsafe extern "C" fn double_blocked(sink: Sink, data: *mut c_void) {
         .iter()
         .map(|call| format!("{}\t{}\t{}", call.name, call.object, call.reason))
         .collect();
-    // SAFETY: the caller's promise.
+    // SAFETY: guaranteed by the caller.
     unsafe { send(lines, sink, data) };
 }
 
-/// Makes them return.
+/// Makes the blocked calls return.
 #[unsafe(no_mangle)]
 extern "C" fn double_end_blocked() {
     gate::ledger().gate.end_blocked();
@@ -195,28 +204,31 @@ extern "C" fn double_forget_calls() {
     gate::ledger().gate.log.clear();
 }
 
-/// Kind and text of each finding since the last call of this.
+/// Sends kind and text of each finding since the last call of this function.
 ///
 /// # Safety
-/// `sink` takes `data`.
+///
+/// `sink` accepts `data`.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn double_findings(sink: Sink, data: *mut c_void) {
     let findings = gate::ledger().take_findings();
-    // SAFETY: the caller's promise.
+    // SAFETY: guaranteed by the caller.
     unsafe { send(findings.iter().map(|(kind, text)| format!("{kind}\t{text}")), sink, data) };
 }
 
-/// Makes everything that is left a finding, but what could not be destroyed because a fault hit
-/// that very call.
+/// Reports every remaining object as a finding, except objects whose destroying call was hit by a
+/// fault.
 #[unsafe(no_mangle)]
 extern "C" fn double_find_leaks() {
     gate::ledger().find_leaks();
 }
 
-/// Handle, name and `kept` or `refused` of each object, then of each descriptor that nobody closed.
+/// Sends handle, name and `kept` or `refused` of each object, then of each descriptor that is still
+/// open.
 ///
 /// # Safety
-/// `sink` takes `data`.
+///
+/// `sink` accepts `data`.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn double_live(sink: Sink, data: *mut c_void) {
     let ledger = gate::ledger();
@@ -227,30 +239,30 @@ unsafe extern "C" fn double_live(sink: Sink, data: *mut c_void) {
     let loose = ledger.loose().into_iter().map(|raw| format!("{raw}\tdescriptor {raw}\tkept"));
     let lines: Vec<_> = objects.chain(loose).collect();
     drop(ledger);
-    // SAFETY: the caller's promise.
+    // SAFETY: guaranteed by the caller.
     unsafe { send(lines, sink, data) };
 }
 
-/// Drops what is left, as the end of the process would, and ends faults and overrides.
+/// Drops everything that is left, as the end of the process would, and ends faults and overrides.
 #[unsafe(no_mangle)]
 extern "C" fn double_forget() {
     Ledger::forget(&mut gate::ledger());
     gate::set_current(0);
 }
 
-/// Whether devices reach each other's memory.
+/// Sets whether devices can access each other's memory.
 #[unsafe(no_mangle)]
 extern "C" fn double_set_peers(reach: c_int) {
     gate::ledger().vmm.no_peers = reach == 0;
 }
 
-/// Makes a context current on this thread, 0 none.
+/// Makes a context current on this thread, or none if `context` is 0.
 #[unsafe(no_mangle)]
 extern "C" fn double_set_current(context: u64) {
     gate::set_current(context);
 }
 
-/// What all devices say of an attribute from now on.
+/// Sets the value that all devices report for an attribute from now on.
 #[unsafe(no_mangle)]
 extern "C" fn double_set_attribute(attribute: c_int, value: c_int) {
     gate::ledger().attributes.insert(attribute, value);
@@ -273,10 +285,12 @@ fn line(call: &Logged) -> String {
 }
 
 /// # Safety
-/// `sink` takes `data`.
+///
+/// `sink` accepts `data`.
 unsafe fn send(lines: impl IntoIterator<Item = String>, sink: Sink, data: *mut c_void) {
     for line in lines {
-        // SAFETY: the caller's promise; the line lives until the call returns.
+        // SAFETY: the caller guarantees that `sink` accepts `data`; the line lives until the call
+        // returns.
         unsafe { sink(data, line.as_ptr(), line.len()) };
     }
 }

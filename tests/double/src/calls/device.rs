@@ -1,6 +1,6 @@
 //! The driver, its devices and their primary contexts.
 //!
-//! Unsafe because these are C functions; what each asks of its caller stands in cuda.h.
+//! Unsafe because these are C functions; cuda.h documents their contracts.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, c_char, c_int, c_uint};
@@ -13,7 +13,7 @@ use crate::ledger::{Context, Ledger};
 use crate::queue::Queue;
 use crate::stream::SyncMode;
 
-/// As `cuDriverGetVersion` reports it.
+/// The version that `cuDriverGetVersion` reports.
 const VERSION: c_int = 13000;
 const NAMES: [&CStr; 2] = [c"Double A", c"Double B"];
 
@@ -30,20 +30,20 @@ unsafe extern "C" fn cuInit(flags: c_uint) -> Code {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuDriverGetVersion(version: *mut c_int) -> Code {
-    // SAFETY: cuda.h: an output.
+    // SAFETY: cuda.h: an output pointer.
     entry("cuDriverGetVersion", Needs::Nothing).run(|_, _| unsafe { put(version, VERSION) })
 }
 
-/// A look into a list: neither logged nor made to fail.
+/// Only looks up a list, so it is neither logged nor made to fail.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuGetErrorName(code: Code, name: *mut *const c_char) -> Code {
     let known = abi::name(code);
-    // SAFETY: cuda.h: an output.
+    // SAFETY: cuda.h: an output pointer.
     let put = unsafe { put(name, known.map_or(std::ptr::null(), CStr::as_ptr)) };
     if known.is_some() && put.is_ok() { SUCCESS } else { INVALID_VALUE }
 }
 
-/// As [`cuGetErrorName`], whose texts it gives.
+/// Returns the same text as [`cuGetErrorName`].
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuGetErrorString(code: Code, text: *mut *const c_char) -> Code {
     // SAFETY: the same contract.
@@ -52,7 +52,7 @@ unsafe extern "C" fn cuGetErrorString(code: Code, text: *mut *const c_char) -> C
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuDeviceGetCount(count: *mut c_int) -> Code {
-    // SAFETY: cuda.h: an output.
+    // SAFETY: cuda.h: an output pointer.
     entry("cuDeviceGetCount", Needs::Init).run(|_, _| unsafe { put(count, NAMES.len() as c_int) })
 }
 
@@ -60,7 +60,7 @@ unsafe extern "C" fn cuDeviceGetCount(count: *mut c_int) -> Code {
 unsafe extern "C" fn cuDeviceGet(device: *mut c_int, ordinal: c_int) -> Code {
     entry("cuDeviceGet", Needs::Init).run(|_, _| {
         name(ordinal)?;
-        // SAFETY: cuda.h: an output.
+        // SAFETY: cuda.h: an output pointer.
         unsafe { put(device, ordinal) }
     })
 }
@@ -82,12 +82,12 @@ unsafe extern "C" fn cuDeviceGetName(text: *mut c_char, len: c_int, device: c_in
 unsafe extern "C" fn cuDeviceGetUuid_v2(uuid: *mut [u8; 16], device: c_int) -> Code {
     entry("cuDeviceGetUuid_v2", Needs::Init).run(|_, _| {
         name(device)?;
-        // SAFETY: cuda.h: an output.
+        // SAFETY: cuda.h: an output pointer.
         unsafe { put(uuid, self::uuid(device)) }
     })
 }
 
-/// The UUID of a device.
+/// Returns the UUID of a device.
 pub(crate) fn uuid(device: c_int) -> [u8; 16] {
     [0xd0 + device as u8; 16]
 }
@@ -97,18 +97,18 @@ unsafe extern "C" fn cuDeviceGetAttribute(value: *mut c_int, attribute: c_int, d
     entry("cuDeviceGetAttribute", Needs::Init).run(|ledger, _| {
         name(device)?;
         let own = match attribute {
-            // Integrated, compute mode.
+            // Integrated GPU, compute mode.
             18 | 20 => 0,
             // Compute capability.
             75 => 9,
             76 => 0,
-            // Sides and layers of textures and surfaces.
+            // Limits of the extents and layers of textures and surfaces.
             21..=29 | 42 | 43 | 47..=49 | 52..=68 | 73 | 74 | 77 => 16384,
             // Virtual memory management, POSIX descriptors, timeline semaphores, memory pools.
             102 | 103 | 114 | 115 => 1,
             _ => return Err(INVALID_VALUE.into()),
         };
-        // SAFETY: cuda.h: an output.
+        // SAFETY: cuda.h: an output pointer.
         unsafe { put(value, *ledger.attributes.get(&attribute).unwrap_or(&own)) }
     })
 }
@@ -117,7 +117,7 @@ unsafe extern "C" fn cuDeviceGetAttribute(value: *mut c_int, attribute: c_int, d
 unsafe extern "C" fn cuDeviceTotalMem_v2(bytes: *mut usize, device: c_int) -> Code {
     entry("cuDeviceTotalMem_v2", Needs::Init).run(|_, _| {
         name(device)?;
-        // SAFETY: cuda.h: an output.
+        // SAFETY: cuda.h: an output pointer.
         unsafe { put(bytes, 1 << 34) }
     })
 }
@@ -137,12 +137,12 @@ unsafe extern "C" fn cuDevicePrimaryCtxRetain(context: *mut u64, device: c_int) 
             }
         };
         ledger.contexts.get_mut(handle)?.retained += 1;
-        // SAFETY: cuda.h: an output; a handle is a pointer.
+        // SAFETY: cuda.h: an output pointer; a handle is a pointer.
         unsafe { put(context, handle) }
     })
 }
 
-/// The last release destroys the context, and what lives in it with it.
+/// The last release destroys the context and everything that belongs to it.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuDevicePrimaryCtxRelease_v2(device: c_int) -> Code {
     let object = primary(&gate::ledger(), device).unwrap_or(0);
@@ -164,7 +164,7 @@ unsafe extern "C" fn cuDevicePrimaryCtxRelease_v2(device: c_int) -> Code {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuCtxGetCurrent(context: *mut u64) -> Code {
-    // SAFETY: cuda.h: an output; null is "no context".
+    // SAFETY: cuda.h: an output pointer; null is "no context".
     entry("cuCtxGetCurrent", Needs::Init).run(|_, current| unsafe { put(context, current) })
 }
 
@@ -192,7 +192,7 @@ fn name(device: c_int) -> Result<&'static CStr, Refusal> {
     name.copied().ok_or(INVALID_DEVICE.into())
 }
 
-/// That there is a device of this ordinal.
+/// Checks that a device with this ordinal exists.
 pub(super) fn check_device(device: c_int) -> Result<(), Refusal> {
     name(device).map(drop)
 }
@@ -201,7 +201,7 @@ fn primary(ledger: &Ledger, device: c_int) -> Option<u64> {
     ledger.contexts.iter().find(|(_, context)| context.device == device).map(|(handle, _)| handle)
 }
 
-/// What should have been destroyed before its context.
+/// Reports objects that should have been destroyed before their context.
 fn find_survivors(ledger: &mut Ledger, context: u64) {
     let survivors: Vec<_> = ledger
         .live()

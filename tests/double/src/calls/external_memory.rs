@@ -1,7 +1,7 @@
-//! Imported memory and its mappings. Descriptors that are refused go the way that
-//! [`Refused`](crate::refused::Refused) says.
+//! Imported memory and its mappings. [`Refused`](crate::refused::Refused) decides what happens to
+//! descriptors that an import refuses.
 //!
-//! Unsafe because these are C functions; what each asks of its caller stands in cuda.h.
+//! Unsafe because these are C functions; cuda.h documents their contracts.
 #![allow(unsafe_code)]
 
 use super::put;
@@ -13,11 +13,11 @@ use crate::gate::{Needs, Step, entry};
 use crate::ledger::{Ledger, Mapping, Memory};
 use crate::watch::Descriptor;
 
-/// Closes a descriptor that it refuses as [`Refused`](crate::refused::Refused) says, which an NT
-/// handle never is: that stays its owner's.
+/// Closes a descriptor that it refuses if [`Refused`](crate::refused::Refused) says so. Never
+/// closes an NT handle, which its owner keeps.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuImportExternalMemory(memory: *mut u64, desc: *const MemoryHandleDesc) -> Code {
-    // SAFETY: cuda.h: a whole descriptor, or null, which is an error.
+    // SAFETY: cuda.h: a valid description, or null, which is an error.
     let Some(desc) = (unsafe { desc.as_ref() }) else { return INVALID_VALUE };
     let close = |ledger: &mut Ledger, raw: u64, code| {
         if cfg!(unix) && ledger.refused.closes_memory(code) {
@@ -36,7 +36,7 @@ unsafe extern "C" fn cuImportExternalMemory(memory: *mut u64, desc: *const Memor
         let export = match sharing.and_then(|()| exported(ledger, context, raw, desc.size, dedicated)) {
             Ok(export) => export,
             Err(refusal) => {
-                // On Windows the driver's own reference goes.
+                // On Windows this closes the driver's own reference.
                 if cfg!(windows) || ledger.refused.closes_memory(refusal.code) {
                     ledger.close_under_watch(raw);
                 }
@@ -46,13 +46,13 @@ unsafe extern "C" fn cuImportExternalMemory(memory: *mut u64, desc: *const Memor
         let handle = ledger.new_handle();
         let descriptor = Descriptor { raw, export };
         ledger.memories.insert(handle, Memory { context, descriptor, size: desc.size, dedicated });
-        // SAFETY: cuda.h: an output; a handle is a pointer.
+        // SAFETY: cuda.h: an output pointer; a handle is a pointer.
         unsafe { put(memory, handle) }
     })
 }
 
-/// The number of the export. The driver refuses memory of another GPU (measured), and takes a wrong
-/// size or flag without a word, so those are findings only.
+/// Returns the number of the export. The driver refuses memory of another GPU (measured). It
+/// accepts a wrong size or flag without an error, so those are only reported as findings.
 fn exported(ledger: &mut Ledger, context: u64, raw: Raw, size: u64, dedicated: bool) -> Result<u64, Refusal> {
     let device = ledger.contexts.get(context)?.device;
     let (number, export) = ledger.export(raw)?;
@@ -76,7 +76,7 @@ fn exported(ledger: &mut Ledger, context: u64, raw: Raw, size: u64, dedicated: b
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuExternalMemoryGetMappedBuffer(pointer: *mut u64, memory: u64, desc: *const BufferDesc) -> Code {
-    // SAFETY: cuda.h: a whole descriptor, or null, which is an error.
+    // SAFETY: cuda.h: a valid description, or null, which is an error.
     let Some(desc) = (unsafe { desc.as_ref() }) else { return INVALID_VALUE };
     entry("cuExternalMemoryGetMappedBuffer", Needs::Context).about(memory).run(|ledger, context| {
         ledger.check_unsafe_call()?;
@@ -90,7 +90,7 @@ unsafe extern "C" fn cuExternalMemoryGetMappedBuffer(pointer: *mut u64, memory: 
         ledger
             .mappings
             .insert(address, Mapping { context, memory, offset: desc.offset, size: desc.size, allocated: false });
-        // SAFETY: cuda.h: an output.
+        // SAFETY: cuda.h: an output pointer.
         unsafe { put(pointer, address) }
     })
 }

@@ -1,7 +1,7 @@
-//! Imported semaphores. Descriptors that are refused go the way that
-//! [`Refused`](crate::refused::Refused) says.
+//! Imported semaphores. [`Refused`](crate::refused::Refused) decides what happens to descriptors
+//! that an import refuses.
 //!
-//! Unsafe because these are C functions; what each asks of its caller stands in cuda.h.
+//! Unsafe because these are C functions; cuda.h documents their contracts.
 #![allow(unsafe_code)]
 
 use std::ffi::c_uint;
@@ -18,11 +18,11 @@ use crate::ledger::{Ledger, Semaphore};
 use crate::queue::Work;
 use crate::watch::Descriptor;
 
-/// Closes a descriptor that it refuses as [`Refused`](crate::refused::Refused) says. An NT handle
-/// stays its owner's anyway.
+/// Closes a descriptor that it refuses if [`Refused`](crate::refused::Refused) says so. Never
+/// closes an NT handle, which its owner keeps.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuImportExternalSemaphore(semaphore: *mut u64, desc: *const SemaphoreHandleDesc) -> Code {
-    // SAFETY: cuda.h: a whole descriptor, or null, which is an error.
+    // SAFETY: cuda.h: a valid description, or null, which is an error.
     let Some(desc) = (unsafe { desc.as_ref() }) else { return INVALID_VALUE };
     let close = |ledger: &mut Ledger, raw: u64, code| {
         if cfg!(unix) && ledger.refused.closes_semaphore(code) {
@@ -45,7 +45,7 @@ unsafe extern "C" fn cuImportExternalSemaphore(semaphore: *mut u64, desc: *const
         let number = match exported(ledger, raw, timeline) {
             Ok(number) => number,
             Err(refusal) => {
-                // On Windows the driver's own reference goes.
+                // On Windows this closes the driver's own reference.
                 if cfg!(windows) || ledger.refused.closes_semaphore(refusal.code) {
                     ledger.close_under_watch(raw);
                 }
@@ -54,12 +54,12 @@ unsafe extern "C" fn cuImportExternalSemaphore(semaphore: *mut u64, desc: *const
         };
         let handle = ledger.new_handle();
         ledger.semaphores.insert(handle, Semaphore { context, descriptor: Descriptor { raw, export: number } });
-        // SAFETY: cuda.h: an output; a handle is a pointer.
+        // SAFETY: cuda.h: an output pointer; a handle is a pointer.
         unsafe { put(semaphore, handle) }
     })
 }
 
-/// The number of the export.
+/// Returns the number of the export.
 fn exported(ledger: &Ledger, raw: Raw, timeline: bool) -> Result<u64, Refusal> {
     let (number, export) = ledger.export(raw)?;
     if matches!(export, Export::Semaphore(payload) if payload.is_timeline() == timeline) {
@@ -78,7 +78,7 @@ unsafe extern "C" fn cuWaitExternalSemaphoresAsync(
     stream: u64,
 ) -> Code {
     entry("cuWaitExternalSemaphoresAsync", Needs::Context).about(stream).run(|ledger, context| {
-        // SAFETY: cuda.h: two arrays of `count`.
+        // SAFETY: cuda.h: two arrays of `count` elements.
         let points = unsafe { points(semaphores, params, count) };
         enqueue(
             ledger,
@@ -99,7 +99,7 @@ unsafe extern "C" fn cuSignalExternalSemaphoresAsync(
     stream: u64,
 ) -> Code {
     entry("cuSignalExternalSemaphoresAsync", Needs::Context).about(stream).run(|ledger, context| {
-        // SAFETY: cuda.h: two arrays of `count`.
+        // SAFETY: cuda.h: two arrays of `count` elements.
         let points = unsafe { points(semaphores, params, count) };
         enqueue(ledger, context, stream, points, Payload::submit_signal, |semaphore, export, value| Work::Signal {
             semaphore,
@@ -109,8 +109,8 @@ unsafe extern "C" fn cuSignalExternalSemaphoresAsync(
     })
 }
 
-/// Waits for all streams of the context (measured), also for those that do not use the semaphore.
-/// One that is still in use is a finding, for cuda.h forbids it.
+/// Waits for all streams of the context (measured), including those that do not use the semaphore.
+/// Destroying a semaphore that is in use is a finding, because cuda.h forbids it.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuDestroyExternalSemaphore(semaphore: u64) -> Code {
     let destroy = entry("cuDestroyExternalSemaphore", Needs::Context).about(semaphore);
@@ -134,20 +134,21 @@ unsafe extern "C" fn cuDestroyExternalSemaphore(semaphore: u64) -> Code {
 }
 
 /// # Safety
-/// `count` elements are at either place.
+///
+/// Both pointers point to `count` elements.
 pub(super) unsafe fn points<'a>(
     semaphores: *const u64,
     params: *const SemaphoreParams,
     count: c_uint,
 ) -> impl Iterator<Item = (u64, u64)> + Clone + use<'a> {
-    // SAFETY: the caller's promise.
+    // SAFETY: guaranteed by the caller.
     let semaphores: &'a [u64] = unsafe { std::slice::from_raw_parts(semaphores, count as usize) };
-    // SAFETY: the caller's promise.
+    // SAFETY: guaranteed by the caller.
     let params: &'a [SemaphoreParams] = unsafe { std::slice::from_raw_parts(params, count as usize) };
     semaphores.iter().zip(params).map(|(&semaphore, params)| (semaphore, params.value))
 }
 
-/// All or nothing.
+/// Enqueues the work for all semaphores, or for none if one is invalid.
 fn enqueue(
     ledger: &mut Ledger,
     context: u64,
@@ -160,7 +161,7 @@ fn enqueue(
     for (semaphore, _) in points.clone() {
         ledger.of(context, "semaphore", ledger.semaphores.get(semaphore)?.context)?;
     }
-    // What is captured is submitted when it is launched.
+    // Captured work is submitted when its graph is launched.
     let captured = ledger.captures.contains_key(&stream);
     for (semaphore, value) in points {
         let export = ledger.semaphores.get(semaphore)?.descriptor.export;

@@ -1,6 +1,6 @@
 //! Stream capture and graphs.
 //!
-//! Unsafe because these are C functions; what each asks of its caller stands in cuda.h.
+//! Unsafe because these are C functions; cuda.h documents their contracts.
 #![allow(unsafe_code)]
 
 use std::ffi::{c_uint, c_ulonglong};
@@ -36,12 +36,12 @@ unsafe extern "C" fn cuStreamBeginCapture_v2(stream: u64, mode: c_uint) -> Code 
     })
 }
 
-/// A capture that was made invalid ends too, and gives no graph; so does one whose end fails.
+/// An invalid capture also ends, without a graph; so does a capture whose end fails.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuStreamEndCapture(stream: u64, graph: *mut u64) -> Code {
     let end = entry("cuStreamEndCapture", Needs::Context).about(stream);
     end.on_fault(|ledger, stream, _| drop(ledger.captures.remove(&stream))).run(|ledger, context| {
-        // SAFETY: cuda.h: an output.
+        // SAFETY: cuda.h: an output pointer.
         unsafe { put(graph, 0) }?;
         let stream = ledger.resolve(context, stream)?;
         let Some(capture) = ledger.captures.get(&stream) else { return Err(CAPTURE_UNMATCHED.into()) };
@@ -55,29 +55,29 @@ unsafe extern "C" fn cuStreamEndCapture(stream: u64, graph: *mut u64) -> Code {
         let nodes = work.into_iter().map(|work| (ledger.new_handle(), work)).collect();
         let handle = ledger.new_handle();
         ledger.graphs.insert(handle, Graph { context, nodes });
-        // SAFETY: cuda.h: an output; a handle is a pointer.
+        // SAFETY: cuda.h: an output pointer; a handle is a pointer.
         unsafe { put(graph, handle) }
     })
 }
 
-/// A place for nodes may be null, which asks for their number.
+/// A null `nodes` queries the number of nodes.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuGraphGetNodes(graph: u64, nodes: *mut u64, count: *mut usize) -> Code {
     entry("cuGraphGetNodes", Needs::Init).about(graph).run(|ledger, _| {
         let there = &ledger.graphs.get(graph)?.nodes;
         if nodes.is_null() {
-            // SAFETY: cuda.h: an output.
+            // SAFETY: cuda.h: an output pointer.
             return unsafe { put(count, there.len()) };
         }
-        // SAFETY: cuda.h: an input here, the room that there is.
+        // SAFETY: cuda.h: an input here, the number of nodes that `nodes` has room for.
         let room = unsafe { count.as_ref() }.copied().ok_or(INVALID_VALUE)?;
         for (i, (handle, _)) in there.iter().enumerate().take(room) {
-            // SAFETY: cuda.h: there is room for `room` nodes, and `i` is less.
+            // SAFETY: cuda.h: `nodes` has room for `room` nodes, and `i` is less.
             let place = unsafe { nodes.add(i) };
-            // SAFETY: cuda.h: an output.
+            // SAFETY: cuda.h: an output pointer.
             unsafe { put(place, *handle) }?;
         }
-        // SAFETY: cuda.h: an output.
+        // SAFETY: cuda.h: an output pointer.
         unsafe { put(count, there.len().min(room)) }
     })
 }
@@ -87,7 +87,7 @@ unsafe extern "C" fn cuGraphNodeGetType(node: u64, kind: *mut c_uint) -> Code {
     entry("cuGraphNodeGetType", Needs::Init).about(node).run(|ledger, _| {
         let mut nodes = ledger.graphs.iter().flat_map(|(_, graph)| &graph.nodes);
         let (_, work) = nodes.find(|(handle, _)| *handle == node).ok_or(INVALID_VALUE)?;
-        // SAFETY: cuda.h: an output.
+        // SAFETY: cuda.h: an output pointer.
         unsafe { put(kind, work.node_type()) }
     })
 }
@@ -101,7 +101,7 @@ unsafe extern "C" fn cuGraphInstantiateWithFlags(exec: *mut u64, graph: u64, fla
         let nodes = ledger.graphs.get(graph)?.nodes.clone();
         let handle = ledger.new_handle();
         ledger.execs.insert(handle, Exec { context, graph, nodes });
-        // SAFETY: cuda.h: an output; a handle is a pointer.
+        // SAFETY: cuda.h: an output pointer; a handle is a pointer.
         unsafe { put(exec, handle) }
     })
 }
@@ -148,7 +148,8 @@ unsafe extern "C" fn cuGraphExecExternalSemaphoresSignalNodeSetParams(
 }
 
 /// # Safety
-/// `params` is null or whole, as cuda.h has it.
+///
+/// `params` is null or valid, as cuda.h requires.
 unsafe fn set_point(
     call: Entry,
     exec: u64,
@@ -157,13 +158,13 @@ unsafe fn set_point(
     is_same: impl Fn(&Work) -> bool,
     work: impl Fn(u64, u64, u64) -> Work,
 ) -> Code {
-    // SAFETY: the caller's promise.
+    // SAFETY: guaranteed by the caller.
     let Some(params) = (unsafe { params.as_ref() }) else { return INVALID_VALUE };
     call.run(|ledger, context| {
         ledger.of(context, "exec", ledger.execs.get(exec)?.context)?;
-        // SAFETY: the caller's promise: two arrays of `count`.
+        // SAFETY: guaranteed by the caller: two arrays of `count`.
         let mut points = unsafe { points(params.semaphores, params.params, params.count) };
-        // The nodes that a stream is captured into have one each here.
+        // Nodes that come from a stream capture have one semaphore each here.
         let (Some((semaphore, value)), None) = (points.next(), points.next()) else {
             return Err(INVALID_VALUE.into());
         };
@@ -183,14 +184,14 @@ unsafe fn set_point(
 unsafe extern "C" fn cuGraphLaunch(exec: u64, stream: u64) -> Code {
     entry("cuGraphLaunch", Needs::Context).about(exec).run(|ledger, context| {
         let stream = ledger.stream(context, stream)?;
-        // The real one makes a node of it.
+        // The real driver captures the launch as a node.
         ledger.forbid_in_capture(stream)?;
         ledger.of(context, "exec", ledger.execs.get(exec)?.context)?;
         ledger.launch(exec, stream)
     })
 }
 
-/// What was launched goes on.
+/// Launches that are in flight continue.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuGraphExecDestroy(exec: u64) -> Code {
     let destroy = entry("cuGraphExecDestroy", Needs::Context).about(exec);

@@ -1,6 +1,6 @@
-//! Functions of the host's.
+//! Host functions.
 //!
-//! Unsafe because these are C functions; what each asks of its caller stands in cuda.h.
+//! Unsafe because these are C functions; cuda.h documents their contracts.
 #![allow(unsafe_code)]
 
 use std::ffi::c_void;

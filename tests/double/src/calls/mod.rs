@@ -23,16 +23,17 @@ pub(crate) use device::uuid;
 use crate::abi::INVALID_VALUE;
 use crate::finding::Refusal;
 
-/// Sets an output; cuda.h's answer to a null pointer is `CUDA_ERROR_INVALID_VALUE`.
+/// Writes an output. Returns `CUDA_ERROR_INVALID_VALUE` for a null pointer, as cuda.h specifies.
 ///
 /// # Safety
+///
 /// `place` is null or valid for a write.
 #[allow(unsafe_code, reason = "outputs are pointers in cuda.h")]
 unsafe fn put<T>(place: *mut T, value: T) -> Result<(), Refusal> {
     if place.is_null() {
         return Err(INVALID_VALUE.into());
     }
-    // SAFETY: the caller's promise.
+    // SAFETY: guaranteed by the caller.
     unsafe { place.write(value) };
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Modules, functions and launches.
 //!
-//! Unsafe because these are C functions; what each asks of its caller stands in cuda.h.
+//! Unsafe because these are C functions; cuda.h documents their contracts.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
@@ -19,7 +19,7 @@ unsafe extern "C" fn cuModuleLoadData(module: *mut u64, image: *const c_void) ->
     unsafe { load("cuModuleLoadData", module, image, &mut |_| Ok(())) }
 }
 
-/// Knows the options for the compiler's logs.
+/// Supports the options for the compiler logs.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuModuleLoadDataEx(
     module: *mut u64,
@@ -29,17 +29,17 @@ unsafe extern "C" fn cuModuleLoadDataEx(
     values: *mut *mut c_void,
 ) -> Code {
     let mut write = |log: &str| {
-        // SAFETY: cuda.h: as many options and values as `count`, and buffers as large as their
-        // options say.
+        // SAFETY: cuda.h: `count` options and values, and buffers as large as their options say.
         unsafe { write_log(log, count as usize, options, values) }
     };
     // SAFETY: the same contract.
     unsafe { load("cuModuleLoadDataEx", module, image, &mut write) }
 }
 
-/// Writes the log of errors and the sizes of both logs, where they were asked for.
+/// Writes the error log and the sizes of both logs, as far as the options request them.
 ///
 /// # Safety
+///
 /// As `cuModuleLoadDataEx`.
 unsafe fn write_log(log: &str, count: usize, options: *const c_uint, values: *mut *mut c_void) -> Result<(), Refusal> {
     const INFO: c_uint = 3;
@@ -49,7 +49,7 @@ unsafe fn write_log(log: &str, count: usize, options: *const c_uint, values: *mu
     if count > 0 && (options.is_null() || values.is_null()) {
         return Err(INVALID_VALUE.into());
     }
-    // SAFETY: the caller's promise; no slice of none.
+    // SAFETY: the caller guarantees `count` options; no slice is made if `count` is 0.
     let options = if count == 0 { &[] } else { unsafe { std::slice::from_raw_parts(options, count) } };
     // SAFETY: as above.
     let values = if count == 0 { &mut [] } else { unsafe { std::slice::from_raw_parts_mut(values, count) } };
@@ -72,10 +72,11 @@ unsafe fn write_log(log: &str, count: usize, options: *const c_uint, values: *mu
     Ok(())
 }
 
-/// Takes PTX only. Waits for all streams of the context (measured). `said` gets what the compiler
-/// says.
+/// Loads PTX only. Waits for all streams of the context (measured). `said` receives the log of the
+/// compiler.
 ///
 /// # Safety
+///
 /// As `cuModuleLoadData`.
 unsafe fn load(
     name: &'static str,
@@ -86,8 +87,7 @@ unsafe fn load(
     if image.is_null() {
         return INVALID_VALUE;
     }
-    // SAFETY: cuda.h: PTX ends with a NUL; a binary has one among its first bytes, its header's
-    // padding.
+    // SAFETY: cuda.h: PTX ends with a NUL; a binary has one in the padding of its header.
     let text = unsafe { CStr::from_ptr(image.cast()) };
     entry(name, Needs::Context).run_until_done(|ledger, context| {
         ledger.check_unsafe_call()?;
@@ -104,14 +104,14 @@ unsafe fn load(
         }
         let handle = ledger.new_handle();
         ledger.modules.insert(handle, Module { context, kernels });
-        // SAFETY: cuda.h: an output; a handle is a pointer.
+        // SAFETY: cuda.h: an output pointer; a handle is a pointer.
         unsafe { put(module, handle) }?;
         said("")?;
         Ok(Step::Done)
     })
 }
 
-/// Takes its functions with it.
+/// Also removes its functions.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuModuleUnload(module: u64) -> Code {
     let unload = entry("cuModuleUnload", Needs::Context).about(module);
@@ -132,7 +132,7 @@ unsafe extern "C" fn cuModuleGetFunction(function: *mut u64, module: u64, name: 
     if name.is_null() {
         return INVALID_VALUE;
     }
-    // SAFETY: cuda.h: a NUL ends it.
+    // SAFETY: cuda.h: the name ends with a NUL.
     let name = unsafe { CStr::from_ptr(name) }.to_string_lossy();
     entry("cuModuleGetFunction", Needs::Context).about(module).run(|ledger, context| {
         let of = ledger.modules.get(module)?;
@@ -147,12 +147,12 @@ unsafe extern "C" fn cuModuleGetFunction(function: *mut u64, module: u64, name: 
                 handle
             }
         };
-        // SAFETY: cuda.h: an output; a handle is a pointer.
+        // SAFETY: cuda.h: an output pointer; a handle is a pointer.
         unsafe { put(function, handle) }
     })
 }
 
-/// Loads the function, as a first launch would.
+/// Loads the function, as its first launch would.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuFuncGetAttribute(value: *mut c_int, _: c_uint, function: u64) -> Code {
     entry("cuFuncGetAttribute", Needs::Context).about(function).run_until_done(|ledger, context| {
@@ -162,7 +162,7 @@ unsafe extern "C" fn cuFuncGetAttribute(value: *mut c_int, _: c_uint, function: 
             }
             ledger.functions.get_mut(function)?.loaded = true;
         }
-        // SAFETY: cuda.h: an output.
+        // SAFETY: cuda.h: an output pointer.
         unsafe { put(value, 1) }?;
         Ok(Step::Done)
     })
@@ -205,11 +205,12 @@ unsafe extern "C" fn cuLaunchKernel(
         }
         let mut args = Vec::new();
         for (i, &size) in kernel.params.iter().enumerate() {
-            // SAFETY: cuda.h: a pointer to each parameter, of which the kernel has more than `i`.
+            // SAFETY: cuda.h: one pointer for each parameter, and the kernel has more than `i`
+            // parameters.
             let place = unsafe { params.add(i) };
             // SAFETY: as above.
             let param = unsafe { place.read() };
-            // SAFETY: cuda.h: it points to as many bytes as the parameter has.
+            // SAFETY: cuda.h: the pointer is valid for the size of the parameter.
             args.push(unsafe { std::slice::from_raw_parts(param, size) }.to_vec());
         }
         let threads = u64::from(grid_x) * u64::from(block_x);

@@ -1,7 +1,7 @@
-//! Texture and surface objects. What the driver turns into something else, or refuses without
-//! saying why, is a finding.
+//! Texture and surface objects. Settings that the driver silently changes, or refuses without a
+//! reason, are findings.
 //!
-//! Unsafe because these are C functions; what each asks of its caller stands in cuda.h.
+//! Unsafe because these are C functions; cuda.h documents their contracts.
 #![allow(unsafe_code)]
 
 use std::ffi::c_void;
@@ -23,7 +23,7 @@ unsafe extern "C" fn cuTexObjectCreate(
     texture: *const TextureDesc,
     view: *const c_void,
 ) -> Code {
-    // SAFETY: cuda.h: a whole descriptor, or null, which is an error.
+    // SAFETY: cuda.h: a valid description, or null, which is an error.
     let Some(resource) = (unsafe { resource.as_ref() }) else { return INVALID_VALUE };
     // SAFETY: cuda.h: as above.
     let Some(texture) = (unsafe { texture.as_ref() }) else { return INVALID_VALUE };
@@ -44,7 +44,7 @@ unsafe extern "C" fn cuTexObjectCreate(
         let made = ledger.new_handle();
         let level = (resource.kind == RESOURCE_ARRAY).then_some(resource.array);
         ledger.textures.insert(made, Object { context, array: handle, level });
-        // SAFETY: cuda.h: an output.
+        // SAFETY: cuda.h: an output pointer.
         unsafe { put(object, made) }
     })
 }
@@ -86,10 +86,10 @@ unsafe extern "C" fn cuTexObjectDestroy(object: u64) -> Code {
     })
 }
 
-/// Of an array that was made for surfaces.
+/// Requires an array that was created for surfaces.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuSurfObjectCreate(object: *mut u64, resource: *const ResourceDesc) -> Code {
-    // SAFETY: cuda.h: a whole descriptor, or null, which is an error.
+    // SAFETY: cuda.h: a valid description, or null, which is an error.
     let Some(resource) = (unsafe { resource.as_ref() }) else { return INVALID_VALUE };
     entry("cuSurfObjectCreate", Needs::Context).about(resource.array).run(|ledger, context| {
         if resource.kind != RESOURCE_ARRAY || resource.flags != 0 {
@@ -101,7 +101,7 @@ unsafe extern "C" fn cuSurfObjectCreate(object: *mut u64, resource: *const Resou
         }
         let made = ledger.new_handle();
         ledger.surfaces.insert(made, Object { context, array: level.array, level: Some(resource.array) });
-        // SAFETY: cuda.h: an output.
+        // SAFETY: cuda.h: an output pointer.
         unsafe { put(object, made) }
     })
 }

@@ -1,6 +1,6 @@
 //! Streams and events.
 //!
-//! Unsafe because these are C functions; what each asks of its caller stands in cuda.h.
+//! Unsafe because these are C functions; cuda.h documents their contracts.
 #![allow(unsafe_code)]
 
 use std::ffi::c_uint;
@@ -28,12 +28,12 @@ unsafe extern "C" fn cuStreamCreate(stream: *mut u64, flags: c_uint) -> Code {
         let handle = ledger.new_handle();
         ledger.streams.insert(handle, Stream { context });
         ledger.queues.insert(handle, Queue::new(context, sync));
-        // SAFETY: cuda.h: an output; a handle is a pointer.
+        // SAFETY: cuda.h: an output pointer; a handle is a pointer.
         unsafe { put(stream, handle) }
     })
 }
 
-/// Takes no current context: what the stream still has to do is done.
+/// Needs no current context. Work that remains on the stream still completes.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuStreamDestroy_v2(stream: u64) -> Code {
     let destroy = entry("cuStreamDestroy_v2", Needs::Init).about(stream);
@@ -70,7 +70,7 @@ unsafe extern "C" fn cuStreamWaitEvent(stream: u64, event: u64, _flags: c_uint) 
     entry("cuStreamWaitEvent", Needs::Context).about(stream).run(|ledger, context| {
         let stream = ledger.stream(context, stream)?;
         let &Event { recorded: nth, captured, .. } = ledger.events.get(event)?;
-        // An event of a capture would draw the other stream into it, which nobody here needs.
+        // The event of a capture would add the other stream to the capture, which no test needs.
         if nth > 0 && captured != ledger.captures.contains_key(&stream) {
             ledger.invalidate(stream);
             return Err(CAPTURE_ISOLATION.into());
@@ -87,12 +87,12 @@ unsafe extern "C" fn cuEventCreate(event: *mut u64, _flags: c_uint) -> Code {
     entry("cuEventCreate", Needs::Context).run(|ledger, context| {
         let handle = ledger.new_handle();
         ledger.events.insert(handle, Event { context, recorded: 0, captured: false });
-        // SAFETY: cuda.h: an output; a handle is a pointer.
+        // SAFETY: cuda.h: an output pointer; a handle is a pointer.
         unsafe { put(event, handle) }
     })
 }
 
-/// Takes no current context; an event that is still waited for goes once it is reached.
+/// Needs no current context. An event that streams still wait for is removed once it is reached.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuEventDestroy_v2(event: u64) -> Code {
     let destroy = entry("cuEventDestroy_v2", Needs::Init).about(event);
@@ -144,7 +144,7 @@ unsafe extern "C" fn cuEventSynchronize(event: u64) -> Code {
     })
 }
 
-/// Gives the mode of the calling thread, and sets another.
+/// Returns the mode of the calling thread and sets a new one.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuThreadExchangeStreamCaptureMode(mode: *mut c_uint) -> Code {
     entry("cuThreadExchangeStreamCaptureMode", Needs::Init).run(|_, _| {
@@ -162,9 +162,9 @@ unsafe extern "C" fn cuThreadExchangeStreamCaptureMode(mode: *mut c_uint) -> Cod
     })
 }
 
-/// 0: not captured; 1: captured; 2: captured, and nothing will come of it. Asked of the legacy
-/// default stream while a stream in order with it is captured, it is an error that leaves the
-/// capture as it is.
+/// Status 0: not captured; 1: captured; 2: captured, but the capture is invalid. For the legacy
+/// default stream, returns an error while a stream that synchronizes with it is captured. The error
+/// leaves the capture valid.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuStreamIsCapturing(stream: u64, status: *mut c_uint) -> Code {
     entry("cuStreamIsCapturing", Needs::Context).about(stream).run(|ledger, context| {

@@ -1,6 +1,6 @@
 //! Copies and fills.
 //!
-//! Unsafe because these are C functions; what each asks of its caller stands in cuda.h.
+//! Unsafe because these are C functions; cuda.h documents their contracts.
 #![allow(unsafe_code)]
 
 use crate::abi::{Code, Copy3dDesc, INVALID_VALUE};
@@ -10,12 +10,12 @@ use crate::gate::{Needs, Step, entry};
 use crate::ledger::Ledger;
 use crate::queue::Work;
 
-/// The most pageable memory that is staged before the call returns, whatever the stream waits for.
-/// Measured with driver 580.159.04: 1 MiB is, and 16 MiB is not.
+/// Largest copy from pageable memory that is staged before the call returns, whatever the stream
+/// waits for. Measured with driver 580.159.04: 1 MiB is staged, 16 MiB is not.
 const STAGED: usize = 1 << 20;
 
-/// Pageable memory is read before the call returns: a large one once the stream has come to the
-/// copy.
+/// Pageable memory is read before the call returns. A large copy is read only once the stream
+/// reaches it, so the call blocks until then.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuMemcpyHtoDAsync_v2(to: u64, from: *const u8, size: usize, stream: u64) -> Code {
     entry("cuMemcpyHtoDAsync_v2", Needs::Context).about(to).run_until_done(|ledger, context| {
@@ -25,7 +25,7 @@ unsafe extern "C" fn cuMemcpyHtoDAsync_v2(to: u64, from: *const u8, size: usize,
         {
             return Ok(Step::Blocked(obstacle));
         }
-        // SAFETY: cuda.h: `size` bytes are at `from`.
+        // SAFETY: cuda.h: `from` points to `size` bytes.
         let bytes = unsafe { std::slice::from_raw_parts(from, size) };
         write(ledger, context, stream, to, bytes.to_vec()).map(|()| Step::Done)
     })
@@ -51,7 +51,7 @@ unsafe extern "C" fn cuMemcpyDtoDAsync_v2(to: u64, from: u64, size: usize, strea
     })
 }
 
-/// A copy to pageable memory returns when it is done.
+/// A copy to pageable memory returns once it is done.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuMemcpyDtoHAsync_v2(to: *mut u8, from: u64, size: usize, stream: u64) -> Code {
     entry("cuMemcpyDtoHAsync_v2", Needs::Context).about(from).run_until_done(|ledger, context| {
@@ -72,11 +72,10 @@ unsafe extern "C" fn cuMemcpyDtoHAsync_v2(to: *mut u8, from: u64, size: usize, s
     })
 }
 
-/// Host memory counts as pinned: nothing is copied before the call returns, unless the stream is
-/// idle.
+/// Host memory is treated as pinned: the copy is asynchronous, unless the stream is idle.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuMemcpy3DAsync_v2(desc: *const Copy3dDesc, stream: u64) -> Code {
-    // SAFETY: cuda.h: a whole descriptor, or null, which is an error.
+    // SAFETY: cuda.h: a valid description, or null, which is an error.
     let Some(desc) = (unsafe { desc.as_ref() }) else { return INVALID_VALUE };
     let array = desc.from.array.max(desc.to.array);
     entry("cuMemcpy3DAsync_v2", Needs::Context).about(array).run(|ledger, context| {

@@ -1,7 +1,6 @@
-//! Virtual memory management, as far as importing takes it. None of the calls needs a current
-//! context.
+//! Virtual memory management, as far as imports need it. None of the calls needs a current context.
 //!
-//! Unsafe because these are C functions; what each asks of its caller stands in cuda.h.
+//! Unsafe because these are C functions; cuda.h documents their contracts.
 #![allow(unsafe_code)]
 
 use std::collections::BTreeSet;
@@ -19,19 +18,19 @@ use crate::gate::{Needs, entry};
 use crate::vmm::{Allocation, Backing, GRANULARITY, Mapped, Reservation};
 use crate::watch::Descriptor;
 
-/// 0 for a device and itself, as the driver has it.
+/// Reports 0 for a device and itself, as the driver does.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuDeviceCanAccessPeer(can: *mut c_int, device: c_int, owner: c_int) -> Code {
     entry("cuDeviceCanAccessPeer", Needs::Init).run(|ledger, _| {
         check_device(device)?;
         check_device(owner)?;
         let answer = device != owner && ledger.vmm.reaches(device, owner);
-        // SAFETY: cuda.h: an output.
+        // SAFETY: cuda.h: an output pointer.
         unsafe { put(can, c_int::from(answer)) }
     })
 }
 
-/// Takes memory of any GPU (measured). The descriptor stays its owner's, and is left open whatever
+/// Accepts memory of any GPU (measured). The caller keeps the descriptor, which stays open whatever
 /// the outcome.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuMemImportFromShareableHandle(handle: *mut c_ulonglong, raw: *mut c_void, kind: c_uint) -> Code {
@@ -50,7 +49,7 @@ unsafe extern "C" fn cuMemImportFromShareableHandle(handle: *mut c_ulonglong, ra
         let descriptor = Descriptor { raw: own, export };
         ledger.vmm.backings.insert(backing, Backing { descriptor, device, size, uses: 1 });
         ledger.vmm.allocations.insert(allocation, Allocation { backing });
-        // SAFETY: cuda.h: an output.
+        // SAFETY: cuda.h: an output pointer.
         unsafe { put(handle, allocation) }
     })
 }
@@ -70,13 +69,13 @@ unsafe extern "C" fn cuMemAddressReserve(
         }
         let start = ledger.new_address(size);
         ledger.vmm.reservations.insert(start, Reservation { size, mapped: None });
-        // SAFETY: cuda.h: an output.
+        // SAFETY: cuda.h: an output pointer.
         unsafe { put(address, start) }
     })
 }
 
-/// All of an allocation at all of a reservation, of a size in whole pages: the driver takes nothing
-/// else of imported memory (measured).
+/// Maps a whole allocation, whose size is a multiple of the page size, to a whole reservation. The
+/// driver accepts nothing else for imported memory (measured).
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuMemMap(
     address: u64,
@@ -105,13 +104,13 @@ unsafe extern "C" fn cuMemMap(
     })
 }
 
-/// All or nothing. A device without a way to the memory is refused.
+/// Sets the access of all devices or of none. Refuses a device that cannot access the memory.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuMemSetAccess(address: u64, size: usize, descs: *const AccessDesc, count: usize) -> Code {
     if descs.is_null() || count == 0 {
         return INVALID_VALUE;
     }
-    // SAFETY: cuda.h: an array of `count`.
+    // SAFETY: cuda.h: an array of `count` elements.
     let descs = unsafe { std::slice::from_raw_parts(descs, count) };
     entry("cuMemSetAccess", Needs::Init).about(address).run(|ledger, _| {
         let mapped = ledger.whole_reservation(address, size as u64)?.mapped.as_ref().ok_or(INVALID_VALUE)?;
@@ -133,7 +132,7 @@ unsafe extern "C" fn cuMemSetAccess(address: u64, size: usize, descs: *const Acc
     })
 }
 
-/// Work with the range must have ended.
+/// Work that uses the range must have ended.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuMemUnmap(address: u64, size: usize) -> Code {
     let unmap = entry("cuMemUnmap", Needs::Init).about(address);
@@ -149,7 +148,7 @@ unsafe extern "C" fn cuMemUnmap(address: u64, size: usize) -> Code {
     })
 }
 
-/// Of a range that has nothing mapped in it.
+/// Requires a range in which nothing is mapped.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuMemAddressFree(address: u64, size: usize) -> Code {
     let free = entry("cuMemAddressFree", Needs::Init).about(address);
@@ -163,7 +162,7 @@ unsafe extern "C" fn cuMemAddressFree(address: u64, size: usize) -> Code {
     })
 }
 
-/// What is mapped keeps the memory.
+/// Mappings keep the memory alive.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuMemRelease(handle: c_ulonglong) -> Code {
     let release = entry("cuMemRelease", Needs::Init).about(handle);

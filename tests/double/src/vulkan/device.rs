@@ -1,4 +1,4 @@
-//! What is said of the device, and its creation.
+//! Device properties and device creation.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, c_char};
@@ -11,9 +11,9 @@ use super::entry::below;
 use crate::calls::uuid;
 use crate::gate;
 
-/// Extensions that the device has because of this library.
+/// Extensions that this library adds to the device.
 const ADDED: [&CStr; 2] = [khr::external_memory_fd::NAME, khr::external_semaphore_fd::NAME];
-/// What memory is made with.
+/// The extension that exportable memory is created with.
 const USED: &CStr = ext::external_memory_host::NAME;
 
 fn is_opaque(handle_type: vk::ExternalMemoryHandleTypeFlags) -> bool {
@@ -28,13 +28,13 @@ pub(super) unsafe extern "system" fn enumerate_extensions(
 ) -> vk::Result {
     let enumerate = below().instance.fp_v1_0().enumerate_device_extension_properties;
     let mut found = 0;
-    // SAFETY: the same contract; the number alone is asked for.
+    // SAFETY: the same contract; only the count is queried.
     let result = unsafe { enumerate(physical, layer, &mut found, std::ptr::null_mut()) };
     if result != vk::Result::SUCCESS {
         return result;
     }
     let mut all = vec![vk::ExtensionProperties::default(); found as usize];
-    // SAFETY: room for so many.
+    // SAFETY: `all` has room for `found` elements.
     let result = unsafe { enumerate(physical, layer, &mut found, all.as_mut_ptr()) };
     if result != vk::Result::SUCCESS {
         return result;
@@ -51,15 +51,15 @@ pub(super) unsafe extern "system" fn enumerate_extensions(
         return vk::Result::SUCCESS;
     }
     let given = room.min(all.len());
-    // SAFETY: the specification: room for as many as `count` said.
+    // SAFETY: the specification: room for `count` elements.
     unsafe { properties.copy_from_nonoverlapping(all.as_ptr(), given) };
     // SAFETY: as above.
     unsafe { count.write(given as u32) };
     if given < all.len() { vk::Result::INCOMPLETE } else { vk::Result::SUCCESS }
 }
 
-/// Without the extensions that the driver below does not know, and with the one that memory is made
-/// with.
+/// Creates the device without the extensions that the underlying driver does not support, and with
+/// the one for exportable memory.
 pub(super) unsafe extern "system" fn create(
     physical: vk::PhysicalDevice,
     info: *const vk::DeviceCreateInfo<'_>,
@@ -70,10 +70,10 @@ pub(super) unsafe extern "system" fn create(
     let mut info = unsafe { *info };
     let mut names: Vec<*const c_char> = match info.enabled_extension_count {
         0 => Vec::new(),
-        // SAFETY: the specification: an array of `count`.
+        // SAFETY: the specification: an array of `count` elements.
         count => unsafe { std::slice::from_raw_parts(info.pp_enabled_extension_names, count as usize) }.to_vec(),
     };
-    // SAFETY: the specification: strings.
+    // SAFETY: the specification: NUL-terminated strings.
     let is = |name: *const c_char, wanted: &CStr| unsafe { CStr::from_ptr(name) } == wanted;
     names.retain(|name| !ADDED.iter().chain([&USED]).any(|added| is(*name, added)));
     names.push(USED.as_ptr());
@@ -132,7 +132,8 @@ pub(super) unsafe extern "system" fn external_buffers(
     unsafe { ask(physical, question, answer) };
 }
 
-/// Timelines alone; who does not say which kind, as the validation layer, means them.
+/// Supports timelines only. A query without a semaphore type, as the validation layer makes, also
+/// means timelines.
 pub(super) unsafe extern "system" fn external_semaphores(
     physical: vk::PhysicalDevice,
     question: *const vk::PhysicalDeviceExternalSemaphoreInfo<'_>,
@@ -156,7 +157,7 @@ pub(super) unsafe extern "system" fn external_semaphores(
     unsafe { ask(physical, question, answer) };
 }
 
-/// As the driver below makes it for itself.
+/// Reports what the underlying driver supports for images that are not exported.
 pub(super) unsafe extern "system" fn image_format(
     physical: vk::PhysicalDevice,
     question: *const vk::PhysicalDeviceImageFormatInfo2<'_>,
@@ -172,7 +173,7 @@ pub(super) unsafe extern "system" fn image_format(
     }
     // SAFETY: as above.
     let list = unsafe { find::<vk::ImageFormatListCreateInfo<'_>>(question.cast()) };
-    // SAFETY: as above; what else is chained the driver below does not take either.
+    // SAFETY: as above; the underlying driver does not accept other structures of the chain either.
     let list = list.map(|list| vk::ImageFormatListCreateInfo { p_next: std::ptr::null(), ..unsafe { *list } });
     let next = list.as_ref().map_or(std::ptr::null(), |list| std::ptr::from_ref(list).cast());
     // SAFETY: the specification: a valid structure.

@@ -1,5 +1,5 @@
-//! The entry points of a driver ("Architecture of the Vulkan Loader Interfaces"), and which of the
-//! software driver's functions are replaced.
+//! The entry points of a driver ("Architecture of the Vulkan Loader Interfaces"), and the functions
+//! of the software driver that are replaced.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString, c_char, c_void};
@@ -10,7 +10,7 @@ use libloading::os::unix::{Library, RTLD_NOW};
 
 use super::{device, image, memory, timeline};
 
-/// The driver below, for machines that call it otherwise.
+/// Environment variable with the name of the underlying driver, if it is not the default name.
 const BELOW: &str = "DRIVER_DOUBLE_VULKAN";
 const LAVAPIPE: &str = "libvulkan_lvp.so";
 
@@ -20,46 +20,50 @@ type Negotiate = unsafe extern "system" fn(*mut u32) -> vk::Result;
 static LIBRARY: OnceLock<Option<Library>> = OnceLock::new();
 static BELOW_FUNCTIONS: OnceLock<Below> = OnceLock::new();
 
-/// The functions of the driver below, which are those of all its instances and devices.
+/// The functions of the underlying driver, which are the same for all its instances and devices.
 pub(super) struct Below {
     pub(super) instance: ash::Instance,
     pub(super) device: ash::Device,
 }
 
+/// Returns the functions of the underlying driver.
+///
 /// # Panics
-/// Before there is an instance.
+///
+/// If no instance has been created yet.
 pub(super) fn below() -> &'static Below {
     BELOW_FUNCTIONS.get().unwrap_or_else(|| panic!("there is no Vulkan instance"))
 }
 
-/// A symbol of the driver below.
+/// Returns a symbol of the underlying driver.
 fn symbol<F: Copy>(name: &CStr) -> Option<F> {
     let library = LIBRARY.get_or_init(|| {
         stay();
         let name = std::env::var(BELOW).unwrap_or_else(|_| LAVAPIPE.to_owned());
-        // SAFETY: a driver, which the loader would load itself.
+        // SAFETY: a Vulkan driver, which the loader could load as well.
         unsafe { Library::open(Some(name), RTLD_NOW | libc::RTLD_NODELETE) }.ok()
     });
-    // SAFETY: the callers name the type that the interface gives the symbol.
+    // SAFETY: the callers name the type that the interface specifies for the symbol.
     let symbol = unsafe { library.as_ref()?.get::<F>(name.to_bytes_with_nul()) }.ok()?;
     Some(*symbol)
 }
 
-/// Whether the driver below is on this machine.
+/// Returns `true` if the underlying driver is installed on this machine.
 pub(crate) fn is_installed() -> bool {
     symbol::<Find>(c"vk_icdGetInstanceProcAddr").is_some()
 }
 
-/// The loader unloads a driver with its last instance; the threads and the ledger of this one stay.
+/// Keeps this library loaded. The loader unloads a driver with its last instance, but the threads
+/// and the ledger of this one remain in use.
 fn stay() {
     let mut info = std::mem::MaybeUninit::<libc::Dl_info>::zeroed();
     let here: *const c_void = (stay as fn() as *const ()).cast();
     // SAFETY: an address, and an output.
     let found = unsafe { libc::dladdr(here, info.as_mut_ptr()) };
-    // SAFETY: all zeros are a valid value, and `dladdr` has perhaps filled it in.
+    // SAFETY: all zeros are a valid value, which `dladdr` may have filled in.
     let info = unsafe { info.assume_init() };
     if found != 0 && !info.dli_fname.is_null() {
-        // SAFETY: the path of this library, with flags that keep what is loaded.
+        // SAFETY: the path of this library, with flags that keep it loaded.
         unsafe { libc::dlopen(info.dli_fname, libc::RTLD_NOW | libc::RTLD_NODELETE) };
     }
 }
@@ -79,7 +83,7 @@ unsafe extern "system" fn vk_icdGetInstanceProcAddr(
     let find = symbol::<Find>(c"vk_icdGetInstanceProcAddr")?;
     if instance != vk::Instance::null() {
         BELOW_FUNCTIONS.get_or_init(|| load(instance, find));
-        // SAFETY: the specification: a string.
+        // SAFETY: the specification: a NUL-terminated string.
         if let Some(own) = own(unsafe { CStr::from_ptr(name) }) {
             return Some(own);
         }
@@ -96,12 +100,12 @@ unsafe extern "system" fn vk_icdGetPhysicalDeviceProcAddr(
     let find = symbol::<Find>(c"vk_icdGetPhysicalDeviceProcAddr")?;
     // SAFETY: the same contract.
     let found = unsafe { find(instance, name) }?;
-    // SAFETY: the specification: a string.
+    // SAFETY: the specification: a NUL-terminated string.
     Some(own(unsafe { CStr::from_ptr(name) }).unwrap_or(found))
 }
 
 unsafe extern "system" fn get_device_proc_addr(device: vk::Device, name: *const c_char) -> vk::PFN_vkVoidFunction {
-    // SAFETY: the specification: a string.
+    // SAFETY: the specification: a NUL-terminated string.
     if let Some(own) = own(unsafe { CStr::from_ptr(name) }) {
         return Some(own);
     }
@@ -109,10 +113,10 @@ unsafe extern "system" fn get_device_proc_addr(device: vk::Device, name: *const 
     unsafe { (below().instance.fp_v1_0().get_device_proc_addr)(device, name) }
 }
 
-/// What was promoted goes by its old name in older instances.
+/// Loads the functions. In older instances, promoted functions have names with a `KHR` suffix.
 fn load(instance: vk::Instance, find: Find) -> Below {
     let load = |name: &CStr| {
-        // SAFETY: an instance of the driver below, and a string.
+        // SAFETY: an instance of the underlying driver, and a NUL-terminated string.
         let found = unsafe { find(instance, name.as_ptr()) }.or_else(|| {
             let old = CString::new([name.to_bytes(), b"KHR"].concat()).ok()?;
             // SAFETY: as above.
@@ -120,14 +124,14 @@ fn load(instance: vk::Instance, find: Find) -> Below {
         });
         found.map_or(std::ptr::null(), |function| function as *const c_void)
     };
-    // SAFETY: functions of these names.
+    // SAFETY: the loaded functions have these names and so these types.
     let functions = unsafe { ash::Instance::load_with(load, instance) };
-    // SAFETY: as above; those of devices are found through the device that they are given.
+    // SAFETY: as above; device functions take the device as an argument.
     let device = unsafe { ash::Device::load_with(load, vk::Device::null()) };
     Below { instance: functions, device }
 }
 
-/// The function that is called instead of one of this name.
+/// Returns the replacement for the function with this name, if any.
 fn own(name: &CStr) -> vk::PFN_vkVoidFunction {
     let name = name.to_str().ok()?;
     let function: *const c_void = match name.strip_suffix("KHR").unwrap_or(name) {
@@ -151,6 +155,6 @@ fn own(name: &CStr) -> vk::PFN_vkVoidFunction {
         "vkSignalSemaphore" => timeline::signal as _,
         _ => return None,
     };
-    // SAFETY: a function; whoever calls it casts it back to the type that its name stands for.
+    // SAFETY: a function; callers cast it back to the type that its name implies.
     Some(unsafe { std::mem::transmute::<*const c_void, unsafe extern "system" fn()>(function) })
 }

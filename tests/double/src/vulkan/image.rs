@@ -1,6 +1,6 @@
-//! Images in exportable memory: what they are, and where the driver below has placed their texels.
-//! It says so of OPTIMAL images too, which a program may not ask of a driver
-//! (VUID-vkGetImageSubresourceLayout-image-07790); lavapipe has one layout for both.
+//! Images in exportable memory, and where the underlying driver placed their texels. The layout is
+//! also queried for OPTIMAL images, which a program must not do
+//! (VUID-vkGetImageSubresourceLayout-image-07790); lavapipe uses the same layout for both tilings.
 #![allow(unsafe_code)]
 
 use ash::vk;
@@ -24,18 +24,18 @@ pub(super) struct Image {
     bound: Bound,
 }
 
-/// Whether an image has memory.
+/// Whether an image is bound to memory.
 #[derive(Clone, Copy, Debug)]
 enum Bound {
     No,
-    /// To memory that is not exported.
+    /// Bound to memory that is not exported.
     Unexported,
-    /// To the memory of this export.
+    /// Bound to the memory of this export.
     To(u64),
 }
 
 impl Image {
-    /// `None` for what CUDA has no format for.
+    /// Returns `None` if CUDA has no matching format.
     fn new(info: &vk::ImageCreateInfo<'_>) -> Option<Self> {
         let (format, channels, channel_size) = texel(info.format)?;
         let cube = info.flags.contains(vk::ImageCreateFlags::CUBE_COMPATIBLE) && info.array_layers.is_multiple_of(6);
@@ -64,15 +64,16 @@ impl Image {
         Size { row: width * self.texel_size, rows: height, slices }
     }
 
-    /// Where the driver below has placed the levels, from the start of the image on; `None` if it
-    /// does not say so.
+    /// Returns where the underlying driver placed the levels, relative to the start of the image,
+    /// or `None` if it reports no valid layout.
     fn rows(&self, device: vk::Device, image: vk::Image) -> Option<Vec<Rows>> {
         let ask = below().device.fp_v1_0().get_image_subresource_layout;
         let rows = |level| {
             let aspect_mask = vk::ImageAspectFlags::COLOR;
             let subresource = vk::ImageSubresource { aspect_mask, mip_level: level, array_layer: 0 };
             let mut layout = vk::SubresourceLayout::default();
-            // SAFETY: a live image of that device, and one of its levels; see the top about tiling.
+            // SAFETY: a live image of that device, and one of its levels; see the module comment
+            // about tiling.
             unsafe { ask(device, image, &subresource, &mut layout) };
             let slice_pitch = if self.shape.dimensions == 3 { layout.depth_pitch } else { layout.array_pitch };
             let (rows, size) =
@@ -91,8 +92,7 @@ pub(super) unsafe extern "system" fn create(
     allocator: *const vk::AllocationCallbacks<'_>,
     image: *mut vk::Image,
 ) -> vk::Result {
-    // SAFETY: the same contract. The driver below takes no notice of handle types that it does not
-    // know.
+    // SAFETY: the same contract. The underlying driver ignores handle types that it does not know.
     let result = unsafe { (below().device.fp_v1_0().create_image)(device, info, allocator, image) };
     // SAFETY: the specification: a valid chain.
     let external = unsafe { find::<vk::ExternalMemoryImageCreateInfo<'_>>(info.cast()) };
@@ -116,7 +116,7 @@ pub(super) unsafe extern "system" fn destroy(
     let mut ledger = gate::ledger();
     if let Some(Image { bound: Bound::To(export), .. }) = ledger.vulkan.images.remove(&image.as_raw()) {
         ledger.image_goes(export);
-        // What maps the memory from now on maps no image.
+        // Later mappings of the memory contain no image.
         if let Some(Export::Memory { image, .. }) = ledger.exports.get_mut(&export) {
             *image = None;
         }
@@ -148,13 +148,13 @@ pub(super) unsafe extern "system" fn bind_several(
         return result;
     }
     let mut ledger = gate::ledger();
-    // SAFETY: the specification: an array of `count`, at least one.
+    // SAFETY: the specification: an array of `count` elements, at least one.
     let infos = unsafe { std::slice::from_raw_parts(infos, count as usize) };
     let noted = infos.iter().map(|info| note(&mut ledger, device, info.image, info.memory, info.memory_offset));
     noted.fold(vk::Result::SUCCESS, |all, one| if one == vk::Result::SUCCESS { all } else { one })
 }
 
-/// The exported memory has the image from now on.
+/// Records that the exported memory contains the image.
 fn note(
     ledger: &mut Ledger,
     device: vk::Device,

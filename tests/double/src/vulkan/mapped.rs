@@ -1,16 +1,18 @@
-//! What CUDA has mapped of exported memory, when Vulkan destroys it.
+//! Detection of CUDA mappings of exported memory that Vulkan destroys.
 
 use crate::finding::Kind;
 use crate::ledger::Ledger;
 
 impl Ledger {
-    /// Vulkan destroys an image in exported memory: no array of CUDA's may be mapped to it.
+    /// Called when Vulkan destroys an image in exported memory. CUDA must not map an array of it
+    /// anymore.
     pub(super) fn image_goes(&mut self, export: u64) {
         let arrays = self.arrays_of(export);
         self.find_mapped("an image is destroyed", &arrays);
     }
 
-    /// Vulkan frees exported memory: CUDA may have imported it, and has mapped nothing of it.
+    /// Called when Vulkan frees exported memory. CUDA may still import it, but must not map it
+    /// anymore.
     pub(super) fn memory_goes(&mut self, export: u64) {
         let mut mapped = self.arrays_of(export);
         let buffers = self.mappings.iter().filter(|(_, mapping)| self.is_of(mapping.memory, export));
@@ -27,7 +29,7 @@ impl Ledger {
         self.memories.find(memory).is_some_and(|memory| memory.descriptor.export == export)
     }
 
-    /// A lost context has mapped nothing any more.
+    /// Reports the mappings, except those of a lost context.
     fn find_mapped(&mut self, what: &str, mapped: &[(u64, String)]) {
         for (handle, name) in mapped {
             if !self.went_down(*handle) {

@@ -1,5 +1,5 @@
-//! Exportable memory: anonymous files, which the driver below takes by the addresses that they are
-//! mapped at.
+//! Exportable memory: anonymous files that are mapped into this process and imported into the
+//! underlying driver by host address.
 #![allow(unsafe_code)]
 
 use std::ffi::c_void;
@@ -23,13 +23,13 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    /// In bytes.
+    /// Returns the size in bytes.
     pub(super) fn size(&self) -> u64 {
         self.mapped.len as u64
     }
 }
 
-/// A file in memory; unmapped when dropped.
+/// A mapped file, which is unmapped on drop.
 #[derive(Debug)]
 struct Mapped {
     address: usize,
@@ -40,7 +40,8 @@ impl Mapped {
     fn new(raw: Raw, len: usize) -> Option<Self> {
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         let offset = descriptor::HEADER.cast_signed();
-        // SAFETY: a new mapping of a file of that size behind its header; nothing is replaced.
+        // SAFETY: a new mapping of a file whose size is that of its header plus `len`; it replaces
+        // no mapping.
         let place = unsafe { libc::mmap(std::ptr::null_mut(), len, protection, libc::MAP_SHARED, raw, offset) };
         (place != libc::MAP_FAILED).then(|| Self { address: place.expose_provenance(), len })
     }
@@ -52,7 +53,7 @@ impl Mapped {
 
 impl Drop for Mapped {
     fn drop(&mut self) {
-        // SAFETY: its own mapping, which the driver below has given up.
+        // SAFETY: its own mapping, which the underlying driver no longer uses.
         unsafe { libc::munmap(self.pointer(), self.len) };
     }
 }
@@ -93,7 +94,7 @@ pub(super) unsafe extern "system" fn allocate(
         ..Default::default()
     };
     let with_host = vk::MemoryAllocateInfo { p_next: (&raw const host).cast(), ..asked };
-    // SAFETY: the same contract, with one more structure, whose memory lives until it is freed.
+    // SAFETY: the same contract, with one more structure; its memory lives until it is freed.
     let result = unsafe { allocate(device, &with_host, allocator, memory) };
     if result != vk::Result::SUCCESS {
         descriptor::close(raw);
@@ -106,7 +107,7 @@ pub(super) unsafe extern "system" fn allocate(
     vk::Result::SUCCESS
 }
 
-/// What CUDA has imported goes on; what it has mapped is a finding.
+/// CUDA imports of the memory stay valid; CUDA mappings of it are findings.
 pub(super) unsafe extern "system" fn free(
     device: vk::Device,
     memory: vk::DeviceMemory,
@@ -139,14 +140,15 @@ pub(super) unsafe extern "system" fn get_fd(
     unsafe { hand_out(exported, fd) }
 }
 
-/// Another descriptor, the caller's.
+/// Returns a duplicate of the descriptor, which the caller owns.
 ///
 /// # Safety
+///
 /// `fd` is valid for a write.
 pub(super) unsafe fn hand_out(exported: Option<Descriptor>, fd: *mut Raw) -> vk::Result {
     let Some(Descriptor { raw, .. }) = exported else { return vk::Result::ERROR_INVALID_EXTERNAL_HANDLE };
     let Ok(own) = descriptor::duplicate(raw) else { return vk::Result::ERROR_TOO_MANY_OBJECTS };
-    // SAFETY: the caller's promise.
+    // SAFETY: guaranteed by the caller.
     unsafe { fd.write(own) };
     vk::Result::SUCCESS
 }

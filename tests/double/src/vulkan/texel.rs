@@ -1,4 +1,4 @@
-//! Vulkan's formats as CUDA names their channels.
+//! CUDA channel formats of Vulkan formats.
 
 use ash::vk;
 
@@ -8,13 +8,13 @@ use crate::abi::{FORMAT_FLOAT, FORMAT_HALF, FORMATS};
 const UNSIGNED: [u32; 3] = [0x01, 0x02, 0x03];
 const SIGNED: [u32; 3] = [0x08, 0x09, 0x0a];
 
-/// What formats of a family mean by their numbers, in the order in which the specification has
-/// them: UNORM, SNORM, USCALED, SSCALED, UINT, SINT, and one more.
+/// CUDA formats of a family of Vulkan formats in the order of the specification: UNORM, SNORM,
+/// USCALED, SSCALED, UINT, SINT, and one more.
 const BYTES: [u32; 7] = [UNSIGNED[0], SIGNED[0], 0, 0, UNSIGNED[0], SIGNED[0], UNSIGNED[0]];
 const SHORTS: [u32; 7] = [UNSIGNED[1], SIGNED[1], 0, 0, UNSIGNED[1], SIGNED[1], FORMAT_HALF];
 const WORDS: [u32; 3] = [UNSIGNED[2], SIGNED[2], FORMAT_FLOAT];
 
-/// The first format of a family, its channels, and their meanings.
+/// The first format of a family, its number of channels, and the CUDA formats of the family.
 const FAMILIES: [(vk::Format, u32, &[u32]); 10] = [
     (vk::Format::R8_UNORM, 1, &BYTES),
     (vk::Format::R8G8_UNORM, 2, &BYTES),
@@ -28,8 +28,8 @@ const FAMILIES: [(vk::Format, u32, &[u32]); 10] = [
     (vk::Format::R32G32B32A32_UINT, 4, &WORDS),
 ];
 
-/// As `CUarray_format`, the number of channels, and the bytes of one; `None` for what CUDA has no
-/// format for.
+/// Returns the `CUarray_format`, the number of channels, and the bytes per channel, or `None` if
+/// CUDA has no matching format.
 pub(super) fn texel(format: vk::Format) -> Option<(u32, u32, u64)> {
     FAMILIES.iter().find_map(|(first, channels, meanings)| {
         let nth = usize::try_from(format.as_raw().checked_sub(first.as_raw())?).ok()?;

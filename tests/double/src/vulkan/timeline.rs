@@ -1,4 +1,5 @@
-//! Exportable timelines: those of the driver below, which CUDA's side asks and signals.
+//! Exportable timelines: timelines of the underlying driver, which the CUDA side queries and
+//! signals.
 #![allow(unsafe_code)]
 
 use ash::vk;
@@ -19,7 +20,7 @@ pub(super) struct Timeline {
     pub(super) descriptor: Descriptor,
 }
 
-/// A timeline of the driver below, until it is destroyed there.
+/// A timeline of the underlying driver, until it is destroyed there.
 #[derive(Debug)]
 pub(crate) struct Shared {
     device: vk::Device,
@@ -27,19 +28,20 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// The counter.
+    /// Returns the counter value.
     pub(crate) fn value(&self) -> u64 {
         let mut value = 0;
         let ask = below().device.fp_v1_2().get_semaphore_counter_value;
-        // SAFETY: `destroy` takes this away before the semaphore goes, and the device goes later.
+        // SAFETY: `destroy` removes this before it destroys the semaphore, which the program does
+        // before it destroys the device.
         let result = unsafe { ask(self.device, self.semaphore, &mut value) };
         if result == vk::Result::SUCCESS { value } else { 0 }
     }
 
-    /// Whether the driver below takes the signal.
+    /// Signals the timeline. Returns `true` if the underlying driver succeeds.
     pub(crate) fn signal(&self, value: u64) -> bool {
         let info = vk::SemaphoreSignalInfo::default().semaphore(self.semaphore).value(value);
-        // SAFETY: as above; the caller has seen that the value rises.
+        // SAFETY: as above; the caller has checked that the value increases.
         unsafe { (below().device.fp_v1_2().signal_semaphore)(self.device, &info) == vk::Result::SUCCESS }
     }
 }
@@ -66,7 +68,7 @@ pub(super) unsafe extern "system" fn create(
     let mut ledger = gate::ledger();
     let number = ledger.serial();
     let Ok(raw) = descriptor::create(number, 0) else { return vk::Result::ERROR_OUT_OF_HOST_MEMORY };
-    // SAFETY: the same contract, without what the driver below does not know.
+    // SAFETY: the same contract, without the structures that the underlying driver does not know.
     let result = unsafe { create(device, &plain, allocator, semaphore) };
     if result != vk::Result::SUCCESS {
         descriptor::close(raw);
@@ -112,7 +114,7 @@ pub(super) unsafe extern "system" fn get_fd(
     unsafe { hand_out(exported, fd) }
 }
 
-/// What streams wait for may have come.
+/// Runs the work of streams that waited for the signal.
 pub(super) unsafe extern "system" fn signal(
     device: vk::Device,
     info: *const vk::SemaphoreSignalInfo<'_>,

@@ -1,4 +1,5 @@
-//! The thread that notices what the driver below has signaled: streams that wait for it go on.
+//! The thread that detects signals of the underlying driver, so that streams which wait for them
+//! continue.
 
 use std::sync::Once;
 use std::thread;
@@ -6,14 +7,14 @@ use std::time::Duration;
 
 use crate::gate;
 
-/// How long a signal may go unnoticed while a stream waits for one.
+/// How long a signal may go undetected while a stream waits for one.
 const PERIOD: Duration = Duration::from_micros(100);
 
-/// Starts it, once.
+/// Starts the thread, once.
 pub(super) fn start() {
     static STARTED: Once = Once::new();
     STARTED.call_once(|| {
-        // Without it, streams would go on with the next call.
+        // Without the thread, streams would continue with the next call.
         drop(thread::Builder::new().name("driver-double".to_owned()).spawn(watch));
     });
 }

@@ -1,5 +1,5 @@
-//! Calls that block while a stream waits, as the driver was measured to: what they wait for can be
-//! seen, and what drops make of them.
+//! Calls that block while a stream waits, as measured with the driver: the reason is visible, and
+//! drops handle the block.
 #![allow(unsafe_code, clippy::unwrap_used, reason = "waits and signals are unsafe")]
 
 use crate::common::world::{device, import_memory, import_semaphore, map};
@@ -9,7 +9,8 @@ use driver_double::Double;
 
 const SIZE: u64 = 4096;
 
-/// A stream that waits for `timeline` to be 1, and the number of that.
+/// Creates a stream that waits until `timeline` reaches 1. Returns stream, timeline and the number
+/// of the timeline.
 fn waiting_stream(double: &Double) -> (u64, u64, u64) {
     let exported = double.export_semaphore(true);
     let number = exported.number;
@@ -55,7 +56,7 @@ fn frees_wait_for_streams_that_have_nothing_to_do_with_them() {
     assert_clean(&double);
 }
 
-/// Up to 1 MiB is staged; more is read once the stream has come to the copy.
+/// Copies up to 1 MiB are staged; larger ones are read once the stream reaches the copy.
 #[test]
 fn large_copies_from_pageable_memory_wait_for_their_stream() {
     const STAGED: usize = 1 << 20;
@@ -87,7 +88,7 @@ fn large_copies_from_pageable_memory_wait_for_their_stream() {
     assert_clean(&double);
 }
 
-/// Another device's streams are nothing to a free, and these calls wait for no stream at all.
+/// A free does not wait for streams of another device, and these calls wait for no stream at all.
 #[test]
 fn what_does_not_wait() {
     let Some(double) = Double::in_child("blocking::what_does_not_wait") else { return };
@@ -115,8 +116,8 @@ fn what_does_not_wait() {
     assert_clean(&double);
 }
 
-/// A device whose context object nobody has used gives its first stream without a wait: the stream
-/// of the other object may wait for what this thread signals next.
+/// A new device object whose context was not used yet creates its first stream without a wait,
+/// because a stream of the other object may wait for a signal that this thread enqueues next.
 #[test]
 fn the_first_stream_of_another_device_object() {
     let Some(double) = Double::in_child("blocking::the_first_stream_of_another_device_object") else { return };
@@ -130,14 +131,14 @@ fn the_first_stream_of_another_device_object() {
 
     let again = CudaDevice::by_uuid(cuda.uuid()).unwrap();
     drop(again.new_stream().unwrap());
-    // What the program may have allocated by the object is not known: the wait has a limit.
+    // The program may have allocated through the context, so this stream waits, with a time limit.
     let asked = CudaDevice::by_uuid(cuda.uuid()).unwrap();
     let _context = asked.context();
     std::thread::scope(|scope| {
         let created = scope.spawn(|| asked.new_stream().map(drop));
         double.until_blocked("cuCtxSynchronize");
-        // cudarc has counted the first already; the second waits all the same: it asks for its mode
-        // of captures, which goes with the wait, and creates nothing.
+        // cudarc has already counted the first stream, but the second one must wait as well: it
+        // queries the capture mode, which precedes the wait, and creates no stream.
         double.forget_calls();
         let second = scope.spawn(|| asked.new_stream().map(drop));
         let made = |name| double.calls().iter().any(|call| call.name == name);
@@ -153,7 +154,8 @@ fn the_first_stream_of_another_device_object() {
     assert_clean(&double);
 }
 
-/// What cuda.h forbids is found at once, and the call goes on when the wait has ended.
+/// Destroying a semaphore in use is reported immediately, and the call returns when the wait has
+/// ended.
 #[test]
 fn a_semaphore_destroyed_while_it_is_waited_for() {
     let Some(double) = Double::in_child("blocking::a_semaphore_destroyed_while_it_is_waited_for") else { return };
@@ -173,7 +175,7 @@ fn a_semaphore_destroyed_while_it_is_waited_for() {
     assert_eq!(double.findings(), Vec::new());
 }
 
-/// A signal that never comes: the call hangs until the process ends, which a test brings about.
+/// Without the signal, the call hangs until the process ends, which the test simulates.
 #[test]
 fn a_call_that_never_returns_is_a_finding() {
     let Some(double) = Double::in_child("blocking::a_call_that_never_returns_is_a_finding") else { return };
@@ -194,8 +196,8 @@ fn a_call_that_never_returns_is_a_finding() {
     assert!(findings[0].text.contains("to reach 1"), "{findings:#?}");
 }
 
-/// Dropping a semaphore while another exchange's stream waits blocks as the driver does, and ends
-/// with the wait.
+/// Dropping a semaphore while a stream of another exchange waits blocks as the driver does, until
+/// the wait ends.
 #[test]
 fn dropping_a_semaphore_lasts_as_long_as_a_wait_on_any_stream() {
     let test = "blocking::dropping_a_semaphore_lasts_as_long_as_a_wait_on_any_stream";
@@ -206,7 +208,7 @@ fn dropping_a_semaphore_lasts_as_long_as_a_wait_on_any_stream() {
     let number = exported.number;
     let waited = import_semaphore(&device, exported, SemaphoreKind::Timeline);
     let idle = import_semaphore(&device, double.export_semaphore(true), SemaphoreKind::Timeline);
-    // SAFETY: the signal comes below, and the timeline lives until then.
+    // SAFETY: the signal follows below, and the timeline lives until then.
     unsafe { wait_one(&stream, &waited, 1) }.unwrap();
     std::thread::scope(|scope| {
         let dropping = scope.spawn(|| drop(idle));
@@ -219,7 +221,8 @@ fn dropping_a_semaphore_lasts_as_long_as_a_wait_on_any_stream() {
     assert_clean(&double);
 }
 
-/// As above, for a mapping that its owner knows to be idle: only the driver's own wait is left.
+/// Like the test above, for a mapping that its owner knows to be idle: only the driver's own wait
+/// remains.
 #[test]
 fn closing_an_idle_mapping_lasts_as_long_as_a_wait_on_any_stream() {
     let test = "blocking::closing_an_idle_mapping_lasts_as_long_as_a_wait_on_any_stream";
@@ -230,7 +233,7 @@ fn closing_an_idle_mapping_lasts_as_long_as_a_wait_on_any_stream() {
     let number = exported.number;
     let waited = import_semaphore(&device, exported, SemaphoreKind::Timeline);
     let buffer = map(&import_memory(&double, &device), &home);
-    // SAFETY: the signal comes below, and the timeline lives until then.
+    // SAFETY: the signal follows below, and the timeline lives until then.
     unsafe { wait_one(&other, &waited, 1) }.unwrap();
     std::thread::scope(|scope| {
         let closing = scope.spawn(|| buffer.close());
@@ -242,7 +245,8 @@ fn closing_an_idle_mapping_lasts_as_long_as_a_wait_on_any_stream() {
     assert_clean(&double);
 }
 
-/// With no signal to come, the driver's calls hang forever, on a thread of their own.
+/// Without the signal, the driver's calls hang forever on a separate thread, while the drop
+/// returns.
 #[test]
 fn a_drop_has_a_limit_although_the_driver_has_none() {
     let Some(double) = Double::in_child("blocking::a_drop_has_a_limit_although_the_driver_has_none") else { return };
@@ -264,7 +268,7 @@ fn a_drop_has_a_limit_although_the_driver_has_none() {
     std::mem::forget(waited);
 }
 
-/// Each context has a thread that frees of its own.
+/// Each context has its own thread for frees.
 #[test]
 fn what_blocks_on_one_device_holds_up_no_other() {
     let Some(double) = Double::in_child("blocking::what_blocks_on_one_device_holds_up_no_other") else { return };
@@ -276,7 +280,7 @@ fn what_blocks_on_one_device_holds_up_no_other() {
     let waited = import_semaphore(&blocked, exported, SemaphoreKind::Timeline);
     let idle = import_semaphore(&blocked, double.export_semaphore(true), SemaphoreKind::Timeline);
     let buffer = map(&import_memory(&double, &free), &other);
-    // SAFETY: the signal comes below, and the timeline lives until then.
+    // SAFETY: the signal follows below, and the timeline lives until then.
     unsafe { wait_one(&home, &waited, 1) }.unwrap();
     std::thread::scope(|scope| {
         let dropping = scope.spawn(|| drop(idle));

@@ -1,4 +1,4 @@
-//! What cuda-import does beside captures of its own and of others.
+//! Behavior of cuda-import during its own captures and those of other code.
 #![allow(unsafe_code, clippy::unwrap_used, reason = "imports, captures, waits and signals are unsafe")]
 
 use std::sync::Arc;
@@ -19,8 +19,8 @@ fn timelines(double: &Double, device: &CudaDevice) -> [ImportedSemaphore; 2] {
     [(); 2].map(|()| import_semaphore(device, double.export_semaphore(true), SemaphoreKind::Timeline))
 }
 
-/// What is freed or imported inside ends the capture, is not done, and says so: the graph is
-/// refused, and nothing is lost but what the driver would not free, which is counted.
+/// A free or import inside a capture fails and reports an error, and the graph is refused. Only the
+/// objects that the driver did not free are leaked, and they are counted.
 #[test]
 fn frees_and_imports_inside_a_capture() {
     let Some(double) = Double::in_child("captures::frees_and_imports_inside_a_capture") else { return };
@@ -49,7 +49,7 @@ fn frees_and_imports_inside_a_capture() {
     });
     refused(&mut || {
         let info = MemoryImportInfo { name: NAME, allocation_size: SIZE, dedicated: false };
-        // SAFETY: the double exported it so.
+        // SAFETY: the double exported the memory with this size and flag.
         let imported = unsafe { ImportedMemory::import(&device, exported.take().unwrap().handle, &info) };
         imported.unwrap_err().to_string().contains("(900)")
     });
@@ -57,15 +57,15 @@ fn frees_and_imports_inside_a_capture() {
     let left: Vec<_> = double.live().iter().map(Live::kind).map(str::to_owned).collect();
     let kinds = ["mapping", "memory", "semaphore", "semaphore", "semaphore", "stream", "context"];
     assert_eq!(left, kinds, "nothing else, and no descriptor");
-    // The home stream and the timelines are as before.
-    // SAFETY: the timelines live longer than the graph, and nothing else is captured.
+    // The home stream and the timelines are unaffected. SAFETY: the timelines live longer than the
+    // graph, and nothing else is captured.
     let graph = unsafe { StreamGraph::capture(NAME, &home, &rendered, &computed, |_| Ok::<_, DriverError>(())) };
     drop(graph.unwrap());
     assert_eq!(double.findings(), Vec::new());
 }
 
-/// A thread that captures in global mode forbids others to free: that is an error there, not a hang
-/// and not a loss unsaid.
+/// A thread that captures in global mode forbids frees and mappings on other threads. They return
+/// an error and do not hang or leak silently.
 #[test]
 fn a_global_capture_of_somebody_else() {
     let Some(double) = Double::in_child("captures::a_global_capture_of_somebody_else") else { return };
@@ -85,14 +85,14 @@ fn a_global_capture_of_somebody_else() {
     });
     device.context().bind_to_thread().unwrap();
     assert_eq!(raw::end_capture(theirs.cu_stream() as u64), Err(901), "their capture was ended, as the driver has it");
-    // Afterwards it can be mapped.
+    // After the capture, the memory can be mapped.
     map(&memory, &home).close().unwrap();
     drop((memory, home, theirs, device));
     assert_clean(&double);
 }
 
-/// A thread that has chosen to disturb nobody's capture frees and maps beside one, although the
-/// calls that free are made on a thread of the crate's.
+/// A thread in relaxed capture mode can free and map during another capture, even though the frees
+/// run on a thread of the crate.
 #[test]
 fn a_relaxed_thread_beside_somebody_elses_capture() {
     let Some(double) = Double::in_child("captures::a_relaxed_thread_beside_somebody_elses_capture") else { return };
@@ -119,8 +119,8 @@ fn a_relaxed_thread_beside_somebody_elses_capture() {
     assert_clean(&double);
 }
 
-/// The legacy default stream as home, while somebody captures a stream that is in order with it:
-/// nothing that is asked ends their capture.
+/// With the legacy default stream as home stream, queries do not end the capture of a stream that
+/// is in order with it.
 #[test]
 fn the_legacy_default_stream_beside_somebody_elses_capture() {
     let test = "captures::the_legacy_default_stream_beside_somebody_elses_capture";
@@ -131,7 +131,8 @@ fn the_legacy_default_stream_beside_somebody_elses_capture() {
     let buffer = map(&import_memory(&double, &device), &legacy);
     device.context().bind_to_thread().unwrap();
     let theirs = raw::create_stream_as(0).unwrap();
-    // The first stream of a context is made after a wait for all of it, which would end a capture.
+    // The first stream of a context is created after a wait for the whole context, which would end
+    // a capture.
     let guest = device.new_stream().unwrap();
     assert_eq!(raw::begin_capture(theirs), 0);
     for stream in [&legacy, &guest] {
@@ -150,9 +151,8 @@ fn the_legacy_default_stream_beside_somebody_elses_capture() {
     assert_clean(&double);
 }
 
-/// As above, for the end of a mapping, of which it cannot be seen whether it is in use, and for
-/// memory that is freed in stream order: both are kept, and said so. The same where their own home
-/// stream is captured.
+/// Like the test above, when a mapping is closed: whether it is in use cannot be determined, so it
+/// is kept and an error is reported. The same applies if its own home stream is captured.
 #[test]
 fn closing_beside_somebody_elses_capture() {
     let Some(double) = Double::in_child("captures::closing_beside_somebody_elses_capture") else { return };

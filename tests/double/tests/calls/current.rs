@@ -1,4 +1,4 @@
-//! The caller's current context is the same after every call as before it, drops included.
+//! The caller's current context is unchanged after every call, including drops.
 #![allow(unsafe_code, clippy::unwrap_used, reason = "imports, waits and signals are unsafe")]
 
 use std::sync::Arc;
@@ -10,12 +10,12 @@ use cuda_import::cudarc::driver::{CudaContext, CudaStream, result};
 use cuda_import::{CudaDevice, MappedBlock, MappedBuffer, Restoring, SemaphoreKind, StreamGraph, TextureInfo};
 use driver_double::Double;
 
-/// What is current on this thread, 0 for none.
+/// Returns the current context of this thread, or 0 for none.
 fn current() -> usize {
     result::ctx::get_current().unwrap().map_or(0, |context| context as usize)
 }
 
-/// Runs `call`, with `before` current, and sees that it still is.
+/// Runs `call` with `before` as the current context, and checks that it still is afterward.
 fn keeps<R>(double: &Double, before: u64, what: &str, call: impl FnOnce() -> R) -> R {
     double.set_current(before);
     let made = call();
@@ -55,7 +55,7 @@ fn every_call(double: &Double, before: u64) {
         keeps!(import_semaphore(&device, exported, SemaphoreKind::Timeline))
     });
 
-    // SAFETY: values rise, nobody waits for what does not come, and the timelines live.
+    // SAFETY: values increase, no wait is for a missing signal, and the timelines live.
     keeps!(unsafe { cuda_import::signal_one(&home, &wait, 1) }.unwrap());
     // SAFETY: as above.
     keeps!(unsafe { cuda_import::wait_one(&home, &wait, 1) }.unwrap());
@@ -65,7 +65,7 @@ fn every_call(double: &Double, before: u64) {
     keeps!(mark.wait(Duration::ZERO).unwrap());
     keeps!(drop(mark));
 
-    // cudarc's own calls leave theirs current.
+    // cudarc's own calls leave their context current.
     guest.memset_zeros(&mut buffer.view_mut()).unwrap();
     keeps!(buffer.join_foreign_work().unwrap());
     keeps!(image.view().texture(&TextureInfo::default()).map(drop).unwrap());
@@ -79,7 +79,7 @@ fn every_call(double: &Double, before: u64) {
     let record = |stream: &Arc<CudaStream>| stream.memset_zeros(&mut buffer.view_mut());
     // SAFETY: the timelines and the buffer outlive the graph.
     let mut graph = keeps!(unsafe { StreamGraph::capture(NAME, &home, &wait, &signal, record) }.unwrap());
-    // SAFETY: the one is at 1, the other was never signaled; all that is used lives.
+    // SAFETY: one timeline is at 1, the other was never signaled; everything that is used is alive.
     keeps!(unsafe { graph.launch(1, 1) }.unwrap());
 
     keeps!(drop(graph));
@@ -92,7 +92,7 @@ fn every_call(double: &Double, before: u64) {
     let others: Box<[_]> = [device.new_stream().unwrap(), Arc::clone(&guest)].into();
     keeps!(drop(Restoring::new(others)));
     keeps!(drop(Restoring::new(guest)));
-    // The program's own, which cudarc drops.
+    // The program's own stream, which cudarc drops.
     drop(home);
     keeps!(drop(device));
 }

@@ -1,5 +1,4 @@
-//! The driver calls of a frame, all of them: a call that is added shows here, and so does an order
-//! that is lost.
+//! The complete list of driver calls in a frame, which detects added calls and lost ordering.
 #![allow(unsafe_code, clippy::unwrap_used, reason = "waits, signals and views of owners are unsafe")]
 
 use std::sync::Arc;
@@ -12,10 +11,10 @@ use driver_double::Double;
 
 const WAIT: &str = "cuCtxGetCurrent cuStreamIsCapturing cuWaitExternalSemaphoresAsync";
 const SIGNAL: &str = "cuCtxGetCurrent cuStreamIsCapturing cuSignalExternalSemaphoresAsync";
-/// What a use on another stream adds, for each such stream.
+/// Calls added for each other stream that used the buffers.
 const JOIN: &str = "cuCtxGetCurrent cuStreamIsCapturing cuStreamWaitEvent";
 
-/// What an exchange has: a stream, two timelines, a slot's buffers.
+/// The resources of an exchange: a stream, two timelines, and the buffers of a slot.
 struct Frames<'d> {
     double: &'d Double,
     device: CudaDevice,
@@ -40,14 +39,15 @@ impl<'d> Frames<'d> {
         Self { double, device, home, rendered, computed, number, buffers, frame: 0 }
     }
 
-    /// A frame of the bridge's: begin, work, finish. The driver's calls of the first and the last.
+    /// Runs a frame as the bridge does: begin, work, finish. Returns the driver calls of begin and
+    /// finish.
     fn frame(&mut self, work: impl FnOnce(&[MappedBuffer<u32>])) -> (String, String) {
         self.frame += 1;
         self.double.forget_calls();
-        // SAFETY: it was signaled, and lives.
+        // SAFETY: the value was signaled, and the timeline lives.
         unsafe { wait_one(&self.home, &self.rendered, 1) }.unwrap();
         for buffer in &self.buffers {
-            // SAFETY: no other view lives.
+            // SAFETY: no other view is alive.
             let _ = unsafe { buffer.view_mut_unchecked() };
         }
         let begun = self.calls();
@@ -55,7 +55,7 @@ impl<'d> Frames<'d> {
         self.double.forget_calls();
         let joined = self.buffers.iter().filter(|buffer| buffer.has_foreign_work());
         joined.for_each(|buffer| buffer.join_foreign_work().unwrap());
-        // SAFETY: the values rise, and it lives.
+        // SAFETY: the values increase, and the timeline lives.
         unsafe { signal_one(&self.home, &self.computed, self.frame) }.unwrap();
         (begun, self.calls())
     }
@@ -89,7 +89,7 @@ fn a_frame_of_any_number_of_buffers_is_six_calls() {
     }
 }
 
-/// One thread's context is another's business.
+/// A frame restores the context that was current on the thread.
 #[test]
 fn a_frame_beside_another_context_gives_that_back() {
     let Some(double) = Double::in_child("frames::a_frame_beside_another_context_gives_that_back") else { return };
@@ -106,8 +106,8 @@ fn a_frame_beside_another_context_gives_that_back() {
     frames.end();
 }
 
-/// A use on another stream is joined in its frame, once more in the next, where nobody can have its
-/// guard any more, and then no more.
+/// Work of a guest stream is joined in its frame, once more in the next frame, and then no longer,
+/// because its guard cannot exist anymore.
 #[test]
 fn what_a_guest_did_is_joined_while_it_may_matter() {
     let Some(double) = Double::in_child("frames::what_a_guest_did_is_joined_while_it_may_matter") else { return };
@@ -124,7 +124,7 @@ fn what_a_guest_did_is_joined_while_it_may_matter() {
     frames.end();
 }
 
-/// A frame that was given up, without a join: what a guest did in it is joined by the next.
+/// Guest work in a frame that was abandoned without a join is joined by the next frame.
 #[test]
 fn a_use_in_a_frame_that_was_given_up_is_not_forgotten() {
     let Some(double) = Double::in_child("frames::a_use_in_a_frame_that_was_given_up_is_not_forgotten") else { return };
@@ -133,7 +133,7 @@ fn a_use_in_a_frame_that_was_given_up_is_not_forgotten() {
     let gate = double.export_semaphore(true);
     let number = gate.number;
     let gate = import_semaphore(&frames.device, gate, SemaphoreKind::Timeline);
-    // SAFETY: the signal comes below, and the timeline lives until then.
+    // SAFETY: the signal follows below, and the timeline lives until then.
     unsafe { wait_one(&guest, &gate, 1) }.unwrap();
     guest.memcpy_htod(&[1u32; LEN], &mut frames.buffers[0].view_mut()).unwrap();
     assert_eq!(frames.frame(|_| {}).1, format!("{JOIN} {SIGNAL}"));
@@ -144,7 +144,7 @@ fn a_use_in_a_frame_that_was_given_up_is_not_forgotten() {
     frames.end();
 }
 
-/// A guard that outlives a join has its end recorded later: the next join waits for that too.
+/// A guard that outlives a join records its end later, and the next join waits for that as well.
 #[test]
 fn a_use_that_ends_after_a_join_is_joined_again() {
     let Some(double) = Double::in_child("frames::a_use_that_ends_after_a_join_is_joined_again") else { return };
@@ -156,9 +156,9 @@ fn a_use_that_ends_after_a_join_is_joined_again() {
     let joined = frames.frame(|buffers| {
         let view = buffers[0].view();
         let (_, guard) = view.device_ptr(&guest);
-        // Joins what there is of the guest so far.
+        // Joins the guest's work so far.
         drop(frames_home_read(&buffers[0]));
-        // SAFETY: the signal comes below, and the timeline lives until then.
+        // SAFETY: the signal follows below, and the timeline lives until then.
         unsafe { wait_one(&guest, &gate, 1) }.unwrap();
         drop(guard);
     });

@@ -1,5 +1,5 @@
-//! cudarc's guards are in the hands of safe code, contents and all: what it may do to them, and
-//! what must hold all the same.
+//! Safe code can access cudarc's guards and their contents. These tests check that no misuse breaks
+//! the ordering.
 #![allow(unsafe_code, clippy::unwrap_used, reason = "waits and signals are unsafe")]
 
 use std::sync::Arc;
@@ -10,9 +10,9 @@ use cuda_import::cudarc::driver::{CudaContext, DevicePtr, DevicePtrMut, DriverEr
 use cuda_import::{CudaDevice, SemaphoreKind, signal_one, wait_one};
 use driver_double::Double;
 
-/// cudarc's guard is an enum with public fields: safe code reaches the event that stands for a
-/// guest's last use, and `CudaEvent::record` is safe. Whatever it does there, a hand-over must come
-/// behind the guest's copy.
+/// cudarc's guard is an enum with public fields: safe code can reach the event that marks the end
+/// of a guest's last use, and `CudaEvent::record` is safe. Even then, a hand-over must be ordered
+/// after the guest's copy.
 #[test]
 fn an_event_that_orders_a_guest_cannot_be_moved_by_safe_code() {
     let Some(double) = Double::in_child("guards::an_event_that_orders_a_guest_cannot_be_moved_by_safe_code") else {
@@ -24,13 +24,13 @@ fn an_event_that_orders_a_guest_cannot_be_moved_by_safe_code() {
     let (ready_number, done_number) = (ready.number, done.number);
     let [ready, done] = [ready, done].map(|exported| import_semaphore(&device, exported, SemaphoreKind::Timeline));
     let mut buffer = map(&import_memory(&double, &device), &home);
-    // SAFETY: the signal comes below, and the timeline lives until then.
+    // SAFETY: the signal follows below, and the timeline lives until then.
     unsafe { wait_one(&guest, &ready, 1) }.unwrap();
 
     let mut view = buffer.view_mut();
     let (mut first, mut second) = view.split_at_mut(LEN / 2).unwrap();
     let (_, guard) = first.device_ptr_mut(&guest);
-    // From here on only safe code: a copy that waits for `ready`, in order by itself.
+    // Only safe code from here on: a copy that waits for `ready`, ordered on its own stream.
     guest.memcpy_htod(&[7u32; LEN / 2], &mut second).unwrap();
     if let SyncOnDrop::Record(Some((event, _))) = &guard {
         event.record(&idle).unwrap();
@@ -44,8 +44,8 @@ fn an_event_that_orders_a_guest_cannot_be_moved_by_safe_code() {
     double.signal(ready_number, 1);
 }
 
-/// The same guard holds a stream of a context object that only pretends to own the context. A clone
-/// of that object must not come to name a context that is gone.
+/// The guard also holds a stream whose context object does not really own the context. A clone of
+/// that object must never refer to a context that was released.
 #[test]
 fn a_context_taken_out_of_a_guard_stays_alive() {
     let Some(double) = Double::in_child("guards::a_context_taken_out_of_a_guard_stays_alive") else { return };
@@ -60,16 +60,15 @@ fn a_context_taken_out_of_a_guard_stays_alive() {
     };
     drop(guard);
     drop((buffer, home, guest, device));
-    // Safe code, with an `Arc` in its hands: it may fail, but it must not reach a context that was
-    // released.
+    // Safe code that holds an `Arc`: it may fail, but must not reach a released context.
     if let Some(taken) = taken {
         drop(taken.new_stream());
     }
     assert_eq!(double.findings(), Vec::new());
 }
 
-/// What cudarc notes of a guest is noted in an object that whoever is lent a guard of the same
-/// guest does not reach.
+/// A failure that cudarc records for a guest is recorded in an object that other guards of the same
+/// guest cannot reach.
 #[test]
 fn a_failure_of_a_guest_cannot_be_taken_through_a_guard() {
     let Some(double) = Double::in_child("guards::a_failure_of_a_guest_cannot_be_taken_through_a_guard") else { return };
@@ -79,18 +78,18 @@ fn a_failure_of_a_guest_cannot_be_taken_through_a_guard() {
     let (ready_number, done_number) = (ready.number, done.number);
     let [ready, done] = [ready, done].map(|exported| import_semaphore(&device, exported, SemaphoreKind::Timeline));
     let mut buffer = map(&import_memory(&double, &device), &home);
-    // SAFETY: the signal comes below, and the timeline lives until then.
+    // SAFETY: the signal follows below, and the timeline lives until then.
     unsafe { wait_one(&guest, &ready, 1) }.unwrap();
     let mut view = buffer.view_mut();
     let (first, mut second) = view.split_at_mut(LEN / 2).unwrap();
     let (_, guard) = first.device_ptr(&guest);
     guest.memcpy_htod(&[6u32; LEN / 2], &mut second).unwrap();
-    // The call that records the end of the copy fails. It is the last one of the copy.
+    // The last call of a copy, which records its end, fails.
     double.forget_calls();
     guest.memcpy_htod(&[7u32; LEN / 2], &mut second).unwrap();
     let calls = double.calls();
     assert_eq!(calls.last().map(|call| call.name.as_str()), Some("cuEventRecord"));
-    // The next one waits for one event more.
+    // The next copy waits for one more event.
     double.fail_nth(calls.len() as u64 + 1, 2, false);
     guest.memcpy_htod(&[8u32; LEN / 2], &mut second).unwrap();
     assert_eq!(double.disarm().map(|hit| hit.name), Some("cuEventRecord".to_owned()));
@@ -102,21 +101,21 @@ fn a_failure_of_a_guest_cannot_be_taken_through_a_guard() {
         // SAFETY: nothing was signaled before.
         unsafe { signal_one(&home, &done, 1) }.unwrap();
     }
-    // The last copy is covered by nothing; the ones before are, and wait for `ready` too.
+    // No event covers the last copy; events cover the earlier copies, which wait for `ready` too.
     assert_eq!(double.value(done_number), 0, "handed over ahead of the guest");
     let noticed = buffer.join_foreign_work().is_err();
     double.signal(ready_number, 1);
     assert!(noticed, "nobody knows any more that the guest's last copy is covered by no event");
 }
 
-/// `StreamGraph`'s documentation sends users to `CudaContext::disable_event_tracking`, which is
-/// about cudarc's own slices. A bitwise copy of such a context records no event of ours either:
-/// guests are in no order at all.
+/// `StreamGraph`'s documentation refers users to `CudaContext::disable_event_tracking`, which
+/// concerns cudarc's own slices. Guest streams must stay in order even with such a context, whose
+/// bitwise copy records no events.
 #[test]
 fn guests_are_in_order_without_event_tracking_too() {
     let Some(double) = Double::in_child("guards::guests_are_in_order_without_event_tracking_too") else { return };
     let context = CudaContext::new(0).unwrap();
-    // SAFETY: no slice of cudarc's is made here, and that is what tracking is for.
+    // SAFETY: no cudarc slices are created here, which are all that tracking is for.
     unsafe { context.disable_event_tracking() };
     let device = CudaDevice::adopt(context).unwrap();
     let [home, guest] = [(); 2].map(|()| device.new_stream().unwrap());
@@ -124,7 +123,7 @@ fn guests_are_in_order_without_event_tracking_too() {
     let (ready_number, done_number) = (ready.number, done.number);
     let [ready, done] = [ready, done].map(|exported| import_semaphore(&device, exported, SemaphoreKind::Timeline));
     let mut buffer = map(&import_memory(&double, &device), &home);
-    // SAFETY: the signal comes below, and the timeline lives until then.
+    // SAFETY: the signal follows below, and the timeline lives until then.
     unsafe { wait_one(&guest, &ready, 1) }.unwrap();
     guest.memcpy_htod(&[7u32; LEN], &mut buffer.view_mut()).unwrap();
     buffer.join_foreign_work().unwrap();
@@ -134,8 +133,8 @@ fn guests_are_in_order_without_event_tracking_too() {
     double.signal(ready_number, 1);
 }
 
-/// One event a guest is enough where the buffer is lent exclusively; where it never is, there is a
-/// limit. Order is kept all along.
+/// The number of events for guests is bounded: one event per guest if the buffer is lent
+/// exclusively, and a fixed limit if it never is. The order is kept in both cases.
 #[test]
 fn events_for_guests_are_bounded() {
     let Some(double) = Double::in_child("guards::events_for_guests_are_bounded") else { return };
@@ -155,7 +154,7 @@ fn events_for_guests_are_bounded() {
     let [ready, done] = [(); 2].map(|()| double.export_semaphore(true));
     let (ready_number, done_number) = (ready.number, done.number);
     let [ready, done] = [ready, done].map(|exported| import_semaphore(&device, exported, SemaphoreKind::Timeline));
-    // SAFETY: the signal comes below, and the timeline lives until then.
+    // SAFETY: the signal follows below, and the timeline lives until then.
     unsafe { wait_one(&guest, &ready, 1) }.unwrap();
     drop(buffer.view().device_ptr(&guest));
     buffer.join_foreign_work().unwrap();

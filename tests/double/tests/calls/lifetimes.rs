@@ -1,4 +1,4 @@
-//! What goes before what, what stays on purpose, and that nothing else stays.
+//! Destruction order, objects that are deliberately kept, and the absence of other leaks.
 #![allow(unsafe_code, reason = "imports, waits and signals are unsafe")]
 
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use cuda_import::{
 };
 use driver_double::{Double, Live, Refused};
 
-/// The place of the one call of this name.
+/// Returns the position of the only call of this name.
 fn place(double: &Double, name: &str) -> usize {
     let calls = double.calls();
     let mut places = calls.iter().enumerate().filter(|(_, call)| call.name == name).map(|(place, _)| place);
@@ -29,7 +29,7 @@ fn left(double: &Double) -> Vec<String> {
 fn a_mapping_goes_before_its_memory_and_that_before_the_context() {
     let test = "lifetimes::a_mapping_goes_before_its_memory_and_that_before_the_context";
     let Some(double) = Double::in_child(test) else { return };
-    // Which of the handles the program drops last makes no difference.
+    // The order in which the program drops the handles does not matter.
     for last in 0..4 {
         let device = device();
         let stream = device.new_stream().unwrap();
@@ -48,7 +48,7 @@ fn a_mapping_goes_before_its_memory_and_that_before_the_context() {
                 2 => drop(device.take()),
                 _ => drop(stream.take()),
             }
-            // On a thread where another context, or none, is current.
+            // The thread has no current context.
             double.set_current(0);
         }
         assert_eq!(left(&double), ["semaphore", "context"]);
@@ -73,7 +73,7 @@ fn a_thousand_rounds_leave_nothing() {
         let buffer = map(&memory, &stream);
         let kind = if round % 2 == 0 { SemaphoreKind::Timeline } else { SemaphoreKind::Binary };
         let semaphore = import_semaphore(&device, double.export_semaphore(round % 2 == 0), kind);
-        // SAFETY: nothing was signaled before; the double does it at once.
+        // SAFETY: nothing was signaled before; the double signals immediately.
         unsafe { signal_one(&stream, &semaphore, 1) }.unwrap();
         drop((memory, buffer, semaphore));
     }
@@ -88,19 +88,19 @@ fn a_thousand_refusals_leave_nothing() {
     let device = device();
     let before = (open_descriptors(), double.live());
     for round in 0..1000 {
-        // Whatever a driver does with what it refuses.
+        // Covers every way in which a driver may treat refused descriptors.
         double.set_refused([Refused::Measured, Refused::LeftOpen, Refused::Closed][round % 3]);
-        // It is told by nothing but the code whether the driver has closed the descriptor.
+        // Only the code indicates whether the driver has closed the descriptor.
         let code = [1, 2, 304, 999][round % 4];
         let (memory, semaphore) = (double.export_memory(SIZE, false), double.export_semaphore(true));
         let info = MemoryImportInfo { name: NAME, allocation_size: SIZE, dedicated: false };
         double.fail_nth(3, code, false);
-        // SAFETY: the double exported it so.
+        // SAFETY: the double exported the memory with this size and flag.
         let refused = unsafe { ImportedMemory::import(&device, memory.handle, &info) }.unwrap_err();
         assert_eq!(refused.driver_code().unwrap().0, code);
         double.fail_nth(3, code, false);
         let kind = SemaphoreKind::Timeline;
-        // SAFETY: the double exported it so.
+        // SAFETY: the double exported it as a timeline.
         let refused = unsafe { ImportedSemaphore::import(&device, semaphore.handle, kind, NAME) }.unwrap_err();
         assert_eq!(refused.driver_code().unwrap().0, code);
         assert_eq!(double.disarm().unwrap().name, "cuImportExternalSemaphore");
@@ -119,7 +119,7 @@ fn a_buffer_in_use_is_kept_and_said_so() {
     let number = exported.number;
     let timeline = import_semaphore(&device, exported, SemaphoreKind::Timeline);
     let [closed, dropped] = [(); 2].map(|()| map(&import_memory(&double, &device), &stream));
-    // SAFETY: the signal comes below, and the timeline lives until then.
+    // SAFETY: the signal follows below, and the timeline lives until then.
     unsafe { wait_one(&stream, &timeline, 1) }.unwrap();
     assert!(!query(&stream).unwrap());
 

@@ -1,5 +1,5 @@
-//! The logger is the program's: it may panic, and it may use what it is told of. Neither changes
-//! what a call does.
+//! Loggers are program code: a logger may panic, and it may use the objects in its messages.
+//! Neither changes the effect of a call.
 #![allow(unsafe_code, clippy::unwrap_used, reason = "imports are unsafe")]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,7 +19,8 @@ use cuda_import::{
 };
 use driver_double::Double;
 
-/// The logger is the program's. Set once in a process; each test here has a process of its own.
+/// A logger that calls a function. A logger can be set once per process; each test here has its own
+/// process.
 struct Hook(fn(&str));
 
 static HOOK: OnceLock<Hook> = OnceLock::new();
@@ -47,7 +48,8 @@ fn logger(hook: fn(&str)) {
     log::set_max_level(log::LevelFilter::Trace);
 }
 
-/// Runs `call` with the logger on, which must be called, and whose panics must not come out.
+/// Runs `call` with the logger enabled. The logger must be called, and its panics must not
+/// propagate.
 fn logged<T>(call: impl FnOnce() -> T) -> T {
     let before = SAID.load(Ordering::SeqCst);
     let result = armed(call);
@@ -55,7 +57,7 @@ fn logged<T>(call: impl FnOnce() -> T) -> T {
     result
 }
 
-/// [`logged`], where nothing need be said.
+/// Like [`logged`], if the logger need not be called.
 fn armed<T>(call: impl FnOnce() -> T) -> T {
     *ARMED.lock().unwrap_or_else(PoisonError::into_inner) = true;
     let result = catch_unwind(AssertUnwindSafe(call));
@@ -63,7 +65,7 @@ fn armed<T>(call: impl FnOnce() -> T) -> T {
     result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-/// Without the message that a panic leaves behind.
+/// Panics without printing a panic message.
 fn bomb(_: &str) {
     std::panic::resume_unwind(Box::new("the logger panics"));
 }
@@ -96,8 +98,8 @@ fn a_logger_that_panics_leaks_no_semaphore() {
     assert_clean(&double);
 }
 
-/// Here the memory is destroyed with a mapping left in it ("destroying the memory object doesn't
-/// free any mapping").
+/// A panicking logger does not leave a mapping in memory that is then destroyed ("destroying the
+/// memory object doesn't free any mapping").
 #[test]
 fn a_logger_that_panics_leaves_no_mapping_in_memory_that_goes() {
     let Some(double) = Double::in_child("loggers::a_logger_that_panics_leaves_no_mapping_in_memory_that_goes") else {
@@ -109,7 +111,7 @@ fn a_logger_that_panics_leaves_no_mapping_in_memory_that_goes() {
     let memory = import_memory(&double, &device);
     let mapped = logged(|| map(&memory, &home));
     drop(mapped);
-    // The bytes are free again.
+    // The bytes can be mapped again.
     let again = MappedBuffer::<u32>::map(&memory, &BufferMappingInfo { offset: 0, len: LEN }, &home);
     assert!(again.is_ok(), "{again:?}");
     drop((again, memory, home, device));
@@ -167,8 +169,8 @@ fn a_logger_that_panics_while_a_buffer_is_dropped_changes_nothing() {
 
 static MEMORY: Mutex<Option<(Arc<ImportedMemory>, Arc<CudaStream>)>> = Mutex::new(None);
 
-/// A logger may use the memory that is told of (here it maps another part of it): no lock of the
-/// memory is held meanwhile.
+/// A logger may use the memory that its message is about (here it maps another part of it), because
+/// no lock of the memory is held during the call.
 #[test]
 fn the_logger_is_not_called_under_the_lock_of_the_memory() {
     let Some(double) = Double::in_child("loggers::the_logger_is_not_called_under_the_lock_of_the_memory") else {
@@ -200,7 +202,7 @@ fn the_logger_is_not_called_under_the_lock_of_the_memory() {
     assert!(mapped.is_ok(), "the thread waits for a lock that it holds itself");
 }
 
-/// A second panic while the first one unwinds would end the process.
+/// A second panic during unwinding would abort the process.
 #[test]
 fn a_logger_that_panics_during_unwinding_does_not_end_the_process() {
     let Some(double) = Double::in_child("loggers::a_logger_that_panics_during_unwinding_does_not_end_the_process")
@@ -225,7 +227,7 @@ fn a_logger_that_panics_during_unwinding_does_not_end_the_process() {
     assert_clean(&double);
 }
 
-/// Whatever call fails, and wherever a failure is logged, the logger's panic stays there.
+/// Whichever call fails, and wherever a failure is logged, the logger's panic does not propagate.
 #[test]
 fn a_logger_that_panics_at_every_failure() {
     let Some(double) = Double::in_child("loggers::a_logger_that_panics_at_every_failure") else { return };
@@ -239,7 +241,7 @@ fn a_logger_that_panics_at_every_failure() {
         let hit = double.disarm();
         assert!(hit.is_some() || outcome.is_ok(), "{outcome:?}");
         said += SAID.load(Ordering::SeqCst) - before;
-        // What could not be destroyed is given up on purpose.
+        // Objects that could not be destroyed are deliberately leaked.
         let mut findings = double.findings();
         findings.retain(|finding| finding.kind != "outlives-context");
         assert_eq!(findings, Vec::new(), "call {nth} ({hit:?})");
@@ -265,7 +267,7 @@ fn everything(double: &Double) -> Result<(), Failure> {
     // SAFETY: as above.
     let image = unsafe { ImportedMemory::import(&device, image.handle, &info) }?;
     let mut buffer = MappedBuffer::<u32>::map(&plain, &BufferMappingInfo { offset: 0, len: LEN }, &home)?;
-    // SAFETY: the double exported the image so.
+    // SAFETY: the double exported this image.
     let mut image = unsafe { MappedImage::<Texel>::map(&image, &IMAGE, &home) }?;
     guest.memcpy_htod(&[1u32; LEN], &mut buffer.view_mut())?;
     image.view_mut().write_from_host(&guest, 0, .., &[[7; 4]; TEXELS])?;

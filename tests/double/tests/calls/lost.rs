@@ -1,5 +1,5 @@
-//! A fault takes one context: what works in it returns the fault's code from then on, and nothing
-//! else does.
+//! Loss of one context: calls in it return the code of the fault from then on, and other calls are
+//! not affected.
 #![allow(unsafe_code, reason = "imports, waits and signals are unsafe")]
 
 use crate::common::world::{LEN, NAME, SIZE, device, import_memory, import_semaphore, map};
@@ -24,7 +24,7 @@ fn a_lost_context_returns_its_code_until_it_is_released() {
     let done = raw::import_semaphore(done, true).unwrap();
     let stream = raw::create_stream().unwrap();
     assert_eq!([raw::wait(timeline, 1, stream), raw::signal(done, 1, stream)], [0; 2]);
-    // A call that blocks ends with it.
+    // A blocked call ends when the context is lost.
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| {
             double.set_current(lost);
@@ -35,10 +35,10 @@ fn a_lost_context_returns_its_code_until_it_is_released() {
         assert_eq!(waiting.join().unwrap(), 719);
     });
     assert_eq!([raw::query(stream), raw::query(0), raw::destroy_semaphore(timeline)], [719; 3]);
-    // Without a current context, by the object's own.
+    // Without a current context, the context of the object counts.
     double.set_current(0);
     assert_eq!(raw::destroy_stream(stream), 719);
-    // Its work is not done any more, and a later fault changes nothing.
+    // Its pending work does not run anymore, and a later fault changes nothing.
     double.signal(number, 1);
     assert_eq!(double.value(done_number), 0);
     double.lose_context(0, 700);
@@ -50,14 +50,14 @@ fn a_lost_context_returns_its_code_until_it_is_released() {
     double.set_current(other);
     let elsewhere = raw::create_stream().unwrap();
     assert_eq!([raw::query(elsewhere), raw::destroy_stream(elsewhere), raw::release(1)], [0; 3]);
-    // Once nobody holds it, the next is as new.
+    // Once all references are released, the next primary context is a new one.
     assert_eq!([raw::release(0), raw::release(0)], [0; 2]);
     assert_ne!(raw::retain(0), lost);
     assert_eq!([raw::synchronize(), raw::release(0)], [0; 2]);
     assert_eq!(double.findings_at_exit(), Vec::new());
 }
 
-/// `sticky` faults are those of kernels: no call without a context fails.
+/// A `sticky` fault acts like a kernel fault: calls without a context do not fail.
 #[test]
 fn a_sticky_fault_hits_calls_in_a_context() {
     let Some(double) = Double::in_child("lost::a_sticky_fault_hits_calls_in_a_context") else { return };
@@ -89,9 +89,9 @@ fn a_lost_context_ends_quickly_and_says_so() {
 
     assert!(query(&stream).unwrap_err().is_context_lost());
     let info = MemoryImportInfo { name: NAME, allocation_size: SIZE, dedicated: false };
-    // SAFETY: the double exported it so.
+    // SAFETY: the double exported the memory with this size and flag.
     assert!(unsafe { ImportedMemory::import(&device, memory.handle, &info) }.unwrap_err().is_context_lost());
-    // SAFETY: the double exported it so.
+    // SAFETY: the double exported it as a timeline.
     let refused = unsafe { ImportedSemaphore::import(&device, refused.handle, SemaphoreKind::Timeline, NAME) };
     assert!(refused.unwrap_err().is_context_lost());
     // SAFETY: nothing was signaled before.
@@ -103,7 +103,7 @@ fn a_lost_context_ends_quickly_and_says_so() {
     let said = said::take();
     assert!(said.iter().filter(|line| line.contains("CUDA_ERROR_ILLEGAL_ADDRESS")).count() >= 2, "{said:#?}");
 
-    // The other device works on, in the same process.
+    // The other device still works in the same process.
     let other = CudaDevice::by_uuid(report().unwrap().devices[1].uuid).unwrap();
     let stream = other.new_stream().unwrap();
     let mut buffer = map(&import_memory(&double, &other), &stream);
@@ -116,7 +116,8 @@ fn a_lost_context_ends_quickly_and_says_so() {
     assert_eq!(double.findings(), Vec::new());
 }
 
-/// What was lost is lost for one who opens the device again while it is held, and not afterwards.
+/// A lost context stays lost for a device opened again while the first one exists, but not
+/// afterward.
 #[test]
 fn a_device_opens_again_after_the_lost_one_is_gone() {
     let Some(double) = Double::in_child("lost::a_device_opens_again_after_the_lost_one_is_gone") else { return };

@@ -1,4 +1,4 @@
-//! Machines that cannot do it: each says why, and what to do.
+//! Machines that lack a requirement: the error names the reason and what to do.
 #![allow(unsafe_code, clippy::unwrap_used, reason = "imports are unsafe")]
 
 use crate::common::world::{NAME, SIZE};
@@ -13,7 +13,7 @@ const TIMELINES: i32 = 114;
 /// `CU_DEVICE_ATTRIBUTE_COMPUTE_MODE`
 const COMPUTE_MODE: i32 = 20;
 
-/// Any library that is there anyway.
+/// Returns the path of an arbitrary existing library.
 #[cfg(target_os = "linux")]
 fn some_library() -> std::path::PathBuf {
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
@@ -21,7 +21,7 @@ fn some_library() -> std::path::PathBuf {
     libc.unwrap().into()
 }
 
-/// Any library that is there anyway.
+/// Returns the path of an arbitrary existing library.
 #[cfg(windows)]
 fn some_library() -> std::path::PathBuf {
     std::path::Path::new(&std::env::var_os("SystemRoot").unwrap()).join(r"system32\version.dll")
@@ -73,7 +73,8 @@ fn no_device_and_others_than_the_one_asked_for() {
     assert_clean(&double);
 }
 
-/// What the driver returns from its first call in a process that was forked from one that used it.
+/// The error explains the code that the driver returns from its first call in a forked process
+/// whose parent has used the driver.
 #[test]
 fn a_process_that_was_forked() {
     let Some(double) = Double::in_child("machines::a_process_that_was_forked") else { return };
@@ -95,7 +96,7 @@ fn a_device_without_timelines() {
     assert_eq!(report.obstacles().len(), 2, "{report:?}");
     let device = CudaDevice::by_uuid(report.uuid).unwrap();
     let timeline = double.export_semaphore(true);
-    // SAFETY: refused before the driver is asked.
+    // SAFETY: refused before the driver is called.
     let error = unsafe { ImportedSemaphore::import(&device, timeline.handle, SemaphoreKind::Timeline, NAME) };
     let text = error.unwrap_err().to_string();
     assert!(text.contains(r#"semaphore "walked""#) && text.contains(device.name()), "{text}");
@@ -110,7 +111,7 @@ fn a_code_that_no_list_knows() {
     let exported = double.export_memory(SIZE, false);
     let info = MemoryImportInfo { name: NAME, allocation_size: SIZE, dedicated: false };
     double.fail_nth(3, 4711, false);
-    // SAFETY: the double exported it so.
+    // SAFETY: the double exported the memory with this size and flag.
     let text = unsafe { ImportedMemory::import(&device, exported.handle, &info) }.unwrap_err().to_string();
     assert_eq!(double.disarm().unwrap().name, "cuImportExternalMemory");
     assert!(text.starts_with("cuImportExternalMemory failed: unknown code 4711 [memory \"walked\""), "{text}");
@@ -119,15 +120,15 @@ fn a_code_that_no_list_knows() {
     assert_clean(&double);
 }
 
-/// The driver's word for memory of another GPU is "unknown error": the error names what was
-/// imported and where.
+/// The driver reports memory of another GPU as an unknown error, so the error names the object and
+/// the device.
 #[test]
 fn memory_of_another_gpu() {
     let Some(double) = Double::in_child("machines::memory_of_another_gpu") else { return };
     let device = CudaDevice::by_uuid(report().unwrap().devices[0].uuid).unwrap();
     let exported = double.exporter(1).export_memory(SIZE, false);
     let info = MemoryImportInfo { name: NAME, allocation_size: SIZE, dedicated: false };
-    // SAFETY: not sound: it is of another GPU, which the double refuses.
+    // SAFETY: unsound on purpose: the memory belongs to another GPU, which the double refuses.
     let text = unsafe { ImportedMemory::import(&device, exported.handle, &info) }.unwrap_err().to_string();
     assert!(text.contains("(999)") && text.contains(r#"memory "walked""#) && text.contains("Double A"), "{text}");
     assert_eq!(kinds(&double.findings()), ["wrong-device"]);
@@ -146,7 +147,7 @@ fn a_process_without_a_descriptor_left() {
     let none_left = Rlimit { current: Some(3), ..before };
     setrlimit(Resource::Nofile, none_left).unwrap();
     let info = MemoryImportInfo { name: NAME, allocation_size: SIZE, dedicated: false };
-    // SAFETY: the double exported it so.
+    // SAFETY: the double exported the memory with this size and flag.
     let error = unsafe { ImportedMemory::import(&device, exported.handle, &info) }.unwrap_err();
     setrlimit(Resource::Nofile, before).unwrap();
     assert!(matches!(error, Error::NoDescriptor { .. }) && error.to_string().contains("ulimit -n"), "{error}");

@@ -1,5 +1,5 @@
-//! Modules and launches: as cudarc calls them, checked against what is mapped; loading waits as the
-//! driver's does.
+//! Modules and launches as cudarc calls them: arguments are checked against the mappings, and
+//! loading blocks as it does in the driver.
 #![allow(unsafe_code, clippy::unwrap_used, reason = "launches, waits and signals are unsafe")]
 
 use std::sync::Arc;
@@ -18,7 +18,8 @@ const PTX: &str = ".version 8.0
 .visible .entry fill(.param .u64 fill_to, .param .u32 fill_value, .param .u64 fill_len) { ret; }
 ";
 
-/// Two streams, the first of which waits for the timeline, and its number.
+/// Creates two streams, the first of which waits for a timeline. Returns them and the number of the
+/// timeline.
 fn wait_on_first(double: &Double) -> ([u64; 2], u64) {
     let exported = double.export_semaphore(true);
     let number = exported.number;
@@ -45,7 +46,7 @@ fn modules_and_functions_are_looked_up() {
     assert_clean(&double);
 }
 
-/// Every kernel that the project has can be loaded.
+/// Every PTX file of the project can be loaded.
 #[test]
 fn the_projects_own_ptx() {
     let Some(_double) = Double::in_child("modules::the_projects_own_ptx") else { return };
@@ -60,8 +61,8 @@ fn the_projects_own_ptx() {
     }
 }
 
-/// Loading a module and the first launch of each function wait for all streams; later launches for
-/// none.
+/// Loading a module and the first launch of each function wait for all streams; later launches do
+/// not wait.
 #[test]
 fn loading_waits_and_a_warm_launch_does_not() {
     let Some(double) = Double::in_child("modules::loading_waits_and_a_warm_launch_does_not") else { return };
@@ -92,7 +93,7 @@ fn loading_waits_and_a_warm_launch_does_not() {
     assert_eq!(double.findings(), Vec::new());
 }
 
-/// What a kernel is given must be there when it runs, not when it is launched.
+/// Launch arguments must be valid when the kernel runs, not when it is launched.
 #[test]
 fn a_launch_is_checked_when_its_turn_comes() {
     let Some(double) = Double::in_child("modules::a_launch_is_checked_when_its_turn_comes") else { return };
@@ -122,7 +123,7 @@ fn a_launch_is_checked_when_its_turn_comes() {
         double.forget();
         raw::init();
     }
-    // A texture that is gone.
+    // A texture that was destroyed.
     raw::retain(0);
     let two = raw::function(raw::load(PTX).unwrap(), "two").unwrap();
     let image = double.exporter(0).export_image(4096, true, &crate::common::finds::IMAGE);
@@ -132,8 +133,8 @@ fn a_launch_is_checked_when_its_turn_comes() {
     assert_eq!((raw::query(0), kinds(&double.findings())), (700, vec!["out-of-bounds"]));
 }
 
-/// While the GPU is busy elsewhere, no call of a frame waits for it, and all is done in order
-/// afterwards.
+/// While the GPU is busy with other work, no call of a frame waits for it, and all work runs in
+/// order afterward.
 #[test]
 fn no_call_of_a_frame_waits_for_the_gpu() {
     let Some(double) = Double::in_child("modules::no_call_of_a_frame_waits_for_the_gpu") else { return };
@@ -150,13 +151,14 @@ fn no_call_of_a_frame_waits_for_the_gpu() {
     // SAFETY: the kernel does nothing.
     unsafe { home.launch_builder(&fill).arg(&mut buffer.view_mut()).arg(&7u32).arg(&LEN).launch(shape) }.unwrap();
     let record = |stream: &Arc<CudaStream>| stream.memset_zeros(&mut buffer.view_mut());
-    // SAFETY: all live longer than the graph.
+    // SAFETY: all of them outlive the graph.
     let mut graph = unsafe { StreamGraph::capture("frame", &home, &rendered, &computed, record) }.unwrap();
 
     double.hold_work();
     std::thread::scope(|scope| {
         let frame = scope.spawn(|| {
-            // SAFETY: the signals come below, the values rise, and all lives until the end.
+            // SAFETY: the signals follow below, the values increase, and everything lives until the
+            // end.
             unsafe { wait_one(&home, &rendered, 1) }.unwrap();
             let texture = image.view().texture(&TextureInfo::default()).unwrap().as_raw();
             for stream in [&home, &guest] {
@@ -191,8 +193,7 @@ fn no_call_of_a_frame_waits_for_the_gpu() {
     assert_clean(&double);
 }
 
-/// A frame as programs have it: wait, a kernel on a buffer and a surface, signal; then the same as
-/// a graph.
+/// A typical frame: wait, a kernel on a buffer and a surface, signal; then the same as a graph.
 #[test]
 fn a_frame_with_a_kernel() {
     let Some(double) = Double::in_child("modules::a_frame_with_a_kernel") else { return };
@@ -206,11 +207,11 @@ fn a_frame_with_a_kernel() {
     let numbers = [exported[0].number, exported[1].number];
     let [rendered, computed] = exported.map(|it| import_semaphore(&device, it, SemaphoreKind::Timeline));
     let shape = LaunchConfig::for_num_elems(LEN as u32);
-    // The first launch loads the kernel, and is made while nothing waits.
-    // SAFETY: the kernel does nothing.
+    // The first launch loads the kernel, so it happens while no stream waits. SAFETY: the kernel
+    // does nothing.
     unsafe { home.launch_builder(&fill).arg(&mut buffer.view_mut()).arg(&7u32).arg(&LEN).launch(shape) }.unwrap();
 
-    // SAFETY: the signal comes below, and the timelines live until then.
+    // SAFETY: the signal follows below, and the timelines live until then.
     unsafe { wait_one(&home, &rendered, 1) }.unwrap();
     let surface = image.view_mut().surface(0).unwrap().as_raw();
     // SAFETY: as above.
@@ -225,9 +226,9 @@ fn a_frame_with_a_kernel() {
         // SAFETY: the kernel does nothing.
         unsafe { stream.launch_builder(&fill).arg(&mut buffer.view_mut()).arg(&7u32).arg(&LEN).launch(shape) }.map(drop)
     };
-    // SAFETY: all live longer than the graph.
+    // SAFETY: all of them outlive the graph.
     let mut graph = unsafe { StreamGraph::capture("frame", &home, &rendered, &computed, record) }.unwrap();
-    // SAFETY: the signal comes below, and the values rise.
+    // SAFETY: the signal follows below, and the values increase.
     unsafe { graph.launch(2, 2) }.unwrap();
     assert_eq!(double.value(numbers[1]), 1);
     double.signal(numbers[0], 2);

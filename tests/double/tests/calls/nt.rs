@@ -1,5 +1,5 @@
-//! NT handles, names and KMT handles: each is imported, used and destroyed; what is no such thing
-//! is refused, and nothing is left open.
+//! NT handles, names and KMT handles: each kind is imported, used and destroyed; other handles are
+//! refused, and no handle is left open.
 #![allow(unsafe_code, clippy::unwrap_used, reason = "imports, waits and signals are unsafe")]
 #![cfg(windows)]
 
@@ -16,17 +16,17 @@ use driver_double::Double;
 
 fn memory(device: &CudaDevice, handle: ImportHandle) -> Result<std::sync::Arc<ImportedMemory>, Error> {
     let info = MemoryImportInfo { name: NAME, allocation_size: SIZE, dedicated: true };
-    // SAFETY: the double exported it with this size and flag; what it did not export is to be
-    // refused.
+    // SAFETY: the double exported it with this size and flag; handles that it did not export must
+    // be refused.
     unsafe { ImportedMemory::import(device, handle, &info) }
 }
 
 fn semaphore(device: &CudaDevice, handle: ImportHandle, kind: SemaphoreKind) -> Result<ImportedSemaphore, Error> {
-    // SAFETY: the double exported it; what it did not export is to be refused.
+    // SAFETY: the double exported it; handles that it did not export must be refused.
     unsafe { ImportedSemaphore::import(device, handle, kind, NAME) }
 }
 
-/// Import, map, wait, write, read, signal, destroy.
+/// Runs through import, map, wait, write, read, signal and destroy.
 fn use_all(double: &Double, handles: [ImportHandle; 2], kind: SemaphoreKind, number: u64) {
     let device = device();
     let stream = device.new_stream().unwrap();
@@ -38,7 +38,7 @@ fn use_all(double: &Double, handles: [ImportHandle; 2], kind: SemaphoreKind, num
     // SAFETY: the signal is submitted, and the semaphore lives until the end.
     unsafe { wait_one(&stream, &semaphore, 1) }.unwrap();
     stream.memcpy_htod(&[7u32; LEN], &mut buffer.view_mut()).unwrap();
-    // SAFETY: as above; the value rises.
+    // SAFETY: as above; the value increases.
     unsafe { signal_one(&stream, &semaphore, 2) }.unwrap();
     assert!(!cuda_import::query(&stream).unwrap(), "it waits for the other side");
     double.complete_signal(number, 1);
@@ -46,7 +46,8 @@ fn use_all(double: &Double, handles: [ImportHandle; 2], kind: SemaphoreKind, num
     assert_eq!(double.value(number), if kind == SemaphoreKind::Timeline { 2 } else { 1 });
     buffer.close().unwrap();
     drop((memory, semaphore, stream, device));
-    // cudarc's own calls leave the context current, which is gone now: nobody is to restore it.
+    // cudarc's own calls leave the context current. It is destroyed now, so it must not be
+    // restored.
     double.set_current(0);
 }
 
@@ -71,11 +72,11 @@ fn by_name() {
         let exported = double.export_named_semaphore(kind == SemaphoreKind::Timeline, &names[1]);
         let handles = [&names[0], &names[1]].map(|name| NtName::new(name).unwrap().into());
         use_all(&double, handles, kind, exported.number);
-        // They were the exporting side's all the time.
+        // The exporting side owned the handles the whole time.
         drop((kept, exported));
         assert_clean(&double);
     }
-    // Now nobody has the name.
+    // No object has this name anymore.
     let device = device();
     let gone = NtName::new(&format!(r"Local\driver-double-{}-memory", std::process::id())).unwrap();
     let text = memory(&device, gone.into()).unwrap_err().to_string();
@@ -87,7 +88,7 @@ fn by_kmt_handle() {
     let Some(double) = Double::in_child("nt::by_kmt_handle") else { return };
     let (shared_memory, shared) = (double.share_memory(SIZE, true), double.share_semaphore(false));
     let handles = [shared_memory.kmt, shared.kmt].map(|number| KmtHandle::from_raw(number).into());
-    // Whoever closes one of the numbers is found: the double holds them open.
+    // The double keeps the handles open, so it detects if one of the numbers is closed.
     use_all(&double, handles, SemaphoreKind::Binary, shared.number);
     assert_clean(&double);
 
@@ -107,11 +108,12 @@ fn a_handle_that_is_none_of_the_exporting_sides() {
     let device = device();
     let before = open_descriptors();
     for round in 0..3 {
-        // Of another kind: the driver refuses it, the error says what it is, and it is closed.
+        // A handle of another kind: the driver refuses it, the error names its kind, and it is
+        // closed.
         let file = std::fs::File::open(std::env::current_exe().unwrap()).unwrap();
         let text = memory(&device, OwnedHandle::from(file).into()).unwrap_err().to_string();
         assert!(text.contains("CUDA_ERROR_UNKNOWN") && text.contains("of kind File"), "{text}");
-        // Another's object of the right kind.
+        // An object of a different type, but with the right kind of handle.
         let wrong = double.export_semaphore(true).handle;
         let text = memory(&device, wrong.into()).unwrap_err().to_string();
         assert!(text.contains("of kind Section") && text.contains(NAME), "{text}");
@@ -120,14 +122,14 @@ fn a_handle_that_is_none_of_the_exporting_sides() {
         assert!(text.contains("of kind Section") && text.contains(NAME), "{text}");
         assert_eq!(double.findings().len(), 2, "wrong objects, nothing else");
 
-        // Closed, and a number as another process might send it: the driver is not asked.
+        // A closed handle, and a number as another process might send it: the driver is not called.
         let closed = {
             let closed = double.export_memory(SIZE, true).handle;
             closed.as_raw_handle()
         };
         double.forget_calls();
         for raw in [closed, std::ptr::without_provenance_mut(0x7fff_fff0)] {
-            // SAFETY: not sound: the number is no open handle. That is what must come out.
+            // SAFETY: unsound on purpose: the number is not an open handle, which must be reported.
             let handle = unsafe { OwnedHandle::from_raw_handle(raw) };
             let error = memory(&device, handle.into()).unwrap_err();
             let text = error.to_string();
@@ -174,7 +176,7 @@ fn every_device_tells_its_adapter() {
     let devices = report().unwrap().devices;
     let adapters: Vec<_> = devices.iter().map(|device| (device.luid.unwrap()[7], device.node_mask)).collect();
     assert_eq!(adapters, [(0, Some(1)), (1, Some(2))]);
-    // A device that is no adapter has none, and is none the worse for it.
+    // A device that is not a Windows adapter has no LUID, and this is not an obstacle.
     double.forget_calls();
     report().unwrap();
     let place = double.calls().iter().position(|call| call.name == "cuDeviceGetLuid").unwrap();

@@ -1,4 +1,4 @@
-//! Order between streams: kept, and kept when calls fail.
+//! Order between streams, including when calls fail.
 #![allow(unsafe_code, clippy::unwrap_used, reason = "waits and signals are unsafe")]
 
 use crate::common::assert_clean;
@@ -18,7 +18,7 @@ fn closing_waits_for_work_that_ends() {
     let number = exported.number;
     let timeline = import_semaphore(&device, exported, SemaphoreKind::Timeline);
     let mut buffer = map(&import_memory(&double, &device), &home);
-    // SAFETY: the signal comes below, and the timeline lives until then.
+    // SAFETY: the signal follows below, and the timeline lives until then.
     unsafe { wait_one(&guest, &timeline, 1) }.unwrap();
     guest.memcpy_htod(&[1u32; LEN], &mut buffer.view_mut()).unwrap();
     buffer.join_foreign_work().unwrap();
@@ -45,7 +45,7 @@ fn streams_that_share_a_buffer_take_turns() {
         let number = exported.number;
         let timeline = import_semaphore(&device, exported, SemaphoreKind::Timeline);
         home.memset_zeros(&mut buffer.view_mut()).unwrap();
-        // SAFETY: the signal comes below, and the timeline lives until then.
+        // SAFETY: the signal follows below, and the timeline lives until then.
         unsafe { wait_one(&home, &timeline, 1) }.unwrap();
         home.memcpy_htod(&[1u32; LEN], &mut buffer.view_mut()).unwrap();
         let seen = std::thread::scope(|scope| {
@@ -67,19 +67,19 @@ fn streams_that_share_a_buffer_take_turns() {
     assert_clean(&double);
 }
 
-/// Reads with no regard to order.
+/// Reads the buffer without ordering.
 fn peek(buffer: &MappedBuffer<u32>, stream: &CudaStream) -> Vec<u32> {
     let mut host = vec![0; LEN];
     stream.context().bind_to_thread().unwrap();
-    // SAFETY: the pointer is a mapping of as many elements, and the double copies before it
+    // SAFETY: the pointer is a mapping of that many elements, and the double copies before it
     // returns.
     let copied = unsafe { result::memcpy_dtoh_async(&mut host, buffer.as_raw(), stream.cu_stream()) };
     copied.unwrap();
     host
 }
 
-/// Whatever fails, the other side is not told that the buffer is ready before a guest has written
-/// it.
+/// Whatever fails, the other side is never notified that the buffer is ready before a guest has
+/// written it.
 #[test]
 fn no_failure_lets_a_hand_over_go_ahead_of_a_guest() {
     let Some(double) = Double::in_child("order::no_failure_lets_a_hand_over_go_ahead_of_a_guest") else { return };
@@ -94,7 +94,8 @@ fn no_failure_lets_a_hand_over_go_ahead_of_a_guest() {
     assert!(handed_over >= 3, "it never succeeded");
 }
 
-/// A guest that is held up writes, home signals; the `nth` call fails. False once there are fewer.
+/// A blocked guest writes and home signals, while the `nth` call fails. Returns `false` if there
+/// were fewer calls.
 fn failing(double: &Double, nth: u64, code: u32, handed_over: &mut u32) -> bool {
     let device = device();
     let (home, guest) = (device.new_stream().unwrap(), device.new_stream().unwrap());
@@ -102,7 +103,7 @@ fn failing(double: &Double, nth: u64, code: u32, handed_over: &mut u32) -> bool 
     let (ready_number, done_number) = (ready.number, done.number);
     let [ready, done] = [ready, done].map(|exported| import_semaphore(&device, exported, SemaphoreKind::Timeline));
     let mut buffer = map(&import_memory(double, &device), &home);
-    // SAFETY: the signal comes below, and the timeline lives until then.
+    // SAFETY: the signal follows below, and the timeline lives until then.
     unsafe { wait_one(&guest, &ready, 1) }.unwrap();
 
     let mut hand_over = || -> Result<(), Failure> {
@@ -114,7 +115,7 @@ fn failing(double: &Double, nth: u64, code: u32, handed_over: &mut u32) -> bool 
     let outcome = std::thread::scope(|scope| {
         double.fail_nth(nth, code, false);
         let handing_over = scope.spawn(&mut hand_over);
-        // Some failures are made up for by waiting on the host.
+        // Some failures are compensated by a host wait.
         double.until_ended_or_blocked(&handing_over);
         assert_eq!(double.value(done_number), 0, "call {nth} fails with {code}: handed over too early");
         double.signal(ready_number, 1);
@@ -134,8 +135,8 @@ fn failing(double: &Double, nth: u64, code: u32, handed_over: &mut u32) -> bool 
     hit.is_some()
 }
 
-/// Whatever fails, a stream that shares a buffer with another reads what that one has been given to
-/// write, or gets an error.
+/// Whatever fails, a stream that shares a buffer with another stream reads what that stream was
+/// given to write, or gets an error.
 #[test]
 fn no_failure_lets_a_read_go_ahead_of_a_write() {
     let Some(double) = Double::in_child("order::no_failure_lets_a_read_go_ahead_of_a_write") else { return };
@@ -148,8 +149,8 @@ fn no_failure_lets_a_read_go_ahead_of_a_write() {
     }
 }
 
-/// The one writes, held up, and the `nth` call of the other's read fails. False once there are
-/// fewer.
+/// One stream, which is blocked, writes, and the `nth` call of the other stream's read fails.
+/// Returns `false` if there were fewer calls.
 fn failing_read(double: &Double, nth: u64, guest_writes: bool) -> bool {
     let device = device();
     let (home, guest) = (device.new_stream().unwrap(), device.new_stream().unwrap());
@@ -158,7 +159,7 @@ fn failing_read(double: &Double, nth: u64, guest_writes: bool) -> bool {
     let number = exported.number;
     let ready = import_semaphore(&device, exported, SemaphoreKind::Timeline);
     let mut buffer = map(&import_memory(double, &device), &home);
-    // SAFETY: the signal comes below, and the timeline lives until then.
+    // SAFETY: the signal follows below, and the timeline lives until then.
     unsafe { wait_one(writer, &ready, 1) }.unwrap();
     writer.memcpy_htod(&[1u32; LEN], &mut buffer.view_mut()).unwrap();
     let read = std::thread::scope(|scope| {
@@ -179,12 +180,12 @@ fn failing_read(double: &Double, nth: u64, guest_writes: bool) -> bool {
     hit.is_some()
 }
 
-/// Where a call cannot return an error, the context keeps it. One that it kept before is still
-/// there, and costs no host wait.
+/// If a call cannot return an error, the context records it. An error that was recorded before is
+/// kept and causes no host wait.
 #[test]
 fn errors_on_the_way_in_are_recorded() {
     let Some(double) = Double::in_child("order::errors_on_the_way_in_are_recorded") else { return };
-    // Home has nobody to wait for until a guest has come.
+    // Home has no stream to wait for until a guest has used the buffer.
     for (guest_came, is_home) in [(false, true), (false, false), (true, true), (true, false)] {
         let device = device();
         let (home, guest) = (device.new_stream().unwrap(), device.new_stream().unwrap());

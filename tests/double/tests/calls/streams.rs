@@ -1,5 +1,5 @@
-//! How default streams and others are in order, and what a capture forbids: as the CUDA programming
-//! guide and cuda.h have it.
+//! Order between default streams and other streams, and calls forbidden during captures, as
+//! specified by the CUDA programming guide and cuda.h.
 #![allow(clippy::unwrap_used)]
 
 use crate::common::{kinds, raw};
@@ -13,7 +13,7 @@ const GLOBAL: CUstreamCaptureMode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_
 const THREAD_LOCAL: CUstreamCaptureMode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
 const RELAXED: CUstreamCaptureMode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
 
-/// In the child: a context, and a timeline with its number.
+/// Starts a test in the child with a context, and a timeline with its number.
 fn begin(test: &str) -> Option<(Double, u64, u64, u64)> {
     let double = Double::in_child(test)?;
     raw::init();
@@ -24,7 +24,7 @@ fn begin(test: &str) -> Option<(Double, u64, u64, u64)> {
     Some((double, context, timeline, number))
 }
 
-/// For each pair: is what the second is given later held back by the first, which waits?
+/// For each pair of streams: whether later work on the second is delayed by the first, which waits.
 #[test]
 fn the_legacy_default_stream_is_in_order_with_blocking_ones() {
     let test = "streams::the_legacy_default_stream_is_in_order_with_blocking_ones";
@@ -51,7 +51,7 @@ fn the_legacy_default_stream_is_in_order_with_blocking_ones() {
         assert_eq!([raw::query_event(event), raw::query(second), raw::query(first)], [0; 3], "{first}, {second}");
         assert_eq!(raw::destroy_event(event), 0);
     }
-    // It waits only for what came before.
+    // It only waits for earlier work.
     assert_eq!(raw::wait(timeline, 20, 0), 0);
     assert_eq!(raw::wait(timeline, 30, blocking), 0);
     let event = raw::record(0);
@@ -85,8 +85,9 @@ fn each_thread_has_a_default_stream_of_its_own() {
     assert_eq!(double.findings(), Vec::new());
 }
 
-/// An event that another stream records again while its first record is pending: a wait is for the
-/// record that was the last when it was enqueued, in whatever order the records are reached.
+/// If another stream records an event again while its first record is pending, each wait is for the
+/// record that was the latest when the wait was enqueued, whatever the order in which the records
+/// are reached.
 #[test]
 fn records_of_one_event_on_two_streams_are_reached_in_any_order() {
     let test = "streams::records_of_one_event_on_two_streams_are_reached_in_any_order";
@@ -106,7 +107,8 @@ fn records_of_one_event_on_two_streams_are_reached_in_any_order() {
     assert_eq!(double.findings(), Vec::new());
 }
 
-/// It would put what is captured behind what is not.
+/// Using the legacy default stream during the capture of a blocking stream is an error, because
+/// captured and uncaptured work would depend on each other.
 #[test]
 fn the_legacy_default_stream_beside_a_capture() {
     let Some((double, ..)) = begin("streams::the_legacy_default_stream_beside_a_capture") else { return };
@@ -125,8 +127,8 @@ fn the_legacy_default_stream_beside_a_capture() {
     assert_eq!(double.findings(), Vec::new());
 }
 
-/// What allocates, imports, maps and frees ends a capture, by its thread or in its mode, and is not
-/// done.
+/// Allocations, imports, mappings and frees fail and invalidate a capture, depending on its thread
+/// and mode.
 #[test]
 fn unsafe_calls_beside_a_capture() {
     let Some((double, context, ..)) = begin("streams::unsafe_calls_beside_a_capture") else { return };
@@ -149,7 +151,7 @@ fn unsafe_calls_beside_a_capture() {
         (GLOBAL, false, false),
         (GLOBAL, true, false),
         (THREAD_LOCAL, false, false),
-        // Last, for what is allowed takes the objects with it.
+        // Last, because the allowed calls destroy the objects.
         (THREAD_LOCAL, true, true),
     ] {
         for (name, call) in &calls {
@@ -175,7 +177,7 @@ fn unsafe_calls_beside_a_capture() {
             assert_eq!(raw::destroy_stream(stream), 0);
         }
     }
-    // In relaxed mode the capturing thread may too.
+    // In relaxed mode the capturing thread may call them as well.
     let stream = raw::create_stream().unwrap();
     assert_eq!(raw::begin_capture_as(stream, RELAXED), 0);
     let address = raw::alloc(8).unwrap();

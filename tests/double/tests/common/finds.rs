@@ -1,14 +1,14 @@
-//! The driver's own functions, called in wrong ways.
+//! Helpers that call the driver functions incorrectly.
 #![allow(clippy::unwrap_used)]
 
 use driver_double::{Double, ImageShape};
 
 use super::{kinds, raw};
 
-/// Of an export, in bytes.
+/// Size of an export in bytes.
 pub(crate) const SIZE: u64 = 4096;
 
-/// What `raw::map_array` maps unless it is told otherwise.
+/// The image that `raw::map_array` maps by default.
 pub(crate) const IMAGE: ImageShape = ImageShape {
     offset: 0,
     dimensions: 2,
@@ -22,13 +22,13 @@ pub(crate) const IMAGE: ImageShape = ImageShape {
     color_attachment: false,
 };
 
-/// Imported.
+/// Exports memory with an image and imports it.
 pub(crate) fn image(double: &Double, shape: &ImageShape) -> u64 {
     raw::import_memory(double.exporter(0).export_image(SIZE, true, shape), SIZE, true).unwrap()
 }
 
-/// Runs `wrong` with a context current, and expects `expected` to be found and nothing else, before
-/// what is left is counted as leaked.
+/// Runs `wrong` with a current context, and checks that it causes exactly the `expected` findings.
+/// Leaks are not counted.
 pub(crate) fn finds(test: &str, expected: &[&str], wrong: impl FnOnce(&Double)) {
     let Some(double) = Double::in_child(test) else { return };
     raw::init();
@@ -38,7 +38,7 @@ pub(crate) fn finds(test: &str, expected: &[&str], wrong: impl FnOnce(&Double)) 
     assert_eq!(kinds(&findings), expected, "{findings:#?}");
 }
 
-/// Imported, with no image in it.
+/// Exports memory without an image and imports it.
 pub(crate) fn memory(double: &Double) -> u64 {
     raw::import_memory(double.export_memory(SIZE, false), SIZE, false).unwrap()
 }

@@ -1,4 +1,4 @@
-//! What the tests against the double share.
+//! Code shared by the tests that use the double.
 #![allow(dead_code, unused_imports, reason = "each test program uses its part")]
 
 pub(crate) mod finds;
@@ -12,8 +12,8 @@ pub(crate) mod world;
 
 use driver_double::{Double, Finding};
 
-/// Every call that `cuda-import` makes, itself or through cudarc: it looks for all of them before
-/// it calls one.
+/// All functions that `cuda-import` calls, directly or through cudarc. It looks up all of them
+/// before it calls one.
 pub(crate) const CALLS: &[&str] = &[
     "cuCtxGetCurrent",
     "cuCtxSetCurrent",
@@ -76,7 +76,7 @@ pub(crate) const CALLS: &[&str] = &[
     "cuWaitExternalSemaphoresAsync",
 ];
 
-/// Those that it looks for once memory of another GPU is imported.
+/// Functions that `cuda-import` looks up when memory of another GPU is imported.
 pub(crate) const PEER_CALLS: &[&str] = &[
     "cuDeviceCanAccessPeer",
     "cuMemAddressFree",
@@ -88,7 +88,7 @@ pub(crate) const PEER_CALLS: &[&str] = &[
     "cuMemUnmap",
 ];
 
-/// Nothing was done wrong, and nothing is left.
+/// Checks that there are no findings and that no object is left.
 pub(crate) fn assert_clean(double: &Double) {
     assert_eq!(double.findings_at_exit(), Vec::<Finding>::new());
     assert_eq!(double.live(), Vec::new());

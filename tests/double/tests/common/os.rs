@@ -1,7 +1,6 @@
-//! What differs between operating systems: how a handle is put to the driver, and how one is
-//! counted and closed.
+//! Operating system differences: how a handle is passed to the driver, counted and closed.
 //!
-//! Unsafe because handles are treated carelessly.
+//! Unsafe because handles are deliberately misused.
 #![allow(unsafe_code, clippy::unwrap_used)]
 
 use driver_double::Exported;
@@ -30,7 +29,7 @@ mod linux {
         exported.handle.as_raw_fd()
     }
 
-    /// The driver's, if the import succeeds.
+    /// Passes a descriptor to an import. The driver owns it if the import succeeds.
     pub(crate) fn lend<T>(exported: Exported, import: impl FnOnce(RawFd) -> T) -> T {
         import(exported.handle.into_raw_fd())
     }
@@ -43,9 +42,10 @@ mod linux {
         SemaphoreHandle { fd }
     }
 
-    /// As careless code does.
+    /// Closes a descriptor regardless of its owner, as incorrect code does.
     pub(crate) fn close(raw: RawFd) {
-        // SAFETY: not sound: the point is to see it found. The number is open, whoever's it is.
+        // SAFETY: unsound on purpose, because the double must detect it. The number is open, but
+        // may have another owner.
         drop(unsafe { OwnedFd::from_raw_fd(raw) });
     }
 
@@ -78,7 +78,7 @@ mod windows {
         exported.handle.as_raw_handle()
     }
 
-    /// It stays its owner's, who closes it.
+    /// Passes a handle to an import. The caller still owns it, and closes it.
     pub(crate) fn lend<T>(exported: Exported, import: impl FnOnce(RawHandle) -> T) -> T {
         import(exported.handle.as_raw_handle())
     }
@@ -91,17 +91,19 @@ mod windows {
         SemaphoreHandle { win32: SemaphoreWin32 { handle, name: null() } }
     }
 
-    /// As careless code does.
+    /// Closes a handle regardless of its owner, as incorrect code does.
     pub(crate) fn close(raw: RawHandle) {
-        // SAFETY: not sound: the point is to see it found. The number is open, whoever's it is.
+        // SAFETY: unsound on purpose, because the double must detect it. The number is open, but
+        // may have another owner.
         drop(unsafe { OwnedHandle::from_raw_handle(raw) });
     }
 
-    /// GetProcessHandleCount would tell, but is always 0 in Wine 8. Handles are multiples of four.
+    /// Counts the open handles. `GetProcessHandleCount` always returns 0 in Wine 8. Handles are
+    /// multiples of four.
     pub(crate) fn open_descriptors() -> usize {
         let is_open = |handle: &usize| {
             let mut flags = 0;
-            // SAFETY: a number that is no open handle is an error, and `flags` is a place for the
+            // SAFETY: a number that is not an open handle is an error, and `flags` is valid for the
             // result.
             unsafe { GetHandleInformation(without_provenance_mut(*handle), &mut flags) != 0 }
         };

@@ -1,7 +1,7 @@
-//! The driver's functions, called as carelessly as it takes.
+//! The driver's functions, without any checks of their arguments.
 //!
-//! Unsafe because it calls C. The double checks what it is given: a wrong handle is a finding
-//! there, never a fault.
+//! Unsafe because it calls C. The double checks its arguments: a wrong handle is a finding, never a
+//! fault.
 #![allow(unsafe_code)]
 
 use cuda_import::cudarc::driver::sys;
@@ -15,7 +15,7 @@ use super::os;
 mod module;
 mod stream;
 
-/// A handle or an address, or the code.
+/// A handle or an address, or the error code.
 pub(crate) type Made = Result<u64, u32>;
 
 fn made<T>(code: sys::CUresult, handle: *mut T) -> Made {
@@ -34,10 +34,10 @@ pub(crate) fn init() {
     assert_eq!(unsafe { sys::cuInit(0) } as u32, 0);
 }
 
-/// And makes it current.
+/// Retains a primary context and makes it current.
 pub(crate) fn retain(device: i32) -> u64 {
     let mut context = null_mut();
-    // SAFETY: `context` is a place for the result.
+    // SAFETY: `context` is valid for the result.
     let code = unsafe { sys::cuDevicePrimaryCtxRetain(&mut context, device) };
     // SAFETY: the double checks the handle.
     assert_eq!(unsafe { sys::cuCtxSetCurrent(context) } as u32, 0);
@@ -49,7 +49,7 @@ pub(crate) fn release(device: i32) -> u32 {
     unsafe { sys::cuDevicePrimaryCtxRelease_v2(device) as u32 }
 }
 
-/// A descriptor is given up, whether it succeeds or not.
+/// Imports memory and gives up its descriptor, even if the import fails.
 pub(crate) fn import_memory(exported: Exported, size: u64, dedicated: bool) -> Made {
     os::lend(exported, |raw| import_memory_as(os::MEMORY, os::memory_handle(raw), size, dedicated))
 }
@@ -63,7 +63,7 @@ pub(crate) fn import_memory_as(
     let desc =
         sys::CUDA_EXTERNAL_MEMORY_HANDLE_DESC { type_, handle, size, flags: dedicated.into(), reserved: [0; 16] };
     let mut memory = null_mut();
-    // SAFETY: `memory` is a place for the result, and the descriptor whole.
+    // SAFETY: `memory` is valid for the result, and the description is valid.
     made(unsafe { sys::cuImportExternalMemory(&mut memory, &desc) }, memory)
 }
 
@@ -73,7 +73,7 @@ pub(crate) fn import_semaphore(exported: Exported, timeline: bool) -> Made {
         let handle = os::semaphore_handle(raw);
         let desc = sys::CUDA_EXTERNAL_SEMAPHORE_HANDLE_DESC { type_, handle, flags: 0, reserved: [0; 16] };
         let mut semaphore = null_mut();
-        // SAFETY: `semaphore` is a place for the result, and the descriptor whole.
+        // SAFETY: `semaphore` is valid for the result, and the description is valid.
         made(unsafe { sys::cuImportExternalSemaphore(&mut semaphore, &desc) }, semaphore)
     })
 }
@@ -81,14 +81,14 @@ pub(crate) fn import_semaphore(exported: Exported, timeline: bool) -> Made {
 pub(crate) fn map(memory: u64, offset: u64, size: u64) -> Made {
     let desc = sys::CUDA_EXTERNAL_MEMORY_BUFFER_DESC { offset, size, flags: 0, reserved: [0; 16] };
     let mut address = 0;
-    // SAFETY: `address` is a place for the result, and the descriptor whole.
+    // SAFETY: `address` is valid for the result, and the description is valid.
     match unsafe { sys::cuExternalMemoryGetMappedBuffer(&mut address, pointer(memory), &desc) } as u32 {
         0 => Ok(address),
         code => Err(code),
     }
 }
 
-/// An image of 8 x 4 texels of one byte, and more as `change` has it.
+/// Maps an image of 8 x 4 texels of one byte, altered by `change`.
 pub(crate) fn map_array(memory: u64, change: impl FnOnce(&mut sys::CUDA_EXTERNAL_MEMORY_MIPMAPPED_ARRAY_DESC)) -> Made {
     let mut desc = sys::CUDA_EXTERNAL_MEMORY_MIPMAPPED_ARRAY_DESC {
         offset: 0,
@@ -105,13 +105,13 @@ pub(crate) fn map_array(memory: u64, change: impl FnOnce(&mut sys::CUDA_EXTERNAL
     };
     change(&mut desc);
     let mut array = null_mut();
-    // SAFETY: `array` is a place for the result, and the descriptor whole.
+    // SAFETY: `array` is valid for the result, and the description is valid.
     made(unsafe { sys::cuExternalMemoryGetMappedMipmappedArray(&mut array, pointer(memory), &desc) }, array)
 }
 
 pub(crate) fn level(array: u64, level: u32) -> Made {
     let mut of_level = null_mut();
-    // SAFETY: `of_level` is a place for the result.
+    // SAFETY: `of_level` is valid for the result.
     made(unsafe { sys::cuMipmappedArrayGetLevel(&mut of_level, pointer(array), level) }, of_level)
 }
 
@@ -130,7 +130,8 @@ fn resource(level: u64) -> sys::CUDA_RESOURCE_DESC {
     }
 }
 
-/// Of a level or, with `mipmapped`, of a mipmapped array; samples it as `change` has it.
+/// Creates a texture of a level or, with `mipmapped`, of a mipmapped array, with sampling altered
+/// by `change`.
 pub(crate) fn texture(array: u64, mipmapped: bool, change: impl FnOnce(&mut sys::CUDA_TEXTURE_DESC)) -> Made {
     use sys::CUaddress_mode::CU_TR_ADDRESS_MODE_CLAMP as CLAMP;
     use sys::CUfilter_mode::CU_TR_FILTER_MODE_POINT as POINT;
@@ -152,7 +153,7 @@ pub(crate) fn texture(array: u64, mipmapped: bool, change: impl FnOnce(&mut sys:
         resource.resType = sys::CUresourcetype::CU_RESOURCE_TYPE_MIPMAPPED_ARRAY;
     }
     let mut object = 0;
-    // SAFETY: `object` is a place for the result, and the descriptors whole.
+    // SAFETY: `object` is valid for the result, and the descriptions are valid.
     match unsafe { sys::cuTexObjectCreate(&mut object, &resource, &desc, null_mut()) } as u32 {
         0 => Ok(object),
         code => Err(code),
@@ -166,7 +167,7 @@ pub(crate) fn destroy_texture(object: u64) -> u32 {
 
 pub(crate) fn surface(level: u64) -> Made {
     let mut object = 0;
-    // SAFETY: `object` is a place for the result, and the descriptor whole.
+    // SAFETY: `object` is valid for the result, and the description is valid.
     match unsafe { sys::cuSurfObjectCreate(&mut object, &resource(level)) } as u32 {
         0 => Ok(object),
         code => Err(code),
@@ -178,7 +179,7 @@ pub(crate) fn destroy_surface(object: u64) -> u32 {
     unsafe { sys::cuSurfObjectDestroy(object) as u32 }
 }
 
-/// `rows` rows of 8 bytes from device memory into a level.
+/// Copies `rows` rows of 8 bytes from device memory to a level.
 pub(crate) fn copy_to_level(level: u64, from: u64, rows: usize, stream: u64) -> u32 {
     use sys::CUmemorytype::{CU_MEMORYTYPE_ARRAY, CU_MEMORYTYPE_DEVICE};
     let desc = sys::CUDA_MEMCPY3D {
@@ -208,7 +209,7 @@ pub(crate) fn copy_to_level(level: u64, from: u64, rows: usize, stream: u64) -> 
         Height: rows,
         Depth: 1,
     };
-    // SAFETY: the descriptor is whole; the double checks the handles.
+    // SAFETY: the descriptor is valid; the double checks the handles.
     unsafe { sys::cuMemcpy3DAsync_v2(&desc, pointer(stream)) as u32 }
 }
 
@@ -241,7 +242,7 @@ pub(crate) fn fill_on(address: u64, size: usize, stream: u64) -> u32 {
     unsafe { sys::cuMemsetD8Async(address, 7, size, pointer(stream)) as u32 }
 }
 
-/// From memory that is not pinned.
+/// Copies from pageable memory.
 pub(crate) fn copy_in(address: u64, bytes: &[u8], stream: u64) -> u32 {
     // SAFETY: the source is a slice of that length; the double checks the address and the stream.
     unsafe { sys::cuMemcpyHtoDAsync_v2(address, bytes.as_ptr().cast(), bytes.len(), pointer(stream)) as u32 }

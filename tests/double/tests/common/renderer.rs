@@ -1,4 +1,4 @@
-//! A scripted renderer, for a worker that computes with CUDA.
+//! A scripted renderer for a worker that computes with CUDA.
 #![allow(clippy::unwrap_used)]
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,12 +14,12 @@ use cuda_import::PEER_GRANULARITY;
 use driver_double::Double;
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(10);
-/// Elements of four bytes.
+/// Number of elements, of four bytes each.
 pub(crate) const LEN: u64 = 256;
-/// In bytes: what another GPU maps, too.
+/// Size in bytes, which another GPU can map as well.
 pub(crate) const ALLOCATION: u64 = PEER_GRANULARITY;
 
-/// What the renderer has exported: two slots and two timelines.
+/// Objects that the renderer has exported: two slots and two timelines.
 pub(crate) struct Exports {
     pub(crate) slots: Vec<OwnedFd>,
     pub(crate) computed: (OwnedFd, u64),
@@ -43,12 +43,12 @@ impl Exports {
 
 pub(crate) struct Renderer {
     pub(crate) connection: Connection,
-    /// The messages that cross before it stops.
+    /// The number of messages until it stops.
     left: u32,
 }
 
 impl Renderer {
-    /// Offers "x", which the worker writes, to the next worker.
+    /// Offers the exchange "x", which the worker writes, to the next worker that connects.
     pub(crate) fn offer(listener: &Listener, gpu: Uuid, trust: bool, descriptors: &[&OwnedFd]) -> Self {
         Self::offer_in(Direction::WorkerWrites, listener, gpu, trust, descriptors)
     }
@@ -63,8 +63,8 @@ impl Renderer {
         Self::offer_stopping(u32::MAX, direction, listener, gpu, trust, descriptors)
     }
 
-    /// As [`offer_in`](Self::offer_in), in a process that stops after so many messages, and says
-    /// so.
+    /// Like [`offer_in`](Self::offer_in), in a process that stops after `left` messages and reports
+    /// it.
     pub(crate) fn offer_stopping(
         left: u32,
         direction: Direction,
@@ -129,7 +129,7 @@ impl Renderer {
     fn crossed(&mut self, kind: &str) {
         self.left -= 1;
         if self.left == 0 {
-            // Whoever has started this process ends it.
+            // The process that started this one ends it.
             println!("\n@there {kind}");
             std::thread::sleep(Duration::from_secs(60));
         }
@@ -141,7 +141,7 @@ pub(crate) fn connect(path: &Path) -> Result<Worker, Error> {
 }
 
 pub(crate) fn connect_on(path: &Path, device: Option<Uuid>) -> Result<Worker, Error> {
-    // Exchanges in step are had where the renderer offers them.
+    // Allows exchanges in step, if the renderer offers them.
     let info = WorkerInfo { backend: Some(Backend::Cuda), device, timeout: LIMIT, trust: true, ..Default::default() };
     Worker::connect_with(path, &info)
 }

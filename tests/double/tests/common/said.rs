@@ -1,4 +1,4 @@
-//! What was logged, from warnings up.
+//! A collector of log messages at warning level and above.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -16,7 +16,7 @@ impl Log for Collector {
     }
 
     fn log(&self, record: &Record<'_>) {
-        // Traces are formatted too: that must not fail either.
+        // Traces are formatted as well, to check that this does not fail.
         let line = record.args().to_string();
         if record.level() <= Level::Warn {
             lines().push(line);
@@ -26,14 +26,14 @@ impl Log for Collector {
     fn flush(&self) {}
 }
 
-/// From now on, what is logged is collected.
+/// Collects log messages from now on.
 pub(crate) fn collect() {
     if log::set_logger(&COLLECTOR).is_ok() {
         log::set_max_level(LevelFilter::Trace);
     }
 }
 
-/// The lines since this was asked last.
+/// Returns the lines since the last call.
 pub(crate) fn take() -> Vec<String> {
     std::mem::take(&mut *lines())
 }

@@ -1,4 +1,4 @@
-//! An operation, run again and again with one driver call after the other made to fail.
+//! Fault walks: an operation runs repeatedly, and each time another driver call is made to fail.
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,17 +12,17 @@ use super::said;
 use super::world::{NAME, World};
 use super::{CALLS, PEER_CALLS, assert_clean};
 
-/// What failing calls return, and whether their context is lost. The first is returned by every
-/// call in turn, the others by each call that does more than to make a context current. A driver
+/// Codes that failing calls return, and whether their context is lost. Every call fails with the
+/// first code; with the others, each call that does more than make a context current. A driver
 /// closes a descriptor that it refuses with any code but 1.
 #[cfg(not(windows))]
 const FAULTS: &[(u32, bool)] = &[(2, false), (1, false), (999, false), (700, false), (700, true)];
-/// No driver closes an NT handle, so what remains is the same everywhere; and under Wine each call
-/// takes its time.
+/// No driver closes an NT handle, so the remaining code paths are the same for most codes, and
+/// calls are slow under Wine.
 #[cfg(windows)]
 const FAULTS: &[(u32, bool)] = &[(999, false), (1, false), (700, true)];
 
-/// Names that stand for more calls than their own: cudarc makes those before it.
+/// Names in errors that cover further calls, which cudarc makes before the named one.
 const STANDS_FOR: &[(&str, &[&str])] = &[
     (
         "cuDevicePrimaryCtxRetain",
@@ -34,7 +34,7 @@ const STANDS_FOR: &[(&str, &[&str])] = &[
     ("cuEventRecord", &["cuEventCreate", "cuCtxGetCurrent", "cuCtxSetCurrent"]),
 ];
 
-/// How an operation failed: as `cuda-import` says it, or in a cudarc call that was lent a view.
+/// A failed operation: an error of `cuda-import`, or of a cudarc call that used a view.
 #[derive(Debug)]
 pub(crate) enum Failure {
     Import(Error),
@@ -53,12 +53,12 @@ impl From<DriverError> for Failure {
     }
 }
 
-/// What stays when a buffer cannot be freed: the mapping, and all that it lies in.
+/// Objects that remain if a buffer cannot be freed: the mapping, its memory and its context.
 pub(crate) const MAPPED: &[&str] = &["mapping", "memory", "context"];
 
 pub(crate) type Outcome = Result<(), Failure>;
 
-/// In a child, each operation in turn.
+/// Runs each operation in turn in a child process.
 pub(crate) fn walk<const N: usize>(test: &str, operations: [Operation; N]) {
     let Some(double) = Double::in_child(test) else { return };
     for operation in operations {
@@ -66,27 +66,27 @@ pub(crate) fn walk<const N: usize>(test: &str, operations: [Operation; N]) {
     }
 }
 
-/// What a failing call returns, whether its context is lost, and whether another one is current on
-/// the thread, or none.
+/// The returned code, whether the context is lost, and whether the current context of the thread is
+/// another one instead of none.
 struct Fault {
     code: u32,
     sticky: bool,
     stranger: bool,
 }
 
-/// One public operation.
+/// A public operation.
 pub(crate) struct Operation {
     pub(crate) name: &'static str,
     pub(crate) run: fn(&mut World<'_>) -> Result<(), Failure>,
-    /// How the error names the object; empty where it has none.
+    /// The object name in the error; empty if there is none.
     pub(crate) object: &'static str,
     /// Whether the error names the device.
     pub(crate) device: bool,
-    /// Kinds of objects that may stay, on purpose and said so, when it fails.
+    /// Kinds of objects that may remain, and are reported, if the operation fails.
     pub(crate) leaves: &'static [&'static str],
-    /// How many of them it needs.
+    /// Number of timelines that it needs.
     pub(crate) timelines: usize,
-    /// Calls whose failure costs nothing but time or a figure in a report.
+    /// Calls whose failure only costs time or a figure in a report.
     pub(crate) shrugs_off: fn(&Call) -> bool,
 }
 
@@ -95,15 +95,15 @@ impl Operation {
         Self { name, run, object: "", device: true, leaves: &[], timelines: 2, shrugs_off: |_| false }
     }
 
-    /// Fails each call in turn, with each of [`FAULTS`], with no context and with a wrong one
-    /// current on the thread.
+    /// Makes each call in turn fail with each of [`FAULTS`], first without a current context and
+    /// then with a wrong one.
     pub(crate) fn walk(&self, double: &Double) {
         said::collect();
         for (first, &(code, sticky)) in FAULTS.iter().enumerate().map(|(index, fault)| (index == 0, fault)) {
             for stranger in [false, true] {
                 let mut calls = self.calls(double, stranger);
                 assert!(!calls.is_empty(), "{} makes no call", self.name);
-                // Others neither fail then nor count.
+                // With a sticky fault, other calls neither fail nor count.
                 calls.retain(|call| !sticky || is_in_context(call));
                 for (nth, call) in (1..).zip(&calls) {
                     if first || is_act(call) {
@@ -114,13 +114,13 @@ impl Operation {
         }
     }
 
-    /// Those that it makes when none fails.
+    /// Returns the calls that the operation makes if none fails.
     fn calls(&self, double: &Double, stranger: bool) -> Vec<Call> {
         let step = format!("{}: no call fails, stranger {stranger}", self.name);
         let mut world = World::new(double, self.timelines);
         let context = world.device.context().clone();
         said::take();
-        // A step before may have failed to restore it.
+        // An earlier step may have failed to restore the mode.
         raw::exchange_capture_mode(0);
         double.forget_calls();
         double.set_current(if stranger { world.stranger.cu_ctx() as u64 } else { 0 });
@@ -138,7 +138,7 @@ impl Operation {
         calls
     }
 
-    /// The `nth` call that counts, which is `call`, fails.
+    /// Makes the `nth` call that counts, which is `call`, fail.
     fn step(&self, double: &Double, nth: u64, call: &Call, fault: &Fault) {
         let &Fault { code, sticky, stranger } = fault;
         let step = format!(
@@ -148,7 +148,7 @@ impl Operation {
         let mut world = World::new(double, self.timelines);
         let context = world.device.context().clone();
         said::take();
-        // A step before may have failed to restore it.
+        // An earlier step may have failed to restore the mode.
         raw::exchange_capture_mode(0);
         double.forget_calls();
         double.set_current(if stranger { world.stranger.cu_ctx() as u64 } else { 0 });
@@ -167,13 +167,13 @@ impl Operation {
         let failed: Vec<_> = calls.iter().filter(|call| call.code == code).collect();
         let reported = self.check_report(&step, &failed, outcome, &said, recorded, &world);
         match sticky {
-            // Nothing more can be had of the context.
+            // The lost context is not usable anymore.
             true => drop(world),
             false => self.check_second_try(&step, world, &context),
         }
         drop(context);
         let leaves = if reported { self.leaves } else { &[] };
-        // What its own drop could not destroy goes down with its context.
+        // Objects that their drop could not destroy are destroyed with their context.
         let leaves_it = |text: &str| leaves.iter().any(|kind| text.starts_with(kind));
         let mut findings = double.findings();
         findings.retain(|finding| !(finding.kind == "outlives-context" && leaves_it(&finding.text)));
@@ -185,7 +185,8 @@ impl Operation {
         assert_clean(double);
     }
 
-    /// The failure came out, by one of the three ways. False where nobody needs to know.
+    /// Checks that the failure was reported: returned, logged or recorded. Returns `false` if it
+    /// did not have to be.
     fn check_report(
         &self,
         step: &str,
@@ -212,7 +213,7 @@ impl Operation {
             Err(Failure::Import(other)) => panic!("{step}: {other}"),
             Ok(()) => {
                 let recorded = recorded.is_some_and(|error| error.0 as u32 == hit.code);
-                // The call is then made as one that ends captures of others.
+                // The operation's calls then run in a mode that ends captures of other threads.
                 let mode = hit.name == "cuThreadExchangeStreamCaptureMode";
                 let shrugged_off = mode || (self.shrugs_off)(hit);
                 assert!(recorded || said_so || shrugged_off, "{step}: not a word, but {said:#?}");
@@ -232,7 +233,7 @@ impl Operation {
     }
 }
 
-/// Warnings are part of giving up on purpose.
+/// Checks that no error was logged. Warnings about objects that are deliberately kept are allowed.
 fn assert_no_error(said: &[String], step: &str) {
     let errors: Vec<_> = said.iter().filter(|line| line.contains("failed")).collect();
     assert!(errors.is_empty(), "{step}: {errors:#?}");
@@ -244,12 +245,12 @@ fn is_name_of(said: &str, call: &str) -> bool {
     said == bare || said == call || stands_for.contains(&call) || !said.starts_with("cu")
 }
 
-/// Whether it does more than to make a context current, which precedes most calls.
+/// Returns `true` if the call does more than make a context current, which precedes most calls.
 fn is_act(call: &Call) -> bool {
     !["cuCtxGetCurrent", "cuCtxSetCurrent"].contains(&call.name.as_str())
 }
 
-/// Whether a fault in a context could make it fail.
+/// Returns `true` if a fault in a context can make the call fail.
 fn is_in_context(call: &Call) -> bool {
     let elsewhere = ["cuInit", "cuDriver", "cuDevice", "cuGraphNodeGetType", "cuThread"]
         .iter()
@@ -257,7 +258,8 @@ fn is_in_context(call: &Call) -> bool {
     is_act(call) && !elsewhere && !PEER_CALLS.contains(&call.name.as_str())
 }
 
-/// Copies are the tests' own.
+/// Returns `true` if cuda-import looks up this function, or if it is a copy that the tests make
+/// themselves.
 fn is_looked_up(name: &str) -> bool {
     CALLS.contains(&name) || PEER_CALLS.contains(&name) || name.starts_with("cuMemcpy") || name.starts_with("cuMemset")
 }

@@ -1,4 +1,5 @@
-//! A device of the double, streams, and something of each kind that can be imported.
+//! The fixture of fault walks: a device of the double, streams, and one object of each kind that
+//! can be imported.
 //!
 //! Unsafe because of the imports.
 #![allow(unsafe_code, clippy::unwrap_used)]
@@ -13,15 +14,16 @@ use cuda_import::{
 };
 use driver_double::{Double, Exported, ImageShape};
 
-/// Of every object, so that errors can be searched for it.
+/// The name of every object, so that errors can be searched for it.
 pub(crate) const NAME: &str = "walked";
-/// In elements.
+/// Length in elements.
 pub(crate) const LEN: usize = 64;
-/// In bytes.
+/// Size in bytes.
 pub(crate) const SIZE: u64 = 4096;
-/// Of four bytes.
+/// A texel of four bytes.
 pub(crate) type Texel = [u8; 4];
-/// Three layers, all mip levels: with fewer, the drivers would place the layers differently.
+/// Three layers with all mip levels: with fewer levels, the drivers would place the layers
+/// differently.
 pub(crate) const IMAGE: ImageMappingInfo = ImageMappingInfo {
     offset: 64,
     kind: cuda_import::ImageKind::D2,
@@ -32,7 +34,7 @@ pub(crate) const IMAGE: ImageMappingInfo = ImageMappingInfo {
     surface: true,
     color_attachment: true,
 };
-/// [`IMAGE`] as the exporting side made it.
+/// The shape of [`IMAGE`] for the exporting side.
 pub(crate) const SHAPE: ImageShape = ImageShape {
     offset: 64,
     dimensions: 2,
@@ -45,41 +47,41 @@ pub(crate) const SHAPE: ImageShape = ImageShape {
     channels: 4,
     color_attachment: true,
 };
-/// Of the first mip level, all layers.
+/// Number of texels in the first mip level, in all layers.
 pub(crate) const TEXELS: usize = 8 * 4 * 3;
-/// More than one call takes without allocating.
+/// More semaphores than one call handles without an allocation.
 pub(crate) const MANY: usize = 17;
 
 pub(crate) struct World<'d> {
     pub(crate) double: &'d Double,
-    /// What an operation made.
+    /// Objects that an operation created.
     pub(crate) kept: Vec<Box<dyn Any>>,
-    /// Things to be used up; [`refill`](Self::refill) makes them again.
+    /// Objects that operations consume; [`refill`](Self::refill) creates them again.
     pub(crate) goods: Goods,
     pub(crate) home: Arc<CudaStream>,
     pub(crate) guest: Arc<CudaStream>,
     pub(crate) device: CudaDevice,
     /// Another device.
     pub(crate) other: CudaDevice,
-    /// Context of the other device, to be current when it should not be.
+    /// Context of the other device, for tests in which the wrong context is current.
     pub(crate) stranger: Arc<CudaContext>,
     timelines: usize,
 }
 
-/// All named [`NAME`].
+/// Objects to consume, all named [`NAME`].
 #[derive(Default)]
 pub(crate) struct Goods {
     pub(crate) buffer: Option<MappedBuffer<u32>>,
     pub(crate) image: Option<MappedImage<Texel>>,
-    /// With nothing mapped, but an image in it.
+    /// Memory that contains an image, not mapped.
     pub(crate) image_memory: Option<Arc<ImportedMemory>>,
-    /// With nothing mapped.
+    /// Memory that is not mapped.
     pub(crate) memory: Option<Arc<ImportedMemory>>,
-    /// Signaled by the exporting side: at 1.
+    /// Timelines that the exporting side has signaled to 1.
     pub(crate) timelines: Vec<ImportedSemaphore>,
-    /// Signaled by the exporting side.
+    /// A binary semaphore that the exporting side has signaled.
     pub(crate) signaled: Option<ImportedSemaphore>,
-    /// Not signaled.
+    /// A binary semaphore that is not signaled.
     pub(crate) unsignaled: Option<ImportedSemaphore>,
     pub(crate) exported_memory: Option<Exported>,
     pub(crate) exported_timeline: Option<Exported>,
@@ -87,7 +89,7 @@ pub(crate) struct Goods {
 }
 
 impl<'d> World<'d> {
-    /// With so many timelines.
+    /// Creates the fixture with this number of timelines.
     pub(crate) fn new(double: &'d Double, timelines: usize) -> Self {
         let devices = report().unwrap().devices;
         let device = CudaDevice::by_uuid(devices[1].uuid).unwrap();
@@ -141,7 +143,7 @@ impl<'d> World<'d> {
         self.goods.buffer.as_mut().unwrap()
     }
 
-    /// Taken out, to be used up.
+    /// Takes the buffer out of the goods.
     pub(crate) fn take_buffer(&mut self) -> MappedBuffer<u32> {
         self.goods.buffer.take().unwrap()
     }
@@ -150,12 +152,12 @@ impl<'d> World<'d> {
         self.goods.image.as_mut().unwrap()
     }
 
-    /// Taken out, to be used up.
+    /// Takes the image out of the goods.
     pub(crate) fn take_image(&mut self) -> MappedImage<Texel> {
         self.goods.image.take().unwrap()
     }
 
-    /// The first `count` timelines.
+    /// Returns points of the first `count` timelines.
     pub(crate) fn points(&self, count: usize, value: u64) -> Vec<SemaphorePoint<'_>> {
         self.goods.timelines[..count].iter().map(|semaphore| SemaphorePoint { semaphore, value }).collect()
     }
@@ -165,7 +167,7 @@ impl<'d> World<'d> {
     }
 }
 
-/// The first one.
+/// Returns the first device.
 pub(crate) fn device() -> CudaDevice {
     CudaDevice::by_uuid(report().unwrap().devices[0].uuid).unwrap()
 }
@@ -177,7 +179,7 @@ pub(crate) fn import_memory(double: &Double, device: &CudaDevice) -> Arc<Importe
     unsafe { ImportedMemory::import(device, exported.handle, &info) }.unwrap()
 }
 
-/// Of memory with [`IMAGE`] in it.
+/// Imports memory that contains [`IMAGE`].
 pub(crate) fn import_image(double: &Double, device: &CudaDevice) -> Arc<ImportedMemory> {
     import_shape(double, device, &SHAPE)
 }
@@ -199,6 +201,6 @@ pub(crate) fn map(memory: &Arc<ImportedMemory>, home: &Arc<CudaStream>) -> Mappe
 }
 
 pub(crate) fn map_image(memory: &Arc<ImportedMemory>, home: &Arc<CudaStream>) -> MappedImage<Texel> {
-    // SAFETY: the double exported the image so; another one would be a finding.
+    // SAFETY: the double exported this image; a different one would be a finding.
     unsafe { MappedImage::map(memory, &IMAGE, home) }.unwrap()
 }

@@ -1,4 +1,4 @@
-//! Memory of CUDA's own, for a stream that waits for what its maker does next.
+//! CUDA's own device memory on a stream that waits for something its creator does next.
 #![allow(unsafe_code, clippy::unwrap_used, reason = "waits are unsafe")]
 
 use crate::common::assert_clean;
@@ -6,13 +6,14 @@ use crate::common::world::{device, import_semaphore};
 use cuda_import::{CudaDevice, DeviceMemory, SemaphoreKind, report, signal_apart, wait_one};
 use driver_double::Double;
 
-/// More than the driver stages.
+/// More bytes than the driver stages.
 const LARGE: usize = 16 << 20;
 
 /// `CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED`
 const MEMORY_POOLS: i32 = 115;
 
-/// Its stream waits, behind which it is filled and freed; neither waits for the stream.
+/// Device memory can be created and dropped while its stream waits: filling and freeing are
+/// enqueued on the stream, and the calls do not block.
 #[test]
 fn it_is_made_and_dropped_beside_a_stream_that_waits() {
     let Some(double) = Double::in_child("device_memory::it_is_made_and_dropped_beside_a_stream_that_waits") else {
@@ -47,7 +48,8 @@ fn it_holds_its_contents_for_its_stream() {
     for size in [1, 4 << 10, LARGE] {
         let bytes: Vec<_> = (0..size).map(|at| (at / 7) as u8).collect();
         let memory = DeviceMemory::with_contents(&device, &bytes, &stream, "contents").unwrap();
-        // SAFETY: as many bytes are there; the view is forgotten, and so frees nothing.
+        // SAFETY: the memory has that many bytes; the view is never dropped, and so does not free
+        // it.
         let view = std::mem::ManuallyDrop::new(unsafe { stream.upgrade_device_ptr::<u8>(memory.as_raw(), size) });
         assert!(stream.clone_dtoh(&*view).unwrap() == bytes, "{size} bytes");
     }
@@ -56,7 +58,7 @@ fn it_holds_its_contents_for_its_stream() {
     double.forget();
 }
 
-/// A copy that is refused leaves nothing behind, with memory pools and without.
+/// If a copy is refused, nothing is leaked, with and without memory pools.
 #[test]
 fn a_copy_that_is_refused_leaves_nothing() {
     let Some(double) = Double::in_child("device_memory::a_copy_that_is_refused_leaves_nothing") else { return };
@@ -67,7 +69,7 @@ fn a_copy_that_is_refused_leaves_nothing() {
         for call in ["cuStreamCreate", "cuMemAllocAsync", "cuMemAlloc_v2", "cuMemcpyHtoDAsync_v2", "cuEventRecord"] {
             double.fail_named(call, 1, 2);
             let made = DeviceMemory::with_contents(&device, &[7; 64], &stream, "refused");
-            // What was not called is no fault.
+            // The fault has no effect if the call was not made.
             let fired = double.disarm().is_some();
             assert_eq!(made.is_err(), fired, "{call}, pools: {pools}");
         }
@@ -77,8 +79,8 @@ fn a_copy_that_is_refused_leaves_nothing() {
     }
 }
 
-/// Without memory pools the driver frees once no stream of the context waits: the wait for that has
-/// a limit, and another thread goes on.
+/// Without memory pools, the driver frees only once no stream of the context waits. The drop waits
+/// for that with a time limit, and then another thread continues.
 #[test]
 fn without_pools_it_is_freed_by_another_thread() {
     let Some(double) = Double::in_child("device_memory::without_pools_it_is_freed_by_another_thread") else { return };
@@ -103,7 +105,7 @@ fn without_pools_it_is_freed_by_another_thread() {
     assert_clean(&double);
 }
 
-/// Whoever should have signaled is gone: a signal apart lets the stream that waits go on.
+/// A separate signal releases a stream whose expected signal can no longer come.
 #[test]
 fn a_signal_apart_passes_a_stream_that_waits() {
     let Some(double) = Double::in_child("device_memory::a_signal_apart_passes_a_stream_that_waits") else { return };
@@ -113,14 +115,14 @@ fn a_signal_apart_passes_a_stream_that_waits() {
     // SAFETY: signaled below, before both are dropped.
     unsafe { wait_one(&stream, &timeline, 1) }.unwrap();
     assert!(!cuda_import::query(&stream).unwrap());
-    // SAFETY: nobody else signals it; it outlives the signal.
+    // SAFETY: nothing else signals it; it outlives the signal.
     let end = unsafe { signal_apart(&timeline, 1) }.unwrap().unwrap();
     assert!(end.is_reached().unwrap() && cuda_import::query(&stream).unwrap());
     drop((end, timeline, stream, device));
     assert_clean(&double);
 }
 
-/// Whoever gets an error may try again: the values of a timeline rise.
+/// After an error, the same value can be signaled again: the values of a timeline must increase.
 #[test]
 fn a_signal_apart_is_enqueued_or_an_error() {
     /// `CUDA_ERROR_OUT_OF_MEMORY`
@@ -132,7 +134,7 @@ fn a_signal_apart_is_enqueued_or_an_error() {
     let timeline = import_semaphore(&device, exported, SemaphoreKind::Timeline);
     for (value, name) in (1..).zip(["cuStreamCreate", "cuEventCreate", "cuSignalExternalSemaphoresAsync"]) {
         double.fail_named(name, 1, OUT_OF_MEMORY);
-        // SAFETY: nobody else signals it; it outlives the signal.
+        // SAFETY: nothing else signals it; it outlives the signal.
         let signaled = unsafe { signal_apart(&timeline, value) };
         assert!(double.disarm().is_some(), "{name} is not called");
         assert!(signaled.is_err(), "{name}");
@@ -158,7 +160,8 @@ fn a_signal_apart_is_enqueued_or_an_error() {
     assert_clean(&double);
 }
 
-/// Default streams have one handle, whatever device they are of.
+/// Device memory belongs to one stream of one device, although all default streams have the same
+/// handle.
 #[test]
 fn it_is_of_one_stream_of_one_device() {
     let Some(double) = Double::in_child("device_memory::it_is_of_one_stream_of_one_device") else { return };

@@ -1,4 +1,4 @@
-//! Frames as graphs: what is captured, what each launch does, and what goes wrong.
+//! Frame graphs: what is captured, what each launch does, and what fails.
 #![allow(unsafe_code, clippy::unwrap_used, reason = "captures and launches are unsafe")]
 #![cfg(target_os = "linux")]
 
@@ -37,13 +37,13 @@ impl Frames {
         Self { rendered, computed, numbers, buffer, home, device }
     }
 
-    /// Of what `record` enqueues on a stream with the buffer.
+    /// Captures the work that `record` enqueues on a stream with the buffer.
     fn capture<E>(
         &mut self,
         record: impl FnOnce(&Arc<CudaStream>, &mut MappedBuffer<u32>) -> Result<(), E>,
     ) -> Result<StreamGraph, CaptureError<E>> {
         let Self { rendered, computed, buffer, home, .. } = self;
-        // SAFETY: all live longer than the graphs of these tests.
+        // SAFETY: all of them outlive the graphs of these tests.
         unsafe { StreamGraph::capture(NAME, home, rendered, computed, |stream| record(stream, buffer)) }
     }
 
@@ -74,10 +74,10 @@ fn a_launch_waits_works_and_signals() {
     assert_eq!(frames.read(), [0; LEN], "it ran when it was captured");
     assert_eq!(double.value(computed), 0);
 
-    // Enqueued before the other side has signaled: each launch has values of its own.
+    // The launches are enqueued before the other side signals. Each launch has its own values.
     for value in 1..=3 {
         double.forget_calls();
-        // SAFETY: the signals come below, the values rise, all that is used lives.
+        // SAFETY: the signals follow below, the values increase, everything that is used is alive.
         unsafe { graph.launch(value, 10 * value) }.unwrap();
         let calls: Vec<_> = double.calls().into_iter().map(|call| call.name).collect();
         let expected = "cuCtxGetCurrent cuStreamIsCapturing cuGraphExecExternalSemaphoresWaitNodeSetParams \
@@ -99,7 +99,7 @@ fn a_graph_may_go_while_it_runs() {
     let Some(double) = Double::in_child("graphs::a_graph_may_go_while_it_runs") else { return };
     let mut frames = Frames::new(&double);
     let mut graph = frames.fill();
-    // SAFETY: the signal comes below, all that is used lives.
+    // SAFETY: the signal follows below, everything that is used is alive.
     unsafe { graph.launch(1, 1) }.unwrap();
     drop(graph);
     assert!(!query(&frames.home).unwrap());
@@ -109,8 +109,7 @@ fn a_graph_may_go_while_it_runs() {
     assert_clean(&double);
 }
 
-/// Neither a failing nor a panicking closure leaves a capture behind, and the home stream never
-/// notices.
+/// A closure that fails or panics leaves no capture behind and does not affect the home stream.
 #[test]
 fn a_capture_that_is_given_up_leaves_nothing() {
     let Some(double) = Double::in_child("graphs::a_capture_that_is_given_up_leaves_nothing") else { return };
@@ -122,7 +121,7 @@ fn a_capture_that_is_given_up_leaves_nothing() {
     assert!(matches!(failed, Err(CaptureError::Record("on purpose"))));
     let panicked = catch_unwind(AssertUnwindSafe(|| frames.capture::<()>(|_, _| panic!("on purpose"))));
     assert!(panicked.is_err());
-    // Waiting for a stream that is captured ends the capture.
+    // Waiting for a captured stream invalidates the capture.
     let invalid = frames.capture(|stream, _| {
         let _ = stream.synchronize();
         Ok::<_, DriverError>(())
@@ -130,7 +129,7 @@ fn a_capture_that_is_given_up_leaves_nothing() {
     let text = invalid.unwrap_err().to_string();
     assert!(text.contains("CAPTURE_INVALIDATED (901)") && text.contains("before the capture"), "{text}");
     let mut graph = frames.fill();
-    // SAFETY: value 0 is where timelines start, all that is used lives.
+    // SAFETY: timelines start at value 0, everything that is used is alive.
     unsafe { graph.launch(0, 1) }.unwrap();
     assert_eq!(frames.read(), [7; LEN]);
     drop((graph, frames));
@@ -164,7 +163,7 @@ fn what_cannot_be_launched_again_is_refused() {
         }));
         assert!(text.contains(r#"graph "walked" on Double"#) && text.contains("the stream that is lent"), "{text}");
     }
-    // A buffer with another home stream, on the captured one.
+    // A buffer with a different home stream, used on the captured one.
     let mut foreign = map(&import_memory(&double, &frames.device), &frames.device.new_stream().unwrap());
     let text = refused(frames.capture(|stream, _| {
         stream.memset_zeros(&mut foreign.view_mut()).unwrap();
@@ -179,15 +178,15 @@ fn what_cannot_be_launched_again_is_refused() {
     assert_clean(&double);
 }
 
-/// A copy that blocks cannot be captured: it is refused before it gets into the graph, which stays
-/// as it was.
+/// A blocking copy cannot be captured: it is refused before it reaches the graph, which is
+/// unaffected.
 #[test]
 fn copies_of_images_that_block_are_refused() {
     let Some(double) = Double::in_child("graphs::copies_of_images_that_block_are_refused") else { return };
     let mut frames = Frames::new(&double);
     let mut image = map_image(&import_image(&double, &frames.device), &frames.home);
     let (sender, receiver) = channel();
-    // On a thread of its own, for what would never end.
+    // Runs on a separate thread, in case the call never returns.
     let captures = std::thread::spawn(move || {
         let mut texels = vec![[3; 4]; TEXELS];
         image.view_mut().write_from_host(&frames.home, 0, .., &texels).unwrap();
@@ -202,7 +201,7 @@ fn copies_of_images_that_block_are_refused() {
         for error in refused {
             assert!(matches!(error, Err(Error::StreamCaptured { .. })), "{error:?}");
         }
-        // SAFETY: value 0 is where timelines start, all that is used lives.
+        // SAFETY: timelines start at value 0, everything that is used is alive.
         unsafe { graph.launch(0, 1) }.unwrap();
         image.view().read_to_host(&frames.home, 0, .., &mut texels).unwrap();
         assert_eq!((frames.read(), texels), (vec![7; LEN], vec![[3; 4]; TEXELS]));
@@ -214,7 +213,7 @@ fn copies_of_images_that_block_are_refused() {
     assert_clean(&double);
 }
 
-/// The double's own rules.
+/// The double's own rules for captures and graphs.
 #[test]
 fn captures_and_graphs_held_wrong() {
     let Some(double) = Double::in_child("graphs::captures_and_graphs_held_wrong") else { return };

@@ -1,4 +1,4 @@
-//! Functions that a stream calls on the host, as cuda.h has `cuLaunchHostFunc`.
+//! Host functions called by a stream with `cuLaunchHostFunc`.
 #![allow(unsafe_code, clippy::unwrap_used, reason = "they are C functions")]
 
 use std::ffi::c_void;
@@ -8,14 +8,14 @@ use std::sync::{Condvar, Mutex};
 use crate::common::{kinds, raw};
 use driver_double::Double;
 
-/// What the functions were called with, in their order. Each test has a process of its own.
+/// Arguments of the calls, in order. Each test has its own process.
 static CALLED: Mutex<Vec<usize>> = Mutex::new(Vec::new());
 
 /// Whether [`stand`] may return.
 static IS_OPEN: Mutex<bool> = Mutex::new(false);
 static OPENED: Condvar = Condvar::new();
 
-/// What a call of CUDA's in [`ask`] has returned.
+/// The result of the CUDA call in [`ask`].
 static ANSWER: AtomicU32 = AtomicU32::new(0);
 
 unsafe extern "C" fn note(data: *mut c_void) {
@@ -35,7 +35,7 @@ fn called() -> Vec<usize> {
     CALLED.lock().unwrap().clone()
 }
 
-/// In the child: two streams, and a timeline with its number.
+/// Starts a test in the child with two streams, and a timeline with its number.
 fn begin(test: &str) -> Option<(Double, [u64; 2], u64, u64)> {
     let double = Double::in_child(test)?;
     raw::init();
@@ -58,7 +58,7 @@ fn a_stream_stands_until_the_function_returns() {
     double.signal(number, 1);
     double.until("the function is called", |_| called() == [1]);
     assert_eq!([raw::query_event(event), raw::query(stream), raw::query(other)], [600, 600, 0]);
-    // Other streams, and functions of theirs, go on.
+    // Other streams and their host functions continue.
     assert_eq!([raw::call_host(other, Some(note), 3), raw::await_stream(other)], [0; 2]);
     assert_eq!(called(), [1, 3]);
     std::thread::scope(|scope| {

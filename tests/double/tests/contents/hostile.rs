@@ -1,5 +1,4 @@
-//! What safe code may do to streams, contexts and cudarc's record of errors, and what must hold all
-//! the same.
+//! Safe code that misuses streams, contexts and cudarc's error record must not break any guarantee.
 #![allow(unsafe_code, reason = "waits and signals are unsafe")]
 
 use std::sync::Arc;
@@ -22,7 +21,8 @@ fn record(context: &CudaContext, code: CUresult) {
     context.record_err::<()>(Err(DriverError(code)));
 }
 
-/// Only the driver's own answer says that a context is lost; what anybody recorded stays recorded.
+/// Only the driver's own answer means that a context is lost; an error recorded by other code stays
+/// recorded.
 #[test]
 fn a_recorded_error_is_no_lost_context() {
     let Some(double) = Double::in_child("hostile::a_recorded_error_is_no_lost_context") else { return };
@@ -35,7 +35,7 @@ fn a_recorded_error_is_no_lost_context() {
     assert!(record_event(&home).unwrap().is_reached().unwrap());
     assert_eq!(device.context().check_err(), Err(DriverError(illegal)));
 
-    // A hand-over brings it up, and does not take it for more than it is.
+    // A hand-over reports the recorded error, but not as a lost context.
     record(device.context(), illegal);
     // SAFETY: nothing was signaled before.
     let refused = unsafe { signal_one(&home, &timeline, 1) }.unwrap_err();
@@ -47,8 +47,8 @@ fn a_recorded_error_is_no_lost_context() {
     assert_eq!(double.findings_at_exit(), Vec::new());
 }
 
-/// Whichever call fails, and whoever takes what cudarc recorded of it: nothing is handed over ahead
-/// of a guest.
+/// Whichever call of a guest fails, and even if other code takes the error that cudarc recorded, no
+/// hand-over happens before the guest's work.
 #[test]
 fn a_guest_that_failed_is_not_forgotten() {
     let Some(double) = Double::in_child("hostile::a_guest_that_failed_is_not_forgotten") else { return };
@@ -61,7 +61,7 @@ fn a_guest_that_failed_is_not_forgotten() {
         let (ready_number, done_number) = (ready.number, done.number);
         let [ready, done] = [ready, done].map(|exported| import_semaphore(&device, exported, SemaphoreKind::Timeline));
         let mut buffer = map(&import_memory(&double, &device), &home);
-        // SAFETY: the signal comes below, and the timeline lives until then.
+        // SAFETY: the signal follows below, and the timeline lives until then.
         unsafe { wait_one(&guest, &ready, 1) }.unwrap();
         double.fail_nth(nth, 2, false);
         let copied = guest.memcpy_htod(&[1u32; LEN], &mut buffer.view_mut());
@@ -74,7 +74,7 @@ fn a_guest_that_failed_is_not_forgotten() {
             assert_eq!(double.value(done_number), 0, "call {nth} ({hit:?}) fails: handed over ahead of the guest");
         }
         refused += u32::from(joined.is_err());
-        // Nor does asking again help.
+        // A second attempt does not change the result.
         assert_eq!(buffer.join_foreign_work().is_err(), joined.is_err());
         double.signal(ready_number, 1);
         drop((buffer, ready, done, home, guest, device));
@@ -88,8 +88,8 @@ fn a_guest_that_failed_is_not_forgotten() {
     assert!(nth > 5 && refused > 0, "{nth} calls, {refused} refused");
 }
 
-/// What a program captures runs at any time or never: no hand-over and no shared memory gets into
-/// it.
+/// Captured work may run at any time or never, so neither hand-overs nor shared memory are
+/// captured.
 #[test]
 fn a_captured_stream_is_refused() {
     let Some(double) = Double::in_child("hostile::a_captured_stream_is_refused") else { return };
@@ -119,7 +119,7 @@ fn a_captured_stream_is_refused() {
     // SAFETY: the timeline outlives the call.
     let graph = unsafe { StreamGraph::capture(NAME, &home, &timeline, &timeline, |_| Ok::<(), ()>(())) };
     assert!(matches!(graph, Err(CaptureError::Cuda(error)) if captured(&error)));
-    // All that was asked left the capture as it was, and nothing got in.
+    // All refused calls left the capture as it was, and captured nothing.
     assert!(home.end_capture(CUgraphInstantiate_flags(0)).unwrap().is_none_or(|graph| graph.launch().is_ok()));
     assert_eq!((double.value(number), double.findings()), (0, Vec::new()));
 
@@ -127,10 +127,10 @@ fn a_captured_stream_is_refused() {
         stream.begin_capture(THREAD_LOCAL).unwrap();
         assert_refused(&device, &mut buffer, stream, CUresult::CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
         drop(stream.end_capture(CUgraphInstantiate_flags(0)));
-        // The double's own word for memory at address 0.
+        // The double reports memory at address 0 like this.
         assert!(kinds(&double.findings()).iter().all(|kind| *kind == "out-of-bounds"));
     }
-    // Afterwards all is as it was.
+    // After the captures, everything works as before.
     buffer.join_foreign_work().unwrap();
     // SAFETY: nothing was signaled before.
     unsafe { signal_one(&home, &timeline, 1) }.unwrap();
@@ -139,7 +139,8 @@ fn a_captured_stream_is_refused() {
     assert_clean(&double);
 }
 
-/// A stream that cannot be put in order is lent no address, and the reason is recorded.
+/// Checks that a stream that cannot be ordered receives no address, and that the reason is
+/// recorded.
 fn assert_refused(
     device: &cuda_import::CudaDevice,
     buffer: &mut MappedBuffer<u32>,
@@ -162,13 +163,13 @@ fn a_capture_that_is_ended_inside_gives_no_frame_graph() {
     let timeline = import_semaphore(&device, exported, SemaphoreKind::Timeline);
     let record = |lent: &Arc<CudaStream>| lent.end_capture(CUgraphInstantiate_flags(0)).map(drop);
     // SAFETY: the timeline outlives the call. Ending the capture breaks the contract, which must be
-    // noticed.
+    // detected.
     let graph = unsafe { StreamGraph::capture(NAME, &home, &timeline, &timeline, record) };
     assert!(matches!(graph, Err(CaptureError::Cuda(Error::Graph { .. }))), "{graph:?}");
     assert_eq!(double.value(number), 0, "the signal was given at once");
 }
 
-/// One handle for many streams: no event stands for them.
+/// One handle denotes the per-thread default streams of all threads, so an event cannot order them.
 #[test]
 fn default_streams_as_guests() {
     let Some(double) = Double::in_child("hostile::default_streams_as_guests") else { return };
@@ -185,8 +186,8 @@ fn default_streams_as_guests() {
     assert!(matches!(image.view().use_on(&per_thread), Err(Error::PerThreadStream { .. })));
     drop(image);
 
-    // The legacy one is a stream like any other. Each use waits for the one before, since a handle
-    // may come again.
+    // The legacy default stream works like any other stream. Each use waits for the previous one,
+    // since a handle may be reused.
     let legacy = device.context().default_stream();
     for stream in [&legacy, &device.new_stream().unwrap()] {
         stream.memset_zeros(&mut buffer.view_mut()).unwrap();
@@ -200,7 +201,8 @@ fn default_streams_as_guests() {
     assert_clean(&double);
 }
 
-/// A second mapping of an image's memory would outlive the turn that its view was lent for.
+/// A second mapping of an image's memory is refused, because it could outlive the turn that its
+/// view was lent for.
 #[test]
 fn an_image_has_its_whole_memory() {
     let Some(double) = Double::in_child("hostile::an_image_has_its_whole_memory") else { return };
@@ -219,8 +221,7 @@ fn an_image_has_its_whole_memory() {
     assert_clean(&double);
 }
 
-/// A mapping that the driver will not free is an error and a counted leak, whoever stands in
-/// between.
+/// A mapping that the driver fails to free is an error and a counted leak, whichever call fails.
 #[test]
 fn a_free_that_fails_is_counted() {
     let Some(double) = Double::in_child("hostile::a_free_that_fails_is_counted") else { return };
@@ -254,8 +255,8 @@ fn a_free_that_fails_is_counted() {
     }
 }
 
-/// Who has seen all work end need not wait behind what others enqueue on the same stream; lent
-/// again, it counts no more.
+/// A mapping known to be idle is closed without waiting for later work on its stream. Lending it
+/// again ends that knowledge.
 #[test]
 fn a_mapping_that_is_known_to_be_idle_asks_nothing() {
     let Some(double) = Double::in_child("hostile::a_mapping_that_is_known_to_be_idle_asks_nothing") else { return };
@@ -273,9 +274,9 @@ fn a_mapping_that_is_known_to_be_idle_asks_nothing() {
     // SAFETY: as above.
     unsafe { image.assume_idle() };
     drop(lent.view().device_ptr(&home));
-    // The address may be in a structure that a kernel gets.
+    // The address may be stored in a structure passed to a kernel.
     assert_ne!(addressed.view_mut().as_raw(), 0);
-    // SAFETY: the signal comes below, and the timeline lives until then.
+    // SAFETY: the signal follows below, and the timeline lives until then.
     unsafe { wait_one(&home, &timeline, 1) }.unwrap();
     assert!(matches!(lent.close(), Err(Error::StillInUse { .. })));
     assert!(matches!(addressed.close(), Err(Error::StillInUse { .. })));

@@ -1,4 +1,5 @@
-//! Images: what is told of them, what is refused, what is written is read, what goes before what.
+//! Images: their properties, refused uses, round trips of their contents, and the order of their
+//! destruction.
 #![allow(unsafe_code, clippy::unwrap_used, reason = "mapping an image is unsafe")]
 #![cfg(target_os = "linux")]
 
@@ -24,7 +25,7 @@ fn map<T: Texel>(
     info: &ImageMappingInfo,
     home: &Arc<CudaStream>,
 ) -> Result<MappedImage<T>, Error> {
-    // SAFETY: what differs from the exported image would be a finding.
+    // SAFETY: any difference from the exported image would be a finding.
     unsafe { MappedImage::map(memory, info, home) }
 }
 
@@ -32,7 +33,7 @@ fn names(double: &Double) -> Vec<String> {
     double.calls().into_iter().map(|call| call.name).collect()
 }
 
-/// The exporting side's words for what is mapped as `info`.
+/// Returns the exporting side's description of an image that is mapped as `info`.
 fn shape<T: Texel>(info: &ImageMappingInfo) -> ImageShape {
     let format = match T::FORMAT.channel {
         ChannelType::U8 => 0x01,
@@ -94,7 +95,7 @@ fn every_kind_is_mapped_as_it_was_exported() {
     assert_clean(&double);
 }
 
-/// Every texel of every level and layer is another one, and comes back from where it was put.
+/// Writes a different value to every texel of every level and layer, and reads it back.
 fn round_trip<T: Texel + std::fmt::Debug + PartialEq>(
     double: &Double,
     device: &CudaDevice,
@@ -237,7 +238,7 @@ fn two_mappings_of_the_same_bytes_are_refused() {
     assert!(matches!(map::<Rgba>(&memory, &IMAGE, &home), Err(Error::Overlap { .. })));
     let buffer = |offset| MappedBuffer::<u32>::map(&memory, &BufferMappingInfo { offset, len: 16 }, &home);
     assert!(matches!(buffer(512), Err(Error::Overlap { .. })));
-    // Nor beside it: how far an image reaches is known to the drivers alone.
+    // Memory next to it cannot be mapped either: only the drivers know the extent of an image.
     assert!(matches!(buffer(0), Err(Error::Overlap { .. })));
     image.close().unwrap();
     drop(buffer(0).unwrap());
@@ -267,7 +268,7 @@ fn objects_are_made_once_and_go_first() {
     let kinds: Vec<_> = double.live().iter().map(|live| live.kind().to_owned()).collect();
     assert_eq!(kinds[..5], ["texture", "texture", "surface", "surface", "array"]);
 
-    // On a thread where another context, or none, is current.
+    // Drops the image while no context is current.
     double.set_current(0);
     drop((home, device));
     double.forget_calls();
@@ -293,7 +294,7 @@ fn an_image_without_its_levels_leaves_nothing() {
         let Some(hit) = double.disarm() else { break };
         match mapped {
             Err(error) => assert_eq!(error.driver_code().unwrap().0, 2),
-            // Giving the caller's context back fails with no more than a warning.
+            // A failure to restore the caller's context is only a warning.
             Ok(image) => {
                 assert!(hit.name.starts_with("cuCtx"), "{hit:?}");
                 drop(image);

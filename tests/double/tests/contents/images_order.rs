@@ -1,4 +1,4 @@
-//! Images: copies end before they return, streams take turns, and what is in use is kept.
+//! Images: host copies complete before they return, streams take turns, and images in use are kept.
 #![allow(unsafe_code, reason = "waits are unsafe")]
 #![cfg(target_os = "linux")]
 
@@ -18,7 +18,7 @@ fn host_copies_end_before_they_return() {
         let exported = double.export_semaphore(true);
         let number = exported.number;
         let timeline = import_semaphore(&device, exported, SemaphoreKind::Timeline);
-        // SAFETY: the signals come below, and the timeline lives until then.
+        // SAFETY: the signals follow below, and the timeline lives until then.
         unsafe { wait_one(&home, &timeline, 1) }.unwrap();
         let (read, image) = std::thread::scope(|scope| {
             let copying = scope.spawn(|| {
@@ -48,7 +48,7 @@ fn host_copies_end_before_they_return() {
     assert_clean(&double);
 }
 
-/// Whatever fails, the slice is not given back while the copy is still to come.
+/// Whatever fails, a host copy does not return its slice while the copy is pending.
 #[test]
 fn no_failure_lets_a_host_copy_go_on() {
     let Some(double) = Double::in_child("images_order::no_failure_lets_a_host_copy_go_on") else { return };
@@ -60,7 +60,7 @@ fn no_failure_lets_a_host_copy_go_on() {
         let exported = double.export_semaphore(true);
         let number = exported.number;
         let timeline = import_semaphore(&device, exported, SemaphoreKind::Timeline);
-        // SAFETY: the signal comes below, and the timeline lives until then.
+        // SAFETY: the signal follows below, and the timeline lives until then.
         unsafe { wait_one(&home, &timeline, 1) }.unwrap();
         let (copied, signaled) = std::thread::scope(|scope| {
             double.fail_nth(nth, 2, false);
@@ -73,8 +73,8 @@ fn no_failure_lets_a_host_copy_go_on() {
             copying.join().unwrap()
         });
         let Some(hit) = double.disarm() else { break };
-        // Order is had another way where one fails, and giving the caller's context back with no
-        // more than a warning.
+        // If a call fails, the order is established another way. A failure to restore the caller's
+        // context is only a warning.
         if let Err(error) = copied {
             assert_eq!(error.driver_code().unwrap().0, 2, "{hit:?}");
         } else {
@@ -104,7 +104,7 @@ fn streams_that_share_an_image_take_turns() {
         let exported = double.export_semaphore(true);
         let number = exported.number;
         let timeline = import_semaphore(&device, exported, SemaphoreKind::Timeline);
-        // SAFETY: the signal comes below, and the timeline lives until then.
+        // SAFETY: the signal follows below, and the timeline lives until then.
         unsafe { wait_one(writer, &timeline, 1) }.unwrap();
         image.view_mut().copy_from_buffer(writer, 1, 2.., &ones.view()).unwrap();
         image.view().copy_to_buffer(reader, 1, 2.., &mut read.view_mut()).unwrap();
@@ -131,7 +131,7 @@ fn an_image_in_use_is_kept_and_said_so() {
     let timeline = import_semaphore(&device, exported, SemaphoreKind::Timeline);
     let [closed, leaked] = [(); 2].map(|()| map_image(&import_image(&double, &device), &home));
     closed.view().texture(&TextureInfo::default()).unwrap();
-    // SAFETY: the signal comes below, and the timeline lives until then.
+    // SAFETY: the signal follows below, and the timeline lives until then.
     unsafe { wait_one(&home, &timeline, 1) }.unwrap();
     let error = closed.close().unwrap_err();
     assert!(matches!(error, Error::StillInUse { .. }), "{error}");

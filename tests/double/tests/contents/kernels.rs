@@ -1,5 +1,5 @@
-//! Kernels that cuda-import loads and launches: the compiler's log, the calls of a launch, and what
-//! fails.
+//! Kernels that cuda-import loads and launches: the compiler log, the calls of a launch, and
+//! failures.
 #![allow(unsafe_code, clippy::unwrap_used, reason = "launches are unsafe")]
 
 use std::ffi::{CStr, c_void};
@@ -28,7 +28,7 @@ fn fill(device: &CudaDevice) -> Kernel {
     KernelModule::new(device, NAME, PTX).unwrap().kernel("fill").unwrap()
 }
 
-/// Where the arguments are.
+/// Returns pointers to the arguments.
 fn places(args: &(u64, u32, u64)) -> [*const c_void; 3] {
     [(&raw const args.0).cast(), (&raw const args.1).cast(), (&raw const args.2).cast()]
 }
@@ -44,7 +44,7 @@ fn broken_text_is_told_with_the_compilers_log() {
     for part in ["\"brook\"", device.name(), "CUDA_ERROR_INVALID_PTX (218)", "ptx input, line 3; error"] {
         assert!(text.contains(part), "{part}: {text}");
     }
-    // What the compiler has nothing to say of.
+    // An image for which the compiler writes no log.
     let error = KernelModule::new(&device, "brook", c"\x7fELF").unwrap_err();
     assert!(matches!(error, Error::Driver { call: "cuModuleLoadDataEx", .. }), "{error:?}");
     let module = KernelModule::new(&device, "brook", PTX).unwrap();
@@ -59,8 +59,8 @@ fn broken_text_is_told_with_the_compilers_log() {
     assert_clean(&double);
 }
 
-/// A launch is one call where the context is current, and arrives with its arguments; what they
-/// point to is checked when it runs.
+/// A launch is a single call if the context is current, and passes its arguments; the memory that
+/// they point to is checked when it runs.
 #[test]
 fn a_launch_is_one_call_and_never_waits() {
     let Some(double) = Double::in_child("kernels::a_launch_is_one_call_and_never_waits") else { return };
@@ -71,13 +71,13 @@ fn a_launch_is_one_call_and_never_waits() {
     let exported = double.export_semaphore(true);
     let number = exported.number;
     let rendered = import_semaphore(&device, exported, SemaphoreKind::Timeline);
-    // SAFETY: the signal comes below, and the timeline outlives it.
+    // SAFETY: the signal follows below, and the timeline outlives it.
     unsafe { wait_one(&stream, &rendered, 1) }.unwrap();
 
     device.context().bind_to_thread().unwrap();
     let args = (buffer.view().device_ptr(&stream).0, 7, 64);
     double.forget_calls();
-    // SAFETY: the double runs nothing; three arguments of the kernel's sizes.
+    // SAFETY: the double does not run the kernel; three arguments of the kernel's sizes.
     unsafe { kernel.launch(&stream, &SHAPE, &places(&args)) }.unwrap();
     let calls: Vec<_> = double.calls().into_iter().map(|call| call.name).collect();
     assert_eq!(calls, ["cuCtxGetCurrent", "cuLaunchKernel"], "the first launch too");
@@ -86,7 +86,7 @@ fn a_launch_is_one_call_and_never_waits() {
     assert!(query(&stream).unwrap());
     assert_eq!(double.findings(), Vec::new());
 
-    // SAFETY: as above; the address is nobody's.
+    // SAFETY: as above; nothing is at the address.
     unsafe { kernel.launch(&stream, &SHAPE, &places(&(args.0 + (1 << 20), 7, 64))) }.unwrap();
     assert_eq!(kinds(&double.findings()), ["out-of-bounds"], "what it is given arrives");
 }
@@ -111,7 +111,7 @@ fn launches_that_are_refused() {
     assert_clean(&double);
 }
 
-/// A module goes with its last kernel, once.
+/// A module is unloaded once, with its last kernel.
 #[test]
 fn a_module_lives_as_long_as_its_kernels() {
     let Some(double) = Double::in_child("kernels::a_module_lives_as_long_as_its_kernels") else { return };
@@ -137,7 +137,7 @@ fn every_call_fails_once() {
     let launch = Operation::new("load, launch", |world| {
         let kernel = KernelModule::new(&world.device, NAME, PTX)?.kernel("fill")?;
         let args = (0, 7, 64);
-        // SAFETY: as above; the double checks addresses only, and this is none.
+        // SAFETY: as above; the double only checks addresses, and 0 is none.
         Ok(unsafe { kernel.launch(&world.home, &SHAPE, &places(&args)) }?)
     });
     let leaves = &["module", "function", "context"];

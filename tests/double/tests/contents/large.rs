@@ -1,4 +1,4 @@
-//! More than 32 bits can count, and copies from buffer to buffer.
+//! Sizes beyond 32 bits, and copies between buffers.
 #![allow(unsafe_code, clippy::unwrap_used, reason = "imports and copies are unsafe")]
 #![cfg(target_os = "linux")]
 
@@ -43,7 +43,7 @@ fn the_last_byte_is_reached() {
         let last = bytes.len() - 1;
         let mut view = bytes.view_mut();
         assert_eq!(view.slice(last..).unwrap().as_raw(), view.as_raw() + size - 1);
-        // Cut to 32 bits, the last byte would be this one.
+        // If offsets were truncated to 32 bits, the last byte would alias this one.
         let cut = last % (1 << 32);
         home.memcpy_htod(&[7u8], &mut view.slice_mut(cut..=cut).unwrap()).unwrap();
         home.memcpy_htod(&[9u8], &mut view.slice_mut(last..).unwrap()).unwrap();
@@ -55,7 +55,7 @@ fn the_last_byte_is_reached() {
         assert_eq!(home.clone_dtoh(&bytes.view().slice(last..).unwrap()).unwrap(), [7]);
         bytes.close().unwrap();
 
-        // In elements of 16 bytes, whose number is less.
+        // The same bytes as 16-byte elements, whose count is smaller.
         let wide = map_all::<[u32; 4]>(&memory, size / 16, &home);
         assert_eq!((wide.size(), wide.view().bytes().len() as u64), (size, size));
         let element = home.clone_dtoh(&wide.view().slice(wide.len() - 1..).unwrap().bytes()).unwrap();
@@ -82,10 +82,10 @@ fn a_copy_reaches_as_far_as_both() {
     let mut source = map(&import_memory(&double, &device), &home);
     let larger = map_all::<u32>(&import(&double, &device, 4 * MIB), MIB, &home);
     let smaller = map_all::<u32>(&import(&double, &device, MIB), 5, &home);
-    // Another stream wrote it: the copy comes behind that.
+    // Another stream wrote the source, and the copy must be ordered after that.
     guest.memcpy_htod(&[3u32; LEN], &mut source.view_mut()).unwrap();
     for target in [&larger, &smaller] {
-        // SAFETY: nobody else uses either, and both live.
+        // SAFETY: nothing else uses either buffer, and both live.
         unsafe { target.copy_from(&source) }.unwrap();
         let kept = target.len().min(LEN);
         assert_eq!(home.clone_dtoh(&target.view().slice(..kept).unwrap()).unwrap(), vec![3; kept]);

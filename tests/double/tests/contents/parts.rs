@@ -1,4 +1,4 @@
-//! Many arrays under one mapping: what is told to the driver, what is refused, what keeps what.
+//! Several arrays in one mapping: their driver calls, refused parts, and lifetimes.
 #![allow(unsafe_code, reason = "waits are unsafe")]
 #![cfg(target_os = "linux")]
 
@@ -10,7 +10,7 @@ use cuda_import::cudarc::driver::{CudaContext, CudaStream};
 use cuda_import::{BufferMappingInfo, Error, MappedBlock, MappedBuffer, SemaphoreKind, wait_one};
 use driver_double::{Double, Live};
 
-/// `len` words at `offset` bytes.
+/// Maps `len` words at `offset` bytes.
 fn words(
     block: &Arc<MappedBlock>,
     offset: u64,
@@ -43,7 +43,7 @@ fn parts_cost_the_driver_one_mapping() {
     for (stamp, part) in (1u32..).zip(&parts) {
         assert_eq!(home.clone_dtoh(&part.view()).unwrap(), [stamp; 64]);
     }
-    // Bytes that are free again may be another part's, and parts keep the block.
+    // Freed bytes can become part of another array, and the parts keep the block alive.
     drop(parts.swap_remove(3));
     parts.push(words(&block, 3 * 256 + 4, 63, &home).unwrap());
     drop(block);
@@ -79,10 +79,10 @@ fn bad_parts_are_refused_without_a_call() {
     assert!(matches!(refused(0, usize::MAX), Error::SizeOverflow { .. }));
     assert!(matches!(words(&block, 0, 1, &foreign), Err(Error::ContextMismatch { .. })));
     assert_eq!((double.calls(), block.parts()), (Vec::new(), 1));
-    // The block has all of the memory.
+    // The block occupies the whole memory.
     let place = BufferMappingInfo { offset: 0, len: 4 };
     assert!(matches!(MappedBuffer::<u32>::map(&memory, &place, &home), Err(Error::Overlap { .. })));
-    // What touches is apart.
+    // Adjacent parts do not overlap.
     drop((words(&block, 0, 256, &home).unwrap(), words(&block, 1280, 4, &home).unwrap(), first));
     assert_eq!(block.parts(), 0);
     drop((block, memory, home, device, foreign));
@@ -100,7 +100,7 @@ fn bytes_in_use_are_kept_from_use() {
     let timeline = import_semaphore(&device, exported, SemaphoreKind::Timeline);
     let block = MappedBlock::map(&import_memory(&double, &device), &home).unwrap();
     let [closed, dropped] = [0, 256].map(|offset| words(&block, offset, 64, &home).unwrap());
-    // SAFETY: the signal comes below, and the timeline lives until then.
+    // SAFETY: the signal follows below, and the timeline lives until then.
     unsafe { wait_one(&home, &timeline, 1) }.unwrap();
 
     let error = std::thread::spawn(move || closed.close()).join().unwrap().unwrap_err();
@@ -111,7 +111,8 @@ fn bytes_in_use_are_kept_from_use() {
     assert!(said::take().iter().any(|line| line.contains(NAME) && line.contains("still in use")));
     double.signal(number, 1);
 
-    // Its work has ended since, but nobody saw it: they stay claimed, and the block stays mapped.
+    // The work has ended since, but that was not observed: the bytes stay claimed, and the block
+    // stays mapped.
     assert_eq!(block.parts(), 2);
     assert!(matches!(words(&block, 0, 64, &home), Err(Error::Overlap { .. })));
     drop(words(&block, 512, 64, &home).unwrap());

@@ -1,4 +1,4 @@
-//! Kernels of the tests that store and load texels have twins in the double.
+//! The double executes the test kernels that store and load texels.
 #![allow(unsafe_code, clippy::unwrap_used, reason = "launches are unsafe")]
 #![cfg(target_os = "linux")]
 
@@ -20,7 +20,8 @@ fn blocks(width: u32, height: u32) -> LaunchConfig {
     LaunchConfig { grid_dim: (width.div_ceil(8), height.div_ceil(8), 1), block_dim: (8, 8, 1), shared_mem_bytes: 0 }
 }
 
-/// Into the second level and back; what reaches beyond it is an illegal access.
+/// Texels are stored to the second level and loaded back; an access out of bounds is an illegal
+/// access.
 #[test]
 fn texels_are_stored_and_loaded() {
     let Some(double) = Double::in_child("surfaces::texels_are_stored_and_loaded") else { return };
@@ -29,7 +30,7 @@ fn texels_are_stored_and_loaded() {
     let module = device.context().load_module(Ptx::from_src(PTX)).unwrap();
     let [store, load] = ["store_4", "load_4"].map(|name| module.load_function(name).unwrap());
     let memory = import_shape(&double, &device, &ImageShape { layers: 1, ..SHAPE });
-    // SAFETY: as it was exported.
+    // SAFETY: mapped as it was exported.
     let mut image =
         unsafe { MappedImage::<Rgba>::map(&memory, &ImageMappingInfo { layers: 1, ..IMAGE }, &home) }.unwrap();
     let mut buffer = map(&import_memory(&double, &device), &home);
@@ -43,7 +44,7 @@ fn texels_are_stored_and_loaded() {
     let mut launch = home.launch_builder(&store);
     let from = buffer.view();
     launch.arg(&mut surface).arg(&from).arg(&width).arg(&height);
-    // SAFETY: its four parameters; it stays inside of the level and the buffer.
+    // SAFETY: its four parameters; accesses stay within the level and the buffer.
     unsafe { launch.launch(blocks(width, height)) }.unwrap();
     let mut stored = [[0; 4]; 8];
     view.read_to_host(&home, 1, .., &mut stored).unwrap();
@@ -58,7 +59,7 @@ fn texels_are_stored_and_loaded() {
         let mut to = buffer.view_mut();
         let mut launch = home.launch_builder(&load);
         launch.arg(&mut surface).arg(&mut to).arg(&wide).arg(&height);
-        // SAFETY: as above; the double sees what is outside.
+        // SAFETY: as above; the double detects accesses out of bounds.
         unsafe { launch.launch(blocks(wide, height)) }.unwrap();
         let loaded = home.clone_dtoh(&buffer.view());
         assert_eq!(loaded.is_ok(), ends, "{wide} texels a row");

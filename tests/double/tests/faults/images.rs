@@ -1,6 +1,6 @@
-//! As `faults`, of images.
+//! Fault walks like those in `faults`, for images.
 //!
-//! Unsafe because operations are.
+//! Unsafe because the operations are.
 #![allow(unsafe_code, clippy::unwrap_used)]
 
 use std::sync::Arc;
@@ -11,34 +11,34 @@ use cuda_import::cudarc::driver::CudaStream;
 use cuda_import::{BufferMappingInfo, ImportedMemory, MappedBuffer, MappedImage, TextureInfo, signal_one};
 use driver_double::Call;
 
-/// What stays when an image cannot be freed.
+/// Objects that remain if an image cannot be freed.
 const MAPPED_IMAGE: &[&str] = &["texture", "surface", "array", "memory", "context"];
 
 fn map_image(memory: &Arc<ImportedMemory>, world: &World<'_>) -> Result<MappedImage<Texel>, Failure> {
-    // SAFETY: the double exported the image so.
+    // SAFETY: the double exported this image.
     Ok(unsafe { MappedImage::map(memory, &IMAGE, &world.home) }?)
 }
 
-/// By a guest, so that there is something to join.
+/// Writes on a guest stream, so that there is work to join.
 fn guest_paints(world: &mut World<'_>) -> Outcome {
     let guest = Arc::clone(&world.guest);
     Ok(world.image().view_mut().write_from_host(&guest, 0, .., &[[7; 4]; TEXELS])?)
 }
 
-/// Objects of each kind, so that there is something to destroy.
+/// Creates objects of each kind, so that there are objects to destroy.
 fn make_objects(world: &mut World<'_>) -> Outcome {
     let view = world.image().view_mut();
     let one = TextureInfo { level: Some(1), normalized_coordinates: false, ..Default::default() };
     let (chain, level) = (view.texture(&TextureInfo::default())?, view.texture(&one)?);
     let (first, second) = (view.surface(0)?, view.surface(1)?);
     let made = [chain.as_raw(), level.as_raw(), first.as_raw(), second.as_raw()];
-    // From now on they are only looked up.
+    // The objects exist now, so these calls only look them up.
     let again = [view.texture(&TextureInfo::default())?.as_raw(), view.texture(&one)?.as_raw()];
     assert_eq!([again[0], again[1], view.surface(0)?.as_raw(), view.surface(1)?.as_raw()], made);
     Ok(())
 }
 
-/// A layer of the second mip level, through a buffer and back into another layer.
+/// Copies a layer of the second mip level to a buffer and back to another layer.
 fn copy_through_buffer(world: &mut World<'_>, stream: &Arc<CudaStream>) -> Outcome {
     let memory = Arc::clone(world.goods.memory.as_ref().unwrap());
     let mut buffer = MappedBuffer::<Texel>::map(&memory, &BufferMappingInfo { offset: 0, len: 8 }, &world.home)?;
@@ -61,9 +61,9 @@ fn images() {
         Ok(())
     });
     let objects = Operation::new("textures and surfaces", make_objects);
-    // How a driver answers that does not know a limit.
+    // The answer of a driver that does not know a limit.
     let unknown = |call: &Call| call.name == "cuDeviceGetAttribute" && call.code == 1;
-    // Where the array cannot be destroyed that turned out to have no levels, it stays.
+    // If creating the levels fails and then destroying the array does too, the array remains.
     let map = Operation { leaves: &["array", "memory", "context"], shrugs_off: unknown, ..map };
     walk("images::images", [Operation { object: NAME, ..map }, Operation { object: NAME, ..objects }]);
 }

@@ -1,7 +1,7 @@
-//! Every driver call of every public operation fails once: the error is right, nothing is lost,
-//! nothing panics, and a second try works.
+//! Every driver call of every public operation fails once: the error is correct, nothing is leaked,
+//! nothing panics, and a second attempt works.
 //!
-//! Unsafe because operations are.
+//! Unsafe because the operations are.
 #![allow(unsafe_code, clippy::unwrap_used)]
 
 use std::sync::Arc;
@@ -25,7 +25,7 @@ fn import_memory(world: &mut World<'_>) -> Result<Arc<ImportedMemory>, Failure> 
 }
 
 fn import_semaphore(world: &mut World<'_>, exported: Option<Exported>, kind: SemaphoreKind) -> Outcome {
-    // SAFETY: the double would find a wrong kind.
+    // SAFETY: the double would report a wrong kind.
     let semaphore = unsafe { ImportedSemaphore::import(&world.device, exported.unwrap().handle, kind, NAME) }?;
     world.keep(semaphore);
     Ok(())
@@ -35,7 +35,7 @@ fn map(memory: &Arc<ImportedMemory>, world: &World<'_>) -> Result<MappedBuffer<u
     Ok(MappedBuffer::map(memory, &BufferMappingInfo { offset: 256, len: LEN }, &world.home)?)
 }
 
-/// By a guest, so that there is something to join.
+/// Writes on a guest stream, so that there is work to join.
 fn guest_writes(world: &mut World<'_>) -> Outcome {
     let guest = Arc::clone(&world.guest);
     Ok(guest.memcpy_htod(&[7u32; LEN], &mut world.buffer().view_mut())?)
@@ -56,15 +56,15 @@ fn devices() {
         world.keep(world.device.new_stream()?);
         Ok(())
     });
-    // How a driver answers that does not know an attribute; and a device need not be an adapter of
-    // Windows.
+    // Answers of a driver that does not know an attribute, and of a device that is not a Windows
+    // adapter.
     let unknown = |call: &Call| call.name == "cuDeviceGetAttribute" && call.code == 1 || call.name == "cuDeviceGetLuid";
     walk(
         "operations::devices",
         [
             Operation { device: false, shrugs_off: unknown, ..probe },
-            // CudaContext::new of cudarc 0.19.10 keeps the context that it has retained when the
-            // query after that fails.
+            // `CudaContext::new` of cudarc 0.19.10 does not release the context that it retained if
+            // its next query fails.
             Operation { device: false, shrugs_off: unknown, leaves: &["context"], ..by_uuid },
             Operation { device: false, shrugs_off: unknown, ..adopt },
             new_stream,
@@ -124,8 +124,8 @@ fn semaphores() {
 
 #[test]
 fn waits_and_signals() {
-    // In every case below the semaphores outlive the calls, and the values are what the world is
-    // at.
+    // In all cases below, the semaphores outlive the calls, and the values match the state of the
+    // fixture.
     let wait_binary = Operation::new("wait, binary", |world| {
         // SAFETY: as above.
         Ok(unsafe { wait_one(&world.home, world.goods.signaled.as_ref().unwrap(), 0) }?)
@@ -157,8 +157,8 @@ fn waits_and_signals() {
             Operation { object: NAME, timelines: MANY, ..wait_many },
             Operation { object: NAME, ..signal_binary },
             Operation { object: NAME, timelines: MANY, ..signal_many },
-            // The stream is the program's own: its device is asked for its name, which a lost
-            // context does not tell.
+            // The stream belongs to the program. Its device is queried for its name, which fails in
+            // a lost context.
             Operation { object: "stream", device: false, ..query },
         ],
     );
@@ -195,7 +195,7 @@ fn copies_between_buffers() {
         guest_writes(world)?;
         let memory = Arc::clone(world.goods.memory.as_ref().unwrap());
         let larger = map(&memory, world)?;
-        // SAFETY: nobody else uses either, and both are kept until the world ends.
+        // SAFETY: nothing else uses either buffer, and both are kept until the fixture is dropped.
         let copied = unsafe { larger.copy_from(world.buffer()) };
         world.keep(larger);
         Ok(copied?)
@@ -224,7 +224,7 @@ fn ends_of_buffers() {
     );
 }
 
-/// A write into the buffer, waiting for the first timeline and signaling the second.
+/// Captures a write to the buffer that waits for the first timeline and signals the second.
 fn capture(world: &mut World<'_>) -> Result<StreamGraph, Failure> {
     let World { home, goods, .. } = world;
     let buffer = goods.buffer.as_mut().unwrap();
@@ -245,8 +245,8 @@ fn graphs() {
     let launch = Operation::new("capture, launch twice", |world| {
         let mut graph = capture(world)?;
         for value in 2..4 {
-            // SAFETY: the one timeline is at 1, the other's values rise; all that is used outlives
-            // the graph.
+            // SAFETY: one timeline is at 1, the other's values increase; everything that is used
+            // outlives the graph.
             unsafe { graph.launch(1, value) }?;
         }
         Ok(())
@@ -258,11 +258,11 @@ fn graphs() {
         // SAFETY: as above.
         Ok(unsafe { graph.launch(1, 2) }?)
     });
-    // Whatever fails while it is given up, the closure's error comes out.
+    // Whatever fails while the capture is abandoned, the closure's error is returned.
     let given_up = Operation::new("a capture that is given up", |world| {
         let World { home, goods, .. } = world;
         let [wait, signal, ..] = &goods.timelines[..] else { unreachable!("there are many") };
-        // SAFETY: there is no graph.
+        // SAFETY: no graph is created.
         let graph = unsafe { StreamGraph::capture(NAME, home, wait, signal, |_| Err::<(), _>("on purpose")) };
         match graph {
             Err(CaptureError::Record("on purpose")) => Ok(()),
@@ -271,7 +271,7 @@ fn graphs() {
         }
     });
     let given_up = Operation { shrugs_off: |_| true, ..given_up };
-    // What could not be destroyed, and what that lives in.
+    // Objects that could not be destroyed, and their context.
     let leaves = &["graph", "exec", "context"];
     walk(
         "operations::graphs",
@@ -297,8 +297,8 @@ fn from_import_to_close() {
 fn what_was_recorded_earlier_stops_a_hand_over() {
     let Some(double) = Double::in_child("operations::what_was_recorded_earlier_stops_a_hand_over") else { return };
     let world = World::new(&double, 1);
-    // The stream may hold another handle of the context than the device does; either may have
-    // recorded it.
+    // The stream may hold a different handle of the context than the device does; either may have
+    // recorded the error.
     let other = CudaContext::new(world.device.ordinal()).unwrap();
     let stream = other.new_stream().unwrap();
     for context in [&other, world.device.context()] {

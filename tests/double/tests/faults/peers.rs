@@ -1,6 +1,6 @@
-//! As `faults`, for memory of another GPU.
+//! Fault walks like those in `faults`, for memory of another GPU.
 //!
-//! Unsafe because operations are.
+//! Unsafe because the operations are.
 #![allow(unsafe_code, clippy::unwrap_used)]
 #![cfg(target_os = "linux")]
 
@@ -14,10 +14,10 @@ use cuda_import::{
     PEER_GRANULARITY, peer_access, record_event, signal_one, wait_one,
 };
 
-/// What stays where something cannot be undone.
+/// Objects that remain if a step cannot be undone.
 const LEAVES: &[&str] = &["reservation", "allocation", "stream", "context"];
 
-/// Memory of the stranger's GPU for the world's device, and for `others`.
+/// Imports memory of the other GPU for the fixture's device and for `others`.
 fn import(world: &World<'_>, others: &[CudaDevice]) -> Result<Arc<ImportedMemory>, Failure> {
     let exported = world.double.exporter(0).export_memory(PEER_GRANULARITY, true);
     let info = MemoryImportInfo { name: NAME, allocation_size: PEER_GRANULARITY, dedicated: true };
@@ -73,7 +73,7 @@ fn a_peer() {
     );
 }
 
-/// A wait on the one device, work on both behind it, a signal behind both.
+/// A frame of two devices: a wait on one device, then work on both, then a signal after both.
 #[test]
 fn a_group() {
     let frame = Operation::new("a frame of two devices", |world| {
@@ -82,7 +82,7 @@ fn a_group() {
         let memory = import(world, std::slice::from_ref(&follower))?;
         let buffer = map(&memory, &homes)?;
         let [wait, signal] = &world.goods.timelines[..] else { unreachable!("there are two") };
-        // SAFETY: the one timeline is at 1, and both outlive the call.
+        // SAFETY: one timeline is at 1, and both outlive the call.
         unsafe { wait_one(&homes[0], wait, 1) }?;
         record_event(&homes[0])?.make_wait(&homes[1])?;
         for (place, range) in [(0, 0..LEN / 2), (1, LEN / 2..LEN)] {
@@ -96,7 +96,7 @@ fn a_group() {
         unsafe { signal_one(&homes[0], signal, 2) }?;
         buffer.close()?;
         drop(homes);
-        // What failed in destructors is noted in the context that it was of.
+        // Failures in destructors are recorded in their own context.
         Ok(follower.context().check_err()?)
     });
     walk("peers::a_group", [Operation { device: false, leaves: LEAVES, ..frame }]);

@@ -1,5 +1,5 @@
-//! Each kind of finding can be found: the driver's own functions, called in wrong ways. So a ledger
-//! that finds nothing means something.
+//! Each kind of finding can be detected: the driver functions are called incorrectly. This shows
+//! that a ledger without findings is meaningful.
 
 use std::path::Path;
 use std::process::Command;
@@ -31,8 +31,8 @@ fn right_use_finds_nothing() {
     });
 }
 
-/// A test that does not ask finds it there. The file is named to a process from its start: the
-/// double's threads may read the environment at any time.
+/// Findings are also written to the named file, for tests that do not query them. The variable is
+/// set when the process starts, because the double's threads may read the environment at any time.
 #[test]
 fn findings_go_to_the_file_that_is_named() {
     const NAMED: &str = "DRIVER_DOUBLE_TEST_NAMED";
@@ -65,7 +65,7 @@ fn a_descriptor_closed_twice() {
         let memory = raw::import_memory(exported, SIZE, false).unwrap();
         os::close(number);
         assert_eq!(raw::destroy_memory(memory), 0);
-        // A failed import of memory has closed it already.
+        // The failed memory import has already closed it.
         let refused = double.export_semaphore(false);
         let number = os::number(&refused);
         double.fail_nth(1, 999, false);
@@ -74,7 +74,7 @@ fn a_descriptor_closed_twice() {
     });
 }
 
-/// What is shared by its number is the exporting side's.
+/// Closing a KMT handle is a finding, because the exporting side owns it.
 #[test]
 #[cfg(windows)]
 fn a_kmt_handle_closed() {
@@ -96,7 +96,7 @@ fn share(double: &Double) -> isize {
     double.share_memory(SIZE, false).kmt
 }
 
-/// A number in place of a handle, and a handle in place of a number.
+/// A KMT number imported as a handle, and a handle imported as a KMT number, are findings.
 #[test]
 #[cfg(windows)]
 fn a_handle_of_another_sharing() {
@@ -138,7 +138,7 @@ fn use_after_destroy_and_of_what_never_was() {
         let memory = memory(double);
         let address = raw::map(memory, 0, 8).unwrap();
         assert_eq!(raw::fill(address, 8), 0);
-        // As of any pointer that is none of an allocation.
+        // Freeing a pointer that is not an allocation is an invalid-value error.
         assert_eq!([raw::free(address), raw::free(address), raw::free(8)], [0, 1, 1]);
         assert_eq!([raw::destroy_memory(memory), raw::destroy_memory(memory)], [0, 400]);
         assert_eq!(raw::map(memory, 0, 8), Err(400));
@@ -165,7 +165,7 @@ fn a_binary_wait_without_its_signal() {
         let semaphore = raw::import_semaphore(exported, false).unwrap();
         let (one, other) = (raw::create_stream().unwrap(), raw::create_stream().unwrap());
         raw::wait(semaphore, 0, one);
-        // Of the waits for one signal, one is too many.
+        // A signal allows one wait only; the second one is a finding.
         let exported = double.export_semaphore(false);
         let second = exported.number;
         let semaphore = raw::import_semaphore(exported, false).unwrap();
@@ -188,7 +188,8 @@ fn a_timeline_that_does_not_rise() {
     });
 }
 
-/// Each value rises when it is enqueued, on streams that nothing puts in order.
+/// Signals that complete out of order are findings. Their values increase when they are enqueued,
+/// but on streams without an order between them.
 #[test]
 fn signals_that_overtake_one_another() {
     finds("calls::signals_that_overtake_one_another", &["value-fell", "value-fell"], |double| {
@@ -204,7 +205,7 @@ fn signals_that_overtake_one_another() {
         assert_eq!(double.value(number), 2);
         double.signal(gate_number, 1);
         assert_eq!(double.value(number), 1, "the later signal is undone");
-        // The exporting side can do the same.
+        // The exporting side can cause the same finding.
         double.submit_signal(number, 3);
         double.submit_signal(number, 4);
         double.complete_signal(number, 4);
@@ -217,7 +218,7 @@ fn a_wrong_size_and_a_wrong_flag() {
     let expected = ["size-differs", "dedicated-differs", "dedicated-differs"];
     finds("calls::a_wrong_size_and_a_wrong_flag", &expected, |double| {
         let import = |dedicated, size, flag| raw::import_memory(double.export_memory(SIZE, dedicated), size, flag);
-        // As the driver: not a word.
+        // The calls succeed, as they do in the driver.
         import(false, SIZE * 16, false).unwrap();
         import(false, SIZE, true).unwrap();
         import(true, SIZE, false).unwrap();
@@ -236,7 +237,7 @@ fn a_descriptor_of_something_else() {
     });
 }
 
-/// Memory belongs to its GPU; semaphores go anywhere (measured).
+/// Memory can be imported on its own GPU only; semaphores on any (measured).
 #[test]
 fn memory_of_another_device() {
     finds("calls::memory_of_another_device", &["wrong-device", "wrong-device"], |double| {

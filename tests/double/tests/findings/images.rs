@@ -1,4 +1,4 @@
-//! As `findings`, of images.
+//! Findings like those in `findings`, for images.
 
 use crate::common::finds::{IMAGE, SIZE, finds, image, memory};
 use crate::common::{kinds, raw};
@@ -40,7 +40,7 @@ fn an_image_mapped_as_another_one() {
             (ImageShape { color_attachment: true, ..IMAGE }, "another color attachment flag"),
             (large, "another width, height, levels"),
         ] {
-            // As the driver: not a word.
+            // The call succeeds, as it does in the driver.
             raw::map_array(image(double, &shape), |_| {}).unwrap();
             let found = double.findings();
             assert!(kinds(&found) == ["image-differs"] && found[0].text.ends_with(what), "{what}: {found:#?}");
@@ -48,7 +48,7 @@ fn an_image_mapped_as_another_one() {
         for _ in 0..10 {
             raw::map_array(memory(double), |_| {}).unwrap();
         }
-        // Layers as the depth of a block, and a block's depth as layers.
+        // Layers mapped as the depth of a 3D image, and a depth mapped as layers.
         let layers = ImageShape { layers: 2, ..IMAGE };
         raw::map_array(image(double, &layers), |desc| desc.arrayDesc.Depth = 2).unwrap();
         let block = ImageShape { dimensions: 3, extent: [8, 4, 2], ..IMAGE };
@@ -57,7 +57,7 @@ fn an_image_mapped_as_another_one() {
     });
 }
 
-/// The driver maps them without a word, and the layers lie elsewhere than Vulkan has them.
+/// The driver maps such images without an error, but places the layers differently from Vulkan.
 #[test]
 fn layers_with_some_of_the_mip_levels() {
     finds("images::layers_with_some_of_the_mip_levels", &["mip-layout"; 3], |double| {
@@ -66,7 +66,7 @@ fn layers_with_some_of_the_mip_levels() {
             (ImageShape { layers: 2, levels: 2, ..IMAGE }, LAYERED),
             (ImageShape { layered: true, levels: 4, ..IMAGE }, LAYERED),
             (cube(6, 3), CUBEMAP),
-            // These lie alike.
+            // These have the same layout in both.
             (ImageShape { layers: 2, levels: 4, ..IMAGE }, LAYERED),
             (ImageShape { layers: 2, levels: 1, ..IMAGE }, LAYERED),
             (ImageShape { levels: 2, ..IMAGE }, 0),
@@ -123,7 +123,7 @@ fn memory_destroyed_before_its_array() {
 
 #[test]
 fn an_array_destroyed_in_use() {
-    // Those copies write to nowhere, which takes the context.
+    // The pending copies write to a destroyed array, which loses the context.
     finds("images::an_array_destroyed_in_use", &["pending-at-destroy", "use-after-destroy"], |double| {
         let array = raw::map_array(image(double, &IMAGE), |_| {}).unwrap();
         let level = raw::level(array, 0).unwrap();

@@ -1,4 +1,4 @@
-//! Memory of a GPU for kernels of others: who may use it, in what order, and what becomes of it.
+//! Memory of one GPU used by kernels of other GPUs: access, order and lifetime.
 #![allow(unsafe_code, clippy::unwrap_used, reason = "imports, waits and signals are unsafe")]
 
 use std::sync::Arc;
@@ -16,14 +16,14 @@ use driver_double::Double;
 const SIZE: u64 = PEER_GRANULARITY;
 /// `CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED`
 const VIRTUAL_MEMORY: i32 = 102;
-/// Of the device that draws. It is CUDA's too, but needs no context.
+/// Ordinal of the drawing device. CUDA can use it too, but it needs no context.
 const DRAWING: usize = 0;
 
 fn device(ordinal: usize) -> CudaDevice {
     CudaDevice::by_uuid(report().unwrap().devices[ordinal].uuid).unwrap()
 }
 
-/// Memory of the drawing device for `device` and `others`.
+/// Imports memory of the drawing device for `device` and `others`.
 fn import(
     double: &Double,
     device: &CudaDevice,
@@ -57,7 +57,7 @@ fn a_peer_writes_memory_of_a_gpu_that_has_no_context() {
     assert_clean(&double);
 }
 
-/// Each device in its own part, in the order that events between their home streams make.
+/// Two devices write their own parts, ordered by events between their home streams.
 #[test]
 fn two_gpus_write_one_buffer_in_order() {
     let Some(double) = Double::in_child("buffers::two_gpus_write_one_buffer_in_order") else { return };
@@ -70,7 +70,7 @@ fn two_gpus_write_one_buffer_in_order() {
         let [ready, done] = [(); 2].map(|()| double.export_semaphore(true));
         let (ready_number, done_number) = (ready.number, done.number);
         let [ready, done] = [ready, done].map(|made| import_semaphore(&leader, made, SemaphoreKind::Timeline));
-        // SAFETY: the signal comes below, and the timeline lives until then.
+        // SAFETY: the signal follows below, and the timeline lives until then.
         unsafe { wait_one(&homes[0], &ready, 1) }.unwrap();
         if ordered {
             record_event(&homes[0]).unwrap().make_wait(&homes[1]).unwrap();
@@ -96,20 +96,20 @@ fn two_gpus_write_one_buffer_in_order() {
     assert_clean(&double);
 }
 
-/// Whether the second half is written, as a stream of no order sees it.
+/// Returns `true` if the second half is written, as seen by an unordered stream.
 fn follower_wrote(buffer: &MappedBuffer<u32>, home: &Arc<CudaStream>) -> bool {
     let peek = home.context().new_stream().unwrap();
     let mut host = vec![0u32; LEN];
     home.context().bind_to_thread().unwrap();
-    // SAFETY: the pointer is a mapping of as many elements, and the double copies before it
+    // SAFETY: the pointer is a mapping of that many elements, and the double copies before it
     // returns.
     unsafe { cuda_import::cudarc::driver::result::memcpy_dtoh_async(&mut host, buffer.as_raw(), peek.cu_stream()) }
         .unwrap();
     host[LEN / 2..] == [2; LEN / 2]
 }
 
-/// The home stream's event is left out: the signal comes before the follower's work has ended. The
-/// control of the test above.
+/// Without the event of the follower's home stream, the signal happens before the follower's work
+/// has ended. This is the control for the test above.
 #[test]
 fn without_the_event_back_the_signal_is_early() {
     let Some(double) = Double::in_child("buffers::without_the_event_back_the_signal_is_early") else { return };
@@ -122,7 +122,7 @@ fn without_the_event_back_the_signal_is_early() {
         let (held_number, done_number) = (held.number, done.number);
         let held = import_semaphore(&follower, held, SemaphoreKind::Timeline);
         let done = import_semaphore(&leader, done, SemaphoreKind::Timeline);
-        // SAFETY: the signal comes below, and the timeline lives until then.
+        // SAFETY: the signal follows below, and the timeline lives until then.
         unsafe { wait_one(&homes[1], &held, 1) }.unwrap();
         // SAFETY: nothing else is lent.
         let mut part = unsafe { buffer.part_mut_unchecked(1, 0..LEN) }.unwrap();
@@ -142,7 +142,7 @@ fn without_the_event_back_the_signal_is_early() {
     assert_clean(&double);
 }
 
-/// Closing waits for the work of every device.
+/// Closing a buffer waits for the work of all devices.
 #[test]
 fn closing_waits_for_all_devices() {
     let Some(double) = Double::in_child("buffers::closing_waits_for_all_devices") else { return };
@@ -153,7 +153,7 @@ fn closing_waits_for_all_devices() {
     let held_number = held.number;
     let held = import_semaphore(&follower, held, SemaphoreKind::Timeline);
     let buffer = map(&memory, &homes).unwrap();
-    // SAFETY: the signal comes below, and the timeline lives until then.
+    // SAFETY: the signal follows below, and the timeline lives until then.
     unsafe { wait_one(&homes[1], &held, 1) }.unwrap();
     // SAFETY: nothing else is lent.
     let mut part = unsafe { buffer.part_mut_unchecked(1, 0..LEN) }.unwrap();
@@ -219,10 +219,11 @@ fn what_cannot_be_imported_or_mapped_is_told() {
     let error = unsafe { MappedImage::<[u8; 4]>::map(&memory, &image, &streams[0]) }.unwrap_err();
     assert!(matches!(error, Error::Image { problem: ImageProblem::SeveralGpus, .. }), "{error}");
 
-    // A semaphore's descriptor.
+    // The descriptor of a semaphore.
     let semaphore = double.export_semaphore(true);
     let info = MemoryImportInfo { name: NAME, allocation_size: SIZE, dedicated: true };
-    // SAFETY: not sound: it is of no memory, which the double refuses.
+    // SAFETY: unsound on purpose: the descriptor does not refer to memory, which the double
+    // refuses.
     let error = unsafe { ImportedMemory::import_peer(&peer, &[], semaphore.handle, &info) }.unwrap_err();
     assert!(error.to_string().contains("cuMemImportFromShareableHandle failed"), "{error}");
     assert_eq!(kinds(&double.findings()), ["wrong-object"]);
@@ -246,15 +247,15 @@ fn without_a_way_between_the_gpus() {
     let memory = import(&double, &peer, &[], SIZE).unwrap();
     let text = map(&memory, std::slice::from_ref(&home)).unwrap_err().to_string();
     assert!(text.contains("cuMemSetAccess failed") && text.contains(NAME) && text.contains("Double B"), "{text}");
-    // What had been mapped by then is not any more, and the range is free again.
+    // The mapping made before the failure was undone, and the range is free again.
     double.set_peer_access(true);
     drop(map(&memory, std::slice::from_ref(&home)).unwrap());
     drop((memory, home, peer));
     assert_clean(&double);
 }
 
-/// A device that was not given access is not lent anything: the copy fails, and the driver need not
-/// say so.
+/// A device without access receives no address: the copy fails without depending on an error from
+/// the driver.
 #[test]
 fn only_the_devices_that_were_named_use_it() {
     let Some(double) = Double::in_child("buffers::only_the_devices_that_were_named_use_it") else { return };
@@ -268,9 +269,9 @@ fn only_the_devices_that_were_named_use_it() {
     assert!(unsafe { buffer.part_mut_unchecked(0, 1..LEN + 1) }.is_none());
     assert_eq!(buffer.view().device_ptr(&foreign).0, 0);
     assert!(peer.context().check_err().is_err() && stranger.context().check_err().is_err(), "and both are told");
-    // The double is as strict as the driver with those who go past that.
+    // Like the driver, the double refuses accesses that bypass the check.
     stranger.context().bind_to_thread().unwrap();
-    // SAFETY: not sound: the device has no access, which the double refuses.
+    // SAFETY: unsound on purpose: the device has no access, which the double refuses.
     let copied = unsafe {
         cuda_import::cudarc::driver::result::memcpy_htod_async(buffer.as_raw(), &[1u32; LEN], foreign.cu_stream())
     };
@@ -280,7 +281,8 @@ fn only_the_devices_that_were_named_use_it() {
     assert_clean(&double);
 }
 
-/// The calls are made in the order that the guide gives, and the descriptor is closed by us alone.
+/// The calls are made in the order given by the programming guide, and only this crate closes the
+/// descriptor.
 #[test]
 fn calls_are_in_order_and_the_descriptor_is_ours() {
     let Some(double) = Double::in_child("buffers::calls_are_in_order_and_the_descriptor_is_ours") else { return };

@@ -1,5 +1,5 @@
-//! Streams beside the home streams of several GPUs: whose order covers their work, and what of it
-//! is kept.
+//! Guest streams in addition to the home streams of several GPUs: which joins cover their work, and
+//! which events are kept.
 #![allow(unsafe_code, clippy::unwrap_used, reason = "imports, waits and signals are unsafe")]
 
 use std::sync::Arc;
@@ -14,12 +14,12 @@ use cuda_import::{
 };
 use driver_double::Double;
 
-/// The first leads.
+/// Returns the devices, the leader first.
 fn devices() -> [CudaDevice; 2] {
     [1, 0].map(|ordinal| CudaDevice::by_uuid(report().unwrap().devices[ordinal].uuid).unwrap())
 }
 
-/// Two GPUs that use one buffer; the second has a stream beside its home stream.
+/// Two GPUs that share one buffer; the second has a guest stream in addition to its home stream.
 struct World {
     buffer: MappedBuffer<u32>,
     guest: Arc<CudaStream>,
@@ -40,14 +40,14 @@ impl World {
         Self { buffer, guest: devices[1].new_stream().unwrap(), homes, devices }
     }
 
-    /// A timeline of the GPU at this place, and its number.
+    /// Creates a timeline on the GPU at this place, and returns it with its number.
     fn timeline(&self, double: &Double, place: usize) -> (ImportedSemaphore, u64) {
         let made = double.export_semaphore(true);
         let number = made.number;
         (import_semaphore(&self.devices[place], made, SemaphoreKind::Timeline), number)
     }
 
-    /// A copy to the second GPU's part, on its other stream.
+    /// Copies to the second GPU's part on its guest stream.
     fn write_as_guest(&self) {
         // SAFETY: nothing else is lent.
         let mut part = unsafe { self.buffer.part_mut_unchecked(1, 0..LEN) }.unwrap();
@@ -55,17 +55,17 @@ impl World {
     }
 }
 
-/// Which order is made before the signal.
+/// The joins made before the signal.
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Order {
-    /// The guest with its home, the home with the leader.
+    /// The guest with its home, and that home with the leader.
     Both,
-    /// The homes alone.
+    /// Only the homes.
     Homes,
 }
 
-/// What covers a guest of a follower: the follower's home behind the guest first, then the leader
-/// behind that home.
+/// A follower's guest is covered if the follower's home waits for the guest and then the leader
+/// waits for that home.
 #[test]
 fn the_leader_is_behind_a_followers_guest() {
     let Some(double) = Double::in_child("guests::the_leader_is_behind_a_followers_guest") else { return };
@@ -73,7 +73,7 @@ fn the_leader_is_behind_a_followers_guest() {
     for order in [Order::Both, Order::Homes] {
         let world = World::new(&double, &devices);
         let ((held, held_number), (done, done_number)) = (world.timeline(&double, 1), world.timeline(&double, 0));
-        // SAFETY: the signal comes below, and the timeline lives until then.
+        // SAFETY: the signal follows below, and the timeline lives until then.
         unsafe { wait_one(&world.guest, &held, 1) }.unwrap();
         world.write_as_guest();
         if order == Order::Both {
@@ -91,7 +91,7 @@ fn the_leader_is_behind_a_followers_guest() {
     assert_clean(&double);
 }
 
-/// What a launch on a follower's home stream needs in front of it.
+/// A launch on a follower's home stream must first join the guests of that stream.
 #[test]
 fn a_home_stream_is_put_behind_its_own_guests() {
     let Some(double) = Double::in_child("guests::a_home_stream_is_put_behind_its_own_guests") else { return };
@@ -99,7 +99,7 @@ fn a_home_stream_is_put_behind_its_own_guests() {
     for place in [None, Some(0), Some(1), Some(2)] {
         let world = World::new(&double, &devices);
         let ((held, held_number), (done, done_number)) = (world.timeline(&double, 1), world.timeline(&double, 1));
-        // SAFETY: the signal comes below, and the timeline lives until then.
+        // SAFETY: the signal follows below, and the timeline lives until then.
         unsafe { wait_one(&world.guest, &held, 1) }.unwrap();
         world.write_as_guest();
         double.forget_calls();
@@ -116,8 +116,8 @@ fn a_home_stream_is_put_behind_its_own_guests() {
     assert_clean(&double);
 }
 
-/// A program that copies on a stream of its own in every frame makes one event for that, and each
-/// frame waits for one.
+/// A program that copies on its own stream in every frame creates one event for that stream, and
+/// each frame waits for one event.
 #[test]
 fn frames_of_parts_use_the_same_event() {
     let Some(double) = Double::in_child("guests::frames_of_parts_use_the_same_event") else { return };
@@ -127,7 +127,8 @@ fn frames_of_parts_use_the_same_event() {
         let count = |name: &str| double.calls().iter().filter(|call| call.name == name).count();
         for _ in 0..40 {
             if unlent {
-                // SAFETY: the part of the frame before is gone, and its copy's guard with it.
+                // SAFETY: the part of the previous frame is dropped, and so is the guard of its
+                // copy.
                 unsafe { world.buffer.assume_no_views() };
             }
             world.write_as_guest();
@@ -141,8 +142,8 @@ fn frames_of_parts_use_the_same_event() {
     assert_clean(&double);
 }
 
-/// A mark that is moved orders what comes now, and leaves what waits for its earlier place alone;
-/// no event is made for it.
+/// Recording a mark again orders later work and does not affect waits for its earlier position; no
+/// new event is created.
 #[test]
 fn a_mark_is_moved_without_another_event() {
     let Some(double) = Double::in_child("guests::a_mark_is_moved_without_another_event") else { return };
@@ -152,7 +153,7 @@ fn a_mark_is_moved_without_another_event() {
     let end = record_event(follower).unwrap();
     end.make_wait(&world.guest).unwrap();
     let (held, held_number) = world.timeline(&double, 1);
-    // SAFETY: the signal comes below, and the timeline lives until then.
+    // SAFETY: the signal follows below, and the timeline lives until then.
     unsafe { wait_one(follower, &held, 1) }.unwrap();
     end.make_wait(leader).unwrap();
     assert!(end.is_reached().unwrap() && query(leader).unwrap(), "it lies before the wait");
@@ -170,15 +171,15 @@ fn a_mark_is_moved_without_another_event() {
     assert_clean(&double);
 }
 
-/// One GPU is lost: the join says so, and has put the other's home stream behind its guest all the
-/// same.
+/// If one GPU is lost, the join reports it, but still orders the other GPU's home stream after its
+/// guest.
 #[test]
 fn a_lost_gpu_does_not_keep_the_other_from_its_order() {
     let Some(double) = Double::in_child("guests::a_lost_gpu_does_not_keep_the_other_from_its_order") else { return };
     let devices = devices();
     let world = World::new(&double, &devices);
     let (held, held_number) = world.timeline(&double, 1);
-    // SAFETY: the signal comes below, and the timeline lives until then.
+    // SAFETY: the signal follows below, and the timeline lives until then.
     unsafe { wait_one(&world.guest, &held, 1) }.unwrap();
     world.write_as_guest();
     double.lose_context(1, 700);

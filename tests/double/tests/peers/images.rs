@@ -1,5 +1,5 @@
-//! Images for kernels of another GPU: rows in linear memory, where they lie, and what they have
-//! not.
+//! Images for kernels of another GPU: rows in linear memory, their placement, and unsupported
+//! features.
 #![allow(unsafe_code, clippy::unwrap_used, reason = "imports and addresses are unsafe")]
 
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use driver_double::Double;
 
 const SIZE: u64 = PEER_GRANULARITY;
 const DRAWING: usize = 0;
-/// Two levels of three layers, which an array of CUDA's does not have.
+/// Two levels of three layers, a layout that CUDA arrays do not support.
 const LAYERS: ImageMappingInfo = ImageMappingInfo {
     offset: 256,
     kind: ImageKind::D2,
@@ -27,14 +27,14 @@ const LAYERS: ImageMappingInfo = ImageMappingInfo {
     surface: false,
     color_attachment: false,
 };
-/// Bytes from the image's start to its levels.
+/// Byte offsets of the levels from the start of the image.
 const LEVELS: [u64; 2] = [0, 192];
 
 fn device(ordinal: usize) -> CudaDevice {
     CudaDevice::by_uuid(report().unwrap().devices[ordinal].uuid).unwrap()
 }
 
-/// Memory of the drawing device.
+/// Imports memory of the drawing device.
 fn import(double: &Double, device: &CudaDevice) -> Arc<ImportedMemory> {
     let exported = double.exporter(DRAWING).export_memory(SIZE, true);
     let info = MemoryImportInfo { name: NAME, allocation_size: SIZE, dedicated: true };
@@ -42,11 +42,11 @@ fn import(double: &Double, device: &CudaDevice) -> Arc<ImportedMemory> {
     unsafe { ImportedMemory::import_peer(device, &[], exported.handle, &info) }.unwrap()
 }
 
-/// What is at an address, as the driver copies it.
+/// Returns the words at an address, as the driver copies them.
 fn raw(stream: &CudaStream, address: u64, len: usize) -> Vec<u32> {
     let mut words = vec![0; len];
     stream.context().bind_to_thread().unwrap();
-    // SAFETY: so many words are mapped there, says the caller; the copy has ended below.
+    // SAFETY: the caller guarantees that many mapped words; the copy has ended below.
     unsafe { memcpy_dtoh_async(&mut words, address, stream.cu_stream()) }.unwrap();
     stream.synchronize().unwrap();
     words
@@ -63,7 +63,7 @@ fn texels_lie_where_their_rows_are() {
     let mut view = image.view_mut();
     view.write_from_host(&home, 0, .., &(100..145).collect::<Vec<_>>()).unwrap();
     view.write_from_host(&home, 1, .., &(200..206).collect::<Vec<_>>()).unwrap();
-    // One layer, from another stream, in order by itself.
+    // One layer from another stream, which is ordered automatically.
     view.write_from_host(&other, 1, 1..2, &[7, 8]).unwrap();
     let source = other.clone_htod(&[9u32; 15]).unwrap();
     view.copy_from_buffer(&other, 0, 2..3, &source).unwrap();
@@ -110,7 +110,7 @@ fn blocks_are_slice_after_slice() {
     assert_clean(&double);
 }
 
-/// Each error says which of the two kinds of image it is, and what that has.
+/// Errors name the kind of the image and what it supports.
 #[test]
 fn what_an_image_has_not_is_told() {
     let Some(double) = Double::in_child("images::what_an_image_has_not_is_told") else { return };
@@ -126,7 +126,7 @@ fn what_an_image_has_not_is_told() {
         other => panic!("{other}"),
     };
     let rows = map(&LAYERS, &LEVELS).unwrap();
-    // SAFETY: no other view lives.
+    // SAFETY: no other view is alive.
     let view = unsafe { rows.view_mut_unchecked() };
     assert_eq!(problem(view.texture(&TextureInfo::default()).unwrap_err()), ImageProblem::InRows);
     assert_eq!(problem(view.surface(0).unwrap_err()), ImageProblem::InRows);
@@ -148,19 +148,19 @@ fn what_an_image_has_not_is_told() {
     let stranger = drawing.new_stream().unwrap();
     let error = MappedImage::<u32>::map_rows(&memory, &LAYERS, &LEVELS, &stranger).unwrap_err();
     assert!(matches!(error, Error::ContextMismatch { .. }), "{error}");
-    // What was refused left the memory as it was.
+    // The refused mappings left the memory unchanged.
     drop(map(&LAYERS, &LEVELS).unwrap());
 
     let array = map_image(&import_shape(&double, &drawing, &SHAPE), &stranger);
     assert!(!array.has_rows());
-    // SAFETY: no other view lives.
+    // SAFETY: no other view is alive.
     let error = unsafe { array.view_mut_unchecked() }.rows(0).unwrap_err();
     assert!(matches!(error, Error::Image { problem: ImageProblem::NoRows, .. }), "{error}");
     drop((array, memory, stranger, home, drawing, peer));
     assert_clean(&double);
 }
 
-/// The double is as strict as the driver with a device that was given no access.
+/// Like the driver, the double refuses copies by a device without access.
 #[test]
 fn a_device_without_access_copies_nothing() {
     let Some(double) = Double::in_child("images::a_device_without_access_copies_nothing") else { return };

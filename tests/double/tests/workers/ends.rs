@@ -1,5 +1,5 @@
-//! A worker that computes with CUDA, whose renderer ends behind each message that crosses: it is
-//! told, nothing of it waits, and nothing is left with the driver.
+//! A worker that computes with CUDA, whose renderer ends after each message of the protocol: it
+//! reports the end, does not hang, and leaves nothing with the driver.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::fs::File;
@@ -20,8 +20,8 @@ use driver_double::Double;
 const NAME: &str = "ends::a_renderer_that_ends_behind_any_message_leaves_nothing_behind";
 const DRAWS: &str = "ends::a_renderer_that_draws_and_ends_behind_any_message_leaves_nothing_behind";
 const LEFT: &str = "ends::what_a_renderer_owes_that_dies_after_its_exchange_was_left_is_signaled";
-/// Set for the renderer's process: after how many messages it stops, where it listens, its GPU and
-/// the paths of its descriptors.
+/// Environment variable of the renderer process: the number of messages after which it stops, its
+/// socket path, its GPU and the paths of its descriptors.
 const RENDERER: &str = "WORKER_TEST_RENDERER";
 
 #[test]
@@ -36,7 +36,7 @@ fn a_renderer_that_draws_and_ends_behind_any_message_leaves_nothing_behind() {
     each_message(DRAWS, Direction::RendererWrites, &frames);
 }
 
-/// Ends a renderer in step behind each message; `frames` are those behind the offer.
+/// Ends a renderer in step after each message; `frames` are the messages after the offer.
 fn each_message(name: &str, direction: Direction, frames: &[&str]) {
     if let Ok(told) = std::env::var(RENDERER) {
         return render(&told, direction);
@@ -51,7 +51,7 @@ fn each_message(name: &str, direction: Direction, frames: &[&str]) {
     assert_eq!(kinds, [&dialogue[..], frames].concat());
 }
 
-/// The process of a renderer: in step, whose commands with the slots never end.
+/// The renderer process: in step, with commands on the slots that never end.
 fn render(told: &str, direction: Direction) {
     let mut told = told.split(',');
     let last = told.next().unwrap().parse().unwrap();
@@ -65,7 +65,7 @@ fn render(told: &str, direction: Direction) {
     if direction == Direction::RendererWrites {
         let publish = |slot: u32, frame, value| Message::Publish { exchange: 1, slot, frame, value };
         (0..2).for_each(|frame| renderer.send(publish(frame as u32, frame, frame + 1)));
-        // The first comes back though it is not drawn.
+        // The first slot is returned before it is drawn.
         assert!(matches!(renderer.receive(), Message::Free { slot: 0, value: 1, .. }));
         assert!(matches!(renderer.receive(), Message::Free { slot: 1, value: 2, .. }));
         renderer.send(publish(0, 2, 5));
@@ -80,15 +80,15 @@ fn render(told: &str, direction: Direction) {
     std::thread::sleep(Duration::from_secs(60));
 }
 
-/// Ends a renderer behind its `last` message, and gives the kind of that; `None` where all was
-/// said before.
+/// Ends a renderer after its `last` message and returns the kind of that message, or `None` if
+/// there were fewer messages.
 fn outlive(double: &Double, name: &str, direction: Direction, last: u32) -> Option<String> {
     let exports = Exports::new(double);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s");
     let ended = end(start(name, last, &path, &exports));
     let error = live(&path, direction, || ended.is_finished()).unwrap_err();
-    // The last of them where it was reaped before it was met.
+    // The last variant occurs if the renderer was reaped before the worker connected.
     let is_told = matches!(
         error,
         Error::PeerLost { .. } | Error::Closed { .. } | Error::Connection(Ipc::Closed { .. } | Ipc::System { .. })
@@ -100,7 +100,7 @@ fn outlive(double: &Double, name: &str, direction: Direction, last: u32) -> Opti
     kind
 }
 
-/// Starts a renderer that stops behind its `last` message.
+/// Starts a renderer that stops after its `last` message.
 fn start(name: &str, last: u32, path: &Path, exports: &Exports) -> Child {
     let gpu = report().unwrap().devices[0].uuid;
     let own = format!("/proc/{}/fd", std::process::id());
@@ -114,7 +114,7 @@ fn start(name: &str, last: u32, path: &Path, exports: &Exports) -> Child {
         .unwrap()
 }
 
-/// Ends a process that has stopped, or has said all.
+/// Kills a process that has stopped or finished.
 fn end(mut child: Child) -> JoinHandle<Option<String>> {
     std::thread::spawn(move || {
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -126,7 +126,7 @@ fn end(mut child: Child) -> JoinHandle<Option<String>> {
     })
 }
 
-/// The life of a worker, up to the end of its renderer.
+/// Runs a worker until the end of its renderer.
 fn live(path: &Path, direction: Direction, has_ended: impl Fn() -> bool) -> Result<(), Error> {
     let worker = meet(path, has_ended)?;
     if direction == Direction::RendererWrites {
@@ -141,12 +141,12 @@ fn live(path: &Path, direction: Direction, has_ended: impl Fn() -> bool) -> Resu
     }
 }
 
-/// Connects to a renderer that has been started and may have ended.
+/// Connects to a renderer that was started and may have ended.
 fn meet(path: &Path, has_ended: impl Fn() -> bool) -> Result<Worker, Error> {
     let start = Instant::now();
     loop {
         match connect(path) {
-            // Nobody listens so far.
+            // The renderer does not listen yet.
             Err(Error::Connection(Ipc::System { .. })) if start.elapsed() < LIMIT && !has_ended() => {
                 std::thread::sleep(Duration::from_millis(1));
             }
@@ -155,8 +155,8 @@ fn meet(path: &Path, has_ended: impl Fn() -> bool) -> Result<Worker, Error> {
     }
 }
 
-/// A stream that still waits for the renderer when its exchange is left is leaked, and goes on once
-/// the renderer is dead.
+/// A stream that still waits for the renderer when its exchange is dropped is leaked, and continues
+/// once the renderer is dead.
 #[test]
 fn what_a_renderer_owes_that_dies_after_its_exchange_was_left_is_signaled() {
     if let Ok(told) = std::env::var(RENDERER) {
@@ -169,7 +169,7 @@ fn what_a_renderer_owes_that_dies_after_its_exchange_was_left_is_signaled() {
     let mut renderer = start(LEFT, u32::MAX, &path, &exports);
     let worker = meet(&path, || false).unwrap();
     let mut exchange = worker.exchange::<Buffer<f32>>("x").unwrap();
-    // The third waits for what the renderer has announced.
+    // The third frame waits for a value that the renderer has announced.
     (0..3).for_each(|_| exchange.begin().unwrap().finish().unwrap());
     drop((exchange, worker));
     assert_eq!((double.value(exports.computed.1), double.value(exports.rendered.1)), (2, 0), "the renderer lives");

@@ -1,5 +1,5 @@
-//! A worker that computes with CUDA, against a scripted renderer: what it imports, what it signals,
-//! and what it does when the renderer is gone.
+//! A worker that computes with CUDA, with a scripted renderer: its imports, its signals, and its
+//! behavior when the renderer is gone.
 #![allow(unsafe_code, clippy::unwrap_used, reason = "a test")]
 
 use std::time::Duration;
@@ -17,7 +17,7 @@ const INVALID_DEVICE: u32 = 101;
 /// `CUDA_ERROR_NOT_READY`
 const NOT_READY: u32 = 600;
 
-/// How often this call was told that what it asks for has not ended.
+/// Returns how often this call returned that the work it queries has not ended.
 fn asked_in_vain(double: &Double, name: &str) -> usize {
     double.calls().iter().filter(|call| call.name == name && call.code == NOT_READY).count()
 }
@@ -46,7 +46,8 @@ fn a_worker_on_another_gpu_writes_the_renderers_memory() {
     frames_cross(&double, Some(other), "cuMemImportFromShareableHandle");
 }
 
-/// The driver takes no timeline of a GPU that it does not see.
+/// A worker gets an error if it does not see the drawing GPU, because the driver does not import
+/// timelines of a GPU that it does not see.
 #[test]
 fn a_worker_that_does_not_see_the_gpu_that_draws_is_told_so() {
     let Some(double) = Double::in_child("frames::a_worker_that_does_not_see_the_gpu_that_draws_is_told_so") else {
@@ -60,7 +61,7 @@ fn a_worker_that_does_not_see_the_gpu_that_draws_is_told_so() {
         std::thread::scope(|scope| {
             let renderer = scope.spawn(|| Renderer::offer(&listener, hidden, false, &exports.all()));
             let worker = connect_on(listener.path(), Some(device)).unwrap();
-            // The call that it is depends on what else is asked of the driver.
+            // The number of this call depends on the other calls to the driver.
             double.fail_nth(nth, INVALID_DEVICE, false);
             let made = worker.latest::<Buffer<f32>>("x");
             double.disarm();
@@ -75,8 +76,8 @@ fn a_worker_that_does_not_see_the_gpu_that_draws_is_told_so() {
     }
 }
 
-/// With no backend named, the CPU computes where CUDA cannot have the timelines; a program that
-/// insists has another GPU.
+/// Without a requested backend, a worker computes on the CPU if CUDA cannot import the timelines; a
+/// program that requests CUDA may use another GPU.
 #[test]
 fn a_worker_that_does_not_see_the_gpu_that_draws_computes_on_the_cpu() {
     let Some(double) = Double::in_child("frames::a_worker_that_does_not_see_the_gpu_that_draws_computes_on_the_cpu")
@@ -116,7 +117,7 @@ fn a_worker_that_does_not_see_the_gpu_that_draws_computes_on_the_cpu() {
     drop(double);
 }
 
-/// 20 frames of a worker on this device, which imports memory by this call.
+/// Runs 20 frames of a worker on this device, which must import memory with this call.
 fn frames_cross(double: &Double, device: Option<Uuid>, import: &str) {
     const FRAMES: u64 = 20;
     let gpu = report().unwrap().devices[0].uuid;
@@ -134,7 +135,7 @@ fn frames_cross(double: &Double, device: Option<Uuid>, import: &str) {
                 let Message::Publish { slot, frame, value, .. } = renderer.receive() else { panic!() };
                 assert_eq!((frame, value), (expected, expected + 1));
                 double.until("the frame to be whole", |double| double.value(exports.computed.1) >= value);
-                // One in four is drawn, and seen to be.
+                // One frame in four is drawn, and reported as drawn.
                 if value % 4 == 0 {
                     double.signal(exports.rendered.1, value);
                 }
@@ -191,7 +192,7 @@ fn frames_in_flight_are_bounded_and_torn_where_the_context_is_lost() {
         double.hold_work();
         write(&mut writer).unwrap();
         write(&mut writer).unwrap();
-        // A frame that has room asks for the end of the oldest one once.
+        // A frame with a free slot queries the end of the oldest frame only once.
         double.forget_calls();
         let lost = scope.spawn(|| {
             double.until("the third frame to wait for the first", |double| asked_in_vain(double, "cuEventQuery") >= 3);
@@ -203,8 +204,8 @@ fn frames_in_flight_are_bounded_and_torn_where_the_context_is_lost() {
     });
 }
 
-/// The exchange is closed, and its memory freed, behind work on the program's own streams, whatever
-/// became of the turn.
+/// An exchange is closed and its memory freed only after work on the program's own streams, even if
+/// the turn was forgotten.
 #[test]
 fn a_forgotten_turn_is_waited_for() {
     let Some(double) = Double::in_child("frames::a_forgotten_turn_is_waited_for") else { return };
@@ -234,7 +235,7 @@ fn a_forgotten_turn_is_waited_for() {
         let device = worker.cuda().unwrap().clone();
         let semaphore = import_semaphore(&device, exported, SemaphoreKind::Timeline);
         let guest = device.new_stream().unwrap();
-        // SAFETY: the renderer's thread signals it, and it is destroyed behind that.
+        // SAFETY: the renderer's thread signals it, and it is destroyed after that.
         unsafe { cuda_import::wait_one(&guest, &semaphore, 1) }.unwrap();
         let mut turn = writer.begin().unwrap();
         let Work::Cuda(mut cuda) = turn.work() else { panic!("computes with CUDA") };

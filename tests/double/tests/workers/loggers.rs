@@ -1,4 +1,4 @@
-//! A logger that panics does not change what a worker in step signals.
+//! A panicking logger does not change what a worker in step signals.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,7 +13,7 @@ use driver_double::Double;
 /// `CUDA_ERROR_OUT_OF_MEMORY`
 const NO_MEMORY: u32 = 2;
 
-/// Panics, without the message that a panic leaves behind.
+/// A logger that panics without printing a panic message.
 struct Bomb;
 
 static SAID: AtomicUsize = AtomicUsize::new(0);
@@ -31,8 +31,8 @@ impl log::Log for Bomb {
     fn flush(&self) {}
 }
 
-/// A renderer whose two slots are free, and what the worker does with its exchange. At least one
-/// line is logged.
+/// Runs a renderer whose two slots are free, and `work` on the worker's exchange. At least one line
+/// must be logged.
 fn in_step(
     double: &Double,
     render: impl Fn(&mut Renderer, &Exports) + Sync,
@@ -63,7 +63,8 @@ fn in_step(
     assert_clean(double);
 }
 
-/// Its signal is on its way, and the event behind it, by which the worker sees the end, is refused.
+/// If the event after a frame's signal cannot be recorded, the signal is still enqueued and its
+/// value is used.
 #[test]
 fn a_frame_whose_end_cannot_be_asked_for_spends_its_value() {
     const NAME: &str = "loggers::a_frame_whose_end_cannot_be_asked_for_spends_its_value";
@@ -97,7 +98,7 @@ fn an_announced_frame_that_is_dropped_is_torn_and_signaled() {
     in_step(&double, render, |_, exchange| {
         let mut turn = exchange.begin().unwrap();
         turn.announce().unwrap();
-        // A panic in here would be one in a destructor.
+        // A panic in here would be a panic in a destructor.
         drop(std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || drop(turn))));
     });
 }

@@ -1,5 +1,5 @@
-//! A worker that computes with CUDA and reads, against a scripted renderer: when slots go back, and
-//! what it does where a call of the driver fails.
+//! A worker that reads with CUDA, with a scripted renderer: when slots are returned, and its
+//! behavior when a driver call fails.
 #![allow(unsafe_code, clippy::unwrap_used, reason = "a test")]
 
 use std::sync::mpsc::channel;
@@ -54,7 +54,7 @@ fn a_frame_that_was_read_goes_back_behind_its_work() {
     assert_clean(double);
 }
 
-/// A slot goes back behind work on the program's own streams, whatever became of the turn.
+/// A slot is returned only after work on the program's own streams, even if the turn was forgotten.
 #[test]
 fn a_slot_goes_back_behind_the_work_of_a_forgotten_turn() {
     let Some(double) = Double::in_child("reads::a_slot_goes_back_behind_the_work_of_a_forgotten_turn") else { return };
@@ -81,7 +81,7 @@ fn a_slot_goes_back_behind_the_work_of_a_forgotten_turn() {
         let semaphore = import_semaphore(&device, exported, SemaphoreKind::Timeline);
         let guest = device.new_stream().unwrap();
         while !matches!(reader.newest().unwrap(), Some(turn) if turn.frame() == 0) {}
-        // SAFETY: it is signaled below, and destroyed behind that.
+        // SAFETY: it is signaled below, and destroyed after that.
         unsafe { cuda_import::wait_one(&guest, &semaphore, 1) }.unwrap();
         let turn = reader.newest().unwrap().unwrap();
         let Read::Cuda(cuda) = turn.work() else { panic!("it computes with CUDA") };
@@ -101,8 +101,8 @@ fn a_slot_goes_back_behind_the_work_of_a_forgotten_turn() {
     assert_clean(double);
 }
 
-/// Whichever call of the driver fails, a frame is had behind the renderer's signal only, and the
-/// slot of the one before goes back.
+/// Whichever driver call fails, work on a frame waits for the renderer's signal, and the slot of
+/// the previous frame is returned.
 #[test]
 fn no_failure_gives_a_frame_ahead_of_the_renderer() {
     let Some(double) = Double::in_child("reads::no_failure_gives_a_frame_ahead_of_the_renderer") else { return };
@@ -114,8 +114,8 @@ fn no_failure_gives_a_frame_ahead_of_the_renderer() {
     assert_clean(&double);
 }
 
-/// Takes a second frame, which the renderer has announced and not finished; the `nth` call of that
-/// fails. `false` once there are fewer.
+/// Takes a second frame, which the renderer has announced but not finished, while the `nth` call
+/// fails. Returns `false` if there were fewer calls.
 fn second_frame(double: &Double, nth: u64) -> bool {
     let exports = &Exports::new(double);
     let folder = tempfile::tempdir().unwrap();
@@ -155,7 +155,7 @@ fn second_frame(double: &Double, nth: u64) -> bool {
 /// `CUDA_ERROR_INVALID_VALUE`
 const INVALID_VALUE: u32 = 1;
 
-/// Offers "x", which the worker reads, and waits until it has taken it.
+/// Offers the exchange "x", which the worker reads, and waits until the worker has accepted it.
 fn offer(listener: &Listener, exports: &Exports) -> Renderer {
     let gpu = report().unwrap().devices[0].uuid;
     let mut renderer = Renderer::offer_in(Direction::RendererWrites, listener, gpu, false, &exports.all());
@@ -163,7 +163,7 @@ fn offer(listener: &Listener, exports: &Exports) -> Renderer {
     renderer
 }
 
-/// Draws a frame in the slot of its number.
+/// Draws a frame in the slot with the frame's number.
 fn publish(renderer: &mut Renderer, double: &Double, exports: &Exports, slot: u32, value: u64) {
     double.signal(exports.rendered.1, value);
     renderer.send(Message::Publish { exchange: 1, slot, frame: slot.into(), value });

@@ -1,5 +1,5 @@
-//! A worker in step that computes with CUDA, against a scripted renderer: it announces what its
-//! stream will signal, and waits on the GPU for what the renderer has announced.
+//! A worker in step that computes with CUDA, with a scripted renderer: it announces values that its
+//! stream will signal, and waits on the GPU for values that the renderer has announced.
 #![allow(unsafe_code, clippy::unwrap_used, reason = "a test")]
 
 use std::fs::File;
@@ -27,7 +27,7 @@ fn write(exchange: &mut ExchangeWriter<Buffer<f32>>) -> Result<(), Error> {
     turn.finish()
 }
 
-/// A renderer that has offered its exchange in step, and what the worker does with it.
+/// Runs a renderer that has offered its exchange in step, and `work` on the worker's exchange.
 fn in_step(
     double: &Double,
     render: impl Fn(&mut Renderer, &Exports) + Sync,
@@ -58,7 +58,7 @@ fn free(slot: u32, value: u64) -> Message {
     Message::Free { exchange: 1, slot, value }
 }
 
-/// Frames go ahead of the GPUs, whose waits order them.
+/// Frames are announced ahead of the GPUs, whose waits order them.
 #[test]
 fn frames_are_announced_while_the_stream_waits_for_the_renderer() {
     const NAME: &str = "steps::frames_are_announced_while_the_stream_waits_for_the_renderer";
@@ -67,7 +67,7 @@ fn frames_are_announced_while_the_stream_waits_for_the_renderer() {
     let render = |renderer: &mut Renderer, exports: &Exports| {
         let mut announced = Vec::new();
         for frame in 0..FRAMES {
-            // Vulkan's commands with the slot are submitted, and have not run.
+            // Vulkan's commands on the slot are submitted, but have not run.
             let drawn = if frame < 2 { 0 } else { frame - 1 };
             renderer.send(free((frame % 2) as u32, drawn));
             let Message::Publish { slot, frame: of, value, .. } = renderer.receive() else { panic!() };
@@ -84,7 +84,7 @@ fn frames_are_announced_while_the_stream_waits_for_the_renderer() {
     in_step(&double, render, |exchange| (0..FRAMES).for_each(|_| write(exchange).unwrap()));
 }
 
-/// It is announced before anything is enqueued; taken back, its value comes all the same.
+/// A frame that is announced and then taken back is torn, and its value is still signaled.
 #[test]
 fn a_frame_that_is_taken_back_is_torn_and_signaled() {
     let Some(double) = Double::in_child("steps::a_frame_that_is_taken_back_is_torn_and_signaled") else { return };
@@ -108,20 +108,20 @@ fn a_frame_that_is_taken_back_is_torn_and_signaled() {
         let mut turn = exchange.begin().unwrap();
         turn.announce().unwrap();
         drop(turn);
-        // Not announced, nobody hears of it.
+        // The renderer is not notified of this frame, which was not announced.
         exchange.begin().unwrap().skip().unwrap();
         write(exchange).unwrap();
     });
 }
 
-/// Whichever call of the driver fails, what was announced comes, once.
+/// Whichever driver call fails, an announced value is signaled, once.
 #[test]
 fn an_announced_value_is_signaled_once_whatever_fails() {
     const NAME: &str = "steps::an_announced_value_is_signaled_once_whatever_fails";
     let Some(double) = Double::in_child(NAME) else { return };
     let mut torn = 0;
     for nth in 1.. {
-        // cudarc leaves its context current on the thread, destroyed or not.
+        // cudarc leaves its context current on the thread, even if it is destroyed.
         let (hit, failed) =
             std::thread::scope(|scope| scope.spawn(|| finish_with_a_failure(&double, nth)).join().unwrap());
         torn += usize::from(failed);
@@ -132,8 +132,8 @@ fn an_announced_value_is_signaled_once_whatever_fails() {
     assert!(torn > 0, "no call was the signal");
 }
 
-/// A second frame whose `nth` call of the driver from `finish` on fails, after one without; returns
-/// whether there is such a call, and whether `finish` failed.
+/// Finishes a frame while the `nth` driver call from `finish` on fails, after a frame without
+/// failures. Returns whether there is such a call, and whether `finish` failed.
 fn finish_with_a_failure(double: &Double, nth: u64) -> (bool, bool) {
     let (end, ended) = std::sync::mpsc::channel();
     let ended = Mutex::new(ended);
@@ -143,8 +143,8 @@ fn finish_with_a_failure(double: &Double, nth: u64) -> (bool, bool) {
         for frame in 0..2 {
             assert!(matches!(renderer.receive(), Message::Publish { frame: of, .. } if of == frame));
         }
-        // Whoever sees the value takes the frame for whole, unless it was told before. A look that
-        // sleeps would be late.
+        // When the value is reached, the renderer considers the frame complete unless it was
+        // notified otherwise before. A check with a sleep would be too late.
         let start = Instant::now();
         while double.value(exports.computed.1) < 2 {
             assert!(start.elapsed() < LIMIT, "its value does not come");
@@ -172,11 +172,11 @@ fn finish_with_a_failure(double: &Double, nth: u64) -> (bool, bool) {
 /// `CUDA_ERROR_INVALID_VALUE`
 const INVALID_VALUE: u32 = 1;
 
-/// Set for a renderer that is a process of its own: where it listens, its GPU and the paths of its
+/// Environment variable of a renderer process: its socket path, its GPU and the paths of its
 /// descriptors.
 const RENDERER: &str = "WORKER_TEST_RENDERER";
 
-/// The renderer, if this process is one, once its exchange is taken.
+/// Returns the renderer if this process is one, once its exchange is accepted.
 fn this_renderer() -> Option<Renderer> {
     let told = std::env::var(RENDERER).ok()?;
     let mut told = told.split(',');
@@ -189,7 +189,7 @@ fn this_renderer() -> Option<Renderer> {
     Some(renderer)
 }
 
-/// Starts the renderer's process of a test, and connects to it.
+/// Starts the renderer process of a test and connects to it.
 fn with_renderer(test: &str, exports: &Exports) -> (Child, Worker) {
     let gpu = report().unwrap().devices[0].uuid;
     let folder = tempfile::tempdir().unwrap();
@@ -208,12 +208,11 @@ fn with_renderer(test: &str, exports: &Exports) -> (Child, Worker) {
     }
 }
 
-/// The time for which `bridge-worker` waits for the end of a process whose socket is closed, in
-/// each call.
+/// How long `bridge-worker` waits in each call for the end of a process whose socket is closed.
 const LAST_BREATH: Duration = Duration::from_millis(100);
 
-/// The renderer is a process of its own, which has announced that it will have drawn, and is killed
-/// before it has.
+/// The renderer process announces a value and is killed before it signals it; the worker signals it
+/// instead.
 #[test]
 fn what_a_dead_renderer_owes_is_signaled_from_here() {
     const NAME: &str = "steps::what_a_dead_renderer_owes_is_signaled_from_here";
@@ -226,11 +225,11 @@ fn what_a_dead_renderer_owes_is_signaled_from_here() {
     let exports = Exports::new(&double);
     let (mut child, worker) = with_renderer(NAME, &exports);
     let mut exchange = worker.exchange("x").unwrap();
-    // Its work waits for the renderer, which never comes to it.
+    // Its work waits for the renderer, which never signals.
     write(&mut exchange).unwrap();
     child.kill().unwrap();
     assert_eq!(double.value(exports.computed.1), 0);
-    // The program may be waiting for the stream itself, and call nothing.
+    // This must not depend on further calls: the program may be blocked on the stream itself.
     double.until("the stream to go on", |double| double.value(exports.computed.1) == 1);
     let killed = Instant::now();
     let error = exchange.begin().err().unwrap();
@@ -243,18 +242,18 @@ fn what_a_dead_renderer_owes_is_signaled_from_here() {
     assert_clean(&double);
 }
 
-/// The end of the renderer's process may come long after that of its socket. A worker that waits
-/// for a frame of its own, which waits for the renderer, gives it the time that the call has.
+/// The renderer process may end long after its socket. A worker that waits for its own frame, which
+/// waits for the renderer, allows it the time limit of the call.
 #[test]
 fn a_renderer_that_ends_slowly_is_waited_for_where_a_frame_waits_for_it() {
     const NAME: &str = "steps::a_renderer_that_ends_slowly_is_waited_for_where_a_frame_waits_for_it";
     if let Some(mut renderer) = this_renderer() {
         (0..2).for_each(|slot| renderer.send(free(slot, 5)));
         (0..2).for_each(|_| assert!(matches!(renderer.receive(), Message::Publish { .. })));
-        // Without a word, as one that is killed.
+        // Closes the socket without a message, as if killed.
         let socket = renderer.connection.as_fd().try_clone_to_owned().unwrap();
         UnixStream::from(socket).shutdown(Shutdown::Both).unwrap();
-        // Not by `println!`, which a test's output is collected from.
+        // Not with `println!`, whose output the test harness captures.
         std::io::stdout().write_all(b"\n@gone\n").unwrap();
         until_told();
         std::process::exit(0);
@@ -263,18 +262,19 @@ fn a_renderer_that_ends_slowly_is_waited_for_where_a_frame_waits_for_it() {
     let exports = Exports::new(&double);
     let (mut child, worker) = with_renderer(NAME, &exports);
     let mut exchange = worker.exchange("x").unwrap();
-    // As many as may be unfinished.
+    // The maximum number of unfinished frames.
     (0..2).for_each(|_| write(&mut exchange).unwrap());
     let said = BufReader::new(child.stdout.take().unwrap());
     assert!(said.lines().any(|line| line.unwrap() == "@gone"), "the renderer has not hung up");
     double.forget_calls();
     let error = std::thread::scope(|scope| {
         let begun = scope.spawn(|| exchange.begin().err().unwrap());
-        // Then it finds that the connection has ended.
+        // After this, the worker detects that the connection has ended.
         double.until("the third frame to wait for the first", |double| {
             begun.is_finished() || double.calls().iter().any(|call| call.name == "cuEventQuery")
         });
-        // The time that any call gives; one that gives no more is over by then.
+        // Longer than the time that every call allows; a call that allows no more would have
+        // returned.
         std::thread::sleep(7 * LAST_BREATH);
         assert!(!begun.is_finished(), "it does not wait for the end of the process: {}", begun.join().unwrap());
         drop(child.stdin.take());
@@ -286,7 +286,7 @@ fn a_renderer_that_ends_slowly_is_waited_for_where_a_frame_waits_for_it() {
     assert_clean(&double);
 }
 
-/// Starts a process that [`until_told`] ends with its input, or with this one.
+/// Starts a process that [`until_told`] ends when its input is closed, or when this process ends.
 fn spawn(test: &str, variable: &str, value: &str) -> Child {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", test]).env(variable, value).stdin(Stdio::piped()).stdout(Stdio::piped());

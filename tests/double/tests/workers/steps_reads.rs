@@ -1,5 +1,5 @@
-//! A worker in step that reads with CUDA, against a scripted renderer: it has frames that are not
-//! drawn, and gives slots back behind work that has not ended.
+//! A worker in step that reads with CUDA, with a scripted renderer: it receives frames that are not
+//! drawn yet, and returns slots before its work has ended.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::sync::Mutex;
@@ -13,7 +13,7 @@ use bridge_worker::{Buffer, Error, ExchangeReader, Read};
 use cuda_import::report;
 use driver_double::Double;
 
-/// Takes the next frame and gives it back; gives its number.
+/// Takes the next frame, gives it back and returns its number.
 fn read(reader: &mut ExchangeReader<Buffer<f32>>) -> Result<u64, Error> {
     let turn = reader.next(LIMIT)?.expect("no frame comes");
     let Read::Cuda(cuda) = turn.work() else { panic!("computes with CUDA") };
@@ -23,7 +23,7 @@ fn read(reader: &mut ExchangeReader<Buffer<f32>>) -> Result<u64, Error> {
     Ok(frame)
 }
 
-/// A renderer that has offered its exchange in step, and what the worker does with it.
+/// Runs a renderer that has offered its exchange in step, and `work` on the worker's reader.
 fn in_step(
     double: &Double,
     render: impl Fn(&mut Renderer, &Exports) + Sync,
@@ -60,7 +60,7 @@ fn freed(renderer: &mut Renderer) -> (u32, u64) {
     (slot, value)
 }
 
-/// Nobody waits on the host: the stream does, and the slot is told to come back meanwhile.
+/// The host does not wait: the stream waits, and the slot is announced as returned meanwhile.
 #[test]
 fn a_slot_is_given_back_while_the_stream_waits_for_its_frame() {
     const NAME: &str = "steps_reads::a_slot_is_given_back_while_the_stream_waits_for_its_frame";
@@ -68,11 +68,11 @@ fn a_slot_is_given_back_while_the_stream_waits_for_its_frame() {
     let Some(double) = Double::in_child(NAME) else { return };
     let render = |renderer: &mut Renderer, exports: &Exports| {
         for frame in 0..FRAMES {
-            // Vulkan's commands with the slot are submitted, and have not run.
+            // Vulkan's commands on the slot are submitted, but have not run.
             renderer.send(publish((frame % 2) as u32, frame, frame + 1));
             assert_eq!(freed(renderer), ((frame % 2) as u32, frame + 1));
-            // The signal was enqueued before the slot was given back, and what can be done at once
-            // the double has done.
+            // The signal was enqueued before the slot was returned, and the double has run all work
+            // that is ready.
             assert_eq!(double.value(exports.computed.1), frame, "frame {frame} did not wait for the renderer");
             double.signal(exports.rendered.1, frame + 1);
             double.until("the frame to be read", |double| double.value(exports.computed.1) == frame + 1);
@@ -81,7 +81,7 @@ fn a_slot_is_given_back_while_the_stream_waits_for_its_frame() {
     in_step(&double, render, |reader| assert!((0..FRAMES).all(|frame| read(reader).unwrap() == frame)));
 }
 
-/// What the renderer takes back is had by nobody, and its slot goes back as any other.
+/// A frame that the renderer takes back is not delivered, and its slot is returned like any other.
 #[test]
 fn a_frame_that_is_taken_back_is_left_out_and_its_slot_comes_back() {
     const NAME: &str = "steps_reads::a_frame_that_is_taken_back_is_left_out_and_its_slot_comes_back";
@@ -98,14 +98,15 @@ fn a_frame_that_is_taken_back_is_left_out_and_its_slot_comes_back() {
         double.until("both to be read", |double| double.value(exports.computed.1) == 2);
     };
     in_step(&double, render, |reader| {
-        // All of it is in the socket.
+        // All messages are in the socket.
         tell.lock().unwrap().recv().unwrap();
         assert_eq!(read(reader).unwrap(), 5);
         assert!(reader.next(Duration::ZERO).unwrap().is_none());
     });
 }
 
-/// What came before a planned end is read before that is told, and nobody is missed by its slots.
+/// Frames sent before a planned end are read before the end is reported, and their slots are
+/// signaled.
 #[test]
 fn frames_in_front_of_a_planned_end_are_read() {
     let Some(double) = Double::in_child("steps_reads::frames_in_front_of_a_planned_end_are_read") else { return };
@@ -132,7 +133,7 @@ fn frames_in_front_of_a_planned_end_are_read() {
             });
             let worker = connect(listener.path()).unwrap();
             let mut reader = worker.exchange_reader("x").unwrap();
-            // All of it is in the socket.
+            // All messages are in the socket.
             ended.recv().unwrap();
             assert_eq!([read(&mut reader).unwrap(), read(&mut reader).unwrap()], [0, 1]);
             assert!(matches!(reader.next(LIMIT), Err(Error::Closed { .. })));
@@ -145,7 +146,7 @@ fn frames_in_front_of_a_planned_end_are_read() {
     }
 }
 
-/// A turn that is dropped gives its slot back, too.
+/// Dropping a turn also gives its slot back.
 #[test]
 fn a_turn_that_is_dropped_is_finished() {
     let Some(double) = Double::in_child("steps_reads::a_turn_that_is_dropped_is_finished") else { return };
@@ -158,13 +159,14 @@ fn a_turn_that_is_dropped_is_finished() {
     in_step(&double, render, |reader| drop(reader.next(LIMIT).unwrap().unwrap()));
 }
 
-/// Whichever call of the driver fails, a slot is given back with a value that comes, or not at all.
+/// Whichever driver call fails, a slot is given back with a value that will be signaled, or not at
+/// all.
 #[test]
 fn what_is_given_back_is_signaled_whatever_fails() {
     let Some(double) = Double::in_child("steps_reads::what_is_given_back_is_signaled_whatever_fails") else { return };
     let mut failed = 0;
     for nth in 1.. {
-        // cudarc leaves its context current on the thread, destroyed or not.
+        // cudarc leaves its context current on the thread, even if it is destroyed.
         let (hit, is_failed) =
             std::thread::scope(|scope| scope.spawn(|| finish_with_a_failure(&double, nth)).join().unwrap());
         failed += usize::from(is_failed);
@@ -175,8 +177,8 @@ fn what_is_given_back_is_signaled_whatever_fails() {
     assert!(failed > 0, "no call was the signal");
 }
 
-/// A second frame whose `nth` call of the driver from `finish` on fails, after one without; returns
-/// whether there is such a call, and whether `finish` failed.
+/// Finishes a frame while the `nth` driver call from `finish` on fails, after a frame without
+/// failures. Returns whether there is such a call, and whether `finish` failed.
 fn finish_with_a_failure(double: &Double, nth: u64) -> (bool, bool) {
     let (end, ended) = channel::<bool>();
     let ended = Mutex::new(ended);

@@ -1,5 +1,5 @@
-//! A worker in step that computes with CUDA, against a scripted renderer: the signal of a frame
-//! that was announced fails while frames before it still run.
+//! A worker in step that computes with CUDA, with a scripted renderer: the signal of an announced
+//! frame fails while earlier frames still run.
 #![allow(unsafe_code, clippy::unwrap_used, reason = "a test")]
 
 use std::sync::{Arc, Barrier};
@@ -19,31 +19,32 @@ const INVALID_VALUE: u32 = 1;
 /// The value of the renderer's timeline that the first frame waits for.
 const DRAWN: u64 = 5;
 
-/// How the signal comes to fail, and what becomes of the frame before.
+/// Why the signal fails, and what happens to the previous frame.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Failure {
     /// The program has left the stream captured, and the turn is dropped.
     Captured,
-    /// An earlier call has left an error with cudarc, and the turn is finished.
+    /// An earlier call has recorded an error in cudarc, and the turn is finished.
     Recorded,
-    /// The same, after the end of the frame before could not be marked.
+    /// The same, after the end of the previous frame could not be marked.
     Unmarked,
-    /// The same, and the frame before does not end in time.
+    /// The same, and the previous frame does not end in time.
     Stuck,
 }
 
-/// The renderer takes a frame for whole once its value, or a higher one, is reached.
+/// An announced value is signaled only after earlier frames have ended, because the renderer
+/// considers a frame complete once its value, or a higher one, is reached.
 #[test]
 fn an_announced_value_is_signaled_after_the_frames_that_still_run() {
     const NAME: &str = "an_announced_value_is_signaled_after_the_frames_that_still_run";
     let Some(double) = Double::in_child(NAME) else { return };
     for failure in [Failure::Captured, Failure::Recorded, Failure::Unmarked, Failure::Stuck] {
-        // cudarc leaves its context current on the thread, destroyed or not.
+        // cudarc leaves its context current on the thread, even if it is destroyed.
         std::thread::scope(|scope| scope.spawn(|| fail_behind_a_frame_that_runs(&double, failure)).join().unwrap());
     }
 }
 
-/// The first frame waits for the renderer, and the signal of the second fails.
+/// Runs two frames: the first waits for the renderer, and the signal of the second fails.
 fn fail_behind_a_frame_that_runs(double: &Double, failure: Failure) {
     let gpu = report().unwrap().devices[0].uuid;
     let (exports, ended) = (Exports::new(double), Barrier::new(2));
@@ -89,7 +90,7 @@ fn fail_behind_a_frame_that_runs(double: &Double, failure: Failure) {
     assert_clean(double);
 }
 
-/// Writes two frames, of which the second is announced first and cannot be signaled.
+/// Writes two frames. The second is announced before its work and cannot be signaled.
 fn fail(double: &Double, exchange: &mut ExchangeWriter<Buffer<f32>>, failure: Failure) {
     if failure == Failure::Unmarked {
         double.fail_named("cuEventRecord", 1, INVALID_VALUE);

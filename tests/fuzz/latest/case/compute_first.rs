@@ -1,4 +1,4 @@
-//! The compute side writes, and Vulkan reads.
+//! Latest exchanges that the compute side writes and Vulkan reads.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -31,7 +31,7 @@ pub(crate) fn run<S: Frames>(compute: &Compute, case: &Case, common: &Common) {
             drop(reader);
             joined(writing);
         }
-        // What was lost may run until the exchange is gone.
+        // Lost submissions may run until the exchange is dropped.
         drop(rest);
     });
 }
@@ -60,7 +60,7 @@ fn write<S: Frames>(mut writer: LatestWriter<S>, case: &Case, common: &Common) -
                 let mut turn = match writer.begin() {
                     Ok(turn) => turn,
                     Err(Error::TurnLost { .. }) if std::mem::take(&mut dropped) => continue,
-                    // The reader may lose more than the writer can do without.
+                    // The reader may lose more slots than the writer can spare.
                     Err(Error::SlotsRetired { .. }) => {
                         common.count("begins without a slot");
                         continue;
@@ -97,13 +97,13 @@ struct Reading<'a, S: Frames> {
     in_flight: VecDeque<(TimelinePoint, Readback, u64)>,
     bound: usize,
     idle: Vec<Readback>,
-    /// Perhaps submitted: not used again.
+    /// Readbacks that may have been submitted, which are not reused.
     rest: Vec<Readback>,
     last: Option<u64>,
     lost: bool,
     queue: Queue,
     slots: usize,
-    /// Frames are read before they are finished.
+    /// Whether frames are read before they are finished.
     issued: bool,
 }
 
@@ -111,8 +111,8 @@ impl<'a, S: Frames> Reading<'a, S> {
     fn new(compute: &'a Compute, reader: LatestReader<S>, case: &Case, common: &'a Common) -> Self {
         let (in_flight, idle, rest) = (VecDeque::new(), Vec::new(), Vec::new());
         let (queue, slots) = (Queue::new(common.held), case.info().slots);
-        // With so many submissions as it was made for, no slot is ever written before its wait is
-        // over: more of them show that there is one.
+        // With the number of submissions that the exchange was created for, no slot is ever written
+        // before its wait has ended. More submissions show that the wait exists.
         let bound = if common.held == Held::Queue { slots } else { case.reader_in_flight };
         let (last, lost, issued) = (None, false, case.issued);
         Self { compute, reader, common, in_flight, bound, idle, rest, last, lost, queue, slots, issued }
@@ -173,10 +173,10 @@ impl<'a, S: Frames> Reading<'a, S> {
                 unsafe { self.compute.device().queue().submit(&[batch], vk::Fence::null()) }.unwrap();
             }
             match (happens, told) {
-                // SAFETY: it was.
+                // SAFETY: the turn was submitted.
                 (true, true) => unsafe { turn.submitted() },
                 (false, true) => {
-                    // SAFETY: it was not.
+                    // SAFETY: the turn was not submitted.
                     unsafe { turn.not_submitted() };
                     return self.idle.push(readback);
                 }

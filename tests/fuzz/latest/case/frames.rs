@@ -1,4 +1,4 @@
-//! What a latest exchange of a case shares, as each side writes and reads it.
+//! The resources of a latest exchange, and how each side writes and reads them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,22 +8,22 @@ use bridge::cudarc::driver::{CudaSlice, CudaStream};
 use bridge::{BufferAccess, BufferSpec, CudaWork, ExportDevice, ImageAccess, ImageSpec, RenderRead, Resources};
 use bridge_tests::Readback;
 
-/// Elements of the longest frame.
+/// Number of elements in the longest frame.
 const MOST: usize = 1024;
-/// Of an image, with rows that no driver lays out without gaps.
+/// Extent of an image whose rows do not fit any row alignment without padding.
 const EXTENT: [u32; 2] = [31, 33];
-/// The most bytes of a frame.
+/// Maximum size of a frame in bytes.
 pub(crate) const SIZE: u64 = 4 * MOST as u64;
 
 /// Resources of 32-bit words.
 pub(crate) trait Frames: Resources {
-    /// Elements of a frame.
+    /// Number of elements in a frame.
     const LEN: usize;
-    /// Whether slots are brought back that were lost with reads of frames which were not finished.
+    /// Whether slots can be brought back that were lost with reads of unfinished frames.
     ///
-    /// Of images the validation layer (1.4.364) then says that they are handed over while they are
-    /// read. It overlooks the fence that is waited for in between, where the read's own wait was
-    /// submitted before its signal; with the signal first it is silent
+    /// For images, the validation layer (1.4.364) then reports a hand-over during a read. It does
+    /// not take into account the fence that is waited for in between if the read's own wait was
+    /// submitted before its signal; with the signal first it reports nothing
     /// (`images_are_brought_back_behind_a_read` in `tests/latest`). The specification orders the
     /// two: the first synchronization scope of a fence's signal includes "all commands that occur
     /// earlier in submission order" ("Fences").
@@ -34,16 +34,16 @@ pub(crate) trait Frames: Resources {
     /// Writes a frame in two halves.
     fn write(lent: Self::Host<'_>, word: u32, delay: Duration);
 
-    /// Lends all words, piece by piece.
+    /// Passes all words to `visit`, in pieces.
     fn look(lent: Self::Host<'_>, visit: &mut dyn FnMut(&[u32]));
 
-    /// Enqueues a frame.
+    /// Enqueues the write of a frame.
     fn write_on_cuda(cuda: CudaWork<'_, Self>, word: u32);
 
     /// Enqueues a copy of a frame.
     fn copy_on_cuda(cuda: CudaWork<'_, Self>) -> (Arc<CudaStream>, CudaSlice<u32>);
 
-    /// Records a frame.
+    /// Records the write of a frame.
     fn record_write(device: &ExportDevice, commands: vk::CommandBuffer, lent: Self::Render<'_>, word: u32);
 
     /// Records a copy of a frame.
@@ -69,7 +69,7 @@ impl Frames for BufferSpec<u32> {
         visit(words);
     }
 
-    /// In two halves.
+    /// Writes in two halves.
     fn write_on_cuda(mut cuda: CudaWork<'_, Self>, word: u32) {
         let half = [word; MOST / 2];
         for range in [0..MOST / 2, MOST / 2..MOST] {
@@ -83,7 +83,7 @@ impl Frames for BufferSpec<u32> {
         (Arc::clone(cuda.stream), copy)
     }
 
-    /// Half by half.
+    /// Writes in two halves.
     fn record_write(device: &ExportDevice, commands: vk::CommandBuffer, lent: Self::Render<'_>, word: u32) {
         for offset in [0, SIZE / 2] {
             // SAFETY: recording; both halves are inside the buffer, which may be filled.
@@ -118,7 +118,7 @@ impl Frames for ImageSpec<u32> {
     }
 
     fn write_on_cuda(mut cuda: CudaWork<'_, Self>, word: u32) {
-        // Not from the host, for which the stream would be waited for.
+        // Not a copy from the host, which would wait for the stream.
         let source = cuda.stream.clone_htod(&[word; Self::LEN]).unwrap();
         cuda.resources.copy_from_buffer(cuda.stream, 0, .., &source).unwrap();
     }
@@ -142,7 +142,7 @@ impl Frames for ImageSpec<u32> {
     }
 }
 
-/// Copies of the frames that were read, which are looked at in the end.
+/// Copies of the frames that were read, which are checked at the end.
 #[derive(Default)]
 pub(crate) struct Looks {
     stream: Option<Arc<CudaStream>>,

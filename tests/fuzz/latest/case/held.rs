@@ -1,21 +1,21 @@
-//! One side of a case held back, so that a wait which the other leaves out is seen however fast
-//! either of them is.
+//! Holding back one side of a case, so that a wait missing on the other side is detected whatever
+//! the speed of the two sides.
 
 use bridge::{ExportDevice, QueueKind};
 use bridge_tests::Gate;
 
-/// What is held from each submission to the next time that the case waits.
+/// The work that is held from each submission until the case next waits.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Held {
     #[default]
     Nothing,
-    /// What is submitted to Vulkan's queue.
+    /// Submissions to Vulkan's queue.
     Queue,
-    /// What is enqueued on CUDA's streams.
+    /// Work enqueued on CUDA streams.
     Streams,
 }
 
-/// Vulkan's queue of a case.
+/// The Vulkan queue of a case.
 #[derive(Default)]
 pub(crate) struct Queue {
     held: bool,
@@ -27,7 +27,7 @@ impl Queue {
         Self { held: held == Held::Queue, gate: None }
     }
 
-    /// Before a submission.
+    /// Holds the queue, if requested. Called before a submission.
     pub(crate) fn hold(&mut self, device: &ExportDevice) {
         if self.held && self.gate.is_none() {
             let gate = Gate::new(device);
@@ -40,7 +40,7 @@ impl Queue {
         self.gate.is_some()
     }
 
-    /// Before the case waits for what it has submitted.
+    /// Releases the queue. Called before the case waits for its submissions.
     pub(crate) fn go_on(&mut self) {
         self.gate = None;
     }

@@ -2,7 +2,7 @@
 
 mod compute_first;
 mod frames;
-#[allow(dead_code)] // For the other targets.
+#[allow(dead_code)] // Used by the other targets.
 pub(crate) mod held;
 mod op;
 mod render_first;
@@ -19,18 +19,18 @@ use bridge_tests::Rig;
 use held::Held;
 pub(crate) use op::{Case, case};
 
-/// For a writer's frames, where it waits for none.
+/// Time for a writer to write frames if it does not wait.
 const MOMENT: Duration = Duration::from_millis(5);
 
-/// What both threads of a case know.
+/// State shared by both threads of a case.
 #[derive(Default)]
 pub(crate) struct Common {
     counts: Mutex<Counts>,
-    /// One more than the last frame that was seen finished.
+    /// The last frame known to be finished, plus one.
     finished: AtomicU64,
-    /// One more than the last frame that was published.
+    /// The last frame that was published, plus one.
     published: AtomicU64,
-    /// Where the compute side writes.
+    /// Whether the writer is done, if the compute side writes.
     writer_is_done: AtomicBool,
     held: Held,
 }
@@ -40,7 +40,7 @@ impl Common {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner).add(what);
     }
 
-    /// `frame` is published, or about to be.
+    /// Notes that `frame` is published, or about to be.
     fn note_published(&self, frame: u64) {
         self.published.fetch_max(frame + 1, Ordering::SeqCst);
     }
@@ -49,7 +49,7 @@ impl Common {
         self.finished.fetch_max(frame + 1, Ordering::SeqCst);
     }
 
-    /// Gives a writer that does not wait for the reader, as it should, the time to write each slot.
+    /// Gives a writer that incorrectly does not wait for the reader the time to write each slot.
     fn let_writer_go_round(&self, slots: usize) {
         let published = || self.published.load(Ordering::SeqCst);
         let (before, start) = (published(), Instant::now());
@@ -59,11 +59,12 @@ impl Common {
         }
     }
 
-    /// Checks the frame that the reader got: `before` is what was finished before it asked.
+    /// Checks the frame that the reader received: `before` is the value of `finished` before the
+    /// call.
     fn check(&self, before: u64, frame: Option<u64>, last: Option<u64>, lost: bool) {
         let published = self.published.load(Ordering::SeqCst);
         let Some(frame) = frame else {
-            // Without a frame that was lost, there is one once one is finished.
+            // Unless a frame was lost, there is a frame once one is finished.
             assert!(before == 0 || lost, "no frame, and {before} are finished");
             return;
         };
@@ -73,7 +74,7 @@ impl Common {
     }
 }
 
-/// The words of a frame, if they are of one.
+/// Checks that all words belong to the frame.
 fn whole(words: &[u32], frame: u64) -> Result<(), String> {
     let word = u32::try_from(frame).unwrap();
     match words.iter().position(|found| *found != word) {
@@ -82,12 +83,12 @@ fn whole(words: &[u32], frame: u64) -> Result<(), String> {
     }
 }
 
-/// What the other thread returned, or its panic.
+/// Returns the result of the other thread, or resumes its panic.
 fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-/// Runs a case, and sees that nothing of it is alive in the end.
+/// Runs a case, and checks that none of its objects are alive at the end.
 pub(crate) fn run(device: &ExportDevice, backend: Backend, case: &Case, held: Held) -> Counts {
     let before = LiveObjects::now();
     let compute = Compute::new(device, backend).unwrap();

@@ -1,8 +1,8 @@
-//! What a case is made of.
+//! The operations of a case.
 
 use proptest::prelude::*;
 
-/// What the two threads do.
+/// The operations of both threads.
 #[derive(Debug, Clone)]
 pub(crate) struct Case {
     pub(crate) render_first: bool,
@@ -13,17 +13,19 @@ pub(crate) struct Case {
     pub(crate) more_slots: usize,
     pub(crate) writer: Vec<Write>,
     pub(crate) reader: Vec<Read>,
-    /// The handles are closed together; else each thread drops its own when it is done.
+    /// Whether the handles are closed together. Otherwise each thread drops its own handle when it
+    /// is done.
     pub(crate) closes: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Write {
-    /// A frame that takes so many microseconds on the CPU; Vulkan's take what they take.
+    /// A frame that takes this many microseconds on the CPU; the duration of Vulkan frames varies.
     Frame(u16),
     Skip,
     Drop,
-    /// Vulkan's: lent, and submitted or not, and told or not. The compute side's: a frame.
+    /// A lent turn on the Vulkan side, which is submitted or not, and reported or not. On the
+    /// compute side, a frame.
     Lend {
         happens: bool,
         told: bool,
@@ -38,14 +40,15 @@ pub(crate) enum Read {
     Frame,
     Skip,
     Drop,
-    /// Vulkan's: lent, and submitted or not, and told or not. The compute side's: a frame.
+    /// A lent turn on the Vulkan side, which is submitted or not, and reported or not. On the
+    /// compute side, a frame.
     Lend {
         happens: bool,
         told: bool,
     },
-    /// Brings back what was lost.
+    /// Brings back lost slots.
     Initialize,
-    /// Waits for the oldest turn, or for all.
+    /// Waits for the oldest turn; `WaitForAll` waits for all turns.
     Wait,
     WaitForAll,
     Pause(u16),
@@ -90,8 +93,9 @@ pub(crate) fn case() -> impl Strategy<Value = Case> {
 }
 
 impl Case {
-    /// The case with a direction and a kind of resources, and with frames that neither side loses.
-    #[allow(dead_code)] // For the other target.
+    /// Returns the case with this direction and kind of resources, and with frames that neither
+    /// side loses.
+    #[allow(dead_code)] // Used by the other target.
     pub(crate) fn plain(mut self, render_first: bool, images: bool) -> Self {
         (self.render_first, self.images) = (render_first, images);
         for step in &mut self.writer {

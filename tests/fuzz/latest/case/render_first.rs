@@ -1,4 +1,4 @@
-//! Vulkan writes, and the compute side reads.
+//! Latest exchanges that Vulkan writes and the compute side reads.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -44,7 +44,7 @@ pub(crate) fn run<S: Frames>(compute: &Compute, case: &Case, common: &Common) {
             drop(writer);
             joined(reading);
         }
-        // What was lost may run until the exchange is gone.
+        // Lost submissions may run until the exchange is dropped.
         drop(rest);
     });
 }
@@ -116,11 +116,11 @@ impl<S: Frames> Writing<'_, S> {
             match (happens, told) {
                 (true, true) => {
                     self.common.note_published(frame);
-                    // SAFETY: it was.
+                    // SAFETY: the turn was submitted.
                     unsafe { turn.submitted() }
                 }
                 (false, true) => {
-                    // SAFETY: it was not.
+                    // SAFETY: the turn was not submitted.
                     unsafe { turn.not_submitted() };
                     return self.idle.push(commands);
                 }
@@ -141,7 +141,7 @@ impl<S: Frames> Writing<'_, S> {
         self.in_flight.push_back((point, commands, frame));
     }
 
-    /// Records: fill the frame with its number.
+    /// Records a fill of the frame with its number.
     fn record(&self, turn: &RenderWrite<S>, commands: &Commands) -> vk::CommandBuffer {
         let raw = commands.begin();
         // SAFETY: recording, of the right family, submitted with this turn.

@@ -1,6 +1,6 @@
 //! Allocations, modules and launches.
 //!
-//! Unsafe as the rest.
+//! Unsafe because it calls C.
 #![allow(unsafe_code)]
 
 use std::ffi::{CString, c_void};
@@ -12,7 +12,7 @@ use super::{Made, made, pointer};
 
 pub(crate) fn alloc(size: usize) -> Made {
     let mut address = 0;
-    // SAFETY: `address` is a place for the result.
+    // SAFETY: `address` is valid for the result.
     match unsafe { sys::cuMemAlloc_v2(&mut address, size) } as u32 {
         0 => Ok(address),
         code => Err(code),
@@ -22,7 +22,7 @@ pub(crate) fn alloc(size: usize) -> Made {
 pub(crate) fn load(image: &str) -> Made {
     let image = CString::new(image).unwrap_or_default();
     let mut module = null_mut();
-    // SAFETY: `module` is a place for the result, and a NUL ends the image.
+    // SAFETY: `module` is valid for the result, and the image is NUL-terminated.
     made(unsafe { sys::cuModuleLoadData(&mut module, image.as_ptr().cast()) }, module)
 }
 
@@ -34,14 +34,14 @@ pub(crate) fn unload(module: u64) -> u32 {
 pub(crate) fn function(module: u64, name: &str) -> Made {
     let name = CString::new(name).unwrap_or_default();
     let mut function = null_mut();
-    // SAFETY: `function` is a place for the result, and a NUL ends the name.
+    // SAFETY: `function` is valid for the result, and the name is NUL-terminated.
     made(unsafe { sys::cuModuleGetFunction(&mut function, pointer(module), name.as_ptr()) }, function)
 }
 
-/// With arguments of eight bytes each, one block of `threads`.
+/// Launches one block of `threads` with arguments of eight bytes each.
 pub(crate) fn launch_kernel(function: u64, threads: u32, stream: u64, args: &mut [u64]) -> u32 {
     let mut places: Vec<*mut c_void> = args.iter_mut().map(|arg| (&raw mut *arg).cast()).collect();
-    // SAFETY: the kernels of the tests take as many arguments of eight bytes; the double checks the
+    // SAFETY: the test kernels have that many arguments of eight bytes; the double checks the
     // handles.
     unsafe {
         sys::cuLaunchKernel(

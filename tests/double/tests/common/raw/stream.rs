@@ -1,6 +1,6 @@
 //! Streams, events, semaphores on streams, captures and graphs.
 //!
-//! Unsafe as the rest.
+//! Unsafe because it calls C.
 #![allow(unsafe_code)]
 
 use std::ptr::null_mut;
@@ -9,41 +9,41 @@ use cuda_import::cudarc::driver::sys;
 
 use super::{Made, made, pointer};
 
-/// A non-blocking one.
+/// Creates a non-blocking stream.
 pub(crate) fn create_stream() -> Made {
     create_stream_as(1)
 }
 
-/// With these flags; 0 for one in order with the legacy default stream.
+/// Creates a stream with these flags; 0 for one that is in order with the legacy default stream.
 pub(crate) fn create_stream_as(flags: u32) -> Made {
     let mut stream = null_mut();
-    // SAFETY: `stream` is a place for the result.
+    // SAFETY: `stream` is valid for the result.
     made(unsafe { sys::cuStreamCreate(&mut stream, flags) }, stream)
 }
 
-/// A new event, recorded on the stream.
+/// Creates an event and records it on the stream.
 pub(crate) fn record(stream: u64) -> u64 {
     let mut event = null_mut();
-    // SAFETY: `event` is a place for the result.
+    // SAFETY: `event` is valid for the result.
     assert_eq!(unsafe { sys::cuEventCreate(&mut event, 2) } as u32, 0);
     // SAFETY: the double checks the handles.
     assert_eq!(unsafe { sys::cuEventRecord(event, pointer(stream)) } as u32, 0);
     event.addr() as u64
 }
 
-/// Records an event that is there already.
+/// Records an existing event.
 pub(crate) fn record_again(event: u64, stream: u64) -> u32 {
     // SAFETY: the double checks the handles.
     unsafe { sys::cuEventRecord(pointer(event), pointer(stream)) as u32 }
 }
 
-/// Makes the stream wait for what the event recorded last.
+/// Makes the stream wait for the last record of the event.
 pub(crate) fn wait_event(stream: u64, event: u64) -> u32 {
     // SAFETY: the double checks the handles.
     unsafe { sys::cuStreamWaitEvent(pointer(stream), pointer(event), 0) as u32 }
 }
 
-/// Sets this thread's capture mode. Gives the one before.
+/// Sets this thread's capture mode and returns the previous one.
 pub(crate) fn exchange_capture_mode(mode: u32) -> u32 {
     let mode = match mode {
         0 => sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_GLOBAL,
@@ -51,7 +51,7 @@ pub(crate) fn exchange_capture_mode(mode: u32) -> u32 {
         _ => sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED,
     };
     let mut exchanged = mode;
-    // SAFETY: `exchanged` is a place for input and result.
+    // SAFETY: `exchanged` is valid for input and result.
     assert_eq!(unsafe { sys::cuThreadExchangeStreamCaptureMode(&mut exchanged) } as u32, 0);
     exchanged as u32
 }
@@ -99,15 +99,15 @@ pub(crate) fn signal(semaphore: u64, value: u64, stream: u64) -> u32 {
     unsafe { sys::cuSignalExternalSemaphoresAsync(&pointer(semaphore), &params, 1, pointer(stream)) as u32 }
 }
 
-/// Blocks until everything enqueued on the stream has been done.
+/// Blocks until everything enqueued on the stream is done.
 pub(crate) fn await_stream(stream: u64) -> u32 {
     // SAFETY: the double checks the handle.
     unsafe { sys::cuStreamSynchronize(pointer(stream)) as u32 }
 }
 
-/// Calls the function on the host, with `data`, once the stream has come to it.
+/// Enqueues a call of the host function with `data`.
 pub(crate) fn call_host(stream: u64, function: sys::CUhostFn, data: u64) -> u32 {
-    // SAFETY: the functions of the tests make no pointer of their data.
+    // SAFETY: the functions of the tests do not dereference their data.
     unsafe { sys::cuLaunchHostFunc(pointer(stream), function, pointer(data)) as u32 }
 }
 
@@ -121,15 +121,15 @@ pub(crate) fn query(stream: u64) -> u32 {
     unsafe { sys::cuStreamQuery(pointer(stream)) as u32 }
 }
 
-/// In the mode of one thread.
+/// Begins a capture in thread-local mode.
 pub(crate) fn begin_capture(stream: u64) -> u32 {
     begin_capture_as(stream, sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
 }
 
-/// 0: not captured; 1: captured; 2: captured, and nothing will come of it.
+/// Returns the capture status: 0: not captured; 1: captured; 2: captured, but invalid.
 pub(crate) fn capture_status(stream: u64) -> Made {
     let mut status = sys::CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_NONE;
-    // SAFETY: `status` is a place for the result.
+    // SAFETY: `status` is valid for the result.
     match unsafe { sys::cuStreamIsCapturing(pointer(stream), &mut status) } as u32 {
         0 => Ok(status as u64),
         code => Err(code),
@@ -143,13 +143,13 @@ pub(crate) fn begin_capture_as(stream: u64, mode: sys::CUstreamCaptureMode) -> u
 
 pub(crate) fn end_capture(stream: u64) -> Made {
     let mut graph = null_mut();
-    // SAFETY: `graph` is a place for the result.
+    // SAFETY: `graph` is valid for the result.
     made(unsafe { sys::cuStreamEndCapture(pointer(stream), &mut graph) }, graph)
 }
 
 pub(crate) fn instantiate(graph: u64) -> Made {
     let mut exec = null_mut();
-    // SAFETY: `exec` is a place for the result.
+    // SAFETY: `exec` is valid for the result.
     made(unsafe { sys::cuGraphInstantiateWithFlags(&mut exec, pointer(graph), 0) }, exec)
 }
 
