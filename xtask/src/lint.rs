@@ -1,10 +1,10 @@
-//! Linting and documenting against what `cargo test` builds.
+//! Linting and documentation on top of the build of `cargo test`.
 //!
-//! `cargo clippy` and `cargo doc` check every dependency first, and what they make of it serves no
-//! build: a workspace whose tests are built needs hundreds of crates twice. Here cargo is given
-//! this program as its compiler and as its rustdoc. It calls clippy on each target of the workspace
-//! with the words, and so the dependencies, of the build, then the real compiler; and for the tests
-//! in the docs it makes the docs, too.
+//! `cargo clippy` and `cargo doc` check every dependency first, and no build can use the results: a
+//! workspace whose tests are built needs hundreds of crates twice. Instead, cargo is given this
+//! program as its compiler and rustdoc. For each target of the workspace, this program calls clippy
+//! with the arguments, and therefore the dependencies, of the build, and then the real compiler.
+//! Before rustdoc tests the examples in the docs, it builds the docs.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -14,20 +14,21 @@ use anyhow::{Context, Result};
 
 use crate::shell;
 
-/// Makes this program the compiler of the workspace's own packages, and rustdoc.
+/// Environment variable that makes this program act as rustdoc and as the compiler of workspace
+/// packages.
 pub(crate) const AS_TOOLS: &str = "XTASK_AS_TOOLS";
 
-/// Lets `cargo build` and `cargo test` fail for what clippy says of the workspace, and `cargo test`
-/// for what rustdoc says of it.
+/// Makes `cargo build` and `cargo test` fail on clippy's warnings about the workspace, and `cargo
+/// test` also on those of rustdoc.
 pub(crate) fn with_lints(command: &mut Command) -> Result<()> {
-    // cargo distinguishes what it builds by this path.
+    // cargo keeps build outputs apart by the path of the wrapper.
     let own = shell::own_copy()?;
     command.env(AS_TOOLS, "1").env("RUSTC_WORKSPACE_WRAPPER", &own).env("RUSTDOC", &own);
     Ok(())
 }
 
-/// Is the compiler if that is named before the arguments, as cargo does for a wrapper, and rustdoc
-/// if not.
+/// Acts as the compiler if the first argument names it, as cargo does for a wrapper, and as rustdoc
+/// otherwise.
 pub(crate) fn be_tool() -> Result<ExitCode> {
     let words: Vec<OsString> = env::args_os().skip(1).collect();
     match words.split_first() {
@@ -37,7 +38,7 @@ pub(crate) fn be_tool() -> Result<ExitCode> {
 }
 
 fn be_compiler(compiler: &OsStr, arguments: &[OsString]) -> Result<ExitCode> {
-    // cargo also asks for the compiler's version and for its targets.
+    // cargo also calls the wrapper to query the compiler's version and targets.
     if arguments.iter().any(|word| starts(word, "--emit=")) {
         let folder = tempfile::tempdir()?;
         let mut clippy = Command::new("clippy-driver");
@@ -51,7 +52,7 @@ fn be_compiler(compiler: &OsStr, arguments: &[OsString]) -> Result<ExitCode> {
     shell::become_command(real)
 }
 
-/// Makes the docs before it tests them.
+/// Builds the docs before testing them.
 fn be_documenter(arguments: &[OsString]) -> Result<ExitCode> {
     if arguments.iter().any(|word| word == "--test") {
         let folder = tempfile::tempdir()?;
@@ -64,8 +65,8 @@ fn be_documenter(arguments: &[OsString]) -> Result<ExitCode> {
     shell::become_command(real)
 }
 
-/// The compiler's arguments as clippy needs them: it makes metadata, which nobody uses, and tells
-/// cargo of nothing but what it finds.
+/// Returns the compiler's arguments adapted for clippy: clippy only writes metadata, to a temporary
+/// folder, and reports only diagnostics to cargo.
 fn lint_arguments(arguments: &[OsString], folder: &OsStr) -> Vec<OsString> {
     let mut result = Vec::new();
     let mut words = arguments.iter();
@@ -80,7 +81,7 @@ fn lint_arguments(arguments: &[OsString], folder: &OsStr) -> Vec<OsString> {
             words.next();
             result.extend([word.clone(), folder.to_owned()]);
         } else if text == "-C" && words.as_slice().first().is_some_and(|next| starts(next, "incremental=")) {
-            // The compiler's own.
+            // The incremental folder belongs to the compiler.
             words.next();
         } else {
             result.push(word.clone());
@@ -90,7 +91,7 @@ fn lint_arguments(arguments: &[OsString], folder: &OsStr) -> Vec<OsString> {
     result
 }
 
-/// The arguments of rustdoc's test run as those of a run that writes the docs to `folder`.
+/// Returns the arguments of rustdoc's test run, changed to write the docs to `folder`.
 fn document_arguments(arguments: &[OsString], folder: &OsStr) -> Vec<OsString> {
     let mut result = Vec::new();
     let mut words = arguments.iter();

@@ -1,9 +1,9 @@
-//! `cargo xtask windows`: what can be known of Windows on a machine that runs Linux.
+//! `cargo xtask windows`: checks for Windows on a machine that runs Linux.
 //!
-//! Every line is checked, linted and documented for MSVC, which needs no linker. Then tests, the
-//! doctor and the demo are built with MinGW and run under Wine: the tests that can fail on Windows
-//! alone, for the others show there what they have shown on Linux, or all of them. No driver under
-//! Wine exports: the driver double stands in for `nvcuda.dll`, and the CPU backend needs no export.
+//! All code is checked, linted and documented for MSVC, which needs no linker. Then tests, the
+//! doctor and the demo are built with MinGW and run under Wine: either all tests or only those that
+//! can fail only on Windows, because the others behave as on Linux. No driver under Wine exports
+//! memory: the driver double replaces `nvcuda.dll`, and the CPU backend needs no export.
 
 mod tools;
 mod wine;
@@ -20,17 +20,17 @@ use crate::{shell, test};
 use tools::Tools;
 use wine::Wine;
 
-/// Checked, linted and documented; not linked.
+/// The target that is checked, linted and documented, but not linked.
 const CHECKED: &str = "x86_64-pc-windows-msvc";
 
-/// All that is built to be run: with other packages named, cargo would choose other features of the
-/// dependencies and build them once more.
+/// All packages that are built to be run: with other packages, cargo would select other features of
+/// the dependencies and build them again.
 const PACKAGES: &str = "-p vk-export -p cuda-import -p vk-cuda-bridge-trace -p vk-cuda-bridge -p bridge-examples -p doctor \
                         -p driver-double -p bridge-tests";
 
-/// Test programs that can fail on Windows alone, beside the tests inside the crates: those of the
-/// double, which is `nvcuda.dll` and counts handles, and of those on a device the ones that export,
-/// name and choose, and one that sends frames over the CPU backend.
+/// Test programs outside the crates that can fail only on Windows: those of the double, which acts
+/// as `nvcuda.dll` and counts handles, and those on a device that export, name and select devices,
+/// and one that transfers frames with the CPU backend.
 const DIFFERENT: &[&str] = &[
     // driver-double
     "blocking",
@@ -58,36 +58,35 @@ const DIFFERENT: &[&str] = &[
     "images_export",
 ];
 
-/// Bookkeeping that calls nothing of the system: every schedule of a small exchange, of which there
-/// are many.
+/// Bookkeeping without system calls: the exhaustive exploration of the schedules of a small
+/// exchange.
 const EXPLORATION: &str = "exchange::latest::ledger";
 
-/// Tests inside the crates. Those beside them in `bridge-examples` and `doctor` start programs for
-/// Linux.
+/// Tests inside the crates. The other tests of `bridge-examples` and `doctor` start Linux programs.
 const INSIDE: &str = "-p vk-export -p cuda-import -p vk-cuda-bridge-trace -p vk-cuda-bridge -p vk-cuda-bridge-view -p bridge-examples -p doctor --lib";
-/// Whole packages of tests.
+/// Packages that consist of tests.
 const BESIDE: &str = "-p driver-double -p bridge-tests";
 
-/// Wine takes longer than any optimization saves.
+/// No optimization: it takes longer than it saves, because Wine itself is slow.
 const QUICK_TO_BUILD: &str = "--config profile.dev.opt-level=0 --config profile.dev.debug=false";
 
-/// The frames are drawn in software; the demo checks its own picture.
+/// A small demo, because the frames are drawn in software; the demo checks its own picture.
 const DEMO: &str = "--backend host --frames 4 --particles 20000 --size 320x180 --slots 2";
 
-/// Installs what is missing of the tools.
+/// Installs the missing tools.
 pub(crate) fn set_up(consent: Consent) -> Result<()> {
     Tools::set_up(CHECKED, consent).map(drop)
 }
 
-/// Stops at the first step that fails. Under Wine it runs the tests that can fail on Windows alone,
-/// or `all`.
+/// Runs the steps, and stops at the first failure. Under Wine, runs the tests that can fail only on
+/// Windows, or all tests with `all`.
 pub(crate) fn run(consent: Consent, all: bool) -> Result<()> {
     if !cfg!(target_os = "linux") {
         bail!("this is for Linux, where Windows has to be imitated; on Windows run `cargo xtask test`");
     }
     let tools = timed("tools", || {
         let tools = Tools::set_up(CHECKED, consent)?;
-        // The screen and the software driver are Linux's own: Wine hands them on.
+        // Wine uses the screen and the software driver of Linux.
         setup::run(Scope::Tests, consent)?;
         Ok(tools)
     })?;
@@ -145,14 +144,15 @@ fn quick(mut command: Command) -> Result<Command> {
     Ok(command)
 }
 
-/// The packages that a manifest optimizes by name in the profile `dev`.
+/// Returns the packages that a manifest optimizes by name in the profile `dev`.
 fn optimized(manifest: &str) -> Vec<&str> {
     let section = manifest.lines().skip_while(|line| *line != "[profile.dev.package]").skip(1);
     let section = section.take_while(|line| !line.starts_with('['));
     section.filter_map(|line| Some(line.split_once(".opt-level")?.0)).collect()
 }
 
-/// The doctor has to find Vulkan and miss CUDA; the demo draws into memory, and into a window.
+/// Checks that the doctor finds Vulkan but no CUDA, and that the demo draws into memory and into a
+/// window.
 fn programs(tools: &Tools, wine: &Wine) -> Result<()> {
     let mut build = quick(tools.cargo("build", tools.run_target()))?;
     shell::run(build.args(PACKAGES.split_whitespace()).args(["--example", "particles", "--bin", "doctor"]))?;
@@ -164,7 +164,7 @@ fn programs(tools: &Tools, wine: &Wine) -> Result<()> {
     println!("{said}");
     for expected in ["no CUDA driver: nvcuda.dll was not found", "ok: the CPU and Vulkan", "only the CPU backend works"]
     {
-        // Lines are folded at spaces.
+        // The doctor wraps its lines at spaces.
         let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         if !words(&said).contains(expected) {
             bail!("the doctor under Wine does not say {expected:?} ({})", output.status);
