@@ -1,4 +1,4 @@
-//! Environment of a run's measurements.
+//! The environment of a run.
 
 use std::fs;
 
@@ -9,37 +9,37 @@ use serde::{Deserialize, Serialize};
 
 use super::provenance::{Clocks, Sources, root};
 
-/// Environment of a run's measurements, and when.
+/// The environment of a run, and its time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Machine {
     /// The Vulkan device.
     pub(crate) device: String,
-    /// Its driver, in the driver's words.
+    /// Its driver, as the driver describes itself.
     pub(crate) driver: String,
-    /// The Vulkan version in force.
+    /// The Vulkan version in use.
     pub(crate) vulkan: String,
-    /// The newest CUDA that the driver supports, such as `CUDA 13.0`, where CUDA computes.
+    /// The newest CUDA version that the driver supports, such as `CUDA 13.0`, if CUDA computes.
     pub(crate) cuda: Option<String>,
-    /// What computes: `cuda` or `host`.
+    /// The backend: `cuda` or `host`.
     pub(crate) backend: String,
     /// The processor.
     pub(crate) processor: String,
-    /// Its threads that this program may use.
+    /// The number of threads that this program may use.
     pub(crate) threads: usize,
     /// The operating system.
     pub(crate) system: String,
-    /// When it began, in UTC.
+    /// The start time in UTC.
     pub(crate) date: String,
-    /// Description of the measurement.
+    /// The version of the sources.
     #[serde(default)]
     pub(crate) sources: Sources,
-    /// How fast the GPU was clocked.
+    /// The GPU's clock rates.
     #[serde(default)]
     pub(crate) clocks: Clocks,
 }
 
 impl Machine {
-    /// This one, now.
+    /// Describes this machine at the present time.
     pub(crate) fn look(device: &ExportDevice, compute: &bridge::Compute) -> Self {
         let system = System::look();
         let version = device.api_version();
@@ -62,13 +62,13 @@ impl Machine {
     }
 }
 
-/// The first processor's name in the words of Linux.
+/// Returns the first processor's name as Linux reports it.
 fn processor(cpuinfo: &str) -> String {
     let name = cpuinfo.lines().filter_map(|line| line.split_once(':')).find(|(key, _)| key.trim() == "model name");
     name.map_or_else(|| "unknown".to_owned(), |(_, name)| name.trim().to_owned())
 }
 
-/// To the second.
+/// Returns the present time, rounded down to the second.
 fn now() -> String {
     let now = jiff::Timestamp::now();
     jiff::Timestamp::from_second(now.as_second()).unwrap_or(now).to_string()
