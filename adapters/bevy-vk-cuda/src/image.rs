@@ -87,8 +87,8 @@ impl<T: Texel> CudaImage<T> {
     }
 }
 
-/// The format of the shared memory: that of the texture, without sRGB, which is a matter of views.
-/// Copies between the two are of bytes.
+/// Returns the format of the shared memory: that of the texture without sRGB, which only affects
+/// views. Copies between the two formats copy bytes.
 fn memory_format(name: &str, format: TextureFormat) -> Result<vk::Format> {
     use TextureFormat as F;
     Ok(match format.remove_srgb_suffix() {
