@@ -1,4 +1,4 @@
-//! Textures and buffers as the copies' targets: those that wgpu makes for the copying queue, and
+//! Textures and buffers as targets of copies: those that wgpu creates for the copying queue, and
 //! those of Bevy's assets.
 #![allow(unsafe_code)] // Reads raw handles.
 
@@ -28,25 +28,25 @@ pub(crate) trait Target: Content + Source {
     type Asset: Copy + Send + Sync;
     /// wgpu's object.
     type Object: Clone + Send + Sync;
-    /// Tells whether Bevy has made its object again.
+    /// Changes when Bevy creates its object again.
     type Id: Copy + PartialEq + Send + Sync;
 
-    /// Size, format and the like: two objects between which a copy is valid have the same.
+    /// Size, format and similar properties: a copy is valid between two objects of the same shape.
     type Shape: PartialEq + Send + Sync;
 
-    /// The shape of an object.
+    /// Returns the shape of an object.
     fn shape(object: &Self::Object) -> Self::Shape;
 
     /// Returns `true` if the object's usages allow copies into it.
     fn takes_copies(object: &Self::Object) -> bool;
 
-    /// A shape, for messages.
+    /// Describes a shape for messages.
     fn describe(shape: &Self::Shape) -> String;
 
-    /// Bevy's object of an asset, once Bevy has made it.
+    /// Returns Bevy's object of an asset, or `None` if Bevy has not created it yet.
     fn find(frame: &PresentFrame<'_>, asset: Self::Asset) -> Option<(Self::Id, Self::Object)>;
 
-    /// Makes one like it for the other queue, and its raw handle.
+    /// Creates a similar object for the other queue, and returns it with its raw handle.
     ///
     /// # Errors
     /// The error of the failed driver call.
@@ -56,17 +56,18 @@ pub(crate) trait Target: Content + Source {
         object: &Self::Object,
     ) -> Result<(Self::Object, <Self as Source>::Target)>;
 
-    /// Records what those need before the other queue writes them: textures are cleared and brought
-    /// to the state that copies read from. Returns `true` if anything was recorded.
+    /// Records the commands that these objects need before the other queue writes them: textures
+    /// are cleared and brought into the state that copies read from. Returns `true` if anything was
+    /// recorded.
     ///
     /// # Errors
     /// The error of the failed driver call. Nothing was recorded then.
     fn settle(frame: &mut PresentFrame<'_>, name: &str, made: [&Self::Object; PLACES]) -> Result<bool>;
 
-    /// Records a copy of all of it.
+    /// Records a copy of the whole object.
     fn copy(commands: &mut wgpu::CommandEncoder, from: &Self::Object, to: &Self::Object);
 
-    /// Uploads items of the CPU's.
+    /// Uploads items from the CPU.
     fn upload(queue: &wgpu::Queue, items: &[Self::Item], to: &Self::Object);
 }
 
@@ -81,17 +82,17 @@ pub(crate) struct TextureShape {
 }
 
 impl TextureShape {
-    /// A plain texture: of two dimensions, one level, and one sample.
+    /// A plain texture: two dimensions, one level and one sample.
     pub(crate) fn plain(size: wgpu::Extent3d, format: wgpu::TextureFormat) -> Self {
         Self { size, format, dimension: wgpu::TextureDimension::D2, levels: 1, samples: 1 }
     }
 }
 
-/// Checks that frames can be copied into Bevy's object: a program may replace an asset by another.
-/// wgpu would refuse the copy, and with it all others of that frame of Bevy's.
+/// Checks that frames can be copied into Bevy's object, because a program may replace an asset by
+/// another. wgpu would reject the copy, and with it all others of the same frame of Bevy's.
 ///
 /// # Errors
-/// [`Error::InvalidArgument`] where they cannot.
+/// [`Error::InvalidArgument`] if they cannot.
 pub(crate) fn check_object<R: Target>(name: &str, object: &R::Object, made: &R::Shape) -> Result<()> {
     let shape = R::shape(object);
     let replaced = |by: String| Err(Error::invalid(name, format!("its asset was replaced by one {by}")));
@@ -104,12 +105,12 @@ pub(crate) fn check_object<R: Target>(name: &str, object: &R::Object, made: &R::
     Ok(())
 }
 
-/// Makes an object of wgpu's. Where memory runs out that is an error, of which Bevy would otherwise
-/// hear, and end the program.
+/// Creates an object of wgpu's. Running out of memory is returned as an error; otherwise Bevy would
+/// receive the error and end the program.
 fn allocate<T>(device: &wgpu::Device, make: impl FnOnce() -> T) -> Result<T, vk::Result> {
     let scope = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
     let made = make();
-    // On native backends the future is ready when it is made.
+    // On native backends, the future is ready as soon as it is created.
     match pin!(scope.pop()).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(Some(_)) => Err(vk::Result::ERROR_OUT_OF_DEVICE_MEMORY),
         _ => Ok(made),
@@ -173,7 +174,7 @@ impl<T: Texel> Target for ImageSpec<T> {
         // SAFETY: the handle is used while the texture lives.
         let hal = unsafe { made.as_hal::<Vulkan>() };
         let hal = hal.ok_or_else(|| Error::vulkan(name, "Texture::as_hal", vk::Result::ERROR_DEVICE_LOST))?;
-        // SAFETY: it is not destroyed.
+        // SAFETY: the image is not destroyed.
         let raw = unsafe { hal.raw_handle() };
         drop(hal);
         Ok((made, raw))
@@ -189,10 +190,10 @@ impl<T: Texel> Target for ImageSpec<T> {
         let make = || frame.device.create_buffer(&descriptor);
         let texel =
             allocate(frame.device, make).map_err(|result| Error::vulkan(name, "Device::create_buffer", result))?;
-        // wgpu clears what it does not know the contents of, before the first copy from it: let
-        // that be now, and not when the other queue has written it. A copy leaves a texture in
-        // `COPY_SRC`, where all later ones find it. It is a copy to nowhere: Bevy's texture keeps
-        // what it shows until there is a frame.
+        // Before the first copy from a texture, wgpu clears it if its contents are unknown. This
+        // must happen now, and not after the other queue has written it. A copy also leaves the
+        // texture in `COPY_SRC`, which all later copies expect. This copy goes to an unused buffer:
+        // Bevy's texture keeps its contents until there is a frame.
         let one = wgpu::Extent3d { width: 1, height: 1, depth_or_array_layers: 1 };
         let layout = wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: None, rows_per_image: None };
         for texture in made {
@@ -243,7 +244,7 @@ impl<T: Pod + Send + Sync> Target for BufferSpec<T> {
             usage: wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         };
-        // wgpu takes for granted that what it is given is initialized, so that it never clears it.
+        // wgpu assumes that a buffer which it is given is initialized, so it never clears it.
         buffer::make(frame.device, &descriptor).map_err(|(call, result)| Error::vulkan(name, call, result))
     }
 

@@ -1,4 +1,4 @@
-//! Bevy's Vulkan device, and the bridge's part of it.
+//! Bevy's Vulkan device, and its use by the bridge.
 #![allow(unsafe_code)] // Lends Bevy's device to the bridge.
 
 pub(crate) mod buffer;
@@ -19,23 +19,23 @@ use crate::vulkan::gate::Gate;
 /// The queue that copies are submitted to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CopyQueue {
-    /// A second queue of the device's, for nothing else.
+    /// A second queue of the device, used only for copies.
     Own,
-    /// Bevy's, as the program has promised that it may be.
+    /// Bevy's queue, which the program has permitted with a promise.
     Bevys,
 }
 
-/// The Vulkan device below one of wgpu's, also where it is lost; `None` on another backend.
+/// Returns the Vulkan device of a wgpu device, even if it is lost; `None` on another backend.
 ///
-/// By this two devices are told apart as long as both live. wgpu compares its devices by ids, which
-/// start again in each instance, and the renderer's recovery makes a new one.
+/// It distinguishes two devices as long as both live. wgpu compares its devices by ids, which
+/// restart in each instance, and the renderer's recovery creates a new instance.
 pub(crate) fn raw_device(device: &wgpu::Device) -> Option<vk::Device> {
-    // SAFETY: the guard is only read from.
+    // SAFETY: the guard is only read.
     let hal = unsafe { device.as_hal::<Vulkan>() }?;
     Some(hal.raw_device().handle())
 }
 
-/// Adopts Bevy's device and pairs it with a compute side; or says why it cannot be.
+/// Adopts Bevy's device and pairs it with a compute side; on failure, returns the reason.
 pub(crate) fn adopt(
     device: &wgpu::Device,
     told: Option<&AdditionalVulkanFeatures>,
@@ -43,7 +43,7 @@ pub(crate) fn adopt(
     promised: bool,
     gate: &Gate,
 ) -> Result<(Compute, CopyQueue), String> {
-    // SAFETY: the guard is only read from.
+    // SAFETY: the guard is only read.
     let hal = unsafe { device.as_hal::<Vulkan>() }.ok_or("Bevy renders on another backend of wgpu than Vulkan")?;
     let told = told.filter(|told| told.has::<init::Shareable>());
     let Some(told) = told else {
@@ -54,7 +54,7 @@ pub(crate) fn adopt(
         );
     };
     let (queue, of) = if told.has::<init::SecondQueue>() {
-        // SAFETY: `SecondQueue` says that the device was created with this queue.
+        // SAFETY: `SecondQueue` marks that the device was created with this queue.
         (unsafe { hal.raw_device().get_device_queue(init::FAMILY, init::SECOND_QUEUE) }, CopyQueue::Own)
     } else if promised {
         (hal.raw_queue(), CopyQueue::Bevys)
@@ -71,7 +71,7 @@ pub(crate) fn adopt(
         (queue, init::FAMILY),
     );
     let mut features = EnabledFeatures::default();
-    // wgpu enables it wherever a device has it, which the callback has seen.
+    // wgpu enables it on every device that supports it, which the callback has checked.
     features.timeline_semaphore = true;
     features.synchronization2 = true;
     info.features = features;
@@ -80,10 +80,10 @@ pub(crate) fn adopt(
     info.instance_extensions = instance.extensions();
     info.queue_lock = Some(gate.lock());
     info.keep_alive = Some(Box::new(device.clone()));
-    // SAFETY: the handles are those of one wgpu device, which lives as long as its clone in
-    // `keep_alive`, and its instance with it; the extensions are those that wgpu enabled, the
-    // features were enabled by the callback and by wgpu. The queue is this crate's alone, or
-    // Bevy's, where the program has promised that nothing else is submitted meanwhile.
+    // SAFETY: the handles belong to one wgpu device, which lives as long as its clone in
+    // `keep_alive`, as does its instance. The extensions are those that wgpu enabled, and the
+    // features were enabled by the callback and by wgpu. The queue is used by this crate alone, or
+    // it is Bevy's and the program has promised that nothing else is submitted at the same time.
     let export = unsafe { ExportDevice::adopt(info) }.map_err(|error| error.to_string())?;
     let compute = Compute::new(&export, backend).map_err(|error| error.to_string())?;
     Ok((compute, of))

@@ -1,4 +1,4 @@
-//! A device whose images and submissions fail when a test says so.
+//! A device on which the creation of images and submissions fail when a test requests it.
 #![allow(unsafe_code)] // Opens it, with stand-ins for functions of Vulkan's.
 
 use std::ffi::c_void;
@@ -13,9 +13,9 @@ use wgpu::hal::api::Vulkan;
 
 use crate::vulkan::{init, stand_in};
 
-/// The image, counted from the next, that cannot be made; 0 for none.
+/// The number of the image, counted from the next, whose creation fails; 0 for none.
 pub(super) static REFUSED: AtomicU32 = AtomicU32::new(0);
-/// Submissions of the bridge's fail. wgpu's are made with `vkQueueSubmit`.
+/// Whether the bridge's submissions fail. wgpu's use `vkQueueSubmit` and do not.
 pub(super) static FULL: AtomicBool = AtomicBool::new(false);
 static CREATE: OnceLock<vk::PFN_vkCreateImage> = OnceLock::new();
 static SUBMIT: OnceLock<vk::PFN_vkQueueSubmit2> = OnceLock::new();
@@ -31,7 +31,7 @@ unsafe extern "system" fn create(
     if left == 1 {
         return vk::Result::ERROR_OUT_OF_DEVICE_MEMORY;
     }
-    // SAFETY: handed on.
+    // SAFETY: the arguments are passed on unchanged.
     unsafe { CREATE.get().unwrap()(device, info, callbacks, image) }
 }
 
@@ -44,11 +44,11 @@ unsafe extern "system" fn submit(
     if FULL.load(Ordering::SeqCst) {
         return vk::Result::ERROR_OUT_OF_DEVICE_MEMORY;
     }
-    // SAFETY: handed on.
+    // SAFETY: the arguments are passed on unchanged.
     unsafe { SUBMIT.get().unwrap()(queue, count, infos, fence) }
 }
 
-/// The stand-ins are the process's: one test at a time.
+/// The stand-ins exist once for the process, so one test runs at a time.
 pub(super) fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -57,13 +57,13 @@ pub(super) fn alone() -> MutexGuard<'static, ()> {
     alone
 }
 
-/// Polls a future of wgpu's once: on native backends it is ready at once.
+/// Polls a future of wgpu's once; on native backends it is ready at once.
 fn ready<T>(future: impl Future<Output = T>) -> T {
     let Poll::Ready(value) = pin!(future).poll(&mut Context::from_waker(Waker::noop())) else { panic!("not ready") };
     value
 }
 
-/// A device with the stand-ins, made as Bevy makes it with the plugin.
+/// Creates a device with the stand-ins, in the way Bevy does with the plugin.
 pub(super) fn device() -> (wgpu::Device, wgpu::Queue) {
     // Never destroyed: the loader unloads the driver with its last instance, and the stand-ins call
     // the functions that they found first.
@@ -76,7 +76,7 @@ pub(super) fn device() -> (wgpu::Device, wgpu::Queue) {
     let adapter = ready(instance.request_adapter(&wgpu::RequestAdapterOptions::default())).unwrap();
     let descriptor = wgpu::DeviceDescriptor::default();
     let opened = {
-        // SAFETY: only used to open a device.
+        // SAFETY: the guard is only used to open a device.
         let hal = unsafe { adapter.as_hal::<Vulkan>() }.unwrap();
         let raw = hal.shared_instance().raw_instance();
         let mut extensions = hal.required_device_extensions(descriptor.required_features);
@@ -91,7 +91,8 @@ pub(super) fn device() -> (wgpu::Device, wgpu::Queue) {
         let queues = [vk::DeviceQueueCreateInfo::default().queue_family_index(init::FAMILY).queue_priorities(&[1.0])];
         let info = vk::DeviceCreateInfo::default().queue_create_infos(&queues).enabled_extension_names(&names);
         let info = features.add_to_device_create(info).push_next(&mut synchronization2);
-        // SAFETY: of what the physical device has, with one queue of its first family.
+        // SAFETY: the physical device has these extensions and features, and one queue in its first
+        // family.
         let made = unsafe { raw.create_device(hal.raw_physical_device(), &info, None) }.unwrap();
         let made = stand_in::load(raw, made.handle(), |name, real| match name.to_bytes() {
             b"vkCreateImage" => {
@@ -107,8 +108,8 @@ pub(super) fn device() -> (wgpu::Device, wgpu::Queue) {
             _ => real,
         });
         let (features, limits) = (descriptor.required_features, &descriptor.required_limits);
-        // SAFETY: made from this adapter with these extensions and features, and this queue; it is
-        // wgpu's from here on.
+        // SAFETY: the device was created from this adapter with these extensions and features, and
+        // this queue; from here on it belongs to wgpu.
         unsafe {
             hal.device_from_raw(made, None, &extensions, features, limits, &descriptor.memory_hints, init::FAMILY, 0)
         }

@@ -1,4 +1,4 @@
-//! Assets that a program has replaced by what no frame can be copied into.
+//! Assets that a program has replaced by objects that frames cannot be copied into.
 
 use bevy_render::storage::ShaderBuffer;
 use wgpu::{BufferUsages, TextureDimension};
@@ -8,7 +8,7 @@ use crate::CudaBuffer;
 
 const LEN: usize = 16;
 
-/// A buffer beside the scene's image.
+/// A buffer in addition to the scene's image.
 struct Numbers {
     buffer: CudaBuffer<u32>,
     handle: Handle<ShaderBuffer>,
@@ -22,7 +22,7 @@ impl Numbers {
         Self { buffer, handle }
     }
 
-    /// The asset is one with these usages.
+    /// Inserts an asset with these usages.
     fn insert(&self, scene: &mut Scene, usage: BufferUsages) {
         let buffer_descriptor =
             wgpu::BufferDescriptor { label: None, size: 4 * LEN as u64, usage, mapped_at_creation: false };
@@ -43,8 +43,8 @@ impl Numbers {
     }
 }
 
-/// The one that cannot be copied into says what it lacks, the other has its frame, and so has the
-/// first once it is replaced by one that can.
+/// The object that cannot be copied into reports what it lacks, and the other one receives its
+/// frame. The first one receives its frame when it is replaced by a suitable object.
 #[test]
 fn a_texture_that_cannot_be_copied_into_holds_up_no_other() {
     let _alone = alone();
