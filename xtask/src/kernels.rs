@@ -1,5 +1,5 @@
-//! `cargo xtask kernels`: compiles every `shaders/*.cu` to the `.ptx` beside it, or checks that the
-//! `.ptx` is up to date.
+//! `cargo xtask kernels`: compiles every `shaders/*.cu` to the `.ptx` next to it, or checks that
+//! the `.ptx` is up to date.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -23,7 +23,7 @@ const VERSION: &str = "12.0.140";
 /// Digest of the wheel for x86-64 Linux, so that only the intended code is loaded.
 const SHA256: &str = "8e94e991d85c422de4da87bdc7472fdc1364367bd4aace7000b559cd33122071";
 const LIBRARY: &str = "nvidia/cuda_nvrtc/lib/libnvrtc.so.12";
-/// The loaded files of the wheel: the compiler, and the file beside it that the compiler opens
+/// The loaded files of the wheel: the compiler, and the file next to it that the compiler opens
 /// itself.
 const LOADED: &[(&str, &str)] = &[
     (LIBRARY, "f26e5a4f98c9417a96694539096bd8e2fe69bce3b0ee522b62cc4ca8c647c79a"),

@@ -21,7 +21,7 @@ use super::{FIRST_ALONE, INSTALLS, Step, Times};
 use crate::setup::consent::Consent;
 use crate::shell;
 
-/// Set for a step that runs beside others: the step ends when its standard input is closed.
+/// Set for a parallel step: the step ends when its standard input is closed.
 const BESIDE: &str = "XTASK_CI_BESIDE";
 
 /// Runs the steps in two lanes; stops both at the first failure.
@@ -181,8 +181,8 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// For a step that runs beside others: ends this process and everything that it started when the
-/// parent closes the pipe or exits.
+/// For a parallel step: ends this process and everything that it started when the parent closes the
+/// pipe or exits.
 pub(crate) fn ends_with_its_parent() {
     if std::env::var_os(BESIDE).is_none() {
         return;

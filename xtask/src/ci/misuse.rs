@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::{api, kernels, shell};
 
-/// Compiles each program against the crate and compares the errors with the file beside it; with
+/// Compiles each program against the crate and compares the errors with the file next to it; with
 /// `update`, writes that file instead.
 pub(crate) fn run(update: bool) -> Result<()> {
     api::require_compiler()?;

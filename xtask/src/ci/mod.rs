@@ -27,7 +27,7 @@ pub(crate) use steps::{kill_matrix, kill_soak};
 struct Step {
     name: &'static str,
     run: fn() -> Result<()>,
-    /// `true` if the step needs no output of other steps, so that it may run beside them.
+    /// `true` if the step needs no output of other steps, so it may run in parallel.
     beside: bool,
 }
 
@@ -40,7 +40,7 @@ const fn beside(name: &'static str, run: fn() -> Result<()>) -> Step {
 }
 
 /// Checks come first: `clippy` leaves the metadata that `features`, `docs`, `package` and `misuse`
-/// build on. The steps that run beside the others start after `tables`.
+/// build on. The parallel steps start after `tables`.
 const STEPS: &[Step] = &[
     step("toolchain", steps::toolchain),
     step("setup", || setup::run(Scope::Tests, Consent::of_environment())),
@@ -75,10 +75,10 @@ fn format() -> Result<()> {
     loggers::check()
 }
 
-/// The last step that completes before any step runs beside another.
+/// The last step that completes before any steps run in parallel.
 const FIRST_ALONE: &str = "tables";
 
-/// The step that installs what the steps beside others need.
+/// The step that installs what the parallel steps need.
 const INSTALLS: &str = "tools";
 
 /// The packages in `crates/`.

@@ -137,7 +137,7 @@ pub(super) fn docs() -> Result<()> {
     shell::run(shell::cargo().arg("doc").args(DOCUMENTED.split_whitespace()).env("RUSTDOCFLAGS", "-D warnings"))
 }
 
-/// Installs what the steps beside the others need, so that downloads overlap with compilation.
+/// Installs what the parallel steps need, so that downloads overlap with compilation.
 pub(super) fn tools() -> Result<()> {
     python::set_up()?;
     if cfg!(target_os = "linux") { windows::set_up(Consent::of_environment()) } else { Ok(()) }

@@ -29,9 +29,9 @@ const PACKAGE: &str = "chromium-common";
 const LIBRARY: &str = "libVkLayer_khronos_validation.so";
 const FOLDER_IN_PACKAGE: &str = "./usr/lib/chromium";
 const MANIFEST: &str = "VkLayer_khronos_validation.json";
-/// The file beside the two others with the library's digest at the time of the download. The source
-/// cannot contain the digest: each system's package holds another build, which apt verifies against
-/// its signed lists.
+/// The file next to the two others with the library's digest at the time of the download. The
+/// source cannot contain the digest: each system's package holds another build, which apt verifies
+/// against its signed lists.
 const DIGEST: &str = "SHA256";
 
 /// The state of the validation layer.

@@ -54,8 +54,8 @@ fn hooked(own: &ExportDevice) -> ExportDevice {
     unsafe { ExportDevice::adopt(info) }.unwrap()
 }
 
-/// When a copy has been reported as ended, it is ordered before later actions of the host; the
-/// counter alone would not ensure this. A driver whose waits are late delays no frame.
+/// Once a copy is reported as ended, it is ordered before later actions of the host, which the
+/// counter alone would not ensure. Late waits of a driver delay no frame.
 #[test]
 fn a_copy_has_ended_once_a_wait_says_so() {
     let own = ExportDevice::open(&OpenInfo::default()).unwrap();
